@@ -1,0 +1,1 @@
+"""Torch building blocks: plain ints in, plain modules out."""

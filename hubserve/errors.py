@@ -1,0 +1,110 @@
+"""Every error hubserve raises, in one tree.
+
+HubserveError
+├── SpaceError            a model space is written or set up wrongly
+├── ArchError             an arch does not belong to its space
+├── CardError             a card file, or the name of a card, is wrong
+├── WeightsError          weights cannot be had or do not fit
+│   ├── WeightsUnavailableError   no source answered with the file
+│   ├── ChecksumError             a file is not the one the card names
+│   └── KeyFormatError            tensors do not match the model, name by name
+├── ImageError            bytes that are no picture we can read
+│   └── ImageTooLargeError        more bytes or pixels than allowed
+├── DatasetError          a picture folder cannot be evaluated
+├── ExportError           a model cannot be exported
+│   └── ParityError               an exported model answers differently from eager PyTorch
+├── PackageError          a package folder is missing something or was changed
+├── ProfileError          a latency profile cannot be taken
+└── StoreError            the model store refused
+    ├── ModelNotFoundError        no such name or version in the store
+    └── AlreadyPublishedError     that version exists
+
+A message says what was asked, what was found, what is allowed, and how to go on. The CLI prints it and exits with 2;
+the service answers 4xx where the request was at fault.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HubserveError(Exception):
+    """Base of all errors below; catch it to catch them all."""
+
+
+class SpaceError(HubserveError, ValueError):
+    """A model space is written or set up wrongly."""
+
+
+class ArchError(HubserveError, ValueError):
+    """An arch does not belong to its space."""
+
+
+class CardError(HubserveError, ValueError):
+    """A card file, or the name of a card, is wrong."""
+
+
+class WeightsError(HubserveError):
+    """Weights cannot be had or do not fit."""
+
+
+class WeightsUnavailableError(WeightsError):
+    """No source answered with the file."""
+
+
+class ChecksumError(WeightsError):
+    """A file is not the one the card names."""
+
+
+class KeyFormatError(WeightsError):
+    """Tensors do not match the model, name by name."""
+
+
+class ImageError(HubserveError, ValueError):
+    """Bytes that are no picture we can read."""
+
+
+class ImageTooLargeError(ImageError):
+    """More bytes or pixels than allowed."""
+
+
+class DatasetError(HubserveError, ValueError):
+    """A picture folder cannot be evaluated."""
+
+
+class ExportError(HubserveError):
+    """A model cannot be exported."""
+
+
+class ParityError(ExportError):
+    """An exported model answers differently from eager PyTorch."""
+
+
+class PackageError(HubserveError):
+    """A package folder is missing something or was changed."""
+
+
+class ProfileError(HubserveError):
+    """A latency profile cannot be taken."""
+
+
+class StoreError(HubserveError):
+    """The model store refused."""
+
+
+class ModelNotFoundError(StoreError, LookupError):
+    """No such name or version in the store."""
+
+
+class AlreadyPublishedError(StoreError):
+    """That version exists."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the entries of `known` nearest to `name`, or lists them all when few."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return "Did you mean " + " or ".join(near) + "?"
+    return "Known: " + ", ".join(names) + "." if names else "None is known."

@@ -1,0 +1,1 @@
+"""Export of frozen models: TorchScript and ONNX, parity, latency profile, package."""

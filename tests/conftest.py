@@ -1,0 +1,23 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def pytest_configure() -> None:
+    # Two cores are shared by the tests and the servers that they start.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of oracles and data that lies beside a developer's checkout; HUBSERVE_TEST_DATA names it."""
+    folder = os.environ.get("HUBSERVE_TEST_DATA")
+    if not folder:
+        pytest.skip("HUBSERVE_TEST_DATA is not set: it names the folder with parity/, data/ and benchmarks/")
+    return Path(folder).resolve()

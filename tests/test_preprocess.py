@@ -1,0 +1,145 @@
+"""Preprocessing: the record, its reference runner, and the decoding of whatever people send."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+from torchvision import transforms
+
+from hubserve.errors import ImageError, ImageTooLargeError
+from hubserve.preprocess import Preprocess, decode_image
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    return coarse.resize((500, 375), Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+class TestReference:
+    """The four evaluation configurations, against torchvision's own transforms."""
+
+    @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+    def test_default_and_bicubic(self, photo, interpolation):
+        ours = Preprocess(interpolation=interpolation).reference(photo)
+        theirs = transforms.Compose(
+            [
+                transforms.Resize(256, interpolation=transforms.InterpolationMode(interpolation)),
+                transforms.CenterCrop(224),
+                transforms.ToTensor(),
+                transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            ]
+        )(photo)
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+
+    @pytest.mark.parametrize("size", [64, 96, 160])
+    def test_small_sizes(self, photo, size):
+        prepared = Preprocess(input_size=size, resize=int(size / 0.875)).reference(photo)
+        assert prepared.shape == (3, size, size)
+
+    def test_bgr_without_normalisation(self, photo):
+        plain = Preprocess(scale=1, mean=(0, 0, 0), std=(1, 1, 1))
+        rgb = plain.reference(photo)
+        bgr = plain.model_copy(update={"channels": "bgr"}).reference(photo)
+        assert rgb.max() > 200
+        torch.testing.assert_close(bgr, rgb.flip(0))
+
+    def test_scale_and_mean_in_pixel_units(self):
+        grey = Image.new("RGB", (300, 300), (255, 127, 0))
+        prepared = Preprocess(scale=1, mean=(127, 127, 127), std=(128, 128, 128)).reference(grey)
+        assert prepared[:, 0, 0].tolist() == pytest.approx([1.0, 0.0, -127 / 128])
+
+    def test_portrait_is_cropped_in_the_middle(self):
+        image = Image.new("RGB", (256, 512), "black")
+        image.paste("white", (0, 128, 256, 384))
+        prepared = Preprocess(mean=(0, 0, 0), std=(1, 1, 1)).reference(image)
+        assert prepared.min() == 1
+
+
+class TestRecord:
+    def test_round_trips_through_json(self):
+        record = Preprocess(input_size=96, resize=110, interpolation="bicubic", channels="bgr", scale=1)
+        assert Preprocess.model_validate_json(record.model_dump_json()) == record
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"resize": 100},
+            {"std": (1, 0, 1)},
+            {"mean": (float("nan"), 0, 0)},
+            {"scale": 0},
+            {"interpolation": "nearest"},
+            {"input_size": 0},
+            {"crop": 224},
+        ],
+    )
+    def test_refuses(self, wrong):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            Preprocess(**wrong)
+
+
+class TestDecode:
+    def test_exif_orientation_is_applied(self):
+        image = Image.new("RGB", (40, 20), "red")
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        assert decode_image(encode(image, "JPEG", exif=exif)).size == (20, 40)
+
+    def test_transparency_lies_on_white(self):
+        assert decode_image(encode(Image.new("RGBA", (4, 4), (255, 0, 0, 0)))).getpixel((0, 0)) == (255, 255, 255)
+
+    @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA"])
+    def test_modes(self, mode):
+        assert decode_image(encode(Image.new(mode, (5, 7)))).mode == "RGB"
+
+    def test_cmyk(self):
+        assert decode_image(encode(Image.new("CMYK", (8, 8)), "JPEG")).getpixel((3, 3)) == (255, 255, 255)
+
+    def test_16_bit_grey_keeps_its_contrast(self):
+        ramp = Image.fromarray(np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16))
+        decoded = np.asarray(decode_image(encode(ramp)))
+        assert decoded.min() == 0
+        assert decoded.max() == 255
+        assert abs(decoded[8, 0, 0] - 128) <= 1
+
+    def test_first_frame_of_an_animation(self):
+        frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
+        data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+        assert decode_image(data).getpixel((0, 0))[0] > 200
+
+    def test_too_many_pixels_are_refused_before_decoding(self):
+        with pytest.raises(ImageTooLargeError, match=r"100 x 100 pixels; at most 9,999"):
+            decode_image(encode(Image.new("RGB", (100, 100))), max_pixels=9_999)
+
+    def test_bomb_by_header(self):
+        header = bytearray(encode(Image.new("RGB", (10, 10))))
+        header[16:24] = (60000).to_bytes(4, "big") * 2
+        with pytest.raises(ImageError):
+            decode_image(bytes(header))
+
+    def test_truncated(self):
+        data = encode(Image.effect_noise((200, 200), 60).convert("RGB"), "JPEG")
+        with pytest.raises(ImageError, match="not a readable picture"):
+            decode_image(data[: len(data) // 2])
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes_are_a_picture_or_an_image_error(self, data):
+        try:
+            assert decode_image(data).mode == "RGB"
+        except ImageError as error:
+            assert str(len(data)) in str(error) or "pixels" in str(error)
