@@ -15,6 +15,8 @@ HubserveError
 │   └── ParityError               an exported model answers differently from eager PyTorch
 ├── PackageError          a package folder is missing something or was changed
 ├── ProfileError          a latency profile cannot be taken
+├── StrategyError         a search strategy is set up wrongly
+│   └── SpaceExhausted            every arch had its turn
 └── StoreError            the model store refused
     ├── ModelNotFoundError        no such name or version in the store
     └── AlreadyPublishedError     that version exists
@@ -87,6 +89,14 @@ class PackageError(HubserveError):
 
 class ProfileError(HubserveError):
     """A latency profile cannot be taken."""
+
+
+class StrategyError(HubserveError):
+    """A search strategy is set up wrongly."""
+
+
+class SpaceExhausted(StrategyError):  # noqa: N818 - not a mistake: the search is complete
+    """Every arch had its turn."""
 
 
 class StoreError(HubserveError):

@@ -171,6 +171,15 @@ class TestCanonicalAndCount:
         space = Nested()
         assert space.count() == len(enumerate_archs(space)) == 2 * 2 * 3 * (4 + 4**2 + 4**3)
 
+    def test_every_number_is_another_arch(self):
+        space = Nested()
+        archs = [space.grid_arch(i) for i in range(space.grid_size)]
+        assert all(space.canonical(arch) == arch for arch in archs)
+        assert all(arch in archs for arch in enumerate_archs(space))
+        assert len(archs) == space.count()
+        with pytest.raises(SpaceError, match=f"has no arch {len(archs)}: its {len(archs)} archs are numbered from 0"):
+            space.grid_arch(len(archs))
+
     def test_count_is_exact_beyond_floats(self):
         @dataclass(frozen=True)
         class Big(ModelSpace):
@@ -178,6 +187,7 @@ class TestCanonicalAndCount:
                 return nn.Sequential(*(nn.Linear(pick(f"n{i}", (1, 2, 3)), 1) for i in range(200)))
 
         assert Big().count() == 3**200
+        assert set(Big().grid_arch(3**200 - 1).values()) == {3}
 
     def test_any_subset(self):
         @dataclass(frozen=True)

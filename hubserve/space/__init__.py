@@ -1,0 +1,27 @@
+"""Model spaces: a builder that asks, and the pickers that answer.
+
+A `ModelSpace` describes a family of networks by one method, `build(pick)`, that builds *one* network and asks `pick` wherever
+the family leaves something open. Run with different pickers the same method yields the list of choices or a frozen network.
+
+>>> @dataclass(frozen=True)
+... class Tiny(ModelSpace):
+...     def build(self, pick):
+...         width = pick("width", (8, 16))
+...         blocks = pick.repeat("depth", (1, 3), lambda i: nn.Conv2d(width, width, pick(f"ks_{i}", (1, 3)), padding="same"))
+...         return nn.Sequential(nn.Conv2d(3, width, 1), *blocks)
+>>> Tiny().count()
+28
+>>> Tiny().freeze({"width": 8, "depth": 1, "ks_0": 3})
+Sequential(
+  (0): Conv2d(3, 8, kernel_size=(1, 1), stride=(1, 1))
+  (1): Conv2d(8, 8, kernel_size=(3, 3), stride=(1, 1), padding=same)
+)
+"""
+
+from __future__ import annotations
+
+from hubserve.space.choice import Arch, Choice, Condition
+from hubserve.space.model_space import ModelSpace
+from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
+
+__all__ = ["Arch", "Choice", "Condition", "FrozenPicker", "ModelSpace", "Picker", "RecordingPicker"]

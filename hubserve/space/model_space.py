@@ -1,0 +1,149 @@
+"""The model space: everything that follows from running one builder with different pickers."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cached_property
+from random import Random
+from typing import Any
+
+import torch
+from torch import nn
+
+from hubserve.errors import ArchError, SpaceError
+from hubserve.space.choice import Arch, Choice, answer_to, gates_first
+from hubserve.space.enumeration import arch_at, count_archs
+from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
+
+
+class ModelSpace(abc.ABC):
+    """A family of networks. Subclass it as a frozen dataclass whose fields are the settings, and write `build`.
+
+    Lists given as settings become tuples, so that a space is hashable and its settings cannot change.
+    """
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            object.__setattr__(self, field.name, _frozen(getattr(self, field.name)))
+
+    @abc.abstractmethod
+    def build(self, pick: Picker) -> nn.Module:
+        """One network of the family, asking `pick` wherever something is open."""
+
+    def check(self, arch: Arch) -> None:
+        """Raises ArchError where labels do not go together; override for a rule that no single choice can state."""
+
+    @cached_property
+    def choices(self) -> dict[str, Choice]:
+        """Label -> choice, nested ones too, in the order of asking; read once, on the meta device."""
+        recorder = RecordingPicker()
+        with torch.device("meta"):
+            self.build(recorder)
+        return recorder.choices
+
+    def freeze(self, arch: Mapping[str, Any]) -> nn.Module:
+        """The network of `arch`, with fresh weights: plain torch modules, only what was picked.
+
+        Labels of `arch` that the space does not ask for are ignored.
+
+        Raises:
+            ArchError: a label is missing or has a value that is no candidate.
+        """
+        self.check(dict(arch))
+        return self.build(FrozenPicker(arch))
+
+    def canonical(self, arch: Mapping[str, Any]) -> Arch:
+        """`arch` reduced to the labels that matter, in the order of asking: equal networks have equal canonical archs.
+
+        Raises:
+            ArchError: as for `freeze`.
+        """
+        picked: Arch = {}
+        for choice in self.gates_first:
+            if choice.active(picked):
+                picked[choice.label] = answer_to(choice, arch)
+        self.check(picked)
+        return self._in_order_of_asking(picked)
+
+    def validate(self, arch: Mapping[str, Any]) -> None:
+        """Raises ArchError, naming the label, the value and the candidates, unless `freeze(arch)` works. Builds nothing."""
+        self.canonical(arch)
+
+    def random(self, rng: Random | None = None) -> Arch:
+        """A canonical arch, each choice drawn on its own; redrawn until `check` agrees. Builds nothing."""
+        rng = rng or Random()
+        for _ in range(_MAX_REDRAWS):
+            arch = self._draw(rng)
+            if self._agrees(arch):
+                return arch
+        raise SpaceError(f"{type(self).__name__}: no valid arch in {_MAX_REDRAWS} draws; its check() may refuse everything")
+
+    def mutate(self, arch: Mapping[str, Any], rng: Random | None = None) -> Arch:
+        """`arch` with the answer to one choice that matters changed to another one; choices it brings in are drawn.
+
+        Raises:
+            ArchError: `arch` is not valid.
+            SpaceError: no choice has another answer.
+        """
+        rng = rng or Random()
+        parent = self.canonical(arch)
+        labels = [label for label in parent if self.choices[label].size > 1]
+        if not labels:
+            raise SpaceError(f"{type(self).__name__}: nothing to mutate, no choice of this arch has a second candidate")
+        for _ in range(_MAX_REDRAWS):
+            label = rng.choice(labels)
+            other = self._other_answer(self.choices[label], parent[label], rng)
+            child = self._draw(rng, known={**parent, label: other})
+            if self._agrees(child):
+                return child
+        raise SpaceError(f"{type(self).__name__}: no valid neighbour in {_MAX_REDRAWS} tries")
+
+    def count(self) -> int:
+        """Exact number of different canonical archs. A space with a `check` of its own overrides this."""
+        return self.grid_size
+
+    @cached_property
+    def gates_first(self) -> tuple[Choice, ...]:
+        """The choices so ordered that each comes after those that decide whether it matters."""
+        return gates_first(self.choices)
+
+    @cached_property
+    def grid_size(self) -> int:
+        """Number of canonical archs before `check` refuses some: the indices of `grid_arch`."""
+        return count_archs(self.gates_first)
+
+    def grid_arch(self, index: int) -> Arch:
+        """Canonical arch of number `index`, 0 <= index < grid_size, not yet held to `check`; each index is another arch."""
+        if not 0 <= index < self.grid_size:
+            raise SpaceError(f"{type(self).__name__} has no arch {index}: its {self.grid_size} archs are numbered from 0")
+        return self._in_order_of_asking(arch_at(self.gates_first, index))
+
+    def _in_order_of_asking(self, arch: Arch) -> Arch:
+        return {label: arch[label] for label in self.choices if label in arch}
+
+    def _draw(self, rng: Random, known: Mapping[str, Any] | None = None) -> Arch:
+        arch: Arch = {}
+        for choice in self.gates_first:
+            if choice.active(arch):
+                arch[choice.label] = known[choice.label] if known and choice.label in known else choice.random(rng)
+        return self._in_order_of_asking(arch)
+
+    def _agrees(self, arch: Arch) -> bool:
+        try:
+            self.check(arch)
+        except ArchError:
+            return False
+        return True
+
+    @staticmethod
+    def _other_answer(choice: Choice, current: Any, rng: Random) -> Any:
+        return rng.choice([answer for answer in choice.answers() if answer != current])
+
+
+_MAX_REDRAWS = 10_000
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,167 @@
+"""Pickers: who answers when a builder asks."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from torch import nn
+
+from hubserve.errors import SpaceError
+from hubserve.space.choice import Choice, Condition, answer_to
+
+T = TypeVar("T")
+
+
+class Picker(abc.ABC):
+    """Answers the questions of a builder. Four verbs: a value, a layer, inputs, and a number of repeats."""
+
+    @abc.abstractmethod
+    def __call__(self, label: str, candidates: T | Sequence[T], *, weights: Sequence[float] | None = None) -> T:
+        """One of `candidates`. A bare number or string is a choice already made: it comes back and leaves no label."""
+
+    @abc.abstractmethod
+    def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
+        """The layer of the picked name; a frozen model builds that candidate only."""
+
+    @abc.abstractmethod
+    def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
+        """Sorted indices of the chosen inputs; `n_chosen=None` allows any subset."""
+
+    @abc.abstractmethod
+    def repeat(
+        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+    ) -> list[T]:
+        """`block(0) ... block(d - 1)` for the picked depth d; choices in `block(i)` matter only where d > i.
+
+        `depth` is an int (no choice), a pair (min, max), both included, or a longer sequence of candidates.
+        """
+
+
+def _candidates(label: str, candidates: Sequence[Any]) -> tuple[Any, ...]:
+    found = tuple(candidates)
+    if not found:
+        raise SpaceError(f"choice {label!r} has no candidates; give at least one")
+    if any(found[i] in found[:i] for i in range(1, len(found))):
+        raise SpaceError(f"choice {label!r} lists a candidate twice: {found}")
+    return found
+
+
+def _depths(label: str, depth: Sequence[int]) -> tuple[int, ...]:
+    """A pair is a range, anything longer a list of candidates."""
+    depths = tuple(depth)
+    if len(depths) == 2 and depths[0] < depths[1]:
+        depths = tuple(range(depths[0], depths[1] + 1))
+    if not depths or any(not isinstance(d, int) or d < 0 for d in depths):
+        raise SpaceError(f"choice {label!r}: depth = {depth!r} is not an int >= 0, a pair (min, max), or a list of such ints")
+    return depths
+
+
+def _is_fixed(candidates: Any) -> bool:
+    return isinstance(candidates, (int, float, str))
+
+
+class FrozenPicker(Picker):
+    """Answers from an arch; labels of the arch that nobody asks for are ignored."""
+
+    def __init__(self, arch: Mapping[str, Any]) -> None:
+        self._arch = arch
+
+    def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
+        if _is_fixed(candidates):
+            return candidates
+        return answer_to(Choice(label, _candidates(label, candidates)), self._arch)
+
+    def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
+        return candidates[answer_to(Choice(label, tuple(candidates)), self._arch)]()
+
+    def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
+        choice = Choice(label, tuple(range(n_candidates)), multiple=True, n_chosen=n_chosen)
+        chosen: list[int] = answer_to(choice, self._arch)
+        return chosen
+
+    def repeat(
+        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+    ) -> list[T]:
+        picked = depth if isinstance(depth, int) else answer_to(Choice(label, _depths(label, depth)), self._arch)
+        return [block(i) for i in range(picked)]
+
+
+class RecordingPicker(Picker):
+    """Walks every branch of a builder once and notes what it asks, in order, and under which conditions."""
+
+    def __init__(self) -> None:
+        self._choices: dict[str, Choice] = {}
+        self._alternatives: dict[str, list[tuple[Condition, ...]]] = {}
+        self._path: list[Condition] = []
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """Label -> choice, in the order of asking."""
+        return {
+            label: Choice(c.label, c.candidates, c.multiple, c.n_chosen, c.weights, self._conditions(label))
+            for label, c in self._choices.items()
+        }
+
+    def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
+        if _is_fixed(candidates):
+            return candidates
+        found = _candidates(label, candidates)
+        self._note(Choice(label, found, weights=None if weights is None else tuple(weights)))
+        return found[0]
+
+    def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
+        first_time = self._note(Choice(label, _candidates(label, tuple(candidates))))
+        # A label asked again has the same candidates, so what they ask in turn is known already.
+        names = list(candidates) if first_time else list(candidates)[:1]
+        layers = []
+        for name in names:
+            with self._under(label, (name,)):
+                layers.append(candidates[name]())
+        return layers[0]
+
+    def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
+        choice = Choice(label, tuple(range(n_candidates)), multiple=True, n_chosen=n_chosen)
+        self._note(choice)
+        return list(choice.candidates[: n_candidates if n_chosen is None else n_chosen])
+
+    def repeat(
+        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+    ) -> list[T]:
+        if isinstance(depth, int):
+            return [block(i) for i in range(depth)]
+        depths = _depths(label, depth)
+        self._note(Choice(label, depths, weights=None if weights is None else tuple(weights)))
+        made = []
+        for i in range(max(depths)):
+            reached = tuple(d for d in depths if d > i)
+            with contextlib.nullcontext() if len(reached) == len(depths) else self._under(label, reached):
+                made.append(block(i))
+        return made
+
+    def _note(self, choice: Choice) -> bool:
+        """Remembers the choice and the path to it; returns whether its label is new."""
+        known = self._choices.setdefault(choice.label, choice)
+        if known != choice:
+            raise SpaceError(
+                f"label {choice.label!r} is asked twice with different candidates: {known.candidates}, "
+                f"then {choice.candidates}; give each choice a label of its own"
+            )
+        paths = self._alternatives.setdefault(choice.label, [])
+        if tuple(self._path) not in paths:
+            paths.append(tuple(self._path))
+        return known is choice
+
+    def _conditions(self, label: str) -> tuple[tuple[Condition, ...], ...]:
+        paths = self._alternatives[label]
+        return ((),) if () in paths else tuple(paths)
+
+    @contextlib.contextmanager
+    def _under(self, label: str, values: tuple[Any, ...]) -> Iterator[None]:
+        self._path.append((label, values))
+        try:
+            yield
+        finally:
+            self._path.pop()
