@@ -19,8 +19,8 @@ class Picker(abc.ABC):
     """Answers the questions of a builder. Four verbs: a value, a layer, inputs, and a number of repeats."""
 
     @abc.abstractmethod
-    def __call__(self, label: str, candidates: T | Sequence[T], *, weights: Sequence[float] | None = None) -> T:
-        """One of `candidates`. A bare number or string is a choice already made: it comes back and leaves no label."""
+    def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
+        """One of a sequence of candidates. A bare number or string is a choice already made: it comes back, no label."""
 
     @abc.abstractmethod
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:

@@ -1,0 +1,115 @@
+"""Convolutions: with batch norm and activation, with TensorFlow's padding, and without torch's default initialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Padding = Literal["symmetric", "same"]
+"""Zeros around the input of a convolution: (k - 1) / 2 on each side, or TensorFlow's "SAME", which at stride 2 puts the odd one
+at the bottom and right."""
+
+Activation = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class ConvStyle:
+    """What all convolutions of a network have in common.
+
+    Attributes:
+        bn_eps: added to the variance by batch norm.
+        bn_momentum: weight of the newest batch in the running statistics.
+        padding: see Padding.
+    """
+
+    bn_eps: float = 1e-5
+    bn_momentum: float = 0.1
+    padding: Padding = "symmetric"
+
+    def norm(self, channels: int) -> nn.BatchNorm2d:
+        """Batch norm over `channels`."""
+        return nn.BatchNorm2d(channels, eps=self.bn_eps, momentum=self.bn_momentum)
+
+    def conv(self, c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+        """A convolution without bias that keeps height and width at stride 1; its weights are not initialised yet."""
+        if self.padding == "same" and stride > 1:
+            return _bare(SameConv2d, c_in, c_out, kernel, stride=stride, groups=groups)
+        return _bare(nn.Conv2d, c_in, c_out, kernel, stride=stride, padding=kernel // 2, groups=groups)
+
+    def conv_bn_act(
+        self, c_in: int, c_out: int, kernel: int = 1, *, activation: Activation, stride: int = 1, groups: int = 1
+    ) -> list[nn.Module]:
+        """Convolution, batch norm and activation, for the caller to put in a row."""
+        return [self.conv(c_in, c_out, kernel, stride=stride, groups=groups), self.norm(c_out), activation()]
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded by TensorFlow's "SAME" rule: ceil(size / stride) rows come out, an odd zero goes below and right.
+
+    Shapes:
+        forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = self._missing(x.shape[2], 0)
+        columns = self._missing(x.shape[3], 1)
+        padded = functional.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
+        return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    def _missing(self, size: int, axis: int) -> int:
+        """Zeros that the last window lacks along one axis."""
+        stride, reach = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+        return max((-(-size // stride) - 1) * stride + reach - size, 0)
+
+
+def bare_conv(c_in: int, c_out: int, *, bias: bool) -> nn.Conv2d:
+    """A 1x1 convolution whose weights are not initialised yet."""
+    return _bare(nn.Conv2d, c_in, c_out, 1, bias=bias)
+
+
+def bare_linear(n_in: int, n_out: int) -> nn.Linear:
+    """A linear layer whose weights are not initialised yet."""
+    layer = _BareLinear(n_in, n_out)
+    layer.__class__ = nn.Linear  # type: ignore[assignment]
+    return layer
+
+
+# A network initialises its weights as its paper says; torch's default initialisation before that would double the time to
+# build it. The bare classes skip it and then become the plain torch class, so that nothing of ours is left in the network.
+
+
+class _BareConv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _BareSameConv2d(SameConv2d):
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _BareLinear(nn.Linear):
+    def reset_parameters(self) -> None:
+        pass
+
+
+def _bare(
+    kind: type[nn.Conv2d],
+    c_in: int,
+    c_out: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    bare = _BareSameConv2d if kind is SameConv2d else _BareConv2d
+    layer = bare(c_in, c_out, kernel, stride=stride, padding=padding, groups=groups, bias=bias)
+    layer.__class__ = kind  # type: ignore[assignment]
+    return layer

@@ -1,0 +1,127 @@
+"""Blocks of mobile networks: depthwise separable convolution, inverted residual, squeeze-and-excite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from hubserve.blocks.conv import Activation, ConvStyle, bare_conv
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """`value` rounded to a multiple of `divisor`, at least one of them and never more than 10 % below `value`.
+
+    The rule of MobileNetV2's reference code, with `round` where that has `int`, as in NNI; they agree on whole numbers.
+    """
+    rounded = max(divisor, round(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention: each channel is scaled by a gate computed from the means of all (Hu et al. 2018, section 3).
+
+    MobileNetV3's variant (Howard et al. 2019, section 5.3): a quarter of the channels in the middle, a hard sigmoid as gate.
+
+    Shapes:
+        forward: x (batch, channels, height, width) -> the same shape.
+    """
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.conv_reduce = bare_conv(channels, squeezed, bias=True)
+        self.act1 = nn.ReLU(inplace=True)
+        self.conv_expand = bare_conv(squeezed, channels, bias=True)
+        self.gate = nn.Hardsigmoid(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        squeezed = x.mean((2, 3), keepdim=True)
+        return x * self.gate(self.conv_expand(self.act1(self.conv_reduce(squeezed))))
+
+
+class MobileBlock(nn.Sequential):
+    """Layers in a row, with a skip connection around them where `residual` says so.
+
+    Shapes:
+        forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
+    """
+
+    residual: bool
+
+    def __init__(self, layers: Iterable[nn.Module], *, residual: bool) -> None:
+        super().__init__(*layers)
+        self.residual = residual
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x
+        for layer in self:
+            y = layer(y)
+        return x + y if self.residual else y
+
+
+def depthwise_separable(
+    c_in: int,
+    c_out: int,
+    kernel: int,
+    *,
+    style: ConvStyle,
+    activation: Activation,
+    stride: int = 1,
+    squeeze: int | None = None,
+    residual: bool = False,
+) -> MobileBlock:
+    """Depthwise convolution, optional squeeze-and-excite, then a 1x1 convolution without activation (MobileNetV1 and V2).
+
+    Args:
+        c_in: channels of the input.
+        c_out: channels of the output.
+        kernel: height and width of the depthwise kernel.
+        style: batch norm and padding.
+        activation: made anew for each place.
+        stride: of the depthwise convolution.
+        squeeze: middle channels of squeeze-and-excite; None leaves it out, and the later layers close up in numbering.
+        residual: adds the input to the output; both must have one shape.
+    """
+    layers = style.conv_bn_act(c_in, c_in, kernel, activation=activation, stride=stride, groups=c_in)
+    return MobileBlock([*layers, *_project(c_in, c_out, style, squeeze)], residual=residual)
+
+
+def inverted_residual(
+    c_in: int,
+    c_hidden: int,
+    c_out: int,
+    kernel: int,
+    *,
+    style: ConvStyle,
+    activation: Activation,
+    stride: int = 1,
+    squeeze: int | None = None,
+    residual: bool = False,
+) -> MobileBlock:
+    """A 1x1 convolution to `c_hidden` channels, then as `depthwise_separable` (Sandler et al. 2018, section 3.3).
+
+    The first convolution is there even where `c_hidden` equals `c_in`.
+    """
+    layers = [
+        *style.conv_bn_act(c_in, c_hidden, activation=activation),
+        *style.conv_bn_act(c_hidden, c_hidden, kernel, activation=activation, stride=stride, groups=c_hidden),
+    ]
+    return MobileBlock([*layers, *_project(c_hidden, c_out, style, squeeze)], residual=residual)
+
+
+def _project(channels: int, c_out: int, style: ConvStyle, squeeze: int | None) -> list[nn.Module]:
+    attention = [] if squeeze is None else [SqueezeExcite(channels, squeeze)]
+    return [*attention, style.conv(channels, c_out), style.norm(c_out)]
+
+
+def init_mobile_weights(model: nn.Module) -> None:
+    """Convolutions by He et al. 2015 over the fan out, without regard to groups; linear layers N(0, 0.01); norms 1 and 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01)
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+            nn.init.zeros_(module.bias)

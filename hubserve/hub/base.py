@@ -1,0 +1,50 @@
+"""What the spaces of the hub have beyond a plain model space: an input size, a paper, and pre-searched models."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from hubserve.errors import CardError
+from hubserve.hub.card import load_card
+from hubserve.hub.load import load_frozen
+from hubserve.space import ModelSpace
+
+
+class HubSpace(ModelSpace):
+    """A model space of the hub.
+
+    Attributes:
+        paper: where the space was published.
+        default_input_size: height and width, in pixels, of the pictures it was made for.
+    """
+
+    paper: ClassVar[str]
+    default_input_size: ClassVar[int] = 224
+
+    @property
+    def input_size(self) -> int:
+        """Height and width, in pixels, of the pictures that these settings are made for."""
+        return self.default_input_size
+
+    @classmethod
+    def load_searched_model(
+        cls, name: str, pretrained: bool = False, download: bool = False, progress: bool = True
+    ) -> nn.Module:
+        """A pre-searched model of this space, frozen, in eval mode: NNI's call, under NNI's names.
+
+        Args:
+            name: of a card, see `hubserve.hub.list_cards()`.
+            pretrained: load the published weights instead of fresh ones.
+            download: allow the network where the weights are not on this machine.
+            progress: show a progress bar while downloading.
+
+        Raises:
+            CardError: no such card, or it belongs to another space.
+            WeightsError: the weights cannot be had or do not fit.
+        """
+        card = load_card(name)
+        if card.space != cls.__name__:
+            raise CardError(f"{name} is a model of {card.space}, not of {cls.__name__}: call {card.space}.load_searched_model")
+        return load_frozen(cls(**card.settings), card, pretrained=pretrained, download=download, progress=progress)

@@ -1,0 +1,164 @@
+"""Downloads over HTTP that end whole or not at all: streamed, resumed, checked, and moved into place in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from hubserve.errors import ChecksumError, WeightsUnavailableError
+
+TRIES = 3
+CHUNK_BYTES = 1 << 18
+
+
+class _InterruptedError(Exception):
+    """The connection broke or the server erred: worth another try."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file to have.
+
+    Attributes:
+        url: where it is.
+        path: where it shall be; `path`.part holds what has come so far.
+        sha256: of the file, or its first digits.
+        progress: show a bar on stderr where that is a terminal.
+        timeout_seconds: without a byte before a try is given up.
+        pause_seconds: before the second try; doubled before the third.
+    """
+
+    url: str
+    path: Path
+    sha256: str
+    progress: bool = True
+    timeout_seconds: float = 30.0
+    pause_seconds: float = 0.5
+
+    def fetch(self) -> Path:
+        """The file, from the cache or the network.
+
+        Raises:
+            WeightsUnavailableError: no whole file came; the message has the answer of the server.
+            ChecksumError: a whole file came and it is another one; it is not kept.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Two processes that want one file: the second waits and finds it.
+        with FileLock(f"{self.path}.lock"):
+            if not self.path.exists():
+                self._download()
+                self._check()
+                os.replace(self._part, self.path)
+                self._note.unlink(missing_ok=True)
+        return self.path
+
+    @property
+    def _part(self) -> Path:
+        return self.path.with_name(self.path.name + ".part")
+
+    @property
+    def _note(self) -> Path:
+        """Says which version of the file the part belongs to, so that two versions are never glued together."""
+        return self.path.with_name(self.path.name + ".part.json")
+
+    def _download(self) -> None:
+        for attempt in range(1, TRIES + 1):
+            try:
+                self._try_once()
+                return
+            except (_InterruptedError, httpx.TransportError) as error:
+                if attempt == TRIES:
+                    raise WeightsUnavailableError(f"{_reason(error)}, {TRIES} times") from error
+                time.sleep(self.pause_seconds * 2 ** (attempt - 1))
+            except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
+                raise WeightsUnavailableError(_reason(error)) from error
+
+    def _try_once(self) -> None:
+        have, validator = self._resumable()
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers |= {"Range": f"bytes={have}-", "If-Range": validator}
+        with httpx.stream("GET", self.url, headers=headers, timeout=self.timeout_seconds, follow_redirects=True) as answer:
+            resumed = answer.status_code == 206
+            self._refuse_other_than_a_file(answer)
+            self._note.write_text(json.dumps({"url": self.url, "validator": _validator(answer)}))
+            self._receive(answer, have if resumed else 0)
+
+    def _resumable(self) -> tuple[int, str]:
+        """Bytes already here and the validator of their version; 0 where there is none to be sure with."""
+        try:
+            note = json.loads(self._note.read_text())
+            if note["url"] == self.url and note["validator"]:
+                return self._part.stat().st_size, note["validator"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return 0, ""
+
+    def _refuse_other_than_a_file(self, answer: httpx.Response) -> None:
+        if answer.status_code == 416:
+            self._part.unlink(missing_ok=True)
+            raise _InterruptedError("HTTP 416: what was here is longer than the file")
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise _InterruptedError(f"HTTP {answer.status_code} {answer.reason_phrase}")
+        if answer.status_code not in (200, 206):
+            raise WeightsUnavailableError(f"HTTP {answer.status_code} {answer.reason_phrase}")
+        if "html" in answer.headers.get("content-type", ""):
+            raise WeightsUnavailableError(f"HTTP {answer.status_code} with a web page in place of a file")
+
+    def _receive(self, answer: httpx.Response, start: int) -> None:
+        announced = answer.headers.get("content-length")
+        total = start + int(announced) if announced is not None else None
+        with self._part.open("ab" if start else "wb") as file, _bar(self.path.name, start, total, self.progress) as advance:
+            file.truncate(start)
+            for chunk in answer.iter_bytes(CHUNK_BYTES):
+                file.write(chunk)
+                advance(len(chunk))
+        size = self._part.stat().st_size
+        if total is not None and size != total:
+            raise _InterruptedError(f"the connection ended after {size} of {total} bytes")
+
+    def _check(self) -> None:
+        try:
+            check_sha256(self._part, self.sha256)
+        except ChecksumError:
+            self._part.unlink()
+            self._note.unlink(missing_ok=True)
+            raise
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raises ChecksumError unless the file's SHA-256 starts with `expected`."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise ChecksumError(f"sha256 is {found}, expected {expected}{'...' if len(expected) < 64 else ''}: another file")
+
+
+def _validator(answer: httpx.Response) -> str:
+    """A strong ETag, or the date of change; weak ETags may not be used for ranges (RFC 9110, section 13.1.5)."""
+    etag = answer.headers.get("etag", "")
+    return etag if etag and not etag.startswith("W/") else answer.headers.get("last-modified", "")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if isinstance(error, httpx.HTTPError | httpx.InvalidURL) else str(error)
+
+
+@contextmanager
+def _bar(name: str, start: int, total: int | None, wanted: bool) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not (wanted and console.is_terminal)) as progress:
+        task = progress.add_task(name, total=total, completed=start)
+        yield lambda count: progress.advance(task, count)

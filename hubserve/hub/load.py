@@ -1,0 +1,75 @@
+"""From a card to a network with its published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hubserve.errors import KeyFormatError
+from hubserve.hub.card import Card
+from hubserve.hub.key_formats import convert
+from hubserve.hub.weights import fetch_first, read_state_dict
+from hubserve.space import ModelSpace
+
+
+def load_frozen(
+    space: ModelSpace,
+    card: Card,
+    *,
+    pretrained: bool = True,
+    weights: Path | None = None,
+    key_format: str | None = None,
+    download: bool = True,
+    progress: bool = True,
+) -> nn.Module:
+    """The network of a card, in eval mode.
+
+    Args:
+        space: of the card, with the card's settings.
+        card: which arch, and where its weights are.
+        pretrained: load weights; otherwise they are fresh.
+        weights: a file on this machine, in place of the card's sources.
+        key_format: whose tensor names that file has; "nni" unless given. The card's sources know theirs.
+        download: whether the network may be asked.
+        progress: show a bar while downloading.
+
+    Raises:
+        ArchError: the card's arch is not of the space.
+        WeightsError: the weights cannot be had, or do not fit to the last name and shape.
+    """
+    if weights is not None:
+        return load_weights(space, card.arch, weights, key_format or "nni")
+    if not pretrained:
+        return space.freeze(card.arch).eval()
+    path, source = fetch_first(card.weights, what=card.name, download=download, progress=progress)
+    return load_weights(space, card.arch, path, key_format or source.key_format)
+
+
+def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_format: str = "nni") -> nn.Module:
+    """The network of `arch` in eval mode, with the tensors of a file.
+
+    Raises:
+        WeightsError: the file cannot be read or does not fit; the message names the file.
+    """
+    state = read_state_dict(path)
+    # On the meta device nothing is allocated or initialised that the file replaces anyway.
+    with torch.device("meta"):
+        model = space.freeze(arch)
+    try:
+        converted = convert(state, model, key_format)
+    except KeyFormatError as error:
+        raise KeyFormatError(f"{path}: {error}") from error
+    return assign(model, converted, rebuild=lambda: space.freeze(arch)).eval()
+
+
+def assign(model: nn.Module, state: dict[str, Tensor], *, rebuild: Callable[[], nn.Module]) -> nn.Module:
+    """`model`, built on the meta device, with the tensors of `state`; what no file holds comes from `rebuild`."""
+    dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
+    if any(buffer.is_meta and name not in dtypes for name, buffer in model.named_buffers()):
+        model = rebuild()
+    model.load_state_dict({key: tensor.to(dtypes[key]) for key, tensor in state.items()}, strict=True, assign=True)
+    return model

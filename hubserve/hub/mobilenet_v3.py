@@ -1,0 +1,204 @@
+"""MobileNetV3 with searchable widths, kernels, expansions, depths and squeeze-and-excite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from hubserve.blocks.conv import Activation, ConvStyle, Padding, bare_conv, bare_linear
+from hubserve.blocks.mobile import (
+    MobileBlock,
+    depthwise_separable,
+    init_mobile_weights,
+    inverted_residual,
+    make_divisible,
+)
+from hubserve.errors import SpaceError
+from hubserve.hub.base import HubSpace
+from hubserve.space import Picker
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "swish": lambda: nn.SiLU(inplace=True),
+    "hswish": lambda: nn.Hardswish(inplace=True),
+}
+SQUEEZE_EXCITE = ("none", "optional", "force")
+
+
+@dataclass(frozen=True)
+class MobileNetV3Space(HubSpace):
+    """The largest space of TuNAS (Bender et al. 2020, section 4.1), built on MobileNetV3 (Howard et al. 2019).
+
+    Stages count from 0; stage 0 is one depthwise separable block, the others are inverted residuals, repeated. Each label's
+    first part is its stage: `s2_i1_ks` is the kernel of block 1 in stage 2. Unlike in TuNAS, stage 0 cannot be skipped.
+
+    Args:
+        num_labels: classes.
+        base_widths: channels of the stem, of each stage, of the last convolution and of the layer after pooling.
+        width_multipliers: candidates for each of them, the stem sharing stage 0's; a number fixes all.
+        expand_ratios: candidates for the expansion of an inverted residual.
+        squeeze_excite: per stage "none", "optional" (a choice) or "force".
+        depth_range: fewest and most blocks of a stage, both included.
+        stride: of the first block, one for each entry of `base_widths`; the last two are always 1.
+        activation: "relu", "swish" or "hswish", one for each entry of `base_widths`.
+        se_from_exp: squeeze to a quarter of the expanded channels, else of the block's input channels.
+        dropout_rate: before the classifier.
+        bn_eps: added to the variance by batch norm.
+        bn_momentum: weight of the newest batch in batch norm's statistics.
+        padding: "symmetric", or "same" for weights trained in TensorFlow.
+
+    Shapes of the network:
+        forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
+
+    Raises:
+        SpaceError: lists of settings differ in length, or a name is unknown.
+    """
+
+    num_labels: int = 1000
+    base_widths: tuple[int, ...] = (16, 16, 16, 32, 64, 128, 256, 512, 1024)
+    width_multipliers: tuple[float, ...] | float = (0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0)
+    expand_ratios: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    squeeze_excite: tuple[str, ...] = ("none", "none", "optional", "none", "optional", "optional")
+    depth_range: tuple[int, int] = (1, 4)
+    stride: tuple[int, ...] = (2, 1, 2, 2, 2, 1, 2, 1, 1)
+    activation: tuple[str, ...] = ("hswish", "relu", "relu", "relu", "hswish", "hswish", "hswish", "hswish", "hswish")
+    se_from_exp: bool = True
+    dropout_rate: float = 0.2
+    bn_eps: float = 1e-3
+    bn_momentum: float = 0.1
+    padding: Padding = "symmetric"
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2008.06120"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        places = len(self.base_widths)
+        if not places == len(self.stride) == len(self.activation) == len(self.squeeze_excite) + 3:
+            raise SpaceError(
+                f"MobileNetV3Space: base_widths has {places} entries, stride {len(self.stride)}, "
+                f"activation {len(self.activation)}: these must agree; squeeze_excite has {len(self.squeeze_excite)} "
+                "and needs three less, one for each stage"
+            )
+        _known("activation", self.activation, tuple(ACTIVATIONS))
+        _known("squeeze_excite", self.squeeze_excite, SQUEEZE_EXCITE)
+        if self.depth_range[0] < 1:
+            raise SpaceError(f"MobileNetV3Space: depth_range = {self.depth_range} must start at 1 or more")
+
+    def build(self, pick: Picker) -> nn.Module:
+        net = _Builder(self, pick).network()
+        init_mobile_weights(net)
+        return net
+
+
+class MobileNetV3(nn.Module):
+    """The network of one arch: stem, blocks (stages, last convolution, pooling, a layer on the pooled features), classifier."""
+
+    def __init__(self, stem: nn.Sequential, blocks: list[nn.Module], classifier: nn.Sequential) -> None:
+        super().__init__()
+        self.stem = stem
+        self.blocks = nn.Sequential(*blocks)
+        self.classifier = classifier
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.blocks(self.stem(x)).flatten(1))
+
+
+class _Builder:
+    """Builds from front to back, asking as it goes: the order of asking is NNI's order of labels."""
+
+    def __init__(self, space: MobileNetV3Space, pick: Picker) -> None:
+        self.space = space
+        self.pick = pick
+        self.style = ConvStyle(space.bn_eps, space.bn_momentum, space.padding)
+        self.stages = len(space.squeeze_excite)
+
+    def network(self) -> MobileNetV3:
+        space = self.space
+        channels = self.width(0, stage=0)
+        stem = self.style.conv_bn_act(
+            3, channels, self.pick("stem_ks", (3, 5)), stride=space.stride[0], activation=self.activation(0)
+        )
+        blocks: list[nn.Module] = [self.first_stage(channels)]
+        channels = self.width(1, stage=0)
+        for stage in range(1, self.stages):
+            blocks.append(self.stage(stage, channels))
+            channels = self.width(stage + 1, stage)
+        head, features = self.head(channels)
+        classifier = nn.Sequential(nn.Dropout(space.dropout_rate), bare_linear(features, space.num_labels))
+        return MobileNetV3(nn.Sequential(*stem), [*blocks, *head], classifier)
+
+    def first_stage(self, c_in: int) -> MobileBlock:
+        kernel = self.pick("s0_i0_ks", (3, 5, 7))
+        c_out = self.width(1, stage=0)
+        return depthwise_separable(
+            c_in,
+            c_out,
+            kernel,
+            style=self.style,
+            activation=self.activation(1),
+            stride=self.space.stride[1],
+            squeeze=self.squeeze(0, 0, c_in, c_in),
+            residual=self.residual(0, c_in, c_out, self.space.stride[1]),
+        )
+
+    def stage(self, stage: int, c_in: int) -> nn.Sequential:
+        blocks = self.pick.repeat(f"s{stage}_depth", self.space.depth_range, lambda i: self.block(stage, i, c_in))
+        return nn.Sequential(*blocks)
+
+    def block(self, stage: int, i: int, stage_in: int) -> MobileBlock:
+        stride = self.space.stride[stage + 1] if i == 0 else 1
+        ratio = self.pick(f"s{stage}_i{i}_exp", self.space.expand_ratios)
+        kernel = self.pick(f"s{stage}_i{i}_ks", (3, 5, 7))
+        c_in = stage_in if i == 0 else self.width(stage + 1, stage)
+        hidden = make_divisible(c_in * ratio)
+        squeeze = self.squeeze(stage, i, hidden, c_in)
+        # A stage's width is asked after its first block's squeeze-and-excite: NNI's order.
+        c_out = self.width(stage + 1, stage)
+        return inverted_residual(
+            c_in,
+            hidden,
+            c_out,
+            kernel,
+            style=self.style,
+            activation=self.activation(stage + 1),
+            stride=stride,
+            squeeze=squeeze,
+            residual=self.residual(i, c_in, c_out, stride),
+        )
+
+    def head(self, c_in: int) -> tuple[list[nn.Module], int]:
+        """Last convolution, pooling, the layer on the pooled features, and how many of these there are."""
+        last = self.stages + 1
+        c_last, features = self.width(last, self.stages), self.width(last + 1, self.stages + 1)
+        conv = nn.Sequential(*self.style.conv_bn_act(c_in, c_last, activation=self.activation(last)))
+        mix = nn.Sequential(bare_conv(c_last, features, bias=True), self.activation(last + 1)())
+        return [conv, nn.AdaptiveAvgPool2d(1), mix], features
+
+    def width(self, place: int, stage: int) -> int:
+        return make_divisible(self.space.base_widths[place] * self.pick(f"s{stage}_width_mult", self.space.width_multipliers))
+
+    def activation(self, place: int) -> Activation:
+        return ACTIVATIONS[self.space.activation[place]]
+
+    def squeeze(self, stage: int, i: int, hidden: int, c_in: int) -> int | None:
+        wanted = self.space.squeeze_excite[stage]
+        if wanted == "optional":
+            wanted = {"identity": "none", "se": "force"}[self.pick(f"s{stage}_i{i}_se", ("identity", "se"))]
+        return make_divisible((hidden if self.space.se_from_exp else c_in) * 0.25) if wanted == "force" else None
+
+    def residual(self, i: int, c_in: int, c_out: int, stride: int) -> bool:
+        """With searchable widths NNI compares expressions, not numbers: the first block of a stage never has a skip, even if
+        its widths happen to agree. Published checkpoints have fixed widths, where numbers are compared.
+        """
+        same = i > 0 or (isinstance(self.space.width_multipliers, (int, float)) and c_in == c_out)
+        return stride == 1 and same
+
+
+def _known(setting: str, found: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    unknown = [name for name in found if name not in allowed]
+    if unknown:
+        raise SpaceError(f"MobileNetV3Space: {setting} has {unknown[0]!r}, which is none of {allowed}")

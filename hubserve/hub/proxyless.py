@@ -1,0 +1,124 @@
+"""ProxylessNAS: inverted residuals whose kernel and expansion are chosen block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from hubserve.blocks.conv import ConvStyle, Padding, bare_linear
+from hubserve.blocks.mobile import MobileBlock, depthwise_separable, init_mobile_weights, inverted_residual, make_divisible
+from hubserve.errors import SpaceError
+from hubserve.hub.base import HubSpace
+from hubserve.space import Picker
+
+OPERATIONS = {"k3e3": (3, 3), "k5e3": (5, 3), "k7e3": (7, 3), "k3e6": (3, 6), "k5e6": (5, 6), "k7e6": (7, 6)}
+"""Name -> (kernel, expansion)."""
+
+STRIDES = {2: 2, 3: 2, 4: 2, 5: 1, 6: 2}
+"""Stage -> stride of its first block, for the stages of variable depth; stage 7 is one block of stride 1."""
+
+
+@dataclass(frozen=True)
+class ProxylessNAS(HubSpace):
+    """Cai et al. 2019, "ProxylessNAS", on the MobileNetV2 backbone of section 4.2.
+
+    A stage's depth is the number of its blocks, 1 to 4, where the paper lets each layer become an identity: the same networks,
+    each counted once. Labels: `s4_depth`, and `s4_i1` for block 1 of stage 4. Stage 7 has one block.
+
+    Args:
+        num_labels: classes.
+        base_widths: channels of the stem, the first block, stages 2 to 7, and the last convolution.
+        dropout_rate: before the classifier.
+        width_mult: scales all widths.
+        bn_eps: added to the variance by batch norm.
+        bn_momentum: weight of the newest batch in batch norm's statistics.
+        padding: "symmetric", or "same" for weights trained in TensorFlow, such as EfficientNet-Lite0's.
+
+    Shapes of the network:
+        forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
+
+    Raises:
+        SpaceError: `base_widths` has not nine entries.
+    """
+
+    num_labels: int = 1000
+    base_widths: tuple[int, ...] = (32, 16, 32, 40, 80, 96, 192, 320, 1280)
+    dropout_rate: float = 0.0
+    width_mult: float = 1.0
+    bn_eps: float = 1e-3
+    bn_momentum: float = 0.1
+    padding: Padding = "symmetric"
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/1812.00332"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.base_widths) != 9:
+            raise SpaceError(
+                f"ProxylessNAS: base_widths has {len(self.base_widths)} entries and needs 9: stem, first block, "
+                "stages 2 to 7, last convolution"
+            )
+
+    def build(self, pick: Picker) -> nn.Module:
+        widths = [make_divisible(width * self.width_mult) for width in self.base_widths]
+        style = ConvStyle(self.bn_eps, self.bn_momentum, self.padding)
+        stages = [_stage(pick, stage, stride, widths[stage - 1], widths[stage], style) for stage, stride in STRIDES.items()]
+        blocks = [
+            depthwise_separable(widths[0], widths[1], 3, style=style, activation=_relu6),
+            *stages,
+            _block(pick, "s7_i0", widths[6], widths[7], 1, style),
+        ]
+        net = ProxylessNet(widths, blocks, style, self.dropout_rate, self.num_labels)
+        init_mobile_weights(net)
+        return net
+
+
+class ProxylessNet(nn.Module):
+    """The network of one arch."""
+
+    def __init__(
+        self, widths: list[int], blocks: list[nn.Module], style: ConvStyle, dropout_rate: float, num_labels: int
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*style.conv_bn_act(3, widths[0], 3, stride=2, activation=_relu6))
+        self.blocks = nn.Sequential(*blocks)
+        self.feature_mix_layer = nn.Sequential(*style.conv_bn_act(widths[7], widths[8], activation=_relu6))
+        self.global_avg_pooling = nn.AdaptiveAvgPool2d(1)
+        self.dropout_layer = nn.Dropout(dropout_rate)
+        self.classifier = bare_linear(widths[8], num_labels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.feature_mix_layer(self.blocks(self.stem(x)))
+        return self.classifier(self.dropout_layer(self.global_avg_pooling(features).flatten(1)))
+
+
+def _stage(pick: Picker, stage: int, stride: int, c_in: int, c_out: int, style: ConvStyle) -> nn.Sequential:
+    def block(i: int) -> nn.Module:
+        return _block(pick, f"s{stage}_i{i}", c_in if i == 0 else c_out, c_out, stride if i == 0 else 1, style)
+
+    return nn.Sequential(*pick.repeat(f"s{stage}_depth", (1, 4), block))
+
+
+def _block(pick: Picker, label: str, c_in: int, c_out: int, stride: int, style: ConvStyle) -> nn.Module:
+    def candidate(name: str) -> MobileBlock:
+        kernel, expansion = OPERATIONS[name]
+        return inverted_residual(
+            c_in,
+            make_divisible(c_in * expansion),
+            c_out,
+            kernel,
+            style=style,
+            activation=_relu6,
+            stride=stride,
+            residual=stride == 1 and c_in == c_out,
+        )
+
+    return pick.layer(label, {name: partial(candidate, name) for name in OPERATIONS})
+
+
+def _relu6() -> nn.Module:
+    return nn.ReLU6(inplace=True)

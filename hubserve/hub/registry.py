@@ -1,0 +1,73 @@
+"""The model spaces by name, and the way from a card to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hubserve.errors import CardError, SpaceError, suggest
+from hubserve.hub.base import HubSpace
+from hubserve.hub.card import Card, load_card
+from hubserve.hub.load import load_frozen
+from hubserve.hub.mobilenet_v3 import MobileNetV3Space
+from hubserve.hub.proxyless import ProxylessNAS
+
+SPACES: dict[str, type[HubSpace]] = {
+    "MobileNetV3Space": MobileNetV3Space,
+    "ProxylessNAS": ProxylessNAS,
+}
+
+
+def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
+    """The space of that name with `settings`, the rest at its defaults.
+
+    Raises:
+        SpaceError: no such space, or it has no such setting.
+    """
+    if name not in SPACES:
+        raise SpaceError(f"no model space is called {name!r}. {suggest(name, SPACES)}")
+    space = SPACES[name]
+    known = [field.name for field in fields(space)]  # type: ignore[arg-type]
+    unknown = [setting for setting in settings or {} if setting not in known]
+    if unknown:
+        raise SpaceError(f"{name} has no setting {unknown[0]!r}. {suggest(unknown[0], known)}")
+    return space(**(settings or {}))
+
+
+def card_space(card: Card) -> HubSpace:
+    """The space of a card, with the card's settings."""
+    try:
+        return get_space(card.space, card.settings)
+    except SpaceError as error:
+        raise CardError(f"card {card.name}: {error}") from error
+
+
+def load_model(
+    card: Card | str,
+    *,
+    pretrained: bool = True,
+    weights: Path | None = None,
+    key_format: str | None = None,
+    download: bool = True,
+    progress: bool = True,
+) -> nn.Module:
+    """A pre-searched model, frozen, in eval mode; see `load_frozen`.
+
+    Raises:
+        CardError: no such card.
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    card = load_card(card) if isinstance(card, str) else card
+    return load_frozen(
+        card_space(card),
+        card,
+        pretrained=pretrained,
+        weights=weights,
+        key_format=key_format,
+        download=download,
+        progress=progress,
+    )

