@@ -140,6 +140,7 @@ class TestDecode:
     @given(st.binary(max_size=200))
     def test_any_bytes_are_a_picture_or_an_image_error(self, data):
         try:
-            assert decode_image(data).mode == "RGB"
-        except ImageError as error:
-            assert str(len(data)) in str(error) or "pixels" in str(error)
+            mode = decode_image(data).mode
+        except ImageError:
+            return
+        assert mode == "RGB"

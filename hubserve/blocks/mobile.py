@@ -47,8 +47,6 @@ class MobileBlock(nn.Sequential):
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
     """
 
-    residual: bool
-
     def __init__(self, layers: Iterable[nn.Module], *, residual: bool) -> None:
         super().__init__(*layers)
         self.residual = residual

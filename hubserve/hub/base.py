@@ -18,10 +18,12 @@ class HubSpace(ModelSpace):
     Attributes:
         paper: where the space was published.
         default_input_size: height and width, in pixels, of the pictures it was made for.
+        num_labels: classes; a setting of the space, or what its data set has.
     """
 
     paper: ClassVar[str]
     default_input_size: ClassVar[int] = 224
+    num_labels: int
 
     @property
     def input_size(self) -> int:

@@ -63,7 +63,7 @@ class TestStrictness:
             convert(state, model, "nni")
 
     def test_a_file_of_another_format(self, model):
-        with pytest.raises(KeyFormatError, match="key format 'efficientnet-lite'.*not fit"):
+        with pytest.raises(KeyFormatError, match=r"key format 'efficientnet-lite'.*not fit"):
             convert(model.state_dict(), model, "efficientnet-lite")
 
     def test_a_network_that_the_format_does_not_know(self):

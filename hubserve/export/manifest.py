@@ -1,0 +1,109 @@
+"""The manifest of a package: all that serving, judging and rebuilding a model needs, as data."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hubserve import __version__
+from hubserve.hub.card import Metric
+from hubserve.preprocess import Preprocess
+
+Format = Literal["onnx", "torchscript"]
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Record):
+    """One file of a package.
+
+    Attributes:
+        bytes: its length.
+        sha256: of its content.
+    """
+
+    bytes: int
+    sha256: str
+
+
+class TensorEntry(_Record):
+    """Input or output of the exported model.
+
+    Attributes:
+        name: in ONNX.
+        dtype: of its elements.
+        shape: "batch" where any number of pictures may come.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[str | int, ...]
+
+
+class Provenance(_Record):
+    """Where a model came from.
+
+    Attributes:
+        origin: "card", "arch" or "search".
+        paper: where it was published.
+        licence: of the weights.
+        metric: published accuracy.
+        weights: "published", "random", "shared" (cut from a supernet) or "retrained".
+        search: study, trial, seed, score and split, for a model that a search found.
+    """
+
+    origin: Literal["card", "arch", "search"] = "arch"
+    paper: str | None = None
+    licence: str | None = None
+    metric: Metric | None = None
+    weights: Literal["published", "random", "shared", "retrained"] = "random"
+    search: dict[str, Any] = {}
+
+
+class Manifest(_Record):
+    """See the module.
+
+    Attributes:
+        format_version: of this record.
+        name: of the model.
+        space: class name of its model space.
+        settings: of the space.
+        arch: label -> value.
+        preprocess: how pictures become input.
+        input: of the exported model.
+        output: likewise.
+        exports: format -> how it was made.
+        provenance: where the model came from.
+        versions: of the software that wrote the package.
+        files: name -> length and hash; the manifest itself is not among them.
+    """
+
+    format_version: Literal[1] = 1
+    name: str
+    space: str
+    settings: dict[str, Any]
+    arch: dict[str, Any]
+    preprocess: Preprocess
+    input: TensorEntry
+    output: TensorEntry
+    exports: dict[Format, dict[str, Any]]
+    provenance: Provenance
+    versions: dict[str, str]
+    files: dict[str, FileEntry]
+
+
+def versions() -> dict[str, str]:
+    """Of the software at work here."""
+    found = {"hubserve": __version__, "python": platform.python_version()}
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

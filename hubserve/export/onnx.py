@@ -1,0 +1,143 @@
+"""ONNX: written by torch's exporter, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from hubserve.errors import ExportError
+from hubserve.export.runner import Batch
+
+OPSET = 20
+INPUT, OUTPUT = "images", "logits"
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def export_onnx(model: nn.Module, path: Path, *, example: torch.Tensor, opset: int = OPSET) -> None:
+    """Writes `model`, in eval mode, as one ONNX file whose batch size is free.
+
+    Args:
+        model: left as it is.
+        path: of the file; weights are inside it.
+        example: prepared pictures (n, 3, height, width); height and width become fixed.
+        opset: version of the operator set.
+
+    Raises:
+        ExportError: the exporter failed, or its file is not valid.
+    """
+    # A batch of one would be taken for a constant.
+    batch = example if len(example) > 1 else example.repeat(2, 1, 1, 1)
+    frozen = copy.deepcopy(model).eval()
+    try:
+        with _quietly(), torch.no_grad():
+            program = torch.onnx.export(
+                frozen,
+                (batch,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                opset_version=opset,
+                optimize=True,
+                external_data=False,
+                verbose=False,
+            )
+            if program is None:
+                raise ExportError("the exporter of torch returned nothing")
+            program.save(str(path), external_data=False)
+        onnx.checker.check_model(str(path))
+    except ExportError:
+        raise
+    except Exception as error:  # The exporter and the checker raise whatever they stumble on.
+        path.unlink(missing_ok=True)
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ExportError(f"{type(model).__name__} becomes no ONNX file: {type(error).__name__}: {reason}") from error
+
+
+class OnnxRunner:
+    """An ONNX file in a session of ONNX Runtime; calls from several threads run side by side.
+
+    Args:
+        path: of the file.
+        threads: that one call may use. At batch 1 a second one is mostly wasted; run two sessions instead.
+        device: "cuda" needs a device, "auto" takes one if there is one.
+
+    Raises:
+        ExportError: the file cannot be loaded, or "cuda" was asked for and there is none.
+    """
+
+    name = "onnx"
+
+    def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto") -> None:
+        self.device = _resolve(device)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), _options(threads), providers=_providers(self.device))
+        except Exception as error:  # ONNX Runtime has its own exceptions, without a common base.
+            raise ExportError(f"ONNX Runtime cannot load {path}: {error}") from error
+        if self.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise ExportError(
+                f"ONNX Runtime {onnxruntime.__version__} fell back to the CPU; its CUDA libraries do not load here"
+            )
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, batch: Batch) -> Batch:
+        logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
+        return logits
+
+
+def cuda_available() -> bool:
+    """Whether there is a GPU for ONNX Runtime. It lists its CUDA provider even without a device, so torch is asked too."""
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and torch.cuda.is_available()
+
+
+def _resolve(device: Device) -> str:
+    if device == "cuda" and not cuda_available():
+        raise ExportError(
+            f"device 'cuda' was asked for; found CUDA devices: 0, providers: {onnxruntime.get_available_providers()}"
+        )
+    return "cuda" if device != "cpu" and cuda_available() else "cpu"
+
+
+def _providers(device: str) -> list[str]:
+    if device == "cuda":
+        onnxruntime.preload_dlls()
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Waiting threads that spin take the cores of other sessions.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """The exporter prints its progress and warns of its own internals."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)

@@ -1,0 +1,269 @@
+"""Packages: a frozen model on disk with all that serving needs, written whole or not at all.
+
+    manifest.json          what the model is, where it came from, and the hash of every file
+    weights.safetensors    under the names of `space.freeze(arch)`
+    model.onnx             logits of prepared pictures, any batch size
+    model.torchscript.pt   the same
+    labels.txt             one class per line, in the order of the logits
+    parity.json            how far each exported form is from eager PyTorch
+
+The exported forms run without hubserve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from torch import nn
+
+from hubserve.errors import ArchError, PackageError, SpaceError
+from hubserve.export.manifest import FORMATS, FileEntry, Format, Manifest, Provenance, TensorEntry, versions
+from hubserve.export.onnx import INPUT, OPSET, OUTPUT, Device, OnnxRunner, export_onnx
+from hubserve.export.parity import ParityReport, check_parity, random_batches
+from hubserve.export.runner import Batch, EagerRunner, Runner
+from hubserve.export.torchscript import TorchScriptRunner, export_torchscript
+from hubserve.hub.load import load_weights
+from hubserve.hub.registry import get_space
+from hubserve.preprocess import Preprocess
+
+MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
+FILE_OF: dict[Format, str] = {"onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package on disk.
+
+    Attributes:
+        path: its folder.
+        manifest: what it says of itself.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return tuple((self.path / LABELS).read_text("utf-8").splitlines())
+
+    @cached_property
+    def parity(self) -> tuple[ParityReport, ...]:
+        """One report for each exported form."""
+        return tuple(ParityReport.model_validate(entry) for entry in json.loads((self.path / PARITY).read_text("utf-8")))
+
+    def verify(self) -> None:
+        """Raises PackageError unless every file has the length and hash of the manifest, and every form passed parity."""
+        for name, entry in self.manifest.files.items():
+            if _entry(self.path / name) != entry:
+                raise PackageError(f"{self.path / name} was changed since the package was written; export it again")
+        passed = {report.format for report in self.parity if report.passed}
+        unproven = [form for form in self.manifest.exports if form not in passed]
+        if unproven:
+            raise PackageError(f"{self.path}: {unproven[0]} has not passed the comparison with eager PyTorch; export it again")
+        if len(self.labels) != self.manifest.output.shape[1]:
+            raise PackageError(f"{self.path}: {len(self.labels)} labels for {self.manifest.output.shape[1]} classes")
+
+    def runner(self, form: Format, *, threads: int = 1, device: Device = "cpu") -> Runner:
+        """The exported form, loaded.
+
+        Raises:
+            PackageError: the package does not have it.
+            ExportError: it cannot be loaded.
+        """
+        if form not in self.manifest.exports:
+            raise PackageError(f"{self.path} has no {form}; it has {', '.join(self.manifest.exports)}")
+        if form == "onnx":
+            return OnnxRunner(self.path / FILE_OF[form], threads=threads, device=device)
+        return TorchScriptRunner(self.path / FILE_OF[form], device=device)
+
+    def rebuild(self) -> nn.Module:
+        """The PyTorch module, built anew from space, settings, arch and weights, in eval mode.
+
+        Raises:
+            PackageError: the space is not one of the hub.
+            WeightsError: the weights do not fit.
+        """
+        try:
+            space = get_space(self.manifest.space, self.manifest.settings)
+            return load_weights(space, self.manifest.arch, self.path / WEIGHTS)
+        except (SpaceError, ArchError) as error:
+            raise PackageError(f"{self.path} cannot be rebuilt as a PyTorch module here: {error}") from error
+
+
+def read_package(path: Path) -> Package:
+    """The package in a folder. Reads the manifest and sees that the files are there; `verify` reads them too.
+
+    Raises:
+        PackageError: not a package, or incomplete.
+    """
+    try:
+        manifest = Manifest.model_validate_json((path / MANIFEST).read_text("utf-8"))
+    except OSError as error:
+        raise PackageError(f"{path} is not a package: it has no readable {MANIFEST}. `hubserve export` writes one") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {where}: {first['msg']}") from error
+    for name in manifest.files:
+        if PurePosixPath(name).name != name or name in ("", ".", ".."):
+            raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder")
+        if not (path / name).is_file():
+            raise PackageError(f"{path} is incomplete: {name} is missing")
+    absent = [name for name in (WEIGHTS, LABELS, PARITY, *(FILE_OF[f] for f in manifest.exports)) if name not in manifest.files]
+    if absent:
+        raise PackageError(f"{path} is incomplete: its manifest does not list {absent[0]}")
+    return Package(path, manifest)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A frozen model and what is known of it: what a package is written from.
+
+    Attributes:
+        name: of the model.
+        model: with its weights; left as it is.
+        space: class name of its model space.
+        settings: of the space.
+        arch: label -> value.
+        preprocess: how pictures become input.
+        labels: of the classes, in the order of the logits.
+        provenance: where it came from.
+    """
+
+    name: str
+    model: nn.Module
+    space: str
+    settings: Mapping[str, Any]
+    arch: Mapping[str, Any]
+    preprocess: Preprocess
+    labels: Sequence[str]
+    provenance: Provenance
+
+
+def write_package(
+    source: Source,
+    folder: Path,
+    *,
+    formats: Sequence[Format] = FORMATS,
+    pictures: Sequence[Batch] = (),
+    overwrite: bool = False,
+) -> Package:
+    """Exports a model in every format, proves each one, and puts the package in place in one step.
+
+    Args:
+        source: the model.
+        folder: to be made; its parents too.
+        formats: to export.
+        pictures: batches of prepared pictures to compare on, beside the made-up ones.
+        overwrite: replace a package that is there.
+
+    Raises:
+        PackageError: the folder exists, or holds something that is not a package.
+        ExportError: a format cannot be written, or (ParityError) answers differently. Nothing is left then.
+    """
+    if not formats:
+        raise PackageError(f"formats is empty; choose from {', '.join(FORMATS)}")
+    _check_target(folder, overwrite)
+    with _staged(folder) as stage:
+        exports, outputs, reports = _write_forms(source, stage, formats, pictures)
+        save_file({k: t.detach().cpu().contiguous() for k, t in source.model.state_dict().items()}, stage / WEIGHTS)
+        (stage / LABELS).write_text("".join(f"{label}\n" for label in source.labels), "utf-8")
+        (stage / PARITY).write_text(json.dumps([r.model_dump(mode="json") for r in reports], indent=2) + "\n", "utf-8")
+        manifest = _manifest(source, outputs, exports, {path.name: _entry(path) for path in sorted(stage.iterdir())})
+        (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        _put_in_place(stage, folder)
+    return read_package(folder)
+
+
+def _write_forms(
+    source: Source, stage: Path, formats: Sequence[Format], pictures: Sequence[Batch]
+) -> tuple[dict[Format, dict[str, Any]], int, list[ParityReport]]:
+    size = source.preprocess.input_size
+    batches = [*random_batches((3, size, size)), *pictures]
+    eager = EagerRunner(source.model)
+    classes = eager(batches[0]).shape[1]
+    if classes != len(source.labels):
+        raise PackageError(f"{source.name} has {classes} classes and {len(source.labels)} labels")
+    exports: dict[Format, dict[str, Any]] = {}
+    reports = []
+    for form in formats:
+        exports[form] = _export(form, source.model, stage / FILE_OF[form], torch.from_numpy(batches[1]))
+        runner = OnnxRunner(stage / FILE_OF[form], device="cpu") if form == "onnx" else TorchScriptRunner(stage / FILE_OF[form])
+        reports.append(check_parity(eager, runner, batches))
+    return exports, classes, reports
+
+
+def _export(form: Format, model: nn.Module, path: Path, example: torch.Tensor) -> dict[str, Any]:
+    """Writes one form and returns what the manifest says of it."""
+    if form == "onnx":
+        export_onnx(model, path, example=example)
+        return {"opset": OPSET, "precision": "float32"}
+    method = export_torchscript(model, path, example=example)
+    return {"method": method, "precision": "float32", "reads_with": f"torch {torch.__version__} or later, Python below 3.14"}
+
+
+def _manifest(source: Source, classes: int, exports: dict[Format, dict[str, Any]], files: dict[str, FileEntry]) -> Manifest:
+    size = source.preprocess.input_size
+    return Manifest(
+        name=source.name,
+        space=source.space,
+        settings=dict(source.settings),
+        arch=dict(source.arch),
+        preprocess=source.preprocess,
+        input=TensorEntry(name=INPUT, dtype="float32", shape=("batch", 3, size, size)),
+        output=TensorEntry(name=OUTPUT, dtype="float32", shape=("batch", classes)),
+        exports=exports,
+        provenance=source.provenance,
+        versions=versions(),
+        files=files,
+    )
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise PackageError(f"{folder} exists; choose another folder or replace it with overwrite=True / --overwrite")
+    if not (folder / MANIFEST).is_file():
+        raise PackageError(f"{folder} exists and is not a package, so it is not replaced; choose another folder")
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside the target, gone afterwards whatever happens."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        stage.chmod(0o755)
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _put_in_place(stage: Path, folder: Path) -> None:
+    if folder.exists():
+        old = stage.with_name(stage.name + ".old")
+        os.rename(folder, old)
+        os.rename(stage, folder)
+        shutil.rmtree(old)
+    else:
+        os.rename(stage, folder)
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())

@@ -1,0 +1,93 @@
+"""TorchScript: PyTorch's older frozen form, still the only one that C++ programs load without a compiler.
+
+torch says at every call that TorchScript is deprecated in favour of torch.export; here, and only here, that warning is
+silenced, because the manifest records the range of versions that read the file.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from hubserve.errors import ExportError
+from hubserve.export.runner import Batch
+
+Method = Literal["scripted", "traced"]
+
+
+def export_torchscript(model: nn.Module, path: Path, *, example: torch.Tensor) -> Method:
+    """Writes `model`, in eval mode, as TorchScript; scripted where that works, else traced along `example`.
+
+    Args:
+        model: left as it is.
+        path: of the file.
+        example: prepared pictures (n, 3, height, width), for tracing.
+
+    Raises:
+        ExportError: neither works, or this Python is one that TorchScript does not support.
+    """
+    if sys.version_info >= (3, 14):
+        raise ExportError("TorchScript does not support Python 3.14 and later; leave it out with formats=('onnx',)")
+    with _evaluating(model), _without_deprecation(), torch.no_grad():
+        frozen, method = _freeze(model, example)
+        torch.jit.save(frozen, str(path))
+    return method
+
+
+class TorchScriptRunner:
+    """A TorchScript file, loaded."""
+
+    name = "torchscript"
+
+    def __init__(self, path: Path, *, device: str = "cpu") -> None:
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        with _without_deprecation():
+            self._module = torch.jit.load(str(path), map_location=self.device)  # type: ignore[no-untyped-call]
+
+    def __call__(self, batch: Batch) -> Batch:
+        with torch.inference_mode():
+            logits: Batch = self._module(torch.from_numpy(batch).to(self.device)).cpu().numpy()
+        return logits
+
+
+def _freeze(model: nn.Module, example: torch.Tensor) -> tuple[torch.jit.ScriptModule, Method]:
+    try:
+        return torch.jit.script(model), "scripted"
+    except Exception as scripting:  # The compiler of TorchScript raises whatever it stumbles on.
+        try:
+            return torch.jit.trace(model, example, check_trace=False), "traced"  # type: ignore[no-untyped-call]
+        except Exception as tracing:
+            raise ExportError(
+                f"{type(model).__name__} becomes no TorchScript. Scripting: {_first_line(scripting)}. "
+                f"Tracing: {_first_line(tracing)}"
+            ) from tracing
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _without_deprecation() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)
+        yield
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
