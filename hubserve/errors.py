@@ -10,6 +10,9 @@ HubserveError
 │   └── KeyFormatError            tensors do not match the model, name by name
 ├── ImageError            bytes that are no picture we can read
 │   └── ImageTooLargeError        more bytes or pixels than allowed
+├── RequestError          a request to the service is wrong
+│   ├── FormError                 a body or form without a picture
+│   └── TopKError                 more answers wanted than there are classes
 ├── DatasetError          a picture folder cannot be evaluated
 ├── ExportError           a model cannot be exported
 │   └── ParityError               an exported model answers differently from eager PyTorch
@@ -69,6 +72,18 @@ class ImageError(HubserveError, ValueError):
 
 class ImageTooLargeError(ImageError):
     """More bytes or pixels than allowed."""
+
+
+class RequestError(HubserveError, ValueError):
+    """A request to the service is wrong."""
+
+
+class FormError(RequestError):
+    """A body or form without a picture."""
+
+
+class TopKError(RequestError):
+    """More answers wanted than there are classes, or none."""
 
 
 class DatasetError(HubserveError, ValueError):

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
@@ -102,9 +102,12 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageTooLargeError(f"the picture is too large: {error}") from error
     except Exception as error:  # Pillow's decoders raise almost anything on hostile bytes.
         raise ImageError(
-            f"{len(data)} bytes that are not a readable picture ({type(error).__name__}: {error}); "
-            "send a JPEG, PNG, WebP, GIF, BMP or TIFF"
+            f"{len(data)} bytes that are not a readable picture ({_reason(error)}); send a JPEG, PNG, WebP, GIF, BMP or TIFF"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return "of no known kind" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:

@@ -47,7 +47,7 @@ class Host(BaseModel):
 
 
 def describe_host() -> Host:
-    """This machine, now; what it does not tell is None."""
+    """The machine this runs on, now; what it does not tell is None."""
     cpuinfo = _cpuinfo()
     flags = cpuinfo.get("flags", cpuinfo.get("Features", "")).split()
     return Host(

@@ -1,8 +1,8 @@
 """Percentiles of latency that say how sure they are.
 
-The sample rule is that of MLPerf Inference's early stopping: with n samples, the t-th largest is an upper bound of the percentile
-with 99 % confidence, where t is the largest number of slower-than-bound samples that so many would rarely have by luck. A
-percentile for which no t >= 1 exists is not estimated at all.
+The sample rule is that of MLPerf Inference's early stopping: with n samples, the t-th largest is an upper bound of the
+percentile with 99 % confidence, where t is the largest number of slower-than-bound samples that so many would rarely have by
+luck. A percentile for which no t >= 1 exists is not estimated at all.
 """
 
 from __future__ import annotations

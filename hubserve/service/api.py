@@ -1,0 +1,235 @@
+"""The HTTP interface: routes, what they take and answer, and which error becomes which status."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+import anyio
+import anyio.to_thread
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+
+from hubserve import __version__, store
+from hubserve.errors import FormError, HubserveError, ImageError, ImageTooLargeError, ModelNotFoundError, TopKError
+from hubserve.hub.card import Metric
+from hubserve.service.body import FIELD, read_picture
+from hubserve.service.engine import Answer, Engine, Engines, Prediction
+from hubserve.service.settings import Settings
+
+log = logging.getLogger("hubserve.service")
+
+NEWEST = ""
+"""Asks for the newest model in the store, whatever its name."""
+
+STATUS: dict[type[HubserveError], int] = {
+    ImageTooLargeError: 413,
+    ImageError: 415,
+    FormError: 400,
+    TopKError: 422,
+    ModelNotFoundError: 404,
+}
+"""Error -> status; the first that fits, in this order. All others are faults of the server."""
+
+
+class Classification(BaseModel):
+    """Answer of /classify.
+
+    Attributes:
+        model: tag of the version that answered.
+        predictions: most likely class first.
+        timing_ms: of decoding with preprocessing, and of inference.
+    """
+
+    model: str
+    predictions: list[Prediction]
+    timing_ms: dict[str, float]
+
+
+class ModelEntry(BaseModel):
+    """One version in the store.
+
+    Attributes:
+        tag: "name:version".
+        created: when it was published.
+        space: class name of its model space.
+        classes: how many it tells apart.
+        input_size: height and width in pixels that it sees.
+        metric: published accuracy.
+        licence: of its weights.
+        default: whether it answers where a request names no model.
+    """
+
+    tag: str
+    created: datetime
+    space: str
+    classes: int
+    input_size: int
+    metric: Metric | None
+    licence: str | None
+    default: bool
+
+
+class Problem(BaseModel):
+    """Every error.
+
+    Attributes:
+        error: its "type" and its "message", which says how to go on.
+    """
+
+    error: dict[str, str]
+
+
+_BODY = {
+    "required": True,
+    "content": {
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": [FIELD],
+                "properties": {FIELD: {"type": "string", "format": "binary"}},
+            }
+        },
+    },
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The form is damaged or has no picture."},
+    404: {"model": Problem, "description": "The store has no such model."},
+    413: {"model": Problem, "description": "Too many bytes or pixels."},
+    415: {"model": Problem, "description": "Not a readable picture."},
+    422: {"model": Problem, "description": "A parameter is out of range."},
+}
+
+
+class State:
+    """What requests share: engines, and how many pictures are worked on at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limiter = anyio.CapacityLimiter(settings.threads)
+        self.engines = Engines(self._load, self._resolve, resolve_seconds=settings.resolve_seconds)
+
+    def classify(self, data: bytes, model: str | None, top_k: int) -> tuple[str, Answer]:
+        """Runs in a worker thread."""
+        tag, engine = self.engines.get(model or self.settings.model or NEWEST)
+        return tag, engine.classify(data, top_k=top_k)
+
+    def warm_up(self) -> None:
+        """Loads the default model, where there is one already."""
+        try:
+            tag, engine = self.engines.get(self.settings.model or NEWEST)
+        except HubserveError as error:
+            log.warning("no model is ready yet: %s", error)
+        else:
+            log.info("%s answers on %s", tag, engine.device)
+        # torch leaves a million objects that live as long as the process; walking them is what makes the slowest answers.
+        gc.collect()
+        gc.freeze()
+
+    def _load(self, tag: str) -> Engine:
+        max_pixels = int(self.settings.max_megapixels * 1e6)
+        engine = Engine(store.resolve(tag).package, device=self.settings.device, max_pixels=max_pixels)
+        engine.warm_up()
+        return engine
+
+    def _resolve(self, name: str) -> str:
+        if name == NEWEST:
+            models = store.list_models()
+            if models:
+                return models[0].tag
+            raise ModelNotFoundError("the store is empty: `hubserve publish efficientnet-lite0` fills it")
+        return store.resolve(name).tag
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.shared = State(Settings.from_environment())
+    await anyio.to_thread.run_sync(app.state.shared.warm_up)
+    yield
+
+
+api = FastAPI(title="hubserve", version=__version__, lifespan=_lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+
+
+@api.post(
+    "/classify",
+    summary="Classify a picture",
+    responses={200: {"model": Classification}, **_ERRORS},
+    openapi_extra={"requestBody": _BODY},
+)
+async def classify(
+    request: Request,
+    model: Annotated[str | None, Query(description="Name or tag; the service's default unless given.")] = None,
+    top_k: Annotated[int, Query(ge=1, description="How many classes to name.")] = 5,
+) -> JSONResponse:
+    """Takes one picture, as the body or as the field `image` of a form; names its most likely classes."""
+    shared: State = request.app.state.shared
+    data = await read_picture(request, int(shared.settings.max_body_mb * 1e6))
+    tag, answer = await anyio.to_thread.run_sync(shared.classify, data, model, top_k, limiter=shared.limiter)
+    return JSONResponse(
+        {
+            "model": tag,
+            "predictions": [prediction.model_dump() for prediction in answer.predictions],
+            "timing_ms": {"decode": round(answer.decode_ms, 2), "infer": round(answer.infer_ms, 2)},
+        }
+    )
+
+
+@api.get("/models", summary="List the models", response_model=list[ModelEntry])
+async def models(request: Request) -> list[ModelEntry]:
+    """Every version in the store, newest first."""
+    shared: State = request.app.state.shared
+    return await anyio.to_thread.run_sync(_list_models, shared.settings.model)
+
+
+def _list_models(default: str | None) -> list[ModelEntry]:
+    stored = store.list_models()
+    answering = store.resolve(default).tag if default else (stored[0].tag if stored else None)
+    return [_entry(model, is_default=model.tag == answering) for model in stored]
+
+
+def _entry(model: store.StoredModel, *, is_default: bool) -> ModelEntry:
+    manifest = model.package.manifest
+    return ModelEntry(
+        tag=model.tag,
+        created=model.created,
+        space=manifest.space,
+        classes=int(manifest.output.shape[1]),
+        input_size=manifest.preprocess.input_size,
+        metric=manifest.provenance.metric,
+        licence=manifest.provenance.licence,
+        default=is_default,
+    )
+
+
+def _problem(status: int, kind: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"type": kind, "message": message}}, status_code=status)
+
+
+@api.exception_handler(HubserveError)
+async def _refuse(_: Request, error: Exception) -> JSONResponse:
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    if status == 500:
+        log.error("a request failed", exc_info=error)
+    return _problem(status, type(error).__name__, str(error))
+
+
+@api.exception_handler(RequestValidationError)
+async def _refuse_parameter(_: Request, error: Exception) -> JSONResponse:
+    wrong = error.errors() if isinstance(error, RequestValidationError) else []
+    told = "; ".join(f"{entry['loc'][-1]} = {entry.get('input')!r}: {entry['msg']}" for entry in wrong)
+    return _problem(422, "ParameterError", told)
+
+
+@api.exception_handler(ClientDisconnect)
+async def _nobody_there(_: Request, __: Exception) -> JSONResponse:
+    return _problem(400, "ClientDisconnect", "the client left before its request was whole")

@@ -1,0 +1,238 @@
+"""The model store: BentoML's, holding our packages.
+
+A version appears in the store by one rename, so a reader, or a `kill -9` in the middle of publishing, never sees half of one.
+BentoML's own `save` copies file by file into the final place; here it writes to a second store on the same disk first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models.model import ModelStore
+from bentoml.exceptions import BentoMLException, NotFound
+
+from hubserve.errors import AlreadyPublishedError, ModelNotFoundError, StoreError, suggest
+from hubserve.export.manifest import Manifest
+from hubserve.export.package import MANIFEST, Package, read_package
+
+MODULE = "hubserve"
+"""Marks our models among others in BentoML's store."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """One version of a model in the store.
+
+    Attributes:
+        tag: "name:version".
+        path: folder of its package.
+        created: when it was published.
+    """
+
+    tag: str
+    path: Path
+    created: datetime
+
+    @property
+    def name(self) -> str:
+        """The tag without its version."""
+        return self.tag.partition(":")[0]
+
+    @cached_property
+    def package(self) -> Package:
+        """Read anew from disk; raises PackageError."""
+        return read_package(self.path)
+
+
+def publish(path: Path, *, name: str | None = None, version: str | None = None) -> StoredModel:
+    """Puts a package into the store, after checking every file's hash and that parity was proven.
+
+    Args:
+        path: of the package.
+        name: of the model; the package's own unless given.
+        version: the package's content decides unless given, so that publishing it again changes nothing.
+
+    Raises:
+        PackageError: not a package, changed, or unproven.
+        StoreError: a name or version that the store does not allow.
+        AlreadyPublishedError: that version exists and is another package.
+    """
+    package = read_package(path)
+    package.verify()
+    name = _checked("name", name or package.manifest.name.lower())
+    version = _checked("version", version or _content_version(path))
+    there = _store_path() / name / version
+    if there.exists():
+        return _already(there, package, f"{name}:{version}")
+    with _staged(f"{name}:{version}", package) as staged:
+        there.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(staged, there)
+        except OSError as error:
+            raise AlreadyPublishedError(f"{name}:{version} was published by someone else just now") from error
+    _point_latest(there)
+    return resolve(f"{name}:{version}")
+
+
+def list_models() -> list[StoredModel]:
+    """All versions of all our models, newest first."""
+    stored = [_stored(model) for model in bentoml.models.list() if _is_ours(model)]
+    return sorted(stored, key=lambda model: model.created, reverse=True)
+
+
+def resolve(tag: str) -> StoredModel:
+    """The model of that name or tag; a name, or "name:latest", means its newest version.
+
+    Raises:
+        ModelNotFoundError: none; the message has the nearest names.
+    """
+    name, _, version = tag.partition(":")
+    if _NAME.fullmatch(name) and (not version or _NAME.fullmatch(version)):
+        try:
+            model = bentoml.models.get(tag)
+        except (NotFound, BentoMLException):
+            model = None
+        # BentoML completes a version from its first letters; a tag that is served must be one that exists.
+        if model is not None and _is_ours(model) and version in ("", "latest", model.tag.version):
+            return _stored(model)
+    raise ModelNotFoundError(_not_found(tag, name, version))
+
+
+def delete(tag: str) -> None:
+    """Takes a version out of the store. Raises ModelNotFoundError."""
+    bentoml.models.delete(resolve(tag).tag)
+
+
+def export_model(tag: str, path: Path) -> Path:
+    """Writes a version as one file that BentoML's, and our, import reads; returns the file.
+
+    Raises:
+        ModelNotFoundError: no such version.
+        StoreError: the file cannot be written.
+    """
+    stored = resolve(tag)
+    try:
+        return Path(bentoml.models.export_model(stored.tag, str(path.resolve())))
+    except (BentoMLException, OSError) as error:
+        raise StoreError(f"cannot write {stored.tag} to {path}: {error}") from error
+
+
+def import_model(path: Path) -> StoredModel:
+    """Puts an exported version into this store, checked as in `publish`.
+
+    Raises:
+        StoreError: not an exported model, or the version exists.
+        PackageError: it was changed since it was exported.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="import.", dir=_scratch()))
+    try:
+        model = bentoml.models.import_model(str(path.resolve()), _model_store=ModelStore(scratch))
+        return publish(Path(model.path), name=model.tag.name, version=model.tag.version)
+    except (BentoMLException, OSError, ValueError) as error:
+        raise StoreError(f"{path} is not a model that was exported from a store: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _staged(tag: str, package: Package) -> Iterator[Path]:
+    """The version as BentoML lays it out, in a store of its own, which is gone afterwards."""
+    scratch = Path(tempfile.mkdtemp(prefix="publish.", dir=_scratch()))
+    try:
+        manifest = package.manifest
+        with bentoml.models.create(
+            tag, module=MODULE, labels=_labels(manifest), metadata=_metadata(manifest), _model_store=ModelStore(scratch)
+        ) as model:
+            for name in (MANIFEST, *manifest.files):
+                shutil.copy2(package.path / name, Path(model.path) / name)
+        name, _, version = tag.partition(":")
+        yield scratch / name / version
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _labels(manifest: Manifest) -> dict[str, str]:
+    return {"space": manifest.space, "origin": manifest.provenance.origin, "weights": manifest.provenance.weights}
+
+
+def _metadata(manifest: Manifest) -> dict[str, Any]:
+    metric = manifest.provenance.metric
+    return {
+        "input_size": manifest.preprocess.input_size,
+        "classes": manifest.output.shape[1],
+        "formats": list(manifest.exports),
+        "metric": metric.model_dump(exclude_none=True) if metric else {},
+        "search": manifest.provenance.search,
+    }
+
+
+def _already(there: Path, package: Package, tag: str) -> StoredModel:
+    if _content_version(there) != _content_version(package.path):
+        raise AlreadyPublishedError(f"{tag} exists and is another package; give another --version, or delete it first")
+    return resolve(tag)
+
+
+def _content_version(path: Path) -> str:
+    """Digits of a hash of the manifest, which holds the hash of every file."""
+    return hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:12]
+
+
+def _point_latest(there: Path) -> None:
+    """BentoML keeps the newest version's name in a file beside the versions."""
+    handle, temporary = tempfile.mkstemp(dir=_scratch())
+    with os.fdopen(handle, "w") as file:
+        file.write(there.name)
+    os.replace(temporary, there.parent / "latest")
+
+
+def _checked(what: str, text: str) -> str:
+    if not _NAME.fullmatch(text) or text == "latest":
+        raise StoreError(
+            f"{what} {text!r} is not allowed: lower-case letters and digits, with '-', '_' and '.' between them, "
+            "at most 63 in all, and not 'latest'"
+        )
+    return text
+
+
+def _stored(model: bentoml.Model) -> StoredModel:
+    return StoredModel(str(model.tag), Path(model.path), model.info.creation_time)
+
+
+def _is_ours(model: bentoml.Model) -> bool:
+    return bool(model.info.module == MODULE)
+
+
+def _not_found(tag: str, name: str, version: str) -> str:
+    versions = [model.tag for model in list_models() if model.name == name]
+    if version and versions:
+        return f"the store has no {tag!r}. {suggest(tag, versions)}"
+    names = {model.name for model in list_models()}
+    if not names:
+        return f"the store has no {tag!r}: it is empty. `hubserve publish efficientnet-lite0` fills it"
+    return f"the store has no {tag!r}. {suggest(name, names)}"
+
+
+def _store_path() -> Path:
+    return Path(BentoMLContainer.model_store_dir.get())
+
+
+def _scratch() -> Path:
+    """A folder on the store's disk that nobody lists."""
+    folder = Path(BentoMLContainer.tmp_bento_store_dir.get())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
