@@ -147,7 +147,8 @@ class HttpClassifier:
 
     def __init__(self, url: str, *, model: str | None = None, workers: int = 4) -> None:
         self._url = f"{url.rstrip('/')}/classify"
-        self._parameters = {"top_k": str(TOP), **({"model": model} if model else {})}
+        # The service names five classes, or fewer where there are no more.
+        self._parameters = {"model": model} if model else {}
         self._client = httpx.Client(timeout=60)
         self._pool = ThreadPoolExecutor(workers)
 

@@ -118,7 +118,7 @@ class State:
         self.limiter = anyio.CapacityLimiter(settings.threads)
         self.engines = Engines(self._load, self._resolve, resolve_seconds=settings.resolve_seconds)
 
-    def classify(self, data: bytes, model: str | None, top_k: int) -> tuple[str, Answer]:
+    def classify(self, data: bytes, model: str | None, top_k: int | None) -> tuple[str, Answer]:
         """Runs in a worker thread."""
         tag, engine = self.engines.get(model or self.settings.model or NEWEST)
         return tag, engine.classify(data, top_k=top_k)
@@ -169,7 +169,7 @@ api = FastAPI(title="hubserve", version=__version__, lifespan=_lifespan, openapi
 async def classify(
     request: Request,
     model: Annotated[str | None, Query(description="Name or tag; the service's default unless given.")] = None,
-    top_k: Annotated[int, Query(ge=1, description="How many classes to name.")] = 5,
+    top_k: Annotated[int | None, Query(ge=1, description="How many classes to name; 5 unless given.")] = None,
 ) -> JSONResponse:
     """Takes one picture, as the body or as the field `image` of a form; names its most likely classes."""
     shared: State = request.app.state.shared

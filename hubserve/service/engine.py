@@ -15,6 +15,8 @@ from hubserve.export.onnx import Device
 from hubserve.export.package import Package
 from hubserve.preprocess import MAX_PIXELS, decode_image
 
+TOP_K = 5
+
 
 class Prediction(BaseModel):
     """One class with its probability.
@@ -74,13 +76,15 @@ class Engine:
         size = self._preprocess.input_size
         self._runner(np.zeros((1, 3, size, size), np.float32))
 
-    def classify(self, data: bytes, *, top_k: int = 5) -> Answer:
-        """The `top_k` most likely classes of the picture in `data`.
+    def classify(self, data: bytes, *, top_k: int | None = None) -> Answer:
+        """The `top_k` most likely classes of the picture in `data`; five unless given, or all where there are fewer.
 
         Raises:
             ImageError: not a readable picture, or too large.
             TopKError: `top_k` is not between 1 and the number of classes.
         """
+        if top_k is None:
+            top_k = min(TOP_K, len(self.labels))
         if not 1 <= top_k <= len(self.labels):
             raise TopKError(f"top_k = {top_k} is not between 1 and {len(self.labels)}, the number of classes of this model")
         start = time.perf_counter()

@@ -1,0 +1,295 @@
+"""The commands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hubserve.cli.output import Json, command, print_facts, print_json, print_table, progress_bar
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Searched neural architectures in production: model spaces, pre-searched models, export, latency, serving.",
+)
+
+Model = Annotated[str, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")]
+
+
+class Form(StrEnum):
+    """Exported forms of a model."""
+
+    onnx = "onnx"
+    torchscript = "torchscript"
+
+
+class Backend(StrEnum):
+    """What runs a model."""
+
+    onnx = "onnx"
+    torchscript = "torchscript"
+    eager = "eager"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from hubserve import __version__
+
+        typer.echo(f"hubserve {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Callback of all commands."""
+
+
+@app.command()
+@command
+def spaces(
+    space: Annotated[str | None, typer.Argument(help="One space, for its choices.")] = None, as_json: Json = False
+) -> None:
+    """List the model spaces, or show one."""
+    from hubserve.cli.pages import space_page, space_rows
+
+    if space is None:
+        rows = space_rows()
+        if as_json:
+            return print_json(rows)
+        table = [(row["name"], row["choices"], row["size"], row["input_size"], row["paper"]) for row in rows]
+        return print_table("Model spaces", ("space", "choices", "different archs", "input", "paper"), table)
+    page = space_page(space)
+    if as_json:
+        return print_json(page)
+    print_facts(space, {name: page[name] for name in ("summary", "paper", "size", "input_size", "settings")})
+    choices = [(c["label"], ", ".join(map(str, c["candidates"])), c["matters_if"]) for c in page["choices"]]
+    return print_table("Choices", ("label", "candidates", "matters if"), choices)
+
+
+@app.command()
+@command
+def models(
+    model: Annotated[str | None, typer.Argument(help="One pre-searched model, or a name or tag in the store.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the pre-searched models and those in the store, or show one."""
+    from hubserve.cli.pages import card_rows, model_page, store_rows
+
+    if model is not None:
+        page = model_page(model)
+        return print_json(page) if as_json else print_facts(model, page)
+    cards, stored = card_rows(), store_rows()
+    if as_json:
+        return print_json({"cards": cards, "store": stored})
+    table = [(c["name"], c["space"], c["top1"], c["input_size"], c["summary"]) for c in cards]
+    print_table("Pre-searched models", ("name", "space", "top-1 %", "input", ""), table)
+    rows = [(s["tag"], s["space"], s["weights"], s["created"]) for s in stored]
+    return print_table("In the store", ("tag", "space", "weights", "published"), rows)
+
+
+@app.command()
+@command
+def export(
+    model: Annotated[str | None, typer.Argument(help="A pre-searched model; or give --space and --arch.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the package; the model's name unless given.")] = None,
+    space: Annotated[str | None, typer.Option(help="A model space, for an arch of your own.")] = None,
+    arch: Annotated[Path | None, typer.Option(help="JSON file: label -> value.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File of weights (.pth or .safetensors).")] = None,
+    key_format: Annotated[str | None, typer.Option(help="Whose tensor names that file has: nni, timm, ...")] = None,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="Fresh weights in place of published ones.")] = False,
+    formats: Annotated[list[Form] | None, typer.Option("--format", help="Forms to export; all unless given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a package that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a package: ONNX, TorchScript, weights, labels, and the proof that all answer alike.
+
+    hubserve export efficientnet-lite0 --out lite0
+
+    hubserve export --space ProxylessNAS --arch arch.json --out mine
+    """
+    from hubserve.cli.sources import source_of
+    from hubserve.export.manifest import FORMATS
+    from hubserve.export.package import write_package
+
+    source = source_of(
+        model, space=space, arch=arch, settings=settings, weights=weights, key_format=key_format, random_weights=random_weights
+    )
+    chosen = tuple(form for form in FORMATS if formats is None or form in formats)
+    package = write_package(source, out or Path(source.name), formats=chosen, overwrite=overwrite)
+    if as_json:
+        return print_json({"path": str(package.path), "manifest": package.manifest.model_dump(mode="json")})
+    rows = [(r.format, f"{r.max_abs_error:.2g}", f"{r.scale:.3g}", f"{r.top1_agreement:.0%}") for r in package.parity]
+    return print_table(f"{package.path}: as eager PyTorch", ("form", "largest error", "logits' sd", "same top-1"), rows)
+
+
+@app.command()
+@command
+def profile(
+    model: Model,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures of a call.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that a call may use.")] = 1,
+    percent: Annotated[float, typer.Option(min=1, max=99.9, help="Deepest percentile wanted; 99 takes 662 samples.")] = 99.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Most time to measure.")] = 60.0,
+    save: Annotated[Path | None, typer.Option(help="File for the whole report with all samples, as JSON.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure latency: eager PyTorch, TorchScript and ONNX Runtime side by side."""
+    from hubserve.cli.pages import latency_rows
+    from hubserve.cli.target import open_package
+    from hubserve.export.profile import Protocol, profile_package
+
+    with open_package(model) as package:
+        protocol = Protocol(percent=percent, max_seconds=seconds)
+        report = profile_package(package, batch_size=batch_size, threads=threads, protocol=protocol)
+    if save is not None:
+        save.write_text(report.model_dump_json(indent=2) + "\n")
+    if as_json:
+        return print_json(report.model_dump(mode="json"))
+    columns, rows = latency_rows(report)
+    print_table(f"{report.model}, ms a call; batch {batch_size}, {threads} thread(s), {report.host.cpu}", columns, rows)
+    return None
+
+
+@app.command("eval")
+@command
+def evaluate_model(
+    model: Annotated[str, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with a sub-folder of pictures for each class.")],
+    backend: Annotated[Backend, typer.Option(help="What runs the model.")] = Backend.onnx,
+    url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Judge a model over a folder of labelled pictures: top-1 and top-5.
+
+    A folder is a class by its WordNet id (ImageNet's layout), by the class's name, or by its place.
+    """
+    from hubserve.cli.sources import classifier_of
+    from hubserve.evaluator.accuracy import evaluate
+    from hubserve.evaluator.pictures import open_pictures
+
+    with classifier_of(model, backend.value, url) as (classifier, labels):
+        pictures = open_pictures(folder, labels)
+        with progress_bar(model, len(pictures.items)) as advance:
+            report = evaluate(
+                classifier,
+                pictures,
+                model=model,
+                backend="http" if url else backend.value,
+                batch_size=batch_size,
+                advance=advance,
+            )
+    if as_json:
+        return print_json(report.model_dump(mode="json"))
+    low, high = report.top1_interval
+    return print_facts(
+        f"{model} on {folder}",
+        {
+            "top-1": f"{report.top1:.2f} %  ({report.top1_hits} of {report.images}; 95 % interval {low:.1f} to {high:.1f})",
+            "top-5": f"{report.top5:.2f} %  ({report.top5_hits} of {report.images})",
+            "run by": report.backend,
+            "folders are classes by": report.rule,
+            "unreadable": ", ".join(report.unreadable) or None,
+            "seconds": f"{report.seconds:.1f}",
+        },
+    )
+
+
+@app.command()
+@command
+def publish(
+    model: Model,
+    name: Annotated[str | None, typer.Option(help="Name in the store; the model's own unless given.")] = None,
+    version: Annotated[str | None, typer.Option(help="Version; the content decides unless given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put a model into the store; a running service serves it at once."""
+    from hubserve import store
+    from hubserve.cli.target import open_package
+
+    with open_package(model) as package:
+        stored = store.publish(package.path, name=name, version=version)
+    if as_json:
+        return print_json({"tag": stored.tag, "path": str(stored.path)})
+    return typer.echo(stored.tag)
+
+
+@app.command()
+@command
+def predict(
+    model: Model,
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    top_k: Annotated[int | None, typer.Option(min=1, help="Classes to name; 5 unless given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Classify picture files, without a server."""
+    from hubserve.cli.sources import read_picture
+    from hubserve.cli.target import open_package
+    from hubserve.service.engine import Engine
+
+    with open_package(model) as package:
+        engine = Engine(package)
+        answers = {str(path): engine.classify(read_picture(path), top_k=top_k).predictions for path in pictures}
+    if as_json:
+        return print_json({path: [p.model_dump() for p in answer] for path, answer in answers.items()})
+    for path, answer in answers.items():
+        print_table(path, ("class", "probability", "index"), [(p.label, f"{p.probability:.4f}", p.index) for p in answer])
+    return None
+
+
+@app.command()
+@command
+def serve(
+    host: Annotated[str, typer.Option(help="Address to bind; loopback unless told otherwise.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 3000,
+    model: Annotated[str | None, typer.Option(help="Answers where a request names none; the newest unless given.")] = None,
+) -> None:
+    """Serve every model in the store over HTTP; stop with Ctrl-C."""
+    from hubserve import store
+    from hubserve.service.launch import serve as start
+
+    if model is not None:
+        store.resolve(model)
+    start(host=host, port=port, model=model)
+
+
+@app.command()
+@command
+def delete(tag: Annotated[str, typer.Argument(help="Name or tag in the store.")], as_json: Json = False) -> None:
+    """Take a version out of the store."""
+    from hubserve import store
+
+    stored = store.resolve(tag)
+    store.delete(stored.tag)
+    return print_json({"deleted": stored.tag}) if as_json else typer.echo(f"deleted {stored.tag}")
+
+
+@app.command("store-export")
+@command
+def store_export(
+    tag: Annotated[str, typer.Argument(help="Name or tag in the store.")],
+    path: Annotated[Path, typer.Argument(help="Folder or file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write a version as one file, to take it to another machine."""
+    from hubserve import store
+
+    written = store.export_model(tag, path)
+    return print_json({"path": str(written)}) if as_json else typer.echo(written)
+
+
+@app.command("store-import")
+@command
+def store_import(path: Annotated[Path, typer.Argument(help="File of store-export.")], as_json: Json = False) -> None:
+    """Put a version from another machine into the store."""
+    from hubserve import store
+
+    stored = store.import_model(path)
+    return print_json({"tag": stored.tag, "path": str(stored.path)}) if as_json else typer.echo(stored.tag)

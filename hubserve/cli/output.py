@@ -1,0 +1,90 @@
+"""How commands speak: one JSON document or a table on stdout, everything else on stderr, and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BAD_INPUT = 2
+"""Exit code where the user can put it right; 0 is success, 1 a fault of ours, 130 an interrupt."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Turns our errors into a sentence on stderr, and with --json a document on stdout, and exit code 2."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        from pydantic import ValidationError
+
+        from hubserve.errors import HubserveError
+
+        try:
+            return function(*args, **kwargs)
+        except (HubserveError, ValidationError) as error:
+            fail(error, as_json=bool(kwargs.get("as_json")))
+
+    return run
+
+
+def fail(error: Exception, *, as_json: bool) -> NoReturn:
+    """Says what is wrong and ends with exit code 2."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    if as_json:
+        print_json({"error": {"type": type(error).__name__, "message": _message(error)}})
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{type(error).__name__}[/red]: {escape(_message(error))}")
+    raise typer.Exit(BAD_INPUT)
+
+
+def _message(error: Exception) -> str:
+    return str(error.args[0]) if error.args else str(error)
+
+
+def print_json(document: Any) -> None:
+    """One document on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table; numbers to the right."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_facts(title: str, facts: dict[str, Any]) -> None:
+    """Names and values, one a line; what is None is left out."""
+    print_table(title, ("", ""), [(name, value) for name, value in facts.items() if value is not None])
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,130 @@
+"""What the listing commands show, as data."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from hubserve import store
+from hubserve.errors import ModelNotFoundError, SpaceError, suggest
+from hubserve.evaluator.complexity import complexity
+from hubserve.export.profile import ProfileReport
+from hubserve.hub import SPACES, list_cards, load_card
+from hubserve.hub.registry import card_space
+from hubserve.space import Choice
+
+
+def space_rows() -> list[dict[str, Any]]:
+    """One row a model space."""
+    return [_space_row(name) for name in SPACES]
+
+
+def space_page(name: str) -> dict[str, Any]:
+    """All of one model space. Raises SpaceError for an unknown name."""
+    if name not in SPACES:
+        raise SpaceError(f"no model space is called {name!r}. {suggest(name, SPACES)}")
+    space = SPACES[name]()
+    summary = (inspect.getdoc(SPACES[name]) or "").split("\n\n")[0].replace("\n", " ")
+    settings = ", ".join(f"{f.name} = {getattr(space, f.name)}" for f in fields(space))  # type: ignore[arg-type]
+    choices = [
+        {"label": c.label, "candidates": list(c.candidates), "n_chosen": c.n_chosen, "matters_if": _conditions(c)}
+        for c in space.choices.values()
+    ]
+    return {**_space_row(name), "summary": summary, "settings": settings, "choices": choices}
+
+
+def _space_row(name: str) -> dict[str, Any]:
+    space = SPACES[name]()
+    return {
+        "name": name,
+        "choices": len(space.choices),
+        "size": f"{space.count():.3g}" if space.count() > 10**9 else str(space.count()),
+        "exact_size": space.count(),
+        "input_size": space.input_size,
+        "paper": space.paper,
+    }
+
+
+def _conditions(choice: Choice) -> str:
+    """Why a choice matters, in words; empty where it always does."""
+    alternatives = (
+        " and ".join(f"{label} is {' or '.join(map(str, values))}" for label, values in alternative)
+        for alternative in choice.conditions
+    )
+    return "; or ".join(alternatives)
+
+
+def card_rows() -> list[dict[str, Any]]:
+    """One row a pre-searched model."""
+    cards = [load_card(name) for name in list_cards()]
+    return [
+        {
+            "name": card.name,
+            "space": card.space,
+            "dataset": card.metric.dataset if card.metric else None,
+            "top1": card.metric.top1 if card.metric else None,
+            "input_size": card.preprocess.input_size,
+            "summary": card.summary,
+        }
+        for card in cards
+    ]
+
+
+def store_rows() -> list[dict[str, Any]]:
+    """One row a version in the store, newest first."""
+    return [
+        {
+            "tag": model.tag,
+            "space": model.package.manifest.space,
+            "weights": model.package.manifest.provenance.weights,
+            "created": model.created.isoformat(timespec="seconds"),
+        }
+        for model in store.list_models()
+    ]
+
+
+def model_page(name: str) -> dict[str, Any]:
+    """All of one card, or of one version in the store. Raises ModelNotFoundError for an unknown name."""
+    if name in list_cards():
+        return _card_page(name)
+    try:
+        stored = store.resolve(name)
+    except ModelNotFoundError as error:
+        known = [*list_cards(), *(model.tag for model in store.list_models())]
+        raise ModelNotFoundError(f"{name!r} is no card and not in the store. {suggest(name, known)}") from error
+    manifest = stored.package.manifest.model_dump(mode="json", exclude={"files"})
+    return {"tag": stored.tag, "path": str(stored.path), "created": stored.created.isoformat(timespec="seconds"), **manifest}
+
+
+def _card_page(name: str) -> dict[str, Any]:
+    card = load_card(name)
+    size = card.preprocess.input_size
+    work = complexity(card_space(card).freeze(card.arch), (3, size, size))
+    return {
+        "summary": card.summary,
+        "space": card.space,
+        "paper": card.paper,
+        "licence": card.licence,
+        "metric": card.metric.model_dump(exclude_none=True) if card.metric else None,
+        "params": work.params,
+        "macs": work.macs,
+        "preprocess": card.preprocess.model_dump(),
+        "sources": [source.describe() for source in card.weights],
+        "settings": card.settings,
+        "arch": card.arch,
+    }
+
+
+def latency_rows(report: ProfileReport) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of a profile; a percentile without enough samples says how many it needs."""
+    columns = ("form", "n", "p50", "p90", "p95", "p99", "mean", "images/s", "load", "first call", "verdict")
+    rows = []
+    for form in report.forms:
+        percentiles = [
+            f"{p.value:.2f} (<= {p.upper_bound:.2f})" if p.value is not None else f"n/a (needs {p.needs:,})"
+            for p in form.percentiles
+        ]
+        rates = (f"{form.mean_ms:.2f}", f"{form.images_per_second:.1f}", f"{form.load_ms:.0f}", f"{form.first_call_ms:.0f}")
+        rows.append((form.form, str(form.n), *percentiles, *rates, form.verdict))
+    return columns, rows

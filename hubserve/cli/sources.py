@@ -1,0 +1,75 @@
+"""From options to what a command works on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hubserve.cli.target import open_package
+from hubserve.errors import ArchError, ExportError, ImageError
+from hubserve.evaluator.accuracy import Classifier, HttpClassifier, LocalClassifier
+from hubserve.export.from_card import arch_source, card_source
+from hubserve.export.package import Source
+from hubserve.export.runner import EagerRunner
+from hubserve.hub import get_space, load_card
+
+
+def source_of(
+    model: str | None,
+    *,
+    space: str | None,
+    arch: Path | None,
+    settings: Path | None,
+    weights: Path | None,
+    key_format: str | None,
+    random_weights: bool,
+) -> Source:
+    """What `export` exports: a card, or an arch of a space.
+
+    Raises:
+        ExportError: the options do not go together.
+    """
+    if (model is None) == (space is None) or (space is None) != (arch is None):
+        raise ExportError("name a pre-searched model, or give --space together with --arch")
+    if weights is not None and random_weights:
+        raise ExportError("--weights and --random-weights exclude each other")
+    if model is not None:
+        return card_source(load_card(model), pretrained=not random_weights, weights=weights, key_format=key_format)
+    given = _read_json(settings) if settings is not None else {}
+    built = get_space(space or "", given)
+    name = arch.stem.lower() if arch is not None else ""
+    return arch_source(built, given, _read_json(arch), name=name, weights=weights)
+
+
+def _read_json(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArchError(f"cannot read {path} as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ArchError(f"{path} holds a {type(found).__name__}; expected an object: name -> value")
+    return found
+
+
+@contextmanager
+def classifier_of(model: str, backend: str, url: str | None) -> Iterator[tuple[Classifier, Sequence[str]]]:
+    """What `eval` judges, and the labels of its classes."""
+    with open_package(model) as package:
+        if url is not None:
+            yield HttpClassifier(url, model=model), package.labels
+            return
+        runner = EagerRunner(package.rebuild()) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
+        yield LocalClassifier(runner, package.manifest.preprocess), package.labels
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of a file. Raises ImageError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error

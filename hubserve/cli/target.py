@@ -1,0 +1,44 @@
+"""What a MODEL argument names: a package folder, a version in the store, or a pre-searched model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hubserve import store
+from hubserve.errors import ModelNotFoundError, suggest
+from hubserve.export.from_card import card_source
+from hubserve.export.package import MANIFEST, Package, read_package, write_package
+from hubserve.hub.card import list_cards, load_card
+
+
+@contextmanager
+def open_package(name: str) -> Iterator[Package]:
+    """The package that `name` means, in this order: a folder, a name or tag in the store, a card.
+
+    A card is exported into a temporary folder, with its published weights.
+
+    Raises:
+        ModelNotFoundError: none of the three; the message has the nearest names.
+    """
+    if (Path(name) / MANIFEST).is_file() or "/" in name:
+        yield read_package(Path(name))
+        return
+    stored = _in_store(name)
+    if stored is not None:
+        yield stored
+        return
+    if name not in list_cards():
+        known = [*list_cards(), *(model.tag for model in store.list_models())]
+        raise ModelNotFoundError(f"{name!r} is no package folder, no model in the store, and no card. {suggest(name, known)}")
+    with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
+        yield write_package(card_source(load_card(name)), Path(folder) / name)
+
+
+def _in_store(name: str) -> Package | None:
+    try:
+        return store.resolve(name).package
+    except ModelNotFoundError:
+        return None
