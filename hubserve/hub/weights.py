@@ -155,7 +155,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is not a plain file of tensors, or asks to run code while it loads, which is refused; "
-            f"it begins with {path.open('rb').read(16)!r}. Save the state_dict alone, or as safetensors"
+            f"it begins with {path.read_bytes()[:16]!r}. Save the state_dict alone, or as safetensors"
         ) from error
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and more on damaged files.
         raise WeightsError(f"{path} is not a readable PyTorch file: {error}") from error

