@@ -52,14 +52,19 @@ class Download:
             WeightsUnavailableError: no whole file came; the message has the answer of the server.
             ChecksumError: a whole file came and it is another one; it is not kept.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Two processes that want one file: the second waits and finds it.
-        with FileLock(f"{self.path}.lock"):
-            if not self.path.exists():
-                self._download()
-                self._check()
-                os.replace(self._part, self.path)
-                self._note.unlink(missing_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Two processes that want one file: the second waits and finds it.
+            with FileLock(f"{self.path}.lock"):
+                if not self.path.exists():
+                    self._download()
+                    self._check()
+                    os.replace(self._part, self.path)
+                    self._note.unlink(missing_ok=True)
+        except OSError as error:
+            raise WeightsUnavailableError(
+                f"cannot write {self.path}: {error.strerror or error}; HUBSERVE_HOME names another folder"
+            ) from error
         return self.path
 
     @property
@@ -76,6 +81,8 @@ class Download:
             try:
                 self._try_once()
                 return
+            except httpx.UnsupportedProtocol as error:
+                raise WeightsUnavailableError(_reason(error)) from error
             except (_InterruptedError, httpx.TransportError) as error:
                 if attempt == TRIES:
                     raise WeightsUnavailableError(f"{_reason(error)}, {TRIES} times") from error
@@ -91,6 +98,9 @@ class Download:
         with httpx.stream("GET", self.url, headers=headers, timeout=self.timeout_seconds, follow_redirects=True) as answer:
             resumed = answer.status_code == 206
             self._refuse_other_than_a_file(answer)
+            if not resumed:
+                # Before the note speaks of this version: a kill in between must not leave another version's part beside it.
+                self._part.unlink(missing_ok=True)
             self._note.write_text(json.dumps({"url": self.url, "validator": _validator(answer)}))
             self._receive(answer, have if resumed else 0)
 

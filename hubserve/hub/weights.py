@@ -108,13 +108,17 @@ def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
     try:
         path = Path(huggingface_hub.hf_hub_download(source.hub_id or "", source.filename or "", local_files_only=not online))
     except LocalEntryNotFoundError as error:
-        why = "no answer from the hub" if online else _why_offline()
+        why = f"the hub: {_first_line(error.__cause__ or error)}" if online else _why_offline()
         raise WeightsUnavailableError(f"not in the hub's cache, and {why}") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise WeightsUnavailableError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}") from error
+        raise WeightsUnavailableError(_first_line(error)) from error
     if source.sha256 is not None:
         check_sha256(path, source.sha256)
     return path
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _why_offline() -> str:

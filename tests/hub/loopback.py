@@ -39,6 +39,7 @@ class Handler(BaseHTTPRequestHandler):
             whole(self, content)
 
     def do_HEAD(self) -> None:
+        self.files.requests.append((self.path, None))
         self.reply(404, b"")
 
     def log_message(self, *_: object) -> None:

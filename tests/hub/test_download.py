@@ -143,6 +143,17 @@ def test_nobody_listens(tmp_path):
         Download("http://127.0.0.1:9/w.pth", tmp_path / "w.pth", SHA256, progress=False, pause_seconds=0).fetch()
 
 
+def test_a_folder_that_cannot_be_written(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WeightsUnavailableError, match=r"cannot write .*HUBSERVE_HOME"):
+        Download(f"{server.url}/w.pth", tmp_path / "file" / "w.pth", SHA256, progress=False).fetch()
+
+
+def test_an_address_that_is_none(tmp_path):
+    with pytest.raises(WeightsUnavailableError, match="UnsupportedProtocol"):
+        Download("ftp://127.0.0.1/w.pth", tmp_path / "w.pth", SHA256, progress=False).fetch()
+
+
 def _fetch(url, path):
     Download(url, path, SHA256, progress=False).fetch()
 

@@ -52,11 +52,15 @@ class TestSources:
         with pytest.raises(ChecksumError, match="expected 00000000"):
             fetch(source.model_copy(update={"sha256": "00000000"}))
 
-    def test_hub(self, server, monkeypatch):
+    def test_hub(self, server, monkeypatch, tmp_path):
         """huggingface_hub itself, against an endpoint on loopback that has nothing."""
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        with pytest.raises(WeightsUnavailableError, match=r"404|not in the hub's cache"):
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        with pytest.raises(WeightsUnavailableError, match=r"404"):
             fetch(WeightSource(hub_id="timm/none", filename="model.safetensors"))
+        assert ("/timm/none/resolve/main/model.safetensors", None) in server.requests
 
     def test_hub_without_network(self):
         with pytest.raises(WeightsUnavailableError, match="not in the hub's cache, and downloading was not allowed"):

@@ -1,0 +1,96 @@
+"""A real server: BentoML's, in its own process, with a store of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hubserve.export.from_card import card_source
+from hubserve.export.package import write_package
+from hubserve.hub import load_card
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass
+class Server:
+    """A running service.
+
+    Attributes:
+        url: of it.
+        home: BENTOML_HOME of its store.
+        log: file with what it printed.
+    """
+
+    url: str
+    home: Path
+    log: Path
+
+    def hubserve(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command line, on this server's store."""
+        command = [sys.executable, "-m", "hubserve", *arguments]
+        return subprocess.run(command, env=environment(self.home), capture_output=True, text=True, check=True)
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def lite0(tmp_path_factory) -> Path:
+    """The embedded default as a package."""
+    folder = tmp_path_factory.mktemp("packages") / "efficientnet-lite0"
+    return write_package(card_source(load_card("efficientnet-lite0")), folder).path
+
+
+def start(command: list[str], home: Path, log: Path, url: str, cwd: Path = ROOT) -> subprocess.Popen[bytes]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=environment(home), stdout=file, stderr=subprocess.STDOUT, cwd=cwd)
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return process
+        except httpx.TransportError:
+            time.sleep(0.2)
+    stop(process)
+    raise AssertionError(f"the server did not become ready: {log.read_text()}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, lite0) -> Iterator[Server]:
+    home, port = tmp_path_factory.mktemp("bentoml"), free_port()
+    log = home / "server.log"
+    url = f"http://127.0.0.1:{port}"
+    running = Server(url, home, log)
+    running.hubserve("publish", str(lite0))
+    process = start([sys.executable, "-m", "hubserve", "serve", "--port", str(port)], home, log, url)
+    try:
+        yield running
+    finally:
+        stop(process)
