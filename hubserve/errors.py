@@ -132,4 +132,4 @@ def suggest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return "Did you mean " + " or ".join(near) + "?"
-    return "Known: " + ", ".join(names) + "." if names else "None is known."
+    return "Known: " + ", ".join(names) + "." if names else "There is none."

@@ -98,8 +98,11 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         return _to_rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(f"the picture is too large: {error}") from error
+    except Image.DecompressionBombError as error:  # Pillow's limit, met while it opens the picture: far above ours by default.
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        raise ImageTooLargeError(
+            f"the picture has too many pixels ({error}); at most {limit:,} are allowed: send a smaller one"
+        ) from error
     except Exception as error:  # Pillow's decoders raise almost anything on hostile bytes.
         raise ImageError(
             f"{len(data)} bytes that are not a readable picture ({_reason(error)}); send a JPEG, PNG, WebP, GIF, BMP or TIFF"

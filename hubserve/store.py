@@ -174,7 +174,7 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
     metric = manifest.provenance.metric
     return {
         "input_size": manifest.preprocess.input_size,
-        "classes": manifest.output.shape[1],
+        "classes": manifest.classes,
         "formats": list(manifest.exports),
         "metric": metric.model_dump(exclude_none=True) if metric else {},
         "search": manifest.provenance.search,

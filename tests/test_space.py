@@ -56,6 +56,15 @@ def enumerate_archs(space: ModelSpace) -> list[dict]:
     return seen
 
 
+def depth_space(depth):
+    @dataclass(frozen=True)
+    class Deep(ModelSpace):
+        def build(self, pick):
+            return nn.Sequential(*pick.repeat("depth", depth, lambda i: nn.ReLU()))
+
+    return Deep()
+
+
 class TestChoices:
     def test_order_candidates_and_conditions(self):
         choices = Nested().choices
@@ -235,6 +244,17 @@ class TestSampling:
         rng = Random(0)
         ones = sum(Weighted().random(rng)["n"] == 1 for _ in range(2000))
         assert 1720 < ones < 1880
+
+    @pytest.mark.parametrize(
+        ("depth", "candidates"), [((2, 4), (2, 3, 4)), ((2, 2), (2,)), ((1, 2, 4), (1, 2, 4)), ((3,), (3,))]
+    )
+    def test_depths(self, depth, candidates):
+        assert depth_space(depth).choices["depth"].candidates == candidates
+
+    @pytest.mark.parametrize("depth", [(4, 2), (1, 2, 2), (-1, 2), (), ("1", "2", "3"), (1.5, 2, 3)])
+    def test_senseless_depths(self, depth):
+        with pytest.raises(SpaceError, match="choice 'depth'"):
+            _ = depth_space(depth).choices
 
     def test_check_is_obeyed(self):
         @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from hubserve.errors import SpaceError
 
 Padding = Literal["symmetric", "same"]
 """Zeros around the input of a convolution: (k - 1) / 2 on each side, or TensorFlow's "SAME", which at stride 2 puts the odd one
@@ -30,6 +32,10 @@ class ConvStyle:
     bn_eps: float = 1e-5
     bn_momentum: float = 0.1
     padding: Padding = "symmetric"
+
+    def __post_init__(self) -> None:
+        if self.padding not in get_args(Padding):
+            raise SpaceError(f"padding = {self.padding!r} is not one of {get_args(Padding)}")
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
         """Batch norm over `channels`."""
@@ -72,9 +78,9 @@ def bare_conv(c_in: int, c_out: int, *, bias: bool) -> nn.Conv2d:
     return _bare(nn.Conv2d, c_in, c_out, 1, bias=bias)
 
 
-def bare_linear(n_in: int, n_out: int) -> nn.Linear:
+def bare_linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
     """A linear layer whose weights are not initialised yet."""
-    layer = _BareLinear(n_in, n_out)
+    layer = _BareLinear(n_in, n_out, bias=bias)
     layer.__class__ = nn.Linear  # type: ignore[assignment]
     return layer
 

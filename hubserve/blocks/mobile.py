@@ -115,6 +115,8 @@ def _project(channels: int, c_out: int, style: ConvStyle, squeeze: int | None) -
 
 def init_mobile_weights(model: nn.Module) -> None:
     """Convolutions by He et al. 2015 over the fan out, without regard to groups; linear layers N(0, 0.01); norms 1 and 0."""
+    if next(model.parameters()).is_meta:
+        return  # There is nothing to fill, and torch takes as long to find out.
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels

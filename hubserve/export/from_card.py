@@ -29,12 +29,14 @@ def card_source(
     Raises:
         WeightsError: the weights cannot be had or do not fit.
     """
+    published = pretrained and weights is None
     provenance = Provenance(
         origin="card",
         paper=card.paper,
-        licence=card.licence,
-        metric=card.metric if pretrained else None,
-        weights="published" if pretrained else "random",
+        # Accuracy and licence are those of the published weights.
+        licence=card.licence if published else None,
+        metric=card.metric if published else None,
+        weights="published" if published else "random" if weights is None else "local",
     )
     model = load_model(card, pretrained=pretrained, weights=weights, key_format=key_format, progress=progress)
     return Source(card.name, model, card.space, card.settings, card.arch, card.preprocess, labels(card.classes), provenance)
@@ -76,5 +78,5 @@ def arch_source(
         arch=arch,
         preprocess=preprocess or Preprocess(input_size=size, resize=max(size, round(size / 0.875))),
         labels=class_labels or tuple(f"class {i}" for i in range(space.num_labels)),
-        provenance=Provenance(weights="random" if weights is None else "retrained"),
+        provenance=Provenance(weights="random" if weights is None else "local"),
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from hubserve import __version__
 from hubserve.hub.card import Metric
@@ -43,7 +43,7 @@ class TensorEntry(_Record):
 
     name: str
     dtype: str
-    shape: tuple[str | int, ...]
+    shape: Annotated[tuple[str | int, ...], Field(min_length=2)]
 
 
 class Provenance(_Record):
@@ -54,7 +54,7 @@ class Provenance(_Record):
         paper: where it was published.
         licence: of the weights.
         metric: published accuracy.
-        weights: "published", "random", "shared" (cut from a supernet) or "retrained".
+        weights: "published", "random", "local" (a file that someone gave), "shared" (cut from a supernet) or "retrained".
         search: study, trial, seed, score and split, for a model that a search found.
     """
 
@@ -62,7 +62,7 @@ class Provenance(_Record):
     paper: str | None = None
     licence: str | None = None
     metric: Metric | None = None
-    weights: Literal["published", "random", "shared", "retrained"] = "random"
+    weights: Literal["published", "random", "local", "shared", "retrained"] = "random"
     search: dict[str, Any] = {}
 
 
@@ -96,6 +96,11 @@ class Manifest(_Record):
     provenance: Provenance
     versions: dict[str, str]
     files: dict[str, FileEntry]
+
+    @property
+    def classes(self) -> int:
+        """How many the model tells apart."""
+        return int(self.output.shape[-1])
 
 
 def versions() -> dict[str, str]:

@@ -88,9 +88,12 @@ class OnnxRunner:
         except Exception as error:  # ONNX Runtime has its own exceptions, without a common base.
             raise ExportError(f"ONNX Runtime cannot load {path}: {error}") from error
         if self.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            raise ExportError(
-                f"ONNX Runtime {onnxruntime.__version__} fell back to the CPU; its CUDA libraries do not load here"
-            )
+            if device == "cuda":
+                raise ExportError(
+                    f"ONNX Runtime {onnxruntime.__version__} fell back to the CPU: the CUDA libraries it wants do not "
+                    "load here; pip install 'hubserve[cuda]' brings them"
+                )
+            self.device = "cpu"
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, batch: Batch) -> Batch:
@@ -106,7 +109,8 @@ def cuda_available() -> bool:
 def _resolve(device: Device) -> str:
     if device == "cuda" and not cuda_available():
         raise ExportError(
-            f"device 'cuda' was asked for; found CUDA devices: 0, providers: {onnxruntime.get_available_providers()}"
+            f"device 'cuda' was asked for; torch sees {torch.cuda.device_count()} CUDA devices, and ONNX Runtime has "
+            f"{', '.join(onnxruntime.get_available_providers())}"
         )
     return "cuda" if device != "cpu" and cuda_available() else "cpu"
 
@@ -132,12 +136,14 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """The exporter prints its progress and warns of its own internals."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -36,7 +36,7 @@ from hubserve.export.parity import ParityReport, check_parity, random_batches
 from hubserve.export.runner import Batch, EagerRunner, Runner
 from hubserve.export.torchscript import TorchScriptRunner, export_torchscript
 from hubserve.hub.load import load_weights
-from hubserve.hub.registry import get_space
+from hubserve.hub.registry import SPACES, get_space
 from hubserve.preprocess import Preprocess
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
@@ -58,7 +58,8 @@ class Package:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
-        return tuple((self.path / LABELS).read_text("utf-8").splitlines())
+        # Not splitlines(), which also splits on characters that a label may have.
+        return tuple((self.path / LABELS).read_text("utf-8").removesuffix("\n").split("\n"))
 
     @cached_property
     def parity(self) -> tuple[ParityReport, ...]:
@@ -68,14 +69,14 @@ class Package:
     def verify(self) -> None:
         """Raises PackageError unless every file has the length and hash of the manifest, and every form passed parity."""
         for name, entry in self.manifest.files.items():
-            if _entry(self.path / name) != entry:
+            if not (self.path / name).is_file() or _entry(self.path / name) != entry:
                 raise PackageError(f"{self.path / name} was changed since the package was written; export it again")
         passed = {report.format for report in self.parity if report.passed}
         unproven = [form for form in self.manifest.exports if form not in passed]
         if unproven:
             raise PackageError(f"{self.path}: {unproven[0]} has not passed the comparison with eager PyTorch; export it again")
-        if len(self.labels) != self.manifest.output.shape[1]:
-            raise PackageError(f"{self.path}: {len(self.labels)} labels for {self.manifest.output.shape[1]} classes")
+        if len(self.labels) != self.manifest.classes:
+            raise PackageError(f"{self.path}: {len(self.labels)} labels for {self.manifest.classes} classes")
 
     def runner(self, form: Format, *, threads: int = 1, device: Device = "cpu") -> Runner:
         """The exported form, loaded.
@@ -112,7 +113,7 @@ def read_package(path: Path) -> Package:
     """
     try:
         manifest = Manifest.model_validate_json((path / MANIFEST).read_text("utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} is not a package: it has no readable {MANIFEST}. `hubserve export` writes one") from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -174,9 +175,13 @@ def write_package(
     Raises:
         PackageError: the folder exists, or holds something that is not a package.
         ExportError: a format cannot be written, or (ParityError) answers differently. Nothing is left then.
+        WeightsError: space, settings and arch do not rebuild the model; nothing is left either.
     """
-    if not formats:
-        raise PackageError(f"formats is empty; choose from {', '.join(FORMATS)}")
+    unknown = [form for form in formats if form not in FORMATS]
+    if unknown or not formats:
+        raise PackageError(f"formats = {tuple(formats)}: choose from {', '.join(FORMATS)}, at least one")
+    if any("\n" in label for label in source.labels):
+        raise PackageError(f"{source.name}: a label has a line break; labels.txt holds one label a line")
     _check_target(folder, overwrite)
     with _staged(folder) as stage:
         exports, outputs, reports = _write_forms(source, stage, formats, pictures)
@@ -185,7 +190,9 @@ def write_package(
         (stage / PARITY).write_text(json.dumps([r.model_dump(mode="json") for r in reports], indent=2) + "\n", "utf-8")
         manifest = _manifest(source, outputs, exports, {path.name: _entry(path) for path in sorted(stage.iterdir())})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
-        _put_in_place(stage, folder)
+        if source.space in SPACES:
+            Package(stage, manifest).rebuild()
+        _put_in_place(stage, folder, overwrite)
     return read_package(folder)
 
 
@@ -254,14 +261,20 @@ def _staged(folder: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _put_in_place(stage: Path, folder: Path) -> None:
-    if folder.exists():
-        old = stage.with_name(stage.name + ".old")
-        os.rename(folder, old)
+def _put_in_place(stage: Path, folder: Path, overwrite: bool) -> None:
+    """Renames; what was there is put back if that fails. Looks again: an export takes seconds, in which others may write."""
+    _check_target(folder, overwrite)
+    if not folder.exists():
         os.rename(stage, folder)
-        shutil.rmtree(old)
-    else:
+        return
+    old = stage.with_name(stage.name + ".old")
+    os.rename(folder, old)
+    try:
         os.rename(stage, folder)
+    except OSError:
+        os.rename(old, folder)
+        raise
+    shutil.rmtree(old)
 
 
 def _entry(path: Path) -> FileEntry:

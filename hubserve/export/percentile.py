@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from hubserve.errors import ProfileError
+
 CONFIDENCE = 0.99
 
 
@@ -46,6 +48,8 @@ def percentile(samples: Sequence[float], percent: float) -> Percentile:
 
 def samples_needed(percent: float) -> int:
     """Fewest samples that say anything of the percentile: 11 for 50, 64 for 90, 130 for 95, 662 for 99, 6,636 for 99.9."""
+    if not 0 < percent < 100:
+        raise ProfileError(f"percent = {percent} is not between 0 and 100: no number of samples bounds it")
     low, high = 1, 2
     while _allowed_slower(high, percent) < 1:
         low, high = high, high * 2

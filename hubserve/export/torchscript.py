@@ -42,14 +42,23 @@ def export_torchscript(model: nn.Module, path: Path, *, example: torch.Tensor) -
 
 
 class TorchScriptRunner:
-    """A TorchScript file, loaded."""
+    """A TorchScript file, loaded and frozen.
+
+    Raises:
+        ExportError: the file is damaged, or the device is not there.
+    """
 
     name = "torchscript"
 
     def __init__(self, path: Path, *, device: str = "cpu") -> None:
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        with _without_deprecation():
-            self._module = torch.jit.load(str(path), map_location=self.device)  # type: ignore[no-untyped-call]
+        try:
+            with _without_deprecation():
+                loaded = torch.jit.load(str(path), map_location=self.device)  # type: ignore[no-untyped-call]
+                # Constants folded and batch norms merged into convolutions: what a deployment would do.
+                self._module = torch.jit.freeze(loaded.eval())
+        except (RuntimeError, ValueError) as error:
+            raise ExportError(f"TorchScript cannot load {path} on {self.device!r}: {_first_line(error)}") from error
 
     def __call__(self, batch: Batch) -> Batch:
         with torch.inference_mode():

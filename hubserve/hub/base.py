@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from hubserve.errors import CardError
+from hubserve.errors import CardError, SpaceError
 from hubserve.hub.card import load_card
 from hubserve.hub.load import load_frozen
 from hubserve.space import ModelSpace
@@ -24,6 +24,11 @@ class HubSpace(ModelSpace):
     paper: ClassVar[str]
     default_input_size: ClassVar[int] = 224
     num_labels: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_labels < 1:
+            raise SpaceError(f"{type(self).__name__}: num_labels = {self.num_labels} must be at least 1")
 
     @property
     def input_size(self) -> int:

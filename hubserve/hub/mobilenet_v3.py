@@ -83,6 +83,8 @@ class MobileNetV3Space(HubSpace):
                 f"activation {len(self.activation)}: these must agree; squeeze_excite has {len(self.squeeze_excite)} "
                 "and needs three less, one for each stage"
             )
+        if self.stride[-2:] != (1, 1):
+            raise SpaceError(f"MobileNetV3Space: stride = {self.stride} must end in 1, 1: the last two layers do not shrink")
         _known("activation", self.activation, tuple(ACTIVATIONS))
         _known("squeeze_excite", self.squeeze_excite, SQUEEZE_EXCITE)
         if self.depth_range[0] < 1:

@@ -203,7 +203,7 @@ def _entry(model: store.StoredModel, *, is_default: bool) -> ModelEntry:
         tag=model.tag,
         created=model.created,
         space=manifest.space,
-        classes=int(manifest.output.shape[1]),
+        classes=manifest.classes,
         input_size=manifest.preprocess.input_size,
         metric=manifest.provenance.metric,
         licence=manifest.provenance.licence,

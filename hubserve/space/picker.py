@@ -52,9 +52,9 @@ def _candidates(label: str, candidates: Sequence[Any]) -> tuple[Any, ...]:
 def _depths(label: str, depth: Sequence[int]) -> tuple[int, ...]:
     """A pair is a range, anything longer a list of candidates."""
     depths = tuple(depth)
-    if len(depths) == 2 and depths[0] < depths[1]:
+    if len(depths) == 2:
         depths = tuple(range(depths[0], depths[1] + 1))
-    if not depths or any(not isinstance(d, int) or d < 0 for d in depths):
+    if not depths or len(set(depths)) < len(depths) or any(not isinstance(d, int) or d < 0 for d in depths):
         raise SpaceError(f"choice {label!r}: depth = {depth!r} is not an int >= 0, a pair (min, max), or a list of such ints")
     return depths
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from hubserve.errors import PackageError, ParityError
+from hubserve.errors import PackageError, ParityError, WeightsError
 from hubserve.export.package import read_package, write_package
 from hubserve.export.parity import random_batches
 from hubserve.export.runner import EagerRunner
@@ -111,6 +111,39 @@ class TestNothingIsHalfWritten:
     def test_some_format_is_needed(self, tmp_path):
         with pytest.raises(PackageError, match="choose from onnx, torchscript"):
             write_package(small_source(), tmp_path / "p", formats=())
+        with pytest.raises(PackageError, match="choose from onnx, torchscript"):
+            write_package(small_source(), tmp_path / "p", formats=("onnx", "tflite"))
+
+    def test_a_label_is_one_line(self, tmp_path):
+        labels = (*small_source().labels[:-1], "two\nlines")
+        with pytest.raises(PackageError, match="a label has a line break"):
+            write_package(dataclasses.replace(small_source(), labels=labels), tmp_path / "p")
+
+    def test_unusual_labels_survive(self, tmp_path):
+        labels = (*small_source().labels[:-1], "page\u2028break\x0c, \u00e9t\u00e9")
+        package = write_package(dataclasses.replace(small_source(), labels=labels), tmp_path / "p", formats=("onnx",))
+        assert package.labels == labels
+        package.verify()
+
+    def test_an_arch_that_is_not_the_model_s(self, tmp_path):
+        wrong = {**small_source().arch, "s2_i0": "k5e3"}
+        with pytest.raises(WeightsError):
+            write_package(dataclasses.replace(small_source(), arch=wrong), tmp_path / "p", formats=("onnx",))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_appears_meanwhile_is_kept(self, tmp_path):
+        source = small_source()
+        real_forward = source.model.forward
+
+        def someone_else_writes(x):
+            (tmp_path / "p").mkdir(exist_ok=True)
+            (tmp_path / "p" / "diary.txt").write_text("mine")
+            return real_forward(x)
+
+        source.model.forward = someone_else_writes
+        with pytest.raises(PackageError, match="exists"):
+            write_package(source, tmp_path / "p", formats=("torchscript",))
+        assert [path.name for path in tmp_path.rglob("*")] == ["p", "diary.txt"]
 
 
 class TestSpoiled:
@@ -144,6 +177,11 @@ class TestSpoiled:
     def test_an_entry_of_the_wrong_kind_is_named(self, copy):
         self.edit(copy, lambda m: m["preprocess"].update(input_size="large"))
         with pytest.raises(PackageError, match=r"preprocess\.input_size"):
+            read_package(copy)
+
+    def test_a_manifest_that_is_no_text(self, copy):
+        (copy / "manifest.json").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(PackageError, match=r"no readable manifest\.json"):
             read_package(copy)
 
     def test_a_form_that_was_never_proven(self, copy):

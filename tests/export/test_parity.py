@@ -67,6 +67,10 @@ class TestFindsFaults:
         with pytest.raises(ParityError):
             check_parity(EagerRunner(constant), EagerRunner(constant), BATCHES)
 
+    def test_no_batch_proves_nothing(self, model):
+        with pytest.raises(ParityError, match="compared on no batch"):
+            check_parity(EagerRunner(model), EagerRunner(model), [])
+
     def test_the_report_travels_with_the_error(self, model):
         with pytest.raises(ParityError) as caught:
             check_parity(EagerRunner(model), Altered(model, lambda logits: -logits), BATCHES)
@@ -131,6 +135,11 @@ class TestForms:
         (tmp_path / "m.onnx").write_bytes(b"nothing")
         with pytest.raises(ExportError, match="cannot load"):
             OnnxRunner(tmp_path / "m.onnx")
+
+    def test_a_torchscript_file_that_is_no_model(self, tmp_path):
+        (tmp_path / "m.pt").write_bytes(b"nothing")
+        with pytest.raises(ExportError, match="TorchScript cannot load"):
+            TorchScriptRunner(tmp_path / "m.pt")
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_cuda_without_a_device_is_refused(self, model, tmp_path):

@@ -9,12 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubserve.errors import ProfileError
 from hubserve.export.percentile import median_interval, percentile, samples_needed
 
 
 @pytest.mark.parametrize(("percent", "needed"), [(50, 11), (90, 64), (95, 130), (99, 662), (99.9, 6636)])
 def test_samples_needed_as_in_mlperf(percent, needed):
     assert samples_needed(percent) == needed
+
+
+@pytest.mark.parametrize("percent", [0, 100, -1, 250])
+def test_percentiles_lie_between_0_and_100(percent):
+    with pytest.raises(ProfileError, match="not between 0 and 100"):
+        samples_needed(percent)
 
 
 def test_one_sample_less_says_nothing():
