@@ -5,15 +5,27 @@ from __future__ import annotations
 from hubserve.hub.base import HubSpace
 from hubserve.hub.card import Card, list_cards, load_card, read_card
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
+from hubserve.hub.nasbench101 import NasBench101
+from hubserve.hub.nasbench201 import NasBench201
+from hubserve.hub.nds import DARTS, ENAS, PNAS, AmoebaNet, NASNet
 from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.registry import SPACES, get_space, load_model
+from hubserve.hub.shufflenet import ShuffleNetSpace
 
 __all__ = [
+    "DARTS",
+    "ENAS",
+    "PNAS",
     "SPACES",
+    "AmoebaNet",
     "Card",
     "HubSpace",
     "MobileNetV3Space",
+    "NASNet",
+    "NasBench101",
+    "NasBench201",
     "ProxylessNAS",
+    "ShuffleNetSpace",
     "get_space",
     "list_cards",
     "load_card",

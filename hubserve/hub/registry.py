@@ -14,11 +14,23 @@ from hubserve.hub.base import HubSpace
 from hubserve.hub.card import Card, load_card
 from hubserve.hub.load import load_frozen
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
+from hubserve.hub.nasbench101 import NasBench101
+from hubserve.hub.nasbench201 import NasBench201
+from hubserve.hub.nds import DARTS, ENAS, PNAS, AmoebaNet, NASNet
 from hubserve.hub.proxyless import ProxylessNAS
+from hubserve.hub.shufflenet import ShuffleNetSpace
 
 SPACES: dict[str, type[HubSpace]] = {
-    "MobileNetV3Space": MobileNetV3Space,
+    "NasBench101": NasBench101,
+    "NasBench201": NasBench201,
+    "NASNet": NASNet,
+    "ENAS": ENAS,
+    "AmoebaNet": AmoebaNet,
+    "PNAS": PNAS,
+    "DARTS": DARTS,
     "ProxylessNAS": ProxylessNAS,
+    "MobileNetV3Space": MobileNetV3Space,
+    "ShuffleNetSpace": ShuffleNetSpace,
 }
 
 
@@ -35,7 +47,10 @@ def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
     unknown = [setting for setting in settings or {} if setting not in known]
     if unknown:
         raise SpaceError(f"{name} has no setting {unknown[0]!r}. {suggest(unknown[0], known)}")
-    return space(**(settings or {}))
+    try:
+        return space(**(settings or {}))
+    except TypeError as error:
+        raise SpaceError(f"{name}: a setting of {dict(settings or {})} has the wrong type: {error}") from error
 
 
 def card_space(card: Card) -> HubSpace:

@@ -14,7 +14,15 @@ from hubserve.errors import SpaceError
 from hubserve.hub import SPACES, get_space
 from tests.hub.parity import assert_equals_fixture
 
-VARIANTS = ["MobileNetV3Space", "ProxylessNAS"]
+VARIANTS = [
+    "MobileNetV3Space",
+    "NasBench101",
+    "NasBench201",
+    "ProxylessNAS",
+    "ShuffleNetSpace",
+    "ShuffleNetSpace-channel_search",
+    *(f"{space}-{dataset}" for space in ("NASNet", "ENAS", "AmoebaNet", "PNAS", "DARTS") for dataset in ("cifar", "imagenet")),
+]
 """Files of parity/spaces, without their ending."""
 
 ARCHS = [f"{space}-{i}" for space in SPACES for i in (0, 1)]

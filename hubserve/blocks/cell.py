@@ -1,0 +1,163 @@
+"""The cell: a small graph whose nodes sum operations on earlier nodes, and its genotype as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from hubserve.blocks.drop_path import drop_path
+from hubserve.errors import SpaceError, suggest
+from hubserve.space import Picker
+
+Merge = Literal["all", "loose_end"]
+"""Which nodes make the output of a cell: all, or those that no other node reads."""
+
+Genotype = Sequence[Sequence[tuple[str, int]]]
+"""Node by node, its edges: (name of the operation, index of the state it reads)."""
+
+Operations = Mapping[str, Callable[[int], nn.Module]]
+"""Name -> maker of the operation, given the index of the state it reads: a cell that halves its input needs a stride there."""
+
+
+class Cell(nn.Module):
+    """A small graph of operations (Zoph et al. 2018, NASNet, https://arxiv.org/abs/1707.07012).
+
+    States are numbered: first the cell's inputs, each through its preprocessing, then the nodes. A node is the sum of its
+    edges, an edge is an operation on one earlier state, and the output has the channels of several nodes side by side.
+
+    >>> ops = {"conv": lambda source: nn.Conv2d(8, 8, 3, padding=1), "skip": lambda source: nn.Identity()}
+    >>> Cell.of([[("conv", 0)], [("skip", 0), ("conv", 1)]], ops, preprocess=[nn.Conv2d(3, 8, 1)])
+
+    In a space of one's own, `Cell.ask` leaves operations and inputs open.
+
+    Args:
+        nodes: node by node, its edges: (operation, index of the state it reads).
+        preprocess: one layer for each input of the cell.
+        merge: which nodes make the output; see Merge.
+        drop_path_prob: share of samples for which an edge is left out in training, identities excepted; see `drop_path`. An
+            attribute that may be set anew at any time. It adds no layer, so keys do not depend on it (in NNI they do).
+
+    Attributes:
+        outputs: numbers of the states that make the output; the cell's output has the channels of each of them.
+
+    Shapes:
+        forward: inputs, one tensor (batch, c_i, height_i, width_i) for each layer of `preprocess`
+            -> (batch, len(outputs) * channels, height, width).
+
+    Raises:
+        SpaceError: a node has no edge, or an edge reads a state that is not there yet; or `merge` is unknown.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Sequence[tuple[nn.Module, int]]],
+        *,
+        preprocess: Sequence[nn.Module],
+        merge: Merge = "all",
+        drop_path_prob: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check(nodes, len(preprocess), merge)
+        self.preprocessor = nn.ModuleDict({f"pre{i}": layer for i, layer in enumerate(preprocess)})
+        self.ops = nn.ModuleList(nn.ModuleList(operation for operation, _ in edges) for edges in nodes)
+        # Flat, edge by edge: TorchScript indexes lists, but not lists of lists in step with its unrolled loops.
+        self.sources = [source for edges in nodes for _, source in edges]
+        self.droppable = [not isinstance(operation, nn.Identity) for edges in nodes for operation, _ in edges]
+        self.outputs = [
+            state
+            for state in range(len(preprocess), len(preprocess) + len(nodes))
+            if merge == "all" or state not in self.sources
+        ]
+        self.drop_path_prob = drop_path_prob
+
+    @classmethod
+    def of(
+        cls,
+        genotype: Genotype,
+        operations: Operations,
+        *,
+        preprocess: Sequence[nn.Module],
+        merge: Merge = "all",
+        drop_path_prob: float = 0.0,
+    ) -> Cell:
+        """The cell of a genotype.
+
+        Raises:
+            SpaceError: as for the class, or an operation is unknown.
+        """
+        unknown = [name for edges in genotype for name, _ in edges if name not in operations]
+        if unknown:
+            raise SpaceError(f"the cell has no operation {unknown[0]!r}. {suggest(unknown[0], operations)}")
+        nodes = [[(operations[name](source), source) for name, source in edges] for edges in genotype]
+        return cls(nodes, preprocess=preprocess, merge=merge, drop_path_prob=drop_path_prob)
+
+    @classmethod
+    def ask(
+        cls,
+        pick: Picker,
+        label: str,
+        operations: Operations,
+        *,
+        n_nodes: int,
+        preprocess: Sequence[nn.Module],
+        n_edges: int = 2,
+        merge: Merge = "all",
+        drop_path_prob: float = 0.0,
+    ) -> Cell:
+        """A cell whose operations and inputs are open.
+
+        Labels, for edge k of node i, which is the number of its state: `{label}/input_{i}_{k}` and `{label}/op_{i}_{k}`.
+        Cells under one label are alike in all they ask.
+        """
+        first = len(preprocess)
+        questions = [
+            [_ask_edge(pick, label, node, k, operations) for k in range(n_edges)] for node in range(first, first + n_nodes)
+        ]
+        # Only a supernet answers one question with several inputs, and which ends are loose its search has yet to find out.
+        certain = all(len(answer) == 1 for node in questions for answer in node)
+        nodes = [[edge for answer in node for edge in answer] for node in questions]
+        return cls(nodes, preprocess=preprocess, merge=merge if certain else "all", drop_path_prob=drop_path_prob)
+
+    def forward(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+        states: list[torch.Tensor] = []
+        for i, layer in enumerate(self.preprocessor.values()):
+            states.append(layer(inputs[i]))
+        edge = 0
+        for node in self.ops:
+            parts: list[torch.Tensor] = []
+            for operation in node:  # type: ignore[attr-defined]
+                part = operation(states[self.sources[edge]])
+                if self.training and self.drop_path_prob > 0.0 and self.droppable[edge]:
+                    part = drop_path(part, self.drop_path_prob)
+                parts.append(part)
+                edge += 1
+            total = parts[0]
+            for part in parts[1:]:
+                total = total + part
+            states.append(total)
+        return torch.cat([states[state] for state in self.outputs], dim=1)
+
+
+def _ask_edge(pick: Picker, label: str, node: int, k: int, operations: Operations) -> list[tuple[nn.Module, int]]:
+    """Edge k of a node, as one pair (operation, source) for each input that the picker answers: a single one when frozen."""
+    return [
+        (pick.layer(f"{label}/op_{node}_{k}", {name: partial(make, source) for name, make in operations.items()}), source)
+        for source in pick.inputs(f"{label}/input_{node}_{k}", node, 1)
+    ]
+
+
+def _check(nodes: Sequence[Sequence[tuple[nn.Module, int]]], n_inputs: int, merge: str) -> None:
+    if merge not in get_args(Merge):
+        raise SpaceError(f"merge = {merge!r} is not one of {get_args(Merge)}")
+    if not nodes or not n_inputs:
+        raise SpaceError(f"a cell needs a node and an input; it has {len(nodes)} nodes and {n_inputs} layers in preprocess")
+    for node, edges in enumerate(nodes, start=n_inputs):
+        if not edges:
+            raise SpaceError(f"node {node} of the cell has no edge; give it one at least")
+        for _, source in edges:
+            if not 0 <= source < node:
+                raise SpaceError(f"node {node} of the cell reads state {source}; it may read 0 to {node - 1}")

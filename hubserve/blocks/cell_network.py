@@ -1,0 +1,116 @@
+"""Networks of stacked cells, each cell reading the outputs of the two before it, for CIFAR-10 and for ImageNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from hubserve.blocks.cell import Cell
+
+
+class AuxiliaryHead(nn.Module):
+    """A second classifier on an inner state; its loss, weighted 0.4 in DARTS, is added to the network's in training.
+
+    Liu et al. 2019, DARTS, reference code, with the second batch norm that it leaves out for ImageNet (as in NNI).
+
+    Args:
+        channels: of the state it reads.
+        num_labels: classes.
+        stride: of its pooling: 3 for states of 8 x 8 (CIFAR-10), 2 for 7 x 7 (ImageNet). Larger states are averaged in the end.
+
+    Shapes:
+        forward: x (batch, channels, height, width), both at least 7 -> logits (batch, num_labels).
+    """
+
+    def __init__(self, channels: int, num_labels: int, *, stride: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.ReLU(),
+            nn.AvgPool2d(5, stride=stride),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(768, num_labels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+class CellNetwork(nn.Module):
+    """What both networks share: stages of cells, pooling, a classifier, and perhaps an auxiliary head.
+
+    Args:
+        stems: attribute name -> layers before the first cell.
+        stages: the cells, stage by stage.
+        channels: of the last cell's output.
+        num_labels: classes.
+        auxiliary_head: reads the output of the first cell of the third stage.
+    """
+
+    def __init__(
+        self,
+        stems: Mapping[str, nn.Module],
+        stages: Sequence[Sequence[Cell]],
+        *,
+        channels: int,
+        num_labels: int,
+        auxiliary_head: AuxiliaryHead | None = None,
+    ) -> None:
+        super().__init__()
+        for name, stem in stems.items():
+            self.add_module(name, stem)
+        self.stages = nn.ModuleList(nn.ModuleList(cells) for cells in stages)
+        self.auxiliary_head = auxiliary_head
+        self.global_pooling = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(channels, num_labels)
+
+    def set_drop_path_prob(self, prob: float) -> None:
+        """Sets the share of samples for which each edge is left out in training, in all cells.
+
+        DARTS raises it linearly: before each epoch, `net.set_drop_path_prob(highest * epoch / epochs)`.
+        """
+        for module in self.modules():
+            if isinstance(module, Cell):
+                module.drop_path_prob = prob
+
+    def _classify(self, before: torch.Tensor, last: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        inner = last
+        for s, stage in enumerate(self.stages):
+            for i, cell in enumerate(stage):  # type: ignore[arg-type,var-annotated]
+                before, last = last, cell([before, last])
+                if s == 2 and i == 0:
+                    inner = last
+        logits = self.classifier(self.global_pooling(last).flatten(1))
+        if self.auxiliary_head is not None and self.training:
+            return logits, self.auxiliary_head(inner)
+        return logits
+
+
+class CifarCellNetwork(CellNetwork):
+    """For small pictures: the stem `stem` keeps height and width, and the first cell reads it twice.
+
+    Shapes:
+        forward: x (batch, 3, height, width) -> logits (batch, num_labels); in training with an auxiliary head, a pair of them.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        state = self.stem(x)  # type: ignore[operator]
+        return self._classify(state, state)
+
+
+class ImageNetCellNetwork(CellNetwork):
+    """For large pictures: `stem0` and then `stem1` bring them down to a quarter and an eighth; the first cell reads both.
+
+    Shapes:
+        forward: x (batch, 3, height, width) -> logits (batch, num_labels); in training with an auxiliary head, a pair of them.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        state = self.stem0(x)  # type: ignore[operator]
+        return self._classify(state, self.stem1(state))  # type: ignore[operator]

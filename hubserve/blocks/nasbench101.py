@@ -1,0 +1,116 @@
+"""The cell of NAS-Bench-101: vertices are operations, edges carry tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+
+import torch
+from torch import nn
+
+from hubserve.blocks.conv import ConvStyle
+from hubserve.blocks.fresh_weights import init_truncated_normal
+
+
+class ConvBnRelu(nn.Module):
+    """Convolution without bias, batch norm, ReLU.
+
+    Weights start from N(0, sqrt(1 / fan in)), cut off at two standard deviations.
+
+    Shapes:
+        forward: x (batch, c_in, height, width) -> (batch, c_out, height, width).
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, *, style: ConvStyle) -> None:
+        super().__init__()
+        self.conv_bn_relu = nn.Sequential(*style.conv_bn_act(c_in, c_out, kernel, activation=nn.ReLU))
+        init_truncated_normal(self.conv_bn_relu[0].weight, std=(c_in * kernel**2) ** -0.5)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv_bn_relu(x)
+
+
+NASBENCH101_OPERATIONS: dict[str, Callable[[int, ConvStyle], nn.Module]] = {
+    "conv3x3-bn-relu": lambda channels, style: ConvBnRelu(channels, channels, 3, style=style),
+    "conv1x1-bn-relu": lambda channels, style: ConvBnRelu(channels, channels, 1, style=style),
+    "maxpool3x3": lambda channels, style: nn.MaxPool2d(3, stride=1, padding=1),
+}
+"""Name -> maker, from the channels and the style; the order is that of the benchmark's labels."""
+
+
+class NasBench101Cell(nn.Module):
+    """A pruned cell (Ying et al. 2019, sections 2.1 and 2.3).
+
+    Edges from the input pass a 1x1 projection; those between inner vertices cut off channels where the target has fewer. A
+    vertex sums its sources; the output concatenates the inner ones and adds the projected input. A projection is there for
+    each vertex, as in NNI, whether the input feeds it or not, where the benchmark builds only those that are used.
+
+    Args:
+        c_in: channels of the input.
+        c_out: channels of the output.
+        operations: names of NASBENCH101_OPERATIONS, for the inner vertices, the first of which is vertex 1.
+        sources: of each vertex from 1 on, the output included, the vertices that feed it. All vertices must be used.
+        style: batch norm of all convolutions.
+
+    Shapes:
+        forward: x (batch, c_in, height, width) -> (batch, c_out, height, width).
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, *, operations: Sequence[str], sources: Sequence[Sequence[int]], style: ConvStyle
+    ) -> None:
+        super().__init__()
+        self.channels = vertex_channels(c_in, c_out, sources)
+        self.sources = [list(of_vertex) for of_vertex in sources]
+        # The input vertex is numbered 0 and has neither a projection nor an operation.
+        self.projections = nn.ModuleList(
+            [nn.Identity(), *(ConvBnRelu(c_in, channels, 1, style=style) for channels in self.channels[1:])]
+        )
+        self.ops = nn.ModuleList(
+            [
+                nn.Identity(),
+                *(NASBENCH101_OPERATIONS[name](self.channels[vertex], style) for vertex, name in enumerate(operations, 1)),
+            ]
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs = [x]
+        for vertex, operation in enumerate(self.ops):
+            if vertex > 0:
+                outputs.append(operation(_sum(self._incoming(vertex, outputs))))
+        inner = [outputs[source] for source in self.sources[-1] if source != 0]
+        joined = [torch.cat(inner, 1)] if inner else []
+        return _sum([*joined, *self._projected_input(len(outputs), x)])
+
+    def _incoming(self, vertex: int, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        channels = self.channels[vertex]
+        inner = [
+            outputs[source] if self.channels[source] == channels else outputs[source][:, :channels]
+            for source in self.sources[vertex - 1]
+            if source != 0
+        ]
+        return [*inner, *self._projected_input(vertex, outputs[0])]
+
+    def _projected_input(self, vertex: int, x: torch.Tensor) -> list[torch.Tensor]:
+        return [self.projections[vertex](x)] if 0 in self.sources[vertex - 1] else []
+
+
+def vertex_channels(c_in: int, c_out: int, sources: Sequence[Sequence[int]]) -> list[int]:
+    """Channels of each vertex of a pruned cell (Ying et al. 2019, section 2.3).
+
+    The inner vertices that feed the output share its channels; where that leaves a rest, the first ones have one more. Any
+    other inner vertex has as many as the largest vertex that it feeds.
+    """
+    output = len(sources)
+    channels = [c_in] + [0] * (output - 1) + [c_out]
+    feeding = [source for source in sources[-1] if source != 0]
+    for place, vertex in enumerate(feeding):
+        channels[vertex] = c_out // len(feeding) + (place < c_out % len(feeding))
+    for vertex in range(output - 1, 0, -1):
+        if vertex not in feeding:
+            channels[vertex] = max(channels[target] for target in range(vertex + 1, output) if vertex in sources[target - 1])
+    return channels
+
+
+def _sum(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    return reduce(torch.add, tensors)

@@ -1,0 +1,91 @@
+"""The cells of NAS-Bench-201: vertices are tensors, edges are operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+
+import torch
+from torch import nn
+
+from hubserve.blocks.conv import ConvStyle
+from hubserve.blocks.fresh_weights import init_uniform
+
+
+class ReluConvBn(nn.Module):
+    """ReLU, convolution without bias, batch norm.
+
+    Shapes:
+        forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> None:
+        super().__init__()
+        # The input also goes other ways, so the ReLU must not write into it.
+        self.op = nn.Sequential(nn.ReLU(), _conv(c_in, c_out, kernel, stride=stride), nn.BatchNorm2d(c_out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.op(x)
+
+
+class Zero(nn.Module):
+    """An edge that is not there: zeros of the shape of the input."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
+NASBENCH201_OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "none": lambda channels: Zero(),
+    "skip_connect": lambda channels: nn.Identity(),
+    "conv_1x1": lambda channels: ReluConvBn(channels, channels, 1),
+    "conv_3x3": lambda channels: ReluConvBn(channels, channels, 3),
+    "avg_pool_3x3": lambda channels: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
+}
+"""Name -> maker, from the channels."""
+
+
+class NasBench201Cell(nn.Module):
+    """A densely connected cell (Dong and Yang 2020, section 2.1): a vertex sums its edges, the last vertex is the output.
+
+    Args:
+        edges: for each vertex from 1 on, the layers on its edges from vertex 0, 1, ...; they keep the shape.
+
+    Shapes:
+        forward: x (batch, channels, height, width) -> the same shape.
+    """
+
+    def __init__(self, edges: Iterable[Sequence[nn.Module]]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.ModuleList(to_vertex) for to_vertex in edges])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        vertices = [x]
+        for to_vertex in self.layers:
+            edges = zip(to_vertex, vertices, strict=True)  # type: ignore[call-overload]
+            vertices.append(reduce(torch.add, [layer(vertex) for layer, vertex in edges]))
+        return vertices[-1]
+
+
+class ReductionBlock(nn.Module):
+    """The residual block of stride 2 between stacks of cells (Dong and Yang 2020, section 2.1).
+
+    Shapes:
+        forward: x (batch, c_in, height, width), both even -> (batch, c_out, height / 2, width / 2).
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv_a = ReluConvBn(c_in, c_out, 3, stride=2)
+        self.conv_b = ReluConvBn(c_out, c_out, 3)
+        self.downsample = nn.Sequential(nn.AvgPool2d(2, stride=2), _conv(c_in, c_out, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.downsample(x) + self.conv_b(self.conv_a(x))
+
+
+def _conv(c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias whose weights start from torch's default distribution."""
+    conv = ConvStyle().conv(c_in, c_out, kernel, stride=stride)
+    init_uniform(conv.weight, bound=(c_in * kernel**2) ** -0.5)
+    return conv

@@ -1,0 +1,104 @@
+"""How many cells a NAS-Bench-101 space has: exact numbers, without listing the cells."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+import numpy.typing as npt
+
+Masks = npt.NDArray[np.int64]
+"""Graphs on n vertices, one a number: bit `_bit(a, b)` is set where an edge leads from vertex a to vertex b > a."""
+
+
+def count_graphs(n_vertices: int, max_edges: int) -> int:
+    """Graphs on vertices 0, 1, ... whose edges lead upwards, with a path from first to last and at most `max_edges` edges.
+
+    Walks over the vertices. Whether a vertex can be reached from the first depends only on how many of those before it can be
+    and on whether one of them feeds it, so the graphs so far are counted by (vertices reached, edges).
+    """
+    ways = Counter({(1, 0): 1})
+    for vertex in range(1, n_vertices - 1):
+        longer: Counter[tuple[int, int]] = Counter()
+        for (reached, edges), count in ways.items():
+            for added in range(min(vertex, max_edges - edges) + 1):
+                from_unreached = comb(vertex - reached, added)
+                longer[reached, edges + added] += count * from_unreached
+                longer[reached + 1, edges + added] += count * (comb(vertex, added) - from_unreached)
+        ways = longer
+    last = n_vertices - 1
+    return sum(
+        count * (comb(last, added) - comb(last - reached, added))
+        for (reached, edges), count in ways.items()
+        for added in range(min(last, max_edges - edges) + 1)
+    )
+
+
+def count_unique_cells(n_vertices: int, max_edges: int, n_operations: int) -> int:
+    """Pruned cells on exactly `n_vertices` vertices that no renumbering of inner vertices makes equal.
+
+    By Burnside's lemma a graph has (sum over its automorphisms of n_operations ** cycles) / (number of automorphisms) different
+    labellings. It is met once for each numbering that leads all edges upwards, (number of such renumberings) / (number of
+    automorphisms) times; so each time it counts for that sum over its number of renumberings. Takes 0.05 s for 7 vertices and
+    9 edges.
+    """
+    graphs = _used_graphs(n_vertices, max_edges)
+    labellings, numberings = np.zeros_like(graphs), np.zeros_like(graphs)
+    for order in itertools.permutations(range(1, n_vertices - 1)):
+        renumbered, upwards = _renumber(graphs, (0, *order, n_vertices - 1))
+        numberings += upwards
+        labellings += (upwards & (renumbered == graphs)) * n_operations ** _cycles(order)
+    total = sum(Fraction(int(labellings[numberings == n].sum()), int(n)) for n in np.unique(numberings))
+    return int(total)
+
+
+def _used_graphs(n_vertices: int, max_edges: int) -> Masks:
+    """All graphs that pruning leaves as they are: each vertex but the first is fed, each but the last feeds one."""
+    graphs, edges = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    for vertex in range(1, n_vertices):
+        feeds = np.arange(1, 1 << vertex)
+        graphs = (graphs[:, None] | (feeds << _bit(0, vertex))).ravel()
+        edges = (edges[:, None] + np.bitwise_count(feeds)).ravel()
+        # Each vertex still to come needs one edge at least.
+        within = edges <= max_edges - (n_vertices - 1 - vertex)
+        graphs, edges = graphs[within], edges[within]
+    for vertex in range(n_vertices - 1):
+        out = sum(1 << _bit(vertex, target) for target in range(vertex + 1, n_vertices))
+        graphs = graphs[(graphs & out) != 0]
+    return graphs
+
+
+def _renumber(graphs: Masks, order: Sequence[int]) -> tuple[Masks, npt.NDArray[np.bool_]]:
+    """`graphs` with vertex v called order[v], and whether all edges of each lead upwards then."""
+    renumbered, downwards = np.zeros_like(graphs), np.zeros_like(graphs)
+    for source, target in _edges(len(order)):
+        edge = graphs >> _bit(source, target) & 1
+        if order[source] < order[target]:
+            renumbered |= edge << _bit(order[source], order[target])
+        else:
+            downwards |= edge
+    return renumbered, downwards == 0
+
+
+def _edges(n_vertices: int) -> Iterator[tuple[int, int]]:
+    return itertools.combinations(range(n_vertices), 2)
+
+
+def _bit(source: int, target: int) -> int:
+    return target * (target - 1) // 2 + source
+
+
+def _cycles(order: Sequence[int]) -> int:
+    """Cycles of the permutation that moves inner vertex v, counted from 1, to order[v - 1]."""
+    waiting, cycles = set(order), 0
+    while waiting:
+        cycles += 1
+        vertex = next(iter(waiting))
+        while vertex in waiting:
+            waiting.remove(vertex)
+            vertex = order[vertex - 1]
+    return cycles

@@ -1,0 +1,109 @@
+"""A NAS-Bench-101 cell as a graph: what of it is used, and a fingerprint that isomorphic cells share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hubserve.errors import ArchError
+
+
+@dataclass(frozen=True)
+class CellGraph:
+    """A directed acyclic graph whose vertex 0 is the input, whose last vertex is the output, and the others operations.
+
+    Attributes:
+        operations: of the inner vertices, the first of which is vertex 1.
+        sources: of each vertex from 1 on, the vertices that feed it, ascending; all are smaller than it.
+    """
+
+    operations: tuple[str, ...]
+    sources: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.operations) + 1 != len(self.sources):
+            raise ArchError(
+                f"a cell with {len(self.operations)} operations needs the sources of {len(self.operations) + 1} vertices, "
+                f"the output's included, and {len(self.sources)} are given"
+            )
+        for vertex, sources in enumerate(self.sources, 1):
+            if list(sources) != sorted(set(sources)) or (sources and not 0 <= sources[0] <= sources[-1] < vertex):
+                raise ArchError(
+                    f"vertex {vertex} of a cell has the sources {sources}; give ascending ones from 0 to {vertex - 1}"
+                )
+
+    @property
+    def n_vertices(self) -> int:
+        """Vertices, input and output included."""
+        return len(self.sources) + 1
+
+    @property
+    def n_edges(self) -> int:
+        """Edges, those included that pruning removes."""
+        return sum(map(len, self.sources))
+
+    @cached_property
+    def used(self) -> tuple[int, ...]:
+        """The vertices on a path from the input to the output, ascending; none where there is no such path."""
+        reached, needed = {0}, {self.n_vertices - 1}
+        for vertex, sources in enumerate(self.sources, 1):
+            if not reached.isdisjoint(sources):
+                reached.add(vertex)
+        for vertex in range(self.n_vertices - 1, 0, -1):
+            if vertex in needed:
+                needed.update(self.sources[vertex - 1])
+        return tuple(sorted(reached & needed))
+
+    def pruned(self) -> CellGraph:
+        """The used vertices alone, numbered anew in their order, and the edges between them.
+
+        Raises:
+            ArchError: no path leads from the input to the output.
+        """
+        if not self.used:
+            raise ArchError("no path leads from the input of the cell to its output, so nothing of it is used")
+        number = {vertex: i for i, vertex in enumerate(self.used)}
+        return CellGraph(
+            operations=tuple(self.operations[vertex - 1] for vertex in self.used[1:-1]),
+            sources=tuple(tuple(number[s] for s in self.sources[v - 1] if s in number) for v in self.used[1:]),
+        )
+
+    def fingerprint(self, known: Sequence[str]) -> str:
+        """A hexadecimal digest that all renumberings of the inner vertices share. Prune first: it sees unused vertices.
+
+        The iterative graph invariant of Ying 2019 (https://arxiv.org/abs/1902.06192), by which NAS-Bench-101
+        removed duplicates (https://arxiv.org/abs/1902.09635, section 2.2). With that benchmark's operations in its order
+        the digest is the key of its public table. In general different graphs may share an invariant; no two of the
+        423,624 cells of that benchmark do.
+
+        Args:
+            known: the possible operations; a vertex is labelled with the place of its operation in this list.
+        """
+        targets = self._targets()
+        sources = ((), *self.sources)
+        labels = [-1, *(known.index(operation) for operation in self.operations), -2]
+        digests = [_md5(f"({len(targets[v])}, {len(sources[v])}, {labels[v]})") for v in range(self.n_vertices)]
+        for _ in range(self.n_vertices):
+            digests = [
+                _md5(f"{_joined(digests, sources[v])}|{_joined(digests, targets[v])}|{digests[v]}")
+                for v in range(self.n_vertices)
+            ]
+        return _md5(str(sorted(digests)))
+
+    def _targets(self) -> list[list[int]]:
+        """Of each vertex from 0 on, the vertices it feeds."""
+        targets: list[list[int]] = [[] for _ in range(self.n_vertices)]
+        for vertex, sources in enumerate(self.sources, 1):
+            for source in sources:
+                targets[source].append(vertex)
+        return targets
+
+
+def _joined(digests: Sequence[str], vertices: Sequence[int]) -> str:
+    return "".join(sorted(digests[vertex] for vertex in vertices))
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

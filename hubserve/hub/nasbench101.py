@@ -1,0 +1,160 @@
+"""NAS-Bench-101: one cell, a small graph of convolutions and poolings, repeated nine times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from hubserve.blocks.conv import ConvStyle
+from hubserve.blocks.nasbench101 import NASBENCH101_OPERATIONS, ConvBnRelu, NasBench101Cell
+from hubserve.errors import ArchError, SpaceError
+from hubserve.hub.base import HubSpace
+from hubserve.hub.cell_count import count_graphs, count_unique_cells
+from hubserve.hub.cell_graph import CellGraph
+from hubserve.space import Arch, FrozenPicker, Picker
+
+OPERATIONS = tuple(NASBENCH101_OPERATIONS)
+
+
+@dataclass(frozen=True)
+class NasBench101(HubSpace):
+    """Ying et al. 2019, "NAS-Bench-101": cells of up to 7 vertices and 9 edges, for CIFAR-10.
+
+    Labels: `cell/num_nodes`, input and output included; `cell/op1` ... for the inner vertices; `cell/input1` ... for the
+    vertices that feed each vertex after the input. Two rules bind them together, and `check` holds both: at most
+    `max_num_edges` edges, counted before unused vertices are pruned, and a path from input to output. NNI keeps these rules
+    under a 13th label, `cell/final`, in which it also leaves the pruned cell; such an entry of an arch is ignored.
+
+    An arch and what pruning leaves of it freeze to the same network, and so, up to the order of vertices and who gets a rest
+    of channels, do isomorphic cells. As in NNI they are archs of their own: `count()` and `canonical` tell them apart,
+    `cell_hash` and `count_unique()` do not.
+
+    Args:
+        stem_out_channels: of the stem and the first stack; each further stack has twice as many as the one before it.
+        num_stacks: rows of cells, with a max pooling of stride 2 between them.
+        num_modules_per_stack: cells in each.
+        max_num_vertices: of a cell, input and output included.
+        max_num_edges: of a cell, before pruning.
+        num_labels: classes.
+        bn_eps: added to the variance by batch norm.
+        bn_momentum: weight of the newest batch in batch norm's statistics.
+
+    Shapes of the network:
+        forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
+
+    Raises:
+        SpaceError: `max_num_vertices` is below 2 or `max_num_edges` below 1, so that no cell has a path.
+    """
+
+    stem_out_channels: int = 128
+    num_stacks: int = 3
+    num_modules_per_stack: int = 3
+    max_num_vertices: int = 7
+    max_num_edges: int = 9
+    num_labels: int = 10
+    bn_eps: float = 1e-5
+    bn_momentum: float = 0.003
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/1902.09635"
+    default_input_size: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_num_vertices < 2 or self.max_num_edges < 1:
+            raise SpaceError(
+                f"NasBench101: max_num_vertices = {self.max_num_vertices} and max_num_edges = {self.max_num_edges} leave no "
+                "path from input to output; give at least 2 vertices and 1 edge"
+            )
+
+    def build(self, pick: Picker) -> nn.Module:
+        return NasBench101Net(self, self._ask(pick).pruned())
+
+    def check(self, arch: Arch) -> None:
+        """Raises ArchError unless the cell has at most `max_num_edges` edges and a path from input to output."""
+        cell = self._ask(FrozenPicker(arch))
+        inputs = "cell/input1" + (f" ... cell/input{cell.n_vertices - 1}" if cell.n_vertices > 2 else "")
+        if cell.n_edges > self.max_num_edges:
+            raise ArchError(
+                f"the cell has {cell.n_edges} edges and may have {self.max_num_edges}, counted before pruning; take some out "
+                f"of {inputs}, or raise max_num_edges"
+            )
+        if not cell.used:
+            raise ArchError(
+                f"no path leads from vertex 0, the input of the cell, to vertex {cell.n_vertices - 1}, its output; "
+                f"add edges to {inputs}"
+            )
+
+    def cell(self, arch: Mapping[str, Any]) -> CellGraph:
+        """The pruned cell of an arch.
+
+        Raises:
+            ArchError: `arch` is not valid.
+        """
+        self.check(dict(arch))
+        return self._ask(FrozenPicker(arch)).pruned()
+
+    def cell_hash(self, arch: Mapping[str, Any]) -> str:
+        """A digest that archs share where their pruned cells are isomorphic; the key of the benchmark's public table.
+
+        Raises:
+            ArchError: `arch` is not valid.
+        """
+        return self.cell(arch).fingerprint(OPERATIONS)
+
+    def count(self) -> int:
+        """Exact number of canonical archs that `check` agrees to, with NNI's numbering of unused and equal cells apart."""
+        return sum(count_graphs(n, self.max_num_edges) * len(OPERATIONS) ** (n - 2) for n in self._sizes)
+
+    def count_unique(self) -> int:
+        """Exact number of pruned cells, isomorphic ones counted once: 423,624 for the published benchmark."""
+        return sum(count_unique_cells(n, self.max_num_edges, len(OPERATIONS)) for n in self._sizes)
+
+    @property
+    def _sizes(self) -> range:
+        return range(2, self.max_num_vertices + 1)
+
+    def _ask(self, pick: Picker) -> CellGraph:
+        """The cell before pruning. Sources of vertex v matter where num_nodes > v, its operation where num_nodes > v + 1."""
+        # NNI's prior: twice as likely with each vertex more, since there are more such cells.
+        weights = [2.0**n / sum(2.0**m for m in self._sizes) for n in self._sizes]
+
+        def operation(i: int) -> str | None:
+            return pick(f"cell/op{i - 1}", OPERATIONS) if i >= 2 else None
+
+        def sources(i: int) -> list[int] | None:
+            return pick.inputs(f"cell/input{i}", n_candidates=i, n_chosen=None) if i >= 1 else None
+
+        operations = pick.repeat("cell/num_nodes", tuple(self._sizes), operation, weights=weights)
+        edges = pick.repeat("cell/num_nodes", tuple(self._sizes), sources, weights=weights)
+        return CellGraph(
+            operations=tuple(name for name in operations if name is not None),
+            sources=tuple(tuple(of_vertex) for of_vertex in edges if of_vertex is not None),
+        )
+
+
+class NasBench101Net(nn.Module):
+    """The network of one cell: a stem, stacks of cells with poolings between them, a classifier."""
+
+    def __init__(self, space: NasBench101, cell: CellGraph) -> None:
+        super().__init__()
+        style = ConvStyle(space.bn_eps, space.bn_momentum)
+        self.stem_conv = ConvBnRelu(3, space.stem_out_channels, 3, style=style)
+        widths = [space.stem_out_channels * 2**stack for stack in range(space.num_stacks)]
+        self.features = nn.Sequential()
+        for stack, width in enumerate(widths):
+            if stack > 0:
+                self.features.append(nn.MaxPool2d(2, stride=2))
+            inner = [widths[max(stack - 1, 0)], *[width] * space.num_modules_per_stack]
+            for c_in, c_out in pairwise(inner):
+                self.features.append(
+                    NasBench101Cell(c_in, c_out, operations=cell.operations, sources=cell.sources, style=style)
+                )
+        self.classifier = nn.Linear(widths[-1], space.num_labels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(self.stem_conv(x)).mean((2, 3)))

@@ -1,0 +1,121 @@
+"""NAS-Bench-201: a cell of six edges, each one of five operations, in three stacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from hubserve.blocks.nasbench201 import NASBENCH201_OPERATIONS, NasBench201Cell, ReductionBlock
+from hubserve.errors import ArchError, suggest
+from hubserve.hub.base import HubSpace
+from hubserve.space import Arch, Picker
+
+N_VERTICES = 4
+
+PUBLISHED_NAMES = {
+    "none": "none",
+    "skip_connect": "skip_connect",
+    "conv_1x1": "nor_conv_1x1",
+    "conv_3x3": "nor_conv_3x3",
+    "avg_pool_3x3": "avg_pool_3x3",
+}
+"""Our names of the operations, which are NNI's -> those of the benchmark's arch strings."""
+
+
+@dataclass(frozen=True)
+class NasBench201(HubSpace):
+    """Dong and Yang 2020, "NAS-Bench-201": 15,625 cells, for CIFAR-10, CIFAR-100 and ImageNet16-120.
+
+    Labels: `cell/0_2` is the edge from vertex 0 to vertex 2, the same in all cells. `to_arch_string` and `from_arch_string`
+    translate to and from the names of the benchmark's tables.
+
+    Args:
+        stem_out_channels: of the stem and the first stack; the other two stacks have twice and four times as many.
+        num_modules_per_stack: cells in each stack.
+        num_labels: classes.
+
+    Shapes of the network:
+        forward: x (batch, 3, height, width), height and width multiples of 4, float32 -> logits (batch, num_labels).
+    """
+
+    stem_out_channels: int = 16
+    num_modules_per_stack: int = 5
+    num_labels: int = 10
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2001.00326"
+    default_input_size: ClassVar[int] = 32
+
+    def build(self, pick: Picker) -> nn.Module:
+        return NasBench201Net(self, partial(_cell, pick))
+
+
+class NasBench201Net(nn.Module):
+    """A stem, three stacks of cells with residual blocks of stride 2 between them, a classifier."""
+
+    def __init__(self, space: NasBench201, cell: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        width = space.stem_out_channels
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.cells = nn.Sequential()
+        for stack in range(3):
+            if stack > 0:
+                self.cells.append(ReductionBlock(width, 2 * width))
+                width *= 2
+            self.cells.extend(cell(width) for _ in range(space.num_modules_per_stack))
+        self.lastact = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(width, space.num_labels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.lastact(self.cells(self.stem(x))).mean((2, 3)))
+
+
+def to_arch_string(arch: Mapping[str, Any]) -> str:
+    """An arch as the benchmark writes it, such as `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...~0|...~1|...~2|`.
+
+    Raises:
+        ArchError: a label is missing or its value is no operation.
+    """
+    canonical = NasBench201().canonical(arch)
+    vertices = (
+        [f"{PUBLISHED_NAMES[canonical[_label(source, target)]]}~{source}" for source in range(target)]
+        for target in range(1, N_VERTICES)
+    )
+    return "+".join(f"|{'|'.join(edges)}|" for edges in vertices)
+
+
+def from_arch_string(text: str) -> Arch:
+    """The arch that the benchmark writes as `text`.
+
+    Raises:
+        ArchError: `text` is not of that form, or names an unknown operation.
+    """
+    names = {published: ours for ours, published in PUBLISHED_NAMES.items()}
+    found = _ARCH_STRING.fullmatch(text.strip())
+    if found is None:
+        raise ArchError(f"{text!r} is no arch string of NAS-Bench-201; it has the form {_FORM}")
+    unknown = [name for name in found.groups() if name not in names]
+    if unknown:
+        raise ArchError(f"{text!r} names the operation {unknown[0]!r}. {suggest(unknown[0], names)}")
+    return {label: names[name] for label, name in zip(_LABELS, found.groups(), strict=True)}
+
+
+def _cell(pick: Picker, channels: int) -> nn.Module:
+    candidates = {name: partial(make, channels) for name, make in NASBENCH201_OPERATIONS.items()}
+    return NasBench201Cell(
+        [pick.layer(_label(source, target), candidates) for source in range(target)] for target in range(1, N_VERTICES)
+    )
+
+
+def _label(source: int, target: int) -> str:
+    return f"cell/{source}_{target}"
+
+
+_LABELS = [_label(source, target) for target in range(1, N_VERTICES) for source in range(target)]
+_FORM = "+".join(f"|{'|'.join(f'OP~{source}' for source in range(target))}|" for target in range(1, N_VERTICES))
+_ARCH_STRING = re.compile(re.escape(_FORM).replace("OP", "([^|~+]*)"))
