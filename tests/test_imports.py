@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "strategy": {"errors", "space", "preprocess", "blocks", "hub", "supernet", "evaluator"},
     "experiment": {"errors", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "strategy"},
     "export": {"errors", "space", "preprocess", "blocks", "hub"},
+    "drawing": {"errors", "space", "preprocess", "blocks", "hub"},
     "store": {"errors", "space", "preprocess", "blocks", "hub", "export"},
     "service": {"errors", "space", "preprocess", "blocks", "hub", "export", "store"},
 }
@@ -30,6 +31,8 @@ ALONE = {
     "onnxscript": {"export/onnx.py"},
     "ray": {"experiment/ray.py"},
     "optuna": {"strategy", "experiment"},
+    "matplotlib": {"drawing.py", "experiment/plots.py"},
+    "networkx": {"drawing.py"},
 }
 """Heavy libraries and the only places that may import them."""
 

@@ -25,6 +25,7 @@ class Form(StrEnum):
 
     onnx = "onnx"
     torchscript = "torchscript"
+    pt2 = "pt2"
 
 
 class Backend(StrEnum):
@@ -32,6 +33,7 @@ class Backend(StrEnum):
 
     onnx = "onnx"
     torchscript = "torchscript"
+    pt2 = "pt2"
     eager = "eager"
 
 
@@ -91,6 +93,29 @@ def models(
     print_table("Pre-searched models", ("name", "space", "top-1 %", "input", ""), table)
     rows = [(s["tag"], s["space"], s["weights"], s["created"]) for s in stored]
     return print_table("In the store", ("tag", "space", "weights", "published"), rows)
+
+
+@app.command()
+@command
+def draw(
+    model: Annotated[str | None, typer.Argument(help="A pre-searched model; or give --space and --arch.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture file (.svg, .png, .pdf); NAME.svg unless given.")] = None,
+    space: Annotated[str | None, typer.Option(help="A model space, for an arch of your own.")] = None,
+    arch: Annotated[Path | None, typer.Option(help="JSON file: label -> value; a random arch unless given.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw an arch: its cells as graphs, or its blocks in a row.
+
+    hubserve draw darts-v2 --out darts.svg
+    """
+    from hubserve.cli.sources import drawn_arch
+    from hubserve.drawing import draw as draw_arch
+
+    title, built, chosen = drawn_arch(model, space=space, arch=arch, settings=settings)
+    path = out or Path(f"{title}.svg")
+    draw_arch(built, chosen, path, title=title)
+    return print_json({"path": str(path), "arch": chosen}) if as_json else typer.echo(path)
 
 
 @app.command()

@@ -14,7 +14,8 @@ from hubserve.evaluator.accuracy import Classifier, HttpClassifier, LocalClassif
 from hubserve.export.from_card import arch_source, card_source
 from hubserve.export.package import Source
 from hubserve.export.runner import EagerRunner
-from hubserve.hub import get_space, load_card
+from hubserve.hub import HubSpace, get_space, load_card
+from hubserve.hub.registry import card_space
 
 
 def source_of(
@@ -42,6 +43,23 @@ def source_of(
     built = get_space(space or "", given)
     name = arch.stem.lower() if arch is not None else ""
     return arch_source(built, given, _read_json(arch), name=name, weights=weights)
+
+
+def drawn_arch(
+    model: str | None, *, space: str | None, arch: Path | None, settings: Path | None
+) -> tuple[str, HubSpace, dict[str, Any]]:
+    """Title, space and arch of what `draw` draws.
+
+    Raises:
+        ExportError: the options do not go together.
+    """
+    if (model is None) == (space is None) or (model is not None and (arch is not None or settings is not None)):
+        raise ExportError("name a pre-searched model, or give --space, with --arch for one arch of it")
+    if model is not None:
+        card = load_card(model)
+        return card.name, card_space(card), card.arch
+    built = get_space(space or "", _read_json(settings))
+    return (arch.stem, built, _read_json(arch)) if arch is not None else (type(built).__name__, built, built.random())
 
 
 def _read_json(path: Path | None) -> dict[str, Any]:

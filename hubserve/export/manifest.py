@@ -12,8 +12,8 @@ from hubserve import __version__
 from hubserve.hub.card import Metric
 from hubserve.preprocess import Preprocess
 
-Format = Literal["onnx", "torchscript"]
-FORMATS: tuple[Format, ...] = ("onnx", "torchscript")
+Format = Literal["onnx", "torchscript", "pt2"]
+FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "pt2")
 
 
 class _Record(BaseModel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -15,9 +14,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import nn
 
 from hubserve.errors import ExportError
+from hubserve.export.exportable import Exportable, first_line
 from hubserve.export.runner import Batch
 
 OPSET = 20
@@ -26,45 +25,37 @@ INPUT, OUTPUT = "images", "logits"
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def export_onnx(model: nn.Module, path: Path, *, example: torch.Tensor, opset: int = OPSET) -> None:
-    """Writes `model`, in eval mode, as one ONNX file whose batch size is free.
+def export_onnx(source: Exportable, path: Path, *, opset: int = OPSET) -> None:
+    """Writes one ONNX file whose batch size is free.
 
     Args:
-        model: left as it is.
+        source: the model.
         path: of the file; weights are inside it.
-        example: prepared pictures (n, 3, height, width); height and width become fixed.
         opset: version of the operator set.
 
     Raises:
         ExportError: the exporter failed, or its file is not valid.
     """
-    # A batch of one would be taken for a constant.
-    batch = example if len(example) > 1 else example.repeat(2, 1, 1, 1)
-    frozen = copy.deepcopy(model).eval()
+    program = source.program
     try:
-        with _quietly(), torch.no_grad():
-            program = torch.onnx.export(
-                frozen,
-                (batch,),
+        with _quietly():
+            exported = torch.onnx.export(
+                program,
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
                 opset_version=opset,
                 optimize=True,
                 external_data=False,
                 verbose=False,
             )
-            if program is None:
+            if exported is None:
                 raise ExportError("the exporter of torch returned nothing")
-            program.save(str(path), external_data=False)
+            exported.save(str(path), external_data=False)
         onnx.checker.check_model(str(path))
-    except ExportError:
-        raise
     except Exception as error:  # The exporter and the checker raise whatever they stumble on.
         path.unlink(missing_ok=True)
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise ExportError(f"{type(model).__name__} becomes no ONNX file: {type(error).__name__}: {reason}") from error
+        raise ExportError(f"{source.name} becomes no ONNX file: {type(error).__name__}: {first_line(error)}") from error
 
 
 class OnnxRunner:

@@ -4,6 +4,7 @@
     weights.safetensors    under the names of `space.freeze(arch)`
     model.onnx             logits of prepared pictures, any batch size
     model.torchscript.pt   the same
+    model.pt2              the same, for torch.export
     labels.txt             one class per line, in the order of the logits
     parity.json            how far each exported form is from eager PyTorch
 
@@ -30,17 +31,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hubserve.errors import ArchError, PackageError, SpaceError
+from hubserve.export.exportable import Exportable
+from hubserve.export.forms import FORMS
 from hubserve.export.manifest import FORMATS, FileEntry, Format, Manifest, Provenance, TensorEntry, versions
-from hubserve.export.onnx import INPUT, OPSET, OUTPUT, Device, OnnxRunner, export_onnx
+from hubserve.export.onnx import INPUT, OUTPUT, Device
 from hubserve.export.parity import ParityReport, check_parity, random_batches
 from hubserve.export.runner import Batch, EagerRunner, Runner
-from hubserve.export.torchscript import TorchScriptRunner, export_torchscript
 from hubserve.hub.load import load_weights
 from hubserve.hub.registry import SPACES, get_space
 from hubserve.preprocess import Preprocess
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
-FILE_OF: dict[Format, str] = {"onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ class Package:
         """
         if form not in self.manifest.exports:
             raise PackageError(f"{self.path} has no {form}; it has {', '.join(self.manifest.exports)}")
-        if form == "onnx":
-            return OnnxRunner(self.path / FILE_OF[form], threads=threads, device=device)
-        return TorchScriptRunner(self.path / FILE_OF[form], device=device)
+        return FORMS[form].load(self.path / FORMS[form].file, threads, device)
 
     def rebuild(self) -> nn.Module:
         """The PyTorch module, built anew from space, settings, arch and weights, in eval mode.
@@ -124,7 +123,9 @@ def read_package(path: Path) -> Package:
             raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder")
         if not (path / name).is_file():
             raise PackageError(f"{path} is incomplete: {name} is missing")
-    absent = [name for name in (WEIGHTS, LABELS, PARITY, *(FILE_OF[f] for f in manifest.exports)) if name not in manifest.files]
+    absent = [
+        name for name in (WEIGHTS, LABELS, PARITY, *(FORMS[f].file for f in manifest.exports)) if name not in manifest.files
+    ]
     if absent:
         raise PackageError(f"{path} is incomplete: its manifest does not list {absent[0]}")
     return Package(path, manifest)
@@ -205,22 +206,14 @@ def _write_forms(
     classes = eager(batches[0]).shape[1]
     if classes != len(source.labels):
         raise PackageError(f"{source.name} has {classes} classes and {len(source.labels)} labels")
+    exportable = Exportable(source.model, torch.from_numpy(batches[1]))
     exports: dict[Format, dict[str, Any]] = {}
     reports = []
-    for form in formats:
-        exports[form] = _export(form, source.model, stage / FILE_OF[form], torch.from_numpy(batches[1]))
-        runner = OnnxRunner(stage / FILE_OF[form], device="cpu") if form == "onnx" else TorchScriptRunner(stage / FILE_OF[form])
-        reports.append(check_parity(eager, runner, batches))
+    for name in formats:
+        form, path = FORMS[name], stage / FORMS[name].file
+        exports[name] = form.write(exportable, path)
+        reports.append(check_parity(eager, form.load(path, 1, "cpu"), batches))
     return exports, classes, reports
-
-
-def _export(form: Format, model: nn.Module, path: Path, example: torch.Tensor) -> dict[str, Any]:
-    """Writes one form and returns what the manifest says of it."""
-    if form == "onnx":
-        export_onnx(model, path, example=example)
-        return {"opset": OPSET, "precision": "float32"}
-    method = export_torchscript(model, path, example=example)
-    return {"method": method, "precision": "float32", "reads_with": f"torch {torch.__version__} or later, Python below 3.14"}
 
 
 def _manifest(source: Source, classes: int, exports: dict[Format, dict[str, Any]], files: dict[str, FileEntry]) -> Manifest:

@@ -14,29 +14,24 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
 
 from hubserve.errors import ExportError
+from hubserve.export.exportable import Exportable, first_line
 from hubserve.export.runner import Batch
 
 Method = Literal["scripted", "traced"]
 
 
-def export_torchscript(model: nn.Module, path: Path, *, example: torch.Tensor) -> Method:
-    """Writes `model`, in eval mode, as TorchScript; scripted where that works, else traced along `example`.
-
-    Args:
-        model: left as it is.
-        path: of the file.
-        example: prepared pictures (n, 3, height, width), for tracing.
+def export_torchscript(source: Exportable, path: Path) -> Method:
+    """Writes TorchScript; scripted where that works, else traced along the example.
 
     Raises:
         ExportError: neither works, or this Python is one that TorchScript does not support.
     """
     if sys.version_info >= (3, 14):
         raise ExportError("TorchScript does not support Python 3.14 and later; leave it out with formats=('onnx',)")
-    with _evaluating(model), _without_deprecation(), torch.no_grad():
-        frozen, method = _freeze(model, example)
+    with _without_deprecation(), torch.no_grad():
+        frozen, method = _freeze(source)
         torch.jit.save(frozen, str(path))
     return method
 
@@ -58,7 +53,7 @@ class TorchScriptRunner:
                 # Constants folded and batch norms merged into convolutions: what a deployment would do.
                 self._module = torch.jit.freeze(loaded.eval())
         except (RuntimeError, ValueError) as error:
-            raise ExportError(f"TorchScript cannot load {path} on {self.device!r}: {_first_line(error)}") from error
+            raise ExportError(f"TorchScript cannot load {path} on {self.device!r}: {first_line(error)}") from error
 
     def __call__(self, batch: Batch) -> Batch:
         with torch.inference_mode():
@@ -66,21 +61,16 @@ class TorchScriptRunner:
         return logits
 
 
-def _freeze(model: nn.Module, example: torch.Tensor) -> tuple[torch.jit.ScriptModule, Method]:
+def _freeze(source: Exportable) -> tuple[torch.jit.ScriptModule, Method]:
     try:
-        return torch.jit.script(model), "scripted"
+        return torch.jit.script(source.model), "scripted"
     except Exception as scripting:  # The compiler of TorchScript raises whatever it stumbles on.
         try:
-            return torch.jit.trace(model, example, check_trace=False), "traced"  # type: ignore[no-untyped-call]
+            return torch.jit.trace(source.model, source.example, check_trace=False), "traced"  # type: ignore[no-untyped-call]
         except Exception as tracing:
             raise ExportError(
-                f"{type(model).__name__} becomes no TorchScript. Scripting: {_first_line(scripting)}. "
-                f"Tracing: {_first_line(tracing)}"
+                f"{source.name} becomes no TorchScript. Scripting: {first_line(scripting)}. Tracing: {first_line(tracing)}"
             ) from tracing
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
@@ -89,14 +79,3 @@ def _without_deprecation() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)
         yield
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

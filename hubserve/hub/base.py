@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import nn
 
 from hubserve.errors import CardError, SpaceError
 from hubserve.hub.card import load_card
 from hubserve.hub.load import load_frozen
+from hubserve.hub.sketch import CellSketch
 from hubserve.space import ModelSpace
 
 
@@ -34,6 +36,15 @@ class HubSpace(ModelSpace):
     def input_size(self) -> int:
         """Height and width, in pixels, of the pictures that these settings are made for."""
         return self.default_input_size
+
+    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellSketch]:
+        """The cells of an arch as graphs, by name, for people to look at; none where the space is a chain of blocks.
+
+        Raises:
+            ArchError: as for `freeze`.
+        """
+        self.validate(arch)
+        return {}
 
     @classmethod
     def load_searched_model(

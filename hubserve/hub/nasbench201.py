@@ -14,6 +14,7 @@ from torch import nn
 from hubserve.blocks.nasbench201 import NASBENCH201_OPERATIONS, NasBench201Cell, ReductionBlock
 from hubserve.errors import ArchError, suggest
 from hubserve.hub.base import HubSpace
+from hubserve.hub.sketch import CellSketch
 from hubserve.space import Arch, Picker
 
 N_VERTICES = 4
@@ -53,6 +54,17 @@ class NasBench201(HubSpace):
 
     def build(self, pick: Picker) -> nn.Module:
         return NasBench201Net(self, partial(_cell, pick))
+
+    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellSketch]:
+        """The one cell; edges with the operation "none" are left out."""
+        picked = self.canonical(arch)
+        edges = [
+            (source, target, picked[_label(source, target)])
+            for target in range(1, N_VERTICES)
+            for source in range(target)
+            if picked[_label(source, target)] != "none"
+        ]
+        return {"the": CellSketch(("input", "1", "2", "output"), tuple(edges))}
 
 
 class NasBench201Net(nn.Module):

@@ -6,9 +6,10 @@ The scheme, and the operations of each, are those of Radosavovic et al. 2019, "O
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from hubserve.blocks.cell_network import AuxiliaryHead, CellNetwork, CifarCellNe
 from hubserve.blocks.nds_ops import OPERATIONS, FactorizedReduce, relu_conv_bn
 from hubserve.errors import SpaceError
 from hubserve.hub.base import HubSpace
+from hubserve.hub.sketch import CellSketch
 from hubserve.space import Choice, Picker
 
 DATASETS = {"cifar": (32, 10), "imagenet": (224, 1000)}
@@ -86,6 +88,19 @@ class NDSSpace(HubSpace):
 
     def build(self, pick: Picker) -> nn.Module:
         return _Builder(self, pick).network()
+
+    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellSketch]:
+        """The normal and the reduction cell."""
+        picked = self.canonical(arch)
+        return {kind: self._sketch(picked, kind) for kind in ("normal", "reduce")}
+
+    def _sketch(self, arch: Mapping[str, Any], kind: str) -> CellSketch:
+        states = range(2, 2 + self.n_nodes)
+        edges = [(arch[f"{kind}/input_{i}_{k}"][0], i, arch[f"{kind}/op_{i}_{k}"]) for i in states for k in (0, 1)]
+        read = {source for source, _, _ in edges}
+        output = 2 + self.n_nodes
+        joined = [(state, output, "") for state in states if self.merge == "all" or state not in read]
+        return CellSketch(("before last", "last", *map(str, states), "output"), (*edges, *joined))
 
 
 class _Builder:

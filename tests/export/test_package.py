@@ -33,18 +33,18 @@ def copy(package, tmp_path):
 
 
 def test_holds_what_its_docstring_lists(package):
-    names = ["labels.txt", "manifest.json", "model.onnx", "model.torchscript.pt", "parity.json", "weights.safetensors"]
-    assert sorted(p.name for p in package.path.iterdir()) == names
+    names = "labels.txt manifest.json model.onnx model.pt2 model.torchscript.pt parity.json weights.safetensors"
+    assert sorted(p.name for p in package.path.iterdir()) == names.split()
     package.verify()
     assert package.labels == small_source().labels
-    assert [report.format for report in package.parity] == ["onnx", "torchscript"]
+    assert [report.format for report in package.parity] == ["onnx", "torchscript", "pt2"]
     assert package.manifest.input.shape == ("batch", 3, 32, 32)
 
 
 def test_all_forms_answer_alike(package):
     batch = random_batches((3, 32, 32), seed=1, sizes=(3,))[0]
     expected = EagerRunner(small_source().model)(batch)
-    for runner in (package.runner("onnx"), package.runner("torchscript"), EagerRunner(package.rebuild())):
+    for runner in (*map(package.runner, package.manifest.exports), EagerRunner(package.rebuild())):
         np.testing.assert_allclose(runner(batch), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -62,6 +62,9 @@ if sys.argv[1].endswith(".onnx"):
     session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
     logits = session.run(None, {"images": batch})[0]
     assert "torch" not in sys.modules
+elif sys.argv[1].endswith(".pt2"):
+    import torch
+    logits = torch.export.load(sys.argv[1]).module()(torch.from_numpy(batch)).detach().numpy()
 else:
     import torch
     logits = torch.jit.load(sys.argv[1])(torch.from_numpy(batch)).detach().numpy()
@@ -69,7 +72,7 @@ numpy.save(sys.argv[3], logits)
 """
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.torchscript.pt"])
+@pytest.mark.parametrize("name", ["model.onnx", "model.torchscript.pt", "model.pt2"])
 def test_runs_in_a_process_without_hubserve(package, tmp_path, name):
     batch = random_batches((3, 32, 32), sizes=(4,))[0]
     np.save(tmp_path / "in.npy", batch)

@@ -127,7 +127,7 @@ def report(tmp_path_factory):
 
 class TestReport:
     def test_numbers_are_those_of_the_samples(self, report):
-        assert [form.form for form in report.forms] == ["eager", "onnx", "torchscript"]
+        assert [form.form for form in report.forms] == ["eager", "onnx", "torchscript", "pt2"]
         for form in report.forms:
             samples = sorted(form.samples_ms)
             assert form.n == len(samples)

@@ -23,6 +23,9 @@ from tests.service.conftest import ROOT, environment, free_port, start, stop
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 
+pytestmark = pytest.mark.xdist_group("server")
+"""One worker runs them all, on one server."""
+
 
 @pytest.fixture(scope="module")
 def client(server):

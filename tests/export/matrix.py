@@ -1,0 +1,22 @@
+"""What every network must pass: each exported form, loaded from its file, answers as eager PyTorch at several batch sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hubserve.export.exportable import Exportable
+from hubserve.export.forms import FORMS
+from hubserve.export.parity import check_parity, random_batches
+from hubserve.export.runner import EagerRunner
+
+
+def assert_exports(model: nn.Module, size: int, folder: Path) -> None:
+    batches = random_batches((3, size, size), sizes=(1, 2, 3))
+    exportable = Exportable(model, torch.from_numpy(batches[1]))
+    eager = EagerRunner(model)
+    for form in FORMS.values():
+        form.write(exportable, folder / form.file)
+        assert check_parity(eager, form.load(folder / form.file, 1, "cpu"), batches).passed

@@ -1,0 +1,30 @@
+"""One matrix: random archs of every space, in every exported form, with parity."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from hubserve.hub import SPACES, get_space
+from tests.export.matrix import assert_exports
+from tests.hub.parity import fill
+
+SHORT = {"width": (8, 16), "num_cells": (3, 5)}
+"""A cell is the same in a short network, and its export takes seconds less."""
+
+SETTINGS = dict.fromkeys(("NASNet", "ENAS", "AmoebaNet", "PNAS", "DARTS"), SHORT) | {
+    "NasBench101": {"stem_out_channels": 16, "num_modules_per_stack": 1},
+    "NasBench201": {"stem_out_channels": 8, "num_modules_per_stack": 1},
+}
+PICTURES = {"MobileNetV3Space": 96, "ProxylessNAS": 96, "ShuffleNetSpace": 96}
+"""Sizes in pixels, where the network takes any."""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", SPACES)
+def test_random_archs_export_with_parity(name, seed, tmp_path):
+    space = get_space(name, SETTINGS.get(name))
+    model = space.freeze(space.random(Random(seed)))
+    fill(model, 1.5)
+    assert_exports(model, PICTURES.get(name, space.input_size), tmp_path)
