@@ -177,8 +177,8 @@ def profile(
         save.write_text(report.model_dump_json(indent=2) + "\n")
     if as_json:
         return print_json(report.model_dump(mode="json"))
-    columns, rows = latency_rows(report)
-    print_table(f"{report.model}, ms a call; batch {batch_size}, {threads} thread(s), {report.host.cpu}", columns, rows)
+    title = f"{report.model}: batch {batch_size}, {threads} thread(s), {report.host.cpu}"
+    print_table(title, ("", *(form.form for form in report.forms)), latency_rows(report))
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from hubserve import store
 from hubserve.errors import ModelNotFoundError, SpaceError, suggest
 from hubserve.evaluator.complexity import complexity
+from hubserve.export.percentile import Percentile
 from hubserve.export.profile import ProfileReport
 from hubserve.hub import SPACES, list_cards, load_card
 from hubserve.hub.registry import card_space
@@ -116,15 +117,21 @@ def _card_page(name: str) -> dict[str, Any]:
     }
 
 
-def latency_rows(report: ProfileReport) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows of a profile; a percentile without enough samples says how many it needs."""
-    columns = ("form", "n", "p50", "p90", "p95", "p99", "mean", "images/s", "load", "first call", "verdict")
-    rows = []
-    for form in report.forms:
-        percentiles = [
-            f"{p.value:.2f} (<= {p.upper_bound:.2f})" if p.value is not None else f"n/a (needs {p.needs:,})"
-            for p in form.percentiles
-        ]
-        rates = (f"{form.mean_ms:.2f}", f"{form.images_per_second:.1f}", f"{form.load_ms:.0f}", f"{form.first_call_ms:.0f}")
-        rows.append((form.form, str(form.n), *percentiles, *rates, form.verdict))
-    return columns, rows
+def latency_rows(report: ProfileReport) -> list[tuple[str, ...]]:
+    """One row a measure, one column a form; a percentile without enough samples says how many it needs."""
+    measures: dict[str, list[str]] = {"calls measured": [str(form.n) for form in report.forms]}
+    for place, percent in enumerate(p.percent for p in report.forms[0].percentiles):
+        found = [form.percentiles[place] for form in report.forms]
+        measures[f"p{percent:g} ms"] = [_percentile(p) for p in found]
+    measures["mean ms"] = [f"{form.mean_ms:.2f}" for form in report.forms]
+    measures["images/s"] = [f"{form.images_per_second:.1f}" for form in report.forms]
+    measures["load ms"] = [f"{form.load_ms:.0f}" for form in report.forms]
+    measures["first call ms"] = [f"{form.first_call_ms:.0f}" for form in report.forms]
+    measures["verdict"] = [form.verdict for form in report.forms]
+    return [(name, *values) for name, values in measures.items()]
+
+
+def _percentile(found: Percentile) -> str:
+    if found.value is None:
+        return f"n/a (needs {found.needs:,})"
+    return f"{found.value:.2f} (<= {found.upper_bound:.2f})"
