@@ -1,1 +1,57 @@
-"""Torch building blocks: plain ints in, plain modules out."""
+"""Famous building blocks, for the spaces of the hub and for a space of one's own.
+
+Those that ask take the picker of `build` first: LayerChoice, InputChoice, Repeat, `Cell.ask` and AutoActivation. The others are
+plain torch modules, built from plain numbers. Convolutions made with a `ConvStyle` are not initialised: a space does that once
+for the whole network, as its paper says (`init_mobile_weights` for one).
+"""
+
+from __future__ import annotations
+
+from hubserve.blocks.activation import AutoActivation
+from hubserve.blocks.cell import Cell
+from hubserve.blocks.cell_network import AuxiliaryHead, CifarCellNetwork, ImageNetCellNetwork
+from hubserve.blocks.choices import InputChoice, LayerChoice, Repeat
+from hubserve.blocks.conv import ConvStyle, SameConv2d
+from hubserve.blocks.drop_path import DropPath, drop_path
+from hubserve.blocks.mobile import (
+    MobileBlock,
+    SqueezeExcite,
+    depthwise_separable,
+    init_mobile_weights,
+    inverted_residual,
+    make_divisible,
+)
+from hubserve.blocks.nasbench101 import NasBench101Cell
+from hubserve.blocks.nasbench201 import NasBench201Cell, ReductionBlock
+from hubserve.blocks.nds_ops import OPERATIONS, FactorizedReduce, relu_conv_bn
+from hubserve.blocks.shuffle import ShuffleBlock, shuffle_block, xception_block
+
+__all__ = [
+    "OPERATIONS",
+    "AutoActivation",
+    "AuxiliaryHead",
+    "Cell",
+    "CifarCellNetwork",
+    "ConvStyle",
+    "DropPath",
+    "FactorizedReduce",
+    "ImageNetCellNetwork",
+    "InputChoice",
+    "LayerChoice",
+    "MobileBlock",
+    "NasBench101Cell",
+    "NasBench201Cell",
+    "ReductionBlock",
+    "Repeat",
+    "SameConv2d",
+    "ShuffleBlock",
+    "SqueezeExcite",
+    "depthwise_separable",
+    "drop_path",
+    "init_mobile_weights",
+    "inverted_residual",
+    "make_divisible",
+    "relu_conv_bn",
+    "shuffle_block",
+    "xception_block",
+]

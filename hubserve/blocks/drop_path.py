@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
+
+from hubserve.errors import SpaceError
 
 
 def drop_path(x: torch.Tensor, prob: float) -> torch.Tensor:
@@ -18,3 +21,26 @@ def drop_path(x: torch.Tensor, prob: float) -> torch.Tensor:
     keep = 1.0 - prob
     mask = x.new_empty([x.shape[0]] + [1] * (x.dim() - 1)).bernoulli_(keep)
     return x * (mask / keep)
+
+
+class DropPath(nn.Module):
+    """`drop_path` as a layer: active in training only.
+
+    Args:
+        prob: in [0, 1). An attribute that may be set anew at any time, for a schedule.
+
+    Shapes:
+        forward: x (batch, ...) -> the same shape.
+
+    Raises:
+        SpaceError: `prob` is not in [0, 1).
+    """
+
+    def __init__(self, prob: float = 0.0) -> None:
+        super().__init__()
+        if not 0.0 <= prob < 1.0:
+            raise SpaceError(f"DropPath: prob = {prob} must lie in [0, 1)")
+        self.prob = prob
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return drop_path(x, self.prob) if self.training and self.prob > 0.0 else x
