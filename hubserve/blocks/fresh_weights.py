@@ -6,21 +6,24 @@ bits make four of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import torch
 
 _VALUES = 1 << 16
+_CHUNK = 1 << 16
+"""Weights filled at a time: what is between the generator and the weight then stays in the processor's cache."""
+
+
+def init_normal(weight: torch.Tensor, *, std: float) -> None:
+    """Fills `weight` from N(0, std); the values farthest from 0 are at 4.3 `std`."""
+    _fill(weight, _quantiles(None), std)
 
 
 def init_truncated_normal(weight: torch.Tensor, *, std: float) -> None:
     """Fills `weight` from N(0, std), cut off at two `std` on both sides."""
-    if weight.is_meta:
-        return
-    places = _random_int16(weight).int().add_(_VALUES // 2)
-    with torch.no_grad():
-        torch.index_select(_quantiles().to(weight.device, weight.dtype), 0, places, out=weight.view(-1))
-        weight.mul_(std)
+    _fill(weight, _quantiles(2.0), std)
 
 
 def init_uniform(weight: torch.Tensor, *, bound: float) -> None:
@@ -28,8 +31,24 @@ def init_uniform(weight: torch.Tensor, *, bound: float) -> None:
     if weight.is_meta:
         return
     with torch.no_grad():
-        weight.view(-1).copy_(_random_int16(weight))
-        weight.add_(0.5).mul_(2 * bound / _VALUES)
+        for part in _chunks(weight):
+            part.copy_(_random_int16(part)).add_(0.5).mul_(2 * bound / _VALUES)
+
+
+def _fill(weight: torch.Tensor, table: torch.Tensor, std: float) -> None:
+    """Draws from `table`, every entry being equally likely, and multiplies by `std`."""
+    if weight.is_meta:
+        return
+    values = table.to(weight.device, weight.dtype) * std
+    with torch.no_grad():
+        for part in _chunks(weight):
+            places = _random_int16(part).int().add_(_VALUES // 2)
+            torch.index_select(values, 0, places, out=part)
+
+
+def _chunks(weight: torch.Tensor) -> Iterator[torch.Tensor]:
+    flat = weight.detach().view(-1)
+    return iter(torch.split(flat, _CHUNK))
 
 
 def _random_int16(weight: torch.Tensor) -> torch.Tensor:
@@ -39,10 +58,10 @@ def _random_int16(weight: torch.Tensor) -> torch.Tensor:
 
 
 @cache
-def _quantiles() -> torch.Tensor:
-    """The middles of 65,536 equally likely slices of N(0, 1), cut off at 2."""
+def _quantiles(cut: float | None) -> torch.Tensor:
+    """The middles of 65,536 equally likely slices of N(0, 1), or of what lies within `cut` on both sides."""
     # Asked for while a space is read on the meta device, the table must still hold numbers.
     with torch.device("cpu"):
         probabilities = (torch.arange(_VALUES, dtype=torch.float64) + 0.5) / _VALUES
-        inside = torch.erf(torch.tensor(2**0.5, dtype=torch.float64))
-    return (torch.erfinv((2 * probabilities - 1) * inside) * 2**0.5).float()
+        share = 1.0 if cut is None else torch.erf(torch.tensor(cut / 2**0.5, dtype=torch.float64))
+    return (torch.erfinv((2 * probabilities - 1) * share) * 2**0.5).float()

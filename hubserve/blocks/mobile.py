@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import Activation, ConvStyle, bare_conv
+from hubserve.blocks.fresh_weights import init_normal
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -120,8 +121,8 @@ def init_mobile_weights(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-            nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5)
+            init_normal(module.weight, std=(2.0 / fan_out) ** 0.5)
         elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.01)
+            init_normal(module.weight, std=0.01)
         if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
             nn.init.zeros_(module.bias)

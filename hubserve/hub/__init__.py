@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.base import HubSpace
 from hubserve.hub.card import Card, list_cards, load_card, read_card
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
@@ -18,6 +19,7 @@ __all__ = [
     "PNAS",
     "SPACES",
     "AmoebaNet",
+    "AutoFormer",
     "Card",
     "HubSpace",
     "MobileNetV3Space",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hubserve.blocks.mobile import MobileBlock, SqueezeExcite
 from hubserve.errors import KeyFormatError, suggest
+from hubserve.hub.autoformer_supernet import supernet_to_subnet
 
 Rename = dict[str, str]
 """Our module -> the file's module, both without the tensor's own name."""
@@ -145,5 +146,6 @@ KEY_FORMATS: dict[str, Callable[[Mapping[str, Tensor], nn.Module], dict[str, Ten
     "nni": _same,
     "timm": _renamed(_timm_mobilenet_v3),
     "efficientnet-lite": _renamed(_efficientnet_lite),
+    "autoformer-supernet": supernet_to_subnet,
 }
 """Format -> converter; "nni" is also the format of what we write."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hubserve.errors import KeyFormatError
+from hubserve.hub.autoformer_supernet import check_supernet
 from hubserve.hub.card import Card
 from hubserve.hub.key_formats import convert
 from hubserve.hub.weights import fetch_first, read_state_dict
@@ -60,6 +61,8 @@ def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_for
     with torch.device("meta"):
         model = space.freeze(arch)
     try:
+        if key_format == "autoformer-supernet":
+            check_supernet(state, space)  # The converter cannot tell the supernet of a larger space.
         converted = convert(state, model, key_format)
     except KeyFormatError as error:
         raise KeyFormatError(f"{path}: {error}") from error

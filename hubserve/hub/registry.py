@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from hubserve.errors import CardError, SpaceError, suggest
+from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.base import HubSpace
 from hubserve.hub.card import Card, load_card
 from hubserve.hub.load import load_frozen
@@ -31,6 +32,7 @@ SPACES: dict[str, type[HubSpace]] = {
     "ProxylessNAS": ProxylessNAS,
     "MobileNetV3Space": MobileNetV3Space,
     "ShuffleNetSpace": ShuffleNetSpace,
+    "AutoFormer": AutoFormer,
 }
 
 

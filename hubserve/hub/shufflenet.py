@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle, bare_linear
+from hubserve.blocks.fresh_weights import init_normal
 from hubserve.blocks.shuffle import ShuffleBlock, shuffle_block, xception_block
 from hubserve.hub.base import HubSpace
 from hubserve.space import Picker
@@ -92,11 +93,13 @@ def _middle_widths(base: int) -> tuple[int, ...]:
 
 def _init_weights(net: ShuffleNet) -> None:
     """As in the paper's code: normal, with 1 / fan-in channels as deviation, 0.01 in the stem and the classifier."""
+    if net.first_conv[0].weight.is_meta:  # type: ignore[union-attr]
+        return  # There is nothing to fill, and torch takes as long to find out.
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, 0.0, 1.0 / module.weight.shape[1])
+            init_normal(module.weight, std=1.0 / module.weight.shape[1])
         elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.01)
+            init_normal(module.weight, std=0.01)
         elif isinstance(module, nn.BatchNorm2d) and module.affine:
             nn.init.constant_(module.bias, 1e-4)
-    nn.init.normal_(net.first_conv[0].weight, 0.0, 0.01)  # type: ignore[arg-type]
+    init_normal(net.first_conv[0].weight, std=0.01)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ SHORT = {"width": (8, 16), "num_cells": (3, 5)}
 """A cell is the same in a short network, and its export takes seconds less."""
 
 SETTINGS = dict.fromkeys(("NASNet", "ENAS", "AmoebaNet", "PNAS", "DARTS"), SHORT) | {
+    "AutoFormer": {"search_embed_dim": (48, 64), "search_num_heads": (1, 2), "search_depth": (2, 3), "img_size": 64},
     "NasBench101": {"stem_out_channels": 16, "num_modules_per_stack": 1},
     "NasBench201": {"stem_out_channels": 8, "num_modules_per_stack": 1},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from torch import nn
 
 from hubserve.blocks.mobile import MobileBlock
 from hubserve.errors import CardError
@@ -20,7 +21,12 @@ ALIASES = [name for name in list_cards() if name not in OUR_OWN]
 
 @pytest.fixture
 def fixture_of(shared):
-    return lambda name: json.loads((shared / "parity" / "aliases" / f"{name}.json").read_text())
+    def read(name):
+        # NNI has a supernet of each AutoFormer too.
+        file = f"{name}-subnet" if name.startswith("autoformer-") else name
+        return json.loads((shared / "parity" / "aliases" / f"{file}.json").read_text())
+
+    return read
 
 
 @pytest.mark.parametrize("name", ALIASES)
@@ -41,7 +47,8 @@ class TestAgainstNni:
     def test_what_is_published(self, fixture_of, name):
         fixture = fixture_of(name)
         card = load_card(name)
-        assert card.metric.top1 == fixture["published_metric_top1"]
+        if fixture["in_space_hub_table"]:
+            assert card.metric.top1 == fixture["published_metric_top1"]
         assert card.metric.dataset == fixture["published_dataset"]
         assert card.space == fixture["space"]
         assert card.weights[0].url.endswith(fixture["pretrained_file"])
@@ -71,8 +78,8 @@ class TestEveryCard:
         card = load_card(name)
         model = SPACES[card.space].load_searched_model(name)
         assert not model.training
-        assert model.classifier is not None
-        assert len(labels(card.classes)) == card_space(card).num_labels
+        *_, last = (module for module in model.modules() if isinstance(module, nn.Linear))
+        assert len(labels(card.classes)) == last.out_features == card_space(card).num_labels
 
     def test_has_sources_that_can_be_checked(self, name):
         assert all(source.sha256 or source.hub_id for source in load_card(name).weights)
@@ -81,7 +88,8 @@ class TestEveryCard:
 def test_table_is_complete():
     wanted = "acenas-m1 acenas-m2 acenas-m3 proxyless-cpu proxyless-gpu proxyless-mobile mobilenetv3-large-100 "
     wanted += "mobilenetv3-small-050 mobilenetv3-small-075 mobilenetv3-small-100 "
-    wanted += "cream-014 cream-043 cream-114 cream-287 cream-481 cream-604 darts-v2 spos efficientnet-lite0"
+    wanted += "cream-014 cream-043 cream-114 cream-287 cream-481 cream-604 darts-v2 spos efficientnet-lite0 "
+    wanted += "autoformer-tiny autoformer-small autoformer-base"
     assert set(wanted.split()) <= set(list_cards())
 
 

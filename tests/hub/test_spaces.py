@@ -15,6 +15,9 @@ from hubserve.hub import SPACES, get_space
 from tests.hub.parity import assert_equals_fixture
 
 VARIANTS = [
+    "AutoFormer",
+    "AutoFormer-preset-base",
+    "AutoFormer-preset-small",
     "MobileNetV3Space",
     "NasBench101",
     "NasBench201",

@@ -15,6 +15,14 @@ from hubserve.hub import SPACES, get_space
 
 CELLS = {"width": (8,), "num_cells": (3,)}
 SMALL = {
+    "AutoFormer": {
+        "search_embed_dim": (48, 64),
+        "search_num_heads": (1, 2),
+        "search_depth": (2, 3),
+        "img_size": 16,
+        "patch_size": 4,
+        "num_labels": 10,
+    },
     "NasBench101": {"stem_out_channels": 16, "num_modules_per_stack": 1},
     "NasBench201": {"stem_out_channels": 8, "num_modules_per_stack": 1},
     "ProxylessNAS": {"num_labels": 10},

@@ -1,0 +1,178 @@
+"""Self-attention over the patches of a picture, with learned embeddings of how far apart two patches lie."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hubserve.blocks.conv import bare_linear
+from hubserve.blocks.fresh_weights import init_uniform
+from hubserve.errors import SpaceError
+
+MAX_DISTANCE = 14
+"""Rows or columns beyond which all distances share one embedding: AutoFormer's number."""
+
+
+class RelativePosition2D(nn.Module):
+    """One vector for each pair of tokens, from how many rows and columns lie between them.
+
+    The vector of a pair is the sum of two table rows, one for the vertical and one for the horizontal distance. Row 0 of both
+    tables is for pairs with the class token; rows 1 to 2 * max_distance + 1 are for the distances -max_distance to max_distance
+    of the key from the query, and longer distances count as those. Shaw et al. 2018 (https://arxiv.org/abs/1803.02155), in two
+    dimensions as in AutoFormer (Chen et al. 2021).
+
+    Args:
+        dim: length of a vector.
+        max_distance: see above; AutoFormer's 14 tells all patches of a 14 x 14 grid apart.
+    """
+
+    def __init__(self, dim: int, *, max_distance: int = MAX_DISTANCE) -> None:
+        super().__init__()
+        if dim < 1 or max_distance < 1:
+            raise SpaceError(f"relative positions need dim >= 1 and max_distance >= 1, found {dim} and {max_distance}")
+        self.max_distance = max_distance
+        self.embeddings_table_v = fresh_parameter(2 * max_distance + 2, dim)
+        self.embeddings_table_h = fresh_parameter(2 * max_distance + 2, dim)
+
+    def forward(self, n_rows: int, n_columns: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The parts of which the vectors of all pairs are sums.
+
+        Returns:
+            By row of the query and row of the key (n_rows, n_rows, dim); by column of the query and column of the key
+            (n_columns, n_columns, dim); the vector of every pair with the class token (dim,).
+        """
+        by_row = self._between(self.embeddings_table_v, n_rows)
+        by_column = self._between(self.embeddings_table_h, n_columns)
+        return by_row, by_column, self.embeddings_table_v[0] + self.embeddings_table_h[0]
+
+    def _between(self, table: torch.Tensor, places: int) -> torch.Tensor:
+        # Made anew each time: a buffer would be one more tensor that is on no file and empty on the meta device.
+        place = torch.arange(places, device=table.device)
+        distance = (place.unsqueeze(0) - place.unsqueeze(1)).clamp(-self.max_distance, self.max_distance)
+        return table[distance + (self.max_distance + 1)]
+
+
+class RelativePositionAttention(nn.Module):
+    """Multi-head self-attention over a class token and a grid of patches, with relative positions on keys and values.
+
+    The score of a pair is q·(k + r) and the output is the mean of v + r' by these scores, with r and r' from two
+    `RelativePosition2D`, shared by the heads (AutoFormer, Chen et al. 2021, https://arxiv.org/abs/2107.00651).
+    Since r is a sum over rows and columns, so are the terms that it brings: the vectors of all pairs are never laid out.
+
+    >>> attention = RelativePositionAttention(192, 3, grid=(14, 14))
+    >>> attention(torch.zeros(2, 197, 192)).shape
+    torch.Size([2, 197, 192])
+
+    Args:
+        dim: channels of the tokens.
+        n_heads: each of `head_dim` channels; their number times `head_dim` need not be `dim`.
+        grid: rows and columns of patches.
+        head_dim: channels of a head.
+        qkv_bias: whether queries, keys and values have a bias.
+        qk_scale: factor on the scores; None is head_dim ** -0.5.
+        attn_drop: share of attention weights dropped in training.
+        proj_drop: share of output values dropped in training.
+        relative: False leaves out r and r', and with them their tables.
+        max_distance: see `RelativePosition2D`.
+
+    Shapes:
+        forward: x (batch, 1 + rows * columns, dim), the class token first, then the patches row by row -> the same shape.
+
+    Raises:
+        SpaceError: a number is below 1.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_heads: int,
+        *,
+        grid: tuple[int, int],
+        head_dim: int = 64,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        relative: bool = True,
+        max_distance: int = MAX_DISTANCE,
+    ) -> None:
+        super().__init__()
+        if min(dim, n_heads, head_dim, *grid) < 1:
+            raise SpaceError(
+                f"attention needs dim, n_heads, head_dim and both sides of grid of at least 1; found {dim}, {n_heads}, "
+                f"{head_dim} and {grid}"
+            )
+        self.n_heads = n_heads
+        self.head_dim = head_dim
+        self.n_rows, self.n_columns = grid
+        self.scale = head_dim**-0.5 if qk_scale is None else qk_scale
+        inner = n_heads * head_dim
+        self.q = fresh_linear(dim, inner, bias=qkv_bias)
+        self.k = fresh_linear(dim, inner, bias=qkv_bias)
+        self.v = fresh_linear(dim, inner, bias=qkv_bias)
+        self.attn_drop = nn.Dropout(attn_drop)
+        self.proj = fresh_linear(inner, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+        self.rel_pos_embed_k = RelativePosition2D(head_dim, max_distance=max_distance) if relative else None
+        self.rel_pos_embed_v = RelativePosition2D(head_dim, max_distance=max_distance) if relative else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q = self._heads(self.q(x)) * self.scale
+        v = self._heads(self.v(x))
+        scores = q @ self._heads(self.k(x)).transpose(2, 3)
+        if self.rel_pos_embed_k is not None:
+            by_row, by_column, with_class = self.rel_pos_embed_k(self.n_rows, self.n_columns)
+            scores = scores + self._relative_scores(q, by_row, by_column, with_class)
+        weights = self.attn_drop(scores.softmax(-1))
+        heads = weights @ v
+        if self.rel_pos_embed_v is not None:
+            by_row, by_column, with_class = self.rel_pos_embed_v(self.n_rows, self.n_columns)
+            heads = heads + self._relative_values(weights, by_row, by_column, with_class)
+        return self.proj_drop(self.proj(heads.transpose(1, 2).flatten(2)))
+
+    def _heads(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens, heads * dim) -> (batch, heads, tokens, dim)."""
+        return x.view(x.shape[0], x.shape[1], self.n_heads, self.head_dim).transpose(1, 2)
+
+    def _relative_scores(
+        self, q: torch.Tensor, by_row: torch.Tensor, by_column: torch.Tensor, with_class: torch.Tensor
+    ) -> torch.Tensor:
+        """q·r for all pairs (batch, heads, tokens, tokens), up to one number per query, which softmax does not see."""
+        patches = q[:, :, 1:].reshape(q.shape[0], self.n_heads, self.n_rows, self.n_columns, self.head_dim)
+        rows = patches @ by_row.transpose(1, 2)
+        columns = (patches.transpose(2, 3) @ by_column.transpose(1, 2)).transpose(2, 3)
+        between_patches = (rows.unsqueeze(5) + columns.unsqueeze(4)).flatten(4).flatten(2, 3)
+        to_class = (patches * with_class).sum(4).flatten(2).unsqueeze(3)
+        # The class token's own query has the same q·r with every key: zeros stand for it.
+        return functional.pad(torch.cat([to_class, between_patches], 3), [0, 0, 1, 0])
+
+    def _relative_values(
+        self, weights: torch.Tensor, by_row: torch.Tensor, by_column: torch.Tensor, with_class: torch.Tensor
+    ) -> torch.Tensor:
+        """The mean of r' by `weights`: (batch, heads, tokens, dim)."""
+        between_patches = weights[:, :, 1:, 1:].reshape(
+            weights.shape[0], self.n_heads, self.n_rows, self.n_columns, self.n_rows, self.n_columns
+        )
+        rows = between_patches.sum(5) @ by_row
+        columns = (between_patches.sum(4).transpose(2, 3) @ by_column).transpose(2, 3)
+        to_class = torch.cat([weights[:, :, :1].sum(3, keepdim=True), weights[:, :, 1:, :1]], 2)
+        return functional.pad((rows + columns).flatten(2, 3), [0, 0, 1, 0]) + to_class * with_class
+
+
+def fresh_linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
+    """A linear layer whose weights and biases start from torch's default distribution."""
+    layer = bare_linear(n_in, n_out, bias=bias)
+    init_uniform(layer.weight, bound=n_in**-0.5)
+    if bias:
+        init_uniform(layer.bias, bound=n_in**-0.5)
+    return layer
+
+
+def fresh_parameter(*shape: int) -> nn.Parameter:
+    """Tokens, positions and tables of a vision transformer: normal with a deviation of 0.02.
+
+    ViT's code and NNI cut the distribution off at 2, a hundred deviations away, where nothing is.
+    """
+    values = torch.empty(shape)
+    return nn.Parameter(values if values.is_meta else values.normal_(std=0.02))

@@ -1,0 +1,174 @@
+"""AutoFormer: vision transformers whose width, depth, heads and hidden layers are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from hubserve.blocks.attention import RelativePositionAttention, fresh_linear
+from hubserve.blocks.transformer import ClassToken, EncoderLayer, PositionEmbedding
+from hubserve.errors import SpaceError, suggest
+from hubserve.hub.base import HubSpace
+from hubserve.space import Picker
+
+HEAD_DIM = 64
+"""Channels of a head, whatever the width of the tokens."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"search_embed_dim": (192, 216, 240), "search_num_heads": (3, 4), "search_depth": (12, 13, 14)},
+    "small": {"search_embed_dim": (320, 384, 448), "search_num_heads": (5, 6, 7), "search_depth": (12, 13, 14)},
+    "base": {"search_embed_dim": (528, 576, 624), "search_num_heads": (8, 9, 10), "search_depth": (14, 15, 16)},
+}
+"""Settings of the three spaces of the paper (table 1); the ratios 3, 3.5 and 4 are common to them."""
+
+
+@dataclass(frozen=True)
+class AutoFormer(HubSpace):
+    """Chen et al. 2021, "AutoFormer: Searching Transformers for Visual Recognition", section 3.3.
+
+    Labels: `embed_dim`, `depth`, and for each layer i `num_head_i` and `mlp_ratio_i`. Heads have 64 channels each, so that
+    their number changes the width of queries, keys and values, but not that of the tokens.
+
+    The defaults are the paper's tiny space; `AutoFormer.preset` has all three.
+
+    Args:
+        search_embed_dim: candidates for the channels of the tokens.
+        search_mlp_ratio: candidates for the hidden channels of a layer, as a multiple of the tokens'.
+        search_num_heads: candidates for the heads of a layer.
+        search_depth: candidates for the number of layers.
+        img_size: height and width of the pictures, in pixels.
+        patch_size: height and width of a patch, in pixels; divides `img_size`.
+        in_channels: of the pictures.
+        num_labels: classes.
+        qkv_bias: whether queries, keys and values have a bias.
+        drop_rate: dropout after attentions and linear layers.
+        attn_drop_rate: dropout on attention weights.
+        drop_path_rate: share of samples for which the last layer of the deepest network is left out in training; it grows
+            from 0 at the first layer.
+        pre_norm: layer norm before attention and linear layers, and once at the end; else after them.
+        global_pooling: classify the mean of the patches; else the class token.
+        absolute_position: add a learned embedding of its place to each token.
+        qk_scale: factor on attention scores; None is 64 ** -0.5.
+        rpe: relative positions in the attention.
+
+    Shapes of the network:
+        forward: x (batch, in_channels, img_size, img_size) float32 -> logits (batch, num_labels).
+
+    Raises:
+        SpaceError: a setting has no candidate or makes no sense.
+    """
+
+    search_embed_dim: tuple[int, ...] = (192, 216, 240)
+    search_mlp_ratio: tuple[float, ...] = (3.0, 3.5, 4.0)
+    search_num_heads: tuple[int, ...] = (3, 4)
+    search_depth: tuple[int, ...] = (12, 13, 14)
+    img_size: int = 224
+    patch_size: int = 16
+    in_channels: int = 3
+    num_labels: int = 1000
+    qkv_bias: bool = True
+    drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    drop_path_rate: float = 0.1
+    pre_norm: bool = True
+    global_pooling: bool = True
+    absolute_position: bool = True
+    qk_scale: float | None = None
+    rpe: bool = True
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2107.00651"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for setting in ("search_embed_dim", "search_num_heads", "search_depth"):
+            _check_candidates(setting, getattr(self, setting), int)
+        _check_candidates("search_mlp_ratio", self.search_mlp_ratio, float)
+        if len(self.search_depth) == 2 and self.search_depth[1] != self.search_depth[0] + 1:
+            first, last = self.search_depth
+            raise SpaceError(
+                f"AutoFormer: search_depth = {self.search_depth}: a space reads two depths as all from {first} to {last}; "
+                "list three or more, or two that follow on each other"
+            )
+        if int(min(self.search_embed_dim) * min(self.search_mlp_ratio)) < 1:
+            raise SpaceError(f"AutoFormer: search_mlp_ratio = {self.search_mlp_ratio} leaves a layer without hidden channels")
+        for setting in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
+            if not 0.0 <= getattr(self, setting) < 1.0:
+                raise SpaceError(f"AutoFormer: {setting} = {getattr(self, setting)} is not in [0, 1)")
+        if min(self.img_size, self.patch_size, self.in_channels) < 1 or self.img_size % self.patch_size:
+            raise SpaceError(
+                f"AutoFormer: img_size = {self.img_size}, patch_size = {self.patch_size} and in_channels = {self.in_channels} "
+                "must be at least 1, and patch_size must divide img_size"
+            )
+
+    @classmethod
+    def preset(cls, name: str) -> AutoFormer:
+        """One of the paper's spaces: "tiny", "small" or "base". For other settings, `dataclasses.replace` what comes back.
+
+        Raises:
+            SpaceError: no such preset.
+        """
+        if name not in PRESETS:
+            raise SpaceError(f"AutoFormer has no preset {name!r}. {suggest(name, PRESETS)}")
+        return cls(**PRESETS[name])
+
+    @property
+    def input_size(self) -> int:
+        return self.img_size
+
+    def build(self, pick: Picker) -> nn.Module:
+        dim: int = pick("embed_dim", self.search_embed_dim)
+        layers = pick.repeat("depth", self.search_depth, lambda i: self._layer(pick, i, dim))
+        return AutoFormerNet(self, dim, layers)
+
+    def _layer(self, pick: Picker, i: int, dim: int) -> EncoderLayer:
+        patches = self.img_size // self.patch_size
+        attention = RelativePositionAttention(
+            dim,
+            pick(f"num_head_{i}", self.search_num_heads),
+            grid=(patches, patches),
+            head_dim=HEAD_DIM,
+            qkv_bias=self.qkv_bias,
+            qk_scale=self.qk_scale,
+            attn_drop=self.attn_drop_rate,
+            proj_drop=self.drop_rate,
+            relative=self.rpe,
+        )
+        return EncoderLayer(
+            attention,
+            dim,
+            int(dim * pick(f"mlp_ratio_{i}", self.search_mlp_ratio)),
+            dropout=self.drop_rate,
+            # Over the deepest network's layers, so that a layer has the same rate in all networks.
+            drop_path_prob=self.drop_path_rate * i / max(max(self.search_depth) - 1, 1),
+            pre_norm=self.pre_norm,
+        )
+
+
+class AutoFormerNet(nn.Module):
+    """The network of one arch."""
+
+    def __init__(self, space: AutoFormer, dim: int, layers: list[EncoderLayer]) -> None:
+        super().__init__()
+        patches = (space.img_size // space.patch_size) ** 2
+        self.global_pooling = space.global_pooling
+        self.patch_embed = nn.Conv2d(space.in_channels, dim, space.patch_size, stride=space.patch_size)
+        self.cls_token = ClassToken(dim)
+        self.pos_embed = PositionEmbedding(1 + patches, dim) if space.absolute_position else nn.Identity()
+        self.blocks = nn.Sequential(*layers)
+        self.norm = nn.LayerNorm(dim) if space.pre_norm else nn.Identity()
+        self.head = fresh_linear(dim, space.num_labels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.cls_token(self.patch_embed(x).flatten(2).transpose(1, 2))
+        tokens = self.norm(self.blocks(self.pos_embed(tokens)))
+        return self.head(tokens[:, 1:].mean(1) if self.global_pooling else tokens[:, 0])
+
+
+def _check_candidates(setting: str, found: object, kind: type) -> None:
+    allowed = int if kind is int else (int, float)
+    if not isinstance(found, tuple) or not found or not all(isinstance(n, allowed) and n > 0 for n in found):
+        numbers = "whole numbers" if kind is int else "numbers"
+        raise SpaceError(f"AutoFormer: {setting} = {found!r} is not a list of {numbers} above 0, one at least")

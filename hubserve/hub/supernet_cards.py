@@ -1,0 +1,51 @@
+"""AutoFormer's published supernets: each one file with the weights of every subnet of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hubserve.errors import CardError, suggest
+from hubserve.hub.autoformer import PRESETS, AutoFormer
+from hubserve.hub.card import Card, WeightSource
+from hubserve.preprocess import Preprocess
+
+SUPERNETS = {
+    "random-one-shot-tiny": ("tiny", "autoformer-tiny-supernet-6f107004.pth"),
+    "random-one-shot-small": ("small", "autoformer-small-supernet-8ed79e18.pth"),
+    "random-one-shot-base": ("base", "autoformer-base-supernet-0c6d6612.pth"),
+}
+"""NNI's name of a supernet -> (preset, file). A file's name ends in the first digits of its sha256."""
+
+
+def supernet_card(supernet: str, arch: Mapping[str, Any]) -> Card:
+    """The card of a subnet whose weights are slices of a published supernet's, as the paper evaluates its subnets.
+
+    >>> space = AutoFormer.preset("tiny")
+    >>> model = load_model(supernet_card("random-one-shot-tiny", space.random()))
+
+    Args:
+        supernet: a name in SUPERNETS.
+        arch: any arch of the supernet's space.
+
+    Raises:
+        CardError: no supernet of that name.
+        ArchError: the arch is not of its space.
+    """
+    if supernet not in SUPERNETS:
+        raise CardError(f"no supernet of AutoFormer is called {supernet!r}. {suggest(supernet, SUPERNETS)}")
+    preset, file = SUPERNETS[supernet]
+    url = f"https://nni.blob.core.windows.net/nashub/{file}"
+    sha256 = file.removesuffix(".pth").rpartition("-")[2]
+    return Card(
+        name=supernet,
+        space=AutoFormer.__name__,
+        summary=f"A subnet of AutoFormer's {preset} supernet, with the weights that it has there.",
+        paper=AutoFormer.paper,
+        licence="unstated; the original repository, and NNI, which hosts the file, are MIT",
+        classes="imagenet-1k",
+        preprocess=Preprocess(),
+        settings={setting: list(candidates) for setting, candidates in PRESETS[preset].items()},
+        arch=AutoFormer.preset(preset).canonical(arch),
+        weights=(WeightSource(url=url, sha256=sha256, key_format="autoformer-supernet"),),
+    )
