@@ -88,7 +88,7 @@ def store_rows() -> list[dict[str, Any]]:
 def model_page(name: str) -> dict[str, Any]:
     """All of one card, or of one version in the store. Raises ModelNotFoundError for an unknown name."""
     if name in list_cards():
-        return _card_page(name)
+        return card_page(name)
     try:
         stored = store.resolve(name)
     except ModelNotFoundError as error:
@@ -98,7 +98,8 @@ def model_page(name: str) -> dict[str, Any]:
     return {"tag": stored.tag, "path": str(stored.path), "created": stored.created.isoformat(timespec="seconds"), **manifest}
 
 
-def _card_page(name: str) -> dict[str, Any]:
+def card_page(name: str) -> dict[str, Any]:
+    """All of one card; parameters and MACs are counted, for one picture, not copied."""
     card = load_card(name)
     size = card.preprocess.input_size
     work = complexity(card_space(card).freeze(card.arch), (3, size, size))
@@ -110,6 +111,9 @@ def _card_page(name: str) -> dict[str, Any]:
         "metric": card.metric.model_dump(exclude_none=True) if card.metric else None,
         "params": work.params,
         "macs": work.macs,
+        "attention_macs": work.attention_macs or None,
+        "published_size": card.published_size.model_dump(exclude_none=True) if card.published_size else None,
+        "classes": card.classes,
         "preprocess": card.preprocess.model_dump(),
         "sources": [source.describe() for source in card.weights],
         "settings": card.settings,

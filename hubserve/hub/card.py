@@ -75,6 +75,18 @@ class Metric(_Record):
     top5: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
+class PublishedSize(_Record):
+    """Size and work as the authors, or the library that carries the model, print them; to compare ours with.
+
+    Attributes:
+        params: in millions.
+        macs: in millions, for one picture; called FLOPs in most papers. Transformers' include attention.
+    """
+
+    params: Annotated[float, Field(gt=0)] | None = None
+    macs: Annotated[float, Field(gt=0)] | None = None
+
+
 class Card(_Record):
     """A pre-searched model: which arch of which space, where its weights are, and how its pictures are prepared.
 
@@ -86,6 +98,7 @@ class Card(_Record):
         licence: of the weights, as far as it is published.
         classes: name of the label set.
         metric: published accuracy.
+        published_size: parameters and MACs as published.
         preprocess: as in training.
         settings: of the space.
         arch: label -> value.
@@ -99,6 +112,7 @@ class Card(_Record):
     licence: str
     classes: str
     metric: Metric | None = None
+    published_size: PublishedSize | None = None
     preprocess: Preprocess
     settings: dict[str, Any] = {}
     arch: dict[str, Any]
