@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.cell import Cell
+from hubserve.blocks.conv import batch_norm
 
 
 class AuxiliaryHead(nn.Module):
@@ -30,10 +31,10 @@ class AuxiliaryHead(nn.Module):
             nn.ReLU(),
             nn.AvgPool2d(5, stride=stride),
             nn.Conv2d(channels, 128, 1, bias=False),
-            nn.BatchNorm2d(128),
+            batch_norm(128),
             nn.ReLU(),
             nn.Conv2d(128, 768, 2, bias=False),
-            nn.BatchNorm2d(768),
+            batch_norm(768),
             nn.ReLU(),
         )
         self.classifier = nn.Linear(768, num_labels)

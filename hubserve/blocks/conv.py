@@ -39,7 +39,7 @@ class ConvStyle:
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
         """Batch norm over `channels`."""
-        return nn.BatchNorm2d(channels, eps=self.bn_eps, momentum=self.bn_momentum)
+        return batch_norm(channels, eps=self.bn_eps, momentum=self.bn_momentum)
 
     def conv(self, c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
         """A convolution without bias that keeps height and width at stride 1; its weights are not initialised yet."""
@@ -73,6 +73,13 @@ class SameConv2d(nn.Conv2d):
         return max((-(-size // stride) - 1) * stride + reach - size, 0)
 
 
+def batch_norm(channels: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> nn.BatchNorm2d:
+    """Torch's batch norm, made in two thirds of the time: a network has as many as convolutions."""
+    layer = _LightBatchNorm2d(channels, eps=eps, momentum=momentum, affine=affine)
+    layer.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
+    return layer
+
+
 def bare_conv(c_in: int, c_out: int, *, bias: bool) -> nn.Conv2d:
     """A 1x1 convolution whose weights are not initialised yet."""
     return _bare(nn.Conv2d, c_in, c_out, 1, bias=bias)
@@ -102,6 +109,18 @@ class _BareSameConv2d(SameConv2d):
 class _BareLinear(nn.Linear):
     def reset_parameters(self) -> None:
         pass
+
+
+class _LightBatchNorm2d(nn.BatchNorm2d):
+    def reset_parameters(self) -> None:
+        if self.running_mean.is_meta:  # type: ignore[union-attr]
+            return
+        self.running_mean.zero_()  # type: ignore[union-attr]
+        self.running_var.fill_(1)  # type: ignore[union-attr]
+        self.num_batches_tracked.zero_()  # type: ignore[union-attr]
+        if self.affine:
+            self.weight.detach().fill_(1)
+            self.bias.detach().zero_()
 
 
 def _bare(

@@ -1,7 +1,7 @@
 """Fresh weights, fast: with torch's own initialisers a network of convolutions spends most of its building time in them.
 
-The numbers come from torch's generator of the weight's device. Each is one of 65,536 equally likely values, so that 64 random
-bits make four of them.
+The numbers come from torch's generator of the weight's device. In a large weight each is one of 65,536 equally likely values:
+64 random bits make four of them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ from functools import cache
 import torch
 
 _VALUES = 1 << 16
+_SMALL = 1 << 13
+"""Below it torch's own way is the faster one."""
+
 _CHUNK = 1 << 16
 """Weights filled at a time: what is between the generator and the weight then stays in the processor's cache."""
 
 
 def init_normal(weight: torch.Tensor, *, std: float) -> None:
     """Fills `weight` from N(0, std); the values farthest from 0 are at 4.3 `std`."""
-    _fill(weight, _quantiles(None), std)
+    if weight.numel() < _SMALL and not weight.is_meta:
+        weight.detach().normal_(0.0, std)
+    else:
+        _fill(weight, _quantiles(None), std)
 
 
 def init_truncated_normal(weight: torch.Tensor, *, std: float) -> None:
@@ -29,6 +35,9 @@ def init_truncated_normal(weight: torch.Tensor, *, std: float) -> None:
 def init_uniform(weight: torch.Tensor, *, bound: float) -> None:
     """Fills `weight` evenly from (-bound, bound)."""
     if weight.is_meta:
+        return
+    if weight.numel() < _SMALL:
+        weight.detach().uniform_(-bound, bound)
         return
     with torch.no_grad():
         for part in _chunks(weight):

@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle
+from hubserve.blocks.conv import ConvStyle, batch_norm
 from hubserve.blocks.fresh_weights import init_uniform
 
 
@@ -22,7 +22,7 @@ class ReluConvBn(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
         # The input also goes other ways, so the ReLU must not write into it.
-        self.op = nn.Sequential(nn.ReLU(), _conv(c_in, c_out, kernel, stride=stride), nn.BatchNorm2d(c_out))
+        self.op = nn.Sequential(nn.ReLU(), _conv(c_in, c_out, kernel, stride=stride), batch_norm(c_out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.op(x)

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hubserve.blocks.conv import batch_norm
+
 Operation = Callable[[int, int], nn.Module]
 """(channels, stride) -> layer: (batch, channels, h, w) -> (batch, channels, ceil(h / stride), ceil(w / stride))."""
 
@@ -31,7 +33,7 @@ class FactorizedReduce(nn.Module):
         self.relu = nn.ReLU()
         self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.conv_2 = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
-        self.bn = nn.BatchNorm2d(c_out)
+        self.bn = batch_norm(c_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.relu(x)
@@ -42,7 +44,7 @@ class FactorizedReduce(nn.Module):
 def relu_conv_bn(c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1) -> nn.Sequential:
     """ReLU, convolution and batch norm; the one operation here that may change the number of channels."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(c_out))
+    return nn.Sequential(nn.ReLU(), conv, batch_norm(c_out))
 
 
 def _conv(channels: int, stride: int, *, kernel: int) -> nn.Module:
@@ -53,7 +55,7 @@ def _crossed_conv(channels: int, stride: int, *, kernel: int) -> nn.Module:
     """A 1 x k convolution, then a k x 1, with nothing between them; each strides along its own axis."""
     row = nn.Conv2d(channels, channels, (1, kernel), stride=(1, stride), padding=(0, kernel // 2), bias=False)
     column = nn.Conv2d(channels, channels, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0), bias=False)
-    return nn.Sequential(nn.ReLU(), row, column, nn.BatchNorm2d(channels))
+    return nn.Sequential(nn.ReLU(), row, column, batch_norm(channels))
 
 
 def _separable_conv(channels: int, stride: int, *, kernel: int, dilation: int = 1, times: int = 1) -> nn.Module:
@@ -71,7 +73,7 @@ def _separable_conv(channels: int, stride: int, *, kernel: int, dilation: int = 
             groups=channels,
             bias=False,
         )
-        layers += [nn.ReLU(), depthwise, nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels)]
+        layers += [nn.ReLU(), depthwise, nn.Conv2d(channels, channels, 1, bias=False), batch_norm(channels)]
     return nn.Sequential(*layers)
 
 

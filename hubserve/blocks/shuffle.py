@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle
+from hubserve.blocks.conv import ConvStyle, batch_norm
 from hubserve.errors import SpaceError
 
 
@@ -95,8 +95,8 @@ def _projection(channels: int, kernel: int, stride: int, affine: bool) -> list[n
 
 def _depthwise(channels: int, kernel: int, stride: int, affine: bool) -> list[nn.Module]:
     conv = ConvStyle().conv(channels, channels, kernel, stride=stride, groups=channels)
-    return [conv, nn.BatchNorm2d(channels, affine=affine)]
+    return [conv, batch_norm(channels, affine=affine)]
 
 
 def _pointwise(c_in: int, c_out: int, affine: bool) -> list[nn.Module]:
-    return [ConvStyle().conv(c_in, c_out), nn.BatchNorm2d(c_out, affine=affine), nn.ReLU(inplace=True)]
+    return [ConvStyle().conv(c_in, c_out), batch_norm(c_out, affine=affine), nn.ReLU(inplace=True)]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from hubserve.blocks.conv import batch_norm
 from hubserve.blocks.nasbench201 import NASBENCH201_OPERATIONS, NasBench201Cell, ReductionBlock
 from hubserve.errors import ArchError, suggest
 from hubserve.hub.base import HubSpace
@@ -73,14 +74,14 @@ class NasBench201Net(nn.Module):
     def __init__(self, space: NasBench201, cell: Callable[[int], nn.Module]) -> None:
         super().__init__()
         width = space.stem_out_channels
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), batch_norm(width))
         self.cells = nn.Sequential()
         for stack in range(3):
             if stack > 0:
                 self.cells.append(ReductionBlock(width, 2 * width))
                 width *= 2
             self.cells.extend(cell(width) for _ in range(space.num_modules_per_stack))
-        self.lastact = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.lastact = nn.Sequential(batch_norm(width), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(width, space.num_labels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

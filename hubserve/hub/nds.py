@@ -15,6 +15,7 @@ from torch import nn
 
 from hubserve.blocks.cell import Cell, Merge, Operations
 from hubserve.blocks.cell_network import AuxiliaryHead, CellNetwork, CifarCellNetwork, ImageNetCellNetwork
+from hubserve.blocks.conv import batch_norm
 from hubserve.blocks.nds_ops import OPERATIONS, FactorizedReduce, relu_conv_bn
 from hubserve.errors import SpaceError
 from hubserve.hub.base import HubSpace
@@ -170,7 +171,7 @@ def _operations(names: tuple[str, ...], channels: int, *, reduce: bool) -> Opera
 
 def _cifar_stem(width: int) -> dict[str, nn.Module]:
     conv = nn.Conv2d(3, 3 * width, 3, padding=1, bias=False)
-    return {"stem": nn.Sequential(conv, nn.BatchNorm2d(3 * width))}
+    return {"stem": nn.Sequential(conv, batch_norm(3 * width))}
 
 
 def _imagenet_stems(width: int) -> dict[str, nn.Module]:
@@ -179,8 +180,8 @@ def _imagenet_stems(width: int) -> dict[str, nn.Module]:
     second = nn.Conv2d(half, width, 3, stride=2, padding=1, bias=False)
     third = nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)
     return {
-        "stem0": nn.Sequential(first, nn.BatchNorm2d(half), nn.ReLU(), second, nn.BatchNorm2d(width)),
-        "stem1": nn.Sequential(nn.ReLU(), third, nn.BatchNorm2d(width)),
+        "stem0": nn.Sequential(first, batch_norm(half), nn.ReLU(), second, batch_norm(width)),
+        "stem1": nn.Sequential(nn.ReLU(), third, batch_norm(width)),
     }
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle, bare_linear
+from hubserve.blocks.conv import ConvStyle, bare_linear, batch_norm
 from hubserve.blocks.fresh_weights import init_normal
 from hubserve.blocks.shuffle import ShuffleBlock, shuffle_block, xception_block
 from hubserve.hub.base import HubSpace
@@ -74,9 +74,9 @@ class ShuffleNet(nn.Module):
     def __init__(self, blocks: list[nn.Module], c_features: int, num_labels: int, affine: bool) -> None:
         super().__init__()
         conv = ConvStyle().conv
-        self.first_conv = nn.Sequential(conv(3, STEM, 3, stride=2), nn.BatchNorm2d(STEM), nn.ReLU(inplace=True))
+        self.first_conv = nn.Sequential(conv(3, STEM, 3, stride=2), batch_norm(STEM), nn.ReLU(inplace=True))
         self.features = nn.Sequential(*blocks)
-        self.conv_last = nn.Sequential(conv(c_features, LAST), nn.BatchNorm2d(LAST, affine=affine), nn.ReLU(inplace=True))
+        self.conv_last = nn.Sequential(conv(c_features, LAST), batch_norm(LAST, affine=affine), nn.ReLU(inplace=True))
         self.globalpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Sequential(bare_linear(LAST, num_labels, bias=False))

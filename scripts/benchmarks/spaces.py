@@ -40,7 +40,7 @@ def main(archs: int = 15) -> None:
     table = Table(*columns, title=title)
     for name in SPACES:
         table.add_row(name, *_row(name, archs))
-    Console(width=128).print(table)
+    Console(width=110).print(table)
 
 
 def _row(name: str, archs: int) -> list[str]:
