@@ -13,6 +13,7 @@ HubserveError
 ├── RequestError          a request to the service is wrong
 │   ├── FormError                 a body or form without a picture
 │   └── TopKError                 more answers wanted than there are classes
+├── OverloadedError       the service has as much waiting work as it takes
 ├── DatasetError          a picture folder cannot be evaluated
 ├── ExportError           a model cannot be exported
 │   └── ParityError               an exported model answers differently from eager PyTorch
@@ -84,6 +85,10 @@ class FormError(RequestError):
 
 class TopKError(RequestError):
     """More answers wanted than there are classes, or none."""
+
+
+class OverloadedError(HubserveError):
+    """The service has as much waiting work as it takes; asking again later helps."""
 
 
 class DatasetError(HubserveError, ValueError):

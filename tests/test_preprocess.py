@@ -7,14 +7,14 @@ import io
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 from torchvision import transforms
 
 from hubserve.errors import ImageError, ImageTooLargeError
-from hubserve.preprocess import Preprocess, decode_image
+from hubserve.preprocess import Preprocess, decode_image, decode_pixels
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +144,79 @@ class TestDecode:
         except ImageError:
             return
         assert mode == "RGB"
+
+
+def exif_turned(image: Image.Image) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encode(image, "JPEG", exif=exif)
+
+
+KINDS = {
+    "jpeg": lambda image: encode(image, "JPEG"),
+    "progressive jpeg": lambda image: encode(image, "JPEG", progressive=True, subsampling=0),
+    "grey jpeg": lambda image: encode(image.convert("L"), "JPEG"),
+    "cmyk jpeg": lambda image: encode(image.convert("CMYK"), "JPEG"),
+    "turned jpeg": exif_turned,
+    "jpeg with a tail": lambda image: encode(image, "JPEG") + b"tail",
+    "png": lambda image: encode(image),
+    "palette": lambda image: encode(image.convert("P")),
+    "webp": lambda image: encode(image, "WEBP"),
+}
+
+
+class TestFast:
+    """The fast runner against the reference: the same pixels, and at most 1 of 255 apart after the resize."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_pixels(self, photo, kind):
+        data = KINDS[kind](photo)
+        expected = torch.from_numpy(np.array(decode_image(data))).permute(2, 0, 1)
+        torch.testing.assert_close(decode_pixels(data), expected, rtol=0, atol=0)
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            Preprocess(),
+            Preprocess(interpolation="bicubic"),
+            Preprocess(input_size=96, resize=110),
+            Preprocess(channels="bgr", scale=1.0, mean=(0, 0, 0), std=(1, 1, 1)),
+        ],
+    )
+    @given(width=st.integers(1, 700), height=st.integers(1, 700), seed=st.integers(0, 9))
+    @settings(max_examples=15, deadline=None)
+    def test_any_size(self, record, width, height, seed):
+        rng = np.random.default_rng(seed)
+        # Noise at the scale of pixels and of areas, as photos have.
+        coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        image = Image.fromarray((np.array(coarse) * 0.8 + rng.integers(0, 52, (height, width, 3))).astype(np.uint8))
+        fast = record.fast(decode_pixels(encode(image)))
+        reference = record.reference(image)
+        assert fast.shape == reference.shape
+        step = max(1 / (record.scale * deviation) for deviation in record.std)
+        assert (fast - reference).abs().max() <= 1.001 * step
+
+    def test_a_broken_off_jpeg_is_refused_as_by_the_reference(self, photo):
+        whole = encode(photo, "JPEG")
+        for length in (3, 50, len(whole) // 2, len(whole) - 100):
+            with pytest.raises(ImageError):
+                decode_pixels(whole[:length])
+
+    def test_too_many_pixels(self, photo):
+        with pytest.raises(ImageTooLargeError, match="500 x 375"):
+            decode_pixels(encode(photo, "JPEG"), max_pixels=100_000)
+
+    @given(st.data())
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_damaged_jpegs_are_answered_or_refused(self, photo, data):
+        whole = bytearray(encode(photo, "JPEG", quality=40))
+        for _ in range(data.draw(st.integers(1, 8))):
+            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+        try:
+            pixels = decode_pixels(bytes(whole))
+        except ImageError:
+            return
+        assert pixels.dtype == torch.uint8
+        assert pixels.shape[0] == 3

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
-import anyio
 import anyio.to_thread
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,13 +18,25 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from hubserve import __version__, store
-from hubserve.errors import FormError, HubserveError, ImageError, ImageTooLargeError, ModelNotFoundError, TopKError
+from hubserve.errors import (
+    FormError,
+    HubserveError,
+    ImageError,
+    ImageTooLargeError,
+    ModelNotFoundError,
+    OverloadedError,
+    TopKError,
+)
 from hubserve.hub.card import Metric
-from hubserve.service.body import FIELD, read_picture
+from hubserve.service.body import FIELD, JsonPictures, read_pictures
 from hubserve.service.engine import Answer, Engine, Engines, Prediction
+from hubserve.service.pool import Pool
 from hubserve.service.settings import Settings
 
 log = logging.getLogger("hubserve.service")
+
+Outcome = tuple[str, Answer] | BaseException
+"""Of one picture: the tag that answered with its answer, or what was wrong."""
 
 NEWEST = ""
 """Asks for the newest model in the store, whatever its name."""
@@ -35,22 +47,43 @@ STATUS: dict[type[HubserveError], int] = {
     FormError: 400,
     TopKError: 422,
     ModelNotFoundError: 404,
+    OverloadedError: 503,
 }
 """Error -> status; the first that fits, in this order. All others are faults of the server."""
 
 
+class Problem(BaseModel):
+    """Every error.
+
+    Attributes:
+        error: its "type" and its "message", which says how to go on.
+    """
+
+    error: dict[str, str]
+
+
 class Classification(BaseModel):
-    """Answer of /classify.
+    """Answer of /classify to one picture.
 
     Attributes:
         model: tag of the version that answered.
         predictions: most likely class first.
-        timing_ms: of decoding with preprocessing, and of inference.
+        timing_ms: of decoding with preprocessing, and of inference of the batch that the picture was in.
     """
 
     model: str
     predictions: list[Prediction]
     timing_ms: dict[str, float]
+
+
+class Classifications(BaseModel):
+    """Answer of /classify to several pictures.
+
+    Attributes:
+        results: for each picture, in the order in which they came, what one alone would have got: its answer or an error.
+    """
+
+    results: list[Classification | Problem]
 
 
 class ModelEntry(BaseModel):
@@ -77,16 +110,6 @@ class ModelEntry(BaseModel):
     default: bool
 
 
-class Problem(BaseModel):
-    """Every error.
-
-    Attributes:
-        error: its "type" and its "message", which says how to go on.
-    """
-
-    error: dict[str, str]
-
-
 _BODY = {
     "required": True,
     "content": {
@@ -96,9 +119,10 @@ _BODY = {
             "schema": {
                 "type": "object",
                 "required": [FIELD],
-                "properties": {FIELD: {"type": "string", "format": "binary"}},
+                "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
             }
         },
+        "application/json": {"schema": JsonPictures.model_json_schema()},
     },
 }
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -107,21 +131,24 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "Too many bytes or pixels."},
     415: {"model": Problem, "description": "Not a readable picture."},
     422: {"model": Problem, "description": "A parameter is out of range."},
+    503: {"model": Problem, "description": "Too many pictures wait; the header Retry-After says when to ask again."},
 }
 
 
 class State:
-    """What requests share: engines, and how many pictures are worked on at once."""
+    """What requests share: engines, and the threads that run them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.limiter = anyio.CapacityLimiter(settings.threads)
         self.engines = Engines(self._load, self._resolve, resolve_seconds=settings.resolve_seconds)
+        self.pool = Pool(
+            self.engines.get, threads=settings.threads, max_batch=settings.max_batch, max_waiting=settings.max_waiting
+        )
 
-    def classify(self, data: bytes, model: str | None, top_k: int | None) -> tuple[str, Answer]:
-        """Runs in a worker thread."""
-        tag, engine = self.engines.get(model or self.settings.model or NEWEST)
-        return tag, engine.classify(data, top_k=top_k)
+    async def classify(self, pictures: Sequence[bytes], model: str | None, top_k: int | None) -> list[Outcome]:
+        """One outcome a picture; raises OverloadedError before any of them is looked at."""
+        submitted = self.pool.submit(model or self.settings.model or NEWEST, pictures, top_k)
+        return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     def warm_up(self) -> None:
         """Loads the default model, where there is one already."""
@@ -152,9 +179,11 @@ class State:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.shared = State(Settings.from_environment())
-    await anyio.to_thread.run_sync(app.state.shared.warm_up)
+    shared = State(Settings.from_environment())
+    app.state.shared = shared
+    await anyio.to_thread.run_sync(shared.warm_up)
     yield
+    await anyio.to_thread.run_sync(shared.pool.close)
 
 
 api = FastAPI(title="hubserve", version=__version__, lifespan=_lifespan, openapi_url=None, docs_url=None, redoc_url=None)
@@ -162,8 +191,8 @@ api = FastAPI(title="hubserve", version=__version__, lifespan=_lifespan, openapi
 
 @api.post(
     "/classify",
-    summary="Classify a picture",
-    responses={200: {"model": Classification}, **_ERRORS},
+    summary="Classify pictures",
+    responses={200: {"model": Classification | Classifications}, **_ERRORS},
     openapi_extra={"requestBody": _BODY},
 )
 async def classify(
@@ -171,17 +200,33 @@ async def classify(
     model: Annotated[str | None, Query(description="Name or tag; the service's default unless given.")] = None,
     top_k: Annotated[int | None, Query(ge=1, description="How many classes to name; 5 unless given.")] = None,
 ) -> JSONResponse:
-    """Takes one picture, as the body or as the field `image` of a form; names its most likely classes."""
+    """Names the most likely classes of a picture: the body, the field `image` of a form, or base64 in JSON.
+
+    Several pictures in one request get a list of answers.
+    """
     shared: State = request.app.state.shared
-    data = await read_picture(request, int(shared.settings.max_body_mb * 1e6))
-    tag, answer = await anyio.to_thread.run_sync(shared.classify, data, model, top_k, limiter=shared.limiter)
-    return JSONResponse(
-        {
-            "model": tag,
-            "predictions": [prediction.model_dump() for prediction in answer.predictions],
-            "timing_ms": {"decode": round(answer.decode_ms, 2), "infer": round(answer.infer_ms, 2)},
-        }
-    )
+    settings = shared.settings
+    pictures = await read_pictures(request, max_bytes=int(settings.max_body_mb * 1e6), max_pictures=settings.max_pictures)
+    outcomes = await shared.classify(pictures.data, model, top_k)
+    if pictures.several:
+        return JSONResponse({"results": [_result(outcome) for outcome in outcomes]})
+    (outcome,) = outcomes
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return JSONResponse(_result(outcome))
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, HubserveError):
+        return _problem_of(outcome)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    tag, answer = outcome
+    return {
+        "model": tag,
+        "predictions": [prediction.model_dump() for prediction in answer.predictions],
+        "timing_ms": {"decode": round(answer.decode_ms, 2), "infer": round(answer.infer_ms, 2)},
+    }
 
 
 @api.get("/models", summary="List the models", response_model=list[ModelEntry])
@@ -211,6 +256,10 @@ def _entry(model: store.StoredModel, *, is_default: bool) -> ModelEntry:
     )
 
 
+def _problem_of(error: HubserveError) -> dict[str, Any]:
+    return {"error": {"type": type(error).__name__, "message": str(error)}}
+
+
 def _problem(status: int, kind: str, message: str) -> JSONResponse:
     return JSONResponse({"error": {"type": kind, "message": message}}, status_code=status)
 
@@ -220,7 +269,10 @@ async def _refuse(_: Request, error: Exception) -> JSONResponse:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("a request failed", exc_info=error)
-    return _problem(status, type(error).__name__, str(error))
+    answer = _problem(status, type(error).__name__, str(error))
+    if status == 503:
+        answer.headers["Retry-After"] = "1"
+    return answer
 
 
 @api.exception_handler(RequestValidationError)

@@ -1,31 +1,105 @@
-"""The picture in a request: the body itself, or a field of a form, never more than is allowed."""
+"""The pictures in a request, never more than is allowed."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hubserve.errors import FormError, ImageTooLargeError
 
-FIELD = "image"
+FIELD, FIELDS = "image", "images"
+"""Name of the form's fields, and in JSON of one picture and of several."""
 
 
-async def read_picture(request: Request, max_bytes: int) -> bytes:
-    """The bytes of the picture.
+def _decode(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError("a picture in JSON is text in base64")
+    try:
+        # Strictly: b64decode would otherwise leave out what is no base64 and return the rest.
+        return base64.b64decode("".join(value.split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from error
+
+
+Base64Picture = Annotated[
+    bytes,
+    BeforeValidator(_decode),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
+]
+
+
+class JsonPictures(BaseModel):
+    """A request in JSON: one picture or several, in base64.
+
+    Attributes:
+        image: the only picture; the answer is then that of one picture.
+        images: several; the answer is then a list, however long.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Base64Picture | None = None
+    images: list[Base64Picture] | None = None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a request.
+
+    Attributes:
+        data: their bytes.
+        several: whether the answer is a list.
+    """
+
+    data: tuple[bytes, ...]
+    several: bool
+
+
+async def read_pictures(request: Request, *, max_bytes: int, max_pictures: int) -> Pictures:
+    """The pictures: the body itself, fields of a form, or base64 in JSON.
 
     Raises:
         ImageTooLargeError: the body is longer than `max_bytes`; the rest is not read.
-        FormError: the body is empty, or multipart without a file in the field "image".
+        FormError: the request has no picture, an empty one, or more than `max_pictures`.
     """
     body = await _read(request, max_bytes)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        body = await _file_of(request, body)
-    if not body:
-        raise FormError("the request has no picture: send one as the body, or as the field 'image' of a form")
-    return body
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        found = await _of_form(request, body)
+    elif kind == "application/json":
+        found = _of_json(body)
+    else:
+        found = Pictures((body,), several=False)
+    if not found.data or not all(found.data):
+        raise FormError(
+            f"the request has no picture, or an empty one: send it as the body, as the field {FIELD!r} of a form, or as JSON "
+            f'{{"{FIELD}": base64}} or {{"{FIELDS}": [base64, ...]}}'
+        )
+    if len(found.data) > max_pictures:
+        raise FormError(f"the request has {len(found.data)} pictures; at most {max_pictures} are taken at once")
+    return found
+
+
+def _of_json(body: bytes) -> Pictures:
+    try:
+        given = JsonPictures.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise FormError(f"the JSON cannot be read: {where}: {first['msg']}") from error
+    if given.image is not None and given.images is not None:
+        raise FormError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")
+    if given.images is not None:
+        return Pictures(tuple(given.images), several=True)
+    return Pictures(() if given.image is None else (given.image,), several=False)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
@@ -45,7 +119,7 @@ def _too_long(max_bytes: int) -> str:
     return f"the body is longer than the allowed {max_bytes:,} bytes: send a smaller picture"
 
 
-async def _file_of(request: Request, body: bytes) -> bytes:
+async def _of_form(request: Request, body: bytes) -> Pictures:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
@@ -54,9 +128,9 @@ async def _file_of(request: Request, body: bytes) -> bytes:
         form = await MultiPartParser(request.headers, stream(), max_part_size=len(body) + 1).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         raise FormError(f"the multipart body cannot be read: {error}") from error
-    field = form.get(FIELD)
-    if not isinstance(field, UploadFile):
+    files = [field for field in form.getlist(FIELD) if isinstance(field, UploadFile)]
+    if not files:
         raise FormError(f"the form has no file in the field {FIELD!r}; its fields: {', '.join(form) or 'none'}")
-    content = await field.read()
+    content = tuple([await file.read() for file in files])
     await form.close()
-    return content
+    return Pictures(content, several=len(files) > 1)

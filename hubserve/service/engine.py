@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from hubserve.errors import TopKError
 from hubserve.export.onnx import Device
 from hubserve.export.package import Package
-from hubserve.preprocess import MAX_PIXELS, decode_image
+from hubserve.export.runner import Batch
+from hubserve.preprocess import MAX_PIXELS, decode_pixels
 
 TOP_K = 5
 
@@ -41,12 +42,29 @@ class Answer:
     Attributes:
         predictions: most likely class first.
         decode_ms: from bytes to a prepared tensor.
-        infer_ms: from there to logits.
+        infer_ms: from there to logits, of the batch that the picture was in.
+        batch_size: pictures in it.
     """
 
     predictions: tuple[Prediction, ...]
     decode_ms: float
     infer_ms: float
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture on its way.
+
+    Attributes:
+        pixels: (3, input_size, input_size) float32, as the network wants them.
+        top_k: classes to name.
+        decode_ms: what it took.
+    """
+
+    pixels: Batch
+    top_k: int
+    decode_ms: float
 
 
 class Engine:
@@ -83,16 +101,27 @@ class Engine:
             ImageError: not a readable picture, or too large.
             TopKError: `top_k` is not between 1 and the number of classes.
         """
+        return self.answer([self.prepare(data, top_k=top_k)])[0]
+
+    def prepare(self, data: bytes, *, top_k: int | None = None) -> Prepared:
+        """The first half of `classify`: all that can go wrong with a picture goes wrong here."""
         if top_k is None:
             top_k = min(TOP_K, len(self.labels))
         if not 1 <= top_k <= len(self.labels):
             raise TopKError(f"top_k = {top_k} is not between 1 and {len(self.labels)}, the number of classes of this model")
         start = time.perf_counter()
-        prepared = self._preprocess.reference(decode_image(data, max_pixels=self._max_pixels)).numpy()[None]
-        decoded = time.perf_counter()
-        logits = self._runner(prepared)[0].astype(np.float64)
-        inferred = time.perf_counter()
-        return Answer(self._best(logits, top_k), (decoded - start) * 1e3, (inferred - decoded) * 1e3)
+        pixels = self._preprocess.fast(decode_pixels(data, max_pixels=self._max_pixels)).numpy()
+        return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3)
+
+    def answer(self, pictures: Sequence[Prepared]) -> list[Answer]:
+        """The second half, for several pictures in one batch."""
+        start = time.perf_counter()
+        logits = self._runner(np.stack([picture.pixels for picture in pictures])).astype(np.float64)
+        infer_ms = (time.perf_counter() - start) * 1e3
+        return [
+            Answer(self._best(row, picture.top_k), picture.decode_ms, infer_ms, len(pictures))
+            for row, picture in zip(logits, pictures, strict=True)
+        ]
 
     def _best(self, logits: np.ndarray, top_k: int) -> tuple[Prediction, ...]:
         likelihood = np.exp(logits - logits.max())

@@ -17,7 +17,10 @@ class Settings(BaseModel):
 
     Attributes:
         model: name or tag that answers where a request names none; the newest in the store unless set.
-        threads: pictures that are classified at the same time; the cores of this process unless set.
+        threads: that classify, each on one core; the cores of this process unless set.
+        max_batch: pictures that a thread takes at once, where so many wait.
+        max_waiting: pictures that may wait; a request beyond that is refused at once with 503.
+        max_pictures: of one request.
         device: "cpu", "cuda", or "auto", which takes a GPU where there is one.
         max_body_mb: of a request.
         max_megapixels: of a picture.
@@ -28,6 +31,9 @@ class Settings(BaseModel):
 
     model: str | None = None
     threads: Annotated[int, Field(ge=1)] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    max_batch: Annotated[int, Field(ge=1)] = 4
+    max_waiting: Annotated[int, Field(ge=1)] = 128
+    max_pictures: Annotated[int, Field(ge=1)] = 32
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_body_mb: Annotated[float, Field(gt=0)] = 20.0
     max_megapixels: Annotated[float, Field(gt=0)] = MAX_PIXELS / 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import struct
 import subprocess
@@ -69,6 +70,22 @@ class TestClassify:
         answer = client.post("/classify", files={"image": ("c.jpg", photo("coffee"))})
         assert answer.json()["predictions"][0]["label"] == "espresso"
 
+    def test_several_pictures_in_a_form(self, client):
+        files = [("image", ("a.jpg", photo("coffee"))), ("image", ("b.txt", b"hello")), ("image", ("c.jpg", photo("chelsea")))]
+        coffee, text, chelsea = client.post("/classify", files=files).json()["results"]
+        assert coffee["predictions"][0]["label"] == "espresso"
+        assert text["error"]["type"] == "ImageError"
+        assert chelsea["predictions"][0]["label"] in CATS
+
+    def test_json(self, client):
+        coffee = base64.b64encode(photo("coffee")).decode()
+        one = client.post("/classify?top_k=2", json={"image": coffee}).json()
+        assert one["predictions"][0]["label"] == "espresso"
+        many = client.post("/classify?top_k=2", json={"images": [coffee] * 3}).json()["results"]
+        assert [result["predictions"] for result in many] == [
+            [{**p, "probability": pytest.approx(p["probability"], abs=1e-5)} for p in one["predictions"]]
+        ] * 3
+
     def test_chunked_body(self, client):
         data = photo("coffee")
         answer = client.post("/classify", content=(data[i : i + 5000] for i in range(0, len(data), 5000)))
@@ -95,6 +112,26 @@ class TestRefusals:
 
     def test_not_a_picture(self, client):
         assert "not a readable picture" in problem(client.post("/classify", content=b"hello"), 415, "ImageError")
+
+    @pytest.mark.parametrize(
+        ("body", "says"),
+        [
+            (b"{", "the JSON cannot be read: the body"),
+            (b"[]", "the JSON cannot be read"),
+            (b"{}", "no picture"),
+            (b'{"image": "%%%"}', "the JSON cannot be read: image"),
+            (b'{"images": ["AAAA", 3]}', "images.1"),
+            (b'{"images": []}', "no picture"),
+            (b'{"images": [""]}', "an empty one"),
+            (b'{"image": "AAAA", "images": ["AAAA"]}', "give one of them"),
+            (b'{"picture": "AAAA"}', "picture: Extra inputs are not permitted"),
+            (b'{"images": [' + b'"AAAA",' * 40 + b'"AAAA"]}', "41 pictures; at most 32"),
+            (b"\xff\xfe", "the JSON cannot be read"),
+        ],
+    )
+    def test_json_that_says_nothing(self, client, body, says):
+        answer = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
+        assert says in problem(answer, 400, "FormError")
 
     def test_half_a_picture(self, client):
         data = photo("coffee")

@@ -6,24 +6,18 @@ in the package, and into the service, which never guesses.
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch.nn import functional
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 
-from hubserve.errors import ImageError, ImageTooLargeError
-
 Triple = tuple[float, float, float]
-
-MAX_PIXELS = 50_000_000
-"""Default limit of width x height for a picture, checked before its pixels are decoded."""
 
 
 class Preprocess(BaseModel):
@@ -67,6 +61,32 @@ class Preprocess(BaseModel):
         """
         return self._normalise(torch.from_numpy(np.array(self._square(image))).permute(2, 0, 1))
 
+    def fast(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What `reference` gives for the same picture, up to 1/255 in a pixel value before scaling, in a third of the time.
+
+        Args:
+            pixels: (3, height, width) uint8, RGB.
+
+        Returns:
+            (3, input_size, input_size) float32.
+        """
+        if self.interpolation != "bilinear":
+            # torch's bicubic resize of 8-bit pictures strays by 2 of 255 in rare places.
+            return self.reference(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
+        return self._normalise(transforms.center_crop(self._resize(pixels), self.input_size))
+
+    def _resize(self, pixels: torch.Tensor) -> torch.Tensor:
+        height, width = pixels.shape[1:]
+        if min(height, width) == self.resize:
+            return pixels
+        # The longer side is cut to a whole number, as in torchvision.
+        size = (
+            (self.resize, int(self.resize * width / height))
+            if height <= width
+            else (int(self.resize * height / width), self.resize)
+        )
+        return functional.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
+
     def _square(self, image: Image.Image) -> Image.Image:
         resized = transforms.resize(image, self.resize, interpolation=InterpolationMode(self.interpolation))
         cropped: Image.Image = transforms.center_crop(resized, self.input_size)
@@ -77,64 +97,3 @@ class Preprocess(BaseModel):
         mean = torch.tensor(self.mean).view(3, 1, 1)
         std = torch.tensor(self.std).view(3, 1, 1)
         return (planes.to(torch.float32) / self.scale - mean) / std
-
-
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture in `data` as 8-bit RGB, turned upright by its EXIF orientation; the first frame of an animation.
-
-    Transparent parts are laid on white; 16-bit and floating point greys are brought to 8 bits by their range.
-
-    Raises:
-        ImageTooLargeError: more than `max_pixels` pixels; found out before they are decoded.
-        ImageError: not a picture that Pillow reads, or broken off.
-    """
-    try:
-        # Our own limit replaces Pillow's, which warns first and raises later.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-        _check_pixels(image, max_pixels)
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:  # Pillow's limit, met while it opens the picture: far above ours by default.
-        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        raise ImageTooLargeError(
-            f"the picture has too many pixels ({error}); at most {limit:,} are allowed: send a smaller one"
-        ) from error
-    except Exception as error:  # Pillow's decoders raise almost anything on hostile bytes.
-        raise ImageError(
-            f"{len(data)} bytes that are not a readable picture ({_reason(error)}); send a JPEG, PNG, WebP, GIF, BMP or TIFF"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return "of no known kind" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
-
-
-def _check_pixels(image: Image.Image, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLargeError(
-            f"the picture has {width} x {height} pixels; at most {max_pixels:,} are allowed: send a smaller one"
-        )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _grey_to_8_bits(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """Pillow clips 16-bit greys to 255 when it converts them; a picture keeps its contrast when divided by its type's range."""
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode == "F":
-        top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0
-    else:
-        top = 65535.0 if values.max(initial=0.0) > 255 or image.mode.startswith("I;16") else 255.0
-    return Image.fromarray(np.clip(np.nan_to_num(values) / top * 255.0, 0, 255).round().astype(np.uint8))

@@ -1,0 +1,8 @@
+"""From the bytes of a picture to the tensor that a network was trained on."""
+
+from __future__ import annotations
+
+from hubserve.preprocess.pictures import MAX_PIXELS, decode_image, decode_pixels
+from hubserve.preprocess.record import Preprocess
+
+__all__ = ["MAX_PIXELS", "Preprocess", "decode_image", "decode_pixels"]
