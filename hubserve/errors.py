@@ -19,8 +19,13 @@ HubserveError
 │   └── ParityError               an exported model answers differently from eager PyTorch
 ├── PackageError          a package folder is missing something or was changed
 ├── ProfileError          a latency profile cannot be taken
+├── SupernetError         a space, or one of its choices, cannot share weights in the way that was asked for
+├── EvaluatorError        an evaluator is set up wrongly, or a benchmark has no such arch
 ├── StrategyError         a search strategy is set up wrongly
 │   └── SpaceExhausted            every arch had its turn
+├── ExperimentError       an experiment, or its executor, is set up wrongly or cannot go on
+├── TrialPruned           not a mistake: a trial was ended early
+├── JobError              a job file is wrong, or there is no such job
 └── StoreError            the model store refused
     ├── ModelNotFoundError        no such name or version in the store
     └── AlreadyPublishedError     that version exists
@@ -117,6 +122,26 @@ class StrategyError(HubserveError):
 
 class SpaceExhausted(StrategyError):  # noqa: N818 - not a mistake: the search is complete
     """Every arch had its turn."""
+
+
+class SupernetError(HubserveError):
+    """A space, or one of its choices, cannot share weights in the way that was asked for."""
+
+
+class EvaluatorError(HubserveError):
+    """An evaluator is set up wrongly, or a benchmark has no such arch."""
+
+
+class ExperimentError(HubserveError):
+    """An experiment, or its executor, is set up wrongly or cannot go on."""
+
+
+class TrialPruned(HubserveError):  # noqa: N818 - not a mistake
+    """A trial was ended early because others were better by then."""
+
+
+class JobError(HubserveError, ValueError):
+    """A job file is wrong, or there is no such job."""
 
 
 class StoreError(HubserveError):

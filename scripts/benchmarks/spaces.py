@@ -28,8 +28,8 @@ NNI_MS = {
     "ShuffleNetSpace": (0.6, 94.2),
     "AutoFormer": (0.5, 35.0),
 }
-"""Milliseconds to sample and validate an arch, and to build its network: NNI 3.0 on torch 2.13, one thread of two shared cores of
-an AMD EPYC, medians, default settings. NNI does not run on the torch of this project, so these are not measured in this run."""
+"""Milliseconds to sample and validate an arch, and to build its network: NNI 3.0 on torch 2.13, one thread of two shared cores
+of an AMD EPYC, medians, default settings. NNI does not run on the torch of this project: these are not measured in this run."""
 
 
 def main(archs: int = 15) -> None:

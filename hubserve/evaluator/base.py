@@ -1,0 +1,107 @@
+"""What a search asks of an evaluator: a score for an arch, and, to train shared weights, the parts of a training loop."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from hubserve.space import Arch, ModelSpace
+
+Direction = Literal["maximize", "minimize"]
+
+Batch = tuple[Any, Any]
+"""Inputs and targets, as a DataLoader gives them."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One number that a search improves.
+
+    Attributes:
+        name: key of the number among an evaluator's scores.
+        direction: whether larger or smaller is better.
+    """
+
+    name: str = "default"
+    direction: Direction = "maximize"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an evaluator may know of the trial it works for.
+
+    Attributes:
+        number: of the trial in its study; -1 outside of a study.
+        seed: for all that is random in the evaluation.
+        folder: for files that outlive the trial, such as trained weights; None where nobody keeps them.
+    """
+
+    number: int = -1
+    seed: int = 0
+    folder: Path | None = None
+
+    def report(self, step: int, value: float) -> None:
+        """Tells an intermediate value of the first objective; raises TrialPruned where the trial is not worth going on with."""
+
+
+class Evaluator(abc.ABC):
+    """Scores archs.
+
+    Attributes:
+        objectives: what a search improves, the first one first; each is a key of what `evaluate` returns.
+    """
+
+    objectives: tuple[Objective, ...] = (Objective(),)
+
+    @abc.abstractmethod
+    def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
+        """Scores of `arch` by name: all objectives, and whatever else is worth keeping.
+
+        Any exception means that this trial failed; TrialPruned, that it was ended early.
+        """
+
+
+class TrainingEvaluator(Evaluator):
+    """An evaluator that trains the network it scores; its parts also train supernets.
+
+    Attributes:
+        max_epochs: passes over the training data.
+    """
+
+    max_epochs: int
+
+    @abc.abstractmethod
+    def train_batches(self, seed: int) -> Iterable[Batch]:
+        """One pass over the training data; `len()` of it is known. The order is that of the seed."""
+
+    @abc.abstractmethod
+    def val_batches(self) -> Iterable[Batch]:
+        """One pass over the validation data, in a fixed order."""
+
+    @abc.abstractmethod
+    def loss(self, output: Any, target: Any) -> torch.Tensor:
+        """A scalar; `output` is what the network gave, in training perhaps a pair (logits, auxiliary logits)."""
+
+    @abc.abstractmethod
+    def make_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of the weights."""
+
+    @abc.abstractmethod
+    def make_schedule(
+        self, optimizer: torch.optim.Optimizer, total_steps: int
+    ) -> torch.optim.lr_scheduler.LRScheduler | None:
+        """Stepped after every step of the optimizer; None keeps the learning rate."""
+
+    @abc.abstractmethod
+    def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
+        """Trains `model` in place and returns its scores on the validation data."""
+
+    @abc.abstractmethod
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Scores of a trained network on the validation data; `model` may be any callable module, a view of a supernet too."""
