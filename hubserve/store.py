@@ -21,8 +21,8 @@ from typing import Any
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models.model import ModelStore
-from bentoml.exceptions import BentoMLException, NotFound
+from bentoml._internal.models.model import Model, ModelStore
+from bentoml.exceptions import BentoMLException
 
 from hubserve.errors import AlreadyPublishedError, ModelNotFoundError, StoreError, suggest
 from hubserve.export.manifest import Manifest
@@ -30,6 +30,9 @@ from hubserve.export.package import MANIFEST, Package, read_package
 
 MODULE = "hubserve"
 """Marks our models among others in BentoML's store."""
+
+MODEL_YAML, LATEST = "model.yaml", "latest"
+"""BentoML's description of a version, in its folder, and its note of which version is the newest, beside them."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
@@ -83,16 +86,16 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
         there.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(staged, there)
-        except OSError as error:
-            raise AlreadyPublishedError(f"{name}:{version} was published by someone else just now") from error
+        except OSError:
+            # Someone else published it just now.
+            return _already(there, package, f"{name}:{version}")
     _point_latest(there)
     return resolve(f"{name}:{version}")
 
 
 def list_models() -> list[StoredModel]:
     """All versions of all our models, newest first."""
-    stored = [_stored(model) for model in bentoml.models.list() if _is_ours(model)]
-    return sorted(stored, key=lambda model: model.created, reverse=True)
+    return _listed("*")
 
 
 def resolve(tag: str) -> StoredModel:
@@ -101,21 +104,25 @@ def resolve(tag: str) -> StoredModel:
     Raises:
         ModelNotFoundError: none; the message has the nearest names.
     """
-    name, _, version = tag.partition(":")
-    if _NAME.fullmatch(name) and (not version or _NAME.fullmatch(version)):
-        try:
-            model = bentoml.models.get(tag)
-        except (NotFound, BentoMLException):
-            model = None
-        # BentoML completes a version from its first letters; a tag that is served must be one that exists.
-        if model is not None and _is_ours(model) and version in ("", "latest", model.tag.version):
-            return _stored(model)
+    name, colon, version = tag.partition(":")
+    if _NAME.fullmatch(name) and (not colon or _NAME.fullmatch(version)):
+        stored = _newest(name) if version in ("", "latest") else _read(_store_path() / name / version)
+        if stored is not None:
+            return stored
     raise ModelNotFoundError(_not_found(tag, name, version))
 
 
 def delete(tag: str) -> None:
-    """Takes a version out of the store. Raises ModelNotFoundError."""
-    bentoml.models.delete(resolve(tag).tag)
+    """Takes a version out of the store, by one rename. Raises ModelNotFoundError."""
+    stored = resolve(tag)
+    grave = Path(tempfile.mkdtemp(prefix="delete.", dir=_scratch()))
+    try:
+        os.rename(stored.path, grave / stored.path.name)
+    except FileNotFoundError as error:
+        raise ModelNotFoundError(f"{stored.tag} was deleted by someone else just now") from error
+    finally:
+        shutil.rmtree(grave, ignore_errors=True)
+    _settle(stored.path.parent)
 
 
 def export_model(tag: str, path: Path) -> Path:
@@ -141,12 +148,17 @@ def import_model(path: Path) -> StoredModel:
     """
     scratch = Path(tempfile.mkdtemp(prefix="import.", dir=_scratch()))
     try:
-        model = bentoml.models.import_model(str(path.resolve()), _model_store=ModelStore(scratch))
+        model = _unpacked(path, scratch)
         return publish(Path(model.path), name=model.tag.name, version=model.tag.version)
-    except (BentoMLException, OSError, ValueError) as error:
-        raise StoreError(f"{path} is not a model that was exported from a store: {error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unpacked(path: Path, scratch: Path) -> Model:
+    try:
+        return bentoml.models.import_model(str(path.resolve()), _model_store=ModelStore(scratch))
+    except Exception as error:  # Each kind of archive has errors of its own for what is damaged.
+        raise StoreError(f"{path} is not a model that was exported from a store: {error}") from error
 
 
 @contextmanager
@@ -182,9 +194,36 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
 
 
 def _already(there: Path, package: Package, tag: str) -> StoredModel:
-    if _content_version(there) != _content_version(package.path):
+    stored = _read(there)
+    if stored is None or _content_version(there) != _content_version(package.path):
         raise AlreadyPublishedError(f"{tag} exists and is another package; give another --version, or delete it first")
-    return resolve(tag)
+    # Whoever published it may have been killed before it was noted as the newest.
+    _settle(there.parent)
+    return stored
+
+
+def _listed(name: str) -> list[StoredModel]:
+    """Our whole versions under `name`, which may be a pattern, newest first; what is half or not ours is passed over."""
+    found = (_read(path.parent) for path in _store_path().glob(f"{name}/*/{MODEL_YAML}"))
+    return sorted((model for model in found if model is not None), key=lambda model: model.created, reverse=True)
+
+
+def _newest(name: str) -> StoredModel | None:
+    """The version that is noted as the newest; without a note that holds, the one published last."""
+    folder = _store_path() / name
+    noted = _noted(folder)
+    stored = _read(folder / noted) if _NAME.fullmatch(noted) else None
+    return stored or next(iter(_listed(name)), None)
+
+
+def _read(folder: Path) -> StoredModel | None:
+    """The version in a folder of the store; None where it is not whole, not ours, or not there."""
+    try:
+        model = Model.from_path(folder)
+    except Exception:  # Whatever is wrong with it, it is none of ours.
+        return None
+    ours = model.info.module == MODULE and (folder / MANIFEST).is_file()
+    return StoredModel(str(model.tag), folder, model.info.creation_time) if ours else None
 
 
 def _content_version(path: Path) -> str:
@@ -197,7 +236,25 @@ def _point_latest(there: Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=_scratch())
     with os.fdopen(handle, "w") as file:
         file.write(there.name)
-    os.replace(temporary, there.parent / "latest")
+    os.replace(temporary, there.parent / LATEST)
+
+
+def _settle(folder: Path) -> None:
+    """Notes the version of `folder` that was published last as the newest; without one, the folder goes."""
+    models = _listed(folder.name)
+    if models:
+        if _noted(folder) != models[0].path.name:
+            _point_latest(models[0].path)
+    elif not any(entry.is_dir() for entry in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _noted(folder: Path) -> str:
+    """The version that is noted as the newest; "" without a note."""
+    try:
+        return (folder / LATEST).read_text().strip()
+    except OSError:
+        return ""
 
 
 def _checked(what: str, text: str) -> str:
@@ -207,14 +264,6 @@ def _checked(what: str, text: str) -> str:
             "at most 63 in all, and not 'latest'"
         )
     return text
-
-
-def _stored(model: bentoml.Model) -> StoredModel:
-    return StoredModel(str(model.tag), Path(model.path), model.info.creation_time)
-
-
-def _is_ours(model: bentoml.Model) -> bool:
-    return bool(model.info.module == MODULE)
 
 
 def _not_found(tag: str, name: str, version: str) -> str:
