@@ -26,6 +26,7 @@ HubserveError
 ├── ExperimentError       an experiment, or its executor, is set up wrongly or cannot go on
 ├── TrialPruned           not a mistake: a trial was ended early
 ├── JobError              a job file is wrong, or there is no such job
+├── OutputError           a file that was to be written, or read, cannot be
 └── StoreError            the model store refused
     ├── ModelNotFoundError        no such name or version in the store
     └── AlreadyPublishedError     that version exists
@@ -142,6 +143,10 @@ class TrialPruned(HubserveError):  # noqa: N818 - not a mistake
 
 class JobError(HubserveError, ValueError):
     """A job file is wrong, or there is no such job."""
+
+
+class OutputError(HubserveError):
+    """A file that was to be written, or read, cannot be."""
 
 
 class StoreError(HubserveError):

@@ -204,7 +204,10 @@ def _already(there: Path, package: Package, tag: str) -> StoredModel:
 
 def _listed(name: str) -> list[StoredModel]:
     """Our whole versions under `name`, which may be a pattern, newest first; what is half or not ours is passed over."""
-    found = (_read(path.parent) for path in _store_path().glob(f"{name}/*/{MODEL_YAML}"))
+    root = _store_path()
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"the model store {root} is not a folder; BENTOML_HOME names the folder above it")
+    found = (_read(path.parent) for path in root.glob(f"{name}/*/{MODEL_YAML}"))
     return sorted((model for model in found if model is not None), key=lambda model: model.created, reverse=True)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, command, print_facts, print_json, print_table, progress_bar
+from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table, progress_bar
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -114,6 +114,7 @@ def draw(
 
     title, built, chosen = drawn_arch(model, space=space, arch=arch, settings=settings)
     path = out or Path(f"{title}.svg")
+    check_writable(path)
     draw_arch(built, chosen, path, title=title)
     return print_json({"path": str(path), "arch": chosen}) if as_json else typer.echo(path)
 
@@ -170,6 +171,7 @@ def profile(
     from hubserve.cli.target import open_package
     from hubserve.export.profile import Protocol, profile_package
 
+    check_writable(save)
     with open_package(model) as package:
         protocol = Protocol(percent=percent, max_seconds=seconds)
         report = profile_package(package, batch_size=batch_size, threads=threads, protocol=protocol)
@@ -275,13 +277,22 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to bind; loopback unless told otherwise.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 3000,
     model: Annotated[str | None, typer.Option(help="Answers where a request names none; the newest unless given.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Serve every model in the store over HTTP; stop with Ctrl-C."""
+    """Serve every model in the store over HTTP; stop with Ctrl-C. --json first prints the address and the process."""
+    import os
+    import sys
+
     from hubserve import store
     from hubserve.service.launch import serve as start
+    from hubserve.service.settings import Settings
 
+    Settings.from_environment()  # What makes no sense is told here, not by a server that starts over and over.
     if model is not None:
         store.resolve(model)
+    if as_json:
+        print_json({"url": f"http://{host}:{port}", "pid": os.getpid()})
+        sys.stdout.flush()
     start(host=host, port=port, model=model)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -27,12 +29,18 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         from pydantic import ValidationError
 
-        from hubserve.errors import HubserveError
+        from hubserve.errors import HubserveError, OutputError
 
+        as_json = bool(kwargs.get("as_json"))
         try:
             return function(*args, **kwargs)
         except (HubserveError, ValidationError) as error:
-            fail(error, as_json=bool(kwargs.get("as_json")))
+            fail(error, as_json=as_json)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            # A file or folder that the user named, or one beside it.
+            fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
 
     return run
 
@@ -63,13 +71,26 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    console = Console()
+    table = Table()
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    Console().print(table)
+    # Not the table's own title, which would be broken to the width of the table: it often names a file.
+    console.print(f"[italic]{escape(title)}[/italic]", highlight=False, soft_wrap=True)
+    console.print(table)
+
+
+def check_writable(path: Path | None) -> None:
+    """Raises OutputError where no file can be written at `path`; called before the work whose result it takes."""
+    from hubserve.errors import OutputError
+
+    if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise OutputError(
+            f"cannot write {path}: " + ("it is a folder" if path.is_dir() else "no such folder, or no permission")
+        )
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:

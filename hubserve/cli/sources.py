@@ -37,6 +37,11 @@ def source_of(
         raise ExportError("name a pre-searched model, or give --space together with --arch")
     if weights is not None and random_weights:
         raise ExportError("--weights and --random-weights exclude each other")
+    # Whoever gives an option believes that it does something.
+    if settings is not None and space is None:
+        raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
+    if key_format is not None and (weights is None or space is not None):
+        raise ExportError("--key-format tells whose tensor names the file of --weights has, for a pre-searched model")
     if model is not None:
         return card_source(load_card(model), pretrained=not random_weights, weights=weights, key_format=key_format)
     given = _read_json(settings) if settings is not None else {}

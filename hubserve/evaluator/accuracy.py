@@ -131,7 +131,7 @@ class LocalClassifier:
     def _prepare(self, path: Path) -> NDArray[np.float32] | None:
         try:
             prepared: NDArray[np.float32] = self._preprocess.reference(decode_image(path.read_bytes())).numpy()
-        except ImageError:
+        except (ImageError, OSError):
             return None
         return prepared
 
@@ -157,7 +157,13 @@ class HttpClassifier:
 
     def _ask(self, path: Path) -> list[int] | None:
         try:
-            answer = self._client.post(self._url, params=self._parameters, content=path.read_bytes())
+            data = path.read_bytes()
+        except OSError:
+            return None
+        if not data:
+            return None  # To the service, an empty body is no picture at all rather than one that it cannot read.
+        try:
+            answer = self._client.post(self._url, params=self._parameters, content=data)
         except httpx.HTTPError as error:
             raise DatasetError(f"{self._url} does not answer: {type(error).__name__}: {error}") from error
         if answer.status_code in (413, 415):

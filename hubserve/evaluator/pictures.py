@@ -12,7 +12,7 @@ from hubserve.hub.labels import imagenet_wnids
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
-Rule = Literal["wnid", "label", "order"]
+Rule = Literal["wnid", "label", "number", "order"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Pictures:
     Attributes:
         items: (file, class index), sorted by folder and name.
         rule: how folders became classes: "wnid" (a WordNet id's place among all 1000 sorted ones, whichever folders are
-            present), "label" (the folder is named as the class), or "order" (the n-th folder is class n).
+            present), "label" (the folder is named as the class), "number" (the folder is named as the class's place,
+            counted from 0), or "order" (the n-th folder is class n).
     """
 
     items: tuple[tuple[Path, int], ...]
@@ -55,7 +56,11 @@ def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rul
     places = {label: i for i, label in enumerate(labels)}
     if all(name in places for name in names):
         return "label", places
-    if len(names) == len(labels):
+    numbers = {str(i): i for i in range(len(labels))}
+    if all(name in numbers for name in names):
+        return "number", numbers
+    # Where some folders are known by name, one that is not is mistyped, and the order would shift all the others.
+    if len(names) == len(labels) and not any(name in places or name in wnids for name in names):
         return "order", {name: i for i, name in enumerate(names)}
     strange = next(name for name in names if name not in places)
     raise DatasetError(

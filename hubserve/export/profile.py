@@ -172,7 +172,7 @@ def profile_runners(
     while clock() < end and not all(run.done(needed) for run in runs):
         for run in rng.sample(runs, len(runs)):
             run.samples.extend(_time(run.runner, batch, clock) for _ in range(WINDOW))
-    return tuple(_report(run, len(batch), threads, needed) for run in runs)
+    return tuple(_report(run, len(batch), threads, protocol.percent) for run in runs)
 
 
 def _prepare(form: str, load: Callable[[], Runner], batch: Batch, protocol: Protocol, clock: Callable[[], float]) -> _Run:
@@ -210,7 +210,7 @@ def _sure(samples: Sequence[float]) -> bool:
     return high - low <= 2 * STEADY * statistics.median(ordered)
 
 
-def _report(run: _Run, batch_size: int, threads: int, needed: int) -> LatencyReport:
+def _report(run: _Run, batch_size: int, threads: int, wanted: float) -> LatencyReport:
     samples = run.samples
     mean, median = statistics.fmean(samples), statistics.median(samples)
     quartiles = statistics.quantiles(samples, n=4)
@@ -226,14 +226,14 @@ def _report(run: _Run, batch_size: int, threads: int, needed: int) -> LatencyRep
         first_call_ms=run.first_call_ms,
         warm_up_calls=len(run.warm_up),
         warm_up_ended=run.warm_up_ended,
-        stopped_by="samples" if run.done(needed) else "max_seconds",
+        stopped_by="samples" if run.done(samples_needed(wanted)) else "max_seconds",
         n=len(samples),
         min_ms=min(samples),
         mean_ms=mean,
         sd_ms=statistics.stdev(samples),
         iqr_ms=quartiles[2] - quartiles[0],
         outliers=sum(abs(s - median) > 5 * deviation for s in samples),
-        percentiles=tuple(percentile(samples, percent) for percent in PERCENTS),
+        percentiles=tuple(percentile(samples, percent) for percent in sorted({*PERCENTS, wanted})),
         images_per_second=batch_size / mean * 1e3,
         drift=drift,
         verdict=_verdict((quartiles[2] - quartiles[0]) / median, drift),

@@ -1,0 +1,120 @@
+"""`hubserve eval` over a small folder of class folders."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from hubserve import store
+from hubserve.export.package import read_package
+from hubserve.export.runner import EagerRunner
+from hubserve.preprocess import decode_image
+from tests.pictures import noise, photo
+from tests.service.conftest import free_port
+from tests.stores import service_over
+
+RANKS = (0, 0, 0, 1, 3, 4, 5, 6)
+"""Where the right class of each picture shall be in the model's own order: 3 of 8 are right, 6 among the best five."""
+
+
+@pytest.fixture
+def folder(tmp_path, small):
+    """Each picture lies in the folder of the class that the model ranks so."""
+    package = read_package(small)
+    model = EagerRunner(package.rebuild())
+    pictures = [photo(name) for name in ("chelsea", "coffee", "astronaut", "rocket")] + [noise(seed=i) for i in range(4)]
+    for i, (data, rank) in enumerate(zip(pictures, RANKS, strict=True)):
+        logits = model(package.manifest.preprocess.reference(decode_image(data)).numpy()[None])[0]
+        path = tmp_path / "classes" / package.labels[(-logits).argsort()[rank]] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "classes"
+
+
+FIELDS = [
+    "model",
+    "backend",
+    "images",
+    "top1_hits",
+    "top5_hits",
+    "top1",
+    "top5",
+    "top1_interval",
+    "rule",
+    "unreadable",
+    "seconds",
+]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "torchscript", "pt2", "eager"])
+def test_whatever_runs_it(hubserve, small, folder, backend):
+    document = hubserve("eval", small, folder, "--backend", backend, "--json").json()
+    assert list(document) == FIELDS
+    assert (document["images"], document["top1_hits"], document["top5_hits"]) == (8, 3, 6)
+    assert (document["top1"], document["top5"]) == (37.5, 75)
+    assert (document["model"], document["backend"], document["rule"]) == (str(small), backend, "label")
+
+
+def test_onnx_unless_told_and_any_batch(hubserve, small, folder):
+    for batch_size in (1, 3, 100):
+        document = hubserve("eval", small, folder, "--batch-size", batch_size, "--json").json()
+        assert (document["backend"], document["top1_hits"], document["top5_hits"]) == ("onnx", 3, 6)
+
+
+def test_the_table_has_the_counts(hubserve, small, folder):
+    said = hubserve("eval", small, folder).fine()
+    assert re.search(r"top-1 +│ 37\.50 %  \(3 of 8; 95 % interval 13\.7 to 69\.4\)", said)
+    assert re.search(r"top-5 +│ 75\.00 %  \(6 of 8\)", said)
+    assert re.search(r"folders are classes by +│ label", said)
+    assert "unreadable" not in said
+
+
+def test_unreadable_pictures_are_named_and_left_out(hubserve, small, folder):
+    broken = folder / "kind 0" / "broken.jpg"
+    broken.parent.mkdir(exist_ok=True)
+    broken.write_text("no picture")
+    document = hubserve("eval", small, folder, "--json").json()
+    assert document["unreadable"] == [str(broken)]
+    assert (document["images"], document["top1_hits"]) == (8, 3)
+    assert re.search(rf"unreadable +│ {re.escape(str(broken))}", hubserve("eval", small, folder).fine())
+
+
+def test_a_version_in_the_store(hubserve, small, folder):
+    tag = store.publish(small).tag
+    document = hubserve("eval", tag, folder, "--json").json()
+    assert (document["model"], document["top1_hits"]) == (tag, 3)
+
+
+def test_a_running_service(hubserve, small, folder, home):
+    store.publish(small)
+    with service_over(home) as url:
+        document = hubserve("eval", "small", folder, "--url", url, "--json").json()
+    assert (document["backend"], document["top1_hits"], document["top5_hits"]) == ("http", 3, 6)
+
+
+class TestRefused:
+    def test_a_service_that_is_not_there(self, hubserve, small, folder):
+        store.publish(small)
+        url = f"http://127.0.0.1:{free_port()}"
+        message = hubserve("eval", "small", folder, "--url", url).refused("DatasetError")
+        assert message.startswith(f"{url}/classify does not answer: ConnectError")
+
+    def test_folders_that_are_no_classes(self, hubserve, small, tmp_path):
+        (tmp_path / "classes" / "rose").mkdir(parents=True)
+        message = hubserve("eval", small, tmp_path / "classes").refused("DatasetError")
+        assert "folder 'rose' is neither a WordNet id nor one of the model's 7 labels (such as 'kind 0')" in message
+
+    def test_no_folder(self, hubserve, small):
+        message = hubserve("eval", small, "nosuch").refused("DatasetError")
+        assert message == "nosuch is not a folder; expected one with a sub-folder for each class"
+
+    def test_no_pictures(self, hubserve, small, tmp_path):
+        (tmp_path / "classes" / "kind 0").mkdir(parents=True)
+        assert "no picture in them" in hubserve("eval", small, tmp_path / "classes").refused("DatasetError")
+
+    def test_a_form_that_the_package_does_not_have(self, hubserve, tiny, folder):
+        assert "has no onnx; it has torchscript" in hubserve("eval", tiny, folder).refused("PackageError")
+
+    def test_no_such_model(self, hubserve, folder):
+        hubserve("eval", "nosuch", folder).refused("ModelNotFoundError")

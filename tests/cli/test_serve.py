@@ -1,0 +1,48 @@
+"""`hubserve serve`: its arguments reach the server."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import httpx
+import pytest
+
+from hubserve import store
+from tests.pictures import noise
+from tests.service.conftest import free_port, start, stop
+
+
+def test_host_port_and_model(hubserve, home, small, tmp_path):
+    """The whole 127 net is loopback, so another address of it tells whether the option works."""
+    older, newer = store.publish(small, name="older"), store.publish(small, name="newer")
+    port = free_port()
+    url = f"http://127.0.0.2:{port}"
+    command = [sys.executable, "-m", "hubserve", "serve", "--host", "127.0.0.2", "--port", str(port), "--model", "older"]
+    process = start(command, home, tmp_path / "log", url)
+    try:
+        assert httpx.post(f"{url}/classify", content=noise()).json()["model"] == older.tag
+        assert httpx.post(f"{url}/classify?model=newer", content=noise()).json()["model"] == newer.tag
+        assert {m["tag"]: m["default"] for m in httpx.get(f"{url}/models").json()} == {older.tag: True, newer.tag: False}
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/readyz")
+    finally:
+        stop(process)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_model_that_is_not_there(hubserve, tiny):
+    store.publish(tiny, name="flowers")
+    message = hubserve("serve", "--model", "flower").refused("ModelNotFoundError")
+    assert message == "the store has no 'flower'. Did you mean flowers?"
+
+
+def test_settings_that_make_no_sense(hubserve, monkeypatch):
+    """Told before this process becomes the server, which is where the test stops it."""
+
+    def becomes_the_server(*_):
+        raise AssertionError("the server starts with settings that it cannot use")
+
+    monkeypatch.setattr(os, "execve", becomes_the_server)
+    monkeypatch.setenv("HUBSERVE_THREADS", "0")
+    assert "threads" in hubserve("serve").refused("ValidationError")
