@@ -7,8 +7,6 @@ import math
 import statistics
 from pathlib import Path
 
-import pytest
-
 from hubserve.export.package import read_package
 
 
