@@ -11,10 +11,12 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 
 MAY_IMPORT = {
     "errors": set(),
+    "home": set(),
+    "jobs": {"errors", "home"},
     "space": {"errors"},
     "preprocess": {"errors"},
     "blocks": {"errors", "space"},
-    "hub": {"errors", "space", "preprocess", "blocks"},
+    "hub": {"errors", "home", "space", "preprocess", "blocks"},
     "supernet": {"errors", "space", "preprocess", "blocks", "hub"},
     "evaluator": {"errors", "space", "preprocess", "blocks", "hub", "supernet"},
     "strategy": {"errors", "space", "preprocess", "blocks", "hub", "supernet", "evaluator"},

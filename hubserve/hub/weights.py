@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hubserve.errors import WeightsError, WeightsUnavailableError
+from hubserve.home import home
 from hubserve.hub.card import WeightSource
 from hubserve.hub.download import Download, check_sha256
 
@@ -32,7 +33,7 @@ CONTAINERS = ("state_dict", "model", "model_state")
 
 def cache_dir() -> Path:
     """Folder of all that hubserve downloads."""
-    return Path(os.environ.get("HUBSERVE_HOME") or Path.home() / ".cache" / "hubserve")
+    return home()
 
 
 def offline() -> bool:

@@ -1,0 +1,157 @@
+"""Run folders: where they lie, how one is made, and what is in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hubserve.errors import JobError, suggest
+from hubserve.home import home
+from hubserve.jobs.definition import dump_job, parse_job
+from hubserve.jobs.status import JobStatus
+
+JOB, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "status.json", "log.txt", "pid", "stop", "plots"
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""No dot and no slash: an id is one part of a path, and stays inside the folder of jobs."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one job; see the package for the files in it.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    def definition(self) -> str:
+        """The text of job.yaml. Raises JobError where it cannot be read."""
+        try:
+            return (self.path / JOB).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"{self.path} is not the folder of a job: it has no readable {JOB}") from error
+
+    def written_status(self) -> JobStatus:
+        """What the job's process wrote last; `hubserve.jobs.read` also looks whether that process lives.
+
+        Raises:
+            JobError: there is none, or it is damaged.
+        """
+        try:
+            return JobStatus.model_validate_json((self.path / STATUS).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise JobError(f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
+
+    def write_status(self, status: JobStatus) -> None:
+        """Replaces status.json in one step: a reader sees the old record or the new one."""
+        part = self.path / f".{STATUS}.{os.getpid()}"
+        part.write_text(status.model_dump_json() + "\n", "utf-8")
+        os.replace(part, self.path / STATUS)
+
+    def plots(self) -> list[str]:
+        """Names of the pictures, without ".svg"."""
+        return sorted(path.stem for path in (self.path / PLOTS).glob("*.svg"))
+
+    def plot(self, name: str) -> Path:
+        """The file of a picture. Raises JobError where there is none of that name."""
+        if name not in self.plots():
+            raise JobError(f"{self.id} has no picture {name!r}. {suggest(name, self.plots())}")
+        return self.path / PLOTS / f"{name}.svg"
+
+    def log_tail(self, lines: int = 50) -> list[str]:
+        """The last lines of the log; none before the process began."""
+        try:
+            with (self.path / LOG).open(encoding="utf-8", errors="replace") as file:
+                return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
+        except FileNotFoundError:
+            return []
+
+
+def jobs_folder() -> Path:
+    """The folder of all run folders; it need not exist yet."""
+    return home() / "jobs"
+
+
+def create(definition: str | Mapping[str, Any], *, name: str | None = None) -> Run:
+    """A new run folder, in the state "queued"; `start` begins the job.
+
+    Args:
+        definition: text of a job file, or what stands in one.
+        name: for people; the definition's own unless given.
+
+    Raises:
+        JobError: not a job (see `hubserve.jobs.definition`), or the folder cannot be written.
+    """
+    text = definition if isinstance(definition, str) else dump_job(definition)
+    job = parse_job(text, where=name or "the definition")
+    now = datetime.now(UTC)
+    title = name or job.name
+    folder = jobs_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Made aside and renamed, so that nobody lists half of a folder.
+        stage = Path(tempfile.mkdtemp(prefix=".new.", dir=folder))
+        stage.chmod(0o755)
+        (stage / JOB).write_text(text, "utf-8")
+        run = Run(folder / _new_id(title, now))
+        Run(stage).write_status(
+            JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
+        )
+        os.rename(stage, run.path)
+    except OSError as error:
+        raise JobError(f"cannot write in {folder}: {error.strerror or error}; HUBSERVE_HOME names another folder") from error
+    return run
+
+
+def find(job_id: str) -> Run:
+    """The run folder of that id.
+
+    Raises:
+        JobError: none, or not an id; the message has the nearest ones.
+    """
+    run = Run(jobs_folder() / job_id)
+    if not _ID.fullmatch(job_id) or not (run.path / JOB).is_file():
+        raise JobError(f"there is no job {job_id!r}. {suggest(job_id, [known.id for known in list_runs()])}")
+    return run
+
+
+def open_run(path: Path) -> Run:
+    """The run in a folder anywhere on this machine. Raises JobError where it is none."""
+    run = Run(path.resolve())
+    run.written_status()
+    run.definition()
+    return run
+
+
+def list_runs() -> list[Run]:
+    """All run folders, those made last first."""
+    found = [path for path in jobs_folder().glob("*") if _ID.fullmatch(path.name) and (path / JOB).is_file()]
+    return [Run(path) for path in sorted(found, key=lambda path: ((path / JOB).stat().st_mtime_ns, path.name), reverse=True)]
+
+
+def remove(run: Run) -> None:
+    """Takes a run folder away; see `hubserve.jobs.delete`."""
+    shutil.rmtree(run.path)
+
+
+def _new_id(name: str, now: datetime) -> str:
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60] or "job"
+    return f"{readable}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

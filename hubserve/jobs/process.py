@@ -1,0 +1,242 @@
+"""The process of a job: started on its own, seen from anywhere, stopped kindly and then firmly.
+
+Whether it lives is told by a lock on the file `pid`, which the process holds from its first moment and which the kernel takes
+back however it ends. So a number that another process bears by now is never taken for a job, nor is a zombie.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+from hubserve.errors import JobError
+from hubserve.jobs.folder import JOB, LOG, PID, STOP, Run, list_runs, remove
+from hubserve.jobs.status import FINAL, JobStatus
+
+COMMAND = (sys.executable, "-m", "hubserve", "search", "--run")
+"""What a job's process runs; the run folder comes last."""
+
+LOCK_VARIABLE = "HUBSERVE_RUN_LOCK"
+"""Tells a started process which of its open files is the locked one."""
+
+KILL_SECONDS = 10.0
+"""How long the kernel may take to end a process after SIGKILL."""
+
+
+def read(run: Run) -> JobStatus:
+    """The status of a job: what its process wrote, put right by what became of that process.
+
+    A process that was asked to end is "stopping", then "stopped"; one that is gone without a word is "failed", with the reason
+    and how to go on. Nothing is written.
+
+    Raises:
+        JobError: not a run folder, or a damaged one.
+    """
+    status = run.written_status()
+    if status.state in FINAL:
+        return status
+    if is_running(run):
+        asked = (run.path / STOP).exists()
+        return status.model_copy(update={"state": "stopping", "message": "stopping"}) if asked else status
+    # The process may have ended, properly, since the status was read.
+    status = run.written_status()
+    if status.state in FINAL:
+        return status
+    if (run.path / STOP).exists():
+        return status.model_copy(update={"state": "stopped", "message": "stopped", "error": _how_to_resume(run, "stopped")})
+    if not (run.path / PID).exists():
+        return status
+    at = f" while at {status.phase}" if status.phase else ""
+    gone = f"its process vanished{at}: killed, out of memory, or the machine restarted"
+    return status.model_copy(update={"state": "failed", "message": "vanished", "error": _how_to_resume(run, gone)})
+
+
+def list_statuses() -> list[JobStatus]:
+    """Of all jobs, those made last first; a damaged folder is left out."""
+    found = []
+    for run in list_runs():
+        with suppress(JobError):
+            found.append(read(run))
+    return found
+
+
+def is_running(run: Run) -> bool:
+    """Whether a process works for this job now."""
+    try:
+        lock = os.open(run.path / PID, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def start(run: Run) -> None:
+    """Begins a job, or goes on with one that stopped or failed, in a process and session of its own.
+
+    The process is `python -m hubserve search --run FOLDER`; its output goes to log.txt.
+
+    Raises:
+        JobError: it runs already, or is done, or the process cannot be started.
+    """
+    lock = _take_lock(run)
+    try:
+        _queue(run)
+        with (run.path / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                [*COMMAND, str(run.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(lock,),
+                env=os.environ | {LOCK_VARIABLE: str(lock), "PYTHONUNBUFFERED": "1"},
+            )
+        _note_pid(lock, process.pid)
+    except OSError as error:
+        raise JobError(f"cannot start {run.id}: {error.strerror or error}") from error
+    finally:
+        # The lock is the process's now: it ends when the last copy of this descriptor is closed.
+        os.close(lock)
+    # Takes note of its end; without that it stays a zombie for as long as we live.
+    threading.Thread(target=process.wait, name=f"wait for {run.id}", daemon=True).start()
+
+
+@contextmanager
+def hold(run: Run) -> Iterator[None]:
+    """In the job's own process: marks the job as running until the block, or the process, ends.
+
+    Raises:
+        JobError: another process works for it.
+    """
+    lock = _inherited_lock(run)
+    if lock is None:
+        lock = _take_lock(run)
+        (run.path / STOP).unlink(missing_ok=True)
+    try:
+        # Not for the processes that the job starts in turn: one that outlives the job must not pass for it.
+        os.set_inheritable(lock, False)
+        _note_pid(lock, os.getpid())
+        yield
+    finally:
+        os.close(lock)
+
+
+def request_stop(run: Run) -> JobStatus:
+    """Asks a job to end soon and returns at once; the state is "stopping" until it has.
+
+    Raises:
+        JobError: not a run folder.
+    """
+    if read(run).state not in FINAL:
+        (run.path / STOP).touch()
+        _signal(run, signal.SIGTERM)
+    return read(run)
+
+
+def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
+    """Ends a job and waits for it; a job that is over stays as it is.
+
+    Args:
+        run: of the job.
+        grace_seconds: for it to note where it is; then it, and all processes that it started, are killed.
+
+    Raises:
+        JobError: not a run folder, or the process cannot be ended.
+    """
+    request_stop(run)
+    if not _ended_within(run, grace_seconds):
+        _signal(run, signal.SIGKILL)
+        if not _ended_within(run, KILL_SECONDS):
+            raise JobError(f"{run.id} did not end {KILL_SECONDS:g} s after SIGKILL; its process may belong to another user")
+    return read(run)
+
+
+def delete(run: Run) -> None:
+    """Takes the run folder of a job away that is over. Raises JobError while it runs."""
+    if is_running(run):
+        raise JobError(f"{run.id} is running; stop it first")
+    remove(run)
+
+
+def _queue(run: Run) -> None:
+    status = run.written_status()
+    if status.state == "done":
+        raise JobError(f"{run.id} is done{f': it published {status.published}' if status.published else ''}; submit it anew")
+    (run.path / STOP).unlink(missing_ok=True)
+    run.write_status(status.model_copy(update={"state": "queued", "error": None, "updated": datetime.now(UTC)}))
+
+
+def _take_lock(run: Run) -> int:
+    """A locked descriptor of the file `pid`. Waits for those who only look, not for a process that holds it."""
+    if not (run.path / JOB).is_file():
+        raise JobError(f"{run.path} is not the folder of a job: it has no {JOB}")
+    lock = os.open(run.path / PID, os.O_RDWR | os.O_CREAT, 0o644)
+    for _ in range(20):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            time.sleep(0.02)
+    os.close(lock)
+    raise JobError(f"{run.id} is running already; `hubserve jobs {run.id}` shows it")
+
+
+def _inherited_lock(run: Run) -> int | None:
+    """The descriptor that `start` locked for us, if it did, and if it is that of this run."""
+    try:
+        lock = int(os.environ.pop(LOCK_VARIABLE, ""))
+        return lock if os.path.samestat(os.fstat(lock), os.stat(run.path / PID)) else None
+    except (ValueError, OSError):
+        return None
+
+
+def _note_pid(lock: int, pid: int) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{pid}\n".encode(), 0)
+
+
+def _signal(run: Run, number: signal.Signals) -> None:
+    """To the process that holds the lock, and, where it leads a group of its own, to all of that."""
+    with suppress(OSError, ValueError):
+        pid = int((run.path / PID).read_text())
+        if not is_running(run):
+            return
+        # While the job can still see to it, the end of the processes that it started is its own business.
+        if number == signal.SIGKILL and _leads_a_group(pid):
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+
+
+def _leads_a_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        # It is gone, and what it started holds its lock; the number stays theirs until the last of them ends.
+        return True
+
+
+def _ended_within(run: Run, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while is_running(run):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _how_to_resume(run: Run, what: str) -> str:
+    return f"{what}. {run.path / LOG} has the last words; `hubserve search --run {run.path}` goes on where it was"
