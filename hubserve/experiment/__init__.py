@@ -1,0 +1,1 @@
+"""Experiments: a study that asks a strategy, evaluates and stores."""
