@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "supernet": {"errors", "space", "preprocess", "blocks", "hub"},
     "evaluator": {"errors", "space", "preprocess", "blocks", "hub", "supernet"},
     "strategy": {"errors", "space", "preprocess", "blocks", "hub", "supernet", "evaluator"},
-    "experiment": {"errors", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "strategy"},
+    "experiment": {"errors", "home", "jobs", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "strategy"},
     "export": {"errors", "space", "preprocess", "blocks", "hub"},
     "drawing": {"errors", "space", "preprocess", "blocks", "hub"},
     "store": {"errors", "space", "preprocess", "blocks", "hub", "export"},
@@ -28,8 +28,9 @@ MAY_IMPORT = {
 }
 ALONE = {
     "bentoml": {"store.py", "service/app.py", "service/launch.py"},
-    "onnx": {"export/onnx.py"},
-    "onnxruntime": {"export/onnx.py"},
+    "onnx": {"export/onnx.py", "export/onnx_variants.py"},
+    "onnxruntime": {"export/onnx.py", "export/onnx_variants.py", "export/run_onnx.py"},
+    "openvino": {"export/openvino.py"},
     "onnxscript": {"export/onnx.py"},
     "ray": {"experiment/ray.py"},
     "optuna": {"strategy", "experiment"},

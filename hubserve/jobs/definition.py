@@ -6,7 +6,7 @@
     data: {name: digits}
     strategy: {name: RegularizedEvolution, arguments: {population_size: 6}}
     recipe: {epochs: 4}                        # how a trial, or a supernet, is trained
-    objectives: [accuracy]                     # or {latency_ms: minimize}, ...
+    objectives: [val_acc]                     # or {latency_ms: minimize}, ...
     constraints: {params: 50000, latency_ms: 8}    # each at most
     budget: {trials: 15, seconds: 60}
     retrain: {epochs: 40}                      # leave it out to keep the weights of the trial
@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from hubserve.errors import JobError
 from hubserve.jobs.explain import explain
 
-DIRECTIONS = {"accuracy": "maximize", "params": "minimize", "macs": "minimize", "latency_ms": "minimize"}
+DIRECTIONS = {"val_acc": "maximize", "params": "minimize", "macs": "minimize", "latency_ms": "minimize"}
 """What a search can improve, and which way each is better."""
 
 MEASURES = ("params", "macs", "latency_ms")
@@ -37,7 +37,7 @@ MEASURES = ("params", "macs", "latency_ms")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 StoreName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 Measure = Literal["params", "macs", "latency_ms"]
-Score = Literal["accuracy", "params", "macs", "latency_ms"]
+Score = Literal["val_acc", "params", "macs", "latency_ms"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -95,35 +95,37 @@ class StrategyEntry(MultiTrialEntry):
 
 
 class Recipe(_Record):
-    """How networks are trained.
+    """How networks are trained; see `hubserve.evaluator.Classification`.
 
     Attributes:
         epochs: passes over the training data.
         batch_size: pictures of a step.
-        optimizer: of the weights.
-        learning_rate: at the start.
-        momentum: of sgd.
+        optimizer: of the weights; sgd has Nesterov momentum 0.9.
+        learning_rate: before its schedule.
         weight_decay: of all weights.
-        schedule: "cosine" lets the learning rate fall to 0; "constant" keeps it.
-        warmup_epochs: during which it rises from 0.
-        label_smoothing: share of the target that is spread over all classes.
-        ema: decay of the running average of the weights that is scored in their place; None scores the weights.
-        mixed_precision: on CUDA.
-        augment: the data set's own augmentation of training pictures.
+        schedule: "cosine" lets the learning rate fall to 0, "step" to a hundredth in two steps; "none" keeps it.
+        warm_up: share of the steps over which it rises first.
+        label_smoothing: of the cross entropy.
+        ema_decay: of the running average of the weights that is scored, and kept, in their place; None keeps the last ones.
+        gradient_clip: largest norm of all gradients together.
+        auxiliary_weight: of the loss of an auxiliary head, for spaces that have one.
+        drop_path_prob: reached linearly, for spaces that have drop path.
+        precision: of the computation; "auto" is mixed on CUDA.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
     learning_rate: Positive = 0.1
-    momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    schedule: Literal["cosine", "step", "none"] = "cosine"
+    warm_up: Share = 0.0
     label_smoothing: Share = 0.0
-    ema: Share | None = None
-    mixed_precision: bool = False
-    augment: bool = True
+    ema_decay: Share | None = None
+    gradient_clip: Positive | None = None
+    auxiliary_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.4
+    drop_path_prob: Share = 0.0
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
 
 
 class LatencyEntry(_Record):
@@ -217,7 +219,7 @@ class Job(_Record):
     data: DataEntry
     strategy: StrategyEntry
     recipe: Recipe = Recipe()
-    objectives: Annotated[dict[Score, Literal["maximize", "minimize"]], Field(min_length=1)] = {"accuracy": "maximize"}
+    objectives: Annotated[dict[Score, Literal["maximize", "minimize"]], Field(min_length=1)] = {"val_acc": "maximize"}
     constraints: dict[Measure, Positive] = {}
     latency: LatencyEntry = LatencyEntry()
     budget: Budget = Budget()
@@ -240,8 +242,8 @@ class Job(_Record):
         wrong = [name for name, direction in objectives.items() if direction != DIRECTIONS[name]]
         if wrong:
             raise ValueError(f"{wrong[0]}: {objectives[wrong[0]]} is the wrong way; it is better to {DIRECTIONS[wrong[0]]} it")
-        if "accuracy" not in objectives:
-            raise ValueError(f"{', '.join(objectives)}: accuracy must be among them, or the smallest network always wins")
+        if next(iter(objectives)) != "val_acc":
+            raise ValueError(f"{', '.join(objectives)}: val_acc must come first; the best in the first one is published")
         return objectives
 
     @property

@@ -1,0 +1,233 @@
+"""Pictures of a search: best score so far, accuracy against a cost, and what a one-shot strategy came to prefer.
+
+They are drawn from the record of a job (`hubserve.jobs.JobStatus`), so a running one can be looked at. Needs the extra `plots`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hubserve.errors import ExperimentError, suggest
+from hubserve.jobs import JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
+
+ENDINGS = (".svg", ".png", ".pdf")
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#000000")
+"""Told apart by colour-blind people too: Okabe and Ito 2008, its yellow darkened for a white ground."""
+
+GREY, LINE = "#9aa4b0", "#0072b2"
+
+MOST_LABELS = 24
+"""Panels of one picture; where a space has more choices, those that changed most are shown."""
+
+WORDS = {"val_acc": "validation accuracy", "latency_ms": "latency (ms)", "params": "parameters", "macs": "MACs"}
+
+
+def plot_names(status: JobStatus) -> list[str]:
+    """The pictures that there is something to draw for."""
+    return [name for name, (there, _) in _PICTURES.items() if there(status)]
+
+
+def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float] | None = None) -> None:
+    """Draws one picture into a file whose ending says the format.
+
+    Args:
+        status: of the job.
+        name: "best", "pareto" or "probabilities".
+        path: of the file; its folder must exist.
+        limits: constraint -> most that is allowed, drawn as lines.
+
+    Raises:
+        ExperimentError: no such picture, or nothing to draw yet, or an ending that is none of `ENDINGS`, or an unwritable file.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise ExperimentError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
+    if name not in plot_names(status):
+        raise ExperimentError(f"{status.id} has no picture {name!r} to draw (yet). {suggest(name, plot_names(status))}")
+    figure = _PICTURES[name][1](status, limits or {})
+    try:
+        # Text stays text in SVG: it can be searched and read aloud. The date would make each drawing another file.
+        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+            figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
+    except OSError as error:
+        raise ExperimentError(f"cannot draw into {path}: {error.strerror or error}") from error
+
+
+def _has_scores(status: JobStatus) -> bool:
+    return bool(status.objectives) and bool(_scored(status, status.objectives[0].name))
+
+
+def _has_two(status: JobStatus) -> bool:
+    return cost_of(status) is not None and _has_scores(status)
+
+
+def _has_probabilities(status: JobStatus) -> bool:
+    return status.oneshot is not None and bool(status.oneshot.labels) and len(status.oneshot.steps) > 1
+
+
+def cost_of(status: JobStatus) -> ObjectiveInfo | None:
+    """What the first objective is drawn against: the second one, or latency, MACs or parameters, where they were noted."""
+    if len(status.objectives) > 1:
+        return status.objectives[1]
+    noted = {name for row in status.history for name in row.values}
+    costs = [name for name in ("latency_ms", "macs", "params") if name in noted]
+    return ObjectiveInfo(name=costs[0], direction="minimize") if costs else None
+
+
+def _scored(status: JobStatus, *names: str) -> list[TrialRow]:
+    return [row for row in status.history if all(name in row.values for name in names)]
+
+
+def _best(status: JobStatus, limits: Mapping[str, float]) -> Figure:
+    objective = status.objectives[0]
+    rows = _scored(status, objective.name)
+    figure, axis = _figure(f"{status.name}: best {_word(objective.name)} so far")
+    within = [row for row in rows if row.feasible is not False]
+    beyond = [row for row in rows if row.feasible is False]
+    _dots(axis, [(row.number, row.values[objective.name]) for row in within], "trial", filled=True)
+    _dots(axis, [(row.number, row.values[objective.name]) for row in beyond], "trial beyond a constraint", filled=False)
+    better: Callable[[float, float], float] = max if objective.direction == "maximize" else min
+    so_far: list[tuple[int, float]] = []
+    for row in within:
+        value = row.values[objective.name]
+        so_far.append((row.number, better(so_far[-1][1], value) if so_far else value))
+    if so_far:
+        # On to the right edge: the last best still holds there.
+        so_far.append((max(row.number for row in rows), so_far[-1][1]))
+        numbers, values = zip(*so_far, strict=True)
+        axis.step(numbers, values, where="post", color=LINE, linewidth=1.8, label="best so far", zorder=3)
+    lost = [row.number for row in status.history if row.state in ("failed", "pruned")]
+    if lost:
+        # On the lower edge, whatever the scale.
+        ground = axis.get_xaxis_transform()
+        axis.plot(lost, [0.02] * len(lost), "x", color=COLOURS[1], transform=ground, label="failed or pruned", zorder=2)
+    axis.set_xlabel("trial")
+    axis.set_ylabel(_word(objective.name))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(loc="best", edgecolor="none", framealpha=0.85)
+    return figure
+
+
+def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
+    objective, cost = status.objectives[0], cost_of(status)
+    assert cost is not None  # see plot_names
+    figure, axis = _figure(f"{status.name}: {_word(objective.name)} against {_word(cost.name)}")
+    rows = _scored(status, objective.name, cost.name)
+    place = {row.number: (row.values[cost.name], row.values[objective.name]) for row in rows}
+    front = front_of(place, cost, objective)
+    inside = {row.number for row in rows if row.feasible is not False} - set(front)
+    outside = {row.number for row in rows} - inside - set(front)
+    _dots(axis, [place[number] for number in sorted(inside)], "trial", filled=True)
+    _dots(axis, [place[number] for number in sorted(outside)], "trial beyond a constraint", filled=False)
+    where = "post" if (cost.direction == "minimize") == (objective.direction == "maximize") else "pre"
+    axis.step(*zip(*(place[n] for n in front), strict=True), where=where, color=LINE, linewidth=1.4, zorder=2)
+    axis.plot(*zip(*(place[n] for n in front), strict=True), "o", color=LINE, label="Pareto front", zorder=3)
+    if cost.name in limits:
+        axis.axvline(limits[cost.name], color="#d55e00", linestyle="--", linewidth=1.2, label=f"at most {limits[cost.name]:g}")
+    if status.best is not None and status.best.number in place:
+        axis.plot(
+            *place[status.best.number], "*", color="#e69f00", markersize=16, markeredgecolor="black", label="chosen", zorder=4
+        )
+    axis.set_xlabel(_word(cost.name))
+    axis.set_ylabel(_word(objective.name))
+    axis.legend(loc="best", edgecolor="none", framealpha=0.85)
+    return figure
+
+
+def front_of(place: Mapping[int, tuple[float, float]], cost: ObjectiveInfo, objective: ObjectiveInfo) -> list[int]:
+    """Numbers of the trials that no other beats in one and equals in the other, from the cheapest on; of equals the first.
+
+    Args:
+        place: number of each trial -> (cost, objective).
+        cost: its direction counts.
+        objective: likewise.
+    """
+    sign = (1 if cost.direction == "minimize" else -1, -1 if objective.direction == "maximize" else 1)
+    front: list[int] = []
+    for number in sorted(place, key=lambda n: (sign[0] * place[n][0], sign[1] * place[n][1], n)):
+        if not front or sign[1] * place[number][1] < sign[1] * place[front[-1]][1]:
+            front.append(number)
+    return front
+
+
+def _probabilities(status: JobStatus, limits: Mapping[str, float]) -> Figure:
+    view = status.oneshot
+    assert view is not None  # see plot_names
+    shown = sorted(view.labels, key=lambda label: -_change(view.labels[label]))[:MOST_LABELS]
+    shown = [label for label in view.labels if label in shown]
+    columns = min(3 if len(shown) <= 6 else 4, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    alike = len({tuple(view.labels[label].candidates) for label in shown}) == 1
+    figure = Figure(figsize=(3.2 * columns + 0.4, 2.2 * rows + 1.1), layout="constrained")
+    left_out = len(view.labels) - len(shown)
+    figure.suptitle(
+        f"{status.name}: probability of each candidate"
+        + (f" ({left_out} choices that changed less left out)" if left_out else "")
+    )
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for place, axis in enumerate(axes.flat):
+        if place >= len(shown):
+            axis.set_axis_off()
+            continue
+        _lines(axis, shown[place], view, legend=not alike)
+        if place + columns >= len(shown):
+            axis.set_xlabel("step")
+            axis.tick_params(labelbottom=True)
+    if alike:
+        handles, names = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False, fontsize=8)
+    return figure
+
+
+def _lines(axis: Axes, label: str, view: OneShotView, *, legend: bool) -> None:
+    found = view.labels[label]
+    for place, candidate in enumerate(found.candidates):
+        style = "-" if place < len(COLOURS) else "--"
+        values = [row[place] for row in found.probabilities]
+        axis.plot(view.steps, values, style, color=COLOURS[place % len(COLOURS)], linewidth=1.4, label=candidate)
+    axis.set_title(label, fontsize=9, loc="left")
+    axis.set_ylim(-0.03, 1.03)
+    axis.grid(color="#e6e9ed", linewidth=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    if legend:
+        axis.legend(fontsize=6, frameon=False, ncols=2)
+
+
+def _change(found: LabelProbabilities) -> float:
+    first, last = found.probabilities[0], found.probabilities[-1]
+    return max(abs(a - b) for a, b in zip(first, last, strict=True))
+
+
+def _figure(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axis = figure.subplots()
+    axis.set_title(title, loc="left", fontsize=11)
+    axis.grid(color="#e6e9ed", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure, axis
+
+
+def _dots(axis: Axes, points: list[tuple[float, float]], label: str, *, filled: bool) -> None:
+    if points:
+        xs, ys = zip(*points, strict=True)
+        axis.scatter(xs, ys, s=22, facecolor=GREY if filled else "none", edgecolor=GREY, label=label, zorder=1)
+
+
+def _word(name: str) -> str:
+    return WORDS.get(name, name)
+
+
+_PICTURES: dict[str, tuple[Callable[[JobStatus], bool], Callable[[JobStatus, Mapping[str, float]], Figure]]] = {
+    "best": (_has_scores, _best),
+    "pareto": (_has_two, _pareto),
+    "probabilities": (_has_probabilities, _probabilities),
+}
+"""Name of each picture -> whether there is something to draw, and how."""
