@@ -40,11 +40,13 @@ class Trial:
         number: of the trial in its study; -1 outside of a study.
         seed: for all that is random in the evaluation.
         folder: for files that outlive the trial, such as trained weights; None where nobody keeps them.
+        experiment: name of the experiment; "standalone" outside of one.
     """
 
     number: int = -1
     seed: int = 0
     folder: Path | None = None
+    experiment: str = "standalone"
 
     def report(self, step: int, value: float) -> None:
         """Tells an intermediate value of the first objective; raises TrialPruned where the trial is not worth going on with."""
@@ -93,9 +95,7 @@ class TrainingEvaluator(Evaluator):
         """The optimizer of the weights."""
 
     @abc.abstractmethod
-    def make_schedule(
-        self, optimizer: torch.optim.Optimizer, total_steps: int
-    ) -> torch.optim.lr_scheduler.LRScheduler | None:
+    def make_schedule(self, optimizer: torch.optim.Optimizer, total_steps: int) -> torch.optim.lr_scheduler.LRScheduler | None:
         """Stepped after every step of the optimizer; None keeps the learning rate."""
 
     @abc.abstractmethod

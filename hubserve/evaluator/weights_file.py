@@ -1,0 +1,36 @@
+"""Trained weights on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+WEIGHTS_FILE = "weights.safetensors"
+"""Name, in a trial's folder, of what an evaluator trained."""
+
+
+def save_weights(model: nn.Module, folder: Path) -> Path:
+    """Writes the state dict of `model`, under its own keys; the file is whole or not there, even if the machine stops.
+
+    Returns:
+        The file: `weights.safetensors` in `folder`, which is made where it is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, unfinished = folder / WEIGHTS_FILE, folder / f".{WEIGHTS_FILE}.{os.getpid()}"
+    unfinished.write_bytes(pack(model))
+    unfinished.replace(path)
+    return path
+
+
+def pack(model: nn.Module) -> bytes:
+    """The state dict of `model` as the bytes of a safetensors file, on the CPU, under its own keys."""
+    # Copies: safetensors refuses tensors that share memory.
+    return save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def unpack(weights: bytes) -> dict[str, Tensor]:
+    """What `pack` took."""
+    return load(weights)
