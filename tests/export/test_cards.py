@@ -13,11 +13,19 @@ GAIN = {"darts-v2": 1.5}
 """That of its fixture; deeper networks overflow with the usual one."""
 
 
-SLOW = {"autoformer-small", "autoformer-base"}
-"""Half a minute each; they differ from autoformer-tiny in widths and depth only."""
+QUICK = {
+    "acenas-m1",
+    "cream-014",
+    "efficientnet-lite0",
+    "mobilenetv3-small-050",
+    "mobilenetv3-small-100",
+    "proxyless-gpu",
+    "spos",
+}
+"""Of each kind the smallest; the others, with more of the same blocks, are marked as slow."""
 
 
-@pytest.mark.parametrize("name", [name for name in list_cards() if name not in SLOW])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in list_cards()])
 def test_every_card_exports_with_parity(name, tmp_path):
     card = load_card(name)
     model = card_space(card).freeze(card.arch)
