@@ -26,6 +26,8 @@ class Form(StrEnum):
     onnx = "onnx"
     torchscript = "torchscript"
     pt2 = "pt2"
+    onnx_fp16 = "onnx-fp16"
+    onnx_int8 = "onnx-int8"
 
 
 class Backend(StrEnum):
@@ -34,6 +36,9 @@ class Backend(StrEnum):
     onnx = "onnx"
     torchscript = "torchscript"
     pt2 = "pt2"
+    onnx_fp16 = "onnx-fp16"
+    onnx_int8 = "onnx-int8"
+    openvino = "openvino"
     eager = "eager"
 
 
@@ -122,7 +127,10 @@ def draw(
 @app.command()
 @command
 def export(
-    model: Annotated[str | None, typer.Argument(help="A pre-searched model; or give --space and --arch.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A pre-searched model, a tag in the store, or a package folder; or give --space and --arch."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the package; the model's name unless given.")] = None,
     space: Annotated[str | None, typer.Option(help="A model space, for an arch of your own.")] = None,
     arch: Annotated[Path | None, typer.Option(help="JSON file: label -> value.")] = None,
@@ -130,7 +138,12 @@ def export(
     weights: Annotated[Path | None, typer.Option(help="File of weights (.pth or .safetensors).")] = None,
     key_format: Annotated[str | None, typer.Option(help="Whose tensor names that file has: nni, timm, ...")] = None,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Fresh weights in place of published ones.")] = False,
-    formats: Annotated[list[Form] | None, typer.Option("--format", help="Forms to export; all unless given.")] = None,
+    formats: Annotated[list[Form] | None, typer.Option("--format", help="Forms; all in float32 unless given.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of pictures to compare the forms on; onnx-int8 needs one, to learn ranges.")
+    ] = None,
+    max_pictures: Annotated[int, typer.Option(min=16, help="Most pictures to take from there.")] = 200,
+    triton: Annotated[Path | None, typer.Option(help="Also add the model to this Triton model repository.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a package that is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -139,20 +152,27 @@ def export(
     hubserve export efficientnet-lite0 --out lite0
 
     hubserve export --space ProxylessNAS --arch arch.json --out mine
+
+    hubserve export lite0 --format onnx --format onnx-int8 --pictures imagenet/val --out lite0-int8
     """
+    from hubserve.cli.export import parity_rows, write
     from hubserve.cli.sources import source_of
-    from hubserve.export.manifest import FORMATS
-    from hubserve.export.package import write_package
 
     source = source_of(
         model, space=space, arch=arch, settings=settings, weights=weights, key_format=key_format, random_weights=random_weights
     )
-    chosen = tuple(form for form in FORMATS if formats is None or form in formats)
-    package = write_package(source, out or Path(source.name), formats=chosen, overwrite=overwrite)
+    package = write(
+        source,
+        out or Path(source.name),
+        forms=formats,
+        pictures=pictures,
+        max_pictures=max_pictures,
+        triton=triton,
+        overwrite=overwrite,
+    )
     if as_json:
         return print_json({"path": str(package.path), "manifest": package.manifest.model_dump(mode="json")})
-    rows = [(r.format, f"{r.max_abs_error:.2g}", f"{r.scale:.3g}", f"{r.top1_agreement:.0%}") for r in package.parity]
-    return print_table(f"{package.path}: as eager PyTorch", ("form", "largest error", "logits' sd", "same top-1"), rows)
+    return print_table(f"{package.path}: as eager PyTorch", *parity_rows(package))
 
 
 @app.command()

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hubserve.cli.target import open_package
+from hubserve.cli.target import open_package, package_of
 from hubserve.errors import ArchError, ExportError, ImageError
 from hubserve.evaluator.accuracy import Classifier, HttpClassifier, LocalClassifier
 from hubserve.export.from_card import arch_source, card_source
+from hubserve.export.from_package import package_source
 from hubserve.export.package import Source
 from hubserve.export.runner import EagerRunner
-from hubserve.hub import HubSpace, get_space, load_card
+from hubserve.hub import HubSpace, get_space, list_cards, load_card
 from hubserve.hub.registry import card_space
 
 
@@ -28,7 +29,7 @@ def source_of(
     key_format: str | None,
     random_weights: bool,
 ) -> Source:
-    """What `export` exports: a card, or an arch of a space.
+    """What `export` exports: a card, a package, a version in the store, or an arch of a space.
 
     Raises:
         ExportError: the options do not go together.
@@ -42,6 +43,10 @@ def source_of(
         raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
     if key_format is not None and (weights is None or space is not None):
         raise ExportError("--key-format tells whose tensor names the file of --weights has, for a pre-searched model")
+    if model is not None and model not in list_cards() and (package := package_of(model)) is not None:
+        if weights is not None or random_weights:
+            raise ExportError(f"{model} is a package, which has weights: leave --weights and --random-weights out")
+        return package_source(package)
     if model is not None:
         return card_source(load_card(model), pretrained=not random_weights, weights=weights, key_format=key_format)
     given = _read_json(settings) if settings is not None else {}

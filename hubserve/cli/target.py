@@ -23,18 +23,26 @@ def open_package(name: str) -> Iterator[Package]:
     Raises:
         ModelNotFoundError: none of the three; the message has the nearest names.
     """
-    if (Path(name) / MANIFEST).is_file() or "/" in name:
-        yield read_package(Path(name))
-        return
-    stored = _in_store(name)
-    if stored is not None:
-        yield stored
+    found = package_of(name)
+    if found is not None:
+        yield found
         return
     if name not in list_cards():
         known = [*list_cards(), *(model.tag for model in store.list_models())]
         raise ModelNotFoundError(f"{name!r} is no package folder, no model in the store, and no card. {suggest(name, known)}")
     with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
         yield write_package(card_source(load_card(name)), Path(folder) / name)
+
+
+def package_of(name: str) -> Package | None:
+    """The package in the folder `name`, or the version in the store; None where it is neither.
+
+    Raises:
+        PackageError: a path that is no package.
+    """
+    if (Path(name) / MANIFEST).is_file() or "/" in name:
+        return read_package(Path(name))
+    return _in_store(name)
 
 
 def _in_store(name: str) -> Package | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
 from torch import nn
 
 from hubserve.errors import ExportError
+from hubserve.export.runner import Batch
 
 
 class Exportable:
@@ -18,11 +20,13 @@ class Exportable:
     Args:
         model: left as it is.
         example: prepared pictures (n, 3, height, width). Exported forms take any n; height and width become fixed.
+        calibration: batches of prepared pictures as they come in use, for forms that must know the range of every tensor.
     """
 
-    def __init__(self, model: nn.Module, example: torch.Tensor) -> None:
+    def __init__(self, model: nn.Module, example: torch.Tensor, *, calibration: Sequence[Batch] = ()) -> None:
         self.name = type(model).__name__
         self.model = copy.deepcopy(model).eval()
+        self.calibration = calibration
         # torch.export takes a batch of one for a constant.
         self.example = example if len(example) > 1 else example.repeat(2, 1, 1, 1)
 

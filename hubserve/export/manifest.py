@@ -12,8 +12,11 @@ from hubserve import __version__
 from hubserve.hub.card import Metric
 from hubserve.preprocess import Preprocess
 
-Format = Literal["onnx", "torchscript", "pt2"]
+Format = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8"]
 FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "pt2")
+"""Those that answer as eager PyTorch does, up to rounding: what is exported unless told otherwise."""
+ALL_FORMATS: tuple[Format, ...] = (*FORMATS, "onnx-fp16", "onnx-int8")
+"""With those that give up accuracy, or run on some machines only: an explicit choice."""
 
 
 class _Record(BaseModel):
@@ -106,7 +109,7 @@ class Manifest(_Record):
 def versions() -> dict[str, str]:
     """Of the software at work here."""
     found = {"hubserve": __version__, "python": platform.python_version()}
-    for package in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime"):
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "openvino"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

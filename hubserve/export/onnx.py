@@ -28,6 +28,9 @@ Device = Literal["auto", "cpu", "cuda"]
 def export_onnx(source: Exportable, path: Path, *, opset: int = OPSET) -> None:
     """Writes one ONNX file whose batch size is free.
 
+    It is simplified: the exporter's own optimizer folds constants, merges batch norms into convolutions, and drops what does
+    nothing in use, such as dropout.
+
     Args:
         source: the model.
         path: of the file; weights are inside it.
@@ -66,13 +69,14 @@ class OnnxRunner:
         threads: that one call may use. At batch 1 a second one is mostly wasted; run two sessions instead.
         device: "cuda" needs a device, "auto" takes one if there is one.
 
+        name: of the form.
+
     Raises:
         ExportError: the file cannot be loaded, or "cuda" was asked for and there is none.
     """
 
-    name = "onnx"
-
-    def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto") -> None:
+    def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto", name: str = "onnx") -> None:
+        self.name = name
         self.device = _resolve(device)
         try:
             self._session = onnxruntime.InferenceSession(str(path), _options(threads), providers=_providers(self.device))

@@ -7,8 +7,10 @@
     model.pt2              the same, for torch.export
     labels.txt             one class per line, in the order of the logits
     parity.json            how far each exported form is from eager PyTorch
+    run_onnx.py            classifies pictures with onnxruntime, numpy and pillow alone
+    profile.json           how fast it is, once that was measured
 
-The exported forms run without hubserve.
+On request also `model.fp16.onnx` and `model.int8.onnx`. The exported forms run without hubserve.
 """
 
 from __future__ import annotations
@@ -23,25 +25,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
-from hubserve.errors import ArchError, PackageError, SpaceError
-from hubserve.export.exportable import Exportable
+from hubserve.errors import ArchError, ExportError, PackageError, SpaceError
 from hubserve.export.forms import FORMS
 from hubserve.export.manifest import FORMATS, FileEntry, Format, Manifest, Provenance, TensorEntry, versions
-from hubserve.export.onnx import INPUT, OUTPUT, Device
-from hubserve.export.parity import ParityReport, check_parity, random_batches
-from hubserve.export.runner import Batch, EagerRunner, Runner
+from hubserve.export.onnx import INPUT, OUTPUT, Device, cuda_available
+from hubserve.export.openvino import OpenVinoRunner
+from hubserve.export.parity import ParityReport
+from hubserve.export.proof import Proven, write_proven
+from hubserve.export.runner import Batch, Runner
 from hubserve.hub.load import load_weights
 from hubserve.hub.registry import SPACES, get_space
 from hubserve.preprocess import Preprocess
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
+PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
+
+Backend = Format | Literal["openvino"]
+"""What runs a package: one of its forms, or OpenVINO with the file of the form "onnx"."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,23 @@ class Package:
         """One report for each exported form."""
         return tuple(ParityReport.model_validate(entry) for entry in json.loads((self.path / PARITY).read_text("utf-8")))
 
+    @cached_property
+    def profile(self) -> dict[str, Any] | None:
+        """The latency report in the package, as `hubserve.latency.report` defines it; None where nobody measured.
+
+        Raises:
+            PackageError: it is there and no JSON object.
+        """
+        if PROFILE not in self.manifest.files:
+            return None
+        try:
+            found = json.loads((self.path / PROFILE).read_text("utf-8"))
+        except ValueError as error:
+            raise PackageError(f"{self.path / PROFILE} is not JSON: {error}; measure it again") from error
+        if not isinstance(found, dict):
+            raise PackageError(f"{self.path / PROFILE} holds a {type(found).__name__}; expected an object; measure it again")
+        return found
+
     def verify(self) -> None:
         """Raises PackageError unless every file has the length and hash of the manifest, and every form passed parity."""
         for name, entry in self.manifest.files.items():
@@ -79,15 +103,21 @@ class Package:
         if len(self.labels) != self.manifest.classes:
             raise PackageError(f"{self.path}: {len(self.labels)} labels for {self.manifest.classes} classes")
 
-    def runner(self, form: Format, *, threads: int = 1, device: Device = "cpu") -> Runner:
-        """The exported form, loaded.
+    def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu") -> Runner:
+        """An exported form, loaded; or "openvino", which runs the form "onnx" on the CPU.
 
         Raises:
             PackageError: the package does not have it.
-            ExportError: it cannot be loaded.
+            ExportError: it cannot be loaded, or is of no use on this machine.
         """
+        form: Format = "onnx" if backend == "openvino" else backend
         if form not in self.manifest.exports:
             raise PackageError(f"{self.path} has no {form}; it has {', '.join(self.manifest.exports)}")
+        if backend == "openvino":
+            return OpenVinoRunner(self.path / FORMS[form].file, threads=threads)
+        reason = FORMS[form].only_cuda
+        if reason is not None and (device == "cpu" or not cuda_available()):
+            raise ExportError(f"{form} is for CUDA, and device is {device!r} on a machine {_gpus()}: {reason}; use onnx here")
         return FORMS[form].load(self.path / FORMS[form].file, threads, device)
 
     def rebuild(self) -> nn.Module:
@@ -162,6 +192,7 @@ def write_package(
     *,
     formats: Sequence[Format] = FORMATS,
     pictures: Sequence[Batch] = (),
+    classes: Sequence[int] = (),
     overwrite: bool = False,
 ) -> Package:
     """Exports a model in every format, proves each one, and puts the package in place in one step.
@@ -170,7 +201,9 @@ def write_package(
         source: the model.
         folder: to be made; its parents too.
         formats: to export.
-        pictures: batches of prepared pictures to compare on, beside the made-up ones.
+        pictures: batches of prepared real pictures. All forms are compared on them, beside made-up ones; "onnx-int8" learns
+            its ranges from every second batch and is judged by the others.
+        classes: the true class of each of these pictures, -1 where unknown: accuracy of both is then reported too.
         overwrite: replace a package that is there.
 
     Raises:
@@ -178,18 +211,32 @@ def write_package(
         ExportError: a format cannot be written, or (ParityError) answers differently. Nothing is left then.
         WeightsError: space, settings and arch do not rebuild the model; nothing is left either.
     """
-    unknown = [form for form in formats if form not in FORMATS]
+    unknown = [form for form in formats if form not in FORMS]
     if unknown or not formats:
-        raise PackageError(f"formats = {tuple(formats)}: choose from {', '.join(FORMATS)}, at least one")
+        raise PackageError(f"formats = {tuple(formats)}: choose from {', '.join(FORMS)}, at least one")
     if any("\n" in label for label in source.labels):
         raise PackageError(f"{source.name}: a label has a line break; labels.txt holds one label a line")
+    if classes and len(classes) != sum(map(len, pictures)):
+        raise PackageError(
+            f"{len(classes)} classes for {sum(map(len, pictures))} pictures: give one for each, -1 where unknown"
+        )
     _check_target(folder, overwrite)
     with _staged(folder) as stage:
-        exports, outputs, reports = _write_forms(source, stage, formats, pictures)
+        proven = write_proven(
+            source.model,
+            source.preprocess,
+            stage,
+            formats=formats,
+            n_labels=len(source.labels),
+            pictures=pictures,
+            classes=classes,
+        )
+        if "onnx" in formats:
+            shutil.copyfile(Path(__file__).with_name(EXAMPLE), stage / EXAMPLE)
         save_file({k: t.detach().cpu().contiguous() for k, t in source.model.state_dict().items()}, stage / WEIGHTS)
         (stage / LABELS).write_text("".join(f"{label}\n" for label in source.labels), "utf-8")
-        (stage / PARITY).write_text(json.dumps([r.model_dump(mode="json") for r in reports], indent=2) + "\n", "utf-8")
-        manifest = _manifest(source, outputs, exports, {path.name: _entry(path) for path in sorted(stage.iterdir())})
+        (stage / PARITY).write_text(json.dumps([r.model_dump(mode="json") for r in proven.reports], indent=2) + "\n", "utf-8")
+        manifest = _manifest(source, proven, {path.name: _entry(path) for path in sorted(stage.iterdir())})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         if source.space in SPACES:
             Package(stage, manifest).rebuild()
@@ -197,26 +244,28 @@ def write_package(
     return read_package(folder)
 
 
-def _write_forms(
-    source: Source, stage: Path, formats: Sequence[Format], pictures: Sequence[Batch]
-) -> tuple[dict[Format, dict[str, Any]], int, list[ParityReport]]:
-    size = source.preprocess.input_size
-    batches = [*random_batches((3, size, size)), *pictures]
-    eager = EagerRunner(source.model)
-    classes = eager(batches[0]).shape[1]
-    if classes != len(source.labels):
-        raise PackageError(f"{source.name} has {classes} classes and {len(source.labels)} labels")
-    exportable = Exportable(source.model, torch.from_numpy(batches[1]))
-    exports: dict[Format, dict[str, Any]] = {}
-    reports = []
-    for name in formats:
-        form, path = FORMS[name], stage / FORMS[name].file
-        exports[name] = form.write(exportable, path)
-        reports.append(check_parity(eager, form.load(path, 1, "cpu"), batches))
-    return exports, classes, reports
+def add_profile(package: Package, text: str) -> Package:
+    """The package with a latency report in it, put in place in one step; the folder is never seen half changed.
+
+    Args:
+        package: a folder of one's own. One in the store never changes: publish a package that has a profile.
+        text: the report, as JSON.
+
+    Raises:
+        PackageError: the folder cannot be replaced.
+    """
+    with _staged(package.path) as stage:
+        for name in package.manifest.files:
+            shutil.copy2(package.path / name, stage / name)
+        (stage / PROFILE).write_text(text, "utf-8")
+        files = {**package.manifest.files, PROFILE: _entry(stage / PROFILE)}
+        manifest = package.manifest.model_copy(update={"files": dict(sorted(files.items()))})
+        (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        _put_in_place(stage, package.path, overwrite=True)
+    return read_package(package.path)
 
 
-def _manifest(source: Source, classes: int, exports: dict[Format, dict[str, Any]], files: dict[str, FileEntry]) -> Manifest:
+def _manifest(source: Source, proven: Proven, files: dict[str, FileEntry]) -> Manifest:
     size = source.preprocess.input_size
     return Manifest(
         name=source.name,
@@ -225,8 +274,8 @@ def _manifest(source: Source, classes: int, exports: dict[Format, dict[str, Any]
         arch=dict(source.arch),
         preprocess=source.preprocess,
         input=TensorEntry(name=INPUT, dtype="float32", shape=("batch", 3, size, size)),
-        output=TensorEntry(name=OUTPUT, dtype="float32", shape=("batch", classes)),
-        exports=exports,
+        output=TensorEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs)),
+        exports=proven.exports,
         provenance=source.provenance,
         versions=versions(),
         files=files,
@@ -268,6 +317,10 @@ def _put_in_place(stage: Path, folder: Path, overwrite: bool) -> None:
         os.rename(old, folder)
         raise
     shutil.rmtree(old)
+
+
+def _gpus() -> str:
+    return f"with {torch.cuda.device_count()} GPUs" if torch.cuda.is_available() else "without a GPU"
 
 
 def _entry(path: Path) -> FileEntry:

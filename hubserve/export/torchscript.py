@@ -6,6 +6,7 @@ silenced, because the manifest records the range of versions that read the file.
 
 from __future__ import annotations
 
+import platform
 import sys
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from hubserve.export.runner import Batch
 
 Method = Literal["scripted", "traced"]
 
+READS_WITH = f"torch {torch.__version__} or later, Python 3.11 to 3.13"
+"""What reads a file that is written here. torch names no release that drops TorchScript; Python 3.14 it does not support."""
+
 
 def export_torchscript(source: Exportable, path: Path) -> Method:
     """Writes TorchScript; scripted where that works, else traced along the example.
@@ -29,7 +33,10 @@ def export_torchscript(source: Exportable, path: Path) -> Method:
         ExportError: neither works, or this Python is one that TorchScript does not support.
     """
     if sys.version_info >= (3, 14):
-        raise ExportError("TorchScript does not support Python 3.14 and later; leave it out with formats=('onnx',)")
+        raise ExportError(
+            f"TorchScript does not support Python 3.14 and later, and this is {platform.python_version()}; leave it out with "
+            "formats=('onnx', 'pt2') / --format onnx --format pt2"
+        )
     with _without_deprecation(), torch.no_grad():
         frozen, method = _freeze(source)
         torch.jit.save(frozen, str(path))

@@ -9,6 +9,7 @@ from torch import nn
 
 from hubserve.export.exportable import Exportable
 from hubserve.export.forms import FORMS
+from hubserve.export.manifest import FORMATS
 from hubserve.export.parity import check_parity, random_batches
 from hubserve.export.runner import EagerRunner
 
@@ -17,6 +18,6 @@ def assert_exports(model: nn.Module, size: int, folder: Path) -> None:
     batches = random_batches((3, size, size), sizes=(1, 2, 3))
     exportable = Exportable(model, torch.from_numpy(batches[1]))
     eager = EagerRunner(model)
-    for form in FORMS.values():
+    for form in map(FORMS.__getitem__, FORMATS):
         form.write(exportable, folder / form.file)
         assert check_parity(eager, form.load(folder / form.file, 1, "cpu"), batches).passed

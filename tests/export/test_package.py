@@ -33,7 +33,7 @@ def copy(package, tmp_path):
 
 
 def test_holds_what_its_docstring_lists(package):
-    names = "labels.txt manifest.json model.onnx model.pt2 model.torchscript.pt parity.json weights.safetensors"
+    names = "labels.txt manifest.json model.onnx model.pt2 model.torchscript.pt parity.json run_onnx.py weights.safetensors"
     assert sorted(p.name for p in package.path.iterdir()) == names.split()
     package.verify()
     assert package.labels == small_source().labels
