@@ -12,7 +12,11 @@ HubserveError
 │   └── ImageTooLargeError        more bytes or pixels than allowed
 ├── RequestError          a request to the service is wrong
 │   ├── FormError                 a body or form without a picture
-│   └── TopKError                 more answers wanted than there are classes
+│   ├── TopKError                 more answers wanted than there are classes
+│   ├── TensorError               tensors that do not fit the model
+│   ├── SlowRequestError          a body that does not come
+│   ├── UnauthorizedError         no token, or a wrong one
+│   └── ForbiddenError            the service has no token, so nobody may change anything
 ├── OverloadedError       the service has as much waiting work as it takes
 ├── DatasetError          a picture folder cannot be evaluated
 ├── ExportError           a model cannot be exported
@@ -26,9 +30,12 @@ HubserveError
 ├── ExperimentError       an experiment, or its executor, is set up wrongly or cannot go on
 ├── TrialPruned           not a mistake: a trial was ended early
 ├── JobError              a job file is wrong, or there is no such job
+│   └── NothingFeasibleError      a search found nothing that meets its constraints
 ├── OutputError           a file that was to be written, or read, cannot be
 └── StoreError            the model store refused
     ├── ModelNotFoundError        no such name or version in the store
+    ├── ModelRefusedError         every version that a name means is damaged or unproven
+    ├── AliasError                an alias is set up wrongly, or its file is damaged
     └── AlreadyPublishedError     that version exists
 
 A message says what was asked, what was found, what is allowed, and how to go on. The CLI prints it and exits with 2;
@@ -93,6 +100,22 @@ class TopKError(RequestError):
     """More answers wanted than there are classes, or none."""
 
 
+class TensorError(RequestError):
+    """Tensors that do not fit the model."""
+
+
+class SlowRequestError(RequestError):
+    """A body that does not come."""
+
+
+class UnauthorizedError(RequestError):
+    """No token, or a wrong one."""
+
+
+class ForbiddenError(RequestError):
+    """The service has no token, so nobody may change anything."""
+
+
 class OverloadedError(HubserveError):
     """The service has as much waiting work as it takes; asking again later helps."""
 
@@ -145,6 +168,10 @@ class JobError(HubserveError, ValueError):
     """A job file is wrong, or there is no such job."""
 
 
+class NothingFeasibleError(JobError):
+    """A search found nothing that meets its constraints."""
+
+
 class OutputError(HubserveError):
     """A file that was to be written, or read, cannot be."""
 
@@ -155,6 +182,14 @@ class StoreError(HubserveError):
 
 class ModelNotFoundError(StoreError, LookupError):
     """No such name or version in the store."""
+
+
+class ModelRefusedError(StoreError):
+    """Every version that a name means is damaged or unproven."""
+
+
+class AliasError(StoreError, ValueError):
+    """An alias is set up wrongly, or its file is damaged."""
 
 
 class AlreadyPublishedError(StoreError):

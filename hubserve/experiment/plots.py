@@ -82,32 +82,26 @@ def cost_of(status: JobStatus) -> ObjectiveInfo | None:
 
 
 def _scored(status: JobStatus, *names: str) -> list[TrialRow]:
-    return [row for row in status.history if all(name in row.values for name in names)]
+    return [row for row in status.history if row.state == "complete" and all(name in row.values for name in names)]
 
 
 def _best(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     objective = status.objectives[0]
     rows = _scored(status, objective.name)
     figure, axis = _figure(f"{status.name}: best {_word(objective.name)} so far")
-    within = [row for row in rows if row.feasible is not False]
-    beyond = [row for row in rows if row.feasible is False]
-    _dots(axis, [(row.number, row.values[objective.name]) for row in within], "trial", filled=True)
-    _dots(axis, [(row.number, row.values[objective.name]) for row in beyond], "trial beyond a constraint", filled=False)
+    _dots(axis, [(row.number, row.values[objective.name]) for row in rows])
     better: Callable[[float, float], float] = max if objective.direction == "maximize" else min
     so_far: list[tuple[int, float]] = []
-    for row in within:
+    for row in rows:
         value = row.values[objective.name]
         so_far.append((row.number, better(so_far[-1][1], value) if so_far else value))
-    if so_far:
-        # On to the right edge: the last best still holds there.
-        so_far.append((max(row.number for row in rows), so_far[-1][1]))
-        numbers, values = zip(*so_far, strict=True)
-        axis.step(numbers, values, where="post", color=LINE, linewidth=1.8, label="best so far", zorder=3)
+    # On to the right edge: the last best still holds there.
+    so_far.append((max(row.number for row in status.history), so_far[-1][1]))
+    numbers, values = zip(*so_far, strict=True)
+    axis.step(numbers, values, where="post", color=LINE, linewidth=1.8, label="best so far", zorder=3)
+    _on_the_ground(axis, [row.number for row in status.history if row.state == "infeasible"], "|", GREY, "beyond a constraint")
     lost = [row.number for row in status.history if row.state in ("failed", "pruned")]
-    if lost:
-        # On the lower edge, whatever the scale.
-        ground = axis.get_xaxis_transform()
-        axis.plot(lost, [0.02] * len(lost), "x", color=COLOURS[1], transform=ground, label="failed or pruned", zorder=2)
+    _on_the_ground(axis, lost, "x", COLOURS[1], "failed or pruned")
     axis.set_xlabel("trial")
     axis.set_ylabel(_word(objective.name))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -122,10 +116,7 @@ def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     rows = _scored(status, objective.name, cost.name)
     place = {row.number: (row.values[cost.name], row.values[objective.name]) for row in rows}
     front = front_of(place, cost, objective)
-    inside = {row.number for row in rows if row.feasible is not False} - set(front)
-    outside = {row.number for row in rows} - inside - set(front)
-    _dots(axis, [place[number] for number in sorted(inside)], "trial", filled=True)
-    _dots(axis, [place[number] for number in sorted(outside)], "trial beyond a constraint", filled=False)
+    _dots(axis, [place[number] for number in place if number not in front])
     where = "post" if (cost.direction == "minimize") == (objective.direction == "maximize") else "pre"
     axis.step(*zip(*(place[n] for n in front), strict=True), where=where, color=LINE, linewidth=1.4, zorder=2)
     axis.plot(*zip(*(place[n] for n in front), strict=True), "o", color=LINE, label="Pareto front", zorder=3)
@@ -215,10 +206,16 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, axis
 
 
-def _dots(axis: Axes, points: list[tuple[float, float]], label: str, *, filled: bool) -> None:
+def _dots(axis: Axes, points: list[tuple[float, float]]) -> None:
     if points:
-        xs, ys = zip(*points, strict=True)
-        axis.scatter(xs, ys, s=22, facecolor=GREY if filled else "none", edgecolor=GREY, label=label, zorder=1)
+        axis.plot(*zip(*points, strict=True), "o", markersize=5, color=GREY, label="trial", zorder=1)
+
+
+def _on_the_ground(axis: Axes, numbers: list[int], marker: str, colour: str, label: str) -> None:
+    """Marks on the lower edge, whatever the scale: trials without a score."""
+    if numbers:
+        ground = axis.get_xaxis_transform()
+        axis.plot(numbers, [0.02] * len(numbers), marker, color=colour, transform=ground, label=label, zorder=2)
 
 
 def _word(name: str) -> str:

@@ -3,6 +3,7 @@
 A run folder, `HUBSERVE_HOME/jobs/<id>/`, is all that the job, the command line and the service know of each other:
 
     job.yaml        the definition, as submitted
+    where           the working folder of whoever submitted it
     status.json     a JobStatus; replaced in one step, by the job's process
     log.txt         what the process printed
     pid             its number; the file is locked for as long as the process lives

@@ -21,7 +21,7 @@ from hubserve.home import home
 from hubserve.jobs.definition import dump_job, parse_job
 from hubserve.jobs.status import JobStatus
 
-JOB, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "status.json", "log.txt", "pid", "stop", "plots"
+JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """No dot and no slash: an id is one part of a path, and stays inside the folder of jobs."""
@@ -48,6 +48,14 @@ class Run:
             return (self.path / JOB).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise JobError(f"{self.path} is not the folder of a job: it has no readable {JOB}") from error
+
+    @property
+    def where(self) -> Path:
+        """Where relative folders of the definition start: the working folder of whoever submitted it."""
+        try:
+            return Path((self.path / WHERE).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            return self.path
 
     def written_status(self) -> JobStatus:
         """What the job's process wrote last; `hubserve.jobs.read` also looks whether that process lives.
@@ -111,6 +119,7 @@ def create(definition: str | Mapping[str, Any], *, name: str | None = None) -> R
         stage = Path(tempfile.mkdtemp(prefix=".new.", dir=folder))
         stage.chmod(0o755)
         (stage / JOB).write_text(text, "utf-8")
+        (stage / WHERE).write_text(str(Path.cwd()), "utf-8")
         run = Run(folder / _new_id(title, now))
         Run(stage).write_status(
             JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)

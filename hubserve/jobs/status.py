@@ -35,17 +35,17 @@ class TrialRow(_Record):
 
     Attributes:
         number: in the study, from 0.
-        values: objective -> score; empty where the trial did not end well.
-        state: how it ended.
+        values: scores by name, objectives and costs; without the objectives where the trial did not end well.
+        state: how it ended; "infeasible" was not trained, for it misses a constraint.
         seconds: that it took.
-        feasible: whether it meets all constraints; None where it has no scores.
+        reason: why it failed, was pruned or is infeasible; empty otherwise.
     """
 
     number: int
     values: dict[str, float]
-    state: Literal["complete", "failed", "pruned", "running"]
+    state: Literal["complete", "failed", "pruned", "infeasible", "running"]
     seconds: float | None = None
-    feasible: bool | None = None
+    reason: str = ""
 
 
 class Best(_Record):

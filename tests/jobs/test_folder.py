@@ -20,7 +20,8 @@ def test_a_new_run(run, home):
     status = jobs.read(run)
     assert (status.id, status.name, status.state, status.max_trials) == (run.id, "smallest", "queued", 3)
     assert jobs.find(run.id) == run == jobs.open_run(run.path)
-    assert sorted(path.name for path in run.path.iterdir()) == ["job.yaml", "status.json"]
+    assert sorted(path.name for path in run.path.iterdir()) == ["job.yaml", "status.json", "where"]
+    assert run.where == Path.cwd()
 
 
 def test_a_definition_as_data(home):
