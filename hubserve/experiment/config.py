@@ -1,0 +1,74 @@
+"""NNI's names of an experiment's settings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hubserve.errors import ExperimentError, suggest
+from hubserve.experiment.executors import Executor, InlineExecutor
+from hubserve.experiment.processes import ProcessExecutor
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass
+class ExperimentConfig:
+    """What may be set on `experiment.config` before it runs.
+
+    Attributes:
+        max_trial_number: see NasExperiment's max_trials.
+        max_experiment_duration: seconds, or text such as "30m", "2h".
+        trial_concurrency: trials at once, in processes of their own where more than one; used where no executor is given.
+        execution_engine: "sequential" runs trials in this process, "ts" in others; None goes by `trial_concurrency`.
+
+    Raises:
+        ExperimentError: another name is set, or a value makes no sense.
+    """
+
+    max_trial_number: int | None = None
+    max_experiment_duration: float | str | None = None
+    trial_concurrency: int = 1
+    execution_engine: str | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = {field.name for field in fields(self)}
+        if name not in known:
+            raise ExperimentError(f"an experiment has no setting {name!r}. {suggest(name, known)}")
+        if name in ("max_trial_number", "trial_concurrency") and value is not None and value < 1:
+            raise ExperimentError(f"{name} = {value} must be at least 1")
+        if name == "execution_engine" and value not in (None, "sequential", "ts"):
+            raise ExperimentError(
+                f"execution_engine = {value!r} is not one of 'sequential', 'ts'; for Ray give executor=RayExecutor()"
+            )
+        if name == "max_experiment_duration":
+            _seconds(value)
+        object.__setattr__(self, name, value)
+
+    @property
+    def max_seconds(self) -> float | None:
+        """`max_experiment_duration` in seconds."""
+        return _seconds(self.max_experiment_duration)
+
+    def executor(self) -> Executor:
+        """Where trials run that nobody gave an executor for."""
+        in_processes = self.execution_engine == "ts" or (self.execution_engine is None and self.trial_concurrency > 1)
+        if not in_processes and self.trial_concurrency > 1:
+            raise ExperimentError(
+                f"the sequential engine runs one trial at once, and trial_concurrency = {self.trial_concurrency}"
+            )
+        return ProcessExecutor(self.trial_concurrency) if in_processes else InlineExecutor()
+
+
+def _seconds(duration: float | str | None) -> float | None:
+    if duration is None or isinstance(duration, (int, float)):
+        value = None if duration is None else float(duration)
+    else:
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", duration)
+        if found is None:
+            raise ExperimentError(f"max_experiment_duration = {duration!r}: seconds, or a number with s, m, h or d")
+        value = float(found[1]) * _UNITS[found[2]]
+    if value is not None and not value > 0:
+        raise ExperimentError(f"max_experiment_duration = {duration!r} must be above 0")
+    return value

@@ -1,0 +1,160 @@
+"""Trials in processes of this machine, each of which may die without the others noticing."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import queue
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cloudpickle
+import loky
+import torch
+
+from hubserve.errors import ExperimentError
+
+T = TypeVar("T")
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
+    """A few worker processes; each runs one function at a time, and one that dies is replaced.
+
+    Workers start afresh, without a copy of this process, so CUDA works in them, and scripts need no `if __name__ ==
+    "__main__"`: classes and functions of scripts and notebooks travel by value.
+
+    Args:
+        workers: processes; the cores of this machine unless given.
+        threads: that torch may use in each; the cores divided by the workers unless given.
+
+    Raises:
+        ExperimentError: a number below 1.
+    """
+
+    shares_memory = False
+
+    def __init__(self, workers: int | None = None, *, threads: int | None = None) -> None:
+        cores = os.cpu_count() or 1
+        self.workers = cores if workers is None else workers
+        self.threads = max(1, cores // max(1, self.workers)) if threads is None else threads
+        if self.workers < 1 or self.threads < 1:
+            raise ExperimentError(f"workers = {self.workers}, threads = {self.threads}: both must be at least 1")
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers: list[_Worker] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> ProcessExecutor:
+        self._folder = tempfile.TemporaryDirectory(prefix="hubserve-")
+        self._workers = [_Worker(self.threads) for _ in range(self.workers)]
+        self._free = queue.SimpleQueue()
+        for worker in self._workers:
+            self._free.put(worker)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self._workers:
+            worker.end()
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._workers, self._folder = [], None
+
+    def share(self, value: Any) -> Any:
+        """A file with `value`, which each worker reads once.
+
+        Raises:
+            ExperimentError: it cannot be sent to another process.
+        """
+        if self._folder is None:
+            raise ExperimentError("the ProcessExecutor is not started: use it as `with ProcessExecutor() as executor`")
+        with tempfile.NamedTemporaryFile(dir=self._folder.name, delete=False) as file:
+            file.write(packed(value))
+        return Shared(Path(file.name))
+
+    def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Waits for a free worker, then returns the future; that of a worker which dies raises.
+
+        Raises:
+            ExperimentError: an argument cannot be sent to another process, or the executor is not started.
+        """
+        if not self._workers:
+            raise ExperimentError("the ProcessExecutor is not started: use it as `with ProcessExecutor() as executor`")
+        call = packed((function, args))
+        worker = self._free.get()
+        future = worker.submit(call)
+        future.add_done_callback(lambda _: self._free.put(worker))
+        return future
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A value that lies in a file.
+
+    Attributes:
+        path: of the file, which has another name for each value.
+    """
+
+    path: Path
+
+
+class _Worker:
+    """One process, and the next one after it died."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool = self._start()
+
+    def _start(self) -> Any:
+        return loky.ProcessPoolExecutor(
+            max_workers=1,
+            context=loky.backend.get_context("loky"),
+            initializer=_begin,
+            initargs=(self._threads,),
+            env=dict.fromkeys(_THREAD_VARIABLES, str(self._threads)),
+        )
+
+    def submit(self, call: bytes) -> Future[Any]:
+        try:
+            return self._pool.submit(_run, call)
+        except loky.process_executor.BrokenProcessPool:
+            self.end()
+            self._pool = self._start()
+            return self._pool.submit(_run, call)
+
+    def end(self) -> None:
+        self._pool.shutdown(wait=True, kill_workers=True)
+
+
+def packed(value: Any) -> bytes:
+    """`value` as bytes; what scripts and notebooks define goes by value.
+
+    Raises:
+        ExperimentError: it holds something that cannot be sent to another process.
+    """
+    try:
+        return cloudpickle.dumps(value)
+    except Exception as error:
+        raise ExperimentError(
+            f"{type(value).__name__} cannot be sent to another process: {type(error).__name__}: {error}. Open files, locks, "
+            "generators and CUDA handles cannot; make them inside the evaluation, or use the InlineExecutor"
+        ) from error
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def _run(call: bytes) -> Any:
+    function, args = cloudpickle.loads(call)
+    return function(*(_read(arg.path) if isinstance(arg, Shared) else arg for arg in args))
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path) -> Any:
+    return cloudpickle.loads(path.read_bytes())

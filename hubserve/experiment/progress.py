@@ -1,0 +1,66 @@
+"""A bar that follows a search."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from hubserve.evaluator.base import Objective
+from hubserve.experiment.records import TrialRecord
+
+
+class Progress:
+    """Shows how many trials are done, how many did not end well, and the best score.
+
+    Args:
+        title: of the bar.
+        objective: whose best value is shown.
+        shown: whether there is a bar; None where the standard error is a terminal.
+    """
+
+    def __init__(self, title: str, objective: Objective, *, shown: bool | None = None) -> None:
+        self._objective = objective
+        self._best: float | None = None
+        self._others = {"failed": 0, "pruned": 0, "infeasible": 0}
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not (sys.stderr.isatty() if shown is None else shown),
+        )
+        self._task = self._bar.add_task(title, total=None, note="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def begin(self, done: int, total: int | None) -> None:
+        """Says where the search is and how far it may go."""
+        self._bar.update(self._task, completed=done, total=total)
+
+    def advance(self, record: TrialRecord) -> None:
+        """One more trial ended."""
+        if record.state in self._others:
+            self._others[record.state] += 1
+        if record.state == "complete":
+            self._take(record.scores[self._objective.name])
+        self._bar.update(self._task, advance=record.state != "infeasible", note=self._note())
+
+    def _take(self, value: float) -> None:
+        better = max if self._objective.direction == "maximize" else min
+        self._best = value if self._best is None else better(self._best, value)
+
+    def _note(self) -> str:
+        parts = [] if self._best is None else [f"best {self._objective.name} {self._best:.4g}"]
+        return ", ".join(parts + [f"{count} {state}" for state, count in self._others.items() if count])
