@@ -30,6 +30,7 @@ from hubserve.errors import (
 from hubserve.hub.card import Metric
 from hubserve.service.body import FIELD, JsonPictures, read_pictures
 from hubserve.service.engine import Answer, Engine, Engines, Prediction
+from hubserve.service.page import router as page_router
 from hubserve.service.pool import Pool
 from hubserve.service.settings import Settings
 
@@ -187,6 +188,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 api = FastAPI(title="hubserve", version=__version__, lifespan=_lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+api.include_router(page_router)
 
 
 @api.post(

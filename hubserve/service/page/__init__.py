@@ -1,0 +1,106 @@
+"""The web page at `/`: a few files of our own, read once, and the headers that keep anything else out of it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+"""Ending -> content type of the files that make up the page."""
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        # blob: is a picture that the visitor chose, or an arch drawing fetched with a token.
+        "img-src 'self' blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        # Labels and tags come from packages that anybody wrote: with this, no script can turn text into markup.
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+"""What the page may load and do: its own files, and nothing written into it."""
+
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # A browser asks each time and gets 304, so a new version of the server never runs with half an old page.
+    "Cache-Control": "no-cache",
+    "Vary": "Accept-Encoding",
+}
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """One file of the page.
+
+    Attributes:
+        kind: its content type.
+        plain: its bytes.
+        packed: the same, gzipped.
+        etag: of its content.
+    """
+
+    kind: str
+    plain: bytes
+    packed: bytes
+    etag: str
+
+
+def _read(path: Path) -> PageFile:
+    plain = path.read_bytes()
+    etag = f'W/"{hashlib.sha256(plain).hexdigest()[:16]}"'
+    return PageFile(KINDS[path.suffix], plain, gzip.compress(plain, mtime=0), etag)
+
+
+FILES = {path.name: _read(path) for path in sorted(Path(__file__).parent.iterdir()) if path.suffix in KINDS}
+"""Name -> file; no other name is served."""
+
+router = APIRouter(include_in_schema=False)
+
+
+_SCRIPTS = ", ".join(f"<page/{name}>; rel=modulepreload" for name in FILES if name.endswith(".js"))
+"""Tells the browser of all scripts at once, before it finds them one import after the other."""
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def index(request: Request) -> Response:
+    """The page."""
+    answer = _answer(request, FILES["index.html"])
+    answer.headers["Link"] = _SCRIPTS
+    return answer
+
+
+@router.api_route("/page/{name}", methods=["GET", "HEAD"])
+async def page_file(request: Request, name: str) -> Response:
+    """A script, the stylesheet or the icon of the page."""
+    if name not in FILES:
+        raise HTTPException(404, f"the page has no file {name!r}")
+    return _answer(request, FILES[name])
+
+
+def _answer(request: Request, file: PageFile) -> Response:
+    headers = {**HEADERS, "ETag": file.etag}
+    known = request.headers.get("if-none-match", "")
+    if file.etag in (tag.strip() for tag in known.split(",")) or known.strip() == "*":
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(file.packed, media_type=file.kind, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(file.plain, media_type=file.kind, headers=headers)

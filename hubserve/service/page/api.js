@@ -1,0 +1,55 @@
+// Talks to the server. Every failure is an ApiError whose message can be shown as it is.
+
+const KEY = 'hubserve.token';
+
+export const token = {
+  get: () => sessionStorage.getItem(KEY) ?? '',
+  set(value) {
+    if (value) sessionStorage.setItem(KEY, value);
+    else sessionStorage.removeItem(KEY);
+    document.dispatchEvent(new CustomEvent('token'));
+  },
+};
+
+export class ApiError extends Error {
+  constructor(status, title, message) {
+    super(message);
+    this.status = status;
+    this.title = title;
+    this.wantsToken = status === 401;
+  }
+}
+
+// The server has no such route, as one of another version may not.
+export class NotOffered extends ApiError {}
+
+const TITLES = {
+  400: 'The server could not use that', 401: 'This needs a token', 403: 'The server does not allow that', 404: 'Not found', 413: 'Too large',
+  415: 'Not a picture that can be read', 422: 'Out of range', 429: 'Too much at once', 503: 'The server is busy',
+};
+
+// Sends a request; answers with JSON, or with what `as` names ('blob', 'text').
+export async function call(path, { method = 'GET', body, type, signal, as = 'json', what = 'this' } = {}) {
+  const headers = {};
+  if (type) headers['Content-Type'] = type;
+  if (token.get()) headers.Authorization = `Bearer ${token.get()}`;
+  let answer;
+  try {
+    answer = await fetch(path, { method, body, headers, signal, cache: 'no-cache' });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError(0, 'The server does not answer', 'It may have stopped, or the network is gone.');
+  }
+  if (!answer.ok) throw await refusal(answer, what);
+  return answer.status === 204 ? null : answer[as]();
+}
+
+export const post = (path, value, what) => call(path, { method: 'POST', body: JSON.stringify(value), type: 'application/json', what });
+
+async function refusal(answer, what) {
+  const error = await answer.json().then((body) => body.error, () => null);
+  if (error?.message) return new ApiError(answer.status, TITLES[answer.status] ?? 'The server failed', error.message);
+  // Ours always says {"error": ...}; without it, nobody knows the route.
+  if (answer.status === 404 || answer.status === 405) return new NotOffered(answer.status, 'Not offered', `This server does not offer ${what}.`);
+  return new ApiError(answer.status, TITLES[answer.status] ?? 'The server failed', `It answered with status ${answer.status} and said no more.`);
+}

@@ -1,0 +1,144 @@
+// Classify: a picture in, its bytes as they are to the server, the answer as bars.
+import { NotOffered, call } from './api.js';
+import { closeCamera, openCamera, shoot } from './camera.js';
+import { byId, h, ms, percent, tagOf, toModel } from './dom.js';
+import { problem } from './token.js';
+
+let picture = null;
+let running = null;
+let address = '';
+let asked = '';
+
+export function init() {
+  const drop = byId('drop');
+  byId('choose').addEventListener('click', () => byId('file').click());
+  byId('file').addEventListener('change', (event) => {
+    take(event.target.files);
+    event.target.value = ''; // The same file may be chosen again.
+  });
+  byId('model').addEventListener('change', classify);
+  byId('top-k').addEventListener('change', classify);
+  byId('camera-start').addEventListener('click', () => openCamera().then(clearPreview, fail));
+  byId('camera-stop').addEventListener('click', closeCamera);
+  byId('camera-shoot').addEventListener('click', async () => {
+    const frame = await shoot();
+    closeCamera();
+    use(frame);
+  });
+  addEventListener('paste', (event) => {
+    if (event.clipboardData.files.length) take(event.clipboardData.files);
+  });
+  // A picture that misses the frame must not replace the page.
+  addEventListener('dragover', (event) => { event.preventDefault(); drop.classList.add('over'); });
+  addEventListener('dragleave', (event) => { if (!event.relatedTarget) drop.classList.remove('over'); });
+  addEventListener('drop', (event) => {
+    event.preventDefault();
+    drop.classList.remove('over');
+    take(event.dataTransfer.files);
+  });
+}
+
+export async function show(tag) {
+  writeCurl();
+  try {
+    listModels(await call('models', { what: 'a list of models' }), tag);
+  } catch (error) {
+    if (!picture && !(error instanceof NotOffered)) fail(error);
+  }
+}
+
+export function hide() {
+  asked = '';
+  closeCamera();
+}
+
+function listModels(models, tag) {
+  const choice = byId('model');
+  // The address names a model once; after that the visitor's choice counts.
+  const fresh = tag && tag !== asked;
+  asked = tag;
+  const wanted = fresh ? tag : choice.value;
+  const option = (value, text) => h('option', { value, selected: value === wanted }, text);
+  const initial = models.find((model) => model.default);
+  choice.replaceChildren(
+    option('', initial ? `${initial.tag} (the default)` : models.length ? 'the server’s default' : 'no model is published yet'),
+    ...models.filter((model) => model !== initial || model.tag === wanted).map((model) => option(model.tag, `${model.tag} · ${model.classes} classes`)),
+  );
+  writeCurl();
+  if (fresh && picture) classify();
+}
+
+function take(files) {
+  if (!files.length) return;
+  location.hash = '#classify';
+  closeCamera();
+  use(files[0]);
+}
+
+function use(blob) {
+  picture = blob;
+  if (address) URL.revokeObjectURL(address);
+  address = URL.createObjectURL(blob);
+  const preview = byId('preview');
+  preview.onload = () => { preview.hidden = false; byId('drop-hint').hidden = true; };
+  // The server reads kinds of picture that browsers do not show.
+  preview.onerror = () => { clearPreview(); byId('drop-hint').textContent = `${blob.name ?? 'This file'} cannot be shown here.`; };
+  preview.src = address;
+  classify();
+}
+
+function clearPreview() {
+  byId('preview').hidden = true;
+  byId('drop-hint').hidden = false;
+}
+
+function query() {
+  const parameters = new URLSearchParams();
+  if (byId('model').value) parameters.set('model', byId('model').value);
+  if (byId('top-k').value) parameters.set('top_k', byId('top-k').value);
+  return parameters.size ? `?${parameters}` : '';
+}
+
+async function classify() {
+  writeCurl();
+  if (!picture) return;
+  running?.abort();
+  const mine = running = new AbortController();
+  byId('answer').setAttribute('aria-busy', 'true');
+  const start = performance.now();
+  try {
+    const type = picture.type || 'application/octet-stream';
+    const answer = await call(`classify${query()}`, { method: 'POST', body: picture, type, signal: mine.signal, what: 'classification' });
+    draw(answer, performance.now() - start);
+  } catch (error) {
+    if (error.name !== 'AbortError') fail(error);
+  }
+  if (running === mine) byId('answer').removeAttribute('aria-busy');
+}
+
+function draw(answer, roundTrip) {
+  const best = answer.predictions[0];
+  const { decode, infer } = answer.timing_ms;
+  byId('said').textContent = `${best.label}, ${percent(best.probability)}, and ${answer.predictions.length - 1} more.`;
+  byId('answer').replaceChildren(
+    h('ol', { class: 'bars' }, answer.predictions.map((prediction, place) => bar(prediction, place))),
+    h('p', { class: 'note' }, h('a', { href: toModel(answer.model) }, tagOf(answer.model)), h('br'),
+      `decode ${ms(decode)} · inference ${ms(infer)} · round trip ${ms(roundTrip)}`),
+  );
+}
+
+function bar({ label, probability }, place) {
+  const inner = h('span');
+  inner.style.width = `${Math.max(0.3, 100 * probability)}%`;
+  return h('li', { class: place ? null : 'best' }, h('span', { class: 'label' }, label), h('span', { class: 'value' }, percent(probability)), h('span', { class: 'bar', 'aria-hidden': 'true' }, inner));
+}
+
+function fail(error) {
+  byId('said').textContent = '';
+  byId('answer').replaceChildren(problem(error));
+}
+
+function writeCurl() {
+  const base = new URL('classify', document.baseURI);
+  byId('curl').textContent = `curl --data-binary @photo.jpg '${base.origin}${base.pathname}${query()}'`;
+}

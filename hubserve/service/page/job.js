@@ -1,0 +1,157 @@
+// One search job: where it is, what it found, and the course of it in charts.
+import { call } from './api.js';
+import { best, figure, probabilities, scatter } from './chart.js';
+import { archTable, byId, duration, facts, follow, h, loading, number, table, tagOf, toModel, tryIt } from './dom.js';
+import { problem } from './token.js';
+
+const PHASES = ['supernet', 'search', 'retrain', 'export', 'profile', 'publish'];
+const FINAL = ['done', 'failed', 'stopped'];
+
+export const badge = (state) => h('span', { class: `badge ${state}` }, state);
+
+export class JobView {
+  constructor(id) {
+    this.id = id;
+    this.status = null;
+    this.moving = true;
+    this.charts = new Map();
+    this.wrong = h('div');
+    this.place = h('div', { class: 'charts' });
+    this.small = h('div', { class: 'small' });
+    this.oneshot = h('section', { hidden: true }, h('h3', null, 'How likely each candidate is, over time'), h('p', { class: 'note' }, 'One picture a choice; bold is the likeliest candidate now.'), this.small);
+    this.parts = {
+      head: follow(({ name, state }) => this.head(name, state)), course: follow(course), result: follow(result), best: follow(found), trials: follow(trials),
+    };
+    this.table = h('details', { ontoggle: () => this.update() }, h('summary', null, 'All trials as a table'), this.parts.trials.node);
+    this.body = h('div', { hidden: true }, this.wrong, this.parts.course.node, this.parts.result.node, this.place, this.parts.best.node, this.oneshot, this.table);
+    this.wait = loading('the job');
+    this.node = h('article', { class: 'panel job' }, this.parts.head.node, this.wait, this.body);
+  }
+
+  async refresh() {
+    if (this.status && !this.moving) return;
+    try {
+      this.take(await call(`search_jobs/${encodeURIComponent(this.id)}`, { what: 'single searches' }));
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      this.moving = false;
+      this.wait.replaceWith(problem(error));
+    }
+  }
+
+  take(status) {
+    const before = this.status;
+    this.status = status;
+    this.moving = !FINAL.includes(status.state);
+    this.wait.remove();
+    this.body.hidden = false;
+    if (before && before.state + before.phase !== status.state + status.phase) byId('said').textContent = `${status.name}: ${status.state} ${status.phase ?? ''}`;
+    this.update();
+  }
+
+  update() {
+    const { status } = this;
+    if (!status) return;
+    const { name, state, best: winner, history, objectives, oneshot, pareto, updated, ...rest } = status;
+    this.parts.head.update({ name, state });
+    this.parts.course.update({ state, ...rest, oneshot: Boolean(oneshot) });
+    this.parts.result.update(rest);
+    this.parts.best.update(winner);
+    this.table.hidden = !history.length;
+    if (this.table.open) this.parts.trials.update({ history, objectives });
+    this.drawCharts(status);
+    this.drawOneShot(oneshot);
+  }
+
+  head(name, state) {
+    const stop = h('button', { type: 'button', onclick: (event) => this.stop(event.target) }, 'Stop');
+    return h('div', { class: 'row apart' }, h('h2', null, name, ' ', badge(state)), !FINAL.includes(state) && state !== 'stopping' && stop);
+  }
+
+  async stop(button) {
+    button.disabled = true;
+    this.wrong.replaceChildren();
+    try {
+      await call(`search_jobs/${encodeURIComponent(this.id)}`, { method: 'DELETE', what: 'stopping searches' });
+      await this.refresh();
+    } catch (error) {
+      this.wrong.replaceChildren(problem(error));
+    }
+    button.disabled = false;
+  }
+
+  // The chart of that name, made when first asked for.
+  chart(name, caption, draw, place) {
+    if (!this.charts.has(name)) {
+      this.charts.set(name, figure(caption, draw));
+      place.append(this.charts.get(name).node);
+    }
+    return this.charts.get(name);
+  }
+
+  drawCharts({ objectives, history, pareto, max_trials: most }) {
+    const [goal, ...others] = objectives;
+    const ended = history.filter((trial) => goal && Number.isFinite(trial.values[goal.name]));
+    if (!ended.length) return;
+    const larger = goal.direction === 'maximize';
+    this.chart('best', 'Best so far', best, this.place).update({
+      name: goal.name, larger, most, label: `${goal.name} of ${ended.length} trials`,
+      trials: ended.map((trial) => ({ number: trial.number, value: trial.values[goal.name], allowed: trial.feasible !== false })),
+    });
+    for (const other of others) {
+      const both = ended.filter((trial) => Number.isFinite(trial.values[other.name]));
+      if (!both.length) continue;
+      this.chart(`pareto ${other.name}`, `${goal.name} against ${other.name}`, scatter, this.place).update({
+        points: both.map((trial) => ({ x: trial.values[other.name], y: trial.values[goal.name], strong: pareto.includes(trial.number), text: `trial ${trial.number}: ${number(trial.values[goal.name], 4)}, ${number(trial.values[other.name], 4)}` })),
+        x: { name: other.name, larger: other.direction === 'maximize' }, y: { name: goal.name, larger }, label: `${goal.name} against ${other.name}`,
+      });
+    }
+  }
+
+  drawOneShot(oneshot) {
+    const labels = Object.entries(oneshot?.labels ?? {}).filter(([, { probabilities: rows }]) => rows.length);
+    this.oneshot.hidden = !labels.length;
+    for (const [label, { candidates, probabilities: rows }] of labels) {
+      const now = rows.at(-1);
+      const lead = now.indexOf(Math.max(...now));
+      const name = `oneshot ${label}`;
+      const chart = this.chart(name, [h('span', { class: 'label' }, label), h('span')], probabilities, this.small);
+      const text = `${candidates[lead]} ${number(now[lead], 2)}`;
+      chart.node.querySelector('span + span').textContent = text;
+      chart.update({ candidates, rows, lead, label: `${label}: ${text}` });
+    }
+  }
+}
+
+function course({ state, phase, message, trials: done, max_trials: most, seconds, eta_seconds: eta, oneshot }) {
+  const phases = PHASES.filter((name) => name !== 'supernet' || oneshot || phase === 'supernet');
+  const at = state === 'done' ? phases.length : phases.indexOf(phase);
+  const time = [seconds > 0 && `${duration(seconds)} ${FINAL.includes(state) ? 'in all' : 'so far'}`, eta > 0 && `about ${duration(eta)} more for this step`].filter(Boolean).join(', ');
+  return [
+    h('ol', { class: 'steps', 'aria-label': 'Steps' }, phases.map((name, place) => h('li', { class: place < at ? 'past' : place === at ? 'now' : null, 'aria-current': place === at ? 'step' : null }, name))),
+    most > 0 && h('div', { class: 'row' }, h('progress', { value: Math.min(done, most), max: most, 'aria-label': 'Trials' }), h('span', { class: 'note' }, `${done} of ${most} trials`)),
+    h('p', { class: 'message' }, message, time && h('span', { class: 'note' }, ` · ${time}`)),
+  ];
+}
+
+function result({ published, error }) {
+  return [
+    published && h('div', { class: 'row good' }, h('span', null, 'Published as ', h('a', { href: toModel(published) }, tagOf(published))), tryIt(published)),
+    error && h('div', { class: 'problem' }, h('p', null, error)),
+  ];
+}
+
+function found(winner) {
+  if (!winner) return null;
+  return [
+    h('h3', null, winner.number === null ? 'Best arch' : `Best arch: trial ${winner.number}`),
+    facts(Object.entries(winner.values).map(([name, value]) => [name, number(value, 5)])),
+    archTable(winner.arch, 'Its'),
+  ];
+}
+
+function trials({ history, objectives }) {
+  const names = objectives.map((objective) => objective.name);
+  return table('Trials', ['Trial', ...names.map((name) => `#${name}`), 'State', '#Seconds'], [...history].reverse().map((trial) => h('tr', null, h('th', { scope: 'row' }, trial.number),
+    names.map((name) => h('td', { class: 'number' }, number(trial.values[name], 5))), h('td', null, trial.state, trial.feasible === false && ', breaks a constraint'), h('td', { class: 'number' }, number(trial.seconds)))));
+}

@@ -1,0 +1,89 @@
+// One model: its card, the drawing of its arch, and its latency profile.
+import { NotOffered, call } from './api.js';
+import { archTable, byId, facts, h, loading, millions, ms, number, outside, plain, table, tagOf, tryIt } from './dom.js';
+import { problem } from './token.js';
+
+let shown = '';
+let drawing = '';
+
+// What was refused without a token may be had with one.
+document.addEventListener('token', () => { shown = ''; });
+
+export async function showModel(tag) {
+  const place = byId('model-detail');
+  if (tag === shown && place.childElementCount && tag) return;
+  shown = tag;
+  place.replaceChildren();
+  if (!tag) return;
+  const card = h('div', null, loading('the card'));
+  const picture = h('div', null, loading('the drawing'));
+  const profile = h('div', null, loading('the profile'));
+  const title = h('h2', { id: 'title-model', tabindex: -1 }, tagOf(tag));
+  place.replaceChildren(h('article', { class: 'panel', 'aria-labelledby': 'title-model' },
+    h('div', { class: 'row apart' }, title, tryIt(tag)),
+    card, h('h3', null, 'Arch'), picture, h('h3', null, 'Latency'), profile));
+  title.focus({ preventScroll: true });
+  place.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+  const base = `models/${encodeURIComponent(tag)}`;
+  await Promise.all([
+    fillIn(card, tag, () => call(`${base}/card`, { what: 'cards of models' }).then(drawCard)),
+    fillIn(picture, tag, () => call(`${base}/drawing.svg`, { as: 'blob', what: 'drawings of archs' }).then((blob) => drawArch(blob, tag))),
+    fillIn(profile, tag, () => call(`${base}/profile`, { what: 'profiles of models' }).then(drawProfile)),
+  ]);
+}
+
+// Each part comes, or says why it does not, by itself; a part of a model that is no longer shown is dropped.
+async function fillIn(place, tag, part) {
+  let content;
+  try {
+    content = await part();
+  } catch (error) {
+    const quiet = error instanceof NotOffered || error.status === 404;
+    content = quiet ? h('p', { class: 'empty' }, error.message) : problem(error);
+  }
+  if (shown === tag) place.replaceChildren(...[content].flat());
+}
+
+function drawCard(answer) {
+  const card = answer.manifest ?? answer;
+  const from = answer.provenance ?? card.provenance ?? {};
+  const { metric, search } = from;
+  return [
+    facts([
+      ['Space', card.space],
+      ['Settings', plain(card.settings)],
+      ['Classes', card.output && number(card.output.shape.at(-1))],
+      ['Accuracy', metric && `${number(metric.top1, 4)} % top-1${metric.top5 ? `, ${number(metric.top5, 4)} % top-5` : ''} on ${metric.dataset}`],
+      ['Parameters', millions(answer.params) && `${millions(answer.params)} M`],
+      ['Multiply-adds', millions(answer.macs) && `${millions(answer.macs)} M`],
+      ['Weights', from.weights],
+      ['Found by', search && Object.keys(search).length ? plain(search) : null],
+      ['Paper', from.paper && outside(from.paper)],
+      ['Licence', from.licence],
+      ['Preprocessing', card.preprocess && plain(card.preprocess)],
+      ['Forms', card.exports && Object.keys(card.exports).join(', ')],
+      ['Made with', card.versions && plain(card.versions)],
+    ]),
+    archTable(card.arch, 'The arch’s'),
+  ].filter(Boolean);
+}
+
+// As an image, in which no script of a drawing runs.
+function drawArch(blob, tag) {
+  URL.revokeObjectURL(drawing);
+  drawing = URL.createObjectURL(blob);
+  return h('div', { class: 'scroll drawing', tabindex: 0, role: 'region', 'aria-label': `Drawing of the arch of ${tag}` }, h('img', { src: drawing, alt: `The arch of ${tag}, block by block` }));
+}
+
+function drawProfile(profile) {
+  const at = (form, percent) => form.percentiles?.find((entry) => entry.percent === percent);
+  const time = (entry) => entry?.value != null ? ms(entry.value) : entry?.needs ? `needs ${number(entry.needs)} samples` : '–';
+  const { host } = profile;
+  return [
+    table('Latency by form', ['Form', '#Batch', '#Median', '#90 %', '#99 %', '#Pictures/s', '#Samples', 'Verdict'],
+      (profile.forms ?? []).map((form) => h('tr', null, h('th', { scope: 'row' }, form.form, form.device === 'cuda' && ' on CUDA'),
+        [form.batch_size, time(at(form, 50)), time(at(form, 90)), time(at(form, 99)), number(form.images_per_second), form.n].map((cell) => h('td', { class: 'number' }, cell)),
+        h('td', null, form.verdict)))),
+    host && h('p', { class: 'note' }, [host.cpu, `${host.cores} cores`, host.gpu, host.system, host.load_before > 0.5 && `load ${host.load_before} before the measurement`].filter(Boolean).join(' · ')),
+  ].filter(Boolean);
+}
