@@ -27,9 +27,12 @@ class Choice:
         candidates: what may be answered. For an input choice, the indices 0..n-1 of the candidate inputs.
         multiple: whether the answer is a sorted list of candidates (an input choice) rather than one candidate.
         n_chosen: length of that list; None allows any subset, the empty one included.
-        weights: probability of each candidate when sampling; None is uniform. For subsets each is in with 1/2.
+        weights: of the candidates when sampling, in proportion; None is uniform. For subsets each is in with 1/2.
         conditions: alternatives, each a tuple of conditions that must all hold; the choice matters if one alternative does.
             A choice that always matters has the alternative `()`.
+
+    Raises:
+        SpaceError: no candidates, more to be chosen than there are, or weights that are none.
     """
 
     label: str
@@ -38,6 +41,19 @@ class Choice:
     n_chosen: int | None = None
     weights: tuple[float, ...] | None = None
     conditions: tuple[tuple[Condition, ...], ...] = ((),)
+
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            raise SpaceError(f"choice {self.label!r} has no candidates; give at least one")
+        if self.n_chosen is not None and not 1 <= self.n_chosen <= len(self.candidates):
+            raise SpaceError(
+                f"choice {self.label!r}: cannot choose n_chosen = {self.n_chosen} of {len(self.candidates)} inputs"
+            )
+        if self.weights is not None and not _are_weights(self.weights, len(self.candidates)):
+            raise SpaceError(
+                f"choice {self.label!r}: weights = {self.weights} must be {len(self.candidates)} numbers, one a candidate, "
+                "none below 0 and one above it"
+            )
 
     @property
     def size(self) -> int:
@@ -63,8 +79,15 @@ class Choice:
             yield from (list(subset) for subset in itertools.combinations(self.candidates, size))
 
     def answer_at(self, index: int) -> Any:
-        """The answer of that place in `answers()`."""
-        return next(itertools.islice(self.answers(), index, None)) if self.multiple else self.candidates[index]
+        """The answer of that place in `answers()`, which are not listed for it."""
+        if not self.multiple:
+            return self.candidates[index]
+        size = self.n_chosen
+        if size is None:
+            size = 0
+            while index >= (ways := math.comb(len(self.candidates), size)):
+                index, size = index - ways, size + 1
+        return _subset_at(self.candidates, size, index)
 
     def random(self, rng: Random) -> Any:
         """An answer drawn by `weights`."""
@@ -75,6 +98,15 @@ class Choice:
         if self.n_chosen is None:
             return [candidate for candidate in self.candidates if rng.random() < 0.5]
         return sorted(rng.sample(self.candidates, self.n_chosen))
+
+    def another(self, current: Any, rng: Random) -> Any:
+        """An answer other than `current`, each equally likely; there must be one."""
+        if not self.multiple:
+            return rng.choice([candidate for candidate in self.candidates if candidate != current])
+        # Drawn until it differs: to list all subsets would take too long for many inputs.
+        while (answer := self.random(rng)) == current:
+            pass
+        return answer
 
     def parse(self, value: Any) -> Any:
         """The answer equal to `value` (4 and 4.0 are equal).
@@ -102,6 +134,22 @@ class Choice:
     def active(self, arch: Mapping[str, Any]) -> bool:
         """Whether the answer to this choice matters, given the answers in `arch` to the choices asked before it."""
         return any(all(arch.get(label) in values for label, values in alternative) for alternative in self.conditions)
+
+
+def _are_weights(weights: tuple[float, ...], n_candidates: int) -> bool:
+    return len(weights) == n_candidates and all(weight >= 0 for weight in weights) and 0 < sum(weights) < math.inf
+
+
+def _subset_at(candidates: tuple[Any, ...], size: int, index: int) -> list[Any]:
+    """Number `index` of `itertools.combinations(candidates, size)`."""
+    chosen: list[Any] = []
+    for place, candidate in enumerate(candidates):
+        with_it = math.comb(len(candidates) - place - 1, size - len(chosen) - 1) if len(chosen) < size else 0
+        if index < with_it:
+            chosen.append(candidate)
+        else:
+            index -= with_it
+    return chosen
 
 
 def answer_to(choice: Choice, arch: Mapping[str, Any]) -> Any:

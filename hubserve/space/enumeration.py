@@ -1,69 +1,81 @@
-"""Exact counting and numbering of the archs of a space, with big integers and without building or listing anything."""
+"""Exact counting and numbering of the archs of a space, with big integers and without building or listing anything.
+
+Choices split into groups that do not decide about each other, and their counts multiply. A group begins with a gate; once that
+is answered, what is left of the group falls apart into smaller ones. So the work grows with the number of gates, not with the
+number of archs.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from hubserve.space.choice import Arch, Choice
 
-
-def count_archs(choices: Sequence[Choice]) -> int:
-    """Number of different canonical archs of `choices`, which come gates first.
-
-    A product over groups of choices that share conditions; within a group, a sum over the answers that gate others.
-    """
-    gates = _gates(choices)
-    return math.prod(_count_group(group, gates, {}) for group in _groups(choices))
+Choices = tuple[Choice, ...]
+"""Gates first: each after those that decide whether it matters."""
 
 
-def arch_at(choices: Sequence[Choice], index: int) -> Arch:
+def count_archs(choices: Choices) -> int:
+    """Number of different canonical archs of `choices`."""
+    return math.prod(_count_group(group) for group in _groups(choices))
+
+
+def arch_at(choices: Choices, index: int) -> Arch:
     """The canonical arch of number `index`, 0 <= index < count_archs(choices); each number is another arch."""
-    gates = _gates(choices)
     arch: Arch = {}
     for group in _groups(choices):
-        index, number = divmod(index, _count_group(group, gates, {}))
-        arch.update(_group_at(group, gates, number))
+        index, number = divmod(index, _count_group(group))
+        arch.update(_group_at(group, number))
     return arch
 
 
-def _gates(choices: Sequence[Choice]) -> frozenset[str]:
-    return frozenset().union(*(choice.gates for choice in choices))
+def _count_group(group: Choices) -> int:
+    gate, *others = group
+    if not others:
+        return gate.size
+    # Answers that leave the same choices open are counted together: else many gates of one choice would cost all combinations.
+    left = [_left(others, gate.label, answer) for answer in gate.answers()]
+    alike = {_what_is_open(choices): choices for choices in left}
+    times = Counter(map(_what_is_open, left))
+    return sum(times[key] * count_archs(choices) for key, choices in alike.items())
 
 
-def _count_group(group: Sequence[Choice], gates: frozenset[str], arch: Arch) -> int:
-    """Canonical archs of the choices in `group`, the gates before them answered by `arch`."""
-    total = 1
-    for i, choice in enumerate(group):
-        if not choice.active(arch):
-            continue
-        if choice.label in gates:
-            rest = group[i + 1 :]
-            return total * sum(_count_group(rest, gates, {**arch, choice.label: answer}) for answer in choice.answers())
-        total *= choice.size
-    return total
+def _group_at(group: Choices, number: int) -> Arch:
+    gate, *others = group
+    if not others:
+        return {gate.label: gate.answer_at(number)}
+    for answer in gate.answers():
+        choices = _left(others, gate.label, answer)
+        below = count_archs(choices)
+        if number < below:
+            return {gate.label: answer, **arch_at(choices, number)}
+        number -= below
+    raise IndexError(number)
 
 
-def _group_at(group: Sequence[Choice], gates: frozenset[str], number: int) -> Arch:
-    """The same walk as in `_count_group`, into the branch that holds `number`."""
-    arch: Arch = {}
-    for i, choice in enumerate(group):
-        if not choice.active(arch):
-            continue
-        if choice.label not in gates:
-            number, digit = divmod(number, choice.size)
-            arch[choice.label] = choice.answer_at(digit)
-            continue
-        for answer in choice.answers():
-            below = _count_group(group[i + 1 :], gates, {**arch, choice.label: answer})
-            if number < below:
-                arch[choice.label] = answer
-                break
-            number -= below
-    return arch
+def _left(choices: Sequence[Choice], label: str, answer: Any) -> Choices:
+    """The choices that may still matter after `answer` to `label`, under the conditions that are still open."""
+    left = []
+    for choice in choices:
+        open_paths = tuple(
+            tuple(condition for condition in path if condition[0] != label)
+            for path in choice.conditions
+            if all(answer in values for gate, values in path if gate == label)
+        )
+        if open_paths:
+            left.append(replace(choice, conditions=((),) if () in open_paths else open_paths))
+    return tuple(left)
 
 
-def _groups(choices: Sequence[Choice]) -> list[list[Choice]]:
+def _what_is_open(choices: Choices) -> tuple[tuple[str, Any], ...]:
+    return tuple((choice.label, choice.conditions) for choice in choices)
+
+
+def _groups(choices: Choices) -> list[Choices]:
     """Choices split into groups with no condition between them, order kept."""
     joined_to: dict[str, str] = {}
 
@@ -79,4 +91,4 @@ def _groups(choices: Sequence[Choice]) -> list[list[Choice]]:
     groups: dict[str, list[Choice]] = {}
     for choice in choices:
         groups.setdefault(root(choice.label), []).append(choice)
-    return list(groups.values())
+    return [tuple(group) for group in groups.values()]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubserve.errors import ArchError, SpaceError
+from hubserve.errors import ArchError, SpaceError, suggest
 from hubserve.space.choice import Arch, Choice, answer_to, gates_first
 from hubserve.space.enumeration import arch_at, count_archs
 from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
@@ -30,10 +30,17 @@ class ModelSpace(abc.ABC):
 
     @abc.abstractmethod
     def build(self, pick: Picker) -> nn.Module:
-        """One network of the family, asking `pick` wherever something is open."""
+        """One network of the family, asking `pick` wherever something is open.
+
+        Which questions come must not depend on what a value was answered (`if pick("se", (False, True)): pick("ratio", ...)`):
+        a question inside a choice goes into a candidate of `pick.layer` or a block of `pick.repeat`, so that it is known.
+        """
 
     def check(self, arch: Arch) -> None:
-        """Raises ArchError where labels do not go together; override for a rule that no single choice can state."""
+        """Raises ArchError where labels do not go together; override for a rule that no single choice can state.
+
+        `arch` answers every choice that matters; in `freeze` it may have labels that do not.
+        """
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
@@ -51,7 +58,7 @@ class ModelSpace(abc.ABC):
         Raises:
             ArchError: a label is missing or has a value that is no candidate.
         """
-        self.check(dict(arch))
+        self.check(_Answers(arch))
         return self.build(FrozenPicker(arch))
 
     def canonical(self, arch: Mapping[str, Any]) -> Arch:
@@ -94,7 +101,7 @@ class ModelSpace(abc.ABC):
             raise SpaceError(f"{type(self).__name__}: nothing to mutate, no choice of this arch has a second candidate")
         for _ in range(_MAX_REDRAWS):
             label = rng.choice(labels)
-            other = self._other_answer(self.choices[label], parent[label], rng)
+            other = self.choices[label].another(parent[label], rng)
             child = self._draw(rng, known={**parent, label: other})
             if self._agrees(child):
                 return child
@@ -137,9 +144,12 @@ class ModelSpace(abc.ABC):
             return False
         return True
 
-    @staticmethod
-    def _other_answer(choice: Choice, current: Any, rng: Random) -> Any:
-        return rng.choice([answer for answer in choice.answers() if answer != current])
+
+class _Answers(dict[str, Any]):
+    """An arch that nobody has held to the choices yet, for `check` to read."""
+
+    def __missing__(self, label: str) -> Any:
+        raise ArchError(f"arch has no {label!r}. {suggest(label, self)}")
 
 
 _MAX_REDRAWS = 10_000

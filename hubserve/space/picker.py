@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Picker(abc.ABC):
-    """Answers the questions of a builder. Four verbs: a value, a layer, inputs, and a number of repeats."""
+    """Answers the questions of a builder. Four verbs: a value, a layer, inputs (or layers on them), and a number of repeats."""
 
     @abc.abstractmethod
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
@@ -30,6 +30,16 @@ class Picker(abc.ABC):
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
         """Sorted indices of the chosen inputs; `n_chosen=None` allows any subset."""
 
+    def edges(
+        self, label: str, n_candidates: int, make: Callable[[int], nn.Module], n_chosen: int | None = 1
+    ) -> list[tuple[nn.Module, int]]:
+        """Layers on the chosen inputs, each with the index of its input, for a builder that adds up what they give.
+
+        `make(i)` is the layer on input i. Where `inputs` promises n_chosen indices, a supernet may answer here with all
+        candidates, each layer weighted.
+        """
+        return [(make(i), i) for i in self.inputs(label, n_candidates, n_chosen)]
+
     @abc.abstractmethod
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
@@ -42,8 +52,6 @@ class Picker(abc.ABC):
 
 def _candidates(label: str, candidates: Sequence[Any]) -> tuple[Any, ...]:
     found = tuple(candidates)
-    if not found:
-        raise SpaceError(f"choice {label!r} has no candidates; give at least one")
     if any(found[i] in found[:i] for i in range(1, len(found))):
         raise SpaceError(f"choice {label!r} lists a candidate twice: {found}")
     return found
@@ -52,11 +60,21 @@ def _candidates(label: str, candidates: Sequence[Any]) -> tuple[Any, ...]:
 def _depths(label: str, depth: Sequence[int]) -> tuple[int, ...]:
     """A pair is a range, anything longer a list of candidates."""
     depths = tuple(depth)
-    if len(depths) == 2:
+    whole = all(isinstance(d, int) and d >= 0 for d in depths)
+    if whole and len(depths) == 2:
         depths = tuple(range(depths[0], depths[1] + 1))
-    if not depths or len(set(depths)) < len(depths) or any(not isinstance(d, int) or d < 0 for d in depths):
+    if not whole or not depths or len(set(depths)) < len(depths):
         raise SpaceError(f"choice {label!r}: depth = {depth!r} is not an int >= 0, a pair (min, max), or a list of such ints")
     return depths
+
+
+def _fixed_depth(label: str, depth: int) -> range:
+    return range(_depths(label, (depth,))[0])
+
+
+def _covers(path: tuple[Condition, ...], other: tuple[Condition, ...]) -> bool:
+    """Whether `path` is open wherever `other` is."""
+    return all(any(label == gate and set(found) <= set(values) for gate, found in other) for label, values in path)
 
 
 def _is_fixed(candidates: Any) -> bool:
@@ -85,8 +103,9 @@ class FrozenPicker(Picker):
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
-        picked = depth if isinstance(depth, int) else answer_to(Choice(label, _depths(label, depth)), self._arch)
-        return [block(i) for i in range(picked)]
+        if isinstance(depth, int):
+            return [block(i) for i in _fixed_depth(label, depth)]
+        return [block(i) for i in range(answer_to(Choice(label, _depths(label, depth)), self._arch))]
 
 
 class RecordingPicker(Picker):
@@ -113,13 +132,12 @@ class RecordingPicker(Picker):
         return found[0]
 
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        first_time = self._note(Choice(label, _candidates(label, tuple(candidates))))
-        # A label asked again has the same candidates, so what they ask in turn is known already.
-        names = list(candidates) if first_time else list(candidates)[:1]
+        self._note(Choice(label, tuple(candidates)))
         layers = []
-        for name in names:
+        # All of them even where the label was asked before: elsewhere they may ask for other labels.
+        for name, make in candidates.items():
             with self._under(label, (name,)):
-                layers.append(candidates[name]())
+                layers.append(make())
         return layers[0]
 
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
@@ -131,7 +149,7 @@ class RecordingPicker(Picker):
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
         if isinstance(depth, int):
-            return [block(i) for i in range(depth)]
+            return [block(i) for i in _fixed_depth(label, depth)]
         depths = _depths(label, depth)
         self._note(Choice(label, depths, weights=None if weights is None else tuple(weights)))
         made = []
@@ -141,8 +159,8 @@ class RecordingPicker(Picker):
                 made.append(block(i))
         return made
 
-    def _note(self, choice: Choice) -> bool:
-        """Remembers the choice and the path to it; returns whether its label is new."""
+    def _note(self, choice: Choice) -> None:
+        """Remembers the choice and the path to it."""
         known = self._choices.setdefault(choice.label, choice)
         if known != choice:
             raise SpaceError(
@@ -152,11 +170,14 @@ class RecordingPicker(Picker):
         paths = self._alternatives.setdefault(choice.label, [])
         if tuple(self._path) not in paths:
             paths.append(tuple(self._path))
-        return known is choice
 
     def _conditions(self, label: str) -> tuple[tuple[Condition, ...], ...]:
-        paths = self._alternatives[label]
-        return ((),) if () in paths else tuple(paths)
+        """The paths to a label, without those that another one covers."""
+        kept: list[tuple[Condition, ...]] = []
+        for path in self._alternatives[label]:
+            if not any(_covers(other, path) for other in kept):
+                kept = [*(other for other in kept if not _covers(path, other)), path]
+        return tuple(kept)
 
     @contextlib.contextmanager
     def _under(self, label: str, values: tuple[Any, ...]) -> Iterator[None]:
