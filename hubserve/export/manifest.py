@@ -57,7 +57,8 @@ class Provenance(_Record):
         paper: where it was published.
         licence: of the weights.
         metric: published accuracy.
-        weights: "published", "random", "local" (a file that someone gave), "shared" (cut from a supernet) or "retrained".
+        weights: "published", "random", "local" (a file that someone gave), "shared" (cut from a supernet), "trial" (trained in
+            the search's own trial) or "retrained" (from fresh ones, after the search).
         search: study, trial, seed, score and split, for a model that a search found.
     """
 
@@ -65,7 +66,7 @@ class Provenance(_Record):
     paper: str | None = None
     licence: str | None = None
     metric: Metric | None = None
-    weights: Literal["published", "random", "local", "shared", "retrained"] = "random"
+    weights: Literal["published", "random", "local", "shared", "trial", "retrained"] = "random"
     search: dict[str, Any] = {}
 
 

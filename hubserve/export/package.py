@@ -245,21 +245,33 @@ def write_package(
 
 
 def add_profile(package: Package, text: str) -> Package:
-    """The package with a latency report in it, put in place in one step; the folder is never seen half changed.
+    """The package with a latency report, as JSON, in it; see `add_files`."""
+    return add_files(package, {PROFILE: text.encode()})
+
+
+def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
+    """The package with further files in it, put in place in one step; the folder is never seen half changed.
 
     Args:
-        package: a folder of one's own. One in the store never changes: publish a package that has a profile.
-        text: the report, as JSON.
+        package: a folder of one's own. One in the store never changes: publish a package that has the files.
+        files: name -> content; one of that name that was added before is replaced.
 
     Raises:
-        PackageError: the folder cannot be replaced.
+        PackageError: a name that is taken by what makes it a package, or is no plain name; or the folder cannot be replaced.
     """
+    taken = {MANIFEST, WEIGHTS, LABELS, PARITY, EXAMPLE, *(form.file for form in FORMS.values())}
+    for name in files:
+        if name in taken or PurePosixPath(name).name != name or name in ("", ".", ".."):
+            raise PackageError(
+                f"cannot add {name!r} to {package.path}: choose a plain name that is none of {', '.join(sorted(taken))}"
+            )
     with _staged(package.path) as stage:
         for name in package.manifest.files:
             shutil.copy2(package.path / name, stage / name)
-        (stage / PROFILE).write_text(text, "utf-8")
-        files = {**package.manifest.files, PROFILE: _entry(stage / PROFILE)}
-        manifest = package.manifest.model_copy(update={"files": dict(sorted(files.items()))})
+        for name, content in files.items():
+            (stage / name).write_bytes(content)
+        entries = package.manifest.files | {name: _entry(stage / name) for name in files}
+        manifest = package.manifest.model_copy(update={"files": dict(sorted(entries.items()))})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         _put_in_place(stage, package.path, overwrite=True)
     return read_package(package.path)
