@@ -13,12 +13,6 @@ from hubserve.errors import EvaluatorError, HubserveError
 from hubserve.evaluator.runtime import Runtime, device_kind
 from hubserve.evaluator.settings import PRECISIONS, TrainerSettings
 
-fabric_library: Any
-try:
-    import lightning_fabric as fabric_library
-except ImportError:  # An extra: training on one device needs nothing of it.
-    fabric_library = None
-
 T = TypeVar("T")
 
 
@@ -31,18 +25,21 @@ def run_together(settings: TrainerSettings, work: Callable[[Runtime, nn.Module],
         EvaluatorError: Lightning Fabric is not installed.
         HubserveError: as `work` does.
     """
-    if fabric_library is None:
-        raise EvaluatorError(f"devices = {settings.n_devices} needs Lightning Fabric: pip install 'hubserve[ddp]'")
-    fabric = fabric_library.Fabric(
+    try:
+        # Not above: training on one device needs nothing of it.
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise EvaluatorError(f"devices = {settings.n_devices} needs Lightning Fabric: pip install 'hubserve[ddp]'") from error
+    fabric: Any = Fabric(
         accelerator=device_kind(settings.accelerator),
         devices=settings.n_devices,
         strategy="ddp_spawn",
         precision=_precision(settings),
     )
     result: T
-    result, error = fabric.launch(_in_process, work, model)
-    if error is not None:
-        raise error
+    result, failure = fabric.launch(_in_process, work, model)
+    if failure is not None:
+        raise failure
     return result
 
 

@@ -118,6 +118,6 @@ def seconds_spent(study: Study) -> float:
 
 def describe_space(space: ModelSpace) -> dict[str, Any]:
     """Its class and settings, as plain data."""
-    names = [field.name for field in fields(space)] if is_dataclass(space) else []
+    names: list[str] = [field.name for field in fields(space)] if is_dataclass(space) else []
     settings = {name: repr(getattr(space, name)) for name in names}
     return {"name": type(space).__name__, "settings": settings}

@@ -59,7 +59,7 @@ class Preprocess(BaseModel):
         Returns:
             (3, input_size, input_size) float32.
         """
-        return self._normalise(torch.from_numpy(np.array(self._square(image))).permute(2, 0, 1))
+        return self.normalise(torch.from_numpy(np.array(self._square(image))).permute(2, 0, 1))
 
     def fast(self, pixels: torch.Tensor) -> torch.Tensor:
         """What `reference` gives for the same picture, up to 1/255 in a pixel value before scaling, in a third of the time.
@@ -73,7 +73,7 @@ class Preprocess(BaseModel):
         if self.interpolation != "bilinear":
             # torch's bicubic resize of 8-bit pictures strays by 2 of 255 in rare places.
             return self.reference(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
-        return self._normalise(transforms.center_crop(self._resize(pixels), self.input_size))
+        return self.normalise(transforms.center_crop(self._resize(pixels), self.input_size))
 
     def _resize(self, pixels: torch.Tensor) -> torch.Tensor:
         height, width = pixels.shape[1:]
@@ -92,8 +92,13 @@ class Preprocess(BaseModel):
         cropped: Image.Image = transforms.center_crop(resized, self.input_size)
         return cropped
 
-    def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        planes = pixels.flip(0) if self.channels == "bgr" else pixels
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The last step alone: channel order, scale, mean and deviation.
+
+        Args:
+            pixels: (..., 3, height, width) uint8, RGB.
+        """
+        planes = pixels.flip(-3) if self.channels == "bgr" else pixels
         mean = torch.tensor(self.mean).view(3, 1, 1)
         std = torch.tensor(self.std).view(3, 1, 1)
         return (planes.to(torch.float32) / self.scale - mean) / std
