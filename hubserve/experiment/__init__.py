@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from hubserve.experiment.config import ExperimentConfig
 from hubserve.experiment.constraints import Constraint
 from hubserve.experiment.executors import Executor, InlineExecutor
@@ -20,3 +22,10 @@ __all__ = [
     "TrialRecord",
     "open_storage",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Not in __all__: Ray takes seconds to import, and is an extra.
+    if name == "RayExecutor":
+        return importlib.import_module("hubserve.experiment.ray").RayExecutor
+    raise AttributeError(f"module 'hubserve.experiment' has no attribute {name!r}")

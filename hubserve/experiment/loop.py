@@ -11,6 +11,7 @@ from random import Random
 
 import optuna
 from optuna import Study
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import SpaceExhausted
@@ -144,7 +145,8 @@ class _Search:
     def _submit(self, trial: optuna.Trial, arch: Arch) -> Future[Outcome]:
         plan, storage = self.plan, self.plan.study._storage
         channel = None
-        if len(plan.objectives) == 1:  # Optuna prunes where there is one objective.
+        # Optuna prunes where there is one objective, and a study in memory is not seen from other processes.
+        if len(plan.objectives) == 1 and (plan.executor.shares_memory or not isinstance(storage, InMemoryStorage)):
             channel = Channel(storage, plan.study.study_name, trial._trial_id, plan.study.pruner)
         if isinstance(storage, FileStorage):
             storage.flush()

@@ -1,0 +1,149 @@
+"""Trials on a Ray cluster: on this machine, or on one that is there already."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cloudpickle
+
+from hubserve.errors import ExperimentError
+from hubserve.experiment.processes import packed
+
+try:
+    # Ray would tell its makers over the network that it is used.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+except ImportError as missing:
+    raise ExperimentError("Ray is not installed: pip install 'hubserve[ray]'") from missing
+
+T = TypeVar("T")
+
+
+class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
+    """Ray runs the functions; what is shared lies in its object store, once for each machine.
+
+    Where Ray runs already (`ray.init` was called, or `address` is given) that cluster is used and left running; otherwise one
+    is started on this machine, on its loopback address, and ended again. What scripts and notebooks define travels by value;
+    what modules define must be importable on the cluster, see Ray's `runtime_env`.
+
+    The study must be a file that all machines see, or a URL, where trials report intermediate values from other machines.
+
+    Args:
+        workers: trials at once; as many as the cluster has room for unless given.
+        cpus_per_trial: cores that Ray keeps for each.
+        gpus_per_trial: GPUs, or a share of one, likewise.
+        address: of a running cluster.
+
+    Raises:
+        ExperimentError: a number that makes no sense, or (when entered) a cluster without room for one trial.
+    """
+
+    shares_memory = False
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        cpus_per_trial: float = 1,
+        gpus_per_trial: float = 0,
+        address: str | None = None,
+    ) -> None:
+        if (workers is not None and workers < 1) or cpus_per_trial < 0 or gpus_per_trial < 0:
+            raise ExperimentError(
+                f"workers = {workers}, cpus_per_trial = {cpus_per_trial}, gpus_per_trial = {gpus_per_trial}: at least 1, 0, 0"
+            )
+        self.workers = workers or 1
+        self._asked = workers
+        self._resources = {"num_cpus": cpus_per_trial, "num_gpus": gpus_per_trial}
+        self._address = address
+        self._ours = False
+        self._run: Any = None
+
+    def __enter__(self) -> RayExecutor:
+        if not ray.is_initialized():
+            self._start()
+        # A lost worker is a failed trial, not one that silently runs again.
+        self._run = ray.remote(_run).options(**self._resources, max_retries=0)
+        room = self._room()
+        if room < 1:
+            there = _resources()
+            self.__exit__()
+            raise ExperimentError(f"the cluster has no room for a trial of {self._resources}; it has {there}")
+        self.workers = room if self._asked is None else self._asked
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._run = None
+        if self._ours:
+            ray.shutdown()
+            self._ours = False
+
+    def share(self, value: Any) -> Any:
+        """A reference to `value` in the object store.
+
+        Raises:
+            ExperimentError: it cannot be sent to another process.
+        """
+        return Reference(ray.put(packed(value)))
+
+    def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
+        """The future of a task; that of a task whose process dies raises.
+
+        Raises:
+            ExperimentError: an argument cannot be sent to another process, or the executor is not started.
+        """
+        if self._run is None:
+            raise ExperimentError("the RayExecutor is not started: use it as `with RayExecutor() as executor`")
+        future: Future[T] = self._run.remote(packed(function), *args).future()
+        return future
+
+    def _start(self) -> None:
+        if self._address is not None:
+            ray.init(address=self._address, logging_level=logging.ERROR)
+            return
+        ray.init(
+            num_cpus=self._asked,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+        self._ours = True
+
+    def _room(self) -> int:
+        there = _resources()
+        wanted = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
+        return min((int(there.get(name, 0) / amount) for name, amount in wanted.items() if amount > 0), default=1)
+
+
+def _resources() -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A value in the object store, as an argument that a worker reads once, however many tasks it runs.
+
+    Attributes:
+        ref: of the packed value.
+    """
+
+    ref: Any
+
+
+def _run(function: bytes, *args: Any) -> Any:
+    call = cloudpickle.loads(function)
+    return call(*(_read(arg) if isinstance(arg, Reference) else arg for arg in args))
+
+
+@functools.lru_cache(maxsize=8)
+def _read(reference: Reference) -> Any:
+    return cloudpickle.loads(ray.get(reference.ref))
