@@ -98,6 +98,20 @@ def list_models() -> list[StoredModel]:
     return _listed("*")
 
 
+def stamp() -> tuple[tuple[str, int], ...]:
+    """Another value after each publish and delete, for the price of a look at the names alone."""
+    try:
+        with os.scandir(_store_path()) as entries:
+            return tuple(sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries))
+    except OSError:
+        return ()
+
+
+def folder() -> Path:
+    """BENTOML_HOME: it holds the models in a folder of their own, and beside that what is said about them."""
+    return _store_path().parent
+
+
 def resolve(tag: str) -> StoredModel:
     """The model of that name or tag; a name, or "name:latest", means its newest version.
 

@@ -103,9 +103,10 @@ def _publish(package: Path, version: str, before: Callable[[], object] = lambda:
 @contextmanager
 def service_over(home: Path) -> Iterator[str]:
     """The address of our routes over the store under `home`, served by a thread of this process."""
-    from hubserve.service.api import api
+    from hubserve.service.api import build_api
+    from hubserve.service.front import Front
 
-    server = uvicorn.Server(uvicorn.Config(api, host="127.0.0.1", port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(Front(build_api()), host="127.0.0.1", port=0, log_level="warning"))
     with store_at(home):
         thread = threading.Thread(target=server.run)
         thread.start()

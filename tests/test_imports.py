@@ -22,14 +22,22 @@ MAY_IMPORT = {
     "strategy": {"errors", "space", "preprocess", "blocks", "hub", "supernet", "evaluator"},
     "experiment": {"errors", "home", "jobs", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "strategy"},
     "export": {"errors", "space", "preprocess", "blocks", "hub"},
+    "latency": {"errors", "home", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "export"},
     "drawing": {"errors", "space", "preprocess", "blocks", "hub"},
     "store": {"errors", "space", "preprocess", "blocks", "hub", "export"},
-    "service": {"errors", "space", "preprocess", "blocks", "hub", "export", "store"},
+    "aliases": {"errors", "store"},
+    "service": {"errors", "home", "jobs", "space", "preprocess", "blocks", "hub", "export", "store", "aliases"},
 }
 ALONE = {
     "bentoml": {"store.py", "service/app.py", "service/launch.py"},
-    "onnx": {"export/onnx.py", "export/onnx_variants.py"},
-    "onnxruntime": {"export/onnx.py", "export/onnx_variants.py", "export/run_onnx.py"},
+    "onnx": {"export/onnx.py", "export/onnx_variants.py", "latency/unit_onnx.py", "latency/operators.py"},
+    "onnxruntime": {
+        "export/onnx.py",
+        "export/onnx_variants.py",
+        "export/run_onnx.py",
+        "latency/unit_onnx.py",
+        "latency/operators.py",
+    },
     "openvino": {"export/openvino.py"},
     "onnxscript": {"export/onnx.py"},
     "ray": {"experiment/ray.py"},
@@ -38,6 +46,7 @@ ALONE = {
     "lightning_fabric": {"evaluator/distributed.py"},
     "sklearn": {"evaluator/digits.py"},
     "optuna": {"strategy", "experiment"},
+    "prometheus_client": {"service/metrics.py"},
     "matplotlib": {"drawing.py", "experiment/plots.py"},
     "networkx": {"drawing.py"},
 }

@@ -1,24 +1,39 @@
 """The BentoML service: `bentoml serve hubserve.service.app:HubServe`.
 
-BentoML gives health, metrics, OpenAPI, workers and builds; the routes are a mounted ASGI application, whose overhead is a third
-of typed endpoints' and which can refuse a body while it is still coming. Tracing and the access log are off: together they cost
-more than our own routes. A built bento serves what the store of its machine holds; `models` in bentofile.yaml lists what
-travels with it.
+BentoML gives processes, health, metrics, OpenAPI and builds; the routes are a mounted ASGI application, whose overhead is a
+third of typed endpoints' and which can refuse a body while it is still coming, with a layer of ours in front (see `front`). A
+built bento serves what the store of its machine holds; `models` in bentofile.yaml lists what travels with it.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import bentoml
+from _bentoml_sdk import Service
 
 from hubserve.service.api import api
+from hubserve.service.front import Front
+from hubserve.service.settings import Settings
+
+_settings = Settings.from_environment()
+
+
+class _FrontedService(Service[Any]):  # type: ignore[misc]
+    """BentoML's service whose application has ours in front of it."""
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        return Front(api, super().to_asgi(is_main), tracing=_settings.tracing)
 
 
 @bentoml.service(
     name="hubserve",
     workers=1,
-    traffic={"timeout": 60},
-    logging={"access": {"enabled": False}},
-    tracing={"sample_rate": 0.0},
+    # Bodies and waiting pictures have limits of their own; this is the last resort.
+    traffic={"timeout": 120},
+    logging={"access": {"enabled": _settings.access_log}},
+    tracing={"sample_rate": 1.0 if _settings.tracing else 0.0},
+    service_class=_FrontedService,
 )
 @bentoml.asgi_app(api, path="/")
 class HubServe:

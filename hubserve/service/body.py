@@ -1,4 +1,4 @@
-"""The pictures in a request, never more than is allowed."""
+"""The pictures in a request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from hubserve.errors import FormError, ImageTooLargeError
+from hubserve.errors import FormError
 
 FIELD, FIELDS = "image", "images"
 """Name of the form's fields, and in JSON of one picture and of several."""
+
+LARGE = 200_000
+"""Bytes of JSON that take about a millisecond."""
 
 
 def _decode(value: object) -> bytes:
@@ -63,19 +67,18 @@ class Pictures:
     several: bool
 
 
-async def read_pictures(request: Request, *, max_bytes: int, max_pictures: int) -> Pictures:
+async def pictures_of(request: Request, body: bytes, *, max_pictures: int) -> Pictures:
     """The pictures: the body itself, fields of a form, or base64 in JSON.
 
     Raises:
-        ImageTooLargeError: the body is longer than `max_bytes`; the rest is not read.
         FormError: the request has no picture, an empty one, or more than `max_pictures`.
     """
-    body = await _read(request, max_bytes)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         found = await _of_form(request, body)
     elif kind == "application/json":
-        found = _of_json(body)
+        # Large ones in a thread: parsing and decoding take as long as some pictures, and everybody would wait.
+        found = await to_thread.run_sync(_of_json, body) if len(body) > LARGE else _of_json(body)
     else:
         found = Pictures((body,), several=False)
     if not found.data or not all(found.data):
@@ -100,23 +103,6 @@ def _of_json(body: bytes) -> Pictures:
     if given.images is not None:
         return Pictures(tuple(given.images), several=True)
     return Pictures(() if given.image is None else (given.image,), several=False)
-
-
-async def _read(request: Request, max_bytes: int) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes:
-        raise ImageTooLargeError(_too_long(max_bytes))
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise ImageTooLargeError(_too_long(max_bytes))
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _too_long(max_bytes: int) -> str:
-    return f"the body is longer than the allowed {max_bytes:,} bytes: send a smaller picture"
 
 
 async def _of_form(request: Request, body: bytes) -> Pictures:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hubserve.errors import TopKError
+from hubserve.errors import TensorError, TopKError
 from hubserve.export.onnx import Device
-from hubserve.export.package import Package
+from hubserve.export.package import Backend, Package
 from hubserve.export.runner import Batch
 from hubserve.preprocess import MAX_PIXELS, decode_pixels
 
@@ -44,12 +46,14 @@ class Answer:
         decode_ms: from bytes to a prepared tensor.
         infer_ms: from there to logits, of the batch that the picture was in.
         batch_size: pictures in it.
+        logits: (classes,) float32, as the model gave them.
     """
 
     predictions: tuple[Prediction, ...]
     decode_ms: float
     infer_ms: float
-    batch_size: int = 1
+    batch_size: int
+    logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -71,28 +75,41 @@ class Engine:
     """One package, ready to classify; calls from several threads run side by side.
 
     Args:
-        package: with an ONNX form.
+        package: with the form that `backend` runs.
+        backend: see Package.runner.
         device: see OnnxRunner.
+        threads: cores that one call may use for inference. One: the next picture is a better use of the second core than a
+            half of this one, on most machines.
         max_pixels: of a picture.
 
     Raises:
-        PackageError: the package was changed, is unproven, or has no ONNX form.
-        ExportError: ONNX Runtime cannot load it.
+        PackageError: the package was changed, is unproven, or does not have that form.
+        ExportError: it cannot be loaded.
     """
 
-    def __init__(self, package: Package, *, device: Device = "auto", max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        package: Package,
+        *,
+        backend: Backend = "onnx",
+        device: Device = "auto",
+        threads: int = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         package.verify()
+        self.manifest = package.manifest
         self.labels = package.labels
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
-        # One thread a call: the next picture is a better use of the second core than a half of this one.
-        self._runner = package.runner("onnx", threads=1, device=device)
+        self._runner = package.runner(backend, threads=threads, device=device)
         self.device = self._runner.device
+        self._staging = _Staging() if self.device == "cuda" else None
 
-    def warm_up(self) -> None:
-        """One empty picture, so that the first visitor does not wait for allocations."""
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Empty pictures in batches of these sizes, so that the first visitors do not wait for allocations."""
         size = self._preprocess.input_size
-        self._runner(np.zeros((1, 3, size, size), np.float32))
+        for count in batch_sizes:
+            self._runner(np.zeros((count, 3, size, size), np.float32))
 
     def classify(self, data: bytes, *, top_k: int | None = None) -> Answer:
         """The `top_k` most likely classes of the picture in `data`; five unless given, or all where there are fewer.
@@ -103,69 +120,64 @@ class Engine:
         """
         return self.answer([self.prepare(data, top_k=top_k)])[0]
 
-    def prepare(self, data: bytes, *, top_k: int | None = None) -> Prepared:
-        """The first half of `classify`: all that can go wrong with a picture goes wrong here."""
+    def prepare(self, data: bytes | Batch, *, top_k: int | None = None) -> Prepared:
+        """The first half of `classify`: all that can go wrong with a picture goes wrong here.
+
+        Args:
+            data: bytes of a picture, or (3, input_size, input_size) float32 that is prepared already.
+            top_k: classes to name.
+        """
         if top_k is None:
             top_k = min(TOP_K, len(self.labels))
         if not 1 <= top_k <= len(self.labels):
             raise TopKError(f"top_k = {top_k} is not between 1 and {len(self.labels)}, the number of classes of this model")
         start = time.perf_counter()
-        pixels = self._preprocess.fast(decode_pixels(data, max_pixels=self._max_pixels)).numpy()
+        if isinstance(data, bytes):
+            pixels = self._preprocess.fast(decode_pixels(data, max_pixels=self._max_pixels)).numpy()
+        else:
+            pixels = self._checked(data)
         return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3)
 
     def answer(self, pictures: Sequence[Prepared]) -> list[Answer]:
         """The second half, for several pictures in one batch."""
         start = time.perf_counter()
-        logits = self._runner(np.stack([picture.pixels for picture in pictures])).astype(np.float64)
+        pixels = [picture.pixels for picture in pictures]
+        logits = self._runner(self._staging.stack(pixels) if self._staging else np.stack(pixels))
         infer_ms = (time.perf_counter() - start) * 1e3
         return [
-            Answer(self._best(row, picture.top_k), picture.decode_ms, infer_ms, len(pictures))
+            Answer(self._best(row.astype(np.float64), picture.top_k), picture.decode_ms, infer_ms, len(pictures), row)
             for row, picture in zip(logits, pictures, strict=True)
         ]
 
-    def _best(self, logits: np.ndarray, top_k: int) -> tuple[Prediction, ...]:
-        likelihood = np.exp(logits - logits.max())
-        probabilities = likelihood / likelihood.sum()
+    def _checked(self, pixels: Batch) -> Batch:
+        size = self._preprocess.input_size
+        if pixels.shape != (3, size, size):
+            raise TensorError(f"a picture of shape {pixels.shape}; this model takes (3, {size}, {size})")
+        return pixels
+
+    def _best(self, logits: NDArray[np.float64], top_k: int) -> tuple[Prediction, ...]:
+        probabilities = softmax(logits)
         best = np.argsort(-logits, kind="stable")[:top_k]
         return tuple(Prediction(label=self.labels[i], index=int(i), probability=float(probabilities[i])) for i in best)
 
 
-class Engines:
-    """Engines by tag, loaded when first asked for and kept.
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of the classes; the last axis adds up to 1."""
+    likelihood = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float64] = likelihood / likelihood.sum(axis=-1, keepdims=True)
+    return shares
 
-    Args:
-        load: tag -> engine, ready.
-        resolve: name or tag -> tag; asks the store.
-        resolve_seconds: how long an answer of `resolve` is believed, so that a new version is seen this soon.
-    """
 
-    def __init__(self, load: Callable[[str], Engine], resolve: Callable[[str], str], *, resolve_seconds: float = 1.0) -> None:
-        self._load = load
-        self._resolve = resolve
-        self._resolve_seconds = resolve_seconds
-        self._engines: dict[str, Engine] = {}
-        self._tags: dict[str, tuple[str, float]] = {}
-        self._lock = threading.Lock()
+class _Staging(threading.local):
+    """Where a thread gathers its batch for a GPU: page-locked memory, which the GPU copies without a detour."""
 
-    def get(self, name: str) -> tuple[str, Engine]:
-        """The tag that `name` means now, and its engine.
+    def __init__(self) -> None:
+        self._buffer: torch.Tensor | None = None
 
-        Raises:
-            ModelNotFoundError: the store has no such model.
-        """
-        tag = self._tag(name)
-        engine = self._engines.get(tag)
-        if engine is None:
-            # One thread loads; the others wait for it.
-            with self._lock:
-                engine = self._engines.get(tag) or self._load(tag)
-                self._engines[tag] = engine
-        return tag, engine
-
-    def _tag(self, name: str) -> str:
-        tag, until = self._tags.get(name, ("", 0.0))
-        now = time.monotonic()
-        if now >= until:
-            tag = self._resolve(name)
-            self._tags[name] = (tag, now + self._resolve_seconds)
-        return tag
+    def stack(self, pixels: Sequence[Batch]) -> Batch:
+        shape = (len(pixels), *pixels[0].shape)
+        if self._buffer is None or self._buffer.shape[0] < shape[0] or self._buffer.shape[1:] != shape[1:]:
+            self._buffer = torch.empty(shape, pin_memory=True)
+        batch: Batch = self._buffer[: len(pixels)].numpy()
+        np.stack(pixels, out=batch)
+        return batch

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+import torch
+
 from hubserve.errors import OverloadedError
+from hubserve.export.runner import Batch
 from hubserve.service.engine import Answer, Engine, Prepared
 
 
@@ -17,53 +20,69 @@ class Job:
     """One picture that waits.
 
     Attributes:
-        model: name or tag.
-        data: the picture.
+        engine: that is to classify it.
+        data: the picture, see `Engine.prepare`.
         top_k: classes to name.
-        result: becomes the tag that answered, and its answer.
+        result: becomes the answer.
     """
 
-    model: str
-    data: bytes
+    engine: Engine
+    data: bytes | Batch
     top_k: int | None
-    result: Future[tuple[str, Answer]] = field(default_factory=Future)
+    result: Future[Answer] = field(default_factory=Future)
 
 
 class Pool:
     """A queue and the threads that empty it.
 
-    A thread takes what waits, up to `max_batch` pictures, prepares them and runs them as one batch on a session that uses one
-    core. Under low load every picture is its own batch and waits for nobody; under high load batches fill by themselves.
+    A thread takes what waits, up to `max_batch` pictures, prepares them and runs them as one batch. Under low load every
+    picture is its own batch and waits for nobody; under high load batches fill by themselves.
 
     Args:
-        find: name or tag -> tag and engine; called in the threads, where loading a model holds up nobody else.
-        threads: as many as cores, since each keeps one busy.
+        threads: as many as cores, where sessions use one core.
         max_batch: pictures of a batch.
-        max_waiting: pictures that may wait; one more is refused at once.
+        max_waiting: pictures that may be in the house, waiting or at work; one more is refused at once.
+        on_batch: told the size of every batch, in the threads.
     """
 
-    def __init__(self, find: Callable[[str], tuple[str, Engine]], *, threads: int, max_batch: int, max_waiting: int) -> None:
-        self._find = find
+    def __init__(
+        self, *, threads: int, max_batch: int, max_waiting: int, on_batch: Callable[[int], None] = lambda size: None
+    ) -> None:
+        # Before they start: torch would let each of them use all cores for every resize.
+        torch.set_num_threads(1)
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._on_batch = on_batch
+        self._inside = 0
+        self._count = threading.Lock()
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name=f"classify-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, model: str, pictures: Sequence[bytes], top_k: int | None) -> list[Future[tuple[str, Answer]]]:
+    @property
+    def inside(self) -> int:
+        """Pictures that wait or are at work."""
+        return self._inside
+
+    def check_room(self, count: int = 1) -> None:
+        """Raises OverloadedError where `count` more pictures have no room now. An empty house takes any number."""
+        if self._inside + count > self._max_waiting and self._inside:
+            raise OverloadedError(
+                f"{self._inside} pictures wait and at most {self._max_waiting} may, so {count} more are not taken; "
+                "ask again in a second"
+            )
+
+    def submit(self, engine: Engine, pictures: Sequence[bytes | Batch], top_k: int | None) -> list[Future[Answer]]:
         """Lets the pictures wait for their turn.
 
         Raises:
             OverloadedError: too many wait already; none of these was taken.
         """
-        waiting = self._waiting.qsize()
-        if waiting + len(pictures) > self._max_waiting and waiting:
-            raise OverloadedError(
-                f"{waiting} pictures wait and at most {self._max_waiting} may, so {len(pictures)} more are not taken; "
-                "ask again in a second"
-            )
-        jobs = [Job(model, data, top_k) for data in pictures]
+        with self._count:
+            self.check_room(len(pictures))
+            self._inside += len(pictures)
+        jobs = [Job(engine, data, top_k) for data in pictures]
         for job in jobs:
             self._waiting.put(job)
         return [job.result for job in jobs]
@@ -77,7 +96,11 @@ class Pool:
 
     def _work(self) -> None:
         while (jobs := self._take()) is not None:
-            self._classify([job for job in jobs if job.result.set_running_or_notify_cancel()])
+            try:
+                self._classify([job for job in jobs if job.result.set_running_or_notify_cancel()])
+            finally:
+                with self._count:
+                    self._inside -= len(jobs)
 
     def _take(self) -> list[Job] | None:
         """The next jobs, at least one; None at the end."""
@@ -96,20 +119,20 @@ class Pool:
         return jobs
 
     def _classify(self, jobs: Sequence[Job]) -> None:
-        batches: dict[str, tuple[Engine, list[tuple[Job, Prepared]]]] = {}
+        batches: dict[Engine, list[tuple[Job, Prepared]]] = {}
         for job in jobs:
             try:
-                tag, engine = self._find(job.model)
-                prepared = engine.prepare(job.data, top_k=job.top_k)
+                prepared = job.engine.prepare(job.data, top_k=job.top_k)
             except Exception as error:  # Whatever it is, it is this job's answer, and the thread lives on.
                 job.result.set_exception(error)
             else:
-                batches.setdefault(tag, (engine, []))[1].append((job, prepared))
-        for tag, (engine, batch) in batches.items():
-            _answer(tag, engine, batch)
+                batches.setdefault(job.engine, []).append((job, prepared))
+        for engine, batch in batches.items():
+            self._on_batch(len(batch))
+            _answer(engine, batch)
 
 
-def _answer(tag: str, engine: Engine, batch: Sequence[tuple[Job, Prepared]]) -> None:
+def _answer(engine: Engine, batch: Sequence[tuple[Job, Prepared]]) -> None:
     try:
         answers = engine.answer([prepared for _, prepared in batch])
     except Exception as error:
@@ -117,4 +140,4 @@ def _answer(tag: str, engine: Engine, batch: Sequence[tuple[Job, Prepared]]) -> 
             job.result.set_exception(error)
     else:
         for (job, _), answer in zip(batch, answers, strict=True):
-            job.result.set_result((tag, answer))
+            job.result.set_result(answer)

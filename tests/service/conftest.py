@@ -41,6 +41,18 @@ class Server:
         return subprocess.run(command, env=environment(self.home), capture_output=True, text=True, check=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory) -> Iterator[None]:
+    """Measurements, drawings and exports of the tests are not the user's."""
+    before = os.environ.get("HUBSERVE_HOME")
+    os.environ["HUBSERVE_HOME"] = str(tmp_path_factory.mktemp("hubserve"))
+    yield
+    if before is None:
+        del os.environ["HUBSERVE_HOME"]
+    else:
+        os.environ["HUBSERVE_HOME"] = before
+
+
 def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONPATH": str(ROOT)}
 

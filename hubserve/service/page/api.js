@@ -23,10 +23,8 @@ export class ApiError extends Error {
 // The server has no such route, as one of another version may not.
 export class NotOffered extends ApiError {}
 
-const TITLES = {
-  400: 'The server could not use that', 401: 'This needs a token', 403: 'The server does not allow that', 404: 'Not found', 413: 'Too large',
-  415: 'Not a picture that can be read', 422: 'Out of range', 429: 'Too much at once', 503: 'The server is busy',
-};
+const TITLES = { 401: 'This needs a token', 403: 'Not allowed', 404: 'Not found', 503: 'The server is busy' };
+const title = (status) => TITLES[status] ?? (status < 500 ? 'That could not be used' : 'The server failed');
 
 // Sends a request; answers with JSON, or with what `as` names ('blob', 'text').
 export async function call(path, { method = 'GET', body, type, signal, as = 'json', what = 'this' } = {}) {
@@ -48,8 +46,8 @@ export const post = (path, value, what) => call(path, { method: 'POST', body: JS
 
 async function refusal(answer, what) {
   const error = await answer.json().then((body) => body.error, () => null);
-  if (error?.message) return new ApiError(answer.status, TITLES[answer.status] ?? 'The server failed', error.message);
+  if (error?.message) return new ApiError(answer.status, title(answer.status), error.message);
   // Ours always says {"error": ...}; without it, nobody knows the route.
   if (answer.status === 404 || answer.status === 405) return new NotOffered(answer.status, 'Not offered', `This server does not offer ${what}.`);
-  return new ApiError(answer.status, TITLES[answer.status] ?? 'The server failed', `It answered with status ${answer.status} and said no more.`);
+  return new ApiError(answer.status, title(answer.status), `It answered with status ${answer.status} and said no more.`);
 }

@@ -1,4 +1,4 @@
-// Charts in SVG by hand: a scatter with its front, values over trials with the best so far, and small multiples of lines.
+// Charts in SVG: a scatter with its front, values over trials with the best so far, and small multiples of lines.
 import { h, number, s } from './dom.js';
 
 const PAD = { left: 48, right: 14, top: 30, bottom: 38 };
@@ -60,10 +60,10 @@ function frame(width, height, { xs, ys, x, y, label, role = 'img' }) {
     s('line', { class: 'axis', x1: PAD.left, x2: right, y1: bottom, y2: bottom }),
     s('text', { x: right, y: height - 4, 'text-anchor': 'end' }, x),
     s('text', { x: 0, y: 13 }, y));
-  return { svg, px, py, right, bottom };
+  return { svg, px, py, right };
 }
 
-// Points {x, y, text, href, strong}; `x` and `y` are {name, larger}: which way is better. `front` joins the best trade-offs.
+// Points {x, y, text, href, strong}, the strong ones joined as a front; `x` and `y` are {name, larger}: which way is better.
 export function scatter({ points, x, y, label }, width) {
   const height = heightFor(width);
   const title = (axis) => `${axis.name}, ${axis.larger ? 'larger' : 'smaller'} is better`;
@@ -74,8 +74,7 @@ export function scatter({ points, x, y, label }, width) {
   const front = points.filter((point) => point.strong).sort((a, b) => a.x - b.x);
   if (front.length > 1) svg.append(s('path', { class: 'front', d: stairs(front.map((point) => [px(point.x), py(point.y)]), x.larger) }));
   const taken = points.map((point) => [px(point.x) - 5, py(point.y) - 5, px(point.x) + 5, py(point.y) + 5]);
-  const marks = points.map((point, place) => ({ point, place })).sort((a, b) => Boolean(b.point.strong) - Boolean(a.point.strong));
-  for (const { point } of marks) {
+  for (const point of points.toSorted((a, b) => Boolean(b.strong) - Boolean(a.strong))) {
     const at = [px(point.x), py(point.y)];
     const name = point.name && labelAt(at, point.name, taken, right);
     const mark = [s('circle', { cx: at[0], cy: at[1], r: linked ? 6 : 4, class: point.strong ? 'strong' : 'weak' }), s('title', null, point.text), name];

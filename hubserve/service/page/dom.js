@@ -3,17 +3,18 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
+export const known = (value) => value !== undefined && value !== null;
 export const byId = (id) => document.getElementById(id);
 export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 export const s = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value === undefined || value === null || value === false) continue;
+    if (!known(value) || value === false) continue;
     if (typeof value === 'function') node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? '' : value);
   }
-  node.append(...children.flat(2).filter((child) => child !== undefined && child !== null && child !== false));
+  node.append(...children.flat(2).filter((child) => known(child) && child !== false));
   return node;
 }
 
@@ -50,12 +51,12 @@ export function duration(seconds) {
 
 // A value of an arch, a setting or a record, in one line.
 export function plain(value) {
-  if (value === null || value === undefined) return '–';
+  if (!known(value)) return '–';
   if (Array.isArray(value)) return value.map(plain).join(', ');
   return typeof value === 'object' ? Object.entries(value).map(([name, of]) => `${name} ${plain(of)}`).join(', ') : String(value);
 }
 
-export const facts = (rows) => h('dl', { class: 'facts' }, rows.filter(([, value]) => value !== null && value !== undefined && value !== '')
+export const facts = (rows) => h('dl', { class: 'facts' }, rows.filter(([, value]) => known(value) && value !== '')
   .map(([name, value]) => [h('dt', null, name), h('dd', null, value)]));
 
 // A table that scrolls by itself where the window is narrow. `head` has cells or texts, "#text" over a column of numbers.

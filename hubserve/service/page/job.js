@@ -18,7 +18,7 @@ export class JobView {
     this.wrong = h('div');
     this.place = h('div', { class: 'charts' });
     this.small = h('div', { class: 'small' });
-    this.oneshot = h('section', { hidden: true }, h('h3', null, 'How likely each candidate is, over time'), h('p', { class: 'note' }, 'One picture a choice; bold is the likeliest candidate now.'), this.small);
+    this.oneshot = h('section', { hidden: true }, h('h3', null, 'How likely each candidate is, choice by choice'), this.small);
     this.parts = {
       head: follow(({ name, state }) => this.head(name, state)), course: follow(course), result: follow(result), best: follow(found), trials: follow(trials),
     };

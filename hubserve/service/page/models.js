@@ -1,55 +1,75 @@
 // Models: what the store holds, as a table that sorts and as accuracy against latency.
 import { call } from './api.js';
 import { figure, scatter } from './chart.js';
-import { byId, day, h, loading, millions, number, table, tagOf, toModel } from './dom.js';
+import { byId, day, follow, h, known, loading, millions, number, table, tagOf, toModel } from './dom.js';
 import { showModel } from './model.js';
 import { problem } from './token.js';
 
 const top = (model) => model.top1 ?? model.metric?.top1;
-const known = (value) => value !== null && value !== undefined;
 
 const COLUMNS = [
-  { name: 'Model', of: (model) => model.tag, cell: name, text: true },
-  { name: 'Top-1, %', of: top, cell: (model) => accuracy(model) },
-  { name: 'Latency, ms', of: (model) => model.latency_ms, title: 'median of ONNX Runtime for one picture' },
-  { name: 'Params, M', of: (model) => model.params, cell: (model) => millions(model.params) },
-  { name: 'MACs, M', of: (model) => model.macs, cell: (model) => millions(model.macs) },
-  { name: 'Input, px', of: (model) => model.input_size },
-  { name: 'Space', of: (model) => model.space, cell: (model) => model.space, text: true },
-  { name: 'Published', of: (model) => model.created, cell: (model) => day(model.created), text: true },
+  { name: 'Model', of: (model) => model.tag, write: (_, model) => name(model), text: true },
+  { name: 'Top-1, %', of: top, write: accuracy },
+  { name: 'Latency, ms', of: (model) => model.latency_ms, write: (value) => number(value), title: 'median of ONNX Runtime for one picture' },
+  { name: 'Params, M', of: (model) => model.params, write: millions },
+  { name: 'MACs, M', of: (model) => model.macs, write: millions },
+  { name: 'Input, px', of: (model) => model.input_size, write: String },
+  { name: 'Space', of: (model) => model.space, write: String, text: true },
+  { name: 'Published', of: (model) => model.created, write: day, text: true },
 ];
 
-let models = null;
+let models = [];
 let sorted = { column: 7, up: false };
 let dataset = null;
+let timer = 0;
+let looks = 0;
 
 const plot = figure(null, scatter);
+const list = follow(rows);
+const trade = follow(tradeOff);
 
-export async function show(tag) {
-  if (!models) byId('models').replaceChildren(loading('the models'));
+export function init() {
+  byId('models').append(list.node, trade.node);
+  list.node.append(loading('the models'));
+}
+
+export function show(tag) {
   showModel(tag);
+  looks = 10;
+  refresh();
+}
+
+export function hide() {
+  looks = 0;
+  clearTimeout(timer);
+}
+
+async function refresh() {
+  clearTimeout(timer);
   try {
     models = await call('models', { what: 'a list of models' });
     draw();
+    // The server counts parameters and MACs of new versions in the background.
+    if (looks-- > 0 && models.some((model) => !known(model.params))) timer = setTimeout(refresh, 3000);
   } catch (error) {
-    byId('models').replaceChildren(problem(error));
+    list.update(error);
   }
 }
 
 function draw() {
-  if (!models.length) {
-    byId('models').replaceChildren(h('p', { class: 'empty' }, 'No model is published yet. ', h('code', null, 'hubserve publish efficientnet-lite0'), ' fills the store.'));
-    return;
-  }
-  byId('models').replaceChildren(rows(), tradeOff());
+  list.update([models, sorted]);
+  trade.update([models, dataset]);
 }
 
-function rows() {
+function rows(given) {
+  if (given instanceof Error) return problem(given);
+  if (!models.length) return h('p', { class: 'empty' }, 'No model is published yet. ', h('code', null, 'hubserve publish efficientnet-lite0'), ' fills the store.');
   const { column, up } = sorted;
   const key = COLUMNS[column].of;
   const order = [...models].sort((a, b) => compare(key(a), key(b), up));
   return table('Models', COLUMNS.map(head), order.map((model) => h('tr', null, COLUMNS.map((entry, place) => {
-    const cell = known(entry.of(model)) ? (entry.cell ?? ((of) => number(entry.of(of))))(model) : h('span', { class: 'unknown' }, 'not measured');
+    const value = entry.of(model);
+    const cell = known(value) ? entry.write(value, model) : h('span', { class: 'unknown' }, 'not measured');
     return h(place ? 'td' : 'th', { class: !entry.text && 'number', scope: !place && 'row' }, cell);
   }))));
 }
@@ -78,16 +98,19 @@ function name(model) {
   const [first] = model.tag.split(':');
   const several = models.filter((other) => other.tag.startsWith(`${first}:`)).length > 1;
   const badges = [model.default && 'default', ...(model.aliases ?? [])].filter(Boolean);
-  return [h('a', { href: toModel(model.tag), title: model.tag }, several ? tagOf(model.tag) : first), badges.map((text) => h('span', { class: 'badge' }, text))];
+  return [h('a', { href: toModel(model.tag), title: model.tag }, several ? tagOf(model.tag) : first), badges.map((text) => h('span', { class: 'badge' }, text)),
+    model.state === 'refused' && h('span', { class: 'badge failed', title: model.problem }, 'refused')];
 }
 
-const accuracy = (model) => [number(top(model), 4), model.metric && h('span', { class: 'version' }, ` ${model.metric.dataset}`)];
+function accuracy(value, model) {
+  return [number(value, 4), model.metric && h('span', { class: 'version' }, ` ${model.metric.dataset}`)];
+}
 
 // Accuracies on different data sets cannot be compared: one at a time.
 function tradeOff() {
   const found = models.filter((model) => known(top(model)) && known(model.latency_ms));
   const sets = [...new Set(found.map(setOf))].sort();
-  if (!sets.length) return h('p', { class: 'note' }, 'No model has both an accuracy and a measured latency to compare.');
+  if (!sets.length) return models.length > 0 && h('p', { class: 'note' }, 'No model has both an accuracy and a measured latency to compare.');
   if (!sets.includes(dataset)) dataset = setOf(found[0]);
   const shown = found.filter((model) => setOf(model) === dataset);
   const beaten = (model) => shown.some((other) => other.latency_ms <= model.latency_ms && top(other) >= top(model) && (other.latency_ms < model.latency_ms || top(other) > top(model)));

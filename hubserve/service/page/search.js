@@ -44,7 +44,7 @@ async function poll(mine, tick) {
     if (view) await view.refresh();
     if (!view?.moving) pause = 3 * SECOND;
   } catch (error) {
-    jobs.update({ error: true, title: error.title, message: error.message, wantsToken: error.wantsToken });
+    jobs.update(error);
     if (error instanceof NotOffered) return;
     pause = SLOW;
   }
@@ -55,7 +55,7 @@ async function poll(mine, tick) {
 const summary = ({ id, name, state, phase, message, created, trials, max_trials: most, objectives, best, published }) => ({ id, name, state, phase, message, created, trials, most, goal: objectives[0]?.name, best: best?.values[objectives[0]?.name], published });
 
 function drawJobs(list) {
-  if (list.error) return problem(list);
+  if (list instanceof Error) return problem(list);
   if (!list.length) return h('p', { class: 'empty' }, 'No search has run here yet.');
   return table('Searches', ['Job', 'State', '#Trials', '#Best', 'Started', 'Now'], list.map((job) => h('tr', null,
     h('th', { scope: 'row' }, h('a', { href: toJob(job.id) }, job.name)),

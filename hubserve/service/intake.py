@@ -1,0 +1,73 @@
+"""The body of a request, never more bytes than are allowed, of one request and of all together, nor longer than it may take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+
+from hubserve.errors import ImageTooLargeError, OverloadedError, SlowRequestError
+
+
+class Intake:
+    """Reads bodies, and knows how much is held of all of them.
+
+    Args:
+        max_bytes: of one body.
+        max_pending_bytes: of all bodies that are held at once.
+        seconds: in which a body must have come.
+    """
+
+    def __init__(self, *, max_bytes: int, max_pending_bytes: int, seconds: float) -> None:
+        self._max_bytes = max_bytes
+        self._max_pending_bytes = max_pending_bytes
+        self._seconds = seconds
+        self._pending = 0
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, which counts as held until the end of the block.
+
+        Raises:
+            ImageTooLargeError: it is longer than allowed; the rest is not read.
+            OverloadedError: too much is held already.
+            SlowRequestError: it did not come in time.
+        """
+        announced = request.headers.get("content-length", "")
+        expected = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
+        if expected > self._max_bytes or len(announced) >= 20:
+            raise ImageTooLargeError(self._too_long())
+        held = [self._hold(expected)]
+        try:
+            yield await self._read(request, held)
+        finally:
+            self._pending -= sum(held)
+
+    async def _read(self, request: Request, held: list[int]) -> bytes:
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > self._max_bytes:
+                        raise ImageTooLargeError(self._too_long())
+                    if size > sum(held):
+                        held.append(self._hold(size - sum(held)))
+                    chunks.append(chunk)
+        except TimeoutError as error:
+            raise SlowRequestError(f"the body did not come within {self._seconds:g} s: send a smaller picture") from error
+        return b"".join(chunks)
+
+    def _hold(self, count: int) -> int:
+        if self._pending + count > self._max_pending_bytes and self._pending:
+            raise OverloadedError(
+                f"requests of {self._pending:,} bytes are held and at most {self._max_pending_bytes:,} may be; "
+                "ask again in a second"
+            )
+        self._pending += count
+        return count
+
+    def _too_long(self) -> str:
+        return f"the body is longer than the allowed {self._max_bytes:,} bytes: send a smaller picture"

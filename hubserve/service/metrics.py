@@ -1,0 +1,29 @@
+"""What /metrics tells of our own work; BentoML serves it.
+
+Labels are routes, statuses and versions in the store, never what a caller may choose freely: paths of strangers would fill the
+memory.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter("hubserve_requests", "Requests that were answered.", ["route", "status"])
+SECONDS = Histogram("hubserve_request_seconds", "From the request's head to its answer.", ["route"])
+BATCHES = Histogram("hubserve_batch_pictures", "Pictures of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
+REFUSED_VERSIONS = Counter("hubserve_refused_versions", "Versions in the store that could not be loaded.", ["model"])
+LOADED = Gauge("hubserve_loaded_bytes", "Memory of all loaded models, as measured.", multiprocess_mode="livesum")
+
+
+def count_request(route: str, status: int, seconds: float) -> None:
+    """Notes a request that was answered."""
+    requests, duration = _children(route, status)
+    requests.inc()
+    duration.observe(seconds)
+
+
+@cache
+def _children(route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(route, status), SECONDS.labels(route)

@@ -1,0 +1,151 @@
+"""Every error as an answer: which error has which status, and the one shape that all of them have."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from hubserve.errors import (
+    AliasError,
+    ArchError,
+    CardError,
+    ForbiddenError,
+    FormError,
+    HubserveError,
+    ImageError,
+    ImageTooLargeError,
+    JobError,
+    ModelNotFoundError,
+    ModelRefusedError,
+    OverloadedError,
+    RequestError,
+    SlowRequestError,
+    SpaceError,
+    TensorError,
+    TopKError,
+    UnauthorizedError,
+)
+
+log = logging.getLogger("hubserve.service")
+
+STATUS: dict[type[HubserveError], int] = {
+    ImageTooLargeError: 413,
+    ImageError: 415,
+    FormError: 400,
+    TensorError: 400,
+    TopKError: 422,
+    SlowRequestError: 408,
+    UnauthorizedError: 401,
+    ForbiddenError: 403,
+    RequestError: 400,
+    ModelNotFoundError: 404,
+    ModelRefusedError: 409,
+    AliasError: 422,
+    JobError: 422,
+    SpaceError: 422,
+    ArchError: 422,
+    CardError: 422,
+    OverloadedError: 503,
+}
+"""Error -> status; the first that fits, in this order. All others are faults of the server."""
+
+ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
+
+
+class Problem(BaseModel):
+    """Every error.
+
+    Attributes:
+        error: its "type" and its "message", which says how to go on.
+    """
+
+    error: dict[str, str]
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Errors of a route, for the API's description."""
+    return {status: {"model": Problem, "description": DESCRIPTIONS[status]} for status in statuses}
+
+
+DESCRIPTIONS = {
+    400: "The request is damaged, or has no picture.",
+    401: "No token, or a wrong one.",
+    403: "The service has no token, so nobody may change anything.",
+    404: "There is no such thing.",
+    408: "The body did not come in time.",
+    409: "The state of things does not allow it.",
+    413: "Too many bytes or pixels.",
+    415: "Not a readable picture.",
+    422: "A parameter is out of range, or what is described cannot be.",
+    503: "Too much waits; the header Retry-After says when to ask again.",
+}
+
+
+def problem_of(error: HubserveError) -> dict[str, Any]:
+    """The body of its answer."""
+    return {"error": {"type": type(error).__name__, "message": str(error.args[0]) if error.args else str(error)}}
+
+
+def refusal(error: HubserveError, *, status: int | None = None) -> JSONResponse:
+    """The answer to a request that failed so."""
+    if status is None:
+        status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    if status == 500:
+        log.error("a request failed", exc_info=error)
+    return JSONResponse(problem_of(error), status_code=status, headers=ERROR_HEADERS.get(status))
+
+
+def problem(status: int, kind: str, message: str) -> JSONResponse:
+    """An answer for what is no error of ours."""
+    return JSONResponse({"error": {"type": kind, "message": message}}, status_code=status)
+
+
+async def refuse(request: Request, error: Exception) -> JSONResponse:
+    """Handler of all our errors."""
+    answer = refusal(error) if isinstance(error, HubserveError) else problem(500, "InternalError", "see the server's log")
+    if request.url.path.startswith("/v2/"):
+        # The Open Inference Protocol wants the sentence alone.
+        answer.body = answer.render({"error": str(error)})
+        answer.headers["Content-Length"] = str(len(answer.body))
+    return answer
+
+
+async def refuse_parameter(_: Request, error: Exception) -> JSONResponse:
+    """Handler of parameters and JSON bodies that FastAPI does not accept."""
+    wrong = error.errors() if isinstance(error, RequestValidationError) else []
+    told = "; ".join(f"{_where(entry)} = {repr(entry.get('input'))[:200]}: {entry['msg']}" for entry in wrong)
+    return problem(422, "ParameterError", told)
+
+
+async def refuse_route(_: Request, error: Exception) -> JSONResponse:
+    """Handler of paths and methods that there are not."""
+    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+    answer = problem(status, "HTTPError", str(detail))
+    answer.headers.update(getattr(error, "headers", None) or {})
+    return answer
+
+
+async def nobody_there(_: Request, __: Exception) -> JSONResponse:
+    """Handler of clients that leave before their request is whole."""
+    return problem(400, "ClientDisconnect", "the client left before its request was whole")
+
+
+def _where(entry: Any) -> str:
+    place = [str(part) for part in entry["loc"] if part not in ("body", "query", "path")]
+    return ".".join(place) or "the body"
+
+
+HANDLERS: dict[Any, Any] = {
+    HubserveError: refuse,
+    RequestValidationError: refuse_parameter,
+    HTTPException: refuse_route,
+    ClientDisconnect: nobody_there,
+}
+"""What FastAPI is given."""

@@ -1,0 +1,70 @@
+"""Aliases over HTTP: which version is `production`, and what part of its traffic a canary gets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from hubserve import aliases
+from hubserve.service.auth import changer, scheme
+from hubserve.service.problems import described
+
+router = APIRouter(prefix="/aliases", tags=["aliases"])
+
+Name = Annotated[str, Path(description="Lower-case letters and digits, with '-', '_' and '.' between them.")]
+Change = [Depends(changer), Depends(scheme)]
+
+
+class AliasEntry(BaseModel):
+    """An alias.
+
+    Attributes:
+        name: of it.
+        model: tag, or a name for its newest version.
+        canary: likewise, for a part of the traffic.
+        weight: percent of the traffic that the canary gets.
+    """
+
+    name: str
+    model: str
+    canary: str | None
+    weight: int
+
+
+class AliasWish(BaseModel):
+    """What an alias shall mean.
+
+    Attributes:
+        model: tag, or a name for its newest version.
+        canary: likewise, for a part of the traffic.
+        weight: percent of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[str, Field(max_length=200)]
+    canary: Annotated[str, Field(max_length=200)] | None = None
+    weight: Annotated[int, Field(ge=1, le=99)] = 10
+
+
+@router.get("", summary="List the aliases", responses=described(401, 422))
+async def listed(request: Request) -> list[AliasEntry]:
+    """By name."""
+    known = await to_thread.run_sync(aliases.list_aliases)
+    return [AliasEntry(name=name, **alias.model_dump()) for name, alias in sorted(known.items())]
+
+
+@router.put("/{name}", summary="Set an alias", dependencies=Change, responses=described(401, 403, 404, 422))
+async def put(name: Name, wish: AliasWish) -> AliasEntry:
+    """It takes effect within a second; who answered goes on until the other version is warm."""
+    alias = await to_thread.run_sync(lambda: aliases.set_alias(name, wish.model, canary=wish.canary, weight=wish.weight))
+    return AliasEntry(name=name, **alias.model_dump())
+
+
+@router.delete("/{name}", status_code=204, summary="Remove an alias", dependencies=Change, responses=described(401, 403, 404))
+async def delete(name: Name) -> None:
+    """The versions that it meant stay."""
+    await to_thread.run_sync(aliases.delete_alias, name)

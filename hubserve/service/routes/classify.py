@@ -1,0 +1,121 @@
+"""POST /classify: pictures in, classes out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hubserve.errors import HubserveError
+from hubserve.service.body import FIELD, JsonPictures, pictures_of
+from hubserve.service.engine import Prediction
+from hubserve.service.problems import Problem, described, problem_of, refusal, refuse_parameter
+from hubserve.service.state import Outcome, State
+
+PATH = "/classify"
+
+router = APIRouter(tags=["classify"])
+
+
+class Classification(BaseModel):
+    """Answer to one picture.
+
+    Attributes:
+        model: tag of the version that answered.
+        predictions: most likely class first.
+        timing_ms: of decoding with preprocessing, and of inference of the batch that the picture was in.
+    """
+
+    model: str
+    predictions: list[Prediction]
+    timing_ms: dict[str, float]
+
+
+class Classifications(BaseModel):
+    """Answer to several pictures.
+
+    Attributes:
+        results: for each picture, in the order in which they came, what one alone would have got: its answer or an error.
+    """
+
+    results: list[Classification | Problem]
+
+
+class Wish(BaseModel):
+    """What a request may ask for, in its query."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: Annotated[str | None, Field(description="Name, tag or alias; the service's default unless given.")] = None
+    top_k: Annotated[int | None, Field(ge=1, description="How many classes to name; 5 unless given.")] = None
+
+
+_BODY = {
+    "required": True,
+    "content": {
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": [FIELD],
+                "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            }
+        },
+        "application/json": {"schema": JsonPictures.model_json_schema()},
+    },
+}
+
+
+@router.post(
+    PATH,
+    summary="Classify pictures",
+    responses={200: {"model": Classification | Classifications}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
+    openapi_extra={"requestBody": _BODY},
+)
+async def classify(request: Request, wish: Annotated[Wish, Query()]) -> JSONResponse:
+    """Names the most likely classes of a picture: the body, the field `image` of a form, or base64 in JSON.
+
+    Several pictures in one request get a list of answers.
+    """
+    return await _classified(request, request.app.state.shared, wish)
+
+
+async def answer_directly(request: Request, shared: State) -> JSONResponse:
+    """What the route answers, errors too, without the layers around it."""
+    try:
+        return await _classified(request, shared, Wish.model_validate(dict(request.query_params)))
+    except HubserveError as error:
+        return refusal(error)
+    except ValidationError as error:
+        return await refuse_parameter(request, RequestValidationError(error.errors()))
+
+
+async def _classified(request: Request, shared: State, wish: Wish) -> JSONResponse:
+    # Once before the body is read: under overload, refusing must cost next to nothing.
+    shared.pool.check_room()
+    async with shared.intake.body(request) as body:
+        pictures = await pictures_of(request, body, max_pictures=shared.settings.max_pictures)
+        outcomes = await shared.classify(wish.model, pictures.data, wish.top_k)
+    if pictures.several:
+        return JSONResponse({"results": [_result(outcome) for outcome in outcomes]})
+    (outcome,) = outcomes
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return JSONResponse(_result(outcome))
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, HubserveError):
+        return problem_of(outcome)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    tag, answer = outcome
+    return {
+        "model": tag,
+        "predictions": [prediction.model_dump() for prediction in answer.predictions],
+        "timing_ms": {"decode": round(answer.decode_ms, 2), "infer": round(answer.infer_ms, 2)},
+    }

@@ -1,0 +1,76 @@
+"""Exports over HTTP: POST starts one in a process of its own, GET tells how it goes, and the package is a download."""
+
+from __future__ import annotations
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import FileResponse
+
+from hubserve.errors import JobError, ModelNotFoundError, suggest
+from hubserve.hub.card import list_cards
+from hubserve.hub.registry import get_space
+from hubserve.service.auth import changer, scheme
+from hubserve.service.exports import ExportRequest, Exports, ExportStatus
+from hubserve.service.problems import described, refusal
+from hubserve.service.state import State
+
+router = APIRouter(prefix="/exports", tags=["exports"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Start an export",
+    dependencies=[Depends(changer), Depends(scheme)],
+    responses=described(401, 403, 404, 422, 503),
+)
+async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
+    """Of a pre-searched model, a version in the store, or an arch of a space."""
+    shared: State = request.app.state.shared
+    if wanted.model is not None:
+        _check_known(shared, wanted.model)
+    else:
+        get_space(wanted.space or "", wanted.settings)
+    exports: Exports = request.app.state.exports
+    return await to_thread.run_sync(exports.start, wanted)
+
+
+@router.get("", summary="List the exports", responses=described(401))
+async def listed(request: Request) -> list[ExportStatus]:
+    """Newest first; those that are over are kept for a while."""
+    return await to_thread.run_sync(request.app.state.exports.list)
+
+
+@router.get("/{identity}", summary="How an export goes", responses=described(401, 404), response_model=ExportStatus)
+async def read(request: Request, identity: str) -> object:
+    """Its state; its error where it failed."""
+    try:
+        return await to_thread.run_sync(request.app.state.exports.read, identity)
+    except JobError as error:
+        return refusal(error, status=404)
+
+
+@router.get(
+    "/{identity}/package",
+    summary="Download the package",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/zip": {}}}, **described(401, 404)},
+    response_model=None,
+)
+async def package(request: Request, identity: str) -> object:
+    """A ZIP file with the folder `package`."""
+    try:
+        path = await to_thread.run_sync(request.app.state.exports.archive, identity)
+    except JobError as error:
+        return refusal(error, status=404)
+    return FileResponse(path, media_type="application/zip", filename=f"{identity}.zip")
+
+
+def _check_known(shared: State, name: str) -> None:
+    models = shared.catalog.directory.models
+    in_store = {known for model in models for known in (model.tag, model.name, f"{model.name}:latest")}
+    cards = list_cards()
+    if name not in cards and name not in in_store:
+        raise ModelNotFoundError(
+            f"{name!r} is no pre-searched model and not in the store. {suggest(name, {*cards, *in_store})}"
+        )

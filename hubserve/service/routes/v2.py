@@ -1,0 +1,135 @@
+"""The Open Inference Protocol, so that clients of KServe and Triton work: /v2/models/{name}/infer and what belongs to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+
+from hubserve import __version__
+from hubserve.errors import HubserveError, TensorError
+from hubserve.service.catalog import Served
+from hubserve.service.engine import Answer
+from hubserve.service.problems import described, problem
+from hubserve.service.state import State
+from hubserve.service.tensors import (
+    HEADER,
+    IMAGES,
+    LOGITS,
+    PICTURES,
+    PROBABILITIES,
+    Answered,
+    InferRequest,
+    read_request,
+    write_answer,
+)
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
+_ERRORS = described(400, 401, 404, 408, 409, 413, 415, 422, 503)
+
+
+@router.get("", summary="The server")
+async def server() -> dict[str, Any]:
+    """Its name, version and extensions."""
+    return {"name": "hubserve", "version": __version__, "extensions": ["binary_tensor_data", "classification"]}
+
+
+@router.get("/health/live", summary="Whether it runs")
+async def live() -> dict[str, bool]:
+    """Always, where anything answers."""
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="Whether a model answers", responses=described(503), response_model=None)
+async def ready(request: Request) -> dict[str, bool] | Response:
+    """503 while there is no model, and once the server is about to end."""
+    shared: State = request.app.state.shared
+    if shared.drain.started:
+        return problem(503, "Draining", "this server is about to end")
+    try:
+        await shared.catalog.get()
+    except HubserveError as error:
+        return problem(503, type(error).__name__, str(error))
+    return {"ready": True}
+
+
+@router.get("/models/{name}", summary="A model", responses=described(401, 404, 409))
+@router.get("/models/{name}/versions/{version}", summary="A version of a model", responses=described(401, 404, 409))
+async def model(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """Its versions, inputs and outputs."""
+    served = await _served(request, name, version)
+    manifest = served.engine.manifest
+    size, classes = manifest.preprocess.input_size, manifest.classes
+    directory = request.app.state.shared.catalog.directory
+    base = served.tag.partition(":")[0]
+    return {
+        "name": name,
+        "versions": [stored.tag.partition(":")[2] for stored in directory.models if stored.name == base],
+        "platform": "onnxruntime_onnx",
+        "inputs": [
+            {"name": IMAGES, "datatype": "FP32", "shape": [-1, 3, size, size]},
+            {"name": PICTURES, "datatype": "BYTES", "shape": [-1]},
+        ],
+        "outputs": [
+            {"name": LOGITS, "datatype": "FP32", "shape": [-1, classes]},
+            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
+        ],
+    }
+
+
+@router.get("/models/{name}/ready", summary="Whether a model answers", responses=described(401, 404, 409))
+@router.get("/models/{name}/versions/{version}/ready", summary="Whether a version answers", responses=described(401, 404, 409))
+async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+    """Loads it where it was not yet."""
+    await _served(request, name, version)
+    return {"name": name, "ready": True}
+
+
+@router.post("/models/{name}/infer", summary="Classify", responses=_ERRORS, openapi_extra={"requestBody": _BODY})
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    summary="Classify by a version",
+    responses=_ERRORS,
+    openapi_extra={"requestBody": _BODY},
+)
+async def infer(request: Request, name: str, version: str | None = None) -> Response:
+    """One input: `images`, prepared, or `pictures`, files that the service prepares itself."""
+    shared: State = request.app.state.shared
+    shared.pool.check_room()
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise TensorError("the body is compressed; send it as it is")
+    async with shared.intake.body(request) as body:
+        asked = await to_thread.run_sync(read_request, body, request.headers.get(HEADER))
+        if len(asked.pictures) > shared.settings.max_pictures:
+            raise TensorError(f"{len(asked.pictures)} pictures; at most {shared.settings.max_pictures} are taken at once")
+        served = await _served(request, name, version)
+        outcomes = await shared.run(served, asked.pictures, 1)
+    head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
+    answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served)
+    kind = "application/json" if answer.json_length is None else "application/octet-stream"
+    headers = {} if answer.json_length is None else {HEADER: str(answer.json_length)}
+    return Response(answer.body, media_type=kind, headers=headers)
+
+
+def _written(request: InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: Served) -> Answered:
+    answers = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        answers.append(outcome.logits)
+    return write_answer(request, head, np.stack(answers), served.engine.labels)
+
+
+async def _served(request: Request, name: str, version: str | None) -> Served:
+    shared: State = request.app.state.shared
+    return await shared.catalog.get(name if version is None else f"{name}:{version}")

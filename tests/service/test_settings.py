@@ -1,0 +1,161 @@
+"""Settings: read from the environment, refused where they make no sense, and obeyed by the service."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from hubserve import store
+from hubserve.preprocess import MAX_PIXELS
+from hubserve.service.settings import PREFIX, Settings
+from tests.pictures import noise
+from tests.stores import service_over, small_package, tiny_package
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+
+
+def read(monkeypatch, **given: str) -> Settings:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    return Settings.from_environment()
+
+
+class TestFromEnvironment:
+    def test_unless_set(self):
+        settings = Settings.from_environment()
+        assert settings == Settings()
+        assert settings.model is None
+        assert settings.device == "auto"
+        assert (settings.threads, settings.session_threads, settings.max_batch) == (None, None, None)
+        assert settings.token is None
+        assert settings.max_megapixels * 1e6 == MAX_PIXELS
+
+    @pytest.mark.parametrize(
+        ("name", "text", "value"),
+        [
+            ("model", "efficientnet-lite0:latest", "efficientnet-lite0:latest"),
+            ("threads", "3", 3),
+            ("device", "cpu", "cpu"),
+            ("max_body_mb", "0.5", 0.5),
+            ("max_megapixels", "12", 12.0),
+            ("resolve_seconds", "0", 0.0),
+            ("backend", "openvino", "openvino"),
+            ("tracing", "true", True),
+        ],
+    )
+    def test_each(self, monkeypatch, name, text, value):
+        settings = read(monkeypatch, **{f"HUBSERVE_{name.upper()}": text})
+        assert settings == Settings().model_copy(update={name: value})
+
+    def test_there_is_no_other(self):
+        """So that the test above has them all."""
+        names = (
+            "model backend device threads session_threads max_batch max_waiting max_pictures max_body_mb max_pending_mb "
+            "max_megapixels body_seconds resolve_seconds model_memory_mb drain_seconds max_exports token read_token tracing "
+            "access_log"
+        )
+        assert list(Settings.model_fields) == names.split()
+
+    def test_each_is_explained(self):
+        for name in Settings.model_fields:
+            assert f"\n        {name}: " in f"\n    {Settings.__doc__}"
+
+    def test_empty_is_unset(self, monkeypatch):
+        assert read(monkeypatch, HUBSERVE_MODEL="", HUBSERVE_THREADS="", HUBSERVE_DEVICE="") == Settings()
+
+    def test_other_variables_of_ours_are_no_settings(self, monkeypatch):
+        assert read(monkeypatch, HUBSERVE_HOME="/x", HUBSERVE_OFFLINE="1", threads="7", MODEL="x") == Settings()
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("threads", "0"),
+            ("threads", "-1"),
+            ("threads", "two"),
+            ("threads", "1.5"),
+            ("device", "gpu"),
+            ("device", "CPU"),
+            ("max_body_mb", "0"),
+            ("max_body_mb", "20MB"),
+            ("max_body_mb", "nan"),
+            ("max_megapixels", "-5"),
+            ("resolve_seconds", "-0.1"),
+            ("resolve_seconds", "inf"),
+            ("backend", "torch"),
+            ("tracing", "perhaps"),
+        ],
+    )
+    def test_what_makes_no_sense_is_named(self, monkeypatch, name, text):
+        with pytest.raises(ValidationError, match=name) as error:
+            read(monkeypatch, **{PREFIX + name.upper(): text})
+        assert [e["loc"] for e in error.value.errors()] == [(name,)]
+        assert text in str(error.value)
+
+    @pytest.mark.parametrize("name", ["max_body_mb", "max_megapixels"])
+    def test_infinity_is_no_limit(self, monkeypatch, name):
+        with pytest.raises(ValidationError, match=name):
+            read(monkeypatch, **{PREFIX + name.upper(): "inf"})
+
+    def test_they_do_not_change(self):
+        with pytest.raises(ValidationError, match="frozen"):
+            Settings().threads = 2
+
+
+class TestTheServiceObeys:
+    @pytest.fixture
+    def serve(self, tmp_path, monkeypatch):
+        """Asks a service with these settings for one picture, and for its models."""
+
+        def ask(picture: bytes, **settings: str):
+            for name, value in settings.items():
+                monkeypatch.setenv(name, value)
+            with service_over(tmp_path) as url:
+                older, newer = (store.publish(small_package().path, name=name) for name in ("older", "newer"))
+                assert older.created < newer.created
+                return httpx.post(f"{url}/classify", content=picture), httpx.get(f"{url}/models").json()
+
+        return ask
+
+    def test_without_any_the_newest_answers(self, serve):
+        answer, models = serve(noise())
+        assert answer.json()["model"].startswith("newer:")
+        assert [(m["tag"].partition(":")[0], m["default"]) for m in models] == [("newer", True), ("older", False)]
+
+    def test_model(self, serve):
+        answer, models = serve(noise(), HUBSERVE_MODEL="older")
+        assert answer.json()["model"].startswith("older:")
+        assert [m["default"] for m in models] == [False, True]
+
+    def test_max_body_mb(self, serve):
+        picture = noise(40)
+        assert serve(picture, HUBSERVE_MAX_BODY_MB=str(len(picture) / 1e6))[0].status_code == 200
+        answer, _ = serve(picture, HUBSERVE_MAX_BODY_MB=str((len(picture) - 1) / 1e6))
+        assert answer.status_code == 413
+        assert f"{len(picture) - 1:,} bytes" in answer.json()["error"]["message"]
+
+    def test_max_megapixels(self, serve):
+        assert serve(noise(40), HUBSERVE_MAX_MEGAPIXELS="0.0016")[0].status_code == 200
+        answer, _ = serve(noise(41), HUBSERVE_MAX_MEGAPIXELS="0.0016")
+        assert answer.status_code == 413
+        assert "41 x 41 pixels; at most 1,600" in answer.json()["error"]["message"]
+
+    def test_resolve_seconds(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_RESOLVE_SECONDS", "3600")
+        with service_over(tmp_path) as url:
+            store.publish(small_package().path, name="newer")
+            assert httpx.post(f"{url}/classify", content=noise()).json()["model"].startswith("newer:")
+            store.publish(small_package().path, name="newest")
+            assert httpx.post(f"{url}/classify", content=noise()).json()["model"].startswith("newer:")
+
+    def test_a_default_that_is_not_there_is_told(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_MODEL", "nosuch")
+        with service_over(tmp_path) as url:
+            store.publish(tiny_package().path)
+            answer = httpx.post(f"{url}/classify", content=noise())
+        assert answer.status_code == 404
+        assert "no 'nosuch'" in answer.json()["error"]["message"]
