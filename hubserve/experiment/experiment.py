@@ -26,7 +26,7 @@ from hubserve.experiment.constraints import ComplexityOf, Constraint, InputShape
 from hubserve.experiment.executors import Executor
 from hubserve.experiment.loop import Plan, search
 from hubserve.experiment.progress import Progress
-from hubserve.experiment.records import TrialRecord, is_trial, record_of, was_evaluated
+from hubserve.experiment.records import INFEASIBLE, REASON, TrialRecord, is_trial, record_of, was_evaluated
 from hubserve.experiment.study import exists, open_study, seconds_spent, storage_of
 from hubserve.experiment.top_models import Formatter, ranked, top_models
 from hubserve.home import home
@@ -52,7 +52,9 @@ class NasExperiment:
         name: of the experiment; one that exists goes on. A new one is made unless given.
         storage: a file, a URL or a storage of Optuna; `study.journal` in `folder` unless given.
         folder: of the study and of what trials leave; HUBSERVE_HOME/experiments/NAME unless given.
-        max_trials: evaluated trials, those of earlier runs included. Infeasible ones do not count.
+        repeat: go on when every arch of the space had a trial, for evaluations that vary.
+        max_trials: evaluated trials, those of earlier runs included. Infeasible ones do not count. Without it, a search in a
+            large space goes on until its time is over or `stop` is called.
         max_seconds: of searching, earlier runs included; trials under way then are finished.
         constraints: on measures of an arch; it is not evaluated where it misses one.
         objectives: what is improved; the evaluator's own unless given. They may name measures too.
@@ -91,6 +93,7 @@ class NasExperiment:
         input_shape: InputShape | None = None,
         pruner: BasePruner | None = None,
         executor: Executor | None = None,
+        repeat: bool = False,
         seed: int | None = None,
         progress: bool | None = None,
         on_trial: Callable[[TrialRecord], None] | None = None,
@@ -112,6 +115,7 @@ class NasExperiment:
         self._input_shape = input_shape
         self._pruner = pruner or NopPruner()
         self._executor = executor
+        self._repeat = repeat
         self._seed = secrets.randbelow(2**31) if seed is None else seed
         self._progress = progress
         self._on_trial = on_trial or (lambda record: None)
@@ -148,8 +152,7 @@ class NasExperiment:
             Why it ended; also in `stop_reason`.
 
         Raises:
-            ExperimentError: there is no budget and nothing else that would end the search, another process runs this
-                experiment, or trials in other processes cannot reach the storage.
+            ExperimentError: another process runs this experiment, or trials in other processes cannot reach the storage.
         """
         self._stop.clear()
         executor = self._executor or self.config.executor()
@@ -243,6 +246,7 @@ class NasExperiment:
             objectives=self.objectives,
             screen=self._screen(),
             executor=executor,
+            repeat=self._repeat,
             max_trials=self.config.max_trial_number,
             deadline=None if seconds is None else time.monotonic() + seconds - seconds_spent(study),
             seed=self._seed,
@@ -302,4 +306,11 @@ class NasExperiment:
 
     def _explained(self, reason: str) -> str:
         """With a word on the constraints where no trial met them all."""
-        return reason
+        infeasible = [trial for trial in self.study.get_trials(deepcopy=False) if INFEASIBLE in trial.user_attrs]
+        if not infeasible or any(record.state != "infeasible" for record in self.trials):
+            return reason
+        closest = min(infeasible, key=lambda trial: max(trial.user_attrs[INFEASIBLE].values()))
+        return (
+            f"{reason}; no arch met the constraints. The closest of {len(infeasible)} is that of trial {closest.number}: "
+            f"{closest.user_attrs[REASON]}"
+        )

@@ -17,13 +17,14 @@ from optuna.trial import FrozenTrial, TrialState
 from hubserve.errors import SpaceExhausted
 from hubserve.evaluator.base import Evaluator, Objective
 from hubserve.experiment.constraints import Feasibility, Screen
+from hubserve.experiment.coverage import Coverage
 from hubserve.experiment.executors import Executor
-from hubserve.experiment.records import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, was_evaluated
+from hubserve.experiment.records import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
 from hubserve.experiment.storage import FileStorage
 from hubserve.experiment.study import MOST_ATTEMPTS, unfinished
 from hubserve.experiment.work import Channel, Outcome, StudyTrial, evaluate, explain
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy import suggest_arch
+from hubserve.strategy import suggest_arch, trial_arch
 
 MOST_FAILURES = 20
 """Failed trials in a row after which something other than the archs must be wrong."""
@@ -43,6 +44,7 @@ class Plan:
         objectives: of the study.
         screen: measures archs before they are evaluated, and judges them.
         executor: entered already.
+        repeat: go on when every arch of the space had a trial.
         max_trials: evaluated trials in the study, those of earlier runs included; None is no bound.
         deadline: on the monotonic clock, after which no trial begins; None is no bound.
         seed: of the experiment.
@@ -57,6 +59,7 @@ class Plan:
     objectives: tuple[Objective, ...]
     screen: Screen
     executor: Executor
+    repeat: bool
     max_trials: int | None
     deadline: float | None
     seed: int
@@ -83,10 +86,16 @@ class _Search:
     infeasible: int = 0
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        self.coverage = Coverage(self.plan.space)
+
     def run(self) -> str:
         plan = self.plan
         self.evaluator, self.space = plan.executor.share(plan.evaluator), plan.executor.share(plan.space)
-        self.evaluated = sum(map(was_evaluated, plan.study.get_trials(deepcopy=False)))
+        for trial in plan.study.get_trials(deepcopy=False):
+            self.evaluated += was_evaluated(trial)
+            if is_trial(trial) and trial.state.is_finished():
+                self.coverage.add(trial_arch(trial, plan.space))
         trials = self._trials()
         while True:
             while not self._over() and len(self.pending) < plan.executor.workers:
@@ -105,6 +114,8 @@ class _Search:
                 self.reason = "stopped on request"
             elif plan.max_trials is not None and self.evaluated + len(self.pending) >= plan.max_trials:
                 self.reason = f"{plan.max_trials} trials were evaluated, as many as were asked for"
+            elif self.coverage.complete and not plan.repeat:
+                self.reason = f"the space is exhausted: each of its {plan.space.count()} archs had a trial"
             elif plan.deadline is not None and time.monotonic() >= plan.deadline:
                 self.reason = "the time is over"
         return bool(self.reason)
@@ -201,12 +212,16 @@ class _Search:
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
         self.evaluated += 1
-        self.plan.told(self.plan.study.tell(number, values, state=state))
+        self._note(self.plan.study.tell(number, values, state=state))
+
+    def _note(self, trial: FrozenTrial) -> None:
+        self.coverage.add(trial_arch(trial, self.plan.space))
+        self.plan.told(trial)
 
     def _refuse(self, trial: optuna.Trial, judged: Feasibility) -> None:
         trial.set_user_attr(INFEASIBLE, judged.misses)
         trial.set_user_attr(REASON, judged.reason)
-        self.plan.told(self.plan.study.tell(trial, state=TrialState.PRUNED))
+        self._note(self.plan.study.tell(trial, state=TrialState.PRUNED))
         self.infeasible += 1
         if self.infeasible >= MOST_INFEASIBLE:
             self.reason = f"{self.infeasible} proposals in a row met not all constraints"

@@ -1,0 +1,67 @@
+"""Trials in processes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hubserve.errors import ExperimentError
+from hubserve.experiment import Constraint, NasExperiment, ProcessExecutor
+from hubserve.strategy import Random
+from tests.experiment.conformance import RemoteConformance, add
+from tests.experiment.small import Small, Value, value
+
+pytestmark = pytest.mark.xdist_group("processes")
+
+
+@pytest.fixture(scope="module")
+def started():
+    with ProcessExecutor(2, threads=1) as executor:
+        yield executor
+
+
+class TestProcesses(RemoteConformance):
+    @pytest.fixture
+    def executor(self, started):
+        return started
+
+    def test_threads_are_bounded(self, executor):
+        assert executor.submit(torch.get_num_threads).result(timeout=120) == 1
+
+    def test_an_experiment_runs_in_them(self, executor, tmp_path):
+        class Entered(ProcessExecutor):
+            """The fixture's processes, which an experiment would otherwise start and end."""
+
+            __init__ = object.__init__
+            workers = 2
+
+            def __enter__(self):
+                return executor
+
+            def __exit__(self, *exception):
+                pass
+
+            share = staticmethod(executor.share)
+            submit = staticmethod(executor.submit)
+
+        experiment = NasExperiment(
+            Small(),
+            Value(),
+            Random(seed=1),
+            max_trials=12,
+            constraints=[Constraint("params", "<=", 2000)],
+            input_shape=(3, 8, 8),
+            folder=tmp_path,
+            executor=Entered(),
+        )
+        experiment.run()
+        done = [record for record in experiment.trials if record.state == "complete"]
+        assert len(done) == 12
+        assert all(record.scores["default"] == value(record.arch) for record in done)
+
+
+def test_numbers_must_make_sense():
+    with pytest.raises(ExperimentError, match="workers = 0"):
+        ProcessExecutor(0)
+    with pytest.raises(ExperimentError, match="not started"):
+        ProcessExecutor(1).submit(add, 1, 2)
