@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hubserve.cli.alias import app as alias_app
 from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table, progress_bar
 
 app = typer.Typer(
@@ -16,6 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Searched neural architectures in production: model spaces, pre-searched models, export, latency, serving.",
 )
+
+app.add_typer(alias_app, name="alias")
 
 Model = Annotated[str, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")]
 
