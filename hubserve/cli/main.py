@@ -77,7 +77,8 @@ def spaces(
     page = space_page(space)
     if as_json:
         return print_json(page)
-    print_facts(space, {name: page[name] for name in ("summary", "paper", "size", "input_size", "settings")})
+    facts = {name: page[name] for name in ("summary", "paper", "exact_size", "input_size", "settings")}
+    print_facts(space, {**facts, "models": ", ".join(page["models"]) or None})
     choices = [(c["label"], ", ".join(map(str, c["candidates"])), c["matters_if"]) for c in page["choices"]]
     return print_table("Choices", ("label", "candidates", "matters if"), choices)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hubserve.cli.pages import card_page, space_page, space_rows
+from hubserve.cli.pages import card_page, space_page
 from hubserve.drawing import draw
-from hubserve.hub import list_cards, load_card
+from hubserve.hub import SPACES, list_cards, load_card
 from hubserve.hub.registry import card_space
 
 NOTE = "<!-- Written by scripts/docs; change the card or the docstring instead. -->"
@@ -18,20 +18,19 @@ NOTE = "<!-- Written by scripts/docs; change the card or the docstring instead. 
 def write(folder: Path) -> None:
     """Writes all pages and pictures into `folder`."""
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    for name, text in texts().items():
+    for name, text in texts({name: card_page(name) for name in list_cards()}).items():
         (folder / name).write_text(text, "utf-8")
     for name in list_cards():
         card = load_card(name)
         draw(card_space(card), card.arch, folder / "pictures" / f"{name}.svg", title=name)
 
 
-def texts() -> dict[str, str]:
-    """File name -> page, without the pictures."""
-    models = {name: card_page(name) for name in list_cards()}
-    spaces = {row["name"]: space_page(row["name"]) for row in space_rows()}
+def texts(models: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """File name -> page, without the pictures; `models` holds the `card_page` of each card."""
+    spaces = {name: space_page(name) for name in SPACES}
     return {
         "README.md": _index(spaces, models),
-        **{f"{name}.md": _space(name, page, models) for name, page in spaces.items()},
+        **{f"{name}.md": _space(name, page) for name, page in spaces.items()},
         **{f"{name}.md": _model(name, page) for name, page in models.items()},
     }
 
@@ -71,8 +70,8 @@ def _index(spaces: dict[str, dict[str, Any]], models: dict[str, dict[str, Any]])
     )
 
 
-def _space(name: str, page: dict[str, Any], models: dict[str, dict[str, Any]]) -> str:
-    found = [f"- [{model}]({model}.md)" for model, facts in models.items() if facts["space"] == name]
+def _space(name: str, page: dict[str, Any]) -> str:
+    found = [f"- [{model}]({model}.md)" for model in page["models"]]
     choices = _table(
         ("label", "candidates", "matters if"),
         ((f"`{c['label']}`", ", ".join(map(str, c["candidates"])), c["matters_if"]) for c in page["choices"]),

@@ -6,19 +6,21 @@ import inspect
 from dataclasses import fields
 from typing import Any
 
+import torch
+
 from hubserve import store
 from hubserve.errors import ModelNotFoundError, SpaceError, suggest
 from hubserve.evaluator.complexity import complexity
 from hubserve.export.percentile import Percentile
 from hubserve.export.profile import ProfileReport
-from hubserve.hub import SPACES, list_cards, load_card
+from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
 from hubserve.space import Choice
 
 
 def space_rows() -> list[dict[str, Any]]:
     """One row a model space."""
-    return [_space_row(name) for name in SPACES]
+    return [_space_row(name, space()) for name, space in SPACES.items()]
 
 
 def space_page(name: str) -> dict[str, Any]:
@@ -32,11 +34,11 @@ def space_page(name: str) -> dict[str, Any]:
         {"label": c.label, "candidates": list(c.candidates), "n_chosen": c.n_chosen, "matters_if": _conditions(c)}
         for c in space.choices.values()
     ]
-    return {**_space_row(name), "summary": summary, "settings": settings, "choices": choices}
+    models = [model for model in list_cards() if load_card(model).space == name]
+    return {**_space_row(name, space), "summary": summary, "settings": settings, "models": models, "choices": choices}
 
 
-def _space_row(name: str) -> dict[str, Any]:
-    space = SPACES[name]()
+def _space_row(name: str, space: HubSpace) -> dict[str, Any]:
     return {
         "name": name,
         "choices": len(space.choices),
@@ -102,7 +104,9 @@ def card_page(name: str) -> dict[str, Any]:
     """All of one card; parameters and MACs are counted, for one picture, not copied."""
     card = load_card(name)
     size = card.preprocess.input_size
-    work = complexity(card_space(card).freeze(card.arch), (3, size, size))
+    with torch.device("meta"):
+        model = card_space(card).freeze(card.arch)
+    work = complexity(model, (3, size, size))
     return {
         "summary": card.summary,
         "space": card.space,

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hubserve.errors import CardError, suggest
 from hubserve.preprocess import Preprocess
 
-KeyFormat = Literal["nni", "timm", "efficientnet-lite", "autoformer-supernet"]
+KeyFormat = Literal["nni", "timm", "torchvision", "efficientnet-lite", "autoformer-supernet"]
 """Whose names the tensors of a file bear; see `hubserve.hub.key_formats`."""
 
 _CARDS = resources.files("hubserve.hub").joinpath("cards")

@@ -6,12 +6,9 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from hubserve.blocks.mobile import MobileBlock, SqueezeExcite
 from hubserve.errors import KeyFormatError, suggest
+from hubserve.hub import mobile_names
 from hubserve.hub.autoformer_supernet import supernet_to_subnet
-
-Rename = dict[str, str]
-"""Our module -> the file's module, both without the tensor's own name."""
 
 
 def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> dict[str, Tensor]:
@@ -64,7 +61,9 @@ def _same(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _renamed(rules: Callable[[nn.Module], Rename]) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
+def _renamed(
+    rules: Callable[[nn.Module], mobile_names.Rename],
+) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
     """A converter from rules; what no rule names keeps its own name, so that the check can complain of it."""
 
     def convert_state(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -78,74 +77,15 @@ def _renamed(rules: Callable[[nn.Module], Rename]) -> Callable[[Mapping[str, Ten
     return convert_state
 
 
-def _timm_mobilenet_v3(model: nn.Module) -> Rename:
-    """As timm names a MobileNetV3: the last convolution is one more stage, and blocks name their layers."""
-    rename = {"stem.0": "conv_stem", "stem.1": "bn1", "classifier.1": "classifier"}
-    stages = list(_child(model, "blocks").children())[:-3]
-    for s, stage in enumerate(stages):
-        for i, (path, block) in enumerate(_blocks_of(stage, f"blocks.{s}")):
-            rename |= _block_rename(block, path, f"blocks.{s}.{i}", _TIMM_SEPARABLE, _TIMM_INVERTED)
-            rename |= {
-                f"{path}.{index}.{conv}": f"blocks.{s}.{i}.se.{conv}"
-                for index, layer in enumerate(block)
-                if isinstance(layer, SqueezeExcite)
-                for conv in ("conv_reduce", "conv_expand")
-            }
-    at = len(stages)
-    return rename | {
-        f"blocks.{at}.0": f"blocks.{at}.0.conv",
-        f"blocks.{at}.1": f"blocks.{at}.0.bn1",
-        f"blocks.{at + 2}.0": "conv_head",
-    }
-
-
-def _efficientnet_lite(model: nn.Module) -> Rename:
-    """The naming of the PyTorch ports of EfficientNet: one flat list of blocks, layers with a leading underscore."""
-    rename = {
-        "stem.0": "_conv_stem",
-        "stem.1": "_bn0",
-        "feature_mix_layer.0": "_conv_head",
-        "feature_mix_layer.1": "_bn1",
-        "classifier": "_fc",
-    }
-    stages = enumerate(_child(model, "blocks").children())
-    blocks = [named for s, stage in stages for named in _blocks_of(stage, f"blocks.{s}")]
-    for i, (path, block) in enumerate(blocks):
-        rename |= _block_rename(block, path, f"_blocks.{i}", _LITE_SEPARABLE, _LITE_INVERTED)
-    return rename
-
-
-_TIMM_SEPARABLE = ("conv_dw", "bn1", "conv_pw", "bn2")
-_TIMM_INVERTED = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
-_LITE_SEPARABLE = ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
-_LITE_INVERTED = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
-
-
-def _block_rename(block: MobileBlock, ours: str, theirs: str, separable: tuple[str, ...], inverted: tuple[str, ...]) -> Rename:
-    """Convolutions and norms of a block, in the order in which it runs them."""
-    places = [i for i, layer in enumerate(block) if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
-    names = separable if len(places) == len(separable) else inverted
-    return {f"{ours}.{i}": f"{theirs}.{name}" for i, name in zip(places, names, strict=True)}
-
-
-def _blocks_of(stage: nn.Module, path: str) -> list[tuple[str, MobileBlock]]:
-    """A stage is one block, or a row of them."""
-    if isinstance(stage, MobileBlock):
-        return [(path, stage)]
-    return [(f"{path}.{i}", block) for i, block in enumerate(stage.children()) if isinstance(block, MobileBlock)]
-
-
-def _child(model: nn.Module, name: str) -> nn.Module:
-    found = getattr(model, name, None)
-    if not isinstance(found, nn.Module):
-        raise KeyFormatError(f"this key format is for mobile networks with {name!r}; {type(model).__name__} has none")
-    return found
+def _torchvision(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    return mobile_names.matrix_as_convolution(_renamed(mobile_names.torchvision)(state, model), model)
 
 
 KEY_FORMATS: dict[str, Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]] = {
     "nni": _same,
-    "timm": _renamed(_timm_mobilenet_v3),
-    "efficientnet-lite": _renamed(_efficientnet_lite),
+    "timm": _renamed(mobile_names.timm),
+    "torchvision": _torchvision,
+    "efficientnet-lite": _renamed(mobile_names.efficientnet_lite),
     "autoformer-supernet": supernet_to_subnet,
 }
 """Format -> converter; "nni" is also the format of what we write."""

@@ -15,8 +15,13 @@ DOCS = Path(__file__).parent.parent.parent / "docs" / "hub"
 
 
 @pytest.fixture(scope="module")
-def pages():
-    return texts()
+def models():
+    return {name: card_page(name) for name in list_cards()}
+
+
+@pytest.fixture(scope="module")
+def pages(models):
+    return texts(models)
 
 
 def test_pages_are_up_to_date(pages):
@@ -32,9 +37,9 @@ def test_links_lead_somewhere(pages):
 
 
 @pytest.mark.parametrize("name", list_cards())
-def test_size_is_near_what_was_published(name):
+def test_size_is_near_what_was_published(models, name):
     """Authors round, count batch norms or squeeze-and-excite differently, or leave out a bias: within 7 %."""
-    page = card_page(name)
+    page = models[name]
     published = page["published_size"] or {}
     if "params" in published:
         assert page["params"] / 1e6 == pytest.approx(published["params"], rel=0.07)

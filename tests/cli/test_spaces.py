@@ -29,6 +29,7 @@ def test_one_space(hubserve):
         assert choice["candidates"] == list(space.choices[choice["label"]].candidates)
         assert choice["matters_if"] == ""
     assert page["summary"]
+    assert page["models"] == []
     assert "num_labels = " in page["settings"]
 
 
@@ -41,7 +42,11 @@ def test_when_a_choice_matters(hubserve):
 
 def test_the_table_of_one_space_has_the_same(hubserve):
     said = hubserve("spaces", "ProxylessNAS").fine()
-    for choice in hubserve("spaces", "ProxylessNAS", "--json").json()["choices"]:
+    page = hubserve("spaces", "ProxylessNAS", "--json").json()
+    assert {"acenas-m1", "proxyless-gpu"} <= set(page["models"])
+    assert "acenas-m1, acenas-m2" in said
+    assert str(page["exact_size"]) in said
+    for choice in page["choices"]:
         assert f"│ {choice['label']} " in said
         assert choice["matters_if"] in said
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 import timm
 import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hubserve.errors import KeyFormatError
-from hubserve.hub import load_card, load_model
+from hubserve.hub import MobileNetV3Space, ProxylessNAS, load_card, load_model, mobile_names
 from hubserve.hub.key_formats import convert
 from hubserve.hub.registry import card_space
 from tests.hub.parity import fill, fixture_input
+
+TIMM_V3 = ("large-100", "small-050", "small-075", "small-100")
+PROXYLESS, MOBILENET_V3 = ProxylessNAS(bn_eps=1e-5), MobileNetV3Space()
+RULES = {
+    "timm": mobile_names.timm,
+    "torchvision": mobile_names.torchvision,
+    "efficientnet-lite": mobile_names.efficientnet_lite,
+}
 
 
 def randomised(model):
@@ -20,20 +33,80 @@ def randomised(model):
     return model.eval()
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3-large-100", *(f"mobilenetv3-small-{w}" for w in ("050", "075", "100"))])
-def test_timm_gives_the_same_logits(name):
-    theirs = randomised(timm.create_model(name.replace("-", "_"), pretrained=False))
+SAME_NETWORKS = {
+    **{f"mobilenetv3-{n}": ("timm", lambda n=n: timm.create_model(f"mobilenetv3_{n.replace('-', '_')}")) for n in TIMM_V3},
+    "efficientnet-lite0": ("timm", lambda: timm.create_model("tf_efficientnet_lite0")),
+    "torchvision-mobilenetv2": ("torchvision", torchvision.models.mobilenet_v2),
+    "torchvision-mobilenetv3-large": ("torchvision", torchvision.models.mobilenet_v3_large),
+    "torchvision-mobilenetv3-small": ("torchvision", torchvision.models.mobilenet_v3_small),
+}
+"""Card -> whose names, and their network of the same shape."""
+
+
+@pytest.mark.parametrize("size", [96, 65])
+@pytest.mark.parametrize("name", SAME_NETWORKS)
+def test_the_same_logits(name, size):
+    key_format, make = SAME_NETWORKS[name]
+    theirs = randomised(make())
     card = load_card(name)
     ours = card_space(card).freeze(card.arch).eval()
+    ours.load_state_dict(convert(theirs.state_dict(), ours, key_format))
+    with torch.no_grad():
+        x = fixture_input([2, 3, size, size]).double()
+        np.testing.assert_allclose(ours.double()(x), theirs.double()(x), rtol=1e-9)
+
+
+def test_timm_s_mobilenet_v2_is_torchvision_s():
+    """One network under three kinds of names."""
+    card = load_card("torchvision-mobilenetv2")
+    ours = card_space(card).freeze(card.arch).eval()
+    theirs = randomised(timm.create_model("mobilenetv2_100"))
     ours.load_state_dict(convert(theirs.state_dict(), ours, "timm"))
     with torch.no_grad():
-        x = fixture_input([2, 3, 224, 224]).double()
+        x = fixture_input([1, 3, 96, 96]).double()
         np.testing.assert_allclose(ours.double()(x), theirs.double()(x), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [n for n, (key_format, _) in SAME_NETWORKS.items() if key_format == "torchvision"])
+def test_torchvision_s_own_figures(name):
+    """Weights, accuracy and preparation of a card are one entry of torchvision's list."""
+    card = load_card(name)
+    (weights,) = (w for w in torchvision.models.get_model_weights(SAME_NETWORKS[name][1]) if w.url == card.weights[0].url)
+    accuracy = weights.meta["_metrics"]["ImageNet-1K"]
+    assert (card.metric.top1, card.metric.top5) == (accuracy["acc@1"], accuracy["acc@5"])
+    crop = weights.transforms()
+    prepared = card.preprocess
+    assert ([prepared.input_size], [prepared.resize]) == (crop.crop_size, crop.resize_size)
+    assert prepared.interpolation == crop.interpolation.value
+    assert (list(prepared.mean), list(prepared.std)) == (crop.mean, crop.std)
+    model = card_space(card).freeze(card.arch)
+    assert sum(p.numel() for p in model.parameters()) == weights.meta["num_params"]
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3-small-100", "acenas-m1"])
+def test_torchvision_s_weights_are_not_for_networks_with_another_eps(name):
+    card = load_card(name)
+    model = card_space(card).freeze(card.arch)
+    with pytest.raises(KeyFormatError, match=r"trains this network with bn_eps = .*Give the space bn_eps"):
+        convert({}, model, "torchvision")
+
+
+@given(seed=st.integers(0, 2**32), key_format=st.sampled_from(["timm", "torchvision", "efficientnet-lite"]))
+@settings(max_examples=20, deadline=None)
+def test_every_tensor_has_a_name_of_its_own(seed, key_format):
+    """For any arch: the rules name each layer once, and the names lead back to it."""
+    space = PROXYLESS if seed % 2 or key_format == "efficientnet-lite" else MOBILENET_V3
+    with torch.device("meta"):
+        model = space.freeze(space.random(Random(seed)))
+    rules = RULES[key_format](model)
+    layers = {key.rpartition(".")[0] for key in model.state_dict()}
+    assert set(rules) == layers
+    assert len(set(rules.values())) == len(layers)
 
 
 @pytest.mark.parametrize("size", [224, 191])
 def test_efficientnet_lite_equals_timm_with_tensorflow_padding(size):
-    """The same file through our rules and through timm's network, whose names differ in a third way."""
+    """The real file through our rules and through timm's network, whose names differ in a third way."""
     ours = load_model("efficientnet-lite0", download=False)
     theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))

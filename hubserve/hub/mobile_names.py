@@ -1,0 +1,152 @@
+"""How timm, torchvision and the ports of EfficientNet name the layers of our mobile networks.
+
+The networks are MobileNetV3 (of MobileNetV3Space) and ProxylessNet (of ProxylessNAS, to which MobileNetV2 and EfficientNet-Lite
+belong). A rule follows our network layer by layer, so that it holds for every depth, width and kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from hubserve.blocks.mobile import MobileBlock, SqueezeExcite
+from hubserve.errors import KeyFormatError
+
+Rename = dict[str, str]
+"""Our module -> the file's module, both without the tensor's own name."""
+
+TORCHVISION_BN_EPS = {"MobileNetV3": 1e-3, "ProxylessNet": 1e-5}
+"""With what torchvision trained its MobileNetV3 and its MobileNetV2; no file says it."""
+
+
+def timm(model: nn.Module) -> Rename:
+    """As timm names them: stages, blocks in them, and names for the layers of a block."""
+    rename = {"stem.0": "conv_stem", "stem.1": "bn1"}
+    stages = _stages(model)
+    for s, stage in enumerate(stages):
+        for i, (path, block) in enumerate(_blocks_of(stage, f"blocks.{s}")):
+            rename |= _block(block, path, f"blocks.{s}.{i}", _TIMM_SEPARABLE, _TIMM_INVERTED)
+            rename |= {
+                f"{path}.{index}.{conv}": f"blocks.{s}.{i}.se.{conv}"
+                for index, layer in enumerate(block)
+                if isinstance(layer, SqueezeExcite)
+                for conv in ("conv_reduce", "conv_expand")
+            }
+    if not _is_mobilenet_v3(model):
+        return rename | {"feature_mix_layer.0": "conv_head", "feature_mix_layer.1": "bn2", "classifier": "classifier"}
+    at = len(stages)
+    # Its last convolution is one more stage there.
+    last = {f"blocks.{at}.0": f"blocks.{at}.0.conv", f"blocks.{at}.1": f"blocks.{at}.0.bn1"}
+    return rename | last | {f"blocks.{at + 2}.0": "conv_head", "classifier.1": "classifier"}
+
+
+def efficientnet_lite(model: nn.Module) -> Rename:
+    """The naming of the PyTorch ports of EfficientNet: one flat list of blocks, layers with a leading underscore."""
+    rename = {
+        "stem.0": "_conv_stem",
+        "stem.1": "_bn0",
+        "feature_mix_layer.0": "_conv_head",
+        "feature_mix_layer.1": "_bn1",
+        "classifier": "_fc",
+    }
+    for i, (path, block) in enumerate(_all_blocks(model)):
+        rename |= _block(block, path, f"_blocks.{i}", _LITE_SEPARABLE, _LITE_INVERTED)
+    return rename
+
+
+def torchvision(model: nn.Module) -> Rename:
+    """As torchvision names its MobileNetV3 and its MobileNetV2: one flat list of features, layers by number."""
+    _check_bn_eps(model)
+    v3 = _is_mobilenet_v3(model)
+    rename = {"stem.0": "features.0.0", "stem.1": "features.0.1"}
+    blocks = _all_blocks(model)
+    for i, (path, block) in enumerate(blocks, 1):
+        rename |= (
+            _torchvision_v3_block(block, path, f"features.{i}") if v3 else _torchvision_v2_block(block, path, f"features.{i}")
+        )
+    last, at = f"features.{len(blocks) + 1}", len(_stages(model))
+    if not v3:
+        return rename | {"feature_mix_layer.0": f"{last}.0", "feature_mix_layer.1": f"{last}.1", "classifier": "classifier.1"}
+    head = {f"blocks.{at}.0": f"{last}.0", f"blocks.{at}.1": f"{last}.1"}
+    return rename | head | {f"blocks.{at + 2}.0": "classifier.0", "classifier.1": "classifier.3"}
+
+
+def matrix_as_convolution(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The layer on the pooled features of a MobileNetV3 is a matrix in torchvision, and a 1x1 convolution here."""
+    key = f"blocks.{len(_stages(model)) + 2}.0.weight"
+    return {name: tensor[:, :, None, None] if name == key and tensor.dim() == 2 else tensor for name, tensor in state.items()}
+
+
+_TIMM_SEPARABLE = ("conv_dw", "bn1", "conv_pw", "bn2")
+_TIMM_INVERTED = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+_LITE_SEPARABLE = ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+_LITE_INVERTED = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+_V2_SEPARABLE = ("conv.0.0", "conv.0.1", "conv.1", "conv.2")
+_V2_INVERTED = ("conv.0.0", "conv.0.1", "conv.1.0", "conv.1.1", "conv.2", "conv.3")
+
+
+def _block(block: MobileBlock, ours: str, theirs: str, separable: tuple[str, ...], inverted: tuple[str, ...]) -> Rename:
+    """Convolutions and norms of a block, in the order in which it runs them."""
+    places = [i for i, layer in enumerate(block) if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
+    names = separable if len(places) == len(separable) else inverted
+    return {f"{ours}.{i}": f"{theirs}.{name}" for i, name in zip(places, names, strict=True)}
+
+
+def _torchvision_v2_block(block: MobileBlock, ours: str, theirs: str) -> Rename:
+    return _block(block, ours, theirs, _V2_SEPARABLE, _V2_INVERTED)
+
+
+def _torchvision_v3_block(block: MobileBlock, ours: str, theirs: str) -> Rename:
+    """Each convolution with its norm, and squeeze-and-excite, is one numbered part."""
+    rename: Rename = {}
+    part = -1
+    for i, layer in enumerate(block):
+        part += isinstance(layer, (nn.Conv2d, SqueezeExcite))
+        if isinstance(layer, SqueezeExcite):
+            rename |= {f"{ours}.{i}.conv_reduce": f"{theirs}.block.{part}.fc1"}
+            rename |= {f"{ours}.{i}.conv_expand": f"{theirs}.block.{part}.fc2"}
+        elif isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)):
+            rename[f"{ours}.{i}"] = f"{theirs}.block.{part}.{int(isinstance(layer, nn.BatchNorm2d))}"
+    return rename
+
+
+def _check_bn_eps(model: nn.Module) -> None:
+    """Another number added to the variance gives other answers, and the tensors fit all the same."""
+    wanted = TORCHVISION_BN_EPS["MobileNetV3" if _is_mobilenet_v3(model) else "ProxylessNet"]
+    found = {module.eps for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+    if found != {wanted}:
+        has = ", ".join(map(str, sorted(found)))
+        raise KeyFormatError(
+            f"torchvision trains this network with bn_eps = {wanted:g}, and the model has {has}: its answers would differ. "
+            f"Give the space bn_eps = {wanted:g}"
+        )
+
+
+def _is_mobilenet_v3(model: nn.Module) -> bool:
+    """Whether the model classifies through a row of layers, as MobileNetV3 does, or by one, as ProxylessNet does."""
+    return isinstance(_child(model, "classifier"), nn.Sequential)
+
+
+def _stages(model: nn.Module) -> list[nn.Module]:
+    stages = list(_child(model, "blocks").children())
+    # MobileNetV3 has its last convolution, the pooling and the layer after it in the same row.
+    return stages[:-3] if _is_mobilenet_v3(model) else stages
+
+
+def _all_blocks(model: nn.Module) -> list[tuple[str, MobileBlock]]:
+    return [named for s, stage in enumerate(_stages(model)) for named in _blocks_of(stage, f"blocks.{s}")]
+
+
+def _blocks_of(stage: nn.Module, path: str) -> list[tuple[str, MobileBlock]]:
+    """A stage is one block, or a row of them."""
+    if isinstance(stage, MobileBlock):
+        return [(path, stage)]
+    return [(f"{path}.{i}", block) for i, block in enumerate(stage.children()) if isinstance(block, MobileBlock)]
+
+
+def _child(model: nn.Module, name: str) -> nn.Module:
+    found = getattr(model, name, None)
+    if not isinstance(found, nn.Module):
+        raise KeyFormatError(f"this key format is for mobile networks with {name!r}; {type(model).__name__} has none")
+    return found
