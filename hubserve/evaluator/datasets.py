@@ -89,7 +89,7 @@ def digits(size: int = 32, *, seed: int = 0, augment: bool = True) -> LabelledDa
     """
     everything = digits_data(size)
     train, val, test = stratified(everything.targets.tolist(), (0.6, 0.2), seed=seed)
-    moved = CropAndFlip(padding=max(1, size // 16), flip=False) if augment else None
+    moved = CropAndFlip(padding=size // 16, flip=False) if augment else None
     return LabelledData(
         "digits",
         everything.part(train, augment=moved),

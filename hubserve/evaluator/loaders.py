@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
 
 from hubserve.errors import EvaluatorError
 from hubserve.evaluator.base import Batch
@@ -42,7 +42,7 @@ def data_of(train: Data, val: Data, module: DataModule | None) -> tuple[Data, Da
     for step, arguments in (("prepare_data", ()), ("setup", ("fit",))):
         if callable(prepare := getattr(module, step, None)):
             prepare(*arguments)
-    return module.train_dataloader(), module.val_dataloader()
+    return _only_one("train_dataloader()", module.train_dataloader()), _only_one("val_dataloader()", module.val_dataloader())
 
 
 def _only_one(name: str, data: Data) -> Data:
@@ -85,31 +85,44 @@ def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = 
     """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(data, Dataset):
-        sampler: Sampler[int] = RandomSampler(data, generator=generator)  # type: ignore[arg-type]
+        sampler: Any = RandomSampler(data, generator=generator)  # type: ignore[arg-type]
         return DataLoader(data, batch_size, sampler=_Part(sampler, part, even=True), generator=generator)
-    if isinstance(data, DataLoader) and type(data.sampler) is RandomSampler and data.batch_size is not None:
-        old = data.sampler
-        drawn = None if not old.replacement else old.num_samples
-        sampler = RandomSampler(old.data_source, old.replacement, drawn, generator)
-        return _same_but(data, _Part(sampler, part, even=True), generator)
+    if isinstance(data, DataLoader) and data.batch_size is not None:
+        return _same_but(data, _Part(_seeded(data.sampler, generator), part, even=True), generator)
     return in_order(data, batch_size, part=part)
 
 
 def in_order(data: Data, batch_size: int, *, part: tuple[int, int] = (0, 1)) -> Any:
-    """A loader for one pass in the data's own order; a data set's is that of its indices."""
+    """A loader for one pass in a fixed order; that of a data set, and of a loader that shuffles, is that of the indices."""
     if isinstance(data, Dataset):
         return DataLoader(data, batch_size, sampler=_Part(SequentialSampler(data), part, even=False))  # type: ignore[arg-type]
     if not isinstance(data, Sized) or not isinstance(data, Iterable):
         raise EvaluatorError(
             f"data of type {type(data).__name__}: give a torch data set, a DataLoader, or an iterable of batches with a length"
         )
+    if isinstance(data, DataLoader) and data.batch_size is not None:
+        return _same_but(data, _Part(_fixed(data.sampler), part, even=False), data.generator)
     if part == (0, 1):
         return data
-    if isinstance(data, DataLoader) and data.batch_size is not None:
-        return _same_but(data, _Part(data.sampler, part, even=False), data.generator)
     raise EvaluatorError(
         f"{type(data).__name__} cannot be divided among {part[1]} processes; give a torch data set or a plain DataLoader"
     )
+
+
+def _seeded(sampler: Any, generator: torch.Generator) -> Any:
+    """`sampler`, its order drawn from `generator` where it draws one; others keep their order."""
+    if type(sampler) is RandomSampler:
+        drawn = sampler.num_samples if sampler.replacement else None
+        return RandomSampler(sampler.data_source, sampler.replacement, drawn, generator)
+    if type(sampler) is SubsetRandomSampler:
+        return SubsetRandomSampler(sampler.indices, generator)
+    return sampler
+
+
+def _fixed(sampler: Any) -> Any:
+    if type(sampler) is RandomSampler:
+        return SequentialSampler(sampler.data_source)
+    return list(sampler.indices) if type(sampler) is SubsetRandomSampler else sampler
 
 
 class _Part(Sampler[int]):

@@ -23,8 +23,7 @@ class MovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        if not 0.0 < decay < 1.0:
-            raise EvaluatorError(f"ema_decay = {decay} must lie in (0, 1)")
+        check_decay(decay)
         self._decay = decay
         self._steps = 0
         self._average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -46,3 +45,9 @@ class MovingAverage:
         current: dict[str, Tensor] = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         model.load_state_dict(self._average)
         self._average = current
+
+
+def check_decay(decay: float) -> None:
+    """Raises EvaluatorError unless `decay` lies in (0, 1)."""
+    if not 0.0 < decay < 1.0:
+        raise EvaluatorError(f"ema_decay = {decay} must lie in (0, 1)")

@@ -42,7 +42,7 @@ class PixelData(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Torch's loaders ask for a batch at once: so it is augmented and normalised at once."""
-        chosen = torch.as_tensor(indices)
+        chosen = torch.as_tensor(indices, dtype=torch.long)
         pixels = self.pixels[chosen]
         if self._augment is not None:
             pixels = self._augment(pixels)
@@ -51,7 +51,7 @@ class PixelData(Dataset[tuple[Tensor, Tensor]]):
 
     def part(self, indices: Sequence[int], *, augment: Augment | None = None) -> PixelData:
         """Those pictures alone."""
-        chosen = torch.as_tensor(indices)
+        chosen = torch.as_tensor(indices, dtype=torch.long)
         return PixelData(self.pixels[chosen], self.targets[chosen], self.preprocess, augment)
 
 

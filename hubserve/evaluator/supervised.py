@@ -17,7 +17,7 @@ from hubserve.errors import EvaluatorError
 from hubserve.evaluator.base import Batch, TrainingEvaluator, Trial
 from hubserve.evaluator.distributed import run_together
 from hubserve.evaluator.loaders import Batches, Data, DataModule, data_of, in_order, shuffled
-from hubserve.evaluator.moving_average import MovingAverage
+from hubserve.evaluator.moving_average import MovingAverage, check_decay
 from hubserve.evaluator.runtime import OneDevice, Runtime, seeded
 from hubserve.evaluator.schedules import MakeOptimizer, MakeSchedule, find_optimizer, find_schedule
 from hubserve.evaluator.settings import limit, trainer_settings
@@ -58,6 +58,8 @@ class SupervisedEvaluator(TrainingEvaluator):
     ) -> None:
         if export_onnx:
             raise EvaluatorError("export_onnx: a model is exported, with proof, by `hubserve export`; leave it False here")
+        if ema_decay is not None:
+            check_decay(ema_decay)
         self.settings = trainer_settings(trainer_kwargs)
         self.max_epochs = self.settings.max_epochs
         self.learning_rate = learning_rate
