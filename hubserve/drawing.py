@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 
-from hubserve.errors import ArchError
+from hubserve.errors import OutputError
 from hubserve.hub.base import HubSpace
 from hubserve.hub.sketch import BlockSketch, CellSketch, blocks
 
@@ -27,10 +27,11 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
     A space of cells gives its cells as graphs; any other gives its blocks in the order in which a picture passes them.
 
     Raises:
-        ArchError: the arch is not valid, or the file's ending is none of `ENDINGS`.
+        ArchError: the arch is not valid.
+        OutputError: the file's ending is none of `ENDINGS`, or the file cannot be written.
     """
     if path.suffix.lower() not in ENDINGS:
-        raise ArchError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
+        raise OutputError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
     cells = space.cells(arch)
     if cells:
         figure = _draw_cells(cells, title)
@@ -39,7 +40,10 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
         figure = _draw_blocks(blocks(space.freeze(arch), (3, size, size)), title)
     # Text stays text in SVG: it can be searched and read aloud. The date would make each drawing another file.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
+        try:
+            figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _draw_cells(cells: Mapping[str, CellSketch], title: str) -> Figure:

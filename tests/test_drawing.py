@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hubserve.drawing import draw
-from hubserve.errors import ArchError
+from hubserve.errors import OutputError
 from hubserve.hub import SPACES, NasBench101, load_card
 from hubserve.hub.registry import card_space
 from hubserve.hub.sketch import blocks
@@ -56,8 +56,10 @@ def test_formats(tmp_path):
     card = load_card("spos")
     draw(card_space(card), card.arch, tmp_path / "a.png", title="spos")
     assert Image.open(tmp_path / "a.png").width > 800
-    with pytest.raises(ArchError, match=r"must end in one of \.svg"):
+    with pytest.raises(OutputError, match=r"must end in one of \.svg"):
         draw(card_space(card), card.arch, tmp_path / "a.gif", title="spos")
+    with pytest.raises(OutputError, match=r"cannot write .*none.*: No such file or directory"):
+        draw(card_space(card), card.arch, tmp_path / "none" / "a.png", title="spos")
 
 
 def test_the_same_arch_gives_the_same_file(tmp_path):

@@ -18,10 +18,10 @@ class Unary(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name = name
+        self.function = UNARY[name]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return UNARY[self.name](x)
+        return self.function(x)
 
 
 class Scale(nn.Module):
@@ -51,10 +51,10 @@ class Binary(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name = name
+        self.function = BINARY[name]
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return BINARY[self.name](a, b)
+        return self.function(a, b)
 
 
 class Gauss(nn.Module):
@@ -81,14 +81,49 @@ class Mix(nn.Module):
         return self.beta * a + (1 - self.beta) * b
 
 
+# TorchScript compiles functions that have a name, and knows those of torch; of lambdas it knows nothing.
+
+
+def _identity(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def _cube(x: torch.Tensor) -> torch.Tensor:
+    return x * x * x
+
+
+def _root(x: torch.Tensor) -> torch.Tensor:
+    return torch.sqrt(x.clamp(min=1e-6))
+
+
+def _log_abs(x: torch.Tensor) -> torch.Tensor:
+    return torch.log(x.abs() + 1e-7)
+
+
+def _min_zero(x: torch.Tensor) -> torch.Tensor:
+    return x.clamp(max=0.0)
+
+
+def _gauss(x: torch.Tensor) -> torch.Tensor:
+    return torch.exp(-x.square())
+
+
+def _divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a / (b + 1e-7)
+
+
+def _gate(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.sigmoid(a) * b
+
+
 UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "identity": lambda x: x,
+    "identity": _identity,
     "negative": torch.neg,
     "absolute": torch.abs,
     "square": torch.square,
-    "cube": lambda x: x**3,
-    "sqrt": lambda x: torch.sqrt(x.clamp(min=1e-6)),
-    "log_abs": lambda x: torch.log(x.abs() + 1e-7),
+    "cube": _cube,
+    "sqrt": _root,
+    "log_abs": _log_abs,
     "exp": torch.exp,
     "sin": torch.sin,
     "cos": torch.cos,
@@ -99,10 +134,10 @@ UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "atan": torch.atan,
     "sinc": torch.sinc,
     "relu": torch.relu,
-    "min_zero": lambda x: x.clamp(max=0.0),
+    "min_zero": _min_zero,
     "sigmoid": torch.sigmoid,
     "softplus": functional.softplus,
-    "gauss": lambda x: torch.exp(-x.square()),
+    "gauss": _gauss,
     "erf": torch.erf,
 }
 """Name -> function; the square root is that of the positive part, and the logarithm's argument is kept off zero."""
@@ -111,10 +146,10 @@ BINARY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "add": torch.add,
     "multiply": torch.mul,
     "subtract": torch.sub,
-    "divide": lambda a, b: a / (b + 1e-7),
+    "divide": _divide,
     "maximum": torch.maximum,
     "minimum": torch.minimum,
-    "gate": lambda a, b: torch.sigmoid(a) * b,
+    "gate": _gate,
 }
 """Name -> function."""
 
@@ -127,6 +162,18 @@ _BINARY_LAYERS: dict[str, Callable[[], nn.Module]] = {
 
 UNARY_CANDIDATES = (*UNARY, *_UNARY_LAYERS)
 BINARY_CANDIDATES = (*BINARY, *_BINARY_LAYERS)
+
+
+class Unit(nn.Module):
+    """binary(y, unary(x)) of the result so far, y, and the input, x."""
+
+    def __init__(self, unary: nn.Module, binary: nn.Module) -> None:
+        super().__init__()
+        self.unary = unary
+        self.binary = binary
+
+    def forward(self, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return self.binary(y, self.unary(x))
 
 
 class AutoActivation(nn.Module):
@@ -166,13 +213,14 @@ class AutoActivation(nn.Module):
         _known(label, binary, BINARY_CANDIDATES)
         unaries = {name: _UNARY_LAYERS.get(name, partial(Unary, name)) for name in unary}
         binaries = {name: _BINARY_LAYERS.get(name, partial(Binary, name)) for name in binary}
-        self.unaries = nn.ModuleList(pick.layer(f"{label}/unary_{i}", unaries) for i in range(units + 1))
-        self.binaries = nn.ModuleList(pick.layer(f"{label}/binary_{i}", binaries) for i in range(units))
+        first, *others = [pick.layer(f"{label}/unary_{i}", unaries) for i in range(units + 1)]
+        self.first = first
+        self.units = nn.ModuleList(Unit(unary, pick.layer(f"{label}/binary_{i}", binaries)) for i, unary in enumerate(others))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.unaries[0](x)
-        for unary, binary in zip(list(self.unaries)[1:], self.binaries, strict=True):
-            y = binary(y, unary(x))
+        y = self.first(x)
+        for unit in self.units:
+            y = unit(y, x)
         return y
 
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from hubserve.blocks.drop_path import drop_path
+from hubserve.blocks.drop_path import check_drop_path_prob, drop_path
 from hubserve.errors import SpaceError, suggest
 from hubserve.space import Picker
 
@@ -49,7 +49,8 @@ class Cell(nn.Module):
             -> (batch, len(outputs) * channels, height, width).
 
     Raises:
-        SpaceError: a node has no edge, or an edge reads a state that is not there yet; or `merge` is unknown.
+        SpaceError: a node has no edge, or an edge reads a state that is not there yet; `merge` is unknown; or
+            `drop_path_prob` is not in [0, 1).
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         _check(nodes, len(preprocess), merge)
+        check_drop_path_prob(drop_path_prob, where="a cell's drop_path_prob")
         self.preprocessor = nn.ModuleDict({f"pre{i}": layer for i, layer in enumerate(preprocess)})
         self.ops = nn.ModuleList(nn.ModuleList(operation for operation, _ in edges) for edges in nodes)
         # Flat, edge by edge: TorchScript indexes lists, but not lists of lists in step with its unrolled loops.
@@ -144,10 +146,11 @@ class Cell(nn.Module):
 
 def _ask_edge(pick: Picker, label: str, node: int, k: int, operations: Operations) -> list[tuple[nn.Module, int]]:
     """Edge k of a node, as one pair (operation, source) for each input that the picker answers: a single one when frozen."""
-    return [
-        (pick.layer(f"{label}/op_{node}_{k}", {name: partial(make, source) for name, make in operations.items()}), source)
-        for source in pick.inputs(f"{label}/input_{node}_{k}", node, 1)
-    ]
+
+    def operation(source: int) -> nn.Module:
+        return pick.layer(f"{label}/op_{node}_{k}", {name: partial(make, source) for name, make in operations.items()})
+
+    return pick.edges(f"{label}/input_{node}_{k}", node, operation)
 
 
 def _check(nodes: Sequence[Sequence[tuple[nn.Module, int]]], n_inputs: int, merge: str) -> None:

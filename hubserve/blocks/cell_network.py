@@ -9,6 +9,7 @@ from torch import nn
 
 from hubserve.blocks.cell import Cell
 from hubserve.blocks.conv import batch_norm
+from hubserve.blocks.drop_path import check_drop_path_prob
 
 
 class AuxiliaryHead(nn.Module):
@@ -75,7 +76,11 @@ class CellNetwork(nn.Module):
         """Sets the share of samples for which each edge is left out in training, in all cells.
 
         DARTS raises it linearly: before each epoch, `net.set_drop_path_prob(highest * epoch / epochs)`.
+
+        Raises:
+            SpaceError: `prob` is not in [0, 1).
         """
+        check_drop_path_prob(prob, where="drop_path_prob")
         for module in self.modules():
             if isinstance(module, Cell):
                 module.drop_path_prob = prob

@@ -65,15 +65,18 @@ class InputChoice(nn.Module):
         self.n_candidates = n_candidates
         self.chosen = pick.inputs(label, n_candidates, n_chosen)
         self.reduction = reduction
+        # TorchScript cannot tell of what an empty list is a list.
+        self.is_empty = not self.chosen
+        self._read = self.chosen or [0]
 
     def forward(self, tensors: list[torch.Tensor]) -> torch.Tensor:
-        if len(self.chosen) == 0:
+        if self.is_empty:
             return torch.zeros_like(tensors[0])
-        picked = [tensors[i] for i in self.chosen]
+        picked = [tensors[i] for i in self._read]
         if self.reduction == "concat":
             return torch.cat(picked, dim=1)
         total = torch.stack(picked).sum(dim=0)
-        return total / len(self.chosen) if self.reduction == "mean" else total
+        return total / len(self._read) if self.reduction == "mean" else total
 
 
 class Repeat(nn.Sequential):

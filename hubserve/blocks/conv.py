@@ -42,7 +42,13 @@ class ConvStyle:
         return batch_norm(channels, eps=self.bn_eps, momentum=self.bn_momentum)
 
     def conv(self, c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-        """A convolution without bias that keeps height and width at stride 1; its weights are not initialised yet."""
+        """A convolution without bias that keeps height and width at stride 1; its weights are not initialised yet.
+
+        Raises:
+            SpaceError: `kernel` is even, so that no padding by the same number on both sides keeps the size.
+        """
+        if kernel % 2 == 0:
+            raise SpaceError(f"a convolution's kernel = {kernel} must be odd: with an even one height and width would change")
         if self.padding == "same" and stride > 1:
             return _bare(SameConv2d, c_in, c_out, kernel, stride=stride, groups=groups)
         return _bare(nn.Conv2d, c_in, c_out, kernel, stride=stride, padding=kernel // 2, groups=groups)

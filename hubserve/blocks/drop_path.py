@@ -8,6 +8,12 @@ from torch import nn
 from hubserve.errors import SpaceError
 
 
+def check_drop_path_prob(prob: float, *, where: str) -> None:
+    """Raises SpaceError unless `prob` is in [0, 1): if all is dropped, nothing can make up for it."""
+    if not 0.0 <= prob < 1.0:
+        raise SpaceError(f"{where} = {prob} must lie in [0, 1)")
+
+
 def drop_path(x: torch.Tensor, prob: float) -> torch.Tensor:
     """`x` with whole samples set to zero, each with probability `prob`; the rest is divided by 1 - prob: the mean stays.
 
@@ -38,8 +44,7 @@ class DropPath(nn.Module):
 
     def __init__(self, prob: float = 0.0) -> None:
         super().__init__()
-        if not 0.0 <= prob < 1.0:
-            raise SpaceError(f"DropPath: prob = {prob} must lie in [0, 1)")
+        check_drop_path_prob(prob, where="DropPath: prob")
         self.prob = prob
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from hubserve.blocks.conv import Activation, ConvStyle, bare_conv
 from hubserve.blocks.fresh_weights import init_normal
+from hubserve.errors import SpaceError
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -81,7 +82,11 @@ def depthwise_separable(
         stride: of the depthwise convolution.
         squeeze: middle channels of squeeze-and-excite; None leaves it out, and the later layers close up in numbering.
         residual: adds the input to the output; both must have one shape.
+
+    Raises:
+        SpaceError: `residual` and the shapes differ; or as for `ConvStyle.conv`.
     """
+    _check_residual(residual, c_in, c_out, stride)
     layers = style.conv_bn_act(c_in, c_in, kernel, activation=activation, stride=stride, groups=c_in)
     return MobileBlock([*layers, *_project(c_in, c_out, style, squeeze)], residual=residual)
 
@@ -100,13 +105,22 @@ def inverted_residual(
 ) -> MobileBlock:
     """A 1x1 convolution to `c_hidden` channels, then as `depthwise_separable` (Sandler et al. 2018, section 3.3).
 
-    The first convolution is there even where `c_hidden` equals `c_in`.
+    The first convolution is there even where `c_hidden` equals `c_in`. Errors are those of `depthwise_separable`.
     """
+    _check_residual(residual, c_in, c_out, stride)
     layers = [
         *style.conv_bn_act(c_in, c_hidden, activation=activation),
         *style.conv_bn_act(c_hidden, c_hidden, kernel, activation=activation, stride=stride, groups=c_hidden),
     ]
     return MobileBlock([*layers, *_project(c_hidden, c_out, style, squeeze)], residual=residual)
+
+
+def _check_residual(residual: bool, c_in: int, c_out: int, stride: int) -> None:
+    if residual and (c_in != c_out or stride != 1):
+        raise SpaceError(
+            f"a block cannot add its input to its output with {c_in} channels in, {c_out} out and stride {stride}: "
+            "a residual needs as many channels, and stride 1"
+        )
 
 
 def _project(channels: int, c_out: int, style: ConvStyle, squeeze: int | None) -> list[nn.Module]:

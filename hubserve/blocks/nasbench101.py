@@ -10,6 +10,7 @@ from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
 from hubserve.blocks.fresh_weights import init_truncated_normal
+from hubserve.errors import SpaceError, suggest
 
 
 class ConvBnRelu(nn.Module):
@@ -54,12 +55,16 @@ class NasBench101Cell(nn.Module):
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, height, width).
+
+    Raises:
+        SpaceError: an operation is unknown, a vertex is not used, or there are fewer output channels than vertices share them.
     """
 
     def __init__(
         self, c_in: int, c_out: int, *, operations: Sequence[str], sources: Sequence[Sequence[int]], style: ConvStyle
     ) -> None:
         super().__init__()
+        _check(c_out, operations, sources)
         self.channels = vertex_channels(c_in, c_out, sources)
         self.sources = [list(of_vertex) for of_vertex in sources]
         # The input vertex is numbered 0 and has neither a projection nor an operation.
@@ -93,6 +98,26 @@ class NasBench101Cell(nn.Module):
 
     def _projected_input(self, vertex: int, x: torch.Tensor) -> list[torch.Tensor]:
         return [self.projections[vertex](x)] if 0 in self.sources[vertex - 1] else []
+
+
+def _check(c_out: int, operations: Sequence[str], sources: Sequence[Sequence[int]]) -> None:
+    unknown = [name for name in operations if name not in NASBENCH101_OPERATIONS]
+    if unknown:
+        raise SpaceError(f"a cell has no operation {unknown[0]!r}. {suggest(unknown[0], NASBENCH101_OPERATIONS)}")
+    if len(sources) != len(operations) + 1:
+        raise SpaceError(
+            f"a cell with {len(operations)} operations needs the sources of {len(operations) + 1} vertices, the output's "
+            f"included, and {len(sources)} are given"
+        )
+    read = {source for of_vertex in sources for source in of_vertex}
+    for vertex, of_vertex in enumerate(sources, 1):
+        if not of_vertex or not all(0 <= source < vertex for source in of_vertex):
+            raise SpaceError(f"vertex {vertex} of a cell has the sources {list(of_vertex)}; give some of 0 to {vertex - 1}")
+        if vertex < len(sources) and vertex not in read:
+            raise SpaceError(f"vertex {vertex} of a cell feeds no other; prune the cell first")
+    sharing = sum(source != 0 for source in sources[-1])
+    if c_out < sharing:
+        raise SpaceError(f"{sharing} vertices of a cell share its c_out = {c_out} output channels; give one for each at least")
 
 
 def vertex_channels(c_in: int, c_out: int, sources: Sequence[Sequence[int]]) -> list[int]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from hubserve.blocks.conv import ConvStyle, batch_norm
 from hubserve.blocks.fresh_weights import init_uniform
+from hubserve.errors import SpaceError
 
 
 class ReluConvBn(nn.Module):
@@ -53,11 +54,17 @@ class NasBench201Cell(nn.Module):
 
     Shapes:
         forward: x (batch, channels, height, width) -> the same shape.
+
+    Raises:
+        SpaceError: a vertex has not one edge from each vertex before it.
     """
 
     def __init__(self, edges: Iterable[Sequence[nn.Module]]) -> None:
         super().__init__()
         self.layers = nn.ModuleList([nn.ModuleList(to_vertex) for to_vertex in edges])
+        found = [len(to_vertex) for to_vertex in self.layers]  # type: ignore[arg-type]
+        if not found or found != list(range(1, len(found) + 1)):
+            raise SpaceError(f"vertices 1, 2, ... of a cell need 1, 2, ... edges, one from each before it, and have {found}")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         vertices = [x]

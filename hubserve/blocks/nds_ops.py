@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from hubserve.blocks.conv import batch_norm
+from hubserve.errors import SpaceError
 
 Operation = Callable[[int, int], nn.Module]
 """(channels, stride) -> layer: (batch, channels, h, w) -> (batch, channels, ceil(h / stride), ceil(w / stride))."""
@@ -26,10 +27,15 @@ class FactorizedReduce(nn.Module):
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / 2), ceil(width / 2)).
+
+    Raises:
+        SpaceError: `c_out` is below 2: each convolution makes one half of the channels.
     """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
+        if c_out < 2:
+            raise SpaceError(f"FactorizedReduce makes its output channels by halves: c_out = {c_out} must be at least 2")
         self.relu = nn.ReLU()
         self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.conv_2 = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)

@@ -29,8 +29,13 @@ class HubSpace(ModelSpace):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_labels < 1:
-            raise SpaceError(f"{type(self).__name__}: num_labels = {self.num_labels} must be at least 1")
+        self._check_at_least(1, "num_labels")
+
+    def _check_at_least(self, least: int, *settings: str) -> None:
+        """Raises SpaceError for a setting below `least`."""
+        for setting in settings:
+            if getattr(self, setting) < least:
+                raise SpaceError(f"{type(self).__name__}: {setting} = {getattr(self, setting)} must be at least {least}")
 
     @property
     def input_size(self) -> int:

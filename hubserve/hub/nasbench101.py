@@ -49,7 +49,8 @@ class NasBench101(HubSpace):
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: `max_num_vertices` is below 2 or `max_num_edges` below 1, so that no cell has a path.
+        SpaceError: `max_num_vertices` is below 2 or `max_num_edges` below 1, so that no cell has a path; there are no stacks or
+            cells; or `stem_out_channels` is not enough for one to each inner vertex.
     """
 
     stem_out_channels: int = 128
@@ -71,6 +72,8 @@ class NasBench101(HubSpace):
                 f"NasBench101: max_num_vertices = {self.max_num_vertices} and max_num_edges = {self.max_num_edges} leave no "
                 "path from input to output; give at least 2 vertices and 1 edge"
             )
+        self._check_at_least(1, "num_stacks", "num_modules_per_stack")
+        self._check_at_least(max(1, self.max_num_vertices - 2), "stem_out_channels")
 
     def build(self, pick: Picker) -> nn.Module:
         return NasBench101Net(self, self._ask(pick).pruned())

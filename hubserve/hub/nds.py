@@ -47,7 +47,8 @@ class NDSSpace(HubSpace):
             It does not change the keys (in NNI it does, and published weights do not load).
 
     Raises:
-        SpaceError: unknown data set, a width below 1, fewer than three cells, or a probability outside [0, 1).
+        SpaceError: unknown data set, a width below 1 (for "imagenet" below 2), fewer than three cells, or a probability
+            outside [0, 1).
     """
 
     width: tuple[int, ...] | int = (16, 24, 32)
@@ -65,8 +66,9 @@ class NDSSpace(HubSpace):
         name = type(self).__name__
         if self.dataset not in DATASETS:
             raise SpaceError(f"{name}: dataset = {self.dataset!r} is not one of {tuple(DATASETS)}")
-        if min(_candidates(self.width), default=1) < 1:
-            raise SpaceError(f"{name}: width = {self.width} must be at least 1")
+        least = 2 if self.dataset == "imagenet" else 1  # Its first cell brings its first input to half the size.
+        if min(_candidates(self.width), default=least) < least:
+            raise SpaceError(f"{name}: width = {self.width} must be at least {least} for {self.dataset}")
         if min(_candidates(self.num_cells), default=STAGES) < STAGES:
             raise SpaceError(f"{name}: num_cells = {self.num_cells} must be at least {STAGES}, one for each stage")
         if not 0.0 <= self.drop_path_prob < 1.0:

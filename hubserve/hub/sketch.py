@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from hubserve.blocks.mobile import SqueezeExcite
+
 
 @dataclass(frozen=True)
 class CellSketch:
@@ -84,5 +86,5 @@ def _sketch(name: str, block: nn.Module, shape: tuple[int, ...]) -> BlockSketch:
         kernel=max((int(convolution.kernel_size[0]) for convolution in convolutions), default=0),
         shape=shape,
         params=sum(parameter.numel() for parameter in block.parameters()),
-        attention=any("SqueezeExcite" in type(module).__name__ for module in block.modules()),
+        attention=any(isinstance(module, SqueezeExcite) for module in block.modules()),
     )

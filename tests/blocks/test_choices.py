@@ -1,4 +1,4 @@
-"""LayerChoice, InputChoice, Repeat and AutoActivation in a space of one's own."""
+"""LayerChoice, InputChoice and Repeat in a space of one's own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from random import Random
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
-from hubserve.blocks import AutoActivation, DropPath, InputChoice, LayerChoice, Repeat
-from hubserve.blocks.activation import BINARY_CANDIDATES, UNARY_CANDIDATES
+from hubserve.blocks import AutoActivation, InputChoice, LayerChoice, Repeat
 from hubserve.errors import SpaceError
 from hubserve.space import FrozenPicker, ModelSpace
 
@@ -61,6 +59,13 @@ class TestInputChoice:
         choice = InputChoice(FrozenPicker({"c": [0, 2]}), "c", n_candidates=3, n_chosen=2, reduction=reduction)
         torch.testing.assert_close(choice([X, 2 * X, 3 * X]), expected)
 
+    @pytest.mark.parametrize("reduction", ["sum", "mean", "concat"])
+    @pytest.mark.parametrize("chosen", [[], [1], [0, 2]])
+    def test_script(self, reduction, chosen):
+        choice = InputChoice(FrozenPicker({"c": chosen}), "c", n_candidates=3, n_chosen=None, reduction=reduction)
+        tensors = [X, 2 * X, 3 * X]
+        torch.testing.assert_close(torch.jit.script(choice)(tensors), choice(tensors))
+
     def test_none_of_them(self):
         choice = InputChoice(FrozenPicker({"c": []}), "c", n_candidates=2, n_chosen=None)
         assert not choice([X, X]).any()
@@ -72,49 +77,17 @@ class TestInputChoice:
             InputChoice(FrozenPicker({}), "c", n_candidates=2, n_chosen=3)
 
 
-class TestAutoActivation:
-    def test_swish(self):
-        arch = {"a/unary_0": "scale", "a/unary_1": "identity", "a/binary_0": "gate"}
-        torch.testing.assert_close(AutoActivation(FrozenPicker(arch), "a")(X), functional.silu(X))
+class TestRepeat:
+    def test_a_number_is_no_choice(self):
+        row = Repeat(FrozenPicker({}), "depth", 2, lambda i: nn.Conv2d(4, 4, 2 * i + 1))
+        assert [conv.kernel_size for conv in row] == [(1, 1), (3, 3)]
 
-    def test_units_in_a_row(self):
-        arch = {"a/unary_0": "square", "a/unary_1": "relu", "a/unary_2": "negative"}
-        arch |= {"a/binary_0": "add", "a/binary_1": "multiply"}
-        found = AutoActivation(FrozenPicker(arch), "a", units=2)(X)
-        torch.testing.assert_close(found, (X.square() + X.relu()) * -X)
-
-    @pytest.mark.parametrize("unary", UNARY_CANDIDATES)
-    def test_every_unary_function_is_finite_with_its_gradient(self, unary):
-        self.check({"a/unary_0": unary, "a/unary_1": "identity", "a/binary_0": "add"})
-
-    @pytest.mark.parametrize("binary", BINARY_CANDIDATES)
-    def test_every_binary_function_is_finite_with_its_gradient(self, binary):
-        self.check({"a/unary_0": "identity", "a/unary_1": "softplus", "a/binary_0": binary})
-
-    @staticmethod
-    def check(arch):
-        x = X.clone().requires_grad_()
-        y = AutoActivation(FrozenPicker(arch), "a")(x)
-        y.sum().backward()
-        assert y.shape == x.shape
-        assert torch.isfinite(y).all()
-        assert torch.isfinite(x.grad).all()
-
-    def test_unknown_functions_get_a_suggestion(self):
-        with pytest.raises(SpaceError, match="Did you mean tanh"):
-            AutoActivation(FrozenPicker({}), "a", unary=("tan",))
+    def test_senseless_depths(self):
+        for depth in (-1, (3, 2), ("1", "2"), (0.5, 2)):
+            with pytest.raises(SpaceError, match="choice 'depth'"):
+                Repeat(FrozenPicker({"depth": 1}), "depth", depth, lambda i: nn.Identity())
 
 
-class TestDropPath:
-    def test_keeps_the_mean_in_training_and_is_nothing_otherwise(self):
-        torch.manual_seed(0)
-        layer = DropPath(0.25)
-        y = layer(torch.ones(20_000, 2))
-        assert y.unique().tolist() == pytest.approx([0.0, 4 / 3])
-        assert abs(y.mean().item() - 1) < 0.02
-        assert (y[:, 0] == y[:, 1]).all()
-        assert layer.eval()(X) is X
-
-    def test_all_cannot_be_dropped(self):
-        with pytest.raises(SpaceError, match="prob = 1"):
-            DropPath(1.0)
+def test_a_layer_choice_needs_candidates():
+    with pytest.raises(SpaceError, match="'op' has no candidates"):
+        LayerChoice(FrozenPicker({"op": "0"}), "op", [])

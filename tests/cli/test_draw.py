@@ -37,7 +37,7 @@ def test_options_that_do_not_go_together(hubserve, arguments):
 
 
 def test_an_ending_that_is_no_picture_s(hubserve):
-    message = hubserve("draw", "darts-v2", "--out", "x.docx").refused("ArchError")
+    message = hubserve("draw", "darts-v2", "--out", "x.docx").refused("OutputError")
     assert message == "cannot draw into x.docx: its name must end in one of .svg, .png, .pdf"
 
 
