@@ -11,7 +11,7 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hubserve.errors import FormError
@@ -110,13 +110,23 @@ async def _of_form(request: Request, body: bytes) -> Pictures:
         yield body
         yield b""
 
+    parser = MultiPartParser(request.headers, stream(), max_part_size=len(body) + 1)
     try:
-        form = await MultiPartParser(request.headers, stream(), max_part_size=len(body) + 1).parse()
+        form = await parser.parse()
+        files = [field for field in form.getlist(FIELD) if isinstance(field, UploadFile)]
+        if not files:
+            raise FormError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
+        return Pictures(tuple([await file.read() for file in files]), several=len(files) > 1)
     except (MultiPartException, KeyError, ValueError) as error:
+        if isinstance(error, FormError):
+            raise
         raise FormError(f"the multipart body cannot be read: {error}") from error
-    files = [field for field in form.getlist(FIELD) if isinstance(field, UploadFile)]
-    if not files:
-        raise FormError(f"the form has no file in the field {FIELD!r}; its fields: {', '.join(form) or 'none'}")
-    content = tuple([await file.read() for file in files])
-    await form.close()
-    return Pictures(content, several=len(files) > 1)
+    finally:
+        # Not those of the form alone: a form that breaks off leaves one that is in no field yet.
+        for opened in parser._files_to_close_on_error:
+            opened.close()
+
+
+def _few(form: FormData) -> str:
+    """The first names, shortened: a stranger may send thousands."""
+    return ", ".join(name[:40] for name in list(form)[:5]) or "none"
