@@ -101,7 +101,7 @@ const overlap = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[
 // A front as stairs: between two of its points, the worse of the first axis with the worse of the second.
 const stairs = (places, larger) => places.map(([x, y], i) => (i === 0 ? `M${x} ${y}` : larger ? `V${y}H${x}` : `H${x}V${y}`)).join('');
 
-// One dot a trial, and the best so far of those that break no constraint as stairs. `trials` are {number, value, allowed}.
+// One dot a trial, and the best so far as stairs. `trials` are {number, value}, in order.
 export function best({ trials, name, larger, label, most }, width) {
   const height = heightFor(width);
   const last = trials.at(-1).number;
@@ -110,9 +110,9 @@ export function best({ trials, name, larger, label, most }, width) {
   });
   const tops = [];
   for (const trial of trials) {
-    if (trial.allowed && (!tops.length || (larger ? trial.value > tops.at(-1).value : trial.value < tops.at(-1).value))) tops.push(trial);
+    if (!tops.length || (larger ? trial.value > tops.at(-1).value : trial.value < tops.at(-1).value)) tops.push(trial);
   }
-  if (tops.length) svg.append(s('path', { class: 'front', d: `${stairs(tops.map((trial) => [px(trial.number), py(trial.value)]), false)}H${px(last)}` }));
+  svg.append(s('path', { class: 'front', d: `${stairs(tops.map((trial) => [px(trial.number), py(trial.value)]), false)}H${px(last)}` }));
   for (const trial of trials) {
     svg.append(s('circle', { cx: px(trial.number), cy: py(trial.value), r: 3, class: tops.includes(trial) ? 'strong' : 'weak' }, s('title', null, `trial ${trial.number}: ${number(trial.value, 5)}`)));
   }

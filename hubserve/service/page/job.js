@@ -96,7 +96,7 @@ export class JobView {
     const larger = goal.direction === 'maximize';
     this.chart('best', 'Best so far', best, this.place).update({
       name: goal.name, larger, most, label: `${goal.name} of ${ended.length} trials`,
-      trials: ended.map((trial) => ({ number: trial.number, value: trial.values[goal.name], allowed: trial.feasible !== false })),
+      trials: ended.map((trial) => ({ number: trial.number, value: trial.values[goal.name] })),
     });
     for (const other of others) {
       const both = ended.filter((trial) => Number.isFinite(trial.values[other.name]));
@@ -153,5 +153,5 @@ function found(winner) {
 function trials({ history, objectives }) {
   const names = objectives.map((objective) => objective.name);
   return table('Trials', ['Trial', ...names.map((name) => `#${name}`), 'State', '#Seconds'], [...history].reverse().map((trial) => h('tr', null, h('th', { scope: 'row' }, trial.number),
-    names.map((name) => h('td', { class: 'number' }, number(trial.values[name], 5))), h('td', null, trial.state, trial.feasible === false && ', breaks a constraint'), h('td', { class: 'number' }, number(trial.seconds)))));
+    names.map((name) => h('td', { class: 'number' }, number(trial.values[name], 5))), h('td', { class: 'long' }, trial.state, trial.reason && `: ${trial.reason}`), h('td', { class: 'number' }, number(trial.seconds)))));
 }
