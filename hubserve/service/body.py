@@ -117,9 +117,9 @@ async def _of_form(request: Request, body: bytes) -> Pictures:
         if not files:
             raise FormError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
         return Pictures(tuple([await file.read() for file in files]), several=len(files) > 1)
+    except FormError:
+        raise
     except (MultiPartException, KeyError, ValueError) as error:
-        if isinstance(error, FormError):
-            raise
         raise FormError(f"the multipart body cannot be read: {error}") from error
     finally:
         # Not those of the form alone: a form that breaks off leaves one that is in no field yet.

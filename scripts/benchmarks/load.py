@@ -1,0 +1,218 @@
+"""Sends pictures to a service from many clients, or at a fixed rate, and tells requests a second and latency."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+import uvloop
+
+
+@dataclass
+class Load:
+    """What the clients saw.
+
+    Attributes:
+        seconds: how long they asked.
+        latencies_ms: of the answers with status 200.
+        refusals_ms: of those with another status.
+        statuses: of all answers.
+        lost: requests that were sent and got no answer.
+    """
+
+    seconds: float
+    latencies_ms: list[float] = field(default_factory=list)
+    refusals_ms: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    lost: int = 0
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies_ms) / self.seconds
+
+    def percentile(self, percent: int) -> float:
+        return percentile(self.latencies_ms, percent)
+
+    def note(self, status: int, seconds: float) -> None:
+        self.statuses[status] += 1
+        (self.latencies_ms if status == 200 else self.refusals_ms).append(seconds * 1e3)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """NaN of fewer than two values."""
+    return statistics.quantiles(values, n=100)[percent - 1] if len(values) > 1 else float("nan")
+
+
+class Connection(asyncio.Protocol):
+    """One request at a time over one connection; no more work a request than finding the end of its answer."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[int] | None = None
+        self._buffer = bytearray()
+        self._missing = -1
+        self._status = 0
+        self.open = True
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.open = False
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError())
+
+    def send(self, request: bytes) -> asyncio.Future[int]:
+        """The status of the answer, once it is whole."""
+        if not self.open or self._transport is None:
+            raise ConnectionResetError
+        self._answer = asyncio.get_running_loop().create_future()
+        self._buffer.clear()
+        self._missing = -1
+        self._transport.write(request)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        if self._missing < 0:
+            self._buffer += data
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = bytes(self._buffer[:end]).lower()
+            self._status = int(head.split(b" ", 2)[1])
+            length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
+            self._missing = int(length or 0) - (len(self._buffer) - end - 4)
+            if b"\r\nconnection: close" in head:
+                self.open = False
+        else:
+            self._missing -= len(data)
+        if self._missing <= 0 and self._answer is not None and not self._answer.done():
+            self._answer.set_result(self._status)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def load(
+    port: int,
+    bodies: Sequence[bytes],
+    *,
+    clients: int,
+    seconds: float,
+    headers: str = "",
+    stop: Callable[[], bool] = lambda: False,
+) -> Load:
+    """A closed loop: each client sends its next picture as soon as it has its answer, until the time is over, or `stop`."""
+    requests = [request_of(body, headers) for body in bodies]
+    seen = Load(seconds)
+
+    async def client(first: int) -> None:
+        connection = await connect(port)
+        end = time.perf_counter() + seconds
+        number = first
+        while time.perf_counter() < end and not stop():
+            start = time.perf_counter()
+            try:
+                if not connection.open:
+                    connection.close()
+                    connection = await connect(port)
+            except OSError:  # Nobody listens any more.
+                return
+            try:
+                status = await connection.send(requests[number % len(requests)])
+            except ConnectionResetError:
+                seen.lost += 1
+                continue
+            if time.perf_counter() < end:
+                seen.note(status, time.perf_counter() - start)
+            number += 1
+        connection.close()
+
+    _run(_all(client(i) for i in range(clients)))
+    return seen
+
+
+def offer(port: int, bodies: Sequence[bytes], *, rate: float, seconds: float, headers: str = "") -> Load:
+    """An open loop: so many requests a second, whatever becomes of them; latency counts from when each was due."""
+    requests = [request_of(body, headers) for body in bodies]
+    seen = Load(seconds)
+    idle: list[Connection] = []
+
+    async def one(number: int, due: float) -> None:
+        try:
+            while idle and not idle[-1].open:
+                idle.pop().close()
+            connection = idle.pop() if idle else await connect(port)
+            status = await connection.send(requests[number % len(requests)])
+        except OSError:
+            seen.lost += 1
+            return
+        seen.note(status, time.perf_counter() - due)
+        idle.append(connection)
+
+    async def pace() -> None:
+        start = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(rate * seconds)):
+                due = start + number / rate
+                await asyncio.sleep(max(due - time.perf_counter(), 0))
+                group.create_task(one(number, due))
+        for connection in idle:
+            connection.close()
+
+    _run(pace())
+    return seen
+
+
+async def connect(port: int) -> Connection:
+    """A new connection to a server on this machine."""
+    _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
+    return connection
+
+
+def request_of(body: bytes, headers: str = "", path: str = "/classify") -> bytes:
+    """Head and body of a request, as they go over the wire."""
+    kind = "" if "content-type" in headers.lower() else "Content-Type: image/jpeg\r\n"
+    return f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+async def _all(work: Any) -> None:
+    await asyncio.gather(*work)
+
+
+def main(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, sent in turn.")],
+    url: Annotated[str, typer.Option(help="Of a service on this machine.")] = "http://127.0.0.1:3000",
+    clients: Annotated[int, typer.Option(help="That send at once; each waits for its answer.")] = 32,
+    rate: Annotated[float, typer.Option(help="Requests a second instead, whatever becomes of them.")] = 0,
+    seconds: Annotated[float, typer.Option(help="To go on.")] = 10,
+    token: Annotated[str, typer.Option(help="Where the service wants one.")] = "",
+) -> None:
+    """Prints requests a second, p50, p99 and statuses. For machines apart, use a tool made for that: docs/deploy.md."""
+    bodies = [path.read_bytes() for path in pictures]
+    port = urlsplit(url).port or 80
+    headers = f"Authorization: Bearer {token}\r\n" if token else ""
+    if rate:
+        seen = offer(port, bodies, rate=rate, seconds=seconds, headers=headers)
+    else:
+        seen = load(port, bodies, clients=clients, seconds=seconds, headers=headers)
+    print(f"{seen.per_second:.1f} answers/s, p50 {seen.percentile(50):.1f} ms, p99 {seen.percentile(99):.1f} ms")
+    print(f"statuses: {dict(seen.statuses)}, lost: {seen.lost}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

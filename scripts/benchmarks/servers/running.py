@@ -1,0 +1,107 @@
+"""Servers as processes: started, waited for, measured, and ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs.
+
+    Attributes:
+        port: on 127.0.0.1.
+        process: that was started; others may hang on it.
+        log: what it printed.
+        home: its BENTOML_HOME.
+    """
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    home: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def resident_mb(self) -> float:
+        """Memory of the process and all that it started."""
+        return sum(process.memory_info().rss for process in self._all()) / 1e6
+
+    def hubserve(self, *arguments: str) -> None:
+        """The command line, on this server's store."""
+        environment = {**os.environ, "BENTOML_HOME": str(self.home)}
+        subprocess.run([sys.executable, "-m", "hubserve", *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
+
+    def _all(self) -> list[psutil.Process]:
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
+
+
+@contextmanager
+def running(
+    command: Sequence[str], folder: Path, *, port: int, environment: Mapping[str, str] = {}, cwd: Path = ROOT
+) -> Iterator[Server]:
+    """The server, with a store and a log under `folder`, until the end of the block."""
+    home = folder / "bentoml"
+    own = {"BENTOML_HOME": str(home), "HUBSERVE_HOME": str(folder / "hubserve"), "BENTOML_DO_NOT_TRACK": "True"}
+    log = folder / "server.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env={**os.environ, **own, **environment}, cwd=cwd, stdout=file, stderr=file)
+    try:
+        _wait(port, process, log)
+        yield Server(port, process, log, home)
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextmanager
+def hubserve_running(
+    package: Path, folder: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] = {}
+) -> Iterator[Server]:
+    """Our service, with one package published."""
+    port = free_port()
+    home = {**os.environ, "BENTOML_HOME": str(folder / "bentoml")}
+    publish = [sys.executable, "-m", "hubserve", "publish", str(package), "--version", "v1"]
+    subprocess.run(publish, env=home, check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "hubserve", "serve", "--port", str(port), *arguments]
+    with running(command, folder, port=port, environment=environment) as server:
+        yield server
+
+
+def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            # LitServe calls it /health; any answer below 500 will do.
+            if min(httpx.get(f"http://127.0.0.1:{port}/{path}").status_code for path in ("readyz", "health")) == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    raise SystemExit(f"the server did not start:\n{log.read_text()}")
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses at the moment."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
