@@ -7,6 +7,7 @@ built bento serves what the store of its machine holds; `models` in bentofile.ya
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import bentoml
@@ -17,6 +18,13 @@ from hubserve.service.front import Front
 from hubserve.service.settings import Settings
 
 _settings = Settings.from_environment()
+
+_log = logging.getLogger("hubserve")
+_log.setLevel(logging.INFO)
+if not _log.handlers:
+    _printer = logging.StreamHandler()
+    _printer.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] [%(name)s] %(message)s"))
+    _log.addHandler(_printer)
 
 
 class _FrontedService(Service[Any]):  # type: ignore[misc]

@@ -23,7 +23,8 @@ from hubserve.service.problems import problem, refusal
 from hubserve.service.routes import classify
 from hubserve.service.state import State
 
-log = logging.getLogger("hubserve.access")
+log = logging.getLogger("hubserve.service")
+access_log = logging.getLogger("hubserve.access")
 
 HEALTH = frozenset({"/livez", "/healthz", "/readyz"})
 BENTOML = HEALTH | {"/metrics", "/docs.json", "/schema.json"}
@@ -46,15 +47,20 @@ class Front:
         self._api = api
         self._bentoml = bentoml or api
         self._tracing = tracing
+        self._admitted = self._answered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._bentoml(scope, receive, send)
+            if scope["type"] == "lifespan":
+                log.info("the end: %d requests were admitted, %d were answered", self._admitted, self._answered)
             return
         call = _Call(scope, send, self._api.state.shared)
+        self._admitted += 1
         try:
             await self._route(call, receive)
         finally:
+            self._answered += call.status > 0
             call.note()
 
     async def _route(self, call: _Call, receive: Receive) -> None:
@@ -110,7 +116,7 @@ class _Call:
         if self.status:
             count_request(self.route or self._path_of_route(), self.status, seconds)
         if self.shared.settings.access_log:
-            log.info("%s %s %s %.1f ms", self.scope["method"], self.scope["path"], self.status, seconds * 1e3)
+            access_log.info("%s %s %s %.1f ms", self.scope["method"], self.scope["path"], self.status, seconds * 1e3)
 
     def _path_of_route(self) -> str:
         """Not the path itself, of which a stranger may invent as many as he likes."""

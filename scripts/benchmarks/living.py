@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -63,8 +64,12 @@ def stop_under_load(server: Server, seconds: float, clients: int) -> bool:
     timer.start()
     found = load(server.port, pictures(), clients=clients, seconds=seconds * 3)
     server.process.wait(60)
-    print(f"SIGTERM under load: {found.lost} lost, statuses {dict(found.statuses)}; ended with {server.process.returncode}")
-    return not found.lost and set(found.statuses) == {200}
+    admitted, answered = map(int, re.findall(r"(\d+) requests were admitted, (\d+) were answered", server.log.read_text())[-1])
+    print(
+        f"SIGTERM under load: {found.lost} lost, statuses {dict(found.statuses)}; the server counts {admitted} admitted, "
+        f"{answered} answered; {found.unadmitted} were sent to where nobody listened any more"
+    )
+    return not found.lost and set(found.statuses) == {200} and admitted == answered
 
 
 def answering(server: Server) -> str:

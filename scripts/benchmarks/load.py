@@ -25,7 +25,9 @@ class Load:
         latencies_ms: of the answers with status 200.
         refusals_ms: of those with another status.
         statuses: of all answers.
-        lost: requests that were sent and got no answer.
+        lost: requests over a connection that worked before, which got no answer.
+        unadmitted: likewise, over a new connection: the system takes those for a server that is about to end, and nobody
+            ever reads them.
     """
 
     seconds: float
@@ -33,6 +35,7 @@ class Load:
     refusals_ms: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     lost: int = 0
+    unadmitted: int = 0
 
     @property
     def per_second(self) -> float:
@@ -61,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._missing = -1
         self._status = 0
         self.open = True
+        self.answers = 0
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -95,6 +99,7 @@ class Connection(asyncio.Protocol):
         else:
             self._missing -= len(data)
         if self._missing <= 0 and self._answer is not None and not self._answer.done():
+            self.answers += 1
             self._answer.set_result(self._status)
 
     def close(self) -> None:
@@ -130,7 +135,8 @@ def load(
             try:
                 status = await connection.send(requests[number % len(requests)])
             except ConnectionResetError:
-                seen.lost += 1
+                seen.lost += connection.answers > 0
+                seen.unadmitted += connection.answers == 0
                 continue
             if time.perf_counter() < end:
                 seen.note(status, time.perf_counter() - start)
