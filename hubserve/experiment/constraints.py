@@ -13,6 +13,9 @@ from hubserve.errors import ExperimentError, suggest
 from hubserve.evaluator.complexity import complexity
 from hubserve.space import Arch, ModelSpace
 
+LATENCY = "latency_ms"
+"""Measured on this machine, by an exported network, see MeasuredLatency; no other measure takes long."""
+
 Relation = Literal["<=", ">="]
 
 RELATIONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
@@ -95,7 +98,8 @@ class Screen:
         names = {constraint.measure for constraint in constraints} | set(wanted)
         for name in names:
             if name not in measures:
-                raise ExperimentError(f"no measure {name!r}. {suggest(name, measures)}")
+                hint = "Give measures={'latency_ms': MeasuredLatency(...)}." if name == LATENCY else suggest(name, measures)
+                raise ExperimentError(f"no measure {name!r}. {hint}")
         self._measures = {name: measure for name, measure in measures.items() if name in names}
 
     def judge(self, arch: Arch) -> Feasibility:

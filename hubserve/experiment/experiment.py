@@ -21,6 +21,7 @@ from torch import nn
 
 from hubserve.errors import ExperimentError
 from hubserve.evaluator.base import Evaluator, Objective
+from hubserve.evaluator.weights_file import WEIGHTS_FILE
 from hubserve.experiment.config import ExperimentConfig
 from hubserve.experiment.constraints import ComplexityOf, Constraint, InputShape, Measure, Screen
 from hubserve.experiment.executors import Executor
@@ -28,7 +29,7 @@ from hubserve.experiment.loop import Plan, search
 from hubserve.experiment.progress import Progress
 from hubserve.experiment.records import INFEASIBLE, REASON, TrialRecord, is_trial, record_of, was_evaluated
 from hubserve.experiment.study import exists, open_study, seconds_spent, storage_of
-from hubserve.experiment.top_models import Formatter, ranked, top_models
+from hubserve.experiment.top_models import Formatter, drop_weights, ranked, top_models
 from hubserve.home import home
 from hubserve.hub.base import HubSpace
 from hubserve.space import ModelSpace
@@ -63,6 +64,7 @@ class NasExperiment:
         pruner: of Optuna; ends trials early by what they report. None prunes nothing.
         executor: where trials run; in this process unless given.
         seed: of what is random in evaluations. The strategy has its own.
+        keep_weights: trials whose trained weights stay on disk, the best ones; those of a Pareto front stay all.
         progress: show a bar; where the output is a terminal unless given.
         on_trial: told of each trial that ended.
 
@@ -95,6 +97,7 @@ class NasExperiment:
         executor: Executor | None = None,
         repeat: bool = False,
         seed: int | None = None,
+        keep_weights: int = 20,
         progress: bool | None = None,
         on_trial: Callable[[TrialRecord], None] | None = None,
     ) -> None:
@@ -116,6 +119,7 @@ class NasExperiment:
         self._pruner = pruner or NopPruner()
         self._executor = executor
         self._repeat = repeat
+        self._keep_weights = keep_weights
         self._seed = secrets.randbelow(2**31) if seed is None else seed
         self._progress = progress
         self._on_trial = on_trial or (lambda record: None)
@@ -236,6 +240,8 @@ class NasExperiment:
 
         def told(trial: FrozenTrial) -> None:
             record = self._record(trial)
+            if record.folder is not None and (record.folder / WEIGHTS_FILE).exists():
+                drop_weights(study, self.model_space, record.folder.parent, self._keep_weights)
             bar.advance(record)
             self._on_trial(record)
 
@@ -262,6 +268,8 @@ class NasExperiment:
         return Progress(self.name, self.objectives[0], shown=self._progress)
 
     def _check(self) -> None:
+        if self._keep_weights < 1:
+            raise ExperimentError(f"keep_weights = {self._keep_weights} must be at least 1")
         if not self.objectives:
             raise ExperimentError("objectives is empty; an experiment improves at least one number")
         self._screen()

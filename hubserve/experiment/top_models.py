@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -29,6 +30,24 @@ def ranked(study: Study, space: ModelSpace) -> list[FrozenTrial]:
     for trial in ordered:
         best.setdefault(repr(trial_arch(trial, space)), trial)
     return list(best.values())
+
+
+def drop_weights(study: Study, space: ModelSpace, trials: Path, keep: int) -> None:
+    """Deletes the weights of finished trials that are not among the best.
+
+    Args:
+        study: of the trials.
+        space: of their archs.
+        trials: folder with a folder for each, named by its number.
+        keep: trials whose weights stay; those of a Pareto front stay all.
+    """
+    there = {int(path.parent.name): path for path in trials.glob(f"*/{WEIGHTS_FILE}")}
+    if len(there) <= keep:
+        return
+    best = {trial.number for trial in (*ranked(study, space)[:keep], *study.best_trials)}
+    for trial in study.get_trials(deepcopy=False):
+        if trial.number in there and trial.number not in best and trial.state.is_finished():
+            there[trial.number].unlink(missing_ok=True)
 
 
 def top_models(space: ModelSpace, records: Sequence[TrialRecord], formatter: Formatter) -> list[Any]:

@@ -194,11 +194,11 @@ def test_drop_path_rises_over_the_epochs():
 
 
 def test_training_that_diverges_says_so():
-    data = blobs()
+    evaluator = Classification(
+        train_dataloaders=blobs(), val_dataloaders=blobs(), optimizer="sgd", learning_rate=1e38, batch_size=8
+    )
     with pytest.raises(EvaluatorError, match=r"loss is (nan|inf) in epoch 0: lower the learning rate"):
-        Classification(train_dataloaders=data, val_dataloaders=data, optimizer="sgd", learning_rate=1e30, batch_size=8).fit(
-            linear()
-        )
+        evaluator.fit(linear())
 
 
 def test_it_ends_where_the_trial_is_pruned():

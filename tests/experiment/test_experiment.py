@@ -78,6 +78,17 @@ def test_networks_come_with_the_weights_of_their_trial(tmp_path):
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
 
 
+def test_the_weights_of_the_best_stay(tmp_path):
+    class Saving(Evaluator):
+        def evaluate(self, space, arch, trial):
+            save_weights(space.freeze(arch), trial.folder)
+            return {"default": value(arch)}
+
+    experiment = run(tmp_path, Saving(), max_trials=12, keep_weights=3)
+    kept = {int(path.parent.name) for path in tmp_path.glob("trials/*/weights.safetensors")}
+    assert kept == {record.number for record in experiment.top_trials(3)}
+
+
 def Random_seed(experiment, number):  # noqa: N802
     from random import Random as Rng
 
