@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from hubserve.errors import KeyFormatError, suggest
-from hubserve.hub import mobile_names
 from hubserve.hub.autoformer_supernet import supernet_to_subnet
+from hubserve.hub.mobile_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
 
 
 def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ def _same(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 
 
 def _renamed(
-    rules: Callable[[nn.Module], mobile_names.Rename],
+    rules: Callable[[nn.Module], Rename],
 ) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
     """A converter from rules; what no rule names keeps its own name, so that the check can complain of it."""
 
@@ -78,14 +78,14 @@ def _renamed(
 
 
 def _torchvision(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    return mobile_names.matrix_as_convolution(_renamed(mobile_names.torchvision)(state, model), model)
+    return matrix_as_convolution(_renamed(torchvision)(state, model), model)
 
 
 KEY_FORMATS: dict[str, Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]] = {
     "nni": _same,
-    "timm": _renamed(mobile_names.timm),
+    "timm": _renamed(timm),
     "torchvision": _torchvision,
-    "efficientnet-lite": _renamed(mobile_names.efficientnet_lite),
+    "efficientnet-lite": _renamed(efficientnet_lite),
     "autoformer-supernet": supernet_to_subnet,
 }
 """Format -> converter; "nni" is also the format of what we write."""

@@ -62,10 +62,11 @@ class NDSSpace(HubSpace):
     merge: ClassVar[Merge] = "loose_end"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         name = type(self).__name__
+        # First: the number of classes follows from it.
         if self.dataset not in DATASETS:
             raise SpaceError(f"{name}: dataset = {self.dataset!r} is not one of {tuple(DATASETS)}")
+        super().__post_init__()
         least = 2 if self.dataset == "imagenet" else 1  # Its first cell brings its first input to half the size.
         if min(_candidates(self.width), default=least) < least:
             raise SpaceError(f"{name}: width = {self.width} must be at least {least} for {self.dataset}")
