@@ -1,24 +1,39 @@
 """Search strategies: Optuna samplers under the field's names.
 
 Any Optuna sampler is a strategy, and these work in any Optuna study; `suggest_arch` asks a trial for an arch.
+
+How a search ends by itself: a strategy that never repeats an arch raises SpaceExhausted when it has no other, out of
+`suggest_arch`. A NasExperiment then stops and says so; `study.optimize` fails its last trial and raises the error.
 """
 
 from __future__ import annotations
 
+from hubserve.strategy.base import Strategy
+from hubserve.strategy.chain import Chain, Deduplication, Filter, Middleware
 from hubserve.strategy.evolution import RegularizedEvolution
 from hubserve.strategy.grid import GridSearch
-from hubserve.strategy.params import suggest_arch, trial_arch
+from hubserve.strategy.optuna_samplers import NSGA2, TPE, TPEStrategy
+from hubserve.strategy.params import trial_arch
 from hubserve.strategy.random import Random
-from hubserve.strategy.reseeded import TPE, Reseeded
+from hubserve.strategy.reseeded import Reseeded, as_strategy
 from hubserve.strategy.rl import PolicyBasedRL
+from hubserve.strategy.suggest import suggest_arch
 
 __all__ = [
+    "NSGA2",
     "TPE",
+    "Chain",
+    "Deduplication",
+    "Filter",
     "GridSearch",
+    "Middleware",
     "PolicyBasedRL",
     "Random",
     "RegularizedEvolution",
     "Reseeded",
+    "Strategy",
+    "TPEStrategy",
+    "as_strategy",
     "suggest_arch",
     "trial_arch",
 ]

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from optuna import Trial
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
 from hubserve.space import Arch, Choice, ModelSpace
 
 
-def suggest_arch(trial: Trial, space: ModelSpace) -> Arch:
-    """The arch that the trial's sampler proposes; only choices that matter are asked. Not yet held to `space.check`.
-
-    With it any Optuna study searches a model space:
-
-    >>> study.optimize(lambda trial: evaluate(suggest_arch(trial, space)))
-    """
-    arch: Arch = {}
-    for choice in space.gates_first:
-        if choice.active(arch):
-            categories = distribution(choice).choices
-            arch[choice.label] = _answer(choice, trial.suggest_categorical(choice.label, categories))
-    return arch
-
-
 def trial_arch(trial: FrozenTrial, space: ModelSpace) -> Arch:
     """The arch of a stored trial."""
-    return {label: _answer(choice, trial.params[label]) for label, choice in space.choices.items() if label in trial.params}
+    return {label: answer(choice, trial.params[label]) for label, choice in space.choices.items() if label in trial.params}
 
 
 @lru_cache(maxsize=4096)
@@ -38,12 +23,23 @@ def distribution(choice: Choice) -> CategoricalDistribution:
     return CategoricalDistribution(tuple(category(choice, answer) for answer in choice.answers()))
 
 
+def distributions(space: ModelSpace) -> dict[str, CategoricalDistribution]:
+    """Label -> distribution, of all choices."""
+    return {label: distribution(choice) for label, choice in space.choices.items()}
+
+
+def categories(arch: Mapping[str, Any], space: ModelSpace) -> dict[str, Any]:
+    """The parameters of a trial that tries `arch`."""
+    return {label: category(space.choices[label], answer) for label, answer in arch.items()}
+
+
 def category(choice: Choice, answer: Any) -> Any:
     """How `answer` is written as a category of `distribution(choice)`."""
     return ",".join(map(str, answer)) if choice.multiple else answer
 
 
-def _answer(choice: Choice, category: Any) -> Any:
+def answer(choice: Choice, category: Any) -> Any:
+    """The answer that is written as `category`."""
     if not choice.multiple:
         return category
     return [int(index) for index in category.split(",")] if category else []

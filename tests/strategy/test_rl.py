@@ -1,0 +1,113 @@
+"""Policy-based search: it learns, its policy starts uniform, its probabilities are right."""
+
+from __future__ import annotations
+
+import math
+from random import Random as Rng
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from hubserve.errors import StrategyError
+from hubserve.hub import NasBench201
+from hubserve.strategy import PolicyBasedRL, suggest_arch
+from hubserve.strategy.policy import Episode, Policy, log_probabilities
+
+SPACE = NasBench201()
+
+
+def search(strategy, score, n, direction="maximize"):
+    study = optuna.create_study(direction=direction, sampler=strategy)
+    scores = []
+    for _ in range(n):
+        trial = study.ask()
+        scores.append(score(suggest_arch(trial, SPACE)))
+        study.tell(trial, scores[-1])
+    return scores
+
+
+def convolutions(arch):
+    return sum(value == "conv_3x3" for value in arch.values())
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1), ("minimize", -1)])
+def test_learns_a_toy_reward(direction, sign):
+    strategy = PolicyBasedRL(samples_per_update=10, seed=0)
+    scores = search(strategy, lambda arch: sign * convolutions(arch), 150, direction)
+    early, late = (sign * sum(part) / 30 for part in (scores[:30], scores[-30:]))
+    assert early < 2
+    assert late > early + 2
+
+
+def test_does_not_learn_where_nothing_is_told():
+    scores = search(PolicyBasedRL(samples_per_update=10, seed=0), lambda arch: 1.0, 60)
+    assert set(scores) == {1.0}
+
+
+def test_a_failed_trial_teaches_what_it_is_said_to_be_worth():
+    strategy = PolicyBasedRL(samples_per_update=10, reward_for_invalid=0.0, seed=0)
+    study = optuna.create_study(direction="maximize", sampler=strategy)
+    failed = []
+    for _ in range(150):
+        trial = study.ask()
+        failed.append(suggest_arch(trial, SPACE)["cell/0_1"] == "none")
+        study.tell(trial, None if failed[-1] else 1.0, state=TrialState.FAIL if failed[-1] else TrialState.COMPLETE)
+    assert sum(failed[:50]) > 9
+    assert sum(failed[-50:]) <= sum(failed[:50]) / 2
+
+
+class TestPolicy:
+    def test_the_first_one_is_uniform(self):
+        logits = Episode(Policy(8, seed=0)).logits("a.b", 5)
+        assert torch.equal(logits, torch.zeros(1, 5))
+
+    def test_probabilities_of_all_archs_sum_to_one(self):
+        policy = Policy(8, seed=0)
+        trials = [(("a", 3, i), ("b", 2, j)) for i in range(3) for j in range(2)]
+        log_probabilities(policy, trials)
+        with torch.no_grad():
+            for parameter in policy.heads.values():
+                parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+        totals, entropies = log_probabilities(policy, trials)
+        assert totals.exp().sum().item() == pytest.approx(1, abs=1e-5)
+        assert len({round(total, 4) for total in totals.tolist()}) == 6
+        # What follows the first answer depends on it; averaged over the first, the walks' entropy is the policy's.
+        assert (totals.exp() * entropies).sum().item() == pytest.approx(-(totals.exp() * totals).sum().item(), abs=1e-5)
+
+    def test_archs_of_several_shapes_are_kept_in_order(self):
+        policy = Policy(8, seed=0)
+        trials = [(("a", 2, 0), ("b", 3, 1)), (("a", 2, 1),), (("a", 2, 0), ("b", 3, 1))]
+        totals, _ = log_probabilities(policy, trials)
+        assert totals.tolist() == pytest.approx([math.log(1 / 6), math.log(1 / 2), math.log(1 / 6)])
+
+    def test_weights_do_not_depend_on_when_a_label_is_met(self):
+        one, other = Policy(8, seed=0), Policy(8, seed=0)
+        Episode(one).sample("a", 3, Rng(0))
+        Episode(one).sample("b", 2, Rng(0))
+        Episode(other).sample("b", 2, Rng(0))
+        assert torch.equal(one.answers["b"], other.answers["b"])
+        assert not torch.equal(one.answers["b"], Policy(8, seed=1)._noise("answers/b", (2, 8)) * 0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"samples_per_update": 1}, "samples_per_update = 1 must be at least 2"),
+        ({"replay_buffer_size": 5}, "replay_buffer_size = 5 must be at least 20"),
+        ({"epochs": 0}, "epochs = 0 must be at least 1"),
+        ({"learning_rate": -1.0}, "learning_rate = -1.0 must be at least 0"),
+        ({"clip": 2.0}, "clip = 2.0 is a probability"),
+        ({"update_kwargs": {"repeats": 5}}, r"update_kwargs has 'repeats'. Did you mean repeat\?"),
+        ({"update_kwargs": {"batch_size": 1}}, "batch_size = 1 must be at least 2"),
+    ],
+)
+def test_senseless_settings(settings, complaint):
+    with pytest.raises(StrategyError, match=complaint):
+        PolicyBasedRL(**settings)
+
+
+def test_several_objectives_are_refused():
+    with pytest.raises(StrategyError, match="one objective and the study has 2"):
+        optuna.create_study(directions=["maximize", "minimize"], sampler=PolicyBasedRL()).ask()
