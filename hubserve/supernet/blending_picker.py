@@ -1,0 +1,102 @@
+"""The picker that answers with all candidates, where the builder can live with that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from torch import nn
+
+from hubserve.space import Choice
+from hubserve.supernet.blend import MixedLayer, Mixture, RepeatedBlock, WeighedEdge
+from hubserve.supernet.naming import TaggingPicker, Tags
+
+T = TypeVar("T")
+
+
+class BlendingPicker(TaggingPicker):
+    """Builds all candidates of layer choices, layers on all inputs, and all blocks of repeats; other answers are an arch's.
+
+    Args:
+        arch: answers to all labels.
+        tags: of the layers.
+        mixture: what the blending modules will read.
+        depths: labels of repeats to blend; None blends all whose blocks are modules.
+        layers: whether to blend layers and edges; else they are an arch's too.
+
+    Attributes:
+        groups: names of the blended repeats, of which several may have one label.
+        layers: labels of layer choices and of edges that were blended.
+        repeats: labels of repeats that were blended, or could be.
+        values: labels that had a single answer.
+    """
+
+    def __init__(
+        self,
+        arch: Mapping[str, Any],
+        tags: Tags,
+        mixture: Mixture,
+        depths: frozenset[str] | None = None,
+        *,
+        layers: bool = True,
+    ) -> None:
+        super().__init__(arch, tags)
+        self._blends_layers = layers
+        self._mixture = mixture
+        self._depths = depths
+        self.groups: list[str] = []
+        self.layers: set[str] = set()
+        self.repeats: set[str] = set()
+        self.values: set[str] = set()
+
+    def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
+        if not isinstance(candidates, (int, float, str)):
+            self.values.add(label)
+        return super().__call__(label, candidates, weights=weights)
+
+    def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
+        self.layers.add(label)
+        if not self._blends_layers:
+            return super().layer(label, candidates)
+        made = [self._made(label, name, make) for name, make in candidates.items()]
+        return MixedLayer(label, made, self._mixture) if len(made) > 1 else made[0]
+
+    def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
+        self.values.add(label)
+        return super().inputs(label, n_candidates, n_chosen)
+
+    def edges(
+        self, label: str, n_candidates: int, make: Callable[[int], nn.Module], n_chosen: int | None = 1
+    ) -> list[tuple[nn.Module, int]]:
+        self.layers.add(label)
+        if not self._blends_layers:
+            return [(self._tags.add(make(i), label, i), i) for i in self._arch[label]]
+        made = [(i, self._tags.add(make(i), label, i)) for i in range(n_candidates)]
+        if Choice(label, tuple(range(n_candidates)), multiple=True, n_chosen=n_chosen).size == 1:
+            return [(layer, i) for i, layer in made]
+        return [(WeighedEdge(label, i, layer, self._mixture, n_chosen), i) for i, layer in made]
+
+    def repeat(
+        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+    ) -> list[T]:
+        if isinstance(depth, int):
+            return super().repeat(label, depth, block, weights=weights)
+        if self._depths is not None and label not in self._depths:
+            self.values.add(label)
+            return super().repeat(label, depth, block, weights=weights)
+        return self._blended_repeat(label, depth, block)
+
+    def _blended_repeat(self, label: str, depth: Sequence[int], block: Callable[[int], T]) -> list[T]:
+        depths = tuple(range(depth[0], depth[1] + 1)) if len(depth) == 2 else tuple(depth)
+        made = [block(i) for i in range(max(depths))]
+        if len(depths) == 1:
+            return made
+        if not all(isinstance(each, nn.Module) for each in made):
+            self.values.add(label)
+            return made[: self._arch[label]]
+        self.repeats.add(label)
+        group = f"{label}/{len(self.groups)}"
+        self.groups.append(group)
+        return [
+            cast(T, RepeatedBlock(label, i, depths, cast(nn.Module, each), self._mixture, group)) for i, each in enumerate(made)
+        ]
