@@ -13,6 +13,9 @@ from hubserve.export.manifest import versions
 
 TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
 
+STEERING = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
+"""Variables that decide about threads."""
+
 
 class Host(BaseModel):
     """Fingerprint of a machine and its software.
@@ -20,13 +23,18 @@ class Host(BaseModel):
     Attributes:
         cpu: model name.
         cores: that this process may use.
+        affinity: their numbers.
+        smt: whether two of them may share one core's arithmetic, where the kernel tells.
+        mhz: clock of the first one, just now.
         flags: vector extensions that matter for speed.
         governor: frequency policy, where the kernel tells.
         cpu_quota: cores that the container may use, where limited.
         memory_gib: of the machine.
         load_before: one-minute load average before the measurement; above a few tenths, something else ran.
         system: operating system and kernel.
+        container: whether it is one, as far as one can see from inside.
         gpu: name, where there is one.
+        gpu_driver: CUDA that torch was built for, and the card's compute capability.
         environment: variables that steer threads.
         versions: of the software.
     """
@@ -44,6 +52,11 @@ class Host(BaseModel):
     gpu: str | None
     environment: dict[str, str]
     versions: dict[str, str]
+    affinity: tuple[int, ...] = ()
+    smt: bool | None = None
+    mhz: float | None = None
+    container: bool = False
+    gpu_driver: str | None = None
 
 
 def describe_host() -> Host:
@@ -60,9 +73,21 @@ def describe_host() -> Host:
         load_before=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         system=f"{platform.system()} {platform.release()}",
         gpu=torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        environment={name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ},
+        environment={name: os.environ[name] for name in STEERING if name in os.environ},
         versions=versions(),
+        affinity=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (),
+        smt={"1": True, "0": False}.get(_read("/sys/devices/system/cpu/smt/active") or ""),
+        mhz=float(cpuinfo["cpu MHz"]) if "cpu MHz" in cpuinfo else None,
+        container=Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "container" in os.environ,
+        gpu_driver=_gpu_driver(),
     )
+
+
+def _gpu_driver() -> str | None:
+    if not torch.cuda.is_available():
+        return None
+    major, minor = torch.cuda.get_device_capability(0)
+    return f"CUDA {torch.version.cuda}, compute capability {major}.{minor}"
 
 
 def _read(path: str) -> str | None:

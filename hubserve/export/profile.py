@@ -9,15 +9,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
-from hubserve.errors import ProfileError
-from hubserve.export.host import Host, describe_host
-from hubserve.export.package import Package
-from hubserve.export.parity import random_batches
 from hubserve.export.percentile import Percentile, median_interval, percentile, samples_needed
-from hubserve.export.runner import Batch, EagerRunner, Runner
+from hubserve.export.runner import Batch, Runner
 
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
 WINDOW = 10
@@ -93,24 +88,6 @@ class LatencyReport(BaseModel):
     samples_ms: tuple[float, ...]
 
 
-class ProfileReport(BaseModel):
-    """Forms of one model side by side, measured in one run on one machine.
-
-    Attributes:
-        model: its name.
-        weights_sha256: of the package's weights.
-        host: the machine.
-        forms: one report each.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str
-    weights_sha256: str
-    host: Host
-    forms: tuple[LatencyReport, ...]
-
-
 @dataclass
 class _Run:
     """One form while it is being measured."""
@@ -125,36 +102,6 @@ class _Run:
 
     def done(self, needed: int) -> bool:
         return len(self.samples) >= needed and _sure(self.samples)
-
-
-def profile_package(
-    package: Package, *, batch_size: int = 1, threads: int = 1, protocol: Protocol | None = None, rebuild: bool = True
-) -> ProfileReport:
-    """Eager PyTorch and each exported form of a package, on the CPU, in turns.
-
-    Args:
-        package: with at least one exported form.
-        batch_size: pictures of a call.
-        threads: that a call may use.
-        protocol: how long to measure.
-        rebuild: also measure eager PyTorch, which needs the package's space to be one of the hub.
-
-    Raises:
-        ProfileError: batch size or threads below 1.
-        PackageError: the module cannot be rebuilt.
-    """
-    if batch_size < 1 or threads < 1:
-        raise ProfileError(f"batch_size = {batch_size}, threads = {threads}: both must be at least 1")
-    host = describe_host()
-    size = package.manifest.preprocess.input_size
-    (batch,) = random_batches((3, size, size), sizes=(batch_size,))
-    loaders: dict[str, Callable[[], Runner]] = {"eager": lambda: EagerRunner(package.rebuild())} if rebuild else {}
-    for form in package.manifest.exports:
-        loaders[form] = lambda form=form: package.runner(form, threads=threads)  # type: ignore[misc]
-    with _torch_threads(threads):
-        forms = profile_runners(loaders, batch, threads=threads, protocol=protocol or Protocol())
-    sha256 = package.manifest.files["weights.safetensors"].sha256
-    return ProfileReport(model=package.manifest.name, weights_sha256=sha256, host=host, forms=forms)
 
 
 def profile_runners(
@@ -246,17 +193,3 @@ def _verdict(spread: float, drift: float) -> Literal["stable", "noisy", "unstabl
     if spread > 0.25 or abs(drift) > 0.15:
         return "unstable"
     return "noisy" if spread > 0.10 or abs(drift) > 0.05 else "stable"
-
-
-class _torch_threads:  # noqa: N801 - used as a statement
-    """torch's threads are a setting of the process: put back afterwards."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._before = torch.get_num_threads()
-
-    def __enter__(self) -> None:
-        torch.set_num_threads(self._threads)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._before)

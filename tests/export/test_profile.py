@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
-
 import numpy as np
 import pytest
 
-from hubserve.errors import ProfileError
-from hubserve.export.package import write_package
-from hubserve.export.profile import ProfileReport, Protocol, profile_package, profile_runners
-from tests.export.nets import small_source
+from hubserve.export.profile import Protocol, profile_runners
 
 
 class Clocked:
@@ -117,44 +112,3 @@ class TestProtocol:
         )
         turns = [order[i] for i in range(len(order) - 100, len(order), 10)]
         assert {tuple(sorted(turns[i : i + 2])) for i in range(0, 10, 2)} == {("a", "b")}
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    package = write_package(small_source(), tmp_path_factory.mktemp("p") / "small")
-    return profile_package(package, batch_size=2, protocol=Protocol(percent=90, max_seconds=10))
-
-
-class TestReport:
-    def test_numbers_are_those_of_the_samples(self, report):
-        assert [form.form for form in report.forms] == ["eager", "onnx", "torchscript", "pt2"]
-        for form in report.forms:
-            samples = sorted(form.samples_ms)
-            assert form.n == len(samples)
-            assert form.min_ms == samples[0]
-            assert form.mean_ms == pytest.approx(np.mean(samples))
-            assert form.sd_ms == pytest.approx(np.std(samples, ddof=1))
-            assert form.images_per_second == pytest.approx(2000 / np.mean(samples))
-            for p in form.percentiles:
-                if p.value is not None:
-                    assert form.n >= p.needs
-                    assert p.value == pytest.approx(np.percentile(samples, p.percent, method="inverted_cdf"))
-                    assert p.value <= p.upper_bound <= samples[-1]
-            half = form.n // 2
-            ratio = statistics.median(form.samples_ms[half:]) / statistics.median(form.samples_ms[:half])
-            assert form.drift == pytest.approx(ratio - 1)
-
-    def test_tells_the_machine(self, report):
-        assert report.host.cores >= 1
-        assert report.host.versions["torch"]
-        assert report.forms[0].threads == 1
-
-    def test_round_trips_through_json(self, report):
-        assert ProfileReport.model_validate_json(report.model_dump_json()) == report
-
-
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"threads": 0}])
-def test_nonsense_is_refused(tmp_path, wrong):
-    package = write_package(small_source(), tmp_path / "small", formats=("onnx",))
-    with pytest.raises(ProfileError, match="must be at least 1"):
-        profile_package(package, **wrong)

@@ -1,0 +1,168 @@
+"""`hubserve latency-table`: measure this machine once, then predict any arch of a space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Predict the latency of any arch of a space, from its operations, each measured once on this machine.",
+)
+
+Space = Annotated[str, typer.Option(help="A model space.")]
+Settings = Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")]
+InputSize = Annotated[int | None, typer.Option(min=1, help="Side of the pictures, in pixels; the space's own unless given.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads that a call may use.")]
+Table = Annotated[Path | None, typer.Option(help="File of the table; one a space under HUBSERVE_HOME unless given.")]
+
+
+@app.command()
+@command
+def build(
+    space: Space,
+    settings: Settings = None,
+    input_size: InputSize = None,
+    threads: Threads = 1,
+    table: Table = None,
+    archs: Annotated[int, typer.Option(min=1, help="Random archs to look through for operations.")] = 60,
+    fit_nets: Annotated[int, typer.Option(min=0, help="Whole networks to learn the calibration from.")] = 16,
+    check_nets: Annotated[int, typer.Option(min=0, help="Whole networks to measure the error on.")] = 32,
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure the operations of a space, then some whole networks. Stopped, it goes on where it was.
+
+    hubserve latency-table build --space ProxylessNAS
+    """
+    from hubserve.cli.tables import Subject, moving_bar, table_facts
+    from hubserve.latency.build import BuildPlan, build_table
+
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    plan = BuildPlan(archs=archs, fit_nets=fit_nets, check_nets=check_nets, seed=seed)
+    subject.path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(subject.path)
+    with moving_bar() as progress:
+        built = build_table(
+            subject.space,
+            subject.settings,
+            subject.path,
+            input_size=subject.input_size,
+            threads=threads,
+            plan=plan,
+            progress=progress,
+        )
+    facts = table_facts(subject.path, built)
+    return print_json(facts) if as_json else print_facts(f"Latency table of {space}", facts)
+
+
+@app.command()
+@command
+def show(
+    space: Space,
+    settings: Settings = None,
+    input_size: InputSize = None,
+    threads: Threads = 1,
+    table: Table = None,
+    rows: Annotated[int, typer.Option(min=0, help="Slowest operations to list.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show a table: the machine, the error, and the slowest operations."""
+    from hubserve.cli.tables import Subject, table_facts
+
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    found = subject.load()
+    if as_json:
+        return print_json({**table_facts(subject.path, found), "units": {k: t.model_dump() for k, t in found.units.items()}})
+    print_facts(f"Latency table of {space}", table_facts(subject.path, found))
+    slowest = sorted(found.units.items(), key=lambda entry: -entry[1].ms)[:rows]
+    return print_table(
+        "Slowest operations",
+        ("operation", "ms", "p50", "mean", "sd", "calls"),
+        [(k, f"{t.ms:.4f}", f"{t.p50_ms:.4f}", f"{t.mean_ms:.4f}", f"{t.sd_ms:.4f}", t.n) for k, t in slowest],
+    )
+
+
+@app.command()
+@command
+def predict(
+    space: Space,
+    arch: Annotated[Path, typer.Option(help="JSON file: label -> value.")],
+    settings: Settings = None,
+    input_size: InputSize = None,
+    threads: Threads = 1,
+    table: Table = None,
+    as_json: Json = False,
+) -> None:
+    """Predict the latency of an arch."""
+    from hubserve.cli.sources import read_json
+    from hubserve.cli.tables import Subject
+
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    found = subject.load().explain(subject.space, read_json(arch))
+    if as_json:
+        return print_json({"latency_ms": found.ms, "operations": found.units, "measured": found.measured})
+    note = "" if found.measured > 0.999 else f"  ({1 - found.measured:.0%} of it estimated from similar operations)"
+    return typer.echo(f"{found.ms:.3f} ms{note}")
+
+
+@app.command()
+@command
+def check(
+    space: Space,
+    settings: Settings = None,
+    input_size: InputSize = None,
+    threads: Threads = 1,
+    table: Table = None,
+    nets: Annotated[int, typer.Option(min=3, help="Random networks to export and measure.")] = 30,
+    seed: Annotated[int, typer.Option(help="Of the draws; another one than that of the build.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Measure random networks now, and tell how far off the table's predictions are."""
+    from hubserve.cli.tables import Subject, error_facts, moving_bar
+    from hubserve.latency.build import check_table
+
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    with moving_bar() as progress:
+        error, pairs = check_table(subject.load(), subject.space, nets=nets, seed=seed, progress=progress)
+    if as_json:
+        return print_json({**error.model_dump(), "predicted_and_measured_ms": pairs})
+    return print_facts(f"{nets} networks of {space}, measured now", error_facts(error))
+
+
+@app.command()
+@command
+def feasible(
+    space: Space,
+    max_ms: Annotated[float, typer.Option(min=0, help="Limit on the latency of a call, in ms.")],
+    settings: Settings = None,
+    input_size: InputSize = None,
+    threads: Threads = 1,
+    table: Table = None,
+    archs: Annotated[int, typer.Option(min=1, help="Random archs to predict.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Tell, before a search starts, whether a limit on latency can be met. Exit code 1 if not.
+
+    hubserve latency-table feasible --space ProxylessNAS --max-ms 8
+    """
+    from dataclasses import asdict
+
+    from hubserve.cli.output import progress_bar
+    from hubserve.cli.tables import Subject, feasibility_facts
+    from hubserve.latency.feasible import feasibility
+
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    with progress_bar("archs", archs) as advance:
+        found = feasibility(subject.load(), subject.space, max_ms=max_ms, archs=archs, seed=seed, progress=advance)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_facts(f"{space} within {max_ms:g} ms: {found.verdict}", feasibility_facts(found))
+    if found.verdict == "no":
+        raise typer.Exit(1)

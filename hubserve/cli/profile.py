@@ -1,0 +1,95 @@
+"""`hubserve profile`: measure a model, or compare two measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hubserve.cli.default_command import DefaultCommand
+from hubserve.cli.output import Json, check_writable, command, print_json, print_table
+
+app = typer.Typer(
+    cls=DefaultCommand,
+    no_args_is_help=True,
+    help="Measure latency, throughput, memory, and where the time goes. `hubserve profile MODEL` is `profile measure MODEL`.",
+)
+
+Seconds = Annotated[float, typer.Option(min=0.1, help="Most time to measure latency.")]
+
+
+@app.command()
+@command
+def measure(
+    model: Annotated[
+        str | None, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures of a call.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that a call may use.")] = 1,
+    percent: Annotated[float, typer.Option(min=1, max=99.9, help="Deepest percentile wanted; 99 takes 662 samples.")] = 99.0,
+    seconds: Seconds = 60.0,
+    latency_only: Annotated[bool, typer.Option("--latency-only", help="Leave out throughput, memory and operators.")] = False,
+    openvino: Annotated[bool, typer.Option("--openvino", help="Also run the ONNX file by OpenVINO.")] = False,
+    table: Annotated[Path | None, typer.Option(help="Lookup table to compare with; that of this machine unless given.")] = None,
+    save: Annotated[Path | None, typer.Option(help="File for the whole report with all samples, as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option(help="File for the report as a page with charts.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put the report into the package, as profile.json.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a report, and measure nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure eager PyTorch and every form of a model side by side.
+
+    hubserve profile efficientnet-lite0 --html lite0.html
+    """
+    from hubserve.cli.profiles import Wish, measured, own_folder, print_report
+    from hubserve.errors import ProfileError
+    from hubserve.export.package import add_profile
+    from hubserve.latency.page import render_page
+    from hubserve.latency.report import ProfileReport
+
+    if schema:
+        return print_json(ProfileReport.model_json_schema())
+    if model is None:
+        raise ProfileError("name a model, or ask for --schema")
+    if write:
+        own_folder(model)
+    for path in (save, html):
+        check_writable(path)
+    wish = Wish(batch_size, threads, percent, seconds, details=not latency_only, openvino=openvino, table=table)
+    with measured(model, wish) as (package, report):
+        text = report.model_dump_json(indent=2) + "\n"
+        if write:
+            add_profile(package, text)
+    if save is not None:
+        save.write_text(text, "utf-8")
+    if html is not None:
+        html.write_text(render_page(report), "utf-8")
+    return print_json(report.model_dump(mode="json")) if as_json else print_report(report)
+
+
+@app.command()
+@command
+def compare(
+    a: Annotated[str, typer.Argument(help="A report (JSON of --save), or a package or tag that holds one: what was.")],
+    b: Annotated[str, typer.Argument(help="Likewise: what is.")],
+    form: Annotated[list[str] | None, typer.Option(help="Form to compare; all that both have unless given.")] = None,
+    smallest: Annotated[float, typer.Option(min=0, help="Percent of change that is worth telling.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Tell whether B is slower than A, or it was the weather. Exit code 1 if it is slower in any form, for CI.
+
+    hubserve profile compare before.json after.json --form onnx
+    """
+    from hubserve.cli.profiles import comparison_rows, read_report, warn_of_hosts
+    from hubserve.latency.compare import compare_reports
+
+    first, second = read_report(a), read_report(b)
+    found = compare_reports(first, second, forms=form or (), smallest=smallest / 100)
+    warn_of_hosts(first, second)
+    if as_json:
+        print_json([comparison.model_dump() for comparison in found])
+    else:
+        print_table(f"{b} against {a}", *comparison_rows(found))
+    if any(comparison.verdict == "slower" for comparison in found):
+        raise typer.Exit(1)

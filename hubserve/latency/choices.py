@@ -1,0 +1,105 @@
+"""Which choices of an arch decide about which modules of its network: so that a profile can say what each choice costs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from hubserve.errors import ArchError
+from hubserve.space import Choice, ModelSpace
+from hubserve.space.picker import FrozenPicker
+
+T = TypeVar("T")
+
+
+def labels_of_modules(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """Path of each leaf module -> labels of the choices without which it would be another one, or not be there.
+
+    A layer choice owns the layer it picked, a depth the blocks beyond the fewest, and a number (a kernel, a width) whatever
+    has other weights or settings under another answer. Choices of inputs own no module.
+
+    Raises:
+        ArchError: the arch is not of the space.
+    """
+    arch = space.canonical(arch)
+    picker = _TaggingPicker(arch, space.choices)
+    with torch.device("meta"):
+        model = space.build(picker)
+    owners: dict[str, set[str]] = {path: set() for path, module in model.named_modules() if _is_leaf(module)}
+    for path, module in model.named_modules():
+        for leaf in owners:
+            if id(module) in picker.tags and (leaf == path or leaf.startswith(f"{path}.") or not path):
+                owners[leaf] |= picker.tags[id(module)]
+    before = _signatures(model)
+    for label in picker.numbers:
+        for other in _others(space.choices[label], arch[label]):
+            after = _signatures_of(space, {**_complete(space), **arch, label: other})
+            for path in owners if after is not None else ():
+                if after is not None and after.get(path) != before[path]:
+                    owners[path].add(label)
+    return {path: frozenset(labels) for path, labels in owners.items()}
+
+
+class _TaggingPicker(FrozenPicker):
+    """Answers from an arch, and remembers which layers and blocks came of which label."""
+
+    def __init__(self, arch: Mapping[str, Any], choices: Mapping[str, Choice]) -> None:
+        super().__init__(arch)
+        self._choices = choices
+        self.tags: dict[int, set[str]] = defaultdict(set)
+        self.numbers: list[str] = []
+
+    def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
+        if label in self._choices and label not in self.numbers and not isinstance(candidates, (int, float, str)):
+            self.numbers.append(label)
+        return super().__call__(label, candidates, weights=weights)
+
+    def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
+        module = super().layer(label, candidates)
+        self.tags[id(module)].add(label)
+        return module
+
+    def repeat(
+        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+    ) -> list[T]:
+        blocks = super().repeat(label, depth, block, weights=weights)
+        if label in self._choices and not isinstance(depth, int):
+            fewest = min(self._choices[label].candidates)
+            for module in blocks[fewest:]:
+                self.tags[id(module)].add(label)
+        return blocks
+
+
+def _others(choice: Choice, chosen: Any) -> list[Any]:
+    """Two other answers, the ends of the list: a module that depends on the choice differs under one of them."""
+    rest = [answer for answer in choice.answers() if answer != chosen]
+    return rest if len(rest) < 3 else [rest[0], rest[-1]]
+
+
+def _complete(space: ModelSpace) -> dict[str, Any]:
+    """Answers to everything: another answer may bring in choices that the arch does not have."""
+    return {label: choice.answer_at(0) for label, choice in space.choices.items()}
+
+
+def _signatures_of(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, str] | None:
+    try:
+        with torch.device("meta"):
+            return _signatures(space.freeze(arch))
+    except ArchError:  # A rule of the space forbids this combination.
+        return None
+
+
+def _signatures(model: nn.Module) -> dict[str, str]:
+    return {
+        path: f"{module!r} {[tuple(p.shape) for p in module.parameters()]}"
+        for path, module in model.named_modules()
+        if _is_leaf(module)
+    }
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None

@@ -1,0 +1,59 @@
+"""The work of a network beside its time: parameters, multiply-accumulates, bytes, and what a lookup table predicted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from hubserve.evaluator.complexity import UncountedOperationWarning, complexity
+from hubserve.latency.report import Cost
+from hubserve.latency.table import LatencyTable
+from hubserve.latency.units import network_units
+from hubserve.space import ModelSpace
+
+BYTES = 4
+"""Of a number in float32."""
+
+
+def cost_of(
+    space: ModelSpace,
+    arch: Mapping[str, Any],
+    input_size: int,
+    *,
+    measured_ms: float | None = None,
+    table: LatencyTable | None = None,
+) -> Cost:
+    """The cost of an arch for one picture.
+
+    Args:
+        space: with its settings applied.
+        arch: label -> value.
+        input_size: side of the picture, in pixels.
+        measured_ms: of one call at batch 1.
+        table: to predict that with.
+
+    Raises:
+        ArchError: the arch is not of the space.
+        ProfileError: the table is of another space.
+    """
+    with torch.device("meta"):
+        model = space.freeze(arch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UncountedOperationWarning)
+        work = complexity(model, (3, input_size, input_size))
+    moved = BYTES * sum(unit.elements for unit in network_units(model, (1, 3, input_size, input_size)))
+    predicted = None if table is None else table.predict(space, arch)
+    macs = work.macs + work.attention_macs
+    return Cost(
+        params=work.params,
+        macs=macs,
+        bytes_moved=moved,
+        macs_per_byte=macs / moved,
+        gmacs_per_second=macs / measured_ms / 1e6 if measured_ms else None,
+        predicted_ms=predicted,
+        measured_ms=measured_ms,
+        prediction_error=predicted / measured_ms - 1 if predicted is not None and measured_ms else None,
+    )

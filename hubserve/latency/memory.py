@@ -1,0 +1,87 @@
+"""Memory that a form takes, in a process of its own: in a used one, what earlier models left behind is taken again.
+
+`python -m hubserve.latency.memory PACKAGE BATCH_SIZE THREADS FORM...` prints one JSON document. That process loads the
+libraries once, and forks one that measures for each form.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from hubserve.errors import ProfileError
+from hubserve.export.package import Backend, Package, read_package
+from hubserve.export.parity import random_batches
+from hubserve.export.runner import EagerRunner, Runner
+from hubserve.latency.report import Memory
+
+CALLS = 5
+MOST_SECONDS = 600
+
+
+def measure_memory(package: Package, forms: Iterable[str], *, batch_size: int, threads: int) -> tuple[Memory, ...]:
+    """Peak memory of loading each form and calling it.
+
+    Raises:
+        ProfileError: the process failed, or this system does not tell.
+    """
+    arguments = [str(package.path.resolve()), str(batch_size), str(threads), *forms]
+    command = [sys.executable, "-W", "ignore", "-m", "hubserve.latency.memory", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=MOST_SECONDS, check=True, env=environment)
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+    except (subprocess.SubprocessError, ValueError, IndexError) as error:
+        said = (getattr(error, "stderr", None) or "").strip().splitlines()
+        raise ProfileError(f"memory cannot be measured here: {said[-1] if said else error}") from error
+    return tuple(
+        Memory(form=form, before_mib=before, peak_mib=peak, delta_mib=round(peak - before, 2)) for form, before, peak in found
+    )
+
+
+def _runner(package: Package, form: str, threads: int) -> Runner:
+    if form == "eager":
+        return EagerRunner(package.rebuild())
+    backend: Backend = form  # type: ignore[assignment]
+    return package.runner(backend, threads=threads)
+
+
+def _status(name: str) -> float:
+    """A line of /proc/self/status, in MiB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return round(int(line.split()[1]) / 1024, 2)
+    raise ProfileError(f"/proc/self/status has no {name}")
+
+
+def _measure(path: str, form: str, batch_size: int, threads: int) -> tuple[str, float, float]:
+    torch.set_num_threads(threads)
+    package = read_package(Path(path))
+    size = package.manifest.preprocess.input_size
+    (batch,) = random_batches((3, size, size), sizes=(batch_size,))
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # Sets the peak back to what is resident now.
+    runner = _runner(package, form, threads)
+    for _ in range(CALLS):
+        runner(batch)
+    return form, before, _status("VmHWM")
+
+
+def _main(path: str, batch_size: str, threads: str, *forms: str) -> None:
+    found = []
+    for form in forms:
+        # A process for each, so that none finds what another left.
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            found.append(pool.apply(_measure, (path, form, int(batch_size), int(threads))))
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
