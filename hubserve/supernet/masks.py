@@ -135,6 +135,8 @@ def _joint_shapes(
 
     Labels that share no group change at the same time: they get one colour, and the networks go through the colours.
     """
+    # The others stay as they are: what they leave out would not be seen.
+    choices = [choice for choice in choices if any(choice.label in group for group in groups)]
     colour: dict[str, int] = {}
     for choice in choices:
         taken = {colour[other] for group in groups if choice.label in group for other in group if other in colour}
