@@ -26,6 +26,22 @@ MAY_IMPORT = {
     "drawing": {"errors", "space", "preprocess", "blocks", "hub"},
     "store": {"errors", "space", "preprocess", "blocks", "hub", "export"},
     "aliases": {"errors", "store"},
+    "search_job": {
+        "errors",
+        "home",
+        "jobs",
+        "space",
+        "preprocess",
+        "blocks",
+        "hub",
+        "supernet",
+        "evaluator",
+        "strategy",
+        "experiment",
+        "export",
+        "latency",
+        "store",
+    },
     "service": {"errors", "home", "jobs", "space", "preprocess", "blocks", "hub", "export", "store", "aliases"},
 }
 ALONE = {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hubserve.cli.pictures import picture_batches
+from hubserve.cli.profiles import with_profile
 from hubserve.export.manifest import ALL_FORMATS, FORMATS
 from hubserve.export.package import Package, Source, write_package
 from hubserve.export.parity import Truth
@@ -21,9 +22,10 @@ def write(
     pictures: Path | None,
     max_pictures: int,
     triton: Path | None,
+    profile: bool,
     overwrite: bool,
 ) -> Package:
-    """Writes the package, and its entry in a Triton model repository.
+    """Writes the package, its profile, and its entry in a Triton model repository.
 
     Raises:
         DatasetError: no pictures where they should be.
@@ -35,6 +37,8 @@ def write(
     if pictures is not None:
         batches, classes = picture_batches(pictures, source.preprocess, source.labels, most=max_pictures)
     package = write_package(source, folder, formats=chosen, pictures=batches, classes=classes, overwrite=overwrite)
+    if profile:
+        package = with_profile(str(folder), package)
     if triton is not None:
         write_triton(package, triton)
     return package

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from hubserve.cli.alias import app as alias_app
+from hubserve.cli.latency_table import app as latency_table_app
 from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table, progress_bar
+from hubserve.cli.profile import app as profile_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +21,8 @@ app = typer.Typer(
 )
 
 app.add_typer(alias_app, name="alias")
+app.add_typer(profile_app, name="profile")
+app.add_typer(latency_table_app, name="latency-table")
 
 Model = Annotated[str, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")]
 
@@ -148,6 +152,7 @@ def export(
     ] = None,
     max_pictures: Annotated[int, typer.Option(min=16, help="Most pictures to take from there.")] = 200,
     triton: Annotated[Path | None, typer.Option(help="Also add the model to this Triton model repository.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure it too, and put the report in.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a package that is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -172,40 +177,12 @@ def export(
         pictures=pictures,
         max_pictures=max_pictures,
         triton=triton,
+        profile=profile,
         overwrite=overwrite,
     )
     if as_json:
         return print_json({"path": str(package.path), "manifest": package.manifest.model_dump(mode="json")})
     return print_table(f"{package.path}: as eager PyTorch", *parity_rows(package))
-
-
-@app.command()
-@command
-def profile(
-    model: Model,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures of a call.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that a call may use.")] = 1,
-    percent: Annotated[float, typer.Option(min=1, max=99.9, help="Deepest percentile wanted; 99 takes 662 samples.")] = 99.0,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Most time to measure.")] = 60.0,
-    save: Annotated[Path | None, typer.Option(help="File for the whole report with all samples, as JSON.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Measure latency: eager PyTorch, TorchScript and ONNX Runtime side by side."""
-    from hubserve.cli.pages import latency_rows
-    from hubserve.cli.target import open_package
-    from hubserve.export.profile import Protocol, profile_package
-
-    check_writable(save)
-    with open_package(model) as package:
-        protocol = Protocol(percent=percent, max_seconds=seconds)
-        report = profile_package(package, batch_size=batch_size, threads=threads, protocol=protocol)
-    if save is not None:
-        save.write_text(report.model_dump_json(indent=2) + "\n")
-    if as_json:
-        return print_json(report.model_dump(mode="json"))
-    title = f"{report.model}: batch {batch_size}, {threads} thread(s), {report.host.cpu}"
-    print_table(title, ("", *(form.form for form in report.forms)), latency_rows(report))
-    return None
 
 
 @app.command("eval")
@@ -259,13 +236,17 @@ def publish(
     model: Model,
     name: Annotated[str | None, typer.Option(help="Name in the store; the model's own unless given.")] = None,
     version: Annotated[str | None, typer.Option(help="Version; the content decides unless given.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure it first, and put the report into the package.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put a model into the store; a running service serves it at once."""
     from hubserve import store
+    from hubserve.cli.profiles import with_profile
     from hubserve.cli.target import open_package
 
     with open_package(model) as package:
+        if profile:
+            package = with_profile(model, package)
         stored = store.publish(package.path, name=name, version=version)
     if as_json:
         return print_json({"tag": stored.tag, "path": str(stored.path)})
@@ -353,3 +334,55 @@ def store_import(path: Annotated[Path, typer.Argument(help="File of store-export
 
     stored = store.import_model(path)
     return print_json({"tag": stored.tag, "path": str(stored.path)}) if as_json else typer.echo(stored.tag)
+
+
+@app.command()
+@command
+def search(
+    job: Annotated[str | None, typer.Argument(help="A job file, or its name in search_jobs/; lists all unless given.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Go on with the job in this run folder.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest run of JOB that is not done.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the job can run.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `hubserve jobs` follows it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a search job: search, retrain the winner, export, profile, publish; or go on with one.
+
+    hubserve search digits_quickstart
+
+    Exit codes: 0 done, 2 bad input, 3 nothing meets the constraints, 130 interrupted (it can go on).
+    """
+    from hubserve.cli.search import search as run_search
+
+    run_search(job, run=run, resume=resume, check=check, detach=detach, as_json=as_json)
+
+
+@app.command()
+@command
+def jobs(
+    job: Annotated[str | None, typer.Argument(help="One job, by its id; lists all unless given.")] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End it; it can go on later.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with it in the background.")] = False,
+    delete_it: Annotated[bool, typer.Option("--delete", help="Take its run folder away.")] = False,
+    log: Annotated[int, typer.Option(min=0, help="Show the last lines of its log, this many.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """List the runs of search jobs, or show, stop, resume or delete one."""
+    from hubserve.cli.search import manage
+
+    manage(job, stop=stop, resume=resume, delete=delete_it, log=log, as_json=as_json)
+
+
+@app.command()
+@command
+def plot(
+    run: Annotated[str, typer.Argument(help="A job, by its id or its run folder.")],
+    names: Annotated[list[str] | None, typer.Option("--picture", help="best, pareto, probabilities; all unless given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures; plots/ in the run folder unless given.")] = None,
+    ending: Annotated[str, typer.Option("--as", help="svg, png or pdf.")] = "svg",
+    as_json: Json = False,
+) -> None:
+    """Draw a search: best so far, accuracy against a cost, probabilities of a one-shot run."""
+    from hubserve.cli.search import plot as draw_plots
+
+    draw_plots(run, out=out, names=names, ending=ending, as_json=as_json)

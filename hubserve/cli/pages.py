@@ -12,9 +12,9 @@ from hubserve import store
 from hubserve.errors import ModelNotFoundError, SpaceError, suggest
 from hubserve.evaluator.complexity import complexity
 from hubserve.export.percentile import Percentile
-from hubserve.export.profile import ProfileReport
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
+from hubserve.latency.report import ProfileReport
 from hubserve.space import Choice
 
 

@@ -49,10 +49,10 @@ def source_of(
         return package_source(package)
     if model is not None:
         return card_source(load_card(model), pretrained=not random_weights, weights=weights, key_format=key_format)
-    given = _read_json(settings) if settings is not None else {}
+    given = read_json(settings) if settings is not None else {}
     built = get_space(space or "", given)
     name = arch.stem.lower() if arch is not None else ""
-    return arch_source(built, given, _read_json(arch), name=name, weights=weights)
+    return arch_source(built, given, read_json(arch), name=name, weights=weights)
 
 
 def drawn_arch(
@@ -68,11 +68,12 @@ def drawn_arch(
     if model is not None:
         card = load_card(model)
         return card.name, card_space(card), card.arch
-    built = get_space(space or "", _read_json(settings))
-    return (arch.stem, built, _read_json(arch)) if arch is not None else (type(built).__name__, built, built.random())
+    built = get_space(space or "", read_json(settings))
+    return (arch.stem, built, read_json(arch)) if arch is not None else (type(built).__name__, built, built.random())
 
 
-def _read_json(path: Path | None) -> dict[str, Any]:
+def read_json(path: Path | None) -> dict[str, Any]:
+    """The object in a JSON file; an empty one for no file. Raises ArchError where it is none."""
     if path is None:
         return {}
     try:

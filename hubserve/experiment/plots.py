@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from hubserve.errors import ExperimentError, suggest
 from hubserve.jobs import JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
@@ -117,9 +117,10 @@ def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     place = {row.number: (row.values[cost.name], row.values[objective.name]) for row in rows}
     front = front_of(place, cost, objective)
     _dots(axis, [place[number] for number in place if number not in front])
-    where = "post" if (cost.direction == "minimize") == (objective.direction == "maximize") else "pre"
-    axis.step(*zip(*(place[n] for n in front), strict=True), where=where, color=LINE, linewidth=1.4, zorder=2)
-    axis.plot(*zip(*(place[n] for n in front), strict=True), "o", color=LINE, label="Pareto front", zorder=3)
+    same_way = (cost.direction == "minimize") == (objective.direction == "maximize")
+    xs, ys = zip(*(place[number] for number in front), strict=True)
+    axis.step(xs, ys, where="post" if same_way else "pre", color=LINE, linewidth=1.4, zorder=2)
+    axis.plot(xs, ys, "o", color=LINE, label="Pareto front", zorder=3)
     if cost.name in limits:
         axis.axvline(limits[cost.name], color="#d55e00", linestyle="--", linewidth=1.2, label=f"at most {limits[cost.name]:g}")
     if status.best is not None and status.best.number in place:
@@ -127,6 +128,8 @@ def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
             *place[status.best.number], "*", color="#e69f00", markersize=16, markeredgecolor="black", label="chosen", zorder=4
         )
     axis.set_xlabel(_word(cost.name))
+    if cost.name in ("params", "macs"):
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.set_ylabel(_word(objective.name))
     axis.legend(loc="best", edgecolor="none", framealpha=0.85)
     return figure

@@ -31,7 +31,16 @@ This room is light: no torch, no Optuna, so a service can list, start and stop j
 from __future__ import annotations
 
 from hubserve.jobs.available import AvailableJob, available_job, available_jobs
-from hubserve.jobs.definition import Job, dump_job, parse_job, read_job
+from hubserve.jobs.definition import (
+    ExecutorEntry,
+    Job,
+    MultiTrialEntry,
+    Recipe,
+    StrategyEntry,
+    dump_job,
+    parse_job,
+    read_job,
+)
 from hubserve.jobs.folder import Run, create, find, jobs_folder, list_runs, open_run
 from hubserve.jobs.process import delete, hold, is_running, list_statuses, read, request_stop, start, stop
 from hubserve.jobs.status import (
@@ -50,14 +59,18 @@ __all__ = [
     "FINAL",
     "AvailableJob",
     "Best",
+    "ExecutorEntry",
     "Job",
     "JobStatus",
     "LabelProbabilities",
+    "MultiTrialEntry",
     "ObjectiveInfo",
     "OneShotView",
     "Phase",
+    "Recipe",
     "Run",
     "State",
+    "StrategyEntry",
     "TrialRow",
     "available_job",
     "available_jobs",

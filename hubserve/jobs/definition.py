@@ -65,18 +65,20 @@ class DataEntry(_Record):
         name: of the data set.
         folder: where it lies, for those that are files of one's own; relative to where the job is submitted.
         settings: of the data set.
+        workers: processes that read pictures; 0 reads them in the process that trains.
     """
 
     name: str
     folder: Path | None = None
     settings: dict[str, Any] = {}
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
 
 
 class MultiTrialEntry(_Record):
     """A strategy that proposes one arch a trial.
 
     Attributes:
-        name: class name in `hubserve.strategy`, or of a sampler of Optuna such as NSGAIISampler.
+        name: class name in `hubserve.strategy`.
         arguments: of the strategy; its seed is the job's.
     """
 
@@ -88,6 +90,8 @@ class StrategyEntry(MultiTrialEntry):
     """A strategy of either kind.
 
     Attributes:
+        name: class name in `hubserve.strategy`.
+        arguments: of the strategy; its seed is the job's.
         then: for a strategy that ends in a supernet: what searches it.
     """
 
@@ -158,18 +162,29 @@ class ExecutorEntry(_Record):
     Attributes:
         kind: in this process, in others, or on a Ray cluster.
         workers: trials at once; one with "inline".
+        cpus_per_trial: cores that Ray keeps for each; 1 unless given.
+        gpus_per_trial: GPUs, or a share of one, that Ray keeps for each; none unless given.
+        address: of a Ray cluster that runs already; one is started unless given.
     """
 
     kind: Literal["inline", "processes", "ray"] = "inline"
     workers: Annotated[int, Field(ge=1, le=4096)] = 1
+    cpus_per_trial: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    gpus_per_trial: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    address: str | None = None
 
     @model_validator(mode="after")
-    def _inline_is_one(self) -> ExecutorEntry:
+    def _what_the_kind_takes(self) -> ExecutorEntry:
         if self.kind == "inline" and self.workers != 1:
-            raise ValueError(
-                f"workers = {self.workers}: inline evaluates one trial at a time; choose processes or ray for more"
-            )
+            raise ValueError(f"workers = {self.workers}: inline runs one trial at a time; choose processes or ray for more")
+        if self.kind != "ray" and self.of_ray:
+            raise ValueError(f"{', '.join(self.of_ray)}: of ray, and kind is {self.kind}")
         return self
+
+    @property
+    def of_ray(self) -> dict[str, Any]:
+        """What was given of that which only Ray takes."""
+        return self.model_dump(include={"cpus_per_trial", "gpus_per_trial", "address"}, exclude_none=True)
 
 
 class Publish(_Record):

@@ -14,7 +14,7 @@ def cells(table: str) -> dict[str, dict[str, str]]:
     """Form -> measure -> what the table says."""
     (_, *forms), *rows = [
         [cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")]
-        for line in table.splitlines()
+        for line in table.partition("└")[0].splitlines()
         if line.startswith(("│", "┃"))
     ]
     return {form: {row[0]: row[i] for row in rows} for i, form in enumerate(forms, start=1)}

@@ -1,0 +1,186 @@
+"""From a definition to what it names: the space, the data, the strategies and the evaluators, each held to the others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from random import Random as Rng
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, SpaceError
+from hubserve.evaluator import Classification, Objective
+from hubserve.evaluator.complexity import complexity
+from hubserve.evaluator.datasets import LabelledData, load_dataset
+from hubserve.experiment import Constraint
+from hubserve.hub import HubSpace, get_space
+from hubserve.hub.registry import SPACES
+from hubserve.jobs import Job, Recipe
+from hubserve.search_job.latency import SEARCH_SECONDS, MeasuredLatency
+from hubserve.search_job.strategies import multi_trial
+from hubserve.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a job names.
+
+    Attributes:
+        job: its definition.
+        space: with its settings.
+        settings: of the space, the number of classes among them.
+        data: that is learned.
+        strategy: proposes archs.
+    """
+
+    job: Job
+    space: HubSpace
+    settings: Mapping[str, Any]
+    data: LabelledData
+    strategy: Strategy
+
+    @property
+    def input_size(self) -> int:
+        """Side of the pictures, in pixels."""
+        return self.data.preprocess.input_size
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Of the search."""
+        return tuple(Objective(name, direction) for name, direction in self.job.objectives.items())
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Of the search."""
+        return tuple(Constraint(name, "<=", most) for name, most in self.limits.items())
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Constraint -> at most this much."""
+        return {str(name): most for name, most in self.job.constraints.items()}
+
+    def latency(self, seconds: float = SEARCH_SECONDS) -> MeasuredLatency:
+        """Measures as the job says, for at most so long."""
+        entry = self.job.latency
+        return MeasuredLatency(self.input_size, entry.batch_size, entry.threads, seconds)
+
+    def evaluator(self, recipe: Recipe, *, judge: Dataset[Any] | None = None) -> Classification:
+        """Trains by `recipe`, and judges by the validation part, or another one."""
+        workers = self.job.data.workers
+        return Classification(
+            train_dataloaders=_loader(self.data.train, recipe.batch_size, workers, shuffle=True),
+            val_dataloaders=_loader(judge or self.data.val, recipe.batch_size, workers, shuffle=False),
+            num_classes=len(self.data.labels),
+            batch_size=recipe.batch_size,
+            optimizer=recipe.optimizer,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            schedule=recipe.schedule,
+            warm_up=recipe.warm_up,
+            label_smoothing=recipe.label_smoothing,
+            ema_decay=recipe.ema_decay,
+            auxiliary_weight=recipe.auxiliary_weight,
+            drop_path_prob=recipe.drop_path_prob,
+            max_epochs=recipe.epochs,
+            gradient_clip_val=recipe.gradient_clip,
+            precision=recipe.precision,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What is worth knowing before the start."""
+        parts = (self.data.train, self.data.val, self.data.test)
+        return {
+            "space": f"{type(self.space).__name__} with {self.space.count():,} archs",
+            "data": f"{self.data.name}: {' / '.join(f'{len(part):,}' for part in parts)} pictures to train, validate, test",  # type: ignore[arg-type]
+            "classes": len(self.data.labels),
+            "input_size": self.input_size,
+            "strategy": self.job.strategy.name + (f", then {self.job.strategy.then.name}" if self.job.strategy.then else ""),
+            "objectives": ", ".join(f"{way} {name}" for name, way in self.job.objectives.items()),
+            "constraints": ", ".join(map(str, self.constraints)) or None,
+            "published_as": self.job.store_name if self.job.publish else None,
+        }
+
+
+def check_job(job: Job, *, where: Path) -> Parts:
+    """All that `job` names, made and held to each other; nothing is trained.
+
+    Args:
+        job: its definition.
+        where: relative folders of it start here.
+
+    Raises:
+        JobError: something does not exist or does not fit; the message names the key.
+    """
+    check_names(job)
+    data = _data(job, where)
+    settings = {"num_labels": len(data.labels)} | job.space.settings if _takes_labels(job) else job.space.settings
+    space = _space(job, settings)
+    if space.num_labels != len(data.labels):
+        raise JobError(
+            f"space: {job.space.name} tells {space.num_labels} classes apart and {data.name} has {len(data.labels)}; "
+            "leave num_labels out, or choose the space's dataset accordingly"
+        )
+    parts = Parts(job, space, settings, data, multi_trial(job.strategy, key="strategy", seed=job.seed))
+    _check_recipes(parts)
+    _check_size(parts)
+    return parts
+
+
+def check_names(job: Job) -> None:
+    """What can be told without the data. Raises JobError."""
+    _space(job, job.space.settings)
+    multi_trial(job.strategy, key="strategy", seed=job.seed)
+    if job.budget.trials is None and job.budget.seconds is None:
+        raise JobError("budget: give trials or seconds, or the search ends when all archs were tried")
+
+
+def _takes_labels(job: Job) -> bool:
+    return any(field.name == "num_labels" for field in fields(SPACES[job.space.name]))  # type: ignore[arg-type]
+
+
+def _space(job: Job, settings: Mapping[str, Any]) -> HubSpace:
+    try:
+        return get_space(job.space.name, settings)
+    except SpaceError as error:
+        raise JobError(f"space: {error}") from error
+
+
+def _data(job: Job, where: Path) -> LabelledData:
+    folder = None if job.data.folder is None else where / job.data.folder.expanduser()
+    try:
+        return load_dataset(job.data.name, folder, **job.data.settings)
+    except (DatasetError, TypeError) as error:
+        raise JobError(f"data: {error}") from error
+
+
+def _check_recipes(parts: Parts) -> None:
+    for key, recipe in (("recipe", parts.job.recipe), ("retrain", parts.job.retrain)):
+        try:
+            if recipe is not None:
+                parts.evaluator(recipe)
+        except EvaluatorError as error:
+            raise JobError(f"{key}: {error}") from error
+
+
+def _check_size(parts: Parts) -> None:
+    """Some spaces need pictures of a certain size: one arch is run, without its numbers."""
+    size = parts.input_size
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of operations whose work is unknown: only the shapes matter here.
+            complexity(parts.space.freeze(parts.space.random(Rng(0))), (3, size, size))
+    except (HubserveError, RuntimeError, ValueError) as error:
+        raise JobError(
+            f"data: {parts.job.space.name} does not take pictures of {size} pixels: {error}; set data.settings.size"
+        ) from error
+
+
+def _loader(data: Dataset[Any], batch_size: int, workers: int, *, shuffle: bool) -> Dataset[Any] | DataLoader[Any]:
+    """The data itself where this process reads it, which evaluators load batch by batch."""
+    if workers == 0:
+        return data
+    return DataLoader(data, batch_size, shuffle=shuffle, num_workers=workers, persistent_workers=True)

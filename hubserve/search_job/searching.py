@@ -1,0 +1,89 @@
+"""The search of a job: an experiment in its run folder, and the winner it ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hubserve import experiment as experiment_room
+from hubserve.experiment import Executor, InlineExecutor, NasExperiment, ProcessExecutor, TrialRecord
+from hubserve.jobs import ExecutorEntry, Run
+from hubserve.search_job.latency import NAME
+from hubserve.search_job.notes import read_note, write_note
+from hubserve.search_job.parts import Parts
+from hubserve.search_job.report import Report
+from hubserve.search_job.winner import Winner, choose
+
+WINNER, SEARCH = "winner.json", "search"
+
+
+def search(parts: Parts, run: Run, report: Report) -> Winner:
+    """The winner: noted in an earlier run of this job, or found now.
+
+    Raises:
+        NothingFeasibleError: no arch meets the constraints.
+    """
+    noted = read_note(run.path / WINNER)
+    if noted is not None:
+        return Winner.model_validate(noted)
+    report.phase("search", "searching")
+    teller = Teller(report)
+    experiment = make_experiment(parts, run, teller)
+    teller.tell(experiment, last=False)
+    reason = experiment.run()
+    teller.tell(experiment, last=True)
+    report.say(f"{reason}; choosing the winner")
+    winner = choose(experiment, parts)
+    write_note(run.path / WINNER, winner.model_dump(mode="json"))
+    return winner
+
+
+class Teller:
+    """Tells a report of an experiment's trials as they end."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.experiment: NasExperiment | None = None
+
+    def __call__(self, _: TrialRecord) -> None:
+        if self.experiment is not None and self._report.due:
+            self.tell(self.experiment, last=False)
+
+    def tell(self, experiment: NasExperiment, *, last: bool) -> None:
+        """Of all trials; from now on of each that ends, unless it is the `last` time."""
+        self.experiment = None if last else experiment
+        best = experiment.top_trials()
+        front = [trial.number for trial in experiment.pareto_front]
+        self._report.trials(experiment.trials, front, best[0] if best else None)
+
+
+def make_experiment(parts: Parts, run: Run, teller: Teller) -> NasExperiment:
+    """The experiment of a job: the same one whenever the job goes on."""
+    job = parts.job
+    return NasExperiment(
+        parts.space,
+        parts.evaluator(job.recipe),
+        parts.strategy,
+        name=run.id,
+        folder=run.path / SEARCH,
+        max_trials=job.budget.trials,
+        max_seconds=job.budget.seconds,
+        constraints=parts.constraints,
+        objectives=parts.objectives,
+        measures={NAME: parts.latency()},
+        input_shape=(3, parts.input_size, parts.input_size),
+        executor=make_executor(job.executor),
+        seed=job.seed,
+        progress=False,
+        on_trial=teller,
+    )
+
+
+def make_executor(entry: ExecutorEntry) -> Executor:
+    """Where the trials of a job run."""
+    if entry.kind == "processes":
+        return ProcessExecutor(entry.workers)
+    if entry.kind == "ray":
+        # By attribute: Ray, an extra, is imported at that moment.
+        make: Callable[..., Executor] = getattr(experiment_room, "RayExecutor")  # noqa: B009 - mypy knows no such name
+        return make(entry.workers, **entry.of_ray)
+    return InlineExecutor()
