@@ -96,11 +96,9 @@ class Pool:
 
     def _work(self) -> None:
         while (jobs := self._take()) is not None:
-            try:
-                self._classify([job for job in jobs if job.result.set_running_or_notify_cancel()])
-            finally:
-                with self._count:
-                    self._inside -= len(jobs)
+            wanted = [job for job in jobs if job.result.set_running_or_notify_cancel()]
+            self._leave(len(jobs) - len(wanted))
+            self._classify(wanted)
 
     def _take(self) -> list[Job] | None:
         """The next jobs, at least one; None at the end."""
@@ -124,20 +122,27 @@ class Pool:
             try:
                 prepared = job.engine.prepare(job.data, top_k=job.top_k)
             except Exception as error:  # Whatever it is, it is this job's answer, and the thread lives on.
+                self._leave(1)
                 job.result.set_exception(error)
             else:
                 batches.setdefault(job.engine, []).append((job, prepared))
         for engine, batch in batches.items():
             self._on_batch(len(batch))
-            _answer(engine, batch)
+            self._answer(engine, batch)
 
+    def _answer(self, engine: Engine, batch: Sequence[tuple[Job, Prepared]]) -> None:
+        try:
+            answers = engine.answer([prepared for _, prepared in batch])
+        except Exception as error:
+            self._leave(len(batch))
+            for job, _ in batch:
+                job.result.set_exception(error)
+        else:
+            self._leave(len(batch))
+            for (job, _), answer in zip(batch, answers, strict=True):
+                job.result.set_result(answer)
 
-def _answer(engine: Engine, batch: Sequence[tuple[Job, Prepared]]) -> None:
-    try:
-        answers = engine.answer([prepared for _, prepared in batch])
-    except Exception as error:
-        for job, _ in batch:
-            job.result.set_exception(error)
-    else:
-        for (job, _), answer in zip(batch, answers, strict=True):
-            job.result.set_result(answer)
+    def _leave(self, count: int) -> None:
+        """Makes room before the answer is known: who has it may send the next picture at once."""
+        with self._count:
+            self._inside -= count

@@ -17,7 +17,7 @@ from hubserve import jobs, store
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS
 from tests.pictures import noise
-from tests.stores import service_over, small_package
+from tests.stores import service_over, small_package, store_at
 
 TOKEN, READ_TOKEN = "secret-of-the-tests", "another-secret"
 CHANGE = {"Authorization": f"Bearer {TOKEN}"}
@@ -33,9 +33,12 @@ def monkeymodule():
 def url(tmp_path_factory, monkeymodule):
     monkeymodule.setenv("HUBSERVE_TOKEN", TOKEN)
     monkeymodule.setenv("HUBSERVE_DEVICE", "cpu")
-    with service_over(tmp_path_factory.mktemp("bentoml")) as url:
+    home = tmp_path_factory.mktemp("bentoml")
+    with store_at(home):
+        # Before the service starts: it looks at the store now and then, and the tests come in any order.
         store.publish(small_package().path, version="v1")
         store.publish(small_package().path, version="v2")
+    with service_over(home) as url:
         yield url
 
 
