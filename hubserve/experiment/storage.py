@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from hubserve.errors import ExperimentError
+
+if sys.platform != "win32":
+    import fcntl
 
 # Values of optuna's JournalOperation, which are the "op_code" of its file format. These concern one running trial and no other,
 # so it does not matter when other processes see them: set parameter, set user attribute, set system attribute.
@@ -62,14 +68,13 @@ class BatchedJournal(BaseJournalBackend):
     """Optuna's journal file format, with records of a running trial written together.
 
     The process that made waiting records is served them from memory at once and does not read them again from the file. A file
-    whose last record a crash cut off is cut back to the record before. Writers lock a file beside it, in a way that ends with
-    the process, so that a killed one holds nobody up.
+    whose last record a crash cut off is cut back to the record before. Writers lock the file in a way that ends with the
+    process, so that a killed one holds nobody up.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        self._writers = FileLock(f"{path}.writers")
         self._waiting: list[bytes] = []
         self._served = 0
         self._offset = 0
@@ -106,7 +111,7 @@ class BatchedJournal(BaseJournalBackend):
         with self._lock:
             if not self._waiting:
                 return
-            with self._writers, self._path.open("a+b", buffering=0) as file:
+            with self._path.open("a+b", buffering=0) as file, _only_writer(file, self._path):
                 _cut_off_torn_record(file.fileno())
                 end = _append(file.fileno(), b"".join(self._waiting))
                 if on_disk:
@@ -137,6 +142,18 @@ class BatchedJournal(BaseJournalBackend):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["path"])  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _only_writer(file: io.FileIO, path: Path) -> Iterator[None]:
+    """Keeps other processes from writing until the file is closed."""
+    if sys.platform == "win32":
+        with FileLock(f"{path}.writers"):
+            yield
+    else:
+        # A tenth of what FileLock costs, three times a trial.
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        yield
 
 
 def _cut_off_torn_record(descriptor: int) -> None:
