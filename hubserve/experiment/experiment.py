@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,27 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from hubserve.errors import ExperimentError
-from hubserve.evaluator.base import Evaluator, Objective
+from hubserve.evaluator.base import Evaluator, Objective, Trial
 from hubserve.evaluator.weights_file import WEIGHTS_FILE
 from hubserve.experiment.config import ExperimentConfig
 from hubserve.experiment.constraints import ComplexityOf, Constraint, InputShape, Measure, Screen
 from hubserve.experiment.executors import Executor
 from hubserve.experiment.loop import Plan, search
+from hubserve.experiment.one_shot import (
+    OneShot,
+    OneShotResult,
+    SharedWeights,
+    add_found,
+    training_evaluator,
+)
 from hubserve.experiment.progress import Progress
 from hubserve.experiment.records import INFEASIBLE, REASON, TrialRecord, is_trial, record_of, was_evaluated
 from hubserve.experiment.study import exists, open_study, seconds_spent, storage_of
 from hubserve.experiment.top_models import Formatter, drop_weights, ranked, top_models
 from hubserve.home import home
 from hubserve.hub.base import HubSpace
-from hubserve.space import ModelSpace
-from hubserve.strategy import as_strategy
+from hubserve.space import Arch, ModelSpace
+from hubserve.strategy import Random, Strategy, as_strategy
 
 MEASURES = ("params", "macs", "latency_ms")
 
@@ -48,7 +56,7 @@ class NasExperiment:
     Args:
         model_space: searched.
         evaluator: scores archs; says what is better.
-        strategy: of hubserve.strategy, or any sampler of Optuna.
+        strategy: of hubserve.strategy, one-shot ones too, or any sampler of Optuna.
         config: NNI's names of some of what follows.
         name: of the experiment; one that exists goes on. A new one is made unless given.
         storage: a file, a URL or a storage of Optuna; `study.journal` in `folder` unless given.
@@ -67,6 +75,13 @@ class NasExperiment:
         keep_weights: trials whose trained weights stay on disk, the best ones; those of a Pareto front stay all.
         progress: show a bar; where the output is a terminal unless given.
         on_trial: told of each trial that ended.
+        search_strategy: for a one-shot strategy that ends in a supernet, such as RandomOneShot: searches it then, with the
+            budgets above. Its trials have shared weights.
+        on_step: told of each step of a one-shot strategy, a row of its history.
+
+    Attributes:
+        stop_reason: why the last run ended.
+        one_shot: what a one-shot strategy ended in: its supernet, and the history of its steps.
 
     Raises:
         ExperimentError: something does not go together; the message says what.
@@ -81,7 +96,7 @@ class NasExperiment:
         self,
         model_space: ModelSpace,
         evaluator: Evaluator,
-        strategy: BaseSampler,
+        strategy: BaseSampler | OneShot,
         config: ExperimentConfig | None = None,
         *,
         name: str | None = None,
@@ -100,10 +115,18 @@ class NasExperiment:
         keep_weights: int = 20,
         progress: bool | None = None,
         on_trial: Callable[[TrialRecord], None] | None = None,
+        search_strategy: BaseSampler | None = None,
+        on_step: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.model_space = model_space
         self.evaluator = evaluator
-        self.strategy = as_strategy(strategy)
+        self.strategy = strategy if is_one_shot(strategy) else as_strategy(strategy)
+        # What proposes archs: with a one-shot strategy, once its supernet is trained.
+        self._sampler = (
+            self.strategy if isinstance(self.strategy, Strategy) else as_strategy(search_strategy or Random(seed=seed))
+        )
+        self._search_after = search_strategy is not None
+        self.one_shot: OneShotResult | None = None
         self.config = config or ExperimentConfig()
         if max_trials is not None:
             self.config.max_trial_number = max_trials
@@ -123,6 +146,7 @@ class NasExperiment:
         self._seed = secrets.randbelow(2**31) if seed is None else seed
         self._progress = progress
         self._on_trial = on_trial or (lambda record: None)
+        self._on_step = on_step or (lambda row: None)
         self._storage_place = storage
         self._stop = threading.Event()
         self._study: Study | None = None
@@ -143,7 +167,7 @@ class NasExperiment:
                 storage_of(self._storage_place, self.folder),
                 space=self.model_space,
                 objectives=self.objectives,
-                strategy=self.strategy,
+                strategy=self._sampler,
                 pruner=self._pruner,
                 seed=self._seed,
             )
@@ -161,9 +185,10 @@ class NasExperiment:
         self._stop.clear()
         executor = self._executor or self.config.executor()
         with self._only_one(), executor, self._bar() as bar:
-            self.strategy.bind(self.model_space, max_trials=self.config.max_trial_number)
+            self._sampler.bind(self.model_space, max_trials=self.config.max_trial_number)
             self._check_storage(executor)
-            reason = search(self._plan(executor, bar))
+            plan = self._plan(executor, bar)
+            reason = search(plan) if isinstance(self.strategy, Strategy) else self._run_one_shot(self.strategy, plan, bar)
         self.stop_reason = self._explained(reason)
         return self.stop_reason
 
@@ -233,6 +258,40 @@ class NasExperiment:
         model: nn.Module = models[0]
         return model
 
+    def _run_one_shot(self, strategy: OneShot, plan: Plan, bar: Progress) -> str:
+        """Trains the supernet, or takes up its checkpoint; then its arch is one trial, or its archs are searched."""
+        training = training_evaluator(self.evaluator)
+
+        def stepped(row: dict[str, Any]) -> None:
+            bar.step(row)
+            self._on_step(row)
+
+        result = strategy.run(
+            self.model_space,
+            training,
+            seed=plan.seed,
+            folder=self.folder / "supernet",
+            on_step=stepped,
+            should_stop=lambda: self._stop.is_set() or (plan.deadline is not None and time.monotonic() >= plan.deadline),
+        )
+        self.one_shot = result
+        if result.stopped:
+            return "stopped on request" if self._stop.is_set() else "the time is over"
+        if result.supernet is None:
+            raise ExperimentError(f"{type(strategy).__name__} kept no weights to score archs with")
+        shared = SharedWeights(result.supernet, training, seed=plan.seed)
+        if result.arch is not None:
+            return self._keep_found(plan, result.arch, shared)
+        if not self._search_after:
+            return "the supernet is trained; give search_strategy to search it, or hand one_shot.supernet to another search"
+        return search(replace(plan, evaluator=shared))
+
+    def _keep_found(self, plan: Plan, arch: Arch, shared: SharedWeights) -> str:
+        if not plan.study.get_trials(deepcopy=False):
+            trial = Trial(0, plan.seed, plan.trial_folder(0), self.name)
+            plan.told(add_found(plan.study, self.model_space, arch, shared, plan.screen, self.objectives, trial))
+        return f"{type(self.strategy).__name__} trained its epochs and ended in one arch"
+
     def _plan(self, executor: Executor, bar: Progress) -> Plan:
         study, seconds = self.study, self.config.max_seconds
         trials = study.get_trials(deepcopy=False)
@@ -268,6 +327,14 @@ class NasExperiment:
         return Progress(self.name, self.objectives[0], shown=self._progress)
 
     def _check(self) -> None:
+        if not isinstance(self.strategy, (Strategy, OneShot)):
+            raise ExperimentError(
+                f"strategy = {self.strategy!r} is neither of hubserve.strategy nor a sampler of Optuna; give Random(), say"
+            )
+        if not isinstance(self.strategy, Strategy):
+            training_evaluator(self.evaluator)
+        elif self._search_after:
+            raise ExperimentError("search_strategy follows a one-shot strategy; with another one, leave it out")
         if self._keep_weights < 1:
             raise ExperimentError(f"keep_weights = {self._keep_weights} must be at least 1")
         if not self.objectives:
@@ -293,6 +360,8 @@ class NasExperiment:
 
     def _check_storage(self, executor: Executor) -> None:
         memory = isinstance(self.study._storage, InMemoryStorage)
+        if not isinstance(self.strategy, Strategy) and not executor.shares_memory:
+            raise ExperimentError("a supernet is trained, and searched, in this process; leave executor out")
         if memory and not executor.shares_memory and not isinstance(self._pruner, NopPruner):
             raise ExperimentError(
                 "trials in other processes cannot report into a study in memory; give storage a file or a URL"

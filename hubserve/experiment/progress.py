@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -56,6 +58,12 @@ class Progress:
         if record.state == "complete":
             self._take(record.scores[self._objective.name])
         self._bar.update(self._task, advance=record.state != "infeasible", note=self._note())
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """One more step of a one-shot strategy."""
+        loss = row.get("train_loss")
+        note = f"step {row.get('step')}" + ("" if loss is None else f", loss {loss:.3g}")
+        self._bar.update(self._task, note=note)
 
     def _take(self, value: float) -> None:
         better = max if self._objective.direction == "maximize" else min

@@ -1,0 +1,135 @@
+"""One-shot strategies in an experiment: they train shared weights, and end in an arch or in a supernet to be searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from torch import nn
+
+from hubserve.errors import ExperimentError
+from hubserve.evaluator.base import Evaluator, Objective, TrainingEvaluator, Trial
+from hubserve.evaluator.weights_file import save_weights
+from hubserve.experiment.constraints import Screen
+from hubserve.experiment.records import INFEASIBLE, REASON, SCORES
+from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.params import categories, distribution
+from hubserve.supernet import Supernet, recalibrate_batch_norm
+
+BEFORE = "before recalibration"
+"""Follows the name of the first objective, for the score with the statistics of all networks together."""
+
+
+class OneShotResult(Protocol):
+    """What such a strategy ends in; see `hubserve.strategy.oneshot`."""
+
+    @property
+    def arch(self) -> Arch | None:
+        """The arch; None where the supernet must be searched yet."""
+        ...
+
+    @property
+    def supernet(self) -> Supernet | None:
+        """With the trained weights."""
+        ...
+
+    @property
+    def history(self) -> tuple[dict[str, Any], ...]:
+        """A row for each step."""
+        ...
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped before its time."""
+        ...
+
+
+@runtime_checkable
+class OneShot(Protocol):
+    """What an experiment asks of a one-shot strategy."""
+
+    def run(
+        self,
+        space: ModelSpace,
+        evaluator: TrainingEvaluator,
+        *,
+        seed: int,
+        folder: Path | None,
+        on_step: Callable[[dict[str, Any]], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> OneShotResult:
+        """Trains, or goes on in `folder`."""
+        ...
+
+
+def training_evaluator(evaluator: Evaluator) -> TrainingEvaluator:
+    """`evaluator` itself.
+
+    Raises:
+        ExperimentError: it has no training data to train shared weights on.
+    """
+    if not isinstance(evaluator, TrainingEvaluator):
+        raise ExperimentError(
+            f"a one-shot strategy trains shared weights, and {type(evaluator).__name__} does not say how; use Classification, "
+            "Regression or another TrainingEvaluator"
+        )
+    return evaluator
+
+
+class SharedWeights(Evaluator):
+    """Scores archs with the weights of a trained supernet, after measuring their BatchNorm statistics anew.
+
+    The network, with its statistics, is left in the trial's folder.
+
+    Args:
+        supernet: trained.
+        evaluator: its validation data scores, its training data gives the statistics.
+        seed: of the training batches that do; the same for all archs.
+    """
+
+    def __init__(self, supernet: Supernet, evaluator: TrainingEvaluator, *, seed: int) -> None:
+        self.objectives = evaluator.objectives
+        self._supernet = supernet
+        self._evaluator = evaluator
+        self._seed = seed
+
+    def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
+        network = self._supernet.extract(arch)
+        name = self.objectives[0].name
+        before = self._evaluator.validate(network)
+        recalibrate_batch_norm(network, self._batches(network))
+        if trial.folder is not None:
+            save_weights(network, trial.folder)
+        return self._evaluator.validate(network) | {f"{name} {BEFORE}": before[name]}
+
+    def _batches(self, network: nn.Module) -> Any:
+        device = next((parameter.device for parameter in network.parameters()), None)
+        return ((inputs.to(device), target) for inputs, target in self._evaluator.train_batches(self._seed))
+
+
+def add_found(
+    study: Study,
+    space: ModelSpace,
+    arch: Arch,
+    evaluator: SharedWeights,
+    screen: Screen,
+    objectives: tuple[Objective, ...],
+    trial: Trial,
+) -> FrozenTrial:
+    """Scores the arch that a strategy ended in and adds it to the study as a trial, infeasible where it misses a constraint."""
+    judged = screen.judge(arch)
+    scores: dict[str, float] = {} if judged.misses else judged.measures | evaluator.evaluate(space, arch, trial)
+    notes = {INFEASIBLE: judged.misses, REASON: judged.reason} if judged.misses else {SCORES: scores}
+    study.add_trial(
+        create_trial(
+            state=TrialState.PRUNED if judged.misses else TrialState.COMPLETE,
+            params=categories(arch, space),
+            distributions={label: distribution(space.choices[label]) for label in arch},
+            values=None if judged.misses else [scores[objective.name] for objective in objectives],
+            user_attrs=notes,
+        )
+    )
+    return study.get_trials(deepcopy=False)[-1]

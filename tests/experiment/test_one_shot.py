@@ -1,0 +1,140 @@
+"""One-shot strategies in an experiment; the strategies themselves have tests of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random as Rng
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from hubserve.errors import ExperimentError
+from hubserve.evaluator import Classification
+from hubserve.experiment import Constraint, NasExperiment
+from hubserve.space import ModelSpace
+from hubserve.strategy import GridSearch, Random
+from hubserve.supernet import Supernet
+from tests.experiment.small import Value
+
+
+@dataclass(frozen=True)
+class Wide(ModelSpace):
+    """Three archs with a batch norm; pictures (batch, 3, 4, 4), 3 classes."""
+
+    def build(self, pick):
+        width = pick("width", (4, 8, 12))
+        conv = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3))
+
+
+@dataclass(frozen=True)
+class Result:
+    arch: Any
+    supernet: Any
+    history: tuple
+    stopped: bool = False
+
+
+class SinglePath:
+    """Uniform single paths, as short as can be; ends in the supernet, or in the arch that it is given."""
+
+    def __init__(self, arch=None):
+        self._arch = arch
+
+    def run(self, space, evaluator, *, seed, folder, on_step, should_stop):
+        supernet, rng, history = Supernet(space, seed=seed), Rng(seed), []
+        optimizer = torch.optim.SGD(supernet.parameters(), lr=0.1)
+        supernet.train()
+        for epoch in range(evaluator.max_epochs):
+            for inputs, targets in evaluator.train_batches(seed + epoch):
+                optimizer.zero_grad()
+                loss = evaluator.loss(supernet(inputs, space.random(rng)), targets)
+                loss.backward()
+                optimizer.step()
+                history.append({"step": len(history), "epoch": epoch, "train_loss": loss.item()})
+                on_step(history[-1])
+                if should_stop():
+                    return Result(None, supernet, tuple(history), True)
+        return Result(self._arch, supernet.eval(), tuple(history))
+
+
+def colours(n=96, seed=0):
+    """Pictures of noise, brightest in the plane of their class."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % 3
+    return TensorDataset(torch.randn(n, 3, 4, 4, generator=generator) + 2 * torch.eye(3)[targets][:, :, None, None], targets)
+
+
+def evaluator():
+    return Classification(train_dataloaders=colours(), val_dataloaders=colours(seed=1), batch_size=16, max_epochs=6)
+
+
+def experiment(tmp_path, strategy, **settings):
+    return NasExperiment(Wide(), evaluator(), strategy, folder=tmp_path, seed=2, **settings)
+
+
+def test_an_arch_becomes_a_trial_with_its_shared_weights(tmp_path):
+    steps = []
+    search = experiment(tmp_path, SinglePath({"width": 8}), name="one", on_step=steps.append)
+    assert "ended in one arch" in search.run()
+    assert search.export_top_models() == [{"width": 8}]
+    assert len(steps) == 36 == len(search.one_shot.history)
+    (record,) = search.trials
+    (model,) = search.export_top_models(formatter="instance")
+    assert search.evaluator.validate(model)["val_acc"] == record.scores["val_acc"] > 0.8
+    # Shared weights, and statistics of this arch alone.
+    extracted = search.one_shot.supernet.extract({"width": 8})
+    assert torch.equal(model[0][0].weight, extracted[0][0].weight)
+    assert not torch.equal(model[0][1].running_mean, extracted[0][1].running_mean)
+    before = search.evaluator.validate(extracted)["val_acc"]
+    assert record.scores["val_acc before recalibration"] == before
+    # Run again, it is the same trial.
+    again = experiment(tmp_path, SinglePath({"width": 8}), name="one")
+    again.resume()
+    assert len(again.trials) == 1
+
+
+def test_a_supernet_is_searched(tmp_path):
+    search = experiment(tmp_path, SinglePath(), search_strategy=GridSearch(seed=1))
+    assert "exhausted" in search.run()
+    assert sorted(record.arch["width"] for record in search.trials) == [4, 8, 12]
+    assert all(record.scores["val_acc"] > 0.7 for record in search.trials)
+    models = search.export_top_models(3, formatter="instance")
+    for model, record in zip(models, search.top_trials(3), strict=True):
+        assert search.evaluator.validate(model)["val_acc"] == record.scores["val_acc"]
+
+
+def test_without_a_search_it_ends_in_the_supernet(tmp_path):
+    search = experiment(tmp_path, SinglePath())
+    assert "search_strategy" in search.run()
+    assert search.trials == ()
+    assert search.one_shot.supernet.extract({"width": 4})[3].weight.shape == (3, 4)
+
+
+def test_it_stops_when_asked(tmp_path):
+    def on_step(row):
+        if row["step"] == 4:
+            search.stop()
+
+    search = experiment(tmp_path, SinglePath(), on_step=on_step)
+    assert search.run() == "stopped on request"
+    assert len(search.one_shot.history) == 5
+
+
+def test_constraints_hold_for_its_arch_too(tmp_path):
+    constraint = Constraint("params", "<=", 10)
+    search = experiment(tmp_path, SinglePath({"width": 8}), constraints=[constraint], input_shape=(3, 4, 4))
+    assert "no arch met the constraints" in search.run()
+    assert [record.state for record in search.trials] == ["infeasible"]
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    with pytest.raises(ExperimentError, match=r"trains shared weights, and Value does not say how"):
+        NasExperiment(Wide(), Value(), SinglePath(), folder=tmp_path)
+    with pytest.raises(ExperimentError, match="'Random' is neither"):
+        experiment(tmp_path, "Random")
+    with pytest.raises(ExperimentError, match="follows a one-shot strategy"):
+        experiment(tmp_path, Random(), search_strategy=Random())
