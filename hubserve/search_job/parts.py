@@ -10,12 +10,15 @@ from random import Random as Rng
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, SpaceError
 from hubserve.evaluator import Classification, Objective
 from hubserve.evaluator.complexity import complexity
 from hubserve.evaluator.datasets import LabelledData, load_dataset
+from hubserve.evaluator.runtime import OneDevice
+from hubserve.evaluator.supervised import set_drop_path
 from hubserve.experiment import Constraint
 from hubserve.hub import HubSpace, get_space
 from hubserve.hub.registry import SPACES
@@ -134,8 +137,12 @@ def check_names(job: Job) -> None:
     """What can be told without the data. Raises JobError."""
     _space(job, job.space.settings)
     multi_trial(job.strategy, key="strategy", seed=job.seed)
+    if job.strategy.then is not None:
+        raise JobError(
+            f"strategy.then: {job.strategy.name} proposes archs itself; `then` follows a strategy that ends in a supernet"
+        )
     if job.budget.trials is None and job.budget.seconds is None:
-        raise JobError("budget: give trials or seconds, or the search ends when all archs were tried")
+        raise JobError("budget: give trials or seconds, or the search goes on until all archs were tried")
 
 
 def _takes_labels(job: Job) -> bool:
@@ -161,7 +168,9 @@ def _check_recipes(parts: Parts) -> None:
     for key, recipe in (("recipe", parts.job.recipe), ("retrain", parts.job.retrain)):
         try:
             if recipe is not None:
-                parts.evaluator(recipe)
+                OneDevice(parts.evaluator(recipe).settings)
+                if recipe.drop_path_prob > 0:
+                    set_drop_path(_some_network(parts.space), 0.0)
         except EvaluatorError as error:
             raise JobError(f"{key}: {error}") from error
 
@@ -170,13 +179,19 @@ def _check_size(parts: Parts) -> None:
     """Some spaces need pictures of a certain size: one arch is run, without its numbers."""
     size = parts.input_size
     try:
-        with torch.device("meta"), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of operations whose work is unknown: only the shapes matter here.
-            complexity(parts.space.freeze(parts.space.random(Rng(0))), (3, size, size))
+            complexity(_some_network(parts.space), (3, size, size))
     except (HubserveError, RuntimeError, ValueError) as error:
         raise JobError(
             f"data: {parts.job.space.name} does not take pictures of {size} pixels: {error}; set data.settings.size"
         ) from error
+
+
+def _some_network(space: HubSpace) -> nn.Module:
+    """Without numbers in its weights."""
+    with torch.device("meta"):
+        return space.freeze(space.random(Rng(0)))
 
 
 def _loader(data: Dataset[Any], batch_size: int, workers: int, *, shuffle: bool) -> Dataset[Any] | DataLoader[Any]:

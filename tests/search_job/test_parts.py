@@ -1,0 +1,110 @@
+"""Definitions are held to what they name, and every job that we ship can be run."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from hubserve import jobs
+from hubserve.errors import JobError
+from hubserve.experiment import InlineExecutor, ProcessExecutor
+from hubserve.jobs import ExecutorEntry, Job
+from hubserve.search_job import check_job, check_names
+from hubserve.search_job.searching import make_executor
+from hubserve.search_job.strategies import MULTI_TRIAL, multi_trial
+from hubserve.search_job.thinned import Thinned
+from tests.search_job.definitions import short
+
+SHIPPED = {path.stem: path for path in (Path(__file__).parent.parent.parent / "search_jobs").glob("*.yaml")}
+
+
+def job(**changes: object) -> Job:
+    return jobs.parse_job(short(**changes), where="it")
+
+
+def test_we_ship_some():
+    assert {"digits_quickstart", "digits_latency", "cifar10", "imagenet"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_we_ship_can_be_run(name, tmp_path):
+    """Those whose data comes with scikit-learn are held to it too; the others say that it is not here."""
+    found = jobs.read_job(SHIPPED[name])
+    assert found.name == name
+    assert found.summary
+    check_names(found)
+    if found.data.folder is None:
+        facts = check_job(found, where=tmp_path).facts()
+        assert facts["classes"] == 10
+        assert facts["published_as"] == found.publish.name
+    else:
+        with pytest.raises(JobError, match=r"^data: .* needs its folder, and .* is none"):
+            check_job(found, where=tmp_path)
+
+
+def test_pictures_of_ones_own(tmp_path):
+    """Labels and preparation are the data's; the folder starts where the job was submitted."""
+    from tests.pictures import noise
+
+    for label in ("cats", "dogs", "emus"):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for place in range(10):
+            (tmp_path / "mine" / label / f"{place}.png").write_bytes(noise())
+    data = {"name": "folder", "folder": "mine", "settings": {"size": 32, "val_share": 0.2}, "workers": 1}
+    parts = check_job(job(data=data), where=tmp_path)
+    assert parts.data.labels == ("cats", "dogs", "emus")
+    assert (parts.space.num_labels, parts.settings["num_labels"], parts.input_size) == (3, 3, 32)
+    inputs, targets = next(iter(parts.evaluator(parts.job.recipe).val_batches()))
+    assert inputs.shape[1:] == (3, 32, 32)
+    assert set(targets.tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": {"name": "NasBench202"}}, r"^space: no model space is called 'NasBench202'. Did you mean NasBench201"),
+        ({"space": {"name": "NasBench201", "settings": {"stem": 1}}}, "^space: .*stem"),
+        ({"space": {"name": "NasBench201", "settings": {"num_labels": 7}}}, "tells 7 classes apart and digits has 10"),
+        ({"data": {"name": "digitz"}}, "^data: no data set 'digitz'. Did you mean digits"),
+        ({"data": {"name": "digits", "settings": {"sise": 8}}}, "^data: .* has no setting 'sise'. Did you mean size"),
+        ({"data": {"name": "digits", "folder": "x"}}, "^data: digits come with scikit-learn"),
+        ({"data": {"name": "digits", "settings": {"size": 18}}}, "does not take pictures of 18 pixels"),
+        ({"strategy": {"name": "Randon"}}, "^strategy.name: no strategy is called 'Randon'. Did you mean Random"),
+        ({"strategy": {"name": "TPE", "arguments": {"startup": 1}}}, "^strategy.arguments.startup: TPE has no such argument"),
+        ({"strategy": {"name": "TPE", "arguments": {"n_startup_trials": 0}}}, "^strategy.arguments: .*at least 1"),
+        ({"strategy": {"name": "Random", "then": {"name": "TPE"}}}, "^strategy.then: Random proposes archs itself"),
+        ({"retrain": {"epochs": 1, "drop_path_prob": 0.2}}, "^retrain: .*drop path"),
+        ({"budget": {}}, "^budget: give trials or seconds"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_its_key(changes, message, tmp_path):
+    with pytest.raises(JobError, match=message):
+        check_job(job(**changes), where=tmp_path)
+
+
+@pytest.mark.parametrize("name", MULTI_TRIAL)
+def test_the_seed_of_a_strategy_is_the_jobs(name):
+    entry = jobs.MultiTrialEntry(name=name)
+    assert multi_trial(entry, key="strategy", seed=17).seed == 17
+
+
+def test_executors():
+    assert isinstance(make_executor(ExecutorEntry()), InlineExecutor)
+    processes = make_executor(ExecutorEntry(kind="processes", workers=2))
+    assert isinstance(processes, ProcessExecutor)
+    assert processes.workers == 2
+
+
+@pytest.mark.parametrize("most", [2, 5, 16])
+def test_a_thinned_series_is_short_even_and_has_both_ends(most):
+    for length in range(1, 100):
+        thinned: Thinned[int] = Thinned(most)
+        for i in range(length):
+            thinned.add(i)
+        kept = thinned.kept
+        assert len(kept) <= most
+        assert (kept[0], kept[-1]) == (0, length - 1)
+        steps = {b - a for a, b in itertools.pairwise(kept[:-1])}
+        assert len(steps) <= 1
