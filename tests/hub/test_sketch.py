@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
-from hubserve.blocks.mobile import inverted_residual
+from hubserve.blocks.mobile import init_mobile_weights, inverted_residual
 from hubserve.hub import SPACES, load_card
 from hubserve.hub.registry import card_space
 from hubserve.hub.sketch import blocks
@@ -41,7 +41,7 @@ def test_a_row(net):
 
 
 def test_the_network_stays_as_it_was(net):
-    net.train()
+    init_mobile_weights(net.train())
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     blocks(net, (3, 16, 16))
     assert net.training
