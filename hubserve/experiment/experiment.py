@@ -120,11 +120,10 @@ class NasExperiment:
     ) -> None:
         self.model_space = model_space
         self.evaluator = evaluator
-        self.strategy = strategy if is_one_shot(strategy) else as_strategy(strategy)
+        self.strategy: Strategy | OneShot = as_strategy(strategy) if isinstance(strategy, BaseSampler) else strategy
         # What proposes archs: with a one-shot strategy, once its supernet is trained.
-        self._sampler = (
-            self.strategy if isinstance(self.strategy, Strategy) else as_strategy(search_strategy or Random(seed=seed))
-        )
+        later = search_strategy or Random(seed=seed)
+        self._sampler = self.strategy if isinstance(self.strategy, Strategy) else as_strategy(later)
         self._search_after = search_strategy is not None
         self.one_shot: OneShotResult | None = None
         self.config = config or ExperimentConfig()
