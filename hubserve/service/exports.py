@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -38,6 +39,9 @@ KEPT = 20
 """Folders of exports that are over; older ones are removed."""
 
 MOST_SECONDS = 3600.0
+DETACHED = ("/bin/sh", "-c", '"$@" &', "sh")
+"""Nobody's child: BentoML's supervisor ends all children of a server that is to end."""
+
 PACKAGE, REQUEST, LOCK, LOG, ZIP = "package", "request.json", "lock", "log.txt", "package.zip"
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
@@ -201,7 +205,7 @@ def _start(folder: Path, command: list[str]) -> None:
         with (folder / LOG).open("wb") as log:
             # In its own folder: a name of a model is never taken for one of a folder that lies somewhere.
             process = subprocess.Popen(
-                command,
+                [*DETACHED, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -212,16 +216,18 @@ def _start(folder: Path, command: list[str]) -> None:
     finally:
         # The lock is the process's now.
         os.close(lock)
-    threading.Thread(target=_see_it_end, args=(process,), name="export", daemon=True).start()
+    process.wait()
+    threading.Thread(target=_see_it_end, args=(folder, process.pid), name="export", daemon=True).start()
 
 
-def _see_it_end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(MOST_SECONDS)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _see_it_end(folder: Path, group: int) -> None:
+    end = time.monotonic() + MOST_SECONDS
+    while _is_running(folder):
+        if time.monotonic() > end:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            return
+        time.sleep(1)
 
 
 def _is_running(folder: Path) -> bool:
