@@ -113,7 +113,7 @@ def print_report(report: ProfileReport) -> None:
     for form, operators in report.operators.items():
         found = [(o.operator, o.module or o.name, f"{o.ms:.3f}", f"{o.share:.1%}") for o in operators[:MOST_ROWS]]
         print_table(f"Slowest operations of {form}", ("operation", "module", "ms", "share"), found)
-    if report.cost is not None:
+    if report.cost is not None and report.operators:
         print_table("Work of one picture", ("", ""), _cost_rows(report))
 
 

@@ -136,3 +136,41 @@ class TestRefused:
         message = hubserve(*arguments, "--key-format", "x").refused("KeyFormatError")
         assert "no key format is called 'x'" in message
         assert "nni, timm" in message
+
+
+class TestFromPackages:
+    def test_forms_are_added(self, hubserve, tiny):
+        hubserve("publish", tiny).fine()
+        for source, folder in (("tiny", "a"), (tiny, "b")):
+            arguments = ("export", source, "--format", "torchscript", "--out", folder, "--triton", "models")
+            if folder == "a":
+                assert "has no form 'onnx'" in hubserve(*arguments).refused("ExportError")
+                continue
+            document = hubserve(*arguments[:-2], "--json").json()
+            assert document["manifest"]["name"] == "tiny"
+            assert (Path(folder) / "weights.safetensors").read_bytes() == (tiny / "weights.safetensors").read_bytes()
+
+    def test_a_package_has_weights(self, hubserve, tiny):
+        assert "is a package, which has weights" in hubserve("export", tiny, "--random-weights").refused("ExportError")
+
+
+class TestPictures:
+    def test_forms_are_compared_on_them_too(self, hubserve, quick, picture):
+        (Path("photos") / "kind").mkdir(parents=True)
+        for i in range(3):
+            (Path("photos") / "kind" / f"{i}.png").write_bytes(picture.read_bytes())
+        (Path("photos") / "notes.txt").write_text("no picture")
+        (Path("photos") / "broken.png").write_bytes(b"no picture either")
+        hubserve("export", *quick, "--pictures", "photos", "--out", "package").fine()
+        (report,) = read_package(Path("package")).parity
+        assert sum(report.batches) == 1 + 2 + 5 + 3 + 8 + 3
+        assert report.truth is None
+
+    def test_none_there(self, hubserve, quick):
+        Path("empty").mkdir()
+        assert "has no readable picture" in hubserve("export", *quick, "--pictures", "empty").refused("DatasetError")
+        assert "is not a folder of pictures" in hubserve("export", *quick, "--pictures", "nosuch").refused("DatasetError")
+
+    def test_eight_bits_need_some(self, hubserve, own_arch):
+        assert "--pictures FOLDER" in hubserve("export", *own_arch, "--format", "onnx-int8").refused("ExportError")
+        assert list(Path.cwd().iterdir()) == []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
+
+import pytest
 
 from hubserve.export.package import read_package
 
@@ -28,7 +31,9 @@ def nearest_rank(samples: list[float], percent: int) -> float:
 def test_the_table_follows_from_the_raw_samples(hubserve, tiny):
     """Computed again here, from the file alone, with another formula for each."""
     table = cells(
-        hubserve("profile", tiny, "--percent", "90", "--seconds", "3", "--batch-size", "2", "--save", "report.json").fine()
+        hubserve(
+            "profile", tiny, "--latency-only", "--percent", "90", "--seconds", "3", "--batch-size", "2", "--save", "report.json"
+        ).fine()
     )
     report = json.loads(Path("report.json").read_text())
     assert list(table) == [form["form"] for form in report["forms"]] == ["eager", "torchscript"]
@@ -54,14 +59,16 @@ def test_the_table_follows_from_the_raw_samples(hubserve, tiny):
 
 
 def test_a_percentile_without_its_samples_is_not_printed(hubserve, tiny):
-    table = cells(hubserve("profile", tiny, "--seconds", "0.1", "--batch-size", "16").fine())
+    table = cells(hubserve("profile", tiny, "--latency-only", "--seconds", "0.1", "--batch-size", "16").fine())
     for row in table.values():
         assert int(row["calls measured"]) < 662
         assert row["p99 ms"] == "n/a (needs 662)"
 
 
 def test_json_is_what_is_saved(hubserve, tiny):
-    document = hubserve("profile", tiny, "--percent", "50", "--seconds", "0.2", "--save", "report.json", "--json").json()
+    document = hubserve(
+        "profile", tiny, "--latency-only", "--percent", "50", "--seconds", "0.2", "--save", "report.json", "--json"
+    ).json()
     assert document == json.loads(Path("report.json").read_text())
     assert document["model"] == "tiny"
     assert document["weights_sha256"] == read_package(tiny).manifest.files["weights.safetensors"].sha256
@@ -70,12 +77,14 @@ def test_json_is_what_is_saved(hubserve, tiny):
 
 
 def test_every_form_side_by_side(hubserve, small):
-    document = hubserve("profile", small, "--percent", "50", "--seconds", "0.2", "--json").json()
+    document = hubserve("profile", small, "--latency-only", "--percent", "50", "--seconds", "0.2", "--json").json()
     assert [form["form"] for form in document["forms"]] == ["eager", "onnx", "torchscript", "pt2"]
 
 
 def test_not_longer_than_it_may(hubserve, tiny):
-    document = hubserve("profile", tiny, "--percent", "99.9", "--batch-size", "16", "--seconds", "0.3", "--json").json()
+    document = hubserve(
+        "profile", tiny, "--latency-only", "--percent", "99.9", "--batch-size", "16", "--seconds", "0.3", "--json"
+    ).json()
     for form in document["forms"]:
         assert form["stopped_by"] == "max_seconds"
         # One turn of each form may begin just before the end, and each has one turn before the time begins.
@@ -83,7 +92,7 @@ def test_not_longer_than_it_may(hubserve, tiny):
 
 
 def test_the_percentile_that_was_asked_for_is_among_them(hubserve, tiny):
-    document = hubserve("profile", tiny, "--percent", "80", "--seconds", "0.5", "--json").json()
+    document = hubserve("profile", tiny, "--latency-only", "--percent", "80", "--seconds", "0.5", "--json").json()
     for form in document["forms"]:
         assert 80 in [percentile["percent"] for percentile in form["percentiles"]]
 
@@ -94,6 +103,78 @@ def test_no_such_model(hubserve):
 
 
 def test_a_file_that_cannot_be_written(hubserve, tiny):
-    said = hubserve("profile", tiny, "--seconds", "0.1", "--save", "no/folder/report.json")
+    said = hubserve("profile", tiny, "--latency-only", "--seconds", "0.1", "--save", "no/folder/report.json")
     assert "no/folder/report.json" in said.err
     assert (said.code, said.fault) == (2, "")
+
+
+def test_the_whole_report(hubserve, tiny):
+    """Throughput, memory, operators and work; and the same as a page, and in the package."""
+    shutil.copytree(tiny, "package")
+    arguments = ("package", "--percent", "50", "--seconds", "0.2", "--write", "--html", "report.html", "--save", "report.json")
+    said = hubserve("profile", *arguments).fine()
+    for title in ("Throughput of torchscript", "Slowest operations of eager", "Work of one picture"):
+        assert title in said
+    report = json.loads(Path("report.json").read_text())
+    assert [entry["form"] for entry in report["memory"]] == ["eager", "torchscript"]
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+    package = read_package(Path("package"))
+    package.verify()
+    assert package.profile == report
+    (published,) = [hubserve("publish", "package", "--json").json()]
+    assert json.loads((Path(published["path"]) / "profile.json").read_text()) == report
+    same = hubserve("profile", "compare", published["tag"], "report.json", "--json").json()
+    assert {row["verdict"] for row in same} == {"no difference"}
+
+
+def test_a_report_is_put_into_ones_own_folder_only(hubserve, tiny):
+    hubserve("publish", tiny).fine()
+    message = hubserve("profile", "tiny", "--write").refused("ProfileError")
+    assert "a version in the store never changes" in message
+    assert "a version in the store never changes" in hubserve("publish", "tiny", "--profile").refused("ProfileError")
+
+
+def test_the_schema(hubserve):
+    schema = hubserve("profile", "--schema").json()
+    assert schema["title"] == "ProfileReport"
+    assert "samples_ms" in schema["$defs"]["LatencyReport"]["properties"]
+    assert "--schema" in hubserve("profile", "--latency-only").refused("ProfileError")
+
+
+class TestCompare:
+    @pytest.fixture
+    def reports(self, hubserve, tiny):
+        """a.json, and b.json in which TorchScript takes half as long again."""
+        hubserve("profile", tiny, "--latency-only", "--percent", "50", "--seconds", "2", "--save", "a.json").fine()
+        report = json.loads(Path("a.json").read_text())
+        form = report["forms"][1]
+        # A quiet machine's samples, whatever this one is like.
+        form["samples_ms"] = [1 + 0.01 * (i % 7) for i in range(100)]
+        Path("a.json").write_text(json.dumps(report))
+        form["samples_ms"] = [1.5 * sample for sample in form["samples_ms"]]
+        Path("b.json").write_text(json.dumps(report))
+
+    def test_slower_ends_with_1(self, hubserve, reports):
+        said = hubserve("profile", "compare", "a.json", "b.json", "--form", "torchscript")
+        assert (said.code, said.fault) == (1, "")
+        assert "slower" in said.out
+        assert "1.500" in said.out
+
+    def test_faster_and_the_same_end_with_0(self, hubserve, reports):
+        assert "faster" in hubserve("profile", "compare", "b.json", "a.json", "--form", "torchscript").fine()
+        assert "no difference" in hubserve("profile", "compare", "a.json", "a.json", "--form", "torchscript").fine()
+        assert hubserve("profile", "compare", "a.json", "b.json", "--form", "torchscript", "--smallest", "60").code == 0
+
+    def test_what_cannot_be_compared(self, hubserve, reports, tiny):
+        assert "no form in common" not in hubserve("profile", "compare", "a.json", "b.json", "--form", "onnx").refused(
+            "ProfileError"
+        )
+        assert "neither the file of a report" in hubserve("profile", "compare", "a.json", "nosuch.json").refused("ProfileError")
+        assert "neither the file of a report" in hubserve("profile", "compare", "a.json", tiny).refused("ProfileError")
+        Path("c.json").write_text("{}")
+        assert "holds no report" in hubserve("profile", "compare", "a.json", "c.json").refused("ProfileError")
+        report = json.loads(Path("a.json").read_text())
+        report["forms"][1]["threads"] = 2
+        Path("c.json").write_text(json.dumps(report))
+        message = hubserve("profile", "compare", "a.json", "c.json", "--form", "torchscript").refused("ProfileError")
+        assert "threads is 1 in A and 2 in B" in message
