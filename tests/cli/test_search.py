@@ -1,0 +1,168 @@
+"""`hubserve search`, `jobs` and `plot`: what they say, how they end, and a job that is really killed and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hubserve import jobs
+from hubserve.jobs import Best, ObjectiveInfo, Run, TrialRow
+from tests.jobs.definitions import SMALLEST
+from tests.search_job.definitions import short
+
+
+@pytest.fixture(autouse=True)
+def jobs_home(home, tmp_path, monkeypatch) -> Path:
+    """Runs, and the store for processes of their own."""
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BENTOML_HOME", str(home))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def file(text: str) -> Path:
+        (tmp_path / "job.yaml").write_text(text)
+        return tmp_path / "job.yaml"
+
+    return file
+
+
+@pytest.fixture
+def searched() -> Run:
+    """A job with a history, which nobody ran."""
+    run = jobs.create(SMALLEST)
+    rows = [TrialRow(number=i, values={"val_acc": 0.5 + i / 10, "params": 100.0 + i}, state="complete") for i in range(3)]
+    best = Best(number=2, values=rows[2].values, arch={"op": "conv"})
+    status = run.written_status()
+    objectives = [ObjectiveInfo(name="val_acc", direction="maximize")]
+    run.write_status(status.model_copy(update={"state": "done", "history": rows, "best": best, "objectives": objectives}))
+    return run
+
+
+def until(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def in_background(*arguments: object) -> subprocess.Popen[str]:
+    """The command in a process of its own, its output kept."""
+    command = [sys.executable, "-m", "hubserve", *map(str, arguments)]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def test_lists_what_lies_ready(hubserve):
+    rows = {row["name"]: row for row in hubserve("search", "--json").json()}
+    assert "digits_quickstart" in rows
+    assert "handwritten digits" in rows["digits_quickstart"]["summary"]
+    assert "digits_quickstart" in hubserve("search").fine()
+
+
+def test_check_says_what_it_would_do(hubserve):
+    found = hubserve("search", "digits_quickstart", "--check", "--json").json()
+    assert (found["classes"], found["published_as"], found["job"]["budget"]["trials"]) == (10, "digits", 12)
+    assert "15,625 archs" in found["space"]
+    assert jobs.list_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("job", "kind", "message"),
+    [
+        ("digits_quickstar", "JobError", "Did you mean digits_quickstart"),
+        ("none.yaml", "JobError", "cannot read the job none.yaml"),
+        ("cifar10", "JobError", "data: the data set 'cifar10' needs its folder"),
+    ],
+)
+def test_what_cannot_run_ends_with_2_and_leaves_no_folder(hubserve, job, kind, message):
+    assert message in hubserve("search", job).refused(kind)
+    assert jobs.list_runs() == []
+
+
+def test_options_that_do_not_go_together(hubserve, searched):
+    assert "--run" in hubserve("search", "digits_quickstart", "--run", searched.path).refused("JobError")
+    assert "name the job" in hubserve("jobs", "--stop").refused("JobError")
+    assert "no run of digits_quickstart to resume" in hubserve("search", "digits_quickstart", "--resume").refused("JobError")
+
+
+def test_nothing_feasible_ends_with_3(hubserve, write):
+    job = write(short(constraints={"params": 100}, budget={"trials": 2, "seconds": 1.0}))
+    said = hubserve("search", job, "--json")
+    assert said.code == 3
+    assert "misses params <= 100" in said.err
+    status = json.loads(said.out)
+    assert (status["state"], status["published"]) == ("failed", None)
+
+
+def test_killed_in_the_middle_it_goes_on_and_publishes_once(hubserve, write):
+    """kill -9 during the search; then Ctrl-C; then to the end. No finished trial is lost or done twice."""
+    definition = short(budget={"trials": 4}, publish={"formats": ["onnx"], "profile_seconds": 0.5})
+    process = in_background("search", write(definition))
+    until(lambda: bool(jobs.list_runs()) and jobs.read(jobs.list_runs()[0]).trials >= 1)
+    process.kill()
+    process.communicate()
+    (run,) = jobs.list_runs()
+    killed = jobs.read(run)
+    assert killed.state == "failed"
+    assert "vanished while at search" in killed.error
+    first = [row for row in killed.history if row.state == "complete"]
+
+    process = in_background("search", "--run", run.path)
+    until(lambda: jobs.read(run).state == "running" and jobs.read(run).trials >= 2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    if process.returncode != 0:  # It may have ended just before.
+        assert process.returncode == 130
+        assert f"`hubserve search --run {run.path}` goes on where it was" in errors
+        assert jobs.read(run).state == "stopped"
+
+    done = hubserve("search", "--resume", write(definition), "--json") if process.returncode else None
+    status = jobs.read(run)
+    assert done is None or json.loads(done.out)["id"] == run.id
+    assert (status.state, status.trials) == ("done", 4)
+    assert [row.number for row in status.history] == list(range(len(status.history)))
+    again = {row.number: row.values for row in status.history}
+    assert all(again[row.number] == row.values for row in first)
+    assert [row["tag"] for row in hubserve("models", "--json").json()["store"]] == [status.published]
+
+
+def test_in_the_background_and_stopped(hubserve, write):
+    job_id = hubserve("search", write(short(recipe={"epochs": 500})), "--detach").fine().strip()
+    run = jobs.find(job_id)
+    until(lambda: jobs.read(run).phase == "search")
+    listed = {row["id"]: row for row in hubserve("jobs", "--json").json()}
+    assert listed[job_id]["state"] == "running"
+    stopped = hubserve("jobs", job_id, "--stop", "--json").json()
+    assert stopped["state"] == "stopped"
+    assert "goes on where it was" in stopped["error"]
+    assert not jobs.is_running(run)
+    assert any("searching" in line for line in hubserve("jobs", job_id, "--log", "50").fine().splitlines())
+    assert hubserve("jobs", job_id, "--delete").fine() == f"deleted {job_id}\n"
+    assert jobs.list_runs() == []
+
+
+def test_a_job_as_people_read_it(hubserve, searched):
+    said = hubserve("jobs", searched.id).fine()
+    for text in (searched.id, "done", "val_acc 0.7000  params 102", "op = conv", str(searched.path)):
+        assert text in said
+    assert searched.id in hubserve("jobs").fine()
+    assert "Did you mean" in hubserve("jobs", searched.id[:-1]).refused("JobError")
+
+
+def test_pictures(hubserve, searched, tmp_path):
+    paths = hubserve("plot", searched.id, "--json").json()
+    assert paths == [str(searched.path / "plots" / f"{name}.svg") for name in ("best", "pareto")]
+    assert searched.plots() == ["best", "pareto"]
+    (png,) = hubserve("plot", searched.path, "--picture", "best", "--as", "png", "--out", tmp_path / "out", "--json").json()
+    assert Path(png).read_bytes().startswith(b"\x89PNG")
+    assert "no picture 'worst'" in hubserve("plot", searched.id, "--picture", "worst").refused("ExperimentError")
+    assert "nothing to draw yet" in hubserve("plot", jobs.create(SMALLEST).id).refused("JobError")
