@@ -157,7 +157,7 @@ def show_goals(console: Console, found: Results, place: int, limit: float) -> No
     tail = statistics.median(loads[place].percentile(99) / loads[place].percentile(50) for loads in found[OURS])
     console.print(f"at 32 clients: {speed[OURS] / limit:.2f} of the limit (goal 0.85), p99 / p50 = {tail:.2f} (goal below 1.6)")
     for name, other in speed.items():
-        if name != OURS:
+        if name != OURS and other:
             goal = 2.5 if name == TUTORIAL else 1
             console.print(f"  {speed[OURS] / other:.2f} times {name} (goal {goal:g})")
 

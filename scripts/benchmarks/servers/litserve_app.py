@@ -1,7 +1,6 @@
 """LitServe: two workers, batches of up to eight."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: LitServe looks at the type of `request` itself, and not at its name.
 import io
 import os
 import sys
