@@ -12,6 +12,19 @@ from hubserve.strategy.base import Strategy
 from hubserve.strategy.chain import Chain, Deduplication, Filter, Middleware
 from hubserve.strategy.evolution import RegularizedEvolution
 from hubserve.strategy.grid import GridSearch
+from hubserve.strategy.oneshot import (
+    DARTS,
+    ENAS,
+    GumbelDARTS,
+    OneShotProgress,
+    OneShotResult,
+    OneShotStrategy,
+    Penalty,
+    Proxyless,
+    RandomOneShot,
+    RangeFilter,
+    SupernetEvaluator,
+)
 from hubserve.strategy.optuna_samplers import NSGA2, TPE, TPEStrategy
 from hubserve.strategy.params import trial_arch
 from hubserve.strategy.random import Random
@@ -20,18 +33,29 @@ from hubserve.strategy.rl import PolicyBasedRL
 from hubserve.strategy.suggest import suggest_arch
 
 __all__ = [
+    "DARTS",
+    "ENAS",
     "NSGA2",
     "TPE",
     "Chain",
     "Deduplication",
     "Filter",
     "GridSearch",
+    "GumbelDARTS",
     "Middleware",
+    "OneShotProgress",
+    "OneShotResult",
+    "OneShotStrategy",
+    "Penalty",
     "PolicyBasedRL",
+    "Proxyless",
     "Random",
+    "RandomOneShot",
+    "RangeFilter",
     "RegularizedEvolution",
     "Reseeded",
     "Strategy",
+    "SupernetEvaluator",
     "TPEStrategy",
     "as_strategy",
     "suggest_arch",

@@ -60,7 +60,7 @@ class PolicyBasedRL(Strategy):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed=seed)
-        epochs, batch_size = _nni_update(update_kwargs, epochs, batch_size)
+        epochs, batch_size = nni_update(update_kwargs, epochs, batch_size)
         at_least("PolicyBasedRL", 2, samples_per_update=samples_per_update, batch_size=batch_size)
         at_least("PolicyBasedRL", samples_per_update, replay_buffer_size=replay_buffer_size)
         at_least("PolicyBasedRL", 1, epochs=epochs, hidden=hidden)
@@ -134,7 +134,8 @@ def _actions(trial: FrozenTrial) -> Actions:
     )
 
 
-def _nni_update(update_kwargs: Mapping[str, int] | None, epochs: int, batch_size: int | None) -> tuple[int, int | None]:
+def nni_update(update_kwargs: Mapping[str, int] | None, epochs: int, batch_size: int | None) -> tuple[int, int | None]:
+    """Epochs and batch size of an update: those of NNI's `update_kwargs` where given. Raises StrategyError."""
     given = dict(update_kwargs or {})
     known = ("batch_size", "repeat", "update_times")
     unknown = [name for name in given if name not in known]

@@ -19,6 +19,7 @@ from hubserve.supernet.anatomy import Atlas
 from hubserve.supernet.blend import Blend, Mixture
 from hubserve.supernet.blending_picker import BlendingPicker
 from hubserve.supernet.masks import MaskedAxes, find_masks
+from hubserve.supernet.memory import activation_bytes
 from hubserve.supernet.naming import Slot, Tags, slots
 from hubserve.supernet.plan import survey, wrap
 from hubserve.supernet.probing import is_numeric
@@ -109,6 +110,7 @@ class BlendedSupernet(nn.Module):
             }
         )
         self._structures: dict[str, Structure] = {}
+        self._version = self.supernet.version
         self._everywhere = False
         self._proven = False
         self._atlas, self._layered = Atlas(space, layers=False), Atlas(space, layers=True)
@@ -171,6 +173,9 @@ class BlendedSupernet(nn.Module):
         if not self._proven and x is not None:
             self.prove(x)
         answers = {**self._plan.base, **(self.likeliest(self.sampled) if sampled is None else sampled)}
+        if self._version != self.supernet.version:
+            self._structures.clear()
+            self._version = self.supernet.version
         key = json.dumps({label: answers[label] for label in sorted(self.sampled)})
         if key not in self._structures:
             self._structures[key] = self._build_structure(answers)
@@ -248,6 +253,34 @@ class BlendedSupernet(nn.Module):
             f"{', '.join(sorted(labels))}; its check() may refuse nearly everything"
         )
 
+    def activation_bytes(self, x: torch.Tensor, held: int | None = None) -> int:
+        """Bytes that a pass on batches like `x` keeps for the backward pass, blended weights included; runs on no numbers.
+
+        Args:
+            x: a batch, of which only the shape counts.
+            held: candidates of each choice that run; None runs all.
+        """
+        answers = {**self._plan.base, **self.likeliest(self.sampled)}
+        depths = self._plan.repeats & self._blended
+        masks: list[MaskedAxes] = []
+        if open_values := [self.space.choices[label] for label in sorted(self._plan.values & self._blended)]:
+            masks = find_masks(self._atlas_of_structures, answers, open_values, everywhere=self._everywhere)
+        mixture = Mixture()
+        with torch.device("meta"):
+            build = partial(self._build, answers, depths, layers=True, mixture=mixture)
+            network, found = build(masked=frozenset(each.key for each in masks))
+            blends = {
+                label: Blend(torch.ones(len(p), requires_grad=True), tuple(range(len(p)))[: held or len(p)])
+                for label, p in self.probabilities().items()
+                if label in self.blended
+            }
+            structure = Structure(Subnet(network.train(), tuple(found)), mixture, tuple(masks))
+            return activation_bytes(network, lambda: run(structure, torch.empty(x.shape, dtype=x.dtype), blends))
+
+    @property
+    def _atlas_of_structures(self) -> Atlas:
+        return self._layered if self._plan.layers else self._atlas
+
     def prove(self, x: Any) -> None:
         """Finds out what can be blended: with all weight on one candidate the network must be the one of that candidate.
 
@@ -305,7 +338,7 @@ class BlendedSupernet(nn.Module):
         build = partial(self._build, depths=depths, layers=layers)
         masks: list[MaskedAxes] = []
         if open_values := [self.space.choices[label] for label in sorted(self._plan.values & self._blended)]:
-            atlas = self._layered if layers and self._plan.layers else self._atlas
+            atlas = self._atlas_of_structures if layers else self._atlas
             masks = find_masks(atlas, answers, open_values, everywhere=self._everywhere)
         mixture = Mixture()
         masked = frozenset(each.key for each in masks)

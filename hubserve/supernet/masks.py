@@ -39,7 +39,7 @@ class Mask:
 
     def keep(self, blends: Mapping[str, Blend]) -> torch.Tensor:
         """The expected mask, each label being drawn by its weights: (axis, ...)."""
-        kept = self.table
+        kept = self.table.to(blends[self.labels[0]].weights.device)
         for label in self.labels:
             kept = torch.tensordot(blends[label].weights.to(kept.dtype), kept, dims=1)
         return kept

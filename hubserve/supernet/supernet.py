@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from hubserve.space import Arch, ModelSpace
+from hubserve.supernet.memory import activation_bytes
 from hubserve.supernet.naming import EveryLayerPicker, Slot, TaggingPicker, Tags, slots
 from hubserve.supernet.probing import PATIENCE, largest, random_answers, varied
 from hubserve.supernet.tensors import SharedTensors, larger
@@ -64,6 +65,7 @@ class Supernet(nn.Module):
 
     Attributes:
         tensors: the shared tensors by key.
+        version: counts how often tensors were replaced, by larger ones or on another device.
 
     Shapes:
         forward: what the networks of the space take and give.
@@ -78,6 +80,7 @@ class Supernet(nn.Module):
         self.tensors = SharedTensors()
         self._cache: OrderedDict[str, Subnet] = OrderedDict()
         self._cache_size = cache
+        self.version = 0
         self._rng = Random(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -116,6 +119,22 @@ class Supernet(nn.Module):
                 if slot.is_shared:
                     slot.tensor.copy_(self.tensors.of(slot))
         return network.eval()
+
+    def activation_bytes(self, x: torch.Tensor) -> int:
+        """Bytes that the largest network keeps for its backward pass on batches like `x`; runs on no numbers."""
+        arch = next(largest(self.space), None) or self.space.random(Random(0))
+        with torch.device("meta"):
+            network = self._build(arch)[0].train()
+            return activation_bytes(network, lambda: network(torch.empty(x.shape, dtype=x.dtype)))
+
+    def dump(self) -> dict[str, Any]:
+        """All shared tensors, as `restore` takes them; no copies."""
+        return self.tensors.dump()
+
+    def restore(self, found: Mapping[str, Any]) -> None:
+        """Takes the values that `dump` gave, of a supernet of the same space."""
+        if self.tensors.restore(found):
+            self.forget_networks()
 
     def _ready(self, arch: Mapping[str, Any]) -> Subnet:
         canonical = self.space.canonical(arch)
@@ -191,7 +210,7 @@ class Supernet(nn.Module):
         """Enlarges what is too small for a network: an arch may need more than all those that were looked at."""
         narrow = {slot.key for slot in found if slot.is_shared and not self.tensors.has_room(slot)}
         if narrow:
-            self._cache.clear()
+            self.forget_networks()
             for slot in build()[1]:
                 if slot.key in narrow:
                     known = tuple(self.tensors[slot.key].shape) if slot.key in self.tensors else slot.shape
@@ -199,8 +218,17 @@ class Supernet(nn.Module):
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         # Moving to another device or type makes new tensors, which the networks kept ready do not see.
-        self._cache.clear()
+        self.forget_networks()
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def forget_networks(self) -> None:
+        """Drops the networks that are kept ready; those that were given out no longer see what happens here."""
+        self._cache.clear()
+        self.version += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Networks are built anew where they are needed: a copy in another process has tensors of its own.
+        return {**self.__dict__, "_cache": OrderedDict()}  # type: ignore[no-untyped-call]
 
 
 class _Census:

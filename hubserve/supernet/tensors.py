@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -56,10 +56,40 @@ class SharedTensors(nn.Module):
         assert tensor is not None  # We put none in.
         return tensor
 
+    def parameter(self, key: str) -> nn.Parameter:
+        """The parameter of that key."""
+        found = self._parameters[key]
+        assert found is not None  # We put none in.
+        return found
+
     def keys(self) -> Iterator[str]:
         """Of parameters, then of buffers."""
         yield from self._parameters
         yield from self._buffers
+
+    def dump(self) -> dict[str, dict[str, torch.Tensor]]:
+        """All tensors, as `restore` takes them."""
+        return {
+            "parameters": {key: tensor.detach() for key, tensor in self.named_parameters()},
+            "buffers": dict(self.named_buffers()),
+        }
+
+    def restore(self, found: Mapping[str, Mapping[str, torch.Tensor]]) -> bool:
+        """Takes the values that `dump` gave; returns whether a tensor had to be replaced by one of another shape."""
+        replaced = False
+        for kind, tensors in found.items():
+            for key, values in tensors.items():
+                if key in self and self[key].shape == values.shape:
+                    self[key].detach().copy_(values)
+                    continue
+                replaced = True
+                if key in self:
+                    delattr(self, key)
+                if kind == "buffers":
+                    self.register_buffer(key, values.clone())
+                else:
+                    self.register_parameter(key, nn.Parameter(values.clone(), requires_grad=values.is_floating_point()))
+        return replaced
 
     def has_room(self, slot: Slot) -> bool:
         """Whether the tensor of `slot` is there and large enough."""

@@ -1,0 +1,27 @@
+"""One-shot strategies: training loops over a supernet."""
+
+from __future__ import annotations
+
+from hubserve.strategy.oneshot.base import OneShotProgress, OneShotResult, OneShotStrategy
+from hubserve.strategy.oneshot.darts import DARTS, GumbelDARTS
+from hubserve.strategy.oneshot.enas import ENAS
+from hubserve.strategy.oneshot.extraction import Extraction, SupernetEvaluator, extract
+from hubserve.strategy.oneshot.hardware import Penalty, RangeFilter
+from hubserve.strategy.oneshot.proxyless import Proxyless
+from hubserve.strategy.oneshot.random_oneshot import RandomOneShot
+
+__all__ = [
+    "DARTS",
+    "ENAS",
+    "Extraction",
+    "GumbelDARTS",
+    "OneShotProgress",
+    "OneShotResult",
+    "OneShotStrategy",
+    "Penalty",
+    "Proxyless",
+    "RandomOneShot",
+    "RangeFilter",
+    "SupernetEvaluator",
+    "extract",
+]

@@ -1,0 +1,43 @@
+"""The checkpoint of a one-shot run: whole or not there, and of that run only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hubserve.errors import StrategyError
+
+CHECKPOINT = "oneshot.pt"
+
+
+def write_checkpoint(folder: Path, identity: list[Any], content: Mapping[str, Any]) -> None:
+    """Replaces the checkpoint in `folder`, by one rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{CHECKPOINT}.{os.getpid()}"
+    torch.save({"identity": identity, **content}, unfinished)
+    unfinished.replace(folder / CHECKPOINT)
+
+
+def read_checkpoint(folder: Path, identity: list[Any]) -> dict[str, Any] | None:
+    """What was written last; None where nothing was.
+
+    Raises:
+        StrategyError: it is of another search, or damaged.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        found: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise StrategyError(f"{path} cannot be read ({error}); delete it to begin anew") from error
+    if found.get("identity") != identity:
+        raise StrategyError(
+            f"{path} is of another search: strategy, space, seed, epochs and batches were {found.get('identity')}, and are "
+            f"now {identity}; take another folder, or delete the file to begin anew"
+        )
+    return found

@@ -1,0 +1,227 @@
+"""Searches that learn a probability for each candidate by gradient descent."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import torch
+
+from hubserve.errors import StrategyError
+from hubserve.evaluator.base import Batch, TrainingEvaluator
+from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
+from hubserve.strategy.oneshot.costs import CostTable, cost_of
+from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
+from hubserve.strategy.oneshot.weights import WeightTraining
+from hubserve.supernet import BlendedSupernet
+from hubserve.supernet.memory import weight_bytes
+
+Gradients = dict[str, torch.Tensor | None]
+"""Label -> gradient, or None."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the differentiable strategies have in common, under NNI's names.
+
+    Attributes:
+        arc_learning_rate: of the logits; Adam with betas (0.5, 0.999) and weight decay 1e-3, as in the code of DARTS.
+        gradient_clip_val: largest norm of the weights' gradients together; None does not clip.
+        log_prob_every_n_step: how often the history has new probabilities; between, it repeats the last ones.
+        warmup_epochs: epochs at the start in which only weights are trained.
+        penalty: see Penalty; a dict of its attributes will do.
+
+    Raises:
+        StrategyError: a value is not allowed.
+    """
+
+    arc_learning_rate: float = 3e-4
+    gradient_clip_val: float | None = None
+    log_prob_every_n_step: int = 10
+    warmup_epochs: int = 0
+    penalty: Penalty | None = None
+
+    def __post_init__(self) -> None:
+        if not self.arc_learning_rate > 0:
+            raise StrategyError(f"arc_learning_rate = {self.arc_learning_rate} must be above 0")
+        if self.log_prob_every_n_step < 1 or self.warmup_epochs < 0:
+            raise StrategyError(
+                f"log_prob_every_n_step = {self.log_prob_every_n_step} must be at least 1, and warmup_epochs = "
+                f"{self.warmup_epochs} at least 0"
+            )
+
+
+class DifferentiableStrategy(OneShotStrategy):
+    """A strategy with `Settings`; see there for the arguments."""
+
+    def __init__(
+        self,
+        *,
+        arc_learning_rate: float = 3e-4,
+        gradient_clip_val: float | None = None,
+        log_prob_every_n_step: int = 10,
+        warmup_epochs: int = 0,
+        penalty: Penalty | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.settings = Settings(
+            arc_learning_rate, gradient_clip_val, log_prob_every_n_step, warmup_epochs, make_penalty(penalty)
+        )
+
+
+class DifferentiableSearch(OneShotSearch):
+    """Steps on the weights and on the logits in turn, on training and on validation batches (Liu et al. 2019, algorithm 1).
+
+    Attributes:
+        net: weights and logits.
+        evaluator: of the losses.
+        weights: training of the shared weights.
+        settings: of the strategy.
+        epoch: that runs.
+        rng: of answers that are drawn; anew for each epoch.
+    """
+
+    copies = 4
+    """Of the weights: themselves, gradients, and two averages of Adam."""
+
+    held: int | None = None
+    """Candidates of each choice that run at a time in a step on the logits; None runs all."""
+
+    def __init__(
+        self, space: ModelSpace, evaluator: TrainingEvaluator, settings: Settings, *, seed: int, total_steps: int
+    ) -> None:
+        self.net = BlendedSupernet(space, seed=seed)
+        self.supernet = self.net.supernet
+        self.evaluator = evaluator
+        self.settings = settings
+        self.epoch = 0
+        self.rng = Random(seed)
+        self._seed = seed
+        self._total_steps = total_steps
+        self._steps = 0
+        self._val: Iterator[Batch] = iter(())
+        self._baseline: float | None = None
+        self._noted: OneShotProgress = {}
+        self._table: CostTable | None = None
+        self._weights: WeightTraining | None = None
+        self.arch_optimizer = torch.optim.Adam(
+            self.net.arch_parameters(), settings.arc_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
+        )
+
+    def prepare(self, x: Any) -> int:
+        if self.net.logits:
+            self.net.prove(x.cpu() if isinstance(x, torch.Tensor) else x)
+        self.refuse()
+        if self.settings.penalty is not None:
+            cost = cost_of(self.settings.penalty.profiler, self.net.space, shape_of(x))
+            self._table = CostTable(self.net.space, cost, Random(self._seed))
+        activations = self.net.activation_bytes(x, self.held) if isinstance(x, torch.Tensor) else 0
+        return weight_bytes(self.supernet, copies=self.copies) + activations
+
+    def refuse(self) -> None:
+        """Raises SupernetError where the strategy is not defined for a choice of the space."""
+
+    @property
+    def weights(self) -> WeightTraining:
+        if self._weights is None:
+            # Made after the weights have come to their device.
+            self._weights = WeightTraining(
+                self.supernet,
+                self.evaluator,
+                total_steps=self._total_steps,
+                gradient_clip_val=self.settings.gradient_clip_val,
+            )
+        return self._weights
+
+    def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
+        self.epoch = epoch
+        self.rng = Random(f"{self._seed}/{epoch}")
+        self._val = val_batches
+
+    def step(self, x: Any, target: Any) -> OneShotProgress:
+        self.net.train()
+        row: OneShotProgress = {}
+        if self.epoch >= self.settings.warmup_epochs and self.net.logits:
+            row["val_loss"] = self.arch_step((x, target), next(self._val))
+        row = {"train_loss": self.weight_step(x, target), **row}
+        if self._steps % self.settings.log_prob_every_n_step == 0:
+            self._noted = self.note()
+        self._steps += 1
+        return {**row, **self._noted}
+
+    @abc.abstractmethod
+    def arch_step(self, train: Batch, val: Batch) -> float:
+        """One step on the logits; returns the validation loss."""
+
+    @abc.abstractmethod
+    def weight_step(self, x: Any, target: Any) -> float:
+        """One step on the weights; returns the training loss."""
+
+    def whole_loss(self, loss: torch.Tensor, sampled: Mapping[str, Any]) -> torch.Tensor:
+        """`loss` with the penalty, and with the score function's term for answers that were drawn (Williams 1992).
+
+        Its value is not a loss any more, but its gradient is: that of the logits of drawn answers is the loss above or below
+        its running mean, times the gradient of their log probability.
+        """
+        total = loss
+        if self._table is not None and self.settings.penalty is not None:
+            total = self.settings.penalty.apply(loss, self._table.expected(self.net.probabilities()).to(loss.device))
+        if sampled:
+            value = float(loss.detach())
+            baseline = value if self._baseline is None else self._baseline
+            total = total + (value - baseline) * self.net.log_probability(sampled).to(loss.device)
+            self._baseline = 0.9 * baseline + 0.1 * value
+        return total
+
+    def step_logits(self, gradients: Gradients) -> None:
+        """One step of the logits' optimizer."""
+        for label, logits in self.net.logits.items():
+            logits.grad = gradients.get(label)
+        self.arch_optimizer.step()
+        self.arch_optimizer.zero_grad()
+
+    def gradients(self, loss: torch.Tensor, gates: Mapping[str, torch.Tensor] | None = None) -> tuple[Gradients, Gradients]:
+        """Of `loss` with respect to the logits, and to `gates`, by label; None where it does not depend on them."""
+        logits, others = self.net.logits, gates or {}
+        if not loss.requires_grad:
+            return dict.fromkeys(logits), dict.fromkeys(others)
+        found = torch.autograd.grad(loss, [*logits.values(), *others.values()], allow_unused=True)
+        return (
+            dict(zip(logits, found[: len(logits)], strict=True)),
+            dict(zip(others, found[len(logits) :], strict=True)),
+        )
+
+    def arch(self) -> Arch:
+        return self.net.arch()
+
+    def note(self) -> OneShotProgress:
+        """Probabilities and entropies, for the history."""
+        probabilities = {label: p.detach().cpu() for label, p in self.net.probabilities().items()}
+        choices = self.net.space.choices
+        return {
+            "probabilities": {
+                label: dict(zip(map(str, choices[label].candidates), p.tolist(), strict=True))
+                for label, p in probabilities.items()
+            },
+            "entropy": {label: float(torch.special.entr(p).sum()) for label, p in probabilities.items()},
+        }
+
+    def state(self) -> dict[str, Any]:
+        return {
+            **self.weights.state(),
+            "logits": {label: logits.detach() for label, logits in self.net.logits.items()},
+            "arch_optimizer": self.arch_optimizer.state_dict(),
+            "steps": self._steps,
+            "baseline": self._baseline,
+            "noted": self._noted,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.weights.load_state(state)
+        for label, logits in self.net.logits.items():
+            logits.detach().copy_(state["logits"][label])
+        self.arch_optimizer.load_state_dict(state["arch_optimizer"])
+        self._steps, self._baseline, self._noted = state["steps"], state["baseline"], dict(state["noted"])

@@ -1,0 +1,101 @@
+"""From a trained supernet to a network of its own, and to scores of archs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from hubserve.evaluator.base import Evaluator, TrainingEvaluator, Trial
+from hubserve.evaluator.weights_file import save_weights
+from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.oneshot.base import to_device
+from hubserve.supernet import Supernet, recalibrate_batch_norm
+
+CALIBRATION_BATCHES = 32
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A network cut out of a supernet.
+
+    Attributes:
+        model: with weights of its own and batch norms recalibrated, in eval mode.
+        before: its scores on the validation data with the supernet's statistics; empty where nobody asked.
+        after: its scores with its own.
+        batches: that the statistics were measured on.
+    """
+
+    model: nn.Module
+    before: dict[str, float]
+    after: dict[str, float]
+    batches: int
+
+
+def extract(
+    supernet: Supernet,
+    arch: Arch,
+    evaluator: TrainingEvaluator,
+    *,
+    seed: int = 0,
+    batches: int = CALIBRATION_BATCHES,
+    compare: bool = False,
+) -> Extraction:
+    """Copies the weights of `arch`, measures its batch norms on training data and scores it on validation data.
+
+    Args:
+        supernet: trained.
+        arch: of its space.
+        evaluator: has the data and the scores.
+        seed: of the order of the training data.
+        batches: of training data to measure on, at most.
+        compare: also score it as it was before the measuring.
+    """
+    model = supernet.extract(arch)
+    device = next(supernet.parameters()).device
+    model.to(device)
+    before = evaluator.validate(model) if compare else {}
+    used = recalibrate_batch_norm(model, (to_device(b, device) for b in evaluator.train_batches(seed)), batches)
+    after = evaluator.validate(model)
+    return Extraction(model.eval(), before, after, used)
+
+
+class SupernetEvaluator(Evaluator):
+    """Scores archs by their shares of a trained supernet: nothing is trained.
+
+    >>> result = RandomOneShot().run(space, evaluator, seed=0)
+    >>> study = NasExperiment(space, SupernetEvaluator(result.supernet, evaluator), RegularizedEvolution())
+
+    A trial's folder gets the network's weights, batch norms recalibrated.
+
+    Args:
+        supernet: trained.
+        evaluator: whose data and scores are used; its objectives become this one's.
+        calibration_batches: of training data to measure batch norms on, at most.
+        seed: of the order of the training data, the same for all archs, so that they are judged alike.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        evaluator: TrainingEvaluator,
+        *,
+        calibration_batches: int = CALIBRATION_BATCHES,
+        seed: int = 0,
+    ) -> None:
+        self.supernet = supernet
+        self.evaluator = evaluator
+        self.calibration_batches = calibration_batches
+        self.seed = seed
+        self.objectives = evaluator.objectives
+
+    def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
+        found = extract(self.supernet, arch, self.evaluator, seed=self.seed, batches=self.calibration_batches)
+        _save(found.model, trial.folder)
+        return found.after
+
+
+def _save(model: nn.Module, folder: Path | None) -> None:
+    if folder is not None:
+        save_weights(model, folder)

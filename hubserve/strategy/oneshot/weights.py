@@ -1,0 +1,84 @@
+"""Training of the shared weights, one network at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from hubserve.errors import StrategyError
+from hubserve.evaluator.base import TrainingEvaluator
+from hubserve.supernet import SharedOptimizer, Supernet
+
+
+class WeightTraining:
+    """The evaluator's optimizer and schedule on the weights of a supernet.
+
+    Args:
+        supernet: whose weights.
+        evaluator: makes both.
+        total_steps: of the schedule.
+        gradient_clip_val: largest norm of all gradients of a step together; None does not clip.
+    """
+
+    def __init__(
+        self, supernet: Supernet, evaluator: TrainingEvaluator, *, total_steps: int, gradient_clip_val: float | None = None
+    ) -> None:
+        self._supernet = supernet
+        self._clip = gradient_clip_val
+        self._make_schedule = evaluator.make_schedule
+        self._make_optimizer = evaluator.make_optimizer
+        self._total_steps = total_steps
+        self._begin()
+
+    def _begin(self) -> None:
+        # Made when training begins, on the device that it begins on.
+        optimizer = self._make_optimizer(iter(self._supernet.tensors.parameters()))
+        self._optimizer = SharedOptimizer(self._supernet.tensors, optimizer)
+        self._schedule = self._make_schedule(optimizer, self._total_steps)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the first group, now."""
+        return float(self._optimizer.optimizer.param_groups[0]["lr"])
+
+    def step(self, loss: torch.Tensor, leaves: Mapping[str, nn.Parameter]) -> float:
+        """Moves `leaves` against the gradient of `loss`, whose value it returns.
+
+        Raises:
+            StrategyError: it is not finite.
+        """
+        value = float(loss.detach())
+        if not value < float("inf"):
+            raise StrategyError(f"the training loss is {value}: lower the learning rate, or set gradient_clip_val")
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_([leaf for leaf in leaves.values() if leaf.grad is not None], self._clip)
+        self._optimizer.step(leaves)
+        if self._schedule is not None:
+            self._schedule.step()
+        return value
+
+    def state(self) -> dict[str, Any]:
+        """Weights, the optimizer's state and the schedule's."""
+        return {
+            "weights": self._supernet.dump(),
+            "optimizer": self._optimizer.dump(),
+            "schedule": None if self._schedule is None else self._schedule.state_dict(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was taken."""
+        self._supernet.restore(state["weights"])
+        self._optimizer.restore(state["optimizer"])
+        if self._schedule is not None:
+            self._schedule.load_state_dict(state["schedule"])
+
+
+def train_network(supernet: Supernet, arch: Mapping[str, Any], evaluator: TrainingEvaluator, x: Any, target: Any) -> Any:
+    """The training loss of one network, and the leaves that a step on it moves."""
+    supernet.train()
+    subnet = supernet.subnet(arch)
+    return evaluator.loss(subnet.network(x), target), subnet.leaves

@@ -1,0 +1,67 @@
+"""How much memory a pass through a network takes, found without one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def activation_bytes(network: nn.Module, run: Callable[[], Any]) -> int:
+    """Bytes that autograd keeps for the backward pass of what `run` computes, parameters excepted.
+
+    Args:
+        network: on the meta device; its batch norms are of no other use afterwards.
+        run: a pass through it.
+    """
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            # It keeps its input, as a product does; torch takes milliseconds to find out how large a norm's output is.
+            module.register_parameter("factor", nn.Parameter(torch.ones((), device="meta")))
+            module.forward = partial(torch.mul, module.factor)  # type: ignore[method-assign,arg-type]
+    return saved_bytes(run)
+
+
+def saved_bytes(run: Callable[[], Any]) -> int:
+    """Bytes that autograd keeps for the backward pass of what `run` computes, parameters excepted; meta tensors will do."""
+    seen: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            seen[storage._cdata] = storage.nbytes()
+            kept.append(tensor)  # An address must not be used anew while it counts here.
+        return tensor
+
+    kept: list[torch.Tensor] = []
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept.append(run())
+    return sum(seen.values())
+
+
+def weight_bytes(module: nn.Module, *, copies: int) -> int:
+    """Bytes of the parameters of `module`, `copies` times: with gradients and Adam's two averages there are four."""
+    return copies * sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+
+
+def machine_bytes(device: torch.device) -> tuple[int, int]:
+    """Memory of the machine, or of the GPU: what is free now, and all of it."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return free, total
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024, total
+    return total, total
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
