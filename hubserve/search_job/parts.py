@@ -24,8 +24,7 @@ from hubserve.hub import HubSpace, get_space
 from hubserve.hub.registry import SPACES
 from hubserve.jobs import Job, Recipe
 from hubserve.search_job.latency import SEARCH_SECONDS, MeasuredLatency
-from hubserve.search_job.strategies import multi_trial
-from hubserve.strategy import Strategy
+from hubserve.search_job.strategies import Searchers, make_searchers
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,14 @@ class Parts:
         space: with its settings.
         settings: of the space, the number of classes among them.
         data: that is learned.
-        strategy: proposes archs.
+        searchers: strategies.
     """
 
     job: Job
     space: HubSpace
     settings: Mapping[str, Any]
     data: LabelledData
-    strategy: Strategy
+    searchers: Searchers
 
     @property
     def input_size(self) -> int:
@@ -127,7 +126,7 @@ def check_job(job: Job, *, where: Path) -> Parts:
             f"space: {job.space.name} tells {space.num_labels} classes apart and {data.name} has {len(data.labels)}; "
             "leave num_labels out, or choose the space's dataset accordingly"
         )
-    parts = Parts(job, space, settings, data, multi_trial(job.strategy, key="strategy", seed=job.seed))
+    parts = Parts(job, space, settings, data, make_searchers(job.strategy, seed=job.seed))
     _check_recipes(parts)
     _check_size(parts)
     return parts
@@ -136,12 +135,8 @@ def check_job(job: Job, *, where: Path) -> Parts:
 def check_names(job: Job) -> None:
     """What can be told without the data. Raises JobError."""
     _space(job, job.space.settings)
-    multi_trial(job.strategy, key="strategy", seed=job.seed)
-    if job.strategy.then is not None:
-        raise JobError(
-            f"strategy.then: {job.strategy.name} proposes archs itself; `then` follows a strategy that ends in a supernet"
-        )
-    if job.budget.trials is None and job.budget.seconds is None:
+    searchers = make_searchers(job.strategy, seed=job.seed)
+    if job.budget.trials is None and job.budget.seconds is None and not (searchers.shares_weights and searchers.then is None):
         raise JobError("budget: give trials or seconds, or the search goes on until all archs were tried")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +18,9 @@ from hubserve.search_job.thinned import Thinned
 
 Draw = Callable[[JobStatus, Job, Path], list[Path]]
 """Draws the pictures of a search into a folder; returns the files."""
+
+MOST_STEPS = 200
+"""Of a one-shot strategy that are kept for the picture of its course."""
 
 PAUSE_SECONDS = 0.5
 """Between two writings of the status while a phase goes on."""
@@ -40,7 +44,8 @@ class Report:
         self._began = time.monotonic()
         self._phase_began = self._began
         self._written = 0.0
-        self._steps: Thinned[Mapping[str, Any]] = Thinned(200)
+        self._steps: Thinned[Mapping[str, Any]] = Thinned(MOST_STEPS)
+        self._probabilities_told = False
         before = run.written_status()
         self._seconds_before = before.seconds
         self.status = before.model_copy(
@@ -104,14 +109,21 @@ class Report:
 
     def step(self, row: Mapping[str, Any]) -> None:
         """A step of a one-shot strategy, as its history has it."""
-        self._steps.add(row)
+        if "probabilities" in row and not self._probabilities_told:
+            # From now on only the rows that have some: one picture needs them all.
+            self._probabilities_told, self._steps = True, Thinned(MOST_STEPS)
+        if "probabilities" in row or not self._probabilities_told:
+            self._steps.add(row)
         if self.due:
-            self._write(oneshot=view_of(self._steps.kept), message=f"step {row.get('step', 0)}")
+            epochs, epoch = self._job.recipe.epochs, int(row.get("epoch", 0))
+            self._write(oneshot=view_of(self._steps.kept))
+            self.say(f"epoch {epoch + 1} of {epochs}, loss {row.get('train_loss', math.nan):.4f}", done=epoch / epochs or None)
 
     def course(self, history: Iterable[Mapping[str, Any]]) -> None:
         """The whole course of a one-shot strategy, once it has ended."""
-        thinned: Thinned[Mapping[str, Any]] = Thinned(200)
-        for row in history:
+        rows = list(history)
+        thinned: Thinned[Mapping[str, Any]] = Thinned(MOST_STEPS)
+        for row in [row for row in rows if "probabilities" in row] or rows:
             thinned.add(row)
         self._write(oneshot=view_of(thinned.kept))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from hubserve import experiment as experiment_room
 from hubserve.experiment import Executor, InlineExecutor, NasExperiment, ProcessExecutor, TrialRecord
@@ -25,11 +26,16 @@ def search(parts: Parts, run: Run, report: Report) -> Winner:
     noted = read_note(run.path / WINNER)
     if noted is not None:
         return Winner.model_validate(noted)
-    report.phase("search", "searching")
+    if parts.searchers.shares_weights:
+        report.phase("supernet", "training the shared weights")
+    else:
+        report.phase("search", "searching")
     teller = Teller(report)
     experiment = make_experiment(parts, run, teller)
     teller.tell(experiment, last=False)
     reason = experiment.run()
+    if experiment.one_shot is not None:
+        report.course(experiment.one_shot.history)
     teller.tell(experiment, last=True)
     report.say(f"{reason}; choosing the winner")
     winner = choose(experiment, parts)
@@ -45,8 +51,14 @@ class Teller:
         self.experiment: NasExperiment | None = None
 
     def __call__(self, _: TrialRecord) -> None:
+        if self._report.status.phase == "supernet":
+            self._report.phase("search", "searching")
         if self.experiment is not None and self._report.due:
             self.tell(self.experiment, last=False)
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """A step of a one-shot strategy."""
+        self._report.step(row)
 
     def tell(self, experiment: NasExperiment, *, last: bool) -> None:
         """Of all trials; from now on of each that ends, unless it is the `last` time."""
@@ -62,7 +74,7 @@ def make_experiment(parts: Parts, run: Run, teller: Teller) -> NasExperiment:
     return NasExperiment(
         parts.space,
         parts.evaluator(job.recipe),
-        parts.strategy,
+        parts.searchers.first,
         name=run.id,
         folder=run.path / SEARCH,
         max_trials=job.budget.trials,
@@ -75,6 +87,8 @@ def make_experiment(parts: Parts, run: Run, teller: Teller) -> NasExperiment:
         seed=job.seed,
         progress=False,
         on_trial=teller,
+        search_strategy=parts.searchers.then,
+        on_step=teller.step,
     )
 
 

@@ -22,16 +22,16 @@ class Winner(BaseModel):
     """What is retrained, exported and published.
 
     Attributes:
-        number: of its trial; None where a one-shot strategy ended in the arch itself.
+        number: of its trial.
         arch: label -> value.
         scores: by name, on the validation part.
         weights: file of those that the search left; None where there are none.
-        kind: whose they are: trained in its trial, or cut from a supernet.
+        kind: whose they are: trained in its trial, or cut from the supernet of a one-shot strategy.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    number: int | None
+    number: int
     arch: dict[str, Any]
     scores: dict[str, float]
     weights: Path | None
@@ -52,7 +52,7 @@ def choose(experiment: NasExperiment, parts: Parts) -> Winner:
     for trial in candidates:
         latency = None if limit is None else found.setdefault(trial.number, measured_again(parts, trial.arch))
         if limit is None or latency is None or latency <= limit:
-            return _winner(trial, {} if latency is None else {NAME: latency})
+            return _winner(parts, trial, {} if latency is None else {NAME: latency})
     nearest = min(found, key=lambda number: found[number])
     raise NothingFeasibleError(
         f"of {len(found)} candidates none meets latency_ms <= {limit:g} when measured again; the nearest, trial {nearest}, "
@@ -65,10 +65,11 @@ def measured_again(parts: Parts, arch: Mapping[str, Any]) -> float:
     return sure_median(parts.latency(CHOICE_SECONDS).measure(parts.space, dict(arch)))
 
 
-def _winner(trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
+def _winner(parts: Parts, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
     weights = None if trial.folder is None else trial.folder / WEIGHTS_FILE
     kept = weights if weights is not None and weights.is_file() else None
-    return Winner(number=trial.number, arch=trial.arch, scores={**trial.scores, **measured}, weights=kept)
+    kind: Literal["trial", "shared"] = "shared" if parts.searchers.shares_weights else "trial"
+    return Winner(number=trial.number, arch=trial.arch, scores={**trial.scores, **measured}, weights=kept, kind=kind)
 
 
 def _nothing(experiment: NasExperiment) -> str:

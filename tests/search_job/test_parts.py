@@ -25,7 +25,7 @@ def job(**changes: object) -> Job:
 
 
 def test_we_ship_some():
-    assert {"digits_quickstart", "digits_latency", "cifar10", "imagenet"} <= set(SHIPPED)
+    assert {"digits_quickstart", "digits_latency", "digits_spos", "digits_darts", "cifar10", "imagenet"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
