@@ -293,6 +293,9 @@ class BlendedSupernet(nn.Module):
         self.eval()
         with torch.no_grad():
             trials = [self._trial(rng, i) for i in range(N_TRIALS)]
+            self._blended -= {
+                label for label in sorted(self._plan.repeats & self.blended) if not self._sums_up(few, label, trials[0])
+            }
             while not all(self._agrees(few, trial) for trial in trials):
                 if not self._everywhere:
                     self._everywhere = True
@@ -317,6 +320,17 @@ class BlendedSupernet(nn.Module):
             if not all(self._agrees(x, answers) for answers in alone):
                 found.add(label)
         return found or set(suspects)
+
+    def _sums_up(self, x: Any, label: str, answers: Arch) -> bool:
+        """Whether the depths of a repeat give one shape."""
+        blends = {other: one_blend(self.space.choices[other], answers[other]) for other in self.blended - self._plan.layers}
+        blends[label] = Blend.all_of(self.probabilities()[label])
+        largest = {**answers, **{other: self._plan.base[other] for other in blends}}
+        try:
+            run(self._build_structure(largest, layers=False), x, blends)
+        except SupernetError:
+            return False
+        return True
 
     def _agrees(self, x: Any, answers: Arch) -> bool:
         """Whether the network of `answers` is the same, built as it is, and with everything but layers and edges blended."""

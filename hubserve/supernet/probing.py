@@ -12,7 +12,7 @@ from hubserve.space import Arch, Choice, ModelSpace
 MAX_SWEEPS = 16
 """Candidates of a choice that get a turn of their own; further ones are left to random archs."""
 
-PATIENCE, MAX_RANDOM = 8, 64
+PATIENCE, MAX_RANDOM = 16, 128
 """Random archs in a row that must bring nothing new before all is found, and how many there are at most."""
 
 

@@ -1,78 +1,250 @@
-"""Every space shares its weights: a network on windows of the supernet is the network that is cut out of it."""
+"""Networks on windows of shared weights, over every space and over spaces of one's own."""
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import dataclass
 from random import Random
 
 import pytest
 import torch
+from torch import nn
 
-from hubserve.errors import ArchError
-from hubserve.hub import SPACES, get_space
+from hubserve.errors import ArchError, SupernetError
+from hubserve.space import ModelSpace
 from hubserve.supernet import SharedOptimizer, Supernet
 from hubserve.supernet.tensors import window
+from tests.supernet.spaces import CHANNELS, TINY, Small, pictures
 
-SHORT = {"width": (8, 16), "num_cells": (3, 4)}
-SMALL = dict.fromkeys(("NASNet", "ENAS", "AmoebaNet", "PNAS", "DARTS"), SHORT) | {
-    "AutoFormer": {
-        "search_embed_dim": (48, 64),
-        "search_num_heads": (1, 2),
-        "search_depth": (2, 3),
-        "img_size": 32,
-        "patch_size": 8,
-        "num_labels": 10,
-    },
-    "NasBench101": {"stem_out_channels": 16, "num_modules_per_stack": 1},
-    "NasBench201": {"stem_out_channels": 8, "num_modules_per_stack": 1},
-    "ShuffleNetSpace": {"num_labels": 10, "channel_search": True},
-    "ProxylessNAS": {"num_labels": 10},
-    "MobileNetV3Space": {"num_labels": 10},
-}
+SPACES = {**TINY, "ShuffleNetSpace-channels": CHANNELS, "Small": Small()}
 
 
-@pytest.fixture(scope="module", params=SPACES)
-def supernet(request) -> Supernet:
-    return Supernet(get_space(request.param, SMALL.get(request.param)))
+@pytest.fixture(scope="module")
+def supernets():
+    """Each space's supernet, built when first asked for."""
+    built: dict[str, Supernet] = {}
+
+    def get(name: str) -> Supernet:
+        if name not in built:
+            built[name] = Supernet(SPACES[name])
+        return built[name].eval()
+
+    return get
 
 
-def pictures(n: int = 2) -> torch.Tensor:
-    return torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("name", SPACES)
+class TestEverySpace:
+    def test_a_subnet_is_the_extracted_network(self, supernets, name):
+        net, rng = supernets(name), Random(3)
+        x = pictures()
+        for _ in range(3):
+            arch = SPACES[name].random(rng)
+            with torch.no_grad():
+                net.train()(x, arch)  # Statistics of norms, which start equal everywhere, are now this arch's.
+                net.eval()
+                model = net.extract(arch)
+                expected = model(x)
+                assert torch.equal(net(x, arch), expected)
+                assert torch.equal(net.subnet(arch).network(x), expected)
+            assert model.state_dict().keys() == SPACES[name].freeze(arch).state_dict().keys()
+            assert not any(tensor.is_meta for tensor in model.state_dict().values())
+
+    def test_a_subnet_has_no_memory_of_its_own(self, supernets, name):
+        net = supernets(name)
+        subnet = net.subnet(SPACES[name].random(Random(4)))
+        for slot in subnet.slots:
+            assert slot.tensor.untyped_storage().data_ptr() == net.tensors[slot.key].untyped_storage().data_ptr()
+
+    def test_gradients_arrive_in_the_windows_and_nowhere_else(self, supernets, name):
+        net = supernets(name).train()
+        arch = SPACES[name].random(Random(5))
+        net.zero_grad()
+        output = net(pictures(), arch)
+        output.square().sum().backward()
+        seen = {slot.key: slot for slot in net.subnet(arch).slots if not slot.is_buffer}
+        for key, parameter in net.tensors.named_parameters():
+            if key not in seen:
+                assert parameter.grad is None
+            elif parameter.grad is not None:
+                outside = parameter.grad.clone()
+                window(outside, seen[key].shape, centred=seen[key].centred).zero_()
+                assert not outside.any()
+
+    def test_leaves_have_the_same_gradients(self, supernets, name):
+        net = supernets(name).train()
+        arch = SPACES[name].random(Random(6))
+        net.zero_grad()
+        torch.manual_seed(0)
+        net(pictures(), arch).square().sum().backward()
+        whole = {key: p.grad.clone() for key, p in net.tensors.named_parameters() if p.grad is not None}
+        net.zero_grad()
+        subnet = net.subnet(arch)
+        torch.manual_seed(0)
+        subnet.network(pictures()).square().sum().backward()
+        for slot in subnet.slots:
+            if not slot.is_buffer and slot.tensor.grad is not None:
+                expected = window(whole[slot.key], slot.shape, centred=slot.centred)
+                assert torch.allclose(slot.tensor.grad, expected, rtol=1e-4, atol=1e-6)
+                slot.tensor.grad = None
+
+    def test_random_archs_need_no_more_room(self, supernets, name):
+        if name == "NasBench101":
+            pytest.skip("how many channels a vertex has, its graph decides: see TestGrowth")
+        net, rng = supernets(name), Random(7)
+        version = net.version
+        for _ in range(10):
+            net.subnet(SPACES[name].random(rng))
+        assert net.version == version
 
 
-def test_what_is_cut_out_answers_alike(supernet):
-    supernet.eval()
-    rng = Random(1)
-    for _ in range(2):
-        arch = supernet.space.random(rng)
-        cut = supernet.extract(arch)
-        assert list(cut.state_dict()) == list(supernet.space.freeze(arch).state_dict())
-        with torch.no_grad():
-            torch.testing.assert_close(supernet(pictures(), arch), cut(pictures()))
-            torch.testing.assert_close(supernet.subnet(arch).network(pictures()), cut(pictures()))
+class TestKeys:
+    def test_candidates_of_a_layer_choice_share_nothing(self):
+        net = Supernet(TINY["NasBench201"])
+        arch = TINY["NasBench201"].random(Random(0))
+        small, large = (net.subnet({**arch, "cell/0_1": op}).leaves.keys() for op in ("conv_1x1", "conv_3x3"))
+        assert any("cell/0_1=conv_1x1" in key for key in small)
+        assert not any("cell/0_1=conv_1x1" in key for key in large)
+
+    def test_a_smaller_kernel_is_the_middle_of_the_largest(self):
+        space = TINY["MobileNetV3Space"]
+        net, arch = Supernet(space), space.random(Random(0))
+        of_three = {s.key: s.tensor for s in net.subnet({**arch, "s0_i0_ks": 3}).slots}
+        of_seven = {s.key: s.tensor for s in net.subnet({**arch, "s0_i0_ks": 7}).slots}
+        depthwise = [key for key, tensor in of_seven.items() if tensor.shape[2:] == (7, 7) and of_three[key].shape[2] == 3]
+        assert len(depthwise) == 1
+        assert torch.equal(of_seven[depthwise[0]][:, :, 2:5, 2:5], of_three[depthwise[0]])
+
+    def test_what_follows_an_optional_layer_keeps_its_key(self):
+        space = TINY["MobileNetV3Space"]
+        net, arch = Supernet(space), space.random(Random(0))
+        without, with_it = (set(net.subnet({**arch, "s2_i0_se": se}).leaves) for se in ("identity", "se"))
+        assert without < with_it
+        assert all("SqueezeExcite" in key for key in with_it - without)
+
+    def test_layers_on_different_inputs_have_weights_of_their_own(self):
+        space = TINY["DARTS"]
+        net = Supernet(space)
+        arch = {**space.random(Random(0)), "normal/op_2_0": "sep_conv_3x3"}
+        first, second = (set(net.subnet({**arch, "normal/input_2_0": [i]}).leaves) for i in (0, 1))
+        assert any("[normal/input_2_0=0][normal/op_2_0=sep_conv_3x3]" in key for key in first - second)
 
 
-def test_a_step_moves_the_window_and_nothing_else(supernet):
-    supernet.train()
-    arch = supernet.space.random(Random(2))
-    before = {key: supernet.tensors[key].detach().clone() for key, _ in supernet.tensors.named_parameters()}
-    subnet = supernet.subnet(arch)
-    optimizer = SharedOptimizer(supernet.tensors, torch.optim.SGD(supernet.tensors.parameters(), lr=0.1, momentum=0.9))
-    output = subnet.network(pictures(4))
-    (output[0] if isinstance(output, tuple) else output).square().mean().backward()
-    optimizer.step(subnet.leaves)
-    windows = {slot.key: slot for slot in subnet.slots if not slot.is_buffer}
-    moved = 0
-    for key, old in before.items():
-        new = supernet.tensors[key].detach()
-        if key in windows:
-            moved += not torch.equal(old, new)
-            inside = torch.zeros_like(old, dtype=torch.bool)
-            window(inside, windows[key].shape, centred=windows[key].centred).fill_(True)
-            old, new = old[~inside], new[~inside]
-        assert torch.equal(old, new), key
-    assert moved > 0
+@dataclass(frozen=True)
+class Hidden(ModelSpace):
+    """Wide only where two labels agree: archs that go through the candidates one by one do not see it."""
+
+    def build(self, pick):
+        numbers = [pick(f"n{i}", tuple(range(1, 18))) for i in range(3)]
+        width = 64 if numbers == [17, 1, 17] else 8
+        return nn.Sequential(nn.Conv2d(3, width, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 4))
 
 
-def test_an_arch_of_another_space(supernet):
-    with pytest.raises(ArchError):
-        supernet(pictures(), {})
+class TestGrowth:
+    def test_an_arch_that_needs_more_room_gets_it_without_loss(self):
+        net = Supernet(Hidden())
+        narrow, wide = {"n0": 1, "n1": 1, "n2": 1}, {"n0": 17, "n1": 1, "n2": 17}
+        before = net.extract(narrow).state_dict()
+        assert net(pictures(), wide).shape == (2, 4)
+        after = net.extract(narrow).state_dict()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+    def test_the_optimizer_follows(self):
+        net = Supernet(Hidden())
+        optimizer = SharedOptimizer(net.tensors, torch.optim.SGD(net.parameters(), 0.1, momentum=0.9))
+        for arch in ({"n0": 1, "n1": 1, "n2": 1}, {"n0": 17, "n1": 1, "n2": 17}, {"n0": 1, "n1": 1, "n2": 1}):
+            subnet = net.subnet(arch)
+            before = {key: leaf.detach().clone() for key, leaf in subnet.leaves.items()}
+            subnet.network(pictures()).square().sum().backward()
+            optimizer.step(subnet.leaves)
+            now = net.subnet(arch).leaves
+            assert all(not torch.equal(now[key], before[key]) for key in before)
+        momentum = {tuple(p.shape): optimizer.optimizer.state[p]["momentum_buffer"].shape for p in net.tensors.parameters()}
+        assert all(shape == buffer for shape, buffer in momentum.items())
+
+
+@dataclass(frozen=True)
+class Ranks(ModelSpace):
+    def build(self, pick):
+        kind = pick("kind", ("a", "b"))
+        return nn.Sequential(nn.Bilinear(4, 4, 4)) if kind == "a" else nn.Sequential(Bilinear())
+
+
+class Bilinear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4))
+
+
+Bilinear.__name__ = "Bilinear"
+
+
+@dataclass(frozen=True)
+class Table(ModelSpace):
+    """A network with numbers of its builder's in it: a buffer that is no norm's."""
+
+    def build(self, pick):
+        net = nn.Sequential(nn.Linear(4, pick("width", (2, 4))))
+        net.register_buffer("places", torch.arange(4), persistent=False)
+        return net
+
+
+class TestSpacesOfOnesOwn:
+    def test_tensors_of_different_rank_are_named(self):
+        with pytest.raises(SupernetError, match="Bilinear0:Bilinear/weight"):
+            Supernet(Ranks())
+
+    def test_constants_are_those_of_the_builder(self):
+        net = Supernet(Table())
+        assert torch.equal(net.subnet({"width": 2}).network.places, torch.arange(4))
+        assert torch.equal(net.extract({"width": 4}).places, torch.arange(4))
+
+    def test_wrong_archs_are_refused(self):
+        with pytest.raises(ArchError, match="width"):
+            Supernet(Table()).subnet({"width": 3})
+
+
+class TestFreshWeights:
+    def test_are_those_of_the_space(self):
+        space = TINY["MobileNetV3Space"]
+        net = Supernet(space)
+        key = next(k for k, p in net.tensors.named_parameters() if "stem" in k and p.dim() == 4)
+        weight = net.tensors[key]
+        assert float(weight.detach().std()) == pytest.approx((2 / (25 * weight.shape[0])) ** 0.5, rel=0.2)
+        norms = [p for k, p in net.tensors.named_parameters() if k.endswith("BatchNorm2d/weight")]
+        assert norms
+        assert all(torch.equal(p, torch.ones_like(p)) for p in norms)
+
+    def test_repeat_with_the_seed(self):
+        states = [Supernet(TINY["NasBench101"], seed=seed).state_dict() for seed in (1, 1, 2)]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+        assert not all(torch.equal(states[0][key], states[2][key]) for key in states[0])
+
+    def test_leave_the_callers_generator_alone(self):
+        torch.manual_seed(0)
+        expected = torch.rand(1)
+        torch.manual_seed(0)
+        Supernet(Table())
+        assert torch.equal(torch.rand(1), expected)
+
+
+def test_pickles_with_its_weights():
+    net = Supernet(Small())
+    arch = Small().random(Random(0))
+    net.subnet(arch)
+    copied = pickle.loads(pickle.dumps(net))
+    assert torch.equal(copied(pictures(), arch), net(pictures(), arch))
+
+
+def test_keeps_few_networks_ready():
+    net = Supernet(Small(), cache=2)
+    rng = Random(0)
+    for _ in range(10):
+        net.subnet(Small().random(rng))
+    assert len(net._cache) == 2
+
+
+def test_moves_to_another_type():
+    net = Supernet(Small()).double()
+    arch = Small().random(Random(0))
+    assert net(pictures().double(), arch).dtype == torch.float64
+    assert net.subnet(arch).network(pictures().double()).dtype == torch.float64
