@@ -118,6 +118,8 @@ def start(run: Run) -> None:
 def hold(run: Run) -> Iterator[None]:
     """In the job's own process: marks the job as running until the block, or the process, ends.
 
+    An interrupt that the block has not noted itself is noted as a stop.
+
     Raises:
         JobError: another process works for it.
     """
@@ -130,6 +132,12 @@ def hold(run: Run) -> Iterator[None]:
         os.set_inheritable(lock, False)
         _note_pid(lock, os.getpid())
         yield
+    except KeyboardInterrupt:
+        status = run.written_status()
+        if status.state not in FINAL:
+            stopped: dict[str, object] = {"state": "stopped", "message": "stopped", "error": _how_to_resume(run, "stopped")}
+            run.write_status(status.model_copy(update={**stopped, "updated": datetime.now(UTC)}))
+        raise
     finally:
         os.close(lock)
 

@@ -192,6 +192,15 @@ def test_one_process_at_a_time(run):
     assert jobs.list_runs() == []
 
 
+def test_an_interrupt_is_a_stop_however_early_it_comes(run):
+    run.write_status(run.written_status().model_copy(update={"state": "running", "phase": "search"}))
+    with pytest.raises(KeyboardInterrupt), jobs.hold(run):
+        raise KeyboardInterrupt
+    status = jobs.read(run)
+    assert status.state == "stopped"
+    assert f"`hubserve search --run {run.path}` goes on where it was" in status.error
+
+
 def test_those_who_look_do_not_stand_in_the_way(run):
     """A look takes the lock for a moment; whoever wants to begin waits for that."""
     looker = subprocess.Popen(
