@@ -275,6 +275,8 @@ class BlendedSupernet(nn.Module):
                 if label in self.blended
             }
             structure = Structure(Subnet(network.train(), tuple(found)), mixture, tuple(masks))
+            if x.is_floating_point():
+                network.to(x.dtype)
             return activation_bytes(network, lambda: run(structure, torch.empty(x.shape, dtype=x.dtype), blends))
 
     @property

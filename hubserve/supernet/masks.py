@@ -39,9 +39,10 @@ class Mask:
 
     def keep(self, blends: Mapping[str, Blend]) -> torch.Tensor:
         """The expected mask, each label being drawn by its weights: (axis, ...)."""
-        kept = self.table.to(blends[self.labels[0]].weights.device)
+        first = blends[self.labels[0]].weights
+        kept = self.table.to(first.device, first.dtype)
         for label in self.labels:
-            kept = torch.tensordot(blends[label].weights.to(kept.dtype), kept, dims=1)
+            kept = torch.tensordot(blends[label].weights, kept, dims=1)
         return kept
 
 

@@ -125,6 +125,8 @@ class Supernet(nn.Module):
         arch = next(largest(self.space), None) or self.space.random(Random(0))
         with torch.device("meta"):
             network = self._build(arch)[0].train()
+            if x.is_floating_point():
+                network.to(x.dtype)
             return activation_bytes(network, lambda: network(torch.empty(x.shape, dtype=x.dtype)))
 
     def dump(self) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class CostTable:
         space: of the archs.
         cost: known cost of an arch.
         rng: draws them.
-        n_archs: None takes as many as there are numbers to find and half as many again, 512 at most.
+        n_archs: None takes three for each number to find, 64 at least and 512 at most.
 
     Attributes:
         r2: share of the variance that is explained, on archs that were not fitted.
@@ -107,7 +107,7 @@ class CostTable:
         for choice in space.gates_first:
             self._columns[choice.label] = self._width
             self._width += len(choice.candidates)
-        self.n_archs = n_archs or min(512, max(32, self._width * 3 // 2))
+        self.n_archs = n_archs or min(512, max(64, self._width * 3))
         held_out = max(8, self.n_archs // 8)
         archs = [space.random(rng) for _ in range(self.n_archs + held_out)]
         rows = torch.stack([self._row(arch) for arch in archs])
@@ -164,4 +164,4 @@ def _chance(choice: Choice, choices: Mapping[str, Choice], chances: Mapping[str,
 def _ridge(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Least squares, with so little weight on the size of the numbers that it only decides what the archs leave open."""
     gram = rows.T @ rows
-    return torch.linalg.solve(gram + 1e-6 * torch.eye(len(gram), dtype=gram.dtype), rows.T @ values)
+    return torch.linalg.solve(gram + 1e-4 * torch.eye(len(gram), dtype=gram.dtype), rows.T @ values)

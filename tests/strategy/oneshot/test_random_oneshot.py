@@ -1,0 +1,124 @@
+"""Paths are uniform, filters hold, and the supernet is searched afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from random import Random
+
+import optuna
+import pytest
+import torch
+
+from hubserve.errors import StrategyError
+from hubserve.evaluator.base import Trial
+from hubserve.strategy import RandomOneShot, RangeFilter, RegularizedEvolution, SupernetEvaluator, suggest_arch
+from hubserve.strategy.oneshot import extract
+from hubserve.strategy.oneshot.costs import MeasuredCost
+from tests.strategy.oneshot.data import Noise
+from tests.supernet.spaces import SIZE, TINY, Small
+
+
+def search_on(space, strategy=None):
+    search = (strategy or RandomOneShot()).search(space, Noise(), seed=0, total_steps=1)
+    search.prepare(Noise().batches[0][0])
+    search.begin(0, iter(()))
+    return search
+
+
+def test_candidates_are_drawn_equally_often():
+    """Chi-square over the 30 candidates of NasBench201's six edges; 24 degrees of freedom, 0.999 quantile 51.18."""
+    search, n = search_on(TINY["NasBench201"]), 3000
+    counts = Counter((label, answer) for _ in range(n) for label, answer in search.draw().items())
+    statistic = sum(
+        (counts[(label, op)] - n / 5) ** 2 / (n / 5) for label, c in TINY["NasBench201"].choices.items() for op in c.candidates
+    )
+    assert statistic < 51.18
+
+
+def test_edges_are_drawn_independently():
+    """Chi-square over the 25 pairs of two edges; 16 degrees of freedom, 0.999 quantile 39.25."""
+    search, n = search_on(TINY["NasBench201"]), 2500
+    counts = Counter((arch["cell/0_1"], arch["cell/2_3"]) for arch in (search.draw() for _ in range(n)))
+    assert len(counts) == 25
+    assert sum((count - n / 25) ** 2 / (n / 25) for count in counts.values()) < 39.25
+
+
+def test_a_filter_holds_for_each_path():
+    space = TINY["NasBench201"]
+    cost = MeasuredCost("params", space, (3, SIZE, SIZE))
+    low, high = sorted(cost(space.random(Random(seed))) for seed in range(9))[3:6:2]
+    search = search_on(space, RandomOneShot({"profiler": "params", "min": low, "max": high}))
+    assert all(low <= cost(search.draw()) <= high for _ in range(20))
+    by_function = search_on(space, RandomOneShot(lambda arch: arch["cell/0_1"] == "none"))
+    assert all(by_function.draw()["cell/0_1"] == "none" for _ in range(20))
+
+
+def test_a_filter_that_refuses_everything_says_so():
+    with pytest.raises(StrategyError, match="refused 100 archs in a row"):
+        RandomOneShot(RangeFilter("macs", max=1)).run(TINY["NasBench201"], Noise(), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"profiler": "macs"}, "give min, max"),
+        ({"profiler": "macs", "most": 1}, "'most'"),
+        ({"profiler": "flops", "max": 1}, "flops"),
+    ],
+)
+def test_senseless_filters_are_refused(given, match):
+    with pytest.raises(StrategyError, match=match):
+        RandomOneShot(given).run(TINY["NasBench201"], Noise(), device="cpu")
+
+
+def test_a_step_moves_the_weights_of_its_path_only():
+    search, evaluator = search_on(TINY["NasBench201"]), Noise()
+    before = {key: p.detach().clone() for key, p in search.supernet.tensors.named_parameters()}
+    search.draw = lambda: dict.fromkeys(TINY["NasBench201"].choices, "conv_3x3")
+    search.step(*evaluator.batches[0])
+    moved = {key for key, p in search.supernet.tensors.named_parameters() if not torch.equal(p, before[key])}
+    assert any("conv_3x3" in key for key in moved)
+    assert not any("conv_1x1" in key for key in moved)
+
+
+def test_a_loss_that_is_no_number_ends_the_run():
+    class Broken(Noise):
+        def loss(self, output, target):
+            return super().loss(output, target) * math.nan
+
+    with pytest.raises(StrategyError, match="training loss is nan"):
+        RandomOneShot().run(Small(), Broken(), device="cpu")
+
+
+class TestTheSupernetAfterwards:
+    def test_a_multi_trial_strategy_searches_it(self, tmp_path):
+        space, evaluator = Small(), Noise()
+        result = RandomOneShot().run(space, evaluator, device="cpu")
+        shared = SupernetEvaluator(result.supernet, evaluator)
+        assert shared.objectives == evaluator.objectives
+        strategy = RegularizedEvolution(population_size=4, seed=0)
+        strategy.bind(space)
+        study = optuna.create_study(direction="maximize", sampler=strategy)
+        study.optimize(
+            lambda trial: shared.evaluate(space, suggest_arch(trial, space), Trial(folder=tmp_path / str(trial.number)))[
+                "accuracy"
+            ],
+            n_trials=8,
+        )
+        assert 0.0 <= study.best_value <= 1.0
+        assert (tmp_path / "7" / "weights.safetensors").exists()
+
+    def test_extraction_measures_batch_norms_and_tells_before_and_after(self):
+        space, evaluator = TINY["NasBench201"], Noise()
+        result = RandomOneShot().run(space, evaluator, device="cpu")
+        arch = dict.fromkeys(space.choices, "conv_3x3")
+        weights = result.supernet.extract(arch).state_dict()
+        found = extract(result.supernet, arch, evaluator, compare=True)
+        assert found.batches == 2
+        assert found.before.keys() == found.after.keys() == {"accuracy"}
+        for key, tensor in found.model.state_dict().items():
+            is_statistic = "running" in key or key.endswith("num_batches_tracked")
+            assert torch.equal(tensor, weights[key]) != is_statistic or key.endswith("num_batches_tracked"), key
+        again = result.supernet.extract(arch).state_dict()
+        assert all(torch.equal(again[key], weights[key]) for key in weights)
