@@ -100,13 +100,14 @@ class DifferentiableSearch(OneShotSearch):
         self.epoch = 0
         self.rng = Random(seed)
         self._seed = seed
-        self._total_steps = total_steps
         self._steps = 0
         self._val: Iterator[Batch] = iter(())
         self._baseline: float | None = None
         self._noted: OneShotProgress = {}
         self._table: CostTable | None = None
-        self._weights: WeightTraining | None = None
+        self.weights = WeightTraining(
+            self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=settings.gradient_clip_val
+        )
         self.arch_optimizer = torch.optim.Adam(
             self.net.arch_parameters(), settings.arc_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
         )
@@ -123,18 +124,6 @@ class DifferentiableSearch(OneShotSearch):
 
     def refuse(self) -> None:
         """Raises SupernetError where the strategy is not defined for a choice of the space."""
-
-    @property
-    def weights(self) -> WeightTraining:
-        if self._weights is None:
-            # Made after the weights have come to their device.
-            self._weights = WeightTraining(
-                self.supernet,
-                self.evaluator,
-                total_steps=self._total_steps,
-                gradient_clip_val=self.settings.gradient_clip_val,
-            )
-        return self._weights
 
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
         self.epoch = epoch

@@ -101,7 +101,6 @@ class EnasSearch(OneShotSearch):
         self._evaluator = evaluator
         self._strategy = strategy
         self._seed = seed
-        self._total_steps = total_steps
         self._policy = Policy(64, seed)
         for choice in space.choices.values():
             # Met now, the controller has all its tensors when a checkpoint is read.
@@ -110,19 +109,11 @@ class EnasSearch(OneShotSearch):
         self._val: Iterator[Batch] = iter(())
         self._epoch = 0
         self._cost: Cost | None = None
-        self._weights: WeightTraining | None = None
+        self.weights = WeightTraining(
+            self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=strategy.gradient_clip_val
+        )
         self._episodes: list[tuple[Actions, float]] = []
         self._rewards = 0
-
-    @property
-    def weights(self) -> WeightTraining:
-        """Training of the shared weights, made after they have come to their device."""
-        if self._weights is None:
-            clip = self._strategy.gradient_clip_val
-            self._weights = WeightTraining(
-                self.supernet, self._evaluator, total_steps=self._total_steps, gradient_clip_val=clip
-            )
-        return self._weights
 
     def prepare(self, x: Any) -> int:
         if self._strategy.penalty is not None:

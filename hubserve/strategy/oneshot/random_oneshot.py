@@ -60,20 +60,11 @@ class SinglePathSearch(OneShotSearch):
         self._evaluator = evaluator
         self._strategy = strategy
         self._seed = seed
-        self._total_steps = total_steps
         self._rng = Random(seed)
         self._agrees: Callable[[Arch], bool] = lambda arch: True
-        self._weights: WeightTraining | None = None
-
-    @property
-    def weights(self) -> WeightTraining:
-        """Training of the shared weights, made after they have come to their device."""
-        if self._weights is None:
-            clip = self._strategy.gradient_clip_val
-            self._weights = WeightTraining(
-                self.supernet, self._evaluator, total_steps=self._total_steps, gradient_clip_val=clip
-            )
-        return self._weights
+        self.weights = WeightTraining(
+            self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=strategy.gradient_clip_val
+        )
 
     def prepare(self, x: Any) -> int:
         given = self._strategy.filter

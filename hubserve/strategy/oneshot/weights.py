@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from hubserve.supernet import SharedOptimizer, Supernet
 
 
 class WeightTraining:
-    """The evaluator's optimizer and schedule on the weights of a supernet.
+    """The evaluator's optimizer and schedule on the weights of a supernet, made when first needed: on the device they are on.
 
     Args:
         supernet: whose weights.
@@ -27,22 +28,21 @@ class WeightTraining:
         self, supernet: Supernet, evaluator: TrainingEvaluator, *, total_steps: int, gradient_clip_val: float | None = None
     ) -> None:
         self._supernet = supernet
-        self._clip = gradient_clip_val
-        self._make_schedule = evaluator.make_schedule
-        self._make_optimizer = evaluator.make_optimizer
+        self._evaluator = evaluator
         self._total_steps = total_steps
-        self._begin()
+        self._clip = gradient_clip_val
 
-    def _begin(self) -> None:
-        # Made when training begins, on the device that it begins on.
-        optimizer = self._make_optimizer(iter(self._supernet.tensors.parameters()))
-        self._optimizer = SharedOptimizer(self._supernet.tensors, optimizer)
-        self._schedule = self._make_schedule(optimizer, self._total_steps)
+    @cached_property
+    def _made(self) -> tuple[SharedOptimizer, torch.optim.lr_scheduler.LRScheduler | None]:
+        optimizer = self._evaluator.make_optimizer(iter(self._supernet.tensors.parameters()))
+        schedule = self._evaluator.make_schedule(optimizer, self._total_steps)
+        return SharedOptimizer(self._supernet.tensors, optimizer), schedule
 
     @property
     def learning_rate(self) -> float:
         """Of the first group, now."""
-        return float(self._optimizer.optimizer.param_groups[0]["lr"])
+        optimizer, _ = self._made
+        return float(optimizer.optimizer.param_groups[0]["lr"])
 
     def step(self, loss: torch.Tensor, leaves: Mapping[str, nn.Parameter]) -> float:
         """Moves `leaves` against the gradient of `loss`, whose value it returns.
@@ -53,28 +53,31 @@ class WeightTraining:
         value = float(loss.detach())
         if not value < float("inf"):
             raise StrategyError(f"the training loss is {value}: lower the learning rate, or set gradient_clip_val")
+        optimizer, schedule = self._made
         loss.backward()  # type: ignore[no-untyped-call]
         if self._clip is not None:
             nn.utils.clip_grad_norm_([leaf for leaf in leaves.values() if leaf.grad is not None], self._clip)
-        self._optimizer.step(leaves)
-        if self._schedule is not None:
-            self._schedule.step()
+        optimizer.step(leaves)
+        if schedule is not None:
+            schedule.step()
         return value
 
     def state(self) -> dict[str, Any]:
         """Weights, the optimizer's state and the schedule's."""
+        optimizer, schedule = self._made
         return {
             "weights": self._supernet.dump(),
-            "optimizer": self._optimizer.dump(),
-            "schedule": None if self._schedule is None else self._schedule.state_dict(),
+            "optimizer": optimizer.dump(),
+            "schedule": None if schedule is None else schedule.state_dict(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state` was taken."""
+        optimizer, schedule = self._made
         self._supernet.restore(state["weights"])
-        self._optimizer.restore(state["optimizer"])
-        if self._schedule is not None:
-            self._schedule.load_state_dict(state["schedule"])
+        optimizer.restore(state["optimizer"])
+        if schedule is not None:
+            schedule.load_state_dict(state["schedule"])
 
 
 def train_network(supernet: Supernet, arch: Mapping[str, Any], evaluator: TrainingEvaluator, x: Any, target: Any) -> Any:
