@@ -79,7 +79,7 @@ class OnnxRunner:
         self.name = name
         self.device = _resolve(device)
         try:
-            self._session = onnxruntime.InferenceSession(str(path), _options(threads), providers=_providers(self.device))
+            self._session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=_providers(self.device))
         except Exception as error:  # ONNX Runtime has its own exceptions, without a common base.
             raise ExportError(f"ONNX Runtime cannot load {path}: {error}") from error
         if self.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
@@ -117,7 +117,8 @@ def _providers(device: str) -> list[str]:
     return ["CPUExecutionProvider"]
 
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """How every session of ours runs, whether it serves or is measured."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -21,6 +21,7 @@ from torch import nn
 
 from hubserve.errors import ProfileError
 from hubserve.export.exportable import first_line
+from hubserve.export.onnx import session_options
 from hubserve.export.runner import Batch
 from hubserve.latency.report import ChoiceShare, OperatorShare
 
@@ -106,11 +107,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _events(path: Path, batch: Batch, folder: Path, threads: int, calls: int) -> list[dict]:  # type: ignore[type-arg]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options = session_options(threads)
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "calls")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -16,7 +16,7 @@ import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from hubserve.errors import ProfileError
-from hubserve.export.onnx import OPSET
+from hubserve.export.onnx import OPSET, session_options
 from hubserve.latency.units import Shape, Unit
 
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
@@ -41,11 +41,7 @@ def measure_unit(unit: Unit, *, threads: int, calls: int = 30, most_seconds: flo
 
 
 def _node_times(model: ModelProto, unit: Unit, folder: Path, threads: int, calls: int, seconds: float) -> list[float]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options = session_options(threads)
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "unit")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
