@@ -87,6 +87,8 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
         try:
             os.rename(staged, there)
         except OSError:
+            if not there.exists():
+                raise
             # Someone else published it just now.
             return _already(there, package, f"{name}:{version}")
     _point_latest(there)
