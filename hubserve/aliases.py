@@ -6,9 +6,7 @@ follows it.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hubserve import store
 from hubserve.errors import AliasError, ModelNotFoundError, suggest
+from hubserve.files import write_whole
 
 FILE = "hubserve.aliases.json"
 PRODUCTION = "production"
@@ -102,14 +101,9 @@ def delete_alias(name: str) -> None:
 
 def _write(aliases: dict[str, Alias]) -> None:
     path = _path()
-    handle, temporary = tempfile.mkstemp(prefix=f"{FILE}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_Aliases.dump_json(aliases, indent=2) + b"\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_whole(path, _Aliases.dump_json(aliases, indent=2).decode() + "\n")
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise AliasError(f"{path} cannot be written: {error}") from error
 
 

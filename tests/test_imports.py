@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 
 MAY_IMPORT = {
     "errors": set(),
+    "files": set(),
     "home": set(),
-    "jobs": {"errors", "home"},
+    "jobs": {"errors", "files", "home"},
     "space": {"errors"},
     "preprocess": {"errors"},
     "blocks": {"errors", "space"},
@@ -22,12 +23,13 @@ MAY_IMPORT = {
     "strategy": {"errors", "space", "preprocess", "blocks", "hub", "supernet", "evaluator"},
     "experiment": {"errors", "home", "jobs", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "strategy"},
     "export": {"errors", "space", "preprocess", "blocks", "hub"},
-    "latency": {"errors", "home", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "export"},
+    "latency": {"errors", "files", "home", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "export"},
     "drawing": {"errors", "space", "preprocess", "blocks", "hub"},
     "store": {"errors", "space", "preprocess", "blocks", "hub", "export"},
-    "aliases": {"errors", "store"},
+    "aliases": {"errors", "files", "store"},
     "search_job": {
         "errors",
+        "files",
         "home",
         "jobs",
         "space",
@@ -42,7 +44,7 @@ MAY_IMPORT = {
         "latency",
         "store",
     },
-    "service": {"errors", "home", "jobs", "space", "preprocess", "blocks", "hub", "export", "store", "aliases"},
+    "service": {"errors", "files", "home", "jobs", "space", "preprocess", "blocks", "hub", "export", "store", "aliases"},
 }
 ALONE = {
     "bentoml": {"store.py", "service/app.py", "service/launch.py"},

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hubserve.errors import JobError, suggest
+from hubserve.files import write_whole
 from hubserve.home import home
 from hubserve.jobs.definition import dump_job, parse_job
 from hubserve.jobs.status import JobStatus
@@ -70,9 +71,7 @@ class Run:
 
     def write_status(self, status: JobStatus) -> None:
         """Replaces status.json in one step: a reader sees the old record or the new one."""
-        part = self.path / f".{STATUS}.{os.getpid()}"
-        part.write_text(status.model_dump_json() + "\n", "utf-8")
-        os.replace(part, self.path / STATUS)
+        write_whole(self.path / STATUS, status.model_dump_json() + "\n")
 
     def plots(self) -> list[str]:
         """Names of the pictures, without ".svg"."""

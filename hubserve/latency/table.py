@@ -8,8 +8,6 @@ literature). What the sum leaves out, layout changes and the steps between opera
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from hubserve.errors import ProfileError
 from hubserve.export.host import Host
+from hubserve.files import write_whole
 from hubserve.latency.estimate import Estimator
 from hubserve.latency.fit import fit_without_negatives, spearman
 from hubserve.latency.units import Unit, arch_units
@@ -184,11 +183,7 @@ class LatencyTable(BaseModel):
     def save(self, path: Path) -> None:
         """Written in one step, so that a reader never sees half of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(self.model_dump_json(indent=1) + "\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_whole(path, self.model_dump_json(indent=1) + "\n")
 
     def predict(self, space: ModelSpace, arch: Mapping[str, Any]) -> float:
         """Predicted latency of an arch, in ms for one call.

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from hubserve.errors import JobError
+from hubserve.files import write_whole
 
 
 def write_note(path: Path, content: Any) -> None:
     """Writes `content`, which is plain data, in one step; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_note(path: Path) -> Any:

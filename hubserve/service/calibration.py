@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hubserve import home
 from hubserve.errors import HubserveError
 from hubserve.export.host import describe_host
+from hubserve.files import write_whole
 from hubserve.service.engine import Engine
 
 log = logging.getLogger("hubserve.service")
@@ -163,8 +164,6 @@ def _write(ways: dict[str, Way]) -> None:
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{FILE}.{os.getpid()}")
-        temporary.write_bytes(_Ways.dump_json(ways, indent=2) + b"\n")
-        os.replace(temporary, path)
+        write_whole(path, _Ways.dump_json(ways, indent=2).decode() + "\n")
     except OSError as error:  # The next start measures again.
         log.warning("%s cannot be written: %s", path, error)
