@@ -14,6 +14,11 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
+def pytest_runtest_call() -> None:
+    # A test draws the same numbers whichever tests this process ran before it.
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of oracles and data that lies beside a developer's checkout; HUBSERVE_TEST_DATA names it."""
