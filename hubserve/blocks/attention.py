@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.blocks.conv import bare_linear
-from hubserve.blocks.fresh_weights import init_uniform
+from hubserve.blocks.fresh_weights import init_normal
+from hubserve.blocks.layers import linear
 from hubserve.errors import SpaceError
 
 MAX_DISTANCE = 14
@@ -108,11 +108,11 @@ class RelativePositionAttention(nn.Module):
         self.n_rows, self.n_columns = grid
         self.scale = head_dim**-0.5 if qk_scale is None else qk_scale
         inner = n_heads * head_dim
-        self.q = fresh_linear(dim, inner, bias=qkv_bias)
-        self.k = fresh_linear(dim, inner, bias=qkv_bias)
-        self.v = fresh_linear(dim, inner, bias=qkv_bias)
+        self.q = linear(dim, inner, bias=qkv_bias)
+        self.k = linear(dim, inner, bias=qkv_bias)
+        self.v = linear(dim, inner, bias=qkv_bias)
         self.attn_drop = nn.Dropout(attn_drop)
-        self.proj = fresh_linear(inner, dim)
+        self.proj = linear(inner, dim)
         self.proj_drop = nn.Dropout(proj_drop)
         self.rel_pos_embed_k = RelativePosition2D(head_dim, max_distance=max_distance) if relative else None
         self.rel_pos_embed_v = RelativePosition2D(head_dim, max_distance=max_distance) if relative else None
@@ -160,19 +160,11 @@ class RelativePositionAttention(nn.Module):
         return functional.pad((rows + columns).flatten(2, 3), [0, 0, 1, 0]) + to_class * with_class
 
 
-def fresh_linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer whose weights and biases start from torch's default distribution."""
-    layer = bare_linear(n_in, n_out, bias=bias)
-    init_uniform(layer.weight, bound=n_in**-0.5)
-    if bias:
-        init_uniform(layer.bias, bound=n_in**-0.5)
-    return layer
-
-
 def fresh_parameter(*shape: int) -> nn.Parameter:
     """Tokens, positions and tables of a vision transformer: normal with a deviation of 0.02.
 
     ViT's code and NNI cut the distribution off at 2, a hundred deviations away, where nothing is.
     """
-    values = torch.empty(shape)
-    return nn.Parameter(values if values.is_meta else values.normal_(std=0.02))
+    values = nn.Parameter(torch.empty(shape))
+    init_normal(values, std=0.02)
+    return values

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from hubserve.blocks.cell import Cell
-from hubserve.blocks.conv import batch_norm
 from hubserve.blocks.drop_path import check_drop_path_prob
+from hubserve.blocks.layers import batch_norm, conv2d, linear
 
 
 class AuxiliaryHead(nn.Module):
@@ -31,14 +31,14 @@ class AuxiliaryHead(nn.Module):
         self.features = nn.Sequential(
             nn.ReLU(),
             nn.AvgPool2d(5, stride=stride),
-            nn.Conv2d(channels, 128, 1, bias=False),
+            conv2d(channels, 128, 1, bias=False),
             batch_norm(128),
             nn.ReLU(),
-            nn.Conv2d(128, 768, 2, bias=False),
+            conv2d(128, 768, 2, bias=False),
             batch_norm(768),
             nn.ReLU(),
         )
-        self.classifier = nn.Linear(768, num_labels)
+        self.classifier = linear(768, num_labels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x).mean((2, 3)))
@@ -70,7 +70,7 @@ class CellNetwork(nn.Module):
         self.stages = nn.ModuleList(nn.ModuleList(cells) for cells in stages)
         self.auxiliary_head = auxiliary_head
         self.global_pooling = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(channels, num_labels)
+        self.classifier = linear(channels, num_labels)
 
     def set_drop_path_prob(self, prob: float) -> None:
         """Sets the share of samples for which each edge is left out in training, in all cells.

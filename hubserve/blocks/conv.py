@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hubserve.blocks.layers import bare, batch_norm
 from hubserve.errors import SpaceError
 
 Padding = Literal["symmetric", "same"]
@@ -50,8 +51,8 @@ class ConvStyle:
         if kernel % 2 == 0:
             raise SpaceError(f"a convolution's kernel = {kernel} must be odd: with an even one height and width would change")
         if self.padding == "same" and stride > 1:
-            return _bare(SameConv2d, c_in, c_out, kernel, stride=stride, groups=groups)
-        return _bare(nn.Conv2d, c_in, c_out, kernel, stride=stride, padding=kernel // 2, groups=groups)
+            return bare(SameConv2d, c_in, c_out, kernel, stride=stride, groups=groups, bias=False)
+        return bare(nn.Conv2d, c_in, c_out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 
     def conv_bn_act(
         self, c_in: int, c_out: int, kernel: int = 1, *, activation: Activation, stride: int = 1, groups: int = 1
@@ -77,70 +78,3 @@ class SameConv2d(nn.Conv2d):
         """Zeros that the last window lacks along one axis."""
         stride, reach = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
         return max((-(-size // stride) - 1) * stride + reach - size, 0)
-
-
-def batch_norm(channels: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> nn.BatchNorm2d:
-    """Torch's batch norm, made in two thirds of the time: a network has as many as convolutions."""
-    layer = _LightBatchNorm2d(channels, eps=eps, momentum=momentum, affine=affine)
-    layer.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
-    return layer
-
-
-def bare_conv(c_in: int, c_out: int, *, bias: bool) -> nn.Conv2d:
-    """A 1x1 convolution whose weights are not initialised yet."""
-    return _bare(nn.Conv2d, c_in, c_out, 1, bias=bias)
-
-
-def bare_linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer whose weights are not initialised yet."""
-    layer = _BareLinear(n_in, n_out, bias=bias)
-    layer.__class__ = nn.Linear  # type: ignore[assignment]
-    return layer
-
-
-# A network initialises its weights as its paper says; torch's default initialisation before that would double the time to
-# build it. The bare classes skip it and then become the plain torch class, so that nothing of ours is left in the network.
-
-
-class _BareConv2d(nn.Conv2d):
-    def reset_parameters(self) -> None:
-        pass
-
-
-class _BareSameConv2d(SameConv2d):
-    def reset_parameters(self) -> None:
-        pass
-
-
-class _BareLinear(nn.Linear):
-    def reset_parameters(self) -> None:
-        pass
-
-
-class _LightBatchNorm2d(nn.BatchNorm2d):
-    def reset_parameters(self) -> None:
-        if self.running_mean.is_meta:  # type: ignore[union-attr]
-            return
-        self.running_mean.zero_()  # type: ignore[union-attr]
-        self.running_var.fill_(1)  # type: ignore[union-attr]
-        self.num_batches_tracked.zero_()  # type: ignore[union-attr]
-        if self.affine:
-            self.weight.detach().fill_(1)
-            self.bias.detach().zero_()
-
-
-def _bare(
-    kind: type[nn.Conv2d],
-    c_in: int,
-    c_out: int,
-    kernel: int,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    groups: int = 1,
-    bias: bool = False,
-) -> nn.Conv2d:
-    bare = _BareSameConv2d if kind is SameConv2d else _BareConv2d
-    layer = bare(c_in, c_out, kernel, stride=stride, padding=padding, groups=groups, bias=bias)
-    layer.__class__ = kind  # type: ignore[assignment]
-    return layer

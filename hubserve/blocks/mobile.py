@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import Activation, ConvStyle, bare_conv
+from hubserve.blocks.conv import Activation, ConvStyle
 from hubserve.blocks.fresh_weights import init_normal
+from hubserve.blocks.layers import bare
 from hubserve.errors import SpaceError
 
 
@@ -32,9 +33,9 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
-        self.conv_reduce = bare_conv(channels, squeezed, bias=True)
+        self.conv_reduce = bare(nn.Conv2d, channels, squeezed, 1)
         self.act1 = nn.ReLU(inplace=True)
-        self.conv_expand = bare_conv(squeezed, channels, bias=True)
+        self.conv_expand = bare(nn.Conv2d, squeezed, channels, 1)
         self.gate = nn.Hardsigmoid(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

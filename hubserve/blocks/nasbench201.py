@@ -8,8 +8,7 @@ from functools import reduce
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle, batch_norm
-from hubserve.blocks.fresh_weights import init_uniform
+from hubserve.blocks.layers import batch_norm, conv2d
 from hubserve.errors import SpaceError
 
 
@@ -23,7 +22,9 @@ class ReluConvBn(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
         # The input also goes other ways, so the ReLU must not write into it.
-        self.op = nn.Sequential(nn.ReLU(), _conv(c_in, c_out, kernel, stride=stride), batch_norm(c_out))
+        self.op = nn.Sequential(
+            nn.ReLU(), conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False), batch_norm(c_out)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.op(x)
@@ -85,14 +86,7 @@ class ReductionBlock(nn.Module):
         super().__init__()
         self.conv_a = ReluConvBn(c_in, c_out, 3, stride=2)
         self.conv_b = ReluConvBn(c_out, c_out, 3)
-        self.downsample = nn.Sequential(nn.AvgPool2d(2, stride=2), _conv(c_in, c_out, 1))
+        self.downsample = nn.Sequential(nn.AvgPool2d(2, stride=2), conv2d(c_in, c_out, 1, bias=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.downsample(x) + self.conv_b(self.conv_a(x))
-
-
-def _conv(c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias whose weights start from torch's default distribution."""
-    conv = ConvStyle().conv(c_in, c_out, kernel, stride=stride)
-    init_uniform(conv.weight, bound=(c_in * kernel**2) ** -0.5)
-    return conv

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.blocks.conv import batch_norm
+from hubserve.blocks.layers import batch_norm, conv2d
 from hubserve.errors import SpaceError
 
 Operation = Callable[[int, int], nn.Module]
@@ -37,8 +37,8 @@ class FactorizedReduce(nn.Module):
         if c_out < 2:
             raise SpaceError(f"FactorizedReduce makes its output channels by halves: c_out = {c_out} must be at least 2")
         self.relu = nn.ReLU()
-        self.conv_1 = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.conv_1 = conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.conv_2 = conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
         self.bn = batch_norm(c_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ class FactorizedReduce(nn.Module):
 
 def relu_conv_bn(c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1) -> nn.Sequential:
     """ReLU, convolution and batch norm; the one operation here that may change the number of channels."""
-    conv = nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False)
+    conv = conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False)
     return nn.Sequential(nn.ReLU(), conv, batch_norm(c_out))
 
 
@@ -59,8 +59,8 @@ def _conv(channels: int, stride: int, *, kernel: int) -> nn.Module:
 
 def _crossed_conv(channels: int, stride: int, *, kernel: int) -> nn.Module:
     """A 1 x k convolution, then a k x 1, with nothing between them; each strides along its own axis."""
-    row = nn.Conv2d(channels, channels, (1, kernel), stride=(1, stride), padding=(0, kernel // 2), bias=False)
-    column = nn.Conv2d(channels, channels, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0), bias=False)
+    row = conv2d(channels, channels, (1, kernel), stride=(1, stride), padding=(0, kernel // 2), bias=False)
+    column = conv2d(channels, channels, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0), bias=False)
     return nn.Sequential(nn.ReLU(), row, column, batch_norm(channels))
 
 
@@ -69,7 +69,7 @@ def _separable_conv(channels: int, stride: int, *, kernel: int, dilation: int = 
     padding = dilation * (kernel // 2)
     layers: list[nn.Module] = []
     for i in range(times):
-        depthwise = nn.Conv2d(
+        depthwise = conv2d(
             channels,
             channels,
             kernel,
@@ -79,7 +79,7 @@ def _separable_conv(channels: int, stride: int, *, kernel: int, dilation: int = 
             groups=channels,
             bias=False,
         )
-        layers += [nn.ReLU(), depthwise, nn.Conv2d(channels, channels, 1, bias=False), batch_norm(channels)]
+        layers += [nn.ReLU(), depthwise, conv2d(channels, channels, 1, bias=False), batch_norm(channels)]
     return nn.Sequential(*layers)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle, batch_norm
+from hubserve.blocks.conv import ConvStyle
+from hubserve.blocks.layers import batch_norm
 from hubserve.errors import SpaceError
 
 

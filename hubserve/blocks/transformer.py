@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.blocks.attention import fresh_linear, fresh_parameter
+from hubserve.blocks.attention import fresh_parameter
 from hubserve.blocks.drop_path import drop_path
+from hubserve.blocks.layers import layer_norm, linear
 from hubserve.errors import SpaceError
 
 
@@ -79,10 +80,10 @@ class EncoderLayer(nn.Module):
         self.pre_norm = pre_norm
         self.drop_path_prob = drop_path_prob
         self.attn = attention
-        self.attn_layer_norm = nn.LayerNorm(dim)
-        self.ffn_layer_norm = nn.LayerNorm(dim)
-        self.fc1 = fresh_linear(dim, hidden)
-        self.fc2 = fresh_linear(hidden, dim)
+        self.attn_layer_norm = layer_norm(dim)
+        self.ffn_layer_norm = layer_norm(dim)
+        self.fc1 = linear(dim, hidden)
+        self.fc2 = linear(hidden, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from hubserve.blocks.attention import RelativePositionAttention, fresh_linear
+from hubserve.blocks.attention import RelativePositionAttention
+from hubserve.blocks.layers import conv2d, layer_norm, linear
 from hubserve.blocks.transformer import ClassToken, EncoderLayer, PositionEmbedding
 from hubserve.errors import SpaceError, suggest
 from hubserve.hub.base import HubSpace
@@ -154,12 +155,12 @@ class AutoFormerNet(nn.Module):
         super().__init__()
         patches = (space.img_size // space.patch_size) ** 2
         self.global_pooling = space.global_pooling
-        self.patch_embed = nn.Conv2d(space.in_channels, dim, space.patch_size, stride=space.patch_size)
+        self.patch_embed = conv2d(space.in_channels, dim, space.patch_size, stride=space.patch_size)
         self.cls_token = ClassToken(dim)
         self.pos_embed = PositionEmbedding(1 + patches, dim) if space.absolute_position else nn.Identity()
         self.blocks = nn.Sequential(*layers)
-        self.norm = nn.LayerNorm(dim) if space.pre_norm else nn.Identity()
-        self.head = fresh_linear(dim, space.num_labels)
+        self.norm = layer_norm(dim) if space.pre_norm else nn.Identity()
+        self.head = linear(dim, space.num_labels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         tokens = self.cls_token(self.patch_embed(x).flatten(2).transpose(1, 2))

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import Activation, ConvStyle, Padding, bare_conv, bare_linear
+from hubserve.blocks.conv import Activation, ConvStyle, Padding
+from hubserve.blocks.layers import bare
 from hubserve.blocks.mobile import (
     MobileBlock,
     depthwise_separable,
@@ -130,7 +131,7 @@ class _Builder:
             blocks.append(self.stage(stage, channels))
             channels = self.width(stage + 1, stage)
         head, features = self.head(channels)
-        classifier = nn.Sequential(nn.Dropout(space.dropout_rate), bare_linear(features, space.num_labels))
+        classifier = nn.Sequential(nn.Dropout(space.dropout_rate), bare(nn.Linear, features, space.num_labels))
         return MobileNetV3(nn.Sequential(*stem), [*blocks, *head], classifier)
 
     def first_stage(self, c_in: int) -> MobileBlock:
@@ -177,7 +178,7 @@ class _Builder:
         last = self.stages + 1
         c_last, features = self.width(last, self.stages), self.width(last + 1, self.stages + 1)
         conv = nn.Sequential(*self.style.conv_bn_act(c_in, c_last, activation=self.activation(last)))
-        mix = nn.Sequential(bare_conv(c_last, features, bias=True), self.activation(last + 1)())
+        mix = nn.Sequential(bare(nn.Conv2d, c_last, features, 1), self.activation(last + 1)())
         return [conv, nn.AdaptiveAvgPool2d(1), mix], features
 
     def width(self, place: int, stage: int) -> int:

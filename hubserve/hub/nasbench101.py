@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
+from hubserve.blocks.layers import linear
 from hubserve.blocks.nasbench101 import NASBENCH101_OPERATIONS, ConvBnRelu, NasBench101Cell
 from hubserve.errors import ArchError, SpaceError
 from hubserve.hub.base import HubSpace
@@ -164,7 +165,7 @@ class NasBench101Net(nn.Module):
                 self.features.append(
                     NasBench101Cell(c_in, c_out, operations=cell.operations, sources=cell.sources, style=style)
                 )
-        self.classifier = nn.Linear(widths[-1], space.num_labels)
+        self.classifier = linear(widths[-1], space.num_labels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(self.stem_conv(x)).mean((2, 3)))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import batch_norm
+from hubserve.blocks.layers import batch_norm, conv2d, linear
 from hubserve.blocks.nasbench201 import NASBENCH201_OPERATIONS, NasBench201Cell, ReductionBlock
 from hubserve.errors import ArchError, suggest
 from hubserve.hub.base import HubSpace
@@ -74,7 +74,7 @@ class NasBench201Net(nn.Module):
     def __init__(self, space: NasBench201, cell: Callable[[int], nn.Module]) -> None:
         super().__init__()
         width = space.stem_out_channels
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), batch_norm(width))
+        self.stem = nn.Sequential(conv2d(3, width, 3, padding=1, bias=False), batch_norm(width))
         self.cells = nn.Sequential()
         for stack in range(3):
             if stack > 0:
@@ -82,7 +82,7 @@ class NasBench201Net(nn.Module):
                 width *= 2
             self.cells.extend(cell(width) for _ in range(space.num_modules_per_stack))
         self.lastact = nn.Sequential(batch_norm(width), nn.ReLU(inplace=True))
-        self.classifier = nn.Linear(width, space.num_labels)
+        self.classifier = linear(width, space.num_labels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.lastact(self.cells(self.stem(x))).mean((2, 3)))

@@ -15,7 +15,7 @@ from torch import nn
 
 from hubserve.blocks.cell import Cell, Merge, Operations
 from hubserve.blocks.cell_network import AuxiliaryHead, CellNetwork, CifarCellNetwork, ImageNetCellNetwork
-from hubserve.blocks.conv import batch_norm
+from hubserve.blocks.layers import batch_norm, conv2d
 from hubserve.blocks.nds_ops import OPERATIONS, FactorizedReduce, relu_conv_bn
 from hubserve.errors import SpaceError
 from hubserve.hub.base import HubSpace
@@ -173,15 +173,15 @@ def _operations(names: tuple[str, ...], channels: int, *, reduce: bool) -> Opera
 
 
 def _cifar_stem(width: int) -> dict[str, nn.Module]:
-    conv = nn.Conv2d(3, 3 * width, 3, padding=1, bias=False)
+    conv = conv2d(3, 3 * width, 3, padding=1, bias=False)
     return {"stem": nn.Sequential(conv, batch_norm(3 * width))}
 
 
 def _imagenet_stems(width: int) -> dict[str, nn.Module]:
     half = max(width // 2, 1)
-    first = nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False)
-    second = nn.Conv2d(half, width, 3, stride=2, padding=1, bias=False)
-    third = nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)
+    first = conv2d(3, half, 3, stride=2, padding=1, bias=False)
+    second = conv2d(half, width, 3, stride=2, padding=1, bias=False)
+    third = conv2d(width, width, 3, stride=2, padding=1, bias=False)
     return {
         "stem0": nn.Sequential(first, batch_norm(half), nn.ReLU(), second, batch_norm(width)),
         "stem1": nn.Sequential(nn.ReLU(), third, batch_norm(width)),

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle, Padding, bare_linear
+from hubserve.blocks.conv import ConvStyle, Padding
+from hubserve.blocks.layers import bare
 from hubserve.blocks.mobile import MobileBlock, depthwise_separable, init_mobile_weights, inverted_residual, make_divisible
 from hubserve.errors import SpaceError
 from hubserve.hub.base import HubSpace
@@ -89,7 +90,7 @@ class ProxylessNet(nn.Module):
         self.feature_mix_layer = nn.Sequential(*style.conv_bn_act(widths[7], widths[8], activation=_relu6))
         self.global_avg_pooling = nn.AdaptiveAvgPool2d(1)
         self.dropout_layer = nn.Dropout(dropout_rate)
-        self.classifier = bare_linear(widths[8], num_labels)
+        self.classifier = bare(nn.Linear, widths[8], num_labels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.feature_mix_layer(self.blocks(self.stem(x)))

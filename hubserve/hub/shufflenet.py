@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle, bare_linear, batch_norm
+from hubserve.blocks.conv import ConvStyle
 from hubserve.blocks.fresh_weights import init_normal
+from hubserve.blocks.layers import bare, batch_norm
 from hubserve.blocks.shuffle import ShuffleBlock, shuffle_block, xception_block
 from hubserve.hub.base import HubSpace
 from hubserve.space import Picker
@@ -79,7 +80,7 @@ class ShuffleNet(nn.Module):
         self.conv_last = nn.Sequential(conv(c_features, LAST), batch_norm(LAST, affine=affine), nn.ReLU(inplace=True))
         self.globalpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(0.1)
-        self.classifier = nn.Sequential(bare_linear(LAST, num_labels, bias=False))
+        self.classifier = nn.Sequential(bare(nn.Linear, LAST, num_labels, bias=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.conv_last(self.features(self.first_conv(x)))

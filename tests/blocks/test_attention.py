@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.blocks.attention import RelativePosition2D, RelativePositionAttention, fresh_linear, fresh_parameter
+from hubserve.blocks.attention import RelativePosition2D, RelativePositionAttention, fresh_parameter
 from hubserve.errors import SpaceError
 from hubserve.space import ModelSpace
 
@@ -104,15 +104,6 @@ class TestSmallParts:
         assert by_row.squeeze(2).tolist() == [[0, 1, 2, 2], [-1, 0, 1, 2], [-2, -1, 0, 1], [-2, -2, -1, 0]]
         assert by_column.squeeze(2).tolist() == [[0, 10], [-10, 0]]
         assert with_class.tolist() == [123]
-
-    def test_linear_layers_start_as_torch_s(self):
-        torch.manual_seed(0)
-        layer = fresh_linear(100, 400)
-        assert type(layer) is nn.Linear
-        for tensor in layer.state_dict().values():
-            assert 0.098 < tensor.abs().max() <= 0.1
-            assert tensor.std() == pytest.approx(0.1 / 3**0.5, rel=0.1)
-        assert fresh_linear(2, 2, bias=False).bias is None
 
     def test_tables_start_normal(self):
         torch.manual_seed(0)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-
 import pytest
 import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle, SameConv2d, bare_conv, bare_linear
+from hubserve.blocks.conv import ConvStyle, SameConv2d
 
 SAME = ConvStyle(padding="same")
 
@@ -73,28 +70,6 @@ class TestExport:
         program = torch.export.export(conv, (torch.randn(2, 3, 8, 8),), dynamic_shapes=({0: batch},))
         x = torch.randn(5, 3, 8, 8)
         torch.testing.assert_close(program.module()(x), conv(x))
-
-
-class TestBareLayers:
-    @pytest.mark.parametrize(
-        ("layer", "kind"),
-        [
-            (ConvStyle().conv(2, 2, 3), nn.Conv2d),
-            (SAME.conv(2, 2, 3, stride=2), SameConv2d),
-            (bare_conv(2, 2, bias=True), nn.Conv2d),
-            (bare_linear(2, 2), nn.Linear),
-        ],
-    )
-    def test_nothing_of_ours_is_left(self, layer, kind):
-        assert type(layer) is kind
-        assert type(copy.deepcopy(layer)) is kind
-        assert type(pickle.loads(pickle.dumps(layer))) is kind
-
-    def test_building_one_draws_no_random_numbers(self):
-        before = torch.get_rng_state()
-        bare_linear(8, 8)
-        SAME.conv(8, 8, 3, stride=2)
-        assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_conv_bn_act():

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hubserve.blocks.conv import ConvStyle, bare_linear
+from hubserve.blocks.conv import ConvStyle
+from hubserve.blocks.layers import bare
 from hubserve.blocks.mobile import (
     MobileBlock,
     SqueezeExcite,
@@ -112,7 +113,7 @@ class TestFirstWeights:
             inverted_residual(64, 256, 64, 3, style=style, activation=nn.ReLU, stride=2, squeeze=64),
             depthwise_separable(64, 256, 5, style=style, activation=nn.ReLU),
         ]
-        return nn.Sequential(*blocks, bare_linear(256, 100))
+        return nn.Sequential(*blocks, bare(nn.Linear, 256, 100))
 
     @pytest.fixture
     def fresh_memory_is_nan(self):
