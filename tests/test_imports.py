@@ -11,9 +11,10 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 
 MAY_IMPORT = {
     "errors": set(),
+    "detached": set(),
     "files": set(),
     "home": set(),
-    "jobs": {"errors", "files", "home"},
+    "jobs": {"errors", "detached", "files", "home"},
     "space": {"errors"},
     "preprocess": {"errors"},
     "blocks": {"errors", "space"},
@@ -44,7 +45,20 @@ MAY_IMPORT = {
         "latency",
         "store",
     },
-    "service": {"errors", "files", "home", "jobs", "space", "preprocess", "blocks", "hub", "export", "store", "aliases"},
+    "service": {
+        "errors",
+        "detached",
+        "files",
+        "home",
+        "jobs",
+        "space",
+        "preprocess",
+        "blocks",
+        "hub",
+        "export",
+        "store",
+        "aliases",
+    },
 }
 ALONE = {
     "bentoml": {"store.py", "service/app.py", "service/launch.py"},

@@ -9,14 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
+from hubserve.detached import start_detached
 from hubserve.errors import JobError
 from hubserve.jobs.folder import JOB, LOG, PID, STOP, Run, list_runs, remove
 from hubserve.jobs.status import FINAL, JobStatus
@@ -84,7 +83,7 @@ def is_running(run: Run) -> bool:
 
 
 def start(run: Run) -> None:
-    """Begins a job, or goes on with one that stopped or failed, in a process and session of its own.
+    """Begins a job, or goes on with one that stopped or failed, in a process that outlives this one.
 
     The process is `python -m hubserve search --run FOLDER`; its output goes to log.txt.
 
@@ -95,23 +94,14 @@ def start(run: Run) -> None:
     try:
         _queue(run)
         with (run.path / LOG).open("ab") as log:
-            process = subprocess.Popen(
-                [*COMMAND, str(run.path)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=(lock,),
-                env=os.environ | {LOCK_VARIABLE: str(lock), "PYTHONUNBUFFERED": "1"},
-            )
-        _note_pid(lock, process.pid)
+            environment = os.environ | {LOCK_VARIABLE: str(lock), "PYTHONUNBUFFERED": "1"}
+            # The file has the number of the process group until the process notes its own, in `hold`.
+            start_detached([*COMMAND, str(run.path)], log=log, lock=lock, group_file=run.path / PID, environment=environment)
     except OSError as error:
         raise JobError(f"cannot start {run.id}: {error.strerror or error}") from error
     finally:
         # The lock is the process's now: it ends when the last copy of this descriptor is closed.
         os.close(lock)
-    # Takes note of its end; without that it stays a zombie for as long as we live.
-    threading.Thread(target=process.wait, name=f"wait for {run.id}", daemon=True).start()
 
 
 @contextmanager
@@ -127,10 +117,14 @@ def hold(run: Run) -> Iterator[None]:
     if lock is None:
         lock = _take_lock(run)
         (run.path / STOP).unlink(missing_ok=True)
+    else:
+        _lead_a_session()
     try:
         # Not for the processes that the job starts in turn: one that outlives the job must not pass for it.
         os.set_inheritable(lock, False)
         _note_pid(lock, os.getpid())
+        if (run.path / STOP).exists():
+            raise KeyboardInterrupt  # Asked for while the file still had another number.
         yield
     except KeyboardInterrupt:
         status = run.written_status()
@@ -211,6 +205,12 @@ def _inherited_lock(run: Run) -> int | None:
         return None
 
 
+def _lead_a_session() -> None:
+    """As the shell that started us did: it is gone, and who leads a session can be ended with all that it started."""
+    if os.getpgrp() != os.getpid():
+        os.setsid()
+
+
 def _note_pid(lock: int, pid: int) -> None:
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{pid}\n".encode(), 0)
@@ -223,18 +223,19 @@ def _signal(run: Run, number: signal.Signals) -> None:
         if not is_running(run):
             return
         # While the job can still see to it, the end of the processes that it started is its own business.
-        if number == signal.SIGKILL and _leads_a_group(pid):
+        if _is_gone(pid) or (number == signal.SIGKILL and os.getpgid(pid) == pid):
             os.killpg(pid, number)
         else:
             os.kill(pid, number)
 
 
-def _leads_a_group(pid: int) -> bool:
+def _is_gone(pid: int) -> bool:
+    """Whether a group leader has ended before its group, whose number nobody else gets until the last of it ends."""
     try:
-        return os.getpgid(pid) == pid
+        os.kill(pid, 0)
     except ProcessLookupError:
-        # It is gone, and what it started holds its lock; the number stays theirs until the last of them ends.
         return True
+    return False
 
 
 def _ended_within(run: Run, seconds: float) -> bool:

@@ -3,6 +3,7 @@
     HUBSERVE_HOME/exports/<id>/
         request.json    what was asked for, and when
         lock            locked for as long as the process lives
+        group           number of its process group
         log.txt         what it printed
         package/        there once it is whole
         package.zip     the same, made for the first download
@@ -19,7 +20,6 @@ import re
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -32,6 +32,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubserve import home
+from hubserve.detached import start_detached
 from hubserve.errors import JobError, OverloadedError
 from hubserve.export.manifest import Format
 
@@ -39,10 +40,8 @@ KEPT = 20
 """Folders of exports that are over; older ones are removed."""
 
 MOST_SECONDS = 3600.0
-DETACHED = ("/bin/sh", "-c", '"$@" &', "sh")
-"""Nobody's child: BentoML's supervisor ends all children of a server that is to end."""
 
-PACKAGE, REQUEST, LOCK, LOG, ZIP = "package", "request.json", "lock", "log.txt", "package.zip"
+PACKAGE, REQUEST, LOCK, GROUP, LOG, ZIP = "package", "request.json", "lock", "group", "log.txt", "package.zip"
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 
@@ -204,28 +203,19 @@ def _start(folder: Path, command: list[str]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with (folder / LOG).open("wb") as log:
             # In its own folder: a name of a model is never taken for one of a folder that lies somewhere.
-            process = subprocess.Popen(
-                [*DETACHED, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
+            start_detached(command, log=log, lock=lock, group_file=folder / GROUP, cwd=folder)
     finally:
         # The lock is the process's now.
         os.close(lock)
-    process.wait()
-    threading.Thread(target=_see_it_end, args=(folder, process.pid), name="export", daemon=True).start()
+    threading.Thread(target=_see_it_end, args=(folder,), name="export", daemon=True).start()
 
 
-def _see_it_end(folder: Path, group: int) -> None:
+def _see_it_end(folder: Path) -> None:
     end = time.monotonic() + MOST_SECONDS
     while _is_running(folder):
         if time.monotonic() > end:
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
+            with suppress(OSError, ValueError):
+                os.killpg(int((folder / GROUP).read_text()), signal.SIGKILL)
             return
         time.sleep(1)
 

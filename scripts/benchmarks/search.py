@@ -198,7 +198,7 @@ def _goals(found: Mapping[str, Mapping[int, Sequence[float]]], differences: Mapp
 def _chance_of_less(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """One-sided p of Welch's test, normal approximation, that the mean of `ours` is not below that of `theirs`."""
     error = math.sqrt(statistics.variance(ours) / len(ours) + statistics.variance(theirs) / len(theirs))
-    return statistics.NormalDist().cdf((statistics.mean(ours) - statistics.mean(theirs)) / error)
+    return math.erfc((statistics.mean(theirs) - statistics.mean(ours)) / error / 2**0.5) / 2
 
 
 def _with_interval(values: Sequence[float] | None) -> str:

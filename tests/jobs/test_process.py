@@ -245,3 +245,31 @@ def test_a_status_is_whole_whenever_it_is_read(run):
         writer.kill()
         writer.wait()
     assert status.updated < datetime.now(UTC)
+
+
+def test_it_is_nobodys_child(run, starts):
+    """Who ends a server with all descendants ends no job."""
+    starts(WAITS)
+    jobs.start(run)
+    until(lambda: jobs.read(run).state == "running")
+    with open(f"/proc/{pid_of(run)}/stat") as file:
+        parent = int(file.read().rpartition(")")[2].split()[1])
+    assert parent != os.getpid()
+    assert jobs.stop(run, grace_seconds=10).state == "stopped"
+
+
+def test_a_stop_before_it_noted_its_number(run, starts):
+    """Until then the file has the number of the group that the shell led."""
+    starts("time.sleep(60)\n" + WAITS)
+    jobs.start(run)
+    assert jobs.request_stop(run).state in ("stopping", "stopped")
+    until(lambda: not jobs.is_running(run))
+    assert jobs.read(run).state == "stopped"
+
+
+def test_a_stop_that_no_signal_told(run, starts):
+    starts("time.sleep(1)\n" + WAITS)
+    jobs.start(run)
+    (run.path / "stop").touch()
+    until(lambda: not jobs.is_running(run))
+    assert jobs.read(run).state == "stopped"

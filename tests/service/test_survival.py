@@ -1,0 +1,73 @@
+"""What outlives a server: a search that was started over HTTP, and what the next server knows of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hubserve import jobs
+from tests.service.conftest import free_port, start, stop
+
+pytestmark = pytest.mark.slow
+
+LONG = {
+    "name": "long",
+    "space": {"name": "NasBench201", "settings": {"stem_out_channels": 4, "num_modules_per_stack": 1}},
+    "data": {"name": "digits"},
+    "strategy": {"name": "Random"},
+    "recipe": {"epochs": 1},
+    "budget": {"trials": 500},
+}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HUBSERVE_TOKEN", "a secret for tests")
+    return tmp_path
+
+
+@contextmanager
+def server(home: Path) -> Iterator[httpx.Client]:
+    """A server that is asked to end with SIGTERM."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = start([sys.executable, "-m", "hubserve", "serve", "--port", str(port)], home, home / "server.log", url)
+    try:
+        with httpx.Client(base_url=url, headers={"Authorization": "Bearer a secret for tests"}, timeout=30) as client:
+            yield client
+    finally:
+        stop(process)
+
+
+def until(condition: Callable[[], bool], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_a_search_goes_on_when_its_server_is_terminated(home):
+    with server(home) as client:
+        answer = client.post("/search_jobs", json={"definition": LONG})
+        assert answer.status_code == 202, answer.text
+        place = f"/search_jobs/{answer.json()['id']}"
+        until(lambda: client.get(place).json()["trials"] > 0)
+    run = jobs.find(answer.json()["id"])
+    try:
+        assert jobs.is_running(run), run.log_tail()
+        before = jobs.read(run).trials
+        with server(home) as client:
+            until(lambda: client.get(place).json()["trials"] > before)
+            assert client.get(place).json()["state"] == "running"
+            assert client.delete(place).status_code == 202
+            until(lambda: client.get(place).json()["state"] == "stopped")
+        assert not jobs.is_running(run)
+    finally:
+        jobs.stop(run, grace_seconds=0)
