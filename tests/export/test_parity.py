@@ -9,13 +9,14 @@ import torch
 from hubserve.errors import ExportError, ParityError
 from hubserve.export.exportable import Exportable
 from hubserve.export.onnx import OnnxRunner, export_onnx
-from hubserve.export.parity import check_parity, random_batches
+from hubserve.export.parity import FLOAT16, check_parity, random_batches
 from hubserve.export.runner import EagerRunner
 from hubserve.export.torch_export import Pt2Runner, export_pt2
 from hubserve.export.torchscript import TorchScriptRunner, export_torchscript
 from tests.export.nets import lively, small_source
 
 BATCHES = random_batches((3, 32, 32))
+SPREAD = float(np.concatenate([EagerRunner(small_source().model)(batch) for batch in BATCHES]).std())
 EXAMPLE = torch.from_numpy(BATCHES[1])
 
 
@@ -80,6 +81,31 @@ class TestFindsFaults:
         assert not report.passed
         assert report.top1_agreement < 1
         assert report.batches == (1, 2, 5, 8)
+
+
+class TestFloat16:
+    """A bound on the mean, which does not grow with the number of logits, and one on what no rounding explains."""
+
+    @staticmethod
+    def noisy(model, share):
+        rng = np.random.default_rng(0)
+        return Altered(model, lambda logits: logits + share * SPREAD * rng.standard_normal(logits.shape))
+
+    def test_rounding_passes(self, model):
+        report = check_parity(EagerRunner(model), self.noisy(model, 4e-3), BATCHES, bounds=FLOAT16)
+        assert report.rms_tolerance == FLOAT16.rms
+
+    def test_what_is_off_everywhere(self, model):
+        with pytest.raises(ParityError, match=r"root mean square .* where .* is"):
+            check_parity(EagerRunner(model), self.noisy(model, 2e-2), BATCHES, bounds=FLOAT16)
+
+    def test_a_single_logit(self, model):
+        def one(logits):
+            logits[0, logits[0].argmin()] += 0.2 * SPREAD
+            return logits
+
+        with pytest.raises(ParityError, match="largest error"):
+            check_parity(EagerRunner(model), Altered(model, one), BATCHES, bounds=FLOAT16)
 
 
 class TestForms:
