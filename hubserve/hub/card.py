@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,6 +14,8 @@ from hubserve.preprocess import Preprocess
 
 KeyFormat = Literal["nni", "timm", "torchvision", "efficientnet-lite", "autoformer-supernet"]
 """Whose names the tensors of a file bear; see `hubserve.hub.key_formats`."""
+
+MOST_CHARACTERS = 1_000_000
 
 _CARDS = resources.files("hubserve.hub").joinpath("cards")
 
@@ -29,7 +31,7 @@ class WeightSource(_Record):
         url: http(s) address of the file.
         hub_id: "owner/name" on Hugging Face; `filename` says which file.
         package: name of an installed distribution; `filename` is the file's path inside it.
-        filename: see above; not for `url`.
+        filename: see above, relative and without ".."; not for `url`.
         key_format: whose tensor names the file has.
         sha256: of the whole file, or its first digits where no more is published; a URL needs one.
     """
@@ -48,6 +50,8 @@ class WeightSource(_Record):
             raise ValueError(f"exactly one of url, hub_id and package must be given, found {len(places)}")
         if (self.url is None) == (self.filename is None):
             raise ValueError("filename goes with hub_id and package, and not with url")
+        if self.filename is not None and not _is_inside(self.filename):
+            raise ValueError(f"filename {self.filename!r} must be a relative path that does not lead out of its package")
         if self.url is not None and self.sha256 is None:
             raise ValueError("a url needs a sha256, or the first digits of one")
         return self
@@ -154,10 +158,19 @@ def parse_card(text: str, *, where: str) -> Card:
     Raises:
         CardError: not TOML, or an entry is missing, unknown or out of range.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise CardError(f"{where} is not a card: it has {len(text)} characters, and {MOST_CHARACTERS} are allowed")
     try:
-        return Card.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        found = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # Of too long a number, and of brackets in brackets.
         raise CardError(f"{where} is not TOML: {error}") from error
+    try:
+        return Card.model_validate(found)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise CardError(f"{where} is not a card: {wrong}") from error
+
+
+def _is_inside(filename: str) -> bool:
+    path = PurePath(filename)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in filename
