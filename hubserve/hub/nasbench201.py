@@ -44,6 +44,9 @@ class NasBench201(HubSpace):
 
     Shapes of the network:
         forward: x (batch, 3, height, width), height and width multiples of 4, float32 -> logits (batch, num_labels).
+
+    Raises:
+        SpaceError: a setting is below 1, or `num_modules_per_stack` below 0.
     """
 
     stem_out_channels: int = 16
@@ -52,6 +55,11 @@ class NasBench201(HubSpace):
 
     paper: ClassVar[str] = "https://arxiv.org/abs/2001.00326"
     default_input_size: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least(1, "stem_out_channels")
+        self._check_at_least(0, "num_modules_per_stack")
 
     def build(self, pick: Picker) -> nn.Module:
         return NasBench201Net(self, partial(_cell, pick))

@@ -112,3 +112,9 @@ def test_nothing_but_none_is_a_network_that_sees_nothing():
 def test_no_classes():
     with pytest.raises(SpaceError, match="num_labels = 0 must be at least 1"):
         NasBench201(num_labels=0)
+
+
+@pytest.mark.parametrize(("setting", "least"), [("stem_out_channels", 1), ("num_modules_per_stack", 0)])
+def test_a_setting_that_is_too_small(setting, least):
+    with pytest.raises(SpaceError, match=f"{setting} = {least - 1} must be at least {least}"):
+        NasBench201(**{setting: least - 1})
