@@ -18,6 +18,7 @@ Space = Annotated[str, typer.Option(help="A model space.")]
 Settings = Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")]
 InputSize = Annotated[int | None, typer.Option(min=1, help="Side of the pictures, in pixels; the space's own unless given.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads that a call may use.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures of a call.")]
 Table = Annotated[Path | None, typer.Option(help="File of the table; one a space under HUBSERVE_HOME unless given.")]
 
 
@@ -28,6 +29,7 @@ def build(
     settings: Settings = None,
     input_size: InputSize = None,
     threads: Threads = 1,
+    batch_size: BatchSize = 1,
     table: Table = None,
     archs: Annotated[int, typer.Option(min=1, help="Random archs to look through for operations.")] = 60,
     fit_nets: Annotated[int, typer.Option(min=0, help="Whole networks to learn the calibration from.")] = 16,
@@ -42,7 +44,7 @@ def build(
     from hubserve.cli.tables import Subject, moving_bar, table_facts
     from hubserve.latency.build import BuildPlan, build_table
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     plan = BuildPlan(archs=archs, fit_nets=fit_nets, check_nets=check_nets, seed=seed)
     subject.path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(subject.path)
@@ -53,6 +55,7 @@ def build(
             subject.path,
             input_size=subject.input_size,
             threads=threads,
+            batch_size=batch_size,
             plan=plan,
             progress=progress,
         )
@@ -67,6 +70,7 @@ def show(
     settings: Settings = None,
     input_size: InputSize = None,
     threads: Threads = 1,
+    batch_size: BatchSize = 1,
     table: Table = None,
     rows: Annotated[int, typer.Option(min=0, help="Slowest operations to list.")] = 20,
     as_json: Json = False,
@@ -74,7 +78,7 @@ def show(
     """Show a table: the machine, the error, and the slowest operations."""
     from hubserve.cli.tables import Subject, table_facts
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load()
     if as_json:
         return print_json({**table_facts(subject.path, found), "units": {k: t.model_dump() for k, t in found.units.items()}})
@@ -95,6 +99,7 @@ def predict(
     settings: Settings = None,
     input_size: InputSize = None,
     threads: Threads = 1,
+    batch_size: BatchSize = 1,
     table: Table = None,
     as_json: Json = False,
 ) -> None:
@@ -102,7 +107,7 @@ def predict(
     from hubserve.cli.sources import read_json
     from hubserve.cli.tables import Subject
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load().explain(subject.space, read_json(arch))
     if as_json:
         return print_json({"latency_ms": found.ms, "operations": found.units, "measured": found.measured})
@@ -117,6 +122,7 @@ def check(
     settings: Settings = None,
     input_size: InputSize = None,
     threads: Threads = 1,
+    batch_size: BatchSize = 1,
     table: Table = None,
     nets: Annotated[int, typer.Option(min=3, help="Random networks to export and measure.")] = 30,
     seed: Annotated[int, typer.Option(help="Of the draws; another one than that of the build.")] = 1000,
@@ -126,7 +132,7 @@ def check(
     from hubserve.cli.tables import Subject, error_facts, moving_bar
     from hubserve.latency.build import check_table
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     with moving_bar() as progress:
         error, pairs = check_table(subject.load(), subject.space, nets=nets, seed=seed, progress=progress)
     if as_json:
@@ -142,6 +148,7 @@ def feasible(
     settings: Settings = None,
     input_size: InputSize = None,
     threads: Threads = 1,
+    batch_size: BatchSize = 1,
     table: Table = None,
     archs: Annotated[int, typer.Option(min=1, help="Random archs to predict.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
@@ -157,7 +164,7 @@ def feasible(
     from hubserve.cli.tables import Subject, feasibility_facts
     from hubserve.latency.feasible import feasibility
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, table=table)
+    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     with progress_bar("archs", archs) as advance:
         found = feasibility(subject.load(), subject.space, max_ms=max_ms, archs=archs, seed=seed, progress=advance)
     if as_json:

@@ -26,12 +26,22 @@ class Subject:
     path: Path
 
     @classmethod
-    def of(cls, space: str, settings: Path | None, *, input_size: int | None, threads: int, table: Path | None) -> Subject:
+    def of(
+        cls,
+        space: str,
+        settings: Path | None,
+        *,
+        input_size: int | None,
+        threads: int,
+        batch_size: int,
+        table: Path | None,
+    ) -> Subject:
         """From options. Raises SpaceError for an unknown space, ArchError for settings that are no JSON."""
         given = read_json(settings)
         built = get_space(space, given)
         size = input_size or built.input_size
-        return cls(built, given, size, table or default_path(built, given, input_size=size, threads=threads))
+        path = table or default_path(built, given, input_size=size, threads=threads, batch_size=batch_size)
+        return cls(built, given, size, path)
 
     def load(self) -> LatencyTable:
         """The table. Raises ProfileError where there is none."""

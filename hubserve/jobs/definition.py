@@ -138,10 +138,13 @@ class LatencyEntry(_Record):
     Attributes:
         batch_size: pictures of a call.
         threads: that a call may use.
+        table: file of `hubserve latency-table build` that predicts it during the search; each arch is measured without one.
+            The winner is measured in any case.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
     threads: Annotated[int, Field(ge=1, le=256)] = 1
+    table: Path | None = None
 
 
 class Budget(_Record):

@@ -53,11 +53,14 @@ class BuildPlan:
     seed: int = 0
 
 
-def default_path(space: ModelSpace, settings: Mapping[str, Any], *, input_size: int, threads: int = 1) -> Path:
+def default_path(
+    space: ModelSpace, settings: Mapping[str, Any], *, input_size: int, threads: int = 1, batch_size: int = 1
+) -> Path:
     """Where the table of a space lies on this machine, unless somebody chooses: `HUBSERVE_HOME/latency/`."""
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode()).hexdigest()[:8]
     settled = f"-{digest}" if settings else ""
-    return home() / "latency" / f"{type(space).__name__}{settled}-{input_size}px-{threads}t.json"
+    calls = f"{input_size}px-{threads}t" + (f"-{batch_size}b" if batch_size > 1 else "")
+    return home() / "latency" / f"{type(space).__name__}{settled}-{calls}.json"
 
 
 def build_table(

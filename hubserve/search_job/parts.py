@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from random import Random as Rng
 from typing import Any
@@ -13,17 +13,20 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, SpaceError
+from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, SpaceError
 from hubserve.evaluator import Classification, Objective
 from hubserve.evaluator.complexity import complexity
 from hubserve.evaluator.datasets import LabelledData, load_dataset
 from hubserve.evaluator.runtime import OneDevice
 from hubserve.evaluator.supervised import set_drop_path
 from hubserve.experiment import Constraint
+from hubserve.experiment.constraints import Measure
 from hubserve.hub import HubSpace, get_space
 from hubserve.hub.registry import SPACES
 from hubserve.jobs import Job, Recipe
-from hubserve.search_job.latency import SEARCH_SECONDS, MeasuredLatency
+from hubserve.latency.feasible import feasibility
+from hubserve.latency.table import LatencyTable
+from hubserve.search_job.latency import NAME, SEARCH_SECONDS, MeasuredLatency, PredictedLatency, fitting_table
 from hubserve.search_job.strategies import Searchers, make_searchers
 
 
@@ -37,6 +40,7 @@ class Parts:
         settings: of the space, the number of classes among them.
         data: that is learned.
         searchers: strategies.
+        table: predicts latency during the search, where the job names one.
     """
 
     job: Job
@@ -44,6 +48,7 @@ class Parts:
     settings: Mapping[str, Any]
     data: LabelledData
     searchers: Searchers
+    table: LatencyTable | None = None
 
     @property
     def input_size(self) -> int:
@@ -64,6 +69,11 @@ class Parts:
     def limits(self) -> dict[str, float]:
         """Constraint -> at most this much."""
         return {str(name): most for name, most in self.job.constraints.items()}
+
+    @property
+    def search_latency(self) -> Measure:
+        """Of the archs of the search: predicted where the job names a table, else measured."""
+        return self.latency() if self.table is None else PredictedLatency(self.table)
 
     def latency(self, seconds: float = SEARCH_SECONDS) -> MeasuredLatency:
         """Measures as the job says, for at most so long."""
@@ -103,8 +113,16 @@ class Parts:
             "strategy": self.job.strategy.name + (f", then {self.job.strategy.then.name}" if self.job.strategy.then else ""),
             "objectives": ", ".join(f"{way} {name}" for name, way in self.job.objectives.items()),
             "constraints": ", ".join(map(str, self.constraints)) or None,
+            "latency": self._latency_fact(),
             "published_as": self.job.store_name if self.job.publish else None,
         }
+
+    def _latency_fact(self) -> str | None:
+        if self.table is None:
+            return None
+        error = self.table.error
+        known = "" if error is None else f", {error.within_10:.0%} of {error.nets} networks within 10 %"
+        return f"predicted by {self.job.latency.table}, built on {self.table.host.cpu}{known}; the winner is measured"
 
 
 def check_job(job: Job, *, where: Path) -> Parts:
@@ -129,7 +147,7 @@ def check_job(job: Job, *, where: Path) -> Parts:
     parts = Parts(job, space, settings, data, make_searchers(job.strategy, seed=job.seed))
     _check_recipes(parts)
     _check_size(parts)
-    return parts
+    return parts if job.latency.table is None else replace(parts, table=_table(parts, where / job.latency.table.expanduser()))
 
 
 def check_names(job: Job) -> None:
@@ -181,6 +199,25 @@ def _check_size(parts: Parts) -> None:
         raise JobError(
             f"data: {parts.job.space.name} does not take pictures of {size} pixels: {error}; set data.settings.size"
         ) from error
+
+
+def _table(parts: Parts, path: Path) -> LatencyTable:
+    """The lookup table, if it fits and does not tell that the limit on latency is below the fastest network."""
+    entry, limit = parts.job.latency, parts.limits.get(NAME)
+    try:
+        table = fitting_table(
+            path, parts.space, input_size=parts.input_size, batch_size=entry.batch_size, threads=entry.threads
+        )
+        found = None if limit is None else feasibility(table, parts.space, max_ms=limit)
+    except (ProfileError, SpaceError) as error:
+        raise JobError(f"latency.table: {error}") from error
+    if found is not None and found.verdict == "no":
+        raise JobError(
+            f"constraints: latency_ms <= {limit:g} cannot be met: the fastest network that the table knows is predicted at "
+            f"{found.fastest_ms:.3g} ms, half of all stay below {found.quantiles[0.5]:.3g} ms; {path} was built on "
+            f"{table.host.cpu}"
+        )
+    return table
 
 
 def _some_network(space: HubSpace) -> nn.Module:

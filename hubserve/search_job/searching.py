@@ -81,7 +81,7 @@ def make_experiment(parts: Parts, run: Run, teller: Teller) -> NasExperiment:
         max_seconds=job.budget.seconds,
         constraints=parts.constraints,
         objectives=parts.objectives,
-        measures={NAME: parts.latency()},
+        measures={NAME: parts.search_latency},
         input_shape=(3, parts.input_size, parts.input_size),
         executor=make_executor(job.executor),
         seed=job.seed,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from hubserve import jobs
 from hubserve.errors import JobError
 from hubserve.experiment import InlineExecutor, ProcessExecutor
+from hubserve.hub import NasBench201
 from hubserve.jobs import ExecutorEntry, Job
+from hubserve.latency.build import BuildPlan, build_table
 from hubserve.search_job import check_job, check_names
+from hubserve.search_job.latency import MeasuredLatency
 from hubserve.search_job.searching import make_executor
 from hubserve.search_job.strategies import MULTI_TRIAL, multi_trial
 from hubserve.search_job.thinned import Thinned
@@ -108,3 +112,68 @@ def test_a_thinned_series_is_short_even_and_has_both_ends(most):
         assert (kept[0], kept[-1]) == (0, length - 1)
         steps = {b - a for a, b in itertools.pairwise(kept[:-1])}
         assert len(steps) <= 1
+
+
+class TestLatencyTable:
+    """A job that names a lookup table."""
+
+    SETTINGS = {"stem_out_channels": 4, "num_modules_per_stack": 1, "num_labels": 10}
+    CALLS = {"input_size": 16, "batch_size": 1, "threads": 1}
+
+    @pytest.fixture
+    def table(self, tmp_path):
+        """Every operation takes as many ms as it has million multiplications, and a hundredth."""
+
+        def build(**calls):
+            space = NasBench201(**self.SETTINGS)
+            return build_table(
+                space,
+                self.SETTINGS,
+                tmp_path / "table.json",
+                plan=BuildPlan(archs=20, fit_nets=0, check_nets=0),
+                measure=lambda unit: [0.01 + unit.macs / 1e6] * 4,
+                **(self.CALLS | calls),
+            )
+
+        return build
+
+    def test_it_predicts_the_search_and_the_winner_is_measured(self, table, tmp_path):
+        built = table()
+        parts = check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 100}), where=tmp_path)
+        arch = parts.space.random(Random(0))
+        assert parts.search_latency(parts.space, arch) == {"latency_ms": built.predict(parts.space, arch)}
+        assert isinstance(parts.latency(), MeasuredLatency)
+        assert "predicted by table.json" in parts.facts()["latency"]
+
+    def test_without_one_all_are_measured(self, tmp_path):
+        parts = check_job(job(), where=tmp_path)
+        assert isinstance(parts.search_latency, MeasuredLatency)
+        assert parts.facts()["latency"] is None
+
+    def test_a_limit_that_no_network_meets_is_told_before_the_start(self, table, tmp_path):
+        table()
+        with pytest.raises(JobError, match=r"latency_ms <= 0.001 cannot be met: the fastest network .* half of all stay below"):
+            check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
+
+    @pytest.mark.parametrize(
+        ("calls", "entry", "what"),
+        [
+            ({"batch_size": 2}, {}, "batch_size = 2, and the job has 1"),
+            ({}, {"threads": 2}, "threads = 1, and the job has 2"),
+            ({"input_size": 32}, {}, "input_size = 32, and the job has 16"),
+        ],
+    )
+    def test_a_table_of_other_calls(self, table, tmp_path, calls, entry, what):
+        table(**calls)
+        with pytest.raises(JobError, match=rf"^latency.table: .*{what}"):
+            check_job(job(latency={"table": "table.json", **entry}), where=tmp_path)
+
+    def test_a_table_of_another_space(self, table, tmp_path):
+        table()
+        other = {"name": "NasBench201", "settings": {"stem_out_channels": 8}}
+        with pytest.raises(JobError, match=r"^latency.table: .* is for space = NasBench201"):
+            check_job(job(space=other, latency={"table": "table.json"}), where=tmp_path)
+
+    def test_no_table(self, tmp_path):
+        with pytest.raises(JobError, match=r"^latency.table: no latency table at"):
+            check_job(job(latency={"table": "none.json"}), where=tmp_path)
