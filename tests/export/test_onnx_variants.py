@@ -18,7 +18,7 @@ from hubserve.export.onnx import OnnxRunner
 from hubserve.export.onnx_variants import quantize_onnx
 from hubserve.export.openvino import OpenVinoRunner
 from hubserve.export.package import write_package
-from hubserve.export.parity import INT8, Bounds, check_parity, prepared_batches
+from hubserve.export.parity import FLOAT16, INT8, Bounds, check_parity, prepared_batches
 from hubserve.export.runner import EagerRunner
 from tests.export.nets import lively, small_source
 
@@ -60,7 +60,8 @@ def test_float16(package):
     assert {t.data_type for t in model.graph.initializer if len(t.dims) == 4} == {onnx.TensorProto.FLOAT16}
     report = next(report for report in package.parity if report.format == "onnx-fp16")
     assert report.passed
-    assert 1e-5 < report.max_abs_error / report.scale <= report.tolerance == 0.03
+    assert 1e-5 < report.max_abs_error / report.scale <= report.tolerance == FLOAT16.error
+    assert report.rms_error / report.scale <= report.rms_tolerance == FLOAT16.rms
     runner = FORMS["onnx-fp16"].load(package.path / "model.fp16.onnx", 1, "cpu")
     assert runner(PICTURES[0]).dtype == np.float32
 
