@@ -73,9 +73,9 @@ def main(
     tau: bool = False,
     seeds: int = 3,
     subnets: int = 24,
-    epochs: int = 30,
-    alone_epochs: int = 4,
-    repeats: int = 4,
+    epochs: int = 60,
+    alone_epochs: int = 8,
+    repeats: int = 2,
 ) -> None:
     """Prints run times, then step times.
 
@@ -183,7 +183,11 @@ def _step(model: nn.Module, x: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class Digits:
-    """Scikit-learn's digits as pictures of 16 x 16: 1,078 to train, 719 to judge."""
+    """Scikit-learn's digits as pictures of 16 x 16 under much noise: 1,078 to train, 719 to judge.
+
+    Without the noise all networks come to 98 or 99 %, and what ranks them is chance: the accuracies of one half of the
+    trainings say little of those of the other half.
+    """
 
     train: torch.utils.data.TensorDataset
     val: torch.utils.data.TensorDataset
@@ -194,7 +198,9 @@ class Digits:
         found = load_digits()
         pictures = torch.from_numpy(found.images).float()[:, None].repeat(1, 3, 1, 1) / 8 - 1
         pictures = functional.interpolate(pictures, scale_factor=2, mode="bilinear")
-        order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(0)
+        pictures += torch.randn(pictures.shape, generator=generator)
+        order = torch.randperm(len(pictures), generator=generator)
         cut = len(order) * 3 // 5
         labels = torch.from_numpy(found.target)
         parts = (torch.utils.data.TensorDataset(pictures[part], labels[part]) for part in (order[:cut], order[cut:]))
@@ -214,7 +220,7 @@ def rank_correlation(seeds: int, subnets: int, epochs: int, alone_epochs: int, r
     halves = [[statistics.mean(scores[half::2]) for scores in alone] for half in (0, 1)]
     means = [statistics.mean(scores) for scores in alone]
     title = (
-        f"digits 16 x 16, NasBench201 with 8 channels and one cell a stack, supernet {epochs} epochs of uniform paths, "
+        f"digits 16 x 16 and noise, NasBench201 with 8 channels and one cell a stack, supernet {epochs} epochs of uniform paths, "
         f"{subnets} random subnets alone, mean of {repeats} times {alone_epochs} epochs: {_span(means)}, tau of the halves "
         f"{kendall_tau(*halves):.2f}"
     )

@@ -114,25 +114,26 @@ def test_a_thinned_series_is_short_even_and_has_both_ends(most):
         assert len(steps) <= 1
 
 
+TABLE_SETTINGS = {"stem_out_channels": 4, "num_modules_per_stack": 1, "num_labels": 10}
+CALLS = {"input_size": 16, "batch_size": 1, "threads": 1}
+
+
 class TestLatencyTable:
     """A job that names a lookup table."""
-
-    SETTINGS = {"stem_out_channels": 4, "num_modules_per_stack": 1, "num_labels": 10}
-    CALLS = {"input_size": 16, "batch_size": 1, "threads": 1}
 
     @pytest.fixture
     def table(self, tmp_path):
         """Every operation takes as many ms as it has million multiplications, and a hundredth."""
 
         def build(**calls):
-            space = NasBench201(**self.SETTINGS)
+            space = NasBench201(**TABLE_SETTINGS)
             return build_table(
                 space,
-                self.SETTINGS,
+                TABLE_SETTINGS,
                 tmp_path / "table.json",
                 plan=BuildPlan(archs=20, fit_nets=0, check_nets=0),
                 measure=lambda unit: [0.01 + unit.macs / 1e6] * 4,
-                **(self.CALLS | calls),
+                **(CALLS | calls),
             )
 
         return build
