@@ -220,7 +220,7 @@ def rank_correlation(seeds: int, subnets: int, epochs: int, alone_epochs: int, r
     halves = [[statistics.mean(scores[half::2]) for scores in alone] for half in (0, 1)]
     means = [statistics.mean(scores) for scores in alone]
     title = (
-        f"digits 16 x 16 and noise, NasBench201 with 8 channels and one cell a stack, supernet {epochs} epochs of uniform paths, "
+        f"noisy digits 16 x 16, NasBench201 with 8 channels and one cell a stack, supernet {epochs} epochs of uniform paths, "
         f"{subnets} random subnets alone, mean of {repeats} times {alone_epochs} epochs: {_span(means)}, tau of the halves "
         f"{kendall_tau(*halves):.2f}"
     )
