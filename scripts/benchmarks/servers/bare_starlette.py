@@ -20,7 +20,7 @@ options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(os.environ["BENCH_MODEL"], options, providers=["CPUExecutionProvider"])
 prepare = transforms.Compose(
     [
-        transforms.Resize(256),
+        transforms.Resize(256, transforms.InterpolationMode(os.environ["BENCH_INTERPOLATION"])),
         transforms.CenterCrop(224),
         transforms.ToTensor(),
         transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
