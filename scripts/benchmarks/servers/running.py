@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,16 +62,24 @@ def running(
     own = {"BENTOML_HOME": str(home), "HUBSERVE_HOME": str(folder / "hubserve"), "BENTOML_DO_NOT_TRACK": "True"}
     log = folder / "server.log"
     with log.open("wb") as file:
-        process = subprocess.Popen(command, env={**os.environ, **own, **environment}, cwd=cwd, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            command, env={**os.environ, **own, **environment}, cwd=cwd, stdout=file, stderr=file, start_new_session=True
+        )
     try:
         _wait(port, process, log)
         yield Server(port, process, log, home)
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kindly first, then all that is left of its group: LitServe's workers stay, and would slow down whoever comes next."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @contextmanager
