@@ -44,7 +44,7 @@ def init_truncated_normal(weight: torch.Tensor, *, std: float) -> None:
     if not weight.is_cpu:
         torch.nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
         return
-    values = _quantiles(2.0) * std
+    values = _truncated_quantiles() * std
     for part in _chunks(weight):
         places = _random_int16(len(part)).view(torch.uint16).int()
         part.copy_(torch.index_select(values, 0, places))
@@ -58,7 +58,7 @@ def init_uniform(weight: torch.Tensor, *, bound: float) -> None:
         weight.detach().uniform_(-bound, bound)
         return
     step = 2 * bound / _LEVELS
-    half_a_step = torch.tensor(step / 2, dtype=weight.dtype)
+    half_a_step = torch.tensor(step / 2, dtype=weight.dtype, device="cpu")
     for part in _chunks(weight):
         part.copy_(_random_int16(len(part)))
         torch.add(half_a_step, part, alpha=step, out=part)
@@ -100,14 +100,14 @@ def _integer_tables() -> tuple[torch.Tensor, torch.Tensor]:
 @cache
 def _normal_tables() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator("cpu").manual_seed(1)
-    tables = torch.randn(2, _PLACES + _CHUNK, generator=generator, device="cpu")
+    tables = torch.randn(2, _PLACES + _CHUNK, generator=generator, dtype=torch.float32, device="cpu")
     return tables[0], tables[1]
 
 
 @cache
-def _quantiles(cut: float | None, n: int = _LEVELS) -> torch.Tensor:
-    """The middles of `n` equally likely slices of N(0, 1), or of what lies within `cut` on both sides."""
+def _truncated_quantiles() -> torch.Tensor:
+    """The middles of 65,536 equally likely slices of what N(0, 1) has within 2 on both sides."""
     with torch.device("cpu"):
-        probabilities = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-        share = 1.0 if cut is None else torch.erf(torch.tensor(cut / 2**0.5, dtype=torch.float64))
+        probabilities = (torch.arange(_LEVELS, dtype=torch.float64) + 0.5) / _LEVELS
+        share = torch.erf(torch.tensor(2 / 2**0.5, dtype=torch.float64))
         return (torch.erfinv((2 * probabilities - 1) * share) * 2**0.5).float()

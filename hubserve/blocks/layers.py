@@ -7,7 +7,7 @@ and 0, weights and biases evenly from (-1 / sqrt(fan in), 1 / sqrt(fan in)).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -90,7 +90,7 @@ def _tensor(like: torch.Tensor, value: float | None) -> torch.Tensor:
     return tensor if value is None or tensor.is_meta else tensor.fill_(value)
 
 
-@cache
+@lru_cache(maxsize=4096)  # A search meets thousands of widths.
 def _pattern(kind: type[nn.Module], args: tuple[Any, ...], settings: tuple[tuple[str, Any], ...], _: torch.dtype) -> nn.Module:
     return _without_values(kind)(*args, **dict(settings), device="meta")  # type: ignore[arg-type]
 

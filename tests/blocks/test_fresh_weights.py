@@ -68,3 +68,9 @@ class TestDistributions:
         DISTRIBUTIONS[name][0](weight)
         assert weight.abs().sum() > 0
         assert weight.grad_fn is None
+
+    def test_a_weight_of_the_cpu_while_others_are_made_elsewhere(self, name):
+        weight = torch.empty(100, 100)
+        with torch.device("meta"):
+            DISTRIBUTIONS[name][0](weight)
+        assert weight.std() > 0.1
