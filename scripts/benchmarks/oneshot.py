@@ -76,6 +76,7 @@ def main(
     epochs: int = 60,
     alone_epochs: int = 8,
     repeats: int = 2,
+    noise: float = 1.0,
 ) -> None:
     """Prints run times, then step times.
 
@@ -90,6 +91,7 @@ def main(
         epochs: of a supernet.
         alone_epochs: of a subnet.
         repeats: of a subnet's training.
+        noise: standard deviation of what is added to pixels between -1 and 1.
     """
     torch.set_num_threads(1)
     console = Console(width=120)
@@ -98,7 +100,7 @@ def main(
         console.print(run_times(names, strategies.split(",")))
         console.print(step_times(names, archs, batch))
     if tau:
-        console.print(rank_correlation(seeds, subnets, epochs, alone_epochs, repeats))
+        console.print(rank_correlation(seeds, subnets, epochs, alone_epochs, repeats, noise))
 
 
 def run_times(spaces: list[str], strategies: list[str]) -> Table:
@@ -193,13 +195,13 @@ class Digits:
     val: torch.utils.data.TensorDataset
 
     @classmethod
-    def load(cls) -> Digits:
+    def load(cls, noise: float) -> Digits:
         """Shuffled once, the same for all."""
         found = load_digits()
         pictures = torch.from_numpy(found.images).float()[:, None].repeat(1, 3, 1, 1) / 8 - 1
         pictures = functional.interpolate(pictures, scale_factor=2, mode="bilinear")
         generator = torch.Generator().manual_seed(0)
-        pictures += torch.randn(pictures.shape, generator=generator)
+        pictures += noise * torch.randn(pictures.shape, generator=generator)
         order = torch.randperm(len(pictures), generator=generator)
         cut = len(order) * 3 // 5
         labels = torch.from_numpy(found.target)
@@ -207,13 +209,13 @@ class Digits:
         return cls(*parts)
 
 
-def rank_correlation(seeds: int, subnets: int, epochs: int, alone_epochs: int, repeats: int) -> Table:
+def rank_correlation(seeds: int, subnets: int, epochs: int, alone_epochs: int, repeats: int, noise: float) -> Table:
     """Kendall's tau between the accuracy of subnets on shared weights and of the same networks trained alone.
 
     Trained alone a network has another accuracy each time, so its mean of several is taken; how well the means of two halves
     of these trainings agree says how much of a ranking there is to be found.
     """
-    space, digits = NasBench201(stem_out_channels=8, num_modules_per_stack=1), Digits.load()
+    space, digits = NasBench201(stem_out_channels=8, num_modules_per_stack=1), Digits.load(noise)
     rng = Random("archs")
     archs = [space.random(rng) for _ in range(subnets)]
     alone = [[trained_alone(space, arch, digits, alone_epochs, repeat) for repeat in range(repeats)] for arch in archs]
