@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import optuna
 import torch
@@ -324,21 +324,25 @@ def _bare_ms(make: MakeStorage, labels: int, n: int) -> float:
 
 def _experiment_ms(make: MakeStorage, labels: int, n: int) -> float:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        experiment = NasExperiment(
-            Labels(labels),
-            Free(),
-            Random(seed=0),
-            storage=make(folder),
-            folder=folder,
-            max_trials=n,
-            seed=0,
-            progress=False,
-        )
+        experiment = _free_experiment(make, labels, n, Path(name))
         _ = experiment.study
         start = time.perf_counter()
         experiment.run()
         return (time.perf_counter() - start) / n * 1e3
+
+
+def _free_experiment(make: MakeStorage, labels: int, n: int, folder: Path, **options: Any) -> NasExperiment:
+    return NasExperiment(
+        Labels(labels),
+        Free(),
+        Random(seed=0),
+        storage=make(folder),
+        folder=folder,
+        max_trials=n,
+        seed=0,
+        progress=False,
+        **options,
+    )
 
 
 def _executors(n: int) -> None:
@@ -362,18 +366,8 @@ def _executors(n: int) -> None:
 def _executor_ms(executor: Executor, n: int) -> float:
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as name:
-        NasExperiment(
-            Labels(6),
-            Free(),
-            Random(seed=0),
-            storage=STORAGES["journal file, ours"](Path(name)),
-            folder=Path(name),
-            max_trials=n,
-            seed=0,
-            executor=executor,
-            progress=False,
-            on_trial=lambda _: ends.append(time.perf_counter()),
-        ).run()
+        ours, note = STORAGES["journal file, ours"], lambda _: ends.append(time.perf_counter())
+        _free_experiment(ours, 6, n, Path(name), executor=executor, on_trial=note).run()
     return (ends[-1] - ends[0]) / (len(ends) - 1) * 1e3
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from hubserve import jobs
 from hubserve.jobs import Best, ObjectiveInfo, Run, TrialRow
 from tests.jobs.definitions import SMALLEST
 from tests.search_job.definitions import short
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +45,6 @@ def searched() -> Run:
     objectives = [ObjectiveInfo(name="val_acc", direction="maximize")]
     run.write_status(status.model_copy(update={"state": "done", "history": rows, "best": best, "objectives": objectives}))
     return run
-
-
-def until(condition, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def in_background(*arguments: object) -> subprocess.Popen[str]:
@@ -107,7 +100,7 @@ def test_killed_in_the_middle_it_goes_on_and_publishes_once(hubserve, write):
     """kill -9 during the search; then Ctrl-C; then to the end. No finished trial is lost or done twice."""
     definition = short(budget={"trials": 10}, publish={"formats": ["onnx"], "profile_seconds": 0.5})
     process = in_background("search", write(definition))
-    until(lambda: bool(jobs.list_runs()) and jobs.read(jobs.list_runs()[0]).trials >= 1)
+    until(lambda: bool(jobs.list_runs()) and jobs.read(jobs.list_runs()[0]).trials >= 1, seconds=120)
     process.kill()
     process.communicate()
     (run,) = jobs.list_runs()
@@ -117,7 +110,7 @@ def test_killed_in_the_middle_it_goes_on_and_publishes_once(hubserve, write):
     first = [row for row in killed.history if row.state == "complete"]
 
     process = in_background("search", "--run", run.path)
-    until(lambda: jobs.read(run).state != "failed" and jobs.read(run).trials > killed.trials)
+    until(lambda: jobs.read(run).state != "failed" and jobs.read(run).trials > killed.trials, seconds=120)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     if process.returncode != 0:  # It may have ended just before.
@@ -138,7 +131,7 @@ def test_killed_in_the_middle_it_goes_on_and_publishes_once(hubserve, write):
 def test_in_the_background_and_stopped(hubserve, write):
     job_id = hubserve("search", write(short(recipe={"epochs": 500})), "--detach").fine().strip()
     run = jobs.find(job_id)
-    until(lambda: jobs.read(run).phase == "search")
+    until(lambda: jobs.read(run).phase == "search", seconds=120)
     listed = {row["id"]: row for row in hubserve("jobs", "--json").json()}
     assert listed[job_id]["state"] == "running"
     stopped = hubserve("jobs", job_id, "--stop", "--json").json()

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from hubserve import jobs
 from hubserve.errors import JobError
 from hubserve.jobs import Run
+from tests.waiting import until
 
 
 def holding(*body: str) -> str:
@@ -32,13 +32,6 @@ WITH_A_WORKER = holding(
     "(folder / 'child').write_text(str(child.pid))",
     "child.wait()",
 )
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def pid_of(run: Run) -> int:

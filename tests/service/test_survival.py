@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from hubserve import jobs
 from tests.service.conftest import free_port, start, stop
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -46,28 +46,21 @@ def server(home: Path) -> Iterator[httpx.Client]:
         stop(process)
 
 
-def until(condition: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
-
-
 def test_a_search_goes_on_when_its_server_is_terminated(home):
     with server(home) as client:
         answer = client.post("/search_jobs", json={"definition": LONG})
         assert answer.status_code == 202, answer.text
         place = f"/search_jobs/{answer.json()['id']}"
-        until(lambda: client.get(place).json()["trials"] > 0)
+        until(lambda: client.get(place).json()["trials"] > 0, seconds=90)
     run = jobs.find(answer.json()["id"])
     try:
         assert jobs.is_running(run), run.log_tail()
         before = jobs.read(run).trials
         with server(home) as client:
-            until(lambda: client.get(place).json()["trials"] > before)
+            until(lambda: client.get(place).json()["trials"] > before, seconds=90)
             assert client.get(place).json()["state"] == "running"
             assert client.delete(place).status_code == 202
-            until(lambda: client.get(place).json()["state"] == "stopped")
+            until(lambda: client.get(place).json()["state"] == "stopped", seconds=90)
         assert not jobs.is_running(run)
     finally:
         jobs.stop(run, grace_seconds=0)
