@@ -45,6 +45,7 @@ the service answers 4xx where the request was at fault.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -203,3 +204,15 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if near:
         return "Did you mean " + " or ".join(near) + "?"
     return "Known: " + ", ".join(names) + "." if names else "There is none."
+
+
+def clear_frames(error: BaseException) -> None:
+    """Lets go what the functions held that an error, and what caused it, came through. It can be logged all the same.
+
+    A picture's error holds its pixels, 200 MB perhaps, and an error that is answered is part of a circle, which stays until
+    somebody collects garbage.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        traceback.clear_frames(found.__traceback__)
+        found = found.__cause__ or found.__context__

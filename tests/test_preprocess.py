@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 from pydantic import ValidationError
 from torchvision import transforms
 
 from hubserve.errors import ImageError, ImageTooLargeError
 from hubserve.preprocess import Preprocess, decode_image, decode_pixels
+from tests.service.corpus import wrong_bodies
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +222,17 @@ class TestFast:
             return
         assert pixels.dtype == torch.uint8
         assert pixels.shape[0] == 3
+
+
+@pytest.mark.parametrize("name", ["large webp without its pixels", "huge png", "half a png", "half a jpeg", "png bomb"])
+def test_an_error_that_is_kept_keeps_no_picture(name):
+    (body,) = (body for body in wrong_bodies() if body.name == name)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ImageError) as kept:
+            decode_image(body.data)
+        assert kept.value.__traceback__
+        assert not [found for found in gc.get_objects() if isinstance(found, ImageFile.ImageFile)]
+    finally:
+        gc.enable()

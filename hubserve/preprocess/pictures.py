@@ -10,7 +10,7 @@ import simplejpeg
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from hubserve.errors import ImageError, ImageTooLargeError
+from hubserve.errors import ImageError, ImageTooLargeError, clear_frames
 
 MAX_PIXELS = 50_000_000
 """Default limit of width x height for a picture, checked before its pixels are decoded."""
@@ -29,20 +29,12 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         ImageError: not a picture that Pillow reads, or broken off.
     """
     try:
-        image = _open(data, max_pixels)
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:  # Pillow's limit, met while it opens the picture: far above ours by default.
-        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        raise ImageTooLargeError(
-            f"the picture has too many pixels ({error}); at most {limit:,} are allowed: send a smaller one"
-        ) from error
+        return _decoded(data, max_pixels)
     except Exception as error:  # Pillow's decoders raise almost anything on hostile bytes.
-        raise ImageError(
-            f"{len(data)} bytes that are not a readable picture ({_reason(error)}); send a JPEG, PNG, WebP, GIF, BMP or TIFF"
-        ) from error
+        clear_frames(error)
+        if isinstance(error, ImageError):
+            raise
+        raise _refusal(error, len(data), max_pixels) from error
 
 
 def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
@@ -61,6 +53,23 @@ def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
         except ValueError:
             pass  # It is stricter than Pillow, which may read the picture all the same, or says what is wrong.
     return torch.from_numpy(np.array(decode_image(data, max_pixels=max_pixels))).permute(2, 0, 1)
+
+
+def _decoded(data: bytes, max_pixels: int) -> Image.Image:
+    image = _open(data, max_pixels)
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError):
+        # Pillow's limit, met while it opens the picture: far above ours by default.
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        return ImageTooLargeError(
+            f"the picture has too many pixels ({error}); at most {limit:,} are allowed: send a smaller one"
+        )
+    reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
+    return ImageError(f"{size} bytes that are not a readable picture ({reason}); send a JPEG, PNG, WebP, GIF, BMP or TIFF")
 
 
 def _is_plain_jpeg(data: bytes, max_pixels: int) -> bool:
@@ -84,10 +93,6 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         image = Image.open(io.BytesIO(data))
     _check_pixels(image, max_pixels)
     return image
-
-
-def _reason(error: Exception) -> str:
-    return "of no known kind" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:

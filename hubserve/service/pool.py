@@ -99,6 +99,7 @@ class Pool:
             wanted = [job for job in jobs if job.result.set_running_or_notify_cancel()]
             self._leave(len(jobs) - len(wanted))
             self._classify(wanted)
+            del jobs, wanted  # An idle thread keeps no pictures.
 
     def _take(self) -> list[Job] | None:
         """The next jobs, at least one; None at the end."""
@@ -123,7 +124,7 @@ class Pool:
                 prepared = job.engine.prepare(job.data, top_k=job.top_k)
             except Exception as error:  # Whatever it is, it is this job's answer, and the thread lives on.
                 self._leave(1)
-                job.result.set_exception(error)
+                _fail([job], error)
             else:
                 batches.setdefault(job.engine, []).append((job, prepared))
         for engine, batch in batches.items():
@@ -135,8 +136,7 @@ class Pool:
             answers = engine.answer([prepared for _, prepared in batch])
         except Exception as error:
             self._leave(len(batch))
-            for job, _ in batch:
-                job.result.set_exception(error)
+            _fail([job for job, _ in batch], error)
         else:
             self._leave(len(batch))
             for (job, _), answer in zip(batch, answers, strict=True):
@@ -146,3 +146,10 @@ class Pool:
         """Makes room before the answer is known: who has it may send the next picture at once."""
         with self._count:
             self._inside -= count
+
+
+def _fail(jobs: Sequence[Job], error: Exception) -> None:
+    """Leaves out the frame that caught it: that holds the jobs, and they the error: a circle, see `clear_frames`."""
+    error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+    for job in jobs:
+        job.result.set_exception(error)

@@ -31,6 +31,7 @@ from hubserve.errors import (
     TensorError,
     TopKError,
     UnauthorizedError,
+    clear_frames,
 )
 
 log = logging.getLogger("hubserve.service")
@@ -99,6 +100,7 @@ def refusal(error: HubserveError, *, status: int | None = None) -> JSONResponse:
         status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("a request failed", exc_info=error)
+    clear_frames(error)
     return JSONResponse(problem_of(error), status_code=status, headers=ERROR_HEADERS.get(status))
 
 

@@ -46,7 +46,7 @@ def odd_pictures() -> tuple[Body, ...]:
     deep = Image.fromarray(_pixels(1)[..., 0].astype(np.uint16) * 257)
     turned = Image.Exif()
     turned[0x0112] = 6
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = _colour_profile()
     frames = {"save_all": True, "append_images": [grey.convert("RGB")] * 3}
     made = {
         "jpeg": _saved(rgb, "JPEG"),
@@ -78,7 +78,7 @@ def odd_pictures() -> tuple[Body, ...]:
         "floating tiff": _saved(Image.fromarray(_pixels(1)[..., 0].astype(np.float32) / 255), "TIFF"),
         "tiff of several pages": _saved(rgb, "TIFF", **frames),
         "cmyk tiff": _saved(rgb.convert("CMYK"), "TIFF"),
-        "lab tiff": _saved(rgb.convert("LAB"), "TIFF"),
+        "lab tiff": _saved(rgb.convert("LAB"), "TIFF", icc_profile=b""),
         "one pixel": _saved(rgb.resize((1, 1)), "PNG"),
         "one row": _saved(rgb.resize((500, 1)), "PNG"),
         "one column": _saved(rgb.resize((1, 500)), "JPEG"),
@@ -109,6 +109,7 @@ def wrong_bodies() -> tuple[Body, ...]:
         "png of no size": _claims(png, 0, 0),
         "png bomb": _bomb(20_000, 20_000),
         "huge jpeg": _resized_jpeg(jpeg, 65_535, 65_535),
+        "large webp without its pixels": _resized_webp(_saved(Image.fromarray(_pixels(3)), "WEBP"), 8000, 6000),
         "huge gif": b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + bytes(20),
         "huge bmp": b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 2**30, 2**30, 1, 24, 0) + bytes(20),
         "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\nshowpage\n",
@@ -192,6 +193,13 @@ def _wrong_json(jpeg: bytes) -> list[Body]:
     return [Body(name, data, "application/json", right=False) for name, data in made.items()]
 
 
+def _colour_profile() -> bytes:
+    """sRGB, with the same date every day: another date has another length in a PNG, and all mutants would be others."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    data[24:36] = struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
+    return bytes(data)
+
+
 def _form(data: bytes) -> bytes:
     head = b'--frontier\r\nContent-Disposition: form-data; name="image"; filename="../../a.jpg"\r\n'
     return head + b"Content-Type: image/jpeg\r\n\r\n" + data + b"\r\n--frontier--\r\n"
@@ -233,3 +241,9 @@ def _resized_jpeg(jpeg: bytes, width: int, height: int) -> bytes:
     """A JPEG whose frame header says another size."""
     place = jpeg.index(b"\xff\xc0")
     return jpeg[: place + 5] + struct.pack(">HH", height, width) + jpeg[place + 9 :]
+
+
+def _resized_webp(webp: bytes, width: int, height: int) -> bytes:
+    """A WebP whose frame header says another size."""
+    place = webp.index(b"\x9d\x01\x2a")
+    return webp[: place + 3] + struct.pack("<HH", width, height) + webp[place + 7 :]
