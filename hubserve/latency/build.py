@@ -172,12 +172,12 @@ def _start(
         if getattr(found, name) != getattr(fresh, name):
             raise ProfileError(
                 f"{path} is a table for {name} = {getattr(found, name)!r}, and {getattr(fresh, name)!r} was asked for; "
-                "choose another file with --out"
+                "choose another file with --table"
             )
     if (found.host.cpu, found.host.cores) != (fresh.host.cpu, fresh.host.cores):
         raise ProfileError(
             f"{path} was measured on {found.host.cpu} with {found.host.cores} cores, and this is {fresh.host.cpu} with "
-            f"{fresh.host.cores}; a table is of one machine: choose another file with --out"
+            f"{fresh.host.cores}; a table is of one machine: choose another file with --table"
         )
     return found
 
