@@ -55,8 +55,11 @@ def run(structure: Structure, x: Any, blends: Mapping[str, Blend], weights: Mapp
     changed = set() if weights is None else set(tensors)
     kept: dict[int, torch.Tensor] = {}
     for masked in structure.masks:
-        keep = kept.setdefault(id(masked.mask), masked.mask.keep(mixture.blends))
         tensor = tensors[masked.key]
+        if id(masked.mask) not in kept:
+            # Weights of candidates stay on the CPU, where answers are drawn; the network may be elsewhere.
+            kept[id(masked.mask)] = masked.mask.keep(mixture.blends).to(tensor.device)
+        keep = kept[id(masked.mask)]
         shape = [size if axis in masked.axes else 1 for axis, size in enumerate(tensor.shape)]
         tensors[masked.key] = tensor * keep.view(shape)
         keeps.setdefault(masked.key, keep)
@@ -85,8 +88,9 @@ class BlendedSupernet(nn.Module):
         seed: of the fresh weights and logits.
 
     Attributes:
-        supernet: the shared weights; subnets and extraction are its.
-        logits: label -> one number for each candidate (input choices: for each input), 1e-3 times N(0, 1) at first.
+        supernet: the shared weights; subnets and extraction are its. It alone goes to a GPU.
+        logits: label -> one number for each candidate (input choices: for each input), 1e-3 times N(0, 1) at first; on the
+            CPU.
         blended: labels that are blended.
         sampled: labels that are sampled.
 

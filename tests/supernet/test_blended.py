@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from random import Random
 
@@ -79,6 +80,15 @@ class TestEverySpace:
         net = nets(name)
         one, two = (net.activation_bytes(pictures(batch)) for batch in (4, 8))
         assert 0 < one < two <= 2 * one
+
+    def test_runs_where_the_shared_weights_are(self, nets, name):
+        # As on a GPU: only the weights and the batch are there, logits and masks are not.
+        net = copy.deepcopy(nets(name))
+        net.supernet.to("meta")
+        output = net(pictures(4).to("meta"))
+        assert output.device.type == "meta"
+        assert output.requires_grad
+        assert all(logits.device.type == "cpu" for logits in net.logits.values())
 
 
 class TestWhatIsSampled:
