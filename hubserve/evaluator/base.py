@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import torch
@@ -85,6 +86,14 @@ class TrainingEvaluator(Evaluator):
     @abc.abstractmethod
     def val_batches(self) -> Iterable[Batch]:
         """One pass over the validation data, in a fixed order."""
+
+    def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
+        """One pass over the validation data in the order of the seed: from these a one-shot strategy learns archs.
+
+        A list of batches is shuffled here; an evaluator whose batches come otherwise, perhaps class by class, does it itself.
+        """
+        batches = self.val_batches()
+        return Random(seed).sample(batches, len(batches)) if isinstance(batches, Sequence) else batches
 
     @abc.abstractmethod
     def loss(self, output: Any, target: Any) -> torch.Tensor:

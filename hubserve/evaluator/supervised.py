@@ -111,6 +111,10 @@ class SupervisedEvaluator(TrainingEvaluator):
     def val_batches(self) -> Iterable[Batch]:
         return self._val_part((0, 1))
 
+    def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
+        loader = shuffled(self._validation, self.batch_size, seed, in_order_too=True)
+        return Batches(loader, limit(len(loader), self.settings.limit_val_batches))
+
     def loss(self, output: Any, target: Any) -> torch.Tensor:
         if isinstance(output, tuple):
             logits, auxiliary = output
@@ -129,10 +133,14 @@ class SupervisedEvaluator(TrainingEvaluator):
         loader = shuffled(self._train, self.batch_size, seed, part=part)
         return Batches(loader, limit(len(loader), self.settings.limit_train_batches))
 
-    def _val_part(self, part: tuple[int, int]) -> Batches:
+    @property
+    def _validation(self) -> Data:
         if self._val is None:
             raise EvaluatorError(f"{type(self).__name__} has no validation data: give val_dataloaders or datamodule")
-        loader = in_order(self._val, self.batch_size, part=part)
+        return self._val
+
+    def _val_part(self, part: tuple[int, int]) -> Batches:
+        loader = in_order(self._validation, self.batch_size, part=part)
         return Batches(loader, limit(len(loader), self.settings.limit_val_batches))
 
     def _fit_on(self, runtime: Runtime, model: nn.Module, trial: Trial) -> dict[str, float]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import logging
-import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ class OneShotSearch(abc.ABC):
 
     @abc.abstractmethod
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        """An epoch begins; `val_batches` starts from the first whenever it has come to the last."""
+        """An epoch begins; `val_batches` goes through the validation data again and again, each time in another order."""
 
     @abc.abstractmethod
     def step(self, x: Any, target: Any) -> OneShotProgress:
@@ -182,9 +183,10 @@ class _Course:
         return True
 
     def _val_batches(self) -> Iterator[Batch]:
-        while True:
-            empty = True
-            for batch in self._evaluator.val_batches():
+        # Anew in each epoch: an epoch that is repeated sees the same, and steps fewer than the batches come to all of them.
+        for number in itertools.count():
+            empty, seed = True, Random(f"{self._seed}/{self.epoch}/{number}").randrange(2**63)
+            for batch in self._evaluator.mixed_val_batches(seed):
                 empty = False
                 yield to_device(batch, self._device)
             if empty:
@@ -217,7 +219,7 @@ class _seeded:  # noqa: N801 - used like a function
     """Torch draws from seed and epoch inside; the caller's generators are put back afterwards."""
 
     def __init__(self, seed: int, epoch: int) -> None:
-        self._seed = random.Random(f"{seed}/{epoch}").randrange(2**63)
+        self._seed = Random(f"{seed}/{epoch}").randrange(2**63)
         self._fork = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
     def __enter__(self) -> None:
