@@ -30,7 +30,6 @@ from hubserve.experiment.loop import Plan, search
 from hubserve.experiment.one_shot import (
     OneShot,
     OneShotResult,
-    SharedWeights,
     add_found,
     training_evaluator,
 )
@@ -41,7 +40,7 @@ from hubserve.experiment.top_models import Formatter, drop_weights, ranked, top_
 from hubserve.home import home
 from hubserve.hub.base import HubSpace
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy import Random, Strategy, as_strategy
+from hubserve.strategy import Random, Strategy, SupernetEvaluator, as_strategy
 
 MEASURES = ("params", "macs", "latency_ms")
 
@@ -278,14 +277,15 @@ class NasExperiment:
             return "stopped on request" if self._stop.is_set() else "the time is over"
         if result.supernet is None:
             raise ExperimentError(f"{type(strategy).__name__} kept no weights to score archs with")
-        shared = SharedWeights(result.supernet, training, seed=plan.seed)
+        # All archs of a search are judged alike; one that is the end of it is also told as it was before.
+        shared = SupernetEvaluator(result.supernet, training, seed=plan.seed, compare=result.arch is not None)
         if result.arch is not None:
             return self._keep_found(plan, result.arch, shared)
         if not self._search_after:
             return "the supernet is trained; give search_strategy to search it, or hand one_shot.supernet to another search"
         return search(replace(plan, evaluator=shared))
 
-    def _keep_found(self, plan: Plan, arch: Arch, shared: SharedWeights) -> str:
+    def _keep_found(self, plan: Plan, arch: Arch, shared: Evaluator) -> str:
         if not plan.study.get_trials(deepcopy=False):
             trial = Trial(0, plan.seed, plan.trial_folder(0), self.name)
             plan.told(add_found(plan.study, self.model_space, arch, shared, plan.screen, self.objectives, trial))

@@ -102,6 +102,7 @@ def test_a_supernet_is_searched(tmp_path):
     assert "exhausted" in search.run()
     assert sorted(record.arch["width"] for record in search.trials) == [4, 8, 12]
     assert all(record.scores["val_acc"] > 0.7 for record in search.trials)
+    assert not any("val_acc before recalibration" in record.scores for record in search.trials)
     models = search.export_top_models(3, formatter="instance")
     for model, record in zip(models, search.top_trials(3), strict=True):
         assert search.evaluator.validate(model)["val_acc"] == record.scores["val_acc"]

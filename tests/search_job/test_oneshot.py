@@ -97,7 +97,9 @@ def test_spos_goes_on_after_a_stop_in_either_half(home, monkeypatch):
     # An epoch of 17 steps is told as it was, though the supernet was trained in two sittings.
     assert status.oneshot.steps[-1] == 3 * 17 - 1
     assert status.oneshot.labels == {}
-    assert (run.path / "winner.json").read_text().count('"shared"') == 1
+    winner = (run.path / "winner.json").read_text()
+    assert winner.count('"shared"') == 1
+    assert winner.count('"val_acc before recalibration"') == 1
 
 
 def test_a_picture_needs_rows_that_tell_all():
