@@ -44,11 +44,16 @@ def test_goes_on_as_if_nothing_had_happened(name, tmp_path):
     assert all(torch.equal(tensor, expected[key]) for key, tensor in resumed.supernet.state_dict().items())
 
 
-def test_a_finished_run_trains_no_more(tmp_path):
-    first = RandomOneShot().run(Small(), Noise(), folder=tmp_path, device="cpu")
-    evaluator = Noise()
-    again = RandomOneShot().run(Small(), evaluator, folder=tmp_path, device="cpu")
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_finished_run_trains_no_more_and_ends_the_same(name, tmp_path):
+    # As after a kill between the last checkpoint and whatever the caller does with the result.
+    space = TINY["NasBench201"]
+    first = STRATEGIES[name]().run(space, Noise(epochs=2), seed=3, folder=tmp_path, device="cpu")
+    steps = []
+    again = STRATEGIES[name]().run(space, Noise(epochs=2), seed=3, folder=tmp_path, on_step=steps.append, device="cpu")
+    assert steps == []
     assert again.history == first.history
+    assert again.arch == first.arch
 
 
 def test_a_stopped_run_says_so_and_goes_on(tmp_path):
