@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -86,6 +87,7 @@ class BlendedSupernet(nn.Module):
     Args:
         space: any model space.
         seed: of the fresh weights and logits.
+        cache: structures kept ready, the most recently used ones, and as many subnets; they hold modules and no weights.
 
     Attributes:
         supernet: the shared weights; subnets and extraction are its. It alone goes to a GPU.
@@ -101,10 +103,10 @@ class BlendedSupernet(nn.Module):
         SupernetError: as for Supernet.
     """
 
-    def __init__(self, space: ModelSpace, *, seed: int = 0) -> None:
+    def __init__(self, space: ModelSpace, *, seed: int = 0, cache: int = 64) -> None:
         super().__init__()
         self.space = space
-        self.supernet = Supernet(space, seed=seed)
+        self.supernet = Supernet(space, seed=seed, cache=cache)
         generator = torch.Generator().manual_seed(seed)
         self._logits = nn.ParameterDict(
             {
@@ -113,7 +115,8 @@ class BlendedSupernet(nn.Module):
                 if choice.size > 1
             }
         )
-        self._structures: dict[str, Structure] = {}
+        self._structures: OrderedDict[str, Structure] = OrderedDict()
+        self._cache_size = cache
         self._version = self.supernet.version
         self._everywhere = False
         self._proven = False
@@ -181,9 +184,10 @@ class BlendedSupernet(nn.Module):
             self._structures.clear()
             self._version = self.supernet.version
         key = json.dumps({label: answers[label] for label in sorted(self.sampled)})
-        if key not in self._structures:
-            self._structures[key] = self._build_structure(answers)
-        structure = self._structures[key]
+        structure = self._structures.pop(key, None) or self._build_structure(answers)
+        self._structures[key] = structure
+        while len(self._structures) > self._cache_size:
+            self._structures.popitem(last=False)
         if structure.subnet.network.training != self.training:
             structure.subnet.network.train(self.training)
         return structure

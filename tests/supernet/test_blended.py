@@ -111,6 +111,15 @@ class TestWhatIsSampled:
         if beyond in net.logits:
             assert net.logits[beyond].grad is None
 
+    def test_few_structures_are_kept_ready(self):
+        net = BlendedSupernet(SPACES["NasBench101"], cache=3)
+        rng, x = Random(0), pictures()
+        drawn = [net.sample(rng) for _ in range(6)]
+        structures = [net.structure(sampled, x) for sampled in drawn]
+        assert len(net._structures) == 3
+        assert net.structure(drawn[-1], x) is structures[-1]
+        assert net.structure(drawn[0], x) is not structures[0]
+
     def test_drawn_answers_follow_the_probabilities(self, nets):
         net = nets("DARTS")
         with torch.no_grad():
