@@ -41,6 +41,11 @@ class OneShotResult(Protocol):
         """Whether it was stopped before its time."""
         ...
 
+    @property
+    def cost_r2(self) -> float | None:
+        """How good the table of costs is that its penalty goes by; None without one."""
+        ...
+
 
 @runtime_checkable
 class OneShot(Protocol):

@@ -37,6 +37,7 @@ class Result:
     history: tuple
     stopped: bool = False
 
+    cost_r2: float | None = None
 
 class SinglePath:
     """Uniform single paths, as short as can be; ends in the supernet, or in the arch that it is given."""

@@ -39,6 +39,8 @@ class OneShotResult:
         memory_bytes: what it was estimated to take.
     """
 
+        cost_r2: how good the table of costs is that a penalty goes by, on archs that it was not fitted to: 1 is exact, 0 no
+            better than their mean; None where no table was needed.
     arch: Arch | None
     supernet: Supernet | None
     history: tuple[OneShotProgress, ...]
@@ -46,6 +48,7 @@ class OneShotResult:
     memory_bytes: int = 0
 
 
+    cost_r2: float | None = None
 class OneShotSearch(abc.ABC):
     """A one-shot strategy at work on one space.
 
@@ -53,9 +56,11 @@ class OneShotSearch(abc.ABC):
         supernet: whose weights are trained.
     """
 
+        cost_r2: see OneShotResult; known once prepared.
     supernet: Supernet
 
     @abc.abstractmethod
+    cost_r2: float | None = None
     def prepare(self, x: Any) -> int:
         """Gets ready for batches like `x`.
 
@@ -137,12 +142,12 @@ class OneShotStrategy(abc.ABC):
             course.history, course.epoch = list(found["history"]), int(found["epoch"])
         while course.epoch < evaluator.max_epochs:
             if not course.run_epoch():
-                return OneShotResult(search.arch(), search.supernet, tuple(course.history), True, memory)
+                return OneShotResult(search.arch(), search.supernet, tuple(course.history), True, memory, search.cost_r2)
             if folder is not None:
                 content = {"search": search.state(), "history": course.history, "epoch": course.epoch}
                 write_checkpoint(folder, identity, content)
         search.supernet.eval()
-        return OneShotResult(search.arch(), search.supernet, tuple(course.history), False, memory)
+        return OneShotResult(search.arch(), search.supernet, tuple(course.history), False, memory, search.cost_r2)
 
 
 class _Course:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -21,6 +22,11 @@ from hubserve.supernet import BlendedSupernet
 from hubserve.supernet.memory import weight_bytes
 
 Gradients = dict[str, torch.Tensor | None]
+FAIR_R2 = 0.8
+"""Below it, the table of a penalty is so coarse that its user is warned."""
+
+log = logging.getLogger(__name__)
+
 """Label -> gradient, or None."""
 
 
@@ -125,6 +131,12 @@ class DifferentiableSearch(OneShotSearch):
     def refuse(self) -> None:
         """Raises SupernetError where the strategy is not defined for a choice of the space."""
 
+            self.cost_r2 = self._table.r2
+            log.log(
+                logging.INFO if self.cost_r2 >= FAIR_R2 else logging.WARNING,
+                "the penalty goes by a table that explains %.1f %% of how costs vary",
+                100 * self.cost_r2,
+            )
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
         self.epoch = epoch
         self.rng = Random(f"{self._seed}/{epoch}")
