@@ -35,7 +35,7 @@ from hubserve.experiment.one_shot import (
 )
 from hubserve.experiment.progress import Progress
 from hubserve.experiment.records import INFEASIBLE, REASON, TrialRecord, is_trial, record_of, was_evaluated
-from hubserve.experiment.study import exists, open_study, seconds_spent, storage_of
+from hubserve.experiment.study import SupernetClock, exists, open_study, seconds_spent, storage_of
 from hubserve.experiment.top_models import Formatter, drop_weights, ranked, top_models
 from hubserve.home import home
 from hubserve.hub.base import HubSpace
@@ -63,7 +63,7 @@ class NasExperiment:
         repeat: go on when every arch of the space had a trial, for evaluations that vary.
         max_trials: evaluated trials, those of earlier runs included. Infeasible ones do not count. Without it, a search in a
             large space goes on until its time is over or `stop` is called.
-        max_seconds: of searching, earlier runs included; trials under way then are finished.
+        max_seconds: of searching, and of training a supernet, earlier runs included; trials under way then are finished.
         constraints: on measures of an arch; it is not evaluated where it misses one.
         objectives: what is improved; the evaluator's own unless given. They may name measures too.
         measures: further ones, name -> function of space and arch, tried in this order after "params", "macs", "latency_ms".
@@ -262,16 +262,18 @@ class NasExperiment:
 
         def stepped(row: dict[str, Any]) -> None:
             bar.step(row)
+            clock.tick()
             self._on_step(row)
 
-        result = strategy.run(
-            self.model_space,
-            training,
-            seed=plan.seed,
-            folder=self.folder / "supernet",
-            on_step=stepped,
-            should_stop=lambda: self._stop.is_set() or (plan.deadline is not None and time.monotonic() >= plan.deadline),
-        )
+        with SupernetClock(plan.study) as clock:
+            result = strategy.run(
+                self.model_space,
+                training,
+                seed=plan.seed,
+                folder=self.folder / "supernet",
+                on_step=stepped,
+                should_stop=lambda: self._stop.is_set() or (plan.deadline is not None and time.monotonic() >= plan.deadline),
+            )
         self.one_shot = result
         if result.stopped:
             return "stopped on request" if self._stop.is_set() else "the time is over"
