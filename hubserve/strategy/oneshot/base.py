@@ -6,6 +6,7 @@ import abc
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 
 from hubserve.errors import StrategyError, SupernetError
-from hubserve.evaluator.base import Batch, TrainingEvaluator
+from hubserve.evaluator.base import Batch, SharedTraining, TrainingEvaluator
+from hubserve.evaluator.runtime import seeded
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.checkpoint import read_checkpoint, write_checkpoint
 from hubserve.supernet import Supernet
@@ -37,30 +39,30 @@ class OneShotResult:
         history: a row for each step.
         stopped: whether it was stopped before its time.
         memory_bytes: what it was estimated to take.
-    """
-
         cost_r2: how good the table of costs is that a penalty goes by, on archs that it was not fitted to: 1 is exact, 0 no
             better than their mean; None where no table was needed.
+    """
+
     arch: Arch | None
     supernet: Supernet | None
     history: tuple[OneShotProgress, ...]
     stopped: bool = False
     memory_bytes: int = 0
-
-
     cost_r2: float | None = None
+
+
 class OneShotSearch(abc.ABC):
     """A one-shot strategy at work on one space.
 
     Attributes:
         supernet: whose weights are trained.
+        cost_r2: see OneShotResult; known once prepared.
     """
 
-        cost_r2: see OneShotResult; known once prepared.
     supernet: Supernet
+    cost_r2: float | None = None
 
     @abc.abstractmethod
-    cost_r2: float | None = None
     def prepare(self, x: Any) -> int:
         """Gets ready for batches like `x`.
 
@@ -123,19 +125,21 @@ class OneShotStrategy(abc.ABC):
             folder: for the checkpoint.
             on_step: hears of each step.
             should_stop: asked after each step; a stopped run keeps the checkpoint of its last whole epoch.
-            device: None takes the GPU where there is one.
+            device: None takes the evaluator's.
 
         Raises:
             SupernetError: the strategy is not defined for a choice of the space, or needs more memory than the machine has.
-            StrategyError: the folder holds the checkpoint of another search.
+            StrategyError: the folder holds the checkpoint of another search, or the evaluator has a setting that shared
+                weights are not trained with.
         """
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        with _seeded(seed, -1):
+        wanted = shared_training(evaluator)
+        where = torch.device(device or wanted.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        with _seeded(seed, -1, wanted):
             batches = list_length(evaluator.train_batches(seed))
             search = self.search(space, evaluator, seed=seed, total_steps=batches * evaluator.max_epochs)
             first = to_device(next(iter(evaluator.train_batches(seed))), where)
             memory = _check_memory(self, search, first[0], where)
-        course = _Course(evaluator, search, seed, where, on_step, should_stop)
+        course = _Course(evaluator, search, seed, where, wanted, on_step, should_stop)
         identity = [type(self).__name__, repr(space), seed, evaluator.max_epochs, batches]
         if folder is not None and (found := read_checkpoint(folder, identity)):
             search.load_state(found["search"])
@@ -159,6 +163,7 @@ class _Course:
         search: OneShotSearch,
         seed: int,
         device: torch.device,
+        wanted: SharedTraining,
         on_step: Callable[[OneShotProgress], None] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
@@ -166,6 +171,7 @@ class _Course:
         self._search = search
         self._seed = seed
         self._device = device
+        self._wanted = wanted
         self._on_step = on_step
         self._should_stop = should_stop
         self.history: list[OneShotProgress] = []
@@ -173,7 +179,7 @@ class _Course:
 
     def run_epoch(self) -> bool:
         """Returns whether the epoch came to its end."""
-        with _seeded(self._seed, self.epoch):
+        with _seeded(self._seed, self.epoch, self._wanted):
             self._search.begin(self.epoch, self._val_batches())
             for batch in self._evaluator.train_batches(epoch_seed(self._seed, self.epoch)):
                 row = self._search.step(*to_device(batch, self._device))
@@ -220,19 +226,25 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-class _seeded:  # noqa: N801 - used like a function
+def shared_training(evaluator: TrainingEvaluator) -> SharedTraining:
+    """What the evaluator asks of a training of shared weights.
+
+    Raises:
+        StrategyError: a setting of it means nothing there.
+    """
+    wanted = evaluator.shared_training()
+    if wanted.unmet:
+        told = " and ".join(f"{name} = {value!r}" for name, value in wanted.unmet.items())
+        raise StrategyError(
+            f"shared weights are trained without {told}: leave that out of the evaluator here (a job: out of recipe), and give "
+            "it to the one that trains the found network (a job: retrain)"
+        )
+    return wanted
+
+
+def _seeded(seed: int, epoch: int, wanted: SharedTraining) -> AbstractContextManager[None]:
     """Torch draws from seed and epoch inside; the caller's generators are put back afterwards."""
-
-    def __init__(self, seed: int, epoch: int) -> None:
-        self._seed = Random(f"{seed}/{epoch}").randrange(2**63)
-        self._fork = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *error: Any) -> None:
-        self._fork.__exit__(*error)
+    return seeded(Random(f"{seed}/{epoch}").randrange(2**63), deterministic=wanted.deterministic)
 
 
 def _check_memory(strategy: OneShotStrategy, search: OneShotSearch, x: Any, device: torch.device) -> int:

@@ -21,12 +21,12 @@ from hubserve.strategy.oneshot.weights import WeightTraining
 from hubserve.supernet import BlendedSupernet
 from hubserve.supernet.memory import weight_bytes
 
-Gradients = dict[str, torch.Tensor | None]
 FAIR_R2 = 0.8
 """Below it, the table of a penalty is so coarse that its user is warned."""
 
 log = logging.getLogger(__name__)
 
+Gradients = dict[str, torch.Tensor | None]
 """Label -> gradient, or None."""
 
 
@@ -36,7 +36,7 @@ class Settings:
 
     Attributes:
         arc_learning_rate: of the logits; Adam with betas (0.5, 0.999) and weight decay 1e-3, as in the code of DARTS.
-        gradient_clip_val: largest norm of the weights' gradients together; None does not clip.
+        gradient_clip_val: largest norm of the weights' gradients together; None takes the evaluator's.
         log_prob_every_n_step: how often the history has new probabilities; between, it repeats the last ones.
         warmup_epochs: epochs at the start in which only weights are trained.
         penalty: see Penalty; a dict of its attributes will do.
@@ -125,18 +125,18 @@ class DifferentiableSearch(OneShotSearch):
         if self.settings.penalty is not None:
             cost = cost_of(self.settings.penalty.profiler, self.net.space, shape_of(x))
             self._table = CostTable(self.net.space, cost, Random(self._seed))
-        activations = self.net.activation_bytes(x, self.held) if isinstance(x, torch.Tensor) else 0
-        return weight_bytes(self.supernet, copies=self.copies) + activations
-
-    def refuse(self) -> None:
-        """Raises SupernetError where the strategy is not defined for a choice of the space."""
-
             self.cost_r2 = self._table.r2
             log.log(
                 logging.INFO if self.cost_r2 >= FAIR_R2 else logging.WARNING,
                 "the penalty goes by a table that explains %.1f %% of how costs vary",
                 100 * self.cost_r2,
             )
+        activations = self.net.activation_bytes(x, self.held) if isinstance(x, torch.Tensor) else 0
+        return weight_bytes(self.supernet, copies=self.copies) + activations
+
+    def refuse(self) -> None:
+        """Raises SupernetError where the strategy is not defined for a choice of the space."""
+
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
         self.epoch = epoch
         self.rng = Random(f"{self._seed}/{epoch}")

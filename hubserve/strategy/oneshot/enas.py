@@ -45,7 +45,7 @@ class ENAS(OneShotStrategy):
         update_kwargs: see PolicyBasedRL.
         warmup_epochs: epochs at the start in which paths are uniform and the controller does not learn.
         penalty: see Penalty; of the arch that was drawn, counted exactly.
-        gradient_clip_val: largest norm of the weights' gradients together; None does not clip.
+        gradient_clip_val: largest norm of the weights' gradients together; None takes the evaluator's.
         learning_rate: of the controller.
         final_samples: archs of which the best is the result.
 
