@@ -357,6 +357,10 @@ class BlendedSupernet(nn.Module):
         _live(single)
         return _close(blended, single(x))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Structures are built anew where they are needed: what they hold of the last pass cannot be copied.
+        return {**self.__dict__, "_structures": OrderedDict()}
+
     def _build_structure(self, answers: Arch, *, layers: bool = True) -> Structure:
         depths = self._plan.repeats & self._blended
         build = partial(self._build, depths=depths, layers=layers)
