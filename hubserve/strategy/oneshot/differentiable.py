@@ -218,6 +218,7 @@ class DifferentiableSearch(OneShotSearch):
             "steps": self._steps,
             "baseline": self._baseline,
             "noted": self._noted,
+            "costs": None if self._table is None else self._table.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -226,3 +227,6 @@ class DifferentiableSearch(OneShotSearch):
             logits.detach().copy_(state["logits"][label])
         self.arch_optimizer.load_state_dict(state["arch_optimizer"])
         self._steps, self._baseline, self._noted = state["steps"], state["baseline"], dict(state["noted"])
+        if self._table is not None and state["costs"] is not None:
+            self._table.load_state(state["costs"])
+            self.cost_r2 = self._table.r2

@@ -67,6 +67,26 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path):
     assert len(DARTS().run(Small(), Noise(epochs=2), folder=tmp_path, device="cpu").history) == 4
 
 
+def test_costs_are_those_of_the_beginning(tmp_path):
+    """Latency, measured again, is another."""
+    space, costs = TINY["NasBench201"], iter(range(10_000))
+
+    def cost(arch):
+        return 100.0 + next(costs)
+
+    def run(**settings):
+        strategy = DARTS(arc_learning_rate=0.1, penalty={"profiler": cost, "baseline": 100.0})
+        return strategy.run(space, Noise(epochs=2), folder=tmp_path, device="cpu", **settings)
+
+    steps = []
+    stopped = run(on_step=steps.append, should_stop=lambda: len(steps) == 3)
+    resumed = run()
+    assert stopped.cost_r2 == resumed.cost_r2
+    assert resumed.history[:3] == stopped.history
+    search = DARTS().search(space, Noise(), seed=0, total_steps=1)
+    assert search.state()["costs"] is None
+
+
 def test_a_checkpoint_of_another_search_is_refused(tmp_path):
     RandomOneShot().run(Small(), Noise(), folder=tmp_path, seed=1, device="cpu")
     with pytest.raises(StrategyError, match="of another search"):
