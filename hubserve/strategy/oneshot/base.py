@@ -120,7 +120,7 @@ class OneShotStrategy(abc.ABC):
 
         Args:
             space: any model space.
-            evaluator: its data, loss, optimizer and schedule train the shared weights.
+            evaluator: its data, loss, optimizer, schedule and clipping train the shared weights.
             seed: of all that is random.
             folder: for the checkpoint.
             on_step: hears of each step.
