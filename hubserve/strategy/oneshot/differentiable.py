@@ -128,8 +128,8 @@ class DifferentiableSearch(OneShotSearch):
             self.cost_r2 = self._table.r2
             log.log(
                 logging.INFO if self.cost_r2 >= FAIR_R2 else logging.WARNING,
-                "the penalty goes by a table that explains %.1f %% of how costs vary",
-                100 * self.cost_r2,
+                "the penalty goes by a table of costs with r2 = %.3f on archs that it was not fitted to",
+                self.cost_r2,
             )
         activations = self.net.activation_bytes(x, self.held) if isinstance(x, torch.Tensor) else 0
         return weight_bytes(self.supernet, copies=self.copies) + activations
