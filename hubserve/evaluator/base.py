@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import torch
@@ -69,6 +70,23 @@ class Evaluator(abc.ABC):
         """
 
 
+@dataclass(frozen=True)
+class SharedTraining:
+    """What an evaluator's settings ask of a one-shot strategy, which trains shared weights in a loop of its own.
+
+    Attributes:
+        device: where to train; None takes the GPU where there is one.
+        gradient_clip_val: largest norm of all gradients together, where the strategy has none of its own; None does not clip.
+        deterministic: refuse operations that may differ from run to run.
+        unmet: settings that were set and have no meaning there, name -> value; a strategy refuses them.
+    """
+
+    device: torch.device | None = None
+    gradient_clip_val: float | None = None
+    deterministic: bool = False
+    unmet: Mapping[str, Any] = field(default_factory=dict)
+
+
 class TrainingEvaluator(Evaluator):
     """An evaluator that trains the network it scores; its parts also train supernets.
 
@@ -85,6 +103,18 @@ class TrainingEvaluator(Evaluator):
     @abc.abstractmethod
     def val_batches(self) -> Iterable[Batch]:
         """One pass over the validation data, in a fixed order."""
+
+    def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
+        """One pass over the validation data in the order of the seed: from these a one-shot strategy learns archs.
+
+        A list of batches is shuffled here; an evaluator whose batches come otherwise, perhaps class by class, does it itself.
+        """
+        batches = self.val_batches()
+        return Random(seed).sample(batches, len(batches)) if isinstance(batches, Sequence) else batches
+
+    def shared_training(self) -> SharedTraining:
+        """What is asked of a training of shared weights, beside what the other methods give."""
+        return SharedTraining()
 
     @abc.abstractmethod
     def loss(self, output: Any, target: Any) -> torch.Tensor:

@@ -72,7 +72,7 @@ class Batches:
         return itertools.islice(iter(self._loader), self._count)
 
 
-def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = (0, 1)) -> Any:
+def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = (0, 1), in_order_too: bool = False) -> Any:
     """A loader for one training pass, in the order of `seed`.
 
     A data set is shuffled; a DataLoader that shuffles does so by `seed`, and one with an order of its own keeps it.
@@ -82,13 +82,18 @@ def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = 
         batch_size: where `data` is a data set.
         seed: of the order, and of what the loader's workers draw.
         part: (i, n): the i-th of n equal parts of the pass, for processes that train together.
+        in_order_too: also shuffle a DataLoader that goes from the first index to the last: for validation data that is usual,
+            and means nothing.
     """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(data, Dataset):
         sampler: Any = RandomSampler(data, generator=generator)  # type: ignore[arg-type]
         return DataLoader(data, batch_size, sampler=_Part(sampler, part, even=True), generator=generator)
     if isinstance(data, DataLoader) and data.batch_size is not None:
-        return _same_but(data, _Part(_seeded(data.sampler, generator), part, even=True), generator)
+        sampler = data.sampler
+        if in_order_too and type(sampler) is SequentialSampler:
+            sampler = RandomSampler(sampler.data_source)
+        return _same_but(data, _Part(_seeded(sampler, generator), part, even=True), generator)
     return in_order(data, batch_size, part=part)
 
 

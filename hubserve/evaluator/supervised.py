@@ -14,13 +14,13 @@ from torch import nn
 from hubserve.blocks.cell_network import CellNetwork
 from hubserve.blocks.drop_path import DropPath
 from hubserve.errors import EvaluatorError
-from hubserve.evaluator.base import Batch, TrainingEvaluator, Trial
+from hubserve.evaluator.base import Batch, SharedTraining, TrainingEvaluator, Trial
 from hubserve.evaluator.distributed import run_together
 from hubserve.evaluator.loaders import Batches, Data, DataModule, data_of, in_order, shuffled
 from hubserve.evaluator.moving_average import MovingAverage, check_decay
-from hubserve.evaluator.runtime import OneDevice, Runtime, seeded
+from hubserve.evaluator.runtime import OneDevice, Runtime, device_kind, seeded
 from hubserve.evaluator.schedules import MakeOptimizer, MakeSchedule, find_optimizer, find_schedule
-from hubserve.evaluator.settings import limit, trainer_settings
+from hubserve.evaluator.settings import PRECISIONS, limit, trainer_settings
 from hubserve.evaluator.training import Course, train
 from hubserve.evaluator.weights_file import pack, save_weights, unpack
 from hubserve.space import Arch, ModelSpace
@@ -111,6 +111,33 @@ class SupervisedEvaluator(TrainingEvaluator):
     def val_batches(self) -> Iterable[Batch]:
         return self._val_part((0, 1))
 
+    def shared_training(self) -> SharedTraining:
+        """See there. A "precision" of "auto" is 32 bits.
+
+        Raises:
+            EvaluatorError: a GPU is asked for and there is none.
+        """
+        settings = self.settings
+        precision = PRECISIONS[str(settings.precision)]
+        asked: dict[str, tuple[Any, Any]] = {
+            "accumulate_grad_batches": (settings.accumulate_grad_batches, 1),
+            "devices": (settings.n_devices, 1),
+            "drop_path_prob": (self.drop_path_prob, 0.0),
+            "ema_decay": (self.ema_decay, None),
+            "max_steps": (settings.max_steps, -1),
+            "precision": ("32-true" if precision == "auto" else precision, "32-true"),
+        }
+        return SharedTraining(
+            device=torch.device(device_kind(settings.accelerator)),
+            gradient_clip_val=settings.gradient_clip_val,
+            deterministic=settings.deterministic,
+            unmet={name: value for name, (value, none) in asked.items() if value != none},
+        )
+
+    def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
+        loader = shuffled(self._validation, self.batch_size, seed, in_order_too=True)
+        return Batches(loader, limit(len(loader), self.settings.limit_val_batches))
+
     def loss(self, output: Any, target: Any) -> torch.Tensor:
         if isinstance(output, tuple):
             logits, auxiliary = output
@@ -129,10 +156,14 @@ class SupervisedEvaluator(TrainingEvaluator):
         loader = shuffled(self._train, self.batch_size, seed, part=part)
         return Batches(loader, limit(len(loader), self.settings.limit_train_batches))
 
-    def _val_part(self, part: tuple[int, int]) -> Batches:
+    @property
+    def _validation(self) -> Data:
         if self._val is None:
             raise EvaluatorError(f"{type(self).__name__} has no validation data: give val_dataloaders or datamodule")
-        loader = in_order(self._val, self.batch_size, part=part)
+        return self._val
+
+    def _val_part(self, part: tuple[int, int]) -> Batches:
+        loader = in_order(self._validation, self.batch_size, part=part)
         return Batches(loader, limit(len(loader), self.settings.limit_val_batches))
 
     def _fit_on(self, runtime: Runtime, model: nn.Module, trial: Trial) -> dict[str, float]:

@@ -30,18 +30,17 @@ from hubserve.experiment.loop import Plan, search
 from hubserve.experiment.one_shot import (
     OneShot,
     OneShotResult,
-    SharedWeights,
     add_found,
     training_evaluator,
 )
 from hubserve.experiment.progress import Progress
 from hubserve.experiment.records import INFEASIBLE, REASON, TrialRecord, is_trial, record_of, was_evaluated
-from hubserve.experiment.study import exists, open_study, seconds_spent, storage_of
+from hubserve.experiment.study import SupernetClock, exists, open_study, seconds_spent, storage_of
 from hubserve.experiment.top_models import Formatter, drop_weights, ranked, top_models
 from hubserve.home import home
 from hubserve.hub.base import HubSpace
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy import Random, Strategy, as_strategy
+from hubserve.strategy import Random, Strategy, SupernetEvaluator, as_strategy
 
 MEASURES = ("params", "macs", "latency_ms")
 
@@ -64,7 +63,7 @@ class NasExperiment:
         repeat: go on when every arch of the space had a trial, for evaluations that vary.
         max_trials: evaluated trials, those of earlier runs included. Infeasible ones do not count. Without it, a search in a
             large space goes on until its time is over or `stop` is called.
-        max_seconds: of searching, earlier runs included; trials under way then are finished.
+        max_seconds: of searching, and of training a supernet, earlier runs included; trials under way then are finished.
         constraints: on measures of an arch; it is not evaluated where it misses one.
         objectives: what is improved; the evaluator's own unless given. They may name measures too.
         measures: further ones, name -> function of space and arch, tried in this order after "params", "macs", "latency_ms".
@@ -263,29 +262,32 @@ class NasExperiment:
 
         def stepped(row: dict[str, Any]) -> None:
             bar.step(row)
+            clock.tick()
             self._on_step(row)
 
-        result = strategy.run(
-            self.model_space,
-            training,
-            seed=plan.seed,
-            folder=self.folder / "supernet",
-            on_step=stepped,
-            should_stop=lambda: self._stop.is_set() or (plan.deadline is not None and time.monotonic() >= plan.deadline),
-        )
+        with SupernetClock(plan.study) as clock:
+            result = strategy.run(
+                self.model_space,
+                training,
+                seed=plan.seed,
+                folder=self.folder / "supernet",
+                on_step=stepped,
+                should_stop=lambda: self._stop.is_set() or (plan.deadline is not None and time.monotonic() >= plan.deadline),
+            )
         self.one_shot = result
         if result.stopped:
             return "stopped on request" if self._stop.is_set() else "the time is over"
         if result.supernet is None:
             raise ExperimentError(f"{type(strategy).__name__} kept no weights to score archs with")
-        shared = SharedWeights(result.supernet, training, seed=plan.seed)
+        # All archs of a search are judged alike; one that is the end of it is also told as it was before.
+        shared = SupernetEvaluator(result.supernet, training, seed=plan.seed, compare=result.arch is not None)
         if result.arch is not None:
             return self._keep_found(plan, result.arch, shared)
         if not self._search_after:
             return "the supernet is trained; give search_strategy to search it, or hand one_shot.supernet to another search"
         return search(replace(plan, evaluator=shared))
 
-    def _keep_found(self, plan: Plan, arch: Arch, shared: SharedWeights) -> str:
+    def _keep_found(self, plan: Plan, arch: Arch, shared: Evaluator) -> str:
         if not plan.study.get_trials(deepcopy=False):
             trial = Trial(0, plan.seed, plan.trial_folder(0), self.name)
             plan.told(add_found(plan.study, self.model_space, arch, shared, plan.screen, self.objectives, trial))

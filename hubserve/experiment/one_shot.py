@@ -8,19 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from torch import nn
 
 from hubserve.errors import ExperimentError
 from hubserve.evaluator.base import Evaluator, Objective, TrainingEvaluator, Trial
-from hubserve.evaluator.weights_file import save_weights
 from hubserve.experiment.constraints import Screen
 from hubserve.experiment.records import INFEASIBLE, REASON, SCORES
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.params import categories, distribution
-from hubserve.supernet import Supernet, recalibrate_batch_norm
-
-BEFORE = "before recalibration"
-"""Follows the name of the first objective, for the score with the statistics of all networks together."""
+from hubserve.supernet import Supernet
 
 
 class OneShotResult(Protocol):
@@ -44,6 +39,11 @@ class OneShotResult(Protocol):
     @property
     def stopped(self) -> bool:
         """Whether it was stopped before its time."""
+        ...
+
+    @property
+    def cost_r2(self) -> float | None:
+        """How good the table of costs is that its penalty goes by; None without one."""
         ...
 
 
@@ -79,42 +79,11 @@ def training_evaluator(evaluator: Evaluator) -> TrainingEvaluator:
     return evaluator
 
 
-class SharedWeights(Evaluator):
-    """Scores archs with the weights of a trained supernet, after measuring their BatchNorm statistics anew.
-
-    The network, with its statistics, is left in the trial's folder.
-
-    Args:
-        supernet: trained.
-        evaluator: its validation data scores, its training data gives the statistics.
-        seed: of the training batches that do; the same for all archs.
-    """
-
-    def __init__(self, supernet: Supernet, evaluator: TrainingEvaluator, *, seed: int) -> None:
-        self.objectives = evaluator.objectives
-        self._supernet = supernet
-        self._evaluator = evaluator
-        self._seed = seed
-
-    def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        network = self._supernet.extract(arch)
-        name = self.objectives[0].name
-        before = self._evaluator.validate(network)
-        recalibrate_batch_norm(network, self._batches(network))
-        if trial.folder is not None:
-            save_weights(network, trial.folder)
-        return self._evaluator.validate(network) | {f"{name} {BEFORE}": before[name]}
-
-    def _batches(self, network: nn.Module) -> Any:
-        device = next((parameter.device for parameter in network.parameters()), None)
-        return ((inputs.to(device), target) for inputs, target in self._evaluator.train_batches(self._seed))
-
-
 def add_found(
     study: Study,
     space: ModelSpace,
     arch: Arch,
-    evaluator: SharedWeights,
+    evaluator: Evaluator,
     screen: Screen,
     objectives: tuple[Objective, ...],
     trial: Trial,

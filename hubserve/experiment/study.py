@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -24,6 +25,12 @@ from hubserve.strategy import Strategy
 
 PURPOSE = "hubserve"
 """Key of what is noted beside a study."""
+
+SUPERNET_SECONDS = "supernet_seconds"
+"""Key of how long a supernet was trained."""
+
+NOTE_SECONDS = 10.0
+"""Between two notes of it."""
 
 MOST_ATTEMPTS = 3
 """Times that a trial is begun; one that takes the process down each time is given up."""
@@ -101,14 +108,38 @@ def unfinished(study: Study) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
     return [trial for trial in running if trial not in given_up], given_up
 
 
+class SupernetClock:
+    """Notes beside the study how long a supernet was trained, so that a killed run's time is not forgotten."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._before = float(study.user_attrs.get(SUPERNET_SECONDS, 0.0))
+        self._began = self._noted = time.monotonic()
+
+    def __enter__(self) -> SupernetClock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._note()
+
+    def tick(self) -> None:
+        """Training goes on; noted now and then."""
+        if time.monotonic() - self._noted >= NOTE_SECONDS:
+            self._note()
+
+    def _note(self) -> None:
+        self._noted = time.monotonic()
+        self._study.set_user_attr(SUPERNET_SECONDS, self._before + self._noted - self._began)
+
+
 def seconds_spent(study: Study) -> float:
-    """Time in which at least one finished trial was being evaluated, over all runs of the experiment."""
+    """Time over all runs of the experiment in which at least one finished trial was being evaluated, or a supernet trained."""
     spans = sorted(
         (trial.datetime_start, trial.datetime_complete)
         for trial in study.get_trials(deepcopy=False)
         if trial.datetime_start is not None and trial.datetime_complete is not None and ATTEMPTS not in trial.user_attrs
     )
-    total, until = 0.0, datetime.min
+    total, until = float(study.user_attrs.get(SUPERNET_SECONDS, 0.0)), datetime.min
     for start, end in spans:
         if end > until:
             total += (end - max(start, until)).total_seconds()

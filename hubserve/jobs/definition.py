@@ -101,6 +101,9 @@ class StrategyEntry(MultiTrialEntry):
 class Recipe(_Record):
     """How networks are trained; see `hubserve.evaluator.Classification`.
 
+    Shared weights are trained without `ema_decay` and `drop_path_prob`, and in 32 bits: where a supernet is trained, other
+    values of these are refused.
+
     Attributes:
         epochs: passes over the training data.
         batch_size: pictures of a step.
@@ -114,7 +117,7 @@ class Recipe(_Record):
         gradient_clip: largest norm of all gradients together.
         auxiliary_weight: of the loss of an auxiliary head, for spaces that have one.
         drop_path_prob: reached linearly, for spaces that have drop path.
-        precision: of the computation; "auto" is mixed on CUDA.
+        precision: of the computation; "auto" is mixed on CUDA, but for shared weights.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 10

@@ -81,11 +81,13 @@ class OneShotView(_Record):
         steps: optimizer steps at which the rest was noted.
         loss: of training, at those steps; None where it was not noted.
         labels: for strategies that learn probabilities; empty for others.
+        cost_r2: share of the variance of costs that the penalty's table explains; None without such a table, and until the end.
     """
 
     steps: list[int] = []
     loss: list[float | None] = []
     labels: dict[str, LabelProbabilities] = {}
+    cost_r2: float | None = None
 
 
 class JobStatus(_Record):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, SpaceError
+from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, SpaceError, StrategyError
 from hubserve.evaluator import Classification, Objective
 from hubserve.evaluator.complexity import complexity
 from hubserve.evaluator.datasets import LabelledData, load_dataset
@@ -28,6 +28,7 @@ from hubserve.latency.feasible import feasibility
 from hubserve.latency.table import LatencyTable
 from hubserve.search_job.latency import NAME, SEARCH_SECONDS, MeasuredLatency, PredictedLatency, fitting_table
 from hubserve.search_job.strategies import Searchers, make_searchers
+from hubserve.strategy.oneshot.base import shared_training
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,11 @@ def _check_recipes(parts: Parts) -> None:
         try:
             if recipe is not None:
                 OneDevice(parts.evaluator(recipe).settings)
+                if key == "recipe" and parts.searchers.shares_weights:
+                    shared_training(parts.evaluator(recipe))
                 if recipe.drop_path_prob > 0:
                     set_drop_path(_some_network(parts.space), 0.0)
-        except EvaluatorError as error:
+        except (EvaluatorError, StrategyError) as error:
             raise JobError(f"{key}: {error}") from error
 
 

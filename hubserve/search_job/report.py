@@ -119,13 +119,13 @@ class Report:
             self._write(oneshot=view_of(self._steps.kept))
             self.say(f"epoch {epoch + 1} of {epochs}, loss {row.get('train_loss', math.nan):.4f}", done=epoch / epochs or None)
 
-    def course(self, history: Iterable[Mapping[str, Any]]) -> None:
-        """The whole course of a one-shot strategy, once it has ended."""
+    def course(self, history: Iterable[Mapping[str, Any]], cost_r2: float | None) -> None:
+        """The whole course of a one-shot strategy, once it has ended, and how good its table of costs is."""
         rows = list(history)
         thinned: Thinned[Mapping[str, Any]] = Thinned(MOST_STEPS)
         for row in [row for row in rows if "probabilities" in row] or rows:
             thinned.add(row)
-        self._write(oneshot=view_of(thinned.kept))
+        self._write(oneshot=view_of(thinned.kept).model_copy(update={"cost_r2": cost_r2}))
 
     def chosen(self, number: int | None, values: Mapping[str, float], arch: Mapping[str, Any]) -> None:
         """The winner."""

@@ -35,7 +35,7 @@ def search(parts: Parts, run: Run, report: Report) -> Winner:
     teller.tell(experiment, last=False)
     reason = experiment.run()
     if experiment.one_shot is not None:
-        report.course(experiment.one_shot.history)
+        report.course(experiment.one_shot.history, experiment.one_shot.cost_r2)
     teller.tell(experiment, last=True)
     report.say(f"{reason}; choosing the winner")
     winner = choose(experiment, parts)

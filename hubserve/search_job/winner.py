@@ -13,6 +13,7 @@ from hubserve.evaluator.weights_file import WEIGHTS_FILE
 from hubserve.experiment import NasExperiment, TrialRecord
 from hubserve.search_job.latency import CHOICE_SECONDS, NAME, sure_median
 from hubserve.search_job.parts import Parts
+from hubserve.strategy.oneshot.extraction import BEFORE, extract
 
 MOST_CANDIDATES = 20
 """Best trials that are measured again until one still meets the latency."""
@@ -52,7 +53,8 @@ def choose(experiment: NasExperiment, parts: Parts) -> Winner:
     for trial in candidates:
         latency = None if limit is None else found.setdefault(trial.number, measured_again(parts, trial.arch))
         if limit is None or latency is None or latency <= limit:
-            return _winner(parts, trial, {} if latency is None else {NAME: latency})
+            measured = {} if latency is None else {NAME: latency}
+            return _winner(parts, trial, measured | _before(experiment, parts, trial))
     nearest = min(found, key=lambda number: found[number])
     raise NothingFeasibleError(
         f"of {len(found)} candidates none meets latency_ms <= {limit:g} when measured again; the nearest, trial {nearest}, "
@@ -63,6 +65,16 @@ def choose(experiment: NasExperiment, parts: Parts) -> Winner:
 def measured_again(parts: Parts, arch: Mapping[str, Any]) -> float:
     """Latency of an arch in ms, as `MeasuredLatency` tells it, for some seconds."""
     return sure_median(parts.latency(CHOICE_SECONDS).measure(parts.space, dict(arch)))
+
+
+def _before(experiment: NasExperiment, parts: Parts, trial: TrialRecord) -> dict[str, float]:
+    """For shared weights, the score with the statistics that all networks had: what measuring them anew is worth."""
+    supernet = None if experiment.one_shot is None else experiment.one_shot.supernet
+    name = parts.objectives[0].name
+    if supernet is None or f"{name} {BEFORE}" in trial.scores:
+        return {}
+    found = extract(supernet, trial.arch, parts.evaluator(parts.job.recipe), seed=parts.job.seed, compare=True)
+    return {f"{name} {BEFORE}": found.before[name]} if name in found.before else {}
 
 
 def _winner(parts: Parts, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:

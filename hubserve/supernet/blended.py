@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -55,8 +56,11 @@ def run(structure: Structure, x: Any, blends: Mapping[str, Blend], weights: Mapp
     changed = set() if weights is None else set(tensors)
     kept: dict[int, torch.Tensor] = {}
     for masked in structure.masks:
-        keep = kept.setdefault(id(masked.mask), masked.mask.keep(mixture.blends))
         tensor = tensors[masked.key]
+        if id(masked.mask) not in kept:
+            # Weights of candidates stay on the CPU, where answers are drawn; the network may be elsewhere.
+            kept[id(masked.mask)] = masked.mask.keep(mixture.blends).to(tensor.device)
+        keep = kept[id(masked.mask)]
         shape = [size if axis in masked.axes else 1 for axis, size in enumerate(tensor.shape)]
         tensors[masked.key] = tensor * keep.view(shape)
         keeps.setdefault(masked.key, keep)
@@ -83,10 +87,12 @@ class BlendedSupernet(nn.Module):
     Args:
         space: any model space.
         seed: of the fresh weights and logits.
+        cache: structures kept ready, the most recently used ones, and as many subnets; they hold modules and no weights.
 
     Attributes:
-        supernet: the shared weights; subnets and extraction are its.
-        logits: label -> one number for each candidate (input choices: for each input), 1e-3 times N(0, 1) at first.
+        supernet: the shared weights; subnets and extraction are its. It alone goes to a GPU.
+        logits: label -> one number for each candidate (input choices: for each input), 1e-3 times N(0, 1) at first; on the
+            CPU.
         blended: labels that are blended.
         sampled: labels that are sampled.
 
@@ -97,10 +103,10 @@ class BlendedSupernet(nn.Module):
         SupernetError: as for Supernet.
     """
 
-    def __init__(self, space: ModelSpace, *, seed: int = 0) -> None:
+    def __init__(self, space: ModelSpace, *, seed: int = 0, cache: int = 64) -> None:
         super().__init__()
         self.space = space
-        self.supernet = Supernet(space, seed=seed)
+        self.supernet = Supernet(space, seed=seed, cache=cache)
         generator = torch.Generator().manual_seed(seed)
         self._logits = nn.ParameterDict(
             {
@@ -109,7 +115,8 @@ class BlendedSupernet(nn.Module):
                 if choice.size > 1
             }
         )
-        self._structures: dict[str, Structure] = {}
+        self._structures: OrderedDict[str, Structure] = OrderedDict()
+        self._cache_size = cache
         self._version = self.supernet.version
         self._everywhere = False
         self._proven = False
@@ -177,9 +184,10 @@ class BlendedSupernet(nn.Module):
             self._structures.clear()
             self._version = self.supernet.version
         key = json.dumps({label: answers[label] for label in sorted(self.sampled)})
-        if key not in self._structures:
-            self._structures[key] = self._build_structure(answers)
-        structure = self._structures[key]
+        structure = self._structures.pop(key, None) or self._build_structure(answers)
+        self._structures[key] = structure
+        while len(self._structures) > self._cache_size:
+            self._structures.popitem(last=False)
         if structure.subnet.network.training != self.training:
             structure.subnet.network.train(self.training)
         return structure
@@ -348,6 +356,10 @@ class BlendedSupernet(nn.Module):
         single = self.supernet.view(partial(self._build, answers, frozenset())).network
         _live(single)
         return _close(blended, single(x))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Structures are built anew where they are needed: what they hold of the last pass cannot be copied.
+        return {**self.__dict__, "_structures": OrderedDict()}
 
     def _build_structure(self, answers: Arch, *, layers: bool = True) -> Structure:
         depths = self._plan.repeats & self._blended

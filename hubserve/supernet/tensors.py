@@ -75,8 +75,12 @@ class SharedTensors(nn.Module):
         }
 
     def restore(self, found: Mapping[str, Mapping[str, torch.Tensor]]) -> bool:
-        """Takes the values that `dump` gave; returns whether a tensor had to be replaced by one of another shape."""
-        replaced = False
+        """Takes the values that `dump` gave, to the device of the tensors that are here.
+
+        Returns:
+            Whether a tensor had to be replaced by one of another shape.
+        """
+        replaced, device = False, self._device
         for kind, tensors in found.items():
             for key, values in tensors.items():
                 if key in self and self[key].shape == values.shape:
@@ -85,11 +89,17 @@ class SharedTensors(nn.Module):
                 replaced = True
                 if key in self:
                     delattr(self, key)
+                own = values.detach().to(device, copy=True)
                 if kind == "buffers":
-                    self.register_buffer(key, values.clone())
+                    self.register_buffer(key, own)
                 else:
-                    self.register_parameter(key, nn.Parameter(values.clone(), requires_grad=values.is_floating_point()))
+                    self.register_parameter(key, nn.Parameter(own, requires_grad=values.is_floating_point()))
         return replaced
+
+    @property
+    def _device(self) -> torch.device:
+        first = next(self.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
 
     def has_room(self, slot: Slot) -> bool:
         """Whether the tensor of `slot` is there and large enough."""
@@ -115,6 +125,8 @@ class SharedTensors(nn.Module):
             full = full.to(known.device, known.dtype)
             window(full, tuple(known.shape), centred=slot.centred).copy_(known)
             delattr(self, slot.key)
+        else:
+            full = full.to(self._device)
         if slot.centred:
             self.centred.add(slot.key)
         if slot.is_buffer:

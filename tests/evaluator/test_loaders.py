@@ -47,6 +47,17 @@ def test_an_order_of_its_own_is_kept():
     assert in_order(batches, 4) is batches
 
 
+@pytest.mark.parametrize("wrap", [lambda data: data, lambda data: DataLoader(data, 3)])
+def test_validation_data_is_mixed_for_those_that_learn_from_it(wrap):
+    data = TensorDataset(torch.arange(12.0), torch.arange(12) // 4)
+    evaluator = Classification(val_dataloaders=wrap(data), batch_size=3)
+    assert flat(first(evaluator.val_batches())) == list(range(12))
+    mixed = [flat(first(evaluator.mixed_val_batches(seed))) for seed in (1, 1, 2)]
+    assert mixed[0] == mixed[1] != mixed[2]
+    assert all(sorted(each) == list(range(12)) != each for each in mixed)
+    assert len(Classification(val_dataloaders=wrap(data), batch_size=3, limit_val_batches=2).mixed_val_batches(0)) == 2
+
+
 def test_subsets_are_kept_and_ordered_by_the_seed():
     """As scripts divide one data set in two."""
     loader = DataLoader(NUMBERS, 2, sampler=SubsetRandomSampler([1, 3, 5, 7, 9]))

@@ -13,7 +13,8 @@ from torch.utils.data import TensorDataset
 
 from hubserve.errors import ExperimentError
 from hubserve.evaluator import Classification
-from hubserve.experiment import Constraint, NasExperiment
+from hubserve.experiment import Constraint, NasExperiment, study
+from hubserve.experiment.study import seconds_spent
 from hubserve.space import ModelSpace
 from hubserve.strategy import GridSearch, Random
 from hubserve.supernet import Supernet
@@ -36,6 +37,7 @@ class Result:
     supernet: Any
     history: tuple
     stopped: bool = False
+    cost_r2: float | None = None
 
 
 class SinglePath:
@@ -102,6 +104,7 @@ def test_a_supernet_is_searched(tmp_path):
     assert "exhausted" in search.run()
     assert sorted(record.arch["width"] for record in search.trials) == [4, 8, 12]
     assert all(record.scores["val_acc"] > 0.7 for record in search.trials)
+    assert not any("val_acc before recalibration" in record.scores for record in search.trials)
     models = search.export_top_models(3, formatter="instance")
     for model, record in zip(models, search.top_trials(3), strict=True):
         assert search.evaluator.validate(model)["val_acc"] == record.scores["val_acc"]
@@ -122,6 +125,30 @@ def test_it_stops_when_asked(tmp_path):
     search = experiment(tmp_path, SinglePath(), on_step=on_step)
     assert search.run() == "stopped on request"
     assert len(search.one_shot.history) == 5
+
+
+def test_time_of_the_supernet_counts_when_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "NOTE_SECONDS", 0.0)
+    noted = []
+
+    def die(row):
+        noted.append(seconds_spent(search.study))
+        if row["step"] == 3:
+            raise KeyboardInterrupt
+
+    search = experiment(tmp_path, SinglePath(), name="timed", on_step=die)
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    # What a kill at any step would leave.
+    assert 0 < noted[0] < noted[1] < noted[2] < noted[3] <= seconds_spent(search.study)
+    search.study.set_user_attr(study.SUPERNET_SECONDS, 50.0)
+    again = experiment(tmp_path, SinglePath(), name="timed", max_seconds=60)
+    again.run()
+    assert seconds_spent(again.study) > 50
+    again.study.set_user_attr(study.SUPERNET_SECONDS, 60.0)
+    over = experiment(tmp_path, SinglePath(), name="timed", max_seconds=60)
+    assert over.run() == "the time is over"
+    assert len(over.one_shot.history) == 1
 
 
 def test_constraints_hold_for_its_arch_too(tmp_path):

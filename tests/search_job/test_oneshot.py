@@ -18,7 +18,8 @@ from hubserve.search_job.strategies import ENDS_IN_SUPERNET, ONE_SHOT
 from tests.search_job.conftest import draw
 from tests.search_job.definitions import short
 
-DARTS = {"name": "DARTS", "arguments": {"arc_learning_rate": 0.05, "log_prob_every_n_step": 1}}
+PENALTY = {"profiler": "params", "baseline": 20000, "scale": 0.01}
+DARTS = {"name": "DARTS", "arguments": {"arc_learning_rate": 0.05, "log_prob_every_n_step": 1, "penalty": PENALTY}}
 SPOS = {"name": "RandomOneShot", "then": {"name": "Random"}}
 
 
@@ -62,6 +63,7 @@ class TestDarts:
             assert len(found.probabilities) == len(view.steps)
             assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in found.probabilities)
             assert found.probabilities[0] != found.probabilities[-1]
+        assert view.cost_r2 == pytest.approx(1.0, abs=1e-3)
 
     def test_the_likeliest_arch_is_the_winner(self, found_by_darts):
         run, _ = found_by_darts
@@ -97,7 +99,9 @@ def test_spos_goes_on_after_a_stop_in_either_half(home, monkeypatch):
     # An epoch of 17 steps is told as it was, though the supernet was trained in two sittings.
     assert status.oneshot.steps[-1] == 3 * 17 - 1
     assert status.oneshot.labels == {}
-    assert (run.path / "winner.json").read_text().count('"shared"') == 1
+    winner = (run.path / "winner.json").read_text()
+    assert winner.count('"shared"') == 1
+    assert winner.count('"val_acc before recalibration"') == 1
 
 
 def test_a_picture_needs_rows_that_tell_all():

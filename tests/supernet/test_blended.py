@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from random import Random
 
@@ -80,6 +81,15 @@ class TestEverySpace:
         one, two = (net.activation_bytes(pictures(batch)) for batch in (4, 8))
         assert 0 < one < two <= 2 * one
 
+    def test_runs_where_the_shared_weights_are(self, nets, name):
+        # As on a GPU: only the weights and the batch are there, logits and masks are not.
+        net = copy.deepcopy(nets(name))
+        net.supernet.to("meta")
+        output = net(pictures(4).to("meta"))
+        assert output.device.type == "meta"
+        assert output.requires_grad
+        assert all(logits.device.type == "cpu" for logits in net.logits.values())
+
 
 class TestWhatIsSampled:
     def test_graphs_and_numbers_of_cells(self, nets):
@@ -100,6 +110,15 @@ class TestWhatIsSampled:
         beyond = f"cell/op{arch['cell/num_nodes'] - 1}"
         if beyond in net.logits:
             assert net.logits[beyond].grad is None
+
+    def test_few_structures_are_kept_ready(self):
+        net = BlendedSupernet(SPACES["NasBench101"], cache=3)
+        rng, x = Random(0), pictures()
+        drawn = [net.sample(rng) for _ in range(6)]
+        structures = [net.structure(sampled, x) for sampled in drawn]
+        assert len(net._structures) == 3
+        assert net.structure(drawn[-1], x) is structures[-1]
+        assert net.structure(drawn[0], x) is not structures[0]
 
     def test_drawn_answers_follow_the_probabilities(self, nets):
         net = nets("DARTS")

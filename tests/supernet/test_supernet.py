@@ -161,6 +161,20 @@ class TestGrowth:
         momentum = {tuple(p.shape): optimizer.optimizer.state[p]["momentum_buffer"].shape for p in net.tensors.parameters()}
         assert all(shape == buffer for shape, buffer in momentum.items())
 
+    def test_growth_stays_on_the_device(self):
+        # As on a GPU: what is larger in a checkpoint, and what is new, is made on the CPU.
+        grown = Supernet(Hidden())
+        grown.subnet({"n0": 17, "n1": 1, "n2": 17})
+        net = Supernet(Hidden()).to("meta")
+        net.restore(grown.dump())
+        assert [tensor.shape for tensor in net.state_dict().values()] == [t.shape for t in grown.state_dict().values()]
+        assert {tensor.device.type for tensor in net.state_dict().values()} == {"meta"}
+        few = Supernet(Hidden()).to("meta")
+        key = next(iter(few.tensors.keys()))
+        delattr(few.tensors, key)
+        few.subnet({"n0": 1, "n1": 1, "n2": 1})
+        assert few.tensors[key].device.type == "meta"
+
 
 @dataclass(frozen=True)
 class Ranks(ModelSpace):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import logging
-import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
 
 from hubserve.errors import StrategyError, SupernetError
-from hubserve.evaluator.base import Batch, TrainingEvaluator
+from hubserve.evaluator.base import Batch, SharedTraining, TrainingEvaluator
+from hubserve.evaluator.runtime import seeded
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.checkpoint import read_checkpoint, write_checkpoint
 from hubserve.supernet import Supernet
@@ -36,6 +39,8 @@ class OneShotResult:
         history: a row for each step.
         stopped: whether it was stopped before its time.
         memory_bytes: what it was estimated to take.
+        cost_r2: how good the table of costs is that a penalty goes by, on archs that it was not fitted to: 1 is exact, 0 no
+            better than their mean; None where no table was needed.
     """
 
     arch: Arch | None
@@ -43,6 +48,7 @@ class OneShotResult:
     history: tuple[OneShotProgress, ...]
     stopped: bool = False
     memory_bytes: int = 0
+    cost_r2: float | None = None
 
 
 class OneShotSearch(abc.ABC):
@@ -50,9 +56,11 @@ class OneShotSearch(abc.ABC):
 
     Attributes:
         supernet: whose weights are trained.
+        cost_r2: see OneShotResult; known once prepared.
     """
 
     supernet: Supernet
+    cost_r2: float | None = None
 
     @abc.abstractmethod
     def prepare(self, x: Any) -> int:
@@ -64,7 +72,7 @@ class OneShotSearch(abc.ABC):
 
     @abc.abstractmethod
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        """An epoch begins; `val_batches` starts from the first whenever it has come to the last."""
+        """An epoch begins; `val_batches` goes through the validation data again and again, each time in another order."""
 
     @abc.abstractmethod
     def step(self, x: Any, target: Any) -> OneShotProgress:
@@ -112,36 +120,38 @@ class OneShotStrategy(abc.ABC):
 
         Args:
             space: any model space.
-            evaluator: its data, loss, optimizer and schedule train the shared weights.
+            evaluator: its data, loss, optimizer, schedule and clipping train the shared weights.
             seed: of all that is random.
             folder: for the checkpoint.
             on_step: hears of each step.
             should_stop: asked after each step; a stopped run keeps the checkpoint of its last whole epoch.
-            device: None takes the GPU where there is one.
+            device: None takes the evaluator's.
 
         Raises:
             SupernetError: the strategy is not defined for a choice of the space, or needs more memory than the machine has.
-            StrategyError: the folder holds the checkpoint of another search.
+            StrategyError: the folder holds the checkpoint of another search, or the evaluator has a setting that shared
+                weights are not trained with.
         """
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        with _seeded(seed, -1):
+        wanted = shared_training(evaluator)
+        where = torch.device(device or wanted.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        with _seeded(seed, -1, wanted):
             batches = list_length(evaluator.train_batches(seed))
             search = self.search(space, evaluator, seed=seed, total_steps=batches * evaluator.max_epochs)
             first = to_device(next(iter(evaluator.train_batches(seed))), where)
             memory = _check_memory(self, search, first[0], where)
-        course = _Course(evaluator, search, seed, where, on_step, should_stop)
+        course = _Course(evaluator, search, seed, where, wanted, on_step, should_stop)
         identity = [type(self).__name__, repr(space), seed, evaluator.max_epochs, batches]
         if folder is not None and (found := read_checkpoint(folder, identity)):
             search.load_state(found["search"])
             course.history, course.epoch = list(found["history"]), int(found["epoch"])
         while course.epoch < evaluator.max_epochs:
             if not course.run_epoch():
-                return OneShotResult(search.arch(), search.supernet, tuple(course.history), True, memory)
+                return OneShotResult(search.arch(), search.supernet, tuple(course.history), True, memory, search.cost_r2)
             if folder is not None:
                 content = {"search": search.state(), "history": course.history, "epoch": course.epoch}
                 write_checkpoint(folder, identity, content)
         search.supernet.eval()
-        return OneShotResult(search.arch(), search.supernet, tuple(course.history), False, memory)
+        return OneShotResult(search.arch(), search.supernet, tuple(course.history), False, memory, search.cost_r2)
 
 
 class _Course:
@@ -153,6 +163,7 @@ class _Course:
         search: OneShotSearch,
         seed: int,
         device: torch.device,
+        wanted: SharedTraining,
         on_step: Callable[[OneShotProgress], None] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
@@ -160,6 +171,7 @@ class _Course:
         self._search = search
         self._seed = seed
         self._device = device
+        self._wanted = wanted
         self._on_step = on_step
         self._should_stop = should_stop
         self.history: list[OneShotProgress] = []
@@ -167,7 +179,7 @@ class _Course:
 
     def run_epoch(self) -> bool:
         """Returns whether the epoch came to its end."""
-        with _seeded(self._seed, self.epoch):
+        with _seeded(self._seed, self.epoch, self._wanted):
             self._search.begin(self.epoch, self._val_batches())
             for batch in self._evaluator.train_batches(epoch_seed(self._seed, self.epoch)):
                 row = self._search.step(*to_device(batch, self._device))
@@ -182,9 +194,10 @@ class _Course:
         return True
 
     def _val_batches(self) -> Iterator[Batch]:
-        while True:
-            empty = True
-            for batch in self._evaluator.val_batches():
+        # Anew in each epoch: an epoch that is repeated sees the same, and steps fewer than the batches come to all of them.
+        for number in itertools.count():
+            empty, seed = True, Random(f"{self._seed}/{self.epoch}/{number}").randrange(2**63)
+            for batch in self._evaluator.mixed_val_batches(seed):
                 empty = False
                 yield to_device(batch, self._device)
             if empty:
@@ -213,19 +226,25 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-class _seeded:  # noqa: N801 - used like a function
+def shared_training(evaluator: TrainingEvaluator) -> SharedTraining:
+    """What the evaluator asks of a training of shared weights.
+
+    Raises:
+        StrategyError: a setting of it means nothing there.
+    """
+    wanted = evaluator.shared_training()
+    if wanted.unmet:
+        told = " and ".join(f"{name} = {value!r}" for name, value in wanted.unmet.items())
+        raise StrategyError(
+            f"shared weights are trained without {told}: leave that out of the evaluator here (a job: out of recipe), and give "
+            "it to the one that trains the found network (a job: retrain)"
+        )
+    return wanted
+
+
+def _seeded(seed: int, epoch: int, wanted: SharedTraining) -> AbstractContextManager[None]:
     """Torch draws from seed and epoch inside; the caller's generators are put back afterwards."""
-
-    def __init__(self, seed: int, epoch: int) -> None:
-        self._seed = random.Random(f"{seed}/{epoch}").randrange(2**63)
-        self._fork = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *error: Any) -> None:
-        self._fork.__exit__(*error)
+    return seeded(Random(f"{seed}/{epoch}").randrange(2**63), deterministic=wanted.deterministic)
 
 
 def _check_memory(strategy: OneShotStrategy, search: OneShotSearch, x: Any, device: torch.device) -> int:

@@ -17,6 +17,8 @@ CHECKPOINT = "oneshot.pt"
 def write_checkpoint(folder: Path, identity: list[Any], content: Mapping[str, Any]) -> None:
     """Replaces the checkpoint in `folder`, by one rename."""
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f".{CHECKPOINT}.*"):
+        left.unlink()  # By a process that was killed while it wrote: one alone trains here.
     unfinished = folder / f".{CHECKPOINT}.{os.getpid()}"
     torch.save({"identity": identity, **content}, unfinished)
     unfinished.replace(folder / CHECKPOINT)

@@ -118,6 +118,14 @@ class CostTable:
         spread = (costs[self.n_archs :] / self._scale - costs[self.n_archs :].mean() / self._scale).square().sum()
         self.r2 = 1.0 - float(missed / spread) if spread > 0 else 1.0
 
+    def state(self) -> dict[str, Any]:
+        """What was found: measured anew, latency would give other numbers."""
+        return {"numbers": self._numbers, "scale": self._scale, "r2": self.r2}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave, of the same space."""
+        self._numbers, self._scale, self.r2 = state["numbers"], state["scale"], state["r2"]
+
     def estimate(self, arch: Mapping[str, Any]) -> float:
         """Of one arch, by the table."""
         return float(self._row(self._space.canonical(arch)) @ self._numbers) * self._scale

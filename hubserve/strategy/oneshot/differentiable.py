@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -20,6 +21,11 @@ from hubserve.strategy.oneshot.weights import WeightTraining
 from hubserve.supernet import BlendedSupernet
 from hubserve.supernet.memory import weight_bytes
 
+FAIR_R2 = 0.8
+"""Below it, the table of a penalty is so coarse that its user is warned."""
+
+log = logging.getLogger(__name__)
+
 Gradients = dict[str, torch.Tensor | None]
 """Label -> gradient, or None."""
 
@@ -30,7 +36,7 @@ class Settings:
 
     Attributes:
         arc_learning_rate: of the logits; Adam with betas (0.5, 0.999) and weight decay 1e-3, as in the code of DARTS.
-        gradient_clip_val: largest norm of the weights' gradients together; None does not clip.
+        gradient_clip_val: largest norm of the weights' gradients together; None takes the evaluator's.
         log_prob_every_n_step: how often the history has new probabilities; between, it repeats the last ones.
         warmup_epochs: epochs at the start in which only weights are trained.
         penalty: see Penalty; a dict of its attributes will do.
@@ -119,6 +125,12 @@ class DifferentiableSearch(OneShotSearch):
         if self.settings.penalty is not None:
             cost = cost_of(self.settings.penalty.profiler, self.net.space, shape_of(x))
             self._table = CostTable(self.net.space, cost, Random(self._seed))
+            self.cost_r2 = self._table.r2
+            log.log(
+                logging.INFO if self.cost_r2 >= FAIR_R2 else logging.WARNING,
+                "the penalty goes by a table of costs with r2 = %.3f on archs that it was not fitted to",
+                self.cost_r2,
+            )
         activations = self.net.activation_bytes(x, self.held) if isinstance(x, torch.Tensor) else 0
         return weight_bytes(self.supernet, copies=self.copies) + activations
 
@@ -206,6 +218,7 @@ class DifferentiableSearch(OneShotSearch):
             "steps": self._steps,
             "baseline": self._baseline,
             "noted": self._noted,
+            "costs": None if self._table is None else self._table.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -214,3 +227,6 @@ class DifferentiableSearch(OneShotSearch):
             logits.detach().copy_(state["logits"][label])
         self.arch_optimizer.load_state_dict(state["arch_optimizer"])
         self._steps, self._baseline, self._noted = state["steps"], state["baseline"], dict(state["noted"])
+        if self._table is not None and state["costs"] is not None:
+            self._table.load_state(state["costs"])
+            self.cost_r2 = self._table.r2

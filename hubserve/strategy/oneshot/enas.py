@@ -41,11 +41,11 @@ class ENAS(OneShotStrategy):
         log_prob_every_n_step: taken for NNI's sake; a controller has no probabilities to note that hold for all archs.
         replay_buffer_size: rewards that an update learns from, the last ones; `batches_per_update` unless given.
         reward_metric_name: None rewards with minus the loss of the validation batch. The name of a score of the evaluator
-            rewards with that score on all validation data, which takes as much longer.
+            rewards with that score on all validation data, batch norms recalibrated, which takes as much longer.
         update_kwargs: see PolicyBasedRL.
         warmup_epochs: epochs at the start in which paths are uniform and the controller does not learn.
         penalty: see Penalty; of the arch that was drawn, counted exactly.
-        gradient_clip_val: largest norm of the weights' gradients together; None does not clip.
+        gradient_clip_val: largest norm of the weights' gradients together; None takes the evaluator's.
         learning_rate: of the controller.
         final_samples: archs of which the best is the result.
 
@@ -135,8 +135,9 @@ class EnasSearch(OneShotSearch):
             row |= self._learn(*next(self._val))
         return row
 
-    def propose(self) -> tuple[Arch, Actions]:
-        """An arch that the controller draws, and its answers as actions."""
+    def propose(self, rng: Random | None = None) -> tuple[Arch, Actions]:
+        """An arch that the controller draws, and its answers as actions; with the epoch's numbers unless given others."""
+        rng = rng or self._rng
         for _ in range(PATIENCE):
             arch: Arch = {}
             actions: list[tuple[str, int, int]] = []
@@ -144,7 +145,7 @@ class EnasSearch(OneShotSearch):
             for choice in self._space.gates_first:
                 if choice.active(arch):
                     categories = distribution(choice).choices
-                    action = episode.sample(choice.label, len(categories), self._rng) if len(categories) > 1 else 0
+                    action = episode.sample(choice.label, len(categories), rng) if len(categories) > 1 else 0
                     arch[choice.label] = answer(choice, categories[action])
                     if len(categories) > 1:
                         actions.append((choice.label, len(categories), action))
@@ -172,7 +173,7 @@ class EnasSearch(OneShotSearch):
             loss, _ = train_network(self.supernet, arch, self._evaluator, x, target)
         value = -loss
         if (name := self._strategy.reward_metric_name) is not None:
-            scores = self._evaluator.validate(self.supernet.subnet(arch).network)
+            scores = extract(self.supernet, arch, self._evaluator, seed=self._seed).after
             if name not in scores:
                 raise StrategyError(f"reward_metric_name = {name!r} is none of the evaluator's scores {tuple(scores)}")
             smaller = any(o.name == name and o.direction == "minimize" for o in self._evaluator.objectives)
@@ -184,7 +185,9 @@ class EnasSearch(OneShotSearch):
     def arch(self) -> Arch:
         objective = self._evaluator.objectives[0]
         sign = -1.0 if objective.direction == "minimize" else 1.0
-        drawn = [self.propose()[0] for _ in range(self._strategy.final_samples)]
+        # Not the epoch's numbers: a finished run that is started again has no epoch.
+        rng = Random(f"{self._seed}/final")
+        drawn = [self.propose(rng)[0] for _ in range(self._strategy.final_samples)]
         different = {tuple(map(str, arch.items())): arch for arch in drawn}
 
         def score(arch: Arch) -> float:

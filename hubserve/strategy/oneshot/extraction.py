@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 
+from hubserve.errors import EvaluatorError
 from hubserve.evaluator.base import Evaluator, TrainingEvaluator, Trial
+from hubserve.evaluator.runtime import seeded
 from hubserve.evaluator.weights_file import save_weights
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.base import to_device
 from hubserve.supernet import Supernet, recalibrate_batch_norm
 
 CALIBRATION_BATCHES = 32
+
+BEFORE = "before recalibration"
+"""Follows the name of a score: that with the statistics of all networks together."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,8 @@ class Extraction:
 
     Attributes:
         model: with weights of its own and batch norms recalibrated, in eval mode.
-        before: its scores on the validation data with the supernet's statistics; empty where nobody asked.
+        before: its scores on the validation data with the supernet's statistics; empty where nobody asked, and without those
+            that are no finite number: with statistics that fit no network some are not.
         after: its scores with its own.
         batches: that the statistics were measured on.
     """
@@ -48,17 +57,29 @@ def extract(
         supernet: trained.
         arch: of its space.
         evaluator: has the data and the scores.
-        seed: of the order of the training data.
+        seed: of the order of the training data, and of what its augmentation draws.
         batches: of training data to measure on, at most.
         compare: also score it as it was before the measuring.
     """
-    model = supernet.extract(arch)
     device = next(supernet.parameters()).device
-    model.to(device)
-    before = evaluator.validate(model) if compare else {}
-    used = recalibrate_batch_norm(model, (to_device(b, device) for b in evaluator.train_batches(seed)), batches)
-    after = evaluator.validate(model)
+    with seeded(seed):  # Building draws fresh weights, which the copies replace.
+        model = supernet.extract(arch).to(device)
+    before = _as_it_is(model, evaluator, seed) if compare else {}
+    with seeded(seed):
+        used = recalibrate_batch_norm(model, (to_device(b, device) for b in evaluator.train_batches(seed)), batches)
+        after = evaluator.validate(model)
     return Extraction(model.eval(), before, after, used)
+
+
+def _as_it_is(model: nn.Module, evaluator: TrainingEvaluator, seed: int) -> dict[str, float]:
+    """Scores for comparison only: where there are none, nothing fails."""
+    try:
+        with seeded(seed):
+            scores = evaluator.validate(model)
+    except EvaluatorError as error:
+        log.info("no scores %s: %s", BEFORE, error)
+        return {}
+    return {name: score for name, score in scores.items() if math.isfinite(score)}
 
 
 class SupernetEvaluator(Evaluator):
@@ -73,7 +94,8 @@ class SupernetEvaluator(Evaluator):
         supernet: trained.
         evaluator: whose data and scores are used; its objectives become this one's.
         calibration_batches: of training data to measure batch norms on, at most.
-        seed: of the order of the training data, the same for all archs, so that they are judged alike.
+        seed: of the training data's order and augmentation, the same for all archs, so that they are judged alike.
+        compare: also tell the first objective "before recalibration", which takes a second validation.
     """
 
     def __init__(
@@ -83,19 +105,20 @@ class SupernetEvaluator(Evaluator):
         *,
         calibration_batches: int = CALIBRATION_BATCHES,
         seed: int = 0,
+        compare: bool = False,
     ) -> None:
         self.supernet = supernet
         self.evaluator = evaluator
         self.calibration_batches = calibration_batches
         self.seed = seed
+        self.compare = compare
         self.objectives = evaluator.objectives
 
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        found = extract(self.supernet, arch, self.evaluator, seed=self.seed, batches=self.calibration_batches)
-        _save(found.model, trial.folder)
-        return found.after
-
-
-def _save(model: nn.Module, folder: Path | None) -> None:
-    if folder is not None:
-        save_weights(model, folder)
+        found = extract(
+            self.supernet, arch, self.evaluator, seed=self.seed, batches=self.calibration_batches, compare=self.compare
+        )
+        if trial.folder is not None:
+            save_weights(found.model, trial.folder)
+        name = self.objectives[0].name
+        return found.after | ({f"{name} {BEFORE}": found.before[name]} if name in found.before else {})

@@ -21,7 +21,8 @@ class Penalty:
     """A term of the loss that grows with what the network costs.
 
     With c = cost / baseline - 1 and f the nonlinear function, "add" gives loss + scale * f(c) and "mul" gives
-    loss * (1 + f(c)) ** scale, the form of MnasNet (Tan et al. 2019, section 3.1).
+    loss * (1 + f(c)) ** scale, the form of MnasNet (Tan et al. 2019, section 3.1). Strategies that learn probabilities go by
+    a table of costs; `OneShotResult.cost_r2` says how good it is.
 
     Attributes:
         profiler: "macs", "params" or "latency_ms", or a function of an arch.

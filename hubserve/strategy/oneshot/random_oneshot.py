@@ -30,7 +30,7 @@ class RandomOneShot(OneShotStrategy):
 
     Args:
         filter: archs that may be drawn: a function of an arch, or a RangeFilter, for which a dict of its attributes will do.
-        gradient_clip_val: largest norm of all gradients together; None does not clip.
+        gradient_clip_val: largest norm of all gradients together; None takes the evaluator's.
 
     Raises (when run):
         StrategyError: the filter refused 100 archs in a row.

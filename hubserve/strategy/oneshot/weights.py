@@ -21,7 +21,7 @@ class WeightTraining:
         supernet: whose weights.
         evaluator: makes both.
         total_steps: of the schedule.
-        gradient_clip_val: largest norm of all gradients of a step together; None does not clip.
+        gradient_clip_val: largest norm of all gradients of a step together; None takes the evaluator's.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class WeightTraining:
         self._supernet = supernet
         self._evaluator = evaluator
         self._total_steps = total_steps
-        self._clip = gradient_clip_val
+        self._clip = evaluator.shared_training().gradient_clip_val if gradient_clip_val is None else gradient_clip_val
 
     @cached_property
     def _made(self) -> tuple[SharedOptimizer, torch.optim.lr_scheduler.LRScheduler | None]:

@@ -49,7 +49,7 @@ def test_the_arch_is_the_best_of_those_drawn():
         {"width": 64, "depth": 1, "op_0": "pool"},
     ]
     drawn = iter(archs)
-    search.propose = lambda: (next(drawn), ())
+    search.propose = lambda rng: (next(drawn), ())
     assert search.arch() == archs[1]
 
 
@@ -63,6 +63,19 @@ def test_a_score_may_be_the_reward():
     assert all(0.0 <= row["reward"] <= 1.0 for row in rows)
     with pytest.raises(StrategyError, match="'f1' is none"):
         ENAS(reward_metric_name="f1").run(Small(), Noise(), device="cpu")
+
+
+def test_such_a_reward_is_that_of_the_arch_s_own_statistics():
+    class Watched(Noise):
+        def validate(self, model):
+            measured.extend(int(m.num_batches_tracked) for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+            return super().validate(model)
+
+    measured: list[int] = []
+    evaluator = Watched(batches=3)
+    ENAS(reward_metric_name="accuracy", final_samples=1).run(TINY["NasBench201"], evaluator, device="cpu")
+    assert measured
+    assert set(measured) == {evaluator.n_train}
 
 
 def test_too_many_answers_are_refused_by_name():

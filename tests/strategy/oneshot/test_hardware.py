@@ -99,6 +99,19 @@ class TestPenalty:
         result = strategy(arc_learning_rate=0.1, penalty=penalty).run(space, Noise(batches=10), device="cpu")
         assert not {"conv_1x1", "conv_3x3"} & set(result.arch.values())
 
+    def test_the_result_and_the_log_tell_how_good_the_table_of_costs_is(self, caplog):
+        caplog.set_level("INFO")
+        exact = DARTS(penalty={"profiler": "params", "baseline": 1000.0}).run(TINY["NasBench201"], Noise(), device="cpu")
+        assert exact.cost_r2 == pytest.approx(1.0, abs=1e-4)
+        (told,) = [record for record in caplog.records if "r2 = 1.000" in record.getMessage()]
+        assert told.levelname == "INFO"
+        coin = Random(0)
+        noise = Penalty(lambda arch: coin.random(), 1.0)
+        assert Proxyless(penalty=noise).run(Small(), Noise(), device="cpu").cost_r2 < 0.5
+        told = [record for record in caplog.records if "table of costs with r2" in record.getMessage()]
+        assert [record.levelname for record in told] == ["INFO", "WARNING"]
+        assert DARTS().run(Small(), Noise(), device="cpu").cost_r2 is None
+
     def test_of_a_sampled_arch_is_in_the_reward(self):
         penalty = Penalty(lambda arch: 300.0, 100.0, scale=10.0)
         row = ENAS(penalty=penalty, final_samples=1).run(Small(), Noise(), device="cpu").history[0]

@@ -9,14 +9,17 @@ from random import Random
 import optuna
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from hubserve.errors import StrategyError
+from hubserve.evaluator import Classification
 from hubserve.evaluator.base import Trial
 from hubserve.strategy import RandomOneShot, RangeFilter, RegularizedEvolution, SupernetEvaluator, suggest_arch
 from hubserve.strategy.oneshot import extract
 from hubserve.strategy.oneshot.costs import MeasuredCost
+from hubserve.supernet import Supernet
 from tests.strategy.oneshot.data import Noise
-from tests.supernet.spaces import SIZE, TINY, Small
+from tests.supernet.spaces import SIZE, TINY, Small, pictures
 
 
 def search_on(space, strategy=None):
@@ -122,3 +125,40 @@ class TestTheSupernetAfterwards:
             assert torch.equal(tensor, weights[key]) != is_statistic or key.endswith("num_batches_tracked"), key
         again = result.supernet.extract(arch).state_dict()
         assert all(torch.equal(again[key], weights[key]) for key in weights)
+
+    def test_what_augmentation_draws_is_of_the_seed(self):
+        class Augmented(Noise):
+            def train_batches(self, seed):
+                return ((x + torch.randn_like(x), target) for x, target in super().train_batches(seed))
+
+        space, evaluator = TINY["NasBench201"], Augmented()
+        supernet = Supernet(space)
+        arch = dict.fromkeys(space.choices, "conv_3x3")
+
+        def statistics(seed: int, **settings):
+            model = extract(supernet, arch, evaluator, seed=seed, **settings).model
+            return torch.cat([buffer.flatten() for name, buffer in model.named_buffers() if "running" in name])
+
+        torch.manual_seed(0)
+        first = statistics(1)
+        expected = torch.rand(1)
+        torch.manual_seed(0)
+        assert torch.equal(torch.rand(1), expected)
+        assert torch.equal(statistics(1), first)
+        assert torch.equal(statistics(1, compare=True), first)
+        assert not torch.equal(statistics(2), first)
+
+    def test_statistics_that_fit_no_network_fail_no_trial(self):
+        space = TINY["NasBench201"]
+        data = TensorDataset(pictures(8), torch.arange(8))
+        evaluator = Classification(train_dataloaders=data, val_dataloaders=data, batch_size=4)
+        supernet = Supernet(space)
+        for name, buffer in supernet.named_buffers():
+            if "running_mean" in name:
+                buffer.fill_(math.nan)
+        arch = dict.fromkeys(space.choices, "conv_3x3")
+        found = extract(supernet, arch, evaluator, compare=True)
+        assert found.before == {}
+        assert math.isfinite(found.after["val_loss"])
+        scores = SupernetEvaluator(supernet, evaluator, compare=True).evaluate(space, arch, Trial())
+        assert scores == found.after

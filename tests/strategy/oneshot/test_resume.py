@@ -44,11 +44,16 @@ def test_goes_on_as_if_nothing_had_happened(name, tmp_path):
     assert all(torch.equal(tensor, expected[key]) for key, tensor in resumed.supernet.state_dict().items())
 
 
-def test_a_finished_run_trains_no_more(tmp_path):
-    first = RandomOneShot().run(Small(), Noise(), folder=tmp_path, device="cpu")
-    evaluator = Noise()
-    again = RandomOneShot().run(Small(), evaluator, folder=tmp_path, device="cpu")
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_finished_run_trains_no_more_and_ends_the_same(name, tmp_path):
+    # As after a kill between the last checkpoint and whatever the caller does with the result.
+    space = TINY["NasBench201"]
+    first = STRATEGIES[name]().run(space, Noise(epochs=2), seed=3, folder=tmp_path, device="cpu")
+    steps = []
+    again = STRATEGIES[name]().run(space, Noise(epochs=2), seed=3, folder=tmp_path, on_step=steps.append, device="cpu")
+    assert steps == []
     assert again.history == first.history
+    assert again.arch == first.arch
 
 
 def test_a_stopped_run_says_so_and_goes_on(tmp_path):
@@ -60,6 +65,26 @@ def test_a_stopped_run_says_so_and_goes_on(tmp_path):
     assert len(stopped.history) == 3
     Small().validate(stopped.arch)
     assert len(DARTS().run(Small(), Noise(epochs=2), folder=tmp_path, device="cpu").history) == 4
+
+
+def test_costs_are_those_of_the_beginning(tmp_path):
+    """Latency, measured again, is another."""
+    space, costs = TINY["NasBench201"], iter(range(10_000))
+
+    def cost(arch):
+        return 100.0 + next(costs)
+
+    def run(**settings):
+        strategy = DARTS(arc_learning_rate=0.1, penalty={"profiler": cost, "baseline": 100.0})
+        return strategy.run(space, Noise(epochs=2), folder=tmp_path, device="cpu", **settings)
+
+    steps = []
+    stopped = run(on_step=steps.append, should_stop=lambda: len(steps) == 3)
+    resumed = run()
+    assert stopped.cost_r2 == resumed.cost_r2
+    assert resumed.history[:3] == stopped.history
+    search = DARTS().search(space, Noise(), seed=0, total_steps=1)
+    assert search.state()["costs"] is None
 
 
 def test_a_checkpoint_of_another_search_is_refused(tmp_path):
