@@ -33,6 +33,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hubserve.errors import ArchError, ExportError, PackageError, SpaceError
+from hubserve.export.contents import read_labels, read_parity, read_profile
 from hubserve.export.forms import FORMS
 from hubserve.export.manifest import FORMATS, FileEntry, Format, Manifest, Provenance, TensorEntry, versions
 from hubserve.export.onnx import INPUT, OUTPUT, Device, cuda_available
@@ -46,6 +47,9 @@ from hubserve.preprocess import Preprocess
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
+
+LONGEST_NAME = 255
+"""Bytes that file systems take."""
 
 Backend = Format | Literal["openvino"]
 """What runs a package: one of its forms, or OpenVINO with the file of the form "onnx"."""
@@ -65,14 +69,13 @@ class Package:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
-        # Not splitlines(), which also splits on characters that a label may have.
-        return tuple((self.path / LABELS).read_text("utf-8").removesuffix("\n").split("\n"))
+        """Names of the classes, in the order of the logits. Raises PackageError where labels.txt is no text."""
+        return read_labels(self.path / LABELS)
 
     @cached_property
     def parity(self) -> tuple[ParityReport, ...]:
-        """One report for each exported form."""
-        return tuple(ParityReport.model_validate(entry) for entry in json.loads((self.path / PARITY).read_text("utf-8")))
+        """One report for each exported form. Raises PackageError where parity.json holds none."""
+        return read_parity(self.path / PARITY)
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:
@@ -81,27 +84,30 @@ class Package:
         Raises:
             PackageError: it is there and no JSON object.
         """
-        if PROFILE not in self.manifest.files:
-            return None
-        try:
-            found = json.loads((self.path / PROFILE).read_text("utf-8"))
-        except ValueError as error:
-            raise PackageError(f"{self.path / PROFILE} is not JSON: {error}; measure it again") from error
-        if not isinstance(found, dict):
-            raise PackageError(f"{self.path / PROFILE} holds a {type(found).__name__}; expected an object; measure it again")
-        return found
+        return read_profile(self.path / PROFILE) if PROFILE in self.manifest.files else None
 
     def verify(self) -> None:
-        """Raises PackageError unless every file has the length and hash of the manifest, and every form passed parity."""
+        """Reads all of it.
+
+        Raises:
+            PackageError: a file has not the length and hash of the manifest, or is not what it should be; a form has not passed
+                the comparison; or there is not one label for each class.
+        """
         for name, entry in self.manifest.files.items():
-            if not (self.path / name).is_file() or _entry(self.path / name) != entry:
+            try:
+                unchanged = _entry(self.path / name) == entry
+            except OSError as error:
+                raise PackageError(f"{self.path / name} cannot be read: {error.strerror or error}") from error
+            if not unchanged:
                 raise PackageError(f"{self.path / name} was changed since the package was written; export it again")
         passed = {report.format for report in self.parity if report.passed}
         unproven = [form for form in self.manifest.exports if form not in passed]
         if unproven:
             raise PackageError(f"{self.path}: {unproven[0]} has not passed the comparison with eager PyTorch; export it again")
         if len(self.labels) != self.manifest.classes:
-            raise PackageError(f"{self.path}: {len(self.labels)} labels for {self.manifest.classes} classes")
+            raise PackageError(
+                f"{self.path / LABELS} has {len(self.labels)} labels for {self.manifest.classes} classes; export it again"
+            )
 
     def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu") -> Runner:
         """An exported form, loaded; or "openvino", which runs the form "onnx" on the CPU.
@@ -149,8 +155,8 @@ def read_package(path: Path) -> Package:
         where = ".".join(map(str, first["loc"]))
         raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {where}: {first['msg']}") from error
     for name in manifest.files:
-        if PurePosixPath(name).name != name or name in ("", ".", ".."):
-            raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder")
+        if PurePosixPath(name).name != name or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
+            raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder, by plain names")
         if not (path / name).is_file():
             raise PackageError(f"{path} is incomplete: {name} is missing")
     absent = [

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hubserve.errors import TensorError, TopKError
+from hubserve.errors import PackageError, TensorError, TopKError
 from hubserve.export.onnx import Device
 from hubserve.export.package import Backend, Package
 from hubserve.export.runner import Batch
@@ -83,8 +83,8 @@ class Engine:
         max_pixels: of a picture.
 
     Raises:
-        PackageError: the package was changed, is unproven, or does not have that form.
-        ExportError: it cannot be loaded.
+        PackageError: the package was changed, is unproven, does not have that form, or that does not answer for every class.
+        ExportError: it cannot be loaded or run.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Engine:
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
         self._runner = package.runner(backend, threads=threads, device=device)
+        self._check_answers(package)
         self.device = self._runner.device
         self._staging = _Staging() if self.device == "cuda" else None
 
@@ -148,6 +149,15 @@ class Engine:
             Answer(self._best(row.astype(np.float64), picture.top_k), picture.decode_ms, infer_ms, len(pictures), row)
             for row, picture in zip(logits, pictures, strict=True)
         ]
+
+    def _check_answers(self, package: Package) -> None:
+        size, wanted = self._preprocess.input_size, (1, len(self.labels))
+        found = self._runner(np.zeros((1, 3, size, size), np.float32)).shape
+        if found != wanted:
+            raise PackageError(
+                f"{package.path}: {self._runner.name} answers one picture with logits of shape {found}, and there are "
+                f"{len(self.labels)} labels; expected {wanted}; export it again"
+            )
 
     def _checked(self, pixels: Batch) -> Batch:
         size = self._preprocess.input_size
