@@ -10,7 +10,7 @@ import typer
 
 from hubserve.cli.alias import app as alias_app
 from hubserve.cli.latency_table import app as latency_table_app
-from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table, progress_bar
+from hubserve.cli.output import Json, Trust, check_writable, command, print_facts, print_json, print_table, progress_bar
 from hubserve.cli.profile import app as profile_app
 
 app = typer.Typer(
@@ -193,6 +193,7 @@ def evaluate_model(
     backend: Annotated[Backend, typer.Option(help="What runs the model.")] = Backend.onnx,
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Judge a model over a folder of labelled pictures: top-1 and top-5.
@@ -203,7 +204,7 @@ def evaluate_model(
     from hubserve.evaluator.accuracy import evaluate
     from hubserve.evaluator.pictures import open_pictures
 
-    with classifier_of(model, backend.value, url) as (classifier, labels):
+    with classifier_of(model, backend.value, url, trusted=trust) as (classifier, labels):
         pictures = open_pictures(folder, labels)
         with progress_bar(model, len(pictures.items)) as advance:
             report = evaluate(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hubserve.cli.default_command import DefaultCommand
-from hubserve.cli.output import Json, check_writable, command, print_json, print_table
+from hubserve.cli.output import Json, Trust, check_writable, command, print_json, print_table
 
 app = typer.Typer(
     cls=DefaultCommand,
@@ -34,6 +34,7 @@ def measure(
     table: Annotated[Path | None, typer.Option(help="Lookup table to compare with; that of this machine unless given.")] = None,
     save: Annotated[Path | None, typer.Option(help="File for the whole report with all samples, as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report as a page with charts.")] = None,
+    trust: Trust = False,
     write: Annotated[bool, typer.Option("--write", help="Put the report into the package, as profile.json.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a report, and measure nothing.")] = False,
     as_json: Json = False,
@@ -56,7 +57,7 @@ def measure(
         own_folder(model)
     for path in (save, html):
         check_writable(path)
-    wish = Wish(batch_size, threads, percent, seconds, details=not latency_only, openvino=openvino, table=table)
+    wish = Wish(batch_size, threads, percent, seconds, details=not latency_only, openvino=openvino, table=table, trusted=trust)
     with measured(model, wish) as (package, report):
         text = report.model_dump_json(indent=2) + "\n"
         if write:

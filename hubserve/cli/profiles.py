@@ -37,12 +37,13 @@ class Wish:
     details: bool = True
     openvino: bool = False
     table: Path | None = None
+    trusted: bool = False
 
 
 @contextmanager
 def measured(model: str, wish: Wish) -> Iterator[tuple[Package, ProfileReport]]:
     """A model's package and its report, measured now."""
-    with open_package(model) as package:
+    with open_package(model, trusted=wish.trusted) as package:
         yield package, measure_package(package, wish)
 
 

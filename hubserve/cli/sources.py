@@ -86,9 +86,9 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 
 @contextmanager
-def classifier_of(model: str, backend: str, url: str | None) -> Iterator[tuple[Classifier, Sequence[str]]]:
+def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Sequence[str]]]:
     """What `eval` judges, and the labels of its classes."""
-    with open_package(model) as package:
+    with open_package(model, trusted=trusted) as package:
         if url is not None:
             yield HttpClassifier(url, model=model), package.labels
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hubserve import store
@@ -15,17 +16,21 @@ from hubserve.hub.card import list_cards, load_card
 
 
 @contextmanager
-def open_package(name: str) -> Iterator[Package]:
+def open_package(name: str, *, trusted: bool = False) -> Iterator[Package]:
     """The package that `name` means, in this order: a folder, a name or tag in the store, a card.
 
     A card is exported into a temporary folder, with its published weights.
+
+    Args:
+        name: see above.
+        trusted: see `Package`.
 
     Raises:
         ModelNotFoundError: none of the three; the message has the nearest names.
     """
     found = package_of(name)
     if found is not None:
-        yield found
+        yield replace(found, trusted=trusted)
         return
     if name not in list_cards():
         known = [*list_cards(), *(model.tag for model in store.list_models())]

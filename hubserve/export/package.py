@@ -3,8 +3,8 @@
     manifest.json          what the model is, where it came from, and the hash of every file
     weights.safetensors    under the names of `space.freeze(arch)`
     model.onnx             logits of prepared pictures, any batch size
-    model.torchscript.pt   the same
-    model.pt2              the same, for torch.export
+    model.torchscript.pt   the same; a program, which is not loaded where a stranger wrote it
+    model.pt2              the same, for torch.export; likewise
     labels.txt             one class per line, in the order of the logits
     parity.json            how far each exported form is from eager PyTorch
     run_onnx.py            classifies pictures with onnxruntime, numpy and pillow alone
@@ -33,6 +33,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hubserve.errors import ArchError, ExportError, PackageError, SpaceError
+from hubserve.export import made_here
 from hubserve.export.contents import read_labels, read_parity, read_profile
 from hubserve.export.forms import FORMS
 from hubserve.export.manifest import FORMATS, FileEntry, Format, Manifest, Provenance, TensorEntry, versions
@@ -62,10 +63,12 @@ class Package:
     Attributes:
         path: its folder.
         manifest: what it says of itself.
+        trusted: whoever wrote it may run code here, see `check_trust`.
     """
 
     path: Path
     manifest: Manifest
+    trusted: bool = False
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -109,11 +112,21 @@ class Package:
                 f"{self.path / LABELS} has {len(self.labels)} labels for {self.manifest.classes} classes; export it again"
             )
 
+    def check_trust(self, form: Format) -> None:
+        """Raises PackageError where a form is a program that was neither written here nor by somebody who is trusted."""
+        reason, path = FORMS[form].program, self.path / FORMS[form].file
+        if reason is None or self.trusted or made_here.is_noted(_hash(path)):
+            return
+        raise PackageError(
+            f"{path} was not written here by this user, and {reason}; where you trust its author, say so with --trust "
+            "(read_package(..., trusted=True)); else use onnx, which only computes"
+        )
+
     def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu") -> Runner:
         """An exported form, loaded; or "openvino", which runs the form "onnx" on the CPU.
 
         Raises:
-            PackageError: the package does not have it.
+            PackageError: the package does not have it, or it is a program of a stranger's.
             ExportError: it cannot be loaded, or is of no use on this machine.
         """
         form: Format = "onnx" if backend == "openvino" else backend
@@ -121,6 +134,7 @@ class Package:
             raise PackageError(f"{self.path} has no {form}; it has {', '.join(self.manifest.exports)}")
         if backend == "openvino":
             return OpenVinoRunner(self.path / FORMS[form].file, threads=threads)
+        self.check_trust(form)
         reason = FORMS[form].only_cuda
         if reason is not None and (device == "cpu" or not cuda_available()):
             raise ExportError(f"{form} is for CUDA, and device is {device!r} on a machine {_gpus()}: {reason}; use onnx here")
@@ -140,8 +154,12 @@ class Package:
             raise PackageError(f"{self.path} cannot be rebuilt as a PyTorch module here: {error}") from error
 
 
-def read_package(path: Path) -> Package:
+def read_package(path: Path, *, trusted: bool = False) -> Package:
     """The package in a folder. Reads the manifest and sees that the files are there; `verify` reads them too.
+
+    Args:
+        path: of the folder.
+        trusted: whoever wrote it may run code here: forms that are programs are loaded.
 
     Raises:
         PackageError: not a package, or incomplete.
@@ -164,7 +182,7 @@ def read_package(path: Path) -> Package:
     ]
     if absent:
         raise PackageError(f"{path} is incomplete: its manifest does not list {absent[0]}")
-    return Package(path, manifest)
+    return Package(path, manifest, trusted)
 
 
 @dataclass(frozen=True)
@@ -247,7 +265,8 @@ def write_package(
         if source.space in SPACES:
             Package(stage, manifest).rebuild()
         _put_in_place(stage, folder, overwrite)
-    return read_package(folder)
+    made_here.note(manifest.files[FORMS[form].file].sha256 for form in formats if FORMS[form].program)
+    return read_package(folder, trusted=True)
 
 
 def add_profile(package: Package, text: str) -> Package:
@@ -280,7 +299,7 @@ def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
         manifest = package.manifest.model_copy(update={"files": dict(sorted(entries.items()))})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         _put_in_place(stage, package.path, overwrite=True)
-    return read_package(package.path)
+    return read_package(package.path, trusted=package.trusted)
 
 
 def _manifest(source: Source, proven: Proven, files: dict[str, FileEntry]) -> Manifest:
@@ -342,5 +361,9 @@ def _gpus() -> str:
 
 
 def _entry(path: Path) -> FileEntry:
+    return FileEntry(bytes=path.stat().st_size, sha256=_hash(path))
+
+
+def _hash(path: Path) -> str:
     with path.open("rb") as file:
-        return FileEntry(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        return hashlib.file_digest(file, "sha256").hexdigest()

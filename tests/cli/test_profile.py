@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hubserve import store
 from hubserve.export.package import read_package
 
 
@@ -79,6 +80,18 @@ def test_json_is_what_is_saved(hubserve, tiny):
 def test_every_form_side_by_side(hubserve, small):
     document = hubserve("profile", small, "--latency-only", "--percent", "50", "--seconds", "0.2", "--json").json()
     assert [form["form"] for form in document["forms"]] == ["eager", "onnx", "torchscript", "pt2"]
+
+
+def test_programs_of_a_stranger_are_left_out_until_they_are_trusted(hubserve, tiny, tmp_path, monkeypatch):
+    store.publish(tiny, name="brought")
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "another user"))
+    arguments = ("profile", "brought", "--percent", "50", "--seconds", "0.2", "--json")
+    document = hubserve(*arguments).json()
+    assert [form["form"] for form in document["forms"]] == ["eager"]
+    assert "say so with --trust" in document["left_out"]["torchscript"]
+    trusting = hubserve(*arguments, "--trust").json()
+    assert [form["form"] for form in trusting["forms"]] == [entry["form"] for entry in trusting["memory"]]
+    assert trusting["left_out"] == {}
 
 
 def test_not_longer_than_it_may(hubserve, tiny):
