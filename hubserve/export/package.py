@@ -122,8 +122,14 @@ class Package:
             "(read_package(..., trusted=True)); else use onnx, which only computes"
         )
 
-    def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu") -> Runner:
+    def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu", callers: int = 1) -> Runner:
         """An exported form, loaded; or "openvino", which runs the form "onnx" on the CPU.
+
+        Args:
+            backend: which.
+            threads: that one call may use.
+            device: see OnnxRunner.
+            callers: threads that will call it at once; all but OpenVINO take any number.
 
         Raises:
             PackageError: the package does not have it, or it is a program of a stranger's.
@@ -133,7 +139,7 @@ class Package:
         if form not in self.manifest.exports:
             raise PackageError(f"{self.path} has no {form}; it has {', '.join(self.manifest.exports)}")
         if backend == "openvino":
-            return OpenVinoRunner(self.path / FORMS[form].file, threads=threads)
+            return OpenVinoRunner(self.path / FORMS[form].file, threads=threads, callers=callers)
         self.check_trust(form)
         reason = FORMS[form].only_cuda
         if reason is not None and (device == "cpu" or not cuda_available()):
