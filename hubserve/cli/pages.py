@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
-from hubserve import store
-from hubserve.errors import ModelNotFoundError, SpaceError, suggest
+from hubserve import aliases, store
+from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
 from hubserve.evaluator.complexity import complexity
 from hubserve.export.percentile import Percentile
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
 from hubserve.latency.report import ProfileReport
 from hubserve.space import Choice
+from hubserve.store import StoredModel
 
 
 def space_rows() -> list[dict[str, Any]]:
@@ -75,27 +76,30 @@ def card_rows() -> list[dict[str, Any]]:
 
 
 def store_rows() -> list[dict[str, Any]]:
-    """One row a version in the store, newest first."""
+    """One row a version in the store, newest first; one that is damaged with its problem."""
     return [
-        {
-            "tag": model.tag,
-            "space": model.package.manifest.space,
-            "weights": model.package.manifest.provenance.weights,
-            "created": model.created.isoformat(timespec="seconds"),
-        }
+        {"tag": model.tag, **_told(model), "created": model.created.isoformat(timespec="seconds")}
         for model in store.list_models()
     ]
 
 
-def model_page(name: str) -> dict[str, Any]:
-    """All of one card, or of one version in the store. Raises ModelNotFoundError for an unknown name."""
-    if name in list_cards():
-        return card_page(name)
+def _told(model: StoredModel) -> dict[str, Any]:
     try:
-        stored = store.resolve(name)
+        manifest = model.package.manifest
+    except PackageError as error:
+        return {"space": None, "weights": None, "problem": str(error)}
+    return {"space": manifest.space, "weights": manifest.provenance.weights, "problem": None}
+
+
+def model_page(name: str) -> dict[str, Any]:
+    """All of one version in the store, by alias, name or tag, or else of one card. Raises ModelNotFoundError."""
+    try:
+        stored = aliases.resolve(name)
     except ModelNotFoundError as error:
-        known = [*list_cards(), *(model.tag for model in store.list_models())]
-        raise ModelNotFoundError(f"{name!r} is no card and not in the store. {suggest(name, known)}") from error
+        if name in list_cards():
+            return card_page(name)
+        known = [*list_cards(), *aliases.list_aliases(), *(model.tag for model in store.list_models())]
+        raise ModelNotFoundError(f"{name!r} is no alias, not in the store, and no card. {suggest(name, known)}") from error
     manifest = stored.package.manifest.model_dump(mode="json", exclude={"files"})
     return {"tag": stored.tag, "path": str(stored.path), "created": stored.created.isoformat(timespec="seconds"), **manifest}
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hubserve.cli.default_command import DefaultCommand
-from hubserve.cli.output import Json, Trust, check_writable, command, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, Json, Trust, check_writable, command, print_json, print_table
 
 app = typer.Typer(
     cls=DefaultCommand,
@@ -22,9 +22,7 @@ Seconds = Annotated[float, typer.Option(min=0.1, help="Most time to measure late
 @app.command()
 @command
 def measure(
-    model: Annotated[
-        str | None, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures of a call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads that a call may use.")] = 1,
     percent: Annotated[float, typer.Option(min=1, max=99.9, help="Deepest percentile wanted; 99 takes 662 samples.")] = 99.0,

@@ -16,7 +16,7 @@ from hubserve.cli.target import open_package, package_of
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.package import MANIFEST, Package, add_profile
 from hubserve.export.profile import Protocol
-from hubserve.hub import get_space, list_cards
+from hubserve.hub import get_space
 from hubserve.latency.build import default_path
 from hubserve.latency.compare import Comparison
 from hubserve.latency.profile import NOTHING, Details, profile_package
@@ -63,7 +63,7 @@ def with_profile(model: str, package: Package) -> Package:
     Raises:
         ProfileError: `model` names a version in the store, which never changes.
     """
-    if model not in list_cards():
+    if package_of(model) is not None:  # Else it is a card, exported just now.
         own_folder(model)
     return add_profile(package, measure_package(package, Wish()).model_dump_json(indent=2) + "\n")
 

@@ -90,11 +90,15 @@ class TestRefused:
         }[options]
         assert hubserve("export", *arguments).code == 2
 
-    def test_no_such_card(self, hubserve):
-        message = hubserve("export", "efficientnet-lite1").refused("CardError")
+    def test_no_such_model(self, hubserve, tiny):
+        message = hubserve("export", "efficientnet-lite1").refused("ModelNotFoundError")
         assert message == (
-            "no pre-searched model is called 'efficientnet-lite1'. Did you mean efficientnet-lite0? See `hubserve models`."
+            "'efficientnet-lite1' is no package folder, no alias, no model in the store, and no card. "
+            "Did you mean efficientnet-lite0?"
         )
+        tag = hubserve("publish", tiny, "--name", "flowers").fine().strip()
+        near = tag.replace("flowers", "flower")
+        assert f"Did you mean {tag}?" in hubserve("export", near).refused("ModelNotFoundError")
 
     def test_no_such_space(self, hubserve, own_arch):
         assert "Did you mean ENAS" in hubserve("export", "--space", "ENASS", *own_arch[2:4]).refused("SpaceError")
@@ -149,6 +153,19 @@ class TestFromPackages:
             document = hubserve(*arguments[:-2], "--json").json()
             assert document["manifest"]["name"] == "tiny"
             assert (Path(folder) / "weights.safetensors").read_bytes() == (tiny / "weights.safetensors").read_bytes()
+
+    def test_an_alias(self, hubserve, tiny):
+        tag = hubserve("publish", tiny).fine().strip()
+        hubserve("alias", "set", "production", tag).fine()
+        document = hubserve("export", "production", "--format", "torchscript", "--out", "a", "--json").json()
+        assert document["manifest"]["name"] == "tiny"
+
+    def test_the_store_comes_before_the_cards(self, hubserve, tiny):
+        hubserve("publish", tiny, "--name", "mobilenetv3-small-050").fine()
+        arguments = ("export", "mobilenetv3-small-050", "--format", "torchscript", "--json")
+        assert hubserve(*arguments, "--out", "a").json()["manifest"]["name"] == "tiny"
+        # Weights can be given to a card alone.
+        assert hubserve(*arguments, "--out", "b", "--random-weights").json()["manifest"]["name"] == "mobilenetv3-small-050"
 
     def test_a_package_has_weights(self, hubserve, tiny):
         assert "is a package, which has weights" in hubserve("export", tiny, "--random-weights").refused("ExportError")
