@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from hubserve.cli.output import print_table
 from hubserve.cli.pages import latency_rows
+from hubserve.cli.tables import warn_of_foreign
 from hubserve.cli.target import open_package, package_of
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.package import MANIFEST, Package, add_profile
@@ -150,13 +151,33 @@ def warn_of_hosts(a: ProfileReport, b: ProfileReport) -> None:
 
 
 def _table(package: Package, wish: Wish) -> LatencyTable | None:
-    """The one that was named, or that of this machine where there is one for the package's space and settings."""
+    """The one that was named, or that of this machine where there is one for the package's space, settings and calls."""
     if wish.table is not None:
-        return LatencyTable.load(wish.table)
-    manifest = package.manifest
+        table = _fitting(package, wish, wish.table)
+        warn_of_foreign(wish.table, table)
+        return table
+    manifest, size = package.manifest, package.manifest.preprocess.input_size
     try:
         space = get_space(manifest.space, manifest.settings)
-        path = default_path(space, manifest.settings, input_size=manifest.preprocess.input_size, threads=wish.threads)
-        return LatencyTable.load(path) if path.is_file() else None
-    except HubserveError:  # A space of somebody else, or a table of another version: nobody asked for it.
+        path = default_path(space, manifest.settings, input_size=size, threads=wish.threads, batch_size=wish.batch_size)
+        table = _fitting(package, wish, path)
+    except HubserveError:  # None, or a space of somebody else, or a table of another version: nobody asked for it.
         return None
+    return table if table.foreign() is None else None
+
+
+def _fitting(package: Package, wish: Wish, path: Path) -> LatencyTable:
+    """The table of a file. Raises ProfileError where its predictions are not of what is measured."""
+    table, manifest = LatencyTable.load(path), package.manifest
+    table.check_fit(
+        path,
+        get_space(manifest.space, manifest.settings),
+        input_size=manifest.preprocess.input_size,
+        threads=wish.threads,
+        batch_size=wish.batch_size,
+    )
+    if wish.batch_size != 1:
+        raise ProfileError(
+            f"a table is compared with one picture a call, and batch_size = {wish.batch_size}; leave --table out"
+        )
+    return table

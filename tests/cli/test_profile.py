@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from hubserve import store
+from hubserve.export.host import describe_host
 from hubserve.export.package import read_package
+from hubserve.latency.table import LatencyTable
 
 
 def cells(table: str) -> dict[str, dict[str, str]]:
@@ -92,6 +94,17 @@ def test_programs_of_a_stranger_are_left_out_until_they_are_trusted(hubserve, ti
     trusting = hubserve(*arguments, "--trust").json()
     assert [form["form"] for form in trusting["forms"]] == [entry["form"] for entry in trusting["memory"]]
     assert trusting["left_out"] == {}
+
+
+@pytest.mark.parametrize(
+    ("calls", "what"),
+    [(("--threads", "2"), "threads = 1, and 2 was asked for"), (("--batch-size", "4"), "batch_size = 1, and 4 was asked for")],
+)
+def test_a_table_of_other_calls_is_not_compared(hubserve, tiny, calls, what):
+    manifest = read_package(tiny).manifest
+    host = describe_host()
+    LatencyTable(space=manifest.space, settings=manifest.settings, input_size=32, host=host).save(Path("table.json"))
+    assert what in hubserve("profile", tiny, *calls, "--table", "table.json").refused("ProfileError")
 
 
 def test_not_longer_than_it_may(hubserve, tiny):
