@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hubserve.cli.output import print_table
-from hubserve.cli.pages import latency_rows
+from hubserve.cli.pages import host_rows, latency_rows
 from hubserve.cli.tables import warn_of_foreign
 from hubserve.cli.target import open_package, package_of
 from hubserve.errors import HubserveError, ProfileError
@@ -102,6 +102,7 @@ def print_report(report: ProfileReport) -> None:
     first = report.forms[0]
     title = f"{report.model}: batch {first.batch_size}, {first.threads} thread(s), {report.host.cpu}"
     print_table(title, ("", *(form.form for form in report.forms)), latency_rows(report))
+    print_table("Machine", ("", ""), host_rows(report.host))
     for form, why in report.left_out.items():
         sys.stderr.write(f"{form} was not measured: {why}\n")
     if report.sweep is not None:

@@ -143,6 +143,16 @@ def test_the_whole_report(hubserve, tiny):
         assert title in said
     report = json.loads(Path("report.json").read_text())
     assert [entry["form"] for entry in report["memory"]] == ["eager", "torchscript"]
+    table = cells(said)
+    for form, memory in zip(report["forms"], report["memory"], strict=True):
+        row = table[form["form"]]
+        assert row["stopped by"] == {"samples": "enough calls", "max_seconds": "time"}[form["stopped_by"]]
+        ended = {"steady": "steady", "cap": "not steady"}[form["warm_up_ended"]]
+        assert row["warm-up calls"] == f"{form['warm_up_calls']} ({ended})"
+        assert row["peak memory MiB"] == f"{memory['peak_mib']:.0f} (+{memory['delta_mib']:.0f})"
+    host = report["host"]
+    for told in (host["cpu"], host["system"], f"torch {host['versions']['torch']}", " ".join(host["flags"])):
+        assert told in said
     assert Path("report.html").read_text().startswith("<!doctype html>")
     package = read_package(Path("package"))
     package.verify()
