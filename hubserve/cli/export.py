@@ -11,7 +11,7 @@ from hubserve.export.manifest import ALL_FORMATS, FORMATS
 from hubserve.export.package import Package, Source, write_package
 from hubserve.export.parity import Truth
 from hubserve.export.runner import Batch
-from hubserve.export.triton import write_triton
+from hubserve.export.triton import check_entry, write_triton
 
 
 def write(
@@ -32,6 +32,8 @@ def write(
         ExportError, PackageError: see `write_package` and `write_triton`.
     """
     chosen = FORMATS if forms is None else tuple(form for form in ALL_FORMATS if form in forms)
+    if triton is not None:
+        check_entry(triton, source.name, chosen)  # Before minutes are spent on what has no place.
     batches: list[Batch] = []
     classes: list[int] = []
     if pictures is not None:

@@ -142,6 +142,13 @@ class TestRefused:
         assert "nni, timm" in message
 
 
+def test_an_entry_of_triton_that_is_there_is_told_before_the_export(hubserve, own_arch, monkeypatch):
+    (Path("models") / "mine").mkdir(parents=True)
+    monkeypatch.setattr("hubserve.cli.export.write_package", lambda *_, **__: pytest.fail("it exports"))
+    arguments = ("export", *own_arch, "--format", "onnx", "--triton", "models")
+    assert "models/mine exists; choose another folder" in hubserve(*arguments).refused("ExportError")
+
+
 class TestFromPackages:
     def test_forms_are_added(self, hubserve, tiny):
         hubserve("publish", tiny).fine()
