@@ -60,6 +60,17 @@ def parity_rows(package: Package) -> tuple[tuple[str, ...], list[tuple[str, ...]
     return columns, rows
 
 
+def accuracy_note(package: Package) -> str | None:
+    """Says so where a form gave up accuracy and nobody knows how much; None where that is known, or none did."""
+    unknown = [r.format for r in package.parity if r.tolerance is None and r.truth is None]
+    if not unknown:
+        return None
+    return (
+        f"{', '.join(unknown)}: how much accuracy it lost is not known, only how often it agrees with eager PyTorch; for that "
+        "--pictures takes a folder with a sub-folder of pictures for each class"
+    )
+
+
 def _accuracy(truth: Truth | None) -> tuple[str, str, str]:
     if truth is None:
         return "", "", ""

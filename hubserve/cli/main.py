@@ -155,7 +155,11 @@ def export(
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Fresh weights in place of published ones.")] = False,
     formats: Annotated[list[Form] | None, typer.Option("--format", help="Forms; all in float32 unless given.")] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder of pictures to compare the forms on; onnx-int8 needs one, to learn ranges.")
+        Path | None,
+        typer.Option(
+            help="Folder of pictures to compare the forms on; onnx-int8 needs one, to learn ranges. "
+            "With a sub-folder for each class their accuracies are told too."
+        ),
     ] = None,
     max_pictures: Annotated[int, typer.Option(min=16, help="Most pictures to take from there.")] = 200,
     triton: Annotated[Path | None, typer.Option(help="Also add the model to this Triton model repository.")] = None,
@@ -171,7 +175,7 @@ def export(
 
     hubserve export lite0 --format onnx --format onnx-int8 --pictures imagenet/val --out lite0-int8
     """
-    from hubserve.cli.export import parity_rows, write
+    from hubserve.cli.export import accuracy_note, parity_rows, write
     from hubserve.cli.sources import source_of
 
     source = source_of(
@@ -189,7 +193,9 @@ def export(
     )
     if as_json:
         return print_json({"path": str(package.path), "manifest": package.manifest.model_dump(mode="json")})
-    return print_table(f"{package.path}: as eager PyTorch", *parity_rows(package))
+    print_table(f"{package.path}: as eager PyTorch", *parity_rows(package))
+    note = accuracy_note(package)
+    return typer.echo(note, err=True) if note is not None else None
 
 
 @app.command("eval")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from hubserve.cli.export import accuracy_note
 from hubserve.export.package import read_package
+from hubserve.export.parity import Truth
 from tests.export.nets import ARCH, SETTINGS
+from tests.stores import small_package
 
 
 @pytest.fixture
@@ -189,6 +193,16 @@ class TestPictures:
         (report,) = read_package(Path("package")).parity
         assert sum(report.batches) == 1 + 2 + 5 + 3 + 8 + 3
         assert report.truth is None
+
+    def test_eight_bits_tell_what_they_cost_where_the_classes_are_known(self):
+        package = small_package()
+        report = package.parity[0].model_copy(update={"format": "onnx-int8", "tolerance": None})
+        known = report.model_copy(update={"truth": Truth(pictures=9, reference_top1=80.0, top1=70.0)})
+        said = {name: accuracy_note(SimpleNamespace(parity=(r,))) for name, r in (("unknown", report), ("known", known))}
+        assert "onnx-int8: how much accuracy it lost is not known" in said["unknown"]
+        assert "a sub-folder of pictures for each class" in said["unknown"]
+        assert said["known"] is None
+        assert accuracy_note(package) is None
 
     def test_none_there(self, hubserve, quick):
         Path("empty").mkdir()
