@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_written(hubserve, tiny):
 def test_the_whole_report(hubserve, tiny):
     """Throughput, memory, operators and work; and the same as a page, and in the package."""
     shutil.copytree(tiny, "package")
-    arguments = ("package", "--percent", "50", "--seconds", "0.2", "--write", "--html", "report.html", "--save", "report.json")
+    arguments = ("package", "--percent", "50", "--seconds", "5", "--write", "--html", "report.html", "--save", "report.json")
     said = hubserve("profile", *arguments).fine()
     for title in ("Throughput of torchscript", "Slowest operations of eager", "Work of one picture"):
         assert title in said
