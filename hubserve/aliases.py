@@ -7,6 +7,7 @@ follows it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hubserve import store
 from hubserve.errors import AliasError, ModelNotFoundError, suggest
 from hubserve.files import write_whole
+from hubserve.store import StoredModel
 
 FILE = "hubserve.aliases.json"
 PRODUCTION = "production"
@@ -51,6 +53,29 @@ def list_aliases() -> dict[str, Alias]:
         return {}
     except (OSError, ValidationError) as error:
         raise AliasError(f"{_path()} cannot be read ({error}); mend it, or remove it to start without aliases") from error
+
+
+def meaning(name: str, known: Mapping[str, Alias]) -> Alias:
+    """What a name means among these aliases; any other name means itself."""
+    return known.get(name) or Alias(model=name)
+
+
+def resolve(name: str) -> StoredModel:
+    """The version that an alias, name or tag means now, as in the service; of an alias with a canary the stable one.
+
+    Raises:
+        ModelNotFoundError: none.
+        AliasError: the file of the aliases is damaged.
+    """
+    known = list_aliases()
+    try:
+        return store.resolve(meaning(name, known).model)
+    except ModelNotFoundError as error:
+        if name in known:
+            raise ModelNotFoundError(f"the alias {name} means {known[name].model}, and {error}") from error
+        if known:
+            raise ModelNotFoundError(f"{error} Of the aliases: {suggest(name, known)}") from error
+        raise
 
 
 def stamp() -> tuple[int, int]:

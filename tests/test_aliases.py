@@ -33,6 +33,15 @@ def test_set_and_delete(home):
     assert {path.name for path in home.iterdir()} == {"models", "tmp", aliases.FILE, f"{aliases.FILE}.lock"}
 
 
+def test_what_a_name_means():
+    tag = store.resolve("tiny").tag
+    assert aliases.resolve("tiny").tag == aliases.resolve(tag).tag == tag
+    aliases.set_alias("production", "tiny", canary=tag)
+    assert aliases.resolve("production").tag == tag
+    with pytest.raises(ModelNotFoundError, match=r"has no 'producton'.*Of the aliases: Did you mean production\?"):
+        aliases.resolve("producton")
+
+
 def test_a_change_is_another_stamp():
     stamps = [aliases.stamp()]
     aliases.set_alias("production", "tiny:v1")

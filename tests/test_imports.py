@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "evaluator": {"errors", "space", "preprocess", "blocks", "hub", "supernet"},
     "strategy": {"errors", "space", "preprocess", "blocks", "hub", "supernet", "evaluator"},
     "experiment": {"errors", "home", "jobs", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "strategy"},
-    "export": {"errors", "space", "preprocess", "blocks", "hub"},
+    "export": {"errors", "home", "space", "preprocess", "blocks", "hub"},
     "latency": {"errors", "files", "home", "space", "preprocess", "blocks", "hub", "supernet", "evaluator", "export"},
     "drawing": {"errors", "space", "preprocess", "blocks", "hub"},
     "store": {"errors", "space", "preprocess", "blocks", "hub", "export"},

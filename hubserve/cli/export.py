@@ -11,7 +11,7 @@ from hubserve.export.manifest import ALL_FORMATS, FORMATS
 from hubserve.export.package import Package, Source, write_package
 from hubserve.export.parity import Truth
 from hubserve.export.runner import Batch
-from hubserve.export.triton import write_triton
+from hubserve.export.triton import check_entry, write_triton
 
 
 def write(
@@ -32,6 +32,8 @@ def write(
         ExportError, PackageError: see `write_package` and `write_triton`.
     """
     chosen = FORMATS if forms is None else tuple(form for form in ALL_FORMATS if form in forms)
+    if triton is not None:
+        check_entry(triton, source.name, chosen)  # Before minutes are spent on what has no place.
     batches: list[Batch] = []
     classes: list[int] = []
     if pictures is not None:
@@ -56,6 +58,17 @@ def parity_rows(package: Package) -> tuple[tuple[str, ...], list[tuple[str, ...]
         columns += ("top-1 %", "eager's top-1 %", "pictures")
         rows = [(*row, *_accuracy(r.truth)) for row, r in zip(rows, reports, strict=True)]
     return columns, rows
+
+
+def accuracy_note(package: Package) -> str | None:
+    """Says so where a form gave up accuracy and nobody knows how much; None where that is known, or none did."""
+    unknown = [r.format for r in package.parity if r.tolerance is None and r.truth is None]
+    if not unknown:
+        return None
+    return (
+        f"{', '.join(unknown)}: how much accuracy it lost is not known, only how often it agrees with eager PyTorch; for that "
+        "--pictures takes a folder with a sub-folder of pictures for each class"
+    )
 
 
 def _accuracy(truth: Truth | None) -> tuple[str, str, str]:

@@ -10,7 +10,17 @@ import typer
 
 from hubserve.cli.alias import app as alias_app
 from hubserve.cli.latency_table import app as latency_table_app
-from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table, progress_bar
+from hubserve.cli.output import (
+    MODEL_HELP,
+    Json,
+    Trust,
+    check_writable,
+    command,
+    print_facts,
+    print_json,
+    print_table,
+    progress_bar,
+)
 from hubserve.cli.profile import app as profile_app
 
 app = typer.Typer(
@@ -24,7 +34,7 @@ app.add_typer(alias_app, name="alias")
 app.add_typer(profile_app, name="profile")
 app.add_typer(latency_table_app, name="latency-table")
 
-Model = Annotated[str, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")]
+Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 
 
 class Form(StrEnum):
@@ -90,7 +100,7 @@ def spaces(
 @app.command()
 @command
 def models(
-    model: Annotated[str | None, typer.Argument(help="One pre-searched model, or a name or tag in the store.")] = None,
+    model: Annotated[str | None, typer.Argument(help="An alias, a name or tag in the store, or a pre-searched model.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the pre-searched models and those in the store, or show one."""
@@ -104,8 +114,8 @@ def models(
         return print_json({"cards": cards, "store": stored})
     table = [(c["name"], c["space"], c["top1"], c["input_size"], c["summary"]) for c in cards]
     print_table("Pre-searched models", ("name", "space", "top-1 %", "input", ""), table)
-    rows = [(s["tag"], s["space"], s["weights"], s["created"]) for s in stored]
-    return print_table("In the store", ("tag", "space", "weights", "published"), rows)
+    rows = [(s["tag"], s["space"], s["weights"], s["created"], s["problem"]) for s in stored]
+    return print_table("In the store", ("tag", "space", "weights", "published", "problem"), rows)
 
 
 @app.command()
@@ -135,10 +145,7 @@ def draw(
 @app.command()
 @command
 def export(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="A pre-searched model, a tag in the store, or a package folder; or give --space and --arch."),
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help=f"{MODEL_HELP} Or give --space and --arch.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the package; the model's name unless given.")] = None,
     space: Annotated[str | None, typer.Option(help="A model space, for an arch of your own.")] = None,
     arch: Annotated[Path | None, typer.Option(help="JSON file: label -> value.")] = None,
@@ -148,7 +155,11 @@ def export(
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Fresh weights in place of published ones.")] = False,
     formats: Annotated[list[Form] | None, typer.Option("--format", help="Forms; all in float32 unless given.")] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder of pictures to compare the forms on; onnx-int8 needs one, to learn ranges.")
+        Path | None,
+        typer.Option(
+            help="Folder of pictures to compare the forms on; onnx-int8 needs one, to learn ranges. "
+            "With a sub-folder for each class their accuracies are told too."
+        ),
     ] = None,
     max_pictures: Annotated[int, typer.Option(min=16, help="Most pictures to take from there.")] = 200,
     triton: Annotated[Path | None, typer.Option(help="Also add the model to this Triton model repository.")] = None,
@@ -164,7 +175,7 @@ def export(
 
     hubserve export lite0 --format onnx --format onnx-int8 --pictures imagenet/val --out lite0-int8
     """
-    from hubserve.cli.export import parity_rows, write
+    from hubserve.cli.export import accuracy_note, parity_rows, write
     from hubserve.cli.sources import source_of
 
     source = source_of(
@@ -182,17 +193,20 @@ def export(
     )
     if as_json:
         return print_json({"path": str(package.path), "manifest": package.manifest.model_dump(mode="json")})
-    return print_table(f"{package.path}: as eager PyTorch", *parity_rows(package))
+    print_table(f"{package.path}: as eager PyTorch", *parity_rows(package))
+    note = accuracy_note(package)
+    return typer.echo(note, err=True) if note is not None else None
 
 
 @app.command("eval")
 @command
 def evaluate_model(
-    model: Annotated[str, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")],
+    model: Model,
     folder: Annotated[Path, typer.Argument(help="Folder with a sub-folder of pictures for each class.")],
     backend: Annotated[Backend, typer.Option(help="What runs the model.")] = Backend.onnx,
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Judge a model over a folder of labelled pictures: top-1 and top-5.
@@ -203,7 +217,7 @@ def evaluate_model(
     from hubserve.evaluator.accuracy import evaluate
     from hubserve.evaluator.pictures import open_pictures
 
-    with classifier_of(model, backend.value, url) as (classifier, labels):
+    with classifier_of(model, backend.value, url, trusted=trust) as (classifier, labels):
         pictures = open_pictures(folder, labels)
         with progress_bar(model, len(pictures.items)) as advance:
             report = evaluate(
@@ -281,20 +295,25 @@ def predict(
 def serve(
     host: Annotated[str, typer.Option(help="Address to bind; loopback unless told otherwise.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 3000,
-    model: Annotated[str | None, typer.Option(help="Answers where a request names none; the newest unless given.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name, tag or alias that answers where a request names none; else the alias production, or the newest."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Serve every model in the store over HTTP; stop with Ctrl-C. --json first prints the address and the process."""
     import os
     import sys
 
-    from hubserve import store
+    from hubserve import aliases
     from hubserve.service.launch import serve as start
     from hubserve.service.settings import Settings
 
     Settings.from_environment()  # What makes no sense is told here, not by a server that starts over and over.
     if model is not None:
-        store.resolve(model)
+        aliases.resolve(model)
     if as_json:
         print_json({"url": f"http://{host}:{port}", "pid": os.getpid()})
         sys.stdout.flush()

@@ -21,6 +21,15 @@ BAD_INPUT = 2
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
+MODEL_HELP = (
+    "A package folder, an alias, a name or tag in the store, or a pre-searched model: what there is first, in this order."
+)
+
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Load forms that are programs, torchscript and pt2, though they were not written here."),
+]
+
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Turns our errors into a sentence on stderr, and with --json a document on stdout, and exit code 2."""

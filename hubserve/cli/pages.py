@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 
-from hubserve import store
-from hubserve.errors import ModelNotFoundError, SpaceError, suggest
+from hubserve import aliases, store
+from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
 from hubserve.evaluator.complexity import complexity
+from hubserve.export.host import Host
 from hubserve.export.percentile import Percentile
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
 from hubserve.latency.report import ProfileReport
 from hubserve.space import Choice
+from hubserve.store import StoredModel
 
 
 def space_rows() -> list[dict[str, Any]]:
@@ -75,27 +77,30 @@ def card_rows() -> list[dict[str, Any]]:
 
 
 def store_rows() -> list[dict[str, Any]]:
-    """One row a version in the store, newest first."""
+    """One row a version in the store, newest first; one that is damaged with its problem."""
     return [
-        {
-            "tag": model.tag,
-            "space": model.package.manifest.space,
-            "weights": model.package.manifest.provenance.weights,
-            "created": model.created.isoformat(timespec="seconds"),
-        }
+        {"tag": model.tag, **_told(model), "created": model.created.isoformat(timespec="seconds")}
         for model in store.list_models()
     ]
 
 
-def model_page(name: str) -> dict[str, Any]:
-    """All of one card, or of one version in the store. Raises ModelNotFoundError for an unknown name."""
-    if name in list_cards():
-        return card_page(name)
+def _told(model: StoredModel) -> dict[str, Any]:
     try:
-        stored = store.resolve(name)
+        manifest = model.package.manifest
+    except PackageError as error:
+        return {"space": None, "weights": None, "problem": str(error)}
+    return {"space": manifest.space, "weights": manifest.provenance.weights, "problem": None}
+
+
+def model_page(name: str) -> dict[str, Any]:
+    """All of one version in the store, by alias, name or tag, or else of one card. Raises ModelNotFoundError."""
+    try:
+        stored = aliases.resolve(name)
     except ModelNotFoundError as error:
-        known = [*list_cards(), *(model.tag for model in store.list_models())]
-        raise ModelNotFoundError(f"{name!r} is no card and not in the store. {suggest(name, known)}") from error
+        if name in list_cards():
+            return card_page(name)
+        known = [*list_cards(), *aliases.list_aliases(), *(model.tag for model in store.list_models())]
+        raise ModelNotFoundError(f"{name!r} is no alias, not in the store, and no card. {suggest(name, known)}") from error
     manifest = stored.package.manifest.model_dump(mode="json", exclude={"files"})
     return {"tag": stored.tag, "path": str(stored.path), "created": stored.created.isoformat(timespec="seconds"), **manifest}
 
@@ -125,6 +130,10 @@ def card_page(name: str) -> dict[str, Any]:
     }
 
 
+STOPS = {"samples": "enough calls", "max_seconds": "time"}
+WARM_UPS = {"steady": "steady", "cap": "not steady"}
+
+
 def latency_rows(report: ProfileReport) -> list[tuple[str, ...]]:
     """One row a measure, one column a form; a percentile without enough samples says how many it needs."""
     measures: dict[str, list[str]] = {"calls measured": [str(form.n) for form in report.forms]}
@@ -133,10 +142,35 @@ def latency_rows(report: ProfileReport) -> list[tuple[str, ...]]:
         measures[f"p{percent:g} ms"] = [_percentile(p) for p in found]
     measures["mean ms"] = [f"{form.mean_ms:.2f}" for form in report.forms]
     measures["images/s"] = [f"{form.images_per_second:.1f}" for form in report.forms]
+    measures["stopped by"] = [STOPS[form.stopped_by] for form in report.forms]
+    measures["warm-up calls"] = [f"{form.warm_up_calls} ({WARM_UPS[form.warm_up_ended]})" for form in report.forms]
     measures["load ms"] = [f"{form.load_ms:.0f}" for form in report.forms]
     measures["first call ms"] = [f"{form.first_call_ms:.0f}" for form in report.forms]
+    peaks = {memory.form: f"{memory.peak_mib:.0f} (+{memory.delta_mib:.0f})" for memory in report.memory}
+    if peaks:
+        measures["peak memory MiB"] = [peaks.get(form.form, "") for form in report.forms]
     measures["verdict"] = [form.verdict for form in report.forms]
     return [(name, *values) for name, values in measures.items()]
+
+
+def host_rows(host: Host) -> list[tuple[str, str]]:
+    """What decides about times, a line each; what the machine does not tell is left out."""
+    quota = None if host.cpu_quota is None else f", of which the container may use {host.cpu_quota:g}"
+    cores = f"{host.cores}{quota or ''}{', two may share one' if host.smt else ''}"
+    known = {
+        "cpu": host.cpu,
+        "cores": cores,
+        "clock, MHz": None if host.mhz is None else f"{host.mhz:.0f}",
+        "governor": host.governor,
+        "vector extensions": " ".join(host.flags),
+        "memory, GiB": None if host.memory_gib is None else f"{host.memory_gib:g}",
+        "load before": None if host.load_before is None else f"{host.load_before:g}",
+        "system": f"{host.system}{', in a container' if host.container else ''}",
+        "gpu": host.gpu and f"{host.gpu}, {host.gpu_driver}",
+        "environment": " ".join(f"{name}={value}" for name, value in host.environment.items()),
+        "software": ", ".join(f"{name} {version}" for name, version in host.versions.items()),
+    }
+    return [(name, value) for name, value in known.items() if value]
 
 
 def _percentile(found: Percentile) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hubserve.cli.default_command import DefaultCommand
-from hubserve.cli.output import Json, check_writable, command, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, Json, Trust, check_writable, command, print_json, print_table
 
 app = typer.Typer(
     cls=DefaultCommand,
@@ -22,9 +22,7 @@ Seconds = Annotated[float, typer.Option(min=0.1, help="Most time to measure late
 @app.command()
 @command
 def measure(
-    model: Annotated[
-        str | None, typer.Argument(help="A pre-searched model, a name or tag in the store, or a package folder.")
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures of a call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads that a call may use.")] = 1,
     percent: Annotated[float, typer.Option(min=1, max=99.9, help="Deepest percentile wanted; 99 takes 662 samples.")] = 99.0,
@@ -34,6 +32,7 @@ def measure(
     table: Annotated[Path | None, typer.Option(help="Lookup table to compare with; that of this machine unless given.")] = None,
     save: Annotated[Path | None, typer.Option(help="File for the whole report with all samples, as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="File for the report as a page with charts.")] = None,
+    trust: Trust = False,
     write: Annotated[bool, typer.Option("--write", help="Put the report into the package, as profile.json.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a report, and measure nothing.")] = False,
     as_json: Json = False,
@@ -56,7 +55,7 @@ def measure(
         own_folder(model)
     for path in (save, html):
         check_writable(path)
-    wish = Wish(batch_size, threads, percent, seconds, details=not latency_only, openvino=openvino, table=table)
+    wish = Wish(batch_size, threads, percent, seconds, details=not latency_only, openvino=openvino, table=table, trusted=trust)
     with measured(model, wish) as (package, report):
         text = report.model_dump_json(indent=2) + "\n"
         if write:

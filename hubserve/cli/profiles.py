@@ -11,12 +11,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hubserve.cli.output import print_table
-from hubserve.cli.pages import latency_rows
+from hubserve.cli.pages import host_rows, latency_rows
+from hubserve.cli.tables import warn_of_foreign
 from hubserve.cli.target import open_package, package_of
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.package import MANIFEST, Package, add_profile
 from hubserve.export.profile import Protocol
-from hubserve.hub import get_space, list_cards
+from hubserve.hub import get_space
 from hubserve.latency.build import default_path
 from hubserve.latency.compare import Comparison
 from hubserve.latency.profile import NOTHING, Details, profile_package
@@ -37,12 +38,13 @@ class Wish:
     details: bool = True
     openvino: bool = False
     table: Path | None = None
+    trusted: bool = False
 
 
 @contextmanager
 def measured(model: str, wish: Wish) -> Iterator[tuple[Package, ProfileReport]]:
     """A model's package and its report, measured now."""
-    with open_package(model) as package:
+    with open_package(model, trusted=wish.trusted) as package:
         yield package, measure_package(package, wish)
 
 
@@ -62,7 +64,7 @@ def with_profile(model: str, package: Package) -> Package:
     Raises:
         ProfileError: `model` names a version in the store, which never changes.
     """
-    if model not in list_cards():
+    if package_of(model) is not None:  # Else it is a card, exported just now.
         own_folder(model)
     return add_profile(package, measure_package(package, Wish()).model_dump_json(indent=2) + "\n")
 
@@ -100,6 +102,7 @@ def print_report(report: ProfileReport) -> None:
     first = report.forms[0]
     title = f"{report.model}: batch {first.batch_size}, {first.threads} thread(s), {report.host.cpu}"
     print_table(title, ("", *(form.form for form in report.forms)), latency_rows(report))
+    print_table("Machine", ("", ""), host_rows(report.host))
     for form, why in report.left_out.items():
         sys.stderr.write(f"{form} was not measured: {why}\n")
     if report.sweep is not None:
@@ -149,13 +152,33 @@ def warn_of_hosts(a: ProfileReport, b: ProfileReport) -> None:
 
 
 def _table(package: Package, wish: Wish) -> LatencyTable | None:
-    """The one that was named, or that of this machine where there is one for the package's space and settings."""
+    """The one that was named, or that of this machine where there is one for the package's space, settings and calls."""
     if wish.table is not None:
-        return LatencyTable.load(wish.table)
-    manifest = package.manifest
+        table = _fitting(package, wish, wish.table)
+        warn_of_foreign(wish.table, table)
+        return table
+    manifest, size = package.manifest, package.manifest.preprocess.input_size
     try:
         space = get_space(manifest.space, manifest.settings)
-        path = default_path(space, manifest.settings, input_size=manifest.preprocess.input_size, threads=wish.threads)
-        return LatencyTable.load(path) if path.is_file() else None
-    except HubserveError:  # A space of somebody else, or a table of another version: nobody asked for it.
+        path = default_path(space, manifest.settings, input_size=size, threads=wish.threads, batch_size=wish.batch_size)
+        table = _fitting(package, wish, path)
+    except HubserveError:  # None, or a space of somebody else, or a table of another version: nobody asked for it.
         return None
+    return table if table.foreign() is None else None
+
+
+def _fitting(package: Package, wish: Wish, path: Path) -> LatencyTable:
+    """The table of a file. Raises ProfileError where its predictions are not of what is measured."""
+    table, manifest = LatencyTable.load(path), package.manifest
+    table.check_fit(
+        path,
+        get_space(manifest.space, manifest.settings),
+        input_size=manifest.preprocess.input_size,
+        threads=wish.threads,
+        batch_size=wish.batch_size,
+    )
+    if wish.batch_size != 1:
+        raise ProfileError(
+            f"a table is compared with one picture a call, and batch_size = {wish.batch_size}; leave --table out"
+        )
+    return table

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hubserve.cli.target import open_package, package_of
+from hubserve.cli.target import open_package, package_of, unknown_model
 from hubserve.errors import ArchError, ExportError, ImageError
 from hubserve.evaluator.accuracy import Classifier, HttpClassifier, LocalClassifier
 from hubserve.export.from_card import arch_source, card_source
@@ -29,10 +29,11 @@ def source_of(
     key_format: str | None,
     random_weights: bool,
 ) -> Source:
-    """What `export` exports: a card, a package, a version in the store, or an arch of a space.
+    """What `export` exports: what `model` means, see `hubserve.cli.target`, or an arch of a space.
 
     Raises:
         ExportError: the options do not go together.
+        ModelNotFoundError: nothing is called `model`.
     """
     if (model is None) == (space is None) or (space is None) != (arch is None):
         raise ExportError("name a pre-searched model, or give --space together with --arch")
@@ -43,10 +44,14 @@ def source_of(
         raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
     if key_format is not None and (weights is None or space is not None):
         raise ExportError("--key-format tells whose tensor names the file of --weights has, for a pre-searched model")
-    if model is not None and model not in list_cards() and (package := package_of(model)) is not None:
-        if weights is not None or random_weights:
+    # Weights are given to a card: a package has its own.
+    is_card, other_weights = model in list_cards(), weights is not None or random_weights
+    if model is not None and not (is_card and other_weights) and (package := package_of(model)) is not None:
+        if other_weights:
             raise ExportError(f"{model} is a package, which has weights: leave --weights and --random-weights out")
         return package_source(package)
+    if model is not None and not is_card:
+        raise unknown_model(model)
     if model is not None:
         return card_source(load_card(model), pretrained=not random_weights, weights=weights, key_format=key_format)
     given = read_json(settings) if settings is not None else {}
@@ -86,9 +91,9 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 
 @contextmanager
-def classifier_of(model: str, backend: str, url: str | None) -> Iterator[tuple[Classifier, Sequence[str]]]:
+def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Sequence[str]]]:
     """What `eval` judges, and the labels of its classes."""
-    with open_package(model) as package:
+    with open_package(model, trusted=trusted) as package:
         if url is not None:
             yield HttpClassifier(url, model=model), package.labels
             return

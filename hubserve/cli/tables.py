@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ class Subject:
     space: HubSpace
     settings: dict[str, Any]
     input_size: int
+    threads: int
+    batch_size: int
     path: Path
 
     @classmethod
@@ -41,11 +44,21 @@ class Subject:
         built = get_space(space, given)
         size = input_size or built.input_size
         path = table or default_path(built, given, input_size=size, threads=threads, batch_size=batch_size)
-        return cls(built, given, size, path)
+        return cls(built, given, size, threads, batch_size, path)
 
     def load(self) -> LatencyTable:
-        """The table. Raises ProfileError where there is none."""
-        return LatencyTable.load(self.path)
+        """The table; says so where it is of another machine. Raises ProfileError where there is none that fits."""
+        table = LatencyTable.load(self.path)
+        table.check_fit(self.path, self.space, input_size=self.input_size, threads=self.threads, batch_size=self.batch_size)
+        warn_of_foreign(self.path, table)
+        return table
+
+
+def warn_of_foreign(path: Path, table: LatencyTable) -> None:
+    """Says so on stderr where a table is of another machine, or of another ONNX Runtime."""
+    foreign = table.foreign()
+    if foreign is not None:
+        sys.stderr.write(f"{path} was {foreign}: what it predicts is not of this machine\n")
 
 
 def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:

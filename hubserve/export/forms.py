@@ -32,6 +32,7 @@ class Form:
         load: (path, threads, device) -> runner.
         bounds: how near to eager PyTorch it must be.
         only_cuda: why it is of no use without a GPU; None where it is.
+        program: what loading or running it may do beyond computing; None where nothing.
     """
 
     file: str
@@ -39,6 +40,7 @@ class Form:
     load: Callable[[Path, int, Device], Runner]
     bounds: Bounds = FLOAT32
     only_cuda: str | None = None
+    program: str | None = None
 
 
 def _onnx(source: Exportable, path: Path) -> dict[str, Any]:
@@ -87,8 +89,18 @@ def _load_onnx(name: Format) -> Callable[[Path, int, Device], Runner]:
 
 FORMS: dict[Format, Form] = {
     "onnx": Form("model.onnx", _onnx, _load_onnx("onnx")),
-    "torchscript": Form("model.torchscript.pt", _torchscript, lambda path, _, device: TorchScriptRunner(path, device=device)),
-    "pt2": Form("model.pt2", _pt2, lambda path, _, device: Pt2Runner(path, device=device)),
+    "torchscript": Form(
+        "model.torchscript.pt",
+        _torchscript,
+        lambda path, _, device: TorchScriptRunner(path, device=device),
+        program="a TorchScript file holds functions, which may read and write files",
+    ),
+    "pt2": Form(
+        "model.pt2",
+        _pt2,
+        lambda path, _, device: Pt2Runner(path, device=device),
+        program="torch.export.load unpickles parts of a .pt2 archive, which may run any code",
+    ),
     "onnx-fp16": Form(
         "model.fp16.onnx",
         _fp16,

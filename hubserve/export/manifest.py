@@ -6,7 +6,7 @@ import platform
 from importlib import metadata
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hubserve import __version__
 from hubserve.hub.card import Metric
@@ -100,6 +100,12 @@ class Manifest(_Record):
     provenance: Provenance
     versions: dict[str, str]
     files: dict[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _counts_its_classes(self) -> Manifest:
+        if not isinstance(self.output.shape[-1], int) or self.output.shape[-1] < 1:
+            raise ValueError(f"output.shape = {self.output.shape}: the last number is that of the classes, at least 1")
+        return self
 
     @property
     def classes(self) -> int:

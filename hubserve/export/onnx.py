@@ -68,11 +68,10 @@ class OnnxRunner:
         path: of the file.
         threads: that one call may use. At batch 1 a second one is mostly wasted; run two sessions instead.
         device: "cuda" needs a device, "auto" takes one if there is one.
-
         name: of the form.
 
     Raises:
-        ExportError: the file cannot be loaded, or "cuda" was asked for and there is none.
+        ExportError: the file cannot be loaded or is no classifier of pictures, or "cuda" was asked for and there is none.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto", name: str = "onnx") -> None:
@@ -89,10 +88,18 @@ class OnnxRunner:
                     "load here; pip install 'hubserve[cuda]' brings them"
                 )
             self.device = "cpu"
-        self._input = self._session.get_inputs()[0].name
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [i.type for i in inputs] != ["tensor(float)"] or [o.type for o in outputs] != ["tensor(float)"]:
+            told = ", ".join(f"{tensor.name} {tensor.type}" for tensor in (*inputs, *outputs))
+            raise ExportError(f"{path} has {told}; expected one input and one output, both tensor(float)")
+        self._input = inputs[0].name
 
     def __call__(self, batch: Batch) -> Batch:
-        logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
+        """See Runner. Raises ExportError where the network does not take such a batch."""
+        try:
+            logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
+        except Exception as error:
+            raise ExportError(f"ONNX Runtime cannot run {self.name} on {batch.shape}: {first_line(error)}") from error
         return logits
 
 

@@ -3,8 +3,8 @@
     manifest.json          what the model is, where it came from, and the hash of every file
     weights.safetensors    under the names of `space.freeze(arch)`
     model.onnx             logits of prepared pictures, any batch size
-    model.torchscript.pt   the same
-    model.pt2              the same, for torch.export
+    model.torchscript.pt   the same; a program, which is not loaded where a stranger wrote it
+    model.pt2              the same, for torch.export; likewise
     labels.txt             one class per line, in the order of the logits
     parity.json            how far each exported form is from eager PyTorch
     run_onnx.py            classifies pictures with onnxruntime, numpy and pillow alone
@@ -33,6 +33,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hubserve.errors import ArchError, ExportError, PackageError, SpaceError
+from hubserve.export import made_here
+from hubserve.export.contents import read_labels, read_parity, read_profile
 from hubserve.export.forms import FORMS
 from hubserve.export.manifest import FORMATS, FileEntry, Format, Manifest, Provenance, TensorEntry, versions
 from hubserve.export.onnx import INPUT, OUTPUT, Device, cuda_available
@@ -47,6 +49,9 @@ from hubserve.preprocess import Preprocess
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
 
+LONGEST_NAME = 255
+"""Bytes that file systems take."""
+
 Backend = Format | Literal["openvino"]
 """What runs a package: one of its forms, or OpenVINO with the file of the form "onnx"."""
 
@@ -58,21 +63,22 @@ class Package:
     Attributes:
         path: its folder.
         manifest: what it says of itself.
+        trusted: whoever wrote it may run code here, see `check_trust`.
     """
 
     path: Path
     manifest: Manifest
+    trusted: bool = False
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
-        # Not splitlines(), which also splits on characters that a label may have.
-        return tuple((self.path / LABELS).read_text("utf-8").removesuffix("\n").split("\n"))
+        """Names of the classes, in the order of the logits. Raises PackageError where labels.txt is no text."""
+        return read_labels(self.path / LABELS)
 
     @cached_property
     def parity(self) -> tuple[ParityReport, ...]:
-        """One report for each exported form."""
-        return tuple(ParityReport.model_validate(entry) for entry in json.loads((self.path / PARITY).read_text("utf-8")))
+        """One report for each exported form. Raises PackageError where parity.json holds none."""
+        return read_parity(self.path / PARITY)
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:
@@ -81,40 +87,60 @@ class Package:
         Raises:
             PackageError: it is there and no JSON object.
         """
-        if PROFILE not in self.manifest.files:
-            return None
-        try:
-            found = json.loads((self.path / PROFILE).read_text("utf-8"))
-        except ValueError as error:
-            raise PackageError(f"{self.path / PROFILE} is not JSON: {error}; measure it again") from error
-        if not isinstance(found, dict):
-            raise PackageError(f"{self.path / PROFILE} holds a {type(found).__name__}; expected an object; measure it again")
-        return found
+        return read_profile(self.path / PROFILE) if PROFILE in self.manifest.files else None
 
     def verify(self) -> None:
-        """Raises PackageError unless every file has the length and hash of the manifest, and every form passed parity."""
+        """Reads all of it.
+
+        Raises:
+            PackageError: a file has not the length and hash of the manifest, or is not what it should be; a form has not passed
+                the comparison; or there is not one label for each class.
+        """
         for name, entry in self.manifest.files.items():
-            if not (self.path / name).is_file() or _entry(self.path / name) != entry:
+            try:
+                unchanged = _entry(self.path / name) == entry
+            except OSError as error:
+                raise PackageError(f"{self.path / name} cannot be read: {error.strerror or error}") from error
+            if not unchanged:
                 raise PackageError(f"{self.path / name} was changed since the package was written; export it again")
         passed = {report.format for report in self.parity if report.passed}
         unproven = [form for form in self.manifest.exports if form not in passed]
         if unproven:
             raise PackageError(f"{self.path}: {unproven[0]} has not passed the comparison with eager PyTorch; export it again")
         if len(self.labels) != self.manifest.classes:
-            raise PackageError(f"{self.path}: {len(self.labels)} labels for {self.manifest.classes} classes")
+            raise PackageError(
+                f"{self.path / LABELS} has {len(self.labels)} labels for {self.manifest.classes} classes; export it again"
+            )
 
-    def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu") -> Runner:
+    def check_trust(self, form: Format) -> None:
+        """Raises PackageError where a form is a program that was neither written here nor by somebody who is trusted."""
+        reason, path = FORMS[form].program, self.path / FORMS[form].file
+        if reason is None or self.trusted or made_here.is_noted(_hash(path)):
+            return
+        raise PackageError(
+            f"{path} was not written here by this user, and {reason}; where you trust its author, say so with --trust "
+            "(read_package(..., trusted=True)); else use onnx, which only computes"
+        )
+
+    def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu", callers: int = 1) -> Runner:
         """An exported form, loaded; or "openvino", which runs the form "onnx" on the CPU.
 
+        Args:
+            backend: which.
+            threads: that one call may use.
+            device: see OnnxRunner.
+            callers: threads that will call it at once; all but OpenVINO take any number.
+
         Raises:
-            PackageError: the package does not have it.
+            PackageError: the package does not have it, or it is a program of a stranger's.
             ExportError: it cannot be loaded, or is of no use on this machine.
         """
         form: Format = "onnx" if backend == "openvino" else backend
         if form not in self.manifest.exports:
             raise PackageError(f"{self.path} has no {form}; it has {', '.join(self.manifest.exports)}")
         if backend == "openvino":
-            return OpenVinoRunner(self.path / FORMS[form].file, threads=threads)
+            return OpenVinoRunner(self.path / FORMS[form].file, threads=threads, callers=callers)
+        self.check_trust(form)
         reason = FORMS[form].only_cuda
         if reason is not None and (device == "cpu" or not cuda_available()):
             raise ExportError(f"{form} is for CUDA, and device is {device!r} on a machine {_gpus()}: {reason}; use onnx here")
@@ -134,8 +160,12 @@ class Package:
             raise PackageError(f"{self.path} cannot be rebuilt as a PyTorch module here: {error}") from error
 
 
-def read_package(path: Path) -> Package:
+def read_package(path: Path, *, trusted: bool = False) -> Package:
     """The package in a folder. Reads the manifest and sees that the files are there; `verify` reads them too.
+
+    Args:
+        path: of the folder.
+        trusted: whoever wrote it may run code here: forms that are programs are loaded.
 
     Raises:
         PackageError: not a package, or incomplete.
@@ -149,8 +179,8 @@ def read_package(path: Path) -> Package:
         where = ".".join(map(str, first["loc"]))
         raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {where}: {first['msg']}") from error
     for name in manifest.files:
-        if PurePosixPath(name).name != name or name in ("", ".", ".."):
-            raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder")
+        if PurePosixPath(name).name != name or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
+            raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder, by plain names")
         if not (path / name).is_file():
             raise PackageError(f"{path} is incomplete: {name} is missing")
     absent = [
@@ -158,7 +188,7 @@ def read_package(path: Path) -> Package:
     ]
     if absent:
         raise PackageError(f"{path} is incomplete: its manifest does not list {absent[0]}")
-    return Package(path, manifest)
+    return Package(path, manifest, trusted)
 
 
 @dataclass(frozen=True)
@@ -241,7 +271,8 @@ def write_package(
         if source.space in SPACES:
             Package(stage, manifest).rebuild()
         _put_in_place(stage, folder, overwrite)
-    return read_package(folder)
+    made_here.note(manifest.files[FORMS[form].file].sha256 for form in formats if FORMS[form].program)
+    return read_package(folder, trusted=True)
 
 
 def add_profile(package: Package, text: str) -> Package:
@@ -274,7 +305,7 @@ def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
         manifest = package.manifest.model_copy(update={"files": dict(sorted(entries.items()))})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         _put_in_place(stage, package.path, overwrite=True)
-    return read_package(package.path)
+    return read_package(package.path, trusted=package.trusted)
 
 
 def _manifest(source: Source, proven: Proven, files: dict[str, FileEntry]) -> Manifest:
@@ -336,5 +367,9 @@ def _gpus() -> str:
 
 
 def _entry(path: Path) -> FileEntry:
+    return FileEntry(bytes=path.stat().st_size, sha256=_hash(path))
+
+
+def _hash(path: Path) -> str:
     with path.open("rb") as file:
-        return FileEntry(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from hubserve.errors import ExportError, PackageError
 from hubserve.export.exportable import Exportable
 from hubserve.export.forms import FORMS
 from hubserve.export.manifest import Format
-from hubserve.export.parity import ParityReport, check_parity, prepared_batches, random_batches
+from hubserve.export.parity import ParityReport, check_parity, made_up_batches
 from hubserve.export.runner import Batch, EagerRunner
 from hubserve.preprocess import Preprocess
 
@@ -54,8 +54,7 @@ def write_proven(
         PackageError: the network has not `n_labels` classes.
         ExportError: a form cannot be written, or (ParityError) answers differently.
     """
-    size = preprocess.input_size
-    made_up = [*random_batches((3, size, size), sizes=(1, 2, 5)), *prepared_batches(preprocess, sizes=(3, 8))]
+    made_up = made_up_batches(preprocess)
     eager = _Remembering(EagerRunner(model))
     outputs = eager(made_up[0]).shape[1]
     if outputs != n_labels:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from hubserve.errors import ExportError
@@ -58,15 +59,9 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
         ExportError: the package has no ONNX form, the name is not one that Triton takes, or the entry exists.
     """
     name = name or package.manifest.name
-    if "onnx" not in package.manifest.exports:
-        raise ExportError(f"{package.path} has no form 'onnx', which Triton runs; it has {', '.join(package.manifest.exports)}")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ExportError(f"{name!r} cannot name a model of Triton: letters, digits, and '.', '_', '-' between them")
     if (instances or 1) < 1:
         raise ExportError(f"instances = {instances} must be at least 1")
-    entry = repository / name
-    if entry.exists():
-        raise ExportError(f"{entry} exists; choose another folder, or delete it first")
+    entry = check_entry(repository, name, package.manifest.exports)
     repository.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=repository))
     try:
@@ -78,6 +73,27 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
         os.rename(stage, entry)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+    return entry
+
+
+def check_entry(repository: Path, name: str, forms: Collection[str]) -> Path:
+    """The folder that an entry would have; before an export begins, too.
+
+    Args:
+        repository: folder of the repository.
+        name: of the entry.
+        forms: of the package.
+
+    Raises:
+        ExportError: there is no ONNX form, the name is not one that Triton takes, or the entry exists.
+    """
+    if "onnx" not in forms:
+        raise ExportError(f"{name} has no form 'onnx', which Triton runs; it has {', '.join(forms)}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ExportError(f"{name!r} cannot name a model of Triton: letters, digits, and '.', '_', '-' between them")
+    entry = repository / name
+    if entry.exists():
+        raise ExportError(f"{entry} exists; choose another folder, or delete it first")
     return entry
 
 

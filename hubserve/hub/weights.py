@@ -18,7 +18,6 @@ from pathlib import Path
 import huggingface_hub
 import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -153,7 +152,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except (SafetensorError, OSError) as error:
+        except Exception as error:  # SafetensorError, OSError, and what torch says of types it does not have.
             raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)

@@ -91,7 +91,7 @@ def build_table(
         measure_net: arch -> median ms and calls; export and ONNX Runtime unless given.
 
     Raises:
-        ProfileError: `path` holds another table, or one of another machine.
+        ProfileError: `path` holds another table, or one of another machine or another ONNX Runtime.
     """
     plan = plan or BuildPlan()
     table = _start(space, settings, path, input_size, threads, batch_size)
@@ -168,16 +168,12 @@ def _start(
     if not path.exists():
         return fresh
     found = LatencyTable.load(path)
-    for name in ("space", "settings", "input_size", "threads", "batch_size"):
-        if getattr(found, name) != getattr(fresh, name):
-            raise ProfileError(
-                f"{path} is a table for {name} = {getattr(found, name)!r}, and {getattr(fresh, name)!r} was asked for; "
-                "choose another file with --table"
-            )
-    if (found.host.cpu, found.host.cores) != (fresh.host.cpu, fresh.host.cores):
+    found.check_fit(path, space, input_size=input_size, threads=threads, batch_size=batch_size)
+    foreign = found.foreign(fresh.host)
+    if foreign is not None:
         raise ProfileError(
-            f"{path} was measured on {found.host.cpu} with {found.host.cores} cores, and this is {fresh.host.cpu} with "
-            f"{fresh.host.cores}; a table is of one machine: choose another file with --table"
+            f"{path} was {foreign}; a table is of one machine and one runtime: remove it to measure anew, or choose another "
+            "file with --table"
         )
     return found
 

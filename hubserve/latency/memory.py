@@ -1,6 +1,6 @@
 """Memory that a form takes, in a process of its own: in a used one, what earlier models left behind is taken again.
 
-`python -m hubserve.latency.memory PACKAGE BATCH_SIZE THREADS FORM...` prints one JSON document. That process loads the
+`python -m hubserve.latency.memory PACKAGE TRUSTED BATCH_SIZE THREADS FORM...` prints one JSON document. That process loads the
 libraries once, and forks one that measures for each form.
 """
 
@@ -32,7 +32,8 @@ def measure_memory(package: Package, forms: Iterable[str], *, batch_size: int, t
     Raises:
         ProfileError: the process failed, or this system does not tell.
     """
-    arguments = [str(package.path.resolve()), str(batch_size), str(threads), *forms]
+    trusted = "trusted" if package.trusted else ""
+    arguments = [str(package.path.resolve()), trusted, str(batch_size), str(threads), *forms]
     command = [sys.executable, "-W", "ignore", "-m", "hubserve.latency.memory", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     try:
@@ -61,9 +62,9 @@ def _status(name: str) -> float:
     raise ProfileError(f"/proc/self/status has no {name}")
 
 
-def _measure(path: str, form: str, batch_size: int, threads: int) -> tuple[str, float, float]:
+def _measure(path: str, trusted: bool, form: str, batch_size: int, threads: int) -> tuple[str, float, float]:
     torch.set_num_threads(threads)
-    package = read_package(Path(path))
+    package = read_package(Path(path), trusted=trusted)
     size = package.manifest.preprocess.input_size
     (batch,) = random_batches((3, size, size), sizes=(batch_size,))
     before = _status("VmRSS")
@@ -74,12 +75,12 @@ def _measure(path: str, form: str, batch_size: int, threads: int) -> tuple[str, 
     return form, before, _status("VmHWM")
 
 
-def _main(path: str, batch_size: str, threads: str, *forms: str) -> None:
+def _main(path: str, trusted: str, batch_size: str, threads: str, *forms: str) -> None:
     found = []
     for form in forms:
         # A process for each, so that none finds what another left.
         with multiprocessing.get_context("fork").Pool(1) as pool:
-            found.append(pool.apply(_measure, (path, form, int(batch_size), int(threads))))
+            found.append(pool.apply(_measure, (path, bool(trusted), form, int(batch_size), int(threads))))
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from hubserve.errors import ExportError, HubserveError, ParityError, ProfileError
+from hubserve.errors import ExportError, HubserveError, PackageError, ParityError, ProfileError
 from hubserve.export.forms import FORMS
 from hubserve.export.host import describe_host
 from hubserve.export.manifest import ALL_FORMATS
@@ -90,7 +90,7 @@ def profile_package(
     with _torch_threads(threads):
         forms = profile_runners(loaders, batch, threads=threads, protocol=protocol)
         operators, choices = _where(package, batch, threads, rebuild) if details.operators else ({}, ())
-    swept = _sweep(package, details, host.cores) if details.sweep_seconds > 0 else None
+    swept = _sweep(package, loaders, details, host.cores) if details.sweep_seconds > 0 else None
     return ProfileReport(
         model=manifest.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -123,9 +123,11 @@ def _loaders(
     backends: list[Backend] = [form for form in ALL_FORMATS if form in package.manifest.exports]
     for backend in [*backends, *(["openvino"] if openvino else [])]:
         try:
+            if backend in FORMS:
+                package.check_trust(backend)  # type: ignore[arg-type]
             if backend in FORMS and FORMS[backend].only_cuda:  # type: ignore[index]
                 package.runner(backend)  # type: ignore[arg-type]
-        except ExportError as error:
+        except (ExportError, PackageError) as error:
             left_out[backend] = str(error)
             continue
         loaders[backend] = lambda backend=backend: package.runner(backend, threads=threads)  # type: ignore[misc]
@@ -201,8 +203,12 @@ def _where(
     return operators, choices
 
 
-def _sweep(package: Package, details: Details, cores: int) -> Sweep:
-    form: Backend = SERVED if SERVED in package.manifest.exports else next(iter(package.manifest.exports))  # type: ignore[assignment]
+def _sweep(package: Package, measured: Iterable[str], details: Details, cores: int) -> Sweep | None:
+    """Of the served form, or of the first one that can be measured here."""
+    forms = sorted((form for form in measured if form in package.manifest.exports), key=lambda form: form != SERVED)
+    if not forms:
+        return None
+    form: Backend = forms[0]  # type: ignore[assignment]
     size = package.manifest.preprocess.input_size
     return sweep(
         form,

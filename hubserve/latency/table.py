@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from hubserve.errors import ProfileError
-from hubserve.export.host import Host
+from hubserve.errors import HubserveError, ProfileError
+from hubserve.export.host import Host, describe_host
 from hubserve.files import write_whole
 from hubserve.latency.estimate import Estimator
 from hubserve.latency.fit import fit_without_negatives, spearman
@@ -180,6 +180,39 @@ class LatencyTable(BaseModel):
             where = ".".join(map(str, first["loc"]))
             raise ProfileError(f"{path} is not a latency table that this version reads: {where}: {first['msg']}") from error
 
+    def check_fit(self, path: Path, space: ModelSpace, *, input_size: int, threads: int, batch_size: int) -> None:
+        """Holds the table to what it is to predict.
+
+        Args:
+            path: of the table, for the error.
+            space: with its settings.
+            input_size: side of the pictures, in pixels.
+            threads: that a call may use.
+            batch_size: pictures of a call.
+
+        Raises:
+            ProfileError: it is of another space, of other settings, or for other calls; the message says what differs.
+        """
+        wanted = {"space": type(space).__name__, "input_size": input_size, "threads": threads, "batch_size": batch_size}
+        for name, value in wanted.items():
+            if getattr(self, name) != value:
+                raise ProfileError(
+                    f"{path} is a table for {name} = {getattr(self, name)!r}, and {value!r} was asked for; "
+                    "`hubserve latency-table build` makes one that fits, or choose another file with --table"
+                )
+        self._check_settings(space, str(path))
+
+    def foreign(self, host: Host | None = None) -> str | None:
+        """How the machine, or its ONNX Runtime, differs from the one that was measured; None where neither does.
+
+        Args:
+            host: the machine; this one unless given.
+        """
+        here = host or describe_host()
+        if _telling(self.host) == _telling(here):
+            return None
+        return f"measured on {_machine(self.host)}, and this is {_machine(here)}"
+
     def save(self, path: Path) -> None:
         """Written in one step, so that a reader never sees half of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +222,7 @@ class LatencyTable(BaseModel):
         """Predicted latency of an arch, in ms for one call.
 
         Raises:
-            ProfileError: the table is of another space, or empty.
+            ProfileError: the table is of another space or other settings, or empty.
             ArchError: the arch is not of the space.
         """
         return self.explain(space, arch).ms
@@ -242,8 +275,39 @@ class LatencyTable(BaseModel):
     def _check(self, space: ModelSpace) -> None:
         if type(space).__name__ != self.space:
             raise ProfileError(f"the latency table is of {self.space}, not of {type(space).__name__}: build one for that space")
+        self._check_settings(space, "the latency table")
         if not self.units:
             raise ProfileError("this latency table is empty; `hubserve latency-table build` measures its operations")
+
+    def _check_settings(self, space: ModelSpace, table: str) -> None:
+        try:
+            fits = _said(type(space)(**self.settings)) == _said(space)
+        except (TypeError, HubserveError):  # Settings that this version of the space does not have.
+            fits = False
+        if not fits:
+            raise ProfileError(
+                f"{table} is of {self.space} with settings {self.settings}, not of {space}; build one for these settings "
+                "(--settings)"
+            )
+
+
+def _said(space: ModelSpace) -> str:
+    """The settings of a space, as JSON would have them."""
+    return json.dumps({field.name: getattr(space, field.name) for field in fields(space)}, default=str)  # type: ignore[arg-type]
+
+
+def _runtime(host: Host) -> str:
+    found = next((host.versions[name] for name in ("onnxruntime-gpu", "onnxruntime") if name in host.versions), None)
+    return f"ONNX Runtime {found}"
+
+
+def _telling(host: Host) -> tuple[object, ...]:
+    """What times depend on."""
+    return host.cpu, host.cores, _runtime(host)
+
+
+def _machine(host: Host) -> str:
+    return f"{host.cpu} with {host.cores} cores and {_runtime(host)}"
 
 
 def error_of(pairs: Sequence[tuple[float, float]]) -> TableError:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 
-from hubserve.errors import ExperimentError, ProfileError
+from hubserve.errors import ExperimentError
 from hubserve.export.exportable import Exportable
 from hubserve.export.forms import FORMS
 from hubserve.export.parity import random_batches
 from hubserve.export.profile import LatencyReport, Protocol, profile_runners
 from hubserve.export.runner import Runner
-from hubserve.hub import HubSpace, get_space
 from hubserve.latency.table import LatencyTable
 from hubserve.space import Arch, ModelSpace
 
@@ -87,24 +86,6 @@ class PredictedLatency:
     def __call__(self, space: ModelSpace, arch: Arch) -> dict[str, float]:
         """{"latency_ms": ...}."""
         return {NAME: self.table.predict(space, arch)}
-
-
-def fitting_table(path: Path, space: HubSpace, *, input_size: int, batch_size: int, threads: int) -> LatencyTable:
-    """The lookup table of a file, if it is for such networks and such calls.
-
-    Raises:
-        ProfileError: it is none, or for others; the message says what differs.
-    """
-    table = LatencyTable.load(path)
-    wanted = {"space": space, "input_size": input_size, "batch_size": batch_size, "threads": threads}
-    found = {name: getattr(table, name) for name in wanted} | {"space": get_space(table.space, table.settings)}
-    for name, value in wanted.items():
-        if found[name] != value:
-            raise ProfileError(
-                f"{path} is for {name} = {found[name]}, and the job has {value}; `hubserve latency-table build` makes one that "
-                "fits, with --settings, --input-size, --batch-size and --threads"
-            )
-    return table
 
 
 def sure_median(report: LatencyReport) -> float:

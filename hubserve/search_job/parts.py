@@ -26,7 +26,7 @@ from hubserve.hub.registry import SPACES
 from hubserve.jobs import Job, Recipe
 from hubserve.latency.feasible import feasibility
 from hubserve.latency.table import LatencyTable
-from hubserve.search_job.latency import NAME, SEARCH_SECONDS, MeasuredLatency, PredictedLatency, fitting_table
+from hubserve.search_job.latency import NAME, SEARCH_SECONDS, MeasuredLatency, PredictedLatency
 from hubserve.search_job.strategies import Searchers, make_searchers
 from hubserve.strategy.oneshot.base import shared_training
 
@@ -123,7 +123,9 @@ class Parts:
             return None
         error = self.table.error
         known = "" if error is None else f", {error.within_10:.0%} of {error.nets} networks within 10 %"
-        return f"predicted by {self.job.latency.table}, built on {self.table.host.cpu}{known}; the winner is measured"
+        foreign = self.table.foreign()
+        where = f"built on {self.table.host.cpu}" if foreign is None else f"which was {foreign}: build one here"
+        return f"predicted by {self.job.latency.table}, {where}{known}; the winner is measured"
 
 
 def check_job(job: Job, *, where: Path) -> Parts:
@@ -205,16 +207,18 @@ def _check_size(parts: Parts) -> None:
 
 
 def _table(parts: Parts, path: Path) -> LatencyTable:
-    """The lookup table, if it fits and does not tell that the limit on latency is below the fastest network."""
+    """The lookup table, if it fits and does not tell that the limit on latency is below the fastest network.
+
+    Only a table of this machine can tell that: one of another may be wrong by a factor, and the winner is measured anyway.
+    """
     entry, limit = parts.job.latency, parts.limits.get(NAME)
     try:
-        table = fitting_table(
-            path, parts.space, input_size=parts.input_size, batch_size=entry.batch_size, threads=entry.threads
-        )
+        table = LatencyTable.load(path)
+        table.check_fit(path, parts.space, input_size=parts.input_size, batch_size=entry.batch_size, threads=entry.threads)
         found = None if limit is None else feasibility(table, parts.space, max_ms=limit)
-    except (ProfileError, SpaceError) as error:
+    except ProfileError as error:
         raise JobError(f"latency.table: {error}") from error
-    if found is not None and found.verdict == "no":
+    if found is not None and found.verdict == "no" and table.foreign() is None:
         raise JobError(
             f"constraints: latency_ms <= {limit:g} cannot be met: the fastest network that the table knows is predicted at "
             f"{found.fastest_ms:.3g} ms, half of all stay below {found.quantiles[0.5]:.3g} ms; {path} was built on "

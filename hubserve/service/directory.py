@@ -69,9 +69,7 @@ class Directory:
             if not self.models:
                 raise ModelNotFoundError("the store is empty: `hubserve publish efficientnet-lite0` fills it")
             return [Branch(100, self.models)]
-        alias = self.aliases.get(name)
-        if alias is None:
-            return [Branch(100, self._versions(name))]
+        alias = aliases.meaning(name, self.aliases)
         stable = Branch(100 - alias.weight, self._versions(alias.model))
         return [stable] if alias.canary is None else [stable, Branch(alias.weight, self._versions(alias.canary))]
 

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hubserve.errors import TensorError, TopKError
+from hubserve.errors import PackageError, ParityError, TensorError, TopKError
+from hubserve.export.forms import FORMS
 from hubserve.export.onnx import Device
 from hubserve.export.package import Backend, Package
+from hubserve.export.parity import check_parity, made_up_batches
 from hubserve.export.runner import Batch
 from hubserve.preprocess import MAX_PIXELS, decode_pixels
 
@@ -78,13 +80,14 @@ class Engine:
         package: with the form that `backend` runs.
         backend: see Package.runner.
         device: see OnnxRunner.
+        callers: threads that will call it at once.
         threads: cores that one call may use for inference. One: the next picture is a better use of the second core than a
             half of this one, on most machines.
         max_pixels: of a picture.
 
     Raises:
-        PackageError: the package was changed, is unproven, or does not have that form.
-        ExportError: it cannot be loaded.
+        PackageError: the package was changed, is unproven, does not have that form, or that does not answer for every class.
+        ExportError: it cannot be loaded or run, or (ParityError) OpenVINO answers differently from the form "onnx".
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Engine:
         backend: Backend = "onnx",
         device: Device = "auto",
         threads: int = 1,
+        callers: int = 1,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         package.verify()
@@ -101,7 +105,10 @@ class Engine:
         self.labels = package.labels
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
-        self._runner = package.runner(backend, threads=threads, device=device)
+        self._runner = package.runner(backend, threads=threads, device=device, callers=callers)
+        self._check_answers(package)
+        if backend == "openvino":
+            self._check_parity(package, threads)
         self.device = self._runner.device
         self._staging = _Staging() if self.device == "cuda" else None
 
@@ -148,6 +155,23 @@ class Engine:
             Answer(self._best(row.astype(np.float64), picture.top_k), picture.decode_ms, infer_ms, len(pictures), row)
             for row, picture in zip(logits, pictures, strict=True)
         ]
+
+    def _check_answers(self, package: Package) -> None:
+        size, wanted = self._preprocess.input_size, (1, len(self.labels))
+        found = self._runner(np.zeros((1, 3, size, size), np.float32)).shape
+        if found != wanted:
+            raise PackageError(
+                f"{package.path}: {self._runner.name} answers one picture with logits of shape {found}, and there are "
+                f"{len(self.labels)} labels; expected {wanted}; export it again"
+            )
+
+    def _check_parity(self, package: Package, threads: int) -> None:
+        """The package proves its forms; who else runs them is held to them here, on this machine."""
+        onnx = package.runner("onnx", threads=threads, device="cpu")
+        try:
+            check_parity(onnx, self._runner, made_up_batches(self._preprocess), bounds=FORMS["onnx"].bounds)
+        except ParityError as error:
+            raise ParityError(f"{package.path}: {error.args[0]}; serve it with the backend onnx", *error.args[1:]) from error
 
     def _checked(self, pixels: Batch) -> Batch:
         size = self._preprocess.input_size

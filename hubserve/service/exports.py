@@ -50,7 +50,7 @@ class ExportRequest(BaseModel):
     """What to export: a model, or an arch of a space.
 
     Attributes:
-        model: a pre-searched model, or a name or tag in the store.
+        model: an alias, a name or tag in the store, or a pre-searched model, in this order.
         space: a model space, for an arch of one's own.
         settings: of the space.
         arch: label -> value.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from hubserve.errors import ExportError, HubserveError
 from hubserve.export.runner import Batch
 from hubserve.service import metrics
-from hubserve.service.calibration import Way, best_way, usual_way
+from hubserve.service.calibration import Way, best_way, cores, usual_way
 from hubserve.service.catalog import Catalog, Served
 from hubserve.service.directory import DEFAULT, Directory
 from hubserve.service.drain import Drain
@@ -104,6 +104,7 @@ class State:
             backend=settings.backend,
             device=settings.device,
             threads=session_threads,
+            callers=settings.threads or max(1, cores() // session_threads),
             max_pixels=int(settings.max_megapixels * 1e6),
         )
 

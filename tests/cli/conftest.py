@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hubserve.cli import app
+from hubserve.export import made_here
+from hubserve.export.package import Package
 from tests.export.nets import ARCH, SETTINGS
 from tests.pictures import noise
 from tests.stores import small_package, store_at, tiny_package
@@ -78,13 +80,19 @@ def hubserve(home):
 @pytest.fixture(scope="session")
 def small() -> Path:
     """A package of 7 classes in every form."""
-    return small_package().path
+    return _written_here(small_package())
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Path:
     """A package of 7 classes in TorchScript only."""
-    return tiny_package().path
+    return _written_here(tiny_package())
+
+
+def _written_here(package: Package) -> Path:
+    """Its path. Another test may have had it written while HUBSERVE_HOME was another folder."""
+    made_here.note(entry.sha256 for entry in package.manifest.files.values())
+    return package.path
 
 
 @pytest.fixture

@@ -56,6 +56,15 @@ def test_whatever_runs_it(hubserve, small, folder, backend):
     assert (document["model"], document["backend"], document["rule"]) == (str(small), backend, "label")
 
 
+@pytest.mark.parametrize("backend", ["torchscript", "pt2"])
+def test_a_program_of_a_stranger_needs_trust(hubserve, small, folder, tmp_path, monkeypatch, backend):
+    store.publish(small, name="brought")
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "another user"))
+    arguments = ("eval", "brought", folder, "--backend", backend)
+    assert "say so with --trust" in hubserve(*arguments).refused("PackageError")
+    assert hubserve(*arguments, "--trust", "--json").json()["top1_hits"] == 3
+
+
 def test_onnx_unless_told_and_any_batch(hubserve, small, folder):
     for batch_size in (1, 3, 100):
         document = hubserve("eval", small, folder, "--batch-size", batch_size, "--json").json()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from hubserve.cli.export import accuracy_note
 from hubserve.export.package import read_package
+from hubserve.export.parity import Truth
 from tests.export.nets import ARCH, SETTINGS
+from tests.stores import small_package
 
 
 @pytest.fixture
@@ -90,11 +94,15 @@ class TestRefused:
         }[options]
         assert hubserve("export", *arguments).code == 2
 
-    def test_no_such_card(self, hubserve):
-        message = hubserve("export", "efficientnet-lite1").refused("CardError")
+    def test_no_such_model(self, hubserve, tiny):
+        message = hubserve("export", "efficientnet-lite1").refused("ModelNotFoundError")
         assert message == (
-            "no pre-searched model is called 'efficientnet-lite1'. Did you mean efficientnet-lite0? See `hubserve models`."
+            "'efficientnet-lite1' is no package folder, no alias, no model in the store, and no card. "
+            "Did you mean efficientnet-lite0?"
         )
+        tag = hubserve("publish", tiny, "--name", "flowers").fine().strip()
+        near = tag.replace("flowers", "flower")
+        assert f"Did you mean {tag}?" in hubserve("export", near).refused("ModelNotFoundError")
 
     def test_no_such_space(self, hubserve, own_arch):
         assert "Did you mean ENAS" in hubserve("export", "--space", "ENASS", *own_arch[2:4]).refused("SpaceError")
@@ -138,6 +146,13 @@ class TestRefused:
         assert "nni, timm" in message
 
 
+def test_an_entry_of_triton_that_is_there_is_told_before_the_export(hubserve, own_arch, monkeypatch):
+    (Path("models") / "mine").mkdir(parents=True)
+    monkeypatch.setattr("hubserve.cli.export.write_package", lambda *_, **__: pytest.fail("it exports"))
+    arguments = ("export", *own_arch, "--format", "onnx", "--triton", "models")
+    assert "models/mine exists; choose another folder" in hubserve(*arguments).refused("ExportError")
+
+
 class TestFromPackages:
     def test_forms_are_added(self, hubserve, tiny):
         hubserve("publish", tiny).fine()
@@ -149,6 +164,19 @@ class TestFromPackages:
             document = hubserve(*arguments[:-2], "--json").json()
             assert document["manifest"]["name"] == "tiny"
             assert (Path(folder) / "weights.safetensors").read_bytes() == (tiny / "weights.safetensors").read_bytes()
+
+    def test_an_alias(self, hubserve, tiny):
+        tag = hubserve("publish", tiny).fine().strip()
+        hubserve("alias", "set", "production", tag).fine()
+        document = hubserve("export", "production", "--format", "torchscript", "--out", "a", "--json").json()
+        assert document["manifest"]["name"] == "tiny"
+
+    def test_the_store_comes_before_the_cards(self, hubserve, tiny):
+        hubserve("publish", tiny, "--name", "mobilenetv3-small-050").fine()
+        arguments = ("export", "mobilenetv3-small-050", "--format", "torchscript", "--json")
+        assert hubserve(*arguments, "--out", "a").json()["manifest"]["name"] == "tiny"
+        # Weights can be given to a card alone.
+        assert hubserve(*arguments, "--out", "b", "--random-weights").json()["manifest"]["name"] == "mobilenetv3-small-050"
 
     def test_a_package_has_weights(self, hubserve, tiny):
         assert "is a package, which has weights" in hubserve("export", tiny, "--random-weights").refused("ExportError")
@@ -165,6 +193,16 @@ class TestPictures:
         (report,) = read_package(Path("package")).parity
         assert sum(report.batches) == 1 + 2 + 5 + 3 + 8 + 3
         assert report.truth is None
+
+    def test_eight_bits_tell_what_they_cost_where_the_classes_are_known(self):
+        package = small_package()
+        report = package.parity[0].model_copy(update={"format": "onnx-int8", "tolerance": None})
+        known = report.model_copy(update={"truth": Truth(pictures=9, reference_top1=80.0, top1=70.0)})
+        said = {name: accuracy_note(SimpleNamespace(parity=(r,))) for name, r in (("unknown", report), ("known", known))}
+        assert "onnx-int8: how much accuracy it lost is not known" in said["unknown"]
+        assert "a sub-folder of pictures for each class" in said["unknown"]
+        assert said["known"] is None
+        assert accuracy_note(package) is None
 
     def test_none_there(self, hubserve, quick):
         Path("empty").mkdir()

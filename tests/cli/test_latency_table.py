@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from hubserve.latency.table import LatencyTable
 from tests.export.nets import ARCH, SETTINGS
 
 
@@ -30,6 +32,17 @@ def test_the_whole_way(hubserve, options, tmp_path):
     assert predicted["latency_ms"] > 0
     assert 0 < predicted["measured"] <= 1
     assert " ms" in hubserve("latency-table", "predict", *options, "--arch", tmp_path / "arch.json").fine()
+    other = ("--table", built["file"], "--threads", "2")
+    for subcommand in (("show",), ("predict", "--arch", tmp_path / "arch.json"), ("feasible", "--max-ms", "9"), ("check",)):
+        message = hubserve("latency-table", *subcommand, *options, *other).refused("ProfileError")
+        assert "is a table for threads = 1, and 2 was asked for" in message
+    table = LatencyTable.load(Path(built["file"]))
+    brought = table.model_copy(update={"host": table.host.model_copy(update={"cpu": "Abacus"})})
+    brought.save(tmp_path / "brought.json")
+    arguments = ("predict", *options, "--arch", tmp_path / "arch.json", "--table", tmp_path / "brought.json")
+    said = hubserve("latency-table", *arguments)
+    assert (said.code, said.fault) == (0, "")
+    assert "was measured on Abacus" in said.err
     draws = ("--archs", "5")
     found = hubserve("latency-table", "feasible", *options, *draws, "--max-ms", "1000", "--json").json()
     assert (found["verdict"], found["share"]) == ("yes", 1)

@@ -129,7 +129,7 @@ class TestJson:
 class TestEnds:
     def test_a_sentence_with_brackets_is_said_as_it_is(self, hubserve):
         """Rich would take [red] for a colour."""
-        assert "'[red]x[/red]' is no card" in hubserve("models", "[red]x[/red]").refused("ModelNotFoundError")
+        assert "'[red]x[/red]' is no alias" in hubserve("models", "[red]x[/red]").refused("ModelNotFoundError")
 
     def test_a_store_that_is_no_folder(self, hubserve, home):
         (home / "models").rmdir()

@@ -34,9 +34,25 @@ def test_what_is_in_the_store_newest_first(hubserve, small):
         "space": "ProxylessNAS",
         "weights": "random",
         "created": newer.created.isoformat(timespec="seconds"),
+        "problem": None,
     }
     table = hubserve("models").fine()
     assert table.index(newer.tag) < table.index(older.tag)
+
+
+def test_a_damaged_version_is_listed_with_the_others(hubserve, tiny):
+    whole, damaged = store.publish(tiny, name="whole"), store.publish(tiny, name="damaged")
+    (damaged.path / "labels.txt").unlink()
+    rows = {row["tag"]: row for row in hubserve("models", "--json").json()["store"]}
+    assert rows[damaged.tag]["problem"] == f"{damaged.path} is incomplete: labels.txt is missing"
+    assert (rows[damaged.tag]["space"], rows[whole.tag]["problem"]) == (None, None)
+    assert "labels.txt is missing" in hubserve("models").fine()
+
+
+def test_the_store_comes_before_the_cards(hubserve, tiny):
+    assert "metric" in hubserve("models", "efficientnet-lite0", "--json").json()
+    tag = store.publish(tiny, name="efficientnet-lite0").tag
+    assert hubserve("models", "efficientnet-lite0", "--json").json()["tag"] == tag
 
 
 def test_one_card(hubserve):
@@ -64,7 +80,7 @@ def test_one_version_in_the_store(hubserve, small):
 
 def test_a_name_that_is_nearly_right(hubserve, small):
     assert hubserve("models", "efficientnet-lite").refused("ModelNotFoundError") == (
-        "'efficientnet-lite' is no card and not in the store. Did you mean efficientnet-lite0?"
+        "'efficientnet-lite' is no alias, not in the store, and no card. Did you mean efficientnet-lite0?"
     )
     tag = store.publish(small, name="flowers").tag
     assert f"Did you mean {tag}?" in hubserve("models", "flower:" + tag.partition(":")[2]).refused("ModelNotFoundError")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hubserve import store
+from hubserve import aliases, store
 from hubserve.export.package import read_package
 from hubserve.service.engine import Engine
 from tests.pictures import noise, photo
+from tests.stores import tiny_package
 
 
 def expected(small, data, **options):
@@ -39,6 +40,15 @@ def test_a_name_in_the_store(hubserve, small, picture):
     assert by_name == by_tag == hubserve("predict", small, picture, "--json").json()
 
 
+def test_an_alias(hubserve, small, picture):
+    older, newer = store.publish(small, name="older"), store.publish(tiny_package().path, name="newer")
+    aliases.set_alias("production", older.tag, canary=newer.tag)
+    assert hubserve("predict", "production", picture, "--json").json() == hubserve("predict", small, picture, "--json").json()
+    store.delete(older.tag)
+    message = hubserve("predict", "production", picture).refused("ModelNotFoundError")
+    assert message.startswith(f"the alias production means {older.tag}, and the store has no")
+
+
 class TestRefused:
     def test_no_picture(self, hubserve, small, tmp_path):
         (tmp_path / "text.jpg").write_text("hello")
@@ -68,5 +78,6 @@ class TestRefused:
     def test_no_such_model(self, hubserve, picture):
         message = hubserve("predict", "efficientnet-lite", picture).refused("ModelNotFoundError")
         assert message == (
-            "'efficientnet-lite' is no package folder, no model in the store, and no card. Did you mean efficientnet-lite0?"
+            "'efficientnet-lite' is no package folder, no alias, no model in the store, and no card. "
+            "Did you mean efficientnet-lite0?"
         )

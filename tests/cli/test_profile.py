@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from hubserve import store
+from hubserve.export.host import describe_host
 from hubserve.export.package import read_package
+from hubserve.latency.table import LatencyTable
 
 
 def cells(table: str) -> dict[str, dict[str, str]]:
@@ -81,6 +84,29 @@ def test_every_form_side_by_side(hubserve, small):
     assert [form["form"] for form in document["forms"]] == ["eager", "onnx", "torchscript", "pt2"]
 
 
+def test_programs_of_a_stranger_are_left_out_until_they_are_trusted(hubserve, tiny, tmp_path, monkeypatch):
+    store.publish(tiny, name="brought")
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "another user"))
+    arguments = ("profile", "brought", "--percent", "50", "--seconds", "0.2", "--json")
+    document = hubserve(*arguments).json()
+    assert [form["form"] for form in document["forms"]] == ["eager"]
+    assert "say so with --trust" in document["left_out"]["torchscript"]
+    trusting = hubserve(*arguments, "--trust").json()
+    assert [form["form"] for form in trusting["forms"]] == [entry["form"] for entry in trusting["memory"]]
+    assert trusting["left_out"] == {}
+
+
+@pytest.mark.parametrize(
+    ("calls", "what"),
+    [(("--threads", "2"), "threads = 1, and 2 was asked for"), (("--batch-size", "4"), "batch_size = 1, and 4 was asked for")],
+)
+def test_a_table_of_other_calls_is_not_compared(hubserve, tiny, calls, what):
+    manifest = read_package(tiny).manifest
+    host = describe_host()
+    LatencyTable(space=manifest.space, settings=manifest.settings, input_size=32, host=host).save(Path("table.json"))
+    assert what in hubserve("profile", tiny, *calls, "--table", "table.json").refused("ProfileError")
+
+
 def test_not_longer_than_it_may(hubserve, tiny):
     document = hubserve(
         "profile", tiny, "--latency-only", "--percent", "99.9", "--batch-size", "16", "--seconds", "0.3", "--json"
@@ -111,12 +137,22 @@ def test_a_file_that_cannot_be_written(hubserve, tiny):
 def test_the_whole_report(hubserve, tiny):
     """Throughput, memory, operators and work; and the same as a page, and in the package."""
     shutil.copytree(tiny, "package")
-    arguments = ("package", "--percent", "50", "--seconds", "0.2", "--write", "--html", "report.html", "--save", "report.json")
+    arguments = ("package", "--percent", "50", "--seconds", "5", "--write", "--html", "report.html", "--save", "report.json")
     said = hubserve("profile", *arguments).fine()
     for title in ("Throughput of torchscript", "Slowest operations of eager", "Work of one picture"):
         assert title in said
     report = json.loads(Path("report.json").read_text())
     assert [entry["form"] for entry in report["memory"]] == ["eager", "torchscript"]
+    table = cells(said)
+    for form, memory in zip(report["forms"], report["memory"], strict=True):
+        row = table[form["form"]]
+        assert row["stopped by"] == {"samples": "enough calls", "max_seconds": "time"}[form["stopped_by"]]
+        ended = {"steady": "steady", "cap": "not steady"}[form["warm_up_ended"]]
+        assert row["warm-up calls"] == f"{form['warm_up_calls']} ({ended})"
+        assert row["peak memory MiB"] == f"{memory['peak_mib']:.0f} (+{memory['delta_mib']:.0f})"
+    host = report["host"]
+    for told in (host["cpu"], host["system"], f"torch {host['versions']['torch']}", " ".join(host["flags"])):
+        assert told in said
     assert Path("report.html").read_text().startswith("<!doctype html>")
     package = read_package(Path("package"))
     package.verify()

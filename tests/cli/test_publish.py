@@ -21,6 +21,12 @@ def test_publish_under_a_name_and_version(hubserve, tiny):
     assert store.resolve("yours").package.manifest == store.resolve("mine").package.manifest
 
 
+def test_a_version_is_not_changed_though_a_card_has_its_name(hubserve, tiny):
+    stored = store.publish(tiny, name="efficientnet-lite0")
+    assert "never changes" in hubserve("publish", "efficientnet-lite0", "--profile").refused("ProfileError")
+    assert list(stored.package.manifest.files) == list(store.resolve("efficientnet-lite0").package.manifest.files)
+
+
 def test_publish_refuses(hubserve, tiny, small, tmp_path):
     hubserve("publish", tiny, "--name", "mine", "--version", "v1").fine()
     message = hubserve("publish", small, "--name", "mine", "--version", "v1").refused("AlreadyPublishedError")

@@ -8,7 +8,7 @@ import sys
 import httpx
 import pytest
 
-from hubserve import store
+from hubserve import aliases, store
 from tests.pictures import noise
 from tests.service.conftest import free_port, start, stop
 
@@ -35,6 +35,17 @@ def test_a_model_that_is_not_there(hubserve, tiny):
     store.publish(tiny, name="flowers")
     message = hubserve("serve", "--model", "flower").refused("ModelNotFoundError")
     assert message == "the store has no 'flower'. Did you mean flowers?"
+
+
+def test_an_alias(hubserve, tiny, monkeypatch):
+    """Up to where this process becomes the server."""
+    tag = store.publish(tiny, name="flowers").tag
+    aliases.set_alias("production", tag)
+    became = []
+    monkeypatch.setattr("hubserve.service.launch.serve", lambda **wish: became.append(wish))
+    hubserve("serve", "--model", "production").fine()
+    assert became == [{"host": "127.0.0.1", "port": 3000, "model": "production"}]
+    assert "Of the aliases: Did you mean production?" in hubserve("serve", "--model", "producton").refused("ModelNotFoundError")
 
 
 def test_settings_that_make_no_sense(hubserve, monkeypatch):

@@ -181,6 +181,38 @@ class TestFile:
         with pytest.raises(ProfileError, match="was measured on Abacus"):
             build(tmp_path / "t.json")
 
+    def test_of_another_onnx_runtime(self, tmp_path):
+        table = build(tmp_path / "t.json")
+        assert table.foreign() is None
+        older = {**table.host.versions, "onnxruntime": "1.0", "onnxruntime-gpu": "1.0"}
+        table = table.model_copy(update={"host": table.host.model_copy(update={"versions": older})})
+        assert "and ONNX Runtime 1.0, and this is " in table.foreign()
+        table.save(tmp_path / "t.json")
+        with pytest.raises(ProfileError, match=r"ONNX Runtime 1\.0, and this is .*remove it to measure anew"):
+            build(tmp_path / "t.json")
+
+    @pytest.mark.parametrize(
+        ("asked", "what"),
+        [
+            ({"input_size": 32}, "input_size = 16, and 32 was asked for"),
+            ({"threads": 2}, "threads = 1, and 2 was asked for"),
+            ({"batch_size": 4}, "batch_size = 1, and 4 was asked for"),
+        ],
+    )
+    def test_other_calls_than_it_is_for(self, tmp_path, asked, what):
+        table = build(tmp_path / "t.json")
+        calls = {"input_size": 16, "threads": 1, "batch_size": 1}
+        table.check_fit(tmp_path / "t.json", SPACE, **calls)
+        with pytest.raises(ProfileError, match=what):
+            table.check_fit(tmp_path / "t.json", SPACE, **calls | asked)
+
+    def test_other_settings_than_it_is_for(self, tmp_path):
+        table = build(tmp_path / "t.json")
+        wide = get_space("NasBench201", {"stem_out_channels": 32})
+        table = table.model_copy(update={"space": "NasBench201", "settings": {"stem_out_channels": 16}})
+        with pytest.raises(ProfileError, match=r"is of NasBench201 with settings {'stem_out_channels': 16}, not of .*32"):
+            table.predict(wide, wide.random())
+
     def test_of_another_space(self, tmp_path):
         table = build(tmp_path / "t.json")
         space = get_space("ProxylessNAS")

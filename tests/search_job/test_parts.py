@@ -160,12 +160,19 @@ class TestLatencyTable:
         with pytest.raises(JobError, match=r"latency_ms <= 0.001 cannot be met: the fastest network .* half of all stay below"):
             check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
 
+    def test_a_table_of_another_machine_refuses_no_job(self, table, tmp_path):
+        built = table()
+        host = built.host.model_copy(update={"cpu": "Abacus"})
+        built.model_copy(update={"host": host}).save(tmp_path / "table.json")
+        parts = check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
+        assert "which was measured on Abacus" in parts.facts()["latency"]
+
     @pytest.mark.parametrize(
         ("calls", "entry", "what"),
         [
-            ({"batch_size": 2}, {}, "batch_size = 2, and the job has 1"),
-            ({}, {"threads": 2}, "threads = 1, and the job has 2"),
-            ({"input_size": 32}, {}, "input_size = 32, and the job has 16"),
+            ({"batch_size": 2}, {}, "batch_size = 2, and 1 was asked for"),
+            ({}, {"threads": 2}, "threads = 1, and 2 was asked for"),
+            ({"input_size": 32}, {}, "input_size = 32, and 16 was asked for"),
         ],
     )
     def test_a_table_of_other_calls(self, table, tmp_path, calls, entry, what):
@@ -176,7 +183,7 @@ class TestLatencyTable:
     def test_a_table_of_another_space(self, table, tmp_path):
         table()
         other = {"name": "NasBench201", "settings": {"stem_out_channels": 8}}
-        with pytest.raises(JobError, match=r"^latency.table: .* is for space = NasBench201"):
+        with pytest.raises(JobError, match=r"^latency.table: .* is of NasBench201 with settings"):
             check_job(job(space=other, latency={"table": "table.json"}), where=tmp_path)
 
     def test_no_table(self, tmp_path):

@@ -11,13 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from hubserve.errors import ExportError, ImageError, ImageTooLargeError, PackageError, TensorError, TopKError
+from hubserve.errors import ExportError, ImageError, ImageTooLargeError, PackageError, ParityError, TensorError, TopKError
 from hubserve.export.manifest import FileEntry
 from hubserve.export.onnx import cuda_available
+from hubserve.export.openvino import OpenVinoRunner
 from hubserve.export.package import read_package, write_package
 from hubserve.export.runner import EagerRunner
 from hubserve.hub import ProxylessNAS
 from hubserve.preprocess import decode_pixels
+from hubserve.service.calibration import cores
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS, lively, small_source
 from tests.pictures import noise, photo
@@ -147,6 +149,21 @@ class TestWhatItTakes:
             assert Engine(small).device == "cpu"
             with pytest.raises(ExportError, match="'cuda' was asked for; torch sees 0 CUDA devices"):
                 Engine(small, device="cuda")
+
+    def test_openvino_is_compared_before_it_answers(self, small, engine, monkeypatch):
+        pytest.importorskip("openvino")
+        assert Engine(small, backend="openvino").classify(noise()).predictions[0].label == (
+            engine.classify(noise()).predictions[0].label
+        )
+        right = OpenVinoRunner.__call__
+        monkeypatch.setattr(OpenVinoRunner, "__call__", lambda self, batch: right(self, batch) + (len(batch) == 5) * 0.01)
+        with pytest.raises(ParityError, match=r"small: openvino differs from onnx: largest error 0\.01 where .* backend onnx"):
+            Engine(small, backend="openvino")
+
+    def test_openvino_runs_as_many_calls_at_once_as_will_come(self, small):
+        pytest.importorskip("openvino")
+        assert small.runner("openvino").callers == 1
+        assert small.runner("openvino", callers=2).callers == min(2, cores())
 
     def test_pictures_that_are_prepared_already(self, engine):
         prepared = engine.prepare(noise()).pixels

@@ -87,6 +87,8 @@ class TestFromEnvironment:
             ("resolve_seconds", "-0.1"),
             ("resolve_seconds", "inf"),
             ("backend", "torch"),
+            ("backend", "pt2"),  # Loading it may run its author's code.
+            ("backend", "torchscript"),
             ("tracing", "perhaps"),
         ],
     )

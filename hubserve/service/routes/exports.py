@@ -25,7 +25,7 @@ router = APIRouter(prefix="/exports", tags=["exports"])
     responses=described(401, 403, 404, 422, 503),
 )
 async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
-    """Of a pre-searched model, a version in the store, or an arch of a space."""
+    """Of an alias, a name or tag in the store, or a pre-searched model, whichever there is first; or of an arch of a space."""
     shared: State = request.app.state.shared
     if wanted.model is not None:
         _check_known(shared, wanted.model)
@@ -67,10 +67,15 @@ async def package(request: Request, identity: str) -> object:
 
 
 def _check_known(shared: State, name: str) -> None:
-    models = shared.catalog.directory.models
-    in_store = {known for model in models for known in (model.tag, model.name, f"{model.name}:latest")}
-    cards = list_cards()
-    if name not in cards and name not in in_store:
+    """In the order of `hubserve export`: an alias, a name or tag in the store, a pre-searched model."""
+    try:
+        shared.catalog.directory.branches(name)
+    except ModelNotFoundError as error:
+        cards = list_cards()
+        if name in cards:
+            return
+        directory = shared.catalog.directory
+        known = {*cards, *directory.aliases, *(model.tag if ":" in name else model.name for model in directory.models)}
         raise ModelNotFoundError(
-            f"{name!r} is no pre-searched model and not in the store. {suggest(name, {*cards, *in_store})}"
-        )
+            f"{name!r} is no alias, not in the store, and no pre-searched model. {suggest(name, known)}"
+        ) from error

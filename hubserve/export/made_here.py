@@ -1,0 +1,27 @@
+"""Which files this user wrote here: forms that are programs are loaded without a question only where they are among these.
+
+`HUBSERVE_HOME/written/` has an empty file for each, named by the hash of its content, so copies are known too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from hubserve.home import home
+
+FOLDER = "written"
+
+
+def note(hashes: Iterable[str]) -> None:
+    """Notes files by the SHA-256 of their content. Where that cannot be written they count as somebody else's."""
+    folder = home() / FOLDER
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        for sha256 in hashes:
+            (folder / sha256).touch()
+
+
+def is_noted(sha256: str) -> bool:
+    """Whether a file with that content was written here."""
+    return (home() / FOLDER / sha256).is_file()
