@@ -128,11 +128,11 @@ class Catalog:
         """All engines that are kept."""
         return list(self._engines.values())
 
-    def close(self) -> None:
-        """Ends the thread."""
+    def close(self, seconds: float = 10.0) -> None:
+        """Ends the thread; where it loads a model for longer, it ends with the process."""
         self._closing = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._closing:
