@@ -345,6 +345,14 @@ class TestWork:
             with pytest.raises(ImageError, match="more than 100 scans"):
                 check_scans(whole.replace(b"\xff\xc4", odd + b"\xff\xc4"), 10**6, 10**8)
 
+    @pytest.mark.parametrize("decode", [decode_image, decode_pixels])
+    def test_a_jpeg_of_no_height_is_refused(self, decode):
+        whole = encode(Image.new("L", (40, 40)), "JPEG")
+        place = whole.index(b"\xff\xc0") + 5
+        with pytest.raises(ImageError, match="not a readable picture") as error:
+            decode(whole[:place] + bytes(2) + whole[place + 2 :])
+        assert "division" not in str(error.value)
+
     def test_what_only_looks_like_scans(self, photo):
         """Notes of a camera before the pixels, and a film behind them."""
         data = encode(photo, "JPEG", exif=b"Exif\0\0" + b"\xff\xda" * 500) + b"\xff\xda" * 500

@@ -43,7 +43,7 @@ class Parts(io.BytesIO):
 
 def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
     """Raises ImageError where a JPEG has more than 100 scans, or more work to do than 20 scans of `max_pixels` pixels."""
-    most = min(MOST_SCANS, max(1, 20 * max_pixels // pixels))
+    most = min(MOST_SCANS, max(1, 20 * max_pixels // max(pixels, 1)))
     # At least as many as there are; notes of cameras, and a film behind the picture, have these two bytes by chance.
     if data.count(b"\xff\xda") > most and _has_more_scans(data, most):
         raise ImageError(
