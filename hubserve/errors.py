@@ -18,6 +18,7 @@ HubserveError
 │   ├── UnauthorizedError         no token, or a wrong one
 │   └── ForbiddenError            the service has no token, so nobody may change anything
 ├── OverloadedError       the service has as much waiting work as it takes
+│   └── LateAnswerError           pictures were not classified in time
 ├── DatasetError          a picture folder cannot be evaluated
 ├── ExportError           a model cannot be exported
 │   └── ParityError               an exported model answers differently from eager PyTorch
@@ -119,6 +120,10 @@ class ForbiddenError(RequestError):
 
 class OverloadedError(HubserveError):
     """The service has as much waiting work as it takes; asking again later helps."""
+
+
+class LateAnswerError(OverloadedError):
+    """Pictures were not classified in time."""
 
 
 class DatasetError(HubserveError, ValueError):

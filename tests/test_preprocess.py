@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from torchvision import transforms
 
 from hubserve.errors import ImageError, ImageTooLargeError
 from hubserve.preprocess import Preprocess, decode_image, decode_pixels
-from tests.service.corpus import wrong_bodies
+from hubserve.preprocess.pictures import _grey_to_8_bits
+from hubserve.preprocess.work import check_scans
+from tests.service.corpus import jpeg_of_scans, tiff_of_tiles, wrong_bodies
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,41 @@ class TestDecode:
         assert decoded.max() == 255
         assert abs(decoded[8, 0, 0] - 128) <= 1
 
+    @pytest.mark.parametrize(
+        "values",
+        [
+            np.arange(65_536, dtype=np.uint16),
+            np.arange(256, dtype=np.uint16),
+            np.arange(-1000, 66_000, dtype=np.int32),
+            np.arange(-10, 200, dtype=np.int32),
+            np.random.default_rng(0).uniform(-0.1, 1, 5000).astype(np.float32),
+            np.random.default_rng(1).uniform(-9, 300, 5000).astype(np.float32),
+            np.array([np.nan, np.inf, -np.inf, 0.5, 3e38], np.float32),
+            np.random.default_rng(2).integers(0, 65_536, 2**20 + 5).astype(np.uint16),
+        ],
+        ids=lambda values: f"{values.dtype}-{len(values)}",
+    )
+    def test_greys_as_in_double_precision(self, values):
+        exact = values.astype(np.float64)
+        if values.dtype == np.float32:
+            top = 1.0 if exact.max() <= 1 else 255.0
+        else:
+            top = 65535.0 if exact.max() > 255 or values.dtype == np.uint16 else 255.0
+        with np.errstate(over="ignore"):
+            expected = np.clip(np.nan_to_num(exact) / top * 255, 0, 255).round().astype(np.uint8)
+        found = _grey_to_8_bits(Image.fromarray(values[None]))
+        np.testing.assert_array_equal(np.asarray(found)[0], expected)
+
+    def test_greys_take_little_memory(self):
+        image = Image.fromarray(np.zeros((2000, 2000), np.uint16))
+        tracemalloc.start()
+        try:
+            _grey_to_8_bits(image)
+            # Double precision took 24 bytes a pixel and more.
+            assert tracemalloc.get_traced_memory()[1] < 16 * 4e6
+        finally:
+            tracemalloc.stop()
+
     def test_first_frame_of_an_animation(self):
         frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
         data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -127,6 +165,10 @@ class TestDecode:
     def test_too_many_pixels_are_refused_before_decoding(self):
         with pytest.raises(ImageTooLargeError, match=r"100 x 100 pixels; at most 9,999"):
             decode_image(encode(Image.new("RGB", (100, 100))), max_pixels=9_999)
+
+    def test_too_long_a_side(self):
+        with pytest.raises(ImageTooLargeError, match=r"65536 x 1 pixels; .* 65,535 on a side"):
+            decode_image(encode(Image.new("RGB", (65_536, 1))))
 
     def test_bomb_by_header(self):
         header = bytearray(encode(Image.new("RGB", (10, 10))))
@@ -222,6 +264,104 @@ class TestFast:
             return
         assert pixels.dtype == torch.uint8
         assert pixels.shape[0] == 3
+
+
+class TestNarrow:
+    """Pictures that are much longer than wide: only their middle is resized, to the same pixels."""
+
+    @pytest.mark.parametrize(
+        "size", [(3000, 1), (1, 3000), (2000, 97), (97, 2000), (7001, 350), (11, 4999), (9000, 256), (21, 1)]
+    )
+    @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+    def test_as_if_all_of_it_were_resized(self, size, interpolation):
+        record = Preprocess(input_size=28, resize=32, interpolation=interpolation, scale=1, mean=(0, 0, 0), std=(1, 1, 1))
+        rng = np.random.default_rng(size[0])
+        image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+        whole = transforms.Compose(
+            [transforms.Resize(32, transforms.InterpolationMode(interpolation)), transforms.CenterCrop(28)]
+        )(image)
+        expected = torch.from_numpy(np.array(whole)).permute(2, 0, 1).float()
+        reference = record.reference(image)
+        fast = record.fast(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+        # Pillow chooses which side it resizes first by the size of the picture, and rounds in between.
+        assert (reference - expected).abs().max() <= 1
+        assert (reference == expected).float().mean() > 0.7
+        torch.testing.assert_close(fast, reference, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+    @pytest.mark.parametrize("size", [(65_535, 1), (1, 65_535), (65_535, 762)])
+    def test_the_longest(self, size, interpolation):
+        """Whole, the first would be 12.9 GB."""
+        record = Preprocess(interpolation=interpolation)
+        image = Image.new("RGB", size, (255, 127, 0))
+        plain = record.reference(Image.new("RGB", (300, 300), (255, 127, 0)))
+        torch.testing.assert_close(record.reference(image), plain)
+        torch.testing.assert_close(record.fast(torch.from_numpy(np.array(image)).permute(2, 0, 1)), plain)
+
+    def test_up_to_a_ratio_of_20_all_of_it_is_resized_as_ever(self, monkeypatch):
+        monkeypatch.setattr(Preprocess, "_square_of_narrow", None)
+        image = Image.new("RGB", (200, 10))
+        assert Preprocess().reference(image).shape == (3, 224, 224)
+        assert Preprocess().fast(torch.zeros((3, 200, 10), dtype=torch.uint8)).shape == (3, 224, 224)
+
+
+class TestWork:
+    """Bodies that ask for more work than their pixels are worth."""
+
+    @pytest.mark.parametrize("decode", [decode_image, decode_pixels])
+    @pytest.mark.parametrize(
+        ("name", "says"),
+        [
+            ("jpeg of scans", "more than 100 scans"),
+            ("jpeg of comments", "more than 100,000 parts"),
+            ("jpeg of fill bytes", "more than 100,000 parts"),
+            ("png of empty chunks", "more than 100,000 parts"),
+            ("tiff of many tiles", "more than 100,000 parts"),
+            ("tiff with a huge tile", "tiles of 20000 x 20000 pixels"),
+            ("ppm in text", "binary form"),
+            ("sgi", "of no known kind"),
+            ("postscript", "of no known kind"),
+        ],
+    )
+    def test_is_refused(self, decode, name, says):
+        (body,) = (body for body in wrong_bodies() if body.name == name)
+        with pytest.raises(ImageError, match=says):
+            decode(body.data)
+
+    @pytest.mark.parametrize("decode", [decode_image, decode_pixels])
+    def test_scans(self, decode, monkeypatch):
+        usual = encode(Image.new("L", (1000, 1000)), "JPEG", progressive=True).count(b"\xff\xda")
+        decode(jpeg_of_scans(100 - usual))
+        with pytest.raises(ImageError, match=r"more than 100 scans.* 1,000,000 pixels"):
+            decode(jpeg_of_scans(101 - usual))
+        # The largest pictures may have fewer.
+        decode(jpeg_of_scans(20 - usual), max_pixels=1_000_000)
+        with pytest.raises(ImageError, match="more than 20 scans"):
+            decode(jpeg_of_scans(21 - usual), max_pixels=1_000_000)
+
+    def test_scans_behind_restarts_and_odd_markers_count(self):
+        whole = jpeg_of_scans(200)
+        for odd in (b"\xff\xd0", b"\xff\x01", b"\xff\x02\xff\xff", b"\xff\xff", b"\xff\xd8\xff\xff", b"\xff\0\xff\xff"):
+            with pytest.raises(ImageError, match="more than 100 scans"):
+                check_scans(whole.replace(b"\xff\xc4", odd + b"\xff\xc4"), 10**6, 10**8)
+
+    @pytest.mark.parametrize("decode", [decode_image, decode_pixels])
+    def test_a_jpeg_of_no_height_is_refused(self, decode):
+        whole = encode(Image.new("L", (40, 40)), "JPEG")
+        place = whole.index(b"\xff\xc0") + 5
+        with pytest.raises(ImageError, match="not a readable picture") as error:
+            decode(whole[:place] + bytes(2) + whole[place + 2 :])
+        assert "division" not in str(error.value)
+
+    def test_what_only_looks_like_scans(self, photo):
+        """Notes of a camera before the pixels, and a film behind them."""
+        data = encode(photo, "JPEG", exif=b"Exif\0\0" + b"\xff\xda" * 500) + b"\xff\xda" * 500
+        assert decode_pixels(data).shape == (3, 375, 500)
+
+    @pytest.mark.parametrize("options", [{}, {"big_tiff": True}, {"compression": "tiff_lzw"}, {"tiffinfo": {278: 1}}])
+    def test_usual_tiffs(self, photo, options):
+        np.testing.assert_array_equal(np.asarray(decode_image(encode(photo, "TIFF", **options))), np.asarray(photo))
+        assert decode_image(tiff_of_tiles(100, 9)).size == (300, 300)
 
 
 @pytest.mark.parametrize("name", ["large webp without its pixels", "huge png", "half a png", "half a jpeg", "png bomb"])

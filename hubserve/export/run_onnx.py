@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ from PIL import Image, ImageOps
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
+NARROW = 20
+"""Long side by short side, beyond which only the middle of a picture is resized: all of it may not fit into memory."""
+
 
 def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
     """An RGB picture as the network wants it: (3, input_size, input_size) float32."""
     size = how["input_size"]
     short, long = sorted(image.size)
-    if short != how["resize"]:
+    if long > NARROW * short:
+        image = resize_middle(image, how)
+    elif short != how["resize"]:
         # The shorter side becomes `resize`; the longer one is cut to a whole number.
         longer = int(how["resize"] * long / short)
         target = (how["resize"], longer) if image.width <= image.height else (longer, how["resize"])
@@ -34,6 +40,23 @@ def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
         pixels = pixels[:, :, ::-1]
     pixels = (pixels / np.float32(how["scale"]) - np.float32(how["mean"])) / np.float32(how["std"])
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def resize_middle(image: Image.Image, how: dict[str, Any]) -> Image.Image:
+    """What `input_size` pixels of the long side show, resized with the pixels around it as in the whole picture."""
+    short, long = sorted(image.size)
+    length = int(how["resize"] * long / short)
+    scale = long / length
+    begin = round((length - how["input_size"]) / 2) * scale
+    end = begin + how["input_size"] * scale
+    reach = 2 * max(scale, 1) + 1
+    first, last = math.floor(begin - reach), math.ceil(end + reach)
+    edges: tuple[int, int, int, int] = (first, 0, last, short)
+    box: tuple[float, float, float, float] = (begin - first, 0, end - first, short)
+    target = (how["input_size"], how["resize"])
+    if image.height > image.width:
+        edges, box, target = (0, first, short, last), (0, begin - first, short, end - first), target[::-1]
+    return image.crop(edges).resize(target, FILTERS[how["interpolation"]], box=box)
 
 
 def read_rgb(path: Path) -> Image.Image:

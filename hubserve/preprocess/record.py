@@ -19,6 +19,9 @@ from torchvision.transforms import functional as transforms
 
 Triple = tuple[float, float, float]
 
+NARROW = 20
+"""Long side by short side, beyond which only the middle of a picture is resized; usual pictures are far below."""
+
 
 class Preprocess(BaseModel):
     """The preparation that a network was trained with: resize, centre crop, channel order, scale, normalise.
@@ -70,8 +73,9 @@ class Preprocess(BaseModel):
         Returns:
             (3, input_size, input_size) float32.
         """
-        if self.interpolation != "bilinear":
-            # torch's bicubic resize of 8-bit pictures strays by 2 of 255 in rare places.
+        height, width = pixels.shape[1:]
+        if self.interpolation != "bilinear" or _is_narrow(width, height):
+            # torch's bicubic resize of 8-bit pictures strays by 2 of 255 in rare places; and it resizes whole pictures only.
             return self.reference(Image.fromarray(pixels.permute(1, 2, 0).numpy()))
         return self.normalise(transforms.center_crop(self._resize(pixels), self.input_size))
 
@@ -88,7 +92,28 @@ class Preprocess(BaseModel):
         return functional.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
 
     def _square(self, image: Image.Image) -> Image.Image:
+        if _is_narrow(*image.size):
+            return self._square_of_narrow(image)
         resized = transforms.resize(image, self.resize, interpolation=InterpolationMode(self.interpolation))
+        cropped: Image.Image = transforms.center_crop(resized, self.input_size)
+        return cropped
+
+    def _square_of_narrow(self, image: Image.Image) -> Image.Image:
+        """The same pixels, without resizing what the crop leaves out: 65,535 x 1 would become 16,776,960 x 256."""
+        short, long = sorted(image.size)
+        length = int(self.resize * long / short)
+        scale = long / length
+        begin = round((length - self.input_size) / 2) * scale
+        end = begin + self.input_size * scale
+        # Bicubic looks at two pixels on each side, of the coarser of the two pictures. So narrow a picture has as many.
+        reach = 2 * max(scale, 1) + 1
+        first, last = math.floor(begin - reach), math.ceil(end + reach)
+        edges: tuple[int, int, int, int] = (first, 0, last, short)
+        box: tuple[float, float, float, float] = (begin - first, 0, end - first, short)
+        size = (self.input_size, self.resize)
+        if image.height > image.width:
+            edges, box, size = (0, first, short, last), (0, begin - first, short, end - first), size[::-1]
+        resized = image.crop(edges).resize(size, Image.Resampling[self.interpolation.upper()], box=box)
         cropped: Image.Image = transforms.center_crop(resized, self.input_size)
         return cropped
 
@@ -104,3 +129,7 @@ class Preprocess(BaseModel):
         # A decoded picture lies pixel by pixel: laid out plane by plane first, the rest takes a fifth of the time.
         values = torch.empty(planes.shape, dtype=torch.float32).copy_(planes)
         return values.div_(self.scale).sub_(mean).div_(std)
+
+
+def _is_narrow(width: int, height: int) -> bool:
+    return max(width, height) > NARROW * min(width, height)

@@ -37,8 +37,8 @@ class _FrontedService(Service[Any]):  # type: ignore[misc]
 @bentoml.service(
     name="hubserve",
     workers=1,
-    # Bodies and waiting pictures have limits of their own; this is the last resort.
-    traffic={"timeout": 120},
+    # Bodies and answers have limits of their own. BentoML's counts with the setting `tracing` alone, and never before ours.
+    traffic={"timeout": _settings.body_seconds + _settings.answer_seconds + 10},
     logging={"access": {"enabled": _settings.access_log}},
     tracing={"sample_rate": 1.0 if _settings.tracing else 0.0},
     service_class=_FrontedService,

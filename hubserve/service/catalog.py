@@ -73,6 +73,7 @@ class Catalog:
         seconds: between two looks at the store.
         memory_bytes: that all engines may take; beyond it, the names that were not asked for longest are forgotten.
         on_refusal: told of each version that cannot be loaded.
+        on_memory: told how many bytes all engines take, whenever that changes.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Catalog:
         seconds: float,
         memory_bytes: float,
         on_refusal: Callable[[StoredModel], None] = lambda model: None,
+        on_memory: Callable[[int], None] = lambda count: None,
     ) -> None:
         self.directory = directory
         self.refused: dict[Key, str] = {}
@@ -90,6 +92,7 @@ class Catalog:
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._on_refusal = on_refusal
+        self._on_memory = on_memory
         self._engines: dict[Key, Served] = {}
         self._routes: dict[str, Route] = {}
         self._asked: dict[str, Future[Served]] = {}
@@ -125,11 +128,11 @@ class Catalog:
         """All engines that are kept."""
         return list(self._engines.values())
 
-    def close(self) -> None:
-        """Ends the thread."""
+    def close(self, seconds: float = 10.0) -> None:
+        """Ends the thread; where it loads a model for longer, it ends with the process."""
         self._closing = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._closing:
@@ -207,15 +210,22 @@ class Catalog:
             return None
         largest = max(entry.bytes for entry in engine.manifest.files.values())
         served = Served(model.tag, engine, max(_resident_bytes() - before, largest))
-        self._engines[_key(model)] = served
+        self._keep({**self._engines, _key(model): served})
         return served
+
+    def _keep(self, engines: dict[Key, Served]) -> None:
+        self._engines = engines
+        self._on_memory(self._taken_bytes())
+
+    def _taken_bytes(self) -> int:
+        return sum(served.memory_bytes for served in self._engines.values())
 
     def _forget(self) -> None:
         """Lets go of engines that answer for no name, and of names while the rest takes too much memory."""
         self._keep_routed()
         by_age = sorted((route.used, name) for name, route in self._routes.items() if name != DEFAULT)
         for _, name in by_age[:-1]:
-            if sum(served.memory_bytes for served in self._engines.values()) <= self._memory_bytes:
+            if self._taken_bytes() <= self._memory_bytes:
                 return
             log.info("%s is unloaded until somebody asks for it again", name)
             del self._routes[name]
@@ -223,7 +233,7 @@ class Catalog:
 
     def _keep_routed(self) -> None:
         routed = {served for route in self._routes.values() for _, served in route.shares}
-        self._engines = {key: served for key, served in self._engines.items() if served in routed}
+        self._keep({key: served for key, served in self._engines.items() if served in routed})
         there = set(map(_key, self.directory.models))
         self.refused = {key: reason for key, reason in self.refused.items() if key in there}
 

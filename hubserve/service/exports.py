@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hubserve import home
 from hubserve.detached import start_detached
 from hubserve.errors import JobError, OverloadedError
-from hubserve.export.manifest import Format
+from hubserve.export.manifest import ALL_FORMATS, Format
 
 KEPT = 20
 """Folders of exports that are over; older ones are removed."""
@@ -54,7 +54,7 @@ class ExportRequest(BaseModel):
         space: a model space, for an arch of one's own.
         settings: of the space.
         arch: label -> value.
-        formats: to export; those that are proven everywhere unless given.
+        formats: to export, any but "onnx-int8"; those that are proven everywhere unless given.
         random_weights: fresh weights in place of published ones.
     """
 
@@ -73,6 +73,12 @@ class ExportRequest(BaseModel):
             raise ValueError("name a model, or give a space together with an arch")
         if self.model is not None and self.settings:
             raise ValueError("settings belong to a space; a model has its own")
+        if "onnx-int8" in self.formats:
+            possible = ", ".join(form for form in ALL_FORMATS if form != "onnx-int8")
+            raise ValueError(
+                f"onnx-int8 learns its ranges from pictures, and none can be given here: formats may have {possible}; "
+                "`hubserve export --format onnx-int8 --pictures FOLDER` makes it"
+            )
         return self
 
 

@@ -69,7 +69,7 @@ class Front:
             try:
                 check_reader(HTTPConnection(scope), call.shared.settings)
             except HubserveError as error:
-                await refusal(error)(scope, receive, call.send)
+                await refusal(error, path=path)(scope, receive, call.send)
                 return
         if path == "/readyz" and call.shared.drain.started:
             await problem(503, "Draining", "this server is about to end")(scope, receive, call.send)

@@ -11,6 +11,19 @@ from starlette.requests import Request
 from hubserve.errors import ImageTooLargeError, OverloadedError, SlowRequestError
 
 
+class _Share:
+    """Of one body in what is held."""
+
+    def __init__(self, intake: Intake) -> None:
+        self.held = 0
+        self._intake = intake
+
+    def grow_to(self, size: int) -> None:
+        if size > self.held:
+            self._intake.hold(size - self.held)
+            self.held = size
+
+
 class Intake:
     """Reads bodies, and knows how much is held of all of them.
 
@@ -39,13 +52,14 @@ class Intake:
         expected = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
         if expected > self._max_bytes or len(announced) >= 20:
             raise ImageTooLargeError(self._too_long())
-        held = [self._hold(expected)]
+        share = _Share(self)
         try:
-            yield await self._read(request, held)
+            share.grow_to(expected)
+            yield await self._read(request, share)
         finally:
-            self._pending -= sum(held)
+            self._pending -= share.held
 
-    async def _read(self, request: Request, held: list[int]) -> bytes:
+    async def _read(self, request: Request, share: _Share) -> bytes:
         chunks, size = [], 0
         try:
             async with asyncio.timeout(self._seconds):
@@ -53,21 +67,20 @@ class Intake:
                     size += len(chunk)
                     if size > self._max_bytes:
                         raise ImageTooLargeError(self._too_long())
-                    if size > sum(held):
-                        held.append(self._hold(size - sum(held)))
+                    share.grow_to(size)
                     chunks.append(chunk)
         except TimeoutError as error:
             raise SlowRequestError(f"the body did not come within {self._seconds:g} s: send a smaller picture") from error
         return b"".join(chunks)
 
-    def _hold(self, count: int) -> int:
+    def hold(self, count: int) -> None:
+        """Counts so many bytes more as held. Raises OverloadedError."""
         if self._pending + count > self._max_pending_bytes and self._pending:
             raise OverloadedError(
                 f"requests of {self._pending:,} bytes are held and at most {self._max_pending_bytes:,} may be; "
                 "ask again in a second"
             )
         self._pending += count
-        return count
 
     def _too_long(self) -> str:
         return f"the body is longer than the allowed {self._max_bytes:,} bytes: send a smaller picture"

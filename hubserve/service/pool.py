@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -13,6 +15,8 @@ import torch
 from hubserve.errors import OverloadedError
 from hubserve.export.runner import Batch
 from hubserve.service.engine import Answer, Engine, Prepared
+
+log = logging.getLogger("hubserve.service")
 
 
 @dataclass(frozen=True)
@@ -87,19 +91,20 @@ class Pool:
             self._waiting.put(job)
         return [job.result for job in jobs]
 
-    def close(self) -> None:
-        """Lets the threads finish what waits, and end."""
+    def close(self, seconds: float = 10.0) -> None:
+        """Lets the threads finish what waits, and end; those that have not in time end with the process."""
         for _ in self._threads:
             self._waiting.put(None)
+        end = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
+        if late := sum(thread.is_alive() for thread in self._threads):
+            log.warning("%d threads are still at work after %g s; what they do is lost", late, seconds)
 
     def _work(self) -> None:
         while (jobs := self._take()) is not None:
-            wanted = [job for job in jobs if job.result.set_running_or_notify_cancel()]
-            self._leave(len(jobs) - len(wanted))
-            self._classify(wanted)
-            del jobs, wanted  # An idle thread keeps no pictures.
+            self._classify(jobs)
+            del jobs  # An idle thread keeps no pictures.
 
     def _take(self) -> list[Job] | None:
         """The next jobs, at least one; None at the end."""
@@ -120,6 +125,10 @@ class Pool:
     def _classify(self, jobs: Sequence[Job]) -> None:
         batches: dict[Engine, list[tuple[Job, Prepared]]] = {}
         for job in jobs:
+            # Asked only now: a picture before it may have taken long.
+            if not job.result.set_running_or_notify_cancel():
+                self._leave(1)
+                continue
             try:
                 prepared = job.engine.prepare(job.data, top_k=job.top_k)
             except Exception as error:  # Whatever it is, it is this job's answer, and the thread lives on.

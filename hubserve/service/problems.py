@@ -61,7 +61,7 @@ ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
 
 
 class Problem(BaseModel):
-    """Every error.
+    """Every error, but for those of the Open Inference Protocol.
 
     Attributes:
         error: its "type" and its "message", which says how to go on.
@@ -70,9 +70,19 @@ class Problem(BaseModel):
     error: dict[str, str]
 
 
-def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+class ProtocolProblem(BaseModel):
+    """Every error of the Open Inference Protocol.
+
+    Attributes:
+        error: its message.
+    """
+
+    error: str
+
+
+def described(*statuses: int, model: type[BaseModel] = Problem) -> dict[int | str, dict[str, Any]]:
     """Errors of a route, for the API's description."""
-    return {status: {"model": Problem, "description": DESCRIPTIONS[status]} for status in statuses}
+    return {status: {"model": model, "description": DESCRIPTIONS[status]} for status in statuses}
 
 
 DESCRIPTIONS = {
@@ -85,7 +95,7 @@ DESCRIPTIONS = {
     413: "Too many bytes or pixels.",
     415: "Not a readable picture.",
     422: "A parameter is out of range, or what is described cannot be.",
-    503: "Too much waits; the header Retry-After says when to ask again.",
+    503: "Too much waits, or it took too long; the header Retry-After says when to ask again.",
 }
 
 
@@ -94,49 +104,54 @@ def problem_of(error: HubserveError) -> dict[str, Any]:
     return {"error": {"type": type(error).__name__, "message": str(error.args[0]) if error.args else str(error)}}
 
 
-def refusal(error: HubserveError, *, status: int | None = None) -> JSONResponse:
-    """The answer to a request that failed so."""
+def refusal(error: HubserveError, *, status: int | None = None, path: str = "") -> JSONResponse:
+    """The answer to a request for `path` that failed so."""
     if status is None:
         status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("a request failed", exc_info=error)
     clear_frames(error)
-    return JSONResponse(problem_of(error), status_code=status, headers=ERROR_HEADERS.get(status))
+    return _answer(status, problem_of(error), path)
 
 
-def problem(status: int, kind: str, message: str) -> JSONResponse:
-    """An answer for what is no error of ours."""
-    return JSONResponse({"error": {"type": kind, "message": message}}, status_code=status)
+def problem(status: int, kind: str, message: str, *, path: str = "") -> JSONResponse:
+    """An answer to a request for `path`, for what is no error of ours."""
+    return _answer(status, {"error": {"type": kind, "message": message}}, path)
+
+
+def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
+    if path == "/v2" or path.startswith("/v2/"):
+        # The Open Inference Protocol wants the sentence alone.
+        content = {"error": content["error"]["message"]}
+    return JSONResponse(content, status_code=status, headers=ERROR_HEADERS.get(status))
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
     """Handler of all our errors."""
-    answer = refusal(error) if isinstance(error, HubserveError) else problem(500, "InternalError", "see the server's log")
-    if request.url.path.startswith("/v2/"):
-        # The Open Inference Protocol wants the sentence alone.
-        answer.body = answer.render({"error": str(error)})
-        answer.headers["Content-Length"] = str(len(answer.body))
-    return answer
+    path = request.url.path
+    if isinstance(error, HubserveError):
+        return refusal(error, path=path)
+    return problem(500, "InternalError", "see the server's log", path=path)
 
 
-async def refuse_parameter(_: Request, error: Exception) -> JSONResponse:
+async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
     """Handler of parameters and JSON bodies that FastAPI does not accept."""
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
     told = "; ".join(f"{_where(entry)} = {repr(entry.get('input'))[:200]}: {entry['msg']}" for entry in wrong)
-    return problem(422, "ParameterError", told)
+    return problem(422, "ParameterError", told, path=request.url.path)
 
 
-async def refuse_route(_: Request, error: Exception) -> JSONResponse:
+async def refuse_route(request: Request, error: Exception) -> JSONResponse:
     """Handler of paths and methods that there are not."""
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
-    answer = problem(status, "HTTPError", str(detail))
+    answer = problem(status, "HTTPError", str(detail), path=request.url.path)
     answer.headers.update(getattr(error, "headers", None) or {})
     return answer
 
 
-async def nobody_there(_: Request, __: Exception) -> JSONResponse:
+async def nobody_there(request: Request, _: Exception) -> JSONResponse:
     """Handler of clients that leave before their request is whole."""
-    return problem(400, "ClientDisconnect", "the client left before its request was whole")
+    return problem(400, "ClientDisconnect", "the client left before its request was whole", path=request.url.path)
 
 
 def _where(entry: Any) -> str:

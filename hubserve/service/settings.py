@@ -33,10 +33,12 @@ class Settings(BaseModel):
         max_pending_mb: of all requests together whose bodies are held.
         max_megapixels: of a picture.
         body_seconds: in which a body must have come.
+        answer_seconds: in which pictures must be classified, from when their body is there; 503 after that.
         resolve_seconds: between two looks at the store for what is new.
         model_memory_mb: of all loaded models; beyond it, those that were not asked for longest are unloaded.
         drain_seconds: after SIGTERM in which connections are asked to go elsewhere, before the server stops to listen.
         max_exports: that run at once.
+        max_search_jobs: that run at once, before another is started over HTTP.
         token: a request that changes something must bear; without it nobody may change anything.
         read_token: a request that only reads, or classifies, must bear; without it everybody may.
         tracing: every request passes BentoML's tracing and metrics, which costs about as much as a tenth of a picture.
@@ -57,10 +59,12 @@ class Settings(BaseModel):
     max_pending_mb: Amount = 256.0
     max_megapixels: Amount = MAX_PIXELS / 1e6
     body_seconds: Amount = 30.0
+    answer_seconds: Amount = 60.0
     resolve_seconds: Seconds = 0.5
     model_memory_mb: Amount = 4096.0
     drain_seconds: Seconds = 1.0
     max_exports: Annotated[int, Field(ge=1)] = 1
+    max_search_jobs: Annotated[int, Field(ge=1)] = 2
     token: Token | None = None
     read_token: Token | None = None
     tracing: bool = False

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
-from hubserve.errors import ExportError, HubserveError
+from hubserve.errors import ExportError, HubserveError, LateAnswerError
 from hubserve.export.runner import Batch
 from hubserve.service import metrics
 from hubserve.service.calibration import Way, best_way, cores, usual_way
@@ -56,6 +56,7 @@ class State:
             seconds=settings.resolve_seconds,
             memory_bytes=settings.model_memory_mb * 1e6,
             on_refusal=lambda model: metrics.REFUSED_VERSIONS.labels(model.name).inc(),
+            on_memory=metrics.LOADED.set,
         )
         self._load_default()
 
@@ -70,6 +71,24 @@ class State:
         served = await self.catalog.get(name or DEFAULT)
         answers = await self.run(served, pictures, top_k)
         return [answer if isinstance(answer, BaseException) else (served.tag, answer) for answer in answers]
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Around all that a request waits for, once its body is there. What did not begin by the end is not begun.
+
+        Raises:
+            LateAnswerError: it takes longer than it may.
+        """
+        seconds = self.settings.answer_seconds
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise LateAnswerError(
+                f"not classified within {seconds:g} s; ask again later, or with fewer or smaller pictures at once"
+            ) from error
 
     async def run(self, served: Served, pictures: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
         """Likewise, for a version that was found already. Raises OverloadedError."""

@@ -57,7 +57,9 @@ def test_in_an_environment_of_its_own(bare_python, tmp_path):
     assert answers["cat.jpg"][0][0] in text.splitlines()[1]
 
 
-@pytest.mark.parametrize("size", [(451, 300), (300, 451), (36, 36), (33, 200), (40, 41)])
+@pytest.mark.parametrize(
+    "size", [(451, 300), (300, 451), (36, 36), (33, 200), (40, 41), (3000, 1), (1, 3000), (2000, 97), (20_000, 36)]
+)
 @pytest.mark.parametrize("how", [{}, {"interpolation": "bicubic", "channels": "bgr", "scale": 1.0, "std": (1.0, 2.0, 57.0)}])
 def test_prepares_exactly_as_the_reference(size, how):
     preprocess = Preprocess(input_size=32, resize=36, **how)

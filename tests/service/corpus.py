@@ -82,6 +82,10 @@ def odd_pictures() -> tuple[Body, ...]:
         "one pixel": _saved(rgb.resize((1, 1)), "PNG"),
         "one row": _saved(rgb.resize((500, 1)), "PNG"),
         "one column": _saved(rgb.resize((1, 500)), "JPEG"),
+        "long row": _saved(rgb.resize((3000, 1)), "PNG"),
+        "longest row": _saved(rgb.resize((65_535, 1)), "PNG"),
+        "longest column": _saved(rgb.resize((1, 65_535)), "PNG"),
+        "longest strip of a jpeg": _saved(rgb.resize((65_500, 8)), "JPEG"),
         "ppm": _saved(rgb, "PPM"),
     }
     return tuple(Body(name, data, right=True) for name, data in made.items())
@@ -108,6 +112,16 @@ def wrong_bodies() -> tuple[Body, ...]:
         "wide png": _claims(png, 2**31 - 1, 1),
         "png of no size": _claims(png, 0, 0),
         "png bomb": _bomb(20_000, 20_000),
+        "row of 49,999,999": _bomb(49_999_999, 1),
+        "column of 49,999,999": _claims(png, 1, 49_999_999),
+        "png of empty chunks": png[:33] + _chunk(b"teST", b"") * 60_000 + png[33:],
+        "jpeg of comments": jpeg[:2] + b"\xff\xfe\0\x02" * 110_000 + jpeg[2:],
+        "jpeg of fill bytes": jpeg[:2] + b"\xff" * 110_000 + jpeg[2:],
+        "jpeg of scans": jpeg_of_scans(3000),
+        "tiff with a huge tile": tiff_of_tiles(20_000, 1),
+        "tiff of many tiles": tiff_of_tiles(1, 110_000),
+        "ppm in text": b"P3\n1 1\n255\n1 1 1\n",
+        "sgi": _saved(Image.fromarray(_pixels(3)), "SGI"),
         "huge jpeg": _resized_jpeg(jpeg, 65_535, 65_535),
         "large webp without its pixels": _resized_webp(_saved(Image.fromarray(_pixels(3)), "WEBP"), 8000, 6000),
         "huge gif": b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + bytes(20),
@@ -135,6 +149,24 @@ def mutants(seed: int) -> Iterator[Body]:
             text = json.dumps({"image": base64.b64encode(data).decode()}).encode()
             damaged = text if rng.random() < 0.5 else _mutated(bytearray(text), rng)
             yield Body("mutant in JSON", damaged, "application/json")
+
+
+def jpeg_of_scans(more: int) -> bytes:
+    """A progressive grey JPEG whose last scan, which passes over all pixels, comes `more` times again."""
+    data = _saved(Image.new("L", (1000, 1000)), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xc4") : -2]
+    return data[:-2] + last * more + data[-2:]
+
+
+def tiff_of_tiles(side: int, count: int) -> bytes:
+    """A grey TIFF of 300 x 300 pixels in uncompressed tiles, all of which lie at the same place."""
+    offsets = struct.pack("<I", 8) * max(count, 2)
+    values = {256: 300, 257: 300, 258: 8, 259: 1, 262: 1, 277: 1, 322: side, 323: side}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items()]
+    begin = 8 + 2 + 12 * (len(entries) + 1) + 4
+    entries.append(struct.pack("<HHII", 324, 4, max(count, 2), begin))
+    pixels = bytes(min(side, 300) ** 2)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4) + offsets + pixels
 
 
 def _mutated(data: bytearray, rng: Random) -> bytes:

@@ -49,6 +49,7 @@ def test_reading_wants_a_token(client, headers):
     for path in READS:
         answer = client.get(path, headers=headers)
         assert answer.status_code == 401, path
+        assert isinstance(answer.json()["error"], str if path.startswith("/v2") else dict)
     assert client.post("/classify", content=noise(), headers=headers).status_code == 401
 
 

@@ -15,6 +15,7 @@ from hubserve.service.catalog import Catalog
 from hubserve.service.directory import DEFAULT, Directory
 from hubserve.service.engine import Engine
 from tests.stores import small_package, store_at
+from tests.waiting import until
 
 
 class Loader:
@@ -48,7 +49,12 @@ def refusals():
 
 
 @pytest.fixture
-def make(home, load, refusals):
+def taken():
+    return []
+
+
+@pytest.fixture
+def make(home, load, refusals, taken):
     made = []
 
     def catalog(default=None, *, memory_bytes=1e12) -> Catalog:
@@ -59,6 +65,7 @@ def make(home, load, refusals):
                 seconds=0.02,
                 memory_bytes=memory_bytes,
                 on_refusal=lambda model: refusals.append(model.tag),
+                on_memory=taken.append,
             )
         )
         return made[-1]
@@ -299,6 +306,16 @@ class TestMemory:
                 time.sleep(0.01)
         assert load.loaded.count("b:v1") == 2
         assert all(served.memory_bytes >= 10_000 for served in catalog.loaded)
+
+    def test_what_all_take_is_told(self, make, taken):
+        for name in ("a", "b", "c"):
+            publish("v1", name=name)
+        catalog = make("a", memory_bytes=1)
+        answering(catalog)
+        answering(catalog, "b")
+        assert max(taken) == sum(served.memory_bytes for served in catalog.loaded)
+        answering(catalog, "c")
+        until(lambda: len(catalog.loaded) == 2 and taken[-1] == sum(served.memory_bytes for served in catalog.loaded))
 
     def test_with_memory_all_stay(self, make, load):
         for name in ("a", "b", "c"):

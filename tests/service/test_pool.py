@@ -129,6 +129,34 @@ def test_who_has_left_is_not_worked_for(gate):
     pool.close()
 
 
+def test_what_did_not_begin_is_left_out_of_a_batch_that_did(engine):
+    first, behind = Gate(engine), Gate(engine)
+    pool = make()
+    before = pool.submit(first, [noise()], None)
+    assert first.held.acquire(timeout=10)
+    slow, left, stays = pool.submit(behind, [noise()] * 3, None)
+    first.open.set()
+    assert behind.held.acquire(timeout=10)
+    # They are one batch, and the first of them is at work.
+    assert left.cancel()
+    behind.open.set()
+    assert [answer.batch_size for answer in results([*before, slow, stays])] == [1, 2, 2]
+    assert behind.held.acquire(timeout=10)
+    assert not behind.held.acquire(blocking=False)
+    pool.close()
+    assert pool.inside == 0
+
+
+def test_close_does_not_wait_for_ever(gate, caplog):
+    pool = make()
+    futures = pool.submit(gate, [noise()], None)
+    assert gate.held.acquire(timeout=10)
+    pool.close(0.05)
+    assert "1 threads are still at work after 0.05 s" in caplog.text
+    gate.open.set()
+    results(futures)
+
+
 def test_close_finishes_what_waits(gate):
     pool = make(threads=3)
     futures = pool.submit(gate, [noise()] * 7, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import time
 import zipfile
 
@@ -12,12 +13,22 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from prometheus_client import REGISTRY
 
 from hubserve import jobs, store
+from hubserve.jobs.process import _take_lock
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS
 from tests.pictures import noise
 from tests.stores import service_over, small_package, store_at
+
+TINY = {
+    "name": "tiny",
+    "space": {"name": "NasBench201"},
+    "data": {"name": "digits"},
+    "strategy": {"name": "Random"},
+    "budget": {"trials": 1},
+}
 
 TOKEN, READ_TOKEN = "secret-of-the-tests", "another-secret"
 CHANGE = {"Authorization": f"Bearer {TOKEN}"}
@@ -100,6 +111,10 @@ class TestModels:
         assert entry["params"] == sum(p.numel() for p in model.parameters())
         assert entry["macs"] > entry["params"]
 
+    def test_memory_of_all_that_are_loaded(self, client):
+        assert client.get("/models").json()[0]["state"] == "loaded"
+        assert REGISTRY.get_sample_value("hubserve_loaded_bytes") > 10_000
+
     def test_card(self, client):
         card = client.get("/models/small/card").json()
         assert (card["tag"], card["arch"], card["settings"]["num_labels"]) == ("small:v2", ARCH, 7)
@@ -141,6 +156,12 @@ class TestOpenInferenceProtocol:
         assert metadata["versions"] == ["v2", "v1"]
         assert metadata["inputs"][0] == {"name": "images", "datatype": "FP32", "shape": [-1, 3, 32, 32]}
         assert metadata["outputs"][0] == {"name": "logits", "datatype": "FP32", "shape": [-1, 7]}
+
+    @pytest.mark.parametrize("path", ["/v2/nosuch", "/v2/models/small/nosuch", "/v2/models/small/infer", "/v2/models/nosuch"])
+    def test_paths_and_methods_that_there_are_not(self, client, path):
+        answer = client.get(path)
+        assert answer.status_code in (404, 405)
+        assert isinstance(answer.json()["error"], str)
 
     @pytest.mark.parametrize("binary_in", [True, False])
     @pytest.mark.parametrize("binary_out", [True, False])
@@ -294,10 +315,16 @@ class TestExports:
             ({"model": "efficientnet-lite9"}, 404, "ModelNotFoundError"),
             ({"space": "Nosuch", "arch": {}}, 422, "SpaceError"),
             ({"model": "efficientnet-lite0", "formats": ["exe"]}, 422, "ParameterError"),
+            ({"model": "efficientnet-lite0", "formats": ["onnx", "onnx-int8"]}, 422, "ParameterError"),
         ],
     )
     def test_what_cannot_be(self, client, wish, status, kind):
         problem(client.post("/exports", json=wish, headers=CHANGE), status, kind)
+
+    def test_what_is_possible_in_place_of_integers(self, client):
+        answer = client.post("/exports", json={"model": "efficientnet-lite0", "formats": ["onnx-int8"]}, headers=CHANGE)
+        said = problem(answer, 422, "ParameterError")
+        assert "formats may have onnx, torchscript, pt2, onnx-fp16; `hubserve export --format onnx-int8" in said
 
     @pytest.mark.parametrize("identity", ["nosuch", "%2e%2e", "20200101-000000-00000000"])
     def test_no_such_export(self, client, identity):
@@ -323,14 +350,25 @@ class TestSearchJobs:
         problem(client.post("/search_jobs", json=wish, headers=CHANGE), 422, kind)
         assert client.get("/search_jobs").json() == []
 
+    def test_as_many_as_may_run(self, client):
+        """Two unless set; their processes are locks of this one."""
+        runs = [jobs.create(TINY) for _ in range(2)]
+        locks = [_take_lock(run) for run in runs]
+        try:
+            answer = client.post("/search_jobs", json={"definition": TINY}, headers=CHANGE)
+            said = problem(answer, 503, "OverloadedError")
+            assert answer.headers["retry-after"] == "1"
+            assert "2 searches run" in said
+            assert "DELETE /search_jobs/" in said
+            assert all(run.id in said for run in runs)
+            assert len(jobs.list_runs()) == 2
+        finally:
+            for run, lock in zip(runs, locks, strict=True):
+                os.close(lock)
+                jobs.delete(run)
+
     def test_a_run_that_is_there(self, client):
-        definition = {
-            "name": "tiny",
-            "space": {"name": "NasBench201"},
-            "data": {"name": "digits"},
-            "strategy": {"name": "Random"},
-        }
-        run = jobs.create({**definition, "budget": {"trials": 1}})
+        run = jobs.create(TINY)
         assert client.get(f"/search_jobs/{run.id}").json()["state"] == "queued"
         assert [entry["id"] for entry in client.get("/search_jobs").json()] == [run.id]
         assert client.get(f"/search_jobs/{run.id}/plots/best.svg").status_code == 404

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import threading
+
 import httpx
 import pytest
 from pydantic import ValidationError
 
 from hubserve import store
 from hubserve.preprocess import MAX_PIXELS
+from hubserve.service.engine import Engine
 from hubserve.service.settings import PREFIX, Settings
 from tests.pictures import noise
 from tests.stores import service_over, small_package, tiny_package
@@ -56,8 +60,8 @@ class TestFromEnvironment:
         """So that the test above has them all."""
         names = (
             "model backend device threads session_threads max_batch max_waiting max_pictures max_body_mb max_pending_mb "
-            "max_megapixels body_seconds resolve_seconds model_memory_mb drain_seconds max_exports token read_token tracing "
-            "access_log"
+            "max_megapixels body_seconds answer_seconds resolve_seconds model_memory_mb drain_seconds max_exports "
+            "max_search_jobs token read_token tracing access_log"
         )
         assert list(Settings.model_fields) == names.split()
 
@@ -153,6 +157,38 @@ class TestTheServiceObeys:
             assert httpx.post(f"{url}/classify", content=noise()).json()["model"].startswith("newer:")
             store.publish(small_package().path, name="newest")
             assert httpx.post(f"{url}/classify", content=noise()).json()["model"].startswith("newer:")
+
+    def test_answer_seconds(self, tmp_path, monkeypatch):
+        """Of three pictures the first never ends; the others are let go."""
+        go_on, begun = threading.Event(), []
+        prepare = Engine.prepare
+
+        def slow(engine, data, **options):
+            begun.append(data)
+            assert go_on.wait(30)
+            return prepare(engine, data, **options)
+
+        for name, value in {"ANSWER_SECONDS": "0.2", "THREADS": "1", "SESSION_THREADS": "1", "MAX_BATCH": "4"}.items():
+            monkeypatch.setenv(f"HUBSERVE_{name}", value)
+        text = base64.b64encode(noise()).decode()
+        tensor = {"name": "pictures", "shape": [3], "datatype": "BYTES", "data": [text] * 3}
+        with service_over(tmp_path) as url:
+            store.publish(small_package().path)
+            while httpx.get(f"{url}/v2/health/ready").status_code != 200:
+                pass
+            monkeypatch.setattr(Engine, "prepare", slow)
+            late = httpx.post(f"{url}/classify", json={"images": [text] * 3})
+            of_the_protocol = httpx.post(f"{url}/v2/models/small/infer", json={"inputs": [tensor]})
+            go_on.set()
+            monkeypatch.setattr(Engine, "prepare", prepare)
+            monkeypatch.undo()
+            assert httpx.post(f"{url}/classify", content=noise()).status_code == 200
+        assert len(begun) == 1
+        assert (late.status_code, of_the_protocol.status_code) == (503, 503)
+        assert late.headers["retry-after"] == of_the_protocol.headers["retry-after"] == "1"
+        assert late.json()["error"]["type"] == "LateAnswerError"
+        assert "not classified within 0.2 s" in late.json()["error"]["message"]
+        assert of_the_protocol.json() == {"error": late.json()["error"]["message"]}
 
     def test_a_default_that_is_not_there_is_told(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HUBSERVE_MODEL", "nosuch")

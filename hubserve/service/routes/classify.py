@@ -97,7 +97,7 @@ async def answer_directly(request: Request, shared: State) -> JSONResponse:
 async def _classified(request: Request, shared: State, wish: Wish) -> JSONResponse:
     # Once before the body is read: under overload, refusing must cost next to nothing.
     shared.pool.check_room()
-    async with shared.intake.body(request) as body:
+    async with shared.intake.body(request) as body, shared.in_time():
         pictures = await pictures_of(request, body, max_pictures=shared.settings.max_pictures)
         outcomes = await shared.classify(wish.model, pictures.data, wish.top_k)
     if pictures.several:

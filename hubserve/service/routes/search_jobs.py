@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from hubserve import jobs
-from hubserve.errors import JobError
+from hubserve.errors import JobError, OverloadedError
 from hubserve.jobs import JobStatus
 from hubserve.service.auth import changer, scheme
 from hubserve.service.problems import described, refusal
+from hubserve.service.state import State
 
 router = APIRouter(prefix="/search_jobs", tags=["search jobs"])
 
 Change = [Depends(changer), Depends(scheme)]
+
+
+_starting = threading.Lock()
 
 
 class JobWish(BaseModel):
@@ -52,10 +57,11 @@ class AvailableEntry(BaseModel):
     summary: str
 
 
-@router.post("", status_code=202, summary="Start a search", dependencies=Change, responses=described(401, 403, 404, 422))
-async def start(wish: JobWish) -> JobStatus:
+@router.post("", status_code=202, summary="Start a search", dependencies=Change, responses=described(401, 403, 404, 422, 503))
+async def start(request: Request, wish: JobWish) -> JobStatus:
     """Its process outlives this server; what it finds is published to the store, which the server follows."""
-    return await to_thread.run_sync(_started, wish)
+    shared: State = request.app.state.shared
+    return await to_thread.run_sync(_started, wish, shared.settings.max_search_jobs)
 
 
 @router.get("", summary="List the searches", responses=described(401))
@@ -113,10 +119,22 @@ async def plot(identity: str, name: str) -> object:
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
 
 
-def _started(wish: JobWish) -> JobStatus:
-    if wish.job is not None:
-        run = jobs.create(jobs.available_job(wish.job).text(), name=wish.job)
-    else:
-        run = jobs.create(wish.definition or {})
-    jobs.start(run)
+def _started(wish: JobWish, most: int) -> JobStatus:
+    with _starting:
+        _check_room(most)
+        if wish.job is not None:
+            run = jobs.create(jobs.available_job(wish.job).text(), name=wish.job)
+        else:
+            run = jobs.create(wish.definition or {})
+        jobs.start(run)
     return jobs.read(run)
+
+
+def _check_room(most: int) -> None:
+    """Whoever started them: they share this machine."""
+    running = [run.id for run in jobs.list_runs() if jobs.is_running(run)]
+    if len(running) >= most:
+        raise OverloadedError(
+            f"{len(running)} searches run ({', '.join(running)}) and at most {most} may at once; ask again when one is over, "
+            "or stop one by DELETE /search_jobs/{id}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hubserve import __version__
 from hubserve.errors import HubserveError, TensorError
 from hubserve.service.catalog import Served
 from hubserve.service.engine import Answer
-from hubserve.service.problems import described, problem
+from hubserve.service.problems import ProtocolProblem, described, problem, refusal
 from hubserve.service.state import State
 from hubserve.service.tensors import (
     HEADER,
@@ -35,7 +36,8 @@ _BODY = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     },
 }
-_ERRORS = described(400, 401, 404, 408, 409, 413, 415, 422, 503)
+_described = partial(described, model=ProtocolProblem)
+_ERRORS = _described(400, 401, 404, 408, 409, 413, 415, 422, 503)
 
 
 @router.get("", summary="The server")
@@ -50,21 +52,21 @@ async def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Whether a model answers", responses=described(503), response_model=None)
+@router.get("/health/ready", summary="Whether a model answers", responses=_described(503), response_model=None)
 async def ready(request: Request) -> dict[str, bool] | Response:
     """503 while there is no model, and once the server is about to end."""
     shared: State = request.app.state.shared
     if shared.drain.started:
-        return problem(503, "Draining", "this server is about to end")
+        return problem(503, "Draining", "this server is about to end", path=request.url.path)
     try:
         await shared.catalog.get()
     except HubserveError as error:
-        return problem(503, type(error).__name__, str(error))
+        return refusal(error, status=503, path=request.url.path)
     return {"ready": True}
 
 
-@router.get("/models/{name}", summary="A model", responses=described(401, 404, 409))
-@router.get("/models/{name}/versions/{version}", summary="A version of a model", responses=described(401, 404, 409))
+@router.get("/models/{name}", summary="A model", responses=_described(401, 404, 409))
+@router.get("/models/{name}/versions/{version}", summary="A version of a model", responses=_described(401, 404, 409))
 async def model(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """Its versions, inputs and outputs."""
     served = await _served(request, name, version)
@@ -87,8 +89,8 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
     }
 
 
-@router.get("/models/{name}/ready", summary="Whether a model answers", responses=described(401, 404, 409))
-@router.get("/models/{name}/versions/{version}/ready", summary="Whether a version answers", responses=described(401, 404, 409))
+@router.get("/models/{name}/ready", summary="Whether a model answers", responses=_described(401, 404, 409))
+@router.get("/models/{name}/versions/{version}/ready", summary="Whether a version answers", responses=_described(401, 404, 409))
 async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
     """Loads it where it was not yet."""
     await _served(request, name, version)
@@ -108,7 +110,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     shared.pool.check_room()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise TensorError("the body is compressed; send it as it is")
-    async with shared.intake.body(request) as body:
+    async with shared.intake.body(request) as body, shared.in_time():
         asked = await to_thread.run_sync(read_request, body, request.headers.get(HEADER))
         if len(asked.pictures) > shared.settings.max_pictures:
             raise TensorError(f"{len(asked.pictures)} pictures; at most {shared.settings.max_pictures} are taken at once")

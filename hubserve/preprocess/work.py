@@ -1,0 +1,92 @@
+"""How much work a picture asks for beyond its pixels, found out before they are decoded.
+
+Small bodies can keep a decoder at work for minutes: by scans of a JPEG, each of which passes over all pixels again and takes 30
+bytes where it changes nothing; by tiles of a TIFF, decoded whole however small the picture is; and by millions of empty parts,
+through which Pillow walks in Python.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+from PIL import TiffImagePlugin
+
+from hubserve.errors import ImageError, ImageTooLargeError
+
+MOST_READS = 100_000
+"""Of the parts of one picture. 20 MB of a usual one take some thousands."""
+
+MOST_SCANS = 100
+"""Of a JPEG, as libtiff has it. About ten are usual; libjpeg-turbo itself has no limit."""
+
+MOST_SEGMENTS = 10_000
+"""Of a JPEG, looked through for scans; colour profiles and notes of cameras take some hundreds."""
+
+_SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+"""Markers with a length behind them, and the end. The others stand alone; within pixels there is 0xff only before 0 or them."""
+
+_SCAN, _END = 0xDA, 0xD9
+
+
+class Parts(io.BytesIO):
+    """The bytes of a picture, which are not read in endless small parts: ImageError."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MOST_READS:
+            raise _in_parts()
+        return super().read(size)
+
+
+def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
+    """Raises ImageError where a JPEG has more than 100 scans, or more work to do than 20 scans of `max_pixels` pixels."""
+    most = min(MOST_SCANS, max(1, 20 * max_pixels // max(pixels, 1)))
+    # At least as many as there are; notes of cameras, and a film behind the picture, have these two bytes by chance.
+    if data.count(b"\xff\xda") > most and _has_more_scans(data, most):
+        raise ImageError(
+            f"a JPEG with more than {most} scans, or {MOST_SEGMENTS:,} segments, which is the most that is decoded for its "
+            f"{pixels:,} pixels; save it anew: about ten scans are usual"
+        )
+
+
+def check_tiles(data: bytes, max_pixels: int) -> None:
+    """For a TIFF, before Pillow looks at it and lists all tiles.
+
+    Raises:
+        ImageError: more tiles, or strips, than are read.
+        ImageTooLargeError: a tile has more than `max_pixels` pixels.
+        Exception: almost any, where the bytes are no TIFF that Pillow reads.
+    """
+    stream = Parts(data)
+    # In a large TIFF (version 43) offsets have eight bytes.
+    directory = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if 43 in data[2:4] else 8))
+    stream.seek(directory.next)
+    directory.load(stream)
+    for offsets in (directory.get(TiffImagePlugin.STRIPOFFSETS), directory.get(TiffImagePlugin.TILEOFFSETS)):
+        if isinstance(offsets, tuple) and len(offsets) > MOST_READS:
+            raise _in_parts()
+    width, height = directory.get(TiffImagePlugin.TILEWIDTH, 1), directory.get(TiffImagePlugin.TILELENGTH, 1)
+    if width * height > max_pixels:
+        raise ImageTooLargeError(
+            f"the picture has tiles of {width} x {height} pixels; at most {max_pixels:,} are allowed: save it anew"
+        )
+
+
+def _has_more_scans(data: bytes, most: int) -> bool:
+    place = scans = 0
+    for _ in range(MOST_SEGMENTS):
+        found = _SEGMENT.search(data, place)
+        if found is None or data[found.end() - 1] == _END:
+            return False
+        scans += data[found.end() - 1] == _SCAN
+        if scans > most:
+            return True
+        place = found.end() + max(int.from_bytes(data[found.end() : found.end() + 2]), 2)
+    return True
+
+
+def _in_parts() -> ImageError:
+    return ImageError(f"a picture in more than {MOST_READS:,} parts, which is the most that is read; save it anew")
