@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from hubserve import __version__
-from hubserve.errors import HubserveError, TensorError
+from hubserve.errors import TensorError
 from hubserve.service.catalog import Served
 from hubserve.service.engine import Answer
 from hubserve.service.problems import described, problem
@@ -54,13 +54,8 @@ async def live() -> dict[str, bool]:
 async def ready(request: Request) -> dict[str, bool] | Response:
     """503 while there is no model, and once the server is about to end."""
     shared: State = request.app.state.shared
-    if shared.drain.started:
-        return problem(503, "Draining", "this server is about to end")
-    try:
-        await shared.catalog.get()
-    except HubserveError as error:
-        return problem(503, type(error).__name__, str(error))
-    return {"ready": True}
+    why = await shared.why_not_ready()
+    return {"ready": True} if why is None else problem(503, *why)
 
 
 @router.get("/models/{name}", summary="A model", responses=described(401, 404, 409))
