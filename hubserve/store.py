@@ -170,6 +170,47 @@ def import_model(path: Path) -> StoredModel:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def unpack_bento() -> list[str]:
+    """Copies the models that the bento carries, whose code this is, into the store; returns the tags that were missing there.
+
+    BentoML serves a bento that has its models beside its code, as in a container, with a store in that folder, and leaves the
+    one in BENTOML_HOME as it is. Ours is that one: it is published to, and outlives an image. A copy keeps the time when it was
+    published, so what was published later stays the newest.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    carried = Path(BentoMLContainer.model_store.get()._path)
+    if carried.resolve() == _store_path().resolve():
+        return []
+    found = [_read(path.parent) for path in sorted(carried.glob(f"*/*/{MODEL_YAML}"))]
+    return [model.tag for model in found if model is not None and _copied(model)]
+
+
+def _copied(model: StoredModel) -> bool:
+    """Puts a version of another store into ours as it is. False where we have it."""
+    there = _store_path() / model.name / model.path.name
+    if there.exists():
+        return False
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="unpack.", dir=_scratch()))
+        try:
+            shutil.copytree(model.path, scratch / there.name)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(scratch / there.name, there)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        if there.exists():  # Another worker was as quick.
+            return False
+        raise StoreError(
+            f"{model.tag} of the bento cannot be copied to {_store_path()}: {error}; BENTOML_HOME must be a folder that can be "
+            "written, on one disk"
+        ) from error
+    _settle(there.parent)
+    return True
+
+
 def _unpacked(path: Path, scratch: Path) -> Model:
     try:
         return bentoml.models.import_model(str(path.resolve()), _model_store=ModelStore(scratch))

@@ -17,6 +17,7 @@ import bentoml.models  # noqa: F401 - BentoML would load it at the first publish
 import uvicorn
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models.model import ModelStore
+from starlette.types import ASGIApp
 
 from hubserve import store
 from hubserve.export.package import Package, write_package
@@ -101,12 +102,17 @@ def _publish(package: Path, version: str, before: Callable[[], object] = lambda:
 
 
 @contextmanager
-def service_over(home: Path) -> Iterator[str]:
-    """The address of our routes over the store under `home`, served by a thread of this process."""
+def service_over(home: Path, bentoml: Callable[[ASGIApp], ASGIApp] | None = None) -> Iterator[str]:
+    """The address of our routes over the store under `home`, served by a thread of this process.
+
+    `bentoml` stands in for BentoML's application around them; there is none unless given.
+    """
     from hubserve.service.api import build_api
     from hubserve.service.front import Front
 
-    server = uvicorn.Server(uvicorn.Config(Front(build_api()), host="127.0.0.1", port=0, log_level="warning"))
+    api = build_api()
+    front = Front(api, bentoml(api) if bentoml is not None else None)
+    server = uvicorn.Server(uvicorn.Config(front, host="127.0.0.1", port=0, log_level="warning"))
     with store_at(home):
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -121,3 +127,14 @@ def service_over(home: Path) -> Iterator[str]:
             server.should_exit = True
             thread.join(20)
             gc.unfreeze()  # The service expects to have the process for itself.
+
+
+@contextmanager
+def bento_with(models: Path) -> Iterator[None]:
+    """Inside, the process is one that BentoML started for a bento with these models beside its code: only this changes."""
+    before = BentoMLContainer.model_store.get()
+    BentoMLContainer.model_store.set(ModelStore(models))
+    try:
+        yield
+    finally:
+        BentoMLContainer.model_store.set(before)

@@ -15,7 +15,15 @@ import pytest
 from hubserve import store
 from hubserve.errors import AlreadyPublishedError, ModelNotFoundError, PackageError, StoreError
 from hubserve.export.package import Package, read_package
-from tests.stores import files_of, publish_forever, publish_in_step, publish_with_little_disk, store_at, tiny_package
+from tests.stores import (
+    bento_with,
+    files_of,
+    publish_forever,
+    publish_in_step,
+    publish_with_little_disk,
+    store_at,
+    tiny_package,
+)
 
 ROUNDS = 20
 
@@ -343,6 +351,67 @@ class TestToAnotherMachine:
         tag = store.publish(first.path).tag
         with pytest.raises(StoreError, match=f"cannot write {tag} to"):
             store.export_model(tag, tmp_path / "no" / "folder" / "x.bentomodel")
+
+
+class TestModelsThatCameWithABento:
+    @pytest.fixture
+    def carried(self, first, tmp_path):
+        """The models beside the code of a bento, as containerize lays them out: tiny:v1, and one that is none of ours."""
+        with store_at(tmp_path / "builder") as builder:
+            store.publish(first.path, version="v1")
+            with bentoml.models.create("foreign:1") as model:
+                Path(model.path, "weights").write_text("not ours")
+        return builder / "models"
+
+    def test_are_in_the_store(self, carried, home, first):
+        with bento_with(carried):
+            assert store.list_models() == []
+            assert store.unpack_bento() == ["tiny:v1"]
+            (stored,) = store.list_models()
+            assert store.resolve("tiny") == stored
+        assert stored.path.is_relative_to(home)
+        stored.package.verify()
+        assert stored.package.manifest == first.manifest
+        assert not list((home / "tmp").iterdir())
+
+    def test_another_start_changes_nothing(self, carried, home):
+        with bento_with(carried):
+            store.unpack_bento()
+            before = files_of(home)
+            assert store.unpack_bento() == []
+        assert files_of(home) == before
+
+    def test_what_was_published_later_stays_the_newest(self, carried, home, second):
+        later = store.publish(second.path, version="v2")
+        with bento_with(carried):
+            assert store.unpack_bento() == ["tiny:v1"]
+            assert store.resolve("tiny") == later
+            assert [model.tag for model in store.list_models()] == ["tiny:v2", "tiny:v1"]
+
+    def test_the_store_may_be_the_same(self, home, first):
+        store.publish(first.path)
+        before = files_of(home)
+        assert store.unpack_bento() == []
+        assert files_of(home) == before
+
+    def test_another_worker_is_as_quick(self, carried, home, monkeypatch):
+        def taken(source, target):
+            shutil.copytree(source, target)
+            raise OSError("directory not empty")
+
+        monkeypatch.setattr("os.rename", taken)
+        with bento_with(carried):
+            assert store.unpack_bento() == []
+        assert store.resolve("tiny:v1")
+
+    def test_a_store_that_cannot_be_written(self, carried, home):
+        shutil.rmtree(home / "models")
+        (home / "models").write_text("no folder")
+        with (
+            bento_with(carried),
+            pytest.raises(StoreError, match=r"tiny:v1 of the bento cannot be copied to .*BENTOML_HOME must"),
+        ):
+            store.unpack_bento()
 
 
 class TestSeveralProcesses:

@@ -2,7 +2,8 @@
 
 BentoML gives processes, health, metrics, OpenAPI and builds; the routes are a mounted ASGI application, whose overhead is a
 third of typed endpoints' and which can refuse a body while it is still coming, with a layer of ours in front (see `front`). A
-built bento serves what the store of its machine holds; `models` in bentofile.yaml lists what travels with it.
+built bento serves what the store of its machine holds; `models` in bentofile.yaml lists what travels with it, and is copied
+into that store when the bento starts without it, as in a container.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import bentoml
 from _bentoml_sdk import Service
 
+from hubserve import store
 from hubserve.service.api import api
 from hubserve.service.front import Front
 from hubserve.service.settings import Settings
@@ -31,6 +33,9 @@ class _FrontedService(Service[Any]):  # type: ignore[misc]
     """BentoML's service whose application has ours in front of it."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
+        # Called in the process that serves, once it knows its bento.
+        for tag in store.unpack_bento():
+            _log.info("%s came with the bento", tag)
         return Front(api, super().to_asgi(is_main), tracing=_settings.tracing)
 
 

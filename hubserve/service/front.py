@@ -71,8 +71,9 @@ class Front:
             except HubserveError as error:
                 await refusal(error, path=path)(scope, receive, call.send)
                 return
-        if path == "/readyz" and call.shared.drain.started:
-            await problem(503, "Draining", "this server is about to end")(scope, receive, call.send)
+        # BentoML says yes as soon as it listens, with an empty store too.
+        if path == "/readyz" and (why := await call.shared.why_not_ready()):
+            await problem(503, *why)(scope, receive, call.send)
         elif self._tracing or path in BENTOML:
             await self._bentoml(scope, receive, call.send)
         elif path == classify.PATH and scope["method"] == "POST":

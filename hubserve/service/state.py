@@ -95,6 +95,16 @@ class State:
         submitted = self.pool.submit(served.engine, pictures, top_k)
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
+    async def why_not_ready(self) -> tuple[str, str] | None:
+        """Kind and description of what keeps this server from classifying; None where nothing does."""
+        if self.drain.started:
+            return "Draining", "this server is about to end"
+        try:
+            await self.catalog.get()
+        except HubserveError as error:
+            return type(error).__name__, str(error)
+        return None
+
     def close(self) -> None:
         """Answers what waits, and ends all threads."""
         self.pool.close()

@@ -3,17 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 import uvloop
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where requests go.
+
+    Attributes:
+        host: name or address.
+        port: of it.
+        authority: the Host header, with the port where the address has one.
+        path: of the route, with its query.
+        tls: whether the connection is encrypted, and the certificate checked.
+    """
+
+    host: str
+    port: int
+    authority: str = "127.0.0.1"
+    path: str = "/classify"
+    tls: bool = False
+
+    @classmethod
+    def local(cls, port: int) -> Target:
+        """Of a server on this machine."""
+        return cls("127.0.0.1", port)
+
+    @classmethod
+    def of(cls, url: str) -> Target:
+        """The /classify of a service at an address, which may have a path in front of it, and a query for it.
+
+        Raises:
+            ValueError: not an address of http or https.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no address such as http://127.0.0.1:3000 or https://models.example.org")
+        tls = parts.scheme == "https"
+        path = parts.path.rstrip("/").removesuffix("/classify") + "/classify"
+        query = f"?{parts.query}" if parts.query else ""
+        authority = parts.netloc.rpartition("@")[2]
+        return cls(parts.hostname, parts.port or (443 if tls else 80), authority, path + query, tls)
 
 
 @dataclass
@@ -62,6 +104,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[int] | None = None
         self._buffer = bytearray()
         self._missing = -1
+        self._chunks = 0
         self._status = 0
         self.open = True
         self.answers = 0
@@ -94,10 +137,16 @@ class Connection(asyncio.Protocol):
             self._status = int(head.split(b" ", 2)[1])
             length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
             self._missing = int(length or 0) - (len(self._buffer) - end - 4)
+            # Where they begin. Servers behind a proxy may answer so; ours does not.
+            self._chunks = end + 4 if b"\r\ntransfer-encoding: chunked" in head else 0
             if b"\r\nconnection: close" in head:
                 self.open = False
         else:
             self._missing -= len(data)
+            if self._chunks:
+                self._buffer += data
+        if self._chunks:
+            self._missing = 0 if _all_chunks(self._buffer, self._chunks) else 1
         if self._missing <= 0 and self._answer is not None and not self._answer.done():
             self.answers += 1
             self._answer.set_result(self._status)
@@ -107,8 +156,18 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
+def _all_chunks(answer: bytes | bytearray, start: int) -> bool:
+    """Whether the last one has come: that of length 0."""
+    while (end := answer.find(b"\r\n", start)) >= 0:
+        length = int(answer[start:end].partition(b";")[0], 16)
+        if not length:
+            return answer.endswith(b"\r\n\r\n")
+        start = end + 2 + length + 2
+    return False
+
+
 def load(
-    port: int,
+    target: Target | int,
     bodies: Sequence[bytes],
     *,
     clients: int,
@@ -116,12 +175,16 @@ def load(
     headers: str = "",
     stop: Callable[[], bool] = lambda: False,
 ) -> Load:
-    """A closed loop: each client sends its next picture as soon as it has its answer, until the time is over, or `stop`."""
-    requests = [request_of(body, headers) for body in bodies]
+    """A closed loop: each client sends its next picture as soon as it has its answer, until the time is over, or `stop`.
+
+    The target is a port, where the server is on this machine.
+    """
+    target = target if isinstance(target, Target) else Target.local(target)
+    requests = [request_of(body, target, headers) for body in bodies]
     seen = Load(seconds)
 
     async def client(first: int) -> None:
-        connection = await connect(port)
+        connection = await connect(target)
         end = time.perf_counter() + seconds
         number = first
         while time.perf_counter() < end and not stop():
@@ -129,7 +192,7 @@ def load(
             try:
                 if not connection.open:
                     connection.close()
-                    connection = await connect(port)
+                    connection = await connect(target)
             except OSError:  # Nobody listens any more.
                 return
             try:
@@ -147,9 +210,10 @@ def load(
     return seen
 
 
-def offer(port: int, bodies: Sequence[bytes], *, rate: float, seconds: float, headers: str = "") -> Load:
+def offer(target: Target | int, bodies: Sequence[bytes], *, rate: float, seconds: float, headers: str = "") -> Load:
     """An open loop: so many requests a second, whatever becomes of them; latency counts from when each was due."""
-    requests = [request_of(body, headers) for body in bodies]
+    target = target if isinstance(target, Target) else Target.local(target)
+    requests = [request_of(body, target, headers) for body in bodies]
     seen = Load(seconds)
     idle: list[Connection] = []
 
@@ -157,7 +221,7 @@ def offer(port: int, bodies: Sequence[bytes], *, rate: float, seconds: float, he
         try:
             while idle and not idle[-1].open:
                 idle.pop().close()
-            connection = idle.pop() if idle else await connect(port)
+            connection = idle.pop() if idle else await connect(target)
             status = await connection.send(requests[number % len(requests)])
         except OSError:
             seen.lost += 1
@@ -179,16 +243,24 @@ def offer(port: int, bodies: Sequence[bytes], *, rate: float, seconds: float, he
     return seen
 
 
-async def connect(port: int) -> Connection:
-    """A new connection to a server on this machine."""
-    _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
+async def connect(target: Target) -> Connection:
+    """A new connection."""
+    tls = _trusted() if target.tls else None
+    _, connection = await asyncio.get_running_loop().create_connection(Connection, target.host, target.port, ssl=tls)
     return connection
 
 
-def request_of(body: bytes, headers: str = "", path: str = "/classify") -> bytes:
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Reading the certificates of the system takes longer than a request."""
+    return ssl.create_default_context()
+
+
+def request_of(body: bytes, target: Target, headers: str = "") -> bytes:
     """Head and body of a request, as they go over the wire."""
     kind = "" if "content-type" in headers.lower() else "Content-Type: image/jpeg\r\n"
-    return f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    head = f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{kind}{headers}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> None:
@@ -202,20 +274,26 @@ async def _all(work: Any) -> None:
 
 def main(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, sent in turn.")],
-    url: Annotated[str, typer.Option(help="Of a service on this machine.")] = "http://127.0.0.1:3000",
+    url: Annotated[str, typer.Option(help="Of the service, on any machine; http or https.")] = "http://127.0.0.1:3000",
     clients: Annotated[int, typer.Option(help="That send at once; each waits for its answer.")] = 32,
     rate: Annotated[float, typer.Option(help="Requests a second instead, whatever becomes of them.")] = 0,
     seconds: Annotated[float, typer.Option(help="To go on.")] = 10,
     token: Annotated[str, typer.Option(help="Where the service wants one.")] = "",
 ) -> None:
-    """Prints requests a second, p50, p99 and statuses. For machines apart, use a tool made for that: docs/deploy.md."""
+    """Prints requests a second, p50, p99 and statuses. For several machines that ask at once: docs/deploy.md."""
     bodies = [path.read_bytes() for path in pictures]
-    port = urlsplit(url).port or 80
+    try:
+        target = Target.of(url)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url") from error
     headers = f"Authorization: Bearer {token}\r\n" if token else ""
-    if rate:
-        seen = offer(port, bodies, rate=rate, seconds=seconds, headers=headers)
-    else:
-        seen = load(port, bodies, clients=clients, seconds=seconds, headers=headers)
+    try:
+        if rate:
+            seen = offer(target, bodies, rate=rate, seconds=seconds, headers=headers)
+        else:
+            seen = load(target, bodies, clients=clients, seconds=seconds, headers=headers)
+    except OSError as error:
+        raise SystemExit(f"{url} cannot be reached: {error}") from error
     print(f"{seen.per_second:.1f} answers/s, p50 {seen.percentile(50):.1f} ms, p99 {seen.percentile(99):.1f} ms")
     print(f"statuses: {dict(seen.statuses)}, lost: {seen.lost}")
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +70,12 @@ def lite0(tmp_path_factory) -> Path:
     return write_package(card_source(load_card("efficientnet-lite0")), folder).path
 
 
-def start(command: list[str], home: Path, log: Path, url: str, cwd: Path = ROOT) -> subprocess.Popen[bytes]:
+def start(
+    command: list[str], home: Path, log: Path, url: str, cwd: Path = ROOT, more: Mapping[str, str] = {}
+) -> subprocess.Popen[bytes]:
+    """The server once it is ready; `more` are variables of its environment."""
     with log.open("wb") as file:
-        process = subprocess.Popen(command, env=environment(home), stdout=file, stderr=subprocess.STDOUT, cwd=cwd)
+        process = subprocess.Popen(command, env={**environment(home), **more}, stdout=file, stderr=subprocess.STDOUT, cwd=cwd)
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
@@ -80,7 +83,8 @@ def start(command: list[str], home: Path, log: Path, url: str, cwd: Path = ROOT)
             if httpx.get(f"{url}/readyz").status_code == 200:
                 return process
         except httpx.TransportError:
-            time.sleep(0.2)
+            pass
+        time.sleep(0.2)
     stop(process)
     raise AssertionError(f"the server did not become ready: {log.read_text()}")
 

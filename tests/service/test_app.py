@@ -6,7 +6,6 @@ import base64
 import socket
 import struct
 import subprocess
-import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,6 @@ from hubserve.export.package import write_package
 from hubserve.hub.labels import labels
 from tests.export.nets import small_source
 from tests.pictures import noise, photo
-from tests.service.conftest import ROOT, environment, free_port, start, stop
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 
@@ -230,19 +228,3 @@ def test_the_same_accuracy_over_http(server, shared):
     assert report.images == 250
     assert abs(report.top1_hits - 224) <= 1
     assert abs(report.top5_hits - 246) <= 1
-
-
-def test_a_built_bento_serves(server, lite0, tmp_path):
-    command = [sys.executable, "-m", "bentoml", "build", str(ROOT), "--output", "tag"]
-    built = subprocess.run(command, env=environment(server.home), capture_output=True, text=True, cwd=ROOT)
-    assert built.returncode == 0, built.stderr
-    tag = built.stdout.strip().splitlines()[-1].removeprefix("__tag__:")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    serving = [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
-    process = start(serving, server.home, tmp_path / "bento.log", url, cwd=tmp_path)
-    try:
-        answer = httpx.post(f"{url}/classify?model=efficientnet-lite0", content=photo("coffee"), timeout=30)
-        assert answer.json()["predictions"][0]["label"] == "espresso"
-    finally:
-        stop(process)

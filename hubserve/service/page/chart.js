@@ -36,12 +36,12 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-// The span of values with a little room on both sides.
-function span(values, room = 0.08) {
+// The span of values with a little room on both sides, up to `most`.
+function span(values, room = 0.08, most = Infinity) {
   const low = Math.min(...values);
   const high = Math.max(...values);
   const spare = (high - low) * room || Math.abs(high) * 0.1 || 1;
-  return [low - spare, high + spare];
+  return [low - spare, Math.min(high + spare, most)];
 }
 
 const heightFor = (width) => Math.round(Math.min(380, Math.max(230, width * 0.5)));
@@ -69,7 +69,7 @@ export function scatter({ points, x, y, label }, width) {
   const title = (axis) => `${axis.name}, ${axis.larger ? 'larger' : 'smaller'} is better`;
   const linked = points.some((point) => point.href);
   const { svg, px, py, right } = frame(width, height, {
-    xs: span(points.map((point) => point.x)), ys: span(points.map((point) => point.y), 0.14), x: title(x), y: title(y), label, role: linked ? 'group' : 'img',
+    xs: span(points.map((point) => point.x)), ys: span(points.map((point) => point.y), 0.14, y.most), x: title(x), y: title(y), label, role: linked ? 'group' : 'img',
   });
   const front = points.filter((point) => point.strong).sort((a, b) => a.x - b.x);
   if (front.length > 1) svg.append(s('path', { class: 'front', d: stairs(front.map((point) => [px(point.x), py(point.y)]), x.larger) }));

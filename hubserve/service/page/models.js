@@ -116,7 +116,7 @@ function tradeOff() {
   const beaten = (model) => shown.some((other) => other.latency_ms <= model.latency_ms && top(other) >= top(model) && (other.latency_ms < model.latency_ms || top(other) > top(model)));
   plot.update({
     points: shown.map((model) => ({ x: model.latency_ms, y: top(model), name: model.tag.split(':')[0], strong: !beaten(model), href: toModel(model.tag), text: `${model.tag}: ${number(top(model), 4)} % top-1 in ${number(model.latency_ms)} ms` })),
-    x: { name: 'latency, ms', larger: false }, y: { name: 'top-1, %', larger: true }, label: `Accuracy against latency on ${dataset}`,
+    x: { name: 'latency, ms', larger: false }, y: { name: 'top-1, %', larger: true, most: 100 }, label: `Accuracy against latency on ${dataset}`,
   });
   const choose = (event) => { dataset = event.target.value; draw(); };
   const left = models.length - shown.length;

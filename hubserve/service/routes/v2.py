@@ -10,10 +10,10 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from hubserve import __version__
-from hubserve.errors import HubserveError, TensorError
+from hubserve.errors import TensorError
 from hubserve.service.catalog import Served
 from hubserve.service.engine import Answer
-from hubserve.service.problems import ProtocolProblem, described, problem, refusal
+from hubserve.service.problems import ProtocolProblem, described, problem
 from hubserve.service.state import State
 from hubserve.service.tensors import (
     HEADER,
@@ -56,13 +56,8 @@ async def live() -> dict[str, bool]:
 async def ready(request: Request) -> dict[str, bool] | Response:
     """503 while there is no model, and once the server is about to end."""
     shared: State = request.app.state.shared
-    if shared.drain.started:
-        return problem(503, "Draining", "this server is about to end", path=request.url.path)
-    try:
-        await shared.catalog.get()
-    except HubserveError as error:
-        return refusal(error, status=503, path=request.url.path)
-    return {"ready": True}
+    why = await shared.why_not_ready()
+    return {"ready": True} if why is None else problem(503, *why, path=request.url.path)
 
 
 @router.get("/models/{name}", summary="A model", responses=_described(401, 404, 409))

@@ -1,4 +1,4 @@
-"""LitServe: two workers, batches of up to eight."""
+"""LitServe: a worker for each core, none of which starts more threads, and batches of up to eight."""
 
 # No `from __future__ import annotations`: LitServe looks at the type of `request` itself, and not at its name.
 import io
@@ -9,6 +9,7 @@ from typing import Any
 import litserve
 import numpy as np
 import onnxruntime
+import torch
 from fastapi import Request
 from PIL import Image
 from torchvision import transforms
@@ -18,6 +19,7 @@ class Classifier(litserve.LitAPI):
     """Decoding, batches, inference."""
 
     def setup(self, device: str) -> None:
+        torch.set_num_threads(1)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(os.environ["BENCH_MODEL"], options, providers=["CPUExecutionProvider"])
@@ -50,5 +52,5 @@ class Classifier(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = Classifier(max_batch_size=8, batch_timeout=0.005, api_path="/classify")
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=2)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=len(os.sched_getaffinity(0)))
     server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, num_api_servers=1, log_level="error")

@@ -53,6 +53,10 @@ class Server:
         return [process, *process.children(recursive=True)]
 
 
+class DidNotStart(SystemExit):
+    """A server ended, or said nothing, before it was ready; a bench that cannot go on without it ends with what it printed."""
+
+
 @contextmanager
 def running(
     command: Sequence[str], folder: Path, *, port: int, environment: Mapping[str, str] = {}, cwd: Path = ROOT
@@ -106,7 +110,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.3)
-    raise SystemExit(f"the server did not start:\n{log.read_text()}")
+    raise DidNotStart(f"the server did not start:\n{log.read_text()}")
 
 
 def free_port() -> int:
