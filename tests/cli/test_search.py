@@ -81,6 +81,13 @@ def test_what_cannot_run_ends_with_2_and_leaves_no_folder(hubserve, job, kind, m
     assert jobs.list_runs() == []
 
 
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_what_does_not_go_together_is_told_before_the_start(hubserve, write, options):
+    job = write(short(strategy={"name": "DARTS"}, budget={}, executor={"kind": "processes"}))
+    assert "executor.kind = processes: DARTS trains one supernet" in hubserve("search", job, *options).refused("JobError")
+    assert jobs.list_runs() == []
+
+
 def test_options_that_do_not_go_together(hubserve, searched):
     assert "--run" in hubserve("search", "digits_quickstart", "--run", searched.path).refused("JobError")
     assert "name the job" in hubserve("jobs", "--stop").refused("JobError")
