@@ -26,8 +26,9 @@ from hubserve.hub import HubSpace, get_space
 from hubserve.hub.registry import SPACES
 from hubserve.jobs import Job, Recipe
 from hubserve.latency.feasible import feasibility
+from hubserve.latency.measures import NAME, SEARCH_SECONDS, MeasuredLatency, PredictedLatency
 from hubserve.latency.table import LatencyTable
-from hubserve.search_job.latency import NAME, SEARCH_SECONDS, MeasuredLatency, PredictedLatency, fitting_table
+from hubserve.search_job.latency import fitting_table
 from hubserve.search_job.strategies import MULTI_TRIAL, ONE_OBJECTIVE, Searchers, make_searchers
 
 

@@ -16,9 +16,9 @@ from hubserve.errors import JobError, StrategyError
 from hubserve.experiment import InlineExecutor, ProcessExecutor
 from hubserve.hub import NasBench201
 from hubserve.jobs import ExecutorEntry, Job
+from hubserve.latency import MeasuredLatency
 from hubserve.latency.build import BuildPlan, build_table
 from hubserve.search_job import check_job, check_names
-from hubserve.search_job.latency import MeasuredLatency
 from hubserve.search_job.searching import make_executor
 from hubserve.search_job.strategies import MULTI_TRIAL, ONE_OBJECTIVE, multi_trial
 from hubserve.search_job.thinned import Thinned
