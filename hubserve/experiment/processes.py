@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import queue
+import sys
 import tempfile
 import threading
 import time
@@ -153,7 +154,9 @@ def packed(value: Any) -> bytes:
 
 def _begin(threads: int, parent: int) -> None:
     torch.set_num_threads(threads)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # On Windows a parent's number outlives it, and a launcher may stand in between.
+    if sys.platform != "win32":
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
