@@ -45,7 +45,7 @@ def held_out() -> list[tuple[bytes, str]]:
 def test_the_quickstart_is_served_without_a_restart(empty_server):
     with httpx.Client(base_url=empty_server.url, timeout=60) as client:
         pictures = held_out()
-        assert client.get("/models").json()["models"] == []
+        assert client.get("/models").json() == []
         assert client.post("/classify", content=pictures[0][0]).status_code in (404, 503)
         empty_server.hubserve("search", "digits_quickstart")
         right = []
@@ -53,8 +53,7 @@ def test_the_quickstart_is_served_without_a_restart(empty_server):
             answer = client.post("/classify", params={"model": "digits", "top_k": 1}, content=picture)
             assert answer.status_code == 200, answer.text
             right.append(answer.json()["predictions"][0]["label"] == label)
-        assert len(right) == 360
+        assert len(right) == 359
         assert np.mean(right) >= 0.97
-        # What the model's page says of it was found with these pictures.
-        (model,) = client.get("/models").json()["models"]
-        assert model["name"] == "digits"
+        (model,) = client.get("/models").json()
+        assert model["tag"].startswith("digits:")
