@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import networkx as nx
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Patch
-
-from hubserve.errors import OutputError
+from hubserve.errors import MissingExtraError, OutputError
 from hubserve.hub.base import HubSpace
 from hubserve.hub.sketch import BlockSketch, CellSketch, blocks
+
+try:
+    import matplotlib as mpl
+    import networkx as nx
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyBboxPatch, Patch
+except ImportError as missing:
+    raise MissingExtraError(f"drawing wants {missing.name}: pip install 'hubserve[plots]'") from missing
 
 ENDINGS = (".svg", ".png", ".pdf")
 KERNEL_COLOURS = {0: "#d9d9d9", 1: "#bdbdbd", 3: "#9ecae1", 5: "#fdae6b", 7: "#e6550d"}

@@ -33,6 +33,7 @@ HubserveError
 ├── JobError              a job file is wrong, or there is no such job
 │   └── NothingFeasibleError      a search found nothing that meets its constraints
 ├── OutputError           a file that was to be written, or read, cannot be
+├── MissingExtraError     a library is not installed that comes with an extra of ours
 └── StoreError            the model store refused
     ├── ModelNotFoundError        no such name or version in the store
     ├── ModelRefusedError         every version that a name means is damaged or unproven
@@ -180,6 +181,10 @@ class NothingFeasibleError(JobError):
 
 class OutputError(HubserveError):
     """A file that was to be written, or read, cannot be."""
+
+
+class MissingExtraError(HubserveError, ImportError):
+    """A library is not installed that comes with an extra of ours; the message names the extra."""
 
 
 class StoreError(HubserveError):

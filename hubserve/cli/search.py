@@ -14,7 +14,7 @@ import typer
 from hubserve import jobs
 from hubserve.cli.live import eta_text, shown, values_line
 from hubserve.cli.output import print_facts, print_json, print_table
-from hubserve.errors import JobError, NothingFeasibleError, suggest
+from hubserve.errors import JobError, MissingExtraError, NothingFeasibleError, suggest
 from hubserve.jobs import Job, JobStatus, Run
 
 NOTHING_FEASIBLE, INTERRUPTED = 3, 130
@@ -172,7 +172,7 @@ def _drawer() -> Callable[[JobStatus, Job, Path], list[Path]] | None:
     try:
         from hubserve.experiment.plots import plot as draw
         from hubserve.experiment.plots import plot_names
-    except ImportError:
+    except MissingExtraError:
         return None
 
     def draw_all(status: JobStatus, job: Job, folder: Path) -> list[Path]:

@@ -14,7 +14,9 @@ from hubserve.evaluator.complexity import complexity
 from hubserve.space import Arch, ModelSpace
 
 LATENCY = "latency_ms"
-"""Measured on this machine, by an exported network, see MeasuredLatency; no other measure takes long."""
+"""Measured on this machine, by an exported network, see hubserve.latency; no other measure takes long."""
+
+HOW_LATENCY = "Give measures={'latency_ms': hubserve.latency.MeasuredLatency(input_size=...)}, or PredictedLatency(table)."
 
 Relation = Literal["<=", ">="]
 
@@ -98,7 +100,7 @@ class Screen:
         names = {constraint.measure for constraint in constraints} | set(wanted)
         for name in names:
             if name not in measures:
-                hint = "Give measures={'latency_ms': MeasuredLatency(...)}." if name == LATENCY else suggest(name, measures)
+                hint = HOW_LATENCY if name == LATENCY else suggest(name, measures)
                 raise ExperimentError(f"no measure {name!r}. {hint}")
         self._measures = {name: measure for name, measure in measures.items() if name in names}
 

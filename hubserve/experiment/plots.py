@@ -9,13 +9,16 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
-
-from hubserve.errors import ExperimentError, suggest
+from hubserve.errors import ExperimentError, MissingExtraError, suggest
 from hubserve.jobs import JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
+
+try:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+except ImportError as missing:
+    raise MissingExtraError(f"drawing wants {missing.name}: pip install 'hubserve[plots]'") from missing
 
 ENDINGS = (".svg", ".png", ".pdf")
 

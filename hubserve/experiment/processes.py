@@ -6,7 +6,10 @@ import contextlib
 import functools
 import os
 import queue
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -23,12 +26,15 @@ T = TypeVar("T")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
+_LOOK_SECONDS = 0.5
+"""Between two looks of a worker whether the process that started it is still there."""
+
 
 class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
     """A few worker processes; each runs one function at a time, and one that dies is replaced.
 
     Workers start afresh, without a copy of this process, so CUDA works in them, and scripts need no `if __name__ ==
-    "__main__"`: classes and functions of scripts and notebooks travel by value.
+    "__main__"`: classes and functions of scripts and notebooks travel by value. They end with this process, killed or not.
 
     Args:
         workers: processes; the cores of this machine unless given.
@@ -115,7 +121,7 @@ class _Worker:
             max_workers=1,
             context=loky.backend.get_context("loky"),
             initializer=_begin,
-            initargs=(self._threads,),
+            initargs=(self._threads, os.getpid()),
             env=dict.fromkeys(_THREAD_VARIABLES, str(self._threads)),
         )
 
@@ -146,8 +152,22 @@ def packed(value: Any) -> bytes:
         ) from error
 
 
-def _begin(threads: int) -> None:
+def _begin(threads: int, parent: int) -> None:
     torch.set_num_threads(threads)
+    # On Windows a parent's number outlives it, and a launcher may stand in between.
+    if sys.platform != "win32":
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after the one that started it, which may have been killed.
+
+    Loky's workers would wait for work from it for ever, and one at work would write into the folder of a trial that another
+    process has begun anew.
+    """
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
 
 
 def _run(call: bytes) -> Any:

@@ -29,9 +29,10 @@ T = TypeVar("T")
 class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
     """Ray runs the functions; what is shared lies in its object store, once for each machine.
 
-    Where Ray runs already (`ray.init` was called, or `address` is given) that cluster is used and left running; otherwise one
-    is started on this machine, on its loopback address, and ended again. What scripts and notebooks define travels by value;
-    what modules define must be importable on the cluster, see Ray's `runtime_env`.
+    Where Ray runs already (`ray.init` was called, `address` is given, or RAY_ADDRESS is set, as `ray job submit` does) that
+    cluster is used and left running; otherwise one is started on this machine, on its loopback address, and ended again. What
+    scripts and notebooks define travels by value; what modules define must be importable on the cluster, see Ray's
+    `runtime_env`.
 
     The study must be a file that all machines see, or a URL, where trials report intermediate values from other machines.
 
@@ -39,7 +40,7 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         workers: trials at once; as many as the cluster has room for unless given.
         cpus_per_trial: cores that Ray keeps for each.
         gpus_per_trial: GPUs, or a share of one, likewise.
-        address: of a running cluster.
+        address: of a running cluster; "auto" finds one on this machine.
 
     Raises:
         ExperimentError: a number that makes no sense, or (when entered) a cluster without room for one trial.
@@ -105,10 +106,13 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         return future
 
     def _start(self) -> None:
-        if self._address is not None:
+        if self._address is not None or os.environ.get("RAY_ADDRESS"):
+            # Without an address Ray takes that of the variable. A running cluster has its cores already: num_cpus is refused.
             ray.init(address=self._address, logging_level=logging.ERROR)
             return
         ray.init(
+            # Else Ray would look for one that somebody started on this machine.
+            address="local",
             num_cpus=self._asked,
             include_dashboard=False,
             log_to_driver=False,

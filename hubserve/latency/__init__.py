@@ -1,1 +1,7 @@
 """How fast a network is on this machine, measured and predicted: profiles, their comparison, and lookup tables for searches."""
+
+from __future__ import annotations
+
+from hubserve.latency.measures import MeasuredLatency, PredictedLatency
+
+__all__ = ["MeasuredLatency", "PredictedLatency"]

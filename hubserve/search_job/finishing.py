@@ -22,8 +22,8 @@ from hubserve.export.runner import Batch
 from hubserve.hub.card import Metric
 from hubserve.hub.load import load_weights
 from hubserve.jobs import Run
+from hubserve.latency.measures import CHOICE_SECONDS, NAME, sure_median
 from hubserve.latency.profile import profile_package
-from hubserve.search_job.latency import CHOICE_SECONDS, NAME, sure_median
 from hubserve.search_job.notes import read_note, write_note
 from hubserve.search_job.parts import Parts
 from hubserve.search_job.report import Report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -25,9 +26,9 @@ from hubserve.hub import HubSpace, get_space
 from hubserve.hub.registry import SPACES
 from hubserve.jobs import Job, Recipe
 from hubserve.latency.feasible import feasibility
+from hubserve.latency.measures import NAME, SEARCH_SECONDS, MeasuredLatency, PredictedLatency
 from hubserve.latency.table import LatencyTable
-from hubserve.search_job.latency import NAME, SEARCH_SECONDS, MeasuredLatency, PredictedLatency
-from hubserve.search_job.strategies import Searchers, make_searchers
+from hubserve.search_job.strategies import MULTI_TRIAL, ONE_OBJECTIVE, Searchers, make_searchers
 from hubserve.strategy.oneshot.base import shared_training
 
 
@@ -157,8 +158,43 @@ def check_names(job: Job) -> None:
     """What can be told without the data. Raises JobError."""
     _space(job, job.space.settings)
     searchers = make_searchers(job.strategy, seed=job.seed)
-    if job.budget.trials is None and job.budget.seconds is None and not (searchers.shares_weights and searchers.then is None):
+    _check_budget(job, searchers)
+    _check_executor(job, searchers)
+    _check_objectives(job)
+
+
+def _check_budget(job: Job, searchers: Searchers) -> None:
+    if searchers.shares_weights and searchers.then is None:
+        if job.budget.trials is not None:
+            raise JobError(
+                f"budget.trials = {job.budget.trials}: {job.strategy.name} tries no archs one by one, it trains recipe.epochs "
+                "and ends in one; leave trials out"
+            )
+    elif job.budget.trials is None and job.budget.seconds is None:
         raise JobError("budget: give trials or seconds, or the search goes on until all archs were tried")
+
+
+def _check_executor(job: Job, searchers: Searchers) -> None:
+    kind = job.executor.kind
+    if searchers.shares_weights and kind != "inline":
+        raise JobError(
+            f"executor.kind = {kind}: {job.strategy.name} trains one supernet and scores its archs, in one process; leave "
+            "executor out, or choose a strategy that trains each arch, such as RegularizedEvolution"
+        )
+    if kind == "ray" and importlib.util.find_spec("ray") is None:
+        raise JobError(
+            "executor.kind = ray: Ray is not installed: pip install 'hubserve[ray]', or choose processes, or leave executor out"
+        )
+
+
+def _check_objectives(job: Job) -> None:
+    # The one that proposes archs, which stands behind a strategy that trains a supernet.
+    key, entry = ("strategy.then", job.strategy.then) if job.strategy.then is not None else ("strategy", job.strategy)
+    if len(job.objectives) > 1 and entry.name in ONE_OBJECTIVE:
+        raise JobError(
+            f"objectives: {', '.join(job.objectives)}: {key} = {entry.name} improves one score; choose "
+            f"{', '.join(sorted(set(MULTI_TRIAL) - set(ONE_OBJECTIVE)))}, or keep val_acc and hold the others under constraints"
+        )
 
 
 def _takes_labels(job: Job) -> bool:
@@ -237,4 +273,5 @@ def _loader(data: Dataset[Any], batch_size: int, workers: int, *, shuffle: bool)
     """The data itself where this process reads it, which evaluators load batch by batch."""
     if workers == 0:
         return data
-    return DataLoader(data, batch_size, shuffle=shuffle, num_workers=workers, persistent_workers=True)
+    # Not persistent_workers: evaluators make a loader anew for each pass, with an order of its own.
+    return DataLoader(data, batch_size, shuffle=shuffle, num_workers=workers)

@@ -8,7 +8,7 @@ from typing import Any
 from hubserve import experiment as experiment_room
 from hubserve.experiment import Executor, InlineExecutor, NasExperiment, ProcessExecutor, TrialRecord
 from hubserve.jobs import ExecutorEntry, Run
-from hubserve.search_job.latency import NAME
+from hubserve.latency.measures import NAME
 from hubserve.search_job.notes import read_note, write_note
 from hubserve.search_job.parts import Parts
 from hubserve.search_job.report import Report

@@ -32,6 +32,9 @@ ONE_SHOT: dict[str, type[OneShotStrategy]] = {
 ENDS_IN_SUPERNET = ("RandomOneShot",)
 """One-shot strategies that leave the choice of an arch to another strategy; the others end in an arch."""
 
+ONE_OBJECTIVE = ("RegularizedEvolution", "PolicyBasedRL")
+"""Strategies that compare trials by one score; the others take several."""
+
 
 @dataclass(frozen=True)
 class Searchers:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from hubserve.errors import NothingFeasibleError
 from hubserve.evaluator.weights_file import WEIGHTS_FILE
 from hubserve.experiment import NasExperiment, TrialRecord
-from hubserve.search_job.latency import CHOICE_SECONDS, NAME, sure_median
+from hubserve.latency.measures import CHOICE_SECONDS, NAME, sure_median
 from hubserve.search_job.parts import Parts
 from hubserve.strategy.oneshot.extraction import BEFORE, extract
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,3 +108,12 @@ def own_arch(tmp_path) -> tuple[str, ...]:
     (tmp_path / "Mine.json").write_text(json.dumps(ARCH))
     (tmp_path / "settings.json").write_text(json.dumps(SETTINGS))
     return "--space", "ProxylessNAS", "--arch", str(tmp_path / "Mine.json"), "--settings", str(tmp_path / "settings.json")
+
+
+@pytest.fixture
+def without_plots(monkeypatch) -> None:
+    """As where the extra `plots` is not installed."""
+    for name in ("hubserve.drawing", "hubserve.experiment.plots"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in ("matplotlib", "networkx"):
+        monkeypatch.setitem(sys.modules, name, None)

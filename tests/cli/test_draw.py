@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from hubserve.cli import figures
 from hubserve.hub import get_space, load_card
 
 
@@ -43,3 +45,17 @@ def test_an_ending_that_is_no_picture_s(hubserve):
 
 def test_a_file_that_cannot_be_written(hubserve):
     assert hubserve("draw", "darts-v2", "--out", "no/folder/x.svg").code == 2
+
+
+def test_without_the_extra(hubserve, without_plots):
+    said = hubserve("draw", "darts-v2").refused("MissingExtraError")
+    assert said == "drawing wants matplotlib: pip install 'hubserve[plots]'"
+    assert not Path("darts-v2.svg").exists()
+
+
+def test_a_service_has_its_figures_without_the_extra(small, tmp_path, without_plots, monkeypatch):
+    monkeypatch.setattr(os, "nice", lambda increment: 0)  # For ever, in the process of the tests.
+    figures.main(tmp_path, [small])
+    (found,) = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    assert found["params"] > 0
+    assert "pip install 'hubserve[plots]'" in found["problem"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hubserve import jobs
+from hubserve.cli.search import _drawer
 from hubserve.jobs import Best, ObjectiveInfo, Run, TrialRow
 from tests.jobs.definitions import SMALLEST
 from tests.search_job.definitions import short
@@ -78,6 +79,13 @@ def test_check_says_what_it_would_do(hubserve):
 )
 def test_what_cannot_run_ends_with_2_and_leaves_no_folder(hubserve, job, kind, message):
     assert message in hubserve("search", job).refused(kind)
+    assert jobs.list_runs() == []
+
+
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_what_does_not_go_together_is_told_before_the_start(hubserve, write, options):
+    job = write(short(strategy={"name": "DARTS"}, budget={}, executor={"kind": "processes"}))
+    assert "executor.kind = processes: DARTS trains one supernet" in hubserve("search", job, *options).refused("JobError")
     assert jobs.list_runs() == []
 
 
@@ -159,3 +167,10 @@ def test_pictures(hubserve, searched, tmp_path):
     assert Path(png).read_bytes().startswith(b"\x89PNG")
     assert "no picture 'worst'" in hubserve("plot", searched.id, "--picture", "worst").refused("ExperimentError")
     assert "nothing to draw yet" in hubserve("plot", jobs.create(SMALLEST).id).refused("JobError")
+
+
+def test_without_the_extra_there_are_no_pictures(hubserve, searched, without_plots):
+    said = hubserve("plot", searched.id).refused("MissingExtraError")
+    assert said == "drawing wants matplotlib: pip install 'hubserve[plots]'"
+    assert searched.plots() == []
+    assert _drawer() is None

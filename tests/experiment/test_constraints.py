@@ -132,6 +132,10 @@ def test_what_cannot_be_meant_is_refused(tmp_path):
         Constraint("params", "<", 3)  # type: ignore[arg-type]
     with pytest.raises(ExperimentError, match="input_shape"):
         NasExperiment(Small(), Value(), Random(), constraints=[Constraint("params", "<=", 3)], folder=tmp_path)
+    with pytest.raises(ExperimentError, match=r"no measure 'latency_ms'.*hubserve.latency.MeasuredLatency\(input_size"):
+        NasExperiment(
+            Small(), Value(), Random(), constraints=[Constraint("latency_ms", "<=", 3)], input_shape=SHAPE, folder=tmp_path
+        )
     with pytest.raises(ExperimentError, match=r"no measure 'parms'.*params"):
         NasExperiment(
             Small(), Value(), Random(), constraints=[Constraint("parms", "<=", 3)], input_shape=SHAPE, folder=tmp_path

@@ -11,6 +11,8 @@ from tests.experiment.conformance import ExecutorConformance, process_id
 
 
 class TestInline(ExecutorConformance):
+    make = InlineExecutor
+
     @pytest.fixture
     def executor(self) -> InlineExecutor:
         return InlineExecutor()

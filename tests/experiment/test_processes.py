@@ -8,7 +8,7 @@ import torch
 from hubserve.errors import ExperimentError
 from hubserve.experiment import Constraint, NasExperiment, ProcessExecutor
 from hubserve.strategy import Random
-from tests.experiment.conformance import RemoteConformance, add
+from tests.experiment.conformance import Lent, RemoteConformance, add
 from tests.experiment.small import Small, Value, value
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -16,11 +16,17 @@ pytestmark = pytest.mark.xdist_group("processes")
 
 @pytest.fixture(scope="module")
 def started():
-    with ProcessExecutor(2, threads=1) as executor:
+    with two_processes() as executor:
         yield executor
 
 
+def two_processes():
+    return ProcessExecutor(2, threads=1)
+
+
 class TestProcesses(RemoteConformance):
+    make = staticmethod(two_processes)
+
     @pytest.fixture
     def executor(self, started):
         return started
@@ -29,21 +35,6 @@ class TestProcesses(RemoteConformance):
         assert executor.submit(torch.get_num_threads).result(timeout=120) == 1
 
     def test_an_experiment_runs_in_them(self, executor, tmp_path):
-        class Entered(ProcessExecutor):
-            """The fixture's processes, which an experiment would otherwise start and end."""
-
-            __init__ = object.__init__
-            workers = 2
-
-            def __enter__(self):
-                return executor
-
-            def __exit__(self, *exception):
-                pass
-
-            share = staticmethod(executor.share)
-            submit = staticmethod(executor.submit)
-
         experiment = NasExperiment(
             Small(),
             Value(),
@@ -52,7 +43,7 @@ class TestProcesses(RemoteConformance):
             constraints=[Constraint("params", "<=", 2000)],
             input_shape=(3, 8, 8),
             folder=tmp_path,
-            executor=Entered(),
+            executor=Lent(executor, 2),
         )
         experiment.run()
         done = [record for record in experiment.trials if record.state == "complete"]

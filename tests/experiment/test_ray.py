@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -27,7 +29,15 @@ def cluster():
     ray.shutdown()
 
 
+def local_ray():
+    from hubserve.experiment import RayExecutor
+
+    return RayExecutor(2)
+
+
 class TestRay(RemoteConformance):
+    make = staticmethod(local_ray)
+
     @pytest.fixture
     def executor(self, cluster):
         from hubserve.experiment import RayExecutor
@@ -45,6 +55,26 @@ class TestRay(RemoteConformance):
         experiment.run()
         assert [record.state for record in experiment.trials] == ["complete"] * 12
         assert all(record.scores["default"] == value(record.arch) for record in experiment.trials)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("workers", [2, None])
+    def test_the_cluster_that_the_environment_names_is_used(self, cluster, workers):
+        """As `ray job submit` names it: no other one is started, and it is not told how many cores it has."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        code = f"""
+import ray
+from hubserve.experiment import RayExecutor
+
+with RayExecutor({workers}) as executor:
+    print(executor.workers, ray.get_runtime_context().get_node_id(), executor.submit(sum, [1, 2]).result(60))
+"""
+        env = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[-3:] == ["2", node, "3"]
+        assert ray.is_initialized()
 
     def test_a_trial_that_fits_nowhere_is_refused(self, cluster):
         from hubserve.experiment import RayExecutor

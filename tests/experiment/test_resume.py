@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import time
-from random import Random as Rng
 
 import pytest
 
@@ -14,40 +11,21 @@ from hubserve.evaluator import Evaluator
 from hubserve.experiment import NasExperiment
 from hubserve.experiment.executors import InlineExecutor
 from hubserve.strategy import TPE, PolicyBasedRL, RegularizedEvolution
+from tests.experiment.killing import FORK, Logged, begun, history, killed_at
 from tests.experiment.small import Small, value
-
-# Forked, not started afresh: a kill costs no import of torch.
-CONTEXT = multiprocessing.get_context("fork")
-
-
-class Logged(Evaluator):
-    """Notes, in a file that outlives the process, which trials began and which ended."""
-
-    def __init__(self, log, seconds=0.004):
-        self._log = log
-        self._seconds = seconds
-
-    def evaluate(self, space, arch, trial):
-        self._note("began", trial)
-        time.sleep(self._seconds)
-        return {"default": value(arch), "seed": float(trial.seed)}
-
-    def _note(self, what, trial):
-        with self._log.open("a") as file:
-            file.write(f"{what} {trial.number}\n")
-
 
 STRATEGIES = {
     "evolution": lambda: RegularizedEvolution(population_size=6, sample_size=3, seed=7),
     "tpe": lambda: TPE(n_startup_trials=6, seed=7),
     "rl": lambda: PolicyBasedRL(samples_per_update=6, seed=7),
 }
+"""All others are killed too, less often: see tests/strategy/conformance.py."""
 
 
-def experiment(folder, name, storage, trials, **settings):
+def experiment(folder, name, storage, trials):
     return NasExperiment(
         Small(),
-        Logged(folder / "log", **settings),
+        Logged(folder / "log", value),
         STRATEGIES[name](),
         name="killed",
         folder=folder,
@@ -55,10 +33,6 @@ def experiment(folder, name, storage, trials, **settings):
         max_trials=trials,
         seed=5,
     )
-
-
-def history(search):
-    return [(record.number, record.state, record.arch, record.scores) for record in search.trials]
 
 
 @pytest.mark.parametrize(
@@ -73,15 +47,10 @@ def test_the_history_is_that_of_a_search_left_alone(name, sqlite, trials, kills,
     undisturbed = experiment(alone, name, places[alone], trials)
     undisturbed.run()
 
-    rng, finished = Rng(name), 0
+    finished = 0
     for i in range(kills):
-        process = CONTEXT.Process(target=lambda: experiment(killed, name, places[killed], trials).run())
-        process.start()
-        _wait_for(killed / "log", (i + 1) * trials // (kills + 2))
-        time.sleep(rng.random() * 0.02)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
+        moment = (i + 1) * trials // (kills + 2)
+        killed_at([moment], lambda: experiment(killed, name, places[killed], trials).run(), (), killed / "log")
         now = [
             record.number for record in experiment(killed, name, places[killed], trials).trials if record.state == "complete"
         ]
@@ -91,18 +60,8 @@ def test_the_history_is_that_of_a_search_left_alone(name, sqlite, trials, kills,
     resumed = experiment(killed, name, places[killed], trials)
     resumed.resume()
     assert history(resumed) == history(undisturbed)
-    began = (killed / "log").read_text().split("\n")
     # Each kill can cost one evaluation, that of the trial under way.
-    assert trials <= sum(line.startswith("began") for line in began) <= trials + kills
-
-
-def _wait_for(log, began):
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if log.exists() and log.read_text().count("began") >= began:
-            return
-        time.sleep(0.002)
-    raise AssertionError(f"no {began} trials in a minute")
+    assert trials <= begun(killed / "log") <= trials + kills
 
 
 def test_a_trial_that_takes_the_process_down_each_time_is_given_up(tmp_path):
@@ -116,7 +75,7 @@ def test_a_trial_that_takes_the_process_down_each_time_is_given_up(tmp_path):
         return NasExperiment(Small(), Deadly(), STRATEGIES["evolution"](), name="deadly", folder=tmp_path, max_trials=6, seed=5)
 
     for _ in range(3):
-        process = CONTEXT.Process(target=lambda: search().run())
+        process = FORK.Process(target=lambda: search().run())
         process.start()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
@@ -151,7 +110,12 @@ def test_several_workers_lose_nothing_either(tmp_path):
         workers = 4
 
     search = NasExperiment(
-        Small(), Logged(tmp_path / "log", 0), STRATEGIES["evolution"](), folder=tmp_path, max_trials=20, executor=Four()
+        Small(),
+        Logged(tmp_path / "log", value, seconds=0),
+        STRATEGIES["evolution"](),
+        folder=tmp_path,
+        max_trials=20,
+        executor=Four(),
     )
     search.run()
     assert [record.number for record in search.trials] == list(range(20))

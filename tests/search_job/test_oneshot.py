@@ -113,24 +113,41 @@ def test_a_picture_needs_rows_that_tell_all():
 
 @pytest.mark.parametrize("name", ONE_SHOT)
 def test_every_one_shot_strategy_can_be_named(name):
-    strategy = {"name": name} | ({"then": {"name": "TPE"}} if name in ENDS_IN_SUPERNET else {})
-    check_names(jobs.parse_job(short(strategy=strategy), where="it"))
+    searched = name in ENDS_IN_SUPERNET
+    strategy = {"name": name} | ({"then": {"name": "TPE"}} if searched else {})
+    check_names(jobs.parse_job(short(strategy=strategy, budget={"trials": 2} if searched else {}), where="it"))
+
+
+ALONE = {"strategy": DARTS, "budget": {}}
 
 
 @pytest.mark.parametrize(
-    ("strategy", "message"),
+    ("changes", "message"),
     [
-        ({"name": "RandomOneShot"}, "^strategy.then: RandomOneShot ends in a supernet: name the strategy that searches it"),
-        ({"name": "DARTS", "then": {"name": "TPE"}}, "^strategy.then: DARTS ends in an arch: leave it out"),
         (
-            {"name": "RandomOneShot", "then": {"name": "TPF"}},
+            {"strategy": {"name": "RandomOneShot"}},
+            "^strategy.then: RandomOneShot ends in a supernet: name the strategy that searches it",
+        ),
+        ({"strategy": {"name": "DARTS", "then": {"name": "TPE"}}}, "^strategy.then: DARTS ends in an arch: leave it out"),
+        (
+            {"strategy": {"name": "RandomOneShot", "then": {"name": "TPF"}}},
             "^strategy.then.name: no strategy is called 'TPF'. Did you mean TPE",
         ),
-        ({"name": "DARTZ"}, "^strategy.name: no strategy is called 'DARTZ'. Did you mean DARTS"),
-        ({"name": "DARTS", "arguments": {"order": 3}}, "^strategy.arguments: .*order"),
-        ({"name": "DARTS", "arguments": {"lr": 1}}, "^strategy.arguments.lr: DARTS has no such argument"),
+        ({"strategy": {"name": "DARTZ"}}, "^strategy.name: no strategy is called 'DARTZ'. Did you mean DARTS"),
+        ({"strategy": {"name": "DARTS", "arguments": {"order": 3}}}, "^strategy.arguments: .*order"),
+        ({"strategy": {"name": "DARTS", "arguments": {"lr": 1}}}, "^strategy.arguments.lr: DARTS has no such argument"),
+        (ALONE | {"budget": {"trials": 5}}, "^budget.trials = 5: DARTS tries no archs one by one.*leave trials out"),
+        (
+            ALONE | {"executor": {"kind": "processes"}},
+            "^executor.kind = processes: DARTS trains one supernet.*leave executor",
+        ),
+        ({"strategy": SPOS, "executor": {"kind": "ray"}}, "^executor.kind = ray: RandomOneShot trains one supernet"),
+        (
+            {"strategy": SPOS | {"then": {"name": "RegularizedEvolution"}}, "objectives": ["val_acc", "params"]},
+            "^objectives: val_acc, params: strategy.then = RegularizedEvolution improves one score",
+        ),
     ],
 )
-def test_what_does_not_go_together(strategy, message):
+def test_what_does_not_go_together(changes, message):
     with pytest.raises(JobError, match=message):
-        check_names(jobs.parse_job(short(strategy=strategy), where="it"))
+        check_names(jobs.parse_job(short(**changes), where="it"))

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import itertools
 from pathlib import Path
 from random import Random
 
+import optuna
 import pytest
 
 from hubserve import jobs
-from hubserve.errors import JobError
+from hubserve.errors import JobError, StrategyError
 from hubserve.experiment import InlineExecutor, ProcessExecutor
 from hubserve.hub import NasBench201
 from hubserve.jobs import ExecutorEntry, Job
+from hubserve.latency import MeasuredLatency
 from hubserve.latency.build import BuildPlan, build_table
 from hubserve.search_job import check_job, check_names
-from hubserve.search_job.latency import MeasuredLatency
 from hubserve.search_job.searching import make_executor
-from hubserve.search_job.strategies import MULTI_TRIAL, multi_trial
+from hubserve.search_job.strategies import MULTI_TRIAL, ONE_OBJECTIVE, multi_trial
 from hubserve.search_job.thinned import Thinned
+from hubserve.strategy import suggest_arch
 from tests.search_job.definitions import short
 
 SHIPPED = {path.stem: path for path in (Path(__file__).parent.parent.parent / "search_jobs").glob("*.yaml")}
@@ -85,11 +89,34 @@ def test_pictures_of_ones_own(tmp_path):
             "^recipe: shared weights are trained without ema_decay = 0.9: .*retrain",
         ),
         ({"budget": {}}, "^budget: give trials or seconds"),
+        (
+            {"strategy": {"name": "PolicyBasedRL"}, "objectives": ["val_acc", "params"]},
+            "^objectives: val_acc, params: strategy = PolicyBasedRL improves one score; choose GridSearch, NSGA2, Random, TPE,",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_with_its_key(changes, message, tmp_path):
     with pytest.raises(JobError, match=message):
         check_job(job(**changes), where=tmp_path)
+
+
+@pytest.mark.parametrize("name", MULTI_TRIAL)
+def test_who_takes_several_objectives(name):
+    """What a definition is told before the start is what the strategy itself would say in the middle of a search."""
+    space, entry = NasBench201(), jobs.MultiTrialEntry(name=name)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=multi_trial(entry, key="strategy", seed=1))
+    refusal = pytest.raises(StrategyError, match="searches for one objective")
+    with refusal if name in ONE_OBJECTIVE else contextlib.nullcontext():
+        for number in range(60):
+            trial = study.ask()
+            suggest_arch(trial, space)
+            study.tell(trial, (number % 7, number % 5))
+
+
+def test_ray_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(JobError, match=r"^executor.kind = ray: Ray is not installed: pip install 'hubserve\[ray\]'"):
+        check_names(job(executor={"kind": "ray"}))
 
 
 @pytest.mark.parametrize("name", MULTI_TRIAL)

@@ -18,8 +18,8 @@ from hubserve.evaluator import Classification
 from hubserve.evaluator.datasets import load_dataset
 from hubserve.export.package import read_package
 from hubserve.jobs import JobStatus, Run
+from hubserve.latency.measures import sure_median
 from hubserve.search_job import Parts, check_job, finishing, run_job, searching, winner
-from hubserve.search_job.latency import sure_median
 from hubserve.search_job.report import Report
 from hubserve.service.engine import Engine
 from tests.search_job.definitions import short

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,9 +19,12 @@ from optuna.trial import TrialState
 from torch import nn
 
 from hubserve.errors import ArchError, SpaceExhausted
+from hubserve.evaluator import Objective
+from hubserve.experiment import NasExperiment
 from hubserve.hub import SPACES
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import suggest_arch, trial_arch
+from tests.experiment.killing import Logged, begun, history, killed_at
 
 SPACE_INSTANCES = {name: space() for name, space in SPACES.items()}
 """Reading the choices of a space takes a while, so all tests share these."""
@@ -103,6 +107,25 @@ class StrategyConformance:
             self._run(study, space)
         assert list(map(key, archs_of(study, space))) == self._history(5)
 
+    def test_a_search_that_is_killed_goes_on_as_if_not(self, tmp_path):
+        """`kill -9` of a process that searches, at three moments; then the end, under the same name."""
+        log, kills = tmp_path / "killed" / "log", (3, 10, 17)
+        log.parent.mkdir()
+        alone = self._experiment(tmp_path / "alone", tmp_path / "log")
+        alone.run()
+        killed_at(kills, lambda: self._experiment(log.parent, log).run(), (), log)
+        left = [entry for entry in history(self._experiment(log.parent, log)) if entry[1] == "complete"]
+        assert 0 < len(left) < self.trials
+        resumed = self._experiment(log.parent, log)
+        assert resumed.resume() == f"{self.trials} trials were evaluated, as many as were asked for"
+        assert [record.number for record in resumed.trials] == list(range(self.trials))
+        assert all(entry in history(resumed) for entry in left)
+        assert all(record.arch == resumed.model_space.canonical(record.arch) for record in resumed.trials)
+        # Each kill can cost one evaluation, that of the trial under way.
+        assert self.trials <= begun(log) <= self.trials + len(kills)
+        if self.stateless:
+            assert history(resumed) == history(alone)
+
     def test_several_trials_at_once(self):
         study, space = self._study(self.make(0)), SPACE_INSTANCES["NasBench201"]
         for _ in range(self.trials // 4):
@@ -170,6 +193,18 @@ class StrategyConformance:
         text = key(arch)
         score = text.count("conv") + len(text) % 7 / 10
         return score if self.objectives == 1 else (score, len(text))
+
+    def _experiment(self, folder: Path, log: Path) -> NasExperiment:
+        objectives = (Objective("score"), Objective("length", "minimize"))[: self.objectives]
+        return NasExperiment(
+            SPACE_INSTANCES["NasBench201"],
+            Logged(log, self._score, objectives=objectives),
+            self.make(5),
+            name="killed",
+            folder=folder,
+            max_trials=self.trials,
+            seed=5,
+        )
 
     def _history(self, seed: int) -> list[str]:
         return self._history_of(self.make(seed))

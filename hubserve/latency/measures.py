@@ -1,4 +1,4 @@
-"""Latency of an arch as it will be served: exported to ONNX and timed on this machine, or predicted by a lookup table."""
+"""Latency of an arch as it will be served, for searches: exported to ONNX and timed here, or predicted by a lookup table."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ class MeasuredLatency:
 
     The weights do not matter, so fresh ones are exported. What is told is the upper bound of the median's 99 % confidence
     interval, so that an arch that meets a limit meets it when measured again. An arch is measured once.
+
+    >>> limit, measure = Constraint("latency_ms", "<=", 5), MeasuredLatency(input_size=32)
+    >>> NasExperiment(space, evaluator, strategy, constraints=[limit], measures={"latency_ms": measure})
 
     Attributes:
         input_size: side of the pictures, in pixels.
@@ -76,6 +79,8 @@ class MeasuredLatency:
 @dataclass(frozen=True)
 class PredictedLatency:
     """The same of a lookup table, in milliseconds of work where measuring takes seconds; a measure for `NasExperiment`.
+
+    >>> PredictedLatency(LatencyTable.load(path))  # of `hubserve latency-table build`
 
     Attributes:
         table: of the space, for the same pictures and calls.
