@@ -85,7 +85,7 @@ def test_pictures_of_ones_own(tmp_path):
         ({"strategy": {"name": "Random", "then": {"name": "TPE"}}}, "^strategy.then: Random proposes archs itself"),
         ({"retrain": {"epochs": 1, "drop_path_prob": 0.2}}, "^retrain: .*drop path"),
         (
-            {"strategy": {"name": "DARTS"}, "recipe": {"epochs": 1, "ema_decay": 0.9}},
+            {"strategy": {"name": "DARTS"}, "recipe": {"epochs": 1, "ema_decay": 0.9}, "budget": {"seconds": 60}},
             "^recipe: shared weights are trained without ema_decay = 0.9: .*retrain",
         ),
         ({"budget": {}}, "^budget: give trials or seconds"),
