@@ -104,6 +104,7 @@ def test_nothing_feasible_ends_with_3(hubserve, write):
     assert (status["state"], status["published"]) == ("failed", None)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_and_publishes_once(hubserve, write):
     """kill -9 during the search; then Ctrl-C; then to the end. No finished trial is lost or done twice."""
     definition = short(budget={"trials": 10}, publish={"formats": ["onnx"], "profile_seconds": 0.5})

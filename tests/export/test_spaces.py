@@ -22,7 +22,7 @@ PICTURES = {"MobileNetV3Space": 96, "ProxylessNAS": 96, "ShuffleNetSpace": 96}
 """Sizes in pixels, where the network takes any."""
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPACES)
 def test_random_archs_export_with_parity(name, seed, tmp_path):
     space = get_space(name, SETTINGS.get(name))

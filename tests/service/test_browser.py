@@ -574,6 +574,7 @@ def album(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 class TestScreenshots:
     """They are for people to look at: docs/decisions/0023-the-web-page.md has the command."""
 
