@@ -71,16 +71,22 @@ def lite0(tmp_path_factory) -> Path:
 
 
 def start(
-    command: list[str], home: Path, log: Path, url: str, cwd: Path = ROOT, more: Mapping[str, str] = {}
+    command: list[str],
+    home: Path,
+    log: Path,
+    url: str,
+    cwd: Path = ROOT,
+    more: Mapping[str, str] = {},
+    probe: str = "readyz",
 ) -> subprocess.Popen[bytes]:
-    """The server once it is ready; `more` are variables of its environment."""
+    """The server once it says so at `probe`: "livez" without a model; `more` are variables of its environment."""
     with log.open("wb") as file:
         process = subprocess.Popen(command, env={**environment(home), **more}, stdout=file, stderr=subprocess.STDOUT, cwd=cwd)
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if httpx.get(f"{url}/{probe}").status_code == 200:
                 return process
         except httpx.TransportError:
             pass

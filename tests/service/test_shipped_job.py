@@ -23,7 +23,9 @@ def empty_server(tmp_path, monkeypatch):
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
     port, log = free_port(), tmp_path / "server.log"
     url = f"http://127.0.0.1:{port}"
-    process = start([sys.executable, "-m", "hubserve", "serve", "--port", str(port)], tmp_path / "bentoml", log, url)
+    process = start(
+        [sys.executable, "-m", "hubserve", "serve", "--port", str(port)], tmp_path / "bentoml", log, url, probe="livez"
+    )
     try:
         yield Server(url, tmp_path / "bentoml", log)
     finally:

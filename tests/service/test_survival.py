@@ -38,7 +38,9 @@ def server(home: Path) -> Iterator[httpx.Client]:
     """A server that is asked to end with SIGTERM."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    process = start([sys.executable, "-m", "hubserve", "serve", "--port", str(port)], home, home / "server.log", url)
+    process = start(
+        [sys.executable, "-m", "hubserve", "serve", "--port", str(port)], home, home / "server.log", url, probe="livez"
+    )
     try:
         with httpx.Client(base_url=url, headers={"Authorization": "Bearer a secret for tests"}, timeout=30) as client:
             yield client
