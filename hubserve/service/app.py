@@ -1,9 +1,10 @@
 """The BentoML service: `bentoml serve hubserve.service.app:HubServe`.
 
-BentoML gives processes, health, metrics, OpenAPI and builds; the routes are a mounted ASGI application, whose overhead is a
-third of typed endpoints' and which can refuse a body while it is still coming, with a layer of ours in front (see `front`). A
-built bento serves what the store of its machine holds; `models` in bentofile.yaml lists what travels with it, and is copied
-into that store when the bento starts without it, as in a container.
+BentoML gives processes, health, metrics, OpenAPI and builds; the routes are a mounted ASGI application with a layer of ours
+in front (see `front`): it answers 1.8 times as many requests as a typed endpoint around the same engine (`./scripts/bench
+serve`), and can refuse a body while it is still coming. A built bento serves what the store of its machine holds; `models`
+in bentofile.yaml lists what travels with it, and is copied into that store when the bento starts without it, as in a
+container.
 """
 
 from __future__ import annotations
