@@ -131,13 +131,11 @@ def resolve(tag: str) -> StoredModel:
 def delete(tag: str) -> None:
     """Takes a version out of the store, by one rename. Raises ModelNotFoundError."""
     stored = resolve(tag)
-    grave = Path(tempfile.mkdtemp(prefix="delete.", dir=_scratch()))
-    try:
-        os.rename(stored.path, grave / stored.path.name)
-    except FileNotFoundError as error:
-        raise ModelNotFoundError(f"{stored.tag} was deleted by someone else just now") from error
-    finally:
-        shutil.rmtree(grave, ignore_errors=True)
+    with _scratch("delete") as grave:
+        try:
+            os.rename(stored.path, grave / stored.path.name)
+        except FileNotFoundError as error:
+            raise ModelNotFoundError(f"{stored.tag} was deleted by someone else just now") from error
     _settle(stored.path.parent)
 
 
@@ -162,12 +160,9 @@ def import_model(path: Path) -> StoredModel:
         StoreError: not an exported model, or the version exists.
         PackageError: it was changed since it was exported.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="import.", dir=_scratch()))
-    try:
+    with _scratch("import") as scratch:
         model = _unpacked(path, scratch)
         return publish(Path(model.path), name=model.tag.name, version=model.tag.version)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def unpack_bento() -> list[str]:
@@ -193,13 +188,10 @@ def _copied(model: StoredModel) -> bool:
     if there.exists():
         return False
     try:
-        scratch = Path(tempfile.mkdtemp(prefix="unpack.", dir=_scratch()))
-        try:
+        with _scratch("unpack") as scratch:
             shutil.copytree(model.path, scratch / there.name)
             there.parent.mkdir(parents=True, exist_ok=True)
             os.rename(scratch / there.name, there)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         if there.exists():  # Another worker was as quick.
             return False
@@ -221,8 +213,7 @@ def _unpacked(path: Path, scratch: Path) -> Model:
 @contextmanager
 def _staged(tag: str, package: Package) -> Iterator[Path]:
     """The version as BentoML lays it out, in a store of its own, which is gone afterwards."""
-    scratch = Path(tempfile.mkdtemp(prefix="publish.", dir=_scratch()))
-    try:
+    with _scratch("publish") as scratch:
         manifest = package.manifest
         with bentoml.models.create(
             tag, module=MODULE, labels=_labels(manifest), metadata=_metadata(manifest), _model_store=ModelStore(scratch)
@@ -231,8 +222,6 @@ def _staged(tag: str, package: Package) -> Iterator[Path]:
                 shutil.copy2(package.path / name, Path(model.path) / name)
         name, _, version = tag.partition(":")
         yield scratch / name / version
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _labels(manifest: Manifest) -> dict[str, str]:
@@ -293,7 +282,7 @@ def _content_version(path: Path) -> str:
 
 def _point_latest(there: Path) -> None:
     """BentoML keeps the newest version's name in a file beside the versions."""
-    handle, temporary = tempfile.mkstemp(dir=_scratch())
+    handle, temporary = tempfile.mkstemp(dir=_unlisted())
     with os.fdopen(handle, "w") as file:
         file.write(there.name)
     os.replace(temporary, there.parent / LATEST)
@@ -340,8 +329,18 @@ def _store_path() -> Path:
     return Path(BentoMLContainer.model_store_dir.get())
 
 
-def _scratch() -> Path:
+def _unlisted() -> Path:
     """A folder on the store's disk that nobody lists."""
     folder = Path(BentoMLContainer.tmp_bento_store_dir.get())
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def _scratch(purpose: str) -> Iterator[Path]:
+    """A folder there that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{purpose}.", dir=_unlisted()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
