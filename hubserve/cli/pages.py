@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hubserve import aliases, store
+from hubserve.cli.target import known_names
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
 from hubserve.evaluator.complexity import complexity
 from hubserve.export.host import Host
@@ -99,8 +100,9 @@ def model_page(name: str) -> dict[str, Any]:
     except ModelNotFoundError as error:
         if name in list_cards():
             return card_page(name)
-        known = [*list_cards(), *aliases.list_aliases(), *(model.tag for model in store.list_models())]
-        raise ModelNotFoundError(f"{name!r} is no alias, not in the store, and no card. {suggest(name, known)}") from error
+        raise ModelNotFoundError(
+            f"{name!r} is no alias, not in the store, and no card. {suggest(name, known_names())}"
+        ) from error
     manifest = stored.package.manifest.model_dump(mode="json", exclude={"files"})
     return {"tag": stored.tag, "path": str(stored.path), "created": stored.created.isoformat(timespec="seconds"), **manifest}
 

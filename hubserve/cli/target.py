@@ -51,10 +51,14 @@ def package_of(name: str) -> Package | None:
 
 def unknown_model(name: str) -> ModelNotFoundError:
     """The error for a name that means nothing; it has the nearest names of cards, aliases and the store."""
-    known = [*list_cards(), *aliases.list_aliases(), *(model.tag for model in store.list_models())]
     return ModelNotFoundError(
-        f"{name!r} is no package folder, no alias, no model in the store, and no card. {suggest(name, known)}"
+        f"{name!r} is no package folder, no alias, no model in the store, and no card. {suggest(name, known_names())}"
     )
+
+
+def known_names() -> list[str]:
+    """What a name may be: the cards, the aliases, and the tags in the store."""
+    return [*list_cards(), *aliases.list_aliases(), *(model.tag for model in store.list_models())]
 
 
 def _in_store(name: str) -> Package | None:

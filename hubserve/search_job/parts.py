@@ -220,9 +220,10 @@ def _check_recipes(parts: Parts) -> None:
     for key, recipe in (("recipe", parts.job.recipe), ("retrain", parts.job.retrain)):
         try:
             if recipe is not None:
-                OneDevice(parts.evaluator(recipe).settings)
+                evaluator = parts.evaluator(recipe)
+                OneDevice(evaluator.settings)
                 if key == "recipe" and parts.searchers.shares_weights:
-                    shared_training(parts.evaluator(recipe))
+                    shared_training(evaluator)
                 if recipe.drop_path_prob > 0:
                     set_drop_path(_some_network(parts.space), 0.0)
         except (EvaluatorError, StrategyError) as error:

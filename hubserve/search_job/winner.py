@@ -74,7 +74,7 @@ def _before(experiment: NasExperiment, parts: Parts, trial: TrialRecord) -> dict
     if supernet is None or f"{name} {BEFORE}" in trial.scores:
         return {}
     found = extract(supernet, trial.arch, parts.evaluator(parts.job.recipe), seed=parts.job.seed, compare=True)
-    return {f"{name} {BEFORE}": found.before[name]} if name in found.before else {}
+    return found.score_before(name)
 
 
 def _winner(parts: Parts, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:

@@ -41,6 +41,10 @@ class Extraction:
     after: dict[str, float]
     batches: int
 
+    def score_before(self, name: str) -> dict[str, float]:
+        """The score `name` of `before`, under the name that it is told by; empty where there is none."""
+        return {f"{name} {BEFORE}": self.before[name]} if name in self.before else {}
+
 
 def extract(
     supernet: Supernet,
@@ -120,5 +124,4 @@ class SupernetEvaluator(Evaluator):
         )
         if trial.folder is not None:
             save_weights(found.model, trial.folder)
-        name = self.objectives[0].name
-        return found.after | ({f"{name} {BEFORE}": found.before[name]} if name in found.before else {})
+        return found.after | found.score_before(self.objectives[0].name)
