@@ -19,5 +19,5 @@ _REPORTING = (
 
 def __getattr__(name: str) -> object:
     if name in _REPORTING:
-        return getattr(importlib.import_module("hubserve.evaluator.reporting"), name)
+        return getattr(importlib.import_module("hubserve.training.reporting"), name)
     raise AttributeError(f"module 'hubserve' has no attribute {name!r}")

@@ -226,3 +226,8 @@ def clear_frames(error: BaseException) -> None:
     while found is not None:
         traceback.clear_frames(found.__traceback__)
         found = found.__cause__ or found.__context__
+
+
+def first_line(error: Exception) -> str:
+    """Exporters explain themselves at length; the first line says what happened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,7 +20,8 @@ from bentoml._internal.models.model import ModelStore
 from starlette.types import ASGIApp
 
 from hubserve import store
-from hubserve.export.package import Package, write_package
+from hubserve.export.write import write_package
+from hubserve.package.package import Package
 from tests.export.nets import small_source
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="hubserve.tests.")
@@ -108,7 +109,7 @@ def service_over(home: Path, bentoml: Callable[[ASGIApp], ASGIApp] | None = None
     `bentoml` stands in for BentoML's application around them; there is none unless given.
     """
     from hubserve.service.api import build_api
-    from hubserve.service.front import Front
+    from hubserve.service.middleware import Front
 
     api = build_api()
     front = Front(api, bentoml(api) if bentoml is not None else None)

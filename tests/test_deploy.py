@@ -13,7 +13,7 @@ import pytest
 import yaml
 from bentoml._internal.bento.build_config import BentoBuildConfig
 
-from hubserve.service.front import HEALTH
+from hubserve.service.middleware import HEALTH
 from hubserve.service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent

@@ -26,8 +26,8 @@ def set_alias(
 
     hubserve alias set production lite0:v2 --canary lite0:v3 --weight 10
     """
-    from hubserve import aliases
     from hubserve.errors import AliasError
+    from hubserve.store import aliases
 
     if canary is None and weight is not None:
         raise AliasError(f"weight = {weight} is the canary's, and there is none; name it with --canary")
@@ -40,7 +40,7 @@ def set_alias(
 @command
 def list_aliases(as_json: Json = False) -> None:
     """List the aliases."""
-    from hubserve import aliases
+    from hubserve.store import aliases
 
     known = sorted(aliases.list_aliases().items())
     if as_json:
@@ -53,7 +53,7 @@ def list_aliases(as_json: Json = False) -> None:
 @command
 def delete_alias(name: Name, as_json: Json = False) -> None:
     """Remove an alias; the versions that it meant stay."""
-    from hubserve import aliases
+    from hubserve.store import aliases
 
     aliases.delete_alias(name)
     return print_json({"deleted": name}) if as_json else typer.echo(f"deleted {name}")

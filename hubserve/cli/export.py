@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hubserve.cli.pictures import picture_batches
-from hubserve.cli.profiles import with_profile
-from hubserve.export.manifest import ALL_FORMATS, FORMATS
-from hubserve.export.package import Package, Source, write_package
-from hubserve.export.parity import Truth
-from hubserve.export.runner import Batch
+from hubserve.cli.image_batches import picture_batches
+from hubserve.cli.latency_reports import with_profile
 from hubserve.export.triton import check_entry, write_triton
+from hubserve.export.write import Source, write_package
+from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
+from hubserve.package.package import Package
+from hubserve.package.parity import Truth
+from hubserve.package.runner import Batch
 
 
 def write(
@@ -31,7 +32,7 @@ def write(
         DatasetError: no pictures where they should be.
         ExportError, PackageError: see `write_package` and `write_triton`.
     """
-    chosen = FORMATS if forms is None else tuple(form for form in ALL_FORMATS if form in forms)
+    chosen = DEFAULT_FORMATS if forms is None else tuple(form for form in ALL_FORMATS if form in forms)
     if triton is not None:
         check_entry(triton, source.name, chosen)  # Before minutes are spent on what has no place.
     batches: list[Batch] = []

@@ -41,8 +41,8 @@ def build(
 
     hubserve latency-table build --space ProxylessNAS
     """
-    from hubserve.cli.tables import Subject, moving_bar, table_facts
-    from hubserve.latency.build import BuildPlan, build_table
+    from hubserve.cli.lookup_tables import Subject, moving_bar, table_facts
+    from hubserve.latency.tables.build import BuildPlan, build_table
 
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     plan = BuildPlan(archs=archs, fit_nets=fit_nets, check_nets=check_nets, seed=seed)
@@ -76,7 +76,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a table: the machine, the error, and the slowest operations."""
-    from hubserve.cli.tables import Subject, table_facts
+    from hubserve.cli.lookup_tables import Subject, table_facts
 
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load()
@@ -104,8 +104,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the latency of an arch."""
-    from hubserve.cli.sources import read_json
-    from hubserve.cli.tables import Subject
+    from hubserve.cli.lookup_tables import Subject
+    from hubserve.cli.model_options import read_json
 
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load().explain(subject.space, read_json(arch))
@@ -129,8 +129,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Measure random networks now, and tell how far off the table's predictions are."""
-    from hubserve.cli.tables import Subject, error_facts, moving_bar
-    from hubserve.latency.build import check_table
+    from hubserve.cli.lookup_tables import Subject, error_facts, moving_bar
+    from hubserve.latency.tables.build import check_table
 
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     with moving_bar() as progress:
@@ -160,9 +160,9 @@ def feasible(
     """
     from dataclasses import asdict
 
+    from hubserve.cli.lookup_tables import Subject, feasibility_facts
     from hubserve.cli.output import progress_bar
-    from hubserve.cli.tables import Subject, feasibility_facts
-    from hubserve.latency.feasible import feasibility
+    from hubserve.latency.tables.limit_check import feasibility
 
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     with progress_bar("archs", archs) as advance:

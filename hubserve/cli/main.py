@@ -80,7 +80,7 @@ def spaces(
     space: Annotated[str | None, typer.Argument(help="One space, for its choices.")] = None, as_json: Json = False
 ) -> None:
     """List the model spaces, or show one."""
-    from hubserve.cli.pages import space_page, space_rows
+    from hubserve.cli.listings import space_page, space_rows
 
     if space is None:
         rows = space_rows()
@@ -104,7 +104,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the pre-searched models and those in the store, or show one."""
-    from hubserve.cli.pages import card_rows, model_page, store_rows
+    from hubserve.cli.listings import card_rows, model_page, store_rows
 
     if model is not None:
         page = model_page(model)
@@ -132,7 +132,7 @@ def draw(
 
     hubserve draw darts-v2 --out darts.svg
     """
-    from hubserve.cli.sources import drawn_arch
+    from hubserve.cli.model_options import drawn_arch
     from hubserve.drawing import draw as draw_arch
 
     title, built, chosen = drawn_arch(model, space=space, arch=arch, settings=settings)
@@ -176,7 +176,7 @@ def export(
     hubserve export lite0 --format onnx --format onnx-int8 --pictures imagenet/val --out lite0-int8
     """
     from hubserve.cli.export import accuracy_note, parity_rows, write
-    from hubserve.cli.sources import source_of
+    from hubserve.cli.model_options import source_of
 
     source = source_of(
         model, space=space, arch=arch, settings=settings, weights=weights, key_format=key_format, random_weights=random_weights
@@ -213,9 +213,9 @@ def evaluate_model(
 
     A folder is a class by its WordNet id (ImageNet's layout), by the class's name, or by its place.
     """
-    from hubserve.cli.sources import classifier_of
-    from hubserve.evaluator.accuracy import evaluate
-    from hubserve.evaluator.pictures import open_pictures
+    from hubserve.accuracy import evaluate
+    from hubserve.cli.model_options import classifier_of
+    from hubserve.data.image_folder import open_pictures
 
     with classifier_of(model, backend.value, url, trusted=trust) as (classifier, labels):
         pictures = open_pictures(folder, labels)
@@ -255,8 +255,8 @@ def publish(
 ) -> None:
     """Put a model into the store; a running service serves it at once."""
     from hubserve import store
-    from hubserve.cli.profiles import with_profile
-    from hubserve.cli.target import open_package
+    from hubserve.cli.latency_reports import with_profile
+    from hubserve.cli.resolve_model import open_package
 
     with open_package(model) as package:
         if profile:
@@ -276,8 +276,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Classify picture files, without a server."""
-    from hubserve.cli.sources import read_picture
-    from hubserve.cli.target import open_package
+    from hubserve.cli.model_options import read_picture
+    from hubserve.cli.resolve_model import open_package
     from hubserve.service.engine import Engine
 
     with open_package(model) as package:
@@ -307,9 +307,9 @@ def serve(
     import os
     import sys
 
-    from hubserve import aliases
     from hubserve.service.launch import serve as start
     from hubserve.service.settings import Settings
+    from hubserve.store import aliases
 
     Settings.from_environment()  # What makes no sense is told here, not by a server that starts over and over.
     if model is not None:

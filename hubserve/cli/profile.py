@@ -41,11 +41,11 @@ def measure(
 
     hubserve profile efficientnet-lite0 --html lite0.html
     """
-    from hubserve.cli.profiles import Wish, measured, own_folder, print_report
+    from hubserve.cli.latency_reports import Wish, measured, own_folder, print_report
     from hubserve.errors import ProfileError
-    from hubserve.export.package import add_profile
-    from hubserve.latency.page import render_page
+    from hubserve.latency.html_report import render_page
     from hubserve.latency.report import ProfileReport
+    from hubserve.package.add_files import add_profile
 
     if schema:
         return print_json(ProfileReport.model_json_schema())
@@ -80,7 +80,7 @@ def compare(
 
     hubserve profile compare before.json after.json --form onnx
     """
-    from hubserve.cli.profiles import comparison_rows, read_report, warn_of_hosts
+    from hubserve.cli.latency_reports import comparison_rows, read_report, warn_of_hosts
     from hubserve.latency.compare import compare_reports
 
     first, second = read_report(a), read_report(b)

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from hubserve import jobs
-from hubserve.cli.live import eta_text, shown, values_line
+from hubserve.cli.job_progress import eta_text, shown, values_line
 from hubserve.cli.output import print_facts, print_json, print_table
 from hubserve.errors import JobError, MissingExtraError, NothingFeasibleError, suggest
 from hubserve.jobs import Job, JobStatus, Run
@@ -60,8 +60,8 @@ def manage(job_id: str | None, *, stop: bool, resume: bool, delete: bool, log: i
 
 def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str, as_json: bool) -> None:
     """See `hubserve plot --help`."""
-    from hubserve.experiment.plots import plot as draw
-    from hubserve.experiment.plots import plot_names
+    from hubserve.pipeline.plots import plot as draw
+    from hubserve.pipeline.plots import plot_names
 
     run = jobs.open_run(Path(target)) if Path(target).is_dir() else jobs.find(target)
     status = jobs.read(run)
@@ -91,7 +91,7 @@ def _text_of(job: str) -> tuple[str, str]:
 
 def _created(job: str) -> tuple[str]:
     """Checked first: what cannot run leaves no folder."""
-    from hubserve.search_job import check_job
+    from hubserve.pipeline import check_job
 
     text, where = _text_of(job)
     check_job(jobs.parse_job(text, where=where), where=Path.cwd())
@@ -125,7 +125,7 @@ def _list_runs(as_json: bool) -> None:
 
 
 def _check(text: str, where: str, as_json: bool) -> None:
-    from hubserve.search_job import check_job
+    from hubserve.pipeline import check_job
 
     job = jobs.parse_job(text, where=where)
     facts = check_job(job, where=Path.cwd()).facts()
@@ -134,7 +134,7 @@ def _check(text: str, where: str, as_json: bool) -> None:
 
 def _run_here(run: Run, as_json: bool) -> None:
     """Runs the job in this process; ends with exit code 3 where nothing is feasible, 130 where it was interrupted."""
-    from hubserve.search_job import run_job
+    from hubserve.pipeline import run_job
 
     try:
         with jobs.hold(run), _terminated_like_interrupted(), shown(run.written_status()) as show:
@@ -170,8 +170,8 @@ def _terminated_like_interrupted() -> Iterator[None]:
 def _drawer() -> Callable[[JobStatus, Job, Path], list[Path]] | None:
     """What draws the pictures of a search; None where the extra `plots` is not installed."""
     try:
-        from hubserve.experiment.plots import plot as draw
-        from hubserve.experiment.plots import plot_names
+        from hubserve.pipeline.plots import plot as draw
+        from hubserve.pipeline.plots import plot_names
     except MissingExtraError:
         return None
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from torch.utils.data import DataLoader
 
-from hubserve.evaluator.base import Evaluator, Objective, TrainingEvaluator, Trial
-from hubserve.evaluator.classification import Classification
-from hubserve.evaluator.datasets import LabelledData, load_dataset
-from hubserve.evaluator.functional import FunctionalEvaluator
-from hubserve.evaluator.nasbench101_file import read_nasbench101
-from hubserve.evaluator.nasbench201_file import read_nasbench201
-from hubserve.evaluator.regression import Regression
-from hubserve.evaluator.table import Table, read_csv, read_json
-from hubserve.evaluator.tabular import TabularEvaluator
-from hubserve.evaluator.wrappers import FailureHandler, MultipleEvaluation, Replay
+from hubserve.benchmarks.nasbench101_file import read_nasbench101
+from hubserve.benchmarks.nasbench201_file import read_nasbench201
+from hubserve.benchmarks.table import Table, read_csv, read_json
+from hubserve.benchmarks.tabular import TabularEvaluator
+from hubserve.data.datasets import LabelledData, load_dataset
+from hubserve.training.base import Evaluator, Objective, TrainingEvaluator, Trial
+from hubserve.training.classification import Classification
+from hubserve.training.functional import FunctionalEvaluator
+from hubserve.training.regression import Regression
+from hubserve.training.wrappers import FailureHandler, MultipleEvaluation, Replay
 
 __all__ = [
     "Classification",

@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 
+from hubserve.complexity import complexity
 from hubserve.errors import ExperimentError, suggest
-from hubserve.evaluator.complexity import complexity
 from hubserve.space import Arch, ModelSpace
 
 LATENCY = "latency_ms"

@@ -21,8 +21,6 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from hubserve.errors import ExperimentError
-from hubserve.evaluator.base import Evaluator, Objective, Trial
-from hubserve.evaluator.weights_file import WEIGHTS_FILE
 from hubserve.experiment.config import ExperimentConfig
 from hubserve.experiment.constraints import ComplexityOf, Constraint, InputShape, Measure, Screen
 from hubserve.experiment.executors import Executor
@@ -41,6 +39,8 @@ from hubserve.home import home
 from hubserve.hub.base import HubSpace
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import Random, Strategy, SupernetEvaluator, as_strategy
+from hubserve.training.base import Evaluator, Objective, Trial
+from hubserve.training.weights_file import WEIGHTS_FILE
 
 MEASURES = ("params", "macs", "latency_ms")
 

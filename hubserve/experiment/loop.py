@@ -15,7 +15,6 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import SpaceExhausted
-from hubserve.evaluator.base import Evaluator, Objective
 from hubserve.experiment.constraints import Feasibility, Screen
 from hubserve.experiment.coverage import Coverage
 from hubserve.experiment.executors import Executor
@@ -25,6 +24,7 @@ from hubserve.experiment.study import MOST_ATTEMPTS, unfinished
 from hubserve.experiment.work import Channel, Outcome, StudyTrial, evaluate, explain
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import suggest_arch, trial_arch
+from hubserve.training.base import Evaluator, Objective
 
 MOST_FAILURES = 20
 """Failed trials in a row after which something other than the archs must be wrong."""

@@ -10,12 +10,12 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hubserve.errors import ExperimentError
-from hubserve.evaluator.base import Evaluator, Objective, TrainingEvaluator, Trial
 from hubserve.experiment.constraints import Screen
 from hubserve.experiment.records import INFEASIBLE, REASON, SCORES
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.params import categories, distribution
+from hubserve.strategy.distributions import categories, distribution
 from hubserve.supernet import Supernet
+from hubserve.training.base import Evaluator, Objective, TrainingEvaluator, Trial
 
 
 class OneShotResult(Protocol):

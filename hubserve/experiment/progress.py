@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from hubserve.evaluator.base import Objective
 from hubserve.experiment.records import TrialRecord
+from hubserve.training.base import Objective
 
 
 class Progress:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hubserve.evaluator.base import Objective
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import trial_arch
+from hubserve.training.base import Objective
 
 State = Literal["complete", "failed", "pruned", "infeasible", "running"]
 

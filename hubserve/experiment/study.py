@@ -17,11 +17,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import ExperimentError
-from hubserve.evaluator.base import Objective
 from hubserve.experiment.records import ATTEMPTS, is_trial
 from hubserve.experiment.storage import open_storage
 from hubserve.space import ModelSpace
 from hubserve.strategy import Strategy
+from hubserve.training.base import Objective
 
 PURPOSE = "hubserve"
 """Key of what is noted beside a study."""

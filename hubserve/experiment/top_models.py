@@ -11,11 +11,11 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import ExperimentError, suggest
-from hubserve.evaluator.weights_file import WEIGHTS_FILE
 from hubserve.experiment.records import TrialRecord
 from hubserve.hub.load import load_weights
 from hubserve.space import ModelSpace
 from hubserve.strategy import trial_arch
+from hubserve.training.weights_file import WEIGHTS_FILE
 
 Formatter = Literal["dict", "instance"]
 

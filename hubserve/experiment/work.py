@@ -12,8 +12,8 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 
 from hubserve.errors import TrialPruned
-from hubserve.evaluator.base import Evaluator, Trial
 from hubserve.space import Arch, ModelSpace
+from hubserve.training.base import Evaluator, Trial
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,15 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import onnx
-import onnxruntime
 import torch
 
-from hubserve.errors import ExportError
-from hubserve.export.exportable import Exportable, first_line
-from hubserve.export.runner import Batch
+from hubserve.errors import ExportError, first_line
+from hubserve.export.exportable_model import Exportable
+from hubserve.package.onnx_runner import INPUT, OUTPUT
 
 OPSET = 20
-INPUT, OUTPUT = "images", "logits"
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def export_onnx(source: Exportable, path: Path, *, opset: int = OPSET) -> None:
@@ -59,81 +53,6 @@ def export_onnx(source: Exportable, path: Path, *, opset: int = OPSET) -> None:
     except Exception as error:  # The exporter and the checker raise whatever they stumble on.
         path.unlink(missing_ok=True)
         raise ExportError(f"{source.name} becomes no ONNX file: {type(error).__name__}: {first_line(error)}") from error
-
-
-class OnnxRunner:
-    """An ONNX file in a session of ONNX Runtime; calls from several threads run side by side.
-
-    Args:
-        path: of the file.
-        threads: that one call may use. At batch 1 a second one is mostly wasted; run two sessions instead.
-        device: "cuda" needs a device, "auto" takes one if there is one.
-        name: of the form.
-
-    Raises:
-        ExportError: the file cannot be loaded or is no classifier of pictures, or "cuda" was asked for and there is none.
-    """
-
-    def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto", name: str = "onnx") -> None:
-        self.name = name
-        self.device = _resolve(device)
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=_providers(self.device))
-        except Exception as error:  # ONNX Runtime has its own exceptions, without a common base.
-            raise ExportError(f"ONNX Runtime cannot load {path}: {error}") from error
-        if self.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            if device == "cuda":
-                raise ExportError(
-                    f"ONNX Runtime {onnxruntime.__version__} fell back to the CPU: the CUDA libraries it wants do not "
-                    "load here; pip install 'hubserve[cuda]' brings them"
-                )
-            self.device = "cpu"
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if [i.type for i in inputs] != ["tensor(float)"] or [o.type for o in outputs] != ["tensor(float)"]:
-            told = ", ".join(f"{tensor.name} {tensor.type}" for tensor in (*inputs, *outputs))
-            raise ExportError(f"{path} has {told}; expected one input and one output, both tensor(float)")
-        self._input = inputs[0].name
-
-    def __call__(self, batch: Batch) -> Batch:
-        """See Runner. Raises ExportError where the network does not take such a batch."""
-        try:
-            logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
-        except Exception as error:
-            raise ExportError(f"ONNX Runtime cannot run {self.name} on {batch.shape}: {first_line(error)}") from error
-        return logits
-
-
-def cuda_available() -> bool:
-    """Whether there is a GPU for ONNX Runtime. It lists its CUDA provider even without a device, so torch is asked too."""
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and torch.cuda.is_available()
-
-
-def _resolve(device: Device) -> str:
-    if device == "cuda" and not cuda_available():
-        raise ExportError(
-            f"device 'cuda' was asked for; torch sees {torch.cuda.device_count()} CUDA devices, and ONNX Runtime has "
-            f"{', '.join(onnxruntime.get_available_providers())}"
-        )
-    return "cuda" if device != "cpu" and cuda_available() else "cpu"
-
-
-def _providers(device: str) -> list[str]:
-    if device == "cuda":
-        onnxruntime.preload_dlls()
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    return ["CPUExecutionProvider"]
-
-
-def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """How every session of ours runs, whether it serves or is measured."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Waiting threads that spin take the cores of other sessions.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return options
 
 
 @contextlib.contextmanager

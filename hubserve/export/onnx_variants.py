@@ -13,10 +13,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from hubserve.errors import ExportError
-from hubserve.export.exportable import first_line
-from hubserve.export.onnx import INPUT
-from hubserve.export.runner import Batch
+from hubserve.errors import ExportError, first_line
+from hubserve.package.onnx_runner import INPUT
+from hubserve.package.runner import Batch
 
 
 def halve_onnx(float32: Path, path: Path) -> None:

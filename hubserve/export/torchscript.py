@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import platform
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from hubserve.errors import ExportError
-from hubserve.export.exportable import Exportable, first_line
-from hubserve.export.runner import Batch
+from hubserve.errors import ExportError, first_line
+from hubserve.export.exportable_model import Exportable
+from hubserve.package.torch_runners import without_deprecation
 
 Method = Literal["scripted", "traced"]
 
@@ -37,35 +34,10 @@ def export_torchscript(source: Exportable, path: Path) -> Method:
             f"TorchScript does not support Python 3.14 and later, and this is {platform.python_version()}; leave it out with "
             "formats=('onnx', 'pt2') / --format onnx --format pt2"
         )
-    with _without_deprecation(), torch.no_grad():
+    with without_deprecation(), torch.no_grad():
         frozen, method = _freeze(source)
         torch.jit.save(frozen, str(path))
     return method
-
-
-class TorchScriptRunner:
-    """A TorchScript file, loaded and frozen.
-
-    Raises:
-        ExportError: the file is damaged, or the device is not there.
-    """
-
-    name = "torchscript"
-
-    def __init__(self, path: Path, *, device: str = "cpu") -> None:
-        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        try:
-            with _without_deprecation():
-                loaded = torch.jit.load(str(path), map_location=self.device)  # type: ignore[no-untyped-call]
-                # Constants folded and batch norms merged into convolutions: what a deployment would do.
-                self._module = torch.jit.freeze(loaded.eval())
-        except (RuntimeError, ValueError) as error:
-            raise ExportError(f"TorchScript cannot load {path} on {self.device!r}: {first_line(error)}") from error
-
-    def __call__(self, batch: Batch) -> Batch:
-        with torch.inference_mode():
-            logits: Batch = self._module(torch.from_numpy(batch).to(self.device)).cpu().numpy()
-        return logits
 
 
 def _freeze(source: Exportable) -> tuple[torch.jit.ScriptModule, Method]:
@@ -78,11 +50,3 @@ def _freeze(source: Exportable) -> tuple[torch.jit.ScriptModule, Method]:
             raise ExportError(
                 f"{source.name} becomes no TorchScript. Scripting: {first_line(scripting)}. Tracing: {first_line(tracing)}"
             ) from tracing
-
-
-@contextmanager
-def _without_deprecation() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
-        warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)
-        yield

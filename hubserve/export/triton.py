@@ -17,8 +17,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hubserve.errors import ExportError
-from hubserve.export.forms import FORMS
-from hubserve.export.package import LABELS, Package
+from hubserve.package.formats import FORMATS
+from hubserve.package.package import LABELS, Package
 
 MAX_BATCH = 32
 MAX_DELAY_MICROSECONDS = 2000
@@ -67,7 +67,7 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
     try:
         stage.chmod(0o755)
         (stage / "1").mkdir()
-        shutil.copyfile(package.path / FORMS["onnx"].file, stage / "1" / "model.onnx")
+        shutil.copyfile(package.path / FORMATS["onnx"].file, stage / "1" / "model.onnx")
         shutil.copyfile(package.path / LABELS, stage / LABELS)
         (stage / "config.pbtxt").write_text(_config(package, name, instances or os.cpu_count() or 1), "utf-8")
         os.rename(stage, entry)

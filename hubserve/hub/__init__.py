@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from hubserve.cards.card import Card, list_cards, load_card, read_card
 from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.base import HubSpace
-from hubserve.hub.card import Card, list_cards, load_card, read_card
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from hubserve.cards.card import load_card
 from hubserve.errors import CardError, SpaceError
-from hubserve.hub.card import load_card
 from hubserve.hub.load import load_frozen
 from hubserve.hub.sketch import CellSketch
 from hubserve.space import ModelSpace

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hubserve.cards.card import Card
 from hubserve.errors import KeyFormatError
 from hubserve.hub.autoformer_supernet import check_supernet
-from hubserve.hub.card import Card
 from hubserve.hub.key_formats import convert
 from hubserve.hub.weights import fetch_first, read_state_dict
 from hubserve.space import ModelSpace

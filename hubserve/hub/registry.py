@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from hubserve.cards.card import Card, load_card
 from hubserve.errors import CardError, SpaceError, suggest
 from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.base import HubSpace
-from hubserve.hub.card import Card, load_card
 from hubserve.hub.load import load_frozen
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.nasbench101 import NasBench101

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hubserve.cards.card import Card, WeightSource
 from hubserve.errors import CardError, suggest
 from hubserve.hub.autoformer import PRESETS, AutoFormer
-from hubserve.hub.card import Card, WeightSource
 from hubserve.preprocess import Preprocess
 
 SUPERNETS = {

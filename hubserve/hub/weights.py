@@ -21,9 +21,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hubserve.cards.card import WeightSource
 from hubserve.errors import WeightsError, WeightsUnavailableError
 from hubserve.home import home
-from hubserve.hub.card import WeightSource
 from hubserve.hub.download import Download, check_sha256
 
 CONTAINERS = ("state_dict", "model", "model_state")

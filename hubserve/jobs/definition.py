@@ -59,7 +59,7 @@ class SpaceEntry(_Record):
 
 
 class DataEntry(_Record):
-    """A data set, see `hubserve.evaluator.datasets`.
+    """A data set, see `hubserve.data.datasets`.
 
     Attributes:
         name: of the data set.

@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hubserve.atomic import write_whole
 from hubserve.errors import JobError, suggest
-from hubserve.files import write_whole
 from hubserve.home import home
 from hubserve.jobs.definition import dump_job, parse_job
 from hubserve.jobs.status import JobStatus

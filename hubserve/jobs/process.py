@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from hubserve.detached import start_detached
+from hubserve.background import start_detached
 from hubserve.errors import JobError
 from hubserve.jobs.folder import JOB, LOG, PID, STOP, Run, list_runs, remove
 from hubserve.jobs.status import FINAL, JobStatus

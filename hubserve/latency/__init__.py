@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hubserve.latency.measures import MeasuredLatency, PredictedLatency
+from hubserve.latency.arch_latency import MeasuredLatency, PredictedLatency
 
 __all__ = ["MeasuredLatency", "PredictedLatency"]

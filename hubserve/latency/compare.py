@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.errors import ProfileError
-from hubserve.export.profile import WINDOW
 from hubserve.latency.report import ProfileReport
+from hubserve.latency.timed_runners import WINDOW
 
 CONFIDENCE = 0.99
 RESAMPLES = 2000

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from hubserve.evaluator.complexity import UncountedOperationWarning, complexity
+from hubserve.complexity import UncountedOperationWarning, complexity
 from hubserve.latency.report import Cost
-from hubserve.latency.table import LatencyTable
-from hubserve.latency.units import network_units
+from hubserve.latency.tables.operations import network_units
+from hubserve.latency.tables.table import LatencyTable
 from hubserve.space import ModelSpace
 
 BYTES = 4

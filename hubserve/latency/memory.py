@@ -17,10 +17,12 @@ from pathlib import Path
 import torch
 
 from hubserve.errors import ProfileError
-from hubserve.export.package import Backend, Package, read_package
-from hubserve.export.parity import random_batches
-from hubserve.export.runner import EagerRunner, Runner
+from hubserve.export.eager import EagerRunner
+from hubserve.export.rebuild import rebuild
 from hubserve.latency.report import Memory
+from hubserve.package.package import Backend, Package, read_package
+from hubserve.package.parity import random_batches
+from hubserve.package.runner import Runner
 
 CALLS = 5
 MOST_SECONDS = 600
@@ -49,7 +51,7 @@ def measure_memory(package: Package, forms: Iterable[str], *, batch_size: int, t
 
 def _runner(package: Package, form: str, threads: int) -> Runner:
     if form == "eager":
-        return EagerRunner(package.rebuild())
+        return EagerRunner(rebuild(package))
     backend: Backend = form  # type: ignore[assignment]
     return package.runner(backend, threads=threads)
 

@@ -12,21 +12,22 @@ from pathlib import Path
 import torch
 
 from hubserve.errors import ExportError, HubserveError, PackageError, ParityError, ProfileError
-from hubserve.export.forms import FORMS
-from hubserve.export.host import describe_host
-from hubserve.export.manifest import ALL_FORMATS
-from hubserve.export.package import WEIGHTS, Backend, Package
-from hubserve.export.parity import ParityReport, check_parity, prepared_batches, random_batches
-from hubserve.export.profile import STEADY, WINDOW, LatencyReport, Protocol, profile_runners
-from hubserve.export.runner import Batch, EagerRunner, Runner
+from hubserve.export.eager import EagerRunner
+from hubserve.host import describe_host
 from hubserve.hub.registry import SPACES, get_space
-from hubserve.latency.choices import labels_of_modules
+from hubserve.latency.choice_modules import labels_of_modules
 from hubserve.latency.cost import cost_of
 from hubserve.latency.memory import measure_memory
-from hubserve.latency.operators import by_choice, eager_operators, onnx_operators
+from hubserve.latency.operator_times import by_choice, eager_operators, onnx_operators
 from hubserve.latency.report import Artefact, ChoiceShare, Cost, Memory, OperatorShare, ProfileReport, Rules, Sweep
 from hubserve.latency.sweep import BATCHES, sweep
-from hubserve.latency.table import LatencyTable
+from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.timed_runners import STEADY, WINDOW, LatencyReport, Protocol, profile_runners
+from hubserve.package.formats import FORMATS
+from hubserve.package.manifest import ALL_FORMATS
+from hubserve.package.package import WEIGHTS, Backend, Package
+from hubserve.package.parity import ParityReport, check_parity, prepared_batches, random_batches
+from hubserve.package.runner import Batch, Runner
 
 SERVED = "onnx"
 """The form that the service runs, and of which the details are measured."""
@@ -119,13 +120,13 @@ def _loaders(
     loaders: dict[str, Callable[[], Runner]] = {}
     left_out: dict[str, str] = {}
     if rebuild:
-        loaders["eager"] = lambda: EagerRunner(package.rebuild())
+        loaders["eager"] = lambda: EagerRunner(rebuild_module(package))
     backends: list[Backend] = [form for form in ALL_FORMATS if form in package.manifest.exports]
     for backend in [*backends, *(["openvino"] if openvino else [])]:
         try:
-            if backend in FORMS:
+            if backend in FORMATS:
                 package.check_trust(backend)  # type: ignore[arg-type]
-            if backend in FORMS and FORMS[backend].only_cuda:  # type: ignore[index]
+            if backend in FORMATS and FORMATS[backend].only_cuda:  # type: ignore[index]
                 package.runner(backend)  # type: ignore[arg-type]
         except (ExportError, PackageError) as error:
             left_out[backend] = str(error)
@@ -153,7 +154,7 @@ RUNTIMES = {"torch": ("torch",), "openvino": ("openvino",), "onnxruntime": ("onn
 def _artefact(package: Package, form: str) -> Artefact:
     manifest = package.manifest
     key = SERVED if form == "openvino" else form
-    file = WEIGHTS if form == "eager" else FORMS[key].file  # type: ignore[index]
+    file = WEIGHTS if form == "eager" else FORMATS[key].file  # type: ignore[index]
     library = "openvino" if form == "openvino" else "onnxruntime" if form.startswith("onnx") else "torch"
     return Artefact(
         form=form,
@@ -180,7 +181,7 @@ def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner
         return []
     batches = prepared_batches(package.manifest.preprocess)
     try:
-        return [check_parity(EagerRunner(package.rebuild()), loaders["openvino"](), batches)]
+        return [check_parity(EagerRunner(rebuild_module(package)), loaders["openvino"](), batches)]
     except ParityError as error:
         return [error.args[1]]
 
@@ -193,13 +194,13 @@ def _where(
     choices: tuple[ChoiceShare, ...] = ()
     manifest = package.manifest
     if SERVED in manifest.exports:
-        rows = onnx_operators(package.path / FORMS[SERVED].file, batch, threads=threads)
+        rows = onnx_operators(package.path / FORMATS[SERVED].file, batch, threads=threads)
         operators[SERVED] = tuple(rows[:MOST_OPERATORS])
         if manifest.space in SPACES:
             space = get_space(manifest.space, manifest.settings)
             choices = tuple(by_choice(rows, labels_of_modules(space, manifest.arch), manifest.arch))
     if rebuild:
-        operators["eager"] = tuple(eager_operators(package.rebuild(), batch)[:MOST_OPERATORS])
+        operators["eager"] = tuple(eager_operators(rebuild_module(package), batch)[:MOST_OPERATORS])
     return operators, choices
 
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hubserve.export.host import Host
-from hubserve.export.manifest import TensorEntry
-from hubserve.export.parity import ParityReport
-from hubserve.export.profile import LatencyReport
+from hubserve.host import Host
+from hubserve.latency.timed_runners import LatencyReport
+from hubserve.package.manifest import TensorEntry
+from hubserve.package.parity import ParityReport
 from hubserve.preprocess import Preprocess
 
 

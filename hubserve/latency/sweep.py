@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from hubserve.errors import ProfileError
-from hubserve.export.runner import Batch, Runner
 from hubserve.latency.report import Sweep, SweepPoint
+from hubserve.package.runner import Batch, Runner
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 ENOUGH = 0.95

@@ -10,13 +10,13 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from hubserve import __version__
+from hubserve.service.error_responses import HANDLERS
 from hubserve.service.exports import Exports
-from hubserve.service.figures import Figures
+from hubserve.service.model_details import Figures
 from hubserve.service.page import router as page_router
-from hubserve.service.problems import HANDLERS
 from hubserve.service.routes import aliases, classify, exports, models, search_jobs, v2
+from hubserve.service.serving import State
 from hubserve.service.settings import Settings
-from hubserve.service.state import State
 
 ROUTERS = (page_router, classify.router, models.router, v2.router, aliases.router, exports.router, search_jobs.router)
 

@@ -17,7 +17,7 @@ from _bentoml_sdk import Service
 
 from hubserve import store
 from hubserve.service.api import api
-from hubserve.service.front import Front
+from hubserve.service.middleware import Front
 from hubserve.service.settings import Settings
 
 _settings = Settings.from_environment()

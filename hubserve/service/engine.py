@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.errors import PackageError, ParityError, TensorError, TopKError
-from hubserve.export.forms import FORMS
-from hubserve.export.onnx import Device
-from hubserve.export.package import Backend, Package
-from hubserve.export.parity import check_parity, made_up_batches
-from hubserve.export.runner import Batch
+from hubserve.package.formats import FORMATS
+from hubserve.package.onnx_runner import Device
+from hubserve.package.package import Backend, Package
+from hubserve.package.parity import check_parity, made_up_batches
+from hubserve.package.runner import Batch
 from hubserve.preprocess import MAX_PIXELS, decode_pixels
 
 TOP_K = 5
@@ -169,7 +169,7 @@ class Engine:
         """The package proves its forms; who else runs them is held to them here, on this machine."""
         onnx = package.runner("onnx", threads=threads, device="cpu")
         try:
-            check_parity(onnx, self._runner, made_up_batches(self._preprocess), bounds=FORMS["onnx"].bounds)
+            check_parity(onnx, self._runner, made_up_batches(self._preprocess), bounds=FORMATS["onnx"].bounds)
         except ParityError as error:
             raise ParityError(f"{package.path}: {error.args[0]}; serve it with the backend onnx", *error.args[1:]) from error
 

@@ -32,9 +32,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubserve import home
-from hubserve.detached import start_detached
+from hubserve.background import start_detached
 from hubserve.errors import JobError, OverloadedError
-from hubserve.export.manifest import ALL_FORMATS, Format
+from hubserve.package.manifest import ALL_FORMATS, Format
 
 KEPT = 20
 """Folders of exports that are over; older ones are removed."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from hubserve.errors import OverloadedError
-from hubserve.export.runner import Batch
+from hubserve.package.runner import Batch
 from hubserve.service.engine import Answer, Engine, Prepared
 
 log = logging.getLogger("hubserve.service")

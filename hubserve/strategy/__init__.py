@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from hubserve.strategy.base import Strategy
 from hubserve.strategy.chain import Chain, Deduplication, Filter, Middleware
+from hubserve.strategy.distributions import trial_arch
 from hubserve.strategy.evolution import RegularizedEvolution
 from hubserve.strategy.grid import GridSearch
 from hubserve.strategy.oneshot import (
@@ -26,11 +27,10 @@ from hubserve.strategy.oneshot import (
     SupernetEvaluator,
 )
 from hubserve.strategy.optuna_samplers import NSGA2, TPE, TPEStrategy
-from hubserve.strategy.params import trial_arch
+from hubserve.strategy.optuna_strategy import Reseeded, as_strategy
 from hubserve.strategy.random import Random
-from hubserve.strategy.reseeded import Reseeded, as_strategy
 from hubserve.strategy.rl import PolicyBasedRL
-from hubserve.strategy.suggest import suggest_arch
+from hubserve.strategy.suggest_arch import suggest_arch
 
 __all__ = [
     "DARTS",

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hubserve.errors import SpaceExhausted
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.tried import Tried, agrees
+from hubserve.strategy.tried_archs import Tried, agrees
 
 
 class GridSearch(Strategy):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optuna.samplers import NSGAIISampler, TPESampler
 
 from hubserve.strategy.base import at_least, probability
-from hubserve.strategy.reseeded import Reseeded
+from hubserve.strategy.optuna_strategy import Reseeded
 
 
 class TPE(Reseeded):

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.tried import Tried, untried
+from hubserve.strategy.tried_archs import Tried, untried
 
 PATIENCE = 500
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hubserve.supernet.blend import Blend
-from hubserve.supernet.blended import BlendedSupernet
+from hubserve.supernet.blended_supernet import BlendedSupernet
 from hubserve.supernet.calibration import recalibrate_batch_norm
 from hubserve.supernet.optimizer import SharedOptimizer
 from hubserve.supernet.supernet import Subnet, Supernet

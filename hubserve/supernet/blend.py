@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from hubserve.errors import SupernetError
-from hubserve.supernet.naming import Alternatives, Transparent
+from hubserve.supernet.tensor_keys import Alternatives, Transparent
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 from hubserve.space import Choice
 from hubserve.supernet.blend import MixedLayer, Mixture, RepeatedBlock, WeighedEdge
-from hubserve.supernet.naming import TaggingPicker, Tags
+from hubserve.supernet.tensor_keys import TaggingPicker, Tags
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from hubserve.space import Choice
-from hubserve.supernet.anatomy import Atlas
 from hubserve.supernet.blend import Blend
-from hubserve.supernet.naming import Slot
+from hubserve.supernet.network_shapes import Atlas
+from hubserve.supernet.tensor_keys import Slot
 from hubserve.supernet.tensors import window_mask
 
 MAX_JOINT = 1024

@@ -15,8 +15,8 @@ from torch import nn
 
 from hubserve.space import Arch, ModelSpace
 from hubserve.supernet.memory import activation_bytes
-from hubserve.supernet.naming import EveryLayerPicker, Slot, TaggingPicker, Tags, slots
-from hubserve.supernet.probing import PATIENCE, largest, random_answers, varied
+from hubserve.supernet.probe_archs import PATIENCE, largest, random_answers, varied
+from hubserve.supernet.tensor_keys import EveryLayerPicker, Slot, TaggingPicker, Tags, slots
 from hubserve.supernet.tensors import SharedTensors, larger
 
 Build = Callable[[], tuple[nn.Module, list[Slot]]]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hubserve.errors import SupernetError
-from hubserve.supernet.naming import Slot
+from hubserve.supernet.tensor_keys import Slot
 
 Shape = tuple[int, ...]
 

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hubserve.cli import app
-from hubserve.export import made_here
-from hubserve.export.package import Package
+from hubserve.package import trust
+from hubserve.package.package import Package
 from tests.export.nets import ARCH, SETTINGS
 from tests.pictures import noise
 from tests.stores import small_package, store_at, tiny_package
@@ -92,7 +92,7 @@ def tiny() -> Path:
 
 def _written_here(package: Package) -> Path:
     """Its path. Another test may have had it written while HUBSERVE_HOME was another folder."""
-    made_here.note(entry.sha256 for entry in package.manifest.files.values())
+    trust.note(entry.sha256 for entry in package.manifest.files.values())
     return package.path
 
 
@@ -113,7 +113,7 @@ def own_arch(tmp_path) -> tuple[str, ...]:
 @pytest.fixture
 def without_plots(monkeypatch) -> None:
     """As where the extra `plots` is not installed."""
-    for name in ("hubserve.drawing", "hubserve.experiment.plots"):
+    for name in ("hubserve.drawing", "hubserve.pipeline.plots"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in ("matplotlib", "networkx"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hubserve import aliases, store
+from hubserve import store
+from hubserve.store import aliases
 
 
 @pytest.fixture

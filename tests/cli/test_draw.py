@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.cli import figures
 from hubserve.hub import get_space, load_card
+from hubserve.workers import describe_package
 
 
 def test_a_card(hubserve):
@@ -55,7 +55,7 @@ def test_without_the_extra(hubserve, without_plots):
 
 def test_a_service_has_its_figures_without_the_extra(small, tmp_path, without_plots, monkeypatch):
     monkeypatch.setattr(os, "nice", lambda increment: 0)  # For ever, in the process of the tests.
-    figures.main(tmp_path, [small])
+    describe_package.main(tmp_path, [small])
     (found,) = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
     assert found["params"] > 0
     assert "pip install 'hubserve[plots]'" in found["problem"]

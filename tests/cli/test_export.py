@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from hubserve.cli.export import accuracy_note
-from hubserve.export.package import read_package
-from hubserve.export.parity import Truth
+from hubserve.package.package import read_package
+from hubserve.package.parity import Truth
 from tests.export.nets import ARCH, SETTINGS
 from tests.stores import small_package
 

@@ -137,7 +137,7 @@ class TestEnds:
         assert "is not a folder" in hubserve("models").refused("StoreError")
 
     def test_a_fault_of_ours_ends_with_1(self, hubserve, monkeypatch):
-        monkeypatch.setattr("hubserve.cli.pages.card_rows", None)
+        monkeypatch.setattr("hubserve.cli.listings.card_rows", None)
         said = hubserve("models")
         assert said.code == 1
         assert "TypeError" in said.fault

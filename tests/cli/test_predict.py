@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hubserve import aliases, store
-from hubserve.export.package import read_package
+from hubserve import store
+from hubserve.package.package import read_package
 from hubserve.service.engine import Engine
+from hubserve.store import aliases
 from tests.pictures import noise, photo
 from tests.stores import tiny_package
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from hubserve import store
-from hubserve.export.host import describe_host
-from hubserve.export.package import read_package
-from hubserve.latency.table import LatencyTable
+from hubserve.host import describe_host
+from hubserve.latency.tables.table import LatencyTable
+from hubserve.package.package import read_package
 
 
 def cells(table: str) -> dict[str, dict[str, str]]:

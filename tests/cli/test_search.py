@@ -15,7 +15,7 @@ from hubserve import jobs
 from hubserve.cli.search import _drawer
 from hubserve.jobs import Best, ObjectiveInfo, Run, TrialRow
 from tests.jobs.definitions import SMALLEST
-from tests.search_job.definitions import short
+from tests.pipeline.definitions import short
 from tests.waiting import until
 
 

@@ -8,7 +8,8 @@ import sys
 import httpx
 import pytest
 
-from hubserve import aliases, store
+from hubserve import store
+from hubserve.store import aliases
 from tests.pictures import noise
 from tests.service.conftest import free_port, start, stop
 

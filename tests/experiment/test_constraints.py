@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hubserve.complexity import complexity
 from hubserve.errors import ExperimentError
 from hubserve.evaluator import Evaluator, Objective
-from hubserve.evaluator.complexity import complexity
 from hubserve.experiment import Constraint, NasExperiment
 from hubserve.hub import NasBench201
 from hubserve.strategy import GridSearch, Random

@@ -12,9 +12,9 @@ import torch
 
 from hubserve.errors import ExperimentError
 from hubserve.evaluator import Evaluator, FunctionalEvaluator, Objective
-from hubserve.evaluator.weights_file import save_weights
 from hubserve.experiment import ExperimentConfig, NasExperiment
 from hubserve.strategy import NSGA2, TPE, GridSearch, PolicyBasedRL, Random, RegularizedEvolution
+from hubserve.training.weights_file import save_weights
 from tests.experiment.small import SIZE, Small, Two, Value, parameters, trial_number, value
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hubserve.export.manifest import Provenance
-from hubserve.export.package import Source
+from hubserve.export.write import Source
 from hubserve.hub import ProxylessNAS
+from hubserve.package.manifest import Provenance
 from hubserve.preprocess import Preprocess
 
 SETTINGS = {"num_labels": 7, "base_widths": (8, 8, 8, 8, 16, 16, 16, 24, 32), "padding": "same"}

@@ -12,14 +12,15 @@ import torch
 from torch import nn
 
 from hubserve.errors import ExportError, PackageError, ParityError
-from hubserve.export.exportable import Exportable
-from hubserve.export.forms import FORMS
-from hubserve.export.onnx import OnnxRunner
+from hubserve.export.eager import EagerRunner
+from hubserve.export.exportable_model import Exportable
+from hubserve.export.formats import WRITERS
 from hubserve.export.onnx_variants import quantize_onnx
-from hubserve.export.openvino import OpenVinoRunner
-from hubserve.export.package import write_package
-from hubserve.export.parity import FLOAT16, INT8, Bounds, check_parity, prepared_batches
-from hubserve.export.runner import EagerRunner
+from hubserve.export.write import write_package
+from hubserve.package.formats import FORMATS
+from hubserve.package.onnx_runner import OnnxRunner
+from hubserve.package.openvino_runner import OpenVinoRunner
+from hubserve.package.parity import FLOAT16, INT8, Bounds, check_parity, prepared_batches
 from tests.export.nets import lively, small_source
 
 SOURCE = small_source()
@@ -62,7 +63,7 @@ def test_float16(package):
     assert report.passed
     assert 1e-5 < report.max_abs_error / report.scale <= report.tolerance == FLOAT16.error
     assert report.rms_error / report.scale <= report.rms_tolerance == FLOAT16.rms
-    runner = FORMS["onnx-fp16"].load(package.path / "model.fp16.onnx", 1, "cpu")
+    runner = FORMATS["onnx-fp16"].load(package.path / "model.fp16.onnx", 1, "cpu")
     assert runner(PICTURES[0]).dtype == np.float32
 
 
@@ -144,7 +145,7 @@ class TestInt8:
 
         model = lively(Heads())
         exportable = Exportable(model, torch.from_numpy(PICTURES[0]), calibration=PICTURES)
-        facts = FORMS["onnx-int8"].write(exportable, tmp_path / "q.onnx")
+        facts = WRITERS["onnx-int8"](exportable, tmp_path / "q.onnx")
         assert facts["calibration_pictures"] == 30
         found = OnnxRunner(tmp_path / "q.onnx", device="cpu")(PICTURES[0])
         assert np.corrcoef(found.ravel(), EagerRunner(model)(PICTURES[0]).ravel())[0, 1] > 0.95
@@ -185,7 +186,7 @@ class TestOpenVino:
         manifest = json.loads((tmp_path / "p/manifest.json").read_text())
         del manifest["exports"]["onnx"]
         (tmp_path / "p/manifest.json").write_text(json.dumps(manifest))
-        from hubserve.export.package import read_package
+        from hubserve.package.package import read_package
 
         with pytest.raises(PackageError, match="has no onnx; it has onnx-fp16, onnx-int8"):
             read_package(tmp_path / "p").runner("openvino")

@@ -10,8 +10,8 @@ import torch
 
 from hubserve.errors import ExportError
 from hubserve.export import torchscript
-from hubserve.export.exportable import Exportable
-from hubserve.export.package import write_package
+from hubserve.export.exportable_model import Exportable
+from hubserve.export.write import write_package
 from tests.export.nets import small_source
 
 Version = collections.namedtuple("Version", "major minor micro releaselevel serial")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hubserve.evaluator.complexity import complexity
+from hubserve.complexity import complexity
 
 
 def fill(model: nn.Module, gain: float) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from hubserve.blocks.transformer import EncoderLayer
 from hubserve.errors import ArchError, CardError, KeyFormatError, SpaceError
-from hubserve.export.exportable import Exportable
+from hubserve.export.exportable_model import Exportable
 from hubserve.export.torchscript import export_torchscript
 from hubserve.hub.autoformer import PRESETS, AutoFormer
 from hubserve.hub.autoformer_supernet import slice_supernet

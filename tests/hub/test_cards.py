@@ -8,10 +8,10 @@ import pytest
 from torch import nn
 
 from hubserve.blocks.mobile import MobileBlock
+from hubserve.cards.card import parse_card
+from hubserve.cards.labels import imagenet_wnids, labels
 from hubserve.errors import CardError
 from hubserve.hub import SPACES, list_cards, load_card, read_card
-from hubserve.hub.card import parse_card
-from hubserve.hub.labels import imagenet_wnids, labels
 from hubserve.hub.registry import card_space
 from tests.hub.parity import assert_equals_fixture
 

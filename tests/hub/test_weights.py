@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from hubserve.cards.card import WeightSource
 from hubserve.errors import ChecksumError, WeightsError, WeightsUnavailableError
 from hubserve.hub import load_card
-from hubserve.hub.card import WeightSource
 from hubserve.hub.weights import fetch, fetch_first, read_state_dict
 from tests.hub.loopback import file_server, status
 

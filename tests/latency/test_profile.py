@@ -8,14 +8,14 @@ import statistics
 import numpy as np
 import pytest
 
+from hubserve.complexity import complexity
 from hubserve.errors import ProfileError
-from hubserve.evaluator.complexity import complexity
-from hubserve.export.profile import Protocol
 from hubserve.latency.memory import measure_memory
 from hubserve.latency.profile import Details, profile_package
 from hubserve.latency.report import ProfileReport
-from hubserve.latency.table import LatencyTable, UnitTime
-from hubserve.latency.units import arch_units
+from hubserve.latency.tables.operations import arch_units
+from hubserve.latency.tables.table import LatencyTable, UnitTime
+from hubserve.latency.timed_runners import Protocol
 from tests.export.nets import ARCH, small_source
 from tests.stores import small_package, tiny_package
 

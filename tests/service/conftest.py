@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hubserve.export.from_card import card_source
-from hubserve.export.package import write_package
+from hubserve.export.model_source import card_source
+from hubserve.export.write import write_package
 from hubserve.hub import load_card
 
 ROOT = Path(__file__).parent.parent.parent

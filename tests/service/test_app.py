@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from hubserve.evaluator.accuracy import HttpClassifier, evaluate
-from hubserve.evaluator.pictures import open_pictures
-from hubserve.export.package import write_package
-from hubserve.hub.labels import labels
+from hubserve.accuracy import HttpClassifier, evaluate
+from hubserve.cards.labels import labels
+from hubserve.data.image_folder import open_pictures
+from hubserve.export.write import write_package
 from tests.export.nets import small_source
 from tests.pictures import noise, photo
 

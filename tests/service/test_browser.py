@@ -19,12 +19,13 @@ import pytest
 from PIL import Image
 
 from hubserve import jobs, store
-from hubserve.export.manifest import Provenance
-from hubserve.export.package import add_profile, write_package
-from hubserve.hub.card import Metric
+from hubserve.cards.card import Metric
+from hubserve.export.write import write_package
 from hubserve.jobs import Best, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Run, TrialRow
+from hubserve.package.add_files import add_profile
+from hubserve.package.manifest import Provenance
 from hubserve.service.api import build_api
-from hubserve.service.front import Front
+from hubserve.service.middleware import Front
 from tests.export.nets import small_source
 from tests.pictures import noise, photo
 from tests.service.conftest import ROOT

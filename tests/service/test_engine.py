@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from hubserve.errors import ExportError, ImageError, ImageTooLargeError, PackageError, ParityError, TensorError, TopKError
-from hubserve.export.manifest import FileEntry
-from hubserve.export.onnx import cuda_available
-from hubserve.export.openvino import OpenVinoRunner
-from hubserve.export.package import read_package, write_package
-from hubserve.export.runner import EagerRunner
+from hubserve.export.eager import EagerRunner
+from hubserve.export.rebuild import rebuild
+from hubserve.export.write import write_package
 from hubserve.hub import ProxylessNAS
+from hubserve.package.manifest import FileEntry
+from hubserve.package.onnx_runner import cuda_available
+from hubserve.package.openvino_runner import OpenVinoRunner
+from hubserve.package.package import read_package
 from hubserve.preprocess import decode_pixels
-from hubserve.service.calibration import cores
+from hubserve.service.concurrency import cores
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS, lively, small_source
 from tests.pictures import noise, photo
@@ -39,7 +41,7 @@ def engine(small):
 def by_eager(package, data):
     """Class -> probability, by PyTorch."""
     prepared = package.manifest.preprocess.fast(decode_pixels(data)).numpy()[None]
-    logits = EagerRunner(package.rebuild())(prepared)[0].astype(np.float64)
+    logits = EagerRunner(rebuild(package))(prepared)[0].astype(np.float64)
     likelihood = np.exp(logits - logits.max())
     return dict(enumerate(likelihood / likelihood.sum()))
 

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from hubserve import aliases, store
+from hubserve import store
 from hubserve.errors import ModelNotFoundError
-from hubserve.service.directory import Directory
+from hubserve.service.name_resolution import Directory
 from hubserve.service.routes.exports import _check_known
+from hubserve.store import aliases
 from tests.stores import store_at, tiny_package
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from hubserve import store
-from hubserve.evaluator.pictures import open_pictures
-from hubserve.export.from_card import card_source
-from hubserve.export.package import read_package, write_package
-from hubserve.export.runner import EagerRunner
+from hubserve.cards.labels import labels
+from hubserve.data.image_folder import open_pictures
+from hubserve.export.eager import EagerRunner
+from hubserve.export.model_source import card_source
+from hubserve.export.write import write_package
 from hubserve.hub import load_card
-from hubserve.hub.labels import labels
 from hubserve.hub.registry import load_model
+from hubserve.package.package import read_package
 from hubserve.preprocess import decode_image
 from hubserve.service.engine import Engine, softmax
 from tests.service.conftest import Server

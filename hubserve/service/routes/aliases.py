@@ -8,9 +8,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from hubserve import aliases
 from hubserve.service.auth import changer, scheme
-from hubserve.service.problems import described
+from hubserve.service.error_responses import described
+from hubserve.store import aliases
 
 router = APIRouter(prefix="/aliases", tags=["aliases"])
 

@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hubserve.errors import HubserveError
-from hubserve.service.body import FIELD, JsonPictures, pictures_of
 from hubserve.service.engine import Prediction
-from hubserve.service.problems import Problem, described, problem_of, refusal, refuse_parameter
-from hubserve.service.state import Outcome, State
+from hubserve.service.error_responses import Problem, described, problem_of, refusal, refuse_parameter
+from hubserve.service.request_images import FIELD, JsonPictures, pictures_of
+from hubserve.service.serving import Outcome, State
 
 PATH = "/classify"
 

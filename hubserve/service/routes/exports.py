@@ -6,13 +6,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse
 
+from hubserve.cards.card import list_cards
 from hubserve.errors import JobError, ModelNotFoundError, suggest
-from hubserve.hub.card import list_cards
 from hubserve.hub.registry import get_space
 from hubserve.service.auth import changer, scheme
+from hubserve.service.error_responses import described, refusal
 from hubserve.service.exports import ExportRequest, Exports, ExportStatus
-from hubserve.service.problems import described, refusal
-from hubserve.service.state import State
+from hubserve.service.serving import State
 
 router = APIRouter(prefix="/exports", tags=["exports"])
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
+from hubserve.cards.card import Metric
 from hubserve.errors import HubserveError, ModelNotFoundError
-from hubserve.hub.card import Metric
-from hubserve.service.directory import DEFAULT
-from hubserve.service.figures import Figures
-from hubserve.service.problems import described
-from hubserve.service.state import State
+from hubserve.service.error_responses import described
+from hubserve.service.model_details import Figures
+from hubserve.service.name_resolution import DEFAULT
+from hubserve.service.serving import State
 from hubserve.store import StoredModel
 
 router = APIRouter(tags=["models"])

@@ -14,8 +14,8 @@ from hubserve import jobs
 from hubserve.errors import JobError, OverloadedError
 from hubserve.jobs import JobStatus
 from hubserve.service.auth import changer, scheme
-from hubserve.service.problems import described, refusal
-from hubserve.service.state import State
+from hubserve.service.error_responses import described, refusal
+from hubserve.service.serving import State
 
 router = APIRouter(prefix="/search_jobs", tags=["search jobs"])
 

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request, Response
 
 from hubserve import __version__
 from hubserve.errors import TensorError
-from hubserve.service.catalog import Served
 from hubserve.service.engine import Answer
-from hubserve.service.problems import ProtocolProblem, described, problem
-from hubserve.service.state import State
+from hubserve.service.error_responses import ProtocolProblem, described, problem
+from hubserve.service.live_models import Served
+from hubserve.service.serving import State
 from hubserve.service.tensors import (
     HEADER,
     IMAGES,

@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
+from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
-from hubserve.evaluator.base import Batch, SharedTraining, TrainingEvaluator
-from hubserve.evaluator.runtime import seeded
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.checkpoint import read_checkpoint, write_checkpoint
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import machine_bytes
+from hubserve.training.base import SharedTraining, TrainingEvaluator
+from hubserve.training.runtime import seeded
 
 OneShotProgress = dict[str, Any]
 """One row of the history: step, epoch, train_loss; val_loss, where a strategy looks at validation data; for strategies that

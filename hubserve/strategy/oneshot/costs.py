@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol, get_args
 
 import torch
 
+from hubserve.complexity import complexity
 from hubserve.errors import StrategyError
-from hubserve.evaluator.complexity import complexity
 from hubserve.space import Arch, Choice, ModelSpace
 
 Measure = Literal["macs", "params", "latency_ms"]

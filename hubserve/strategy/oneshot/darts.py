@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
-from hubserve.evaluator.base import Batch, TrainingEvaluator
 from hubserve.space import Choice, ModelSpace
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy, Settings
 from hubserve.strategy.oneshot.hardware import Penalty
 from hubserve.supernet import Blend
+from hubserve.training.base import TrainingEvaluator
 
 
 class DARTS(DifferentiableStrategy):

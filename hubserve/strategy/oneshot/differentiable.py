@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
-from hubserve.evaluator.base import Batch, TrainingEvaluator
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
 from hubserve.strategy.oneshot.costs import CostTable, cost_of
@@ -20,6 +20,7 @@ from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
 from hubserve.strategy.oneshot.weights import WeightTraining
 from hubserve.supernet import BlendedSupernet
 from hubserve.supernet.memory import weight_bytes
+from hubserve.training.base import TrainingEvaluator
 
 FAIR_R2 = 0.8
 """Below it, the table of a penalty is so coarse that its user is warned."""

@@ -8,20 +8,21 @@ from typing import Any
 
 import torch
 
+from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
-from hubserve.evaluator.base import Batch, TrainingEvaluator
 from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.distributions import answer, distribution
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
 from hubserve.strategy.oneshot.costs import Cost, cost_of
 from hubserve.strategy.oneshot.extraction import extract
 from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
 from hubserve.strategy.oneshot.weights import WeightTraining, train_network
-from hubserve.strategy.params import answer, distribution
 from hubserve.strategy.policy import Actions, Episode, Policy, Ppo
 from hubserve.strategy.rl import nni_update
-from hubserve.strategy.tried import agrees
+from hubserve.strategy.tried_archs import agrees
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import weight_bytes
+from hubserve.training.base import TrainingEvaluator
 
 PATIENCE, MAX_ANSWERS = 1000, 4096
 """Archs that a space's rules may refuse in a row; answers to one choice that a controller can tell apart."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from hubserve.errors import EvaluatorError
-from hubserve.evaluator.base import Evaluator, TrainingEvaluator, Trial
-from hubserve.evaluator.runtime import seeded
-from hubserve.evaluator.weights_file import save_weights
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.base import to_device
 from hubserve.supernet import Supernet, recalibrate_batch_norm
+from hubserve.training.base import Evaluator, TrainingEvaluator, Trial
+from hubserve.training.runtime import seeded
+from hubserve.training.weights_file import save_weights
 
 CALIBRATION_BATCHES = 32
 

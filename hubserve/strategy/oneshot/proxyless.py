@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
+from hubserve.data.loaders import Batch
 from hubserve.errors import SupernetError
-from hubserve.evaluator.base import Batch, TrainingEvaluator
 from hubserve.space import Choice, ModelSpace
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy
 from hubserve.strategy.oneshot.hardware import Penalty
 from hubserve.strategy.oneshot.weights import train_network
 from hubserve.supernet import Blend
+from hubserve.training.base import TrainingEvaluator
 
 
 class Proxyless(DifferentiableStrategy):

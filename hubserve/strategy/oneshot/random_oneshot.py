@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
+from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
-from hubserve.evaluator.base import Batch, TrainingEvaluator
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
 from hubserve.strategy.oneshot.hardware import RangeFilter, make_filter, shape_of
 from hubserve.strategy.oneshot.weights import WeightTraining, train_network
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import weight_bytes
+from hubserve.training.base import TrainingEvaluator
 
 MAX_DRAWS = 100
 """Archs that a filter may refuse in a row: NNI's number."""

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from hubserve.errors import StrategyError
-from hubserve.evaluator.base import TrainingEvaluator
 from hubserve.supernet import SharedOptimizer, Supernet
+from hubserve.training.base import TrainingEvaluator
 
 
 class WeightTraining:

@@ -8,9 +8,10 @@ from pathlib import Path
 from PIL import Image
 from skimage import data as photos
 
-from hubserve.export.from_card import card_source
-from hubserve.export.package import Package, write_package
+from hubserve.export.model_source import card_source
+from hubserve.export.write import write_package
 from hubserve.hub import load_card
+from hubserve.package.package import Package
 
 
 def pictures() -> list[bytes]:

@@ -13,11 +13,11 @@ from torch.utils.data import TensorDataset
 
 from hubserve.errors import StrategyError
 from hubserve.evaluator import Classification
-from hubserve.evaluator.base import Trial
 from hubserve.strategy import RandomOneShot, RangeFilter, RegularizedEvolution, SupernetEvaluator, suggest_arch
 from hubserve.strategy.oneshot import extract
 from hubserve.strategy.oneshot.costs import MeasuredCost
 from hubserve.supernet import Supernet
+from hubserve.training.base import Trial
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import SIZE, TINY, Small, pictures
 

@@ -1,0 +1,1 @@
+"""Tabular benchmarks: scores of archs that are looked up instead of trained."""

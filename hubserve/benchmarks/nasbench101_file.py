@@ -1,0 +1,73 @@
+"""The official files of NAS-Bench-101."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from hubserve.benchmarks.table import Cell, Row, Table
+from hubserve.benchmarks.tfrecord import fields, read_records
+from hubserve.errors import EvaluatorError
+
+
+def read_nasbench101(path: Path) -> Table:
+    """`nasbench_only108.tfrecord` or `nasbench_full.tfrecord`, keyed by the digest of the cell.
+
+    Each record is a JSON array: digest, epochs, adjacency matrix row by row, operations, and a base64 text of the message
+    ModelMetrics (github.com/google-research/nasbench, nasbench/lib/model_metrics.proto).
+
+    Columns, for each number of epochs E, of all runs: `val_E`, `test_E`, `train_E`, in percent (the file has shares of one);
+    `seconds_E`, of training; the same at half of the epochs: `val_E_half` and so on. Of the arch: `params`; as text,
+    `adjacency` and `operations`, which `arch_from_matrix` turns into an arch.
+
+    Raises:
+        EvaluatorError: the file is not of this form.
+    """
+    cells: dict[str, dict[str, Cell]] = {}
+    runs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for number, record in enumerate(read_records(path)):
+        try:
+            digest, epochs, adjacency, operations, metrics = json.loads(record)
+            params, evaluations = _metrics(base64.b64decode(metrics, validate=True))
+        except (ValueError, TypeError, EvaluatorError) as error:
+            raise EvaluatorError(f"{path}: record {number} is not of NAS-Bench-101's form: {error}") from error
+        if len(evaluations) < 3:
+            raise EvaluatorError(f"{path}: record {number} has {len(evaluations)} evaluations of 3: before, half-way, after")
+        cells[digest] = {"params": float(params), "adjacency": adjacency, "operations": operations}
+        for suffix, evaluation in (("_half", evaluations[1]), ("", evaluations[2])):
+            for name, value in evaluation._asdict().items():
+                runs[digest][f"{name}_{epochs}{suffix}"].append(value)
+    rows: dict[str, Row] = {
+        digest: {**{name: tuple(values) for name, values in runs[digest].items()}, **cell} for digest, cell in cells.items()
+    }
+    return Table(str(path), rows)
+
+
+class _Evaluation(NamedTuple):
+    """Accuracies in percent; seconds of training so far."""
+
+    seconds: float = 0.0
+    train: float = 0.0
+    val: float = 0.0
+    test: float = 0.0
+
+
+def _metrics(message: bytes) -> tuple[int, list[_Evaluation]]:
+    """ModelMetrics: evaluations are field 1, the number of parameters field 2."""
+    params, evaluations = 0, []
+    for number, value in fields(message):
+        if number == 1 and isinstance(value, bytes):
+            evaluations.append(_evaluation(value))
+        elif number == 2 and isinstance(value, int):
+            params = value
+    return params, evaluations
+
+
+def _evaluation(message: bytes) -> _Evaluation:
+    """EvaluationData: field 2 is the training time, 3 to 5 the accuracies on train, validation and test pictures."""
+    found = {number: value for number, value in fields(message) if isinstance(value, float)}
+    shares = (100 * found.get(number, 0.0) for number in (3, 4, 5))
+    return _Evaluation(found.get(2, 0.0), *shares)

@@ -1,0 +1,82 @@
+"""The official files of NAS-Bench-201."""
+
+from __future__ import annotations
+
+import pickle
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hubserve.benchmarks.table import Row, Table
+from hubserve.errors import EvaluatorError
+
+EPOCHS = {"less": 12, "full": 200}
+
+
+def read_nasbench201(path: Path, *, trusted: bool = False) -> Table:
+    """`NAS-Bench-201-v1_1-096897.pth` or `NAS-Bench-201-v1_0-e61699.pth`, keyed by the arch string.
+
+    The file is a pickled dict (github.com/D-X-Y/NAS-Bench-201, nas_201_api): "meta_archs" lists the arch strings, "arch2infos"
+    has by their place the trainings of 12 epochs, "less", and of 200, "full"; "all_results" of these has each run by data set
+    and seed. Reading takes minutes and as much memory as the file is large: keep `table.write_json(...)`.
+
+    Columns, of all runs: `DATASET/SPLIT@EPOCHS`, the accuracy in percent after all epochs, for data set and split as the file
+    calls them, such as `cifar100/x-valid@12`, `cifar10-valid/x-valid@200`, `ImageNet16-120/x-test@200`, `cifar10/ori-test@200`;
+    `DATASET/params`, in millions, `DATASET/flops`, in millions, and `DATASET/latency`, in seconds at a batch of 256, where
+    it was measured. Archs that were not trained on a data set lack its columns.
+
+    Args:
+        path: of the file.
+        trusted: unpickle whatever classes the file names, which runs what its author wrote. Otherwise only plain values,
+            tensors and numpy's numbers are read.
+
+    Raises:
+        EvaluatorError: the file is not of this form, or wants other classes and is not `trusted`.
+    """
+    data = _load(path, trusted=trusted)
+    try:
+        archs, infos = data["meta_archs"], data["arch2infos"]
+        rows: dict[str, Row] = {archs[place]: _row(info) for place, info in infos.items()}
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise EvaluatorError(f"{path} is not of NAS-Bench-201's form: {type(error).__name__}: {error}") from error
+    return Table(str(path), rows)
+
+
+def _load(path: Path, *, trusted: bool) -> Any:
+    # What numpy's numbers are pickled as: a function of numpy, and its types.
+    numbers: list[Any] = [np.float64(0).__reduce__()[0], np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
+    try:
+        with torch.serialization.safe_globals([*numbers, defaultdict]):
+            return torch.load(path, map_location="cpu", weights_only=not trusted)
+    except pickle.UnpicklingError as error:
+        raise EvaluatorError(
+            f"{path} holds more than plain values: {str(error).splitlines()[0][:300]} If you trust where the file comes from, "
+            "read it with trusted=True, which runs code that is in it"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        raise EvaluatorError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _row(info: Mapping[str, Any]) -> Row:
+    runs: dict[str, list[float]] = defaultdict(list)
+    for training, epochs in EPOCHS.items():
+        if training in info:
+            for (dataset, _), result in sorted(info[training]["all_results"].items(), key=lambda item: str(item[0])):
+                for name, value in _figures(result, epochs):
+                    runs[f"{dataset}/{name}"].append(float(value))
+    return {name: tuple(values) for name, values in runs.items()}
+
+
+def _figures(result: Mapping[str, Any], epochs: int) -> Iterator[tuple[str, Any]]:
+    last = result["epochs"] - 1
+    for split in result["eval_names"]:
+        yield f"{split}@{epochs}", result["eval_acc1es"][f"{split}@{last}"]
+    if epochs == EPOCHS["full"]:
+        yield "params", result["params"]
+        yield "flops", result["flop"]
+        if result.get("latency"):
+            yield "latency", sum(result["latency"]) / len(result["latency"])

@@ -1,0 +1,8 @@
+"""Pre-searched models as data: one card each, and the names of their classes. Imports no torch."""
+
+from __future__ import annotations
+
+from hubserve.cards.card import Card, Metric, WeightSource, list_cards, load_card, read_card
+from hubserve.cards.labels import imagenet_wnids, labels
+
+__all__ = ["Card", "Metric", "WeightSource", "imagenet_wnids", "labels", "list_cards", "load_card", "read_card"]

@@ -1,0 +1,176 @@
+"""Cards: one pre-searched model each, as data."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hubserve.errors import CardError, suggest
+from hubserve.preprocess import Preprocess
+
+KeyFormat = Literal["nni", "timm", "torchvision", "efficientnet-lite", "autoformer-supernet"]
+"""Whose names the tensors of a file bear; see `hubserve.hub.key_formats`."""
+
+MOST_CHARACTERS = 1_000_000
+
+_CARDS = resources.files("hubserve.cards").joinpath("models")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WeightSource(_Record):
+    """One place that has a model's weights: a URL, a file of a Hugging Face repository, or a file in an installed package.
+
+    Attributes:
+        url: http(s) address of the file.
+        hub_id: "owner/name" on Hugging Face; `filename` says which file.
+        package: name of an installed distribution; `filename` is the file's path inside it.
+        filename: see above, relative and without ".."; not for `url`.
+        key_format: whose tensor names the file has.
+        sha256: of the whole file, or its first digits where no more is published; a URL needs one.
+    """
+
+    url: str | None = None
+    hub_id: str | None = None
+    package: str | None = None
+    filename: str | None = None
+    key_format: KeyFormat = "nni"
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> WeightSource:
+        places = [place for place in (self.url, self.hub_id, self.package) if place is not None]
+        if len(places) != 1:
+            raise ValueError(f"exactly one of url, hub_id and package must be given, found {len(places)}")
+        if (self.url is None) == (self.filename is None):
+            raise ValueError("filename goes with hub_id and package, and not with url")
+        if self.filename is not None and not _is_inside(self.filename):
+            raise ValueError(f"filename {self.filename!r} must be a relative path that does not lead out of its package")
+        if self.url is not None and self.sha256 is None:
+            raise ValueError("a url needs a sha256, or the first digits of one")
+        return self
+
+    def describe(self) -> str:
+        """The place, in a few words."""
+        if self.url is not None:
+            return self.url
+        if self.hub_id is not None:
+            return f"{self.filename} of {self.hub_id} on Hugging Face"
+        return f"{self.filename} in the Python package {self.package}"
+
+
+class Metric(_Record):
+    """Published accuracy, in percent.
+
+    Attributes:
+        dataset: whose validation or test pictures.
+        top1: share of pictures whose best answer is right.
+        top5: share of pictures with the right answer among the best five.
+    """
+
+    dataset: str
+    top1: Annotated[float, Field(ge=0, le=100)]
+    top5: Annotated[float, Field(ge=0, le=100)] | None = None
+
+
+class PublishedSize(_Record):
+    """Size and work as the authors, or the library that carries the model, print them; to compare ours with.
+
+    Attributes:
+        params: in millions.
+        macs: in millions, for one picture; called FLOPs in most papers. Transformers' include attention.
+    """
+
+    params: Annotated[float, Field(gt=0)] | None = None
+    macs: Annotated[float, Field(gt=0)] | None = None
+
+
+class Card(_Record):
+    """A pre-searched model: which arch of which space, where its weights are, and how its pictures are prepared.
+
+    Attributes:
+        name: the alias that people ask for.
+        space: class name of its model space.
+        summary: one sentence.
+        paper: where the model was published.
+        licence: of the weights, as far as it is published.
+        classes: name of the label set.
+        metric: published accuracy.
+        published_size: parameters and MACs as published.
+        preprocess: as in training.
+        settings: of the space.
+        arch: label -> value.
+        weights: sources, tried in order.
+    """
+
+    name: str
+    space: str
+    summary: str
+    paper: str
+    licence: str
+    classes: str
+    metric: Metric | None = None
+    published_size: PublishedSize | None = None
+    preprocess: Preprocess
+    settings: dict[str, Any] = {}
+    arch: dict[str, Any]
+    weights: tuple[WeightSource, ...]
+
+
+def list_cards() -> list[str]:
+    """Names of all pre-searched models, sorted."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _CARDS.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_card(name: str) -> Card:
+    """The card of that name.
+
+    Raises:
+        CardError: no such card; the message has the nearest names.
+    """
+    if name not in list_cards():
+        raise CardError(f"no pre-searched model is called {name!r}. {suggest(name, list_cards())} See `hubserve models`.")
+    return parse_card(_CARDS.joinpath(f"{name}.toml").read_text("utf-8"), where=f"cards/models/{name}.toml")
+
+
+def read_card(path: Path) -> Card:
+    """The card in a TOML file of one's own.
+
+    Raises:
+        CardError: the file cannot be read or is not a card.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CardError(f"cannot read the card {path}: {error}") from error
+    return parse_card(text, where=str(path))
+
+
+def parse_card(text: str, *, where: str) -> Card:
+    """The card in `text`; errors name `where` and the entry.
+
+    Raises:
+        CardError: not TOML, or an entry is missing, unknown or out of range.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise CardError(f"{where} is not a card: it has {len(text)} characters, and {MOST_CHARACTERS} are allowed")
+    try:
+        found = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # Of too long a number, and of brackets in brackets.
+        raise CardError(f"{where} is not TOML: {error}") from error
+    try:
+        return Card.model_validate(found)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise CardError(f"{where} is not a card: {wrong}") from error
+
+
+def _is_inside(filename: str) -> bool:
+    path = PurePath(filename)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in filename

@@ -1,0 +1,185 @@
+"""Reports of latency, taken and shown for the commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from hubserve.cli.listings import host_rows, latency_rows
+from hubserve.cli.lookup_tables import warn_of_foreign
+from hubserve.cli.output import print_table
+from hubserve.cli.resolve_model import open_package, package_of
+from hubserve.errors import HubserveError, ProfileError
+from hubserve.hub import get_space
+from hubserve.latency.compare import Comparison
+from hubserve.latency.profile import NOTHING, Details, profile_package
+from hubserve.latency.report import ProfileReport
+from hubserve.latency.tables.build import default_path
+from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.timed_runners import Protocol
+from hubserve.package.add_files import add_profile
+from hubserve.package.package import MANIFEST, Package
+
+MOST_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a report shall hold; see `hubserve profile --help`."""
+
+    batch_size: int = 1
+    threads: int = 1
+    percent: float = 99.0
+    seconds: float = 60.0
+    details: bool = True
+    openvino: bool = False
+    table: Path | None = None
+    trusted: bool = False
+
+
+@contextmanager
+def measured(model: str, wish: Wish) -> Iterator[tuple[Package, ProfileReport]]:
+    """A model's package and its report, measured now."""
+    with open_package(model, trusted=wish.trusted) as package:
+        yield package, measure_package(package, wish)
+
+
+def measure_package(package: Package, wish: Wish) -> ProfileReport:
+    """The report of a package, measured now."""
+    table = _table(package, wish)
+    details = Details(openvino=wish.openvino, table=table)
+    if not wish.details:
+        details = Details(**{**NOTHING.__dict__, "openvino": wish.openvino, "table": table})
+    protocol = Protocol(percent=wish.percent, max_seconds=wish.seconds)
+    return profile_package(package, batch_size=wish.batch_size, threads=wish.threads, protocol=protocol, details=details)
+
+
+def with_profile(model: str, package: Package) -> Package:
+    """The package with its report in it, measured now.
+
+    Raises:
+        ProfileError: `model` names a version in the store, which never changes.
+    """
+    if package_of(model) is not None:  # Else it is a card, exported just now.
+        own_folder(model)
+    return add_profile(package, measure_package(package, Wish()).model_dump_json(indent=2) + "\n")
+
+
+def own_folder(model: str) -> None:
+    """Raises ProfileError unless `model` is a package folder of the user's own, which may be changed."""
+    if not (Path(model) / MANIFEST).is_file():
+        raise ProfileError(
+            f"a report can be put into a package folder only, and {model!r} is none: `hubserve export {model} --profile` "
+            "writes one with a report in it; a version in the store never changes"
+        )
+
+
+def read_report(name: str) -> ProfileReport:
+    """The report in a JSON file, or in a package or version that holds one.
+
+    Raises:
+        ProfileError: none of these.
+    """
+    path = Path(name)
+    try:
+        if path.is_file():
+            return ProfileReport.model_validate_json(path.read_text("utf-8"))
+        package = package_of(name)
+        if package is not None and package.profile is not None:
+            return ProfileReport.model_validate(package.profile)
+    except (UnicodeDecodeError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise ProfileError(f"{name} holds no report that this version reads: {first}; measure again") from error
+    raise ProfileError(f"{name} is neither the file of a report nor a package with one; `hubserve profile MODEL --save {name}`")
+
+
+def print_report(report: ProfileReport) -> None:
+    """All of it but the samples, as tables."""
+    first = report.forms[0]
+    title = f"{report.model}: batch {first.batch_size}, {first.threads} thread(s), {report.host.cpu}"
+    print_table(title, ("", *(form.form for form in report.forms)), latency_rows(report))
+    print_table("Machine", ("", ""), host_rows(report.host))
+    for form, why in report.left_out.items():
+        sys.stderr.write(f"{form} was not measured: {why}\n")
+    if report.sweep is not None:
+        points = (*report.sweep.by_batch, *report.sweep.by_threads[1:], *report.sweep.by_sessions[1:])
+        rows = [(p.batch_size, p.threads, p.sessions, f"{p.p50_ms:.2f}", f"{p.images_per_second:.1f}") for p in points]
+        title = f"Throughput of {report.sweep.form}: batch {report.sweep.knee_batch} reaches 95 % of the best"
+        print_table(title, ("batch", "threads", "models side by side", "p50 ms", "images/s"), rows)
+    if report.choices:
+        shares = [(c.label, c.value, f"{c.ms:.3f}", f"{c.share:.1%}") for c in report.choices[:MOST_ROWS]]
+        print_table("What each choice costs in onnx", ("choice", "value", "ms", "share"), shares)
+    for form, operators in report.operators.items():
+        found = [(o.operator, o.module or o.name, f"{o.ms:.3f}", f"{o.share:.1%}") for o in operators[:MOST_ROWS]]
+        print_table(f"Slowest operations of {form}", ("operation", "module", "ms", "share"), found)
+    if report.cost is not None and report.operators:
+        print_table("Work of one picture", ("", ""), _cost_rows(report))
+
+
+def _cost_rows(report: ProfileReport) -> list[tuple[str, str]]:
+    cost = report.cost
+    if cost is None:
+        return []
+    rows = [("parameters", f"{cost.params:,}"), ("multiply-accumulates", f"{cost.macs:,}")]
+    rows.append(("multiply-accumulates a byte", f"{cost.macs_per_byte:.2f}"))
+    if cost.gmacs_per_second is not None:
+        rows.append(("reached, GMAC/s", f"{cost.gmacs_per_second:.1f}"))
+    if cost.predicted_ms is not None:
+        error = "" if cost.prediction_error is None else f" ({cost.prediction_error:+.1%})"
+        rows.append(("predicted by the lookup table, ms", f"{cost.predicted_ms:.2f}{error}"))
+    return rows
+
+
+def comparison_rows(found: Sequence[Comparison]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows."""
+    columns = ("form", "A, ms", "B, ms", "B over A", "99 % interval", "p", "B is")
+    return columns, [_comparison_row(comparison) for comparison in found]
+
+
+def _comparison_row(c: Comparison) -> tuple[str, ...]:
+    interval = f"{c.low:.3f} to {c.high:.3f}"
+    return c.form, f"{c.a_ms:.3f}", f"{c.b_ms:.3f}", f"{c.ratio:.3f}", interval, f"{c.p_value:.2g}", c.verdict
+
+
+def warn_of_hosts(a: ProfileReport, b: ProfileReport) -> None:
+    """Says so where two reports are of different machines, or of a busy one."""
+    if (a.host.cpu, a.host.cores) != (b.host.cpu, b.host.cores):
+        sys.stderr.write(f"A is of {a.host.cpu} ({a.host.cores} cores), B of {b.host.cpu} ({b.host.cores} cores)\n")
+
+
+def _table(package: Package, wish: Wish) -> LatencyTable | None:
+    """The one that was named, or that of this machine where there is one for the package's space, settings and calls."""
+    if wish.table is not None:
+        table = _fitting(package, wish, wish.table)
+        warn_of_foreign(wish.table, table)
+        return table
+    manifest, size = package.manifest, package.manifest.preprocess.input_size
+    try:
+        space = get_space(manifest.space, manifest.settings)
+        path = default_path(space, manifest.settings, input_size=size, threads=wish.threads, batch_size=wish.batch_size)
+        table = _fitting(package, wish, path)
+    except HubserveError:  # None, or a space of somebody else, or a table of another version: nobody asked for it.
+        return None
+    return table if table.foreign() is None else None
+
+
+def _fitting(package: Package, wish: Wish, path: Path) -> LatencyTable:
+    """The table of a file. Raises ProfileError where its predictions are not of what is measured."""
+    table, manifest = LatencyTable.load(path), package.manifest
+    table.check_fit(
+        path,
+        get_space(manifest.space, manifest.settings),
+        input_size=manifest.preprocess.input_size,
+        threads=wish.threads,
+        batch_size=wish.batch_size,
+    )
+    if wish.batch_size != 1:
+        raise ProfileError(
+            f"a table is compared with one picture a call, and batch_size = {wish.batch_size}; leave --table out"
+        )
+    return table

@@ -1,0 +1,124 @@
+"""Lookup tables of latency, found and shown for the commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hubserve.cli.model_options import read_json
+from hubserve.cli.output import progress_bar
+from hubserve.hub import HubSpace, get_space
+from hubserve.latency.tables.build import Progress, default_path
+from hubserve.latency.tables.limit_check import Feasibility
+from hubserve.latency.tables.table import LatencyTable, TableError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a table is of, and where it lies."""
+
+    space: HubSpace
+    settings: dict[str, Any]
+    input_size: int
+    threads: int
+    batch_size: int
+    path: Path
+
+    @classmethod
+    def of(
+        cls,
+        space: str,
+        settings: Path | None,
+        *,
+        input_size: int | None,
+        threads: int,
+        batch_size: int,
+        table: Path | None,
+    ) -> Subject:
+        """From options. Raises SpaceError for an unknown space, ArchError for settings that are no JSON."""
+        given = read_json(settings)
+        built = get_space(space, given)
+        size = input_size or built.input_size
+        path = table or default_path(built, given, input_size=size, threads=threads, batch_size=batch_size)
+        return cls(built, given, size, threads, batch_size, path)
+
+    def load(self) -> LatencyTable:
+        """The table; says so where it is of another machine. Raises ProfileError where there is none that fits."""
+        table = LatencyTable.load(self.path)
+        table.check_fit(self.path, self.space, input_size=self.input_size, threads=self.threads, batch_size=self.batch_size)
+        warn_of_foreign(self.path, table)
+        return table
+
+
+def warn_of_foreign(path: Path, table: LatencyTable) -> None:
+    """Says so on stderr where a table is of another machine, or of another ONNX Runtime."""
+    foreign = table.foreign()
+    if foreign is not None:
+        sys.stderr.write(f"{path} was {foreign}: what it predicts is not of this machine\n")
+
+
+def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:
+    """What there is to know of a table."""
+    c = table.calibration
+    return {
+        "file": str(path),
+        "machine": f"{table.host.cpu}, {table.host.cores} cores",
+        "input": f"{table.batch_size} x 3 x {table.input_size} x {table.input_size}",
+        "threads": table.threads,
+        "operations": len(table.units),
+        "networks": len(table.nets),
+        "calibration": (
+            f"{c.conv:.3f} x convolutions + {c.other:.3f} x the rest + {c.weight_ms:.3f} ms a million weights + "
+            f"{c.step_ms * 1e3:.2f} us a step + {c.offset_ms:.3f} ms"
+        ),
+        **(error_facts(table.error) if table.error else {}),
+    }
+
+
+def error_facts(error: TableError) -> dict[str, Any]:
+    """How good predictions are, in words."""
+    return {
+        "networks it never saw": error.nets,
+        "rank correlation (Spearman)": None if error.spearman is None else f"{error.spearman:.3f}",
+        "within 10 %": f"{error.within_10:.0%}",
+        "mean error": f"{error.mean_error:.1%}",
+        "largest error": f"{error.worst_error:.1%}",
+    }
+
+
+def feasibility_facts(found: Feasibility) -> dict[str, Any]:
+    """What a limit means, in words."""
+    low, high = found.share_interval
+    return {
+        "random archs that meet it": f"{found.share:.1%} of {found.drawn} (95 % interval {low:.1%} to {high:.1%})",
+        "fastest arch found": f"{found.fastest_ms:.3f} ms: {found.fastest}",
+        **{f"{share:.0%} of random archs stay below": f"{ms:.3f} ms" for share, ms in found.quantiles.items()},
+    }
+
+
+@contextmanager
+def moving_bar() -> Iterator[Progress]:
+    """A bar that starts anew with each kind of measurement."""
+    state: dict[str, Any] = {"what": None, "bar": None, "advance": None, "done": 0}
+
+    def progress(what: str, done: int, total: int) -> None:
+        if state["what"] != what:
+            close()
+            state.update(what=what, bar=progress_bar(what, total), done=0)
+            state["advance"] = state["bar"].__enter__()
+        state["advance"](done - state["done"])
+        state["done"] = done
+
+    def close() -> None:
+        if state["bar"] is not None:
+            state["bar"].__exit__(None, None, None)
+            state["bar"] = None
+
+    try:
+        yield progress
+    finally:
+        close()

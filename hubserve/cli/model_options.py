@@ -1,0 +1,110 @@
+"""From options to what a command works on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
+from hubserve.cli.resolve_model import open_package, package_of, unknown_model
+from hubserve.errors import ArchError, ExportError, ImageError
+from hubserve.export.eager import EagerRunner
+from hubserve.export.model_source import arch_source, card_source
+from hubserve.export.package_source import package_source
+from hubserve.export.rebuild import rebuild
+from hubserve.export.write import Source
+from hubserve.hub import HubSpace, get_space, list_cards, load_card
+from hubserve.hub.registry import card_space
+
+
+def source_of(
+    model: str | None,
+    *,
+    space: str | None,
+    arch: Path | None,
+    settings: Path | None,
+    weights: Path | None,
+    key_format: str | None,
+    random_weights: bool,
+) -> Source:
+    """What `export` exports: what `model` means, see `hubserve.cli.resolve_model`, or an arch of a space.
+
+    Raises:
+        ExportError: the options do not go together.
+        ModelNotFoundError: nothing is called `model`.
+    """
+    if (model is None) == (space is None) or (space is None) != (arch is None):
+        raise ExportError("name a pre-searched model, or give --space together with --arch")
+    if weights is not None and random_weights:
+        raise ExportError("--weights and --random-weights exclude each other")
+    # Whoever gives an option believes that it does something.
+    if settings is not None and space is None:
+        raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
+    if key_format is not None and (weights is None or space is not None):
+        raise ExportError("--key-format tells whose tensor names the file of --weights has, for a pre-searched model")
+    # Weights are given to a card: a package has its own.
+    is_card, other_weights = model in list_cards(), weights is not None or random_weights
+    if model is not None and not (is_card and other_weights) and (package := package_of(model)) is not None:
+        if other_weights:
+            raise ExportError(f"{model} is a package, which has weights: leave --weights and --random-weights out")
+        return package_source(package)
+    if model is not None and not is_card:
+        raise unknown_model(model)
+    if model is not None:
+        return card_source(load_card(model), pretrained=not random_weights, weights=weights, key_format=key_format)
+    given = read_json(settings) if settings is not None else {}
+    built = get_space(space or "", given)
+    name = arch.stem.lower() if arch is not None else ""
+    return arch_source(built, given, read_json(arch), name=name, weights=weights)
+
+
+def drawn_arch(
+    model: str | None, *, space: str | None, arch: Path | None, settings: Path | None
+) -> tuple[str, HubSpace, dict[str, Any]]:
+    """Title, space and arch of what `draw` draws.
+
+    Raises:
+        ExportError: the options do not go together.
+    """
+    if (model is None) == (space is None) or (model is not None and (arch is not None or settings is not None)):
+        raise ExportError("name a pre-searched model, or give --space, with --arch for one arch of it")
+    if model is not None:
+        card = load_card(model)
+        return card.name, card_space(card), card.arch
+    built = get_space(space or "", read_json(settings))
+    return (arch.stem, built, read_json(arch)) if arch is not None else (type(built).__name__, built, built.random())
+
+
+def read_json(path: Path | None) -> dict[str, Any]:
+    """The object in a JSON file; an empty one for no file. Raises ArchError where it is none."""
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArchError(f"cannot read {path} as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ArchError(f"{path} holds a {type(found).__name__}; expected an object: name -> value")
+    return found
+
+
+@contextmanager
+def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Sequence[str]]]:
+    """What `eval` judges, and the labels of its classes."""
+    with open_package(model, trusted=trusted) as package:
+        if url is not None:
+            yield HttpClassifier(url, model=model), package.labels
+            return
+        runner = EagerRunner(rebuild(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
+        yield LocalClassifier(runner, package.manifest.preprocess), package.labels
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of a file. Raises ImageError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error

@@ -1,0 +1,154 @@
+"""Where the time of a call goes: per operator, per module, and per choice of the arch."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from hubserve.errors import ProfileError, first_line
+from hubserve.latency.report import ChoiceShare, OperatorShare
+from hubserve.package.onnx_runner import session_options
+from hubserve.package.runner import Batch
+
+WARM_UP, CALLS = 3, 20
+WEIGHT = ".weight"
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where torch's exporter notes the modules that an operation was in."""
+
+
+def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS) -> list[OperatorShare]:
+    """What ONNX Runtime's profiler says of each operation of its optimised graph, the slowest first.
+
+    Raises:
+        ProfileError: ONNX Runtime cannot run the file.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
+            events = _events(path, batch, Path(folder), threads, calls)
+    except Exception as error:  # ONNX Runtime has its own exceptions, without a common base.
+        raise ProfileError(f"ONNX Runtime cannot profile {path}: {first_line(error)}") from error
+    module_of = _Modules(path)
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for event in events:
+        name = event["name"].removesuffix("_kernel_time")
+        times[name, event["args"]["op_name"]].append(event["dur"] / 1e3)
+    medians = {key: statistics.median(values[WARM_UP:]) for key, values in times.items()}
+    total = sum(medians.values()) or 1.0
+    rows = [
+        OperatorShare(operator=operator, name=name, module=module_of(name, operator), ms=ms, share=ms / total)
+        for (name, operator), ms in medians.items()
+    ]
+    return sorted(rows, key=lambda row: -row.ms)
+
+
+def eager_operators(model: nn.Module, batch: Batch, *, calls: int = 5) -> list[OperatorShare]:
+    """What torch.profiler says of each operator of eager PyTorch, all its calls together, the slowest first."""
+    images = torch.from_numpy(batch)
+    with torch.inference_mode():
+        for _ in range(WARM_UP):
+            model(images)
+        with _quiet(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            for _ in range(calls):
+                model(images)
+    found = {entry.key: entry.self_cpu_time_total / 1e3 / calls for entry in profiler.key_averages()}
+    total = sum(found.values()) or 1.0
+    rows = [OperatorShare(operator=name, name="", module=None, ms=ms, share=ms / total) for name, ms in found.items() if ms > 0]
+    return sorted(rows, key=lambda row: -row.ms)
+
+
+def by_choice(
+    rows: Iterable[OperatorShare], owners: Mapping[str, frozenset[str]], arch: Mapping[str, object]
+) -> list[ChoiceShare]:
+    """Time per choice, the dearest first; an operation that several choices decide about counts for each of them.
+
+    Args:
+        rows: of `onnx_operators`.
+        owners: path of a module -> labels, of `labels_of_modules`.
+        arch: label -> value.
+    """
+    times: dict[str, float] = defaultdict(float)
+    total = 0.0
+    for row in rows:
+        total += row.ms
+        for label in owners.get(row.module or "", frozenset()):
+            times[label] += row.ms
+    found = [ChoiceShare(label=label, value=arch.get(label), ms=ms, share=ms / (total or 1.0)) for label, ms in times.items()]
+    return sorted(found, key=lambda row: (-row.ms, row.label))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The profiler of torch writes notes, such as that there is no GPU, past Python straight to the console."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _events(path: Path, batch: Batch, folder: Path, threads: int, calls: int) -> list[dict]:  # type: ignore[type-arg]
+    options = session_options(threads)
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "calls")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    for _ in range(WARM_UP + calls):
+        session.run(None, {name: batch})
+    events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    return [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+
+
+class _Modules:
+    """From a node of ONNX Runtime's optimised graph to the path of the module that it came from."""
+
+    def __init__(self, path: Path) -> None:
+        graph = onnx.load(str(path), load_external_data=False).graph
+        self._by_name = {node.name: node for node in graph.node}
+        self._by_output = {output: node for node in graph.node for output in node.output}
+
+    def __call__(self, name: str, operator: str) -> str | None:
+        node = self._node(name)
+        if operator == "Conv":
+            # Fused with what follows, it is named after the last of it.
+            while node is not None and node.op_type != "Conv":
+                node = self._by_output.get(node.input[0]) if node.input else None
+            # One with a batch norm in it notes the batch norm's module; its weight is still called after its own.
+            if node is not None and node.input[1].endswith(WEIGHT):
+                return node.input[1].removesuffix(WEIGHT)
+        return None if node is None else _path(node)
+
+    def _node(self, name: str) -> onnx.NodeProto | None:
+        """By its own name, or, for a blocked layout, by the name of its output; without what the optimiser appends."""
+        for known in (name, re.sub(r"(_token_\d+)$|/.*$", "", name), re.sub(r"_nchwc(_token_\d+)?$", "", name)):
+            node = self._by_name.get(known) or self._by_output.get(known)
+            if node is not None:
+                return node
+        return None
+
+
+def _path(node: onnx.NodeProto) -> str | None:
+    """The innermost module: the last scope but one, as the last is the operation itself."""
+    for prop in node.metadata_props:
+        if prop.key == SCOPES:
+            scopes = ast.literal_eval(prop.value)
+            return str(scopes[-2]) if len(scopes) > 1 else ""
+    return None

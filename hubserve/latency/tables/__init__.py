@@ -1,0 +1,1 @@
+"""Lookup tables: the latency of any arch of a space, predicted from operations that were measured once."""

@@ -1,0 +1,1 @@
+"""Packages: exported models on disk, read and verified. Imports no torch."""

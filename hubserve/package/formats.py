@@ -1,0 +1,70 @@
+"""The formats that a package may hold: the file of each, how it is loaded, and how near to eager PyTorch it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubserve.package.manifest import Format
+from hubserve.package.onnx_runner import Device, OnnxRunner
+from hubserve.package.parity import FLOAT16, FLOAT32, INT8, Bounds
+from hubserve.package.runner import Runner
+
+
+@dataclass(frozen=True)
+class FormatEntry:
+    """One exported format.
+
+    Attributes:
+        file: its name in a package.
+        load: (path, threads, device) -> runner.
+        bounds: how near to eager PyTorch it must be.
+        only_cuda: why it is of no use without a GPU; None where it is.
+        program: what loading or running it may do beyond computing; None where nothing.
+    """
+
+    file: str
+    load: Callable[[Path, int, Device], Runner]
+    bounds: Bounds = FLOAT32
+    only_cuda: str | None = None
+    program: str | None = None
+
+
+def _load_onnx(name: Format) -> Callable[[Path, int, Device], Runner]:
+    return lambda path, threads, device: OnnxRunner(path, threads=threads, device=device, name=name)
+
+
+def _load_torchscript(path: Path, threads: int, device: Device) -> Runner:
+    from hubserve.package.torch_runners import TorchScriptRunner  # Imports torch, which serving ONNX does not need.
+
+    return TorchScriptRunner(path, device=device)
+
+
+def _load_pt2(path: Path, threads: int, device: Device) -> Runner:
+    from hubserve.package.torch_runners import Pt2Runner  # Imports torch, which serving ONNX does not need.
+
+    return Pt2Runner(path, device=device)
+
+
+FORMATS: dict[Format, FormatEntry] = {
+    "onnx": FormatEntry("model.onnx", _load_onnx("onnx")),
+    "torchscript": FormatEntry(
+        "model.torchscript.pt",
+        _load_torchscript,
+        program="a TorchScript file holds functions, which may read and write files",
+    ),
+    "pt2": FormatEntry(
+        "model.pt2",
+        _load_pt2,
+        program="torch.export.load unpickles parts of a .pt2 archive, which may run any code",
+    ),
+    "onnx-fp16": FormatEntry(
+        "model.fp16.onnx",
+        _load_onnx("onnx-fp16"),
+        FLOAT16,
+        only_cuda="the CPU kernels of ONNX Runtime compute it in float32, with casts around them: it is onnx, slower",
+    ),
+    "onnx-int8": FormatEntry("model.int8.onnx", _load_onnx("onnx-int8"), INT8),
+}
+"""The formats of torch run with torch's own thread setting, which holds for the whole process."""

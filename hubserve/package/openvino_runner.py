@@ -1,0 +1,66 @@
+"""OpenVINO: runs the ONNX file on CPUs, with kernels of its own. An extra: pip install 'hubserve[openvino]'."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hubserve.errors import ExportError, first_line
+from hubserve.package.runner import Batch
+
+
+class OpenVinoRunner:
+    """An ONNX file compiled by OpenVINO for this CPU, in float32; calls from several threads are safe.
+
+    Args:
+        path: of the ONNX file.
+        threads: that one call may use.
+        callers: calls that run side by side; further ones take turns.
+
+    Raises:
+        ExportError: OpenVINO is not installed, or cannot load the file.
+    """
+
+    name = "openvino"
+    device = "cpu"
+
+    def __init__(self, path: Path, *, threads: int = 1, callers: int = 1) -> None:
+        try:
+            import openvino  # Optional, and slow to import for those who do not use it.
+        except ImportError as error:
+            raise ExportError(f"OpenVINO is not installed ({error}): pip install 'hubserve[openvino]'") from error
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",  # It would compute in bfloat16 where the CPU can, unless told.
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": callers,  # A stream runs one call at a time.
+            "INFERENCE_NUM_THREADS": callers * threads,  # Of all streams together.
+        }
+        try:
+            self._compiled = core.compile_model(str(path), "CPU", settings)
+        except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base.
+            raise ExportError(f"OpenVINO {openvino.__version__} cannot load {path}: {first_line(error)}") from error
+        self._local = threading.local()
+
+    @property
+    def callers(self) -> int:
+        """Calls that run side by side, as OpenVINO itself says."""
+        return int(self._compiled.get_property("NUM_STREAMS"))
+
+    def __call__(self, batch: Batch) -> Batch:
+        """See Runner. Raises ExportError where the network does not take such a batch."""
+        try:
+            found = self._request().infer([np.ascontiguousarray(batch)])
+        except Exception as error:
+            raise ExportError(f"OpenVINO cannot run the network on {batch.shape}: {first_line(error)}") from error
+        logits: Batch = np.array(next(iter(found.values())))
+        return logits
+
+    def _request(self) -> Any:
+        """A request of this thread's own: two threads may not share one."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        return self._local.request

@@ -1,0 +1,215 @@
+"""Proof that an exported model answers as eager PyTorch does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from hubserve.errors import ParityError
+from hubserve.package.runner import Batch, Runner
+from hubserve.preprocess import Preprocess
+
+BATCH_SIZES = (1, 2, 5, 8)
+TOLERANCE = 1e-4
+"""Of the logits' own spread. Float32 kernels of different libraries differ by some 1e-6 to 1e-5 of it."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a form may be from eager PyTorch.
+
+    Attributes:
+        error: largest difference of two logits, as a share of the logits' spread; None where best classes decide alone.
+        agreement: least share of pictures with the same best class.
+        near: best classes whose logits are closer than this share of the spread count as the same.
+        rms: root of the mean squared difference of logits, likewise; None where `error` says enough. Unlike the largest, it
+            does not grow with the number of logits that are compared.
+    """
+
+    error: float | None
+    agreement: float
+    near: float
+    rms: float | None = None
+
+
+FLOAT32 = Bounds(error=TOLERANCE, agreement=1.0, near=TOLERANCE)
+FLOAT16 = Bounds(error=1e-1, agreement=1.0, near=5e-2, rms=1e-2)
+"""Rounding errors at a hundredth of the signal, 40 dB below it; five times that may decide between two best classes, and ten
+times that is no rounding error any more."""
+INT8 = Bounds(error=None, agreement=0.9, near=0.0)
+"""Eight bits cost accuracy, as everybody knows who chooses them; below this the file is of no use."""
+
+
+class Truth(BaseModel):
+    """Accuracy on pictures whose class is known.
+
+    Attributes:
+        pictures: that were judged.
+        reference_top1: percent that eager PyTorch gets right.
+        top1: percent that the exported model gets right.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pictures: int
+    reference_top1: float
+    top1: float
+
+
+class ParityReport(BaseModel):
+    """How far an exported model is from eager PyTorch.
+
+    Attributes:
+        format: of the exported model.
+        batches: sizes of the batches that were compared.
+        max_abs_error: largest difference of two logits.
+        rms_error: root of the mean of their squared differences.
+        cosine: smallest cosine between the two rows of logits of one picture.
+        scale: standard deviation of eager PyTorch's logits.
+        tolerance: allowed share of the scale for the largest difference; None where best classes decide alone.
+        rms_tolerance: likewise for `rms_error`; None where it does not count.
+        top1_agreement: share of pictures with the same best class, near ties counted as the same where the form allows.
+        agreement_needed: least allowed share.
+        truth: accuracy of both, where the classes of the pictures are known.
+        passed: the error is within the tolerance, and enough best classes agree.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: str
+    batches: tuple[int, ...]
+    max_abs_error: float
+    rms_error: float = 0.0
+    cosine: float = 1.0
+    scale: float
+    tolerance: float | None
+    rms_tolerance: float | None = None
+    top1_agreement: float
+    agreement_needed: float = 1.0
+    truth: Truth | None = None
+    passed: bool
+
+
+def check_parity(
+    reference: Runner,
+    candidate: Runner,
+    batches: Iterable[Batch],
+    *,
+    bounds: Bounds = FLOAT32,
+    classes: Sequence[int] = (),
+) -> ParityReport:
+    """Compares two runners on several batches.
+
+    Args:
+        reference: what is right.
+        candidate: what is judged.
+        batches: prepared pictures.
+        bounds: how far it may be off.
+        classes: the true class of each picture, counted through all batches; -1, or none at all, where nobody knows.
+
+    Raises:
+        ParityError: they differ; the message says by how much. It carries the report as `error.args[1]`.
+    """
+    pairs = [(reference(batch), candidate(batch)) for batch in batches]
+    if not pairs:
+        raise ParityError(f"{candidate.name} was compared on no batch, which proves nothing")
+    report = _compare(candidate.name, pairs, bounds, classes)
+    if not report.passed:
+        allowed = "" if bounds.error is None else f" where {bounds.error * report.scale:.3g} is allowed"
+        if bounds.rms is not None:
+            allowed += f", root mean square {report.rms_error:.3g} where {bounds.rms * report.scale:.3g} is"
+        raise ParityError(
+            f"{report.format} differs from {reference.name}: largest error {report.max_abs_error:.3g}{allowed}, best class "
+            f"agrees on {report.top1_agreement:.1%} of which {bounds.agreement:.0%} are needed",
+            report,
+        )
+    return report
+
+
+def random_batches(shape: tuple[int, int, int], *, seed: int = 0, sizes: Iterable[int] = BATCH_SIZES) -> list[Batch]:
+    """Batches of `shape` (channels, height, width) in the range of normalised pictures, smooth as these are, plus noise."""
+    rng = np.random.default_rng(seed)
+    return [_pictures(rng, size, shape) for size in sizes]
+
+
+def prepared_batches(preprocess: Preprocess, *, seed: int = 0, sizes: Iterable[int] = BATCH_SIZES) -> list[Batch]:
+    """Batches of made-up pictures, prepared as real ones are: in the range that this very network sees."""
+    rng = np.random.default_rng(seed)
+    return [np.stack([preprocess.reference(_picture(rng, preprocess)).numpy() for _ in range(size)]) for size in sizes]
+
+
+def made_up_batches(preprocess: Preprocess) -> list[Batch]:
+    """What float forms are compared on: made-up pictures in the usual range, and in that of `preprocess`."""
+    size = preprocess.input_size
+    return [*random_batches((3, size, size), sizes=(1, 2, 5)), *prepared_batches(preprocess, sizes=(3, 8))]
+
+
+def _picture(rng: np.random.Generator, preprocess: Preprocess) -> Image.Image:
+    """Smooth in colour, with noise, and with black and white parts as real pictures have."""
+    side = preprocess.resize
+    coarse = torch.from_numpy(rng.uniform(-80, 335, (1, 3, 7, 7)))
+    smooth = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")[0].permute(1, 2, 0).numpy()
+    return Image.fromarray((smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8))
+
+
+def _pictures(rng: np.random.Generator, size: int, shape: tuple[int, int, int]) -> Batch:
+    channels, height, width = shape
+    coarse = rng.uniform(-2.1, 2.6, (size, channels, 7, 7))
+    rows, columns = np.arange(height) * 7 // height, np.arange(width) * 7 // width
+    smooth = coarse[:, :, rows][:, :, :, columns]
+    return (smooth + 0.2 * rng.standard_normal(smooth.shape)).clip(-2.2, 2.7).astype(np.float32)
+
+
+def _compare(name: str, pairs: list[tuple[Batch, Batch]], bounds: Bounds, classes: Sequence[int]) -> ParityReport:
+    sizes = tuple(len(expected) for expected, _ in pairs)
+    if any(expected.shape != found.shape for expected, found in pairs):
+        shapes = [(expected.shape, found.shape) for expected, found in pairs if expected.shape != found.shape]
+        raise ParityError(f"{name} returns logits of shape {shapes[0][1]} where eager PyTorch returns {shapes[0][0]}")
+    expected = np.concatenate([e for e, _ in pairs]).astype(np.float64)
+    found = np.concatenate([f for _, f in pairs]).astype(np.float64)
+    finite = bool(np.isfinite(expected).all() and np.isfinite(found).all())
+    scale = float(expected.std())
+    error = float(np.abs(expected - found).max())
+    agreement = _same_best_class(expected, found, bounds.near * scale)
+    rms = float(np.sqrt(((expected - found) ** 2).mean()))
+    small = all(bound is None or value <= bound * scale for value, bound in ((error, bounds.error), (rms, bounds.rms)))
+    return ParityReport(
+        format=name,
+        batches=sizes,
+        max_abs_error=error,
+        rms_error=rms,
+        cosine=_smallest_cosine(expected, found),
+        scale=scale,
+        tolerance=bounds.error,
+        rms_tolerance=bounds.rms,
+        top1_agreement=agreement,
+        agreement_needed=bounds.agreement,
+        truth=_truth(expected, found, classes),
+        passed=finite and scale > 0 and small and agreement >= bounds.agreement,
+    )
+
+
+def _same_best_class(expected: NDArray[np.float64], found: NDArray[np.float64], near: float) -> float:
+    """Share of rows whose best class in `found` is, in `expected`, within `near` of the best."""
+    chosen = np.take_along_axis(expected, found.argmax(1)[:, None], 1)[:, 0]
+    return float((expected.max(1) - chosen <= near).mean())
+
+
+def _smallest_cosine(expected: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    return float(((expected * found).sum(1) / np.maximum(lengths, np.finfo(np.float64).tiny)).min())
+
+
+def _truth(expected: NDArray[np.float64], found: NDArray[np.float64], classes: Sequence[int]) -> Truth | None:
+    true = np.asarray(classes, dtype=np.int64)
+    if len(true) != len(expected) or not (true >= 0).any():
+        return None
+    known = true >= 0
+    right = [100 * float((logits.argmax(1) == true)[known].mean()) for logits in (expected, found)]
+    return Truth(pictures=int(known.sum()), reference_top1=right[0], top1=right[1])

@@ -1,0 +1,73 @@
+"""Reads the small files of a package, which anybody may have written: what is in them, or PackageError."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import TypeAdapter, ValidationError
+
+from hubserve.errors import PackageError
+from hubserve.package.parity import ParityReport
+
+_Reports = TypeAdapter(tuple[ParityReport, ...])
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One class a line, in the order of the logits. Raises PackageError where it is no text."""
+    # Not splitlines(), which also splits on characters that a label may have.
+    return tuple(_text(path, "one class a line; export it again").removesuffix("\n").split("\n"))
+
+
+def read_parity(path: Path) -> tuple[ParityReport, ...]:
+    """One report for each exported form. Raises PackageError where it holds anything else."""
+    advice = "a list of comparisons with eager PyTorch; export it again"
+    try:
+        return _Reports.validate_python(_json(path, advice))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its content"
+        raise PackageError(f"{path}: {where} = {_short(first['input'])}: {first['msg']}; expected {advice}") from error
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """A latency report, unread. Raises PackageError where it is no JSON object."""
+    advice = "an object; measure it again"
+    found = _json(path, advice)
+    if not isinstance(found, dict):
+        raise PackageError(f"{path} holds a {type(found).__name__}; expected {advice}")
+    return found
+
+
+def _json(path: Path, advice: str) -> Any:
+    text = _text(path, advice)
+    try:
+        # Strictly: NaN and numbers without end are no JSON, and no answer over HTTP could hold them.
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{path} begins with {_short(text)} and is not JSON: {error}; expected {advice}") from error
+
+
+def _text(path: Path, advice: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackageError(f"{path} cannot be read as text in UTF-8: {error}; expected {advice}") from error
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number
+
+
+def _short(found: object) -> str:
+    text = repr(found)
+    return text if len(text) <= 60 else f"{text[:60]}..."

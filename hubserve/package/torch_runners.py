@@ -1,0 +1,71 @@
+"""Runs TorchScript files and `.pt2` archives. Imports torch, so it is imported only when such a file is loaded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from hubserve.errors import ExportError, first_line
+from hubserve.package.runner import Batch
+
+
+class TorchScriptRunner:
+    """A TorchScript file, loaded and frozen.
+
+    Raises:
+        ExportError: the file is damaged, or the device is not there.
+    """
+
+    name = "torchscript"
+
+    def __init__(self, path: Path, *, device: str = "cpu") -> None:
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            with without_deprecation():
+                loaded = torch.jit.load(str(path), map_location=self.device)  # type: ignore[no-untyped-call]
+                # Constants folded and batch norms merged into convolutions: what a deployment would do.
+                self._module = torch.jit.freeze(loaded.eval())
+        except (RuntimeError, ValueError) as error:
+            raise ExportError(f"TorchScript cannot load {path} on {self.device!r}: {first_line(error)}") from error
+
+    def __call__(self, batch: Batch) -> Batch:
+        with torch.inference_mode():
+            logits: Batch = self._module(torch.from_numpy(batch).to(self.device)).cpu().numpy()
+        return logits
+
+
+class Pt2Runner:
+    """A `.pt2` archive, loaded.
+
+    Raises:
+        ExportError: the file is damaged, or the device is not there.
+    """
+
+    name = "pt2"
+
+    def __init__(self, path: Path, *, device: str = "cpu") -> None:
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Of torch's own internals.
+                self._module = torch.export.load(path).module().to(self.device)
+        except Exception as error:
+            raise ExportError(f"torch.export cannot load {path} on {self.device!r}: {first_line(error)}") from error
+
+    def __call__(self, batch: Batch) -> Batch:
+        with torch.inference_mode():
+            logits: Batch = self._module(torch.from_numpy(batch).to(self.device)).cpu().numpy()
+        return logits
+
+
+@contextmanager
+def without_deprecation() -> Iterator[None]:
+    """Inside, torch does not warn that TorchScript is deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)
+        yield

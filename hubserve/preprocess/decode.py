@@ -1,0 +1,151 @@
+"""Whatever people send as a picture, as 8-bit RGB."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hubserve.errors import ImageError, ImageTooLargeError, clear_frames
+from hubserve.preprocess.decode_limits import Parts, check_scans, check_tiles
+
+MAX_PIXELS = 50_000_000
+"""Default limit of width x height for a picture, checked before its pixels are decoded."""
+
+MAX_SIDE = 65_535
+"""Limit of width and of height, that of JPEG and GIF: Pillow has a pointer for each row, and works row by row."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+"""That are read. Pillow knows forty more, some decoded by Python pixel by pixel, one (EPS) by another program."""
+
+_ORIENTATION = 0x0112
+"""EXIF tag; 1 is upright."""
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture in `data` as 8-bit RGB, turned upright by its EXIF orientation; the first frame of an animation.
+
+    Transparent parts are laid on white; 16-bit and floating point greys are brought to 8 bits by their range.
+
+    Raises:
+        ImageTooLargeError: more than `max_pixels` pixels, or MAX_SIDE in a row; found out before they are decoded.
+        ImageError: not a picture in one of FORMATS, broken off, or made of more parts than any needs.
+    """
+    try:
+        return _decoded(data, max_pixels)
+    except Exception as error:  # Pillow's decoders raise almost anything on hostile bytes.
+        clear_frames(error)
+        if isinstance(error, ImageError):
+            raise
+        raise _refusal(error, len(data), max_pixels) from error
+
+
+def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
+    """The same pixels as those of `decode_image`, sooner where the picture is a plain JPEG.
+
+    Returns:
+        (3, height, width) uint8.
+
+    Raises:
+        ImageTooLargeError: more than `max_pixels` pixels, or MAX_SIDE in a row; found out before they are decoded.
+        ImageError: not a picture in one of FORMATS, broken off, or made of more parts than any needs.
+    """
+    if _is_plain_jpeg(data, max_pixels):
+        try:
+            return torch.from_numpy(simplejpeg.decode_jpeg(data, "RGB")).permute(2, 0, 1)
+        except ValueError:
+            pass  # It is stricter than Pillow, which may read the picture all the same, or says what is wrong.
+    return torch.from_numpy(np.array(decode_image(data, max_pixels=max_pixels))).permute(2, 0, 1)
+
+
+def _decoded(data: bytes, max_pixels: int) -> Image.Image:
+    image = _open(data, max_pixels)
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError):
+        # Pillow's limit, met while it opens the picture: far above ours by default.
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        return ImageTooLargeError(
+            f"the picture has too many pixels ({error}); at most {limit:,} are allowed: send a smaller one"
+        )
+    reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
+    return ImageError(
+        f"{size} bytes that are not a readable picture ({reason}); send a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or binary PPM"
+    )
+
+
+def _is_plain_jpeg(data: bytes, max_pixels: int) -> bool:
+    """Whether it is upright, and grey or RGB: then libjpeg-turbo, which both decoders use, gives what Pillow makes of it."""
+    if data[:3] != b"\xff\xd8\xff":
+        return False
+    try:
+        image = _open(data, max_pixels)
+        return image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(_ORIENTATION, 1) == 1
+    except ImageError:
+        raise
+    except Exception:  # Pillow's parsers raise almost anything on hostile bytes; `decode_image` tells what is wrong.
+        return False
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Reads the header alone."""
+    if data[:2] in (b"P1", b"P2", b"P3"):
+        raise ImageError("a PPM whose numbers are text; send it in its binary form, or as PNG")
+    if data[:2] in (b"II", b"MM"):
+        check_tiles(data, max_pixels)
+    # Our own limit replaces Pillow's, which warns first and raises later.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(Parts(data), formats=FORMATS)
+    _check_pixels(image, max_pixels)
+    if data[:2] == b"\xff\xd8":
+        check_scans(data, image.width * image.height, max_pixels)
+    return image
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise ImageTooLargeError(
+            f"the picture has {width} x {height} pixels; at most {max_pixels:,} are allowed, and {MAX_SIDE:,} on a side: "
+            "send a smaller one"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _grey_to_8_bits(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey_to_8_bits(image: Image.Image) -> Image.Image:
+    """Pillow clips 16-bit greys to 255 when it converts them; a picture keeps its contrast when divided by its type's range."""
+    values = np.asarray(image)
+    largest = float(values.max(initial=0))
+    if image.mode == "F":
+        top = 1.0 if largest <= 1.0 else 255.0
+    else:
+        top = 65535.0 if largest > 255 or image.mode.startswith("I;16") else 255.0
+    grey = np.empty(values.shape, np.uint8)
+    # A part at a time: all of a large picture in double precision would take a gigabyte.
+    for part, result in zip(_parts(values), _parts(grey), strict=True):
+        with np.errstate(over="ignore"):  # Infinity becomes the largest number there is.
+            result[:] = np.clip(np.nan_to_num(part.astype(np.float64)) / top * 255.0, 0, 255).round()
+    return Image.fromarray(grey)
+
+
+def _parts(values: NDArray[Any]) -> list[NDArray[Any]]:
+    """Views of up to a million values each."""
+    flat = values.reshape(-1)
+    return [flat[first : first + 2**20] for first in range(0, flat.size, 2**20)]

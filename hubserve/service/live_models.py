@@ -1,0 +1,256 @@
+"""Living models: which engines answer for which names, while versions come, go, and turn out to be damaged.
+
+One thread looks at the store, loads and warms up what is new, and only then lets it answer; until then whoever answered before
+goes on. A version that cannot be loaded is refused once, told in the log, in /models and in the metrics, and the next older one
+stands in for it. Requests only look into a dict; they never load, and never wait where somebody answers already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hubserve.errors import HubserveError, ModelRefusedError, StoreError
+from hubserve.service.engine import Engine
+from hubserve.service.name_resolution import DEFAULT, Branch, Directory
+from hubserve.store import StoredModel
+
+log = logging.getLogger("hubserve.service")
+
+Key = tuple[str, object]
+"""Tag and when it was published: a tag that was deleted and published anew is another version."""
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A version that is loaded.
+
+    Attributes:
+        tag: "name:version".
+        engine: ready.
+        memory_bytes: by which this process grew when it was loaded; at least the size of its file.
+    """
+
+    tag: str
+    engine: Engine
+    memory_bytes: int
+
+
+@dataclass
+class Route:
+    """Who answers for a name.
+
+    Attributes:
+        shares: percent of the traffic, and who gets it.
+        used: when it was last asked for, in seconds of the monotonic clock.
+    """
+
+    shares: Sequence[tuple[int, Served]]
+    used: float = field(default_factory=time.monotonic)
+
+    def pick(self) -> Served:
+        self.used = time.monotonic()
+        if len(self.shares) == 1:
+            return self.shares[0][1]
+        weights = [weight for weight, _ in self.shares]
+        return random.choices([served for _, served in self.shares], weights)[0]
+
+
+class Catalog:
+    """See the module.
+
+    Args:
+        directory: what names mean.
+        load: version -> engine, warm.
+        seconds: between two looks at the store.
+        memory_bytes: that all engines may take; beyond it, the names that were not asked for longest are forgotten.
+        on_refusal: told of each version that cannot be loaded.
+        on_memory: told how many bytes all engines take, whenever that changes.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        load: Callable[[StoredModel], Engine],
+        *,
+        seconds: float,
+        memory_bytes: float,
+        on_refusal: Callable[[StoredModel], None] = lambda model: None,
+        on_memory: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.directory = directory
+        self.refused: dict[Key, str] = {}
+        self._load = load
+        self._seconds = seconds
+        self._memory_bytes = memory_bytes
+        self._on_refusal = on_refusal
+        self._on_memory = on_memory
+        self._engines: dict[Key, Served] = {}
+        self._routes: dict[str, Route] = {}
+        self._asked: dict[str, Future[Served]] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="models", daemon=True)
+        self._thread.start()
+
+    async def get(self, name: str = DEFAULT) -> Served:
+        """Who answers for a name now; waits only where nobody does yet.
+
+        Raises:
+            ModelNotFoundError: the store has no such model.
+            ModelRefusedError: it has, but no version of it can be loaded.
+        """
+        route = self._routes.get(name)
+        return route.pick() if route is not None else await asyncio.wrap_future(self.ask(name))
+
+    def ask(self, name: str) -> Future[Served]:
+        """Lets the thread of the catalog look for a name; the future may not be cancelled, others wait for it too."""
+        with self._lock:
+            found = self._asked.get(name)
+            if found is None:
+                found = self._asked[name] = Future()
+                # Nobody can cancel what is running, however many give up waiting.
+                found.set_running_or_notify_cancel()
+        self._wake.set()
+        return found
+
+    @property
+    def loaded(self) -> list[Served]:
+        """All engines that are kept."""
+        return list(self._engines.values())
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Ends the thread; where it loads a model for longer, it ends with the process."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                self._look()
+            except Exception:  # Such as a store that is being moved: the next look is a new one.
+                log.exception("the store could not be looked at")
+            self._wake.wait(max(self._seconds, 0.01))
+            self._wake.clear()
+
+    def _look(self) -> None:
+        with self._lock:
+            asked, self._asked = self._asked, {}
+        try:
+            changed = self.directory.refresh()
+            for name, future in asked.items():
+                self._answer(name, future)
+        finally:
+            for future in asked.values():
+                if not future.done():
+                    future.set_exception(StoreError("the model store cannot be read at the moment; its log says why"))
+        for name in [name for name in self._routes if changed and name not in asked]:
+            with suppress(HubserveError):
+                self._settle(name)
+        if changed or asked:
+            self._forget()
+
+    def _answer(self, name: str, future: Future[Served]) -> None:
+        try:
+            future.set_result(self._settle(name).pick())
+        except HubserveError as error:
+            future.set_exception(error)
+
+    def _settle(self, name: str) -> Route:
+        """Decides anew who answers for a name; those who did go on until the others are ready."""
+        try:
+            shares = self._shares(name, self.directory.branches(name))
+        except HubserveError:
+            self._routes.pop(name, None)
+            raise
+        before = self._routes.get(name)
+        route = Route(shares, before.used) if before is not None else Route(shares)
+        if before is None or [s.tag for _, s in before.shares] != [s.tag for _, s in shares]:
+            told = ", ".join(f"{served.tag} ({weight} %)" for weight, served in shares)
+            log.info("%s answers for %s", told, name or "requests that name no model")
+        self._routes[name] = route
+        return route
+
+    def _shares(self, name: str, branches: Sequence[Branch]) -> list[tuple[int, Served]]:
+        found = [(branch.weight, self._first_that_loads(branch.versions)) for branch in branches]
+        shares = [(weight, served) for weight, served in found if served is not None]
+        if not shares:
+            newest = branches[0].versions[0]
+            raise ModelRefusedError(
+                f"no version of {name or 'any model'} can be loaded; {newest.tag}: {self.refused[_key(newest)]}"
+            )
+        return shares
+
+    def _first_that_loads(self, versions: Sequence[StoredModel]) -> Served | None:
+        for model in versions:
+            if _key(model) not in self.refused:
+                served = self._engines.get(_key(model)) or self._loaded(model)
+                if served is not None:
+                    return served
+        return None
+
+    def _loaded(self, model: StoredModel) -> Served | None:
+        before = _resident_bytes()
+        try:
+            engine = self._load(model)
+        except Exception as error:  # Whatever a damaged package makes the libraries raise.
+            self.refused[_key(model)] = f"{type(error).__name__}: {error}"
+            self._on_refusal(model)
+            log.error("%s is refused: %s", model.tag, self.refused[_key(model)])
+            return None
+        largest = max(entry.bytes for entry in engine.manifest.files.values())
+        served = Served(model.tag, engine, max(_resident_bytes() - before, largest))
+        self._keep({**self._engines, _key(model): served})
+        return served
+
+    def _keep(self, engines: dict[Key, Served]) -> None:
+        self._engines = engines
+        self._on_memory(self._taken_bytes())
+
+    def _taken_bytes(self) -> int:
+        return sum(served.memory_bytes for served in self._engines.values())
+
+    def _forget(self) -> None:
+        """Lets go of engines that answer for no name, and of names while the rest takes too much memory."""
+        self._keep_routed()
+        by_age = sorted((route.used, name) for name, route in self._routes.items() if name != DEFAULT)
+        for _, name in by_age[:-1]:
+            if self._taken_bytes() <= self._memory_bytes:
+                return
+            log.info("%s is unloaded until somebody asks for it again", name)
+            del self._routes[name]
+            self._keep_routed()
+
+    def _keep_routed(self) -> None:
+        routed = {served for route in self._routes.values() for _, served in route.shares}
+        self._keep({key: served for key, served in self._engines.items() if served in routed})
+        there = set(map(_key, self.directory.models))
+        self.refused = {key: reason for key, reason in self.refused.items() if key in there}
+
+    def state_of(self, model: StoredModel) -> tuple[str, str | None]:
+        """One of "loaded", "idle" and "refused"; and why, where it is refused."""
+        if reason := self.refused.get(_key(model)):
+            return "refused", reason
+        return ("loaded" if _key(model) in self._engines else "idle"), None
+
+
+def _key(model: StoredModel) -> Key:
+    return model.tag, model.created
+
+
+def _resident_bytes() -> int:
+    """Memory of this process; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,127 @@
+"""The first layer of the service: who handles a request, what is counted, and what is asked of every request.
+
+BentoML's own layers (tracing, metrics by path, contexts) cost about a tenth of a picture for each request, and one more label
+in its metrics for each path that a stranger invents. They see what is theirs: health, /metrics, the API's description; all the
+rest goes to our routes straight away, and /classify to its handler without even a router in between. With the setting
+`tracing` everything passes BentoML first.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hubserve.errors import HubserveError
+from hubserve.service.auth import check_reader
+from hubserve.service.error_responses import problem, refusal
+from hubserve.service.metrics import count_request
+from hubserve.service.routes import classify
+from hubserve.service.serving import State
+
+log = logging.getLogger("hubserve.service")
+access_log = logging.getLogger("hubserve.access")
+
+HEALTH = frozenset({"/livez", "/healthz", "/readyz"})
+BENTOML = HEALTH | {"/metrics", "/docs.json", "/schema.json"}
+"""Paths that BentoML answers."""
+
+_OPEN = ("/page/", "/v2/health/")
+"""Beginnings of paths that want no token: the page asks for it, and whoever probes health has none."""
+
+
+class Front:
+    """An ASGI application around all others.
+
+    Args:
+        api: our routes.
+        bentoml: BentoML's application, with our routes mounted in it; without one our routes are all there is.
+        tracing: every request passes BentoML's layers.
+    """
+
+    def __init__(self, api: FastAPI, bentoml: ASGIApp | None = None, *, tracing: bool = False) -> None:
+        self._api = api
+        self._bentoml = bentoml or api
+        self._tracing = tracing
+        self._admitted = self._answered = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._bentoml(scope, receive, send)
+            if scope["type"] == "lifespan":
+                log.info("the end: %d requests were admitted, %d were answered", self._admitted, self._answered)
+            return
+        call = _Call(scope, send, self._api.state.shared)
+        self._admitted += 1
+        try:
+            await self._route(call, receive)
+        finally:
+            self._answered += call.status > 0
+            call.note()
+
+    async def _route(self, call: _Call, receive: Receive) -> None:
+        scope, path = call.scope, call.scope["path"]
+        if path not in HEALTH and path != "/" and not path.startswith(_OPEN):
+            try:
+                check_reader(HTTPConnection(scope), call.shared.settings)
+            except HubserveError as error:
+                await refusal(error, path=path)(scope, receive, call.send)
+                return
+        # BentoML says yes as soon as it listens, with an empty store too.
+        if path == "/readyz" and (why := await call.shared.why_not_ready()):
+            await problem(503, *why)(scope, receive, call.send)
+        elif self._tracing or path in BENTOML:
+            await self._bentoml(scope, receive, call.send)
+        elif path == classify.PATH and scope["method"] == "POST":
+            call.route = classify.PATH
+            await _classify(call, receive)
+        else:
+            await self._api(scope, receive, call.send)
+
+
+async def _classify(call: _Call, receive: Receive) -> None:
+    try:
+        answer = await classify.answer_directly(Request(call.scope, receive), call.shared)
+    except ClientDisconnect:
+        call.status = 499  # As others note it; there is nobody to tell.
+        return
+    except Exception:
+        log.exception("a request failed")
+        answer = problem(500, "InternalError", "see the server's log")
+    await answer(call.scope, receive, call.send)
+
+
+class _Call:
+    """A request on its way, and what came of it."""
+
+    def __init__(self, scope: Scope, send: Send, shared: State) -> None:
+        self.scope, self.shared = scope, shared
+        self.status = 0
+        self.route = ""
+        self._send = send
+        self._start = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if self.shared.drain.started:
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await self._send(message)
+
+    def note(self) -> None:
+        seconds = time.perf_counter() - self._start
+        if self.status:
+            count_request(self.route or self._path_of_route(), self.status, seconds)
+        if self.shared.settings.access_log:
+            access_log.info("%s %s %s %.1f ms", self.scope["method"], self.scope["path"], self.status, seconds * 1e3)
+
+    def _path_of_route(self) -> str:
+        """Not the path itself, of which a stranger may invent as many as he likes."""
+        if self.scope["path"] in BENTOML:
+            return str(self.scope["path"])
+        route: Any = self.scope.get("route")
+        return str(getattr(route, "path", "other"))

@@ -1,0 +1,118 @@
+"""What is told of a version beside its package: size, drawing, latency. What takes long is made once, by another process.
+
+Counting MACs and drawing want torch's tracer and a plotting library, which the server's process should neither load nor wait
+for: `python -m hubserve.workers.describe_package` does it, and leaves files in HUBSERVE_HOME/figures named
+by the package's content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hubserve import home
+from hubserve.errors import HubserveError, ModelNotFoundError
+from hubserve.package.package import MANIFEST
+from hubserve.store import StoredModel
+
+log = logging.getLogger("hubserve.service")
+
+WORKER = "hubserve.workers.describe_package"
+SECONDS = 120.0
+
+
+class Size(BaseModel):
+    """How large a network is, as the worker writes it.
+
+    Attributes:
+        params: of the network; None where it cannot be built here.
+        macs: multiplications with additions for one picture; likewise.
+        problem: why it cannot be counted or drawn.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    params: int | None = None
+    macs: int | None = None
+    problem: str | None = None
+
+
+class Figures:
+    """Reads what the worker left, and starts it where there is nothing yet."""
+
+    def __init__(self) -> None:
+        self._folder = home.home() / "figures"
+        self._working = threading.Lock()
+        self._asked: set[str] = set()
+
+    def size_of(self, model: StoredModel) -> Size | None:
+        """None until the worker has counted; `prepare` starts it."""
+        return self._read(model)
+
+    def prepare(self, models: Sequence[StoredModel]) -> None:
+        """Lets the worker see to the versions that it has not seen, without waiting for it."""
+        fresh = {_name(model): model for model in models if _name(model) not in self._asked and self._read(model) is None}
+        if fresh:
+            self._asked.update(fresh)
+            threading.Thread(target=self._make, args=(list(fresh.values()),), name="figures", daemon=True).start()
+
+    def drawing_of(self, model: StoredModel) -> Path:
+        """The picture, an SVG file; waits for the worker where there is none.
+
+        Raises:
+            ModelNotFoundError: it cannot be drawn here; the message says why.
+        """
+        path = self._folder / f"{_name(model)}.svg"
+        if not path.is_file():
+            self._make([model])
+        if not path.is_file():
+            found = self._read(model)
+            reason = (found.problem if found else None) or "the process that draws failed; the server's log says why"
+            raise ModelNotFoundError(f"{model.tag} has no drawing: {reason}")
+        return path
+
+    def latency_of(self, model: StoredModel) -> float | None:
+        """Milliseconds, median of the form onnx at batch 1, as the profile in the package says; None where it has none."""
+        try:
+            report = model.package.profile or {}
+            forms = [form for form in report["forms"] if form["form"] == "onnx" and form["batch_size"] == 1]
+            medians = [entry["value"] for entry in forms[0]["percentiles"] if entry["percent"] == 50.0]
+            return float(medians[0])
+        except (HubserveError, LookupError, TypeError, ValueError):
+            return None
+
+    def _read(self, model: StoredModel) -> Size | None:
+        try:
+            return Size.model_validate_json((self._folder / f"{_name(model)}.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def _make(self, models: Sequence[StoredModel]) -> None:
+        # One at a time; it gives itself the lowest priority.
+        with self._working:
+            missing = [model for model in models if self._read(model) is None]
+            if not missing:
+                return
+            command = [sys.executable, "-m", WORKER, str(self._folder), *(str(model.path) for model in missing)]
+            try:
+                ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                log.warning("figures of %s: %s", models[0].tag, error)
+            else:
+                if ended.returncode:
+                    log.warning("figures of %s: %s", models[0].tag, ended.stderr[-2000:])
+
+
+def _name(model: StoredModel) -> str:
+    """Digits of a hash of the manifest, which holds the hash of every file."""
+    try:
+        return hashlib.sha256((model.path / MANIFEST).read_bytes()).hexdigest()[:24]
+    except OSError:
+        return "gone"

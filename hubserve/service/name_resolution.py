@@ -1,0 +1,98 @@
+"""What names mean at the moment: the store's versions and the aliases, read again only where they changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hubserve import store
+from hubserve.errors import AliasError, ModelNotFoundError, suggest
+from hubserve.store import StoredModel, aliases
+from hubserve.store.aliases import PRODUCTION, Alias
+
+log = logging.getLogger("hubserve.service")
+
+DEFAULT = ""
+"""The name of a request that names none."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A part of the traffic that a name gets.
+
+    Attributes:
+        weight: percent.
+        versions: that may answer, the wanted one first; the others stand in where it is refused.
+    """
+
+    weight: int
+    versions: Sequence[StoredModel]
+
+
+class Directory:
+    """The store and the aliases as they were at the last `refresh`.
+
+    Args:
+        default: name that answers where a request names none.
+    """
+
+    def __init__(self, default: str | None = None) -> None:
+        self._default = default
+        self._stamps: object = None
+        self.models: list[StoredModel] = []
+        self.aliases: dict[str, Alias] = {}
+
+    def refresh(self) -> bool:
+        """Reads what changed since the last time. True if anything did."""
+        stamps = store.stamp(), aliases.stamp()
+        if stamps == self._stamps:
+            return False
+        self.models = store.list_models()
+        try:
+            self.aliases = aliases.list_aliases()
+        except AliasError as error:  # They go on meaning what they meant.
+            log.error("%s", error)
+        # Noted before it was read: what changes meanwhile is seen the next time.
+        self._stamps = stamps
+        return True
+
+    def branches(self, name: str) -> list[Branch]:
+        """Who answers for a name, tag, alias, or DEFAULT.
+
+        Raises:
+            ModelNotFoundError: nobody does.
+        """
+        if name == DEFAULT:
+            name = self._default or (PRODUCTION if PRODUCTION in self.aliases else DEFAULT)
+        if name == DEFAULT:
+            if not self.models:
+                raise ModelNotFoundError("the store is empty: `hubserve publish efficientnet-lite0` fills it")
+            return [Branch(100, self.models)]
+        alias = aliases.meaning(name, self.aliases)
+        stable = Branch(100 - alias.weight, self._versions(alias.model))
+        return [stable] if alias.canary is None else [stable, Branch(alias.weight, self._versions(alias.canary))]
+
+    def names_of(self, tag: str) -> list[str]:
+        """The aliases that mean a version now; a canary with its share."""
+        found = []
+        for name, alias in sorted(self.aliases.items()):
+            found += [name] if self._means(alias.model, tag) else []
+            found += [f"{name} (canary, {alias.weight} %)"] if alias.canary and self._means(alias.canary, tag) else []
+        return found
+
+    def _means(self, name: str, tag: str) -> bool:
+        return any(model.tag == tag for model in self._found(name)[:1])
+
+    def _versions(self, name: str) -> list[StoredModel]:
+        found = self._found(name)
+        if not found:
+            known = {*self.aliases, *(model.tag if ":" in name else model.name for model in self.models)}
+            raise ModelNotFoundError(f"the store has no {name[:100]!r}. {suggest(name[:100], known)}")
+        return found
+
+    def _found(self, name: str) -> list[StoredModel]:
+        base, _, version = name.partition(":")
+        if version in ("", "latest") and not name.endswith(":"):
+            return [model for model in self.models if model.name == base]
+        return [model for model in self.models if model.tag == name]

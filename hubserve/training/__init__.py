@@ -1,0 +1,1 @@
+"""Evaluators that train networks, and the training loop."""

@@ -1,0 +1,1 @@
+"""Programs that the service starts by name, each in a process of its own, because they need torch."""

@@ -1,0 +1,57 @@
+"""Counts and draws packages, in a process of its own.
+
+python -m hubserve.workers.describe_package FOLDER PACKAGE...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hubserve.complexity import complexity
+from hubserve.errors import HubserveError
+from hubserve.hub.registry import get_space
+from hubserve.package.package import MANIFEST, read_package
+
+
+def main(folder: Path, packages: list[Path]) -> None:
+    """Writes <hash of the manifest>.json and .svg for each package; what cannot be done is told in the former."""
+    # Visitors of the service come first.
+    os.nice(19)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in packages:
+        name = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:24]
+        drawing = folder / f"{name}.{os.getpid()}.svg"
+        try:
+            figures = _figures(path, drawing)
+        except Exception as error:  # A package may name a space of someone's own, or hold anything.
+            figures = {"problem": f"{type(error).__name__}: {error}"}
+        if drawing.is_file():
+            os.replace(drawing, folder / f"{name}.svg")
+        written = folder / f"{name}.{os.getpid()}.json"
+        written.write_text(json.dumps(figures))
+        os.replace(written, folder / f"{name}.json")
+
+
+def _figures(path: Path, drawing: Path) -> dict[str, Any]:
+    manifest = read_package(path).manifest
+    space = get_space(manifest.space, manifest.settings)
+    size = manifest.preprocess.input_size
+    work = complexity(space.freeze(manifest.arch), (3, size, size))
+    found: dict[str, Any] = {"params": work.params, "macs": work.macs}
+    try:
+        # Here: without the extra that draws, there are figures all the same.
+        from hubserve.drawing import draw
+
+        draw(space, manifest.arch, drawing, title=manifest.name)
+    except HubserveError as error:
+        found["problem"] = f"it cannot be drawn: {error}"
+    return found
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(argument) for argument in sys.argv[2:]])

@@ -1,0 +1,106 @@
+"""Batches from data sets, loaders and modules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
+
+from hubserve.data.loaders import in_order, shuffled
+from hubserve.errors import EvaluatorError
+from hubserve.evaluator import Classification
+
+NUMBERS = TensorDataset(torch.arange(10), torch.arange(10) * 10)
+
+
+def first(loader):
+    return [inputs.tolist() for inputs, _ in loader]
+
+
+def flat(batches):
+    return [item for batch in batches for item in batch]
+
+
+@pytest.mark.parametrize("data", [NUMBERS, DataLoader(NUMBERS, 4, shuffle=True)], ids=["set", "loader"])
+def test_the_seed_orders_the_training_data(data):
+    one = first(shuffled(data, 4, seed=1))
+    assert [len(batch) for batch in one] == [4, 4, 2]
+    assert sorted(flat(one)) == list(range(10))
+    assert one == first(shuffled(data, 4, seed=1))
+    assert one != first(shuffled(data, 4, seed=2))
+
+
+def test_a_loader_keeps_what_it_was_made_with():
+    def collate(items):
+        return torch.tensor([a.item() for a, _ in items]) + 100, None
+
+    loader = DataLoader(NUMBERS, 3, shuffle=True, drop_last=True, collate_fn=collate)
+    again = shuffled(loader, 64, seed=1)
+    assert len(again) == 3
+    assert all(100 <= item < 110 for item in flat(first(again)))
+
+
+def test_an_order_of_its_own_is_kept():
+    assert flat(first(shuffled(DataLoader(NUMBERS, 4), 64, seed=1))) == list(range(10))
+    assert first(in_order(NUMBERS, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    batches = [(torch.tensor([1]), torch.tensor([2]))]
+    assert in_order(batches, 4) is batches
+
+
+@pytest.mark.parametrize("wrap", [lambda data: data, lambda data: DataLoader(data, 3)])
+def test_validation_data_is_mixed_for_those_that_learn_from_it(wrap):
+    data = TensorDataset(torch.arange(12.0), torch.arange(12) // 4)
+    evaluator = Classification(val_dataloaders=wrap(data), batch_size=3)
+    assert flat(first(evaluator.val_batches())) == list(range(12))
+    mixed = [flat(first(evaluator.mixed_val_batches(seed))) for seed in (1, 1, 2)]
+    assert mixed[0] == mixed[1] != mixed[2]
+    assert all(sorted(each) == list(range(12)) != each for each in mixed)
+    assert len(Classification(val_dataloaders=wrap(data), batch_size=3, limit_val_batches=2).mixed_val_batches(0)) == 2
+
+
+def test_subsets_are_kept_and_ordered_by_the_seed():
+    """As scripts divide one data set in two."""
+    loader = DataLoader(NUMBERS, 2, sampler=SubsetRandomSampler([1, 3, 5, 7, 9]))
+    one = flat(first(shuffled(loader, 64, seed=1)))
+    assert sorted(one) == [1, 3, 5, 7, 9]
+    assert one == flat(first(shuffled(loader, 64, seed=1))) != flat(first(shuffled(loader, 64, seed=2)))
+    assert flat(first(in_order(loader, 64))) == [1, 3, 5, 7, 9]
+
+
+@pytest.mark.parametrize("data", [NUMBERS, DataLoader(NUMBERS, 2, shuffle=True)], ids=["set", "loader"])
+def test_parts_together_are_the_whole(data):
+    parts = [first(shuffled(data, 2, seed=1, part=(i, 3))) for i in range(3)]
+    assert [len(flat(part)) for part in parts] == [3, 3, 3]
+    assert len(set(flat(flat(parts)))) == 9
+    validated = [flat(first(in_order(data, 2, part=(i, 3)))) for i in range(3)]
+    assert sorted(flat(validated)) == list(range(10))
+
+
+def test_what_cannot_be_divided_is_refused():
+    with pytest.raises(EvaluatorError, match="list cannot be divided among 2"):
+        in_order([(1, 2)], 4, part=(0, 2))
+    with pytest.raises(EvaluatorError, match="data of type generator"):
+        in_order((x for x in [1]), 4)
+
+
+def test_a_module_is_prepared_first():
+    class Module:
+        steps: tuple = ()
+
+        def prepare_data(self):
+            self.steps += ("prepare",)
+
+        def setup(self, stage):
+            self.steps += (stage,)
+
+        def train_dataloader(self):
+            assert self.steps == ("prepare", "fit")
+            return DataLoader(NUMBERS, 5, shuffle=True)
+
+        def val_dataloader(self):
+            return [DataLoader(NUMBERS, 2)]
+
+    module = Module()
+    evaluator = Classification(datamodule=module)
+    assert len(evaluator.train_batches(0)) == 2
+    assert first(evaluator.val_batches())[0] == [0, 1]

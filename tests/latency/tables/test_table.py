@@ -1,0 +1,324 @@
+"""Lookup tables: additive costs are predicted exactly, resumed where they stopped, and one tiny space for real."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hubserve.errors import ArchError, ProfileError
+from hubserve.hub import SPACES, get_space
+from hubserve.latency.choice_modules import labels_of_modules
+from hubserve.latency.tables.build import BuildPlan, build_table, check_table, default_path
+from hubserve.latency.tables.fit import fit_without_negatives, spearman
+from hubserve.latency.tables.limit_check import feasibility
+from hubserve.latency.tables.operation_onnx import measure_unit
+from hubserve.latency.tables.operations import Unit, arch_units, parse_key
+from hubserve.latency.tables.table import LatencyTable, UnitTime, error_of
+from hubserve.space import ModelSpace
+
+
+@dataclass(frozen=True)
+class Tiny(ModelSpace):
+    """Two convolutions, a pool that may be there, and up to two further blocks."""
+
+    def build(self, pick):
+        width = pick("width", (8, 16, 24))
+        blocks = pick.repeat("depth", (0, 2), lambda i: nn.Conv2d(width, width, pick(f"ks_{i}", (1, 3)), padding="same"))
+        pool = pick.layer("pool", {"none": nn.Identity, "max": lambda: nn.MaxPool2d(2)})
+        stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        return nn.Sequential(stem, nn.Sequential(*blocks), pool, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5))
+
+
+SPACE = Tiny()
+ARCH = {"width": 16, "depth": 1, "ks_0": 3, "pool": "max"}
+
+
+def cost(unit: Unit) -> float:
+    return 0.01 + unit.elements / 1e5
+
+
+def made_up(unit: Unit) -> list[float]:
+    return [cost(unit)] * 8
+
+
+def net_ms(arch, step=0.002, offset=0.5, weight=3.0):
+    units = arch_units(SPACE, arch, (1, 3, 16, 16))
+    weights = sum(unit.weights for unit in units) / 1e6
+    return 1.2 * sum(map(cost, units)) + step * len(units) + weight * weights + offset
+
+
+def build(path, plan=None, **options):
+    plan = plan or BuildPlan(archs=40, fit_nets=12, check_nets=20)
+    options = {"measure": made_up, "measure_net": lambda arch: (net_ms(arch), 9), **options}
+    return build_table(SPACE, {}, path, input_size=16, plan=plan, **options)
+
+
+class TestUnits:
+    def test_of_a_network_known_by_hand(self):
+        assert [unit.key for unit in arch_units(SPACE, ARCH, (1, 3, 16, 16))] == [
+            "conv 1x3x16x16 -> 1x16x16x16 kernel=3x3 stride=1x1 padding=1x1 dilation=1x1 groups=1",
+            "conv 1x16x16x16 -> 1x16x16x16 kernel=3x3 stride=1x1 padding=1x1 dilation=1x1 groups=1",
+            "max_pool 1x16x16x16 -> 1x16x8x8 kernel=2x2 stride=2x2 padding=0x0",
+            "mean 1x16x8x8 -> 1x16x1x1",
+            "linear 1x16 -> 1x5",
+        ]
+
+    def test_work(self):
+        first, *_, last = arch_units(SPACE, ARCH, (1, 3, 16, 16))
+        assert (first.macs, first.weights, first.elements) == (16 * 16 * 16 * 27, 432, 768 + 4096 + 432)
+        assert (last.macs, last.weights) == (80, 80)
+
+    @pytest.mark.parametrize("name", ["ProxylessNAS", "MobileNetV3Space", "ShuffleNetSpace", "NasBench201"])
+    def test_macs_are_those_of_the_counter(self, name):
+        from hubserve.complexity import complexity
+
+        space = get_space(name)
+        arch = space.random(Random(1))
+        units = arch_units(space, arch, (1, 3, 64, 64))
+        with torch.device("meta"):
+            assert sum(unit.macs for unit in units) == complexity(space.freeze(arch), (3, 64, 64)).macs
+        assert all(parse_key(unit.key) == unit for unit in units)
+
+    @pytest.mark.parametrize("name", SPACES)
+    def test_every_kind_of_every_space_has_its_onnx(self, name):
+        """Each kind once, in ONNX Runtime."""
+        space = get_space(name)
+        units = arch_units(space, space.random(Random(0)), (1, 3, space.input_size, space.input_size))
+        for unit in {unit.kind: unit for unit in units}.values():
+            times = measure_unit(unit, threads=1, calls=5)
+            assert len(times) == 5
+            assert all(ms >= 0 for ms in times)
+
+    def test_a_kind_that_nobody_knows(self):
+        with pytest.raises(ProfileError, match="no ONNX for 'magic'"):
+            measure_unit(Unit("magic", ((1, 2),), (1, 2)), threads=1)
+
+
+class TestAdditive:
+    def test_costs_that_add_up_are_predicted_exactly(self, tmp_path):
+        table = build(tmp_path / "t.json")
+        for seed in range(20):
+            arch = SPACE.random(Random(seed))
+            assert table.predict(SPACE, arch) == pytest.approx(net_ms(arch), rel=1e-6)
+        assert table.error.nets >= 10, "an arch that is drawn twice is measured once"
+        assert table.error.within_10 == 1
+        assert table.error.worst_error < 1e-6
+        assert table.error.spearman == pytest.approx(1)
+
+    def test_without_networks_it_is_the_plain_sum(self, tmp_path):
+        table = build(tmp_path / "t.json", BuildPlan(archs=30, fit_nets=0, check_nets=0))
+        assert table.error is None
+        assert table.predict(SPACE, ARCH) == pytest.approx(sum(map(cost, arch_units(SPACE, ARCH, (1, 3, 16, 16)))))
+
+    def test_an_error_is_told_as_it_is(self, tmp_path):
+        """Networks that take half as long again as they should, by their draws."""
+        table = build(tmp_path / "t.json")
+        slow = iter([1.0, 1.0, 1.5, 1.05])
+        error, pairs = check_table(table, SPACE, nets=4, seed=3, measure_net=lambda arch: (net_ms(arch) * next(slow), 1))
+        assert error.within_10 == 0.75
+        assert error.worst_error == pytest.approx(1 / 3, rel=1e-5)
+        assert len(pairs) == 4
+
+    def test_what_was_not_measured_is_estimated_from_the_like(self, tmp_path):
+        table = build(tmp_path / "t.json")
+        arch = {"width": 24, "depth": 2, "ks_0": 3, "ks_1": 3, "pool": "none"}
+        forgotten = "conv 1x24x16x16 -> 1x24x16x16 kernel=3x3 stride=1x1 padding=1x1 dilation=1x1 groups=1"
+        assert table.explain(SPACE, arch).measured == 1
+        less = LatencyTable.model_validate_json(table.model_dump_json())
+        del less.units[forgotten]
+        found = less.explain(SPACE, arch)
+        assert found.measured < 0.7
+        assert found.ms == pytest.approx(net_ms(arch), rel=0.5)
+
+    def test_nothing_like_it(self, tmp_path):
+        table = build(tmp_path / "t.json", BuildPlan(archs=1, fit_nets=0, check_nets=0))
+        table.units = {key: time for key, time in table.units.items() if not key.startswith("linear")}
+        with pytest.raises(ProfileError, match="no operation like linear"):
+            table.predict(SPACE, ARCH)
+
+
+class TestFile:
+    def test_goes_on_where_it_was_stopped(self, tmp_path):
+        calls = []
+
+        def broken(unit):
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            calls.append(unit.key)
+            return made_up(unit)
+
+        from hubserve.latency.tables import build as module
+
+        before, module.SAVE_SECONDS = module.SAVE_SECONDS, 0
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                build(tmp_path / "t.json", measure=broken)
+        finally:
+            module.SAVE_SECONDS = before
+        kept = set(LatencyTable.load(tmp_path / "t.json").units)
+        assert kept == set(calls)
+        again = []
+        table = build(tmp_path / "t.json", measure=lambda unit: again.append(unit.key) or made_up(unit))
+        assert set(again) == set(table.units) - kept
+        untouched = build(
+            tmp_path / "t.json", measure=lambda unit: pytest.fail("measured"), measure_net=lambda arch: pytest.fail("measured")
+        )
+        assert untouched.model_dump() == table.model_dump()
+        assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
+
+    def test_another_table_is_not_gone_on_with(self, tmp_path):
+        build(tmp_path / "t.json")
+        with pytest.raises(ProfileError, match="is a table for input_size = 16, and 32 was asked for"):
+            build_table(SPACE, {}, tmp_path / "t.json", input_size=32, measure=made_up)
+        text = (tmp_path / "t.json").read_text()
+        host = LatencyTable.load(tmp_path / "t.json").host
+        (tmp_path / "t.json").write_text(text.replace(f'"{host.cpu}"', '"Abacus"'))
+        with pytest.raises(ProfileError, match="was measured on Abacus"):
+            build(tmp_path / "t.json")
+
+    def test_of_another_onnx_runtime(self, tmp_path):
+        table = build(tmp_path / "t.json")
+        assert table.foreign() is None
+        older = {**table.host.versions, "onnxruntime": "1.0", "onnxruntime-gpu": "1.0"}
+        table = table.model_copy(update={"host": table.host.model_copy(update={"versions": older})})
+        assert "and ONNX Runtime 1.0, and this is " in table.foreign()
+        table.save(tmp_path / "t.json")
+        with pytest.raises(ProfileError, match=r"ONNX Runtime 1\.0, and this is .*remove it to measure anew"):
+            build(tmp_path / "t.json")
+
+    @pytest.mark.parametrize(
+        ("asked", "what"),
+        [
+            ({"input_size": 32}, "input_size = 16, and 32 was asked for"),
+            ({"threads": 2}, "threads = 1, and 2 was asked for"),
+            ({"batch_size": 4}, "batch_size = 1, and 4 was asked for"),
+        ],
+    )
+    def test_other_calls_than_it_is_for(self, tmp_path, asked, what):
+        table = build(tmp_path / "t.json")
+        calls = {"input_size": 16, "threads": 1, "batch_size": 1}
+        table.check_fit(tmp_path / "t.json", SPACE, **calls)
+        with pytest.raises(ProfileError, match=what):
+            table.check_fit(tmp_path / "t.json", SPACE, **calls | asked)
+
+    def test_other_settings_than_it_is_for(self, tmp_path):
+        table = build(tmp_path / "t.json")
+        wide = get_space("NasBench201", {"stem_out_channels": 32})
+        table = table.model_copy(update={"space": "NasBench201", "settings": {"stem_out_channels": 16}})
+        with pytest.raises(ProfileError, match=r"is of NasBench201 with settings {'stem_out_channels': 16}, not of .*32"):
+            table.predict(wide, wide.random())
+
+    def test_of_another_space(self, tmp_path):
+        table = build(tmp_path / "t.json")
+        space = get_space("ProxylessNAS")
+        with pytest.raises(ProfileError, match="is of Tiny, not of ProxylessNAS"):
+            table.predict(space, space.random())
+        with pytest.raises(ArchError):
+            table.predict(SPACE, {"width": 7})
+
+    def test_no_table(self, tmp_path):
+        with pytest.raises(ProfileError, match="latency-table build"):
+            LatencyTable.load(tmp_path / "t.json")
+        (tmp_path / "t.json").write_text('{"space": 1}')
+        with pytest.raises(ProfileError, match="is not a latency table that this version reads"):
+            LatencyTable.load(tmp_path / "t.json")
+
+    def test_where_it_lies(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path))
+        one = default_path(SPACE, {}, input_size=32)
+        other = default_path(SPACE, {"num_labels": 7}, input_size=32, threads=2)
+        assert one == tmp_path / "latency" / "Tiny-32px-1t.json"
+        assert other.parent == one.parent
+        assert other.name != default_path(SPACE, {"num_labels": 8}, input_size=32, threads=2).name
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("t") / "t.json")
+
+
+class TestFeasible:
+    def test_finds_the_fastest_of_all(self, table):
+        every = [SPACE.grid_arch(i) for i in range(SPACE.grid_size)]
+        found = feasibility(table, SPACE, max_ms=1.0, archs=10)
+        assert found.fastest_ms == pytest.approx(min(net_ms(arch) for arch in every))
+        assert net_ms(found.fastest) == pytest.approx(found.fastest_ms)
+
+    def test_shares_are_those_of_the_draws(self, table):
+        rng = Random(0)
+        times = [net_ms(SPACE.random(rng)) for _ in range(50)]
+        limit = float(np.median(times)) + 1e-6
+        found = feasibility(table, SPACE, max_ms=limit, archs=50)
+        assert found.share == pytest.approx(np.mean(np.array(times) <= limit))
+        assert found.share_interval[0] < found.share < found.share_interval[1]
+        assert found.quantiles[0.5] == pytest.approx(np.quantile(times, 0.5))
+        assert found.verdict == "yes"
+
+    def test_what_cannot_be_met(self, table):
+        found = feasibility(table, SPACE, max_ms=0.1, archs=10)
+        assert (found.verdict, found.share) == ("no", 0)
+        with pytest.raises(ProfileError, match="must be above 0"):
+            feasibility(table, SPACE, max_ms=0, archs=10)
+
+
+def test_a_tiny_space_for_real(tmp_path):
+    """Operations by ONNX Runtime's profiler, networks by export and session."""
+    told = []
+    plan = BuildPlan(archs=4, fit_nets=1, check_nets=1, calls=5, net_seconds=0.1)
+    table = build_table(
+        SPACE,
+        {},
+        tmp_path / "t.json",
+        input_size=16,
+        plan=plan,
+        progress=lambda what, done, total: told.append((what, done, total)),
+    )
+    assert told[-1] == ("whole networks", 2, 2)
+    assert [net.role for net in table.nets].count("fit") == 1
+    assert all(net.ms > 0 and net.n >= 10 for net in table.nets)
+    assert table.error.nets == 1
+    assert table.predict(SPACE, ARCH) > 0
+    assert LatencyTable.load(tmp_path / "t.json").model_dump() == table.model_dump()
+
+
+def test_times_of_an_operation():
+    time = UnitTime.of([1.0, 1.2, 1.1, 9.0])
+    assert (time.n, time.p50_ms, time.ms) == (4, pytest.approx(1.15), pytest.approx(1.1))
+    assert time.mean_ms == pytest.approx(3.075)
+    assert time.sd_ms == pytest.approx(np.std([1.0, 1.2, 1.1, 9.0], ddof=1))
+    with pytest.raises(ProfileError, match="in no call"):
+        UnitTime.of([])
+
+
+class TestStatistics:
+    def test_fit_is_that_of_scipy(self):
+        from scipy.optimize import nnls
+
+        rng = np.random.default_rng(0)
+        for _ in range(10):
+            features, target = rng.uniform(0, 1, (12, 4)), rng.uniform(1, 2, 12)
+            expected, _ = nnls(features / target[:, None], np.ones(12))
+            np.testing.assert_allclose(fit_without_negatives(features, target), expected, atol=1e-8)
+
+    def test_ranks_are_those_of_scipy(self):
+        from scipy.stats import spearmanr
+
+        a, b = np.array([1.0, 2, 2, 5, 4]), np.array([3.0, 1, 4, 4, 9])
+        assert spearman(a, b) == pytest.approx(spearmanr(a, b)[0])
+        assert np.isnan(spearman(np.ones(3), a[:3]))
+        assert error_of([(1.0, 1.0), (2.0, 1.0)]).spearman is None
+
+
+def test_labels_of_modules_by_hand():
+    owners = labels_of_modules(SPACE, {**ARCH, "depth": 2, "ks_1": 1})
+    assert owners["0.0"] == {"width"}
+    assert owners["0.2"] == set()
+    assert owners["1.0"] == {"width", "depth", "ks_0"}
+    assert owners["1.1"] == {"width", "depth", "ks_1"}
+    assert owners["2"] == {"pool"}
+    assert owners["5"] == {"width"}

@@ -1,0 +1,218 @@
+"""Definitions are held to what they name, and every job that we ship can be run."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+from pathlib import Path
+from random import Random
+
+import optuna
+import pytest
+
+from hubserve import jobs
+from hubserve.errors import JobError, StrategyError
+from hubserve.experiment import InlineExecutor, ProcessExecutor
+from hubserve.hub import NasBench201
+from hubserve.jobs import ExecutorEntry, Job
+from hubserve.latency import MeasuredLatency
+from hubserve.latency.tables.build import BuildPlan, build_table
+from hubserve.pipeline import check_job, check_names
+from hubserve.pipeline.downsample import Thinned
+from hubserve.pipeline.search import make_executor
+from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, multi_trial
+from hubserve.strategy import suggest_arch
+from tests.pipeline.definitions import short
+
+SHIPPED = {path.stem: path for path in (Path(__file__).parent.parent.parent / "search_jobs").glob("*.yaml")}
+
+
+def job(**changes: object) -> Job:
+    return jobs.parse_job(short(**changes), where="it")
+
+
+def test_we_ship_some():
+    assert {"digits_quickstart", "digits_latency", "digits_spos", "digits_darts", "cifar10", "imagenet"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_we_ship_can_be_run(name, tmp_path):
+    """Those whose data comes with scikit-learn are held to it too; the others say that it is not here."""
+    found = jobs.read_job(SHIPPED[name])
+    assert found.name == name
+    assert found.summary
+    check_names(found)
+    if found.data.folder is None:
+        facts = check_job(found, where=tmp_path).facts()
+        assert facts["classes"] == 10
+        assert facts["published_as"] == found.publish.name
+    else:
+        with pytest.raises(JobError, match=r"^data: .* needs its folder, and .* is none"):
+            check_job(found, where=tmp_path)
+
+
+def test_pictures_of_ones_own(tmp_path):
+    """Labels and preparation are the data's; the folder starts where the job was submitted."""
+    from tests.pictures import noise
+
+    for label in ("cats", "dogs", "emus"):
+        (tmp_path / "mine" / label).mkdir(parents=True)
+        for place in range(10):
+            (tmp_path / "mine" / label / f"{place}.png").write_bytes(noise())
+    data = {"name": "folder", "folder": "mine", "settings": {"size": 32, "val_share": 0.2}, "workers": 1}
+    parts = check_job(job(data=data), where=tmp_path)
+    assert parts.data.labels == ("cats", "dogs", "emus")
+    assert (parts.space.num_labels, parts.settings["num_labels"], parts.input_size) == (3, 3, 32)
+    inputs, targets = next(iter(parts.evaluator(parts.job.recipe).val_batches()))
+    assert inputs.shape[1:] == (3, 32, 32)
+    assert set(targets.tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": {"name": "NasBench202"}}, r"^space: no model space is called 'NasBench202'. Did you mean NasBench201"),
+        ({"space": {"name": "NasBench201", "settings": {"stem": 1}}}, "^space: .*stem"),
+        ({"space": {"name": "NasBench201", "settings": {"num_labels": 7}}}, "tells 7 classes apart and digits has 10"),
+        ({"data": {"name": "digitz"}}, "^data: no data set 'digitz'. Did you mean digits"),
+        ({"data": {"name": "digits", "settings": {"sise": 8}}}, "^data: .* has no setting 'sise'. Did you mean size"),
+        ({"data": {"name": "digits", "folder": "x"}}, "^data: digits come with scikit-learn"),
+        ({"data": {"name": "digits", "settings": {"size": 18}}}, "does not take pictures of 18 pixels"),
+        ({"strategy": {"name": "Randon"}}, "^strategy.name: no strategy is called 'Randon'. Did you mean Random"),
+        ({"strategy": {"name": "TPE", "arguments": {"startup": 1}}}, "^strategy.arguments.startup: TPE has no such argument"),
+        ({"strategy": {"name": "TPE", "arguments": {"n_startup_trials": 0}}}, "^strategy.arguments: .*at least 1"),
+        ({"strategy": {"name": "Random", "then": {"name": "TPE"}}}, "^strategy.then: Random proposes archs itself"),
+        ({"retrain": {"epochs": 1, "drop_path_prob": 0.2}}, "^retrain: .*drop path"),
+        (
+            {"strategy": {"name": "DARTS"}, "recipe": {"epochs": 1, "ema_decay": 0.9}, "budget": {"seconds": 60}},
+            "^recipe: shared weights are trained without ema_decay = 0.9: .*retrain",
+        ),
+        ({"budget": {}}, "^budget: give trials or seconds"),
+        (
+            {"strategy": {"name": "PolicyBasedRL"}, "objectives": ["val_acc", "params"]},
+            "^objectives: val_acc, params: strategy = PolicyBasedRL improves one score; choose GridSearch, NSGA2, Random, TPE,",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_with_its_key(changes, message, tmp_path):
+    with pytest.raises(JobError, match=message):
+        check_job(job(**changes), where=tmp_path)
+
+
+@pytest.mark.parametrize("name", MULTI_TRIAL)
+def test_who_takes_several_objectives(name):
+    """What a definition is told before the start is what the strategy itself would say in the middle of a search."""
+    space, entry = NasBench201(), jobs.MultiTrialEntry(name=name)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=multi_trial(entry, key="strategy", seed=1))
+    refusal = pytest.raises(StrategyError, match="searches for one objective")
+    with refusal if name in ONE_OBJECTIVE else contextlib.nullcontext():
+        for number in range(60):
+            trial = study.ask()
+            suggest_arch(trial, space)
+            study.tell(trial, (number % 7, number % 5))
+
+
+def test_ray_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(JobError, match=r"^executor.kind = ray: Ray is not installed: pip install 'hubserve\[ray\]'"):
+        check_names(job(executor={"kind": "ray"}))
+
+
+@pytest.mark.parametrize("name", MULTI_TRIAL)
+def test_the_seed_of_a_strategy_is_the_jobs(name):
+    entry = jobs.MultiTrialEntry(name=name)
+    assert multi_trial(entry, key="strategy", seed=17).seed == 17
+
+
+def test_executors():
+    assert isinstance(make_executor(ExecutorEntry()), InlineExecutor)
+    processes = make_executor(ExecutorEntry(kind="processes", workers=2))
+    assert isinstance(processes, ProcessExecutor)
+    assert processes.workers == 2
+
+
+@pytest.mark.parametrize("most", [2, 5, 16])
+def test_a_thinned_series_is_short_even_and_has_both_ends(most):
+    for length in range(1, 100):
+        thinned: Thinned[int] = Thinned(most)
+        for i in range(length):
+            thinned.add(i)
+        kept = thinned.kept
+        assert len(kept) <= most
+        assert (kept[0], kept[-1]) == (0, length - 1)
+        steps = {b - a for a, b in itertools.pairwise(kept[:-1])}
+        assert len(steps) <= 1
+
+
+TABLE_SETTINGS = {"stem_out_channels": 4, "num_modules_per_stack": 1, "num_labels": 10}
+CALLS = {"input_size": 16, "batch_size": 1, "threads": 1}
+
+
+class TestLatencyTable:
+    """A job that names a lookup table."""
+
+    @pytest.fixture
+    def table(self, tmp_path):
+        """Every operation takes as many ms as it has million multiplications, and a hundredth."""
+
+        def build(**calls):
+            space = NasBench201(**TABLE_SETTINGS)
+            return build_table(
+                space,
+                TABLE_SETTINGS,
+                tmp_path / "table.json",
+                plan=BuildPlan(archs=20, fit_nets=0, check_nets=0),
+                measure=lambda unit: [0.01 + unit.macs / 1e6] * 4,
+                **(CALLS | calls),
+            )
+
+        return build
+
+    def test_it_predicts_the_search_and_the_winner_is_measured(self, table, tmp_path):
+        built = table()
+        parts = check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 100}), where=tmp_path)
+        arch = parts.space.random(Random(0))
+        assert parts.search_latency(parts.space, arch) == {"latency_ms": built.predict(parts.space, arch)}
+        assert isinstance(parts.latency(), MeasuredLatency)
+        assert "predicted by table.json" in parts.facts()["latency"]
+
+    def test_without_one_all_are_measured(self, tmp_path):
+        parts = check_job(job(), where=tmp_path)
+        assert isinstance(parts.search_latency, MeasuredLatency)
+        assert parts.facts()["latency"] is None
+
+    def test_a_limit_that_no_network_meets_is_told_before_the_start(self, table, tmp_path):
+        table()
+        with pytest.raises(JobError, match=r"latency_ms <= 0.001 cannot be met: the fastest network .* half of all stay below"):
+            check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
+
+    def test_a_table_of_another_machine_refuses_no_job(self, table, tmp_path):
+        built = table()
+        host = built.host.model_copy(update={"cpu": "Abacus"})
+        built.model_copy(update={"host": host}).save(tmp_path / "table.json")
+        parts = check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
+        assert "which was measured on Abacus" in parts.facts()["latency"]
+
+    @pytest.mark.parametrize(
+        ("calls", "entry", "what"),
+        [
+            ({"batch_size": 2}, {}, "batch_size = 2, and 1 was asked for"),
+            ({}, {"threads": 2}, "threads = 1, and 2 was asked for"),
+            ({"input_size": 32}, {}, "input_size = 32, and 16 was asked for"),
+        ],
+    )
+    def test_a_table_of_other_calls(self, table, tmp_path, calls, entry, what):
+        table(**calls)
+        with pytest.raises(JobError, match=rf"^latency.table: .*{what}"):
+            check_job(job(latency={"table": "table.json", **entry}), where=tmp_path)
+
+    def test_a_table_of_another_space(self, table, tmp_path):
+        table()
+        other = {"name": "NasBench201", "settings": {"stem_out_channels": 8}}
+        with pytest.raises(JobError, match=r"^latency.table: .* is of NasBench201 with settings"):
+            check_job(job(space=other, latency={"table": "table.json"}), where=tmp_path)
+
+    def test_no_table(self, tmp_path):
+        with pytest.raises(JobError, match=r"^latency.table: no latency table at"):
+            check_job(job(latency={"table": "none.json"}), where=tmp_path)

@@ -1,0 +1,196 @@
+"""A job from the definition to a model that classifies: really searched, trained, exported and published."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.datasets import load_digits
+
+from hubserve import jobs, store
+from hubserve.data.datasets import load_dataset
+from hubserve.errors import NothingFeasibleError
+from hubserve.evaluator import Classification
+from hubserve.export.rebuild import rebuild
+from hubserve.jobs import JobStatus, Run
+from hubserve.latency.arch_latency import sure_median
+from hubserve.package.package import read_package
+from hubserve.pipeline import Parts, check_job, finish, run_job, search, winner
+from hubserve.pipeline.status_writer import Report
+from hubserve.service.engine import Engine
+from tests.pipeline.definitions import short
+from tests.stores import store_at
+
+
+@pytest.fixture
+def package(finished):
+    run, _, home = finished
+    with store_at(home):
+        return store.resolve(jobs.read(run).published).package
+
+
+class TestFinished:
+    def test_its_status(self, finished):
+        run, _, home = finished
+        status = jobs.read(run)
+        assert (status.state, status.phase, status.error, status.trials) == ("done", "publish", None, 2)
+        assert [objective.name for objective in status.objectives] == ["val_acc", "latency_ms"]
+        assert sum(row.state == "complete" for row in status.history) == 2
+        assert all(set(row.values) >= {"val_acc", "latency_ms", "params"} for row in status.history if row.state == "complete")
+        assert status.best.number in status.pareto
+        assert status.plots == ["best", "pareto"]
+        assert status.published.startswith("short:")
+        with store_at(home):
+            assert [model.tag for model in store.list_models()] == [status.published]
+
+    def test_the_phases_came_in_order(self, finished):
+        _, told, _ = finished
+        phases = [phase for phase, _ in itertools.groupby(status.phase for status in told) if phase is not None]
+        assert phases == ["search", "retrain", "export", "profile", "publish"]
+        assert told[0].state == "running"
+        assert [status.trials for status in told] == sorted(status.trials for status in told)
+        assert any("epoch 3 of 6" in status.message and status.eta_seconds > 0 for status in told)
+
+    def test_where_the_model_came_from(self, finished, package):
+        run, _, _ = finished
+        status, provenance = jobs.read(run), package.manifest.provenance
+        assert (provenance.origin, provenance.weights) == ("search", "retrained")
+        found = provenance.search
+        assert (found["job"], found["run"], found["seed"], found["split"]) == ("short", run.id, 5, "validation")
+        assert found["trial"] == status.best.number
+        assert found["scores"]["val_acc"] == status.best.values["val_acc"]
+        assert found["constraints"] == {"params": 40000.0, "latency_ms": 50.0}
+        assert found["trials"] == 2
+        assert provenance.metric.dataset == "digits (test)"
+        assert provenance.metric.top1 == pytest.approx(100 * found["test_acc"], abs=1e-3)
+
+    def test_the_score_is_that_of_the_served_network_on_the_test_part(self, package):
+        """Computed again from the package: its own module, and pictures that neither search nor training has seen."""
+        data = load_dataset("digits", size=16, augment=False)
+        again = Classification(train_dataloaders=data.train, val_dataloaders=data.test).validate(rebuild(package))
+        assert again["val_acc"] == pytest.approx(package.manifest.provenance.search["test_acc"])
+        assert again["val_acc"] > 0.9
+
+    def test_it_classifies_digits_as_people_send_them(self, package):
+        """8 x 8 or larger, grey or in colour, from bytes of a PNG through the engine of the service."""
+        engine = Engine(package)
+        digits = load_digits()
+        right = []
+        for place, (mode, size) in itertools.product(range(0, 200, 5), (("L", 8), ("RGB", 64))):
+            picture = Image.fromarray((digits.images[place] * 255 / 16).astype(np.uint8)).convert(mode).resize((size, size))
+            file = io.BytesIO()
+            picture.save(file, "PNG")
+            right.append(engine.classify(file.getvalue()).predictions[0].label == str(digits.target[place]))
+        assert np.mean(right) > 0.9
+
+    def test_the_package_says_how_fast_it_is_and_shows_the_search(self, package):
+        package.verify()
+        assert {form["form"] for form in package.profile["forms"]} >= {"onnx"}
+        assert {"search-best.svg", "search-pareto.svg"} <= set(package.manifest.files)
+        assert list(package.manifest.exports) == ["onnx"]
+
+    def test_it_meets_its_constraint_when_it_is_measured_again(self, finished, package):
+        run, _, _ = finished
+        parts = parts_of(run)
+        assert sure_median(parts.latency().time(lambda: package.runner("onnx"))) <= 50
+
+    def test_running_it_again_publishes_nothing_twice(self, finished):
+        run, _, home = finished
+        before = jobs.read(run).published
+        with store_at(home), jobs.hold(run):
+            assert run_job(run).published == before
+            assert len(store.list_models()) == 1
+
+
+def parts_of(run: Run) -> Parts:
+    return check_job(jobs.parse_job(run.definition(), where="it"), where=run.where)
+
+
+class Interrupt:
+    """Ctrl-C as soon as a phase has something to tell."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+
+    def __call__(self, status: JobStatus) -> None:
+        if status.phase == self.phase and status.state == "running":
+            raise KeyboardInterrupt
+
+
+def test_interrupted_at_every_phase_it_goes_on_and_publishes_once(home):
+    run = jobs.create(short())
+    for phase in ("search", "retrain", "export", "profile", "publish"):
+        with pytest.raises(KeyboardInterrupt), jobs.hold(run):
+            run_job(run, on_status=Interrupt(phase))
+        status = jobs.read(run)
+        assert (status.state, status.phase) == ("stopped", phase)
+        assert f"hubserve search --run {run.path}" in status.error
+        assert store.list_models() == []
+    done = run_job(run)
+    assert (done.state, done.trials) == ("done", 2)
+    assert [model.tag for model in store.list_models()] == [done.published]
+    assert done.seconds > 0
+
+
+def test_nothing_small_enough(home):
+    run = jobs.create(short(constraints={"params": 100}, budget={"trials": 2, "seconds": 1.0}))
+    with pytest.raises(NothingFeasibleError, match=r"params = \d+ misses params <= 100 by [\d.]+%"):
+        run_job(run)
+    status = jobs.read(run)
+    assert status.state == "failed"
+    assert "nothing was published" in status.error
+    assert {row.state for row in status.history} == {"infeasible"}
+    assert store.list_models() == []
+    assert not (run.path / "package").exists()
+
+
+def test_after_a_fault_it_goes_on_and_the_weights_of_the_trial_are_kept(home, monkeypatch):
+    """No retraining, and nothing published: the package stays in the run folder."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.setattr(finish, "add_profile", broken)
+    run = jobs.create(short(retrain=None, budget={"trials": 1}, publish=None))
+    with pytest.raises(RuntimeError):
+        run_job(run)
+    status = jobs.read(run)
+    assert (status.state, status.phase) == ("failed", "profile")
+    assert status.error.startswith("RuntimeError: the disk is gone; `hubserve search --run")
+    monkeypatch.undo()
+    status = run_job(run)
+    assert (status.state, status.published) == ("done", None)
+    package = read_package(run.path / "package")
+    assert package.manifest.provenance.weights == "trial"
+    (kept,) = (run.path / "search" / "trials").glob("*/weights.safetensors")
+    trained, served = load_file(kept), load_file(package.path / "weights.safetensors")
+    assert set(trained) == set(served)
+    assert all(torch.equal(trained[name], served[name]) for name in trained)
+
+
+class TestChoice:
+    """Who is chosen where a second measurement says something else; only the measurement is made up."""
+
+    @pytest.fixture
+    def searched(self, home, monkeypatch):
+        monkeypatch.setattr(Parts, "latency", lambda self: lambda space, arch: {"latency_ms": 1.0})
+        run = jobs.create(short(constraints={"latency_ms": 50}, budget={"trials": 3}))
+        parts = parts_of(run)
+        experiment = search.make_experiment(parts, run, search.Teller(Report(run, parts.job, lambda status: None, None)))
+        experiment.run()
+        return experiment, parts
+
+    def test_the_best_that_still_meets_the_limit(self, searched, monkeypatch):
+        experiment, parts = searched
+        best, second, _ = experiment.top_trials(3)
+        monkeypatch.setattr(winner, "measured_again", lambda parts, arch: 60.0 if arch == best.arch else 40.0)
+        chosen = winner.choose(experiment, parts)
+        assert (chosen.number, chosen.scores["latency_ms"]) == (second.number, 40.0)
+        monkeypatch.setattr(winner, "measured_again", lambda parts, arch: 60.0 + len(repr(arch)))
+        with pytest.raises(NothingFeasibleError, match=r"of 3 candidates none meets latency_ms <= 50 when measured again"):
+            winner.choose(experiment, parts)
