@@ -13,6 +13,7 @@ import torch
 
 from hubserve.errors import ExportError, HubserveError, PackageError, ParityError, ProfileError
 from hubserve.export.eager import EagerRunner
+from hubserve.export.rebuild import rebuild as rebuild_module
 from hubserve.host import describe_host
 from hubserve.hub.registry import SPACES, get_space
 from hubserve.latency.choice_modules import labels_of_modules
