@@ -1,0 +1,104 @@
+"""Classifies pictures with onnxruntime, numpy and pillow: no PyTorch, no hubserve.
+
+    python run_onnx.py photo.jpg [more.png ...] [--top 5] [--json]
+
+It lies in its package, beside model.onnx, manifest.json (how pictures are prepared) and labels.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+NARROW = 20
+"""Long side by short side, beyond which only the middle of a picture is resized: all of it may not fit into memory."""
+
+
+def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
+    """An RGB picture as the network wants it: (3, input_size, input_size) float32."""
+    size = how["input_size"]
+    short, long = sorted(image.size)
+    if long > NARROW * short:
+        image = resize_middle(image, how)
+    elif short != how["resize"]:
+        # The shorter side becomes `resize`; the longer one is cut to a whole number.
+        longer = int(how["resize"] * long / short)
+        target = (how["resize"], longer) if image.width <= image.height else (longer, how["resize"])
+        image = image.resize(target, FILTERS[how["interpolation"]])
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32)
+    if how["channels"] == "bgr":
+        pixels = pixels[:, :, ::-1]
+    pixels = (pixels / np.float32(how["scale"]) - np.float32(how["mean"])) / np.float32(how["std"])
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def resize_middle(image: Image.Image, how: dict[str, Any]) -> Image.Image:
+    """What `input_size` pixels of the long side show, resized with the pixels around it as in the whole picture."""
+    short, long = sorted(image.size)
+    length = int(how["resize"] * long / short)
+    scale = long / length
+    begin = round((length - how["input_size"]) / 2) * scale
+    end = begin + how["input_size"] * scale
+    reach = 2 * max(scale, 1) + 1
+    first, last = math.floor(begin - reach), math.ceil(end + reach)
+    edges: tuple[int, int, int, int] = (first, 0, last, short)
+    box: tuple[float, float, float, float] = (begin - first, 0, end - first, short)
+    target = (how["input_size"], how["resize"])
+    if image.height > image.width:
+        edges, box, target = (0, first, short, last), (0, begin - first, short, end - first), target[::-1]
+    return image.crop(edges).resize(target, FILTERS[how["interpolation"]], box=box)
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """The picture upright, as RGB, what is transparent on white."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("RGB")
+
+
+def classify(folder: Path, pictures: list[Path], top: int) -> dict[str, list[tuple[str, float]]]:
+    """Picture -> its most likely classes with their probabilities."""
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    labels = (folder / "labels.txt").read_text("utf-8").removesuffix("\n").split("\n")
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    answers = {}
+    for path in pictures:
+        batch = prepare(read_rgb(path), manifest["preprocess"])[None]
+        (logits,) = session.run(None, {manifest["input"]["name"]: batch})[0].astype(np.float64)
+        likely = np.exp(logits - logits.max())
+        likely /= likely.sum()
+        answers[str(path)] = [(labels[i], float(likely[i])) for i in np.argsort(-logits, kind="stable")[:top]]
+    return answers
+
+
+def main() -> None:
+    """Reads the arguments and prints the answers."""
+    parser = argparse.ArgumentParser(description="Classify pictures with this package.")
+    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("--top", type=int, default=5, help="classes to name")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    arguments = parser.parse_args()
+    answers = classify(Path(__file__).resolve().parent, arguments.pictures, arguments.top)
+    if arguments.json:
+        print(json.dumps(answers))
+        return
+    for path, classes in answers.items():
+        print(path)
+        for label, probability in classes:
+            print(f"  {probability:7.2%}  {label}")
+
+
+if __name__ == "__main__":
+    main()
