@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 
-from hubserve.experiment.config import ExperimentConfig
 from hubserve.experiment.constraints import Constraint
 from hubserve.experiment.executors import Executor, InlineExecutor
 from hubserve.experiment.experiment import NasExperiment
-from hubserve.experiment.processes import ProcessExecutor
-from hubserve.experiment.records import TrialRecord
+from hubserve.experiment.nni_config import ExperimentConfig
+from hubserve.experiment.process_executor import ProcessExecutor
 from hubserve.experiment.storage import open_storage
+from hubserve.experiment.trial_record import TrialRecord
 
 __all__ = [
     "Constraint",
@@ -27,5 +27,5 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # Not in __all__: Ray takes seconds to import, and is an extra.
     if name == "RayExecutor":
-        return importlib.import_module("hubserve.experiment.ray").RayExecutor
+        return importlib.import_module("hubserve.experiment.ray_executor").RayExecutor
     raise AttributeError(f"module 'hubserve.experiment' has no attribute {name!r}")

@@ -21,20 +21,20 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from hubserve.errors import ExperimentError
-from hubserve.experiment.config import ExperimentConfig
 from hubserve.experiment.constraints import ComplexityOf, Constraint, InputShape, Measure, Screen
 from hubserve.experiment.executors import Executor
-from hubserve.experiment.loop import Plan, search
-from hubserve.experiment.one_shot import (
+from hubserve.experiment.nni_config import ExperimentConfig
+from hubserve.experiment.one_shot_run import (
     OneShot,
     OneShotResult,
     add_found,
     training_evaluator,
 )
-from hubserve.experiment.progress import Progress
-from hubserve.experiment.records import INFEASIBLE, REASON, TrialRecord, is_trial, record_of, was_evaluated
+from hubserve.experiment.progress_bar import Progress
+from hubserve.experiment.search_loop import Plan, search
 from hubserve.experiment.study import SupernetClock, exists, open_study, seconds_spent, storage_of
 from hubserve.experiment.top_models import Formatter, drop_weights, ranked, top_models
+from hubserve.experiment.trial_record import INFEASIBLE, REASON, TrialRecord, is_trial, record_of, was_evaluated
 from hubserve.home import home
 from hubserve.hub.base import HubSpace
 from hubserve.space import Arch, ModelSpace

@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import ExperimentError
-from hubserve.experiment.records import ATTEMPTS, is_trial
 from hubserve.experiment.storage import open_storage
+from hubserve.experiment.trial_record import ATTEMPTS, is_trial
 from hubserve.space import ModelSpace
 from hubserve.strategy import Strategy
 from hubserve.training.base import Objective

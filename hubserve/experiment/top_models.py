@@ -11,7 +11,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import ExperimentError, suggest
-from hubserve.experiment.records import TrialRecord
+from hubserve.experiment.trial_record import TrialRecord
 from hubserve.hub.load import load_weights
 from hubserve.space import ModelSpace
 from hubserve.strategy import trial_arch

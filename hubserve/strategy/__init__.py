@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from hubserve.strategy.base import Strategy
 from hubserve.strategy.chain import Chain, Deduplication, Filter, Middleware
-from hubserve.strategy.distributions import trial_arch
 from hubserve.strategy.evolution import RegularizedEvolution
-from hubserve.strategy.grid import GridSearch
+from hubserve.strategy.grid_search import GridSearch
 from hubserve.strategy.oneshot import (
     DARTS,
     ENAS,
@@ -26,11 +25,12 @@ from hubserve.strategy.oneshot import (
     RangeFilter,
     SupernetEvaluator,
 )
-from hubserve.strategy.optuna_samplers import NSGA2, TPE, TPEStrategy
-from hubserve.strategy.optuna_strategy import Reseeded, as_strategy
-from hubserve.strategy.random import Random
-from hubserve.strategy.rl import PolicyBasedRL
+from hubserve.strategy.policy_based_rl import PolicyBasedRL
+from hubserve.strategy.random_search import Random
+from hubserve.strategy.sampler_adapter import Reseeded, as_strategy
 from hubserve.strategy.suggest_arch import suggest_arch
+from hubserve.strategy.tpe_nsga2 import NSGA2, TPE, TPEStrategy
+from hubserve.strategy.trial_params import trial_arch
 
 __all__ = [
     "DARTS",

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.distributions import categories, distributions
+from hubserve.strategy.trial_params import categories, distributions
 
 
 class Strategy(BaseSampler):

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hubserve.errors import SpaceExhausted, StrategyError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy, at_least
-from hubserve.strategy.optuna_strategy import as_strategy
+from hubserve.strategy.sampler_adapter import as_strategy
 from hubserve.strategy.tried_archs import Tried
 
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy, at_least, completed, draw, probability, single_objective
-from hubserve.strategy.distributions import trial_arch
+from hubserve.strategy.trial_params import trial_arch
 from hubserve.strategy.tried_archs import Tried, agrees, untried
 
 PATIENCE = 500

@@ -7,7 +7,7 @@ from optuna.trial import BaseTrial
 
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.distributions import answer, distribution
+from hubserve.strategy.trial_params import answer, distribution
 
 
 def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:

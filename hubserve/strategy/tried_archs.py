@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from hubserve.errors import ArchError, SpaceExhausted
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.distributions import categories
+from hubserve.strategy.trial_params import categories
 
 Key = frozenset[tuple[str, Any]]
 

@@ -26,7 +26,7 @@ from torch import nn
 
 from hubserve.evaluator import Evaluator, Trial, read_csv
 from hubserve.experiment import Executor, InlineExecutor, NasExperiment, ProcessExecutor
-from hubserve.experiment.ray import RayExecutor
+from hubserve.experiment.ray_executor import RayExecutor
 from hubserve.experiment.storage import open_storage
 from hubserve.hub import NasBench201
 from hubserve.hub.nasbench201 import to_arch_string

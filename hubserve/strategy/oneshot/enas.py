@@ -11,14 +11,14 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.distributions import answer, distribution
+from hubserve.strategy.lstm_policy import Actions, Episode, Policy, Ppo
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
 from hubserve.strategy.oneshot.costs import Cost, cost_of
 from hubserve.strategy.oneshot.extraction import extract
 from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
 from hubserve.strategy.oneshot.weights import WeightTraining, train_network
-from hubserve.strategy.policy import Actions, Episode, Policy, Ppo
-from hubserve.strategy.rl import nni_update
+from hubserve.strategy.policy_based_rl import nni_update
+from hubserve.strategy.trial_params import answer, distribution
 from hubserve.strategy.tried_archs import agrees
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import weight_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optuna.samplers import NSGAIISampler, TPESampler
 
 from hubserve.strategy.base import at_least, probability
-from hubserve.strategy.optuna_strategy import Reseeded
+from hubserve.strategy.sampler_adapter import Reseeded
 
 
 class TPE(Reseeded):

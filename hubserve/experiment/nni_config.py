@@ -8,7 +8,7 @@ from typing import Any
 
 from hubserve.errors import ExperimentError, suggest
 from hubserve.experiment.executors import Executor, InlineExecutor
-from hubserve.experiment.processes import ProcessExecutor
+from hubserve.experiment.process_executor import ProcessExecutor
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.distributions import answer, distribution
+from hubserve.strategy.trial_params import answer, distribution
 from hubserve.strategy.tried_archs import agrees
 
 PATIENCE = 1000

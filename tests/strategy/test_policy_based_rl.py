@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from hubserve.errors import StrategyError
 from hubserve.hub import NasBench201
 from hubserve.strategy import PolicyBasedRL, suggest_arch
-from hubserve.strategy.policy import Episode, Policy, log_probabilities
+from hubserve.strategy.lstm_policy import Episode, Policy, log_probabilities
 
 SPACE = NasBench201()
 

@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import SpaceExhausted
 from hubserve.experiment.constraints import Feasibility, Screen
-from hubserve.experiment.coverage import Coverage
 from hubserve.experiment.executors import Executor
-from hubserve.experiment.records import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
+from hubserve.experiment.space_exhaustion import Coverage
 from hubserve.experiment.storage import FileStorage
 from hubserve.experiment.study import MOST_ATTEMPTS, unfinished
-from hubserve.experiment.work import Channel, Outcome, StudyTrial, evaluate, explain
+from hubserve.experiment.trial_evaluation import Channel, Outcome, StudyTrial, evaluate, explain
+from hubserve.experiment.trial_record import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import suggest_arch, trial_arch
 from hubserve.training.base import Evaluator, Objective

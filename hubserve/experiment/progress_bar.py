@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from hubserve.experiment.records import TrialRecord
+from hubserve.experiment.trial_record import TrialRecord
 from hubserve.training.base import Objective
 
 

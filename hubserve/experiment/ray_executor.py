@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from hubserve.errors import ExperimentError
-from hubserve.experiment.processes import packed
+from hubserve.experiment.process_executor import packed
 
 try:
     # Ray would tell its makers over the network that it is used.

@@ -11,9 +11,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hubserve.errors import ExperimentError
 from hubserve.experiment.constraints import Screen
-from hubserve.experiment.records import INFEASIBLE, REASON, SCORES
+from hubserve.experiment.trial_record import INFEASIBLE, REASON, SCORES
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.distributions import categories, distribution
+from hubserve.strategy.trial_params import categories, distribution
 from hubserve.supernet import Supernet
 from hubserve.training.base import Evaluator, Objective, TrainingEvaluator, Trial
 

@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from hubserve.errors import StrategyError, suggest
 from hubserve.space import Arch
 from hubserve.strategy.base import Strategy, at_least, probability, single_objective
-from hubserve.strategy.distributions import answer, distribution
-from hubserve.strategy.policy import Actions, Episode, Policy, Ppo
+from hubserve.strategy.lstm_policy import Actions, Episode, Policy, Ppo
+from hubserve.strategy.trial_params import answer, distribution
 from hubserve.strategy.tried_archs import agrees
 
 PATIENCE = 1000
