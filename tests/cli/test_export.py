@@ -179,7 +179,7 @@ class TestFromPackages:
         assert hubserve(*arguments, "--out", "b", "--random-weights").json()["manifest"]["name"] == "mobilenetv3-small-050"
 
     def test_a_package_has_weights(self, hubserve, tiny):
-        assert "is a package, which has weights" in hubserve("export", tiny, "--random-weights").refused("ExportError")
+        assert "is a package, which has its own weights" in hubserve("export", tiny, "--random-weights").refused("ExportError")
 
 
 class TestPictures:
@@ -199,7 +199,7 @@ class TestPictures:
         report = package.parity[0].model_copy(update={"format": "onnx-int8", "tolerance": None})
         known = report.model_copy(update={"truth": Truth(pictures=9, reference_top1=80.0, top1=70.0)})
         said = {name: accuracy_note(SimpleNamespace(parity=(r,))) for name, r in (("unknown", report), ("known", known))}
-        assert "onnx-int8: how much accuracy it lost is not known" in said["unknown"]
+        assert "onnx-int8: how much accuracy was lost is not known" in said["unknown"]
         assert "a sub-folder for each class" in said["unknown"]
         assert said["known"] is None
         assert accuracy_note(package) is None
@@ -210,5 +210,5 @@ class TestPictures:
         assert "is not a folder of images" in hubserve("export", *quick, "--images", "nosuch").refused("DatasetError")
 
     def test_eight_bits_need_some(self, hubserve, own_arch):
-        assert "--pictures FOLDER" in hubserve("export", *own_arch, "--format", "onnx-int8").refused("ExportError")
+        assert "--images FOLDER" in hubserve("export", *own_arch, "--format", "onnx-int8").refused("ExportError")
         assert list(Path.cwd().iterdir()) == []
