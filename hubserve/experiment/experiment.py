@@ -39,7 +39,7 @@ from hubserve.home import home
 from hubserve.hub.base import HubSpace
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import Random, Strategy, SupernetEvaluator, as_strategy
-from hubserve.training.base import Evaluator, Objective, Trial
+from hubserve.training.evaluator import Evaluator, Objective, Trial
 from hubserve.training.weights_file import WEIGHTS_FILE
 
 MEASURES = ("params", "macs", "latency_ms")

@@ -15,7 +15,7 @@ from hubserve.experiment.trial_record import INFEASIBLE, REASON, SCORES
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.trial_params import categories, distribution
 from hubserve.supernet import Supernet
-from hubserve.training.base import Evaluator, Objective, TrainingEvaluator, Trial
+from hubserve.training.evaluator import Evaluator, Objective, TrainingEvaluator, Trial
 
 
 class OneShotResult(Protocol):

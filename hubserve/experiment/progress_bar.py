@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from hubserve.experiment.trial_record import TrialRecord
-from hubserve.training.base import Objective
+from hubserve.training.evaluator import Objective
 
 
 class Progress:

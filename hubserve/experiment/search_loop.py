@@ -24,7 +24,7 @@ from hubserve.experiment.trial_evaluation import Channel, Outcome, StudyTrial, e
 from hubserve.experiment.trial_record import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import suggest_arch, trial_arch
-from hubserve.training.base import Evaluator, Objective
+from hubserve.training.evaluator import Evaluator, Objective
 
 MOST_FAILURES = 20
 """Failed trials in a row after which something other than the archs must be wrong."""

@@ -21,7 +21,7 @@ from hubserve.experiment.storage import open_storage
 from hubserve.experiment.trial_record import ATTEMPTS, is_trial
 from hubserve.space import ModelSpace
 from hubserve.strategy import Strategy
-from hubserve.training.base import Objective
+from hubserve.training.evaluator import Objective
 
 PURPOSE = "hubserve"
 """Key of what is noted beside a study."""
