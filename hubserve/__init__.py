@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hubserve import blocks, evaluator, experiment, hub, space, store, strategy
+    from hubserve.training.reporting import (
+        current_trial,
+        get_experiment_id,
+        get_sequence_id,
+        get_trial_id,
+        report_final_result,
+        report_intermediate_result,
+    )
 
 __version__ = "0.1.0"
 
-# Told lazily: `import hubserve` stays light. The functions are those that NNI's trials call, under their names.
-_REPORTING = (
+__all__ = [
+    "__version__",
+    "blocks",
     "current_trial",
+    "evaluator",
+    "experiment",
     "get_experiment_id",
     "get_sequence_id",
     "get_trial_id",
+    "hub",
     "report_final_result",
     "report_intermediate_result",
-)
+    "space",
+    "store",
+    "strategy",
+]
+
+_PACKAGES = ("blocks", "evaluator", "experiment", "hub", "space", "store", "strategy")
 
 
 def __getattr__(name: str) -> object:
-    if name in _REPORTING:
+    """Imports a public name when it is first used, so that `import hubserve` alone loads no torch.
+
+    The functions are those that NNI's trials call, under NNI's names.
+    """
+    if name in _PACKAGES:
+        return importlib.import_module(f"hubserve.{name}")
+    if name in __all__:
         return getattr(importlib.import_module("hubserve.training.reporting"), name)
     raise AttributeError(f"module 'hubserve' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

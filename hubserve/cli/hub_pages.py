@@ -16,17 +16,17 @@ NOTE = "<!-- Written by scripts/docs; change the card or the docstring instead. 
 
 
 def write(folder: Path) -> None:
-    """Writes all pages and pictures into `folder`."""
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    """Writes all pages and drawings into `folder`."""
+    (folder / "drawings").mkdir(parents=True, exist_ok=True)
     for name, text in texts({name: card_page(name) for name in list_cards()}).items():
         (folder / name).write_text(text, "utf-8")
     for name in list_cards():
         card = load_card(name)
-        draw(card_space(card), card.arch, folder / "pictures" / f"{name}.svg", title=name)
+        draw(card_space(card), card.arch, folder / "drawings" / f"{name}.svg", title=name)
 
 
 def texts(models: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """File name -> page, without the pictures; `models` holds the `card_page` of each card."""
+    """File name -> page, without the drawings; `models` holds the `card_page` of each card."""
     spaces = {name: space_page(name) for name in SPACES}
     return {
         "README.md": _index(spaces, models),
@@ -79,7 +79,7 @@ def _space(name: str, page: dict[str, Any]) -> str:
     facts = [
         f"- Paper: <{page['paper']}>",
         f"- Different archs: {page['exact_size']:,}",
-        f"- Pictures: {page['input_size']} x {page['input_size']} px",
+        f"- Images: {page['input_size']} x {page['input_size']} px",
         f"- Settings: `{page['settings']}`",
     ]
     sections = [page["summary"], "\n".join(facts), f"## Choices\n\n{choices}"]
@@ -96,14 +96,14 @@ def _model(name: str, page: dict[str, Any]) -> str:
         f"- Parameters: {page['params']:,}",
         f"- MACs: {_all_macs(page):,}",
         f"- Classes: {page['classes']}",
-        f"- Pictures: shorter side to {prepare['resize']} px ({prepare['interpolation']}), centre {prepare['input_size']} px, "
+        f"- Images: shorter side to {prepare['resize']} px ({prepare['interpolation']}), centre {prepare['input_size']} px, "
         f"{prepare['channels'].upper()}, divided by {prepare['scale']:g}, mean {prepare['mean']}, deviation {prepare['std']}",
         f"- Licence of the weights: {page['licence']}",
         *(f"- Weights: {source}" for source in page["sources"]),
     ]
     arch = _table(("label", "value"), ((f"`{label}`", value) for label, value in page["arch"].items()))
-    picture = f"![{name}](pictures/{name}.svg)"
-    return _page(name, page["summary"], "\n".join(fact for fact in facts if fact), picture, f"## Arch\n\n{arch}")
+    drawing = f"![{name}](drawings/{name}.svg)"
+    return _page(name, page["summary"], "\n".join(fact for fact in facts if fact), drawing, f"## Arch\n\n{arch}")
 
 
 def _all_macs(page: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""What the listing commands show, as data."""
+"""What `hubserve spaces` and `hubserve models` list, as plain data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from hubserve import store
 from hubserve.cli.resolve_model import known_names
@@ -78,19 +79,37 @@ def card_rows() -> list[dict[str, Any]]:
 
 
 def store_rows() -> list[dict[str, Any]]:
-    """One row a version in the store, newest first; one that is damaged with its problem."""
+    """One row a version in the store, newest first; a corrupt one has its problem and no figures."""
     return [
-        {"tag": model.tag, **_told(model), "created": model.created.isoformat(timespec="seconds")}
+        {"tag": model.tag, **_figures(model), "created": model.created.isoformat(timespec="seconds")}
         for model in store.list_models()
     ]
 
 
-def _told(model: StoredModel) -> dict[str, Any]:
+def _figures(model: StoredModel) -> dict[str, Any]:
+    """Space, kind of weights, top-1 accuracy in percent, and median latency of the ONNX format in milliseconds."""
     try:
-        manifest = model.package.manifest
+        manifest, profile = model.package.manifest, model.package.profile
     except PackageError as error:
-        return {"space": None, "weights": None, "problem": str(error)}
-    return {"space": manifest.space, "weights": manifest.provenance.weights, "problem": None}
+        return {"space": None, "weights": None, "top1": None, "latency_ms": None, "problem": str(error)}
+    metric = manifest.provenance.metric
+    return {
+        "space": manifest.space,
+        "weights": manifest.provenance.weights,
+        "top1": metric.top1 if metric else None,
+        "latency_ms": _median_ms(profile),
+        "problem": None,
+    }
+
+
+def _median_ms(profile: dict[str, Any] | None) -> float | None:
+    """The median latency of the ONNX format; None without a profile, or one with too few samples for a median."""
+    try:
+        report = ProfileReport.model_validate(profile)
+    except ValidationError:
+        return None
+    medians = [p.value for row in report.forms if row.form == "onnx" for p in row.percentiles if p.percent == 50]
+    return round(medians[0], 3) if medians and medians[0] is not None else None
 
 
 def model_page(name: str) -> dict[str, Any]:
@@ -101,14 +120,14 @@ def model_page(name: str) -> dict[str, Any]:
         if name in list_cards():
             return card_page(name)
         raise ModelNotFoundError(
-            f"{name!r} is no alias, not in the store, and no card. {suggest(name, known_names())}"
+            f"{name!r} is no alias, no model in the store, and no pre-searched model. {suggest(name, known_names())}"
         ) from error
     manifest = stored.package.manifest.model_dump(mode="json", exclude={"files"})
     return {"tag": stored.tag, "path": str(stored.path), "created": stored.created.isoformat(timespec="seconds"), **manifest}
 
 
 def card_page(name: str) -> dict[str, Any]:
-    """All of one card; parameters and MACs are counted, for one picture, not copied."""
+    """All of one card; parameters and MACs are counted, for one image, not copied from the paper."""
     card = load_card(name)
     size = card.preprocess.input_size
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""From options to what a command works on."""
+"""What the options of a command select: a model to export, an arch to draw, a classifier to evaluate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
 from hubserve.cli.resolve_model import open_package, package_of, unknown_model
-from hubserve.errors import ArchError, ExportError, ImageError
+from hubserve.errors import ArchError, ExportError
 from hubserve.export.eager import EagerRunner
 from hubserve.export.model_source import arch_source, card_source
 from hubserve.export.package_source import package_source
@@ -40,16 +40,18 @@ def source_of(
         raise ExportError("name a pre-searched model, or give --space together with --arch")
     if weights is not None and random_weights:
         raise ExportError("--weights and --random-weights exclude each other")
-    # Whoever gives an option believes that it does something.
+    # An option that has no effect is refused: its user expects one.
     if settings is not None and space is None:
         raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
     if key_format is not None and (weights is None or space is not None):
-        raise ExportError("--key-format tells whose tensor names the file of --weights has, for a pre-searched model")
+        raise ExportError(
+            "--key-format names the scheme of the tensor names in the file of --weights, for a pre-searched model"
+        )
     # Weights are given to a card: a package has its own.
     is_card, other_weights = model in list_cards(), weights is not None or random_weights
     if model is not None and not (is_card and other_weights) and (package := package_of(model)) is not None:
         if other_weights:
-            raise ExportError(f"{model} is a package, which has weights: leave --weights and --random-weights out")
+            raise ExportError(f"{model} is a package, which has its own weights: leave --weights and --random-weights out")
         return package_source(package)
     if model is not None and not is_card:
         raise unknown_model(model)
@@ -100,11 +102,3 @@ def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -
             return
         runner = EagerRunner(rebuild(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
         yield LocalClassifier(runner, package.manifest.preprocess), package.labels
-
-
-def read_picture(path: Path) -> bytes:
-    """The bytes of a file. Raises ImageError where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error

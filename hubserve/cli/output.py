@@ -1,4 +1,4 @@
-"""How commands speak: one JSON document or a table on stdout, everything else on stderr, and exit codes."""
+"""The output of commands: one JSON document or a table on stdout, everything else on stderr; and exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
@@ -17,22 +17,22 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BAD_INPUT = 2
-"""Exit code where the user can put it right; 0 is success, 1 a fault of ours, 130 an interrupt."""
+"""Exit code of an error that the user can correct; 0 is success, 1 a fault of hubserve, 130 an interrupt."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
-MODEL_HELP = (
-    "A package folder, an alias, a name or tag in the store, or a pre-searched model: what there is first, in this order."
-)
+MODEL_HELP = "A package folder, an alias, a name or tag in the store, or a pre-searched model; looked for in this order."
+
+Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Load forms that are programs, torchscript and pt2, though they were not written here."),
+    typer.Option("--trust", help="Load formats that are programs (torchscript, pt2) even where this user did not write them."),
 ]
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
-    """Turns our errors into a sentence on stderr, and with --json a document on stdout, and exit code 2."""
+    """Wraps a command: errors of hubserve end it with a sentence on stderr (and a document with --json) and exit code 2."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,7 +55,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def fail(error: Exception, *, as_json: bool) -> NoReturn:
-    """Says what is wrong and ends with exit code 2."""
+    """Prints what is wrong and ends with exit code 2."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -75,7 +75,7 @@ def print_json(document: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table; numbers to the right."""
+    """Prints a table; columns of numbers are aligned to the right."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -93,7 +93,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 
 def check_writable(path: Path | None) -> None:
-    """Raises OutputError where no file can be written at `path`; called before the work whose result it takes."""
+    """Raises OutputError where no file can be written at `path`; called before the work whose result is written there."""
     from hubserve.errors import OutputError
 
     if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
@@ -104,7 +104,22 @@ def check_writable(path: Path | None) -> None:
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
     """Names and values, one a line; what is None is left out."""
-    print_table(title, ("", ""), [(name, value) for name, value in facts.items() if value is not None])
+    print_table(title, ("", ""), [(name, _readable(value)) for name, value in facts.items() if value is not None])
+
+
+def _readable(value: Any) -> str:
+    """A value for a cell: a mapping as one `name = value` a line, a sequence with commas; nested ones on one line."""
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name} = {_inline(inner)}" for name, inner in value.items() if inner not in (None, {}, []))
+    return _inline(value)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {_inline(inner)}" for name, inner in value.items() if inner is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_inline, value))
+    return str(value)
 
 
 @contextmanager

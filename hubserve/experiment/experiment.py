@@ -35,7 +35,7 @@ from hubserve.experiment.trial_record import TrialRecord, closest_to_feasible, w
 from hubserve.home import home
 from hubserve.space import ModelSpace
 from hubserve.strategy import OneShotResult, Random, Strategy, as_strategy
-from hubserve.training.base import Evaluator, Objective
+from hubserve.training.evaluator import Evaluator, Objective
 
 
 class NasExperiment(ExperimentResults):

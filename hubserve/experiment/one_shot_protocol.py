@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from hubserve.errors import ExperimentError
 from hubserve.space import ModelSpace
 from hubserve.strategy import OneShotResult
-from hubserve.training.base import Evaluator, TrainingEvaluator
+from hubserve.training.evaluator import Evaluator, TrainingEvaluator
 
 
 @runtime_checkable

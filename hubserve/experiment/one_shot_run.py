@@ -16,7 +16,7 @@ from hubserve.experiment.trial_record import INFEASIBLE, REASON, SCORES
 from hubserve.space import Arch
 from hubserve.strategy import OneShotResult, SupernetEvaluator
 from hubserve.strategy.trial_params import categories, distribution
-from hubserve.training.base import Trial
+from hubserve.training.evaluator import Trial
 
 
 def train_supernet(strategy: OneShot, inputs: SearchInputs, on_step: Callable[[dict[str, Any]], None]) -> OneShotResult:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hubserve.experiment.trial_record import TrialRecord
-from hubserve.training.base import Objective
+from hubserve.training.evaluator import Objective
 
 
 class ProgressBar:

@@ -18,7 +18,7 @@ from hubserve.experiment.top_models import Formatter, ranked, top_models
 from hubserve.experiment.trial_record import TrialRecord, is_trial, record_of
 from hubserve.space import ModelSpace
 from hubserve.strategy import Strategy
-from hubserve.training.base import Evaluator, Objective
+from hubserve.training.evaluator import Evaluator, Objective
 
 
 class ExperimentResults:

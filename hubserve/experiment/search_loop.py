@@ -25,7 +25,7 @@ from hubserve.experiment.trial_evaluation import Outcome, ReportChannel, StudyTr
 from hubserve.experiment.trial_record import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
 from hubserve.space import Arch
 from hubserve.strategy import suggest_arch, trial_arch
-from hubserve.training.base import Evaluator
+from hubserve.training.evaluator import Evaluator
 
 MOST_FAILURES = 20
 """Failed trials in a row after which the search ends, since something other than the archs must be wrong."""

@@ -19,7 +19,7 @@ from hubserve.experiment.trial_record import TrialRecord
 from hubserve.hub.base import HubSpace
 from hubserve.space import ModelSpace
 from hubserve.strategy import Strategy
-from hubserve.training.base import Evaluator, Objective
+from hubserve.training.evaluator import Evaluator, Objective
 
 
 @dataclass(frozen=True, kw_only=True)

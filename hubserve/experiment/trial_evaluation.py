@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 
 from hubserve.errors import TrialPruned
 from hubserve.space import Arch, ModelSpace
-from hubserve.training.base import Evaluator, Trial
+from hubserve.training.evaluator import Evaluator, Trial
 
 
 @dataclass(frozen=True)

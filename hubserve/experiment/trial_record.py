@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import trial_arch
-from hubserve.training.base import Objective
+from hubserve.training.evaluator import Objective
 
 State = Literal["complete", "failed", "pruned", "infeasible", "running"]
 

@@ -22,7 +22,7 @@ from hubserve.strategy.trial_params import answer, distribution
 from hubserve.strategy.tried_archs import agrees
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import weight_bytes
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 PATIENCE, MAX_ANSWERS = 1000, 4096
 """Archs that a space's rules may refuse in a row; answers to one choice that a controller can tell apart."""

@@ -1,4 +1,4 @@
-"""`hubserve alias`: names that mean a version in the store, or two with a share of the traffic each."""
+"""`hubserve alias`: names that stand for a version in the store, or for two with a share of the traffic each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hubserve.cli.output import Json, command, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Names such as production that a running service follows.")
 
-Name = Annotated[str, typer.Argument(help="Of the alias.")]
+Name = Annotated[str, typer.Argument(help="Name of the alias.")]
 
 
 @app.command("set")
@@ -18,11 +18,13 @@ Name = Annotated[str, typer.Argument(help="Of the alias.")]
 def set_alias(
     name: Name,
     model: Annotated[str, typer.Argument(help="Tag in the store, or a name for its newest version.")],
-    canary: Annotated[str | None, typer.Option(help="Tag or name for a part of the traffic.")] = None,
-    weight: Annotated[int | None, typer.Option(help="Percent of it, 1 to 99; 10 unless given.")] = None,
+    canary: Annotated[str | None, typer.Option(help="Tag or name that gets a part of the traffic.")] = None,
+    weight: Annotated[
+        int | None, typer.Option(help="Percent of the traffic that the canary gets, 1 to 99; 10 unless given.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Let a name mean a version; a running service follows within a second.
+    """Let a name stand for a version; a running service follows within a second.
 
     hubserve alias set production lite0:v2 --canary lite0:v3 --weight 10
     """
@@ -32,8 +34,8 @@ def set_alias(
     if canary is None and weight is not None:
         raise AliasError(f"weight = {weight} is the canary's, and there is none; name it with --canary")
     alias = aliases.set_alias(name, model, canary=canary, weight=10 if weight is None else weight)
-    told = alias.model if alias.canary is None else f"{alias.model}, and {alias.weight} % of its traffic to {alias.canary}"
-    return print_json({"name": name, **alias.model_dump()}) if as_json else typer.echo(f"{name} means {told}")
+    meaning = alias.model if alias.canary is None else f"{alias.model}, and {alias.weight} % of its traffic to {alias.canary}"
+    return print_json({"name": name, **alias.model_dump()}) if as_json else typer.echo(f"{name} means {meaning}")
 
 
 @app.command("list")
@@ -52,7 +54,7 @@ def list_aliases(as_json: Json = False) -> None:
 @app.command("delete")
 @command
 def delete_alias(name: Name, as_json: Json = False) -> None:
-    """Remove an alias; the versions that it meant stay."""
+    """Remove an alias; the versions that it stood for stay."""
     from hubserve.store import aliases
 
     aliases.delete_alias(name)

