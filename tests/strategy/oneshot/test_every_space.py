@@ -9,10 +9,13 @@ import torch
 
 from hubserve.strategy import DARTS, ENAS, GumbelDARTS, Proxyless, RandomOneShot
 from hubserve.supernet import Supernet
+from tests.marks import slow_but
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import TINY, Small, pictures
 
 SPACES = {**TINY, "Small": Small()}
+QUICK = {"Small", "NasBench201", "ProxylessNAS", "AutoFormer"}
+"""One of each kind of choice: of layers, on edges, of numbers, of widths."""
 STRATEGIES = {
     "DARTS": lambda: DARTS(),
     "GumbelDARTS": lambda: GumbelDARTS(),
@@ -22,7 +25,7 @@ STRATEGIES = {
 }
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_searches(strategy, name):
     space = SPACES[name]
