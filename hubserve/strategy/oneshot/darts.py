@@ -13,7 +13,7 @@ from hubserve.space import ModelSpace
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy, Settings
 from hubserve.strategy.oneshot.hardware import Penalty
 from hubserve.supernet import Blend
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 
 class DARTS(DifferentiableStrategy):

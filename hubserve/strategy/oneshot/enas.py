@@ -21,7 +21,7 @@ from hubserve.strategy.oneshot.weights import WeightTraining, train_network
 from hubserve.strategy.policy_based_rl import nni_update
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import weight_bytes
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 PATIENCE, MAX_ANSWERS = 1000, 4096
 """Archs that a space's rules may refuse in a row; answers to one choice that a controller can tell apart."""

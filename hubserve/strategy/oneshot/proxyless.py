@@ -14,7 +14,7 @@ from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, Diffe
 from hubserve.strategy.oneshot.hardware import Penalty
 from hubserve.strategy.oneshot.weights import train_network
 from hubserve.supernet import Blend
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 
 class Proxyless(DifferentiableStrategy):

@@ -10,10 +10,13 @@ import torch
 from hubserve.space import AnyOf
 from hubserve.strategy import DARTS, ENAS, GumbelDARTS, Proxyless, RandomOneShot
 from hubserve.supernet import Supernet
+from tests.marks import slow_but
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import TINY, Small, pictures
 
 SPACES = {**TINY, "Small": Small()}
+QUICK = {"Small", "NasBench201", "ProxylessNAS", "AutoFormer"}
+"""One of each kind of choice: of layers, on edges, of numbers, of widths."""
 STRATEGIES = {
     "DARTS": lambda: DARTS(),
     "GumbelDARTS": lambda: GumbelDARTS(),
@@ -23,7 +26,7 @@ STRATEGIES = {
 }
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_searches(strategy, name):
     space = SPACES[name]
