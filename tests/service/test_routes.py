@@ -20,7 +20,7 @@ from hubserve.export.rebuild import rebuild
 from hubserve.jobs.process import _take_lock
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS
-from tests.pictures import noise
+from tests.images import noise
 from tests.stores import service_over, small_package, store_at
 
 TINY = {
