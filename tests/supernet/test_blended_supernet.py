@@ -13,7 +13,7 @@ from torch import nn
 from hubserve.errors import SupernetError
 from hubserve.space import ModelSpace
 from hubserve.supernet import Blend, BlendedSupernet
-from hubserve.supernet.blended_supernet import one_blend
+from hubserve.supernet.candidate_distribution import all_weight_on
 from tests.supernet.spaces import CHANNELS, TINY, Small, pictures
 
 SPACES = {**TINY, "ShuffleNetSpace-channels": CHANNELS, "Small": Small()}
@@ -38,7 +38,7 @@ def nets():
 def weigh(net: BlendedSupernet, arch: dict) -> tuple[dict[str, Blend], dict]:
     """All weight on `arch`."""
     answers = {**net.likeliest(), **arch}
-    blends = {label: one_blend(net.space.choices[label], answers[label]) for label in net.blended}
+    blends = {label: all_weight_on(net.space.choices[label], answers[label]) for label in net.blended}
     return blends, {label: answers[label] for label in net.sampled}
 
 
@@ -115,10 +115,10 @@ class TestWhatIsSampled:
         net = BlendedSupernet(SPACES["NasBench101"], cache=3)
         rng, x = Random(0), pictures()
         drawn = [net.sample(rng) for _ in range(6)]
-        structures = [net.structure(sampled, x) for sampled in drawn]
-        assert len(net._structures) == 3
-        assert net.structure(drawn[-1], x) is structures[-1]
-        assert net.structure(drawn[0], x) is not structures[0]
+        networks = [net.network(sampled, x) for sampled in drawn]
+        assert len(net._networks) == 3
+        assert net.network(drawn[-1], x) is networks[-1]
+        assert net.network(drawn[0], x) is not networks[0]
 
     def test_drawn_answers_follow_the_probabilities(self, nets):
         net = nets("DARTS")
@@ -202,7 +202,7 @@ class TestSpacesOfOnesOwn:
     def test_candidates_that_are_not_held_do_not_run(self):
         net = BlendedSupernet(TINY["NasBench201"])
         ran = []
-        for module in net.structure(x=pictures()).subnet.network.modules():
+        for module in net.network(x=pictures()).subnet.network.modules():
             if isinstance(module, nn.Conv2d):
                 module.register_forward_hook(lambda *_: ran.append(1))
         n = {}

@@ -14,12 +14,12 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.oneshot.arch_costs import CostTable, cost_of
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
-from hubserve.strategy.oneshot.costs import CostTable, cost_of
-from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
-from hubserve.strategy.oneshot.weights import WeightTraining
+from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty, shape_of
+from hubserve.strategy.oneshot.weight_training import WeightTraining
 from hubserve.supernet import BlendedSupernet
-from hubserve.supernet.memory import weight_bytes
+from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.base import TrainingEvaluator
 
 FAIR_R2 = 0.8
@@ -211,23 +211,23 @@ class DifferentiableSearch(OneShotSearch):
             "entropy": {label: float(torch.special.entr(p).sum()) for label, p in probabilities.items()},
         }
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {
-            **self.weights.state(),
+            **self.weights.state_dict(),
             "logits": {label: logits.detach() for label, logits in self.net.logits.items()},
             "arch_optimizer": self.arch_optimizer.state_dict(),
             "steps": self._steps,
             "baseline": self._baseline,
             "noted": self._noted,
-            "costs": None if self._table is None else self._table.state(),
+            "costs": None if self._table is None else self._table.state_dict(),
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.weights.load_state(state)
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.weights.load_state_dict(state_dict)
         for label, logits in self.net.logits.items():
-            logits.detach().copy_(state["logits"][label])
-        self.arch_optimizer.load_state_dict(state["arch_optimizer"])
-        self._steps, self._baseline, self._noted = state["steps"], state["baseline"], dict(state["noted"])
-        if self._table is not None and state["costs"] is not None:
-            self._table.load_state(state["costs"])
+            logits.detach().copy_(state_dict["logits"][label])
+        self.arch_optimizer.load_state_dict(state_dict["arch_optimizer"])
+        self._steps, self._baseline, self._noted = state_dict["steps"], state_dict["baseline"], dict(state_dict["noted"])
+        if self._table is not None and state_dict["costs"] is not None:
+            self._table.load_state_dict(state_dict["costs"])
             self.cost_r2 = self._table.r2

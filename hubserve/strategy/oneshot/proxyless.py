@@ -10,9 +10,9 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import SupernetError
 from hubserve.space import Choice, ModelSpace
+from hubserve.strategy.oneshot.cost_limits import Penalty
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy
-from hubserve.strategy.oneshot.hardware import Penalty
-from hubserve.strategy.oneshot.weights import train_network
+from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.supernet import Blend
 from hubserve.training.base import TrainingEvaluator
 

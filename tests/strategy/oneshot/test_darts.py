@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_numerical_differentiation(order):
     def validation_loss():
         moved = None
         if order == 2:
-            leaves = net.structure().subnet.leaves
+            leaves = net.network().subnet.leaves
             found = torch.autograd.grad(functional.cross_entropy(net(x), y), list(leaves.values()))
             moved = {key: leaf - 0.5 * g for (key, leaf), g in zip(leaves.items(), found, strict=True)}
         return functional.cross_entropy(net(x_val, weights=moved), y_val).item()
