@@ -30,7 +30,8 @@ HubserveError
 │   └── SpaceExhausted            every arch had its turn
 ├── ExperimentError       an experiment, or its executor, is set up wrongly or cannot go on
 ├── TrialPruned           not a mistake: a trial was ended early
-├── JobError              a job file is wrong, or there is no such job
+├── JobError              a job file is wrong, or a job cannot be run as it is written
+│   ├── JobNotFoundError          no job, or no run, has that name
 │   └── NothingFeasibleError      a search found nothing that meets its constraints
 ├── OutputError           a file that was to be written, or read, cannot be
 ├── MissingExtraError     a library is not installed that comes with an extra of ours
@@ -172,7 +173,11 @@ class TrialPruned(HubserveError):  # noqa: N818 - not a mistake
 
 
 class JobError(HubserveError, ValueError):
-    """A job file is wrong, or there is no such job."""
+    """A job file is wrong, or a job cannot be run as it is written."""
+
+
+class JobNotFoundError(JobError, LookupError):
+    """No job, or no run of a job, has that name or id; over HTTP the answer is 404."""
 
 
 class NothingFeasibleError(JobError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch.nn import functional
+
+from hubserve.space import Choice
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,10 @@ class Blend:
         return cls(weights, tuple(range(len(weights))))
 
     @classmethod
-    def only(cls, index: int, n: int) -> Blend:
-        """One of `n` candidates runs, with weight 1, as in a single network."""
-        return cls(functional.one_hot(torch.tensor(index), n).float(), (index,))
+    def only(cls, choice: Choice, answer: Any) -> Blend:
+        """Only `answer` takes part: the blended network computes what the single network with that answer does."""
+        chosen = choice.indices(answer)
+        return cls(choice.relaxation.certain(len(choice.candidates), chosen), tuple(chosen))
 
 
 @dataclass

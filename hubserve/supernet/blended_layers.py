@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hubserve.errors import SupernetError
+from hubserve.space import Choice
 from hubserve.supernet.blend import Blend, BlendContext
 from hubserve.supernet.tensor_keys import CandidateLayers, Wrapper
 
@@ -51,27 +52,25 @@ class WeightedEdge(Wrapper):
     """A layer on one of several inputs, times the weight of that input; a zero where the input is not held.
 
     Args:
-        label: Label of the choice of inputs.
+        choice: The choice of inputs.
         index: Index of this input among the candidates.
         inner: The layer on this input.
         context: Where the weights are read.
-        n_chosen: Number of inputs that a single network adds up; None where it is any subset of them.
     """
 
-    def __init__(self, label: str, index: int, inner: nn.Module, context: BlendContext, n_chosen: int | None) -> None:
+    def __init__(self, choice: Choice, index: int, inner: nn.Module, context: BlendContext) -> None:
         super().__init__()
         self.inner = inner
-        self.label = label
+        self.choice = choice
         self.index = index
         self.context = context
-        # The weights of a choice of k inputs add up to 1, and a single network adds up k of them.
-        self.factor = 1 if n_chosen is None else n_chosen
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        blend = self.context.blends[self.label]
+        blend = self.context.blends[self.choice.label]
         if self.index not in blend.held:
             return x.new_zeros([1] * x.dim())
-        return self.factor * blend.weights[self.index] * self.inner(x)
+        # The weights of a choice of k inputs add up to 1, and a single network adds up k of them.
+        return self.choice.expected_chosen(blend.weights)[self.index] * self.inner(x)
 
 
 class RepeatedBlock(Wrapper):

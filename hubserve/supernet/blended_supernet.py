@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Mapping
 from random import Random
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
 
-from hubserve.errors import ArchError, SupernetError
 from hubserve.space import Arch, ModelSpace
-from hubserve.supernet import candidate_distribution as distribution
+from hubserve.supernet.arch_distribution import ArchDistribution
 from hubserve.supernet.blend import Blend
 from hubserve.supernet.blended_network import BlendedNetwork, BlendedNetworkBuilder
 from hubserve.supernet.blending_plan import BlendingPlan
 from hubserve.supernet.blending_proof import prove
 from hubserve.supernet.supernet import Supernet
-
-MAX_DRAWS = 2000
-"""Draws after which the space's own check is taken to refuse everything."""
-
-CANDIDATES_FOR_ARCH = 64
-"""Archs that are drawn to find a likely one, where the space's check refuses the likeliest answers together."""
 
 
 class BlendedSupernet(nn.Module):
@@ -36,13 +29,13 @@ class BlendedSupernet(nn.Module):
     - a repeat returns the weighted sum of the outputs at each depth;
     - numbers such as widths and kernel sizes: the largest network runs on tensors multiplied by the expected mask, which says
       how much of each channel and of each place of a kernel is kept (Wan et al. 2020, "FBNetV2",
-      https://arxiv.org/abs/2004.05565, masks the outputs of layers instead). With all weight on one candidate
-      this is exactly the smaller network. A layer that some answers leave out is passed by with the rest of the weight.
+      https://arxiv.org/abs/2004.05565, masks the outputs of layers instead). With all weight on one candidate this is exactly
+      the smaller network. A layer that some answers leave out is passed by with the rest of the weight.
 
     What cannot be blended is sampled: the answer is drawn from the probabilities before each pass, and the logits learn by the
-    score function (`log_probability`). That holds for answers with which the builder itself computes (the number of cells, the
-    edges of NasBench101's graph), and for those whose mask is not exactly the smaller network; `prove` finds these by running
-    both. docs/supernets.md explains blends, masks and the plan with drawings.
+    score function (`ArchDistribution.log_probability`). That holds for answers with which the builder itself computes (the
+    number of cells, the edges of NasBench101's graph), and for those whose mask is not exactly the smaller network; `prove` finds
+    these by running both. docs/supernets.md explains blends, masks and the plan with drawings.
 
     Args:
         space: Any model space.
@@ -51,11 +44,10 @@ class BlendedSupernet(nn.Module):
 
     Attributes:
         supernet: The shared weights; it also makes subnets and extracts networks. It alone is moved to a GPU.
+        archs: The learned distribution over archs; it stays on the CPU.
         plan: What is blended, and how.
-        logits: Label -> one number for each candidate (n,), drawn from N(0, 1e-3) at first; on the CPU. Choices with a single
-            answer have none.
-        blended: Labels among `logits` that are blended.
-        sampled: Labels among `logits` that are sampled.
+        blended: Labels with more than one answer that are blended.
+        sampled: Labels with more than one answer that are sampled.
 
     Shapes:
         forward: the inputs and outputs of the networks of the space.
@@ -68,46 +60,17 @@ class BlendedSupernet(nn.Module):
         super().__init__()
         self.space = space
         self.supernet = Supernet(space, seed=seed, cache=cache)
-        generator = torch.Generator().manual_seed(seed)
-        self._logits = nn.ParameterDict(
-            {
-                _parameter_name(label): nn.Parameter(1e-3 * torch.randn(len(choice.candidates), generator=generator))
-                for label, choice in space.choices.items()
-                if choice.size > 1
-            }
-        )
+        self.archs = ArchDistribution(space, seed=seed)
         self._networks: OrderedDict[str, BlendedNetwork] = OrderedDict()
         self._cache_size = cache
         self._version = self.supernet.version
         self._builder = BlendedNetworkBuilder(self.supernet)
         self._proven = False
-        self._list_logits()
         self._set_plan(self._builder.plan())
-
-    def arch_parameters(self) -> list[nn.Parameter]:
-        """The logits, for an optimizer."""
-        return list(self._logits.values())
-
-    def weights(self) -> Iterator[nn.Parameter]:
-        """The shared weights, for an optimizer."""
-        return self.supernet.parameters()
-
-    def probabilities(self, labels: Collection[str] | None = None) -> dict[str, torch.Tensor]:
-        """Label -> probability of each candidate (n,), with a graph; of any subset of inputs, that each input is in it.
-
-        Args:
-            labels: The labels that are wanted; None is all that have logits.
-        """
-        choices = self.space.choices
-        return {
-            label: distribution.probabilities(choices[label], logits)
-            for label, logits in self.logits.items()
-            if labels is None or label in labels
-        }
 
     def blends(self) -> dict[str, Blend]:
         """Label -> all candidates weighed by their probabilities, for the blended labels."""
-        return {label: Blend.all_of(p) for label, p in self.probabilities(self.blended).items()}
+        return {label: Blend.all_of(p) for label, p in self.archs.probabilities(self.blended).items()}
 
     def forward(
         self,
@@ -156,64 +119,14 @@ class BlendedSupernet(nn.Module):
         self._set_plan(prove(self.plan, self._builder, self.space, x))
         self.train(mode)
 
-    def likeliest(self, labels: Collection[str] | None = None) -> Arch:
-        """The likeliest answer to each of `labels` (None: to all) on its own; the space's check may refuse them together.
-
-        A choice with a single answer has that answer.
-        """
-        learned = self.probabilities(labels)
-        return {
-            label: distribution.likeliest(choice, learned[label].detach()) if label in learned else choice.answer_at(0)
-            for label, choice in self.space.choices.items()
-            if labels is None or label in labels
-        }
-
-    def arch(self) -> Arch:
-        """The canonical arch of the likeliest answers.
-
-        Where the space's own check refuses them together, the likeliest of `CANDIDATES_FOR_ARCH` archs drawn from the
-        probabilities.
-
-        Raises:
-            SupernetError: No arch that was drawn is valid either.
-        """
-        try:
-            return self.space.canonical(self.likeliest())
-        except ArchError:
-            rng = Random(0)
-            drawn = [self._draw_valid(self.logits, rng) for _ in range(CANDIDATES_FOR_ARCH)]
-            with torch.no_grad():
-                best = max(drawn, key=lambda arch: float(self.log_probability(arch)))
-            return self.space.canonical(best)
-
     def sample(self, rng: Random) -> Arch:
-        """Answers to the sampled labels, drawn from the probabilities until the space's check accepts them.
+        """Answers to the sampled labels, drawn from the distribution until the space's check accepts them.
 
         Raises:
-            SupernetError: It accepts none of `MAX_DRAWS` draws.
+            SupernetError: It never does.
         """
-        drawn = self._draw_valid(self.sampled, rng)
+        drawn = self.archs.draw(self.sampled, rng)
         return {label: drawn[label] for label in self.sampled}
-
-    def sample_arch(self, rng: Random) -> Arch:
-        """A canonical arch with all answers drawn from the probabilities.
-
-        Raises:
-            SupernetError: The space's check accepts none of `MAX_DRAWS` draws.
-        """
-        return self.space.canonical(self._draw_valid(self.logits, rng))
-
-    def log_probability(self, answers: Mapping[str, Any]) -> torch.Tensor:
-        """The log probability of `answers` (label -> answer), a scalar in nats with a graph.
-
-        Labels without logits, and those that do not matter beside the others, add nothing.
-        """
-        total = torch.zeros(())
-        for label, logits in self.logits.items():
-            choice = self.space.choices[label]
-            if label in answers and distribution.may_matter(choice, answers):
-                total = total + distribution.log_probability(choice, logits, answers[label])
-        return total
 
     def activation_bytes(self, x: torch.Tensor, held: int | None = None) -> int:
         """Bytes that a pass on batches like `x` keeps for its backward pass, blended weights included.
@@ -224,48 +137,19 @@ class BlendedSupernet(nn.Module):
         """
         blends = {}
         for label in self.blended:
-            n = len(self.logits[label])
+            n = len(self.archs.logits[label])
             blends[label] = Blend(torch.ones(n, device="meta", requires_grad=True), tuple(range(n))[: held or n])
         return self._builder.activation_bytes(self.plan, self._largest(None), x, blends)
 
     def _largest(self, sampled: Mapping[str, Any] | None) -> Arch:
-        return {**self.plan.base, **(self.likeliest(self.sampled) if sampled is None else sampled)}
-
-    def _draw_valid(self, labels: Collection[str], rng: Random) -> Arch:
-        """Answers to all labels: those of `labels` are drawn, the others are the likeliest."""
-        likeliest, choices = self.likeliest(), self.space.choices
-        p = {label: each.tolist() for label, each in self.probabilities(labels).items()}
-        for _ in range(MAX_DRAWS):
-            answers = {**likeliest, **{label: distribution.draw(choices[label], each, rng) for label, each in p.items()}}
-            try:
-                self.space.validate(answers)
-            except ArchError:
-                continue
-            return answers
-        raise SupernetError(
-            f"{type(self.space).__name__}: no valid arch in {MAX_DRAWS} draws from the learned probabilities of "
-            f"{', '.join(sorted(labels))}; its check() may refuse nearly everything"
-        )
+        return {**self.plan.base, **(self.archs.likeliest(self.sampled) if sampled is None else sampled)}
 
     def _set_plan(self, plan: BlendingPlan) -> None:
         # Computed here and not when asked for: strategies ask label by label, in each step.
         self.plan = plan
-        self.blended = plan.blended & self.logits.keys()
-        self.sampled = frozenset(self.logits) - self.blended
-
-    def _list_logits(self) -> None:
-        self.logits = {label: self._logits[_parameter_name(label)] for label, c in self.space.choices.items() if c.size > 1}
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._list_logits()  # Moving to another device or type may make new parameters.
-        return self
+        self.blended = plan.blended & self.archs.logits.keys()
+        self.sampled = frozenset(self.archs.logits) - self.blended
 
     def __getstate__(self) -> dict[str, Any]:
         # Networks are built again where they are needed: the context of their last pass cannot be copied.
         return {**self.__dict__, "_networks": OrderedDict()}
-
-
-def _parameter_name(label: str) -> str:
-    # torch forbids dots in the names of parameters.
-    return label.replace(".", "\u2024")

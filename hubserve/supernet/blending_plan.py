@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubserve.space import Arch, Choice
+from hubserve.space import Arch, Choice, OneOf
 from hubserve.supernet.blend import BlendContext
 from hubserve.supernet.blending_picker import BlendingPicker
 from hubserve.supernet.network_shapes import NetworkShapes, NetworkShapesCache
-from hubserve.supernet.probe_archs import is_numeric, largest, other_answers, random_answers
+from hubserve.supernet.probe_archs import largest, other_answers, random_answers
 from hubserve.supernet.tensor_keys import AnswerTags, Wrapper
 
 Presence = dict[str, tuple[bool, ...]]
@@ -76,7 +76,7 @@ def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
     with torch.device("meta"):
         space.build(picker)
     asked_for_values = picker.values - picker.repeats
-    choices = [choice for choice in space.choices.values() if choice.label in asked_for_values and not choice.multiple]
+    choices = [choice for choice in space.choices.values() if choice.label in asked_for_values and isinstance(choice, OneOf)]
     for choice in choices:
         base[choice.label] = _fullest(networks, base, choice)
     optional: dict[str, Presence] = {}
@@ -94,7 +94,7 @@ def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
 
 def _fullest(networks: NetworkShapesCache, base: Arch, choice: Choice) -> Any:
     """The largest number; of names, the one whose network has the most modules."""
-    if is_numeric(choice):
+    if choice.is_numeric:
         return base[choice.label]
     found = {answer: networks.get({**base, choice.label: answer}) for answer in choice.candidates}
     return max(choice.candidates, key=lambda answer: len(network.modules) if (network := found[answer]) else -1)

@@ -16,8 +16,6 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.supernet.blend import Blend
 from hubserve.supernet.blended_network import BlendedNetworkBuilder
 from hubserve.supernet.blending_plan import BlendingPlan
-from hubserve.supernet.candidate_distribution import all_weight_on
-from hubserve.supernet.probe_archs import is_numeric
 
 N_TRIALS = 3
 """Archs on which networks are compared."""
@@ -70,7 +68,7 @@ class _Proof:
         answers = {label: choice.random(rng) for label, choice in choices.items()} | self._space.random(rng)
         if not smallest:
             return answers
-        numbers = [label for label in plan.values | plan.repeats if is_numeric(choices[label])]
+        numbers = [label for label in plan.values | plan.repeats if choices[label].is_numeric]
         return {**answers, **{label: min(choices[label].candidates) for label in numbers}}
 
     def _depths_add_up(self, plan: BlendingPlan, label: str, answers: Arch) -> bool:
@@ -104,7 +102,7 @@ class _Proof:
 
     def _blends(self, plan: BlendingPlan, answers: Arch) -> dict[str, Blend]:
         choices = self._space.choices
-        return {label: all_weight_on(choices[label], answers[label]) for label in self._learned(plan.uncertain)}
+        return {label: Blend.only(choices[label], answers[label]) for label in self._learned(plan.uncertain)}
 
     def _culprits(self, plan: BlendingPlan, trials: list[Arch]) -> frozenset[str]:
         """Labels that alone make a difference; where none does, all that are uncertain."""

@@ -18,16 +18,16 @@ PATIENCE, MAX_RANDOM = 16, 128
 
 def largest(space: ModelSpace) -> Iterator[Arch]:
     """Answers to all labels: each number at its largest, while all other choices go through their candidates together."""
-    others = [choice.size for choice in space.gates_first if not is_numeric(choice)]
+    others = [choice.size for choice in space.gates_first if not choice.is_numeric]
     for i in range(min(MAX_SWEEPS, max(others, default=1))):
-        yield from _valid(space, {c.label: max(c.candidates) if is_numeric(c) else _nth(c, i) for c in space.gates_first})
+        yield from _valid(space, {c.label: max(c.candidates) if c.is_numeric else _nth(c, i) for c in space.gates_first})
 
 
 def varied(space: ModelSpace) -> Iterator[Arch]:
     """Answers to all labels: first each number at its smallest, then all choices going through their candidates together."""
-    sizes = [choice.size for choice in space.gates_first if is_numeric(choice)]
+    sizes = [choice.size for choice in space.gates_first if choice.is_numeric]
     for i in range(2):
-        yield from _valid(space, {c.label: min(c.candidates) if is_numeric(c) else _nth(c, i) for c in space.gates_first})
+        yield from _valid(space, {c.label: min(c.candidates) if c.is_numeric else _nth(c, i) for c in space.gates_first})
     for i in range(min(MAX_SWEEPS, max(sizes, default=1))):
         yield from _valid(space, {c.label: _nth(c, i) for c in space.gates_first})
 
@@ -41,12 +41,7 @@ def random_answers(space: ModelSpace, rng: Random) -> Iterator[Arch]:
 def other_answers(choice: Choice, base: Any) -> list[Any]:
     """Answers that show what `choice` changes in the network of `base`: the smallest number, or each other name."""
     others = [answer for answer in choice.candidates if answer != base]
-    return [min(others)] if others and is_numeric(choice) else others
-
-
-def is_numeric(choice: Choice) -> bool:
-    """Whether the candidates are numbers of which one is chosen."""
-    return not choice.multiple and all(isinstance(c, (int, float)) and not isinstance(c, bool) for c in choice.candidates)
+    return [min(others)] if others and choice.is_numeric else others
 
 
 def _valid(space: ModelSpace, answers: dict[str, Any]) -> Iterator[Arch]:

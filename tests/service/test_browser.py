@@ -27,7 +27,7 @@ from hubserve.package.manifest import Provenance
 from hubserve.service.api import build_api
 from hubserve.service.middleware import Front
 from tests.export.nets import small_source
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.service.conftest import ROOT
 from tests.stores import service_over, store_at
 

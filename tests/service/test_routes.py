@@ -19,7 +19,7 @@ from hubserve import jobs, store
 from hubserve.jobs.process import _take_lock
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS
-from tests.pictures import noise
+from tests.images import noise
 from tests.stores import service_over, small_package, store_at
 
 TINY = {

@@ -13,7 +13,7 @@ from hubserve import store
 from hubserve.preprocess import MAX_PIXELS
 from hubserve.service.engine import Engine
 from hubserve.service.settings import PREFIX, Settings
-from tests.pictures import noise
+from tests.images import noise
 from tests.stores import service_over, small_package, tiny_package
 
 

@@ -13,10 +13,11 @@ from torch import nn
 from hubserve.errors import SupernetError
 from hubserve.space import ModelSpace
 from hubserve.supernet import Blend, BlendedSupernet
-from hubserve.supernet.candidate_distribution import all_weight_on
+from tests.marks import slow_but
 from tests.supernet.spaces import CHANNELS, TINY, Small, pictures
 
 SPACES = {**TINY, "ShuffleNetSpace-channels": CHANNELS, "Small": Small()}
+QUICK = {"Small", "NasBench201", "ProxylessNAS", "AutoFormer", "PNAS"}
 LOOSE_ENDS = ("NASNet", "ENAS", "AmoebaNet")
 """Their blended cells give all nodes, their single cells only those that no other node reads."""
 
@@ -37,12 +38,12 @@ def nets():
 
 def weigh(net: BlendedSupernet, arch: dict) -> tuple[dict[str, Blend], dict]:
     """All weight on `arch`."""
-    answers = {**net.likeliest(), **arch}
-    blends = {label: all_weight_on(net.space.choices[label], answers[label]) for label in net.blended}
+    answers = {**net.archs.likeliest(), **arch}
+    blends = {label: Blend.only(net.space.choices[label], answers[label]) for label in net.blended}
     return blends, {label: answers[label] for label in net.sampled}
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
 class TestEverySpace:
     def test_all_weight_on_one_arch_is_that_arch(self, nets, name):
         if name in LOOSE_ENDS:
@@ -61,10 +62,10 @@ class TestEverySpace:
         net.zero_grad()
         output = net(pictures(4))
         (output * torch.randn_like(output)).sum().backward()
-        assert {label for label, logits in net.logits.items() if logits.grad is not None} == net.blended
+        assert {label for label, logits in net.archs.logits.items() if logits.grad is not None} == net.blended
         # Where pictures have shrunk to a point, all kernels are one.
         for label in (label for label in net.blended if not label.endswith("_ks")):
-            assert net.logits[label].grad.abs().sum() > 0, label
+            assert net.archs.logits[label].grad.abs().sum() > 0, label
 
     def test_every_choice_is_blended_or_sampled(self, nets, name):
         net = nets(name)
@@ -73,8 +74,8 @@ class TestEverySpace:
 
     def test_ends_in_a_valid_arch(self, nets, name):
         net = nets(name)
-        SPACES[name].validate(net.arch())
-        SPACES[name].validate(net.sample_arch(Random(0)))
+        SPACES[name].validate(net.archs.arch())
+        SPACES[name].validate(net.archs.draw_arch(Random(0)))
 
     def test_estimates_its_activations(self, nets, name):
         net = nets(name)
@@ -88,7 +89,7 @@ class TestEverySpace:
         output = net(pictures(4).to("meta"))
         assert output.device.type == "meta"
         assert output.requires_grad
-        assert all(logits.device.type == "cpu" for logits in net.logits.values())
+        assert all(logits.device.type == "cpu" for logits in net.archs.logits.values())
 
 
 class TestWhatIsSampled:
@@ -104,12 +105,12 @@ class TestWhatIsSampled:
         net = nets("NasBench101")
         arch = SPACES["NasBench101"].random(Random(0))
         net.zero_grad()
-        net.log_probability(arch).backward()
-        assert net.logits["cell/num_nodes"].grad.abs().sum() > 0
+        net.archs.log_probability(arch).backward()
+        assert net.archs.logits["cell/num_nodes"].grad.abs().sum() > 0
         # Operations of vertices that the cell has not do not matter.
         beyond = f"cell/op{arch['cell/num_nodes'] - 1}"
-        if beyond in net.logits:
-            assert net.logits[beyond].grad is None
+        if beyond in net.archs.logits:
+            assert net.archs.logits[beyond].grad is None
 
     def test_few_structures_are_kept_ready(self):
         net = BlendedSupernet(SPACES["NasBench101"], cache=3)
@@ -123,7 +124,7 @@ class TestWhatIsSampled:
     def test_drawn_answers_follow_the_probabilities(self, nets):
         net = nets("DARTS")
         with torch.no_grad():
-            net.logits["width"].copy_(torch.tensor([0.0, 2.0]))
+            net.archs.logits["width"].copy_(torch.tensor([0.0, 2.0]))
         rng = Random(0)
         share = sum(net.sample(rng)["width"] == 6 for _ in range(400)) / 400
         assert share == pytest.approx(0.881, abs=0.05)
@@ -208,6 +209,6 @@ class TestSpacesOfOnesOwn:
         n = {}
         for op in ("none", "conv_3x3"):
             ran.clear()
-            net(pictures(), weigh(net, dict.fromkeys(net.logits, op))[0])
+            net(pictures(), weigh(net, dict.fromkeys(net.archs.logits, op))[0])
             n[op] = len(ran)
         assert n["conv_3x3"] == n["none"] + 18  # Three cells of six edges.

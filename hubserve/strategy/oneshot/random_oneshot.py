@@ -16,7 +16,7 @@ from hubserve.strategy.oneshot.cost_limits import RangeFilter, make_filter, shap
 from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory_estimates import weight_bytes
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 MAX_DRAWS = 100
 """Archs that a filter may refuse in a row: NNI's number."""

@@ -10,9 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from hubserve.errors import StrategyError
-from hubserve.space import Choice, ModelSpace
+from hubserve.space import AnyOf, ModelSpace, OneOf
 from hubserve.strategy import DARTS, GumbelDARTS
-from hubserve.strategy.oneshot.darts import relaxed
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import TINY, Small
 
@@ -48,7 +47,7 @@ def search_on(space, order):
     search = DARTS(order=order).search(space, evaluator, seed=0, total_steps=1)
     search.net.double()
     search.prepare(evaluator.batches[0][0])
-    for seed, logits in enumerate(search.net.arch_parameters()):
+    for seed, logits in enumerate(search.net.archs.parameters()):
         logits.detach().copy_(torch.randn(len(logits), generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
     return search, evaluator
 
@@ -77,7 +76,7 @@ def test_the_gradient_is_that_of_numerical_differentiation(order):
         return functional.cross_entropy(net(x_val, weights=moved), y_val).item()
 
     taken = taken_gradients(search, evaluator)
-    for label, logits in net.logits.items():
+    for label, logits in net.archs.logits.items():
         for i in range(len(logits)):
             values = []
             for step in (1e-5, -1e-5):
@@ -104,9 +103,9 @@ def test_a_step_on_the_logits_leaves_the_weights_alone():
 
 def test_a_step_on_the_weights_leaves_the_logits_alone():
     search, evaluator = search_on(Smooth(), 1)
-    before = [logits.detach().clone() for logits in search.net.arch_parameters()]
+    before = [logits.detach().clone() for logits in search.net.archs.parameters()]
     search.weight_step(*evaluator.batches[0])
-    assert all(torch.equal(a, b) for a, b in zip(search.net.arch_parameters(), before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(search.net.archs.parameters(), before, strict=True))
 
 
 def test_warm_up_trains_weights_only():
@@ -116,8 +115,8 @@ def test_warm_up_trains_weights_only():
 
 def test_none_can_win_where_it_is_a_candidate():
     net = DARTS().search(TINY["NasBench201"], Noise(), seed=0, total_steps=1).net
-    net.logits["cell/0_1"].detach()[0] = 5.0
-    assert net.arch()["cell/0_1"] == "none"
+    net.archs.logits["cell/0_1"].detach()[0] = 5.0
+    assert net.archs.arch()["cell/0_1"] == "none"
 
 
 def test_probabilities_are_noted_now_and_then():
@@ -159,16 +158,16 @@ class TestGumbel:
     def test_draws_are_as_likely_as_their_candidates(self):
         """The largest weight falls on each candidate with its probability, whatever the temperature (Gumbel-max)."""
         torch.manual_seed(0)
-        choice, logits = Choice("c", (0, 1, 2)), torch.tensor([0.0, 1.0, 2.0])
-        draws = torch.stack([relaxed(choice, logits, 0.5) for _ in range(4000)])
+        choice, logits = OneOf("c", (0, 1, 2)), torch.tensor([0.0, 1.0, 2.0])
+        draws = torch.stack([choice.relaxation.draw_relaxed(logits, 0.5) for _ in range(4000)])
         assert torch.allclose(draws.sum(1), torch.ones(4000), atol=1e-5)
         shares = torch.bincount(draws.argmax(1), minlength=3) / 4000
         assert torch.allclose(shares, logits.softmax(0), atol=0.03)
 
     def test_inputs_of_any_subset_are_drawn_one_by_one(self):
         torch.manual_seed(0)
-        choice = Choice("c", (0, 1), multiple=True)
-        draws = torch.stack([relaxed(choice, torch.tensor([-1.0, 1.0]), 0.1) for _ in range(2000)])
+        choice = AnyOf("c", (0, 1))
+        draws = torch.stack([choice.relaxation.draw_relaxed(torch.tensor([-1.0, 1.0]), 0.1) for _ in range(2000)])
         assert torch.allclose((draws > 0.5).float().mean(0), torch.tensor([-1.0, 1.0]).sigmoid(), atol=0.04)
 
     def test_temperatures_must_be_above_0(self):

@@ -10,9 +10,9 @@ from torch import nn
 
 from hubserve.errors import EvaluatorError, suggest
 from hubserve.space import Arch, ModelSpace
-from hubserve.training.base import Evaluator, Objective, Trial
-from hubserve.training.reporting import Metric, Report, reporting_to
-from hubserve.training.runtime import seeded
+from hubserve.training.evaluator import Evaluator, Objective, Trial
+from hubserve.training.reporting import Metric, ReportedResults, reporting_to
+from hubserve.training.seeding import seeded
 
 
 class FunctionalEvaluator(Evaluator):
@@ -54,7 +54,7 @@ class FunctionalEvaluator(Evaluator):
         Raises:
             EvaluatorError: the function told no result, or one without an objective.
         """
-        with reporting_to(Report(trial or Trial(), self.objectives[0].name)) as report:
+        with reporting_to(ReportedResults(trial or Trial(), self.objectives[0].name)) as report:
             returned = self.function(model, **self.arguments)
         return self._scores(report.final if returned is None else returned)
 

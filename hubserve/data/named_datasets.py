@@ -14,9 +14,11 @@ from torch.utils.data import Dataset
 from torchvision import datasets as torchvision_datasets
 
 from hubserve.cards.labels import imagenet_wnids, labels
-from hubserve.data.array_dataset import CropAndFlip, PixelData, stratified
+from hubserve.data.augmentation import CropAndFlip
 from hubserve.data.digits import LABELS, digits_data
-from hubserve.data.file_dataset import Item, PictureData, class_folders, class_items, in_memory
+from hubserve.data.file_dataset import FileDataset, Item, class_folders, class_items, in_memory
+from hubserve.data.in_memory_dataset import InMemoryDataset
+from hubserve.data.splits import stratified
 from hubserve.errors import DatasetError, suggest
 from hubserve.preprocess import Preprocess
 
@@ -141,7 +143,7 @@ def folder(
         size: pixels of a side that the network sees.
         resize: the shorter side before the crop; 8/7 of the size unless given, as 256 is of 224.
         seed: of who is in which part.
-        augment: see PictureData.
+        augment: see FileDataset.
         val_share: of the training pictures that validate, in (0, 1).
         preprocess: all of it, in place of size and resize; mean and deviation are ImageNet's otherwise.
     """
@@ -149,9 +151,9 @@ def folder(
     train, val, test, classes = _folder_parts(root, _share(val_share), seed)
     return LabelledData(
         "folder",
-        PictureData(train, record, augment=augment),
-        PictureData(val, record),
-        PictureData(test, record),
+        FileDataset(train, record, augment=augment),
+        FileDataset(val, record),
+        FileDataset(test, record),
         _label_names(classes),
         record,
     )
@@ -171,7 +173,7 @@ DATASETS: dict[str, tuple[Callable[..., LabelledData], tuple[str, ...]]] = {
 }
 """Name -> how it is had, and its settings."""
 
-_Loaded = tuple[tuple[PixelData, PixelData], tuple[str, ...]]
+_Loaded = tuple[tuple[InMemoryDataset, InMemoryDataset], tuple[str, ...]]
 
 
 def _cifar_folders(name: str, root: Path, preprocess: Preprocess, limit: int | None, seed: int) -> _Loaded:
@@ -190,7 +192,7 @@ def _cifar_published(name: str, root: Path, preprocess: Preprocess, limit: int |
         raise DatasetError(
             f"{root} has neither train/ and test/ with a folder for each class, nor the published files of {name}: {error}"
         ) from error
-    made = [PixelData(_channels_first(part.data), torch.tensor(part.targets), preprocess) for part in parts]
+    made = [InMemoryDataset(_channels_first(part.data), torch.tensor(part.targets), preprocess) for part in parts]
     kept = [part.part(_some(list(range(len(part))), limit, seed, part.targets.tolist())) for part in made]
     return (kept[0], kept[1]), tuple(parts[0].classes)
 

@@ -7,7 +7,7 @@ import pytest
 from hubserve.errors import EvaluatorError, TrialPruned
 from hubserve.evaluator import FailureHandler, MultipleEvaluation, Objective, Replay, Trial
 from hubserve.hub import NasBench201
-from hubserve.training.base import Evaluator
+from hubserve.training.evaluator import Evaluator
 
 SPACE = NasBench201()
 ARCH = SPACE.grid_arch(0)

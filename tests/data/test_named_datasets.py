@@ -14,7 +14,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from hubserve.cards.labels import imagenet_wnids
-from hubserve.data.array_dataset import CropAndFlip, stratified
+from hubserve.data.augmentation import CropAndFlip
+from hubserve.data.splits import stratified
 from hubserve.errors import DatasetError
 from hubserve.evaluator import load_dataset
 from hubserve.preprocess import decode_pixels

@@ -7,10 +7,10 @@ from random import Random
 from typing import Literal
 
 from hubserve.benchmarks.arch_keys import ArchKey, default_key
-from hubserve.benchmarks.table import Cell, Row, Table
+from hubserve.benchmarks.score_table import Cell, Row, Table
 from hubserve.errors import EvaluatorError
 from hubserve.space import Arch, ModelSpace
-from hubserve.training.base import Direction, Evaluator, Objective, Trial
+from hubserve.training.evaluator import Direction, Evaluator, Objective, Trial
 
 
 class TabularEvaluator(Evaluator):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from hubserve.training.schedules import OPTIMIZERS, find_optimizer, find_schedule
+from hubserve.training.optimizers_and_schedules import OPTIMIZERS, find_optimizer, find_schedule
 
 
 def rates(name, steps, warm_up=0.0):

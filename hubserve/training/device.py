@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -114,16 +113,3 @@ def autocast_dtype(precision: str | int, device: torch.device) -> torch.dtype | 
     if name == "16-mixed" and device.type == "cpu":
         raise EvaluatorError("precision = '16-mixed' needs a CUDA device; on the CPU use '32-true' or 'bf16-mixed'")
     return {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}[name]
-
-
-@contextlib.contextmanager
-def seeded(seed: int, *, deterministic: bool = False) -> Iterator[None]:
-    """Torch draws from `seed` inside; the caller's generators are put back afterwards."""
-    before = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(deterministic or before)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)

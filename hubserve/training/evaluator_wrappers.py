@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from hubserve.errors import EvaluatorError, TrialPruned
 from hubserve.space import Arch, ModelSpace
-from hubserve.training.base import Evaluator, Trial
+from hubserve.training.evaluator import Evaluator, Trial
 
 
 class FailureHandler(Evaluator):
