@@ -34,8 +34,8 @@ class BlendedSupernet(nn.Module):
 
     What cannot be blended is sampled: the answer is drawn from the probabilities before each pass, and the logits learn by the
     score function (`ArchDistribution.log_probability`). That holds for answers with which the builder itself computes (the
-    number of cells, the edges of NasBench101's graph), and for those whose mask is not exactly the smaller network; `prove` finds
-    these by running both. docs/supernets.md explains blends, masks and the plan with drawings.
+    number of cells, the edges of NasBench101's graph), and for those whose mask is not exactly the smaller network; `prove`
+    finds these by running both. docs/supernets.md explains blends, masks and the plan with drawings.
 
     Args:
         space: Any model space.
