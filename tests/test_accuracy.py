@@ -19,7 +19,7 @@ from hubserve.export.rebuild import rebuild
 from hubserve.hub import load_card
 from hubserve.hub.registry import load_model
 from hubserve.preprocess import decode_image
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.service.conftest import free_port
 from tests.stores import service_over, small_package
 

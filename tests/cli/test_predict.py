@@ -10,7 +10,7 @@ from hubserve import store
 from hubserve.package.package import read_package
 from hubserve.service.engine import Engine
 from hubserve.store import aliases
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.stores import tiny_package
 
 

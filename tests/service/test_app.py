@@ -18,7 +18,7 @@ from hubserve.cards.labels import labels
 from hubserve.data.image_folder import labelled_images
 from hubserve.export.write import write_package
 from tests.export.nets import small_source
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 

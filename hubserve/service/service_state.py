@@ -11,14 +11,14 @@ from contextlib import asynccontextmanager, suppress
 from hubserve.errors import ExportError, HubserveError, LateAnswerError
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
-from hubserve.service.body_limits import Intake
 from hubserve.service.concurrency import Way, best_way, cores, usual_way
-from hubserve.service.drain import Drain
 from hubserve.service.engine import Answer, Engine
-from hubserve.service.live_models import Catalog, Served
-from hubserve.service.name_resolution import DEFAULT, Directory
+from hubserve.service.graceful_shutdown import GracefulShutdown
+from hubserve.service.live_models import LiveModels, LoadedModel
+from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.pool import Pool
-from hubserve.service.settings import Settings
+from hubserve.service.request_body import RequestBodyReader
+from hubserve.service.settings import ServiceSettings
 from hubserve.store import StoredModel
 
 log = logging.getLogger("hubserve.service")
@@ -27,31 +27,31 @@ Outcome = tuple[str, Answer] | BaseException
 """Of one picture: the tag that answered with its answer, or what was wrong."""
 
 
-class State:
+class ServiceState:
     """See the module. Making one measures the machine, where that was not done before, and loads the default model.
 
     Args:
         settings: of the service.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.drain = Drain(settings.drain_seconds)
-        self.intake = Intake(
+        self.shutdown = GracefulShutdown(settings.drain_seconds)
+        self.body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
             max_pending_bytes=int(settings.max_pending_mb * 1e6),
             seconds=settings.body_seconds,
         )
-        directory = Directory(settings.model)
-        self.way = self._chosen_way(directory)
+        resolver = NameResolver(settings.model)
+        self.way = self._chosen_way(resolver)
         self.pool = Pool(
             threads=self.way.threads,
             max_batch=self.way.max_batch,
             max_waiting=settings.max_waiting,
             on_batch=metrics.BATCHES.observe,
         )
-        self.catalog = Catalog(
-            directory,
+        self.live_models = LiveModels(
+            resolver,
             self._load,
             seconds=settings.resolve_seconds,
             memory_bytes=settings.model_memory_mb * 1e6,
@@ -68,7 +68,7 @@ class State:
             ModelNotFoundError: the store has no such model.
             ModelRefusedError: it has, but no version of it can be loaded.
         """
-        served = await self.catalog.get(name or DEFAULT)
+        served = await self.live_models.get(name or DEFAULT)
         answers = await self.run(served, pictures, top_k)
         return [answer if isinstance(answer, BaseException) else (served.tag, answer) for answer in answers]
 
@@ -90,17 +90,19 @@ class State:
                 f"not classified within {seconds:g} s; ask again later, or with fewer or smaller pictures at once"
             ) from error
 
-    async def run(self, served: Served, pictures: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
+    async def run(
+        self, served: LoadedModel, pictures: Sequence[bytes | Batch], top_k: int | None
+    ) -> list[Answer | BaseException]:
         """Likewise, for a version that was found already. Raises OverloadedError."""
         submitted = self.pool.submit(served.engine, pictures, top_k)
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     async def why_not_ready(self) -> tuple[str, str] | None:
         """Kind and description of what keeps this server from classifying; None where nothing does."""
-        if self.drain.started:
+        if self.shutdown.started:
             return "Draining", "this server is about to end"
         try:
-            await self.catalog.get()
+            await self.live_models.get()
         except HubserveError as error:
             return type(error).__name__, str(error)
         return None
@@ -108,11 +110,11 @@ class State:
     def close(self) -> None:
         """Answers what waits, and ends all threads."""
         self.pool.close()
-        self.catalog.close()
+        self.live_models.close()
 
     def _load_default(self) -> None:
         try:
-            served = self.catalog.ask(DEFAULT).result()
+            served = self.live_models.ask(DEFAULT).result()
         except HubserveError as error:
             log.warning("no model is ready yet: %s", error)
         else:
@@ -137,7 +139,7 @@ class State:
             max_pixels=int(settings.max_megapixels * 1e6),
         )
 
-    def _chosen_way(self, directory: Directory) -> Way:
+    def _chosen_way(self, resolver: NameResolver) -> Way:
         """As set; what is not set is measured on the default model, or usual where there is none yet."""
         settings = self.settings
         given = {name: getattr(settings, name) for name in ("threads", "session_threads", "max_batch")}
@@ -146,8 +148,8 @@ class State:
             return Way(**fixed)
         way = usual_way("cpu")
         with suppress(HubserveError):
-            directory.refresh()
-            for model in directory.branches(DEFAULT)[0].versions[:1]:
+            resolver.refresh()
+            for model in resolver.traffic_shares(DEFAULT)[0].versions[:1]:
                 way = self._measured(model)
         return way.model_copy(update=fixed)
 

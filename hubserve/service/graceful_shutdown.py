@@ -13,7 +13,7 @@ import threading
 from types import FrameType
 
 
-class Drain:
+class GracefulShutdown:
     """Stands between the first SIGTERM or SIGINT and the server's own handler.
 
     Attributes:

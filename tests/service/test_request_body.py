@@ -1,4 +1,4 @@
-"""The intake: bodies are held while somebody needs them, and forgotten after that, whatever became of them."""
+"""The body_reader: bodies are held while somebody needs them, and forgotten after that, whatever became of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from hubserve.errors import ImageTooLargeError, OverloadedError, SlowRequestError
-from hubserve.service.body_limits import Intake
+from hubserve.service.request_body import RequestBodyReader
 
 
 def request(*chunks: bytes, length: int | None = None, end: bool = True) -> Request:
@@ -24,25 +24,25 @@ def request(*chunks: bytes, length: int | None = None, end: bool = True) -> Requ
     return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
 
 
-def make(**settings) -> Intake:
-    return Intake(**{"max_bytes": 100_000, "max_pending_bytes": 150_000, "seconds": 30.0, **settings})
+def make(**settings) -> RequestBodyReader:
+    return RequestBodyReader(**{"max_bytes": 100_000, "max_pending_bytes": 150_000, "seconds": 30.0, **settings})
 
 
-async def read(intake: Intake, wanted: Request) -> tuple[bytes, int]:
+async def read(body_reader: RequestBodyReader, wanted: Request) -> tuple[bytes, int]:
     """The body, and what was held with it."""
-    async with intake.body(wanted) as body:
-        return body, intake._pending
+    async with body_reader.body(wanted) as body:
+        return body, body_reader._pending
 
 
 @pytest.mark.parametrize("length", [None, 10, 50_000])
 def test_a_body_counts_as_long_as_it_is_or_as_it_said(length):
-    intake = make()
-    body, held = asyncio.run(read(intake, request(*[b"a"] * 50_000, length=length)))
+    body_reader = make()
+    body, held = asyncio.run(read(body_reader, request(*[b"a"] * 50_000, length=length)))
     assert (len(body), held) == (50_000, 50_000)
-    assert intake._pending == 0
-    _, held = asyncio.run(read(intake, request(b"a", length=70_000)))
+    assert body_reader._pending == 0
+    _, held = asyncio.run(read(body_reader, request(b"a", length=70_000)))
     assert held == 70_000
-    assert intake._pending == 0
+    assert body_reader._pending == 0
 
 
 @pytest.mark.parametrize(
@@ -54,21 +54,21 @@ def test_a_body_counts_as_long_as_it_is_or_as_it_said(length):
     ],
 )
 def test_what_is_refused_is_forgotten(wanted, error):
-    intake = make(seconds=0.05)
+    body_reader = make(seconds=0.05)
     with pytest.raises(error):
-        asyncio.run(read(intake, wanted()))
-    assert intake._pending == 0
+        asyncio.run(read(body_reader, wanted()))
+    assert body_reader._pending == 0
 
 
 @pytest.mark.parametrize("length", [None, 80_000])
 def test_too_much_at_once(length):
-    intake = make()
+    body_reader = make()
 
     async def two():
-        async with intake.body(request(b"a" * 80_000)):
+        async with body_reader.body(request(b"a" * 80_000)):
             with pytest.raises(OverloadedError, match="80,000 bytes are held and at most 150,000"):
-                await read(intake, request(b"a" * 80_000, length=length))
-            assert intake._pending == 80_000
+                await read(body_reader, request(b"a" * 80_000, length=length))
+            assert body_reader._pending == 80_000
 
     asyncio.run(two())
-    assert intake._pending == 0
+    assert body_reader._pending == 0

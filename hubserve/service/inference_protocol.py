@@ -84,7 +84,7 @@ class InferRequest(_Record):
 
 
 @dataclass(frozen=True)
-class Asked:
+class DecodedRequest:
     """What a request brings.
 
     Attributes:
@@ -96,7 +96,7 @@ class Asked:
     pictures: Sequence[bytes | NDArray[np.float32]]
 
 
-def read_request(body: bytes, header: str | None) -> Asked:
+def read_request(body: bytes, header: str | None) -> DecodedRequest:
     """The pictures in a request.
 
     Args:
@@ -119,7 +119,7 @@ def read_request(body: bytes, header: str | None) -> Asked:
     (tensor,) = request.inputs
     _check_kind(tensor)
     binary = _binary(tensor, body[length:])
-    return Asked(request, _pictures(tensor, binary) if tensor.name == PICTURES else _images(tensor, binary))
+    return DecodedRequest(request, _pictures(tensor, binary) if tensor.name == PICTURES else _images(tensor, binary))
 
 
 def _length(header: str, most: int) -> int:
@@ -200,7 +200,7 @@ def _decoded_not(item: object) -> bytes:
 
 
 @dataclass(frozen=True)
-class Answered:
+class EncodedAnswer:
     """A message to send.
 
     Attributes:
@@ -214,7 +214,7 @@ class Answered:
 
 def write_answer(
     request: InferRequest, head: Mapping[str, Any], logits: NDArray[np.float32], labels: Sequence[str]
-) -> Answered:
+) -> EncodedAnswer:
     """The answer to a request.
 
     Args:
@@ -245,7 +245,7 @@ def write_answer(
         outputs.append(entry)
     answer = {**head, **({"id": request.id} if request.id is not None else {}), "outputs": outputs}
     text = json.dumps(answer, allow_nan=False, separators=(",", ":")).encode()
-    return Answered(text + b"".join(tail), len(text) if tail else None)
+    return EncodedAnswer(text + b"".join(tail), len(text) if tail else None)
 
 
 def _output(name: str, logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,17 +14,17 @@ from hubserve.errors import ImageTooLargeError, OverloadedError, SlowRequestErro
 class _Share:
     """Of one body in what is held."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, body_reader: RequestBodyReader) -> None:
         self.held = 0
-        self._intake = intake
+        self._body_reader = body_reader
 
     def grow_to(self, size: int) -> None:
         if size > self.held:
-            self._intake.hold(size - self.held)
+            self._body_reader.hold(size - self.held)
             self.held = size
 
 
-class Intake:
+class RequestBodyReader:
     """Reads bodies, and knows how much is held of all of them.
 
     Args:
