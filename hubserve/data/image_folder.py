@@ -38,12 +38,17 @@ class ImageFolder:
             classes: Name of a sub-folder -> index of its class.
 
         Raises:
-            DatasetError: There is a sub-folder that `classes` lacks.
+            DatasetError: There is a sub-folder that `classes` lacks, or no image at all.
         """
         unknown = next((name for name in self.files if name not in classes), None)
         if unknown is not None:
             raise DatasetError(f"{self.root} has a folder {unknown!r}, which is none of the {len(classes)} classes")
-        return [(path, classes[name]) for name, paths in self.files.items() for path in paths]
+        found = [(path, classes[name]) for name, paths in self.files.items() for path in paths]
+        if not found:
+            raise DatasetError(
+                f"{self.root} has {len(self.files)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -70,17 +75,14 @@ def scan_folder(root: Path) -> ImageFolder:
     """The sub-folders of `root` and their image files; hidden folders and files beside the sub-folders are left out.
 
     Raises:
-        DatasetError: `root` is no folder, has no sub-folders, or there is no image in them.
+        DatasetError: `root` is no folder, or has no sub-folders.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder; expected one with a sub-folder for each class")
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise DatasetError(f"{root} has no sub-folders; expected one for each class, with images in it")
-    found = ImageFolder(root, {entry.name: image_files(entry) for entry in folders})
-    if not any(found.files.values()):
-        raise DatasetError(f"{root} has {len(folders)} class folders and no image in them; known endings: {sorted(SUFFIXES)}")
-    return found
+    return ImageFolder(root, {entry.name: image_files(entry) for entry in folders})
 
 
 def labelled_images(folder: Path, labels: Sequence[str]) -> LabelledImages:
@@ -91,7 +93,7 @@ def labelled_images(folder: Path, labels: Sequence[str]) -> LabelledImages:
         labels: Names of the model's classes, in the order of their indices.
 
     Raises:
-        DatasetError: see `scan_folder`, or the sub-folders cannot be matched to classes.
+        DatasetError: There is no such folder, no sub-folder or no image, or the sub-folders cannot be matched to classes.
     """
     found = scan_folder(folder / "val" if (folder / "val").is_dir() else folder)
     rule, classes = _match(list(found.files), labels, found.root)
