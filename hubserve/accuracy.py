@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hubserve.data.image_folder import Pictures, Rule
+from hubserve.data.image_folder import LabelledImages, Rule
 from hubserve.errors import DatasetError, ImageError
 from hubserve.preprocess import Preprocess, decode_image
 
@@ -38,7 +38,7 @@ class Accuracy(BaseModel):
         top1: percent.
         top5: percent.
         top1_interval: 95 % Wilson interval of top1, in percent.
-        rule: how folders became classes; see Pictures.
+        rule: how folders became classes; see LabelledImages.
         unreadable: files that are no pictures; they are not judged.
         seconds: it took.
     """
@@ -68,7 +68,7 @@ class Classifier(Protocol):
 
 def evaluate(
     classifier: Classifier,
-    pictures: Pictures,
+    pictures: LabelledImages,
     *,
     model: str,
     backend: str,

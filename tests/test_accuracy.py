@@ -12,14 +12,14 @@ import pytest
 from hubserve import store
 from hubserve.accuracy import HttpClassifier, LocalClassifier, evaluate
 from hubserve.cards.labels import labels
-from hubserve.data.image_folder import Pictures, open_pictures
+from hubserve.data.image_folder import LabelledImages, labelled_images
 from hubserve.errors import DatasetError
 from hubserve.export.eager import EagerRunner
 from hubserve.export.rebuild import rebuild
 from hubserve.hub import load_card
 from hubserve.hub.registry import load_model
 from hubserve.preprocess import decode_image
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.service.conftest import free_port
 from tests.stores import service_over, small_package
 
@@ -52,7 +52,7 @@ def classifier(package, form="torchscript", **options):
 
 
 def judge(classifier, items, **options):
-    return evaluate(classifier, Pictures(tuple(items), "label"), model="small", backend="torchscript", **options)
+    return evaluate(classifier, LabelledImages(tuple(items), "label"), model="small", backend="torchscript", **options)
 
 
 class TestCounting:
@@ -213,7 +213,7 @@ class other_server:  # noqa: N801 - used as a statement
 def test_lite0_is_right_on_224_of_250_pictures(shared):
     """With the real weights, as PyTorch runs them, over ImageNet's own classes."""
     card = load_card("efficientnet-lite0")
-    pictures = open_pictures(shared / "data" / "imagenet_samples", labels("imagenet-1k"))
+    pictures = labelled_images(shared / "data" / "imagenet_samples", labels("imagenet-1k"))
     lite0 = LocalClassifier(EagerRunner(load_model(card)), card.preprocess)
     report = evaluate(lite0, pictures, model="efficientnet-lite0", backend="eager")
     assert (report.images, report.rule, report.unreadable) == (250, "wnid", ())

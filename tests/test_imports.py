@@ -30,6 +30,7 @@ MAKES = (
     "space",
     "blocks",
     "hub",
+    "operations",
     "complexity",
     "data",
     "accuracy",

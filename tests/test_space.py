@@ -246,7 +246,8 @@ class TestSampling:
         assert 1720 < ones < 1880
 
     @pytest.mark.parametrize(
-        ("depth", "candidates"), [((2, 4), (2, 3, 4)), ((2, 2), (2,)), ((1, 2, 4), (1, 2, 4)), ((3,), (3,))]
+        ("depth", "candidates"),
+        [((2, 4), (2, 3, 4)), ((2, 2), (2,)), ((1, 2, 4), (1, 2, 4)), ((3,), (3,)), ([2, 4], (2, 4)), (range(2, 5), (2, 3, 4))],
     )
     def test_depths(self, depth, candidates):
         assert depth_space(depth).choices["depth"].candidates == candidates

@@ -8,7 +8,7 @@ from typing import Any
 from hubserve.errors import ArchError, EvaluatorError
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201, to_arch_string
-from hubserve.space import Arch, ModelSpace
+from hubserve.space import Arch, ModelSpace, OneOf
 
 ArchKey = Callable[[ModelSpace, Mapping[str, Any]], str]
 """A space and an arch -> the key of the arch's row."""
@@ -79,7 +79,7 @@ def default_key(space: ModelSpace) -> ArchKey:
 
 def _hold_to_digits(space: ModelSpace) -> None:
     for choice in space.choices.values():
-        if choice.multiple or choice.size > 10 or choice.gates:
+        if not isinstance(choice, OneOf) or choice.size > 10 or choice.gates:
             raise EvaluatorError(
                 f"choice {choice.label!r} of {type(space).__name__} cannot be a digit: it must always matter and have ten "
                 "candidates at most; give the evaluator a key of your own"

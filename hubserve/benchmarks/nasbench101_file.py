@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from hubserve.benchmarks.table import Cell, Row, Table
+from hubserve.benchmarks.score_table import Cell, Row, Table
 from hubserve.benchmarks.tfrecord import fields, read_records
 from hubserve.errors import EvaluatorError
 

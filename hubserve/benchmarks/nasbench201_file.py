@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hubserve.benchmarks.table import Row, Table
+from hubserve.benchmarks.score_table import Row, Table
 from hubserve.errors import EvaluatorError
 
 EPOCHS = {"less": 12, "full": 200}

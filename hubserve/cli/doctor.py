@@ -27,6 +27,7 @@ EXTRAS = {
     "openvino": ("openvino", "serving with OpenVINO"),
 }
 """Extra of pyproject.toml -> module that it brings, and what that is for."""
+PYTHON = sys.version_info[:2]
 FREE_GIB = 2.0
 """Free disk space in GiB below which exports and downloads may fail."""
 
@@ -84,7 +85,7 @@ def _system() -> Finding:
 
 def _python() -> Finding:
     found = platform.python_version()
-    if sys.version_info >= (3, 14):
+    if PYTHON >= (3, 14):
         return Finding("python", "note", found, "TorchScript does not support Python 3.14 and later: exports leave it out")
     return Finding("python", "ok", found)
 

@@ -9,7 +9,7 @@ from random import Random
 
 import numpy as np
 
-from hubserve.data.image_folder import SUFFIXES, open_pictures
+from hubserve.data.image_folder import SUFFIXES, labelled_images
 from hubserve.errors import DatasetError, ImageError
 from hubserve.package.runner import Batch
 from hubserve.preprocess import Preprocess, decode_image
@@ -78,6 +78,6 @@ def _items(folder: Path, labels: Sequence[str]) -> list[tuple[Path, int]]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder of images")
     try:
-        return list(open_pictures(folder, labels).items)
+        return list(labelled_images(folder, labels).items)
     except DatasetError:  # No folder for each class: unlabelled images are good enough to compare formats on.
         return [(path, -1) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]

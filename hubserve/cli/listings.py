@@ -17,7 +17,7 @@ from hubserve.host import Host
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
 from hubserve.latency.report import ProfileReport
-from hubserve.space import Choice
+from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
 from hubserve.timing import Percentile
 
@@ -35,7 +35,13 @@ def space_page(name: str) -> dict[str, Any]:
     summary = (inspect.getdoc(SPACES[name]) or "").split("\n\n")[0].replace("\n", " ")
     settings = ", ".join(f"{f.name} = {getattr(space, f.name)}" for f in fields(space))  # type: ignore[arg-type]
     choices = [
-        {"label": c.label, "candidates": list(c.candidates), "n_chosen": c.n_chosen, "matters_if": _conditions(c)}
+        {
+            "label": c.label,
+            "kind": type(c).__name__,
+            "candidates": list(c.candidates),
+            "n_chosen": c.n_chosen if isinstance(c, KOf) else None,
+            "matters_if": _conditions(c),
+        }
         for c in space.choices.values()
     ]
     models = [model for model in list_cards() if load_card(model).space == name]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hubserve.data.array_dataset import PixelData, to_pixels
+from hubserve.data.in_memory_dataset import InMemoryDataset, to_pixels
 from hubserve.errors import DatasetError
 from hubserve.preprocess import Preprocess
 
 LABELS = tuple("0123456789")
 
 
-def digits_data(size: int) -> PixelData:
+def digits_data(size: int) -> InMemoryDataset:
     """All of them: 8 x 8 greys, white on black, resized to `size`.
 
     Raises:
@@ -27,4 +27,4 @@ def digits_data(size: int) -> PixelData:
     greys = torch.from_numpy(np.rint(found.images * (255 / 16)).astype(np.uint8))
     preprocess = Preprocess(input_size=size, resize=size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     pixels = torch.stack([to_pixels(grey.expand(3, -1, -1), preprocess) for grey in greys])
-    return PixelData(pixels, torch.from_numpy(found.target), preprocess)
+    return InMemoryDataset(pixels, torch.from_numpy(found.target), preprocess)

@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
 
-from hubserve.data.array_dataset import PixelData, to_pixels
 from hubserve.data.image_folder import SUFFIXES
+from hubserve.data.in_memory_dataset import InMemoryDataset, to_pixels
 from hubserve.errors import DatasetError, ImageError
 from hubserve.preprocess import Preprocess, decode_pixels
 
 Item = tuple[Path, int]
 
 
-class PictureData(Dataset[tuple[Tensor, int]]):
+class FileDataset(Dataset[tuple[Tensor, int]]):
     """Pictures on disk and their classes; each is decoded anew when it is asked for.
 
     Args:
@@ -57,11 +57,11 @@ def read_pixels(path: Path) -> Tensor:
         raise DatasetError(f"{path}: {error}; take it out of the data set") from error
 
 
-def in_memory(items: Sequence[Item], preprocess: Preprocess) -> PixelData:
+def in_memory(items: Sequence[Item], preprocess: Preprocess) -> InMemoryDataset:
     """All pictures of `items`, decoded and resized once: for small ones."""
     with ThreadPoolExecutor() as pool:
         pixels = list(pool.map(lambda item: to_pixels(read_pixels(item[0]), preprocess), items))
-    return PixelData(torch.stack(pixels), torch.tensor([label for _, label in items]), preprocess)
+    return InMemoryDataset(torch.stack(pixels), torch.tensor([label for _, label in items]), preprocess)
 
 
 def class_folders(root: Path) -> list[str]:

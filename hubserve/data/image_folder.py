@@ -16,7 +16,7 @@ Rule = Literal["wnid", "label", "number", "order"]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class LabelledImages:
     """Pictures with their classes.
 
     Attributes:
@@ -30,7 +30,7 @@ class Pictures:
     rule: Rule
 
 
-def open_pictures(folder: Path, labels: Sequence[str]) -> Pictures:
+def labelled_images(folder: Path, labels: Sequence[str]) -> LabelledImages:
     """The pictures under `folder`, for a model with these labels; a sub-folder "val" is entered.
 
     Raises:
@@ -46,7 +46,7 @@ def open_pictures(folder: Path, labels: Sequence[str]) -> Pictures:
     items = tuple((path, class_of[entry.name]) for entry in folders for path in _pictures(entry))
     if not items:
         raise DatasetError(f"{root} has {len(folders)} class folders and no picture in them; known endings: {sorted(SUFFIXES)}")
-    return Pictures(items, rule)
+    return LabelledImages(items, rule)
 
 
 def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rule, dict[str, int]]:

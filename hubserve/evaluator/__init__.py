@@ -6,14 +6,14 @@ from torch.utils.data import DataLoader
 
 from hubserve.benchmarks.nasbench101_file import read_nasbench101
 from hubserve.benchmarks.nasbench201_file import read_nasbench201
-from hubserve.benchmarks.table import Table, read_csv, read_json
-from hubserve.benchmarks.tabular import TabularEvaluator
-from hubserve.data.datasets import LabelledData, load_dataset
-from hubserve.training.base import Evaluator, Objective, TrainingEvaluator, Trial
+from hubserve.benchmarks.score_table import Table, read_csv, read_json
+from hubserve.benchmarks.tabular_evaluator import TabularEvaluator
+from hubserve.data.named_datasets import LabelledData, load_dataset
 from hubserve.training.classification import Classification
-from hubserve.training.functional import FunctionalEvaluator
+from hubserve.training.evaluator import Evaluator, Objective, TrainingEvaluator, Trial
+from hubserve.training.evaluator_wrappers import FailureHandler, MultipleEvaluation, Replay
+from hubserve.training.functional_evaluator import FunctionalEvaluator
 from hubserve.training.regression import Regression
-from hubserve.training.wrappers import FailureHandler, MultipleEvaluation, Replay
 
 __all__ = [
     "Classification",

@@ -1,4 +1,4 @@
-"""Constraints on archs, and the measures that they are about: known before an arch is trained."""
+"""Constraints on archs, and the check that holds an arch to them before it is trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from hubserve.errors import ExperimentError, suggest
 from hubserve.space import Arch, ModelSpace
 
 LATENCY = "latency_ms"
-"""Measured on this machine, by an exported network, see hubserve.latency; no other measure takes long."""
+"""Name of the measure that an exported network is timed for on this machine, see `hubserve.latency`; the others are quick."""
+
+MEASURES = ("params", "macs", LATENCY)
+"""Names that an objective or constraint may have without a function in an experiment's `measures`, save latency."""
 
 HOW_LATENCY = "Give measures={'latency_ms': hubserve.latency.MeasuredLatency(input_size=...)}, or PredictedLatency(table)."
 
@@ -23,10 +26,10 @@ Relation = Literal["<=", ">="]
 RELATIONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 
 Measure = Callable[[ModelSpace, Arch], dict[str, float]]
-"""What an arch costs, by name; called before it is evaluated."""
+"""A function of a space and an arch of it that returns name -> number; called before the arch is evaluated."""
 
 InputShape = tuple[int, int, int]
-"""(channels, height, width) of one picture."""
+"""Shape of one input image: (channels, height, width)."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,12 @@ class Constraint:
     """A bound on a measure of an arch.
 
     Attributes:
-        measure: "params", "macs", "latency_ms", or one that an experiment's `measures` tell.
-        relation: "<=" or ">=".
-        bound: in elements, multiply-accumulates for one picture, or milliseconds.
+        measure: Name of the measure: "params", "macs", "latency_ms", or a key of an experiment's `measures`.
+        relation: How the measure must compare with the bound: "<=" or ">=".
+        bound: The bound in the unit of the measure: parameters, multiply-accumulates for one image, or milliseconds.
 
     Raises:
-        ExperimentError: another relation.
+        ExperimentError: The relation is another one.
     """
 
     measure: str
@@ -54,20 +57,20 @@ class Constraint:
         return f"{self.measure} {self.relation} {self.bound:g}"
 
     def miss(self, value: float) -> float:
-        """By which share of the bound `value` misses it; 0 where it does not."""
+        """The share of the bound by which `value` misses it; 0 where it holds, infinity where the bound is 0."""
         if RELATIONS[self.relation](value, self.bound):
             return 0.0
         return abs(value - self.bound) / abs(self.bound) if self.bound else float("inf")
 
 
 @dataclass(frozen=True)
-class Feasibility:
+class ArchFeasibility:
     """What was measured of an arch, and which constraints it misses.
 
     Attributes:
-        measures: name -> value.
-        misses: constraint -> share of the bound by which it is missed.
-        reason: the same for people.
+        measures: Value of each measure by its name; those after the first missed constraint are left out.
+        misses: Share of the bound by which each missed constraint is missed, by the constraint's text; empty where all hold.
+        reason: Sentence that says what is missed and by how much; empty where all hold.
     """
 
     measures: dict[str, float]
@@ -75,17 +78,17 @@ class Feasibility:
     reason: str
 
 
-class Screen:
+class FeasibilityCheck:
     """Measures archs, cheap measures first, and stops at the first constraint that is missed.
 
     Args:
-        space: of the archs.
-        constraints: that must all hold.
-        wanted: measures that are also wanted for themselves, as objectives.
-        measures: name -> how it is had, the cheap ones first.
+        space: Space that the archs belong to.
+        constraints: Constraints that must all hold.
+        wanted: Names of measures that are objectives, and so are taken even where no constraint needs them.
+        measures: Function for each measure by its name, the cheap ones first. One function may return several measures.
 
     Raises:
-        ExperimentError: a constraint is about something that is not measured.
+        ExperimentError: A constraint or objective names a measure that has no function.
     """
 
     def __init__(
@@ -104,31 +107,25 @@ class Screen:
                 raise ExperimentError(f"no measure {name!r}. {hint}")
         self._measures = {name: measure for name, measure in measures.items() if name in names}
 
-    def judge(self, arch: Arch) -> Feasibility:
-        """Measures `arch` as far as needed."""
+    def check(self, arch: Arch) -> ArchFeasibility:
+        """Measures `arch` until a constraint is missed or all measures are taken."""
         known: dict[str, float] = {}
         for name, measure in self._measures.items():
             if name not in known:
                 known.update(measure(self._space, arch))
-            misses = self._misses(known)
-            if misses:
-                return Feasibility(known, misses, "; ".join(self._sentence(text, known, miss) for text, miss in misses.items()))
-        return Feasibility(known, {}, "")
-
-    def _misses(self, known: Mapping[str, float]) -> dict[str, float]:
-        missed = {str(c): c.miss(known[c.measure]) for c in self._constraints if c.measure in known}
-        return {text: miss for text, miss in missed.items() if miss > 0}
-
-    def _sentence(self, text: str, known: Mapping[str, float], miss: float) -> str:
-        name = text.split()[0]
-        return f"{name} = {known[name]:g} misses {text} by {miss:.1%}"
+            missed = [c for c in self._constraints if c.measure in known and c.miss(known[c.measure])]
+            if missed:
+                misses = {str(c): c.miss(known[c.measure]) for c in missed}
+                sentences = [f"{c.measure} = {known[c.measure]:g} misses {c} by {misses[str(c)]:.1%}" for c in missed]
+                return ArchFeasibility(known, misses, "; ".join(sentences))
+        return ArchFeasibility(known, {}, "")
 
 
-class ComplexityOf:
-    """Measures params and MACs together; nothing is computed, on the meta device.
+class ComplexityMeasure:
+    """Measures "params" and "macs" of an arch together, on the meta device: no weights are made and nothing is computed.
 
     Args:
-        input_shape: of one picture.
+        input_shape: Shape of one input image: (channels, height, width).
     """
 
     def __init__(self, input_shape: InputShape) -> None:

@@ -1,104 +1,86 @@
-"""One-shot strategies in an experiment: they train shared weights, and end in an arch or in a supernet to be searched."""
+"""The run of a one-shot strategy in an experiment: it trains a supernet, which ends in one arch or is searched."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Any
 
-from optuna import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hubserve.errors import ExperimentError
-from hubserve.experiment.constraints import Screen
+from hubserve.experiment.one_shot_protocol import OneShot, training_evaluator
+from hubserve.experiment.search_loop import SearchInputs, search
+from hubserve.experiment.time_spent import SupernetClock
 from hubserve.experiment.trial_record import INFEASIBLE, REASON, SCORES
-from hubserve.space import Arch, ModelSpace
+from hubserve.space import Arch
+from hubserve.strategy import OneShotResult, SupernetEvaluator
 from hubserve.strategy.trial_params import categories, distribution
-from hubserve.supernet import Supernet
-from hubserve.training.base import Evaluator, Objective, TrainingEvaluator, Trial
+from hubserve.training.evaluator import Trial
 
 
-class OneShotResult(Protocol):
-    """What such a strategy ends in; see `hubserve.strategy.oneshot`."""
+def train_supernet(strategy: OneShot, inputs: SearchInputs, on_step: Callable[[dict[str, Any]], None]) -> OneShotResult:
+    """Trains the supernet, or continues from its checkpoint; the time it takes is kept in the study."""
+    settings = inputs.settings
 
-    @property
-    def arch(self) -> Arch | None:
-        """The arch; None where the supernet must be searched yet."""
-        ...
+    def stepped(row: dict[str, Any]) -> None:
+        clock.tick()
+        on_step(row)
 
-    @property
-    def supernet(self) -> Supernet | None:
-        """With the trained weights."""
-        ...
-
-    @property
-    def history(self) -> tuple[dict[str, Any], ...]:
-        """A row for each step."""
-        ...
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was stopped before its time."""
-        ...
-
-    @property
-    def cost_r2(self) -> float | None:
-        """How good the table of costs is that its penalty goes by; None without one."""
-        ...
+    with SupernetClock(inputs.study) as clock:
+        return strategy.run(
+            settings.model_space,
+            training_evaluator(settings.evaluator),
+            seed=settings.seed,
+            folder=settings.folder / "supernet",
+            on_step=stepped,
+            should_stop=lambda: bool(inputs.stop_reason),
+        )
 
 
-@runtime_checkable
-class OneShot(Protocol):
-    """What an experiment asks of a one-shot strategy."""
+def use_supernet(result: OneShotResult, inputs: SearchInputs) -> str:
+    """Stores the arch that a one-shot strategy ended in as the study's only trial, or searches its supernet.
 
-    def run(
-        self,
-        space: ModelSpace,
-        evaluator: TrainingEvaluator,
-        *,
-        seed: int,
-        folder: Path | None,
-        on_step: Callable[[dict[str, Any]], None] | None,
-        should_stop: Callable[[], bool] | None,
-    ) -> OneShotResult:
-        """Trains, or goes on in `folder`."""
-        ...
-
-
-def training_evaluator(evaluator: Evaluator) -> TrainingEvaluator:
-    """`evaluator` itself.
+    Returns:
+        Why the experiment ended, a sentence.
 
     Raises:
-        ExperimentError: it has no training data to train shared weights on.
+        ExperimentError: The strategy kept no supernet to score archs with.
     """
-    if not isinstance(evaluator, TrainingEvaluator):
-        raise ExperimentError(
-            f"a one-shot strategy trains shared weights, and {type(evaluator).__name__} does not say how; use Classification, "
-            "Regression or another TrainingEvaluator"
-        )
-    return evaluator
+    settings, strategy = inputs.settings, type(inputs.settings.strategy).__name__
+    if result.stopped:
+        return inputs.stop_reason or "the training of the supernet was stopped"
+    if result.supernet is None:
+        raise ExperimentError(f"{strategy} kept no weights to score archs with")
+    # One arch is also scored before its batch norms are recalibrated; in a search all archs are scored the same way.
+    evaluator = SupernetEvaluator(
+        result.supernet, training_evaluator(settings.evaluator), seed=settings.seed, compare=result.arch is not None
+    )
+    if result.arch is not None:
+        if not inputs.study.get_trials(deepcopy=False):
+            inputs.on_end(_add_trial(replace(inputs, evaluator=evaluator), result.arch))
+        return f"{strategy} trained its epochs and ended in one arch"
+    if not settings.searches_supernet:
+        return "the supernet is trained; give search_strategy to search it, or hand one_shot.supernet to another search"
+    return search(replace(inputs, evaluator=evaluator))
 
 
-def add_found(
-    study: Study,
-    space: ModelSpace,
-    arch: Arch,
-    evaluator: Evaluator,
-    screen: Screen,
-    objectives: tuple[Objective, ...],
-    trial: Trial,
-) -> FrozenTrial:
-    """Scores the arch that a strategy ended in and adds it to the study as a trial, infeasible where it misses a constraint."""
-    judged = screen.judge(arch)
-    scores: dict[str, float] = {} if judged.misses else judged.measures | evaluator.evaluate(space, arch, trial)
-    notes = {INFEASIBLE: judged.misses, REASON: judged.reason} if judged.misses else {SCORES: scores}
+def _add_trial(inputs: SearchInputs, arch: Arch) -> FrozenTrial:
+    """Scores `arch` and adds it to the study, as infeasible where it misses a constraint."""
+    settings, study = inputs.settings, inputs.study
+    space = settings.model_space
+    found = settings.feasibility_check.check(arch)
+    scores: dict[str, float] = {}
+    if not found.misses:
+        trial = Trial(0, settings.seed, settings.trial_folder(0), settings.name)
+        scores = found.measures | inputs.evaluator.evaluate(space, arch, trial)
     study.add_trial(
         create_trial(
-            state=TrialState.PRUNED if judged.misses else TrialState.COMPLETE,
+            state=TrialState.PRUNED if found.misses else TrialState.COMPLETE,
             params=categories(arch, space),
             distributions={label: distribution(space.choices[label]) for label in arch},
-            values=None if judged.misses else [scores[objective.name] for objective in objectives],
-            user_attrs=notes,
+            values=None if found.misses else [scores[objective.name] for objective in settings.objectives],
+            user_attrs={INFEASIBLE: found.misses, REASON: found.reason} if found.misses else {SCORES: scores},
         )
     )
     return study.get_trials(deepcopy=False)[-1]

@@ -1,4 +1,4 @@
-"""A bar that follows a search."""
+"""The progress bar of an experiment."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hubserve.experiment.trial_record import TrialRecord
-from hubserve.training.base import Objective
+from hubserve.training.evaluator import Objective
 
 
-class Progress:
-    """Shows how many trials are done, how many did not end well, and the best score.
+class ProgressBar:
+    """Shows how many trials were evaluated, how many failed or were pruned or infeasible, and the best score.
 
     Args:
-        title: of the bar.
-        objective: whose best value is shown.
-        shown: whether there is a bar; None where the standard error is a terminal.
+        title: Text before the bar.
+        objective: Objective whose best value is shown.
+        shown: Whether to show a bar; None shows one where the standard error is a terminal.
     """
 
     def __init__(self, title: str, objective: Objective, *, shown: bool | None = None) -> None:
         self._objective = objective
         self._best: float | None = None
         self._others = {"failed": 0, "pruned": 0, "infeasible": 0}
-        self._bar = RichProgress(
+        self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -40,7 +39,7 @@ class Progress:
         )
         self._task = self._bar.add_task(title, total=None, note="")
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         self._bar.start()
         return self
 
@@ -48,11 +47,11 @@ class Progress:
         self._bar.stop()
 
     def begin(self, done: int, total: int | None) -> None:
-        """Says where the search is and how far it may go."""
+        """Sets how many trials were evaluated and how many may be; a total of None is not known."""
         self._bar.update(self._task, completed=done, total=total)
 
     def advance(self, record: TrialRecord) -> None:
-        """One more trial ended."""
+        """Counts a trial that ended."""
         if record.state in self._others:
             self._others[record.state] += 1
         if record.state == "complete":
@@ -60,7 +59,7 @@ class Progress:
         self._bar.update(self._task, advance=record.state != "infeasible", note=self._note())
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """One more step of a one-shot strategy."""
+        """Shows a step of a one-shot strategy: a row of its history."""
         loss = row.get("train_loss")
         note = f"step {row.get('step')}" + ("" if loss is None else f", loss {loss:.3g}")
         self._bar.update(self._task, note=note)

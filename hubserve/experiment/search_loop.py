@@ -1,12 +1,11 @@
-"""The loop of a search: ask, submit, tell in the order of completion, until there is a reason to end."""
+"""The loop of a search: asks the strategy for archs, has them evaluated, stores the results, and decides when to end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from random import Random
 
 import optuna
@@ -15,181 +14,178 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import SpaceExhausted
-from hubserve.experiment.constraints import Feasibility, Screen
+from hubserve.experiment.constraints import ArchFeasibility
 from hubserve.experiment.executors import Executor
-from hubserve.experiment.space_exhaustion import Coverage
-from hubserve.experiment.storage import FileStorage
-from hubserve.experiment.study import MOST_ATTEMPTS, unfinished
-from hubserve.experiment.trial_evaluation import Channel, Outcome, StudyTrial, evaluate, explain
+from hubserve.experiment.journal_file import JournalFileStorage
+from hubserve.experiment.optuna_internals import reopen, storage_of_study, trial_id
+from hubserve.experiment.settings import ExperimentSettings
+from hubserve.experiment.space_exhaustion import SpaceExhaustion
+from hubserve.experiment.study import MOST_ATTEMPTS, interrupted_trials
+from hubserve.experiment.trial_evaluation import Outcome, ReportChannel, StudyTrial, evaluate, explain
 from hubserve.experiment.trial_record import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
-from hubserve.space import Arch, ModelSpace
+from hubserve.space import Arch
 from hubserve.strategy import suggest_arch, trial_arch
-from hubserve.training.base import Evaluator, Objective
+from hubserve.training.evaluator import Evaluator
 
 MOST_FAILURES = 20
-"""Failed trials in a row after which something other than the archs must be wrong."""
+"""Failed trials in a row after which the search ends, since something other than the archs must be wrong."""
 
 MOST_INFEASIBLE = 1000
-"""Proposals in a row of which none was feasible, after which the search ends."""
+"""Infeasible proposals in a row after which the search ends."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a search is given.
+class SearchInputs:
+    """What one run of an experiment gives to the search loop.
 
     Attributes:
-        study: its strategy is the sampler.
-        space: told to the strategy.
-        evaluator: scores archs.
-        objectives: of the study.
-        screen: measures archs before they are evaluated, and judges them.
-        executor: entered already.
-        repeat: go on when every arch of the space had a trial.
-        max_trials: evaluated trials in the study, those of earlier runs included; None is no bound.
-        deadline: on the monotonic clock, after which no trial begins; None is no bound.
-        seed: of the experiment.
-        folder: of the experiment's files, or None.
-        told: called after each trial that ended.
-        stopped: whether somebody asked for the end.
+        settings: Settings of the experiment.
+        evaluator: Evaluator that scores the archs: that of the settings, or one with the weights of a supernet.
+        study: Study that trials are added to; its sampler is bound to the space.
+        executor: Executor for the evaluations, started.
+        max_trials: Number of evaluated trials in the study, those of earlier runs included, at which the search ends; None
+            sets no limit.
+        deadline: Time of `time.monotonic` after which no trial begins; None sets no limit.
+        on_end: Called with each trial after it ended.
+        should_stop: Asked before each trial whether the search was asked to stop.
     """
 
-    study: Study
-    space: ModelSpace
+    settings: ExperimentSettings
     evaluator: Evaluator
-    objectives: tuple[Objective, ...]
-    screen: Screen
+    study: Study
     executor: Executor
-    repeat: bool
     max_trials: int | None
     deadline: float | None
-    seed: int
-    folder: Path | None
-    told: Callable[[FrozenTrial], None]
-    stopped: Callable[[], bool]
+    on_end: Callable[[FrozenTrial], None]
+    should_stop: Callable[[], bool]
 
-    def trial_folder(self, number: int) -> Path | None:
-        """Of one trial's files."""
-        return None if self.folder is None else self.folder / "trials" / f"{number:06d}"
+    @property
+    def stop_reason(self) -> str:
+        """Why nothing further may begin: a request to stop, or the deadline; empty where neither holds."""
+        if self.should_stop():
+            return "stopped on request"
+        return "the time is over" if self.deadline is not None and time.monotonic() >= self.deadline else ""
 
 
-def search(plan: Plan) -> str:
+def search(inputs: SearchInputs) -> str:
     """Runs trials until there is a reason to end; returns the reason, a sentence."""
-    return _Search(plan).run()
+    return _SearchLoop(inputs).run()
 
 
-@dataclass
-class _Search:
-    plan: Plan
-    pending: dict[Future[Outcome], tuple[optuna.Trial, dict[str, float]]] = field(default_factory=dict)
-    evaluated: int = 0
-    failures: int = 0
-    infeasible: int = 0
-    reason: str = ""
+class _SearchLoop:
+    """The state of one search: trials under way, and counts that decide when it ends."""
 
-    def __post_init__(self) -> None:
-        self.coverage = Coverage(self.plan.space)
+    def __init__(self, inputs: SearchInputs) -> None:
+        self._inputs = inputs
+        self._settings = inputs.settings
+        self._study = inputs.study
+        self._evaluator = inputs.executor.share(inputs.evaluator)
+        self._space = inputs.executor.share(inputs.settings.model_space)
+        self._exhaustion = SpaceExhaustion(inputs.settings.model_space)
+        self._pending: dict[Future[Outcome], tuple[optuna.Trial, dict[str, float]]] = {}
+        self._evaluated = self._failures = self._infeasible = 0
+        self._reason = ""
+        for trial in inputs.study.get_trials(deepcopy=False):
+            self._evaluated += was_evaluated(trial)
+            if is_trial(trial) and trial.state.is_finished():
+                self._exhaustion.add(trial_arch(trial, inputs.settings.model_space))
 
     def run(self) -> str:
-        plan = self.plan
-        self.evaluator, self.space = plan.executor.share(plan.evaluator), plan.executor.share(plan.space)
-        for trial in plan.study.get_trials(deepcopy=False):
-            self.evaluated += was_evaluated(trial)
-            if is_trial(trial) and trial.state.is_finished():
-                self.coverage.add(trial_arch(trial, plan.space))
         trials = self._trials()
         while True:
-            while not self._over() and len(self.pending) < plan.executor.workers:
+            while not self._over() and len(self._pending) < self._inputs.executor.workers:
                 self._begin(next(trials))
-            if not self.pending:
-                return self.reason
-            done, _ = wait(self.pending, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda future: self.pending[future][0].number):
+            if not self._pending:
+                return self._reason
+            done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=lambda future: self._pending[future][0].number):
                 self._end(future)
 
     def _over(self) -> bool:
-        """Whether no further trial begins; notes why."""
-        plan = self.plan
-        if not self.reason:
-            if plan.stopped():
-                self.reason = "stopped on request"
-            elif plan.max_trials is not None and self.evaluated + len(self.pending) >= plan.max_trials:
-                self.reason = f"{plan.max_trials} trials were evaluated, as many as were asked for"
-            elif self.coverage.complete and not plan.repeat:
-                self.reason = f"the space is exhausted: each of its {plan.space.count()} archs had a trial"
-            elif plan.deadline is not None and time.monotonic() >= plan.deadline:
-                self.reason = "the time is over"
-        return bool(self.reason)
+        """Whether no further trial begins; keeps the reason."""
+        most = self._inputs.max_trials
+        if not self._reason and not self._inputs.should_stop():
+            if most is not None and self._evaluated + len(self._pending) >= most:
+                self._reason = f"{most} trials were evaluated, as many as were asked for"
+            elif self._exhaustion.complete and not self._settings.repeat:
+                count = self._settings.model_space.count()
+                self._reason = f"the space is exhausted: each of its {count} archs had a trial"
+        self._reason = self._reason or self._inputs.stop_reason
+        return bool(self._reason)
 
     def _trials(self) -> Iterator[optuna.Trial]:
-        """Those that a process left when it was killed, under their own numbers, and then new ones without end."""
-        again, given_up = unfinished(self.plan.study)
+        """Trials that an earlier process left running, under their own numbers, and then new ones without end."""
+        again, given_up = interrupted_trials(self._study)
         for trial in given_up:
-            self._fail(trial.number, f"it was begun {MOST_ATTEMPTS} times, and each time the process was gone before it ended")
+            reason = f"it was begun {MOST_ATTEMPTS} times, and each time the process was gone before it ended"
+            self._fail(reopen(self._study, trial), reason)
         for trial in again:
-            # Its strategy depends on its number and the stored trials, so it proposes the same arch.
-            begun = optuna.Trial(self.plan.study, trial._trial_id)
+            # A strategy depends on the trial's number and the stored trials, so it proposes the same arch.
+            begun = reopen(self._study, trial)
             begun.set_user_attr(ATTEMPTS, trial.user_attrs.get(ATTEMPTS, 1) + 1)
             yield begun
         while True:
-            yield self.plan.study.ask()
+            yield self._study.ask()
 
     def _begin(self, trial: optuna.Trial) -> None:
-        plan = self.plan
         try:
-            arch = suggest_arch(trial, plan.space)
+            arch = suggest_arch(trial, self._settings.model_space)
         except SpaceExhausted as exhausted:
             trial.set_user_attr(EXHAUSTED, True)
-            plan.study.tell(trial, state=TrialState.FAIL)
-            self.reason = f"the space is exhausted: {exhausted}"
+            self._study.tell(trial, state=TrialState.FAIL)
+            self._reason = f"the space is exhausted: {exhausted}"
             return
         try:
-            judged = plan.screen.judge(arch)
+            feasibility = self._settings.feasibility_check.check(arch)
         except Exception as error:
-            self._fail(trial.number, f"it could not be measured: {explain(error)}")
+            self._fail(trial, f"it could not be measured: {explain(error)}")
             return
-        if judged.misses:
-            self._refuse(trial, judged)
+        if feasibility.misses:
+            self._refuse(trial, feasibility)
             return
-        self.infeasible = 0
-        self.pending[self._submit(trial, arch)] = (trial, judged.measures)
+        self._infeasible = 0
+        self._pending[self._submit(trial, arch)] = (trial, feasibility.measures)
 
     def _submit(self, trial: optuna.Trial, arch: Arch) -> Future[Outcome]:
-        plan, storage = self.plan, self.plan.study._storage
+        storage, executor = storage_of_study(self._study), self._inputs.executor
         channel = None
         # Optuna prunes where there is one objective, and a study in memory is not seen from other processes.
-        if len(plan.objectives) == 1 and (plan.executor.shares_memory or not isinstance(storage, InMemoryStorage)):
-            channel = Channel(storage, plan.study.study_name, trial._trial_id, plan.study.pruner)
-        if isinstance(storage, FileStorage):
+        if len(self._settings.objectives) == 1 and (executor.shares_memory or not isinstance(storage, InMemoryStorage)):
+            channel = ReportChannel(storage, self._study.study_name, trial_id(trial), self._study.pruner)
+        if isinstance(storage, JournalFileStorage):
             storage.flush()
-        told = StudyTrial(
+        study_trial = StudyTrial(
             number=trial.number,
-            seed=Random(f"{plan.seed}/{trial.number}").randrange(2**31),
-            folder=plan.trial_folder(trial.number),
-            experiment=plan.study.study_name,
+            seed=Random(f"{self._settings.seed}/{trial.number}").randrange(2**31),
+            folder=self._settings.trial_folder(trial.number),
+            experiment=self._study.study_name,
             channel=channel,
         )
-        return plan.executor.submit(evaluate, self.evaluator, self.space, arch, told)
+        return executor.submit(evaluate, self._evaluator, self._space, arch, study_trial)
 
     def _end(self, future: Future[Outcome]) -> None:
-        trial, measures = self.pending.pop(future)
+        trial, measures = self._pending.pop(future)
         error = future.exception()
         outcome = future.result() if error is None else Outcome("failed", reason=explain(error))
         if outcome.state == "complete":
-            outcome = self._checked(outcome, measures)
+            outcome = self._with_measures(outcome, measures)
         if outcome.state == "failed":
-            self._fail(trial.number, outcome.reason)
+            self._fail(trial, outcome.reason)
             return
-        self.failures = 0
+        self._failures = 0
         if outcome.state == "pruned":
             trial.set_user_attr(REASON, outcome.reason)
-            self._tell(trial.number, TrialState.PRUNED)
+            self._store(trial, TrialState.PRUNED)
             return
-        self._complete(trial, outcome.scores)
+        names = [objective.name for objective in self._settings.objectives]
+        if len(outcome.scores) > len(names):
+            trial.set_user_attr(SCORES, outcome.scores)
+        self._store(trial, TrialState.COMPLETE, [outcome.scores[name] for name in names])
 
-    def _checked(self, outcome: Outcome, measures: dict[str, float]) -> Outcome:
-        """With the measures among the scores; failed where an objective is not among them, or no number."""
+    def _with_measures(self, outcome: Outcome, measures: dict[str, float]) -> Outcome:
+        """`outcome` with the measures among its scores; a failed one where an objective is missing or not a number."""
         scores = measures | outcome.scores
-        for objective in self.plan.objectives:
+        for objective in self._settings.objectives:
             value = scores.get(objective.name)
             if value is None:
                 return Outcome("failed", reason=f"the evaluator gave {sorted(scores)} and not the objective {objective.name!r}")
@@ -197,31 +193,26 @@ class _Search:
                 return Outcome("failed", reason=f"the evaluator gave {objective.name} = nan")
         return Outcome("complete", scores)
 
-    def _complete(self, trial: optuna.Trial, scores: dict[str, float]) -> None:
-        if len(scores) > len(self.plan.objectives):
-            trial.set_user_attr(SCORES, scores)
-        self._tell(trial.number, TrialState.COMPLETE, [scores[objective.name] for objective in self.plan.objectives])
+    def _fail(self, trial: optuna.Trial, reason: str) -> None:
+        trial.set_user_attr(REASON, reason)
+        self._store(trial, TrialState.FAIL)
+        self._failures += 1
+        if self._failures >= MOST_FAILURES:
+            self._reason = f"{self._failures} trials in a row failed; the last one: {reason}"
 
-    def _fail(self, number: int, reason: str) -> None:
-        trial = self.plan.study.get_trials(deepcopy=False)[number]
-        self.plan.study._storage.set_trial_user_attr(trial._trial_id, REASON, reason)
-        self._tell(number, TrialState.FAIL)
-        self.failures += 1
-        if self.failures >= MOST_FAILURES:
-            self.reason = f"{self.failures} trials in a row failed; the last one: {reason}"
+    def _refuse(self, trial: optuna.Trial, feasibility: ArchFeasibility) -> None:
+        trial.set_user_attr(INFEASIBLE, feasibility.misses)
+        trial.set_user_attr(REASON, feasibility.reason)
+        self._store(trial, TrialState.PRUNED, evaluated=False)
+        self._infeasible += 1
+        if self._infeasible >= MOST_INFEASIBLE:
+            self._reason = f"{self._infeasible} proposals in a row did not meet all constraints"
 
-    def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
-        self.evaluated += 1
-        self._note(self.plan.study.tell(number, values, state=state))
-
-    def _note(self, trial: FrozenTrial) -> None:
-        self.coverage.add(trial_arch(trial, self.plan.space))
-        self.plan.told(trial)
-
-    def _refuse(self, trial: optuna.Trial, judged: Feasibility) -> None:
-        trial.set_user_attr(INFEASIBLE, judged.misses)
-        trial.set_user_attr(REASON, judged.reason)
-        self._note(self.plan.study.tell(trial, state=TrialState.PRUNED))
-        self.infeasible += 1
-        if self.infeasible >= MOST_INFEASIBLE:
-            self.reason = f"{self.infeasible} proposals in a row met not all constraints"
+    def _store(
+        self, trial: optuna.Trial, state: TrialState, values: list[float] | None = None, *, evaluated: bool = True
+    ) -> None:
+        """Ends `trial` in the study and reports it."""
+        self._evaluated += evaluated
+        stored = self._study.tell(trial, values, state=state)
+        self._exhaustion.add(trial_arch(stored, self._settings.model_space))
+        self._inputs.on_end(stored)

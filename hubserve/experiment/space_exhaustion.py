@@ -1,18 +1,18 @@
-"""Whether a search has tried all that there is."""
+"""Whether every arch of a space had a trial."""
 
 from __future__ import annotations
 
 from hubserve.space import Arch, ModelSpace
 
 MOST_ARCHS = 1_000_000
-"""Spaces larger than that are not tried to their end, and nobody keeps account of it."""
+"""Number of archs above which a space counts as inexhaustible, and its tried archs are not kept."""
 
 
-class Coverage:
-    """The archs that were tried.
+class SpaceExhaustion:
+    """Counts the different archs of a space that were tried.
 
     Args:
-        space: of the archs.
+        space: Space that is searched.
     """
 
     def __init__(self, space: ModelSpace) -> None:
@@ -21,7 +21,7 @@ class Coverage:
         self._tried: set[str] = set()
 
     def add(self, arch: Arch) -> None:
-        """One more; the labels in the order of the space."""
+        """Counts `arch` as tried; its labels are in the order of the space."""
         if self._total is not None:
             self._tried.add(repr(arch))
 

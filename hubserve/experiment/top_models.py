@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -20,34 +19,29 @@ from hubserve.training.weights_file import WEIGHTS_FILE
 Formatter = Literal["dict", "instance"]
 
 
-def ranked(study: Study, space: ModelSpace) -> list[FrozenTrial]:
-    """Complete trials, the best first, one for each arch: its best, where it was tried several times."""
-    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
-    front = {trial.number for trial in study.best_trials} if len(study.directions) > 1 else set()
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    ordered = sorted(complete, key=lambda trial: (trial.number not in front, sign * trial.values[0], trial.number))
+def best_first(
+    complete: Iterable[FrozenTrial], space: ModelSpace, *, sign: int, front: Container[int] = ()
+) -> list[FrozenTrial]:
+    """Complete trials, the best first, one for each arch: its best, where it was tried several times.
+
+    Args:
+        complete: Complete trials.
+        space: Space that their archs belong to.
+        sign: 1 where a larger first objective is better, -1 where a smaller one is.
+        front: Numbers of the trials on the Pareto front, which come before the others.
+    """
+    ordered = sorted(complete, key=lambda trial: (trial.number not in front, -sign * trial.values[0], trial.number))
     best: dict[str, FrozenTrial] = {}
     for trial in ordered:
         best.setdefault(repr(trial_arch(trial, space)), trial)
     return list(best.values())
 
 
-def drop_weights(study: Study, space: ModelSpace, trials: Path, keep: int) -> None:
-    """Deletes the weights of finished trials that are not among the best.
-
-    Args:
-        study: of the trials.
-        space: of their archs.
-        trials: folder with a folder for each, named by its number.
-        keep: trials whose weights stay; those of a Pareto front stay all.
-    """
-    there = {int(path.parent.name): path for path in trials.glob(f"*/{WEIGHTS_FILE}")}
-    if len(there) <= keep:
-        return
-    best = {trial.number for trial in (*ranked(study, space)[:keep], *study.best_trials)}
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number in there and trial.number not in best and trial.state.is_finished():
-            there[trial.number].unlink(missing_ok=True)
+def ranked(study: Study, space: ModelSpace) -> list[FrozenTrial]:
+    """The complete trials of a study, the best first, one for each arch."""
+    front = {trial.number for trial in study.best_trials} if len(study.directions) > 1 else ()
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return best_first(complete, space, sign=1 if study.directions[0].name == "MAXIMIZE" else -1, front=front)
 
 
 def top_models(space: ModelSpace, records: Sequence[TrialRecord], formatter: Formatter) -> list[Any]:
@@ -61,7 +55,7 @@ def top_models(space: ModelSpace, records: Sequence[TrialRecord], formatter: For
 
 
 def _network(space: ModelSpace, record: TrialRecord) -> torch.nn.Module:
-    weights = record.folder / WEIGHTS_FILE if record.folder is not None else None
-    if weights is not None and weights.is_file():
+    weights = record.folder / WEIGHTS_FILE
+    if weights.is_file():
         return load_weights(space, record.arch, weights)
     return space.freeze(record.arch).eval()

@@ -1,4 +1,4 @@
-"""What is done for one trial, wherever an executor does it."""
+"""The evaluation of one trial as an executor runs it, perhaps in another process, and how it reports to the study."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Literal
 
-from optuna import Study
+import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 
 from hubserve.errors import TrialPruned
 from hubserve.space import Arch, ModelSpace
-from hubserve.training.base import Evaluator, Trial
+from hubserve.training.evaluator import Evaluator, Trial
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Outcome:
     """How an evaluation ended.
 
     Attributes:
-        state: whether there are scores.
-        scores: by name.
-        reason: why there are none.
+        state: "complete" where there are scores, "failed" after an error, "pruned" where the pruner ended it.
+        scores: Scores by name; empty unless the evaluation is complete.
+        reason: Why there are no scores; empty where there are.
     """
 
     state: Literal["complete", "failed", "pruned"]
@@ -32,14 +32,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Channel:
-    """The way from a trial back to its study; goes along to other processes where the storage does.
+class ReportChannel:
+    """Stores the intermediate values of one trial and asks the pruner; it is pickled with a trial that runs elsewhere.
 
     Attributes:
-        storage: of the study.
-        study: its name.
-        trial_id: in the storage.
-        pruner: asked after each report.
+        storage: Storage of the study; other processes must be able to open it.
+        study: Name of the study.
+        trial_id: Id of the trial in the storage.
+        pruner: Pruner that is asked after each report.
     """
 
     storage: BaseStorage
@@ -48,11 +48,11 @@ class Channel:
     pruner: BasePruner
 
     def report(self, step: int, value: float) -> bool:
-        """Stores a value; whether the trial should end here."""
-        # A trial that is begun anew after a crash tells the same steps again.
+        """Stores `value` for `step`; returns whether the trial should end here."""
+        # A trial that is begun again after a crash reports the same steps again.
         if step not in self.storage.get_trial(self.trial_id).intermediate_values:
             self.storage.set_trial_intermediate_value(self.trial_id, step, float(value))
-        study = Study(self.study, self.storage, sampler=RandomSampler(), pruner=self.pruner)
+        study = optuna.load_study(study_name=self.study, storage=self.storage, sampler=RandomSampler(), pruner=self.pruner)
         return self.pruner.prune(study, self.storage.get_trial(self.trial_id))
 
 
@@ -61,10 +61,10 @@ class StudyTrial(Trial):
     """A trial that reports to its study.
 
     Attributes:
-        channel: None where nobody listens.
+        channel: Where intermediate values are reported; None ignores them.
     """
 
-    channel: Channel | None = None
+    channel: ReportChannel | None = None
 
     def report(self, step: int, value: float) -> None:
         if self.channel is not None and self.channel.report(step, value):
@@ -72,7 +72,7 @@ class StudyTrial(Trial):
 
 
 def evaluate(evaluator: Evaluator, space: ModelSpace, arch: Arch, trial: Trial) -> Outcome:
-    """Scores `arch`; an error becomes an outcome, for a failed trial does not end a search."""
+    """Scores `arch`; an error becomes an outcome, since a failed trial does not end a search."""
     try:
         scores = evaluator.evaluate(space, arch, trial)
         return Outcome("complete", {name: float(score) for name, score in scores.items()})
@@ -83,7 +83,7 @@ def evaluate(evaluator: Evaluator, space: ModelSpace, arch: Arch, trial: Trial) 
 
 
 def explain(error: BaseException) -> str:
-    """The error in one line, with the place where it was raised."""
+    """The error in one line, with the file and line that raised it."""
     where = traceback.extract_tb(error.__traceback__)
     place = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
     return f"{type(error).__name__}: {error}{place}"

@@ -1,4 +1,4 @@
-"""What an experiment tells about its trials."""
+"""The record of one trial of an experiment, and what is kept beside a trial in its study."""
 
 from __future__ import annotations
 
@@ -8,17 +8,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import trial_arch
-from hubserve.training.base import Objective
+from hubserve.training.evaluator import Objective
 
 State = Literal["complete", "failed", "pruned", "infeasible", "running"]
 
-SCORES, REASON, INFEASIBLE, ATTEMPTS, EXHAUSTED = "scores", "reason", "infeasible", "attempts", "exhausted"
-"""Keys of what is noted beside a trial in its study: all scores where they are more than the objectives, why it failed, by
-which share each constraint is missed, how often it was begun, and that the strategy had nothing to propose."""
+SCORES = "scores"
+"""User attribute of a trial: all its scores by name, where they are more than the objectives."""
+
+REASON = "reason"
+"""User attribute of a trial: why it failed, was pruned or is infeasible."""
+
+INFEASIBLE = "infeasible"
+"""User attribute of a trial: by which share of its bound each constraint is missed; only trials that miss one have it."""
+
+ATTEMPTS = "attempts"
+"""User attribute of a trial: how many times it was begun, where that is more than once."""
+
+EXHAUSTED = "exhausted"
+"""User attribute of a trial that the strategy had no arch for."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +38,17 @@ class TrialRecord:
     """One trial of an experiment.
 
     Attributes:
-        number: in the study, from 0.
-        state: how it ended: "infeasible" was not evaluated, for it misses a constraint; "pruned" was ended early.
-        arch: canonical.
-        scores: by name: the objectives and what else the evaluator and the constraints told; empty where it did not end well.
-        intermediate: step -> value of the first objective.
-        reason: why it failed, was pruned or is infeasible; empty otherwise.
-        started: when.
-        seconds: that it took; None while it runs.
-        folder: of its files, such as trained weights; it need not exist.
+        number: Number of the trial in its study, from 0.
+        state: "complete" has scores; "failed" raised an error; "pruned" was ended early by its intermediate values;
+            "infeasible" misses a constraint and was not evaluated; "running" has not ended.
+        arch: Arch that the trial tries, its labels in the order of the space.
+        scores: Scores by name: the objectives, and what else the evaluator and the constraints measured; empty unless the
+            trial is complete.
+        intermediate: Value of the first objective by step, as the evaluation reported it.
+        reason: Why the trial failed, was pruned or is infeasible; empty otherwise.
+        started: Local time at which the trial began, without a time zone.
+        seconds: Duration in seconds; None while the trial runs.
+        folder: Folder of the trial's files, such as trained weights; it need not exist.
     """
 
     number: int
@@ -45,23 +59,24 @@ class TrialRecord:
     reason: str
     started: datetime | None
     seconds: float | None
-    folder: Path | None
+    folder: Path
 
 
 def is_trial(trial: FrozenTrial) -> bool:
-    """Whether it tries an arch: one that a strategy had nothing to propose for does not."""
+    """Whether `trial` tries an arch, unlike one that the strategy had no arch for."""
     return EXHAUSTED not in trial.user_attrs
 
 
 def was_evaluated(trial: FrozenTrial) -> bool:
-    """Whether it counts towards a budget of trials: it ended, and not before it began."""
+    """Whether `trial` counts towards a budget of trials: it ended and was not refused as infeasible."""
     return trial.state.is_finished() and is_trial(trial) and INFEASIBLE not in trial.user_attrs
 
 
-def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Objective], folder: Path | None) -> TrialRecord:
+def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Objective], folder: Path) -> TrialRecord:
     """The record of a stored trial."""
     notes: dict[str, Any] = trial.user_attrs
-    scores = {o.name: value for o, value in zip(objectives, trial.values, strict=True)} if _complete(trial) else {}
+    complete = trial.state is TrialState.COMPLETE
+    scores = {o.name: value for o, value in zip(objectives, trial.values, strict=True)} if complete else {}
     duration = trial.duration
     return TrialRecord(
         number=trial.number,
@@ -76,18 +91,29 @@ def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Object
     )
 
 
-def _complete(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.COMPLETE
-
-
 def _state(trial: FrozenTrial) -> State:
     if INFEASIBLE in trial.user_attrs:
         return "infeasible"
-    names: dict[TrialState, State] = {
-        TrialState.COMPLETE: "complete",
-        TrialState.FAIL: "failed",
-        TrialState.PRUNED: "pruned",
-        TrialState.RUNNING: "running",
-        TrialState.WAITING: "running",
-    }
-    return names[trial.state]
+    return _STATES[trial.state]
+
+
+_STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.FAIL: "failed",
+    TrialState.PRUNED: "pruned",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "running",
+}
+
+
+def closest_to_feasible(study: Study) -> str:
+    """A sentence on the trial that misses the constraints by least; empty where a trial met them or none was refused."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if is_trial(trial)]
+    infeasible = [trial for trial in trials if INFEASIBLE in trial.user_attrs]
+    if not infeasible or len(infeasible) < len(trials):
+        return ""
+    closest = min(infeasible, key=lambda trial: max(trial.user_attrs[INFEASIBLE].values()))
+    return (
+        f"no arch met the constraints. The closest of {len(infeasible)} is that of trial {closest.number}: "
+        f"{closest.user_attrs[REASON]}"
+    )

@@ -49,7 +49,7 @@ def quantize_onnx(float32: Path, path: Path, calibration: Sequence[Batch]) -> No
     if not calibration:
         raise ExportError(
             "onnx-int8 learns the range of every tensor from pictures, and there are none: give a folder of some 100 "
-            "pictures of the kind that the model will see (--pictures FOLDER)"
+            "pictures of the kind that the model will see (--images FOLDER)"
         )
     with _explained(path, "8-bit integers"):
         quantize_static(

@@ -64,7 +64,7 @@ def write_proven(
     if "onnx-int8" in formats and len(pictures) < 2:
         raise ExportError(
             f"onnx-int8 learns the range of every tensor from pictures, and is judged by others: there are {len(pictures)} "
-            "batches and it takes two at least; give some 200 pictures of the kind that the model will see (--pictures FOLDER)"
+            "batches and it takes two at least; give some 200 pictures of the kind that the model will see (--images FOLDER)"
         )
     exportable = Exportable(model, torch.from_numpy(made_up[1]), calibration=pictures[::2])
     everything = _Judges([*made_up, *pictures], [*[-1] * sum(map(len, made_up)), *classes] if classes else [])

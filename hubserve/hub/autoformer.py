@@ -87,12 +87,6 @@ class AutoFormer(HubSpace):
         for setting in ("search_embed_dim", "search_num_heads", "search_depth"):
             _check_candidates(setting, getattr(self, setting), int)
         _check_candidates("search_mlp_ratio", self.search_mlp_ratio, float)
-        if len(self.search_depth) == 2 and self.search_depth[1] != self.search_depth[0] + 1:
-            first, last = self.search_depth
-            raise SpaceError(
-                f"AutoFormer: search_depth = {self.search_depth}: a space reads two depths as all from {first} to {last}; "
-                "list three or more, or two that follow on each other"
-            )
         if int(min(self.search_embed_dim) * min(self.search_mlp_ratio)) < 1:
             raise SpaceError(f"AutoFormer: search_mlp_ratio = {self.search_mlp_ratio} leaves a layer without hidden channels")
         for setting in ("drop_rate", "attn_drop_rate", "drop_path_rate"):
@@ -121,7 +115,8 @@ class AutoFormer(HubSpace):
 
     def build(self, pick: Picker) -> nn.Module:
         dim: int = pick("embed_dim", self.search_embed_dim)
-        layers = pick.repeat("depth", self.search_depth, lambda i: self._layer(pick, i, dim))
+        # A list: a tuple of two would be a range.
+        layers = pick.repeat("depth", list(self.search_depth), lambda i: self._layer(pick, i, dim))
         return AutoFormerNet(self, dim, layers)
 
     def _layer(self, pick: Picker, i: int, dim: int) -> EncoderLayer:

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +28,9 @@ from hubserve.cards.card import WeightSource
 from hubserve.errors import WeightsError, WeightsUnavailableError
 from hubserve.home import home
 from hubserve.hub.download import Download, check_sha256
+
+CONNECT_SECONDS = 5.0
+"""Time in seconds within which the hub must accept a connection."""
 
 CONTAINERS = ("state_dict", "model", "model_state")
 """Entries under which training scripts wrap a state dict."""
@@ -105,16 +111,40 @@ def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
 
 
 def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
+    repository, filename = source.hub_id or "", source.filename or ""
     try:
-        path = Path(huggingface_hub.hf_hub_download(source.hub_id or "", source.filename or "", local_files_only=not online))
-    except LocalEntryNotFoundError as error:
-        why = f"the hub: {_first_line(error.__cause__ or error)}" if online else _why_offline()
-        raise WeightsUnavailableError(f"not in the hub's cache, and {why}") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+        path = Path(huggingface_hub.hf_hub_download(repository, filename, local_files_only=True))
+    except LocalEntryNotFoundError as absent:
+        if not online:
+            raise WeightsUnavailableError(f"not in the cache of the hub, and {_why_offline()}") from absent
+        path = _download_from_hub(repository, filename)
+    except ValueError as error:
         raise WeightsUnavailableError(_first_line(error)) from error
     if source.sha256 is not None:
         check_sha256(path, source.sha256)
     return path
+
+
+def _download_from_hub(repository: str, filename: str) -> Path:
+    _check_connection(huggingface_hub.constants.ENDPOINT)
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, filename))
+    except LocalEntryNotFoundError as error:
+        raise WeightsUnavailableError(f"the hub: {_first_line(error.__cause__ or error)}") from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise WeightsUnavailableError(_first_line(error)) from error
+
+
+def _check_connection(endpoint: str) -> None:
+    """Raises WeightsUnavailableError where the hub cannot be reached: huggingface_hub itself retries for half a minute."""
+    if urllib.request.getproxies():
+        return  # Then the connection goes to the proxy, which huggingface_hub knows how to ask.
+    parts = urllib.parse.urlsplit(endpoint)
+    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    try:
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise WeightsUnavailableError(f"not in the cache of the hub, and {endpoint} cannot be reached: {error}") from error
 
 
 def _first_line(error: BaseException) -> str:

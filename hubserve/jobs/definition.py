@@ -59,7 +59,7 @@ class SpaceEntry(_Record):
 
 
 class DataEntry(_Record):
-    """A data set, see `hubserve.data.datasets`.
+    """A data set, see `hubserve.data.named_datasets`.
 
     Attributes:
         name: of the data set.

@@ -11,7 +11,7 @@ from torch import nn
 
 from hubserve.errors import ArchError
 from hubserve.space import Choice, ModelSpace
-from hubserve.space.picker import FrozenPicker
+from hubserve.space.picker import FrozenPicker, is_fixed
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class _TaggingPicker(FrozenPicker):
         self.numbers: list[str] = []
 
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
-        if label in self._choices and label not in self.numbers and not isinstance(candidates, (int, float, str)):
+        if label in self._choices and label not in self.numbers and not is_fixed(candidates):
             self.numbers.append(label)
         return super().__call__(label, candidates, weights=weights)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from hubserve.complexity import UncountedOperationWarning, complexity
+from hubserve.complexity import Complexity
 from hubserve.latency.report import Cost
-from hubserve.latency.tables.operations import network_units
 from hubserve.latency.tables.table import LatencyTable
+from hubserve.operations import trace_operations
 from hubserve.space import ModelSpace
 
 BYTES = 4
@@ -41,10 +40,9 @@ def cost_of(
     """
     with torch.device("meta"):
         model = space.freeze(arch)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UncountedOperationWarning)
-        work = complexity(model, (3, input_size, input_size))
-    moved = BYTES * sum(unit.elements for unit in network_units(model, (1, 3, input_size, input_size)))
+    operations = trace_operations(model.eval(), (1, 3, input_size, input_size))
+    work = Complexity.of(model, operations)
+    moved = BYTES * sum(operation.elements for operation in operations)
     predicted = None if table is None else table.predict(space, arch)
     macs = work.macs + work.attention_macs
     return Cost(

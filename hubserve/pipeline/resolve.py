@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from hubserve.complexity import complexity
-from hubserve.data.datasets import LabelledData, load_dataset
+from hubserve.data.named_datasets import LabelledData, load_dataset
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, SpaceError, StrategyError
 from hubserve.evaluator import Classification, Objective
 from hubserve.experiment import Constraint
@@ -28,7 +28,7 @@ from hubserve.latency.tables.limit_check import feasibility
 from hubserve.latency.tables.table import LatencyTable
 from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, Searchers, make_searchers
 from hubserve.strategy.oneshot.base import shared_training
-from hubserve.training.runtime import OneDevice
+from hubserve.training.device import OneDevice
 from hubserve.training.supervised import set_drop_path
 
 

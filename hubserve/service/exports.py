@@ -77,7 +77,7 @@ class ExportRequest(BaseModel):
             possible = ", ".join(form for form in ALL_FORMATS if form != "onnx-int8")
             raise ValueError(
                 f"onnx-int8 learns its ranges from pictures, and none can be given here: formats may have {possible}; "
-                "`hubserve export --format onnx-int8 --pictures FOLDER` makes it"
+                "`hubserve export --format onnx-int8 --images FOLDER` makes it"
             )
         return self
 

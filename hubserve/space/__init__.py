@@ -20,8 +20,20 @@ Sequential(
 
 from __future__ import annotations
 
-from hubserve.space.choice import Arch, Choice, Condition
+from hubserve.space.choice import Arch, Choice, Condition, OneOf
+from hubserve.space.input_choice import AnyOf, KOf
 from hubserve.space.model_space import ModelSpace
 from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
 
-__all__ = ["Arch", "Choice", "Condition", "FrozenPicker", "ModelSpace", "Picker", "RecordingPicker"]
+__all__ = [
+    "AnyOf",
+    "Arch",
+    "Choice",
+    "Condition",
+    "FrozenPicker",
+    "KOf",
+    "ModelSpace",
+    "OneOf",
+    "Picker",
+    "RecordingPicker",
+]

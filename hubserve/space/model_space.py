@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cached_property
 from random import Random
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hubserve.errors import ArchError, SpaceError, suggest
-from hubserve.space.choice import Arch, Choice, answer_to, gates_first
+from hubserve.space.choice import Arch, Choice, gates_first
 from hubserve.space.enumeration import arch_at, count_archs
 from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
 
@@ -67,12 +67,28 @@ class ModelSpace(abc.ABC):
         Raises:
             ArchError: as for `freeze`.
         """
-        picked: Arch = {}
-        for choice in self.gates_first:
-            if choice.active(picked):
-                picked[choice.label] = answer_to(choice, arch)
+        picked = self.arch_from(lambda choice: choice.answer_in(arch))
         self.check(picked)
-        return self._in_order_of_asking(picked)
+        return picked
+
+    def arch_from(self, answer: Callable[[Choice], Any]) -> Arch:
+        """The arch made of `answer(choice)` for each choice that matters, in the order of asking; not yet held to `check`.
+
+        `answer` is called for gates before the choices that depend on them, and only for choices that matter.
+        """
+        arch: Arch = {}
+        for choice in self.gates_first:
+            if choice.active(arch):
+                arch[choice.label] = answer(choice)
+        return self._in_order_of_asking(arch)
+
+    def allows(self, arch: Arch) -> bool:
+        """Whether `check` accepts an arch that answers every choice that matters."""
+        try:
+            self.check(arch)
+        except ArchError:
+            return False
+        return True
 
     def validate(self, arch: Mapping[str, Any]) -> None:
         """Raises ArchError, naming the label, the value and the candidates, unless `freeze(arch)` works. Builds nothing."""
@@ -81,11 +97,7 @@ class ModelSpace(abc.ABC):
     def random(self, rng: Random | None = None) -> Arch:
         """A canonical arch, each choice drawn on its own; redrawn until `check` agrees. Builds nothing."""
         rng = rng or Random()
-        for _ in range(_MAX_REDRAWS):
-            arch = self._draw(rng)
-            if self._agrees(arch):
-                return arch
-        raise SpaceError(f"{type(self).__name__}: no valid arch in {_MAX_REDRAWS} draws; its check() may refuse everything")
+        return self._first_allowed(lambda: self.arch_from(lambda choice: choice.random(rng)))
 
     def mutate(self, arch: Mapping[str, Any], rng: Random | None = None) -> Arch:
         """`arch` with the answer to one choice that matters changed to another one; choices it brings in are drawn.
@@ -99,13 +111,13 @@ class ModelSpace(abc.ABC):
         labels = [label for label in parent if self.choices[label].size > 1]
         if not labels:
             raise SpaceError(f"{type(self).__name__}: nothing to mutate, no choice of this arch has a second candidate")
-        for _ in range(_MAX_REDRAWS):
+
+        def child() -> Arch:
             label = rng.choice(labels)
-            other = self.choices[label].another(parent[label], rng)
-            child = self._draw(rng, known={**parent, label: other})
-            if self._agrees(child):
-                return child
-        raise SpaceError(f"{type(self).__name__}: no valid neighbour in {_MAX_REDRAWS} tries")
+            known = {**parent, label: self.choices[label].another(parent[label], rng)}
+            return self.arch_from(lambda choice: known[choice.label] if choice.label in known else choice.random(rng))
+
+        return self._first_allowed(child)
 
     def count(self) -> int:
         """Exact number of different canonical archs. A space with a `check` of its own overrides this."""
@@ -127,22 +139,14 @@ class ModelSpace(abc.ABC):
             raise SpaceError(f"{type(self).__name__} has no arch {index}: its {self.grid_size} archs are numbered from 0")
         return self._in_order_of_asking(arch_at(self.gates_first, index))
 
+    def _first_allowed(self, draw: Callable[[], Arch]) -> Arch:
+        for _ in range(_MAX_REDRAWS):
+            if self.allows(arch := draw()):
+                return arch
+        raise SpaceError(f"{type(self).__name__}: no valid arch in {_MAX_REDRAWS} draws; its check() may refuse everything")
+
     def _in_order_of_asking(self, arch: Arch) -> Arch:
         return {label: arch[label] for label in self.choices if label in arch}
-
-    def _draw(self, rng: Random, known: Mapping[str, Any] | None = None) -> Arch:
-        arch: Arch = {}
-        for choice in self.gates_first:
-            if choice.active(arch):
-                arch[choice.label] = known[choice.label] if known and choice.label in known else choice.random(rng)
-        return self._in_order_of_asking(arch)
-
-    def _agrees(self, arch: Arch) -> bool:
-        try:
-            self.check(arch)
-        except ArchError:
-            return False
-        return True
 
 
 class _Answers(dict[str, Any]):

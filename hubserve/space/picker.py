@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
 
 from hubserve.errors import SpaceError
-from hubserve.space.choice import Choice, Condition, answer_to
+from hubserve.space.choice import Choice, Condition, OneOf
+from hubserve.space.input_choice import inputs_choice
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ class Picker(abc.ABC):
     ) -> list[T]:
         """`block(0) ... block(d - 1)` for the picked depth d; choices in `block(i)` matter only where d > i.
 
-        `depth` is an int (no choice), a pair (min, max), both included, or a longer sequence of candidates.
+        `depth` is an int (no choice), a tuple (min, max), both included, or candidates: a range, a list, or a longer tuple.
         """
 
 
@@ -57,19 +59,21 @@ def _candidates(label: str, candidates: Sequence[Any]) -> tuple[Any, ...]:
     return found
 
 
-def _depths(label: str, depth: Sequence[int]) -> tuple[int, ...]:
-    """A pair is a range, anything longer a list of candidates."""
-    depths = tuple(depth)
+def depth_candidates(label: str, depth: int | Sequence[int]) -> tuple[int, ...]:
+    """The candidates that the argument `depth` of `Picker.repeat` stands for; an int is the only one.
+
+    Raises:
+        SpaceError: `depth` is nothing that `Picker.repeat` takes.
+    """
+    depths = (depth,) if isinstance(depth, int) else tuple(depth)
     whole = all(isinstance(d, int) and d >= 0 for d in depths)
-    if whole and len(depths) == 2:
+    if whole and isinstance(depth, tuple) and len(depth) == 2:
         depths = tuple(range(depths[0], depths[1] + 1))
     if not whole or not depths or len(set(depths)) < len(depths):
-        raise SpaceError(f"choice {label!r}: depth = {depth!r} is not an int >= 0, a pair (min, max), or a list of such ints")
+        raise SpaceError(
+            f"choice {label!r}: depth = {depth!r} is not an int >= 0, a tuple (min, max), or a list or range of such ints"
+        )
     return depths
-
-
-def _fixed_depth(label: str, depth: int) -> range:
-    return range(_depths(label, (depth,))[0])
 
 
 def _covers(path: tuple[Condition, ...], other: tuple[Condition, ...]) -> bool:
@@ -77,7 +81,8 @@ def _covers(path: tuple[Condition, ...], other: tuple[Condition, ...]) -> bool:
     return all(any(label == gate and set(found) <= set(values) for gate, found in other) for label, values in path)
 
 
-def _is_fixed(candidates: Any) -> bool:
+def is_fixed(candidates: Any) -> bool:
+    """Whether a builder asks for a value that its settings have already decided: a bare number or string."""
     return isinstance(candidates, (int, float, str))
 
 
@@ -88,24 +93,23 @@ class FrozenPicker(Picker):
         self._arch = arch
 
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
-        if _is_fixed(candidates):
+        if is_fixed(candidates):
             return candidates
-        return answer_to(Choice(label, _candidates(label, candidates)), self._arch)
+        return OneOf(label, _candidates(label, candidates)).answer_in(self._arch)
 
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        return candidates[answer_to(Choice(label, tuple(candidates)), self._arch)]()
+        return candidates[OneOf(label, tuple(candidates)).answer_in(self._arch)]()
 
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
-        choice = Choice(label, tuple(range(n_candidates)), multiple=True, n_chosen=n_chosen)
-        chosen: list[int] = answer_to(choice, self._arch)
+        chosen: list[int] = inputs_choice(label, n_candidates, n_chosen).answer_in(self._arch)
         return chosen
 
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
-        if isinstance(depth, int):
-            return [block(i) for i in _fixed_depth(label, depth)]
-        return [block(i) for i in range(answer_to(Choice(label, _depths(label, depth)), self._arch))]
+        depths = depth_candidates(label, depth)
+        picked = depth if isinstance(depth, int) else OneOf(label, depths).answer_in(self._arch)
+        return [block(i) for i in range(picked)]
 
 
 class RecordingPicker(Picker):
@@ -120,19 +124,18 @@ class RecordingPicker(Picker):
     def choices(self) -> dict[str, Choice]:
         """Label -> choice, in the order of asking."""
         return {
-            label: Choice(c.label, c.candidates, c.multiple, c.n_chosen, c.weights, self._conditions(label))
-            for label, c in self._choices.items()
+            label: dataclasses.replace(choice, conditions=self._conditions(label)) for label, choice in self._choices.items()
         }
 
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
-        if _is_fixed(candidates):
+        if is_fixed(candidates):
             return candidates
         found = _candidates(label, candidates)
-        self._note(Choice(label, found, weights=None if weights is None else tuple(weights)))
+        self._note(OneOf(label, found, weights=None if weights is None else tuple(weights)))
         return found[0]
 
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        self._note(Choice(label, tuple(candidates)))
+        self._note(OneOf(label, tuple(candidates)))
         layers = []
         # All of them even where the label was asked before: elsewhere they may ask for other labels.
         for name, make in candidates.items():
@@ -141,17 +144,16 @@ class RecordingPicker(Picker):
         return layers[0]
 
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
-        choice = Choice(label, tuple(range(n_candidates)), multiple=True, n_chosen=n_chosen)
-        self._note(choice)
-        return list(choice.candidates[: n_candidates if n_chosen is None else n_chosen])
+        self._note(inputs_choice(label, n_candidates, n_chosen))
+        return list(range(n_candidates if n_chosen is None else n_chosen))
 
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
+        depths = depth_candidates(label, depth)
         if isinstance(depth, int):
-            return [block(i) for i in _fixed_depth(label, depth)]
-        depths = _depths(label, depth)
-        self._note(Choice(label, depths, weights=None if weights is None else tuple(weights)))
+            return [block(i) for i in range(depth)]
+        self._note(OneOf(label, depths, weights=None if weights is None else tuple(weights)))
         made = []
         for i in range(max(depths)):
             reached = tuple(d for d in depths if d > i)

@@ -10,10 +10,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from hubserve.errors import StrategyError
-from hubserve.space import Arch, ModelSpace
+from hubserve.space import Arch, Choice, ModelSpace
 from hubserve.strategy.base import Strategy, at_least, completed, draw, probability, single_objective
 from hubserve.strategy.trial_params import trial_arch
-from hubserve.strategy.tried_archs import Tried, agrees, untried
+from hubserve.strategy.tried_archs import Tried, untried
 
 PATIENCE = 500
 
@@ -119,13 +119,14 @@ class RegularizedEvolution(Strategy):
     def _crossed(self, first: Arch, second: Arch) -> Arch:
         """Each choice as one of the two answers it; the first parent itself where the space's rules allow no other."""
         space = self.bound
+
+        def inherited(choice: Choice) -> Any:
+            answers = [parent[choice.label] for parent in (first, second) if choice.label in parent]
+            return self._rng.choice(answers) if answers else choice.random(self._rng)
+
         for _ in range(PATIENCE):
-            arch: Arch = {}
-            for choice in space.gates_first:
-                if choice.active(arch):
-                    answers = [parent[choice.label] for parent in (first, second) if choice.label in parent]
-                    arch[choice.label] = self._rng.choice(answers) if answers else choice.random(self._rng)
-            if agrees(space, arch):
+            arch = space.arch_from(inherited)
+            if space.allows(arch):
                 return arch
         return first
 

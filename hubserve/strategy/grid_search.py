@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hubserve.errors import SpaceExhausted
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.tried_archs import Tried, agrees
+from hubserve.strategy.tried_archs import Tried
 
 
 class GridSearch(Strategy):
@@ -68,7 +68,7 @@ class GridSearch(Strategy):
         space = self.bound
         for place in range(start, start + space.grid_size):
             arch = space.grid_arch(self._number(place, space.grid_size))
-            if agrees(space, arch):
+            if space.allows(arch):
                 yield arch
 
     def _number(self, place: int, size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from optuna import Study
@@ -10,11 +11,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import StrategyError, suggest
-from hubserve.space import Arch
+from hubserve.space import Arch, Choice
 from hubserve.strategy.base import Strategy, at_least, probability, single_objective
 from hubserve.strategy.lstm_policy import Actions, Episode, Policy, Ppo
-from hubserve.strategy.trial_params import answer, distribution
-from hubserve.strategy.tried_archs import agrees
+from hubserve.strategy.trial_params import distribution
 
 PATIENCE = 1000
 
@@ -83,13 +83,8 @@ class PolicyBasedRL(Strategy):
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
         space = self.bound
         for _ in range(PATIENCE):
-            arch: Arch = {}
-            episode = Episode(self._policy)
-            for choice in space.gates_first:
-                if choice.active(arch):
-                    categories = distribution(choice)
-                    arch[choice.label] = answer(choice, self._answer(episode, choice.label, categories))
-            if agrees(space, arch):
+            arch = space.arch_from(partial(self._drawn, Episode(self._policy)))
+            if space.allows(arch):
                 return arch
         raise StrategyError(f"PolicyBasedRL proposed {PATIENCE} archs that the rules of {type(space).__name__} refuse")
 
@@ -99,6 +94,9 @@ class PolicyBasedRL(Strategy):
         if not isinstance(param_distribution, CategoricalDistribution):
             return super().sample_independent(study, trial, param_name, param_distribution)
         return self._answer(self._episode, param_name, param_distribution)
+
+    def _drawn(self, episode: Episode, choice: Choice) -> Any:
+        return choice.from_category(self._answer(episode, choice.label, distribution(choice)))
 
     def _answer(self, episode: Episode, label: str, categories: CategoricalDistribution) -> Any:
         if categories.single():

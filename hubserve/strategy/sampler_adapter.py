@@ -13,10 +13,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import StrategyError
-from hubserve.space import Arch, ModelSpace
+from hubserve.space import Arch, Choice, ModelSpace
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.trial_params import answer, distribution
-from hubserve.strategy.tried_archs import agrees
+from hubserve.strategy.trial_params import distribution
 
 PATIENCE = 1000
 
@@ -39,7 +38,7 @@ class Sampled(Strategy):
         space = self.bound
         for _ in range(PATIENCE):
             arch = self._walk(space, study, trial)
-            if agrees(space, arch):
+            if space.allows(arch):
                 return arch
         raise StrategyError(
             f"{type(self._sampler).__name__} proposed {PATIENCE} archs that the rules of {type(space).__name__} refuse"
@@ -47,18 +46,18 @@ class Sampled(Strategy):
 
     def _walk(self, space: ModelSpace, study: Study, trial: FrozenTrial) -> Arch:
         together = self._sampler.sample_relative(study, trial, self._asked_together(study, trial))
-        arch: Arch = {}
-        for choice in space.gates_first:
-            if choice.active(arch):
-                categories = distribution(choice)
-                if choice.label in together:
-                    picked = together[choice.label]
-                elif categories.single():
-                    picked = categories.choices[0]
-                else:
-                    picked = self._sampler.sample_independent(study, trial, choice.label, categories)
-                arch[choice.label] = answer(choice, picked)
-        return arch
+
+        def sampled(choice: Choice) -> Any:
+            categories = distribution(choice)
+            if choice.label in together:
+                picked = together[choice.label]
+            elif categories.single():
+                picked = categories.choices[0]
+            else:
+                picked = self._sampler.sample_independent(study, trial, choice.label, categories)
+            return choice.from_category(picked)
+
+        return space.arch_from(sampled)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)

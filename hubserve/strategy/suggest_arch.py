@@ -7,7 +7,7 @@ from optuna.trial import BaseTrial
 
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.trial_params import answer, distribution
+from hubserve.strategy.trial_params import distribution
 
 
 def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
@@ -25,8 +25,6 @@ def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
     """
     if isinstance(trial, optuna.Trial) and isinstance(trial.study.sampler, Strategy) and trial.study.sampler.space is None:
         trial.study.sampler.bind(space)
-    picked: Arch = {}
-    for choice in space.gates_first:
-        if choice.active(picked):
-            picked[choice.label] = answer(choice, trial.suggest_categorical(choice.label, distribution(choice).choices))
-    return {label: picked[label] for label in space.choices if label in picked}
+    return space.arch_from(
+        lambda choice: choice.from_category(trial.suggest_categorical(choice.label, distribution(choice).choices))
+    )

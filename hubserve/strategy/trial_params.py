@@ -14,13 +14,14 @@ from hubserve.space import Arch, Choice, ModelSpace
 
 def trial_arch(trial: FrozenTrial, space: ModelSpace) -> Arch:
     """The arch of a stored trial."""
-    return {label: answer(choice, trial.params[label]) for label, choice in space.choices.items() if label in trial.params}
+    params = trial.params
+    return {label: choice.from_category(params[label]) for label, choice in space.choices.items() if label in params}
 
 
 @lru_cache(maxsize=4096)
 def distribution(choice: Choice) -> CategoricalDistribution:
     """The categorical distribution over the answers to a choice; an input choice's lists become text such as "0,2"."""
-    return CategoricalDistribution(tuple(category(choice, answer) for answer in choice.answers()))
+    return CategoricalDistribution(tuple(map(choice.to_category, choice.answers())))
 
 
 def distributions(space: ModelSpace) -> dict[str, CategoricalDistribution]:
@@ -30,16 +31,4 @@ def distributions(space: ModelSpace) -> dict[str, CategoricalDistribution]:
 
 def categories(arch: Mapping[str, Any], space: ModelSpace) -> dict[str, Any]:
     """The parameters of a trial that tries `arch`."""
-    return {label: category(space.choices[label], answer) for label, answer in arch.items()}
-
-
-def category(choice: Choice, answer: Any) -> Any:
-    """How `answer` is written as a category of `distribution(choice)`."""
-    return ",".join(map(str, answer)) if choice.multiple else answer
-
-
-def answer(choice: Choice, category: Any) -> Any:
-    """The answer that is written as `category`."""
-    if not choice.multiple:
-        return category
-    return [int(index) for index in category.split(",")] if category else []
+    return {label: space.choices[label].to_category(answer) for label, answer in arch.items()}

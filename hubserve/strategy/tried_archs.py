@@ -10,7 +10,7 @@ from typing import Any
 from optuna import Study
 from optuna.trial import FrozenTrial
 
-from hubserve.errors import ArchError, SpaceExhausted
+from hubserve.errors import SpaceExhausted
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.trial_params import categories
 
@@ -62,15 +62,6 @@ def untried(propose: Callable[[], Arch], tried: Tried, space: ModelSpace, rng: R
     start = rng.randrange(space.grid_size)
     for step in range(space.grid_size):
         arch = space.grid_arch((start + step) % space.grid_size)
-        if arch not in tried and agrees(space, arch):
+        if arch not in tried and space.allows(arch):
             return arch
     raise SpaceExhausted(f"all archs of {type(space).__name__} were tried")
-
-
-def agrees(space: ModelSpace, arch: Arch) -> bool:
-    """Whether the space's own rule allows the arch."""
-    try:
-        space.check(arch)
-    except ArchError:
-        return False
-    return True

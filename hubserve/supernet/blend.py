@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from hubserve.errors import SupernetError
+from hubserve.space import Choice
 from hubserve.supernet.tensor_keys import Alternatives, Transparent
 
 
@@ -30,11 +30,6 @@ class Blend:
     def all_of(cls, weights: torch.Tensor) -> Blend:
         """All candidates run."""
         return cls(weights, tuple(range(len(weights))))
-
-    @classmethod
-    def only(cls, index: int, n: int) -> Blend:
-        """One candidate, as in a single network."""
-        return cls(functional.one_hot(torch.tensor(index), n).float(), (index,))
 
 
 @dataclass
@@ -81,20 +76,20 @@ class MixedLayer(Alternatives):
 class WeighedEdge(Transparent):
     """A layer on one of several inputs, times the weight of that input; nothing where the input is not held."""
 
-    def __init__(self, label: str, index: int, inner: nn.Module, mixture: Mixture, n_chosen: int | None) -> None:
+    def __init__(self, label: str, index: int, inner: nn.Module, mixture: Mixture, choice: Choice) -> None:
         super().__init__()
         self.inner = inner
         self.label = label
         self.index = index
         self.mixture = mixture
-        # The weights of a choice of k inputs add up to 1, and k of them are added in a single network.
-        self.factor = 1 if n_chosen is None else n_chosen
+        self.choice = choice
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         blend = self.mixture.blends[self.label]
         if self.index not in blend.held:
             return x.new_zeros([1] * x.dim())
-        return self.factor * blend.weights[self.index] * self.inner(x)
+        # The weights of a choice of k inputs add up to 1, and k of them are added in a single network.
+        return self.choice.expected_chosen(blend.weights)[self.index] * self.inner(x)
 
 
 class RepeatedBlock(Transparent):

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubserve.space import Arch, Choice
+from hubserve.space import Arch, Choice, OneOf
 from hubserve.supernet.blend import KeptLayerNorm, Mixture, OptionalLayer
 from hubserve.supernet.blending_picker import BlendingPicker
 from hubserve.supernet.masks import probes
 from hubserve.supernet.network_shapes import Anatomy, Atlas
-from hubserve.supernet.probe_archs import is_numeric, largest, random_answers
+from hubserve.supernet.probe_archs import largest, random_answers
 from hubserve.supernet.tensor_keys import Tags, Transparent, kinds
 
 Presence = dict[str, tuple[bool, ...]]
@@ -49,7 +49,7 @@ def survey(atlas: Atlas) -> Plan:
     with torch.device("meta"):
         space.build(picker)
     plan = Plan(base, frozenset(picker.layers), frozenset(picker.repeats - picker.values))
-    values = [c for c in space.choices.values() if c.label in picker.values - picker.repeats and not c.multiple]
+    values = [c for c in space.choices.values() if c.label in picker.values - picker.repeats and isinstance(c, OneOf)]
     for choice in values:
         plan.base[choice.label] = _fullest(atlas, plan, choice)
     whole = atlas.look(plan.base)
@@ -94,7 +94,7 @@ def _in_a_row(parent: nn.Module) -> bool:
 
 def _fullest(atlas: Atlas, plan: Plan, choice: Choice) -> Any:
     """The number that is largest; of names, the one with the most modules."""
-    if is_numeric(choice):
+    if choice.is_numeric:
         return plan.base[choice.label]
     sizes = {answer: atlas.look({**plan.base, choice.label: answer}) for answer in choice.candidates}
     return max(choice.candidates, key=lambda answer: len(found.modules) if (found := sizes[answer]) else -1)

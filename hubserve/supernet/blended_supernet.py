@@ -22,7 +22,6 @@ from hubserve.supernet.blending_picker import BlendingPicker
 from hubserve.supernet.masks import MaskedAxes, find_masks
 from hubserve.supernet.memory import activation_bytes
 from hubserve.supernet.network_shapes import Atlas
-from hubserve.supernet.probe_archs import is_numeric
 from hubserve.supernet.supernet import Subnet, Supernet
 from hubserve.supernet.tensor_keys import Slot, Tags, slots
 
@@ -146,7 +145,7 @@ class BlendedSupernet(nn.Module):
 
     def probabilities(self) -> dict[str, torch.Tensor]:
         """Label -> probability of each candidate; of subsets of inputs, the probability that each input is in."""
-        return {label: _probabilities(self.space.choices[label], logits) for label, logits in self.logits.items()}
+        return {label: self.space.choices[label].relaxation.probabilities(logits) for label, logits in self.logits.items()}
 
     def blends(self, probabilities: Mapping[str, torch.Tensor] | None = None) -> dict[str, Blend]:
         """All candidates of all blended labels, weighed by their probabilities, or by `probabilities`."""
@@ -199,7 +198,7 @@ class BlendedSupernet(nn.Module):
         """
         chosen = {label: choice.answer_at(0) for label, choice in self.space.choices.items()}
         for label, probabilities in self.probabilities().items():
-            chosen[label] = _likeliest(self.space.choices[label], probabilities.detach())
+            chosen[label] = self.space.choices[label].likeliest(probabilities.detach())
         return {label: answer for label, answer in chosen.items() if labels is None or label in labels}
 
     def arch(self) -> Arch:
@@ -242,7 +241,7 @@ class BlendedSupernet(nn.Module):
         for label, logits in self.logits.items():
             choice = self.space.choices[label]
             if label in answers and _matters(choice, answers):
-                total = total + _log_probability(choice, logits, answers[label])
+                total = total + choice.relaxation.log_probability(logits, choice.indices(answers[label]))
         return total
 
     def _draw_valid(self, labels: frozenset[str], rng: Random) -> Arch:
@@ -250,7 +249,7 @@ class BlendedSupernet(nn.Module):
         likeliest = self.likeliest()
         probabilities = {label: p.tolist() for label, p in self.probabilities().items() if label in labels}
         for _ in range(MAX_DRAWS):
-            answers = {**likeliest, **{label: _draw(self.space.choices[label], p, rng) for label, p in probabilities.items()}}
+            answers = {**likeliest, **{label: self.space.choices[label].draw(p, rng) for label, p in probabilities.items()}}
             try:
                 self.space.validate(answers)
             except ArchError:
@@ -318,7 +317,7 @@ class BlendedSupernet(nn.Module):
         choices = self.space.choices
         answers = {label: choice.random(rng) for label, choice in choices.items()} | self.space.random(rng)
         open_labels = self._plan.values | self._plan.repeats
-        smallest = {label: min(choices[label].candidates) for label in open_labels if is_numeric(choices[label])}
+        smallest = {label: min(choices[label].candidates) for label in open_labels if choices[label].is_numeric}
         return {**answers, **smallest} if i == 0 else answers
 
     def _culprits(self, x: Any, trials: list[Arch]) -> set[str]:
@@ -409,52 +408,13 @@ TOLERANCE = 0.01
 
 def one_blend(choice: Choice, answer: Any) -> Blend:
     """All weight on one answer."""
-    n = len(choice.candidates)
-    if not choice.multiple:
-        return Blend.only(choice.candidates.index(answer), n)
-    weights = torch.zeros(n)
-    weights[answer] = 1.0 if choice.n_chosen is None else 1.0 / choice.n_chosen
-    return Blend(weights, tuple(answer))
+    chosen = choice.indices(answer)
+    return Blend(choice.relaxation.certain(len(choice.candidates), chosen), tuple(chosen))
 
 
 def _name(label: str) -> str:
     # torch forbids dots in names.
     return label.replace(".", "\u2024")
-
-
-def _probabilities(choice: Choice, logits: torch.Tensor) -> torch.Tensor:
-    return logits.sigmoid() if choice.multiple and choice.n_chosen is None else logits.softmax(0)
-
-
-def _likeliest(choice: Choice, probabilities: torch.Tensor) -> Any:
-    if not choice.multiple:
-        return choice.candidates[int(probabilities.argmax())]
-    if choice.n_chosen is None:
-        return (probabilities > 0.5).nonzero().flatten().tolist()
-    return sorted(probabilities.topk(choice.n_chosen).indices.tolist())
-
-
-def _draw(choice: Choice, probabilities: list[float], rng: Random) -> Any:
-    if not choice.multiple:
-        return rng.choices(choice.candidates, probabilities)[0]
-    if choice.n_chosen is None:
-        return [i for i, p in enumerate(probabilities) if rng.random() < p]
-    left, chosen = dict(enumerate(probabilities)), []
-    for _ in range(choice.n_chosen):
-        chosen.append(rng.choices(list(left), list(left.values()))[0])
-        del left[chosen[-1]]
-    return sorted(chosen)
-
-
-def _log_probability(choice: Choice, logits: torch.Tensor, answer: Any) -> torch.Tensor:
-    if not choice.multiple:
-        return logits.log_softmax(0)[choice.candidates.index(answer)]
-    if choice.n_chosen is None:
-        signs = torch.full_like(logits, -1.0)
-        signs[list(answer)] = 1.0
-        return nn.functional.logsigmoid(signs * logits).sum()
-    # Of the set of several inputs, up to the order of drawing, as if each were drawn alone.
-    return logits.log_softmax(0)[list(answer)].sum()
 
 
 def _matters(choice: Choice, answers: Mapping[str, Any]) -> bool:

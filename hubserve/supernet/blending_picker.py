@@ -7,7 +7,8 @@ from typing import Any, TypeVar, cast
 
 from torch import nn
 
-from hubserve.space import Choice
+from hubserve.space.input_choice import inputs_choice
+from hubserve.space.picker import depth_candidates, is_fixed
 from hubserve.supernet.blend import MixedLayer, Mixture, RepeatedBlock, WeighedEdge
 from hubserve.supernet.tensor_keys import TaggingPicker, Tags
 
@@ -50,7 +51,7 @@ class BlendingPicker(TaggingPicker):
         self.values: set[str] = set()
 
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
-        if not isinstance(candidates, (int, float, str)):
+        if not is_fixed(candidates):
             self.values.add(label)
         return super().__call__(label, candidates, weights=weights)
 
@@ -72,9 +73,10 @@ class BlendingPicker(TaggingPicker):
         if not self._blends_layers:
             return [(self._tags.add(make(i), label, i), i) for i in self._arch[label]]
         made = [(i, self._tags.add(make(i), label, i)) for i in range(n_candidates)]
-        if Choice(label, tuple(range(n_candidates)), multiple=True, n_chosen=n_chosen).size == 1:
+        choice = inputs_choice(label, n_candidates, n_chosen)
+        if choice.size == 1:
             return [(layer, i) for i, layer in made]
-        return [(WeighedEdge(label, i, layer, self._mixture, n_chosen), i) for i, layer in made]
+        return [(WeighedEdge(label, i, layer, self._mixture, choice), i) for i, layer in made]
 
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
@@ -87,7 +89,7 @@ class BlendingPicker(TaggingPicker):
         return self._blended_repeat(label, depth, block)
 
     def _blended_repeat(self, label: str, depth: Sequence[int], block: Callable[[int], T]) -> list[T]:
-        depths = tuple(range(depth[0], depth[1] + 1)) if len(depth) == 2 else tuple(depth)
+        depths = depth_candidates(label, depth)
         made = [block(i) for i in range(max(depths))]
         if len(depths) == 1:
             return made

@@ -112,8 +112,7 @@ def _deciding_labels(
 def probes(choice: Choice, base: Any) -> Iterator[Any]:
     """Answers that show what a choice changes: the smallest number, or each other name."""
     others = [answer for answer in choice.candidates if answer != base]
-    numeric = all(isinstance(c, (int, float)) and not isinstance(c, bool) for c in choice.candidates)
-    yield from [min(others)] if numeric and others else others
+    yield from [min(others)] if choice.is_numeric and others else others
 
 
 def _matters(slot: Slot, axes: tuple[int, ...]) -> bool:

@@ -18,16 +18,16 @@ PATIENCE, MAX_RANDOM = 16, 128
 
 def largest(space: ModelSpace) -> Iterator[Arch]:
     """Answers to all labels with each number at its largest, everything else going through its candidates."""
-    others = [choice.size for choice in space.gates_first if not is_numeric(choice)]
+    others = [choice.size for choice in space.gates_first if not choice.is_numeric]
     for i in range(min(MAX_SWEEPS, max(others, default=1))):
-        yield from _valid(space, {c.label: max(c.candidates) if is_numeric(c) else _nth(c, i) for c in space.gates_first})
+        yield from _valid(space, {c.label: max(c.candidates) if c.is_numeric else _nth(c, i) for c in space.gates_first})
 
 
 def varied(space: ModelSpace) -> Iterator[Arch]:
     """The same with each number at its smallest; then with all choices going through their candidates together."""
-    sizes = [choice.size for choice in space.gates_first if is_numeric(choice)]
+    sizes = [choice.size for choice in space.gates_first if choice.is_numeric]
     for i in range(2):
-        yield from _valid(space, {c.label: min(c.candidates) if is_numeric(c) else _nth(c, i) for c in space.gates_first})
+        yield from _valid(space, {c.label: min(c.candidates) if c.is_numeric else _nth(c, i) for c in space.gates_first})
     for i in range(min(MAX_SWEEPS, max(sizes, default=1))):
         yield from _valid(space, {c.label: _nth(c, i) for c in space.gates_first})
 
@@ -36,11 +36,6 @@ def random_answers(space: ModelSpace, rng: Random) -> Iterator[Arch]:
     """Random answers to all labels."""
     for _ in range(MAX_RANDOM):
         yield {choice.label: choice.random(rng) for choice in space.gates_first} | space.random(rng)
-
-
-def is_numeric(choice: Choice) -> bool:
-    """Whether the candidates are numbers."""
-    return not choice.multiple and all(isinstance(c, (int, float)) and not isinstance(c, bool) for c in choice.candidates)
 
 
 def _valid(space: ModelSpace, answers: dict[str, Any]) -> Iterator[Arch]:

@@ -9,8 +9,8 @@ from torch import nn
 
 from hubserve.data.loaders import Data, DataModule
 from hubserve.errors import EvaluatorError
-from hubserve.training.base import Objective
-from hubserve.training.schedules import MakeOptimizer, MakeSchedule
+from hubserve.training.evaluator import Objective
+from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
 from hubserve.training.supervised import Criterion, SupervisedEvaluator
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hubserve.errors import EvaluatorError, HubserveError
-from hubserve.training.runtime import Runtime, device_kind
+from hubserve.training.device import Runtime, device_kind
 from hubserve.training.settings import PRECISIONS, TrainerSettings
 
 T = TypeVar("T")

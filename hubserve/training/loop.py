@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hubserve.data.loaders import Batches
 from hubserve.errors import EvaluatorError, TrialPruned
+from hubserve.training.device import Runtime
 from hubserve.training.moving_average import MovingAverage
-from hubserve.training.runtime import Runtime
 from hubserve.training.settings import TrainerSettings
 
 Scores = dict[str, float]

@@ -8,14 +8,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from hubserve.errors import EvaluatorError
-from hubserve.training.base import Trial
+from hubserve.training.evaluator import Trial
 
 Metric = float | Mapping[str, float]
 """One number, or several by name, "default" among them."""
 
 
 @dataclass
-class Report:
+class ReportedResults:
     """What has been told during an evaluation.
 
     Attributes:
@@ -31,11 +31,11 @@ class Report:
     final: Metric | None = None
 
 
-_REPORT: ContextVar[Report] = ContextVar("hubserve_report")
+_REPORT: ContextVar[ReportedResults] = ContextVar("hubserve_report")
 
 
 @contextlib.contextmanager
-def reporting_to(report: Report) -> Iterator[Report]:
+def reporting_to(report: ReportedResults) -> Iterator[ReportedResults]:
     """Inside, the functions below speak of `report`."""
     token = _REPORT.set(report)
     try:
@@ -104,7 +104,7 @@ def main_value(metric: Metric, main: str) -> float:
     raise EvaluatorError(f"reported {dict(metric)} without {main!r}, the first objective")
 
 
-def _current() -> Report:
+def _current() -> ReportedResults:
     report = _REPORT.get(None)
     if report is None:
         raise EvaluatorError("nothing is being evaluated here: report from a function that a FunctionalEvaluator calls")

@@ -16,12 +16,13 @@ from hubserve.blocks.drop_path import DropPath
 from hubserve.data.loaders import Batch, Batches, Data, DataModule, data_of, in_order, shuffled
 from hubserve.errors import EvaluatorError
 from hubserve.space import Arch, ModelSpace
-from hubserve.training.base import SharedTraining, TrainingEvaluator, Trial
+from hubserve.training.device import OneDevice, Runtime, device_kind
 from hubserve.training.distributed import run_together
+from hubserve.training.evaluator import SharedTraining, TrainingEvaluator, Trial
 from hubserve.training.loop import Course, train
 from hubserve.training.moving_average import MovingAverage, check_decay
-from hubserve.training.runtime import OneDevice, Runtime, device_kind, seeded
-from hubserve.training.schedules import MakeOptimizer, MakeSchedule, find_optimizer, find_schedule
+from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule, find_optimizer, find_schedule
+from hubserve.training.seeding import seeded
 from hubserve.training.settings import PRECISIONS, limit, trainer_settings
 from hubserve.training.weights_file import pack, save_weights, unpack
 

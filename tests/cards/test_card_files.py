@@ -29,7 +29,7 @@ def parsed(text: str) -> Card | None:
     return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.sampled_from(TEXTS), data=st.data())
 def test_a_card_with_a_stretch_replaced(text, data):
     first = data.draw(st.integers(0, len(text)))

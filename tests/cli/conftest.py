@@ -16,7 +16,7 @@ from hubserve.cli import app
 from hubserve.package import trust
 from hubserve.package.package import Package
 from tests.export.nets import ARCH, SETTINGS
-from tests.pictures import noise
+from tests.images import noise
 from tests.stores import small_package, store_at, tiny_package
 
 

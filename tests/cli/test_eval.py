@@ -11,7 +11,7 @@ from hubserve.export.eager import EagerRunner
 from hubserve.export.rebuild import rebuild
 from hubserve.package.package import read_package
 from hubserve.preprocess import decode_image
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.service.conftest import free_port
 from tests.stores import service_over
 

@@ -37,7 +37,7 @@ def test_an_arch_of_ones_own(hubserve, quick):
 def test_the_table_is_the_parity_report(hubserve, quick):
     said = hubserve("export", *quick, "--out", "package").fine()
     (report,) = read_package(Path("package")).parity
-    assert "package: as eager PyTorch" in said
+    assert "package: compared with eager PyTorch" in said
     cells = [cell.strip() for cell in next(line for line in said.splitlines() if "torchscript" in line).strip("│").split("│")]
     assert cells == ["torchscript", f"{report.max_abs_error:.2g}", f"{report.scale:.3g}", "100%"]
 
@@ -179,7 +179,7 @@ class TestFromPackages:
         assert hubserve(*arguments, "--out", "b", "--random-weights").json()["manifest"]["name"] == "mobilenetv3-small-050"
 
     def test_a_package_has_weights(self, hubserve, tiny):
-        assert "is a package, which has weights" in hubserve("export", tiny, "--random-weights").refused("ExportError")
+        assert "is a package, which has its own weights" in hubserve("export", tiny, "--random-weights").refused("ExportError")
 
 
 class TestPictures:
@@ -189,7 +189,7 @@ class TestPictures:
             (Path("photos") / "kind" / f"{i}.png").write_bytes(picture.read_bytes())
         (Path("photos") / "notes.txt").write_text("no picture")
         (Path("photos") / "broken.png").write_bytes(b"no picture either")
-        hubserve("export", *quick, "--pictures", "photos", "--out", "package").fine()
+        hubserve("export", *quick, "--images", "photos", "--out", "package").fine()
         (report,) = read_package(Path("package")).parity
         assert sum(report.batches) == 1 + 2 + 5 + 3 + 8 + 3
         assert report.truth is None
@@ -199,16 +199,16 @@ class TestPictures:
         report = package.parity[0].model_copy(update={"format": "onnx-int8", "tolerance": None})
         known = report.model_copy(update={"truth": Truth(pictures=9, reference_top1=80.0, top1=70.0)})
         said = {name: accuracy_note(SimpleNamespace(parity=(r,))) for name, r in (("unknown", report), ("known", known))}
-        assert "onnx-int8: how much accuracy it lost is not known" in said["unknown"]
-        assert "a sub-folder of pictures for each class" in said["unknown"]
+        assert "onnx-int8: how much accuracy was lost is not known" in said["unknown"]
+        assert "a sub-folder for each class" in said["unknown"]
         assert said["known"] is None
         assert accuracy_note(package) is None
 
     def test_none_there(self, hubserve, quick):
         Path("empty").mkdir()
-        assert "has no readable picture" in hubserve("export", *quick, "--pictures", "empty").refused("DatasetError")
-        assert "is not a folder of pictures" in hubserve("export", *quick, "--pictures", "nosuch").refused("DatasetError")
+        assert "has no readable image" in hubserve("export", *quick, "--images", "empty").refused("DatasetError")
+        assert "is not a folder of images" in hubserve("export", *quick, "--images", "nosuch").refused("DatasetError")
 
     def test_eight_bits_need_some(self, hubserve, own_arch):
-        assert "--pictures FOLDER" in hubserve("export", *own_arch, "--format", "onnx-int8").refused("ExportError")
+        assert "--images FOLDER" in hubserve("export", *own_arch, "--format", "onnx-int8").refused("ExportError")
         assert list(Path.cwd().iterdir()) == []

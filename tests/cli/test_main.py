@@ -84,7 +84,7 @@ class TestMisuse:
         [
             (["nosuch"], "no such command 'nosuch'"),
             (["predict"], "missing argument '.*model"),
-            (["predict", "small"], "missing argument '.*pictures"),
+            (["predict", "small"], "missing argument '.*images"),
             (["eval", "small"], "missing argument '.*folder"),
             (["predict", "small", "x.jpg", "--top-k", "0"], "'--top-k'"),
             (["profile", "small", "--batch-size", "0"], "'--batch-size'"),

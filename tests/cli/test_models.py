@@ -33,6 +33,8 @@ def test_what_is_in_the_store_newest_first(hubserve, small):
         "tag": newer.tag,
         "space": "ProxylessNAS",
         "weights": "random",
+        "top1": None,
+        "latency_ms": None,
         "created": newer.created.isoformat(timespec="seconds"),
         "problem": None,
     }
@@ -80,7 +82,7 @@ def test_one_version_in_the_store(hubserve, small):
 
 def test_a_name_that_is_nearly_right(hubserve, small):
     assert hubserve("models", "efficientnet-lite").refused("ModelNotFoundError") == (
-        "'efficientnet-lite' is no alias, not in the store, and no card. Did you mean efficientnet-lite0?"
+        "'efficientnet-lite' is no alias, no model in the store, and no pre-searched model. Did you mean efficientnet-lite0?"
     )
     tag = store.publish(small, name="flowers").tag
     assert f"Did you mean {tag}?" in hubserve("models", "flower:" + tag.partition(":")[2]).refused("ModelNotFoundError")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hubserve import store
 from hubserve.package.package import read_package
 from hubserve.service.engine import Engine
 from hubserve.store import aliases
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.stores import tiny_package
 
 
@@ -59,8 +61,16 @@ class TestRefused:
     def test_no_file(self, hubserve, small):
         assert (
             hubserve("predict", small, "nosuch.jpg").refused("ImageError")
-            == "cannot read nosuch.jpg: No such file or directory"
+            == f"nosuch.jpg: there is no such file; looked in {Path.cwd()}"
         )
+
+    def test_a_pattern_without_a_file(self, hubserve, small):
+        message = hubserve("predict", small, "photos/*.jpg").refused("ImageError")
+        assert message.startswith("photos/*.jpg: no file matches the pattern")
+
+    def test_an_address(self, hubserve, small):
+        message = hubserve("predict", small, "https://example.org/cat.jpg").refused("ImageError")
+        assert message.startswith("https://example.org/cat.jpg is an address, and only files are read")
 
     def test_a_folder(self, hubserve, small, tmp_path):
         assert hubserve("predict", small, tmp_path).refused("ImageError") == f"cannot read {tmp_path}: Is a directory"

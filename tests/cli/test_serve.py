@@ -10,7 +10,7 @@ import pytest
 
 from hubserve import store
 from hubserve.store import aliases
-from tests.pictures import noise
+from tests.images import noise
 from tests.service.conftest import free_port, start, stop
 
 

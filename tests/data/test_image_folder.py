@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from hubserve.cards.labels import CIFAR10, imagenet_wnids, labels
-from hubserve.data.image_folder import open_pictures
+from hubserve.data.image_folder import labelled_images
 from hubserve.errors import DatasetError
 
 IMAGENET = labels("imagenet-1k")
@@ -36,12 +36,12 @@ class TestWnids:
     def test_the_class_is_the_place_among_all_1000(self, folder):
         """Whichever few of the folders are there."""
         root = folder(*(f"{wnid}/1.jpg" for wnid in WNIDS))
-        pictures = open_pictures(root, IMAGENET)
+        pictures = labelled_images(root, IMAGENET)
         assert pictures.rule == "wnid"
         assert found(pictures, root) == {f"{wnid}/1.jpg": label for wnid, label in WNIDS.items()}
 
     def test_one_folder(self, folder):
-        pictures = open_pictures(folder("n15075141/1.JPEG"), IMAGENET)
+        pictures = labelled_images(folder("n15075141/1.JPEG"), IMAGENET)
         assert [label for _, label in pictures.items] == [999]
 
     def test_the_ids_are_sorted_and_a_thousand(self):
@@ -55,20 +55,20 @@ class TestWnids:
 
     def test_val_is_entered(self, folder):
         root = folder("val/n02123045/1.jpg", "train/n01440764/2.jpg", "train/other/3.jpg")
-        assert found(open_pictures(root, IMAGENET), root) == {"val/n02123045/1.jpg": 281}
+        assert found(labelled_images(root, IMAGENET), root) == {"val/n02123045/1.jpg": 281}
 
     def test_not_for_a_model_of_other_classes(self, folder):
         with pytest.raises(DatasetError, match=r"'n02123045' is neither a WordNet id nor one of the model's 10 labels"):
-            open_pictures(folder("n02123045/1.jpg", "n07920052/1.jpg"), CIFAR10)
+            labelled_images(folder("n02123045/1.jpg", "n07920052/1.jpg"), CIFAR10)
 
     def test_a_strange_folder_among_them_is_named(self, folder):
         with pytest.raises(DatasetError, match="folder 'cats' is neither a WordNet id nor"):
-            open_pictures(folder("cats/1.jpg", "tench/1.jpg"), IMAGENET)
+            labelled_images(folder("cats/1.jpg", "tench/1.jpg"), IMAGENET)
         with pytest.raises(DatasetError, match="there are 3 folders, so their order does not tell the class either"):
-            open_pictures(folder("n02123045/1.jpg"), IMAGENET)
+            labelled_images(folder("n02123045/1.jpg"), IMAGENET)
 
     def test_the_pictures_of_the_developers(self, shared):
-        pictures = open_pictures(shared / "data" / "imagenet_samples", IMAGENET)
+        pictures = labelled_images(shared / "data" / "imagenet_samples", IMAGENET)
         assert pictures.rule == "wnid"
         assert len(pictures.items) == 250
         for path, label in pictures.items:
@@ -78,18 +78,18 @@ class TestWnids:
 class TestClassFolders:
     def test_by_the_class_s_name(self, folder):
         root = folder("truck/a.png", "cat/b.png", "cat/a.png")
-        pictures = open_pictures(root, CIFAR10)
+        pictures = labelled_images(root, CIFAR10)
         assert pictures.rule == "label"
         assert found(pictures, root) == {"cat/a.png": 3, "cat/b.png": 3, "truck/a.png": 9}
 
     def test_imagenet_s_names_too(self, folder):
-        pictures = open_pictures(folder("espresso/1.jpg", "Egyptian cat/2.jpg"), IMAGENET)
+        pictures = labelled_images(folder("espresso/1.jpg", "Egyptian cat/2.jpg"), IMAGENET)
         assert pictures.rule == "label"
         assert sorted(label for _, label in pictures.items) == [285, 967]
 
     def test_by_order_where_there_is_one_for_each_class(self, folder):
         root = folder("zebra/1.png", "ant/1.png", "middle/1.png")
-        pictures = open_pictures(root, ("first", "second", "third"))
+        pictures = labelled_images(root, ("first", "second", "third"))
         assert pictures.rule == "order"
         assert found(pictures, root) == {"ant/1.png": 0, "middle/1.png": 1, "zebra/1.png": 2}
 
@@ -101,61 +101,61 @@ class TestClassFolders:
         """Capitals sort before small letters: by their order, the nine that are known by name all become another class."""
         names = [*CIFAR10[:-1], "Truck"]
         with pytest.raises(DatasetError, match="'Truck'"):
-            open_pictures(folder(*(f"{name}/1.png" for name in names)), CIFAR10)
+            labelled_images(folder(*(f"{name}/1.png" for name in names)), CIFAR10)
 
     def test_folders_that_are_numbers_are_those_classes(self, folder):
         root = folder(*(f"{i}/1.png" for i in range(11)))
-        pictures = open_pictures(root, tuple(f"class {i}" for i in range(11)))
+        pictures = labelled_images(root, tuple(f"class {i}" for i in range(11)))
         assert found(pictures, root) == {f"{i}/1.png": i for i in range(11)}
 
 
 class TestFiles:
     def test_pictures_deep_inside(self, folder):
         root = folder("cat/a/b/1.jpg", "cat/2.jpg", "dog/x/3.jpg")
-        assert found(open_pictures(root, CIFAR10), root) == {"cat/2.jpg": 3, "cat/a/b/1.jpg": 3, "dog/x/3.jpg": 5}
+        assert found(labelled_images(root, CIFAR10), root) == {"cat/2.jpg": 3, "cat/a/b/1.jpg": 3, "dog/x/3.jpg": 5}
 
     def test_what_is_a_picture_by_its_name(self, folder):
         taken = ["1.jpg", "2.JPEG", "3.Png", "4.webp", "5.bmp", "6.gif", "7.tif", "8.tiff", "9.ppm", "a.b.jpg"]
         left = ["notes.txt", "jpg", ".jpg", "1.jpg.part", "thumbs.db"]
         root = folder(*(f"cat/{name}" for name in taken + left))
         (root / "cat" / "folder.jpg").mkdir()
-        assert set(found(open_pictures(root, CIFAR10), root)) == {f"cat/{name}" for name in taken}
+        assert set(found(labelled_images(root, CIFAR10), root)) == {f"cat/{name}" for name in taken}
 
     def test_in_a_steady_order(self, folder):
         root = folder("dog/2.jpg", "dog/1.jpg", "cat/10.jpg", "cat/9.jpg")
-        items = open_pictures(root, CIFAR10).items
+        items = labelled_images(root, CIFAR10).items
         assert [str(path.relative_to(root)) for path, _ in items] == ["cat/10.jpg", "cat/9.jpg", "dog/1.jpg", "dog/2.jpg"]
 
     def test_an_empty_folder_is_still_a_class(self, folder):
         root = folder("b/1.png", "c/1.png")
         (root / "a").mkdir()
-        assert found(open_pictures(root, ("x", "y", "z")), root) == {"b/1.png": 1, "c/1.png": 2}
+        assert found(labelled_images(root, ("x", "y", "z")), root) == {"b/1.png": 1, "c/1.png": 2}
 
     def test_hidden_folders_and_loose_files_are_passed_over(self, folder):
         root = folder(".cache/1.jpg", "cat/1.jpg", "README.md", "loose.jpg")
-        assert found(open_pictures(root, CIFAR10), root) == {"cat/1.jpg": 3}
+        assert found(labelled_images(root, CIFAR10), root) == {"cat/1.jpg": 3}
 
     def test_folders_that_are_links(self, folder, tmp_path_factory):
         elsewhere = tmp_path_factory.mktemp("disk")
         (elsewhere / "1.jpg").touch()
         root = folder("dog/1.jpg")
         (root / "cat").symlink_to(elsewhere, target_is_directory=True)
-        assert found(open_pictures(root, CIFAR10), root) == {"cat/1.jpg": 3, "dog/1.jpg": 5}
+        assert found(labelled_images(root, CIFAR10), root) == {"cat/1.jpg": 3, "dog/1.jpg": 5}
 
 
 class TestNothingThere:
     def test_no_folder(self, tmp_path):
         with pytest.raises(DatasetError, match="nosuch is not a folder; expected one with a sub-folder for each class"):
-            open_pictures(tmp_path / "nosuch", CIFAR10)
+            labelled_images(tmp_path / "nosuch", CIFAR10)
 
     def test_a_file(self, folder):
         with pytest.raises(DatasetError, match="is not a folder"):
-            open_pictures(folder("a.jpg") / "a.jpg", CIFAR10)
+            labelled_images(folder("a.jpg") / "a.jpg", CIFAR10)
 
     def test_no_class_folders(self, folder):
         with pytest.raises(DatasetError, match="has no sub-folders; expected one for each class, with pictures in it"):
-            open_pictures(folder("1.jpg"), CIFAR10)
+            labelled_images(folder("1.jpg"), CIFAR10)
 
     def test_no_pictures(self, folder):
         with pytest.raises(DatasetError, match=r"has 2 class folders and no picture in them; known endings: \['\.bmp', "):
-            open_pictures(folder("cat/notes.txt", "dog/notes.txt"), CIFAR10)
+            labelled_images(folder("cat/notes.txt", "dog/notes.txt"), CIFAR10)

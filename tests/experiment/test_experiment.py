@@ -92,7 +92,7 @@ def test_the_weights_of_the_best_stay(tmp_path):
 def Random_seed(experiment, number):  # noqa: N802
     from random import Random as Rng
 
-    return Rng(f"{experiment._seed}/{number}").randrange(2**31)
+    return Rng(f"{experiment._settings.seed}/{number}").randrange(2**31)
 
 
 def test_an_exhausted_space_ends_the_search(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random as Rng
-from typing import Any
 
 import pytest
 import torch
@@ -13,10 +12,10 @@ from torch.utils.data import TensorDataset
 
 from hubserve.errors import ExperimentError
 from hubserve.evaluator import Classification
-from hubserve.experiment import Constraint, NasExperiment, study
-from hubserve.experiment.study import seconds_spent
+from hubserve.experiment import Constraint, NasExperiment, time_spent
+from hubserve.experiment.time_spent import seconds_spent
 from hubserve.space import ModelSpace
-from hubserve.strategy import GridSearch, Random
+from hubserve.strategy import GridSearch, OneShotResult, Random
 from hubserve.supernet import Supernet
 from tests.experiment.small import Value
 
@@ -29,15 +28,6 @@ class Wide(ModelSpace):
         width = pick("width", (4, 8, 12))
         conv = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
         return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3))
-
-
-@dataclass(frozen=True)
-class Result:
-    arch: Any
-    supernet: Any
-    history: tuple
-    stopped: bool = False
-    cost_r2: float | None = None
 
 
 class SinglePath:
@@ -59,8 +49,8 @@ class SinglePath:
                 history.append({"step": len(history), "epoch": epoch, "train_loss": loss.item()})
                 on_step(history[-1])
                 if should_stop():
-                    return Result(None, supernet, tuple(history), True)
-        return Result(self._arch, supernet.eval(), tuple(history))
+                    return OneShotResult(None, supernet, tuple(history), True)
+        return OneShotResult(self._arch, supernet.eval(), tuple(history))
 
 
 def colours(n=96, seed=0):
@@ -128,7 +118,7 @@ def test_it_stops_when_asked(tmp_path):
 
 
 def test_time_of_the_supernet_counts_when_it_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(time_spent, "NOTE_SECONDS", 0.0)
     noted = []
 
     def die(row):
@@ -141,11 +131,11 @@ def test_time_of_the_supernet_counts_when_it_goes_on(tmp_path, monkeypatch):
         search.run()
     # What a kill at any step would leave.
     assert 0 < noted[0] < noted[1] < noted[2] < noted[3] <= seconds_spent(search.study)
-    search.study.set_user_attr(study.SUPERNET_SECONDS, 50.0)
+    search.study.set_user_attr(time_spent.SUPERNET_SECONDS, 50.0)
     again = experiment(tmp_path, SinglePath(), name="timed", max_seconds=60)
     again.run()
     assert seconds_spent(again.study) > 50
-    again.study.set_user_attr(study.SUPERNET_SECONDS, 60.0)
+    again.study.set_user_attr(time_spent.SUPERNET_SECONDS, 60.0)
     over = experiment(tmp_path, SinglePath(), name="timed", max_seconds=60)
     assert over.run() == "the time is over"
     assert len(over.one_shot.history) == 1

@@ -17,7 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from hubserve.errors import ExperimentError
-from hubserve.experiment.storage import FileStorage, open_storage
+from hubserve.experiment.journal_file import JournalFileStorage
+from hubserve.experiment.storage import open_storage
 
 LABELS = 12
 
@@ -186,7 +187,7 @@ def test_goes_to_another_process(tmp_path):
 
 class TestOpenStorage:
     def test_by_path_and_by_url(self, tmp_path):
-        assert isinstance(open_storage(str(tmp_path / "a")), FileStorage)
+        assert isinstance(open_storage(str(tmp_path / "a")), JournalFileStorage)
         sqlite = open_storage(f"sqlite:///{tmp_path / 'b.db'}")
         run_trial(optuna.create_study(study_name="s", storage=sqlite))
         assert (tmp_path / "b.db").read_bytes().startswith(b"SQLite format 3")

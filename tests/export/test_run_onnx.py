@@ -17,7 +17,7 @@ from PIL import Image
 from hubserve.export import run_onnx
 from hubserve.preprocess import Preprocess, decode_image
 from hubserve.service.engine import Engine
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.stores import small_package
 
 ALONE = ("numpy", "numpy.libs", "PIL", "pillow.libs", "onnxruntime")

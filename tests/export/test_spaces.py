@@ -9,6 +9,7 @@ import pytest
 from hubserve.hub import SPACES, get_space
 from tests.export.matrix import assert_exports
 from tests.hub.parity import fill
+from tests.marks import slow_but
 
 SHORT = {"width": (8, 16), "num_cells": (3, 5)}
 """A cell is the same in a short network, and its export takes seconds less."""
@@ -18,14 +19,16 @@ SETTINGS = dict.fromkeys(("NASNet", "ENAS", "AmoebaNet", "PNAS", "DARTS"), SHORT
     "NasBench101": {"stem_out_channels": 16, "num_modules_per_stack": 1},
     "NasBench201": {"stem_out_channels": 8, "num_modules_per_stack": 1},
 }
-PICTURES = {"MobileNetV3Space": 96, "ProxylessNAS": 96, "ShuffleNetSpace": 96}
+QUICK = {"NasBench201", "ProxylessNAS", "PNAS", "AutoFormer"}
+"""One of each kind of network: a small cell, mobile blocks, a large cell, a transformer."""
+IMAGE_SIZES = {"MobileNetV3Space": 96, "ProxylessNAS": 96, "ShuffleNetSpace": 96}
 """Sizes in pixels, where the network takes any."""
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
 def test_random_archs_export_with_parity(name, seed, tmp_path):
     space = get_space(name, SETTINGS.get(name))
     model = space.freeze(space.random(Random(seed)))
     fill(model, 1.5)
-    assert_exports(model, PICTURES.get(name, space.input_size), tmp_path)
+    assert_exports(model, IMAGE_SIZES.get(name, space.input_size), tmp_path)

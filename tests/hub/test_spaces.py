@@ -12,6 +12,7 @@ import torch
 
 from hubserve.errors import SpaceError
 from hubserve.hub import SPACES, get_space
+from hubserve.space import AnyOf, KOf, OneOf
 from tests.hub.parity import assert_equals_fixture
 
 VARIANTS = [
@@ -52,9 +53,12 @@ class TestAgainstNni:
         assert list(space.choices) == [m["label"] for m in expected]
         for choice, mutable in zip(space.choices.values(), expected, strict=True):
             assert list(choice.candidates) == mutable["values"], choice.label
-            assert choice.multiple == (mutable["kind"] == "CategoricalMultiple")
-            assert choice.n_chosen == mutable.get("n_chosen")
-            if choice.weights is not None:
+            n_chosen = mutable.get("n_chosen")
+            inputs = AnyOf if n_chosen is None else KOf
+            assert type(choice) is (inputs if mutable["kind"] == "CategoricalMultiple" else OneOf)
+            if isinstance(choice, KOf):
+                assert choice.n_chosen == n_chosen
+            if isinstance(choice, OneOf) and choice.weights is not None:
                 assert list(choice.weights) == pytest.approx(mutable["weights"])
 
     def test_counts(self, shared, variant):

@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from hubserve.hub import SPACES, get_space
+from tests.marks import slow_but
 
+QUICK = {"NasBench201", "ProxylessNAS", "PNAS", "AutoFormer"}
 CELLS = {"width": (8,), "num_cells": (3,)}
 SMALL = {
     "AutoFormer": {
@@ -55,7 +57,7 @@ def losses(model: nn.Module, digits: tuple[torch.Tensor, torch.Tensor], *, steps
     return history
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
 def test_the_loss_falls(name, digits):
     torch.manual_seed(0)
     space = get_space(name, SMALL.get(name))

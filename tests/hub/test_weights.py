@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 
 import pytest
 import torch
@@ -63,8 +64,19 @@ class TestSources:
         assert ("/timm/none/resolve/main/model.safetensors", None) in server.requests
 
     def test_hub_without_network(self):
-        with pytest.raises(WeightsUnavailableError, match="not in the hub's cache, and downloading was not allowed"):
+        with pytest.raises(WeightsUnavailableError, match="not in the cache of the hub, and downloading was not allowed"):
             fetch(WeightSource(hub_id="timm/none", filename="model.safetensors"), download=False)
+
+    def test_hub_that_cannot_be_reached(self, monkeypatch, tmp_path, caplog):
+        """One attempt to connect; huggingface_hub, which retries five times and logs each, is not asked."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        with pytest.raises(WeightsUnavailableError, match=f"{endpoint} cannot be reached"):
+            fetch(WeightSource(hub_id="timm/none", filename="model.safetensors"))
+        assert caplog.records == []
 
 
 class TestOffline:

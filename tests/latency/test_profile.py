@@ -13,9 +13,9 @@ from hubserve.errors import ProfileError
 from hubserve.latency.memory import measure_memory
 from hubserve.latency.profile import Details, profile_package
 from hubserve.latency.report import ProfileReport
-from hubserve.latency.tables.operations import arch_units
 from hubserve.latency.tables.table import LatencyTable, UnitTime
 from hubserve.latency.timed_runners import Protocol
+from hubserve.operations import arch_operations
 from tests.export.nets import ARCH, small_source
 from tests.stores import small_package, tiny_package
 
@@ -134,7 +134,7 @@ class TestCost:
         from hubserve.hub import get_space
 
         built = get_space(space, package.manifest.settings)
-        units = arch_units(built, ARCH, (1, 3, 32, 32))
+        units = arch_operations(built, ARCH, (1, 3, 32, 32))
         table = LatencyTable(
             space=space,
             settings=package.manifest.settings,

@@ -54,7 +54,7 @@ def test_what_we_ship_can_be_run(name, tmp_path):
 
 def test_pictures_of_ones_own(tmp_path):
     """Labels and preparation are the data's; the folder starts where the job was submitted."""
-    from tests.pictures import noise
+    from tests.images import noise
 
     for label in ("cats", "dogs", "emus"):
         (tmp_path / "mine" / label).mkdir(parents=True)

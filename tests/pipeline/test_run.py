@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from hubserve import jobs, store
-from hubserve.data.datasets import load_dataset
+from hubserve.data.named_datasets import load_dataset
 from hubserve.errors import NothingFeasibleError
 from hubserve.evaluator import Classification
 from hubserve.export.rebuild import rebuild

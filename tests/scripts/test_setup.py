@@ -50,13 +50,19 @@ def installs(checkout: Path) -> list[str]:
 
 def test_once_and_again_when_a_dependency_changes(checkout):
     assert run(checkout, "scripts/setup") == 0
-    assert installs(checkout) == [".[dev]"]
+    assert installs(checkout) == [".[lite0]"]
     assert run(checkout, "scripts/setup") == 0
     assert installs(checkout) == []
     with (checkout / "pyproject.toml").open("a") as file:
         file.write("\n")
     assert run(checkout, "scripts/setup") == 0
-    assert installs(checkout) == [".[dev]"]
+    assert installs(checkout) == [".[lite0]"]
+
+
+def test_extras_are_installed_beside_what_is_there(checkout):
+    assert run(checkout, "scripts/setup") == 0
+    assert run(checkout, "scripts/setup", "dev") == 0
+    assert installs(checkout) == [".[lite0]", ".[dev]"]
 
 
 def test_a_bench_on_a_fresh_clone_installs_what_it_compares_with(checkout):
@@ -71,7 +77,7 @@ def test_a_bench_on_a_fresh_clone_installs_what_it_compares_with(checkout):
 
 
 def test_a_checkout_that_ran_its_tests_before(checkout):
-    run(checkout, "scripts/setup")
+    run(checkout, "scripts/setup", "dev")
     asked(checkout)
     run(checkout, "scripts/bench", "serve")
     assert installs(checkout) == [".[bench]"]

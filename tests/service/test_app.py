@@ -15,10 +15,10 @@ import pytest
 
 from hubserve.accuracy import HttpClassifier, evaluate
 from hubserve.cards.labels import labels
-from hubserve.data.image_folder import open_pictures
+from hubserve.data.image_folder import labelled_images
 from hubserve.export.write import write_package
 from tests.export.nets import small_source
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 
@@ -221,7 +221,7 @@ class TestAround:
 
 
 def test_the_same_accuracy_over_http(server, shared):
-    pictures = open_pictures(shared / "data" / "imagenet_samples", labels("imagenet-1k"))
+    pictures = labelled_images(shared / "data" / "imagenet_samples", labels("imagenet-1k"))
     report = evaluate(
         HttpClassifier(server.url, model="efficientnet-lite0"), pictures, model="efficientnet-lite0", backend="http"
     )

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from hubserve import store
-from tests.pictures import noise
+from tests.images import noise
 from tests.stores import service_over, small_package, store_at
 
 READ, CHANGE = "a token to read", "a token to change"

@@ -18,7 +18,7 @@ from bentoml._internal.bento import Bento
 from bentoml._internal.container import construct_containerfile
 from bentoml._internal.container.generate import BENTO_UID_GID
 
-from tests.pictures import photo
+from tests.images import photo
 from tests.service.conftest import ROOT, environment, free_port, start, stop
 from tests.stores import store_at
 

@@ -25,9 +25,9 @@ from hubserve.jobs import Best, JobStatus, LabelProbabilities, ObjectiveInfo, On
 from hubserve.package.add_files import add_profile
 from hubserve.package.manifest import Provenance
 from hubserve.service.api import build_api
-from hubserve.service.middleware import Front
+from hubserve.service.middleware import ServiceMiddleware
 from tests.export.nets import small_source
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.service.conftest import ROOT
 from tests.stores import service_over, store_at
 
@@ -213,7 +213,7 @@ def guarded(tmp_path, monkeypatch) -> Iterator[str]:
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path))
     monkeypatch.setenv("HUBSERVE_TOKEN", "token-for-changes")
     monkeypatch.setenv("HUBSERVE_READ_TOKEN", "token-for-reading")
-    monkeypatch.setattr("hubserve.service.api.api", Front(build_api()))
+    monkeypatch.setattr("hubserve.service.api.api", ServiceMiddleware(build_api()))
     with service_over(tmp_path) as url:
         yield url
 

@@ -24,7 +24,7 @@ from hubserve.preprocess import decode_pixels
 from hubserve.service.concurrency import cores
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS, lively, small_source
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.stores import small_package, tiny_package
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hubserve import store
 from hubserve.preprocess import decode_image
 from hubserve.service.engine import Engine
-from tests.pictures import noise
+from tests.images import noise
 from tests.service.corpus import FORM, Body, mutants, odd_pictures, wrong_bodies
 from tests.stores import service_over, small_package
 

@@ -10,7 +10,7 @@ import pytest
 from hubserve.errors import ImageError, OverloadedError
 from hubserve.service.engine import Engine
 from hubserve.service.pool import Pool
-from tests.pictures import noise, photo
+from tests.images import noise, photo
 from tests.stores import small_package
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from hubserve import store
 from hubserve.cards.labels import labels
-from hubserve.data.image_folder import open_pictures
+from hubserve.data.image_folder import labelled_images
 from hubserve.export.eager import EagerRunner
 from hubserve.export.model_source import card_source
 from hubserve.export.write import write_package
@@ -64,7 +64,7 @@ def tag(package, server) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def pictures(shared) -> list[tuple[Path, int]]:
-    return list(open_pictures(shared / "data" / "imagenet_samples", labels("imagenet-1k")).items)
+    return list(labelled_images(shared / "data" / "imagenet_samples", labels("imagenet-1k")).items)
 
 
 @pytest.fixture(scope="module")

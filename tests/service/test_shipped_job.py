@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from hubserve.data.array_dataset import stratified
+from hubserve.data.splits import stratified
 from tests.service.conftest import Server, free_port, start, stop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -14,9 +14,11 @@ from hubserve.errors import SupernetError
 from hubserve.space import ModelSpace
 from hubserve.supernet import Blend, BlendedSupernet
 from hubserve.supernet.blended_supernet import one_blend
+from tests.marks import slow_but
 from tests.supernet.spaces import CHANNELS, TINY, Small, pictures
 
 SPACES = {**TINY, "ShuffleNetSpace-channels": CHANNELS, "Small": Small()}
+QUICK = {"Small", "NasBench201", "ProxylessNAS", "AutoFormer", "PNAS"}
 LOOSE_ENDS = ("NASNet", "ENAS", "AmoebaNet")
 """Their blended cells give all nodes, their single cells only those that no other node reads."""
 
@@ -42,7 +44,7 @@ def weigh(net: BlendedSupernet, arch: dict) -> tuple[dict[str, Blend], dict]:
     return blends, {label: answers[label] for label in net.sampled}
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
 class TestEverySpace:
     def test_all_weight_on_one_arch_is_that_arch(self, nets, name):
         if name in LOOSE_ENDS:

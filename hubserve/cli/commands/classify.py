@@ -62,10 +62,10 @@ def evaluate_model(
     """
     from hubserve.accuracy import evaluate
     from hubserve.cli.model_options import classifier_of
-    from hubserve.data.image_folder import open_pictures
+    from hubserve.data.image_folder import labelled_images
 
     with classifier_of(model, backend.value, url, trusted=trust) as (classifier, labels):
-        pictures = open_pictures(folder, labels)
+        pictures = labelled_images(folder, labels)
         with progress_bar(model, len(pictures.items)) as advance:
             report = evaluate(
                 classifier,

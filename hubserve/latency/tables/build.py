@@ -20,9 +20,9 @@ from hubserve.export.formats import WRITERS
 from hubserve.home import home
 from hubserve.host import describe_host
 from hubserve.latency.tables.operation_onnx import measure_unit
-from hubserve.latency.tables.operations import Unit
 from hubserve.latency.tables.table import LatencyTable, NetTime, TableError, UnitTime, error_of, same_arch
 from hubserve.latency.timed_runners import Protocol, profile_runners
+from hubserve.operations import Operation
 from hubserve.package.formats import FORMATS
 from hubserve.package.parity import random_batches
 from hubserve.space import Arch, ModelSpace
@@ -74,7 +74,7 @@ def build_table(
     batch_size: int = 1,
     plan: BuildPlan | None = None,
     progress: Progress = lambda what, done, total: None,
-    measure: Callable[[Unit], list[float]] | None = None,
+    measure: Callable[[Operation], list[float]] | None = None,
     measure_net: Callable[[Arch], tuple[float, int]] | None = None,
 ) -> LatencyTable:
     """The table of a space on this machine, kept in `path` all the while; what that file holds already is not measured again.
@@ -179,7 +179,7 @@ def _start(
     return found
 
 
-def _operations(table: LatencyTable, space: ModelSpace, plan: BuildPlan, progress: Progress) -> dict[str, Unit]:
+def _operations(table: LatencyTable, space: ModelSpace, plan: BuildPlan, progress: Progress) -> dict[str, Operation]:
     """The different operations of some random archs."""
     rng, found = Random(plan.seed), {}
     for i in range(plan.archs):
@@ -190,9 +190,9 @@ def _operations(table: LatencyTable, space: ModelSpace, plan: BuildPlan, progres
 
 def _measure_units(
     table: LatencyTable,
-    units: Mapping[str, Unit],
+    units: Mapping[str, Operation],
     path: Path,
-    measure: Callable[[Unit], list[float]],
+    measure: Callable[[Operation], list[float]],
     progress: Progress,
 ) -> None:
     missing = [unit for key, unit in units.items() if key not in table.units]

@@ -9,7 +9,7 @@ import numpy as np
 
 from hubserve.errors import ProfileError
 from hubserve.latency.tables.fit import fit_without_negatives
-from hubserve.latency.tables.operations import Unit, parse_key
+from hubserve.operations import Operation, parse_key
 
 ENOUGH = 6
 """Measured operations of a class from which its cost is fitted."""
@@ -24,14 +24,14 @@ class Estimator:
 
     def __init__(self, times: Mapping[str, float]) -> None:
         self.size = len(times)
-        self._times: dict[tuple[str, ...], list[tuple[Unit, float]]] = defaultdict(list)
+        self._times: dict[tuple[str, ...], list[tuple[Operation, float]]] = defaultdict(list)
         self._costs: dict[tuple[str, ...], np.ndarray] = {}
         for key, ms in times.items():
             unit = parse_key(key)
             for group in _groups(unit):
                 self._times[group].append((unit, max(ms, 1e-4)))
 
-    def estimate(self, unit: Unit) -> float:
+    def estimate(self, unit: Operation) -> float:
         """Milliseconds of an operation.
 
         Raises:
@@ -52,7 +52,7 @@ class Estimator:
         return self._costs[group]
 
 
-def _groups(unit: Unit) -> list[tuple[str, ...]]:
+def _groups(unit: Operation) -> list[tuple[str, ...]]:
     """The classes of an operation, the narrowest first: same kernel, stride and resolution; then less and less the same."""
     if unit.kind != "conv":
         return [(unit.kind,)]
@@ -62,6 +62,6 @@ def _groups(unit: Unit) -> list[tuple[str, ...]]:
     return [(form, kernel, stride, str(unit.output[2])), (form, kernel, stride), (form, kernel), ("conv", form), ("conv",)]
 
 
-def _size(unit: Unit) -> np.ndarray:
+def _size(unit: Operation) -> np.ndarray:
     """Millions of multiply-accumulates, millions of numbers, and 1."""
     return np.array([unit.macs / 1e6, unit.elements / 1e6, 1.0])

@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from hubserve.errors import ProfileError
 from hubserve.export.onnx import OPSET
-from hubserve.latency.tables.operations import Shape, Unit
+from hubserve.operations import Operation, Shape
 from hubserve.package.onnx_runner import session_options
 
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
@@ -25,7 +25,7 @@ LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
 IR_VERSION = 10
 
 
-def measure_unit(unit: Unit, *, threads: int, calls: int = 30, most_seconds: float = 0.25) -> list[float]:
+def measure_unit(unit: Operation, *, threads: int, calls: int = 30, most_seconds: float = 0.25) -> list[float]:
     """Milliseconds that ONNX Runtime's own profiler counts for the unit, one for each call, warm.
 
     Raises:
@@ -41,7 +41,7 @@ def measure_unit(unit: Unit, *, threads: int, calls: int = 30, most_seconds: flo
         raise ProfileError(f"ONNX Runtime does not run {unit.key}: {error}") from error
 
 
-def _node_times(model: ModelProto, unit: Unit, folder: Path, threads: int, calls: int, seconds: float) -> list[float]:
+def _node_times(model: ModelProto, unit: Operation, folder: Path, threads: int, calls: int, seconds: float) -> list[float]:
     options = session_options(threads)
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "unit")
@@ -67,7 +67,7 @@ def _timed(session: onnxruntime.InferenceSession, feed: dict[str, np.ndarray], c
     return (time.perf_counter() - start) / calls
 
 
-def _model(unit: Unit) -> ModelProto:
+def _model(unit: Operation) -> ModelProto:
     if unit.kind not in NODES:
         raise ProfileError(f"there is no ONNX for {unit.kind!r}, of {unit.key}")
     nodes, constants = NODES[unit.kind](unit)
@@ -81,7 +81,7 @@ def _model(unit: Unit) -> ModelProto:
 Parts = tuple[list[NodeProto], dict[str, np.ndarray]]
 
 
-def _conv(unit: Unit) -> Parts:
+def _conv(unit: Operation) -> Parts:
     groups, kernel, padding = int(unit.attribute("groups")), unit.attribute("kernel"), unit.attribute("padding")
     c_in, c_out = unit.inputs[0][1], unit.output[1]
     attributes: dict[str, Any] = {
@@ -95,13 +95,13 @@ def _conv(unit: Unit) -> Parts:
     return [node], {"w": _random((c_out, c_in // groups, *kernel)), "b": _random((c_out,))}
 
 
-def _linear(unit: Unit) -> Parts:
+def _linear(unit: Operation) -> Parts:
     weights = {"w": _random((unit.inputs[0][-1], unit.output[-1])), "b": _random((unit.output[-1],))}
     return [helper.make_node("Gemm", ["x0", "w", "b"], ["y"])], weights
 
 
-def _pool(operation: str) -> Callable[[Unit], Parts]:
-    def nodes(unit: Unit) -> Parts:
+def _pool(operation: str) -> Callable[[Operation], Parts]:
+    def nodes(unit: Operation) -> Parts:
         padding = unit.attribute("padding")
         attributes: dict[str, Any] = {"kernel_shape": list(unit.attribute("kernel")), "strides": list(unit.attribute("stride"))}
         return [helper.make_node(operation, ["x0"], ["y"], pads=[*padding, *padding], **attributes)], {}
@@ -109,12 +109,12 @@ def _pool(operation: str) -> Callable[[Unit], Parts]:
     return nodes
 
 
-def _simple(operation: str, **attributes: Any) -> Callable[[Unit], Parts]:
+def _simple(operation: str, **attributes: Any) -> Callable[[Operation], Parts]:
     return lambda unit: ([helper.make_node(operation, [f"x{i}" for i in range(len(unit.inputs))], ["y"], **attributes)], {})
 
 
-def _binary(operation: str) -> Callable[[Unit], Parts]:
-    def nodes(unit: Unit) -> Parts:
+def _binary(operation: str) -> Callable[[Operation], Parts]:
+    def nodes(unit: Operation) -> Parts:
         if len(unit.inputs) == 2:
             return _simple(operation)(unit)
         return [helper.make_node(operation, ["x0", "c"], ["y"])], {"c": np.array([0.5], np.float32)}
@@ -122,38 +122,38 @@ def _binary(operation: str) -> Callable[[Unit], Parts]:
     return nodes
 
 
-def _silu(_: Unit) -> Parts:
+def _silu(_: Operation) -> Parts:
     return [helper.make_node("Sigmoid", ["x0"], ["s"]), helper.make_node("Mul", ["x0", "s"], ["y"])], {}
 
 
-def _mean(unit: Unit) -> Parts:
+def _mean(unit: Operation) -> Parts:
     axes = [2, 3] if len(unit.inputs[0]) == 4 else [1]
     return [helper.make_node("ReduceMean", ["x0", "axes"], ["y"])], {"axes": np.array(axes, np.int64)}
 
 
-def _layer_norm(unit: Unit) -> Parts:
+def _layer_norm(unit: Operation) -> Parts:
     width = unit.inputs[0][-1]
     return [helper.make_node("LayerNormalization", ["x0", "s", "b"], ["y"])], {"s": _random((width,)), "b": _random((width,))}
 
 
-def _batch_norm(unit: Unit) -> Parts:
+def _batch_norm(unit: Operation) -> Parts:
     channels = (unit.inputs[0][1],)
     constants = {name: np.abs(_random(channels)) + 0.5 for name in ("s", "b", "m", "v")}
     return [helper.make_node("BatchNormalization", ["x0", "s", "b", "m", "v"], ["y"])], constants
 
 
-def _clip(_: Unit) -> Parts:
+def _clip(_: Operation) -> Parts:
     return [helper.make_node("Clip", ["x0", "low", "high"], ["y"])], {
         "low": np.array(0, np.float32),
         "high": np.array(6, np.float32),
     }
 
 
-def _concat(unit: Unit) -> Parts:
+def _concat(unit: Operation) -> Parts:
     return _simple("Concat", axis=int(unit.attribute("axis")))(unit)
 
 
-def _move(unit: Unit) -> Parts:
+def _move(unit: Operation) -> Parts:
     """A copy in another order; which one matters less than that every number is read and written."""
     shape = unit.inputs[0]
     flat = np.array([prod(shape) // shape[-1], shape[-1]], np.int64)
@@ -165,7 +165,7 @@ def _random(shape: Shape) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-NODES: dict[str, Callable[[Unit], Parts]] = {
+NODES: dict[str, Callable[[Operation], Parts]] = {
     "conv": _conv,
     "linear": _linear,
     "matmul": _simple("MatMul"),

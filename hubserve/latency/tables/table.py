@@ -21,7 +21,7 @@ from hubserve.errors import HubserveError, ProfileError
 from hubserve.host import Host, describe_host
 from hubserve.latency.tables.fit import fit_without_negatives, spearman
 from hubserve.latency.tables.interpolation import Estimator
-from hubserve.latency.tables.operations import Unit, arch_units
+from hubserve.operations import Operation, arch_operations
 from hubserve.space import Arch, ModelSpace
 
 
@@ -236,11 +236,11 @@ class LatencyTable(BaseModel):
             self._known[key] = self._sum(self.units_of(space, arch))
         return self._known[key]
 
-    def units_of(self, space: ModelSpace, arch: Mapping[str, Any]) -> list[Unit]:
+    def units_of(self, space: ModelSpace, arch: Mapping[str, Any]) -> list[Operation]:
         """The operations of an arch, in the size that this table is for."""
-        return arch_units(space, arch, (self.batch_size, 3, self.input_size, self.input_size))
+        return arch_operations(space, arch, (self.batch_size, 3, self.input_size, self.input_size))
 
-    def features(self, units: Sequence[Unit]) -> np.ndarray:
+    def features(self, units: Sequence[Operation]) -> np.ndarray:
         """What the calibration weighs: ms of convolutions and products, ms of the rest, million weights, operations, and 1."""
         heavy = sum(self._time(unit) for unit in units if unit.macs)
         light = sum(self._time(unit) for unit in units if not unit.macs)
@@ -258,13 +258,13 @@ class LatencyTable(BaseModel):
             table.error = error_of([(table.predict(space, net.arch), net.ms) for net in rows["check"]])
         return table
 
-    def _sum(self, units: Sequence[Unit]) -> Prediction:
+    def _sum(self, units: Sequence[Operation]) -> Prediction:
         ms = float(self.features(units) @ np.array(list(self.calibration.model_dump().values())))
         total = sum(self._time(unit) for unit in units)
         measured = sum(self._time(unit) for unit in units if unit.key in self.units)
         return Prediction(ms=ms, units=len(units), measured=measured / total if total else 1.0)
 
-    def _time(self, unit: Unit) -> float:
+    def _time(self, unit: Operation) -> float:
         known = self.units.get(unit.key)
         if known is not None:
             return known.ms

@@ -20,8 +20,8 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.checkpoint import read_checkpoint, write_checkpoint
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import machine_bytes
-from hubserve.training.base import SharedTraining, TrainingEvaluator
-from hubserve.training.runtime import seeded
+from hubserve.training.evaluator import SharedTraining, TrainingEvaluator
+from hubserve.training.seeding import seeded
 
 OneShotProgress = dict[str, Any]
 """One row of the history: step, epoch, train_loss; val_loss, where a strategy looks at validation data; for strategies that

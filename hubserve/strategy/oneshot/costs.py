@@ -142,9 +142,9 @@ class CostTable:
             p = probabilities.get(choice.label, torch.ones(len(choice.candidates)))
             column = self._columns[choice.label]
             numbers = self._numbers[column : column + len(p)].to(p.device, p.dtype)
-            n_chosen = choice.n_chosen if choice.multiple and choice.n_chosen is not None else 1
             chances[choice.label] = p
-            total = total.to(p.device) + _chance(choice, self._space.choices, chances) * n_chosen * (p * numbers).sum()
+            mean = (choice.expected_chosen(p) * numbers).sum()
+            total = total.to(p.device) + _chance(choice, self._space.choices, chances) * mean
         return total * self._scale
 
     def _row(self, arch: Mapping[str, Any]) -> torch.Tensor:
@@ -152,8 +152,8 @@ class CostTable:
         row[0] = 1.0
         for label, answer in arch.items():
             choice = self._space.choices[label]
-            for candidate in answer if choice.multiple else [answer]:
-                row[self._columns[label] + choice.candidates.index(candidate)] = 1.0
+            for index in choice.indices(answer):
+                row[self._columns[label] + index] = 1.0
         return row
 
 

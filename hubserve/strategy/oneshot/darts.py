@@ -9,11 +9,11 @@ import torch
 
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
-from hubserve.space import Choice, ModelSpace
+from hubserve.space import ModelSpace
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy, Settings
 from hubserve.strategy.oneshot.hardware import Penalty
 from hubserve.supernet import Blend
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 
 class DARTS(DifferentiableStrategy):
@@ -171,15 +171,7 @@ class GumbelSearch(DartsSearch):
         temperature = self._strategy.temperature_at(self.epoch, self.evaluator.max_epochs)
         blended = {label: logits for label, logits in self.net.logits.items() if label in self.net.blended}
         choices = self.net.space.choices
-        return {label: Blend.all_of(relaxed(choices[label], logits, temperature)) for label, logits in blended.items()}
-
-
-def relaxed(choice: Choice, logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """One draw of the relaxed answer (Jang et al. 2017, https://arxiv.org/abs/1611.01144): (candidates,), with a graph.
-
-    Of a choice of any subset of inputs, each input is drawn on its own.
-    """
-    uniform = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
-    if choice.multiple and choice.n_chosen is None:
-        return ((logits + uniform.log() - (-uniform).log1p()) / temperature).sigmoid()
-    return ((logits.log_softmax(0) - (-uniform.log()).log()) / temperature).softmax(0)
+        return {
+            label: Blend.all_of(choices[label].relaxation.draw_relaxed(logits, temperature))
+            for label, logits in blended.items()
+        }

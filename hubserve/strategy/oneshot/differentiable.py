@@ -20,7 +20,7 @@ from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
 from hubserve.strategy.oneshot.weights import WeightTraining
 from hubserve.supernet import BlendedSupernet
 from hubserve.supernet.memory import weight_bytes
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 FAIR_R2 = 0.8
 """Below it, the table of a penalty is so coarse that its user is warned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
-from hubserve.space import Arch, ModelSpace
+from hubserve.space import Arch, Choice, ModelSpace
 from hubserve.strategy.lstm_policy import Actions, Episode, Policy, Ppo
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
 from hubserve.strategy.oneshot.costs import Cost, cost_of
@@ -18,11 +19,9 @@ from hubserve.strategy.oneshot.extraction import extract
 from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
 from hubserve.strategy.oneshot.weights import WeightTraining, train_network
 from hubserve.strategy.policy_based_rl import nni_update
-from hubserve.strategy.trial_params import answer, distribution
-from hubserve.strategy.tried_archs import agrees
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import weight_bytes
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 PATIENCE, MAX_ANSWERS = 1000, 4096
 """Archs that a space's rules may refuse in a row; answers to one choice that a controller can tell apart."""
@@ -140,19 +139,19 @@ class EnasSearch(OneShotSearch):
         """An arch that the controller draws, and its answers as actions; with the epoch's numbers unless given others."""
         rng = rng or self._rng
         for _ in range(PATIENCE):
-            arch: Arch = {}
             actions: list[tuple[str, int, int]] = []
-            episode = Episode(self._policy)
-            for choice in self._space.gates_first:
-                if choice.active(arch):
-                    categories = distribution(choice).choices
-                    action = episode.sample(choice.label, len(categories), rng) if len(categories) > 1 else 0
-                    arch[choice.label] = answer(choice, categories[action])
-                    if len(categories) > 1:
-                        actions.append((choice.label, len(categories), action))
-            if agrees(self._space, arch):
+            arch = self._space.arch_from(partial(self._drawn, Episode(self._policy), actions, rng))
+            if self._space.allows(arch):
                 return arch, tuple(actions)
         raise StrategyError(f"ENAS proposed {PATIENCE} archs that the rules of {type(self._space).__name__} refuse")
+
+    def _drawn(self, episode: Episode, actions: list[tuple[str, int, int]], rng: Random, choice: Choice) -> Any:
+        """The controller's answer to a choice; appends its action to `actions`, unless there is only one answer."""
+        if choice.size == 1:
+            return choice.answer_at(0)
+        action = episode.sample(choice.label, choice.size, rng)
+        actions.append((choice.label, choice.size, action))
+        return choice.answer_at(action)
 
     def _learn(self, x: Any, target: Any) -> OneShotProgress:
         """One reward, and an update when enough have come together."""

@@ -12,8 +12,8 @@ from hubserve.errors import EvaluatorError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.base import to_device
 from hubserve.supernet import Supernet, recalibrate_batch_norm
-from hubserve.training.base import Evaluator, TrainingEvaluator, Trial
-from hubserve.training.runtime import seeded
+from hubserve.training.evaluator import Evaluator, TrainingEvaluator, Trial
+from hubserve.training.seeding import seeded
 from hubserve.training.weights_file import save_weights
 
 CALIBRATION_BATCHES = 32

@@ -9,12 +9,12 @@ import torch
 
 from hubserve.data.loaders import Batch
 from hubserve.errors import SupernetError
-from hubserve.space import Choice, ModelSpace
+from hubserve.space import Choice, KOf, ModelSpace
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy
 from hubserve.strategy.oneshot.hardware import Penalty
 from hubserve.strategy.oneshot.weights import train_network
 from hubserve.supernet import Blend
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 
 class Proxyless(DifferentiableStrategy):
@@ -64,7 +64,7 @@ class ProxylessSearch(DifferentiableSearch):
     def refuse(self) -> None:
         for label in sorted(self.net.blended):
             choice = self.net.space.choices[label]
-            if choice.multiple and choice.n_chosen not in (None, 1):
+            if isinstance(choice, KOf) and choice.n_chosen > 1:
                 raise SupernetError(
                     f"Proxyless compares two candidates, and {label!r} chooses {choice.n_chosen} of {len(choice.candidates)} "
                     "inputs; use DARTS, GumbelDARTS, ENAS or RandomOneShot"
@@ -100,28 +100,18 @@ class ProxylessSearch(DifferentiableSearch):
 
 def draw_gates(choice: Choice, probabilities: torch.Tensor) -> Blend:
     """Two candidates, drawn by their probabilities, and a gate that is 1 for one of them; or one gate for each input."""
+    held, active = choice.relaxation.draw_gates(probabilities)
     gates = torch.zeros_like(probabilities)
-    if choice.multiple and choice.n_chosen is None:
-        held = tuple(torch.bernoulli(probabilities).nonzero().flatten().tolist())
-        gates[list(held)] = 1.0
-        return Blend(gates.requires_grad_(), held)
-    # Where one probability is nearly 1, rounding must not leave a single candidate to draw.
-    pair = torch.multinomial(probabilities.clamp(min=1e-12), 2)
-    active = pair[torch.multinomial(probabilities[pair].clamp(min=1e-12), 1)]
     gates[active] = 1.0
-    return Blend(gates.requires_grad_(), tuple(sorted(pair.tolist())))
+    return Blend(gates.requires_grad_(), tuple(held))
 
 
 def gate_gradient(choice: Choice, logits: torch.Tensor, of_gates: torch.Tensor, held: tuple[int, ...]) -> torch.Tensor:
     """Gradient of the logits from that of the gates (equation 4 of the paper), among the candidates that are held."""
-    gradient = torch.zeros_like(logits)
     places = list(held)
-    if choice.multiple and choice.n_chosen is None:
-        p = logits.sigmoid()
-        gradient[places] = (of_gates * p * (1 - p))[places]
-        return gradient
-    p = logits[places].softmax(0)
-    gradient[places] = p * (of_gates[places] - (p * of_gates[places]).sum())
+    gradient = torch.zeros_like(logits)
+    of_held = logits[places].detach().requires_grad_()
+    (gradient[places],) = torch.autograd.grad(choice.relaxation.probabilities(of_held), of_held, of_gates[places])
     return gradient
 
 
@@ -130,7 +120,4 @@ def keep_others(choice: Choice, logits: torch.Tensor, before: torch.Tensor, held
     places = list(held)
     moved = logits[places].clone()
     logits.copy_(before)
-    if choice.multiple and choice.n_chosen is None:
-        logits[places] = moved
-    else:
-        logits[places] = moved + (before[places].logsumexp(0) - moved.logsumexp(0))
+    logits[places] = choice.relaxation.keep_total(moved, before[places])

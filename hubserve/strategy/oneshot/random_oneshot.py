@@ -16,7 +16,7 @@ from hubserve.strategy.oneshot.hardware import RangeFilter, make_filter, shape_o
 from hubserve.strategy.oneshot.weights import WeightTraining, train_network
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory import weight_bytes
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 MAX_DRAWS = 100
 """Archs that a filter may refuse in a row: NNI's number."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from hubserve.errors import StrategyError
 from hubserve.supernet import SharedOptimizer, Supernet
-from hubserve.training.base import TrainingEvaluator
+from hubserve.training.evaluator import TrainingEvaluator
 
 
 class WeightTraining:

@@ -7,7 +7,6 @@ from random import Random
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
 from hubserve.errors import ArchError, ProfileError
@@ -17,8 +16,8 @@ from hubserve.latency.tables.build import BuildPlan, build_table, check_table, d
 from hubserve.latency.tables.fit import fit_without_negatives, spearman
 from hubserve.latency.tables.limit_check import feasibility
 from hubserve.latency.tables.operation_onnx import measure_unit
-from hubserve.latency.tables.operations import Unit, arch_units, parse_key
 from hubserve.latency.tables.table import LatencyTable, UnitTime, error_of
+from hubserve.operations import Operation, arch_operations
 from hubserve.space import ModelSpace
 
 
@@ -38,16 +37,16 @@ SPACE = Tiny()
 ARCH = {"width": 16, "depth": 1, "ks_0": 3, "pool": "max"}
 
 
-def cost(unit: Unit) -> float:
+def cost(unit: Operation) -> float:
     return 0.01 + unit.elements / 1e5
 
 
-def made_up(unit: Unit) -> list[float]:
+def made_up(unit: Operation) -> list[float]:
     return [cost(unit)] * 8
 
 
 def net_ms(arch, step=0.002, offset=0.5, weight=3.0):
-    units = arch_units(SPACE, arch, (1, 3, 16, 16))
+    units = arch_operations(SPACE, arch, (1, 3, 16, 16))
     weights = sum(unit.weights for unit in units) / 1e6
     return 1.2 * sum(map(cost, units)) + step * len(units) + weight * weights + offset
 
@@ -58,37 +57,12 @@ def build(path, plan=None, **options):
     return build_table(SPACE, {}, path, input_size=16, plan=plan, **options)
 
 
-class TestUnits:
-    def test_of_a_network_known_by_hand(self):
-        assert [unit.key for unit in arch_units(SPACE, ARCH, (1, 3, 16, 16))] == [
-            "conv 1x3x16x16 -> 1x16x16x16 kernel=3x3 stride=1x1 padding=1x1 dilation=1x1 groups=1",
-            "conv 1x16x16x16 -> 1x16x16x16 kernel=3x3 stride=1x1 padding=1x1 dilation=1x1 groups=1",
-            "max_pool 1x16x16x16 -> 1x16x8x8 kernel=2x2 stride=2x2 padding=0x0",
-            "mean 1x16x8x8 -> 1x16x1x1",
-            "linear 1x16 -> 1x5",
-        ]
-
-    def test_work(self):
-        first, *_, last = arch_units(SPACE, ARCH, (1, 3, 16, 16))
-        assert (first.macs, first.weights, first.elements) == (16 * 16 * 16 * 27, 432, 768 + 4096 + 432)
-        assert (last.macs, last.weights) == (80, 80)
-
-    @pytest.mark.parametrize("name", ["ProxylessNAS", "MobileNetV3Space", "ShuffleNetSpace", "NasBench201"])
-    def test_macs_are_those_of_the_counter(self, name):
-        from hubserve.complexity import complexity
-
-        space = get_space(name)
-        arch = space.random(Random(1))
-        units = arch_units(space, arch, (1, 3, 64, 64))
-        with torch.device("meta"):
-            assert sum(unit.macs for unit in units) == complexity(space.freeze(arch), (3, 64, 64)).macs
-        assert all(parse_key(unit.key) == unit for unit in units)
-
+class TestOperations:
     @pytest.mark.parametrize("name", SPACES)
     def test_every_kind_of_every_space_has_its_onnx(self, name):
         """Each kind once, in ONNX Runtime."""
         space = get_space(name)
-        units = arch_units(space, space.random(Random(0)), (1, 3, space.input_size, space.input_size))
+        units = arch_operations(space, space.random(Random(0)), (1, 3, space.input_size, space.input_size))
         for unit in {unit.kind: unit for unit in units}.values():
             times = measure_unit(unit, threads=1, calls=5)
             assert len(times) == 5
@@ -96,7 +70,7 @@ class TestUnits:
 
     def test_a_kind_that_nobody_knows(self):
         with pytest.raises(ProfileError, match="no ONNX for 'magic'"):
-            measure_unit(Unit("magic", ((1, 2),), (1, 2)), threads=1)
+            measure_unit(Operation("magic", ((1, 2),), (1, 2)), threads=1)
 
 
 class TestAdditive:
@@ -113,7 +87,7 @@ class TestAdditive:
     def test_without_networks_it_is_the_plain_sum(self, tmp_path):
         table = build(tmp_path / "t.json", BuildPlan(archs=30, fit_nets=0, check_nets=0))
         assert table.error is None
-        assert table.predict(SPACE, ARCH) == pytest.approx(sum(map(cost, arch_units(SPACE, ARCH, (1, 3, 16, 16)))))
+        assert table.predict(SPACE, ARCH) == pytest.approx(sum(map(cost, arch_operations(SPACE, ARCH, (1, 3, 16, 16)))))
 
     def test_an_error_is_told_as_it_is(self, tmp_path):
         """Networks that take half as long again as they should, by their draws."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from hubserve.training.base import Objective, TrainingEvaluator
+from hubserve.training.evaluator import Objective, TrainingEvaluator
 from tests.supernet.spaces import pictures
 
 

@@ -10,9 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from hubserve.errors import StrategyError
-from hubserve.space import Choice, ModelSpace
+from hubserve.space import AnyOf, ModelSpace, OneOf
 from hubserve.strategy import DARTS, GumbelDARTS
-from hubserve.strategy.oneshot.darts import relaxed
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import TINY, Small
 
@@ -159,16 +158,16 @@ class TestGumbel:
     def test_draws_are_as_likely_as_their_candidates(self):
         """The largest weight falls on each candidate with its probability, whatever the temperature (Gumbel-max)."""
         torch.manual_seed(0)
-        choice, logits = Choice("c", (0, 1, 2)), torch.tensor([0.0, 1.0, 2.0])
-        draws = torch.stack([relaxed(choice, logits, 0.5) for _ in range(4000)])
+        choice, logits = OneOf("c", (0, 1, 2)), torch.tensor([0.0, 1.0, 2.0])
+        draws = torch.stack([choice.relaxation.draw_relaxed(logits, 0.5) for _ in range(4000)])
         assert torch.allclose(draws.sum(1), torch.ones(4000), atol=1e-5)
         shares = torch.bincount(draws.argmax(1), minlength=3) / 4000
         assert torch.allclose(shares, logits.softmax(0), atol=0.03)
 
     def test_inputs_of_any_subset_are_drawn_one_by_one(self):
         torch.manual_seed(0)
-        choice = Choice("c", (0, 1), multiple=True)
-        draws = torch.stack([relaxed(choice, torch.tensor([-1.0, 1.0]), 0.1) for _ in range(2000)])
+        choice = AnyOf("c", (0, 1))
+        draws = torch.stack([choice.relaxation.draw_relaxed(torch.tensor([-1.0, 1.0]), 0.1) for _ in range(2000)])
         assert torch.allclose((draws > 0.5).float().mean(0), torch.tensor([-1.0, 1.0]).sigmoid(), atol=0.04)
 
     def test_temperatures_must_be_above_0(self):

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from hubserve.errors import SupernetError
-from hubserve.space import Choice, ModelSpace
+from hubserve.space import ModelSpace, OneOf
 from hubserve.strategy import Proxyless
 from hubserve.strategy.oneshot.proxyless import draw_gates, gate_gradient, keep_others
 from hubserve.supernet.blend import MixedLayer
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import TINY
 
-CHOICE = Choice("c", ("a", "b", "c", "d"))
+CHOICE = OneOf("c", ("a", "b", "c", "d"))
 
 
 def prepared(name):

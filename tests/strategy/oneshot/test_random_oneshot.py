@@ -17,7 +17,7 @@ from hubserve.strategy import RandomOneShot, RangeFilter, RegularizedEvolution, 
 from hubserve.strategy.oneshot import extract
 from hubserve.strategy.oneshot.costs import MeasuredCost
 from hubserve.supernet import Supernet
-from hubserve.training.base import Trial
+from hubserve.training.evaluator import Trial
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import SIZE, TINY, Small, pictures
 

@@ -1,0 +1,31 @@
+"""Splits of a data set into parts with the same share of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import numpy as np
+
+
+def stratified(targets: Sequence[int], shares: Sequence[float], *, seed: int = 0) -> list[list[int]]:
+    """Indices in parts, each with its share of every class; what the shares leave over is in the last part.
+
+    Args:
+        targets: class of each picture.
+        shares: of all parts but the last, in [0, 1].
+        seed: of who goes where.
+
+    Returns:
+        Sorted indices for each part, one part more than there are shares.
+    """
+    rng = Random(seed)
+    parts: list[list[int]] = [[] for _ in range(len(shares) + 1)]
+    classes = np.asarray(targets)
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label).tolist()
+        rng.shuffle(members)
+        borders = [0, *(round(len(members) * share) for share in np.cumsum(shares)), len(members)]
+        for part, start, end in zip(parts, borders[:-1], borders[1:], strict=True):
+            part.extend(members[start:end])
+    return [sorted(part) for part in parts]

@@ -1,0 +1,108 @@
+"""The settings of an experiment, checked to go together before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optuna.pruners import BasePruner, NopPruner
+from optuna.storages import BaseStorage, InMemoryStorage
+
+from hubserve.errors import ExperimentError
+from hubserve.experiment.constraints import MEASURES, ComplexityMeasure, Constraint, FeasibilityCheck, InputShape, Measure
+from hubserve.experiment.executors import Executor
+from hubserve.experiment.one_shot_protocol import OneShot, training_evaluator
+from hubserve.experiment.trial_record import TrialRecord
+from hubserve.hub.base import HubSpace
+from hubserve.space import ModelSpace
+from hubserve.strategy import Strategy
+from hubserve.training.evaluator import Evaluator, Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentSettings:
+    """The arguments of `NasExperiment` under the same names, with their defaults filled in; what is not listed is as there.
+
+    Attributes:
+        strategy: Strategy of the experiment; a sampler of Optuna that was given is wrapped.
+        sampler: Strategy that proposes archs: `strategy` itself, or, after a one-shot strategy, the one that searches its
+            supernet.
+        searches_supernet: Whether `sampler` searches the supernet that a one-shot strategy ends in.
+        seed: Seed of what is random in evaluations; once the study is open, the seed of the experiment's first run.
+
+    Raises:
+        ExperimentError: A setting is out of its range, or two do not go together.
+    """
+
+    model_space: ModelSpace
+    evaluator: Evaluator
+    strategy: Strategy | OneShot
+    sampler: Strategy
+    searches_supernet: bool
+    name: str
+    folder: Path
+    storage: BaseStorage | str | Path | None
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    measures: Mapping[str, Measure]
+    input_shape: InputShape | None
+    pruner: BasePruner
+    executor: Executor | None
+    repeat: bool
+    seed: int
+    keep_weights: int
+    progress: bool | None
+    on_trial: Callable[[TrialRecord], None] | None
+    on_step: Callable[[dict[str, Any]], None] | None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.strategy, (Strategy, OneShot)):
+            raise ExperimentError(
+                f"strategy = {self.strategy!r} is neither of hubserve.strategy nor a sampler of Optuna; give Random(), say"
+            )
+        if not isinstance(self.strategy, Strategy):
+            training_evaluator(self.evaluator)
+        elif self.searches_supernet:
+            raise ExperimentError("search_strategy follows a one-shot strategy; with another one, leave it out")
+        if self.keep_weights < 1:
+            raise ExperimentError(f"keep_weights = {self.keep_weights} must be at least 1")
+        if not self.objectives:
+            raise ExperimentError("objectives is empty; an experiment improves at least one number")
+        self.feasibility_check  # noqa: B018 - raises where a constraint cannot be measured
+
+    @cached_property
+    def feasibility_check(self) -> FeasibilityCheck:
+        """Measures archs before they are evaluated and holds them to the constraints."""
+        wanted = [objective.name for objective in self.objectives if objective.name in (*MEASURES, *self.measures)]
+        if not wanted and not self.constraints:
+            return FeasibilityCheck(self.model_space, (), (), {})
+        sizes = ComplexityMeasure(self._shape())
+        return FeasibilityCheck(self.model_space, self.constraints, wanted, {"params": sizes, "macs": sizes, **self.measures})
+
+    def _shape(self) -> InputShape:
+        if self.input_shape is not None:
+            return self.input_shape
+        if isinstance(self.model_space, HubSpace):
+            return (3, self.model_space.input_size, self.model_space.input_size)
+        raise ExperimentError(
+            f"constraints and measured objectives need the shape of an input image, which {type(self.model_space).__name__} "
+            "does not have: give input_shape=(channels, height, width)"
+        )
+
+    def trial_folder(self, number: int) -> Path:
+        """The folder for the files of the trial `number`; it need not exist."""
+        return self.folder / "trials" / f"{number:06d}"
+
+    def check_executor(self, executor: Executor, storage: BaseStorage) -> None:
+        """Raises ExperimentError where trials on `executor` could not use a supernet, or report to `storage`."""
+        if executor.shares_memory:
+            return
+        if not isinstance(self.strategy, Strategy):
+            raise ExperimentError("a supernet is trained, and searched, in this process; leave executor out")
+        if isinstance(storage, InMemoryStorage) and not isinstance(self.pruner, NopPruner):
+            raise ExperimentError(
+                "trials in other processes cannot report into a study in memory; give storage a file or a URL"
+            )

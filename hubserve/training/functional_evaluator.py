@@ -1,0 +1,95 @@
+"""Any function of a network as an evaluator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from hubserve.errors import EvaluatorError, suggest
+from hubserve.space import Arch, ModelSpace
+from hubserve.training.evaluator import Evaluator, Objective, Trial
+from hubserve.training.reporting import Metric, ReportedResults, reporting_to
+from hubserve.training.seeding import seeded
+
+
+class FunctionalEvaluator(Evaluator):
+    """Calls a function with the frozen network and takes what it returns, or reports, as the score.
+
+    Args:
+        function: gets the network (an `nn.Module` with fresh weights) and `arguments`; returns a float, a dict with every
+            objective, or nothing after it has called `hubserve.report_final_result`.
+        objectives: names of what is searched for, or `Objective`s where smaller is better.
+        arguments: further keywords for `function`.
+
+    Raises:
+        EvaluatorError: `function` cannot be called like that.
+
+    >>> evaluator = FunctionalEvaluator(train_and_test, epochs=3)
+    >>> FunctionalEvaluator(measure, objectives=("accuracy", Objective("latency_ms", "minimize")))
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Metric | None],
+        objectives: Sequence[str | Objective] = ("default",),
+        **arguments: Any,
+    ) -> None:
+        if not objectives:
+            raise EvaluatorError("objectives is empty; name at least one number that the function returns")
+        self.objectives = tuple(o if isinstance(o, Objective) else Objective(o) for o in objectives)
+        self.function = function
+        self.arguments = arguments
+        _check_call(function, arguments)
+
+    def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
+        with seeded(trial.seed):
+            return self.fit(space.freeze(arch), trial)
+
+    def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
+        """Scores of one network.
+
+        Raises:
+            EvaluatorError: the function told no result, or one without an objective.
+        """
+        with reporting_to(ReportedResults(trial or Trial(), self.objectives[0].name)) as report:
+            returned = self.function(model, **self.arguments)
+        return self._scores(report.final if returned is None else returned)
+
+    def _scores(self, metric: Metric | None) -> dict[str, float]:
+        if metric is None:
+            raise EvaluatorError(
+                f"{_name(self.function)} returned nothing and did not call hubserve.report_final_result; do one of the two"
+            )
+        first = self.objectives[0].name
+        if not isinstance(metric, Mapping):
+            return {first: float(metric)}
+        scores = {name: float(value) for name, value in metric.items()}
+        if first not in scores and "default" in scores:
+            scores[first] = scores["default"]
+        for objective in self.objectives:
+            if objective.name not in scores:
+                raise EvaluatorError(
+                    f"{_name(self.function)} gave {sorted(scores)} and not the objective {objective.name!r}. "
+                    f"{suggest(objective.name, scores)}"
+                )
+        return scores
+
+
+def _check_call(function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # Some built-in functions have none.
+        return
+    try:
+        signature.bind(object(), **arguments)
+    except TypeError as error:
+        raise EvaluatorError(
+            f"{_name(function)}{signature} cannot be called with a network and {sorted(arguments)}: {error}"
+        ) from error
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))

@@ -1,0 +1,226 @@
+"""Data sets by name: who is in which part, and that pictures are prepared as the service prepares them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from hubserve.cards.labels import imagenet_wnids
+from hubserve.data.augmentation import CropAndFlip
+from hubserve.data.splits import stratified
+from hubserve.errors import DatasetError
+from hubserve.evaluator import load_dataset
+from hubserve.preprocess import decode_pixels
+
+
+def targets(data):
+    return [int(data[i][1]) for i in range(len(data))]
+
+
+def test_digits_are_divided_evenly_and_always_alike():
+    data = load_dataset("digits", size=8)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [1078, 360, 359]
+    for part in (data.train, data.val, data.test):
+        shares = [count / len(part) for count in Counter(part.targets.tolist()).values()]
+        assert len(shares) == 10
+        assert 0.09 < min(shares) <= max(shares) < 0.11
+    again = load_dataset("digits", size=8)
+    assert torch.equal(data.val.pixels, again.val.pixels)
+    assert not torch.equal(data.val.targets, load_dataset("digits", size=8, seed=1).val.targets)
+    # Nobody is in two parts.
+    rows = torch.cat([part.pixels.flatten(1) for part in (data.train, data.val, data.test)])
+    assert len({bytes(row.numpy()) for row in rows}) == len(rows) == 1797
+
+
+def test_a_digit_is_trained_as_it_is_served():
+    data = load_dataset("digits", size=24, augment=False)
+    plain = load_dataset("digits", size=8, augment=False)
+    for index in (0, 100):
+        picture = Image.fromarray(plain.val.pixels[index].permute(1, 2, 0).numpy())
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        served = data.preprocess.fast(decode_pixels(buffer.getvalue()))
+        # The rounding to whole pixel values is 1/2 of 255, over the deviation.
+        assert torch.allclose(served, data.val[index][0], atol=0.5 / 255 / 0.5 + 1e-6)
+        assert served.shape == (3, 24, 24)
+
+
+def test_batches_are_what_single_pictures_are():
+    data = load_dataset("digits", size=8, augment=False)
+    inputs, labels = next(iter(DataLoader(data.train, 5)))
+    assert torch.equal(inputs, torch.stack([data.train[i][0] for i in range(5)]))
+    assert labels.tolist() == [int(data.train[i][1]) for i in range(5)]
+
+
+def test_crops_are_windows_of_the_padded_picture():
+    torch.manual_seed(0)
+    pixels = torch.randint(1, 256, (40, 3, 6, 6), dtype=torch.uint8)
+    changed = CropAndFlip(padding=2)(pixels)
+    padded = torch.nn.functional.pad(pixels, [2] * 4)
+    seen = set()
+    for before, after in zip(padded, changed, strict=True):
+        windows = {
+            (top, left, flip): (window.flip(2) if flip else window)
+            for top in range(5)
+            for left in range(5)
+            for flip in (False, True)
+            for window in (before[:, top : top + 6, left : left + 6],)
+        }
+        found = [key for key, window in windows.items() if torch.equal(window, after)]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len({key[:2] for key in seen}) > 12
+    assert {key[2] for key in seen} == {False, True}
+    assert not any(torch.equal(a, b.flip(2)) for a, b in zip(pixels, CropAndFlip(0, flip=False)(pixels), strict=True))
+
+
+def test_parts_hold_their_share_of_each_class():
+    labels = [0] * 10 + [1] * 30
+    parts = stratified(labels, (0.5, 0.2), seed=3)
+    assert sorted(index for part in parts for index in part) == list(range(40))
+    assert [Counter(labels[index] for index in part) for part in parts] == [
+        Counter({0: 5, 1: 15}),
+        Counter({0: 2, 1: 6}),
+        Counter({0: 3, 1: 9}),
+    ]
+
+
+def pictures(root, counts, size=(40, 36)):
+    """`root/PART/CLASS/n.png`, each of one colour that tells part and number."""
+    for (part, name), count in counts.items():
+        folder = root / part / name
+        folder.mkdir(parents=True)
+        for n in range(count):
+            Image.new("RGB", size, (10 * n, len(part), len(name))).save(folder / f"{n}.png")
+    return root
+
+
+def test_cifar_in_class_folders(tmp_path):
+    counts = {("train", "cat"): 10, ("train", "dog"): 10, ("test", "cat"): 4, ("test", "dog"): 4}
+    data = load_dataset("cifar10", pictures(tmp_path, counts, size=(32, 32)))
+    assert data.labels == ("cat", "dog")
+    assert [len(part) for part in (data.train, data.val, data.test)] == [18, 2, 8]
+    assert Counter(targets(data.val)) == {0: 1, 1: 1}
+    picture = Image.open(tmp_path / "test" / "cat" / "2.png")
+    assert torch.allclose(data.test[2][0], data.preprocess.reference(picture), atol=1e-6)
+    assert len(load_dataset("cifar10", tmp_path, limit=4).test) == 4
+
+
+def test_cifar_as_it_was_published(tmp_path, monkeypatch):
+    """Files in the published layout, with fewer pictures; torchvision checks their sums, which are of the real ones."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = {}
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        rows[name] = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
+        entry = {"data": rows[name], "labels": [i % 10 for i in range(20)]}
+        (folder / name).write_bytes(pickle.dumps(entry))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"class {i}" for i in range(10)]}))
+    with pytest.raises(DatasetError, match=r"neither train/ and test/.*nor the published files"):
+        load_dataset("cifar10", tmp_path)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *args: True)
+    data = load_dataset("cifar10", tmp_path, val_share=0.2)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [80, 20, 20]
+    assert torch.equal(data.test.pixels[3].flatten(), torch.from_numpy(rows["test_batch"][3]))
+    assert data.labels[3] == "class 3"
+
+
+@pytest.mark.parametrize("second", ["val", "test"])
+def test_two_folders_leave_validation_to_the_training_part(tmp_path, second):
+    counts = {("train", "a"): 10, ("train", "b"): 10, (second, "a"): 3, (second, "b"): 3}
+    data = load_dataset("folder", pictures(tmp_path, counts), size=16)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [18, 2, 6]
+    assert all(second in str(path) for path, _ in data.test.items)
+    assert not {path for path, _ in data.val.items} & {path for path, _ in data.train.items}
+
+
+def test_three_folders_are_the_parts(tmp_path):
+    counts = {(part, name): 2 for part in ("train", "val", "test") for name in "ab"}
+    data = load_dataset("folder", pictures(tmp_path, counts), size=16)
+    assert [{path.parts[-3] for path, _ in part.items} for part in (data.train, data.val, data.test)] == [
+        {"train"},
+        {"val"},
+        {"test"},
+    ]
+
+
+def test_class_folders_alone_are_divided(tmp_path):
+    data = load_dataset("folder", pictures(tmp_path, {("", "a"): 10, ("", "b"): 20}), size=16, val_share=0.2)
+    assert [Counter(targets(part)) for part in (data.train, data.val, data.test)] == [
+        {0: 6, 1: 12},
+        {0: 2, 1: 4},
+        {0: 2, 1: 4},
+    ]
+
+
+def test_pictures_of_folders_are_prepared_as_served(tmp_path):
+    root = pictures(tmp_path, {("", "a"): 10, ("", "b"): 10}, size=(50, 30))
+    data = load_dataset("folder", root, size=16, resize=20)
+    path, label = data.val.items[0]
+    inputs, target = data.val[0]
+    assert torch.equal(inputs, data.preprocess.fast(decode_pixels(path.read_bytes())))
+    assert (target, data.preprocess.resize) == (label, 20)
+    torch.manual_seed(0)
+    assert data.train[0][0].shape == (3, 16, 16)
+    batch, _ = next(iter(DataLoader(data.train, 4)))
+    assert batch.shape == (4, 3, 16, 16)
+
+
+def test_wordnet_ids_become_words(tmp_path):
+    first, last = imagenet_wnids()[0], imagenet_wnids()[-1]
+    data = load_dataset("folder", pictures(tmp_path, {("", last): 6, ("", first): 6}), size=16)
+    assert data.labels[0].startswith("tench")
+    assert len(data.labels) == 2
+
+
+def test_what_is_wrong_is_told(tmp_path):
+    for call, message in {
+        lambda: load_dataset("digit"): "no data set 'digit'. Did you mean digits",
+        lambda: load_dataset("digits", sizes=8): "no setting 'sizes'. Did you mean size",
+        lambda: load_dataset("digits", tmp_path): "come with scikit-learn",
+        lambda: load_dataset("cifar10"): "needs its folder",
+        lambda: load_dataset("folder", tmp_path / "none"): "needs its folder",
+        lambda: load_dataset("folder", tmp_path): "has no folders",
+    }.items():
+        with pytest.raises(DatasetError, match=message):
+            call()
+    counts = {("train", "a"): 4, ("train", "b"): 4, ("val", "a"): 1, ("val", "c"): 1}
+    root = pictures(tmp_path / "strange", counts)
+    with pytest.raises(DatasetError, match="a folder 'c'"):
+        load_dataset("folder", root)
+    with pytest.raises(DatasetError, match=r"val_share = 0.5"):
+        load_dataset("folder", root, val_share=0.5)
+    (tmp_path / "alone" / "train" / "a").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="train/ alone"):
+        load_dataset("folder", tmp_path / "alone")
+    broken = pictures(tmp_path / "broken", {("", "a"): 9, ("", "b"): 9})
+    (broken / "a" / "0.png").write_bytes(b"no picture")
+    data = load_dataset("folder", broken, size=16)
+    with pytest.raises(DatasetError, match=r"a/0.png.*take it out"):
+        [part[i] for part in (data.train, data.val, data.test) for i in range(len(part))]
+
+
+def test_real_cifar_pictures(shared, tmp_path):
+    """The first pictures of the packed JPEGs; 50,000 of them take too long here."""
+    with tarfile.open(shared / "data" / "cifar10-jpeg.tar.xz") as archive:
+        for member in archive:
+            if member.isfile() and int(member.name[-8:-4]) < 3 and member.name.startswith("train/"):
+                archive.extract(member, tmp_path, filter="data")
+            if member.name.startswith("train/automobile/") and int(member.name[-8:-4] or 0 if member.isfile() else 0) > 5:
+                break
+    for part in (tmp_path / "train").iterdir():
+        (tmp_path / "test" / part.name).mkdir(parents=True)
+        (part / "0000.jpg").rename(tmp_path / "test" / part.name / "0000.jpg")
+    data = load_dataset("cifar10", tmp_path, val_share=0.49)
+    assert data.labels == ("airplane", "automobile")
+    assert [len(part) for part in (data.train, data.val, data.test)] == [2, 2, 2]
+    assert data.train.pixels.float().std() > 20
