@@ -14,6 +14,7 @@ from hubserve.hub.pretrained import load_weights, weights_origin
 from hubserve.hub.registry import load_model
 from hubserve.package.manifest import Provenance
 from hubserve.preprocess import Preprocess
+from hubserve.space import FrozenPicker
 
 
 def card_source(
@@ -72,7 +73,8 @@ def arch_source(
         WeightsError: the weights do not fit.
     """
     arch = space.canonical(arch)
-    model = space.freeze(arch).eval() if weights is None else load_weights(space, arch, weights)
+    # Not `freeze`, which would validate the arch once more.
+    model = space.build(FrozenPicker(arch)).eval() if weights is None else load_weights(space, arch, weights)
     size = space.input_size
     return Source(
         name=name,
