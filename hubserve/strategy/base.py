@@ -53,12 +53,10 @@ class Strategy(BaseSampler):
         self._rng = Rng(self.seed)
 
     def __repr__(self) -> str:
-        named = (
-            []
-            if self.settings is None
-            else [(field.name, getattr(self.settings, field.name)) for field in fields(self.settings)]
+        names = [] if self.settings is None else [field.name for field in fields(self.settings)]
+        return (
+            f"{type(self).__name__}({''.join(f'{name}={getattr(self.settings, name)!r}, ' for name in names)}seed={self.seed})"
         )
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in (*named, ('seed', self.seed)))})"
 
     def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
         """Sets the space, and the number of trials where it is known; an experiment calls it before the first trial."""

@@ -34,10 +34,11 @@ class RegularizedEvolutionSettings:
     def __post_init__(self) -> None:
         at_least(self, 1, "population_size", "sample_size")
         probability(self, "mutation_prob")
-        if self.population_size is not None and self.sample_size is not None and self.sample_size > self.population_size:
+        population, sample = self.population_size, self.sample_size
+        if population is not None and sample is not None and sample > population:
             raise StrategyError(
-                f"RegularizedEvolution: sample_size = {self.sample_size} is more than population_size = {self.population_size}; "
-                "a tournament is a part of the population"
+                f"RegularizedEvolution: sample_size = {sample} is more than population_size = {population}; a tournament is a "
+                "part of the population"
             )
 
 

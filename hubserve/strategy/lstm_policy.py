@@ -87,7 +87,7 @@ class Episode:
 
 
 def log_probabilities(policy: Policy, trials: Sequence[Actions]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log probability of all answers of each trial together (trials,), and the policy's entropies summed over them (trials,)."""
+    """Log probability of each trial's answers together (trials,), and the policy's summed entropy along them (trials,)."""
     totals: list[torch.Tensor] = [torch.zeros(())] * len(trials)
     entropies: list[torch.Tensor] = [torch.zeros(())] * len(trials)
     # Trials with the same labels are computed in one batch, which is many times faster.

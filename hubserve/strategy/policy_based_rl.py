@@ -131,7 +131,9 @@ class PolicyBasedRL(Strategy):
             self._learned = [trial.number for trial in trials[:end]]
 
     def _reward(self, trial: FrozenTrial, sign: int) -> float:
-        return float(sign * (trial.values[0] if trial.state is TrialState.COMPLETE else self.settings.reward_for_invalid))
+        reward = trial.values[0] if trial.state is TrialState.COMPLETE else self.settings.reward_for_invalid
+        assert reward is not None, "failed trials are learned from only with a reward_for_invalid"
+        return sign * reward
 
 
 def _actions(trial: FrozenTrial) -> Actions:

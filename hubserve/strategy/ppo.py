@@ -40,7 +40,7 @@ class Ppo:
         probability(self, "clip")
 
     def update(self, policy: Policy, trials: Sequence[Actions], rewards: Sequence[float]) -> None:
-        """Takes `epochs` passes of clipped steps that make the better trials likelier; `rewards` has one number for each trial."""
+        """Makes trials with better rewards likelier, in clipped steps; `rewards` has one number for each trial."""
         reward = torch.tensor(rewards, dtype=torch.float32)
         advantage = (reward - reward.mean()) / (reward.std() + 1e-8)
         with torch.no_grad():
