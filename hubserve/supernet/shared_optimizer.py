@@ -1,4 +1,4 @@
-"""One optimizer for all networks of a supernet, whose steps touch only the network that was trained."""
+"""One optimizer for all networks of a supernet, whose steps change only the windows of the network that was trained."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubserve.supernet.tensors import SharedTensors, window
+from hubserve.supernet.shared_tensors import SharedTensors, window
 
 
 class SharedOptimizer:
-    """Steps a torch optimizer of shared tensors on the windows of one network, windows of its state included.
+    """Steps a torch optimizer of shared tensors on the windows of one network, with windows of its state.
 
-    A step costs what it costs the bare network: nothing of full size is read or written. What the network does not see stays
-    as it is, momentum and weight decay too. Works for optimizers that treat each number of a tensor on its own (SGD, Adam and
-    its kin, RMSprop, Adagrad, ...), whose fresh state is 0.
+    A step costs what it costs the bare network: no tensor of full size is read or written. What lies outside the windows stays
+    as it is; neither momentum nor weight decay moves it. Works for optimizers that treat each number of a tensor on its own
+    (SGD, Adam, AdamW, RMSprop, Adagrad, ...) and whose fresh state is 0.
 
     Args:
-        tensors: of a supernet.
-        optimizer: of its parameters, in one group or in several. A learning rate schedule may hold on to it.
+        tensors: The shared tensors of a supernet.
+        optimizer: A torch optimizer of their parameters, in one group or in several. A learning rate schedule may be built on
+            it.
 
     Attributes:
-        optimizer: the same; its state is that of the full tensors whenever no step is under way.
+        optimizer: The same optimizer. Between steps, its state is that of the full tensors.
     """
 
     def __init__(self, tensors: SharedTensors, optimizer: torch.optim.Optimizer) -> None:
@@ -36,38 +37,42 @@ class SharedOptimizer:
         self._known = dict(tensors.named_parameters())
 
     def step(self, leaves: Mapping[str, nn.Parameter]) -> None:
-        """One step on those of `leaves` (key -> leaf of a network) that have a gradient, which is then dropped."""
+        """One step on those of `leaves` that have a gradient, which is dropped afterwards.
+
+        Args:
+            leaves: Key -> parameter of a subnet, as `Subnet.leaves` returns them.
+        """
         ready = {key: leaf for key, leaf in leaves.items() if leaf.grad is not None}
-        self._follow_growth(ready)
+        self._replace_grown(ready)
         whole = [group["params"] for group in self.optimizer.param_groups]
         for group in self.optimizer.param_groups:
             group["params"] = []
         for key, leaf in ready.items():
             self.optimizer.param_groups[self._groups[key]]["params"].append(leaf)
-            self._lend_state(self._known[key], leaf, key)
+            self._copy_state_to(self._known[key], leaf, key)
         self.optimizer.step()
         for key, leaf in ready.items():
-            self._return_state(self._known[key], leaf, key)
+            self._copy_state_back(self._known[key], leaf, key)
             leaf.grad = None
         for group, parameters in zip(self.optimizer.param_groups, whole, strict=True):
             group["params"] = parameters
 
-    def dump(self) -> dict[str, Any]:
-        """The state of each tensor by key, and the settings of the groups; no copies."""
+    def state_dict(self) -> dict[str, Any]:
+        """The settings of each group ("groups", a list) and the state of each tensor by key ("state"); no copies."""
         settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         state = {key: dict(self.optimizer.state[full]) for key, full in self._known.items() if full in self.optimizer.state}
         return {"groups": settings, "state": state}
 
-    def restore(self, found: Mapping[str, Any]) -> None:
-        """Takes what `dump` gave; the tensors themselves must have been restored before."""
-        self._follow_growth(key for key, _ in self._tensors.named_parameters())
-        for group, settings in zip(self.optimizer.param_groups, found["groups"], strict=True):
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes what `state_dict` returned; the shared tensors must have been loaded before."""
+        self._replace_grown(key for key, _ in self._tensors.named_parameters())
+        for group, settings in zip(self.optimizer.param_groups, state_dict["groups"], strict=True):
             group.update(settings)
-        for key, state in found["state"].items():
+        for key, state in state_dict["state"].items():
             full = self._known[key]
-            self.optimizer.state[full] = {name: _moved(value, full) for name, value in state.items()}
+            self.optimizer.state[full] = {name: _on_device(value, full) for name, value in state.items()}
 
-    def _lend_state(self, full: nn.Parameter, leaf: nn.Parameter, key: str) -> None:
+    def _copy_state_to(self, full: nn.Parameter, leaf: nn.Parameter, key: str) -> None:
         if leaf is full or full not in self.optimizer.state:
             return
         state = self.optimizer.state[full]
@@ -75,7 +80,7 @@ class SharedOptimizer:
             name: self._window(value, leaf, key) if _is_like(value, full) else value for name, value in state.items()
         }
 
-    def _return_state(self, full: nn.Parameter, leaf: nn.Parameter, key: str) -> None:
+    def _copy_state_back(self, full: nn.Parameter, leaf: nn.Parameter, key: str) -> None:
         if leaf is full:
             return
         state = self.optimizer.state[full]
@@ -92,8 +97,8 @@ class SharedOptimizer:
     def _window(self, full: torch.Tensor, leaf: torch.Tensor, key: str) -> torch.Tensor:
         return window(full, leaf.shape, centred=key in self._tensors.centred)
 
-    def _follow_growth(self, keys: Iterable[str]) -> None:
-        """Parameters that were replaced by larger ones, or are new since the last step, take their places here."""
+    def _replace_grown(self, keys: Iterable[str]) -> None:
+        """Has the optimizer hold the parameters that were replaced by larger ones, or added, since the last step."""
         for key in keys:
             parameter, old = self._tensors.parameter(key), self._known.get(key)
             if old is parameter:
@@ -114,10 +119,10 @@ class SharedOptimizer:
 
 
 def _is_like(value: Any, tensor: torch.Tensor) -> bool:
-    """Whether an entry of an optimizer's state has a number for each number of `tensor`; a count of steps has not."""
+    """Whether `value`, an entry of an optimizer's state, has the shape of `tensor`; a count of steps does not."""
     return isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape == tensor.shape
 
 
-def _moved(value: Any, parameter: torch.Tensor) -> Any:
-    """To where the parameter is; counts of steps stay on the CPU, where optimizers have them."""
+def _on_device(value: Any, parameter: torch.Tensor) -> Any:
+    """`value` on the device of `parameter`; counts of steps (0 axes) stay on the CPU, where optimizers keep them."""
     return value.to(parameter.device) if isinstance(value, torch.Tensor) and value.dim() > 0 else value

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hubserve.supernet import SharedOptimizer, Supernet
-from hubserve.supernet.tensors import window
+from hubserve.supernet.shared_tensors import window
 from tests.supernet.spaces import Small, pictures
 
 MAKERS = {
@@ -50,7 +50,7 @@ def test_what_is_not_seen_stays(name):
         before = {key: p.detach().clone() for key, p in net.tensors.named_parameters()}
         subnet = net.subnet(arch)
         step(subnet.network, optimizer, 0, subnet.leaves)
-    seen = {slot.key: slot for slot in net.subnet(NARROW).slots}
+    seen = {tensor.key: tensor for tensor in net.subnet(NARROW).tensors}
     for key, now in net.tensors.named_parameters():
         changed = now.detach() != before[key]
         inside = torch.zeros_like(changed)
@@ -68,11 +68,11 @@ def test_goes_on_from_a_dump():
         for seed in range(6):
             if interrupted and seed == 3:
                 # Through a file in real life; values must not be shared.
-                weights, state = (_copied(part) for part in (net.dump(), optimizer.dump()))
+                weights, state = (_copied(part) for part in (net.state_dict(), optimizer.state_dict()))
                 net = Supernet(Small(), seed=5)
-                net.restore(weights)
+                net.load_state_dict(weights)
                 optimizer = SharedOptimizer(net.tensors, MAKERS["adam"](net.parameters()))
-                optimizer.restore(state)
+                optimizer.load_state_dict(state)
             subnet = net.subnet(Small().random(rng))
             step(subnet.network, optimizer, seed, subnet.leaves)
         ends.append(net.state_dict())

@@ -10,7 +10,7 @@ import torch
 
 from hubserve.errors import StrategyError, suggest
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.oneshot.costs import Cost, Measure, cost_of
+from hubserve.strategy.oneshot.arch_costs import ArchCost, Measure, cost_of
 
 Nonlinear = Literal["linear", "positive", "negative", "absolute"]
 Aggregate = Literal["add", "mul"]
@@ -36,7 +36,7 @@ class Penalty:
         StrategyError: a value is not allowed.
     """
 
-    profiler: Measure | Cost
+    profiler: Measure | ArchCost
     baseline: float
     scale: float = 1.0
     nonlinear: Nonlinear = "linear"
@@ -79,7 +79,7 @@ class RangeFilter:
         StrategyError: neither bound is given, or they exclude everything.
     """
 
-    profiler: Measure | Cost
+    profiler: Measure | ArchCost
     min: float | None = None
     max: float | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -15,13 +16,15 @@ from hubserve.training.evaluator import TrainingEvaluator
 
 
 class WeightTraining:
-    """The evaluator's optimizer and schedule on the weights of a supernet, made when first needed: on the device they are on.
+    """The evaluator's optimizer and schedule on the weights of a supernet.
+
+    Both are made when first needed: by then the weights are on their device.
 
     Args:
-        supernet: whose weights.
-        evaluator: makes both.
-        total_steps: of the schedule.
-        gradient_clip_val: largest norm of all gradients of a step together; None takes the evaluator's.
+        supernet: Its weights are trained.
+        evaluator: Makes the optimizer and the schedule.
+        total_steps: Number of steps of the whole schedule.
+        gradient_clip_val: Largest norm of all gradients of a step together; None takes the evaluator's.
     """
 
     def __init__(
@@ -40,18 +43,22 @@ class WeightTraining:
 
     @property
     def learning_rate(self) -> float:
-        """Of the first group, now."""
+        """The present learning rate of the optimizer's first group."""
         optimizer, _ = self._made
         return float(optimizer.optimizer.param_groups[0]["lr"])
 
     def step(self, loss: torch.Tensor, leaves: Mapping[str, nn.Parameter]) -> float:
-        """Moves `leaves` against the gradient of `loss`, whose value it returns.
+        """One step of the optimizer and of the schedule; returns the value of `loss`.
+
+        Args:
+            loss: The training loss of one network, a scalar with a graph.
+            leaves: Key -> parameter of that network, as `Subnet.leaves` returns them.
 
         Raises:
-            StrategyError: it is not finite.
+            StrategyError: The loss is not finite.
         """
         value = float(loss.detach())
-        if not value < float("inf"):
+        if not math.isfinite(value):
             raise StrategyError(f"the training loss is {value}: lower the learning rate, or set gradient_clip_val")
         optimizer, schedule = self._made
         loss.backward()  # type: ignore[no-untyped-call]
@@ -62,26 +69,35 @@ class WeightTraining:
             schedule.step()
         return value
 
-    def state(self) -> dict[str, Any]:
-        """Weights, the optimizer's state and the schedule's."""
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the weights, of the optimizer and of the schedule; no copies."""
         optimizer, schedule = self._made
         return {
-            "weights": self._supernet.dump(),
-            "optimizer": optimizer.dump(),
+            "weights": self._supernet.state_dict(),
+            "optimizer": optimizer.state_dict(),
             "schedule": None if schedule is None else schedule.state_dict(),
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken."""
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes what `state_dict` returned, here or in version 0.1.0 before it had torch's keys."""
         optimizer, schedule = self._made
-        self._supernet.restore(state["weights"])
-        optimizer.restore(state["optimizer"])
+        self._supernet.load_state_dict(_with_torch_keys(state_dict["weights"]))
+        optimizer.load_state_dict(state_dict["optimizer"])
         if schedule is not None:
-            schedule.load_state_dict(state["schedule"])
+            schedule.load_state_dict(state_dict["schedule"])
 
 
-def train_network(supernet: Supernet, arch: Mapping[str, Any], evaluator: TrainingEvaluator, x: Any, target: Any) -> Any:
-    """The training loss of one network, and the leaves that a step on it moves."""
+def _with_torch_keys(weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The supernet's state dict; checkpoints of earlier versions had {"parameters": ..., "buffers": ...} in its place."""
+    if weights.keys() != {"parameters", "buffers"}:
+        return weights
+    return {f"tensors.{key}": tensor for part in weights.values() for key, tensor in part.items()}
+
+
+def train_network(
+    supernet: Supernet, arch: Mapping[str, Any], evaluator: TrainingEvaluator, x: Any, target: Any
+) -> tuple[torch.Tensor, dict[str, nn.Parameter]]:
+    """The training loss of the network of `arch` on one batch, and the parameters that a step on it moves."""
     supernet.train()
     subnet = supernet.subnet(arch)
     return evaluator.loss(subnet.network(x), target), subnet.leaves

@@ -19,7 +19,7 @@ Measure = Literal["macs", "params", "latency_ms"]
 """MACs and parameters are counted exactly; latency is that of eager PyTorch on one picture, on this machine."""
 
 
-class Cost(Protocol):
+class ArchCost(Protocol):
     """Anything that tells what an arch costs."""
 
     def __call__(self, arch: Arch) -> float:
@@ -63,7 +63,7 @@ class MeasuredCost:
         return float(complexity(model, self._input_shape).macs)
 
 
-def cost_of(profiler: Measure | Cost | Any, space: ModelSpace, input_shape: tuple[int, ...]) -> Cost:
+def cost_of(profiler: Measure | ArchCost | Any, space: ModelSpace, input_shape: tuple[int, ...]) -> ArchCost:
     """A measure by name, or a function of an arch as it is."""
     return MeasuredCost(profiler, space, input_shape) if isinstance(profiler, str) else profiler
 
@@ -100,7 +100,7 @@ class CostTable:
         n_archs: that were fitted.
     """
 
-    def __init__(self, space: ModelSpace, cost: Cost, rng: Random, *, n_archs: int | None = None) -> None:
+    def __init__(self, space: ModelSpace, cost: ArchCost, rng: Random, *, n_archs: int | None = None) -> None:
         self._space = space
         self._columns: dict[str, int] = {}
         self._width = 1
@@ -118,13 +118,13 @@ class CostTable:
         spread = (costs[self.n_archs :] / self._scale - costs[self.n_archs :].mean() / self._scale).square().sum()
         self.r2 = 1.0 - float(missed / spread) if spread > 0 else 1.0
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What was found: measured anew, latency would give other numbers."""
         return {"numbers": self._numbers, "scale": self._scale, "r2": self.r2}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes what `state` gave, of the same space."""
-        self._numbers, self._scale, self.r2 = state["numbers"], state["scale"], state["r2"]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes what `state_dict` gave, of the same space."""
+        self._numbers, self._scale, self.r2 = state_dict["numbers"], state_dict["scale"], state_dict["r2"]
 
     def estimate(self, arch: Mapping[str, Any]) -> float:
         """Of one arch, by the table."""

@@ -9,7 +9,7 @@ import torch
 
 from hubserve.errors import StrategyError
 from hubserve.strategy import DARTS, ENAS, Penalty, Proxyless
-from hubserve.strategy.oneshot.costs import CostTable, MeasuredCost
+from hubserve.strategy.oneshot.arch_costs import CostTable, MeasuredCost
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import SIZE, TINY, Small
 
