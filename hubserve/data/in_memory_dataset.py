@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -40,7 +42,7 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
         pixels = self.pixels[chosen]
         if self._augment is not None:
             pixels = self._augment(pixels)
-        inputs = self.preprocess.normalise(pixels)
+        inputs = torch.from_numpy(self.preprocess.normalise(pixels.numpy()))
         return list(zip(inputs.unbind(), self.targets[chosen].unbind(), strict=True))
 
     def part(self, indices: Sequence[int], *, augment: Augment | None = None) -> InMemoryDataset:
@@ -49,15 +51,6 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
         return InMemoryDataset(self.pixels[chosen], self.targets[chosen], self.preprocess, augment)
 
 
-def to_pixels(image: Tensor, preprocess: Preprocess) -> Tensor:
-    """The square that the network sees of an image, before it is normalised.
-
-    Args:
-        image: (3, height, width) uint8, RGB, of any size.
-        preprocess: Says how to resize and crop.
-
-    Returns:
-        (3, input_size, input_size) uint8, RGB.
-    """
-    plain = preprocess.model_copy(update={"scale": 1.0, "mean": (0.0,) * 3, "std": (1.0,) * 3, "channels": "rgb"})
-    return plain.fast(image).round().to(torch.uint8)
+def to_pixels(pixels: NDArray[np.uint8], preprocess: Preprocess) -> Tensor:
+    """The square that the network sees of an image (height, width, 3) uint8: (3, input_size, input_size) uint8, RGB."""
+    return torch.from_numpy(preprocess.square(pixels)).permute(2, 0, 1)

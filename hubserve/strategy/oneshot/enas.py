@@ -12,13 +12,13 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
 from hubserve.space import Arch, Choice, ModelSpace
-from hubserve.strategy.lstm_policy import Actions, Episode, Policy, Ppo
+from hubserve.strategy.lstm_policy import Actions, Episode, Policy
 from hubserve.strategy.oneshot.arch_costs import ArchCost, cost_of
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty, shape_of
 from hubserve.strategy.oneshot.extraction import extract
 from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
-from hubserve.strategy.policy_based_rl import nni_update
+from hubserve.strategy.ppo import Ppo, nni_update
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
@@ -194,7 +194,7 @@ class EnasSearch(OneShotSearch):
             return sign * extract(self.supernet, arch, self._evaluator, seed=self._seed).after[objective.name]
 
         archs = list(different.values())
-        return self._space.canonical(archs[max(range(len(archs)), key=lambda i: score(archs[i]))])
+        return archs[max(range(len(archs)), key=lambda i: score(archs[i]))]
 
     def state_dict(self) -> dict[str, Any]:
         return {
