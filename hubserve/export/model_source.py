@@ -9,11 +9,12 @@ from typing import Any
 from hubserve.cards.card import Card
 from hubserve.cards.labels import labels
 from hubserve.export.write import Source
-from hubserve.hub.base import HubSpace
-from hubserve.hub.load import load_weights
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.pretrained import load_weights, weights_origin
 from hubserve.hub.registry import load_model
 from hubserve.package.manifest import Provenance
 from hubserve.preprocess import Preprocess
+from hubserve.space import FrozenPicker
 
 
 def card_source(
@@ -22,23 +23,27 @@ def card_source(
     pretrained: bool = True,
     weights: Path | None = None,
     key_format: str | None = None,
+    download: bool = True,
     progress: bool = True,
 ) -> Source:
-    """The model of a card, with published weights, those of a file, or fresh ones.
+    """The model of a card, with published weights, those of a file, or fresh ones; arguments are those of `load_model`.
 
     Raises:
         WeightsError: the weights cannot be had or do not fit.
     """
-    published = pretrained and weights is None
+    origin = weights_origin(pretrained=pretrained, weights=weights)
+    published = origin == "published"
     provenance = Provenance(
         origin="card",
         paper=card.paper,
         # Accuracy and licence are those of the published weights.
         licence=card.licence if published else None,
         metric=card.metric if published else None,
-        weights="published" if published else "random" if weights is None else "local",
+        weights=origin,
     )
-    model = load_model(card, pretrained=pretrained, weights=weights, key_format=key_format, progress=progress)
+    model = load_model(
+        card, pretrained=pretrained, weights=weights, key_format=key_format, download=download, progress=progress
+    )
     return Source(card.name, model, card.space, card.settings, card.arch, card.preprocess, labels(card.classes), provenance)
 
 
@@ -68,7 +73,8 @@ def arch_source(
         WeightsError: the weights do not fit.
     """
     arch = space.canonical(arch)
-    model = space.freeze(arch).eval() if weights is None else load_weights(space, arch, weights)
+    # Not `freeze`, which would validate the arch once more.
+    model = space.build(FrozenPicker(arch)).eval() if weights is None else load_weights(space, arch, weights)
     size = space.input_size
     return Source(
         name=name,
@@ -78,5 +84,5 @@ def arch_source(
         arch=arch,
         preprocess=preprocess or Preprocess(input_size=size, resize=max(size, round(size / 0.875))),
         labels=class_labels or tuple(f"class {i}" for i in range(space.num_labels)),
-        provenance=Provenance(weights="random" if weights is None else "local"),
+        provenance=Provenance(weights=weights_origin(pretrained=False, weights=weights)),
     )

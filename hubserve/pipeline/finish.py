@@ -16,7 +16,7 @@ from hubserve.cards.card import Metric
 from hubserve.errors import JobError, NothingFeasibleError
 from hubserve.evaluator import Trial
 from hubserve.export.write import Source, write_package
-from hubserve.hub.load import load_weights
+from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
 from hubserve.latency.profile import profile_package

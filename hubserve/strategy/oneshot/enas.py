@@ -13,14 +13,14 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
 from hubserve.space import Arch, Choice, ModelSpace
-from hubserve.strategy.lstm_policy import Actions, Episode, Policy, Ppo
+from hubserve.strategy.lstm_policy import Actions, Episode, Policy
 from hubserve.strategy.oneshot.arch_costs import ArchCost, cost_of, shape_of
 from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty
 from hubserve.strategy.oneshot.extraction import extract
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
-from hubserve.strategy.policy_based_rl import nni_update
+from hubserve.strategy.ppo import Ppo, nni_update
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
@@ -210,7 +210,7 @@ class EnasSearch(OneShotSearch):
             return sign * extract(self.supernet, arch, self._evaluator, seed=self._seed).after[objective.name]
 
         best: Arch = max(different.values(), key=score)
-        return self._space.canonical(best)
+        return best
 
     def state_dict(self) -> dict[str, Any]:
         return {

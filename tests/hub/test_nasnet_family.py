@@ -1,4 +1,4 @@
-"""The five spaces of cells: cells per stage, widths, the auxiliary head, drop path, and what a sketch shows."""
+"""The five spaces of cells: cells per stage, widths, the auxiliary head, drop path, and what a outline shows."""
 
 from __future__ import annotations
 
@@ -94,17 +94,17 @@ class TestEverySpace:
             space(width=4, num_cells=6, dataset=dataset), space().random(Random(seed))
         ).state_dict().keys() == {f"auxiliary_head.{key}" for key in head.state_dict()}
 
-    def test_the_sketch_shows_the_edges(self, space):
+    def test_the_outline_shows_the_edges(self, space):
         model = space(**SMALL)
         arch = model.random(Random(2))
-        sketches = model.cells(arch)
-        assert list(sketches) == ["normal", "reduce"]
-        for kind, sketch in sketches.items():
-            output = len(sketch.nodes) - 1
+        outlines = model.cells(arch)
+        assert list(outlines) == ["normal", "reduce"]
+        for kind, outline in outlines.items():
+            output = len(outline.nodes) - 1
             for i in range(2, output):
                 wanted = [(arch[f"{kind}/input_{i}_{k}"][0], i, arch[f"{kind}/op_{i}_{k}"]) for k in (0, 1)]
-                assert [edge for edge in sketch.edges if edge[1] == i] == wanted
-            joined = [source for source, target, _ in sketch.edges if target == output]
+                assert [edge for edge in outline.edges if edge[1] == i] == wanted
+            joined = [source for source, target, _ in outline.edges if target == output]
             cell = on_meta(model, arch).stages[0 if kind == "normal" else 1][0]
             assert joined == cell.outputs
 

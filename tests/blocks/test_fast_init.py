@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from hubserve.blocks.fresh_weights import init_normal, init_truncated_normal, init_uniform
+from hubserve.blocks.fast_init import init_normal, init_truncated_normal, init_uniform
 
 
 def normal_share(x: float) -> float:

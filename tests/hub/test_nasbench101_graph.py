@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import ArchError
-from hubserve.hub.cell_count import count_unique_cells
-from hubserve.hub.cell_graph import CellGraph
+from hubserve.hub.nasbench101_count import count_unique_cells
+from hubserve.hub.nasbench101_graph import CellGraph
 from tests.hub.brute_cells import Cell, least_numbering, pruned_cells, used
 
 KNOWN = ("conv", "pool", "skip")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from hubserve.blocks.fresh_weights import init_uniform
+from hubserve.blocks.fast_init import init_uniform
 
 Layer = TypeVar("Layer", bound=nn.Module)
 WithWeight = TypeVar("WithWeight", nn.Conv2d, nn.Linear)

@@ -1,4 +1,4 @@
-"""From a card's list of sources to a file of weights, and from a file to tensors.
+"""Where the weights of a card come from: from its list of sources to a file on this machine.
 
 Environment:
     HUBSERVE_HOME: folder of downloaded files; ~/.cache/hubserve unless set.
@@ -10,7 +10,6 @@ Environment:
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import urllib.parse
 import urllib.request
@@ -19,10 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 import huggingface_hub
-import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from hubserve.cards.card import WeightSource
 from hubserve.errors import WeightsError, WeightsUnavailableError
@@ -31,9 +27,6 @@ from hubserve.hub.download import Download, check_sha256
 
 CONNECT_SECONDS = 5.0
 """Time in seconds within which the hub must accept a connection."""
-
-CONTAINERS = ("state_dict", "model", "model_state")
-"""Entries under which training scripts wrap a state dict."""
 
 
 def cache_dir() -> Path:
@@ -169,39 +162,3 @@ def _find_in_package(source: WeightSource) -> Path:
     if source.sha256 is not None:
         check_sha256(path, source.sha256)
     return path
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of a PyTorch file, on the CPU; nothing that could run code is unpickled.
-
-    Raises:
-        WeightsError: the file is missing, damaged, of another kind, or holds more than tensors.
-    """
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except Exception as error:  # SafetensorError, OSError, and what torch says of types it does not have.
-            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is not a plain file of tensors, or asks to run code while it loads, which is refused; "
-            f"it begins with {path.read_bytes()[:16]!r}. Save the state_dict alone, or as safetensors"
-        ) from error
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and more on damaged files.
-        raise WeightsError(f"{path} is not a readable PyTorch file: {error}") from error
-    return _tensors(found, path)
-
-
-def _tensors(found: object, path: Path) -> dict[str, Tensor]:
-    while isinstance(found, dict):
-        wrapped = [name for name in CONTAINERS if isinstance(found.get(name), dict)]
-        if not wrapped:
-            break
-        found = found[wrapped[0]]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise WeightsError(f"{path} holds a {type(found).__name__}, not a state dict: a mapping from names to tensors")
-    return dict(found)

@@ -11,8 +11,8 @@ from torch import nn
 from hubserve.blocks.conv import ConvStyle
 from hubserve.blocks.mobile import init_mobile_weights, inverted_residual
 from hubserve.hub import SPACES, load_card
+from hubserve.hub.network_outline import block_outlines
 from hubserve.hub.registry import card_space
-from hubserve.hub.sketch import blocks
 
 STYLE = ConvStyle()
 
@@ -29,7 +29,7 @@ def net():
 
 
 def test_a_row(net):
-    found = blocks(net, (3, 16, 20))
+    found = block_outlines(net, (3, 16, 20))
     assert [(b.name, b.kind, b.kernel, b.shape, b.attention) for b in found] == [
         ("0", "Conv2d", 3, (4, 8, 10), False),
         ("1.0.0", "MobileBlock", 5, (8, 4, 5), False),
@@ -43,7 +43,7 @@ def test_a_row(net):
 def test_the_network_stays_as_it_was(net):
     init_mobile_weights(net.train())
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    blocks(net, (3, 16, 16))
+    block_outlines(net, (3, 16, 16))
     assert net.training
     assert all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
     assert not any(module._forward_hooks for module in net.modules())
@@ -54,7 +54,7 @@ def test_cards(name):
     card = load_card(name)
     with torch.device("meta"):
         model = card_space(card).freeze(card.arch)
-    found = blocks(model, (3, card.preprocess.input_size, card.preprocess.input_size))
+    found = block_outlines(model, (3, card.preprocess.input_size, card.preprocess.input_size))
     assert found[-1].shape == (1000,)
     assert any(b.attention for b in found) == (name == "mobilenetv3-small-100")
     assert sum(b.params for b in found) == sum(p.numel() for p in model.parameters())

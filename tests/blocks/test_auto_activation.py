@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from hubserve.blocks import AutoActivation
-from hubserve.blocks.activation import BINARY_CANDIDATES, UNARY_CANDIDATES
+from hubserve.blocks.auto_activation import BINARY_CANDIDATES, UNARY_CANDIDATES
 from hubserve.errors import SpaceError
 from hubserve.space import FrozenPicker
 

@@ -13,7 +13,7 @@ from hubserve.blocks.mobile import SqueezeExcite
 
 
 @dataclass(frozen=True)
-class CellSketch:
+class CellOutline:
     """A cell as a graph.
 
     Attributes:
@@ -26,7 +26,7 @@ class CellSketch:
 
 
 @dataclass(frozen=True)
-class BlockSketch:
+class BlockOutline:
     """One block of a chain.
 
     Attributes:
@@ -46,14 +46,14 @@ class BlockSketch:
     attention: bool
 
 
-def blocks(model: nn.Module, input_shape: tuple[int, ...]) -> list[BlockSketch]:
+def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[BlockOutline]:
     """The blocks that a picture of `input_shape` (channels, height, width) passes, in order; computes nothing."""
     shadow = copy.deepcopy(model).to("meta").eval()
-    sketches: list[BlockSketch] = []
+    outlines: list[BlockOutline] = []
 
     def note(name: str, block: nn.Module, output: object) -> None:
         if isinstance(output, torch.Tensor):
-            sketches.append(_sketch(name, block, tuple(output.shape[1:])))
+            outlines.append(_outline(name, block, tuple(output.shape[1:])))
 
     hooks = [
         block.register_forward_hook(lambda module, _, output, name=name: note(name, module, output))
@@ -63,7 +63,7 @@ def blocks(model: nn.Module, input_shape: tuple[int, ...]) -> list[BlockSketch]:
         shadow(torch.empty(1, *input_shape, device="meta"))
     for hook in hooks:
         hook.remove()
-    return sketches
+    return outlines
 
 
 def _blocks(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -77,10 +77,10 @@ def _blocks(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
             yield path, child
 
 
-def _sketch(name: str, block: nn.Module, shape: tuple[int, ...]) -> BlockSketch:
+def _outline(name: str, block: nn.Module, shape: tuple[int, ...]) -> BlockOutline:
     convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
     first = next((type(leaf).__name__ for leaf in block.modules() if leaf._parameters and not list(leaf.children())), "")
-    return BlockSketch(
+    return BlockOutline(
         name=name,
         kind=first if type(block) is nn.Sequential else type(block).__name__,
         kernel=max((int(convolution.kernel_size[0]) for convolution in convolutions), default=0),

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.blocks.layers import batch_norm, conv2d
+from hubserve.blocks.fast_layers import batch_norm, conv2d
 from hubserve.errors import SpaceError
 
 Operation = Callable[[int, int], nn.Module]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx as nx
 import pytest
 
-from hubserve.hub.cell_count import count_graphs, count_unique_cells
+from hubserve.hub.nasbench101_count import count_graphs, count_unique_cells
 from tests.hub.brute_cells import all_edges, labelled, least_numbering, pruned_cells, used
 
 OPERATIONS = ("a", "b", "c")

@@ -15,11 +15,11 @@ from torch import nn
 
 from hubserve.blocks.cell import Cell, Merge, Operations
 from hubserve.blocks.cell_network import AuxiliaryHead, CellNetwork, CifarCellNetwork, ImageNetCellNetwork
-from hubserve.blocks.layers import batch_norm, conv2d
-from hubserve.blocks.nds_ops import OPERATIONS, FactorizedReduce, relu_conv_bn
+from hubserve.blocks.fast_layers import batch_norm, conv2d
+from hubserve.blocks.nasnet_operations import OPERATIONS, FactorizedReduce, relu_conv_bn
 from hubserve.errors import SpaceError
-from hubserve.hub.base import HubSpace
-from hubserve.hub.sketch import CellSketch
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.network_outline import CellOutline
 from hubserve.space import Choice, Picker
 
 DATASETS = {"cifar": (32, 10), "imagenet": (224, 1000)}
@@ -93,18 +93,18 @@ class NDSSpace(HubSpace):
     def build(self, pick: Picker) -> nn.Module:
         return _Builder(self, pick).network()
 
-    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellSketch]:
+    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
         """The normal and the reduction cell."""
         picked = self.canonical(arch)
-        return {kind: self._sketch(picked, kind) for kind in ("normal", "reduce")}
+        return {kind: self._outline(picked, kind) for kind in ("normal", "reduce")}
 
-    def _sketch(self, arch: Mapping[str, Any], kind: str) -> CellSketch:
+    def _outline(self, arch: Mapping[str, Any], kind: str) -> CellOutline:
         states = range(2, 2 + self.n_nodes)
         edges = [(arch[f"{kind}/input_{i}_{k}"][0], i, arch[f"{kind}/op_{i}_{k}"]) for i in states for k in (0, 1)]
         read = {source for source, _, _ in edges}
         output = 2 + self.n_nodes
         joined = [(state, output, "") for state in states if self.merge == "all" or state not in read]
-        return CellSketch(("before last", "last", *map(str, states), "output"), (*edges, *joined))
+        return CellOutline(("before last", "last", *map(str, states), "output"), (*edges, *joined))
 
 
 class _Builder:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 
 import pytest
 import torch
 
-import hubserve.hub.base
+import hubserve.hub.hub_space
 from hubserve.errors import KeyFormatError, WeightsUnavailableError
-from hubserve.hub import MobileNetV3Space, load_card, load_model
+from hubserve.export.model_source import card_source
+from hubserve.hub import HubSpace, MobileNetV3Space, load_card, load_model
 from hubserve.hub.registry import card_space
 from tests.hub.loopback import file_server
 from tests.hub.parity import fill, fixture_input
@@ -33,7 +35,7 @@ def published(monkeypatch):
     with file_server() as server:
         server.files["/" + source.url.rsplit("/", 1)[-1]] = buffer.getvalue()
         monkeypatch.setenv("HUBSERVE_MIRROR", server.url)
-        monkeypatch.setattr(hubserve.hub.base, "load_card", lambda name: card.model_copy(update={"weights": (source,)}))
+        monkeypatch.setattr(hubserve.hub.hub_space, "load_card", lambda name: card.model_copy(update={"weights": (source,)}))
         yield model
 
 
@@ -83,3 +85,15 @@ def test_tensorflow_s_mobilenet_v3_small(shared):
         key_format="timm",
     )
     assert sum(p.numel() for p in model.parameters()) == 2_542_856
+
+
+def test_all_ways_to_a_model_have_the_same_defaults():
+    """Only NNI's call differs, whose signature NNI fixes: it neither loads nor downloads weights unless asked to."""
+
+    def defaults(function):
+        return {name: p.default for name, p in inspect.signature(function).parameters.items() if p.default is not p.empty}
+
+    ours = defaults(load_model)
+    assert ours == {"pretrained": True, "weights": None, "key_format": None, "download": True, "progress": True}
+    assert defaults(card_source) == ours
+    assert defaults(HubSpace.load_searched_model) == {"pretrained": False, "download": False, "progress": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,30 +13,33 @@ from hubserve.cards.card import Card
 from hubserve.errors import KeyFormatError
 from hubserve.hub.autoformer_supernet import check_supernet
 from hubserve.hub.key_formats import convert
-from hubserve.hub.weights import fetch_first, read_state_dict
+from hubserve.hub.state_dicts import read_state_dict
+from hubserve.hub.weight_sources import fetch_first
 from hubserve.space import ModelSpace
+
+WeightsOrigin = Literal["published", "local", "random"]
+
+
+def weights_origin(*, pretrained: bool, weights: Path | None) -> WeightsOrigin:
+    """Which weights the arguments `pretrained` and `weights` of `load_model` ask for: a file goes before the card's sources."""
+    if weights is not None:
+        return "local"
+    return "published" if pretrained else "random"
 
 
 def load_frozen(
     space: ModelSpace,
     card: Card,
     *,
-    pretrained: bool = True,
-    weights: Path | None = None,
-    key_format: str | None = None,
-    download: bool = True,
-    progress: bool = True,
+    pretrained: bool,
+    weights: Path | None,
+    key_format: str | None,
+    download: bool,
+    progress: bool,
 ) -> nn.Module:
-    """The network of a card, in eval mode.
+    """The network of `card`, in eval mode; `space` is the card's space with the card's settings.
 
-    Args:
-        space: of the card, with the card's settings.
-        card: which arch, and where its weights are.
-        pretrained: load weights; otherwise they are fresh.
-        weights: a file on this machine, in place of the card's sources.
-        key_format: whose tensor names that file has; "nni" unless given. The card's sources know theirs.
-        download: whether the network may be asked.
-        progress: show a bar while downloading.
+    `hubserve.hub.load_model` says what the other arguments mean and has their defaults.
 
     Raises:
         ArchError: the card's arch is not of the space.

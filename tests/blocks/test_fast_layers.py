@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import SameConv2d
-from hubserve.blocks.layers import bare, batch_norm, conv2d, layer_norm, linear
+from hubserve.blocks.fast_layers import bare, batch_norm, conv2d, layer_norm, linear
 
 PAIRS = {
     "conv": (lambda: conv2d(4, 6, 3, stride=2, padding=1, groups=2), lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)),
