@@ -12,7 +12,7 @@ from hubserve import store
 from hubserve.cards.card import list_cards, load_card
 from hubserve.errors import ModelNotFoundError, suggest
 from hubserve.export.model_source import card_source
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.package.package import MANIFEST, Package, read_package
 from hubserve.store import aliases
 
