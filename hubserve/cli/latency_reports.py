@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from hubserve.cli.listings import host_rows, latency_rows
 from hubserve.cli.lookup_tables import warn_of_foreign
 from hubserve.cli.output import print_table
-from hubserve.cli.resolve_model import open_package, package_of
+from hubserve.cli.resolve_model import open_package
 from hubserve.errors import HubserveError, ProfileError
+from hubserve.export.named_source import package_named
 from hubserve.hub import get_space
 from hubserve.latency.compare import Comparison
 from hubserve.latency.format_latency import Protocol
@@ -65,7 +66,7 @@ def with_profile(model: str, package: Package) -> Package:
     Raises:
         ProfileError: `model` names a version in the store, which never changes.
     """
-    if package_of(model) is not None:  # Else it is a card, exported just now.
+    if package_named(model) is not None:  # Else it is a card, exported just now.
         own_folder(model)
     return add_profile(package, measure_package(package, ProfileOptions()).model_dump_json(indent=2) + "\n")
 
@@ -89,7 +90,7 @@ def read_report(name: str) -> ProfileReport:
     try:
         if path.is_file():
             return ProfileReport.model_validate_json(path.read_text("utf-8"))
-        package = package_of(name)
+        package = package_named(name)
         if package is not None and package.profile is not None:
             return ProfileReport.model_validate(package.profile)
     except (UnicodeDecodeError, ValidationError) as error:

@@ -10,9 +10,9 @@ import torch
 from pydantic import ValidationError
 
 from hubserve import store
-from hubserve.cli.resolve_model import known_names
 from hubserve.complexity import complexity
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
+from hubserve.export.named_source import known_names
 from hubserve.host import Host
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space

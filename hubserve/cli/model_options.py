@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
-from hubserve.cli.resolve_model import open_package, package_of, unknown_model
+from hubserve.cli.resolve_model import open_package
 from hubserve.errors import ArchError, ExportError
 from hubserve.export.eager_runner import EagerRunner
-from hubserve.export.model_source import ModelSource, arch_source, card_source, package_source
+from hubserve.export.model_source import ModelSource, arch_source
+from hubserve.export.named_source import named_source
 from hubserve.export.rebuild_model import rebuild_model
-from hubserve.hub import HubSpace, get_space, list_cards, load_card
+from hubserve.hub import HubSpace, get_space, load_card
 from hubserve.hub.registry import card_space
 
 
@@ -28,7 +29,7 @@ def source_of(
     key_format: str | None,
     random_weights: bool,
 ) -> ModelSource:
-    """What `export` exports: what `model` means, see `hubserve.cli.resolve_model`, or an arch of a space.
+    """What `export` exports: what `model` means, see `hubserve.export.named_source`, or an arch of a space.
 
     Raises:
         ExportError: the options do not go together.
@@ -45,16 +46,8 @@ def source_of(
         raise ExportError(
             "--key-format names the scheme of the tensor names in the file of --weights, for a pre-searched model"
         )
-    # Weights are given to a card: a package has its own.
-    is_card, other_weights = model in list_cards(), weights is not None or random_weights
-    if model is not None and not (is_card and other_weights) and (package := package_of(model)) is not None:
-        if other_weights:
-            raise ExportError(f"{model} is a package, which has its own weights: leave --weights and --random-weights out")
-        return package_source(package)
-    if model is not None and not is_card:
-        raise unknown_model(model)
     if model is not None:
-        return card_source(load_card(model), pretrained=not random_weights, weights=weights, key_format=key_format)
+        return named_source(model, random_weights=random_weights, weights=weights, key_format=key_format)
     given = read_json(settings) if settings is not None else {}
     built = get_space(space or "", given)
     name = arch.stem.lower() if arch is not None else ""

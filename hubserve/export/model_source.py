@@ -12,12 +12,13 @@ from torch import nn
 from hubserve.cards.card import Card
 from hubserve.cards.labels import labels
 from hubserve.export.rebuild_model import rebuild_model
-from hubserve.hub.base import HubSpace
-from hubserve.hub.load import load_weights
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.pretrained import load_weights, weights_origin
 from hubserve.hub.registry import load_model
 from hubserve.package.manifest import Provenance
 from hubserve.package.package import Package
 from hubserve.preprocess import Preprocess
+from hubserve.space import FrozenPicker
 
 CROP_RATIO = 0.875
 """Side of the crop by length of the shorter side after the resize, in ImageNet's usual preprocessing: 224 of 256 pixels."""
@@ -54,30 +55,29 @@ def card_source(
     pretrained: bool = True,
     weights: Path | None = None,
     key_format: str | None = None,
+    download: bool = True,
     progress: bool = True,
 ) -> ModelSource:
     """The model of a card, with its published weights, the weights of a file, or random ones.
 
-    Args:
-        card: Pre-searched model.
-        pretrained: Whether to load weights; without, they are random.
-        weights: File with weights, in place of the published ones.
-        key_format: Naming scheme of the tensors in that file; "nni" where None.
-        progress: Whether to show a progress bar while weights are downloaded.
+    The arguments and their defaults are those of `hubserve.hub.load_model`.
 
     Raises:
         WeightsError: the weights cannot be downloaded or read, or do not fit the network.
     """
-    published = pretrained and weights is None
+    origin = weights_origin(pretrained=pretrained, weights=weights)
+    published = origin == "published"
     provenance = Provenance(
         origin="card",
         paper=card.paper,
         # Accuracy and licence are those of the published weights.
         licence=card.licence if published else None,
         metric=card.metric if published else None,
-        weights="published" if published else "random" if weights is None else "local",
+        weights=origin,
     )
-    model = load_model(card, pretrained=pretrained, weights=weights, key_format=key_format, progress=progress)
+    model = load_model(
+        card, pretrained=pretrained, weights=weights, key_format=key_format, download=download, progress=progress
+    )
     names = labels(card.classes)
     return ModelSource(card.name, model, card.space, card.settings, card.arch, card.preprocess, names, provenance)
 
@@ -108,7 +108,8 @@ def arch_source(
         WeightsError: the weights do not fit the network.
     """
     arch = space.canonical(arch)
-    model = space.freeze(arch).eval() if weights is None else load_weights(space, arch, weights)
+    # Not `freeze`, which would validate the arch once more.
+    model = space.build(FrozenPicker(arch)).eval() if weights is None else load_weights(space, arch, weights)
     size = space.input_size
     return ModelSource(
         name=name,
@@ -118,7 +119,7 @@ def arch_source(
         arch=arch,
         preprocess=preprocess or Preprocess(input_size=size, resize=max(size, round(size / CROP_RATIO))),
         labels=class_labels or tuple(f"class {i}" for i in range(space.num_labels)),
-        provenance=Provenance(weights="random" if weights is None else "local"),
+        provenance=Provenance(weights=weights_origin(pretrained=False, weights=weights)),
     )
 
 

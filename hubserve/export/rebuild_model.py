@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from hubserve.errors import ArchError, PackageError, SpaceError
-from hubserve.hub.load import load_weights
+from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import get_space
 from hubserve.package.package import WEIGHTS, Package
 

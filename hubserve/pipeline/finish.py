@@ -17,7 +17,7 @@ from hubserve.errors import JobError, NothingFeasibleError
 from hubserve.evaluator import Trial
 from hubserve.export.model_source import ModelSource
 from hubserve.export.write_package import write_package
-from hubserve.hub.load import load_weights
+from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
 from hubserve.latency.format_latency import Protocol

@@ -26,7 +26,7 @@ def folder(tmp_path, small):
     model = EagerRunner(rebuild_model(package))
     pictures = [photo(name) for name in ("chelsea", "coffee", "astronaut", "rocket")] + [noise(seed=i) for i in range(4)]
     for i, (data, rank) in enumerate(zip(pictures, RANKS, strict=True)):
-        logits = model(package.manifest.preprocess.reference(decode_image(data)).numpy()[None])[0]
+        logits = model(package.manifest.preprocess.reference(decode_image(data))[None])[0]
         path = tmp_path / "classes" / package.labels[(-logits).argsort()[rank]] / f"{i}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotResult, OneShotStrategy
+from hubserve.strategy.oneshot.cost_limits import Penalty, RangeFilter
 from hubserve.strategy.oneshot.darts import DARTS, GumbelDARTS
 from hubserve.strategy.oneshot.enas import ENAS
 from hubserve.strategy.oneshot.extraction import Extraction, SupernetEvaluator, extract
-from hubserve.strategy.oneshot.hardware import Penalty, RangeFilter
 from hubserve.strategy.oneshot.proxyless import Proxyless
 from hubserve.strategy.oneshot.random_oneshot import RandomOneShot
 

@@ -19,7 +19,7 @@ from hubserve.errors import StrategyError, SupernetError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.checkpoint import read_checkpoint, write_checkpoint
 from hubserve.supernet import Supernet
-from hubserve.supernet.memory import machine_bytes
+from hubserve.supernet.memory_estimates import machine_bytes
 from hubserve.training.evaluator import SharedTraining, TrainingEvaluator
 from hubserve.training.seeding import seeded
 
@@ -87,12 +87,12 @@ class OneShotSearch(abc.ABC):
         """What has been found so far."""
 
     @abc.abstractmethod
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """All that the steps have changed: tensors, numbers, strings, and lists and dicts of them."""
 
     @abc.abstractmethod
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken."""
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on where `state_dict` was taken."""
 
 
 class OneShotStrategy(abc.ABC):
@@ -143,13 +143,13 @@ class OneShotStrategy(abc.ABC):
         course = _Course(evaluator, search, seed, where, wanted, on_step, should_stop)
         identity = [type(self).__name__, repr(space), seed, evaluator.max_epochs, batches]
         if folder is not None and (found := read_checkpoint(folder, identity)):
-            search.load_state(found["search"])
+            search.load_state_dict(found["search"])
             course.history, course.epoch = list(found["history"]), int(found["epoch"])
         while course.epoch < evaluator.max_epochs:
             if not course.run_epoch():
                 return OneShotResult(search.arch(), search.supernet, tuple(course.history), True, memory, search.cost_r2)
             if folder is not None:
-                content = {"search": search.state(), "history": course.history, "epoch": course.epoch}
+                content = {"search": search.state_dict(), "history": course.history, "epoch": course.epoch}
                 write_checkpoint(folder, identity, content)
         search.supernet.eval()
         return OneShotResult(search.arch(), search.supernet, tuple(course.history), False, memory, search.cost_r2)

@@ -10,8 +10,8 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
 from hubserve.space import ModelSpace
+from hubserve.strategy.oneshot.cost_limits import Penalty
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy, Settings
-from hubserve.strategy.oneshot.hardware import Penalty
 from hubserve.supernet import Blend
 from hubserve.training.evaluator import TrainingEvaluator
 
@@ -93,7 +93,7 @@ class DartsSearch(DifferentiableSearch):
 
     def _moved(self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """The weights after one step on the training batch, with the graph of that step."""
-        leaves = self.net.structure(sampled, train[0]).subnet.leaves
+        leaves = self.net.network(sampled, train[0]).subnet.leaves
         trained = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
         loss = self.evaluator.loss(self.net(train[0], blends, sampled), train[1])
         found = torch.autograd.grad(loss, list(trained.values()), create_graph=True, allow_unused=True)
@@ -108,7 +108,7 @@ class DartsSearch(DifferentiableSearch):
         sampled = self.net.sample(self.rng)
         with torch.no_grad():
             blends = self.blends()
-        leaves = self.net.structure(sampled, x).subnet.leaves
+        leaves = self.net.network(sampled, x).subnet.leaves
         return self.weights.step(self.evaluator.loss(self.net(x, blends, sampled), target), leaves)
 
 
@@ -169,7 +169,7 @@ class GumbelSearch(DartsSearch):
 
     def blends(self) -> dict[str, Blend]:
         temperature = self._strategy.temperature_at(self.epoch, self.evaluator.max_epochs)
-        blended = {label: logits for label, logits in self.net.logits.items() if label in self.net.blended}
+        blended = {label: logits for label, logits in self.net.archs.logits.items() if label in self.net.blended}
         choices = self.net.space.choices
         return {
             label: Blend.all_of(choices[label].relaxation.draw_relaxed(logits, temperature))

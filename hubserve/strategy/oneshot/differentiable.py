@@ -14,12 +14,12 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.oneshot.arch_costs import CostTable, cost_of
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
-from hubserve.strategy.oneshot.costs import CostTable, cost_of
-from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
-from hubserve.strategy.oneshot.weights import WeightTraining
+from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty, shape_of
+from hubserve.strategy.oneshot.weight_training import WeightTraining
 from hubserve.supernet import BlendedSupernet
-from hubserve.supernet.memory import weight_bytes
+from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
 FAIR_R2 = 0.8
@@ -116,11 +116,11 @@ class DifferentiableSearch(OneShotSearch):
             self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=settings.gradient_clip_val
         )
         self.arch_optimizer = torch.optim.Adam(
-            self.net.arch_parameters(), settings.arc_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
+            self.net.archs.parameters(), settings.arc_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
         )
 
     def prepare(self, x: Any) -> int:
-        if self.net.logits:
+        if self.net.archs.logits:
             self.net.prove(x.cpu() if isinstance(x, torch.Tensor) else x)
         self.refuse()
         if self.settings.penalty is not None:
@@ -146,7 +146,7 @@ class DifferentiableSearch(OneShotSearch):
     def step(self, x: Any, target: Any) -> OneShotProgress:
         self.net.train()
         row: OneShotProgress = {}
-        if self.epoch >= self.settings.warmup_epochs and self.net.logits:
+        if self.epoch >= self.settings.warmup_epochs and self.net.archs.logits:
             row["val_loss"] = self.arch_step((x, target), next(self._val))
         row = {"train_loss": self.weight_step(x, target), **row}
         if self._steps % self.settings.log_prob_every_n_step == 0:
@@ -170,24 +170,24 @@ class DifferentiableSearch(OneShotSearch):
         """
         total = loss
         if self._table is not None and self.settings.penalty is not None:
-            total = self.settings.penalty.apply(loss, self._table.expected(self.net.probabilities()).to(loss.device))
+            total = self.settings.penalty.apply(loss, self._table.expected(self.net.archs.probabilities()).to(loss.device))
         if sampled:
             value = float(loss.detach())
             baseline = value if self._baseline is None else self._baseline
-            total = total + (value - baseline) * self.net.log_probability(sampled).to(loss.device)
+            total = total + (value - baseline) * self.net.archs.log_probability(sampled).to(loss.device)
             self._baseline = 0.9 * baseline + 0.1 * value
         return total
 
     def step_logits(self, gradients: Gradients) -> None:
         """One step of the logits' optimizer."""
-        for label, logits in self.net.logits.items():
+        for label, logits in self.net.archs.logits.items():
             logits.grad = gradients.get(label)
         self.arch_optimizer.step()
         self.arch_optimizer.zero_grad()
 
     def gradients(self, loss: torch.Tensor, gates: Mapping[str, torch.Tensor] | None = None) -> tuple[Gradients, Gradients]:
         """Of `loss` with respect to the logits, and to `gates`, by label; None where it does not depend on them."""
-        logits, others = self.net.logits, gates or {}
+        logits, others = self.net.archs.logits, gates or {}
         if not loss.requires_grad:
             return dict.fromkeys(logits), dict.fromkeys(others)
         found = torch.autograd.grad(loss, [*logits.values(), *others.values()], allow_unused=True)
@@ -197,11 +197,11 @@ class DifferentiableSearch(OneShotSearch):
         )
 
     def arch(self) -> Arch:
-        return self.net.arch()
+        return self.net.archs.arch()
 
     def note(self) -> OneShotProgress:
         """Probabilities and entropies, for the history."""
-        probabilities = {label: p.detach().cpu() for label, p in self.net.probabilities().items()}
+        probabilities = {label: p.detach().cpu() for label, p in self.net.archs.probabilities().items()}
         choices = self.net.space.choices
         return {
             "probabilities": {
@@ -211,23 +211,23 @@ class DifferentiableSearch(OneShotSearch):
             "entropy": {label: float(torch.special.entr(p).sum()) for label, p in probabilities.items()},
         }
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {
-            **self.weights.state(),
-            "logits": {label: logits.detach() for label, logits in self.net.logits.items()},
+            **self.weights.state_dict(),
+            "logits": {label: logits.detach() for label, logits in self.net.archs.logits.items()},
             "arch_optimizer": self.arch_optimizer.state_dict(),
             "steps": self._steps,
             "baseline": self._baseline,
             "noted": self._noted,
-            "costs": None if self._table is None else self._table.state(),
+            "costs": None if self._table is None else self._table.state_dict(),
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.weights.load_state(state)
-        for label, logits in self.net.logits.items():
-            logits.detach().copy_(state["logits"][label])
-        self.arch_optimizer.load_state_dict(state["arch_optimizer"])
-        self._steps, self._baseline, self._noted = state["steps"], state["baseline"], dict(state["noted"])
-        if self._table is not None and state["costs"] is not None:
-            self._table.load_state(state["costs"])
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.weights.load_state_dict(state_dict)
+        for label, logits in self.net.archs.logits.items():
+            logits.detach().copy_(state_dict["logits"][label])
+        self.arch_optimizer.load_state_dict(state_dict["arch_optimizer"])
+        self._steps, self._baseline, self._noted = state_dict["steps"], state_dict["baseline"], dict(state_dict["noted"])
+        if self._table is not None and state_dict["costs"] is not None:
+            self._table.load_state_dict(state_dict["costs"])
             self.cost_r2 = self._table.r2

@@ -12,15 +12,15 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
 from hubserve.space import Arch, Choice, ModelSpace
-from hubserve.strategy.lstm_policy import Actions, Episode, Policy, Ppo
+from hubserve.strategy.lstm_policy import Actions, Episode, Policy
+from hubserve.strategy.oneshot.arch_costs import ArchCost, cost_of
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
-from hubserve.strategy.oneshot.costs import Cost, cost_of
+from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty, shape_of
 from hubserve.strategy.oneshot.extraction import extract
-from hubserve.strategy.oneshot.hardware import Penalty, make_penalty, shape_of
-from hubserve.strategy.oneshot.weights import WeightTraining, train_network
-from hubserve.strategy.policy_based_rl import nni_update
+from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
+from hubserve.strategy.ppo import Ppo, nni_update
 from hubserve.supernet import Supernet
-from hubserve.supernet.memory import weight_bytes
+from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
 PATIENCE, MAX_ANSWERS = 1000, 4096
@@ -108,7 +108,7 @@ class EnasSearch(OneShotSearch):
         self._rng = Random(seed)
         self._val: Iterator[Batch] = iter(())
         self._epoch = 0
-        self._cost: Cost | None = None
+        self._cost: ArchCost | None = None
         self.weights = WeightTraining(
             self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=strategy.gradient_clip_val
         )
@@ -194,18 +194,18 @@ class EnasSearch(OneShotSearch):
             return sign * extract(self.supernet, arch, self._evaluator, seed=self._seed).after[objective.name]
 
         archs = list(different.values())
-        return self._space.canonical(archs[max(range(len(archs)), key=lambda i: score(archs[i]))])
+        return archs[max(range(len(archs)), key=lambda i: score(archs[i]))]
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {
-            **self.weights.state(),
+            **self.weights.state_dict(),
             "policy": self._policy.state_dict(),
             "episodes": [[list(map(list, actions)), reward] for actions, reward in self._episodes],
             "rewards": self._rewards,
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.weights.load_state(state)
-        self._policy.load_state_dict(state["policy"])
-        self._episodes = [(tuple((a, n, i) for a, n, i in actions), reward) for actions, reward in state["episodes"]]
-        self._rewards = state["rewards"]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.weights.load_state_dict(state_dict)
+        self._policy.load_state_dict(state_dict["policy"])
+        self._episodes = [(tuple((a, n, i) for a, n, i in actions), reward) for actions, reward in state_dict["episodes"]]
+        self._rewards = state_dict["rewards"]

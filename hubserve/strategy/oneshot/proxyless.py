@@ -10,9 +10,9 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import SupernetError
 from hubserve.space import Choice, KOf, ModelSpace
+from hubserve.strategy.oneshot.cost_limits import Penalty
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy
-from hubserve.strategy.oneshot.hardware import Penalty
-from hubserve.strategy.oneshot.weights import train_network
+from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.supernet import Blend
 from hubserve.training.evaluator import TrainingEvaluator
 
@@ -72,10 +72,10 @@ class ProxylessSearch(DifferentiableSearch):
 
     def arch_step(self, train: Batch, val: Batch) -> float:
         sampled = self.net.sample(self.rng)
-        choices, before = self.net.space.choices, {k: v.detach().clone() for k, v in self.net.logits.items()}
+        choices, before = self.net.space.choices, {k: v.detach().clone() for k, v in self.net.archs.logits.items()}
         blends = {
             label: draw_gates(choices[label], p.detach())
-            for label, p in self.net.probabilities().items()
+            for label, p in self.net.archs.probabilities().items()
             if label in self.net.blended
         }
         loss = self.evaluator.loss(self.net(val[0], blends, sampled), val[1])
@@ -90,11 +90,11 @@ class ProxylessSearch(DifferentiableSearch):
         if self.settings.penalty is None:
             # A penalty moves all probabilities on purpose.
             for label, blend in blends.items():
-                keep_others(choices[label], self.net.logits[label].detach(), before[label], blend.held)
+                keep_others(choices[label], self.net.archs.logits[label].detach(), before[label], blend.held)
         return float(loss.detach())
 
     def weight_step(self, x: Any, target: Any) -> float:
-        loss, leaves = train_network(self.supernet, self.net.sample_arch(self.rng), self.evaluator, x, target)
+        loss, leaves = train_network(self.supernet, self.net.archs.draw_arch(self.rng), self.evaluator, x, target)
         return self.weights.step(loss, leaves)
 
 

@@ -12,10 +12,10 @@ from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
-from hubserve.strategy.oneshot.hardware import RangeFilter, make_filter, shape_of
-from hubserve.strategy.oneshot.weights import WeightTraining, train_network
+from hubserve.strategy.oneshot.cost_limits import RangeFilter, make_filter, shape_of
+from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
 from hubserve.supernet import Supernet
-from hubserve.supernet.memory import weight_bytes
+from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
 MAX_DRAWS = 100
@@ -98,8 +98,8 @@ class SinglePathSearch(OneShotSearch):
     def arch(self) -> Arch | None:
         return None
 
-    def state(self) -> dict[str, Any]:
-        return self.weights.state()
+    def state_dict(self) -> dict[str, Any]:
+        return self.weights.state_dict()
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.weights.load_state(state)
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.weights.load_state_dict(state_dict)

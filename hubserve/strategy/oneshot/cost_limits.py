@@ -1,0 +1,133 @@
+"""Hardware terms: a penalty in the loss, and a filter for sampled paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+
+from hubserve.errors import StrategyError, suggest
+from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.oneshot.arch_costs import ArchCost, Measure, cost_of
+
+Nonlinear = Literal["linear", "positive", "negative", "absolute"]
+Aggregate = Literal["add", "mul"]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A term of the loss that grows with what the network costs.
+
+    With c = cost / baseline - 1 and f the nonlinear function, "add" gives loss + scale * f(c) and "mul" gives
+    loss * (1 + f(c)) ** scale, the form of MnasNet (Tan et al. 2019, section 3.1). Strategies that learn probabilities go by
+    a table of costs; `OneShotResult.cost_r2` says how good it is.
+
+    Attributes:
+        profiler: "macs", "params" or "latency_ms", or a function of an arch.
+        baseline: the cost that is aimed at, in the profiler's unit.
+        scale: see above.
+        nonlinear: "positive" punishes only what is above the baseline, "negative" rewards only what is below it, "absolute"
+            punishes both.
+        aggregate: see above.
+
+    Raises:
+        StrategyError: a value is not allowed.
+    """
+
+    profiler: Measure | ArchCost
+    baseline: float
+    scale: float = 1.0
+    nonlinear: Nonlinear = "linear"
+    aggregate: Aggregate = "add"
+
+    def __post_init__(self) -> None:
+        if not self.baseline > 0:
+            raise StrategyError(f"penalty: baseline = {self.baseline} must be above 0")
+        if self.nonlinear not in get_args(Nonlinear):
+            raise StrategyError(f"penalty: nonlinear = {self.nonlinear!r} is not one of {get_args(Nonlinear)}")
+        if self.aggregate not in get_args(Aggregate):
+            raise StrategyError(f"penalty: aggregate = {self.aggregate!r} is not one of {get_args(Aggregate)}")
+
+    def apply(self, loss: torch.Tensor, cost: torch.Tensor | float) -> torch.Tensor:
+        """`loss` with the term for `cost`, through which gradients go."""
+        over = _FUNCTIONS[self.nonlinear](torch.as_tensor(cost, dtype=loss.dtype, device=loss.device) / self.baseline - 1)
+        if self.aggregate == "add":
+            return loss + self.scale * over
+        return loss * (1 + over).clamp(min=1e-6) ** self.scale
+
+
+_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "linear": lambda c: c,
+    "positive": lambda c: c.clamp(min=0),
+    "negative": lambda c: c.clamp(max=0),
+    "absolute": torch.abs,
+}
+
+
+@dataclass(frozen=True)
+class RangeFilter:
+    """Accepts archs whose cost is between two bounds, both included.
+
+    Attributes:
+        profiler: as for Penalty.
+        min: None has no bound.
+        max: likewise.
+
+    Raises:
+        StrategyError: neither bound is given, or they exclude everything.
+    """
+
+    profiler: Measure | ArchCost
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise StrategyError("filter: give min, max, or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise StrategyError(f"filter: min = {self.min} is above max = {self.max}")
+
+    def bound(self, space: ModelSpace, input_shape: tuple[int, ...]) -> Callable[[Arch], bool]:
+        """For the archs of a space."""
+        cost = cost_of(self.profiler, space, input_shape)
+        low = float("-inf") if self.min is None else self.min
+        high = float("inf") if self.max is None else self.max
+        return lambda arch: low <= cost(arch) <= high
+
+
+def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
+    """NNI's form, a dict, as ours."""
+    return _made("penalty", Penalty, penalty)
+
+
+def make_filter(
+    given: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None,
+) -> RangeFilter | Callable[[Arch], bool] | None:
+    """NNI's form, a dict, as ours; a function of an arch as it is."""
+    return _made("filter", RangeFilter, given)
+
+
+def _made(name: str, kind: type, given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    known = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise StrategyError(f"{name} has {unknown[0]!r}. {suggest(str(unknown[0]), known)}")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise StrategyError(f"{name}: {error}") from error
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Of one picture of a batch.
+
+    Raises:
+        StrategyError: the batch is no tensor.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise StrategyError("costs are counted for inputs that are one tensor; give a function of an arch as profiler")
+    return tuple(x.shape[1:])
