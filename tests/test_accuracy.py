@@ -15,6 +15,7 @@ from hubserve.cards.labels import labels
 from hubserve.data.image_folder import LabelledImages, labelled_images
 from hubserve.errors import DatasetError
 from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import load_card
 from hubserve.hub.registry import load_model
 from hubserve.preprocess import decode_image
