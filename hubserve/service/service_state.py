@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from hubserve.errors import ExportError, HubserveError, LateAnswerError
+from hubserve.host import cores
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
-from hubserve.service.concurrency import Way, best_way, cores, usual_way
+from hubserve.service.concurrency import Way, best_way, usual_way
 from hubserve.service.engine import Answer, Engine
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.live_models import LiveModels, LoadedModel

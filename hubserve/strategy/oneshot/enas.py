@@ -194,7 +194,7 @@ class EnasSearch(OneShotSearch):
             return sign * extract(self.supernet, arch, self._evaluator, seed=self._seed).after[objective.name]
 
         archs = list(different.values())
-        return self._space.canonical(archs[max(range(len(archs)), key=lambda i: score(archs[i]))])
+        return archs[max(range(len(archs)), key=lambda i: score(archs[i]))]
 
     def state_dict(self) -> dict[str, Any]:
         return {
