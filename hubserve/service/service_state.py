@@ -11,9 +11,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from starlette.requests import Request
 
 from hubserve.errors import ExportError, HubserveError, LateAnswerError
+from hubserve.host import cores
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
-from hubserve.service.concurrency import Way, best_way, cores, usual_way
+from hubserve.service.concurrency import Way, best_way, usual_way
 from hubserve.service.definition_checker import DefinitionChecker
 from hubserve.service.engine import Answer, Engine
 from hubserve.service.exports import Exports
