@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 
 from hubserve.errors import ExportError, PackageError, WeightsError
+from hubserve.export.rebuild import rebuild
 from hubserve.package.package import LABELS, MANIFEST, PARITY, PROFILE, WEIGHTS, read_package
 from hubserve.service.engine import Engine
 from tests.package.test_manifest import ANY_JSON
