@@ -12,13 +12,14 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
+from hubserve.atomic import replace_folder, staged_folder
 from hubserve.errors import PackageError
 from hubserve.export.prove import Proven, write_proven
 from hubserve.export.rebuild import rebuild
 from hubserve.host import versions
 from hubserve.hub.registry import SPACES
 from hubserve.package import trust
-from hubserve.package.add_files import check_target, put_in_place, staged
+from hubserve.package.add_files import check_target
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, Manifest, Provenance, TensorEntry
 from hubserve.package.onnx_runner import INPUT, OUTPUT
@@ -87,7 +88,7 @@ def write_package(
             f"{len(classes)} classes for {sum(map(len, pictures))} pictures: give one for each, -1 where unknown"
         )
     check_target(folder, overwrite)
-    with staged(folder) as stage:
+    with staged_folder(folder.parent, folder.name) as stage:
         proven = write_proven(
             source.model,
             source.preprocess,
@@ -106,7 +107,8 @@ def write_package(
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         if source.space in SPACES:
             rebuild(Package(stage, manifest))
-        put_in_place(stage, folder, overwrite)
+        check_target(folder, overwrite)  # An export takes seconds, in which others may write.
+        replace_folder(stage, folder)
     trust.note(manifest.files[FORMATS[form].file].sha256 for form in formats if FORMATS[form].program)
     return read_package(folder, trusted=True)
 
