@@ -11,7 +11,7 @@ from pathlib import Path
 from hubserve.cards.card import list_cards, load_card
 from hubserve.export.model_source import card_source
 from hubserve.export.named_source import package_named, unknown_model
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.package.package import Package
 
 

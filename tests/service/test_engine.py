@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from hubserve.errors import ExportError, ImageError, ImageTooLargeError, PackageError, ParityError, TensorError, TopKError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.rebuild import rebuild
-from hubserve.export.write import write_package
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
+from hubserve.export.write_package import write_package
 from hubserve.host import cores
 from hubserve.hub import ProxylessNAS
 from hubserve.package.manifest import FileEntry
@@ -41,7 +41,7 @@ def engine(small):
 def by_eager(package, data):
     """Class -> probability, by PyTorch."""
     prepared = package.manifest.preprocess.fast(decode_pixels(data))[None]
-    logits = EagerRunner(rebuild(package))(prepared)[0].astype(np.float64)
+    logits = EagerRunner(rebuild_model(package))(prepared)[0].astype(np.float64)
     likelihood = np.exp(logits - logits.max())
     return dict(enumerate(likelihood / likelihood.sum()))
 
