@@ -84,8 +84,8 @@ def check_supernet(state: Mapping[str, Tensor], space: ModelSpace) -> None:
 def supernet_to_subnet(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The tensors that `model`, a subnet, has of its supernet's state dict: copies, under the model's keys.
 
-    A tensor without a rule gets a key that no model has, and a tensor that is too small is not cut, so that a comparison of keys
-    and shapes reports them. Only `check_supernet`, which knows the space, notices the supernet of a larger space.
+    A tensor without a rule gets a key that no model has, and a tensor that is too small is not cut, so that a comparison of
+    keys and shapes reports them. Only `check_supernet`, which knows the space, notices the supernet of a larger space.
     """
     wanted = model.state_dict()
     depth = 1 + max((_layer_of(key) for key in wanted), default=-1)

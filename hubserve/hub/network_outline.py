@@ -49,7 +49,7 @@ class BlockOutline:
 def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[BlockOutline]:
     """The blocks of `model`, in the order in which an image of `input_shape` passes them.
 
-    `input_shape` is (channels, height, width). The network runs on the meta device, where nothing is computed; `model` itself is not changed.
+    `input_shape` is (channels, height, width). A copy of the network runs on the meta device, where nothing is computed.
     """
     shadow = copy.deepcopy(model).to("meta").eval()
     outlines: list[BlockOutline] = []

@@ -99,7 +99,7 @@ def _middle_widths(base: int) -> tuple[int, ...]:
 def _init_weights(net: ShuffleNet) -> None:
     """Normal weights, with 1 / (input channels) as deviation, and 0.01 in stem and classifier: the code of the paper."""
     if net.first_conv[0].weight.is_meta:  # type: ignore[union-attr]
-        return  # There is nothing to fill, and torch takes as long to find out.
+        return  # There are no values to fill, and torch takes as long to notice.
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             init_normal(module.weight, std=1.0 / module.weight.shape[1])
