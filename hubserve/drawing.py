@@ -101,7 +101,7 @@ def _draw_edge(
 
 
 def _on_arc(start: tuple[float, float], end: tuple[float, float], bend: float, *, share: float) -> tuple[float, float]:
-    """The point at `share` of matplotlib's arc: a quadratic curve with its control point `bend` times its length off the middle."""
+    """The point at `share` of matplotlib's arc, whose control point is `bend` times its length off the middle."""
     (x0, y0), (x1, y1) = start, end
     control_x, control_y = (x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0)
     weights = ((1 - share) ** 2, 2 * share * (1 - share), share**2)
