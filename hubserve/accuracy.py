@@ -130,10 +130,9 @@ class LocalClassifier:
 
     def _prepare(self, path: Path) -> NDArray[np.float32] | None:
         try:
-            prepared: NDArray[np.float32] = self._preprocess.reference(decode_image(path.read_bytes())).numpy()
+            return self._preprocess.reference(decode_image(path.read_bytes()))
         except (ImageError, OSError):
             return None
-        return prepared
 
 
 class HttpClassifier:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.errors import MissingExtraError, OutputError
-from hubserve.hub.base import HubSpace
-from hubserve.hub.sketch import BlockSketch, CellSketch, blocks
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.network_outline import BlockOutline, CellOutline, block_outlines
 
 try:
     import matplotlib as mpl
@@ -40,7 +40,7 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
         figure = _draw_cells(cells, title)
     else:
         size = space.input_size
-        figure = _draw_blocks(blocks(space.freeze(arch), (3, size, size)), title)
+        figure = _draw_blocks(block_outlines(space.freeze(arch), (3, size, size)), title)
     # Text stays text in SVG: it can be searched and read aloud. The date would make each drawing another file.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         try:
@@ -49,7 +49,7 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _draw_cells(cells: Mapping[str, CellSketch], title: str) -> Figure:
+def _draw_cells(cells: Mapping[str, CellOutline], title: str) -> Figure:
     width = max(max(x for x, _ in _places(cell).values()) for cell in cells.values())
     heights = [max(y for _, y in _places(cell).values()) - min(y for _, y in _places(cell).values()) for cell in cells.values()]
     figure = Figure(figsize=(1.4 * width + 2.5, sum(1.2 * height + 1.6 for height in heights) + 0.6), layout="constrained")
@@ -62,7 +62,7 @@ def _draw_cells(cells: Mapping[str, CellSketch], title: str) -> Figure:
     return figure
 
 
-def _draw_graph(axis: Axes, cell: CellSketch) -> None:
+def _draw_graph(axis: Axes, cell: CellOutline) -> None:
     places = _places(cell)
     for node, (x, y) in places.items():
         box = {"boxstyle": "round,pad=0.4", "facecolor": "#f0f4fa", "edgecolor": "#5b7aa6"}
@@ -104,7 +104,7 @@ def _on_arc(start: tuple[float, float], end: tuple[float, float], bend: float, *
     return x, y
 
 
-def _bend(cell: CellSketch, place: int) -> float:
+def _bend(cell: CellOutline, place: int) -> float:
     """Edges between the same two nodes, and edges that pass others, take different ways."""
     source, target, _ = cell.edges[place]
     same = [i for i, (a, b, _) in enumerate(cell.edges) if (a, b) == (source, target)]
@@ -113,14 +113,14 @@ def _bend(cell: CellSketch, place: int) -> float:
     return passing + 0.25 * same.index(place)
 
 
-def _generation(cell: CellSketch) -> dict[int, int]:
+def _generation(cell: CellOutline) -> dict[int, int]:
     """Of each node, how many nodes lie before it at most."""
     graph = nx.DiGraph([(source, target) for source, target, _ in cell.edges])
     graph.add_nodes_from(range(len(cell.nodes)))
     return {node: depth for depth, nodes in enumerate(nx.topological_generations(graph)) for node in nodes}
 
 
-def _places(cell: CellSketch) -> dict[int, tuple[float, float]]:
+def _places(cell: CellOutline) -> dict[int, tuple[float, float]]:
     """One column a generation, from left to right; the output in a column of its own."""
     generation = _generation(cell)
     generation[len(cell.nodes) - 1] = max(generation.values())
@@ -134,7 +134,7 @@ def _places(cell: CellSketch) -> dict[int, tuple[float, float]]:
     }
 
 
-def _draw_blocks(chain: Sequence[BlockSketch], title: str) -> Figure:
+def _draw_blocks(chain: Sequence[BlockOutline], title: str) -> Figure:
     figure = Figure(figsize=(max(6.0, 0.52 * len(chain) + 1.5), 3.8), layout="constrained")
     axis = figure.subplots()
     top = max(block.shape[0] for block in chain)
@@ -152,7 +152,7 @@ def _draw_blocks(chain: Sequence[BlockSketch], title: str) -> Figure:
     return figure
 
 
-def _draw_bar(axis: Axes, place: int, block: BlockSketch, top: int) -> None:
+def _draw_bar(axis: Axes, place: int, block: BlockOutline, top: int) -> None:
     """A bar that grows with the root of its channels, what it is in it, and the side of its output below."""
     height = 0.25 + 0.75 * (block.shape[0] / top) ** 0.5
     bar = FancyBboxPatch(

@@ -20,7 +20,7 @@ from bentoml._internal.models.model import ModelStore
 from starlette.types import ASGIApp
 
 from hubserve import store
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.package.package import Package
 from tests.export.nets import small_source
 
@@ -109,10 +109,10 @@ def service_over(home: Path, bentoml: Callable[[ASGIApp], ASGIApp] | None = None
     `bentoml` stands in for BentoML's application around them; there is none unless given.
     """
     from hubserve.service.api import build_api
-    from hubserve.service.middleware import Front
+    from hubserve.service.middleware import ServiceMiddleware
 
     api = build_api()
-    front = Front(api, bentoml(api) if bentoml is not None else None)
+    front = ServiceMiddleware(api, bentoml(api) if bentoml is not None else None)
     server = uvicorn.Server(uvicorn.Config(front, host="127.0.0.1", port=0, log_level="warning"))
     with store_at(home):
         thread = threading.Thread(target=server.run)

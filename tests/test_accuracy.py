@@ -14,8 +14,8 @@ from hubserve.accuracy import HttpClassifier, LocalClassifier, evaluate
 from hubserve.cards.labels import labels
 from hubserve.data.image_folder import LabelledImages, labelled_images
 from hubserve.errors import DatasetError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.rebuild import rebuild
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import load_card
 from hubserve.hub.registry import load_model
 from hubserve.preprocess import decode_image
@@ -28,8 +28,8 @@ NAMES = ("chelsea", "coffee", "astronaut", "rocket", "cat")
 
 def rankings(package, files):
     """All classes of each picture, best first: one picture at a time, by PyTorch, without the code under test."""
-    model = EagerRunner(rebuild(package))
-    prepared = (package.manifest.preprocess.reference(decode_image(path.read_bytes())).numpy()[None] for path in files)
+    model = EagerRunner(rebuild_model(package))
+    prepared = (package.manifest.preprocess.reference(decode_image(path.read_bytes()))[None] for path in files)
     return [np.argsort(-model(batch)[0]).tolist() for batch in prepared]
 
 

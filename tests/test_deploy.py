@@ -14,7 +14,7 @@ import yaml
 from bentoml._internal.bento.build_config import BentoBuildConfig
 
 from hubserve.service.middleware import HEALTH
-from hubserve.service.settings import PREFIX, Settings
+from hubserve.service.settings import PREFIX, ServiceSettings
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "scripts" / "deploy"
@@ -81,7 +81,7 @@ def test_bentoml_takes_its_settings(tmp_path):
 class TestContainers:
     def test_settings_are_ours(self, name):
         names = [variable["name"] for variable in containers()[name]["env"]]
-        assert {n.removeprefix(PREFIX).lower() for n in names} <= set(Settings.model_fields)
+        assert {n.removeprefix(PREFIX).lower() for n in names} <= set(ServiceSettings.model_fields)
         assert all(n.startswith(PREFIX) for n in names)
 
     def test_the_token_comes_from_the_secret_that_the_first_line_makes(self, name):

@@ -11,8 +11,8 @@ from PIL import Image
 from hubserve.drawing import draw
 from hubserve.errors import OutputError
 from hubserve.hub import SPACES, NasBench101, load_card
+from hubserve.hub.network_outline import block_outlines
 from hubserve.hub.registry import card_space
-from hubserve.hub.sketch import blocks
 
 
 def words(path) -> list[str]:
@@ -45,7 +45,7 @@ def test_unused_nodes_of_nasbench101_are_not_drawn():
 
 def test_blocks_in_the_order_of_a_picture():
     card = load_card("mobilenetv3-small-100")
-    chain = blocks(card_space(card).freeze(card.arch), (3, 224, 224))
+    chain = block_outlines(card_space(card).freeze(card.arch), (3, 224, 224))
     assert [block.shape[0] for block in chain] == [16, 16, 24, 24, 40, 40, 40, 48, 48, 96, 96, 96, 576, 1024, 1000]
     assert [block.kernel for block in chain[:5]] == [3, 3, 3, 3, 5]
     assert [block.attention for block in chain[:5]] == [False, True, False, False, True]

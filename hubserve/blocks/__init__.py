@@ -7,10 +7,10 @@ for the whole network, as its paper says (`init_mobile_weights` for one).
 
 from __future__ import annotations
 
-from hubserve.blocks.activation import AutoActivation
+from hubserve.blocks.auto_activation import AutoActivation
 from hubserve.blocks.cell import Cell
 from hubserve.blocks.cell_network import AuxiliaryHead, CifarCellNetwork, ImageNetCellNetwork
-from hubserve.blocks.choices import InputChoice, LayerChoice, Repeat
+from hubserve.blocks.choice_layers import InputChoice, LayerChoice, Repeat
 from hubserve.blocks.conv import ConvStyle, SameConv2d
 from hubserve.blocks.drop_path import DropPath, drop_path
 from hubserve.blocks.mobile import (
@@ -23,7 +23,7 @@ from hubserve.blocks.mobile import (
 )
 from hubserve.blocks.nasbench101 import NasBench101Cell
 from hubserve.blocks.nasbench201 import NasBench201Cell, ReductionBlock
-from hubserve.blocks.nds_ops import OPERATIONS, FactorizedReduce, relu_conv_bn
+from hubserve.blocks.nasnet_operations import OPERATIONS, FactorizedReduce, relu_conv_bn
 from hubserve.blocks.shuffle import ShuffleBlock, shuffle_block, xception_block
 
 __all__ = [

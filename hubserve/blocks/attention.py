@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.blocks.fresh_weights import init_normal
-from hubserve.blocks.layers import linear
+from hubserve.blocks.fast_init import init_normal
+from hubserve.blocks.fast_layers import linear
 from hubserve.errors import SpaceError
 
 MAX_DISTANCE = 14

@@ -9,7 +9,7 @@ from torch import nn
 
 from hubserve.blocks.cell import Cell
 from hubserve.blocks.drop_path import check_drop_path_prob
-from hubserve.blocks.layers import batch_norm, conv2d, linear
+from hubserve.blocks.fast_layers import batch_norm, conv2d, linear
 
 
 class AuxiliaryHead(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.blocks.layers import bare, batch_norm
+from hubserve.blocks.fast_layers import bare, batch_norm
 from hubserve.errors import SpaceError
 
 Padding = Literal["symmetric", "same"]

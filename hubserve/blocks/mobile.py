@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import Activation, ConvStyle
-from hubserve.blocks.fresh_weights import init_normal
-from hubserve.blocks.layers import bare
+from hubserve.blocks.fast_init import init_normal
+from hubserve.blocks.fast_layers import bare
 from hubserve.errors import SpaceError
 
 

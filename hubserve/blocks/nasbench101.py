@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
-from hubserve.blocks.fresh_weights import init_truncated_normal
+from hubserve.blocks.fast_init import init_truncated_normal
 from hubserve.errors import SpaceError, suggest
 
 

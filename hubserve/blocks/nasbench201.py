@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import nn
 
-from hubserve.blocks.layers import batch_norm, conv2d
+from hubserve.blocks.fast_layers import batch_norm, conv2d
 from hubserve.errors import SpaceError
 
 

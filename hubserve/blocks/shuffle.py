@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
-from hubserve.blocks.layers import batch_norm
+from hubserve.blocks.fast_layers import batch_norm
 from hubserve.errors import SpaceError
 
 

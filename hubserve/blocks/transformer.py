@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from hubserve.blocks.attention import fresh_parameter
 from hubserve.blocks.drop_path import drop_path
-from hubserve.blocks.layers import layer_norm, linear
+from hubserve.blocks.fast_layers import layer_norm, linear
 from hubserve.errors import SpaceError
 
 

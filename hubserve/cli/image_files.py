@@ -64,7 +64,7 @@ def image_batches(
         if len(found) == most:
             break
         try:
-            found.append(preprocess.reference(decode_image(path.read_bytes())).numpy())
+            found.append(preprocess.reference(decode_image(path.read_bytes())))
         except (ImageError, OSError):
             continue
         classes.append(true)

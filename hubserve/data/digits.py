@@ -24,7 +24,7 @@ def digits_data(size: int) -> InMemoryDataset:
     except ImportError as error:
         raise DatasetError("the digits come with scikit-learn: pip install 'hubserve[search]'") from error
     found = load_digits()
-    greys = torch.from_numpy(np.rint(found.images * (255 / 16)).astype(np.uint8))
+    greys = np.rint(found.images * (255 / 16)).astype(np.uint8)
     preprocess = Preprocess(input_size=size, resize=size, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    pixels = torch.stack([to_pixels(grey.expand(3, -1, -1), preprocess) for grey in greys])
+    pixels = torch.stack([to_pixels(np.dstack([grey] * 3), preprocess) for grey in greys])
     return InMemoryDataset(pixels, torch.from_numpy(found.target), preprocess)

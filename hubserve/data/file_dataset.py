@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
@@ -45,12 +47,13 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
         path, label = self.items[index]
         pixels = read_pixels(path)
         if self._augment is None:
-            return self._preprocess.fast(pixels), label
-        return self._preprocess.normalise(self._augment(pixels)), label
+            return torch.from_numpy(self._preprocess.fast(pixels)), label
+        augmented = self._augment(torch.from_numpy(pixels).permute(2, 0, 1))
+        return torch.from_numpy(self._preprocess.normalise(augmented.numpy())), label
 
 
-def read_pixels(path: Path) -> Tensor:
-    """(3, height, width) uint8; raises DatasetError where the file is no picture."""
+def read_pixels(path: Path) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8; raises DatasetError where the file is no picture."""
     try:
         return decode_pixels(path.read_bytes())
     except (ImageError, OSError) as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -40,7 +42,7 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
         pixels = self.pixels[chosen]
         if self._augment is not None:
             pixels = self._augment(pixels)
-        inputs = self.preprocess.normalise(pixels)
+        inputs = torch.from_numpy(self.preprocess.normalise(pixels.numpy()))
         return list(zip(inputs.unbind(), self.targets[chosen].unbind(), strict=True))
 
     def part(self, indices: Sequence[int], *, augment: Augment | None = None) -> InMemoryDataset:
@@ -49,7 +51,6 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
         return InMemoryDataset(self.pixels[chosen], self.targets[chosen], self.preprocess, augment)
 
 
-def to_pixels(picture: Tensor, preprocess: Preprocess) -> Tensor:
-    """A picture of any size as the square that the network sees, (3, size, size) uint8, before it is normalised."""
-    plain = preprocess.model_copy(update={"scale": 1.0, "mean": (0.0,) * 3, "std": (1.0,) * 3, "channels": "rgb"})
-    return plain.fast(picture).round().to(torch.uint8)
+def to_pixels(pixels: NDArray[np.uint8], preprocess: Preprocess) -> Tensor:
+    """An image (height, width, 3) uint8 as the square that the network sees, (3, size, size) uint8, before it is normalised."""
+    return torch.from_numpy(preprocess.square(pixels)).permute(2, 0, 1)

@@ -16,7 +16,7 @@ from hubserve.experiment.constraints import MEASURES, ComplexityMeasure, Constra
 from hubserve.experiment.executors import Executor
 from hubserve.experiment.one_shot_protocol import OneShot, training_evaluator
 from hubserve.experiment.trial_record import TrialRecord
-from hubserve.hub.base import HubSpace
+from hubserve.hub.hub_space import HubSpace
 from hubserve.space import ModelSpace
 from hubserve.strategy import Strategy
 from hubserve.training.evaluator import Evaluator, Objective

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import ExperimentError, suggest
 from hubserve.experiment.trial_record import TrialRecord
-from hubserve.hub.load import load_weights
+from hubserve.hub.pretrained import load_weights
 from hubserve.space import ModelSpace
 from hubserve.strategy import trial_arch
 from hubserve.training.weights_file import WEIGHTS_FILE

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hubserve.cards.card import Card, list_cards, load_card, read_card
 from hubserve.hub.autoformer import AutoFormer
-from hubserve.hub.base import HubSpace
+from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201
-from hubserve.hub.nds import DARTS, ENAS, PNAS, AmoebaNet, NASNet
+from hubserve.hub.nasnet_family import DARTS, ENAS, PNAS, AmoebaNet, NASNet
 from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.registry import SPACES, get_space, load_model
 from hubserve.hub.shufflenet import ShuffleNetSpace

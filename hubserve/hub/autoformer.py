@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from hubserve.blocks.attention import RelativePositionAttention
-from hubserve.blocks.layers import conv2d, layer_norm, linear
+from hubserve.blocks.fast_layers import conv2d, layer_norm, linear
 from hubserve.blocks.transformer import ClassToken, EncoderLayer, PositionEmbedding
 from hubserve.errors import SpaceError, suggest
-from hubserve.hub.base import HubSpace
+from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 
 HEAD_DIM = 64

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -81,13 +81,13 @@ class Download:
             try:
                 self._try_once()
                 return
-            except httpx.UnsupportedProtocol as error:
+            except httpx2.UnsupportedProtocol as error:
                 raise WeightsUnavailableError(_reason(error)) from error
-            except (_InterruptedError, httpx.TransportError) as error:
+            except (_InterruptedError, httpx2.TransportError) as error:
                 if attempt == TRIES:
                     raise WeightsUnavailableError(f"{_reason(error)}, {TRIES} times") from error
                 time.sleep(self.pause_seconds * 2 ** (attempt - 1))
-            except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
+            except (httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
                 raise WeightsUnavailableError(_reason(error)) from error
 
     def _try_once(self) -> None:
@@ -95,7 +95,7 @@ class Download:
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": validator}
-        with httpx.stream("GET", self.url, headers=headers, timeout=self.timeout_seconds, follow_redirects=True) as answer:
+        with httpx2.stream("GET", self.url, headers=headers, timeout=self.timeout_seconds, follow_redirects=True) as answer:
             resumed = answer.status_code == 206
             self._refuse_other_than_a_file(answer)
             if not resumed:
@@ -114,7 +114,7 @@ class Download:
             pass
         return 0, ""
 
-    def _refuse_other_than_a_file(self, answer: httpx.Response) -> None:
+    def _refuse_other_than_a_file(self, answer: httpx2.Response) -> None:
         if answer.status_code == 416:
             self._part.unlink(missing_ok=True)
             raise _InterruptedError("HTTP 416: what was here is longer than the file")
@@ -125,7 +125,7 @@ class Download:
         if "html" in answer.headers.get("content-type", ""):
             raise WeightsUnavailableError(f"HTTP {answer.status_code} with a web page in place of a file")
 
-    def _receive(self, answer: httpx.Response, start: int) -> None:
+    def _receive(self, answer: httpx2.Response, start: int) -> None:
         announced = answer.headers.get("content-length")
         total = start + int(announced) if announced is not None else None
         with self._part.open("ab" if start else "wb") as file, _bar(self.path.name, start, total, self.progress) as advance:
@@ -151,14 +151,14 @@ def check_sha256(path: Path, expected: str) -> None:
         raise ChecksumError(f"sha256 is {found}, expected {expected}{'...' if len(expected) < 64 else ''}: another file")
 
 
-def _validator(answer: httpx.Response) -> str:
+def _validator(answer: httpx2.Response) -> str:
     """A strong ETag, or the date of change; weak ETags may not be used for ranges (RFC 9110, section 13.1.5)."""
     etag = answer.headers.get("etag", "")
     return etag if etag and not etag.startswith("W/") else answer.headers.get("last-modified", "")
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if isinstance(error, httpx.HTTPError | httpx.InvalidURL) else str(error)
+    return f"{type(error).__name__}: {error}" if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL) else str(error)
 
 
 @contextmanager

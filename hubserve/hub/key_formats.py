@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hubserve.errors import KeyFormatError, suggest
 from hubserve.hub.autoformer_supernet import supernet_to_subnet
-from hubserve.hub.mobile_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
+from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
 
 
 def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> dict[str, Tensor]:

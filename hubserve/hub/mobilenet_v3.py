@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import Activation, ConvStyle, Padding
-from hubserve.blocks.layers import bare
+from hubserve.blocks.fast_layers import bare
 from hubserve.blocks.mobile import (
     MobileBlock,
     depthwise_separable,
@@ -19,7 +19,7 @@ from hubserve.blocks.mobile import (
     make_divisible,
 )
 from hubserve.errors import SpaceError
-from hubserve.hub.base import HubSpace
+from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 
 ACTIVATIONS: Mapping[str, Activation] = {

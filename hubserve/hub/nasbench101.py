@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
-from hubserve.blocks.layers import linear
+from hubserve.blocks.fast_layers import linear
 from hubserve.blocks.nasbench101 import NASBENCH101_OPERATIONS, ConvBnRelu, NasBench101Cell
 from hubserve.errors import ArchError, SpaceError
-from hubserve.hub.base import HubSpace
-from hubserve.hub.cell_count import count_graphs, count_unique_cells
-from hubserve.hub.cell_graph import CellGraph
-from hubserve.hub.sketch import CellSketch
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.nasbench101_count import count_graphs, count_unique_cells
+from hubserve.hub.nasbench101_graph import CellGraph
+from hubserve.hub.network_outline import CellOutline
 from hubserve.space import Arch, FrozenPicker, Picker
 
 OPERATIONS = tuple(NASBENCH101_OPERATIONS)
@@ -103,11 +103,11 @@ class NasBench101(HubSpace):
         self.check(dict(arch))
         return self._ask(FrozenPicker(arch)).pruned()
 
-    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellSketch]:
+    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
         """The one cell, pruned."""
         cell = self.cell(arch)
         edges = [(source, target, "") for target, sources in enumerate(cell.sources, 1) for source in sources]
-        return {"the": CellSketch(("input", *cell.operations, "output"), tuple(edges))}
+        return {"the": CellOutline(("input", *cell.operations, "output"), tuple(edges))}
 
     def cell_hash(self, arch: Mapping[str, Any]) -> str:
         """A digest that archs share where their pruned cells are isomorphic; the key of the benchmark's public table.

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from hubserve.blocks.layers import batch_norm, conv2d, linear
+from hubserve.blocks.fast_layers import batch_norm, conv2d, linear
 from hubserve.blocks.nasbench201 import NASBENCH201_OPERATIONS, NasBench201Cell, ReductionBlock
 from hubserve.errors import ArchError, suggest
-from hubserve.hub.base import HubSpace
-from hubserve.hub.sketch import CellSketch
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.network_outline import CellOutline
 from hubserve.space import Arch, Picker
 
 N_VERTICES = 4
@@ -64,7 +64,7 @@ class NasBench201(HubSpace):
     def build(self, pick: Picker) -> nn.Module:
         return NasBench201Net(self, partial(_cell, pick))
 
-    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellSketch]:
+    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
         """The one cell; edges with the operation "none" are left out."""
         picked = self.canonical(arch)
         edges = [
@@ -73,7 +73,7 @@ class NasBench201(HubSpace):
             for source in range(target)
             if picked[_label(source, target)] != "none"
         ]
-        return {"the": CellSketch(("input", "1", "2", "output"), tuple(edges))}
+        return {"the": CellOutline(("input", "1", "2", "output"), tuple(edges))}
 
 
 class NasBench201Net(nn.Module):

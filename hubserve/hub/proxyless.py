@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle, Padding
-from hubserve.blocks.layers import bare
+from hubserve.blocks.fast_layers import bare
 from hubserve.blocks.mobile import MobileBlock, depthwise_separable, init_mobile_weights, inverted_residual, make_divisible
 from hubserve.errors import SpaceError
-from hubserve.hub.base import HubSpace
+from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 
 OPERATIONS = {"k3e3": (3, 3), "k5e3": (5, 3), "k7e3": (7, 3), "k3e6": (3, 6), "k5e6": (5, 6), "k7e6": (7, 6)}

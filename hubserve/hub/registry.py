@@ -12,12 +12,12 @@ from torch import nn
 from hubserve.cards.card import Card, load_card
 from hubserve.errors import CardError, SpaceError, suggest
 from hubserve.hub.autoformer import AutoFormer
-from hubserve.hub.base import HubSpace
-from hubserve.hub.load import load_frozen
+from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201
-from hubserve.hub.nds import DARTS, ENAS, PNAS, AmoebaNet, NASNet
+from hubserve.hub.nasnet_family import DARTS, ENAS, PNAS, AmoebaNet, NASNet
+from hubserve.hub.pretrained import load_frozen
 from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.shufflenet import ShuffleNetSpace
 
@@ -72,11 +72,24 @@ def load_model(
     download: bool = True,
     progress: bool = True,
 ) -> nn.Module:
-    """A pre-searched model, frozen, in eval mode; see `load_frozen`.
+    """A pre-searched model, frozen, in eval mode.
+
+    All ways to such a model end here or have the same arguments and defaults; only `HubSpace.load_searched_model` has NNI's.
+
+    Args:
+        card: A card, or the name of one (`list_cards()`).
+        pretrained: Whether to load weights; False gives fresh, random ones.
+        weights: A file of weights on this machine, which is read in place of the card's sources, whatever `pretrained` says.
+        key_format: Naming scheme of the tensors in the file, a key of `hubserve.hub.key_formats.KEY_FORMATS`. None is "nni" for
+            `weights`, and what the card says for its sources.
+        download: Whether the network may be asked for a file that is not on this machine.
+        progress: Whether to show a progress bar while downloading, where stderr is a terminal.
 
     Raises:
-        CardError: no such card.
-        WeightsError: the weights cannot be had or do not fit.
+        CardError: There is no such card, or its space or settings do not exist.
+        ArchError: The card's arch is not of its space.
+        WeightsUnavailableError: No source has the weights, or only over a network that must not be asked.
+        WeightsError: The file cannot be read, or its tensors do not fit the model in every name and shape.
     """
     card = load_card(card) if isinstance(card, str) else card
     return load_frozen(

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
-from hubserve.blocks.fresh_weights import init_normal
-from hubserve.blocks.layers import bare, batch_norm
+from hubserve.blocks.fast_init import init_normal
+from hubserve.blocks.fast_layers import bare, batch_norm
 from hubserve.blocks.shuffle import ShuffleBlock, shuffle_block, xception_block
-from hubserve.hub.base import HubSpace
+from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 
 STAGES = ((4, 64), (4, 160), (8, 320), (4, 640))

@@ -12,23 +12,23 @@ from fastapi import FastAPI
 from hubserve import __version__
 from hubserve.service.error_responses import HANDLERS
 from hubserve.service.exports import Exports
-from hubserve.service.model_details import Figures
+from hubserve.service.model_details import ModelDetails
 from hubserve.service.page import router as page_router
 from hubserve.service.routes import aliases, classify, exports, models, search_jobs, v2
-from hubserve.service.serving import State
-from hubserve.service.settings import Settings
+from hubserve.service.service_state import ServiceState
+from hubserve.service.settings import ServiceSettings
 
 ROUTERS = (page_router, classify.router, models.router, v2.router, aliases.router, exports.router, search_jobs.router)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings = Settings.from_environment()
-    shared = await to_thread.run_sync(State, settings)
+    settings = ServiceSettings.from_environment()
+    shared = await to_thread.run_sync(ServiceState, settings)
     app.state.shared = shared
-    app.state.figures = Figures()
+    app.state.figures = ModelDetails()
     app.state.exports = Exports(settings.max_exports)
-    shared.drain.install(asyncio.get_running_loop())
+    shared.shutdown.install(asyncio.get_running_loop())
     yield
     await to_thread.run_sync(shared.close)
 

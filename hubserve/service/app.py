@@ -17,10 +17,10 @@ from _bentoml_sdk import Service
 
 from hubserve import store
 from hubserve.service.api import api
-from hubserve.service.middleware import Front
-from hubserve.service.settings import Settings
+from hubserve.service.middleware import ServiceMiddleware
+from hubserve.service.settings import ServiceSettings
 
-_settings = Settings.from_environment()
+_settings = ServiceSettings.from_environment()
 
 _log = logging.getLogger("hubserve")
 _log.setLevel(logging.INFO)
@@ -30,14 +30,14 @@ if not _log.handlers:
     _log.addHandler(_printer)
 
 
-class _FrontedService(Service[Any]):  # type: ignore[misc]
+class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
     """BentoML's service whose application has ours in front of it."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
         # Called in the process that serves, once it knows its bento.
         for tag in store.unpack_bento():
             _log.info("%s came with the bento", tag)
-        return Front(api, super().to_asgi(is_main), tracing=_settings.tracing)
+        return ServiceMiddleware(api, super().to_asgi(is_main), tracing=_settings.tracing)
 
 
 @bentoml.service(
@@ -47,7 +47,7 @@ class _FrontedService(Service[Any]):  # type: ignore[misc]
     traffic={"timeout": _settings.body_seconds + _settings.answer_seconds + 10},
     logging={"access": {"enabled": _settings.access_log}},
     tracing={"sample_rate": 1.0 if _settings.tracing else 0.0},
-    service_class=_FrontedService,
+    service_class=_ServiceWithMiddleware,
 )
 @bentoml.asgi_app(api, path="/")
 class HubServe:

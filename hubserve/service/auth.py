@@ -14,19 +14,19 @@ from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
 from hubserve.errors import ForbiddenError, UnauthorizedError
-from hubserve.service.settings import Settings
+from hubserve.service.settings import ServiceSettings
 
 scheme = HTTPBearer(auto_error=False, description="HUBSERVE_TOKEN, or for reading HUBSERVE_READ_TOKEN, of the server.")
 """For the API's description."""
 
 
-def check_reader(connection: HTTPConnection, settings: Settings) -> None:
+def check_reader(connection: HTTPConnection, settings: ServiceSettings) -> None:
     """Raises UnauthorizedError where reading wants a token and the request does not bear it, or the one for changes."""
     if settings.read_token is not None and not _bears(connection, settings.read_token, settings.token):
         raise UnauthorizedError("this server wants a token: send the header `Authorization: Bearer TOKEN`")
 
 
-def check_changer(connection: HTTPConnection, settings: Settings) -> None:
+def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None:
     """For requests that change something.
 
     Raises:

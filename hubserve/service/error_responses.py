@@ -60,7 +60,7 @@ STATUS: dict[type[HubserveError], int] = {
 ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
 
 
-class Problem(BaseModel):
+class ErrorResponse(BaseModel):
     """Every error, but for those of the Open Inference Protocol.
 
     Attributes:
@@ -70,7 +70,7 @@ class Problem(BaseModel):
     error: dict[str, str]
 
 
-class ProtocolProblem(BaseModel):
+class ProtocolErrorResponse(BaseModel):
     """Every error of the Open Inference Protocol.
 
     Attributes:
@@ -80,7 +80,7 @@ class ProtocolProblem(BaseModel):
     error: str
 
 
-def described(*statuses: int, model: type[BaseModel] = Problem) -> dict[int | str, dict[str, Any]]:
+def described(*statuses: int, model: type[BaseModel] = ErrorResponse) -> dict[int | str, dict[str, Any]]:
     """Errors of a route, for the API's description."""
     return {status: {"model": model, "description": DESCRIPTIONS[status]} for status in statuses}
 
@@ -99,19 +99,19 @@ DESCRIPTIONS = {
 }
 
 
-def problem_of(error: HubserveError) -> dict[str, Any]:
+def error_body(error: HubserveError) -> dict[str, Any]:
     """The body of its answer."""
     return {"error": {"type": type(error).__name__, "message": str(error.args[0]) if error.args else str(error)}}
 
 
-def refusal(error: HubserveError, *, status: int | None = None, path: str = "") -> JSONResponse:
+def error_response(error: HubserveError, *, status: int | None = None, path: str = "") -> JSONResponse:
     """The answer to a request for `path` that failed so."""
     if status is None:
         status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("a request failed", exc_info=error)
     clear_frames(error)
-    return _answer(status, problem_of(error), path)
+    return _answer(status, error_body(error), path)
 
 
 def problem(status: int, kind: str, message: str, *, path: str = "") -> JSONResponse:
@@ -130,7 +130,7 @@ async def refuse(request: Request, error: Exception) -> JSONResponse:
     """Handler of all our errors."""
     path = request.url.path
     if isinstance(error, HubserveError):
-        return refusal(error, path=path)
+        return error_response(error, path=path)
     return problem(500, "InternalError", "see the server's log", path=path)
 
 
@@ -149,7 +149,7 @@ async def refuse_route(request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
-async def nobody_there(request: Request, _: Exception) -> JSONResponse:
+async def refuse_disconnected(request: Request, _: Exception) -> JSONResponse:
     """Handler of clients that leave before their request is whole."""
     return problem(400, "ClientDisconnect", "the client left before its request was whole", path=request.url.path)
 
@@ -163,6 +163,6 @@ HANDLERS: dict[Any, Any] = {
     HubserveError: refuse,
     RequestValidationError: refuse_parameter,
     HTTPException: refuse_route,
-    ClientDisconnect: nobody_there,
+    ClientDisconnect: refuse_disconnected,
 }
 """What FastAPI is given."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from hubserve.errors import HubserveError, ModelRefusedError, StoreError
 from hubserve.service.engine import Engine
-from hubserve.service.name_resolution import DEFAULT, Branch, Directory
+from hubserve.service.name_resolution import DEFAULT, NameResolver, TrafficShare
 from hubserve.store import StoredModel
 
 log = logging.getLogger("hubserve.service")
@@ -30,7 +30,7 @@ Key = tuple[str, object]
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class LoadedModel:
     """A version that is loaded.
 
     Attributes:
@@ -45,7 +45,7 @@ class Served:
 
 
 @dataclass
-class Route:
+class TrafficSplit:
     """Who answers for a name.
 
     Attributes:
@@ -53,10 +53,10 @@ class Route:
         used: when it was last asked for, in seconds of the monotonic clock.
     """
 
-    shares: Sequence[tuple[int, Served]]
+    shares: Sequence[tuple[int, LoadedModel]]
     used: float = field(default_factory=time.monotonic)
 
-    def pick(self) -> Served:
+    def pick(self) -> LoadedModel:
         self.used = time.monotonic()
         if len(self.shares) == 1:
             return self.shares[0][1]
@@ -64,11 +64,11 @@ class Route:
         return random.choices([served for _, served in self.shares], weights)[0]
 
 
-class Catalog:
+class LiveModels:
     """See the module.
 
     Args:
-        directory: what names mean.
+        resolver: what names mean.
         load: version -> engine, warm.
         seconds: between two looks at the store.
         memory_bytes: that all engines may take; beyond it, the names that were not asked for longest are forgotten.
@@ -78,7 +78,7 @@ class Catalog:
 
     def __init__(
         self,
-        directory: Directory,
+        resolver: NameResolver,
         load: Callable[[StoredModel], Engine],
         *,
         seconds: float,
@@ -86,23 +86,23 @@ class Catalog:
         on_refusal: Callable[[StoredModel], None] = lambda model: None,
         on_memory: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self.directory = directory
+        self.resolver = resolver
         self.refused: dict[Key, str] = {}
         self._load = load
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._on_refusal = on_refusal
         self._on_memory = on_memory
-        self._engines: dict[Key, Served] = {}
-        self._routes: dict[str, Route] = {}
-        self._asked: dict[str, Future[Served]] = {}
+        self._engines: dict[Key, LoadedModel] = {}
+        self._routes: dict[str, TrafficSplit] = {}
+        self._asked: dict[str, Future[LoadedModel]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
         self._thread.start()
 
-    async def get(self, name: str = DEFAULT) -> Served:
+    async def get(self, name: str = DEFAULT) -> LoadedModel:
         """Who answers for a name now; waits only where nobody does yet.
 
         Raises:
@@ -112,8 +112,8 @@ class Catalog:
         route = self._routes.get(name)
         return route.pick() if route is not None else await asyncio.wrap_future(self.ask(name))
 
-    def ask(self, name: str) -> Future[Served]:
-        """Lets the thread of the catalog look for a name; the future may not be cancelled, others wait for it too."""
+    def ask(self, name: str) -> Future[LoadedModel]:
+        """Lets the thread look for a name; the future may not be cancelled, others wait for it too."""
         with self._lock:
             found = self._asked.get(name)
             if found is None:
@@ -124,7 +124,7 @@ class Catalog:
         return found
 
     @property
-    def loaded(self) -> list[Served]:
+    def loaded(self) -> list[LoadedModel]:
         """All engines that are kept."""
         return list(self._engines.values())
 
@@ -147,7 +147,7 @@ class Catalog:
         with self._lock:
             asked, self._asked = self._asked, {}
         try:
-            changed = self.directory.refresh()
+            changed = self.resolver.refresh()
             for name, future in asked.items():
                 self._answer(name, future)
         finally:
@@ -160,38 +160,38 @@ class Catalog:
         if changed or asked:
             self._forget()
 
-    def _answer(self, name: str, future: Future[Served]) -> None:
+    def _answer(self, name: str, future: Future[LoadedModel]) -> None:
         try:
             future.set_result(self._settle(name).pick())
         except HubserveError as error:
             future.set_exception(error)
 
-    def _settle(self, name: str) -> Route:
+    def _settle(self, name: str) -> TrafficSplit:
         """Decides anew who answers for a name; those who did go on until the others are ready."""
         try:
-            shares = self._shares(name, self.directory.branches(name))
+            shares = self._shares(name, self.resolver.traffic_shares(name))
         except HubserveError:
             self._routes.pop(name, None)
             raise
         before = self._routes.get(name)
-        route = Route(shares, before.used) if before is not None else Route(shares)
+        route = TrafficSplit(shares, before.used) if before is not None else TrafficSplit(shares)
         if before is None or [s.tag for _, s in before.shares] != [s.tag for _, s in shares]:
             told = ", ".join(f"{served.tag} ({weight} %)" for weight, served in shares)
             log.info("%s answers for %s", told, name or "requests that name no model")
         self._routes[name] = route
         return route
 
-    def _shares(self, name: str, branches: Sequence[Branch]) -> list[tuple[int, Served]]:
-        found = [(branch.weight, self._first_that_loads(branch.versions)) for branch in branches]
+    def _shares(self, name: str, traffic_shares: Sequence[TrafficShare]) -> list[tuple[int, LoadedModel]]:
+        found = [(branch.weight, self._first_that_loads(branch.versions)) for branch in traffic_shares]
         shares = [(weight, served) for weight, served in found if served is not None]
         if not shares:
-            newest = branches[0].versions[0]
+            newest = traffic_shares[0].versions[0]
             raise ModelRefusedError(
                 f"no version of {name or 'any model'} can be loaded; {newest.tag}: {self.refused[_key(newest)]}"
             )
         return shares
 
-    def _first_that_loads(self, versions: Sequence[StoredModel]) -> Served | None:
+    def _first_that_loads(self, versions: Sequence[StoredModel]) -> LoadedModel | None:
         for model in versions:
             if _key(model) not in self.refused:
                 served = self._engines.get(_key(model)) or self._loaded(model)
@@ -199,7 +199,7 @@ class Catalog:
                     return served
         return None
 
-    def _loaded(self, model: StoredModel) -> Served | None:
+    def _loaded(self, model: StoredModel) -> LoadedModel | None:
         before = _resident_bytes()
         try:
             engine = self._load(model)
@@ -209,11 +209,11 @@ class Catalog:
             log.error("%s is refused: %s", model.tag, self.refused[_key(model)])
             return None
         largest = max(entry.bytes for entry in engine.manifest.files.values())
-        served = Served(model.tag, engine, max(_resident_bytes() - before, largest))
+        served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest))
         self._keep({**self._engines, _key(model): served})
         return served
 
-    def _keep(self, engines: dict[Key, Served]) -> None:
+    def _keep(self, engines: dict[Key, LoadedModel]) -> None:
         self._engines = engines
         self._on_memory(self._taken_bytes())
 
@@ -234,7 +234,7 @@ class Catalog:
     def _keep_routed(self) -> None:
         routed = {served for route in self._routes.values() for _, served in route.shares}
         self._keep({key: served for key, served in self._engines.items() if served in routed})
-        there = set(map(_key, self.directory.models))
+        there = set(map(_key, self.resolver.models))
         self.refused = {key: reason for key, reason in self.refused.items() if key in there}
 
     def state_of(self, model: StoredModel) -> tuple[str, str | None]:

@@ -18,10 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hubserve.errors import HubserveError
 from hubserve.service.auth import check_reader
-from hubserve.service.error_responses import problem, refusal
+from hubserve.service.error_responses import error_response, problem
 from hubserve.service.metrics import count_request
 from hubserve.service.routes import classify
-from hubserve.service.serving import State
+from hubserve.service.service_state import ServiceState
 
 log = logging.getLogger("hubserve.service")
 access_log = logging.getLogger("hubserve.access")
@@ -34,7 +34,7 @@ _OPEN = ("/page/", "/v2/health/")
 """Beginnings of paths that want no token: the page asks for it, and whoever probes health has none."""
 
 
-class Front:
+class ServiceMiddleware:
     """An ASGI application around all others.
 
     Args:
@@ -55,7 +55,7 @@ class Front:
             if scope["type"] == "lifespan":
                 log.info("the end: %d requests were admitted, %d were answered", self._admitted, self._answered)
             return
-        call = _Call(scope, send, self._api.state.shared)
+        call = _TrackedRequest(scope, send, self._api.state.shared)
         self._admitted += 1
         try:
             await self._route(call, receive)
@@ -63,13 +63,13 @@ class Front:
             self._answered += call.status > 0
             call.note()
 
-    async def _route(self, call: _Call, receive: Receive) -> None:
+    async def _route(self, call: _TrackedRequest, receive: Receive) -> None:
         scope, path = call.scope, call.scope["path"]
         if path not in HEALTH and path != "/" and not path.startswith(_OPEN):
             try:
                 check_reader(HTTPConnection(scope), call.shared.settings)
             except HubserveError as error:
-                await refusal(error, path=path)(scope, receive, call.send)
+                await error_response(error, path=path)(scope, receive, call.send)
                 return
         # BentoML says yes as soon as it listens, with an empty store too.
         if path == "/readyz" and (why := await call.shared.why_not_ready()):
@@ -83,7 +83,7 @@ class Front:
             await self._api(scope, receive, call.send)
 
 
-async def _classify(call: _Call, receive: Receive) -> None:
+async def _classify(call: _TrackedRequest, receive: Receive) -> None:
     try:
         answer = await classify.answer_directly(Request(call.scope, receive), call.shared)
     except ClientDisconnect:
@@ -95,10 +95,10 @@ async def _classify(call: _Call, receive: Receive) -> None:
     await answer(call.scope, receive, call.send)
 
 
-class _Call:
+class _TrackedRequest:
     """A request on its way, and what came of it."""
 
-    def __init__(self, scope: Scope, send: Send, shared: State) -> None:
+    def __init__(self, scope: Scope, send: Send, shared: ServiceState) -> None:
         self.scope, self.shared = scope, shared
         self.status = 0
         self.route = ""
@@ -108,7 +108,7 @@ class _Call:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.shared.drain.started:
+            if self.shared.shutdown.started:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
         await self._send(message)
 

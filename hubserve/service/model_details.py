@@ -28,7 +28,7 @@ WORKER = "hubserve.workers.describe_package"
 SECONDS = 120.0
 
 
-class Size(BaseModel):
+class NetworkSize(BaseModel):
     """How large a network is, as the worker writes it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Size(BaseModel):
     problem: str | None = None
 
 
-class Figures:
+class ModelDetails:
     """Reads what the worker left, and starts it where there is nothing yet."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Figures:
         self._working = threading.Lock()
         self._asked: set[str] = set()
 
-    def size_of(self, model: StoredModel) -> Size | None:
+    def size_of(self, model: StoredModel) -> NetworkSize | None:
         """None until the worker has counted; `prepare` starts it."""
         return self._read(model)
 
@@ -88,9 +88,9 @@ class Figures:
         except (HubserveError, LookupError, TypeError, ValueError):
             return None
 
-    def _read(self, model: StoredModel) -> Size | None:
+    def _read(self, model: StoredModel) -> NetworkSize | None:
         try:
-            return Size.model_validate_json((self._folder / f"{_name(model)}.json").read_bytes())
+            return NetworkSize.model_validate_json((self._folder / f"{_name(model)}.json").read_bytes())
         except (OSError, ValidationError):
             return None
 

@@ -18,7 +18,7 @@ DEFAULT = ""
 
 
 @dataclass(frozen=True)
-class Branch:
+class TrafficShare:
     """A part of the traffic that a name gets.
 
     Attributes:
@@ -30,7 +30,7 @@ class Branch:
     versions: Sequence[StoredModel]
 
 
-class Directory:
+class NameResolver:
     """The store and the aliases as they were at the last `refresh`.
 
     Args:
@@ -57,7 +57,7 @@ class Directory:
         self._stamps = stamps
         return True
 
-    def branches(self, name: str) -> list[Branch]:
+    def traffic_shares(self, name: str) -> list[TrafficShare]:
         """Who answers for a name, tag, alias, or DEFAULT.
 
         Raises:
@@ -68,10 +68,10 @@ class Directory:
         if name == DEFAULT:
             if not self.models:
                 raise ModelNotFoundError("the store is empty: `hubserve publish efficientnet-lite0` fills it")
-            return [Branch(100, self.models)]
+            return [TrafficShare(100, self.models)]
         alias = aliases.meaning(name, self.aliases)
-        stable = Branch(100 - alias.weight, self._versions(alias.model))
-        return [stable] if alias.canary is None else [stable, Branch(alias.weight, self._versions(alias.canary))]
+        stable = TrafficShare(100 - alias.weight, self._versions(alias.model))
+        return [stable] if alias.canary is None else [stable, TrafficShare(alias.weight, self._versions(alias.canary))]
 
     def names_of(self, tag: str) -> list[str]:
         """The aliases that mean a version now; a canary with its share."""

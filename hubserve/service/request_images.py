@@ -33,14 +33,14 @@ def _decode(value: object) -> bytes:
         raise ValueError(f"not base64: {error}") from error
 
 
-Base64Picture = Annotated[
+Base64Image = Annotated[
     bytes,
     BeforeValidator(_decode),
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
 ]
 
 
-class JsonPictures(BaseModel):
+class JsonImages(BaseModel):
     """A request in JSON: one picture or several, in base64.
 
     Attributes:
@@ -50,12 +50,12 @@ class JsonPictures(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    image: Base64Picture | None = None
-    images: list[Base64Picture] | None = None
+    image: Base64Image | None = None
+    images: list[Base64Image] | None = None
 
 
 @dataclass(frozen=True)
-class Pictures:
+class RequestImages:
     """The pictures of a request.
 
     Attributes:
@@ -67,7 +67,7 @@ class Pictures:
     several: bool
 
 
-async def pictures_of(request: Request, body: bytes, *, max_pictures: int) -> Pictures:
+async def images_of(request: Request, body: bytes, *, max_pictures: int) -> RequestImages:
     """The pictures: the body itself, fields of a form, or base64 in JSON.
 
     Raises:
@@ -80,7 +80,7 @@ async def pictures_of(request: Request, body: bytes, *, max_pictures: int) -> Pi
         # Large ones in a thread: parsing and decoding take as long as some pictures, and everybody would wait.
         found = await to_thread.run_sync(_of_json, body) if len(body) > LARGE else _of_json(body)
     else:
-        found = Pictures((body,), several=False)
+        found = RequestImages((body,), several=False)
     if not found.data or not all(found.data):
         raise FormError(
             f"the request has no picture, or an empty one: send it as the body, as the field {FIELD!r} of a form, or as JSON "
@@ -91,9 +91,9 @@ async def pictures_of(request: Request, body: bytes, *, max_pictures: int) -> Pi
     return found
 
 
-def _of_json(body: bytes) -> Pictures:
+def _of_json(body: bytes) -> RequestImages:
     try:
-        given = JsonPictures.model_validate_json(body)
+        given = JsonImages.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"
@@ -101,11 +101,11 @@ def _of_json(body: bytes) -> Pictures:
     if given.image is not None and given.images is not None:
         raise FormError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")
     if given.images is not None:
-        return Pictures(tuple(given.images), several=True)
-    return Pictures(() if given.image is None else (given.image,), several=False)
+        return RequestImages(tuple(given.images), several=True)
+    return RequestImages(() if given.image is None else (given.image,), several=False)
 
 
-async def _of_form(request: Request, body: bytes) -> Pictures:
+async def _of_form(request: Request, body: bytes) -> RequestImages:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
@@ -116,7 +116,7 @@ async def _of_form(request: Request, body: bytes) -> Pictures:
         files = [field for field in form.getlist(FIELD) if isinstance(field, UploadFile)]
         if not files:
             raise FormError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
-        return Pictures(tuple([await file.read() for file in files]), several=len(files) > 1)
+        return RequestImages(tuple([await file.read() for file in files]), several=len(files) > 1)
     except FormError:
         raise
     except (MultiPartException, KeyError, ValueError) as error:

@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Token = Annotated[SecretStr, Field(min_length=8)]
 
 
-class Settings(BaseModel):
+class ServiceSettings(BaseModel):
     """Each is set by the variable HUBSERVE_ and its name in capitals, such as HUBSERVE_MODEL.
 
     Attributes:
@@ -71,7 +71,7 @@ class Settings(BaseModel):
     access_log: bool = False
 
     @classmethod
-    def from_environment(cls) -> Settings:
+    def from_environment(cls) -> ServiceSettings:
         """Raises pydantic's ValidationError, which names the setting, where a value is not allowed."""
         given = {name: os.environ.get(PREFIX + name.upper()) for name in cls.model_fields}
         return cls.model_validate({name: value for name, value in given.items() if value})

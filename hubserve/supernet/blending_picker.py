@@ -1,4 +1,4 @@
-"""The picker that answers with all candidates, where the builder can live with that."""
+"""The picker of a blended network: answers with all candidates at once where the builder can take that."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from torch import nn
 
 from hubserve.space.input_choice import inputs_choice
 from hubserve.space.picker import depth_candidates, is_fixed
-from hubserve.supernet.blend import MixedLayer, Mixture, RepeatedBlock, WeighedEdge
-from hubserve.supernet.tensor_keys import TaggingPicker, Tags
+from hubserve.supernet.blend import BlendContext
+from hubserve.supernet.blended_layers import MixedLayer, RepeatedBlock, WeightedEdge
+from hubserve.supernet.tagging_pickers import TaggingPicker
+from hubserve.supernet.tensor_keys import AnswerTags
 
 T = TypeVar("T")
 
@@ -19,33 +21,32 @@ class BlendingPicker(TaggingPicker):
     """Builds all candidates of layer choices, layers on all inputs, and all blocks of repeats; other answers are an arch's.
 
     Args:
-        arch: answers to all labels.
-        tags: of the layers.
-        mixture: what the blending modules will read.
-        depths: labels of repeats to blend; None blends all whose blocks are modules.
-        layers: whether to blend layers and edges; else they are an arch's too.
+        arch: Answers to all labels.
+        tags: Takes the tags of the layers.
+        context: What the blended layers will read.
+        depths: Labels of the repeats to blend; None blends each repeat whose blocks are modules.
+        layers: Whether to blend layer choices and edges; False answers them from `arch`, too.
 
     Attributes:
-        groups: names of the blended repeats, of which several may have one label.
-        layers: labels of layer choices and of edges that were blended.
-        repeats: labels of repeats that were blended, or could be.
-        values: labels that had a single answer.
+        layers: Labels of the layer choices and edges that were asked for.
+        repeats: Labels of the repeats that were blended.
+        values: Labels that were answered from `arch`, layer choices and edges excepted.
     """
 
     def __init__(
         self,
         arch: Mapping[str, Any],
-        tags: Tags,
-        mixture: Mixture,
+        tags: AnswerTags,
+        context: BlendContext,
         depths: frozenset[str] | None = None,
         *,
         layers: bool = True,
     ) -> None:
         super().__init__(arch, tags)
         self._blends_layers = layers
-        self._mixture = mixture
+        self._context = context
         self._depths = depths
-        self.groups: list[str] = []
+        self._n_repeats = 0
         self.layers: set[str] = set()
         self.repeats: set[str] = set()
         self.values: set[str] = set()
@@ -60,7 +61,7 @@ class BlendingPicker(TaggingPicker):
         if not self._blends_layers:
             return super().layer(label, candidates)
         made = [self._made(label, name, make) for name, make in candidates.items()]
-        return MixedLayer(label, made, self._mixture) if len(made) > 1 else made[0]
+        return MixedLayer(label, made, self._context) if len(made) > 1 else made[0]
 
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
         self.values.add(label)
@@ -76,7 +77,7 @@ class BlendingPicker(TaggingPicker):
         choice = inputs_choice(label, n_candidates, n_chosen)
         if choice.size == 1:
             return [(layer, i) for i, layer in made]
-        return [(WeighedEdge(label, i, layer, self._mixture, choice), i) for i, layer in made]
+        return [(WeightedEdge(choice, i, layer, self._context), i) for i, layer in made]
 
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
@@ -97,8 +98,8 @@ class BlendingPicker(TaggingPicker):
             self.values.add(label)
             return made[: self._arch[label]]
         self.repeats.add(label)
-        group = f"{label}/{len(self.groups)}"
-        self.groups.append(group)
+        group = f"{label}/{self._n_repeats}"
+        self._n_repeats += 1
         return [
-            cast(T, RepeatedBlock(label, i, depths, cast(nn.Module, each), self._mixture, group)) for i, each in enumerate(made)
+            cast(T, RepeatedBlock(label, i, depths, cast(nn.Module, each), self._context, group)) for i, each in enumerate(made)
         ]

@@ -1,11 +1,10 @@
-"""Choices of numbers, blended: the largest network runs, and its tensors are multiplied by how much of them is kept."""
+"""Choices of numbers, blended: the largest network runs on tensors that are multiplied by how much of them is kept."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
@@ -14,15 +13,16 @@ from torch.nn.modules.conv import _ConvNd
 
 from hubserve.space import Choice
 from hubserve.supernet.blend import Blend
-from hubserve.supernet.network_shapes import Atlas
-from hubserve.supernet.tensor_keys import Slot
-from hubserve.supernet.tensors import window_mask
+from hubserve.supernet.network_shapes import NetworkShapesCache
+from hubserve.supernet.probe_archs import other_answers
+from hubserve.supernet.shared_tensors import window_mask
+from hubserve.supernet.tensor_keys import NetworkTensor
 
 MAX_JOINT = 1024
-"""Networks that may be built to find how several choices together decide about one axis."""
+"""Networks that are built at most to find how several choices together decide about one axis."""
 
 Shapes = dict[str, tuple[int, ...]]
-"""Key -> shape, in one network."""
+"""Key -> shape of the tensor, in one network."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,16 @@ class Mask:
     """How much of some axes of a tensor is kept.
 
     Attributes:
-        labels: choices that decide about it, together.
-        table: 1 where a combination of candidates keeps a place, else 0: (candidates of the first label, ..., axis, ...).
+        labels: Labels of the choices that decide about it together, k of them.
+        table: 1 where a combination of candidates keeps a place, else 0; shape (candidates of the first label, ..., of the
+            k-th, length of the first axis, ...).
     """
 
     labels: tuple[str, ...]
     table: torch.Tensor
 
     def keep(self, blends: Mapping[str, Blend]) -> torch.Tensor:
-        """The expected mask, each label being drawn by its weights: (axis, ...)."""
+        """The expected mask where each label is drawn by its weights: (length of the first axis, ...), in [0, 1]."""
         first = blends[self.labels[0]].weights
         kept = self.table.to(first.device, first.dtype)
         for label in self.labels:
@@ -48,15 +49,25 @@ class Mask:
 
 @dataclass(frozen=True)
 class MaskedAxes:
-    """A mask, and the axes of a tensor that it is for: one axis, or those of a kernel."""
+    """A mask of some axes of one tensor.
+
+    Attributes:
+        key: Key of the tensor.
+        axes: The axes that are masked: one, or several axes of a kernel.
+        mask: The mask; tensors with equal masks share it.
+    """
 
     key: str
     axes: tuple[int, ...]
     mask: Mask
 
+    def apply(self, tensor: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """`tensor` times `keep` (what `mask.keep` returned), along the axes."""
+        return tensor * keep.view([size if axis in self.axes else 1 for axis, size in enumerate(tensor.shape)])
+
 
 def find_masks(
-    atlas: Atlas,
+    networks: NetworkShapesCache,
     base: Mapping[str, Any],
     choices: Sequence[Choice],
     *,
@@ -65,68 +76,61 @@ def find_masks(
     """The masks of all tensors whose shapes `choices` decide about.
 
     Args:
-        atlas: of the space.
-        base: answers of the largest network.
-        choices: of numbers (or names) that change shapes.
-        everywhere: mask all axes; else only where a value must become zero for the network to be the smaller one: what a
-            layer gives, in its norm where one follows, but not what the next layer would have read there.
+        networks: Shapes of the networks of the space.
+        base: Answers to all labels that give the largest network.
+        choices: Choices of one number or name, which change shapes.
+        everywhere: Whether to mask all axes. False masks only where a value must become zero for the network to compute what
+            the smaller one does: the outputs of a layer (in its norm where one follows), but not the next layer's inputs.
     """
-    deciding = _deciding_labels(atlas, base, choices)
-    wanted = {place: labels for place, labels in deciding.items() if everywhere or _matters(*place)}
-    seen = _joint_shapes(atlas, base, choices, set(wanted.values()))
-    made: dict[Any, Mask] = {}
-    return [
-        MaskedAxes(slot.key, axes, _mask(slot, axes, labels, {c.label: c for c in choices}, base, seen, made))
-        for (slot, axes), labels in wanted.items()
-    ]
+    if not choices:
+        return []
+    deciding = _deciding_labels(networks, base, choices)
+    wanted = {place: labels for place, labels in deciding.items() if everywhere or _masks_outputs(*place)}
+    seen = _joint_shapes(networks, base, choices, set(wanted.values()))
+    tables = _MaskTables({choice.label: choice for choice in choices}, seen)
+    return [MaskedAxes(tensor.key, axes, tables.mask(tensor, axes, labels)) for (tensor, axes), labels in wanted.items()]
 
 
 def _deciding_labels(
-    atlas: Atlas,
+    networks: NetworkShapesCache,
     base: Mapping[str, Any],
     choices: Sequence[Choice],
-) -> dict[tuple[Slot, tuple[int, ...]], tuple[str, ...]]:
-    """Slot and axes -> labels on which their sizes depend; axes of a kernel that depend on the same labels stay together."""
-    whole = atlas.look(base)
-    parameters = {} if whole is None else {key: slot for key, slot in whole.slots.items() if not slot.is_buffer}
+) -> dict[tuple[NetworkTensor, tuple[int, ...]], tuple[str, ...]]:
+    """(tensor, axes) -> labels on which their sizes depend; axes of a kernel that depend on the same labels stay together."""
+    whole = networks.get(base)
+    parameters = {} if whole is None else {key: tensor for key, tensor in whole.tensors.items() if not tensor.is_buffer}
     on: dict[tuple[str, int], list[str]] = {}
     for choice in choices:
-        for answer in probes(choice, base[choice.label]):
-            for key, shape in atlas.shapes({**base, choice.label: answer}).items():
+        for answer in other_answers(choice, base[choice.label]):
+            for key, shape in networks.shapes({**base, choice.label: answer}).items():
                 for axis, size in enumerate(shape):
                     if key in parameters and size != parameters[key].shape[axis]:
                         labels = on.setdefault((key, axis), [])
                         labels += [choice.label] if choice.label not in labels else []
-    together: dict[tuple[Slot, tuple[int, ...]], tuple[str, ...]] = {}
+    together: dict[tuple[NetworkTensor, tuple[int, ...]], tuple[str, ...]] = {}
     for (key, axis), labels in sorted(on.items()):
-        slot = parameters[key]
-        if slot.centred and axis > 2 and on.get((key, 2)) == labels:
+        tensor = parameters[key]
+        if tensor.centred and axis > 2 and on.get((key, 2)) == labels:
             axes = tuple(a for a in range(2, axis) if on.get((key, a)) == labels)
-            together.pop((slot, axes), None)
-            together[(slot, (*axes, axis))] = tuple(labels)
+            together.pop((tensor, axes), None)
+            together[(tensor, (*axes, axis))] = tuple(labels)
         else:
-            together[(slot, (axis,))] = tuple(labels)
+            together[(tensor, (axis,))] = tuple(labels)
     return together
 
 
-def probes(choice: Choice, base: Any) -> Iterator[Any]:
-    """Answers that show what a choice changes: the smallest number, or each other name."""
-    others = [answer for answer in choice.candidates if answer != base]
-    yield from [min(others)] if choice.is_numeric and others else others
-
-
-def _matters(slot: Slot, axes: tuple[int, ...]) -> bool:
-    if len(slot.shape) == 1 or axes[0] >= 2:
+def _masks_outputs(tensor: NetworkTensor, axes: tuple[int, ...]) -> bool:
+    if len(tensor.shape) == 1 or axes[0] >= 2:
         return True
-    if isinstance(slot.owner, _ConvNd) and slot.name == "weight":
-        return axes[0] == 0 and slot.owner.bias is not None
-    if isinstance(slot.owner, nn.Linear):
+    if isinstance(tensor.owner, _ConvNd) and tensor.name == "weight":
+        return axes[0] == 0 and tensor.owner.bias is not None
+    if isinstance(tensor.owner, nn.Linear):
         return axes[0] == 0
     return True
 
 
 def _joint_shapes(
-    atlas: Atlas,
+    networks: NetworkShapesCache,
     base: Mapping[str, Any],
     choices: Sequence[Choice],
     groups: set[tuple[str, ...]],
@@ -148,41 +152,35 @@ def _joint_shapes(
     for combination in itertools.islice(itertools.product(*map(range, sizes)), MAX_JOINT):
         indices = {choice.label: combination[colour[choice.label]] % choice.size for choice in choices}
         answers = {choice.label: choice.candidates[indices[choice.label]] for choice in choices}
-        found.append((indices, atlas.shapes({**base, **answers})))
+        found.append((indices, networks.shapes({**base, **answers})))
     return found
 
 
-def _mask(
-    slot: Slot,
-    axes: tuple[int, ...],
-    labels: tuple[str, ...],
-    choices: Mapping[str, Choice],
-    base: Mapping[str, Any],
-    seen: Sequence[tuple[dict[str, int], Shapes]],
-    made: dict[Any, Mask],
-) -> Mask:
-    """The table of one tensor; equal ones are made once."""
-    sizes = [choices[label].size for label in labels]
-    shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
-    for indices, of_network in seen:
-        if slot.key in of_network:
-            place = tuple(indices[label] for label in labels)
-            shapes.setdefault(place, tuple(of_network[slot.key][axis] for axis in axes))
-    full = tuple(slot.shape[axis] for axis in axes)
-    identity = (labels, full, slot.centred and axes[0] >= 2, tuple(sorted(shapes.items())))
-    if identity not in made:
-        table = torch.ones(prod(sizes), *full)
-        for place, shape in shapes.items():
-            row = _row(place, sizes)
-            for i, axis in enumerate(axes):
-                along = window_mask({axis: full[i]}, {axis: shape[i]}, axis, centred=slot.centred)  # type: ignore[arg-type]
-                table[row] *= along.view([-1 if j == i else 1 for j in range(len(axes))])
-        made[identity] = Mask(labels, table.view(*sizes, *full))
-    return made[identity]
+class _MaskTables:
+    """Makes masks from the shapes that tensors have under each combination of candidates; equal ones are made once."""
 
+    def __init__(self, choices: Mapping[str, Choice], seen: Sequence[tuple[dict[str, int], Shapes]]) -> None:
+        self._choices = choices
+        self._seen = seen
+        self._made: dict[Any, Mask] = {}
 
-def _row(place: Sequence[int], sizes: Sequence[int]) -> int:
-    row = 0
-    for index, size in zip(place, sizes, strict=True):
-        row = row * size + index
-    return row
+    def mask(self, tensor: NetworkTensor, axes: tuple[int, ...], labels: tuple[str, ...]) -> Mask:
+        """The mask of `axes` of `tensor`, about which `labels` decide."""
+        sizes = [self._choices[label].size for label in labels]
+        full = tuple(tensor.shape[axis] for axis in axes)
+        lengths: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for indices, shapes in self._seen:
+            if tensor.key in shapes:
+                combination = tuple(indices[label] for label in labels)
+                lengths.setdefault(combination, tuple(shapes[tensor.key][axis] for axis in axes))
+        centred = tensor.centred and axes[0] >= 2
+        identity = (labels, full, centred, tuple(sorted(lengths.items())))
+        if identity not in self._made:
+            # A combination that no network showed keeps everything.
+            table = torch.ones(*sizes, *full)
+            for combination, kept in lengths.items():
+                for i, size in enumerate(kept):
+                    along = window_mask(full[i], size, centred=centred)
+                    table[combination] *= along.view([-1 if j == i else 1 for j in range(len(axes))])
+            self._made[identity] = Mask(labels, table)
+        return self._made[identity]

@@ -1,4 +1,4 @@
-"""What the networks of a space look like: their modules and the shapes of their tensors, looked at once for each arch."""
+"""Modules and tensor shapes of the networks of a space, found on the meta device and remembered arch by arch."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from torch import nn
 
 from hubserve.errors import ArchError
 from hubserve.space import ModelSpace
-from hubserve.supernet.blend import Mixture
+from hubserve.supernet.blend import BlendContext
 from hubserve.supernet.blending_picker import BlendingPicker
-from hubserve.supernet.tensor_keys import Slot, Tags, kinds, slots
+from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, modules_by_key, network_tensors
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """Of one network, built on the meta device.
+class NetworkShapes:
+    """Modules and tensors of one network, which was built on the meta device.
 
     Attributes:
-        modules: by key and type.
-        slots: places of its tensors by key; of a tensor at several places, the first.
-        shapes: of its tensors by key.
+        modules: Key with type -> module, as `modules_by_key` names them.
+        tensors: Key -> tensor; of a tensor that stands at several places, the first.
+        shapes: Key -> shape of the tensor.
     """
 
     modules: dict[str, nn.Module]
-    slots: dict[str, Slot]
+    tensors: dict[str, NetworkTensor]
     shapes: dict[str, tuple[int, ...]]
 
 
-class Atlas:
-    """Anatomies of a space, remembered.
+class NetworkShapesCache:
+    """`NetworkShapes` of the archs of a space, built when first asked for.
 
     Args:
-        space: any model space.
-        layers: whether all candidates of layer choices and edges are in each network.
+        space: Any model space.
+        layers: Whether each network has all candidates of layer choices and edges, rather than those of its arch.
     """
 
     def __init__(self, space: ModelSpace, *, layers: bool) -> None:
         self.space = space
         self.layers = layers
-        self._seen: dict[str, Anatomy | None] = {}
+        self._seen: dict[str, NetworkShapes | None] = {}
 
-    def look(self, answers: Mapping[str, Any]) -> Anatomy | None:
-        """The network of these answers to all labels; None where they do not go together."""
+    def get(self, answers: Mapping[str, Any]) -> NetworkShapes | None:
+        """The network of `answers` (to all labels of the space); None where the builder refuses them together."""
         name = json.dumps(answers, sort_keys=True)
         if name not in self._seen:
             self._seen[name] = self._build(answers)
         return self._seen[name]
 
     def shapes(self, answers: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Key -> shape; nothing where the answers do not go together."""
-        found = self.look(answers)
+        """Key -> shape of each tensor; empty where the builder refuses `answers` together."""
+        found = self.get(answers)
         return {} if found is None else found.shapes
 
-    def _build(self, answers: Mapping[str, Any]) -> Anatomy | None:
-        tags = Tags()
+    def _build(self, answers: Mapping[str, Any]) -> NetworkShapes | None:
+        tags = AnswerTags()
         try:
             with torch.device("meta"):
-                network = self.space.build(BlendingPicker(answers, tags, Mixture(), frozenset(), layers=self.layers))
+                network = self.space.build(BlendingPicker(answers, tags, BlendContext(), frozenset(), layers=self.layers))
         except ArchError:
             return None
-        found = slots(network, tags)
-        places: dict[str, Slot] = {}
-        for slot in found:
-            places.setdefault(slot.key, slot)
-        return Anatomy(kinds(network, tags), places, {key: slot.shape for key, slot in places.items()})
+        tensors: dict[str, NetworkTensor] = {}
+        for tensor in network_tensors(network, tags):
+            tensors.setdefault(tensor.key, tensor)
+        shapes = {key: tensor.shape for key, tensor in tensors.items()}
+        return NetworkShapes(modules_by_key(network, tags), tensors, shapes)

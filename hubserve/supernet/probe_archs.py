@@ -1,4 +1,4 @@
-"""Archs that show how large the tensors of a space get, without listing the space."""
+"""Archs that show how large the tensors of a space get, without listing all archs of the space."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from hubserve.errors import ArchError
 from hubserve.space import Arch, Choice, ModelSpace
 
 MAX_SWEEPS = 16
-"""Candidates of a choice that get a turn of their own; further ones are left to random archs."""
+"""Candidates of a choice that get an arch of their own; further ones are seen in random archs only."""
 
 PATIENCE, MAX_RANDOM = 16, 128
-"""Random archs in a row that must bring nothing new before all is found, and how many there are at most."""
+"""Random archs in a row without a larger tensor after which the search for tensors ends, and random archs at most."""
 
 
 def largest(space: ModelSpace) -> Iterator[Arch]:
-    """Answers to all labels with each number at its largest, everything else going through its candidates."""
+    """Answers to all labels: each number at its largest, while all other choices go through their candidates together."""
     others = [choice.size for choice in space.gates_first if not choice.is_numeric]
     for i in range(min(MAX_SWEEPS, max(others, default=1))):
         yield from _valid(space, {c.label: max(c.candidates) if c.is_numeric else _nth(c, i) for c in space.gates_first})
 
 
 def varied(space: ModelSpace) -> Iterator[Arch]:
-    """The same with each number at its smallest; then with all choices going through their candidates together."""
+    """Answers to all labels: first each number at its smallest, then all choices going through their candidates together."""
     sizes = [choice.size for choice in space.gates_first if choice.is_numeric]
     for i in range(2):
         yield from _valid(space, {c.label: min(c.candidates) if c.is_numeric else _nth(c, i) for c in space.gates_first})
@@ -33,16 +33,22 @@ def varied(space: ModelSpace) -> Iterator[Arch]:
 
 
 def random_answers(space: ModelSpace, rng: Random) -> Iterator[Arch]:
-    """Random answers to all labels."""
+    """`MAX_RANDOM` random answers to all labels, those that do not matter included."""
     for _ in range(MAX_RANDOM):
         yield {choice.label: choice.random(rng) for choice in space.gates_first} | space.random(rng)
+
+
+def other_answers(choice: Choice, base: Any) -> list[Any]:
+    """Answers that show what `choice` changes in the network of `base`: the smallest number, or each other name."""
+    others = [answer for answer in choice.candidates if answer != base]
+    return [min(others)] if others and choice.is_numeric else others
 
 
 def _valid(space: ModelSpace, answers: dict[str, Any]) -> Iterator[Arch]:
     try:
         space.validate(answers)
     except ArchError:
-        return  # The space's own rule forbids it; random archs see to such spaces.
+        return  # The space's own check refuses it; `random_answers` yields archs that such a check accepts.
     yield answers
 
 

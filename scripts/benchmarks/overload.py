@@ -13,7 +13,7 @@ from load import load, offer, percentile
 from photos import package_of, pictures
 from running import hubserve_running
 
-from hubserve.service.settings import Settings
+from hubserve.service.settings import ServiceSettings
 
 
 def main(seconds: float = 60.0, factor: float = 4.0, model: str = "mobilenetv3-large-100") -> None:
@@ -22,7 +22,7 @@ def main(seconds: float = 60.0, factor: float = 4.0, model: str = "mobilenetv3-l
     Saturation is a closed loop of as many clients as may be in the house: the service is full, and refuses nobody. Overload
     is an open loop: so many requests a second as a multiple of that, whether they are answered or not.
     """
-    clients = Settings.from_environment().max_waiting
+    clients = ServiceSettings.from_environment().max_waiting
     bodies = pictures()
     with tempfile.TemporaryDirectory() as name:
         package = package_of(model, Path(name))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hubserve.blocks.conv import ConvStyle
-from hubserve.blocks.layers import bare
+from hubserve.blocks.fast_layers import bare
 from hubserve.blocks.mobile import (
     MobileBlock,
     SqueezeExcite,

@@ -92,7 +92,8 @@ def test_what_does_not_go_together_is_told_before_the_start(hubserve, write, opt
 def test_options_that_do_not_go_together(hubserve, searched):
     assert "--run" in hubserve("search", "digits_quickstart", "--run", searched.path).refused("JobError")
     assert "name the job" in hubserve("jobs", "--stop").refused("JobError")
-    assert "no run of digits_quickstart to resume" in hubserve("search", "digits_quickstart", "--resume").refused("JobNotFoundError")
+    said = hubserve("search", "digits_quickstart", "--resume").refused("JobNotFoundError")
+    assert "no run of digits_quickstart to resume" in said
 
 
 def test_nothing_feasible_ends_with_3(hubserve, write):

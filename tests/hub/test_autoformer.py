@@ -13,13 +13,14 @@ from torch import nn
 
 from hubserve.blocks.transformer import EncoderLayer
 from hubserve.errors import ArchError, CardError, KeyFormatError, SpaceError
-from hubserve.export.exportable_model import Exportable
+from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.torchscript import export_torchscript
 from hubserve.hub.autoformer import PRESETS, AutoFormer
+from hubserve.hub.autoformer_cards import SUPERNETS, supernet_card
 from hubserve.hub.autoformer_supernet import slice_supernet
 from hubserve.hub.key_formats import convert
-from hubserve.hub.load import load_frozen, load_weights
-from hubserve.hub.supernet_cards import SUPERNETS, supernet_card
+from hubserve.hub.pretrained import load_weights
+from hubserve.hub.registry import load_model
 from tests.export.matrix import assert_exports
 from tests.hub.parity import assert_equals_fixture, fill, filling, fixture_input
 
@@ -197,7 +198,7 @@ class TestExport:
         assert_exports(model, 32, tmp_path)
 
     def test_torchscript_needs_no_tracing(self, model, tmp_path):
-        assert export_torchscript(Exportable(model, torch.zeros(2, 3, 32, 32)), tmp_path / "model.pt") == "scripted"
+        assert export_torchscript(ExportableModel(model, torch.zeros(2, 3, 32, 32)), tmp_path / "model.pt") == "scripted"
 
 
 @pytest.fixture
@@ -308,7 +309,7 @@ class TestSupernetCards:
         state = supernet_state(read("aliases/autoformer-tiny-supernet")["state_dict"])
         torch.save(state, tmp_path / "supernet.pth")
         card = supernet_card("random-one-shot-tiny", space.random(Random(3)))
-        model = load_frozen(space, card, weights=tmp_path / "supernet.pth", key_format="autoformer-supernet")
+        model = load_model(card, weights=tmp_path / "supernet.pth", key_format="autoformer-supernet")
         expected = slice_supernet(state, space, card.arch)
         assert all(torch.equal(tensor, expected[key]) for key, tensor in model.state_dict().items())
 

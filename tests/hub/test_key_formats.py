@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubserve.errors import KeyFormatError
-from hubserve.hub import MobileNetV3Space, ProxylessNAS, load_card, load_model, mobile_names
+from hubserve.hub import MobileNetV3Space, ProxylessNAS, load_card, load_model, mobile_tensor_names
 from hubserve.hub.key_formats import convert
 from hubserve.hub.registry import card_space
 from tests.hub.parity import fill, fixture_input
@@ -21,9 +21,9 @@ from tests.hub.parity import fill, fixture_input
 TIMM_V3 = ("large-100", "small-050", "small-075", "small-100")
 PROXYLESS, MOBILENET_V3 = ProxylessNAS(bn_eps=1e-5), MobileNetV3Space()
 RULES = {
-    "timm": mobile_names.timm,
-    "torchvision": mobile_names.torchvision,
-    "efficientnet-lite": mobile_names.efficientnet_lite,
+    "timm": mobile_tensor_names.timm,
+    "torchvision": mobile_tensor_names.torchvision,
+    "efficientnet-lite": mobile_tensor_names.efficientnet_lite,
 }
 
 

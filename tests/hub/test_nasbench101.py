@@ -117,10 +117,10 @@ class TestCounts:
         assert NasBench101().count_unique() == 423_624
 
 
-def test_the_sketch_is_the_pruned_cell():
-    (sketch,) = SMALL.cells(arch_of([CONV, POOL, POOL], [0], [0, 1], [], [1, 3])).values()
-    assert sketch.nodes == ("input", CONV, "output")
-    assert sketch.edges == ((0, 1, ""), (1, 2, ""))
+def test_the_outline_is_the_pruned_cell():
+    (outline,) = SMALL.cells(arch_of([CONV, POOL, POOL], [0], [0, 1], [], [1, 3])).values()
+    assert outline.nodes == ("input", CONV, "output")
+    assert outline.edges == ((0, 1, ""), (1, 2, ""))
 
 
 @pytest.mark.parametrize("stacks", [1, 3])

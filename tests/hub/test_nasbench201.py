@@ -96,11 +96,11 @@ def test_cells_share_their_arch():
     assert kinds == [["ReluConvBn", "Zero", "Identity", "AvgPool2d", "ReluConvBn", "ReluConvBn"]] * 6
 
 
-def test_the_sketch_leaves_out_what_is_none():
-    (sketch,) = SPACE.cells(ARCH).values()
-    assert sketch.nodes == ("input", "1", "2", "output")
+def test_the_outline_leaves_out_what_is_none():
+    (outline,) = SPACE.cells(ARCH).values()
+    assert outline.nodes == ("input", "1", "2", "output")
     expected = {(0, 1, "conv_3x3"), (1, 2, "skip_connect"), (0, 3, "avg_pool_3x3"), (1, 3, "conv_1x1"), (2, 3, "conv_3x3")}
-    assert set(sketch.edges) == expected
+    assert set(outline.edges) == expected
 
 
 def test_nothing_but_none_is_a_network_that_sees_nothing():

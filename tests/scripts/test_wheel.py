@@ -29,14 +29,6 @@ class Installation:
         self.work = folder / "work"
         self.work.mkdir()
         self._bin = folder / "venv" / "bin"
-        venv.create(folder / "venv", with_pip=False)
-        subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", folder, ROOT], check=True)
-        (wheel,) = folder.glob("hubserve-*.whl")
-        pip = [sys.executable, "-m", "pip", "--python", str(self._bin / "python"), "install", "--no-deps", "-q", str(wheel)]
-        subprocess.run(pip, check=True)
-        (packages,) = (folder / "venv").glob("lib/*/site-packages")
-        # Files named *.pth in that folder are not read, so the editable installation of hubserve does not count.
-        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("HUBSERVE", "PYTHON", "BENTOML"))
         } | {
@@ -44,6 +36,15 @@ class Installation:
             "BENTOML_HOME": str(folder / "bentoml"),
             "PATH": f"{self._bin}:{os.environ['PATH']}",
         }
+        venv.create(folder / "venv", with_pip=False)
+        pip = [sys.executable, "-m", "pip", "-q"]
+        subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], env=self.environment, check=True)
+        (wheel,) = folder.glob("hubserve-*.whl")
+        into = [*pip, "--python", str(self._bin / "python"), "install", "--no-deps", str(wheel)]
+        subprocess.run(into, env=self.environment, check=True)
+        (packages,) = (folder / "venv").glob("lib/*/site-packages")
+        # Files named *.pth in that folder are not read, so the editable installation of hubserve does not count.
+        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def hubserve(self, *arguments: str) -> str:
         """Stdout of a command that succeeds."""

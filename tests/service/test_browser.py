@@ -20,12 +20,12 @@ from PIL import Image
 
 from hubserve import jobs, store
 from hubserve.cards.card import Metric
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.jobs import Best, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Run, TrialRow
 from hubserve.package.add_files import add_profile
 from hubserve.package.manifest import Provenance
 from hubserve.service.api import build_api
-from hubserve.service.middleware import Front
+from hubserve.service.middleware import ServiceMiddleware
 from tests.export.nets import small_source
 from tests.images import noise, photo
 from tests.service.conftest import ROOT
@@ -213,7 +213,7 @@ def guarded(tmp_path, monkeypatch) -> Iterator[str]:
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path))
     monkeypatch.setenv("HUBSERVE_TOKEN", "token-for-changes")
     monkeypatch.setenv("HUBSERVE_READ_TOKEN", "token-for-reading")
-    monkeypatch.setattr("hubserve.service.api.api", Front(build_api()))
+    monkeypatch.setattr("hubserve.service.api.api", ServiceMiddleware(build_api()))
     with service_over(tmp_path) as url:
         yield url
 

@@ -8,7 +8,7 @@ import pytest
 
 from hubserve import store
 from hubserve.errors import ModelNotFoundError
-from hubserve.service.name_resolution import Directory
+from hubserve.service.name_resolution import NameResolver
 from hubserve.service.routes.exports import _check_known
 from hubserve.store import aliases
 from tests.stores import store_at, tiny_package
@@ -18,9 +18,9 @@ def test_names_mean_what_they_do_elsewhere(tmp_path):
     with store_at(tmp_path):
         tag = store.publish(tiny_package().path, name="flowers").tag
         aliases.set_alias("production", tag)
-        directory = Directory()
-        directory.refresh()
-        shared = SimpleNamespace(catalog=SimpleNamespace(directory=directory))
+        resolver = NameResolver()
+        resolver.refresh()
+        shared = SimpleNamespace(live_models=SimpleNamespace(resolver=resolver))
         for name in ("production", "flowers", "flowers:latest", tag, "efficientnet-lite0"):
             _check_known(shared, name)
         with pytest.raises(ModelNotFoundError, match=r"no alias, not in the store, .* Did you mean production\?"):

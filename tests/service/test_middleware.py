@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from hubserve import store
-from hubserve.service.serving import State
+from hubserve.service.service_state import ServiceState
 from tests.stores import service_over, small_package
 from tests.waiting import until
 
@@ -41,18 +41,18 @@ def test_a_server_is_ready_once_its_store_has_a_model(client):
 
 
 def test_a_server_that_is_about_to_end_is_not(tmp_path, monkeypatch):
-    shared: list[State] = []
-    real = State.__init__
+    shared: list[ServiceState] = []
+    real = ServiceState.__init__
 
     def note(self, settings):
         real(self, settings)
         shared.append(self)
 
-    monkeypatch.setattr(State, "__init__", note)
+    monkeypatch.setattr(ServiceState, "__init__", note)
     with service_over(tmp_path, bentoml) as url:
         store.publish(small_package().path)
         until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
-        shared[0].drain.started = True
+        shared[0].shutdown.started = True
         ours, protocol = httpx.get(f"{url}/readyz"), httpx.get(f"{url}/v2/health/ready")
     assert ours.json()["error"]["type"] == "Draining"
     assert protocol.json() == {"error": ours.json()["error"]["message"]}

@@ -16,6 +16,7 @@ import tritonclient.http as triton
 from prometheus_client import REGISTRY
 
 from hubserve import jobs, store
+from hubserve.export.rebuild_model import rebuild_model
 from hubserve.jobs.process import _take_lock
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS
@@ -107,7 +108,7 @@ class TestModels:
     def test_params_and_macs_come_once_they_are_counted(self, client, sees):
         sees(lambda: client.get("/models").json()[0]["params"])
         entry = client.get("/models").json()[0]
-        model = small_package().rebuild()
+        model = rebuild_model(small_package())
         assert entry["params"] == sum(p.numel() for p in model.parameters())
         assert entry["macs"] > entry["params"]
 

@@ -12,27 +12,27 @@ from pydantic import ValidationError
 from hubserve import store
 from hubserve.preprocess import MAX_PIXELS
 from hubserve.service.engine import Engine
-from hubserve.service.settings import PREFIX, Settings
+from hubserve.service.settings import PREFIX, ServiceSettings
 from tests.images import noise
 from tests.stores import service_over, small_package, tiny_package
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch):
-    for name in Settings.model_fields:
+    for name in ServiceSettings.model_fields:
         monkeypatch.delenv(PREFIX + name.upper(), raising=False)
 
 
-def read(monkeypatch, **given: str) -> Settings:
+def read(monkeypatch, **given: str) -> ServiceSettings:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    return Settings.from_environment()
+    return ServiceSettings.from_environment()
 
 
 class TestFromEnvironment:
     def test_unless_set(self):
-        settings = Settings.from_environment()
-        assert settings == Settings()
+        settings = ServiceSettings.from_environment()
+        assert settings == ServiceSettings()
         assert settings.model is None
         assert settings.device == "auto"
         assert (settings.threads, settings.session_threads, settings.max_batch) == (None, None, None)
@@ -54,7 +54,7 @@ class TestFromEnvironment:
     )
     def test_each(self, monkeypatch, name, text, value):
         settings = read(monkeypatch, **{f"HUBSERVE_{name.upper()}": text})
-        assert settings == Settings().model_copy(update={name: value})
+        assert settings == ServiceSettings().model_copy(update={name: value})
 
     def test_there_is_no_other(self):
         """So that the test above has them all."""
@@ -63,17 +63,17 @@ class TestFromEnvironment:
             "max_megapixels body_seconds answer_seconds resolve_seconds model_memory_mb drain_seconds max_exports "
             "max_search_jobs token read_token tracing access_log"
         )
-        assert list(Settings.model_fields) == names.split()
+        assert list(ServiceSettings.model_fields) == names.split()
 
     def test_each_is_explained(self):
-        for name in Settings.model_fields:
-            assert f"\n        {name}: " in f"\n    {Settings.__doc__}"
+        for name in ServiceSettings.model_fields:
+            assert f"\n        {name}: " in f"\n    {ServiceSettings.__doc__}"
 
     def test_empty_is_unset(self, monkeypatch):
-        assert read(monkeypatch, HUBSERVE_MODEL="", HUBSERVE_THREADS="", HUBSERVE_DEVICE="") == Settings()
+        assert read(monkeypatch, HUBSERVE_MODEL="", HUBSERVE_THREADS="", HUBSERVE_DEVICE="") == ServiceSettings()
 
     def test_other_variables_of_ours_are_no_settings(self, monkeypatch):
-        assert read(monkeypatch, HUBSERVE_HOME="/x", HUBSERVE_OFFLINE="1", threads="7", MODEL="x") == Settings()
+        assert read(monkeypatch, HUBSERVE_HOME="/x", HUBSERVE_OFFLINE="1", threads="7", MODEL="x") == ServiceSettings()
 
     @pytest.mark.parametrize(
         ("name", "text"),
@@ -109,7 +109,7 @@ class TestFromEnvironment:
 
     def test_they_do_not_change(self):
         with pytest.raises(ValidationError, match="frozen"):
-            Settings().threads = 2
+            ServiceSettings().threads = 2
 
 
 class TestTheServiceObeys:

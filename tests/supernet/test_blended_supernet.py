@@ -13,7 +13,6 @@ from torch import nn
 from hubserve.errors import SupernetError
 from hubserve.space import ModelSpace
 from hubserve.supernet import Blend, BlendedSupernet
-from hubserve.supernet.blended_supernet import one_blend
 from tests.marks import slow_but
 from tests.supernet.spaces import CHANNELS, TINY, Small, pictures
 
@@ -39,8 +38,8 @@ def nets():
 
 def weigh(net: BlendedSupernet, arch: dict) -> tuple[dict[str, Blend], dict]:
     """All weight on `arch`."""
-    answers = {**net.likeliest(), **arch}
-    blends = {label: one_blend(net.space.choices[label], answers[label]) for label in net.blended}
+    answers = {**net.archs.likeliest(), **arch}
+    blends = {label: Blend.only(net.space.choices[label], answers[label]) for label in net.blended}
     return blends, {label: answers[label] for label in net.sampled}
 
 
@@ -63,10 +62,10 @@ class TestEverySpace:
         net.zero_grad()
         output = net(pictures(4))
         (output * torch.randn_like(output)).sum().backward()
-        assert {label for label, logits in net.logits.items() if logits.grad is not None} == net.blended
+        assert {label for label, logits in net.archs.logits.items() if logits.grad is not None} == net.blended
         # Where pictures have shrunk to a point, all kernels are one.
         for label in (label for label in net.blended if not label.endswith("_ks")):
-            assert net.logits[label].grad.abs().sum() > 0, label
+            assert net.archs.logits[label].grad.abs().sum() > 0, label
 
     def test_every_choice_is_blended_or_sampled(self, nets, name):
         net = nets(name)
@@ -75,8 +74,8 @@ class TestEverySpace:
 
     def test_ends_in_a_valid_arch(self, nets, name):
         net = nets(name)
-        SPACES[name].validate(net.arch())
-        SPACES[name].validate(net.sample_arch(Random(0)))
+        SPACES[name].validate(net.archs.arch())
+        SPACES[name].validate(net.archs.draw_arch(Random(0)))
 
     def test_estimates_its_activations(self, nets, name):
         net = nets(name)
@@ -90,7 +89,7 @@ class TestEverySpace:
         output = net(pictures(4).to("meta"))
         assert output.device.type == "meta"
         assert output.requires_grad
-        assert all(logits.device.type == "cpu" for logits in net.logits.values())
+        assert all(logits.device.type == "cpu" for logits in net.archs.logits.values())
 
 
 class TestWhatIsSampled:
@@ -106,26 +105,26 @@ class TestWhatIsSampled:
         net = nets("NasBench101")
         arch = SPACES["NasBench101"].random(Random(0))
         net.zero_grad()
-        net.log_probability(arch).backward()
-        assert net.logits["cell/num_nodes"].grad.abs().sum() > 0
+        net.archs.log_probability(arch).backward()
+        assert net.archs.logits["cell/num_nodes"].grad.abs().sum() > 0
         # Operations of vertices that the cell has not do not matter.
         beyond = f"cell/op{arch['cell/num_nodes'] - 1}"
-        if beyond in net.logits:
-            assert net.logits[beyond].grad is None
+        if beyond in net.archs.logits:
+            assert net.archs.logits[beyond].grad is None
 
     def test_few_structures_are_kept_ready(self):
         net = BlendedSupernet(SPACES["NasBench101"], cache=3)
         rng, x = Random(0), pictures()
         drawn = [net.sample(rng) for _ in range(6)]
-        structures = [net.structure(sampled, x) for sampled in drawn]
-        assert len(net._structures) == 3
-        assert net.structure(drawn[-1], x) is structures[-1]
-        assert net.structure(drawn[0], x) is not structures[0]
+        networks = [net.network(sampled, x) for sampled in drawn]
+        assert len(net._networks) == 3
+        assert net.network(drawn[-1], x) is networks[-1]
+        assert net.network(drawn[0], x) is not networks[0]
 
     def test_drawn_answers_follow_the_probabilities(self, nets):
         net = nets("DARTS")
         with torch.no_grad():
-            net.logits["width"].copy_(torch.tensor([0.0, 2.0]))
+            net.archs.logits["width"].copy_(torch.tensor([0.0, 2.0]))
         rng = Random(0)
         share = sum(net.sample(rng)["width"] == 6 for _ in range(400)) / 400
         assert share == pytest.approx(0.881, abs=0.05)
@@ -204,12 +203,12 @@ class TestSpacesOfOnesOwn:
     def test_candidates_that_are_not_held_do_not_run(self):
         net = BlendedSupernet(TINY["NasBench201"])
         ran = []
-        for module in net.structure(x=pictures()).subnet.network.modules():
+        for module in net.network(x=pictures()).subnet.network.modules():
             if isinstance(module, nn.Conv2d):
                 module.register_forward_hook(lambda *_: ran.append(1))
         n = {}
         for op in ("none", "conv_3x3"):
             ran.clear()
-            net(pictures(), weigh(net, dict.fromkeys(net.logits, op))[0])
+            net(pictures(), weigh(net, dict.fromkeys(net.archs.logits, op))[0])
             n[op] = len(ran)
         assert n["conv_3x3"] == n["none"] + 18  # Three cells of six edges.

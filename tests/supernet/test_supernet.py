@@ -13,7 +13,7 @@ from torch import nn
 from hubserve.errors import ArchError, SupernetError
 from hubserve.space import ModelSpace
 from hubserve.supernet import SharedOptimizer, Supernet
-from hubserve.supernet.tensors import window
+from hubserve.supernet.shared_tensors import window
 from tests.supernet.spaces import CHANNELS, TINY, Small, pictures
 
 SPACES = {**TINY, "ShuffleNetSpace-channels": CHANNELS, "Small": Small()}
@@ -52,8 +52,8 @@ class TestEverySpace:
     def test_a_subnet_has_no_memory_of_its_own(self, supernets, name):
         net = supernets(name)
         subnet = net.subnet(SPACES[name].random(Random(4)))
-        for slot in subnet.slots:
-            assert slot.tensor.untyped_storage().data_ptr() == net.tensors[slot.key].untyped_storage().data_ptr()
+        for tensor in subnet.tensors:
+            assert tensor.value.untyped_storage().data_ptr() == net.tensors[tensor.key].untyped_storage().data_ptr()
 
     def test_gradients_arrive_in_the_windows_and_nowhere_else(self, supernets, name):
         net = supernets(name).train()
@@ -61,7 +61,7 @@ class TestEverySpace:
         net.zero_grad()
         output = net(pictures(), arch)
         output.square().sum().backward()
-        seen = {slot.key: slot for slot in net.subnet(arch).slots if not slot.is_buffer}
+        seen = {tensor.key: tensor for tensor in net.subnet(arch).tensors if not tensor.is_buffer}
         for key, parameter in net.tensors.named_parameters():
             if key not in seen:
                 assert parameter.grad is None
@@ -81,11 +81,11 @@ class TestEverySpace:
         subnet = net.subnet(arch)
         torch.manual_seed(0)
         subnet.network(pictures()).square().sum().backward()
-        for slot in subnet.slots:
-            if not slot.is_buffer and slot.tensor.grad is not None:
-                expected = window(whole[slot.key], slot.shape, centred=slot.centred)
-                assert torch.allclose(slot.tensor.grad, expected, rtol=1e-4, atol=1e-6)
-                slot.tensor.grad = None
+        for tensor in subnet.tensors:
+            if not tensor.is_buffer and tensor.value.grad is not None:
+                expected = window(whole[tensor.key], tensor.shape, centred=tensor.centred)
+                assert torch.allclose(tensor.value.grad, expected, rtol=1e-4, atol=1e-6)
+                tensor.value.grad = None
 
     def test_random_archs_need_no_more_room(self, supernets, name):
         if name == "NasBench101":
@@ -108,8 +108,8 @@ class TestKeys:
     def test_a_smaller_kernel_is_the_middle_of_the_largest(self):
         space = TINY["MobileNetV3Space"]
         net, arch = Supernet(space), space.random(Random(0))
-        of_three = {s.key: s.tensor for s in net.subnet({**arch, "s0_i0_ks": 3}).slots}
-        of_seven = {s.key: s.tensor for s in net.subnet({**arch, "s0_i0_ks": 7}).slots}
+        of_three = {s.key: s.value for s in net.subnet({**arch, "s0_i0_ks": 3}).tensors}
+        of_seven = {s.key: s.value for s in net.subnet({**arch, "s0_i0_ks": 7}).tensors}
         depthwise = [key for key, tensor in of_seven.items() if tensor.shape[2:] == (7, 7) and of_three[key].shape[2] == 3]
         assert len(depthwise) == 1
         assert torch.equal(of_seven[depthwise[0]][:, :, 2:5, 2:5], of_three[depthwise[0]])
@@ -166,7 +166,7 @@ class TestGrowth:
         grown = Supernet(Hidden())
         grown.subnet({"n0": 17, "n1": 1, "n2": 17})
         net = Supernet(Hidden()).to("meta")
-        net.restore(grown.dump())
+        net.load_state_dict(grown.state_dict())
         assert [tensor.shape for tensor in net.state_dict().values()] == [t.shape for t in grown.state_dict().values()]
         assert {tensor.device.type for tensor in net.state_dict().values()} == {"meta"}
         few = Supernet(Hidden()).to("meta")
@@ -262,3 +262,21 @@ def test_moves_to_another_type():
     arch = Small().random(Random(0))
     assert net(pictures().double(), arch).dtype == torch.float64
     assert net.subnet(arch).network(pictures().double()).dtype == torch.float64
+
+
+def test_an_arch_is_validated_once():
+    asked = []
+
+    @dataclass(frozen=True)
+    class Counting(ModelSpace):
+        def build(self, pick):
+            return nn.Linear(pick("a", (1, 2, 3)), pick("b", (1, 2, 3)))
+
+        def check(self, arch):
+            asked.append(arch)
+
+    net = Supernet(Counting())
+    for call in (net.subnet, net.extract):
+        asked.clear()
+        call({"a": 1, "b": 2})
+        assert len(asked) == 1

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 from hubserve.errors import EvaluatorError, TrialPruned
 from hubserve.evaluator import Classification, Trial, load_dataset
 from hubserve.hub import DARTS
-from hubserve.hub.load import load_weights
+from hubserve.hub.pretrained import load_weights
 from tests.training.nets import Mlp, blobs
 
 ARCH = {"width": 64}

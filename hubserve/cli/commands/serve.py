@@ -26,10 +26,10 @@ def serve(
     import sys
 
     from hubserve.service.launch import serve as start
-    from hubserve.service.settings import Settings
+    from hubserve.service.settings import ServiceSettings
     from hubserve.store import aliases
 
-    Settings.from_environment()  # A wrong setting is reported here, not by a server that restarts over and over.
+    ServiceSettings.from_environment()  # A wrong setting is reported here, not by a server that restarts over and over.
     if model is not None:
         aliases.resolve(model)
     if as_json:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from hubserve.cards.card import Metric
-from hubserve.export.write import Source, write_package
+from hubserve.export.model_source import ModelSource
+from hubserve.export.write_package import write_package
 from hubserve.jobs import Run
 from hubserve.package.manifest import Provenance
 from hubserve.package.package import MANIFEST, Package, read_package
@@ -29,7 +30,7 @@ def export(
     if (folder / MANIFEST).is_file():
         return read_package(folder)
     status.begin("export", f"exporting; test accuracy {test_acc:.4f}")
-    source = Source(
+    source = ModelSource(
         name=resolved.job.store_name,
         model=trained.model,
         space=type(resolved.space).__name__,
@@ -39,7 +40,7 @@ def export(
         labels=resolved.data.labels,
         provenance=provenance(resolved, winner, trained, test_acc, run),
     )
-    return write_package(source, folder, formats=resolved.formats, pictures=_images(resolved))
+    return write_package(source, folder, formats=resolved.formats, images=_images(resolved))
 
 
 def provenance(resolved: ResolvedJob, winner: Winner, trained: TrainedWinner, test_acc: float, run: Run) -> Provenance:

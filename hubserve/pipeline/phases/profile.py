@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from hubserve.jobs.definition import Publish
-from hubserve.latency.profile import profile_package
-from hubserve.latency.timed_runners import Protocol
+from hubserve.latency.format_latency import Protocol
+from hubserve.latency.profile_package import profile_package
 from hubserve.package.add_files import add_files, add_profile
 from hubserve.package.package import PROFILE, Package
 from hubserve.pipeline.resolved_job import ResolvedJob

@@ -11,7 +11,7 @@ from torch import nn
 
 from hubserve.errors import JobError
 from hubserve.evaluator import Classification, Trial
-from hubserve.hub.load import load_weights
+from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.choose_winner import Winner

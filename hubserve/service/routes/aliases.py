@@ -34,7 +34,7 @@ class AliasEntry(BaseModel):
     weight: int
 
 
-class AliasWish(BaseModel):
+class AliasChange(BaseModel):
     """What an alias shall mean.
 
     Attributes:
@@ -58,7 +58,7 @@ async def listed(request: Request) -> list[AliasEntry]:
 
 
 @router.put("/{name}", summary="Set an alias", dependencies=Change, responses=described(401, 403, 404, 422))
-async def put(name: Name, wish: AliasWish) -> AliasEntry:
+async def put(name: Name, wish: AliasChange) -> AliasEntry:
     """It takes effect within a second; who answered goes on until the other version is warm."""
     alias = await to_thread.run_sync(lambda: aliases.set_alias(name, wish.model, canary=wish.canary, weight=wish.weight))
     return AliasEntry(name=name, **alias.model_dump())

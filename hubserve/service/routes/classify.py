@@ -11,16 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hubserve.errors import HubserveError
 from hubserve.service.engine import Prediction
-from hubserve.service.error_responses import Problem, described, problem_of, refusal, refuse_parameter
-from hubserve.service.request_images import FIELD, JsonPictures, pictures_of
-from hubserve.service.serving import Outcome, State
+from hubserve.service.error_responses import ErrorResponse, described, error_body, error_response, refuse_parameter
+from hubserve.service.request_images import FIELD, JsonImages, images_of
+from hubserve.service.service_state import Outcome, ServiceState
 
 PATH = "/classify"
 
 router = APIRouter(tags=["classify"])
 
 
-class Classification(BaseModel):
+class ClassifyResponse(BaseModel):
     """Answer to one picture.
 
     Attributes:
@@ -34,17 +34,17 @@ class Classification(BaseModel):
     timing_ms: dict[str, float]
 
 
-class Classifications(BaseModel):
+class ClassifyResponses(BaseModel):
     """Answer to several pictures.
 
     Attributes:
         results: for each picture, in the order in which they came, what one alone would have got: its answer or an error.
     """
 
-    results: list[Classification | Problem]
+    results: list[ClassifyResponse | ErrorResponse]
 
 
-class Wish(BaseModel):
+class ClassifyQuery(BaseModel):
     """What a request may ask for, in its query."""
 
     model_config = ConfigDict(frozen=True)
@@ -65,7 +65,7 @@ _BODY = {
                 "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
             }
         },
-        "application/json": {"schema": JsonPictures.model_json_schema()},
+        "application/json": {"schema": JsonImages.model_json_schema()},
     },
 }
 
@@ -73,10 +73,10 @@ _BODY = {
 @router.post(
     PATH,
     summary="Classify pictures",
-    responses={200: {"model": Classification | Classifications}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
+    responses={200: {"model": ClassifyResponse | ClassifyResponses}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
     openapi_extra={"requestBody": _BODY},
 )
-async def classify(request: Request, wish: Annotated[Wish, Query()]) -> JSONResponse:
+async def classify(request: Request, wish: Annotated[ClassifyQuery, Query()]) -> JSONResponse:
     """Names the most likely classes of a picture: the body, the field `image` of a form, or base64 in JSON.
 
     Several pictures in one request get a list of answers.
@@ -84,21 +84,21 @@ async def classify(request: Request, wish: Annotated[Wish, Query()]) -> JSONResp
     return await _classified(request, request.app.state.shared, wish)
 
 
-async def answer_directly(request: Request, shared: State) -> JSONResponse:
+async def answer_directly(request: Request, shared: ServiceState) -> JSONResponse:
     """What the route answers, errors too, without the layers around it."""
     try:
-        return await _classified(request, shared, Wish.model_validate(dict(request.query_params)))
+        return await _classified(request, shared, ClassifyQuery.model_validate(dict(request.query_params)))
     except HubserveError as error:
-        return refusal(error)
+        return error_response(error)
     except ValidationError as error:
         return await refuse_parameter(request, RequestValidationError(error.errors()))
 
 
-async def _classified(request: Request, shared: State, wish: Wish) -> JSONResponse:
+async def _classified(request: Request, shared: ServiceState, wish: ClassifyQuery) -> JSONResponse:
     # Once before the body is read: under overload, refusing must cost next to nothing.
     shared.pool.check_room()
-    async with shared.intake.body(request) as body, shared.in_time():
-        pictures = await pictures_of(request, body, max_pictures=shared.settings.max_pictures)
+    async with shared.body_reader.body(request) as body, shared.in_time():
+        pictures = await images_of(request, body, max_pictures=shared.settings.max_pictures)
         outcomes = await shared.classify(wish.model, pictures.data, wish.top_k)
     if pictures.several:
         return JSONResponse({"results": [_result(outcome) for outcome in outcomes]})
@@ -110,7 +110,7 @@ async def _classified(request: Request, shared: State, wish: Wish) -> JSONRespon
 
 def _result(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, HubserveError):
-        return problem_of(outcome)
+        return error_body(outcome)
     if isinstance(outcome, BaseException):
         raise outcome
     tag, answer = outcome

@@ -10,9 +10,9 @@ from hubserve.cards.card import list_cards
 from hubserve.errors import JobError, ModelNotFoundError, suggest
 from hubserve.hub.registry import get_space
 from hubserve.service.auth import changer, scheme
-from hubserve.service.error_responses import described, refusal
+from hubserve.service.error_responses import described, error_response
 from hubserve.service.exports import ExportRequest, Exports, ExportStatus
-from hubserve.service.serving import State
+from hubserve.service.service_state import ServiceState
 
 router = APIRouter(prefix="/exports", tags=["exports"])
 
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/exports", tags=["exports"])
 )
 async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
     """Of an alias, a name or tag in the store, or a pre-searched model, whichever there is first; or of an arch of a space."""
-    shared: State = request.app.state.shared
+    shared: ServiceState = request.app.state.shared
     if wanted.model is not None:
         _check_known(shared, wanted.model)
     else:
@@ -47,7 +47,7 @@ async def read(request: Request, identity: str) -> object:
     try:
         return await to_thread.run_sync(request.app.state.exports.read, identity)
     except JobError as error:
-        return refusal(error, status=404)
+        return error_response(error, status=404)
 
 
 @router.get(
@@ -62,20 +62,20 @@ async def package(request: Request, identity: str) -> object:
     try:
         path = await to_thread.run_sync(request.app.state.exports.archive, identity)
     except JobError as error:
-        return refusal(error, status=404)
+        return error_response(error, status=404)
     return FileResponse(path, media_type="application/zip", filename=f"{identity}.zip")
 
 
-def _check_known(shared: State, name: str) -> None:
+def _check_known(shared: ServiceState, name: str) -> None:
     """In the order of `hubserve export`: an alias, a name or tag in the store, a pre-searched model."""
     try:
-        shared.catalog.directory.branches(name)
+        shared.live_models.resolver.traffic_shares(name)
     except ModelNotFoundError as error:
         cards = list_cards()
         if name in cards:
             return
-        directory = shared.catalog.directory
-        known = {*cards, *directory.aliases, *(model.tag if ":" in name else model.name for model in directory.models)}
+        resolver = shared.live_models.resolver
+        known = {*cards, *resolver.aliases, *(model.tag if ":" in name else model.name for model in resolver.models)}
         raise ModelNotFoundError(
             f"{name!r} is no alias, not in the store, and no pre-searched model. {suggest(name, known)}"
         ) from error

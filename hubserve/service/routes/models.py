@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from hubserve.cards.card import Metric
 from hubserve.errors import HubserveError, ModelNotFoundError
 from hubserve.service.error_responses import described
-from hubserve.service.model_details import Figures
+from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT
-from hubserve.service.serving import State
+from hubserve.service.service_state import ServiceState
 from hubserve.store import StoredModel
 
 router = APIRouter(tags=["models"])
@@ -62,35 +62,35 @@ class ModelEntry(BaseModel):
 @router.get("/models", summary="List the models", responses=described(401))
 async def models(request: Request) -> list[ModelEntry]:
     """Every version in the store, newest first."""
-    shared: State = request.app.state.shared
+    shared: ServiceState = request.app.state.shared
     try:
-        default = (await shared.catalog.get(DEFAULT)).tag
+        default = (await shared.live_models.get(DEFAULT)).tag
     except HubserveError:
         default = ""
     return await to_thread.run_sync(_entries, shared, request.app.state.figures, default)
 
 
-def _entries(shared: State, figures: Figures, default: str) -> list[ModelEntry]:
-    stored = shared.catalog.directory.models
-    figures.prepare([model for model in stored if shared.catalog.state_of(model)[0] != "refused"])
+def _entries(shared: ServiceState, figures: ModelDetails, default: str) -> list[ModelEntry]:
+    stored = shared.live_models.resolver.models
+    figures.prepare([model for model in stored if shared.live_models.state_of(model)[0] != "refused"])
     return [_entry(model, shared, figures, default) for model in stored]
 
 
-def _entry(model: StoredModel, shared: State, figures: Figures, default: str) -> ModelEntry:
-    state, problem = shared.catalog.state_of(model)
+def _entry(model: StoredModel, shared: ServiceState, figures: ModelDetails, default: str) -> ModelEntry:
+    state, problem = shared.live_models.state_of(model)
     known = _facts(model, figures) if state != "refused" else {}
     return ModelEntry(
         tag=model.tag,
         created=model.created,
         default=model.tag == default,
-        aliases=shared.catalog.directory.names_of(model.tag),
+        aliases=shared.live_models.resolver.names_of(model.tag),
         state=state,
         problem=problem,
         **known,
     )
 
 
-def _facts(model: StoredModel, figures: Figures) -> dict[str, Any]:
+def _facts(model: StoredModel, figures: ModelDetails) -> dict[str, Any]:
     try:
         manifest = model.package.manifest
     except HubserveError:  # Its state will say so, once somebody asks for it.
@@ -126,7 +126,7 @@ async def card(request: Request, tag: str) -> dict[str, Any]:
 )
 async def drawing(request: Request, tag: str) -> FileResponse:
     """Cells as graphs, or blocks in a row. Drawn by a process of its own when first asked for, which takes seconds."""
-    figures: Figures = request.app.state.figures
+    figures: ModelDetails = request.app.state.figures
     path = await to_thread.run_sync(figures.drawing_of, _found(request, tag))
     # It comes from a package that anybody wrote: whoever opens it alone gets a picture, never a script.
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
@@ -145,5 +145,5 @@ async def profile(request: Request, tag: str) -> dict[str, Any]:
 
 def _found(request: Request, name: str) -> StoredModel:
     """The version that a name, tag or alias means now; of an alias with a canary the stable one."""
-    shared: State = request.app.state.shared
-    return shared.catalog.directory.branches(name)[0].versions[0]
+    shared: ServiceState = request.app.state.shared
+    return shared.live_models.resolver.traffic_shares(name)[0].versions[0]

@@ -14,8 +14,8 @@ from hubserve import jobs
 from hubserve.errors import JobError, OverloadedError
 from hubserve.jobs import JobStatus
 from hubserve.service.auth import changer, scheme
-from hubserve.service.error_responses import described, refusal
-from hubserve.service.serving import State
+from hubserve.service.error_responses import described, error_response
+from hubserve.service.service_state import ServiceState
 
 router = APIRouter(prefix="/search_jobs", tags=["search jobs"])
 
@@ -25,7 +25,7 @@ Change = [Depends(changer), Depends(scheme)]
 _starting = threading.Lock()
 
 
-class JobWish(BaseModel):
+class JobRequest(BaseModel):
     """A search to start.
 
     Attributes:
@@ -39,7 +39,7 @@ class JobWish(BaseModel):
     definition: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> JobWish:
+    def _one_of_two(self) -> JobRequest:
         if (self.job is None) == (self.definition is None):
             raise ValueError("give the name of a job, or a definition")
         return self
@@ -58,9 +58,9 @@ class AvailableEntry(BaseModel):
 
 
 @router.post("", status_code=202, summary="Start a search", dependencies=Change, responses=described(401, 403, 404, 422, 503))
-async def start(request: Request, wish: JobWish) -> JobStatus:
+async def start(request: Request, wish: JobRequest) -> JobStatus:
     """Its process outlives this server; what it finds is published to the store, which the server follows."""
-    shared: State = request.app.state.shared
+    shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(_started, wish, shared.settings.max_search_jobs)
 
 
@@ -83,7 +83,7 @@ async def read(identity: str) -> object:
     try:
         return await to_thread.run_sync(lambda: jobs.read(jobs.find(identity)))
     except JobError as error:
-        return refusal(error, status=404)
+        return error_response(error, status=404)
 
 
 @router.delete(
@@ -99,7 +99,7 @@ async def stop(identity: str) -> object:
     try:
         return await to_thread.run_sync(lambda: jobs.request_stop(jobs.find(identity)))
     except JobError as error:
-        return refusal(error, status=404)
+        return error_response(error, status=404)
 
 
 @router.get(
@@ -114,12 +114,12 @@ async def plot(identity: str, name: str) -> object:
     try:
         path = await to_thread.run_sync(lambda: jobs.find(identity).plot(name))
     except JobError as error:
-        return refusal(error, status=404)
+        return error_response(error, status=404)
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox", "Cache-Control": "no-cache"}
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
 
 
-def _started(wish: JobWish, most: int) -> JobStatus:
+def _started(wish: JobRequest, most: int) -> JobStatus:
     with _starting:
         _check_room(most)
         if wish.job is not None:

@@ -12,20 +12,20 @@ from fastapi import APIRouter, Request, Response
 from hubserve import __version__
 from hubserve.errors import TensorError
 from hubserve.service.engine import Answer
-from hubserve.service.error_responses import ProtocolProblem, described, problem
-from hubserve.service.live_models import Served
-from hubserve.service.serving import State
-from hubserve.service.tensors import (
+from hubserve.service.error_responses import ProtocolErrorResponse, described, problem
+from hubserve.service.inference_protocol import (
     HEADER,
     IMAGES,
     LOGITS,
     PICTURES,
     PROBABILITIES,
-    Answered,
+    EncodedAnswer,
     InferRequest,
     read_request,
     write_answer,
 )
+from hubserve.service.live_models import LoadedModel
+from hubserve.service.service_state import ServiceState
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -36,7 +36,7 @@ _BODY = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     },
 }
-_described = partial(described, model=ProtocolProblem)
+_described = partial(described, model=ProtocolErrorResponse)
 _ERRORS = _described(400, 401, 404, 408, 409, 413, 415, 422, 503)
 
 
@@ -55,7 +55,7 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready", summary="Whether a model answers", responses=_described(503), response_model=None)
 async def ready(request: Request) -> dict[str, bool] | Response:
     """503 while there is no model, and once the server is about to end."""
-    shared: State = request.app.state.shared
+    shared: ServiceState = request.app.state.shared
     why = await shared.why_not_ready()
     return {"ready": True} if why is None else problem(503, *why, path=request.url.path)
 
@@ -67,11 +67,11 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
     served = await _served(request, name, version)
     manifest = served.engine.manifest
     size, classes = manifest.preprocess.input_size, manifest.classes
-    directory = request.app.state.shared.catalog.directory
+    resolver = request.app.state.shared.live_models.resolver
     base = served.tag.partition(":")[0]
     return {
         "name": name,
-        "versions": [stored.tag.partition(":")[2] for stored in directory.models if stored.name == base],
+        "versions": [stored.tag.partition(":")[2] for stored in resolver.models if stored.name == base],
         "platform": "onnxruntime_onnx",
         "inputs": [
             {"name": IMAGES, "datatype": "FP32", "shape": [-1, 3, size, size]},
@@ -101,11 +101,11 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 )
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """One input: `images`, prepared, or `pictures`, files that the service prepares itself."""
-    shared: State = request.app.state.shared
+    shared: ServiceState = request.app.state.shared
     shared.pool.check_room()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise TensorError("the body is compressed; send it as it is")
-    async with shared.intake.body(request) as body, shared.in_time():
+    async with shared.body_reader.body(request) as body, shared.in_time():
         asked = await to_thread.run_sync(read_request, body, request.headers.get(HEADER))
         if len(asked.pictures) > shared.settings.max_pictures:
             raise TensorError(f"{len(asked.pictures)} pictures; at most {shared.settings.max_pictures} are taken at once")
@@ -118,7 +118,9 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     return Response(answer.body, media_type=kind, headers=headers)
 
 
-def _written(request: InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: Served) -> Answered:
+def _written(
+    request: InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel
+) -> EncodedAnswer:
     answers = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
@@ -127,6 +129,6 @@ def _written(request: InferRequest, head: dict[str, str], outcomes: list[Answer 
     return write_answer(request, head, np.stack(answers), served.engine.labels)
 
 
-async def _served(request: Request, name: str, version: str | None) -> Served:
-    shared: State = request.app.state.shared
-    return await shared.catalog.get(name if version is None else f"{name}:{version}")
+async def _served(request: Request, name: str, version: str | None) -> LoadedModel:
+    shared: ServiceState = request.app.state.shared
+    return await shared.live_models.get(name if version is None else f"{name}:{version}")

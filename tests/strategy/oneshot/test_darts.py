@@ -47,7 +47,7 @@ def search_on(space, order):
     search = DARTS(order=order).search(space, evaluator, seed=0, total_steps=1)
     search.net.double()
     search.prepare(evaluator.batches[0][0])
-    for seed, logits in enumerate(search.net.arch_parameters()):
+    for seed, logits in enumerate(search.net.archs.parameters()):
         logits.detach().copy_(torch.randn(len(logits), generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
     return search, evaluator
 
@@ -70,13 +70,13 @@ def test_the_gradient_is_that_of_numerical_differentiation(order):
     def validation_loss():
         moved = None
         if order == 2:
-            leaves = net.structure().subnet.leaves
+            leaves = net.network().subnet.leaves
             found = torch.autograd.grad(functional.cross_entropy(net(x), y), list(leaves.values()))
             moved = {key: leaf - 0.5 * g for (key, leaf), g in zip(leaves.items(), found, strict=True)}
         return functional.cross_entropy(net(x_val, weights=moved), y_val).item()
 
     taken = taken_gradients(search, evaluator)
-    for label, logits in net.logits.items():
+    for label, logits in net.archs.logits.items():
         for i in range(len(logits)):
             values = []
             for step in (1e-5, -1e-5):
@@ -103,9 +103,9 @@ def test_a_step_on_the_logits_leaves_the_weights_alone():
 
 def test_a_step_on_the_weights_leaves_the_logits_alone():
     search, evaluator = search_on(Smooth(), 1)
-    before = [logits.detach().clone() for logits in search.net.arch_parameters()]
+    before = [logits.detach().clone() for logits in search.net.archs.parameters()]
     search.weight_step(*evaluator.batches[0])
-    assert all(torch.equal(a, b) for a, b in zip(search.net.arch_parameters(), before, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(search.net.archs.parameters(), before, strict=True))
 
 
 def test_warm_up_trains_weights_only():
@@ -115,8 +115,8 @@ def test_warm_up_trains_weights_only():
 
 def test_none_can_win_where_it_is_a_candidate():
     net = DARTS().search(TINY["NasBench201"], Noise(), seed=0, total_steps=1).net
-    net.logits["cell/0_1"].detach()[0] = 5.0
-    assert net.arch()["cell/0_1"] == "none"
+    net.archs.logits["cell/0_1"].detach()[0] = 5.0
+    assert net.archs.arch()["cell/0_1"] == "none"
 
 
 def test_probabilities_are_noted_now_and_then():

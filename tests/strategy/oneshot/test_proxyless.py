@@ -13,7 +13,7 @@ from hubserve.errors import SupernetError
 from hubserve.space import ModelSpace, OneOf
 from hubserve.strategy import Proxyless
 from hubserve.strategy.oneshot.proxyless import draw_gates, gate_gradient, keep_others
-from hubserve.supernet.blend import MixedLayer
+from hubserve.supernet.blended_layers import MixedLayer
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import TINY
 
@@ -35,7 +35,7 @@ def test_never_more_than_two_candidates_of_a_choice_run(name):
     for _ in range(3):
         ran = Counter()
         sampled = search.net.sample(search.rng)
-        mixed = [m for m in search.net.structure(sampled).subnet.network.modules() if isinstance(m, MixedLayer)]
+        mixed = [m for m in search.net.network(sampled).subnet.network.modules() if isinstance(m, MixedLayer)]
         hooks = [
             candidate.register_forward_hook(lambda *_, place=(i, j), ran=ran: ran.update([place]))
             for i, layer in enumerate(mixed)

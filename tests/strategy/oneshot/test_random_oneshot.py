@@ -15,7 +15,7 @@ from hubserve.errors import StrategyError
 from hubserve.evaluator import Classification
 from hubserve.strategy import RandomOneShot, RangeFilter, RegularizedEvolution, SupernetEvaluator, suggest_arch
 from hubserve.strategy.oneshot import extract
-from hubserve.strategy.oneshot.costs import MeasuredCost
+from hubserve.strategy.oneshot.arch_costs import MeasuredCost
 from hubserve.supernet import Supernet
 from hubserve.training.evaluator import Trial
 from tests.strategy.oneshot.data import Noise

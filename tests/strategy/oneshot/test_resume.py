@@ -84,7 +84,7 @@ def test_costs_are_those_of_the_beginning(tmp_path):
     assert stopped.cost_r2 == resumed.cost_r2
     assert resumed.history[:3] == stopped.history
     search = DARTS().search(space, Noise(), seed=0, total_steps=1)
-    assert search.state()["costs"] is None
+    assert search.state_dict()["costs"] is None
 
 
 def test_a_checkpoint_of_another_search_is_refused(tmp_path):

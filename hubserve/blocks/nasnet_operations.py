@@ -1,0 +1,115 @@
+"""Operations between the nodes of a cell, as in the NASNet family of spaces.
+
+An operation keeps the channels and divides height and width by its stride, rounding up. Those with weights begin with a ReLU
+and end in a batch norm; pools have neither. Weights start as torch initialises them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hubserve.blocks.fast_layers import batch_norm, conv2d
+from hubserve.errors import SpaceError
+
+Operation = Callable[[int, int], nn.Module]
+"""(channels, stride) -> layer: (batch, channels, h, w) -> (batch, channels, ceil(h / stride), ceil(w / stride))."""
+
+
+class FactorizedReduce(nn.Module):
+    """Halves height and width without losing every second pixel: two strided 1x1 convolutions, the second one pixel further.
+
+    Liu et al. 2019, DARTS, reference code. Odd sizes are padded with zeros below and to the right.
+
+    Shapes:
+        forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / 2), ceil(width / 2)).
+
+    Raises:
+        SpaceError: `c_out` is below 2: each convolution makes one half of the channels.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        if c_out < 2:
+            raise SpaceError(f"FactorizedReduce makes its output channels by halves: c_out = {c_out} must be at least 2")
+        self.relu = nn.ReLU()
+        self.conv_1 = conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.conv_2 = conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.bn = batch_norm(c_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relu(x)
+        shifted = functional.pad(x, [0, 1, 0, 1])[:, :, 1:, 1:]
+        return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
+
+
+def relu_conv_bn(c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1) -> nn.Sequential:
+    """ReLU, convolution and batch norm; the one operation here that may change the number of channels."""
+    conv = conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(nn.ReLU(), conv, batch_norm(c_out))
+
+
+def _conv(channels: int, stride: int, *, kernel: int) -> nn.Module:
+    return relu_conv_bn(channels, channels, kernel, stride=stride)
+
+
+def _crossed_conv(channels: int, stride: int, *, kernel: int) -> nn.Module:
+    """A 1 x k convolution, then a k x 1, with nothing between them; each strides along its own axis."""
+    row = conv2d(channels, channels, (1, kernel), stride=(1, stride), padding=(0, kernel // 2), bias=False)
+    column = conv2d(channels, channels, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0), bias=False)
+    return nn.Sequential(nn.ReLU(), row, column, batch_norm(channels))
+
+
+def _separable_conv(channels: int, stride: int, *, kernel: int, dilation: int = 1, times: int = 1) -> nn.Module:
+    """ReLU, depthwise and 1x1 convolution, batch norm; all of it `times` over, only the first one strided."""
+    padding = dilation * (kernel // 2)
+    layers: list[nn.Module] = []
+    for i in range(times):
+        depthwise = conv2d(
+            channels,
+            channels,
+            kernel,
+            stride=stride if i == 0 else 1,
+            padding=padding,
+            dilation=dilation,
+            groups=channels,
+            bias=False,
+        )
+        layers += [nn.ReLU(), depthwise, conv2d(channels, channels, 1, bias=False), batch_norm(channels)]
+    return nn.Sequential(*layers)
+
+
+def _skip(channels: int, stride: int) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
+
+
+def _avg_pool(channels: int, stride: int, *, kernel: int) -> nn.Module:
+    return nn.AvgPool2d(kernel, stride=stride, padding=kernel // 2, count_include_pad=False)
+
+
+def _max_pool(channels: int, stride: int, *, kernel: int) -> nn.Module:
+    return nn.MaxPool2d(kernel, stride=stride, padding=kernel // 2)
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "skip_connect": _skip,
+    "avg_pool_3x3": partial(_avg_pool, kernel=3),
+    "max_pool_3x3": partial(_max_pool, kernel=3),
+    "max_pool_5x5": partial(_max_pool, kernel=5),
+    "max_pool_7x7": partial(_max_pool, kernel=7),
+    "conv_1x1": partial(_conv, kernel=1),
+    "conv_3x3": partial(_conv, kernel=3),
+    "conv_3x1_1x3": partial(_crossed_conv, kernel=3),
+    "conv_7x1_1x7": partial(_crossed_conv, kernel=7),
+    "sep_conv_3x3": partial(_separable_conv, kernel=3, times=2),
+    "sep_conv_5x5": partial(_separable_conv, kernel=5, times=2),
+    "sep_conv_7x7": partial(_separable_conv, kernel=7, times=2),
+    "dil_conv_3x3": partial(_separable_conv, kernel=3, dilation=2),
+    "dil_conv_5x5": partial(_separable_conv, kernel=5, dilation=2),
+    "dil_sep_conv_3x3": partial(_separable_conv, kernel=3, dilation=2, times=2),
+}
+"""Name -> operation, under the names of Radosavovic et al. 2019, "On Network Design Spaces" (https://arxiv.org/abs/1905.13214)."""

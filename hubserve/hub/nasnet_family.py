@@ -1,0 +1,284 @@
+"""Five spaces of cells in one scheme: NASNet, ENAS, AmoebaNet, PNAS and DARTS.
+
+The scheme, and the operations of each, are those of Radosavovic et al. 2019, "On Network Design Spaces for Visual Recognition"
+(https://arxiv.org/abs/1905.13214), section 5.1 and table 1, as NNI has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, ClassVar
+
+from torch import nn
+
+from hubserve.blocks.cell import Cell, Merge, Operations
+from hubserve.blocks.cell_network import AuxiliaryHead, CellNetwork, CifarCellNetwork, ImageNetCellNetwork
+from hubserve.blocks.fast_layers import batch_norm, conv2d
+from hubserve.blocks.nasnet_operations import OPERATIONS, FactorizedReduce, relu_conv_bn
+from hubserve.errors import SpaceError
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.network_outline import CellOutline
+from hubserve.space import Choice, Picker
+
+DATASETS = {"cifar": (32, 10), "imagenet": (224, 1000)}
+"""Name -> (input size in pixels, classes)."""
+
+STAGES = 3
+
+
+@dataclass(frozen=True)
+class NDSSpace(HubSpace):
+    """The scheme of the five spaces: three stages of cells; the first cell of stages two and three halves height and width.
+
+    All normal cells have one genotype, all reduction cells another. Labels: `width`, `depth`, and, for edge k of node i,
+    `normal/op_{i}_{k}`, `normal/input_{i}_{k}` and the same with `reduce`; i starts at 2, a cell's inputs being 0 and 1.
+    Both edges of a node may read the same state, and there is no operation "none".
+
+    Args:
+        width: candidates for the channels of a node in the first stage, doubled in each later stage; a number fixes it.
+        num_cells: candidates for the number of cells, three at least; a number fixes it. The label is `depth`.
+        dataset: "cifar" (32 pixels, 10 classes) or "imagenet" (224 pixels, 1000 classes, and a stem that divides by eight).
+        auxiliary_loss: adds an auxiliary head, on the first cell of the third stage; the network then gives
+            (logits, auxiliary logits) in training. Its width is that of the cell it reads. (NNI takes the last cell's, so
+            that spaces with loose ends cannot be trained there.)
+        drop_path_prob: share of samples for which an edge is left out in training; `network.set_drop_path_prob` changes it.
+            It does not change the keys (in NNI it does, and published weights do not load).
+
+    Raises:
+        SpaceError: unknown data set, a width below 1 (for "imagenet" below 2), fewer than three cells, or a probability
+            outside [0, 1).
+    """
+
+    width: tuple[int, ...] | int = (16, 24, 32)
+    num_cells: tuple[int, ...] | int = (4, 8, 12, 16, 20)
+    dataset: str = "cifar"
+    auxiliary_loss: bool = False
+    drop_path_prob: float = 0.0
+
+    operations: ClassVar[tuple[str, ...]]
+    n_nodes: ClassVar[int] = 5
+    merge: ClassVar[Merge] = "loose_end"
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        # First: the number of classes follows from it.
+        if self.dataset not in DATASETS:
+            raise SpaceError(f"{name}: dataset = {self.dataset!r} is not one of {tuple(DATASETS)}")
+        super().__post_init__()
+        least = 2 if self.dataset == "imagenet" else 1  # Its first cell brings its first input to half the size.
+        if min(_candidates(self.width), default=least) < least:
+            raise SpaceError(f"{name}: width = {self.width} must be at least {least} for {self.dataset}")
+        if min(_candidates(self.num_cells), default=STAGES) < STAGES:
+            raise SpaceError(f"{name}: num_cells = {self.num_cells} must be at least {STAGES}, one for each stage")
+        if not 0.0 <= self.drop_path_prob < 1.0:
+            raise SpaceError(f"{name}: drop_path_prob = {self.drop_path_prob} must lie in [0, 1)")
+
+    @property
+    def input_size(self) -> int:
+        """Height and width, in pixels, of the data set's pictures."""
+        return DATASETS[self.dataset][0]
+
+    @property
+    def num_labels(self) -> int:  # type: ignore[override]
+        """Classes of the data set."""
+        return DATASETS[self.dataset][1]
+
+    @cached_property
+    def choices(self) -> dict[str, Choice]:
+        """Label -> choice in NNI's order: for each kind of cell first all operations, then all inputs."""
+        return dict(sorted(super().choices.items(), key=lambda item: _place(item[0])))
+
+    def build(self, pick: Picker) -> nn.Module:
+        return _Builder(self, pick).network()
+
+    def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
+        """The normal and the reduction cell."""
+        picked = self.canonical(arch)
+        return {kind: self._outline(picked, kind) for kind in ("normal", "reduce")}
+
+    def _outline(self, arch: Mapping[str, Any], kind: str) -> CellOutline:
+        states = range(2, 2 + self.n_nodes)
+        edges = [(arch[f"{kind}/input_{i}_{k}"][0], i, arch[f"{kind}/op_{i}_{k}"]) for i in states for k in (0, 1)]
+        read = {source for source, _, _ in edges}
+        output = 2 + self.n_nodes
+        joined = [(state, output, "") for state in states if self.merge == "all" or state not in read]
+        return CellOutline(("before last", "last", *map(str, states), "output"), (*edges, *joined))
+
+
+class _Builder:
+    """Stacks cells from front to back and keeps account of what the next one reads.
+
+    Attributes:
+        before: channels of the output before the last one.
+        last: channels of the last output.
+        halved: whether the last output has half the height and width of the one before it.
+    """
+
+    def __init__(self, space: NDSSpace, pick: Picker) -> None:
+        self.space = space
+        self.pick = pick
+        self.width: int = pick("width", space.width)
+        self.depth: int = pick("depth", space.num_cells)
+        small = space.dataset == "cifar"
+        self.before = self.last = 3 * self.width if small else self.width
+        self.halved = not small
+
+    def network(self) -> CellNetwork:
+        stages = [self.stage(stage) for stage in range(STAGES)]
+        head = self.auxiliary_head(stages[2][0]) if self.space.auxiliary_loss else None
+        if self.space.dataset == "cifar":
+            return CifarCellNetwork(
+                _cifar_stem(self.width), stages, channels=self.last, num_labels=self.space.num_labels, auxiliary_head=head
+            )
+        return ImageNetCellNetwork(
+            _imagenet_stems(self.width), stages, channels=self.last, num_labels=self.space.num_labels, auxiliary_head=head
+        )
+
+    def stage(self, stage: int) -> list[Cell]:
+        n_cells = (stage + 1) * self.depth // STAGES - stage * self.depth // STAGES
+        return [self.cell(self.width << stage, reduce=stage > 0 and i == 0) for i in range(n_cells)]
+
+    def cell(self, channels: int, *, reduce: bool) -> Cell:
+        cell = Cell.ask(
+            self.pick,
+            "reduce" if reduce else "normal",
+            _operations(self.space.operations, channels, reduce=reduce),
+            n_nodes=self.space.n_nodes,
+            preprocess=self.preprocess(channels),
+            merge=self.space.merge,
+            drop_path_prob=self.space.drop_path_prob,
+        )
+        self.before, self.last, self.halved = self.last, len(cell.outputs) * channels, reduce
+        return cell
+
+    def preprocess(self, channels: int) -> list[nn.Module]:
+        """Brings both inputs of a cell to its channels and to the height and width of the second one."""
+        first = FactorizedReduce(self.before, channels) if self.halved else relu_conv_bn(self.before, channels)
+        return [first, relu_conv_bn(self.last, channels)]
+
+    def auxiliary_head(self, read: Cell) -> AuxiliaryHead:
+        channels = len(read.outputs) * (self.width << 2)
+        return AuxiliaryHead(channels, self.space.num_labels, stride=3 if self.space.dataset == "cifar" else 2)
+
+
+def _operations(names: tuple[str, ...], channels: int, *, reduce: bool) -> Operations:
+    """Operations on the two inputs of a reduction cell halve; those on its nodes, and in other cells, do not."""
+
+    def make(name: str, source: int) -> nn.Module:
+        return OPERATIONS[name](channels, 2 if reduce and source < 2 else 1)
+
+    return {name: partial(make, name) for name in names}
+
+
+def _cifar_stem(width: int) -> dict[str, nn.Module]:
+    conv = conv2d(3, 3 * width, 3, padding=1, bias=False)
+    return {"stem": nn.Sequential(conv, batch_norm(3 * width))}
+
+
+def _imagenet_stems(width: int) -> dict[str, nn.Module]:
+    half = max(width // 2, 1)
+    first = conv2d(3, half, 3, stride=2, padding=1, bias=False)
+    second = conv2d(half, width, 3, stride=2, padding=1, bias=False)
+    third = conv2d(width, width, 3, stride=2, padding=1, bias=False)
+    return {
+        "stem0": nn.Sequential(first, batch_norm(half), nn.ReLU(), second, batch_norm(width)),
+        "stem1": nn.Sequential(nn.ReLU(), third, batch_norm(width)),
+    }
+
+
+def _candidates(setting: tuple[int, ...] | int) -> tuple[int, ...]:
+    return (setting,) if isinstance(setting, int) else setting
+
+
+def _place(label: str) -> tuple[int, bool]:
+    """Sort key of a label, the order within one place being that of asking."""
+    cell, _, rest = label.partition("/")
+    return ("width", "depth", "normal", "reduce").index(cell), rest.startswith("input")
+
+
+@dataclass(frozen=True)
+class NASNet(NDSSpace):
+    """Zoph et al. 2018, "Learning Transferable Architectures for Scalable Image Recognition". See NDSSpace."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/1707.07012"
+    operations: ClassVar[tuple[str, ...]] = (
+        "skip_connect",
+        "conv_3x1_1x3",
+        "conv_7x1_1x7",
+        "dil_conv_3x3",
+        "avg_pool_3x3",
+        "max_pool_3x3",
+        "max_pool_5x5",
+        "max_pool_7x7",
+        "conv_1x1",
+        "conv_3x3",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "sep_conv_7x7",
+    )
+
+
+@dataclass(frozen=True)
+class ENAS(NDSSpace):
+    """Pham et al. 2018, "Efficient Neural Architecture Search via Parameter Sharing", its micro space. See NDSSpace."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/1802.03268"
+    operations: ClassVar[tuple[str, ...]] = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
+
+
+@dataclass(frozen=True)
+class AmoebaNet(NDSSpace):
+    """Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search". See NDSSpace."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/1802.01548"
+    operations: ClassVar[tuple[str, ...]] = (
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "sep_conv_7x7",
+        "avg_pool_3x3",
+        "max_pool_3x3",
+        "dil_sep_conv_3x3",
+        "conv_7x1_1x7",
+    )
+
+
+@dataclass(frozen=True)
+class PNAS(NDSSpace):
+    """Liu et al. 2018, "Progressive Neural Architecture Search": all nodes are concatenated. See NDSSpace."""
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/1712.00559"
+    merge: ClassVar[Merge] = "all"
+    operations: ClassVar[tuple[str, ...]] = (
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "sep_conv_7x7",
+        "conv_7x1_1x7",
+        "skip_connect",
+        "avg_pool_3x3",
+        "max_pool_3x3",
+        "dil_conv_3x3",
+    )
+
+
+@dataclass(frozen=True)
+class DARTS(NDSSpace):
+    """Liu et al. 2019, "DARTS: Differentiable Architecture Search": four nodes, all concatenated. See NDSSpace.
+
+    Unlike in the paper, the two edges of a node may read the same state.
+    """
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/1806.09055"
+    n_nodes: ClassVar[int] = 4
+    merge: ClassVar[Merge] = "all"
+    operations: ClassVar[tuple[str, ...]] = (
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    )

@@ -1,0 +1,81 @@
+"""From a card to a network with its published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hubserve.cards.card import Card
+from hubserve.errors import KeyFormatError
+from hubserve.hub.autoformer_supernet import check_supernet
+from hubserve.hub.key_formats import convert
+from hubserve.hub.state_dicts import read_state_dict
+from hubserve.hub.weight_sources import fetch_first
+from hubserve.space import ModelSpace
+
+WeightsOrigin = Literal["published", "local", "random"]
+
+
+def weights_origin(*, pretrained: bool, weights: Path | None) -> WeightsOrigin:
+    """Which weights the arguments `pretrained` and `weights` of `load_model` ask for: a file goes before the card's sources."""
+    if weights is not None:
+        return "local"
+    return "published" if pretrained else "random"
+
+
+def load_frozen(
+    space: ModelSpace,
+    card: Card,
+    *,
+    pretrained: bool,
+    weights: Path | None,
+    key_format: str | None,
+    download: bool,
+    progress: bool,
+) -> nn.Module:
+    """The network of `card`, in eval mode; `space` is the card's space with the card's settings.
+
+    `hubserve.hub.load_model` says what the other arguments mean and has their defaults.
+
+    Raises:
+        ArchError: the card's arch is not of the space.
+        WeightsError: the weights cannot be had, or do not fit to the last name and shape.
+    """
+    if weights is not None:
+        return load_weights(space, card.arch, weights, key_format or "nni")
+    if not pretrained:
+        return space.freeze(card.arch).eval()
+    path, source = fetch_first(card.weights, what=card.name, download=download, progress=progress)
+    return load_weights(space, card.arch, path, key_format or source.key_format)
+
+
+def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_format: str = "nni") -> nn.Module:
+    """The network of `arch` in eval mode, with the tensors of a file.
+
+    Raises:
+        WeightsError: the file cannot be read or does not fit; the message names the file.
+    """
+    state = read_state_dict(path)
+    # On the meta device nothing is allocated or initialised that the file replaces anyway.
+    with torch.device("meta"):
+        model = space.freeze(arch)
+    try:
+        if key_format == "autoformer-supernet":
+            check_supernet(state, space)  # The converter cannot tell the supernet of a larger space.
+        converted = convert(state, model, key_format)
+    except KeyFormatError as error:
+        raise KeyFormatError(f"{path}: {error}") from error
+    return assign(model, converted, rebuild=lambda: space.freeze(arch)).eval()
+
+
+def assign(model: nn.Module, state: dict[str, Tensor], *, rebuild: Callable[[], nn.Module]) -> nn.Module:
+    """`model`, built on the meta device, with the tensors of `state`; what no file holds comes from `rebuild`."""
+    dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
+    if any(buffer.is_meta and name not in dtypes for name, buffer in model.named_buffers()):
+        model = rebuild()
+    model.load_state_dict({key: tensor.to(dtypes[key]) for key, tensor in state.items()}, strict=True, assign=True)
+    return model

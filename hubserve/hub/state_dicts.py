@@ -1,0 +1,51 @@
+"""Reading a state dict from a file of weights, without running code that the file may hold."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hubserve.errors import WeightsError
+
+CONTAINERS = ("state_dict", "model", "model_state")
+"""Entries under which training scripts wrap a state dict."""
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or of a PyTorch file, on the CPU; nothing that could run code is unpickled.
+
+    Raises:
+        WeightsError: the file is missing, damaged, of another kind, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except Exception as error:  # SafetensorError, OSError, and what torch says of types it does not have.
+            raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is not a plain file of tensors, or asks to run code while it loads, which is refused; "
+            f"it begins with {path.read_bytes()[:16]!r}. Save the state_dict alone, or as safetensors"
+        ) from error
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and more on damaged files.
+        raise WeightsError(f"{path} is not a readable PyTorch file: {error}") from error
+    return _tensors(found, path)
+
+
+def _tensors(found: object, path: Path) -> dict[str, Tensor]:
+    while isinstance(found, dict):
+        wrapped = [name for name in CONTAINERS if isinstance(found.get(name), dict)]
+        if not wrapped:
+            break
+        found = found[wrapped[0]]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise WeightsError(f"{path} holds a {type(found).__name__}, not a state dict: a mapping from names to tensors")
+    return dict(found)

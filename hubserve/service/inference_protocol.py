@@ -1,0 +1,267 @@
+"""The Open Inference Protocol's messages: JSON, with tensors in it or, as Triton extends it, as bytes behind it.
+
+https://github.com/kserve/open-inference-protocol, and the extensions "binary tensor data" and "classification" of
+https://github.com/triton-inference-server/server/tree/main/docs/protocol.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hubserve.errors import TensorError
+from hubserve.service.engine import softmax
+
+HEADER = "inference-header-content-length"
+"""How many bytes of a message are JSON; the tensors follow."""
+
+IMAGES, PICTURES = "images", "pictures"
+"""Inputs: prepared pictures, FP32 (n, 3, size, size); or files, BYTES (n,), in JSON as base64."""
+
+LOGITS, PROBABILITIES = "logits", "probabilities"
+"""Outputs, FP32 (n, classes)."""
+
+
+class _Record(BaseModel):
+    # The protocol lets everybody add what others may leave unread.
+    model_config = ConfigDict(extra="ignore")
+
+
+class RequestInput(_Record):
+    """A tensor of a request.
+
+    Attributes:
+        name: IMAGES or PICTURES.
+        shape: of it.
+        datatype: FP32 or BYTES.
+        parameters: "binary_data_size": bytes of it behind the JSON.
+        data: its elements, flat or nested; None where they come behind the JSON.
+    """
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class RequestOutput(_Record):
+    """A tensor that is wanted.
+
+    Attributes:
+        name: LOGITS or PROBABILITIES.
+        parameters: "binary_data": behind the JSON; "classification": only so many classes, as text "value:index:label".
+    """
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferRequest(_Record):
+    """A request.
+
+    Attributes:
+        id: comes back in the answer.
+        parameters: "binary_data_output": all outputs behind the JSON.
+        inputs: one of them.
+        outputs: that are wanted; LOGITS unless given.
+    """
+
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    inputs: list[RequestInput]
+    outputs: list[RequestOutput] = []
+
+
+@dataclass(frozen=True)
+class DecodedRequest:
+    """What a request brings.
+
+    Attributes:
+        request: its JSON.
+        pictures: files, or prepared ones (3, size, size) float32.
+    """
+
+    request: InferRequest
+    pictures: Sequence[bytes | NDArray[np.float32]]
+
+
+def read_request(body: bytes, header: str | None) -> DecodedRequest:
+    """The pictures in a request.
+
+    Args:
+        body: of it.
+        header: value of HEADER; None where all is JSON.
+
+    Raises:
+        TensorError: anything about it is not as the protocol, or this service, wants it.
+    """
+    length = len(body) if header is None else _length(header, len(body))
+    try:
+        request = InferRequest.model_validate(json.loads(body[:length]))
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise TensorError(f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise TensorError(f"the JSON cannot be read: {error}") from error
+    if len(request.inputs) != 1:
+        raise TensorError(f"{len(request.inputs)} inputs; give one: {IMAGES!r} (FP32) or {PICTURES!r} (BYTES)")
+    (tensor,) = request.inputs
+    _check_kind(tensor)
+    binary = _binary(tensor, body[length:])
+    return DecodedRequest(request, _pictures(tensor, binary) if tensor.name == PICTURES else _images(tensor, binary))
+
+
+def _length(header: str, most: int) -> int:
+    if not header.isdecimal() or len(header) > 12 or int(header) > most:
+        raise TensorError(f"{HEADER}: {header[:40]!r} is not a length within the body's {most} bytes")
+    return int(header)
+
+
+def _check_kind(tensor: RequestInput) -> None:
+    kinds = {IMAGES: "FP32", PICTURES: "BYTES"}
+    if kinds.get(tensor.name) != tensor.datatype:
+        raise TensorError(
+            f"input {tensor.name[:60]!r} of {tensor.datatype[:20]}; give {IMAGES!r} of FP32 (n, 3, height, width) or "
+            f"{PICTURES!r} of BYTES (n,)"
+        )
+    if not tensor.shape or any(not 0 < side < 2**31 for side in tensor.shape):
+        raise TensorError(f"shape {tensor.shape}: sides are at least 1")
+
+
+def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        if rest:
+            raise TensorError(f"{len(rest)} bytes follow the JSON and no input says binary_data_size")
+        return None
+    if size != len(rest) or tensor.data is not None:
+        raise TensorError(f"binary_data_size = {size}: {len(rest)} bytes follow the JSON; 'data' must be left out then")
+    return rest
+
+
+def _images(tensor: RequestInput, binary: bytes | None) -> list[NDArray[np.float32]]:
+    if len(tensor.shape) != 4:
+        raise TensorError(f"shape {tensor.shape}: {IMAGES!r} has four sides: pictures, 3, height, width")
+    try:
+        values = np.frombuffer(binary, "<f4") if binary is not None else np.array(tensor.data or [], np.float32).ravel()
+    except (ValueError, TypeError, OverflowError) as error:
+        raise TensorError(f"the elements of {IMAGES!r} are no numbers: {error}") from error
+    if values.size != prod(tensor.shape):
+        raise TensorError(f"shape {tensor.shape} has {prod(tensor.shape)} elements, and {values.size} came")
+    if not np.isfinite(values).all():
+        raise TensorError(f"{IMAGES!r} holds elements that are not finite")
+    return list(values.reshape(tensor.shape).astype(np.float32, copy=False))
+
+
+def _pictures(tensor: RequestInput, binary: bytes | None) -> list[bytes]:
+    found = _split(binary) if binary is not None else [_decoded(item) for item in _flat(tensor.data or [])]
+    if len(found) != prod(tensor.shape):
+        raise TensorError(f"shape {tensor.shape} has {prod(tensor.shape)} elements, and {len(found)} came")
+    return found
+
+
+def _split(binary: bytes) -> list[bytes]:
+    """Each element has its length, four bytes little-endian, before it."""
+    found: list[bytes] = []
+    place = 0
+    while place < len(binary):
+        length = int.from_bytes(binary[place : place + 4], "little")
+        if place + 4 + length > len(binary):
+            raise TensorError(f"the bytes of {PICTURES!r} end within element {len(found)}")
+        found.append(binary[place + 4 : place + 4 + length])
+        place += 4 + length
+    return found
+
+
+def _flat(items: Sequence[Any]) -> list[Any]:
+    return [item for row in items for item in (row if isinstance(row, list) else [row])]
+
+
+def _decoded(item: object) -> bytes:
+    try:
+        return base64.b64decode(item.encode(), validate=True) if isinstance(item, str) else _decoded_not(item)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise TensorError(f"an element of {PICTURES!r} is not base64: {error}") from error
+
+
+def _decoded_not(item: object) -> bytes:
+    raise TensorError(f"an element of {PICTURES!r} is a {type(item).__name__}; in JSON they are base64")
+
+
+@dataclass(frozen=True)
+class EncodedAnswer:
+    """A message to send.
+
+    Attributes:
+        body: of it.
+        json_length: bytes of it that are JSON; None where all are.
+    """
+
+    body: bytes
+    json_length: int | None
+
+
+def write_answer(
+    request: InferRequest, head: Mapping[str, Any], logits: NDArray[np.float32], labels: Sequence[str]
+) -> EncodedAnswer:
+    """The answer to a request.
+
+    Args:
+        request: that is answered.
+        head: "model_name" and "model_version".
+        logits: (n, classes).
+        labels: of the classes.
+
+    Raises:
+        TensorError: an output that there is not.
+    """
+    everything = request.parameters.get("binary_data_output") is True
+    outputs, tail = [], []
+    for wanted in request.outputs or [RequestOutput(name=LOGITS)]:
+        values = _output(wanted.name, logits)
+        top = wanted.parameters.get("classification")
+        if top is not None:
+            described, packed, plain = _classes(values, top, labels)
+        else:
+            described = {"datatype": "FP32", "shape": list(values.shape)}
+            packed, plain = values.astype("<f4").tobytes(), values.ravel
+        entry = {"name": wanted.name, **described}
+        if wanted.parameters.get("binary_data", everything) is True:
+            entry["parameters"] = {"binary_data_size": len(packed)}
+            tail.append(packed)
+        else:
+            entry["data"] = list(plain().tolist())
+        outputs.append(entry)
+    answer = {**head, **({"id": request.id} if request.id is not None else {}), "outputs": outputs}
+    text = json.dumps(answer, allow_nan=False, separators=(",", ":")).encode()
+    return EncodedAnswer(text + b"".join(tail), len(text) if tail else None)
+
+
+def _output(name: str, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(logits).all():
+        raise TensorError("the model's answer is not finite: these elements are far from what it was trained on")
+    if name == LOGITS:
+        return logits
+    if name == PROBABILITIES:
+        return softmax(logits.astype(np.float64)).astype(np.float32)
+    raise TensorError(f"output {name[:60]!r}: there are {LOGITS!r} and {PROBABILITIES!r}")
+
+
+def _classes(values: NDArray[np.float32], top: Any, labels: Sequence[str]) -> tuple[dict[str, Any], bytes, Any]:
+    if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= len(labels):
+        raise TensorError(f"classification = {str(top)[:40]}: how many classes, 1 to {len(labels)}")
+    best = np.argsort(-values, axis=1, kind="stable")[:, :top]
+    texts = [f"{row[i]:f}:{i}:{labels[i]}" for row, places in zip(values, best, strict=True) for i in places]
+    packed = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in texts)
+    return {"datatype": "BYTES", "shape": [len(values), top]}, packed, lambda: np.array(texts, object)

@@ -1,0 +1,100 @@
+"""What one arch costs: MACs, parameters or latency, by name or by a function."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+
+from hubserve.complexity import complexity
+from hubserve.errors import StrategyError
+from hubserve.space import Arch, ModelSpace
+
+Measure = Literal["macs", "params", "latency_ms"]
+"""MACs and parameters are counted exactly; latency is that of eager PyTorch on one input, on the CPU of this machine."""
+
+
+class ArchCost(Protocol):
+    """A function that returns what an arch costs."""
+
+    def __call__(self, arch: Arch) -> float:
+        """The cost of `arch`, in a unit of its own; more is worse."""
+        ...
+
+
+class MeasuredCost:
+    """MACs, parameters or latency of the networks of a space; each arch is measured once.
+
+    Args:
+        measure: "macs", "params" or "latency_ms".
+        space: The space of the archs.
+        input_shape: Shape of one input, (channels, height, width).
+
+    Raises:
+        StrategyError: There is no such measure.
+    """
+
+    def __init__(self, measure: str, space: ModelSpace, input_shape: tuple[int, ...]) -> None:
+        if measure not in get_args(Measure):
+            raise StrategyError(f"profiler = {measure!r} is not one of {get_args(Measure)}, nor a function of an arch")
+        self._measure = measure
+        self._space = space
+        self._input_shape = input_shape
+        self._known: dict[str, float] = {}
+
+    def __call__(self, arch: Arch) -> float:
+        key = json.dumps(self._space.canonical(arch))
+        if key not in self._known:
+            self._known[key] = self._measured(arch)
+        return self._known[key]
+
+    def _measured(self, arch: Arch) -> float:
+        if self._measure == "latency_ms":
+            return _latency_ms(self._space, arch, self._input_shape)
+        with torch.device("meta"):
+            model = self._space.freeze(arch)
+        if self._measure == "params":
+            return float(sum(parameter.numel() for parameter in model.parameters()))
+        return float(complexity(model, self._input_shape).macs)
+
+
+def cost_of(profiler: Measure | ArchCost | Any, space: ModelSpace, input_shape: tuple[int, ...]) -> ArchCost:
+    """The `MeasuredCost` of that name, or `profiler` itself where it is a function of an arch.
+
+    Args:
+        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
+        space: The space of the archs.
+        input_shape: Shape of one input, (channels, height, width).
+
+    Raises:
+        StrategyError: `profiler` names no measure.
+    """
+    return MeasuredCost(profiler, space, input_shape) if isinstance(profiler, str) else profiler
+
+
+def _latency_ms(space: ModelSpace, arch: Arch, input_shape: tuple[int, ...]) -> float:
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model = space.freeze(arch).eval()
+        x = torch.randn(1, *input_shape)
+        for _ in range(3):
+            model(x)
+        seconds = []
+        for _ in range(15):
+            start = time.perf_counter()
+            model(x)
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds) * 1e3
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of one input of the batch `x`, without the axis of the batch.
+
+    Raises:
+        StrategyError: The batch is no tensor.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise StrategyError("costs are counted for inputs that are one tensor; give a function of an arch as profiler")
+    return tuple(x.shape[1:])

@@ -1,0 +1,138 @@
+"""Limits on what archs cost: a penalty in the loss, and a filter for sampled paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+
+from hubserve.errors import StrategyError, suggest
+from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.oneshot.arch_costs import ArchCost, Measure, cost_of
+
+Nonlinear = Literal["linear", "positive", "negative", "absolute"]
+Aggregate = Literal["add", "mul"]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A term of the loss that grows with what the network costs.
+
+    With c = cost / baseline - 1 and f the nonlinear function, "add" gives loss + scale * f(c), and "mul" gives
+    loss * (1 + f(c)) ** scale, the reward of MnasNet as a loss (Tan et al. 2019, https://arxiv.org/abs/1807.11626,
+    section 3.1). Strategies that learn probabilities use a table of costs, and `OneShotResult.cost_r2` says how exact it is.
+
+    Attributes:
+        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
+        baseline: The cost to aim at, above 0, in the profiler's unit.
+        scale: Factor ("add") or exponent ("mul") of the term.
+        nonlinear: f(c). "linear" is c; "positive" is max(c, 0), which only penalises what is above the baseline; "negative" is
+            min(c, 0), which only rewards what is below it; "absolute" is |c|, which penalises both.
+        aggregate: "add" or "mul".
+
+    Raises:
+        StrategyError: A value is not allowed.
+    """
+
+    profiler: Measure | ArchCost
+    baseline: float
+    scale: float = 1.0
+    nonlinear: Nonlinear = "linear"
+    aggregate: Aggregate = "add"
+
+    def __post_init__(self) -> None:
+        if not self.baseline > 0:
+            raise StrategyError(f"penalty: baseline = {self.baseline} must be above 0")
+        if self.nonlinear not in get_args(Nonlinear):
+            raise StrategyError(f"penalty: nonlinear = {self.nonlinear!r} is not one of {get_args(Nonlinear)}")
+        if self.aggregate not in get_args(Aggregate):
+            raise StrategyError(f"penalty: aggregate = {self.aggregate!r} is not one of {get_args(Aggregate)}")
+
+    def apply(self, loss: torch.Tensor, cost: torch.Tensor | float) -> torch.Tensor:
+        """`loss` with the term for `cost`, both scalars; gradients go back through both."""
+        over = _FUNCTIONS[self.nonlinear](torch.as_tensor(cost, dtype=loss.dtype, device=loss.device) / self.baseline - 1)
+        if self.aggregate == "add":
+            return loss + self.scale * over
+        return loss * (1 + over).clamp(min=1e-6) ** self.scale
+
+
+_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "linear": lambda c: c,
+    "positive": lambda c: c.clamp(min=0),
+    "negative": lambda c: c.clamp(max=0),
+    "absolute": torch.abs,
+}
+
+
+@dataclass(frozen=True)
+class RangeFilter:
+    """Accepts archs whose cost is between two bounds, both included.
+
+    Attributes:
+        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
+        min: Smallest cost, in the profiler's unit; None has no lower bound.
+        max: Largest cost, in the profiler's unit; None has no upper bound.
+
+    Raises:
+        StrategyError: Neither bound is given, or `min` is above `max`.
+    """
+
+    profiler: Measure | ArchCost
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise StrategyError("filter: give min, max, or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise StrategyError(f"filter: min = {self.min} is above max = {self.max}")
+
+    def bound(self, space: ModelSpace, input_shape: tuple[int, ...]) -> Callable[[Arch], bool]:
+        """The filter as a function of an arch of `space`.
+
+        Args:
+            space: The space of the archs.
+            input_shape: Shape of one input, (channels, height, width), for costs that are counted.
+
+        Raises:
+            StrategyError: `profiler` names no measure.
+        """
+        cost = cost_of(self.profiler, space, input_shape)
+        low = float("-inf") if self.min is None else self.min
+        high = float("inf") if self.max is None else self.max
+        return lambda arch: low <= cost(arch) <= high
+
+
+def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
+    """A `Penalty` from a dict of its attributes, which is NNI's format; anything else is returned as it is.
+
+    Raises:
+        StrategyError: The dict has an unknown attribute, lacks one, or has a value that is not allowed.
+    """
+    return _from_dict("penalty", Penalty, penalty)
+
+
+def make_filter(
+    given: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None,
+) -> RangeFilter | Callable[[Arch], bool] | None:
+    """A `RangeFilter` from a dict of its attributes, which is NNI's format; anything else is returned as it is.
+
+    Raises:
+        StrategyError: The dict has an unknown attribute, lacks one, or has a value that is not allowed.
+    """
+    return _from_dict("filter", RangeFilter, given)
+
+
+def _from_dict(name: str, kind: type, given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    known = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise StrategyError(f"{name} has {unknown[0]!r}. {suggest(str(unknown[0]), known)}")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise StrategyError(f"{name}: {error}") from error

@@ -1,0 +1,97 @@
+"""Allocates the shared tensors of a supernet: finds how large they get, and fills them with fresh weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from random import Random
+
+import torch
+from torch import nn
+
+from hubserve.space import Arch, ModelSpace
+from hubserve.supernet.probe_archs import PATIENCE, largest, random_answers, varied
+from hubserve.supernet.shared_tensors import SharedTensors, larger
+from hubserve.supernet.tagging_pickers import EveryLayerPicker, TaggingPicker
+from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor
+
+BuildWith = Callable[[Arch, type[TaggingPicker]], tuple[nn.Module, list[NetworkTensor]]]
+"""Builds the network of an arch with a picker of the given class, and lists its tensors."""
+
+
+def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: Random) -> None:
+    """Puts all tensors that the archs looked at need into `tensors`, with fresh weights of torch's generator.
+
+    Looks at the largest networks, at varied ones, and at random ones until `PATIENCE` in a row bring nothing new. A tensor
+    takes its weights from the network in which it is largest.
+
+    Args:
+        tensors: Empty.
+        space: Any model space.
+        build: Builds networks of the space; first on the meta device.
+        rng: Draws the random archs.
+
+    Raises:
+        SupernetError: Tensors with different numbers of axes have one key.
+    """
+    sizes = _LargestTensors()
+    with torch.device("meta"):
+        for arch in _largest_networks(space):
+            sizes.add(arch, EveryLayerPicker, build(arch, EveryLayerPicker)[1])
+        for arch in varied(space):
+            sizes.add(arch, TaggingPicker, build(arch, TaggingPicker)[1])
+        without_news = 0
+        for arch in random_answers(space, rng):
+            without_news = 0 if sizes.add(arch, TaggingPicker, build(arch, TaggingPicker)[1]) else without_news + 1
+            if without_news == PATIENCE:
+                break
+    for (arch, picker), keys in sizes.by_network():
+        for tensor in build(arch, picker)[1]:
+            if tensor.key in keys and tensor.key not in tensors:
+                tensors.allocate(tensor, sizes.shapes[tensor.key])
+
+
+def _largest_networks(space: ModelSpace) -> Iterator[Arch]:
+    """The archs of `largest` that differ in numbers: `EveryLayerPicker` builds all candidates of layers and edges anyway."""
+    seen: set[str] = set()
+    for arch in largest(space):
+        if not seen:
+            picker = EveryLayerPicker(arch, AnswerTags())
+            space.build(picker)
+        values = json.dumps({label: answer for label, answer in arch.items() if label not in picker.layer_labels})
+        if values not in seen:
+            seen.add(values)
+            yield arch
+
+
+class _LargestTensors:
+    """Counts how large each shared tensor must be, and remembers the network in which it is largest.
+
+    Attributes:
+        shapes: Key -> smallest shape that holds the tensor of each network added.
+    """
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._most: dict[str, tuple[int, int]] = {}
+        self._networks: list[tuple[Arch, type[TaggingPicker]]] = []
+
+    def add(self, arch: Arch, picker: type[TaggingPicker], found: Iterable[NetworkTensor]) -> bool:
+        """Takes in the tensors of one network; returns whether there was a new one or a larger one."""
+        news = False
+        for tensor in found:
+            if tensor.is_shared:
+                shape = larger(self.shapes.get(tensor.key, tensor.shape), tensor)
+                news |= shape != self.shapes.get(tensor.key)
+                self.shapes[tensor.key] = shape
+                if tensor.value.numel() > self._most.get(tensor.key, (-1, 0))[0]:
+                    self._most[tensor.key] = (tensor.value.numel(), len(self._networks))
+        self._networks.append((arch, picker))
+        return news
+
+    def by_network(self) -> Iterator[tuple[tuple[Arch, type[TaggingPicker]], set[str]]]:
+        """(arch and picker of a network, keys of the tensors that are largest in it), without networks that have none."""
+        for i, network in enumerate(self._networks):
+            keys = {key for key, (_, best) in self._most.items() if best == i}
+            if keys:
+                yield network, keys

@@ -1,0 +1,180 @@
+"""Modules that run several candidates at once and return the sum of their outputs by weight.
+
+Each reads the weights of its choice from the `BlendContext` of its network. docs/supernets.md shows them in a drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from hubserve.errors import SupernetError
+from hubserve.space import Choice
+from hubserve.supernet.blend import Blend, BlendContext
+from hubserve.supernet.tensor_keys import CandidateLayers, Wrapper
+
+
+class MixedLayer(CandidateLayers):
+    """The weighted sum of the outputs of a layer choice's candidates (Liu et al. 2019, DARTS, equation 2).
+
+    Args:
+        label: Label of the layer choice.
+        candidates: Its candidates in order; all give one shape.
+        context: Where the weights are read.
+
+    Raises (when run):
+        SupernetError: Candidates give different shapes.
+    """
+
+    def __init__(self, label: str, candidates: Iterable[nn.Module], context: BlendContext) -> None:
+        super().__init__(candidates)
+        self.label = label
+        self.context = context
+
+    def forward(self, *inputs: Any) -> Any:
+        blend = self.context.blends[self.label]
+        total: Any = None
+        for i in blend.held:
+            part = blend.weights[i] * self.candidates[i](*inputs)
+            if total is not None and part.shape != total.shape:
+                raise SupernetError(
+                    f"the candidates of {self.label!r} give different shapes, {tuple(total.shape)} and {tuple(part.shape)}, "
+                    "and cannot be added up; use RandomOneShot or ENAS, which run one of them at a time"
+                )
+            total = part if total is None else total + part
+        return total
+
+
+class WeightedEdge(Wrapper):
+    """A layer on one of several inputs, times the weight of that input; a zero where the input is not held.
+
+    Args:
+        choice: The choice of inputs.
+        index: Index of this input among the candidates.
+        inner: The layer on this input.
+        context: Where the weights are read.
+    """
+
+    def __init__(self, choice: Choice, index: int, inner: nn.Module, context: BlendContext) -> None:
+        super().__init__()
+        self.inner = inner
+        self.choice = choice
+        self.index = index
+        self.context = context
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        blend = self.context.blends[self.choice.label]
+        if self.index not in blend.held:
+            return x.new_zeros([1] * x.dim())
+        # The weights of a choice of k inputs add up to 1, and a single network adds up k of them.
+        return self.choice.expected_chosen(blend.weights)[self.index] * self.inner(x)
+
+
+class RepeatedBlock(Wrapper):
+    """One block of a repeat; the last one returns the weighted sum of the outputs at each depth.
+
+    Args:
+        label: Label of the repeat.
+        index: Index of this block in the repeat, from 0.
+        depths: The candidate depths, in the order of the weights.
+        inner: The block.
+        context: Where the weights are read, and the sum is kept meanwhile.
+        group: Name of this repeat in the network; several repeats may have one label.
+
+    Raises (when run):
+        SupernetError: The shape changes between depths.
+    """
+
+    def __init__(
+        self, label: str, index: int, depths: Sequence[int], inner: nn.Module, context: BlendContext, group: str
+    ) -> None:
+        super().__init__()
+        self.inner = inner
+        self.label = label
+        self.index = index
+        self.depths = tuple(depths)
+        self.context = context
+        self.group = group
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        blend = self.context.blends[self.label]
+        if self.index == 0:
+            self.context.depth_sums.pop(self.group, None)
+            self._add(x, 0, blend)
+        deepest = max(self.depths[i] for i in blend.held)
+        y = self.inner(x) if self.index < deepest else x
+        if self.index < deepest:
+            self._add(y, self.index + 1, blend)
+        return self.context.depth_sums.pop(self.group) if self.index + 1 == max(self.depths) else y
+
+    def _add(self, y: torch.Tensor, depth: int, blend: Blend) -> None:
+        if depth not in self.depths or self.depths.index(depth) not in blend.held:
+            return
+        part = blend.weights[self.depths.index(depth)] * y
+        total = self.context.depth_sums.get(self.group)
+        if total is not None and total.shape != part.shape:
+            raise SupernetError(
+                f"the depths of {self.label!r} give different shapes, {tuple(total.shape)} and {tuple(part.shape)}, and cannot "
+                "be added up; use RandomOneShot or ENAS, which run one depth at a time"
+            )
+        self.context.depth_sums[self.group] = part if total is None else total + part
+
+
+class OptionalLayer(Wrapper):
+    """A layer that only some candidates of a choice have: the weighted sum of its output and its input.
+
+    Args:
+        label: Label of the choice.
+        present: Whether each candidate of the choice has the layer.
+        inner: The layer; it keeps the shape of its input.
+        context: Where the weights are read.
+
+    Raises (when run):
+        SupernetError: The layer changes the shape.
+    """
+
+    def __init__(self, label: str, present: Sequence[bool], inner: nn.Module, context: BlendContext) -> None:
+        super().__init__()
+        self.inner = inner
+        self.label = label
+        self.context = context
+        self.with_layer = tuple(i for i, there in enumerate(present) if there)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        blend = self.context.blends[self.label]
+        if not any(i in blend.held for i in self.with_layer):
+            return x
+        keep = torch.stack([blend.weights[i] for i in self.with_layer]).sum()
+        y = self.inner(x)
+        if y.shape != x.shape:
+            raise SupernetError(
+                f"the layer that {self.label!r} brings in changes the shape {tuple(x.shape)} to {tuple(y.shape)}: its output "
+                "and its input cannot be added up; ask with pick.layer, or use RandomOneShot"
+            )
+        return keep * y + (1 - keep) * x
+
+
+class KeptLayerNorm(Wrapper):
+    """A layer norm over channels of which some are searched: each counts in mean and variance as much as it is kept.
+
+    Args:
+        key: Key of the norm's weight, by which the context knows how much of each channel is kept.
+        inner: A layer norm over the last axis.
+        context: Where the kept shares are read.
+    """
+
+    def __init__(self, key: str, inner: nn.LayerNorm, context: BlendContext) -> None:
+        super().__init__()
+        self.inner: nn.LayerNorm = inner
+        self.key = key
+        self.context = context
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        keep = self.context.keeps[self.key]
+        share = keep / keep.sum()
+        centred = x - (x * share).sum(-1, keepdim=True)
+        y = centred * ((centred.square() * share).sum(-1, keepdim=True) + self.inner.eps).rsqrt()
+        return y * self.inner.weight + self.inner.bias if self.inner.elementwise_affine else y * keep

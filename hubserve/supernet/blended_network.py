@@ -1,0 +1,164 @@
+"""One network in which all candidates of the blended choices take part, on the weights of a supernet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from hubserve.supernet.blend import Blend, BlendContext
+from hubserve.supernet.blended_layers import KeptLayerNorm, OptionalLayer
+from hubserve.supernet.blending_picker import BlendingPicker
+from hubserve.supernet.blending_plan import BlendingPlan, Presence, make_plan
+from hubserve.supernet.masks import MaskedAxes, find_masks
+from hubserve.supernet.memory_estimates import activation_bytes
+from hubserve.supernet.network_shapes import NetworkShapesCache
+from hubserve.supernet.supernet import Subnet, Supernet
+from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, Wrapper, modules_by_key, network_tensors
+
+
+@dataclass(frozen=True)
+class BlendedNetwork:
+    """The largest network of a space, with all candidates of the blended choices and masks of its tensors.
+
+    Attributes:
+        subnet: The network, on a supernet's memory.
+        context: What its modules read during a pass.
+        masks: The masks of its tensors.
+    """
+
+    subnet: Subnet
+    context: BlendContext
+    masks: tuple[MaskedAxes, ...]
+
+    def run(self, x: Any, blends: Mapping[str, Blend], weights: Mapping[str, torch.Tensor] | None = None) -> Any:
+        """The output for a batch `x`.
+
+        Args:
+            x: A batch, as the networks of the space take it.
+            blends: Blends of the blended labels.
+            weights: Key -> tensor to use in place of each leaf of `subnet`; None uses the leaves.
+        """
+        tensors = dict(self.subnet.leaves if weights is None else weights)
+        changed = set() if weights is None else set(tensors)
+        keeps: dict[str, torch.Tensor] = {}
+        by_mask: dict[int, torch.Tensor] = {}
+        for masked in self.masks:
+            tensor, mask = tensors[masked.key], masked.mask
+            if id(mask) not in by_mask:
+                # Weights of candidates stay on the CPU, where answers are drawn; the network may be on a GPU.
+                by_mask[id(mask)] = mask.keep(blends).to(tensor.device)
+            keep = by_mask[id(mask)]
+            tensors[masked.key] = masked.apply(tensor, keep)
+            keeps.setdefault(masked.key, keep)
+            changed.add(masked.key)
+        self.context.blends, self.context.keeps = blends, keeps
+        self.context.depth_sums.clear()
+        paths = {tensor.path: tensors[tensor.key] for tensor in self.subnet.tensors if tensor.key in changed}
+        network = self.subnet.network
+        return torch.func.functional_call(network, paths, (x,)) if paths else network(x)
+
+
+class BlendedNetworkBuilder:
+    """Builds the blended networks of a supernet.
+
+    Args:
+        supernet: Its space is built, on its weights.
+    """
+
+    def __init__(self, supernet: Supernet) -> None:
+        self._supernet = supernet
+        self._space = supernet.space
+        self._shapes = NetworkShapesCache(self._space, layers=False)
+        self._shapes_with_layers = NetworkShapesCache(self._space, layers=True)
+
+    def plan(self) -> BlendingPlan:
+        """The plan for the space, before `prove` has run its networks."""
+        return make_plan(self._shapes)
+
+    def build(self, plan: BlendingPlan, answers: Mapping[str, Any], *, layers: bool = True) -> BlendedNetwork:
+        """The blended network on the supernet's memory.
+
+        Args:
+            plan: What is blended.
+            answers: Answers to all labels; those that are blended are at their largest.
+            layers: Whether layer choices and edges are blended; False answers them from `answers`.
+        """
+        masks = self._masks(plan, answers, layers=layers)
+        context = BlendContext()
+        build = partial(self._build, answers, plan.repeats, layers=layers, context=context)
+        subnet = self._supernet.view(partial(build, optional=plan.optional, masked=frozenset(each.key for each in masks)))
+        return BlendedNetwork(subnet, context, tuple(masks))
+
+    def single(self, answers: Mapping[str, Any]) -> nn.Module:
+        """The network of `answers` on the supernet's memory, with nothing blended."""
+        return self._supernet.view(partial(self._build, answers, frozenset())).network
+
+    def activation_bytes(self, plan: BlendingPlan, answers: Mapping[str, Any], x: torch.Tensor, held: dict[str, Blend]) -> int:
+        """Bytes that a pass on batches like `x` keeps for its backward pass, found on the meta device.
+
+        Args:
+            plan: What is blended.
+            answers: As for `build`.
+            x: A batch, of which only shape and dtype count.
+            held: Blends of the blended labels, with weights on the meta device.
+        """
+        masks = self._masks(plan, answers, layers=True)
+        context = BlendContext()
+        masked = frozenset(each.key for each in masks)
+        with torch.device("meta"):
+            network, found = self._build(
+                answers, plan.repeats, layers=True, context=context, optional=plan.optional, masked=masked
+            )
+            if x.is_floating_point():
+                network.to(x.dtype)
+            blended = BlendedNetwork(Subnet(network.train(), tuple(found)), context, tuple(masks))
+            return activation_bytes(network, lambda: blended.run(torch.empty(x.shape, dtype=x.dtype), held))
+
+    def _masks(self, plan: BlendingPlan, answers: Mapping[str, Any], *, layers: bool) -> list[MaskedAxes]:
+        choices = [self._space.choices[label] for label in sorted(plan.values)]
+        shapes = self._shapes_with_layers if layers and plan.layers else self._shapes
+        return find_masks(shapes, answers, choices, everywhere=plan.masks_everywhere)
+
+    def _build(
+        self,
+        answers: Mapping[str, Any],
+        depths: frozenset[str],
+        *,
+        layers: bool = False,
+        context: BlendContext | None = None,
+        optional: Mapping[str, Presence] | None = None,
+        masked: frozenset[str] = frozenset(),
+    ) -> tuple[nn.Module, list[NetworkTensor]]:
+        """A network and its tensors; with `context` given, its layers are wrapped so that they read it."""
+        tags = AnswerTags()
+        network = self._space.build(BlendingPicker(answers, tags, context or BlendContext(), depths, layers=layers))
+        if context is not None:
+            _wrap_layers(network, tags, optional or {}, masked, context)
+        return network, network_tensors(network, tags)
+
+
+def _wrap_layers(
+    network: nn.Module, tags: AnswerTags, optional: Mapping[str, Presence], masked: frozenset[str], context: BlendContext
+) -> None:
+    """Wraps optional layers, and layer norms whose weights are masked, in place.
+
+    No module of `network` writes into its input any more: other candidates read it, too.
+    """
+    keys = {id(module): key for key, module in modules_by_key(network, tags).items()}
+    for parent in list(network.modules()):
+        if getattr(parent, "inplace", False):
+            parent.inplace = False  # type: ignore[assignment]
+        for name, child in list(parent._modules.items()):
+            if child is None or isinstance(parent, KeptLayerNorm):
+                continue
+            key = keys.get(id(child), "")
+            if isinstance(child, nn.LayerNorm) and len(child.normalized_shape) == 1 and f"{key}/weight" in masked:
+                parent._modules[name] = KeptLayerNorm(f"{key}/weight", child, context)
+            for label, presence in optional.items():
+                if key in presence and isinstance(parent, (nn.Sequential, Wrapper)):
+                    parent._modules[name] = OptionalLayer(label, presence[key], parent._modules[name], context)  # type: ignore[arg-type]

