@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from hubserve.complexity import complexity
-from hubserve.data.named_datasets import LabelledData, load_dataset
+from hubserve.data.labelled_data import LabelledData
+from hubserve.data.named_datasets import load_dataset
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
 from hubserve.hub import HubSpace
 from hubserve.hub.registry import SPACES

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from hubserve.data.named_datasets import LabelledData
+from hubserve.data.labelled_data import LabelledData
 from hubserve.evaluator import Classification, Objective
 from hubserve.experiment import Constraint
 from hubserve.experiment.constraints import Measure

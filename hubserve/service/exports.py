@@ -151,6 +151,13 @@ class Exports:
         self._folder = home.home() / "exports"
         self._starting = threading.Lock()
 
+    def check_number_running(self) -> list[ExportStatus]:
+        """All exports. Raises OverloadedError where as many run already as may run at once."""
+        listed = self.list()
+        if sum(status.state == "running" for status in listed) >= self._most:
+            raise OverloadedError(f"at most {self._most} exports run at once; ask again when one is done")
+        return listed
+
     def start(self, request: ExportRequest) -> ExportStatus:
         """Starts the process of an export.
 
@@ -159,10 +166,7 @@ class Exports:
             JobError: The process cannot be started.
         """
         with self._starting:
-            listed = self.list()
-            if sum(status.state == "running" for status in listed) >= self._most:
-                raise OverloadedError(f"at most {self._most} exports run at once; ask again when one is done")
-            for old in [status for status in listed if status.state != "running"][KEPT - 1 :]:
+            for old in [status for status in self.check_number_running() if status.state != "running"][KEPT - 1 :]:
                 shutil.rmtree(self._folder / old.id, ignore_errors=True)
             now = datetime.now(UTC)
             folder = self._folder / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
