@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hubserve.atomic import write_whole
+from hubserve.atomic import write_atomic
 from hubserve.errors import JobError
 
 
@@ -28,5 +28,5 @@ def checkpoint(path: Path, compute: Callable[[], Any]) -> Any:
     except (OSError, ValueError) as error:
         raise JobError(f"{path} is corrupt: {error}; delete it, and the job repeats that phase") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+    write_atomic(path, json.dumps(content, indent=2) + "\n")
     return content
