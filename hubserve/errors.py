@@ -213,11 +213,13 @@ class AlreadyPublishedError(StoreError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the entries of `known` nearest to `name`, or lists them all when few."""
+    """A sentence that names the entries of `known` nearest to `name`, whatever the case of letters, or else lists them all."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    folded = {entry: entry.casefold() for entry in names}
+    near = difflib.get_close_matches(name.casefold(), dict.fromkeys(folded.values()), n=3, cutoff=0.5)
     if near:
-        return "Did you mean " + " or ".join(near) + "?"
+        nearest = [entry for match in near for entry in names if folded[entry] == match]
+        return "Did you mean " + " or ".join(nearest[:3]) + "?"
     return "Known: " + ", ".join(names) + "." if names else "There is none."
 
 

@@ -65,10 +65,10 @@ LATE = {"package/formats.py", "workers/describe_package.py"}
 
 ALONE = {
     "bentoml": {"store/models.py", "service/app.py", "service/launch.py"},
-    "onnx": {"export/onnx.py", "export/onnx_variants.py", "latency/tables/operation_onnx.py", "latency/operator_times.py"},
+    "onnx": {"export/onnx.py", "export/onnx_precision.py", "latency/tables/operation_onnx.py", "latency/operator_times.py"},
     "onnxruntime": {
         "package/onnx_runner.py",
-        "export/onnx_variants.py",
+        "export/onnx_precision.py",
         "export/run_onnx.py",
         "latency/tables/operation_onnx.py",
         "latency/operator_times.py",

@@ -273,6 +273,29 @@ class TestSampling:
         with pytest.raises(ArchError, match="must differ"):
             space.freeze({"a": 2, "b": 2})
 
+    def test_check_is_asked_once(self):
+        asked = []
+
+        @dataclass(frozen=True)
+        class Counting(ModelSpace):
+            def build(self, pick):
+                return nn.Linear(pick("a", (1, 2, 3)), pick("b", (1, 2, 3)))
+
+            def check(self, arch):
+                asked.append(dict(arch))
+
+        space = Counting()
+        arch = space.random(Random(0))
+        for call, times in [
+            (lambda: space.random(Random(0)), 1),
+            (lambda: space.freeze(arch), 1),
+            (lambda: space.canonical(arch), 1),
+            (lambda: space.mutate(arch, Random(0)), 2),  # What it is given, which may come from a user, and what it returns.
+        ]:
+            asked.clear()
+            call()
+            assert len(asked) == times
+
     def test_nothing_to_mutate(self):
         @dataclass(frozen=True)
         class Single(ModelSpace):

@@ -10,13 +10,13 @@ import torch
 from pydantic import ValidationError
 
 from hubserve import store
-from hubserve.cli.resolve_model import known_names
 from hubserve.complexity import complexity
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
+from hubserve.export.named_source import known_names
 from hubserve.host import Host
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
-from hubserve.latency.report import ProfileReport
+from hubserve.latency.profile_report import ProfileReport
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
 from hubserve.timing import Percentile

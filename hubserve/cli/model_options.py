@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
-from hubserve.cli.resolve_model import open_package, package_of, unknown_model
+from hubserve.cli.resolve_model import open_package
 from hubserve.errors import ArchError, ExportError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.model_source import arch_source, card_source
-from hubserve.export.package_source import package_source
-from hubserve.export.rebuild import rebuild
-from hubserve.export.write import Source
-from hubserve.hub import HubSpace, get_space, list_cards, load_card
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.model_source import ModelSource, arch_source
+from hubserve.export.named_source import named_source
+from hubserve.export.rebuild_model import rebuild_model
+from hubserve.hub import HubSpace, get_space, load_card
 from hubserve.hub.registry import card_space
 
 
@@ -29,8 +28,8 @@ def source_of(
     weights: Path | None,
     key_format: str | None,
     random_weights: bool,
-) -> Source:
-    """What `export` exports: what `model` means, see `hubserve.cli.resolve_model`, or an arch of a space.
+) -> ModelSource:
+    """What `export` exports: what `model` means, see `hubserve.export.named_source`, or an arch of a space.
 
     Raises:
         ExportError: the options do not go together.
@@ -47,16 +46,8 @@ def source_of(
         raise ExportError(
             "--key-format names the scheme of the tensor names in the file of --weights, for a pre-searched model"
         )
-    # Weights are given to a card: a package has its own.
-    is_card, other_weights = model in list_cards(), weights is not None or random_weights
-    if model is not None and not (is_card and other_weights) and (package := package_of(model)) is not None:
-        if other_weights:
-            raise ExportError(f"{model} is a package, which has its own weights: leave --weights and --random-weights out")
-        return package_source(package)
-    if model is not None and not is_card:
-        raise unknown_model(model)
     if model is not None:
-        return card_source(load_card(model), pretrained=not random_weights, weights=weights, key_format=key_format)
+        return named_source(model, random_weights=random_weights, weights=weights, key_format=key_format)
     given = read_json(settings) if settings is not None else {}
     built = get_space(space or "", given)
     name = arch.stem.lower() if arch is not None else ""
@@ -95,10 +86,11 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 @contextmanager
 def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Sequence[str]]]:
-    """What `eval` judges, and the labels of its classes."""
+    """The classifier that `eval` evaluates, and the labels of its classes."""
     with open_package(model, trusted=trusted) as package:
         if url is not None:
-            yield HttpClassifier(url, model=model), package.labels
+            with closing(HttpClassifier(url, model=model)) as classifier:
+                yield classifier, package.labels
             return
-        runner = EagerRunner(rebuild(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
+        runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
         yield LocalClassifier(runner, package.manifest.preprocess), package.labels

@@ -8,13 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hubserve import store
 from hubserve.cards.card import list_cards, load_card
-from hubserve.errors import ModelNotFoundError, suggest
 from hubserve.export.model_source import card_source
-from hubserve.export.write import write_package
-from hubserve.package.package import MANIFEST, Package, read_package
-from hubserve.store import aliases
+from hubserve.export.named_source import package_named, unknown_model
+from hubserve.export.write_package import write_package
+from hubserve.package.package import Package
 
 
 @contextmanager
@@ -30,7 +28,7 @@ def open_package(name: str, *, trusted: bool = False) -> Iterator[Package]:
     Raises:
         ModelNotFoundError: none of these; the message has the nearest names.
     """
-    found = package_of(name)
+    found = package_named(name)
     if found is not None:
         yield replace(found, trusted=trusted)
         return
@@ -38,35 +36,3 @@ def open_package(name: str, *, trusted: bool = False) -> Iterator[Package]:
         raise unknown_model(name)
     with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
         yield write_package(card_source(load_card(name)), Path(folder) / name)
-
-
-def package_of(name: str) -> Package | None:
-    """The package in the folder `name`, or the version in the store that it means; None where it is neither.
-
-    Raises:
-        PackageError: a path that is no package.
-    """
-    if (Path(name) / MANIFEST).is_file() or "/" in name:
-        return read_package(Path(name))
-    return _in_store(name)
-
-
-def unknown_model(name: str) -> ModelNotFoundError:
-    """The error for a name that means nothing; it has the nearest names of cards, aliases and the store."""
-    return ModelNotFoundError(
-        f"{name!r} is no package folder, no alias, no model in the store, and no card. {suggest(name, known_names())}"
-    )
-
-
-def known_names() -> list[str]:
-    """What a name may be: the cards, the aliases, and the tags in the store."""
-    return [*list_cards(), *aliases.list_aliases(), *(model.tag for model in store.list_models())]
-
-
-def _in_store(name: str) -> Package | None:
-    try:
-        return aliases.resolve(name).package
-    except ModelNotFoundError:
-        if name in aliases.list_aliases():  # It was set, and the version is gone.
-            raise
-        return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hubserve
-from hubserve.errors import JobError, suggest
+from hubserve.errors import JobError, JobNotFoundError, suggest
 from hubserve.jobs.definition import read_job
 
 FOLDER = "search_jobs"
@@ -47,7 +47,7 @@ def available_job(name: str) -> AvailableJob:
     """The one of that name. Raises JobError with the nearest names."""
     jobs = {job.name: job for job in available_jobs()}
     if name not in jobs:
-        raise JobError(f"no job file is called {name!r}. {suggest(name, jobs)}")
+        raise JobNotFoundError(f"no job file is called {name!r}. {suggest(name, jobs)}")
     return jobs[name]
 
 

@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from hubserve.atomic import write_whole
-from hubserve.errors import JobError, suggest
+from hubserve.errors import JobError, JobNotFoundError, suggest
 from hubserve.home import home
-from hubserve.jobs.definition import dump_job, parse_job
+from hubserve.jobs.definition import Job, dump_job, parse_job
 from hubserve.jobs.status import JobStatus
 
 JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"
@@ -80,7 +80,7 @@ class Run:
     def plot(self, name: str) -> Path:
         """The file of a picture. Raises JobError where there is none of that name."""
         if name not in self.plots():
-            raise JobError(f"{self.id} has no picture {name!r}. {suggest(name, self.plots())}")
+            raise JobNotFoundError(f"{self.id} has no picture {name!r}. {suggest(name, self.plots())}")
         return self.path / PLOTS / f"{name}.svg"
 
     def log_tail(self, lines: int = 50) -> list[str]:
@@ -97,18 +97,19 @@ def jobs_folder() -> Path:
     return home() / "jobs"
 
 
-def create(definition: str | Mapping[str, Any], *, name: str | None = None) -> Run:
+def create(definition: str | Mapping[str, Any], *, name: str | None = None, job: Job | None = None) -> Run:
     """A new run folder, in the state "queued"; `start` begins the job.
 
     Args:
         definition: text of a job file, or what stands in one.
-        name: for people; the definition's own unless given.
+        name: Name to show for the run; None takes the definition's.
+        job: The definition, already parsed by the caller; None parses it here.
 
     Raises:
         JobError: not a job (see `hubserve.jobs.definition`), or the folder cannot be written.
     """
     text = definition if isinstance(definition, str) else dump_job(definition)
-    job = parse_job(text, where=name or "the definition")
+    job = job or parse_job(text, where=name or "the definition")
     now = datetime.now(UTC)
     title = name or job.name
     folder = jobs_folder()
@@ -137,7 +138,7 @@ def find(job_id: str) -> Run:
     """
     run = Run(jobs_folder() / job_id)
     if not _ID.fullmatch(job_id) or not (run.path / JOB).is_file():
-        raise JobError(f"there is no job {job_id!r}. {suggest(job_id, [known.id for known in list_runs()])}")
+        raise JobNotFoundError(f"there is no job {job_id!r}. {suggest(job_id, [known.id for known in list_runs()])}")
     return run
 
 

@@ -1,21 +1,18 @@
-"""The process of a job: started on its own, seen from anywhere, stopped kindly and then firmly.
+"""The process of a job: started in the background, looked up from any process, asked to stop and then killed.
 
-Whether it lives is told by a lock on the file `pid`, which the process holds from its first moment and which the kernel takes
-back however it ends. So a number that another process bears by now is never taken for a job, nor is a zombie.
+The file `pid` of the run folder holds its process id and is locked while it is alive; see `hubserve.background`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from hubserve.background import start_detached
+from hubserve.background import KILL_SECONDS, BackgroundProcess, lead_a_session, note_pid
 from hubserve.errors import JobError
 from hubserve.jobs.folder import JOB, LOG, PID, STOP, Run, list_runs, remove
 from hubserve.jobs.status import FINAL, JobStatus
@@ -25,9 +22,6 @@ COMMAND = (sys.executable, "-m", "hubserve", "search", "--run")
 
 LOCK_VARIABLE = "HUBSERVE_RUN_LOCK"
 """Tells a started process which of its open files is the locked one."""
-
-KILL_SECONDS = 10.0
-"""How long the kernel may take to end a process after SIGKILL."""
 
 
 def read(run: Run) -> JobStatus:
@@ -69,17 +63,7 @@ def list_statuses() -> list[JobStatus]:
 
 def is_running(run: Run) -> bool:
     """Whether a process works for this job now."""
-    try:
-        lock = os.open(run.path / PID, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return _process(run).is_alive()
 
 
 def start(run: Run) -> None:
@@ -93,14 +77,13 @@ def start(run: Run) -> None:
     lock = _take_lock(run)
     try:
         _queue(run)
-        with (run.path / LOG).open("ab") as log:
-            environment = os.environ | {LOCK_VARIABLE: str(lock), "PYTHONUNBUFFERED": "1"}
-            # The file has the number of the process group until the process notes its own, in `hold`.
-            start_detached([*COMMAND, str(run.path)], log=log, lock=lock, group_file=run.path / PID, environment=environment)
+        environment = os.environ | {LOCK_VARIABLE: str(lock), "PYTHONUNBUFFERED": "1"}
+        # The file holds the id of the process group until the process notes its own, in `hold`.
+        _process(run).start([*COMMAND, str(run.path)], log=run.path / LOG, lock=lock, environment=environment)
     except OSError as error:
         raise JobError(f"cannot start {run.id}: {error.strerror or error}") from error
     finally:
-        # The lock is the process's now: it ends when the last copy of this descriptor is closed.
+        # The started process has a copy of this descriptor, and the lock with it.
         os.close(lock)
 
 
@@ -118,11 +101,11 @@ def hold(run: Run) -> Iterator[None]:
         lock = _take_lock(run)
         (run.path / STOP).unlink(missing_ok=True)
     else:
-        _lead_a_session()
+        lead_a_session()
     try:
         # Not for the processes that the job starts in turn: one that outlives the job must not pass for it.
         os.set_inheritable(lock, False)
-        _note_pid(lock, os.getpid())
+        note_pid(lock)
         if (run.path / STOP).exists():
             raise KeyboardInterrupt  # Asked for while the file still had another number.
         yield
@@ -144,7 +127,7 @@ def request_stop(run: Run) -> JobStatus:
     """
     if read(run).state not in FINAL:
         (run.path / STOP).touch()
-        _signal(run, signal.SIGTERM)
+        _process(run).send_signal(signal.SIGTERM)
     return read(run)
 
 
@@ -159,10 +142,8 @@ def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
         JobError: not a run folder, or the process cannot be ended.
     """
     request_stop(run)
-    if not _ended_within(run, grace_seconds):
-        _signal(run, signal.SIGKILL)
-        if not _ended_within(run, KILL_SECONDS):
-            raise JobError(f"{run.id} did not end {KILL_SECONDS:g} s after SIGKILL; its process may belong to another user")
+    if not _process(run).kill_after(grace_seconds):
+        raise JobError(f"{run.id} did not end {KILL_SECONDS:g} s after SIGKILL; its process may belong to another user")
     return read(run)
 
 
@@ -185,15 +166,14 @@ def _take_lock(run: Run) -> int:
     """A locked descriptor of the file `pid`. Waits for those who only look, not for a process that holds it."""
     if not (run.path / JOB).is_file():
         raise JobError(f"{run.path} is not the folder of a job: it has no {JOB}")
-    lock = os.open(run.path / PID, os.O_RDWR | os.O_CREAT, 0o644)
-    for _ in range(20):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        except BlockingIOError:
-            time.sleep(0.02)
-    os.close(lock)
-    raise JobError(f"{run.id} is running already; `hubserve jobs {run.id}` shows it")
+    try:
+        return _process(run).take_lock()
+    except BlockingIOError as error:
+        raise JobError(f"{run.id} is running already; `hubserve jobs {run.id}` shows it") from error
+
+
+def _process(run: Run) -> BackgroundProcess:
+    return BackgroundProcess(run.path / PID, run.path / PID)
 
 
 def _inherited_lock(run: Run) -> int | None:
@@ -203,48 +183,6 @@ def _inherited_lock(run: Run) -> int | None:
         return lock if os.path.samestat(os.fstat(lock), os.stat(run.path / PID)) else None
     except (ValueError, OSError):
         return None
-
-
-def _lead_a_session() -> None:
-    """As the shell that started us did: it is gone, and who leads a session can be ended with all that it started."""
-    if os.getpgrp() != os.getpid():
-        os.setsid()
-
-
-def _note_pid(lock: int, pid: int) -> None:
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{pid}\n".encode(), 0)
-
-
-def _signal(run: Run, number: signal.Signals) -> None:
-    """To the process that holds the lock, and, where it leads a group of its own, to all of that."""
-    with suppress(OSError, ValueError):
-        pid = int((run.path / PID).read_text())
-        if not is_running(run):
-            return
-        # While the job can still see to it, the end of the processes that it started is its own business.
-        if _is_gone(pid) or (number == signal.SIGKILL and os.getpgid(pid) == pid):
-            os.killpg(pid, number)
-        else:
-            os.kill(pid, number)
-
-
-def _is_gone(pid: int) -> bool:
-    """Whether a group leader has ended before its group, whose number nobody else gets until the last of it ends."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def _ended_within(run: Run, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while is_running(run):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def _how_to_resume(run: Run, what: str) -> str:

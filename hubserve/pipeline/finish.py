@@ -15,12 +15,13 @@ from hubserve import store
 from hubserve.cards.card import Metric
 from hubserve.errors import JobError, NothingFeasibleError
 from hubserve.evaluator import Trial
-from hubserve.export.write import Source, write_package
+from hubserve.export.model_source import ModelSource
+from hubserve.export.write_package import write_package
 from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
-from hubserve.latency.profile import profile_package
-from hubserve.latency.timed_runners import Protocol
+from hubserve.latency.format_latency import Protocol
+from hubserve.latency.profile_package import profile_package
 from hubserve.package.add_files import add_files, add_profile
 from hubserve.package.manifest import Provenance
 from hubserve.package.package import MANIFEST, PROFILE, Package, read_package
@@ -97,7 +98,7 @@ def export(parts: Parts, winner: Winner, trained: Trained, run: Run, report: Rep
         return read_package(folder)
     test_acc = judge(parts, trained, run)
     report.phase("export", f"exporting; test accuracy {test_acc:.4f}")
-    source = Source(
+    source = ModelSource(
         name=parts.job.store_name,
         model=trained.model,
         space=type(parts.space).__name__,
@@ -108,7 +109,7 @@ def export(parts: Parts, winner: Winner, trained: Trained, run: Run, report: Rep
         provenance=provenance(parts, winner, trained, test_acc, run),
     )
     formats = parts.job.publish.formats if parts.job.publish is not None else ("onnx", "torchscript")
-    return write_package(source, folder, formats=formats, pictures=_pictures(parts))
+    return write_package(source, folder, formats=formats, images=_pictures(parts))
 
 
 def provenance(parts: Parts, winner: Winner, trained: Trained, test_acc: float, run: Run) -> Provenance:

@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from hubserve.complexity import complexity
-from hubserve.data.named_datasets import LabelledData, load_dataset
+from hubserve.data.labelled_data import LabelledData
+from hubserve.data.named_datasets import load_dataset
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, SpaceError, StrategyError
 from hubserve.evaluator import Classification, Objective
 from hubserve.experiment import Constraint

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hubserve import home
 from hubserve.atomic import write_whole
 from hubserve.errors import HubserveError
-from hubserve.host import describe_host
+from hubserve.host import cores, describe_host
 from hubserve.service.engine import Engine
 
 log = logging.getLogger("hubserve.service")
@@ -56,11 +55,6 @@ class Way(BaseModel):
 
 
 _Ways = TypeAdapter(dict[str, Way])
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usual_way(device: str = "cpu") -> Way:

@@ -1,28 +1,25 @@
-"""Exports that somebody asked for over HTTP: each is `hubserve export` in a process of its own, with a folder for all about it.
+"""Exports over HTTP: each is a process of its own (`hubserve.workers.export`), with a folder for everything about it.
 
     HUBSERVE_HOME/exports/<id>/
         request.json    what was asked for, and when
-        lock            locked for as long as the process lives
-        group           number of its process group
-        log.txt         what it printed
-        package/        there once it is whole
+        lock            locked for as long as the process is alive
+        group           id of its process group
+        phase.json      what the process is doing; written by the worker
+        log.txt         what the process printed
+        package/        the package, once it is complete
         package.zip     the same, made for the first download
 
-What became of an export is read from the folder each time, so it survives a restart of the server, as the process does.
+The state of an export is read from its folder each time, so it survives a restart of the server, as the process does.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import re
 import secrets
 import shutil
-import signal
 import sys
 import threading
-import time
 import zipfile
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -32,36 +29,48 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubserve import home
-from hubserve.background import start_detached
-from hubserve.errors import JobError, OverloadedError
+from hubserve.atomic import write_whole
+from hubserve.background import BackgroundProcess
+from hubserve.errors import JobError, JobNotFoundError, OverloadedError
 from hubserve.package.manifest import ALL_FORMATS, Format
 
 KEPT = 20
-"""Folders of exports that are over; older ones are removed."""
+"""How many folders of ended exports are kept; older ones are removed."""
 
 MOST_SECONDS = 3600.0
+"""An export that takes longer is killed."""
 
-PACKAGE, REQUEST, LOCK, GROUP, LOG, ZIP = "package", "request.json", "lock", "group", "log.txt", "package.zip"
+WORKER = "hubserve.workers.export"
 
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+PACKAGE, REQUEST, LOCK, GROUP, PHASE, LOG, ZIP = (
+    "package",
+    "request.json",
+    "lock",
+    "group",
+    "phase.json",
+    "log.txt",
+    "package.zip",
+)
+
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 
 
 class ExportRequest(BaseModel):
     """What to export: a model, or an arch of a space.
 
     Attributes:
-        model: an alias, a name or tag in the store, or a pre-searched model, in this order.
-        space: a model space, for an arch of one's own.
-        settings: of the space.
-        arch: label -> value.
-        formats: to export, any but "onnx-int8"; those that are proven everywhere unless given.
-        random_weights: fresh weights in place of published ones.
+        model: An alias, a name or tag in the store, or a pre-searched model, looked up in this order.
+        space: Class name of a model space, given together with `arch`.
+        settings: Settings of the space.
+        arch: The arch to export: label -> value.
+        formats: Formats to export, any but "onnx-int8"; an empty list means "onnx", "torchscript" and "pt2".
+        random_weights: Whether a pre-searched model gets fresh weights in place of the published ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Word | None = None
-    space: Word | None = None
+    model: ModelName | None = None
+    space: ModelName | None = None
     settings: dict[str, Any] = {}
     arch: dict[str, Any] | None = None
     formats: Annotated[list[Format], Field(max_length=8)] = []
@@ -74,26 +83,38 @@ class ExportRequest(BaseModel):
         if self.model is not None and self.settings:
             raise ValueError("settings belong to a space; a model has its own")
         if "onnx-int8" in self.formats:
-            possible = ", ".join(form for form in ALL_FORMATS if form != "onnx-int8")
+            possible = ", ".join(name for name in ALL_FORMATS if name != "onnx-int8")
             raise ValueError(
-                f"onnx-int8 learns its ranges from pictures, and none can be given here: formats may have {possible}; "
+                f"onnx-int8 learns its ranges from images, and none can be given here: formats may have {possible}; "
                 "`hubserve export --format onnx-int8 --images FOLDER` makes it"
             )
         return self
 
 
-class ExportStatus(BaseModel):
-    """An export.
+class ExportPhase(BaseModel):
+    """What the process of an export is doing, as it writes it to phase.json.
 
     Attributes:
-        id: name of its folder.
-        state: of its process.
-        phase: what it is at, or was at when it ended.
-        message: one sentence for people.
-        created: when it was asked for.
-        request: what was asked for.
-        error: what went wrong; None unless "failed".
-        package: path of the download; None until it is done.
+        phase: "load" while the model is built, "export" while its formats are written and compared, then "done".
+        message: One sentence that says more.
+    """
+
+    phase: Literal["load", "export", "done"] = "load"
+    message: str = "the model is being built"
+
+
+class ExportStatus(BaseModel):
+    """The state of an export.
+
+    Attributes:
+        id: Name of its folder.
+        state: Whether its process is running, ended with a package, or ended without one.
+        phase: What its process is doing, or was doing when it ended.
+        message: One sentence about that.
+        created: When it was requested.
+        request: What was requested.
+        error: The last lines of its log; None unless the state is "failed".
+        package: Path of the download on this server; None unless the state is "done".
     """
 
     id: str
@@ -106,16 +127,23 @@ class ExportStatus(BaseModel):
     package: str | None = None
 
 
-class _Noted(BaseModel):
+class SavedRequest(BaseModel):
+    """The content of request.json.
+
+    Attributes:
+        created: When the export was requested.
+        request: What was requested.
+    """
+
     created: datetime
     request: ExportRequest
 
 
 class Exports:
-    """Starts exports and tells of them.
+    """Starts exports, and reads their folders.
 
     Args:
-        most: that run at once.
+        most: Largest number of exports that run at once.
     """
 
     def __init__(self, most: int) -> None:
@@ -123,65 +151,70 @@ class Exports:
         self._folder = home.home() / "exports"
         self._starting = threading.Lock()
 
+    def check_number_running(self) -> list[ExportStatus]:
+        """All exports. Raises OverloadedError where as many run already as may run at once."""
+        listed = self.list()
+        if sum(status.state == "running" for status in listed) >= self._most:
+            raise OverloadedError(f"at most {self._most} exports run at once; ask again when one is done")
+        return listed
+
     def start(self, request: ExportRequest) -> ExportStatus:
-        """Starts a process.
+        """Starts the process of an export.
 
         Raises:
-            OverloadedError: as many as may run do.
-            JobError: it cannot be started.
+            OverloadedError: As many run already as may run at once.
+            JobError: The process cannot be started.
         """
         with self._starting:
-            listed = self.list()
-            if sum(status.state == "running" for status in listed) >= self._most:
-                raise OverloadedError(f"at most {self._most} exports run at once; ask again when one is done")
-            for old in [status for status in listed if status.state != "running"][KEPT - 1 :]:
+            for old in [status for status in self.check_number_running() if status.state != "running"][KEPT - 1 :]:
                 shutil.rmtree(self._folder / old.id, ignore_errors=True)
             now = datetime.now(UTC)
             folder = self._folder / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
             try:
                 folder.mkdir(parents=True)
-                (folder / REQUEST).write_text(_Noted(created=now, request=request).model_dump_json())
-                _start(folder, _command(folder, request))
+                (folder / REQUEST).write_text(SavedRequest(created=now, request=request).model_dump_json())
+                _start(folder)
             except OSError as error:
                 raise JobError(f"cannot start an export: {error.strerror or error}") from error
         return self.read(folder.name)
 
     def list(self) -> list[ExportStatus]:
-        """All whose folders are there, newest first."""
+        """All exports whose folders exist, newest first."""
         found = []
         for path in sorted(self._folder.glob(f"*/{REQUEST}"), reverse=True):
-            with suppress(JobError):
+            with suppress(JobNotFoundError):
                 found.append(self.read(path.parent.name))
         return found
 
     def read(self, identity: str) -> ExportStatus:
-        """Raises JobError where there is no such export."""
+        """The state of an export. Raises JobNotFoundError where there is no such export."""
         folder = self._folder / identity
         try:
             if not re.fullmatch(r"[0-9a-f-]{1,40}", identity):
                 raise OSError
-            noted = _Noted.model_validate_json((folder / REQUEST).read_bytes())
+            saved = SavedRequest.model_validate_json((folder / REQUEST).read_bytes())
         except (OSError, ValidationError) as error:
-            raise JobError(f"there is no export {identity[:60]!r}; GET /exports lists them") from error
-        # Before looking at what it left: it may end in between.
-        running = _is_running(folder)
-        known: dict[str, Any] = {"id": identity, "created": noted.created, "request": noted.request}
+            raise JobNotFoundError(f"there is no export {identity[:60]!r}; GET /exports lists them") from error
+        # Asked before its files are read: it may end in between.
+        running = _process(folder).is_alive()
+        known: dict[str, Any] = {"id": identity, "created": saved.created, "request": saved.request}
         if (folder / PACKAGE).is_dir():
             url = f"/exports/{identity}/package"
-            return ExportStatus(**known, state="done", phase="done", message="the package is whole and proven", package=url)
-        phase, message = _progress(folder)
+            message = "the package is complete, and its formats give the same logits"
+            return ExportStatus(**known, state="done", phase="done", message=message, package=url)
+        phase = read_phase(folder)
         if running:
-            return ExportStatus(**known, state="running", phase=phase, message=message)
-        return ExportStatus(**known, state="failed", phase=phase, message="it failed", error=_last_words(folder))
+            return ExportStatus(**known, state="running", **phase.model_dump())
+        return ExportStatus(**known, state="failed", phase=phase.phase, message="it failed", error=_end_of_log(folder))
 
     def archive(self, identity: str) -> Path:
-        """The package as a ZIP file. Raises JobError where there is none."""
+        """The package as a ZIP file. Raises JobNotFoundError where there is no such export, or no package of it."""
         if self.read(identity).state != "done":
-            raise JobError(f"export {identity} has no package (yet); GET /exports/{identity} says why")
+            raise JobNotFoundError(f"export {identity} has no package (yet); GET /exports/{identity} says why")
         folder = self._folder / identity
         if not (folder / ZIP).is_file():
             temporary = folder / f"{ZIP}.{secrets.token_hex(4)}"
-            # Weights do not shrink.
+            # Without compression: weights do not get smaller.
             with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
                 for path in sorted((folder / PACKAGE).iterdir()):
                     archive.write(path, f"{PACKAGE}/{path.name}")
@@ -189,69 +222,43 @@ class Exports:
         return folder / ZIP
 
 
-def _command(folder: Path, request: ExportRequest) -> list[str]:
-    command = [sys.executable, "-m", "hubserve", "export", "--out", str(folder / PACKAGE)]
-    for form in request.formats:
-        command += ["--format", form]
-    if request.random_weights and request.model is not None:
-        command.append("--random-weights")
-    if request.model is not None:
-        return [*command, request.model]
-    (folder / "arch.json").write_text(json.dumps(request.arch))
-    (folder / "settings.json").write_text(json.dumps(request.settings))
-    files = ["--arch", str(folder / "arch.json"), "--settings", str(folder / "settings.json")]
-    return [*command, "--space", str(request.space), *files]
+def read_request(folder: Path) -> ExportRequest:
+    """What was asked for, for the process of the export. Raises OSError or ValidationError where the file is not readable."""
+    return SavedRequest.model_validate_json((folder / REQUEST).read_bytes()).request
 
 
-def _start(folder: Path, command: list[str]) -> None:
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+def write_phase(folder: Path, phase: ExportPhase) -> None:
+    """Replaces phase.json in one step; called by the process of the export."""
+    write_whole(folder / PHASE, phase.model_dump_json() + "\n")
+
+
+def read_phase(folder: Path) -> ExportPhase:
+    """What the process of an export wrote last; the first phase where it has not written yet."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with (folder / LOG).open("wb") as log:
-            # In its own folder: a name of a model is never taken for one of a folder that lies somewhere.
-            start_detached(command, log=log, lock=lock, group_file=folder / GROUP, cwd=folder)
+        return ExportPhase.model_validate_json((folder / PHASE).read_bytes())
+    except (OSError, ValidationError):
+        return ExportPhase()
+
+
+def _process(folder: Path) -> BackgroundProcess:
+    return BackgroundProcess(folder / LOCK, folder / GROUP)
+
+
+def _start(folder: Path) -> None:
+    process = _process(folder)
+    lock = process.take_lock()
+    try:
+        # In its own folder: a model's name is never taken for the name of a folder that happens to lie in the working folder.
+        process.start([sys.executable, "-m", WORKER, str(folder)], log=folder / LOG, lock=lock, cwd=folder)
     finally:
-        # The lock is the process's now.
+        # The started process has a copy of this descriptor, and the lock with it.
         os.close(lock)
-    threading.Thread(target=_see_it_end, args=(folder,), name="export", daemon=True).start()
+    threading.Thread(target=process.kill_after, args=(MOST_SECONDS,), name="export", daemon=True).start()
 
 
-def _see_it_end(folder: Path) -> None:
-    end = time.monotonic() + MOST_SECONDS
-    while _is_running(folder):
-        if time.monotonic() > end:
-            with suppress(OSError, ValueError):
-                os.killpg(int((folder / GROUP).read_text()), signal.SIGKILL)
-            return
-        time.sleep(1)
-
-
-def _is_running(folder: Path) -> bool:
-    try:
-        lock = os.open(folder / LOCK, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-
-
-def _progress(folder: Path) -> tuple[Literal["load", "export"], str]:
-    """By the files in the hidden folder in which a package is made."""
-    with suppress(OSError):
-        made = sorted(path.name for stage in folder.glob(f".{PACKAGE}.*") for path in stage.iterdir())
-        if made:
-            return "export", f"written and being proven: {', '.join(made)}"
-    return "load", "the model is being built"
-
-
-def _last_words(folder: Path) -> str:
+def _end_of_log(folder: Path) -> str:
     try:
         text = (folder / LOG).read_text("utf-8", "replace").strip()
     except OSError:
         text = ""
-    return text[-2000:] or "the process ended without a word; it may have been killed"
+    return text[-2000:] or "the process ended and printed nothing; it may have been killed"

@@ -1,9 +1,9 @@
-"""Search strategies: Optuna samplers under the field's names.
+"""Search strategies, which are Optuna samplers: they propose the archs that a search tries.
 
 Any Optuna sampler is a strategy, and these work in any Optuna study; `suggest_arch` asks a trial for an arch.
 
-How a search ends by itself: a strategy that never repeats an arch raises SpaceExhausted when it has no other, out of
-`suggest_arch`. A NasExperiment then stops and says so; `study.optimize` fails its last trial and raises the error.
+A strategy that never repeats an arch raises SpaceExhausted out of `suggest_arch` when it has no other. A NasExperiment then
+ends, with that as its reason; `study.optimize` fails its last trial and raises the error.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Middlewares between a strategy and its study: they refuse proposals, and the strategy proposes again."""
+"""Chain: a strategy behind middlewares, such as Filter and Deduplication, that refuse some of its proposals."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from optuna import Study
@@ -13,37 +14,45 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import SpaceExhausted, StrategyError
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.base import Strategy, at_least
+from hubserve.strategy.base import Strategy
 from hubserve.strategy.sampler_adapter import as_strategy
-from hubserve.strategy.tried_archs import Tried
+from hubserve.strategy.settings_checks import at_least
+from hubserve.strategy.tried_archs import TriedArchs
 
 
 class Middleware(abc.ABC):
-    """Accepts or refuses what a strategy proposes; `Chain` puts it to work.
+    """Accepts or refuses the archs that a strategy proposes, in a `Chain`.
 
     Args:
-        patience: proposals in a row of which none was accepted, after which the search ends.
+        patience: Number of its refusals for one trial, at least 1, after which the search ends.
     """
 
     def __init__(self, *, patience: int = 1000) -> None:
-        at_least(type(self).__name__, 1, patience=patience)
         self.patience = patience
+        at_least(self, 1, "patience")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(patience={self.patience})"
 
     def bind(self, space: ModelSpace) -> None:
-        """Tells the space before the first trial."""
+        """Sets the space; called before the first trial."""
 
     @abc.abstractmethod
     def accepts(self, study: Study, trial: FrozenTrial, arch: Arch) -> bool:
-        """Whether `trial` may try `arch`; depends on the stored trials, and on nothing else."""
+        """Whether `trial` may try `arch`; it must depend on the stored trials alone."""
 
 
 class Filter(Middleware):
-    """Lets those archs pass for which a function says so: few parameters, say, or a label's value.
+    """Accepts the archs for which a function returns true: those with few parameters, say, or with a certain answer.
 
     Args:
-        accept: arch -> bool, always the same for the same arch. It is called for every proposal, so it should be quick.
-        metric_for_invalid: accepted for NNI's sake and must be None: a refused arch is no trial here, and has no metric.
-        patience: see Middleware.
+        accept: Function of an arch that returns whether it is accepted, always the same for the same arch. It is called for
+            every proposal, so it should be quick.
+        metric_for_invalid: An argument of NNI's that must be None: a refused arch is no trial here, and has no metric.
+        patience: Number of its refusals for one trial, at least 1, after which the search ends.
+
+    Raises:
+        StrategyError: `metric_for_invalid` is given, or `patience` is below 1.
     """
 
     def __init__(
@@ -65,9 +74,12 @@ class Deduplication(Middleware):
     """Refuses archs that the study has tried, running and failed trials too.
 
     Args:
-        action: "invalid" proposes again. NNI's "replay", which tells the strategy the score of the first time, is a wrapper of
-            the evaluator here: hubserve.evaluator.Replay.
-        patience: see Middleware.
+        action: "invalid" has the strategy propose again. NNI's "replay", which scores the arch as the first time, is a wrapper
+            of the evaluator here: hubserve.evaluator.Replay.
+        patience: Number of its refusals for one trial, at least 1, after which the search ends.
+
+    Raises:
+        StrategyError: `action` is not "invalid", or `patience` is below 1.
     """
 
     def __init__(self, action: str = "invalid", *, patience: int = 1000) -> None:
@@ -75,85 +87,102 @@ class Deduplication(Middleware):
         if action != "invalid":
             more = "; wrap the evaluator in hubserve.evaluator.Replay instead" if action == "replay" else ""
             raise StrategyError(f'Deduplication: action = {action!r} is not "invalid"{more}')
-        self._tried: Tried | None = None
+        self._tried: TriedArchs | None = None
 
     def bind(self, space: ModelSpace) -> None:
-        self._tried = Tried(space)
+        self._tried = TriedArchs(space)
 
     def accepts(self, study: Study, trial: FrozenTrial, arch: Arch) -> bool:
-        return self._tried is None or arch not in self._tried.of(study, trial)
+        return self._tried is None or arch not in self._tried.update(study, trial)
 
 
-class Chain(Strategy):
-    """A strategy whose proposals pass through middlewares, the first one first.
+@dataclass(frozen=True)
+class ChainSettings:
+    """The arguments of `Chain`.
 
-    >>> Chain(RegularizedEvolution(), Filter(lambda arch: arch["depth"] < 4), Deduplication())
-
-    Args:
-        strategy: a strategy, or any sampler of Optuna.
-        middlewares: all must accept a proposal.
-
-    Raises (when asked for a trial):
-        SpaceExhausted: one of them refused as many proposals in a row as it has patience, or the strategy has none left.
-        StrategyError: no space was told, see Strategy: middlewares judge whole archs.
+    Attributes:
+        strategy: Strategy that proposes; a sampler of Optuna is wrapped.
     """
 
-    def __init__(self, strategy: BaseSampler, *middlewares: Middleware) -> None:
-        self._strategy = as_strategy(strategy)
-        super().__init__(seed=self._strategy.seed)
-        wrong = [middleware for middleware in middlewares if not isinstance(middleware, Middleware)]
+    strategy: Strategy
+    middlewares: tuple[Middleware, ...]
+
+    def __post_init__(self) -> None:
+        wrong = [middleware for middleware in self.middlewares if not isinstance(middleware, Middleware)]
         if wrong:
             raise StrategyError(
                 f"Chain: {wrong[0]!r} is no middleware; known are Filter, Deduplication and subclasses of Middleware. "
                 "MultipleEvaluation and FailureHandler wrap an evaluator: see hubserve.evaluator"
             )
-        self._middlewares = middlewares
+
+
+class Chain(Strategy):
+    """A strategy whose proposals must be accepted by middlewares, which are asked in their order.
+
+    >>> Chain(RegularizedEvolution(), Filter(lambda arch: arch["depth"] < 4), Deduplication())
+
+    Args:
+        strategy: Strategy that proposes, or any sampler of Optuna. Its seed is that of the chain.
+        middlewares: Middlewares that must all accept a proposal.
+
+    Raises:
+        StrategyError: One of `middlewares` is no middleware. When asked for a trial: `bind` was not called, since middlewares
+            need whole archs.
+        SpaceExhausted: When asked for a trial: a middleware refused as many proposals as it has patience, or the strategy
+            has none left.
+    """
+
+    settings: ChainSettings
+
+    def __init__(self, strategy: BaseSampler, *middlewares: Middleware) -> None:
+        self.settings = ChainSettings(as_strategy(strategy), middlewares)
+        super().__init__(seed=self.settings.strategy.seed)
 
     @property
     def seed(self) -> int:
-        """The strategy's."""
-        return self._strategy.seed
+        """The seed of the strategy that proposes."""
+        return self.settings.strategy.seed
 
     @seed.setter
     def seed(self, seed: int) -> None:
-        self._strategy.seed = seed
+        self.settings.strategy.seed = seed
 
     def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
         super().bind(space, max_trials=max_trials)
-        self._strategy.bind(space, max_trials=max_trials)
-        for middleware in self._middlewares:
+        self.settings.strategy.bind(space, max_trials=max_trials)
+        for middleware in self.settings.middlewares:
             middleware.bind(space)
 
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
-        refusals = dict.fromkeys(range(len(self._middlewares)), 0)
+        refusals = dict.fromkeys(range(len(self.settings.middlewares)), 0)
         while True:
-            arch = self._strategy.propose(study, trial)
+            arch = self.settings.strategy.propose(study, trial)
             refusing = self._first_refusing(study, trial, arch)
             if refusing is None:
                 return arch
             refusals[refusing] += 1
-            middleware = self._middlewares[refusing]
+            middleware = self.settings.middlewares[refusing]
             if refusals[refusing] >= middleware.patience:
                 raise SpaceExhausted(
                     f"{type(middleware).__name__} refused {middleware.patience} proposals of "
-                    f"{type(self._strategy).__name__} for one trial; there may be no other left"
+                    f"{type(self.settings.strategy).__name__} for one trial; there may be no other left"
                 )
 
     def _first_refusing(self, study: Study, trial: FrozenTrial, arch: Arch) -> int | None:
-        for place, middleware in enumerate(self._middlewares):
+        for position, middleware in enumerate(self.settings.middlewares):
             if not middleware.accepts(study, trial, arch):
-                return place
+                return position
         return None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)
-        self._strategy.before_trial(study, trial)
+        self.settings.strategy.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
-        self._strategy.after_trial(study, trial, state, values)
+        self.settings.strategy.after_trial(study, trial, state, values)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        self.bound.choices  # noqa: B018 - refuses when no space was told
-        return self._strategy.sample_independent(study, trial, param_name, param_distribution)
+        self.bound.choices  # noqa: B018 - raises where there is no space
+        return self.settings.strategy.sample_independent(study, trial, param_name, param_distribution)

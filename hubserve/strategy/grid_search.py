@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from math import gcd
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,82 +20,88 @@ from optuna.trial import FrozenTrial, TrialState
 from hubserve.errors import SpaceExhausted
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.tried_archs import Tried
+
+
+@dataclass(frozen=True)
+class GridSearchSettings:
+    """The arguments of `GridSearch` but its seed."""
+
+    shuffle: bool
+    dedup: bool
 
 
 class GridSearch(Strategy):
     """Every arch of the space once, in order or shuffled; the archs are numbered, not listed, however many there are.
 
-    In a study that asks parameter by parameter it is Optuna's BruteForceSampler, which needs no space and shuffles always.
+    In a study that suggests one parameter after the other it is Optuna's BruteForceSampler, which needs no space and always
+    shuffles.
 
     Args:
-        shuffle: visit the archs in an order that the seed decides: a step through all numbers that repeats none. NNI shuffles
-            100 neighbours at a time.
-        dedup: end when all archs had their turn; without it, start over, for evaluations that vary.
-        seed: see Strategy.
+        shuffle: Whether to visit the archs in an order that depends on the seed: a fixed step through all numbers that repeats
+            none. NNI shuffles 100 neighbours at a time.
+        dedup: Whether to end when all archs had their turn; otherwise they start over, for evaluations that vary.
+        seed: Seed of the order; None draws one.
 
     Raises (when asked for a trial):
-        SpaceExhausted: all archs had their turn, with `dedup` only.
+        SpaceExhausted: All archs had their turn, with `dedup` only.
     """
+
+    settings: GridSearchSettings
 
     def __init__(self, shuffle: bool = True, *, dedup: bool = True, seed: int | None = None) -> None:
         super().__init__(seed=seed)
-        self.shuffle = shuffle
-        self.dedup = dedup
-        self._unbound: BruteForceSampler | None = None
-        self._tried: Tried | None = None
+        self.settings = GridSearchSettings(shuffle, dedup)
         self._walks: WeakKeyDictionary[Study, Iterator[Arch]] = WeakKeyDictionary()
 
     def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
         super().bind(space, max_trials=max_trials)
-        self._tried = Tried(space) if self.dedup else None
         self._walks.clear()
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)
-        if not self.dedup:
+        if not self.settings.dedup:
             self._walks.pop(study, None)
 
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
-        # What the walk has passed is tried or refused, and stays so; a resumed study walks past it again.
-        walk = self._walks.setdefault(study, self._walk(0 if self.dedup else trial.number))
-        tried = self._tried.of(study, trial) if self._tried is not None else ()
+        # The archs that a walk has passed are tried or refused, and stay so; in a resumed study it passes them again.
+        dedup = self.settings.dedup
+        walk = self._walks.setdefault(study, self._walk(0 if dedup else trial.number))
+        tried = self.tried(study, trial) if dedup else ()
         for arch in walk:
             if arch not in tried:
                 return arch
         raise SpaceExhausted(f"all archs of {type(self.bound).__name__} had their turn")
 
     def _walk(self, start: int) -> Iterator[Arch]:
-        """The archs that the space's rules allow, all of them, from place `start` on."""
+        """All archs that the space's rules allow, from position `start` of the order on."""
         space = self.bound
-        for place in range(start, start + space.grid_size):
-            arch = space.grid_arch(self._number(place, space.grid_size))
+        for position in range(start, start + space.grid_size):
+            arch = space.grid_arch(self._number(position, space.grid_size))
             if space.allows(arch):
                 yield arch
 
-    def _number(self, place: int, size: int) -> int:
-        """Place -> a + place * step modulo size, which visits all when step and size have no common divisor."""
-        if not self.shuffle:
-            return place % size
+    def _number(self, position: int, size: int) -> int:
+        """Number of the arch at a position: seed + position * step modulo size, all numbers as step and size are coprime."""
+        if not self.settings.shuffle:
+            return position % size
         step = max(1, int(size * 0.6180339887))
         while gcd(step, size) != 1:
             step += 1
-        return (self.seed + place * step) % size
+        return (self.seed + position * step) % size
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._brute_force().sample_independent(study, trial, param_name, param_distribution)
+        return self._brute_force.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
         if self.space is None:
-            # It stops `study.optimize` when all is tried; a loop that asks and tells cannot be stopped.
+            # It stops `study.optimize` when all is tried; called outside of it, it raises.
             with contextlib.suppress(RuntimeError):
-                self._brute_force().after_trial(study, trial, state, values)
+                self._brute_force.after_trial(study, trial, state, values)
 
+    @cached_property
     def _brute_force(self) -> BruteForceSampler:
-        if self._unbound is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                self._unbound = BruteForceSampler(seed=self.seed)
-        return self._unbound
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return BruteForceSampler(seed=self.seed)

@@ -1,4 +1,4 @@
-"""Optuna's samplers as strategies: told a space, they propose whole archs that its rules allow."""
+"""Any Optuna sampler as a strategy: with a space, it proposes whole archs that the space's rules allow."""
 
 from __future__ import annotations
 
@@ -12,40 +12,35 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from hubserve.errors import StrategyError
-from hubserve.space import Arch, Choice, ModelSpace
+from hubserve.space import Arch, Choice
 from hubserve.strategy.base import Strategy
 from hubserve.strategy.trial_params import distribution
 
-PATIENCE = 1000
 
-
-class Sampled(Strategy):
-    """Any Optuna sampler; asked for an arch, it answers choice by choice until the space's rules allow what it says.
+class WrappedSampler(Strategy):
+    """Any Optuna sampler; it answers one choice after the other, again until the space's rules allow the arch.
 
     Args:
-        sampler: keeps its own seed and memory.
+        sampler: Sampler that is asked. It keeps its own seed and memory.
+        seed: Seed of the strategy, which the sampler does not use; None draws one.
 
     Raises (when asked for a trial):
-        StrategyError: the rules refused 1000 archs in a row.
+        StrategyError: The rules refused 1000 archs in a row.
     """
 
     def __init__(self, sampler: BaseSampler, *, seed: int | None = None) -> None:
         super().__init__(seed=seed)
         self._sampler = sampler
 
-    def propose(self, study: Study, trial: FrozenTrial) -> Arch:
-        space = self.bound
-        for _ in range(PATIENCE):
-            arch = self._walk(space, study, trial)
-            if space.allows(arch):
-                return arch
-        raise StrategyError(
-            f"{type(self._sampler).__name__} proposed {PATIENCE} archs that the rules of {type(space).__name__} refuse"
-        )
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return super().__repr__() if self.settings else f"{name}({type(self._sampler).__name__}, seed={self.seed})"
 
-    def _walk(self, space: ModelSpace, study: Study, trial: FrozenTrial) -> Arch:
-        together = self._sampler.sample_relative(study, trial, self._asked_together(study, trial))
+    def propose(self, study: Study, trial: FrozenTrial) -> Arch:
+        return self.allowed(lambda: self._arch(study, trial))
+
+    def _arch(self, study: Study, trial: FrozenTrial) -> Arch:
+        together = self._sampler.sample_relative(study, trial, self._sampled_together(study, trial))
 
         def sampled(choice: Choice) -> Any:
             categories = distribution(choice)
@@ -57,7 +52,7 @@ class Sampled(Strategy):
                 picked = self._sampler.sample_independent(study, trial, choice.label, categories)
             return choice.from_category(picked)
 
-        return space.arch_from(sampled)
+        return self.bound.arch_from(sampled)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)
@@ -66,10 +61,10 @@ class Sampled(Strategy):
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self.space is not None:
             return super().infer_relative_search_space(study, trial)
-        return self._asked_together(study, trial)
+        return self._sampled_together(study, trial)
 
-    def _asked_together(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The parameters that the sampler draws together."""
+    def _sampled_together(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters that the sampler draws together, and their distributions."""
         return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
@@ -89,16 +84,18 @@ class Sampled(Strategy):
         self._sampler.reseed_rng()
 
 
-class Reseeded(Sampled):
+class Reseeded(WrappedSampler):
     """Any Optuna sampler, made anew for each trial with a seed of its own, so that a resumed study repeats nothing.
 
     Args:
-        make: seed -> sampler; the sampler must keep what it learns in the study, as Optuna's TPE, NSGA-II and GP do.
-        seed: see Strategy.
+        make: Function of a seed that returns a sampler, which must keep what it learns in the study, as Optuna's TPE, NSGA-II
+            and GP do.
+        seed: Seed from which those of the samplers follow; None draws one.
 
     Attributes:
-        same_for_all_trials: whether samplers of `make` need not be asked themselves which parameters they draw together, since
-            it only depends on the study: then a trial's cost does not grow with the number of trials as fast.
+        same_for_all_trials: Whether the parameters that a sampler of `make` draws together depend on the study alone, and not
+            on the sampler's seed. One sampler is then kept to find them, which has read the earlier trials; a new one for each
+            trial would read all trials of the study again.
 
     >>> NasExperiment(space, evaluator, Reseeded(lambda seed: optuna.samplers.GPSampler(seed=seed)))
     """
@@ -114,15 +111,14 @@ class Reseeded(Sampled):
         self._sampler = self._make(Rng(f"{self.seed}/{trial.number}").randrange(2**31))
         super().before_trial(study, trial)
 
-    def _asked_together(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def _sampled_together(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if not self.same_for_all_trials:
-            return super()._asked_together(study, trial)
-        # One that stays has read the earlier trials; one made anew would read them all again.
+            return super()._sampled_together(study, trial)
         if study not in self._readers:
             self._readers[study] = self._make(0)
         return self._readers[study].infer_relative_search_space(study, trial)
 
 
 def as_strategy(sampler: BaseSampler) -> Strategy:
-    """`sampler` itself where it is a strategy, else wrapped, so that an experiment may be given any sampler of Optuna."""
-    return sampler if isinstance(sampler, Strategy) else Sampled(sampler)
+    """`sampler` itself where it is a strategy, else a strategy that wraps it."""
+    return sampler if isinstance(sampler, Strategy) else WrappedSampler(sampler)

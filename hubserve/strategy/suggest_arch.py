@@ -1,4 +1,4 @@
-"""The way from a trial of any Optuna study to an arch."""
+"""suggest_arch: the arch that a trial of any Optuna study tries."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hubserve.strategy.trial_params import distribution
 
 
 def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
-    """The arch that the trial's sampler proposes; only choices that matter are asked.
+    """The arch that the trial's sampler proposes; it is asked only for choices that matter.
 
     With it any Optuna study searches a model space:
 
     >>> study.optimize(lambda trial: evaluate(suggest_arch(trial, space)))
 
-    A strategy of ours that was not told its space yet is told now, and proposes what `space.check` agrees to. Another sampler
-    of Optuna knows no such rule: hold its archs to `space.check`, or hand the sampler to `as_strategy`.
+    A `Strategy` that has no space yet is bound to `space`, and proposes what `space.check` allows. Another sampler of Optuna
+    does not know that rule: call `space.check` on its archs, or wrap the sampler with `as_strategy`.
 
     Raises:
-        SpaceExhausted: every arch had its turn. A study that calls `optimize` ends with this error, its last trial failed.
+        SpaceExhausted: The strategy has no arch left. `study.optimize` ends with this error, its last trial failed.
     """
     if isinstance(trial, optuna.Trial) and isinstance(trial.study.sampler, Strategy) and trial.study.sampler.space is None:
         trial.study.sampler.bind(space)

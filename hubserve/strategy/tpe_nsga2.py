@@ -1,37 +1,65 @@
-"""Samplers of Optuna under the field's names, with defaults for architecture search."""
+"""TPE and NSGA2: Optuna's samplers as strategies, with defaults for architecture search."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 from optuna.samplers import NSGAIISampler, TPESampler
 
-from hubserve.strategy.base import at_least, probability
 from hubserve.strategy.sampler_adapter import Reseeded
+from hubserve.strategy.settings_checks import at_least, probability
+
+
+@dataclass(frozen=True)
+class TPESettings:
+    """The arguments of `TPE` but its seed, which are those of Optuna's TPESampler."""
+
+    n_startup_trials: int
+    n_ei_candidates: int
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "n_startup_trials", "n_ei_candidates")
 
 
 class TPE(Reseeded):
-    """Tree-structured Parzen estimator: Optuna's, which learns where good trials differ from the rest.
+    """Tree-structured Parzen estimator: Optuna's, which learns where good trials differ from the others.
 
     Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4. It follows the study's direction, unlike
-    NNI's wrapper, which minimises whatever the metric means.
+    NNI's wrapper, which always minimizes.
 
     Args:
-        n_startup_trials: random trials before the first estimate.
-        n_ei_candidates: draws of which the most promising is proposed.
-        seed: see Strategy.
+        n_startup_trials: Number of random trials before the first estimate, at least 1.
+        n_ei_candidates: Number of draws of which the most promising one is proposed, at least 1.
+        seed: Seed of all that is random; None draws one.
+
+    Raises:
+        StrategyError: An argument is out of its range.
     """
 
+    settings: TPESettings
     same_for_all_trials = True
 
     def __init__(self, n_startup_trials: int = 10, n_ei_candidates: int = 24, *, seed: int | None = None) -> None:
-        at_least("TPE", 1, n_startup_trials=n_startup_trials, n_ei_candidates=n_ei_candidates)
-        super().__init__(
-            lambda trial_seed: TPESampler(n_startup_trials=n_startup_trials, n_ei_candidates=n_ei_candidates, seed=trial_seed),
-            seed=seed,
-        )
+        self.settings = TPESettings(n_startup_trials, n_ei_candidates)
+        super().__init__(lambda trial_seed: TPESampler(**asdict(self.settings), seed=trial_seed), seed=seed)
 
 
 TPEStrategy = TPE
 """NNI's other name of it."""
+
+
+@dataclass(frozen=True)
+class NSGA2Settings:
+    """The arguments of `NSGA2` but its seed, which are those of Optuna's NSGAIISampler."""
+
+    population_size: int
+    mutation_prob: float | None
+    crossover_prob: float
+    swapping_prob: float
+
+    def __post_init__(self) -> None:
+        at_least(self, 2, "population_size")
+        probability(self, "mutation_prob", "crossover_prob", "swapping_prob")
 
 
 class NSGA2(Reseeded):
@@ -40,13 +68,17 @@ class NSGA2(Reseeded):
     Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II".
 
     Args:
-        population_size: of a generation; the first generation is random.
-        mutation_prob: of each choice; None is one over the number of choices.
-        crossover_prob: of a child having two parents.
-        swapping_prob: of each choice being the second parent's.
-        seed: see Strategy.
+        population_size: Number of trials in a generation, at least 2; the first generation is random.
+        mutation_prob: Probability of each choice to be drawn again; None is one divided by the number of choices.
+        crossover_prob: Probability of a child to have two parents.
+        swapping_prob: Probability of each choice to come from the second parent.
+        seed: Seed of all that is random; None draws one.
+
+    Raises:
+        StrategyError: An argument is out of its range.
     """
 
+    settings: NSGA2Settings
     same_for_all_trials = True
 
     def __init__(
@@ -58,15 +90,5 @@ class NSGA2(Reseeded):
         swapping_prob: float = 0.5,
         seed: int | None = None,
     ) -> None:
-        at_least("NSGA2", 2, population_size=population_size)
-        probability("NSGA2", mutation_prob=mutation_prob, crossover_prob=crossover_prob, swapping_prob=swapping_prob)
-        super().__init__(
-            lambda trial_seed: NSGAIISampler(
-                population_size=population_size,
-                mutation_prob=mutation_prob,
-                crossover_prob=crossover_prob,
-                swapping_prob=swapping_prob,
-                seed=trial_seed,
-            ),
-            seed=seed,
-        )
+        self.settings = NSGA2Settings(population_size, mutation_prob, crossover_prob, swapping_prob)
+        super().__init__(lambda trial_seed: NSGAIISampler(**asdict(self.settings), seed=trial_seed), seed=seed)

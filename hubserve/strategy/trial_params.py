@@ -1,4 +1,4 @@
-"""A space's choices as Optuna's distributions, and a trial's parameters as an arch."""
+"""An arch as the parameters of an Optuna trial, and back."""
 
 from __future__ import annotations
 
@@ -13,20 +13,15 @@ from hubserve.space import Arch, Choice, ModelSpace
 
 
 def trial_arch(trial: FrozenTrial, space: ModelSpace) -> Arch:
-    """The arch of a stored trial."""
+    """The arch that a stored trial tries; empty where the strategy proposed none."""
     params = trial.params
     return {label: choice.from_category(params[label]) for label, choice in space.choices.items() if label in params}
 
 
 @lru_cache(maxsize=4096)
 def distribution(choice: Choice) -> CategoricalDistribution:
-    """The categorical distribution over the answers to a choice; an input choice's lists become text such as "0,2"."""
+    """The categorical distribution over the answers to a choice; an answer of several inputs is text such as "0,2"."""
     return CategoricalDistribution(tuple(map(choice.to_category, choice.answers())))
-
-
-def distributions(space: ModelSpace) -> dict[str, CategoricalDistribution]:
-    """Label -> distribution, of all choices."""
-    return {label: distribution(choice) for label, choice in space.choices.items()}
 
 
 def categories(arch: Mapping[str, Any], space: ModelSpace) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class ArchDistribution(nn.Module):
             drawn = [self.draw(self.logits, rng) for _ in range(N_FOR_LIKELIEST)]
             with torch.no_grad():
                 best = max(drawn, key=lambda arch: float(self.log_probability(arch)))
-            return self._space.canonical(best)
+            return self._answers_that_matter(best)
 
     def draw(self, labels: Collection[str], rng: Random) -> Arch:
         """Answers to all labels that the space's check accepts: those of `labels` are drawn, the others are the likeliest.
@@ -115,7 +115,11 @@ class ArchDistribution(nn.Module):
         Raises:
             SupernetError: The space's check accepts none of `MAX_DRAWS` draws.
         """
-        return self._space.canonical(self.draw(self.logits, rng))
+        return self._answers_that_matter(self.draw(self.logits, rng))
+
+    def _answers_that_matter(self, valid: Arch) -> Arch:
+        """The canonical arch of answers to all labels that `draw` has validated."""
+        return self._space.arch_from(lambda choice: valid[choice.label])
 
     def log_probability(self, answers: Mapping[str, Any]) -> torch.Tensor:
         """The log probability of `answers` (label -> answer), a scalar in nats with a graph.

@@ -127,8 +127,9 @@ class Supernet(nn.Module):
         Raises:
             ArchError: `arch` is not in the space.
         """
-        network, found = self._build(arch)
-        self._grow(partial(self._build, arch), found)
+        build = partial(self._build, self.space.canonical(arch))
+        network, found = build()
+        self._grow(build, found)
         with torch.no_grad():
             for tensor in found:
                 if tensor.is_shared:
@@ -174,7 +175,6 @@ class Supernet(nn.Module):
     def _build(
         self, arch: Mapping[str, Any], picker: type[TaggingPicker] = TaggingPicker
     ) -> tuple[nn.Module, list[NetworkTensor]]:
-        self.space.check(dict(arch))
         tags = AnswerTags()
         network = self.space.build(picker(arch, tags))
         return network, network_tensors(network, tags)

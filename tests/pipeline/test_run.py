@@ -16,7 +16,7 @@ from hubserve import jobs, store
 from hubserve.data.named_datasets import load_dataset
 from hubserve.errors import NothingFeasibleError
 from hubserve.evaluator import Classification
-from hubserve.export.rebuild import rebuild
+from hubserve.export.rebuild_model import rebuild_model
 from hubserve.jobs import JobStatus, Run
 from hubserve.latency.arch_latency import sure_median
 from hubserve.package.package import read_package
@@ -72,7 +72,7 @@ class TestFinished:
     def test_the_score_is_that_of_the_served_network_on_the_test_part(self, package):
         """Computed again from the package: its own module, and pictures that neither search nor training has seen."""
         data = load_dataset("digits", size=16, augment=False)
-        again = Classification(train_dataloaders=data.train, val_dataloaders=data.test).validate(rebuild(package))
+        again = Classification(train_dataloaders=data.train, val_dataloaders=data.test).validate(rebuild_model(package))
         assert again["val_acc"] == pytest.approx(package.manifest.provenance.search["test_acc"])
         assert again["val_acc"] > 0.9
 

@@ -31,11 +31,16 @@ def differing(first, second):
     return [label for label in first if first[label] != second[label]]
 
 
-def certain(population_size, seed):
+class Certain(RegularizedEvolution):
     """With a tournament so large that the best of the population takes part in it."""
-    strategy = RegularizedEvolution(population_size, dedup=False, seed=seed)
-    strategy._asked_sample = 50 * population_size
-    return strategy
+
+    @property
+    def sample_size(self):
+        return 50 * self.population_size
+
+
+def certain(population_size, seed):
+    return Certain(population_size, dedup=False, seed=seed)
 
 
 class TestMutation:

@@ -262,3 +262,21 @@ def test_moves_to_another_type():
     arch = Small().random(Random(0))
     assert net(pictures().double(), arch).dtype == torch.float64
     assert net.subnet(arch).network(pictures().double()).dtype == torch.float64
+
+
+def test_an_arch_is_validated_once():
+    asked = []
+
+    @dataclass(frozen=True)
+    class Counting(ModelSpace):
+        def build(self, pick):
+            return nn.Linear(pick("a", (1, 2, 3)), pick("b", (1, 2, 3)))
+
+        def check(self, arch):
+            asked.append(arch)
+
+    net = Supernet(Counting())
+    for call in (net.subnet, net.extract):
+        asked.clear()
+        call({"a": 1, "b": 2})
+        assert len(asked) == 1

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hubserve.host import Host
-from hubserve.latency.timed_runners import LatencyReport
+from hubserve.latency.format_latency import FormatLatency
 from hubserve.package.manifest import TensorEntry
 from hubserve.package.parity import ParityReport
 from hubserve.preprocess import Preprocess
@@ -146,7 +146,7 @@ class ChoiceShare(_Record):
     share: float
 
 
-class Cost(_Record):
+class NetworkCost(_Record):
     """Work of one call, and how it compares with the time.
 
     Attributes:
@@ -204,15 +204,15 @@ class ProfileReport(_Record):
     host: Host
     rules: Rules
     artefacts: tuple[Artefact, ...]
-    forms: tuple[LatencyReport, ...] = Field(min_length=1)
+    forms: tuple[FormatLatency, ...] = Field(min_length=1)
     left_out: dict[str, str] = {}
     parity: tuple[ParityReport, ...] = ()
     memory: tuple[Memory, ...] = ()
     sweep: Sweep | None = None
     operators: dict[str, tuple[OperatorShare, ...]] = {}
     choices: tuple[ChoiceShare, ...] = ()
-    cost: Cost | None = None
+    cost: NetworkCost | None = None
 
-    def form(self, name: str) -> LatencyReport | None:
+    def form(self, name: str) -> FormatLatency | None:
         """The latency of one form; None where it was not measured."""
         return next((form for form in self.forms if form.form == name), None)

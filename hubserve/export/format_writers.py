@@ -11,27 +11,27 @@ from typing import Any
 
 import torch
 
-from hubserve.export.exportable_model import Exportable
+from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.onnx import OPSET, export_onnx
-from hubserve.export.onnx_variants import halve_onnx, quantize_onnx
+from hubserve.export.onnx_precision import halve_onnx, quantize_onnx
 from hubserve.export.pt2 import export_pt2
 from hubserve.export.torchscript import READS_WITH, export_torchscript
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import Format
 
 
-def _onnx(source: Exportable, path: Path) -> dict[str, Any]:
+def _onnx(source: ExportableModel, path: Path) -> dict[str, Any]:
     export_onnx(source, path)
     return {"opset": OPSET, "precision": "float32", "simplified_by": f"onnxscript {metadata.version('onnxscript')}"}
 
 
-def _fp16(source: Exportable, path: Path) -> dict[str, Any]:
+def _fp16(source: ExportableModel, path: Path) -> dict[str, Any]:
     with _float32(source, path) as start:
         halve_onnx(start, path)
     return {"opset": OPSET, "precision": "float16", "runs_on": "cuda"}
 
 
-def _int8(source: Exportable, path: Path) -> dict[str, Any]:
+def _int8(source: ExportableModel, path: Path) -> dict[str, Any]:
     with _float32(source, path) as start:
         quantize_onnx(start, path, source.calibration)
     pictures = sum(len(batch) for batch in source.calibration)
@@ -39,7 +39,7 @@ def _int8(source: Exportable, path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _float32(source: Exportable, path: Path) -> Iterator[Path]:
+def _float32(source: ExportableModel, path: Path) -> Iterator[Path]:
     """The float32 file to start from: the one beside `path` where that form was written just before, else one for now."""
     beside = path.with_name(FORMATS["onnx"].file)
     if beside.is_file():
@@ -50,17 +50,17 @@ def _float32(source: Exportable, path: Path) -> Iterator[Path]:
         yield Path(folder) / beside.name
 
 
-def _torchscript(source: Exportable, path: Path) -> dict[str, Any]:
+def _torchscript(source: ExportableModel, path: Path) -> dict[str, Any]:
     method = export_torchscript(source, path)
     return {"method": method, "precision": "float32", "reads_with": READS_WITH}
 
 
-def _pt2(source: Exportable, path: Path) -> dict[str, Any]:
+def _pt2(source: ExportableModel, path: Path) -> dict[str, Any]:
     export_pt2(source, path)
     return {"precision": "float32", "reads_with": f"torch {torch.__version__}"}
 
 
-WRITERS: dict[Format, Callable[[Exportable, Path], dict[str, Any]]] = {
+WRITERS: dict[Format, Callable[[ExportableModel, Path], dict[str, Any]]] = {
     "onnx": _onnx,
     "torchscript": _torchscript,
     "pt2": _pt2,

@@ -12,18 +12,27 @@ from pathlib import Path
 import torch
 
 from hubserve.errors import ExportError, HubserveError, PackageError, ParityError, ProfileError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.rebuild import rebuild as rebuild_module
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
 from hubserve.host import describe_host
 from hubserve.hub.registry import SPACES, get_space
 from hubserve.latency.choice_modules import labels_of_modules
-from hubserve.latency.cost import cost_of
+from hubserve.latency.format_latency import STEADY, WINDOW, FormatLatency, Protocol, profile_runners
 from hubserve.latency.memory import measure_memory
+from hubserve.latency.network_cost import cost_of
 from hubserve.latency.operator_times import by_choice, eager_operators, onnx_operators
-from hubserve.latency.report import Artefact, ChoiceShare, Cost, Memory, OperatorShare, ProfileReport, Rules, Sweep
-from hubserve.latency.sweep import BATCHES, sweep
+from hubserve.latency.profile_report import (
+    Artefact,
+    ChoiceShare,
+    Memory,
+    NetworkCost,
+    OperatorShare,
+    ProfileReport,
+    Rules,
+    Sweep,
+)
 from hubserve.latency.tables.table import LatencyTable
-from hubserve.latency.timed_runners import STEADY, WINDOW, LatencyReport, Protocol, profile_runners
+from hubserve.latency.throughput import BATCHES, sweep
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import ALL_FORMATS
 from hubserve.package.package import WEIGHTS, Backend, Package
@@ -121,7 +130,7 @@ def _loaders(
     loaders: dict[str, Callable[[], Runner]] = {}
     left_out: dict[str, str] = {}
     if rebuild:
-        loaders["eager"] = lambda: EagerRunner(rebuild_module(package))
+        loaders["eager"] = lambda: EagerRunner(rebuild_model(package))
     backends: list[Backend] = [form for form in ALL_FORMATS if form in package.manifest.exports]
     for backend in [*backends, *(["openvino"] if openvino else [])]:
         try:
@@ -182,7 +191,7 @@ def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner
         return []
     batches = prepared_batches(package.manifest.preprocess)
     try:
-        return [check_parity(EagerRunner(rebuild_module(package)), loaders["openvino"](), batches)]
+        return [check_parity(EagerRunner(rebuild_model(package)), loaders["openvino"](), batches)]
     except ParityError as error:
         return [error.args[1]]
 
@@ -201,7 +210,7 @@ def _where(
             space = get_space(manifest.space, manifest.settings)
             choices = tuple(by_choice(rows, labels_of_modules(space, manifest.arch), manifest.arch))
     if rebuild:
-        operators["eager"] = tuple(eager_operators(rebuild_module(package), batch)[:MOST_OPERATORS])
+        operators["eager"] = tuple(eager_operators(rebuild_model(package), batch)[:MOST_OPERATORS])
     return operators, choices
 
 
@@ -228,7 +237,7 @@ def _memory(package: Package, forms: Iterable[str], batch_size: int, threads: in
     return measure_memory(package, forms, batch_size=batch_size, threads=threads)
 
 
-def _cost(package: Package, forms: Sequence[LatencyReport], batch_size: int, table: LatencyTable | None) -> Cost | None:
+def _cost(package: Package, forms: Sequence[FormatLatency], batch_size: int, table: LatencyTable | None) -> NetworkCost | None:
     """None where the space is not one of the hub, or is not as it was."""
     manifest = package.manifest
     measured = next((f for f in forms if f.form == SERVED and batch_size == 1), None)

@@ -38,7 +38,7 @@ class Protocol:
     seed: int = 0
 
 
-class LatencyReport(BaseModel):
+class FormatLatency(BaseModel):
     """Latency of one form. Times are milliseconds for one call with one batch.
 
     Attributes:
@@ -111,7 +111,7 @@ def profile_runners(
     threads: int,
     protocol: Protocol,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[LatencyReport, ...]:
+) -> tuple[FormatLatency, ...]:
     """Loads and measures several forms. They take turns, in random order, so that whatever else the machine does hits all."""
     runs = [_prepare(form, load, batch, protocol, clock) for form, load in loaders.items()]
     needed = samples_needed(protocol.percent)
@@ -157,14 +157,14 @@ def _sure(samples: Sequence[float]) -> bool:
     return high - low <= 2 * STEADY * statistics.median(ordered)
 
 
-def _report(run: _Run, batch_size: int, threads: int, wanted: float) -> LatencyReport:
+def _report(run: _Run, batch_size: int, threads: int, wanted: float) -> FormatLatency:
     samples = run.samples
     mean, median = statistics.fmean(samples), statistics.median(samples)
     quartiles = statistics.quantiles(samples, n=4)
     deviation = statistics.median(abs(s - median) for s in samples)
     half = len(samples) // 2
     drift = statistics.median(samples[half:]) / statistics.median(samples[:half]) - 1
-    return LatencyReport(
+    return FormatLatency(
         form=run.form,
         device=run.runner.device,
         batch_size=batch_size,

@@ -10,7 +10,7 @@ from hubserve.hub.registry import get_space
 from hubserve.package.package import WEIGHTS, Package
 
 
-def rebuild(package: Package) -> nn.Module:
+def rebuild_model(package: Package) -> nn.Module:
     """The PyTorch module, built anew from space, settings, arch and weights, in eval mode.
 
     Raises:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from hubserve.errors import ProfileError
-from hubserve.latency.report import Sweep, SweepPoint
+from hubserve.latency.profile_report import Sweep, SweepPoint
 from hubserve.package.runner import Batch, Runner
 
 BATCHES = (1, 2, 4, 8, 16, 32)

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from hubserve.errors import ExportError
-from hubserve.export.triton import write_triton
+from hubserve.export.triton_repository import write_triton
 from tests.stores import small_package, tiny_package
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from hubserve.errors import ExportError, PackageError, ParityError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.exportable_model import Exportable
-from hubserve.export.formats import WRITERS
-from hubserve.export.onnx_variants import quantize_onnx
-from hubserve.export.write import write_package
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.format_writers import WRITERS
+from hubserve.export.onnx_precision import quantize_onnx
+from hubserve.export.write_package import write_package
 from hubserve.package.formats import FORMATS
 from hubserve.package.onnx_runner import OnnxRunner
 from hubserve.package.openvino_runner import OpenVinoRunner
@@ -37,7 +37,7 @@ def package(tmp_path_factory):
         SOURCE,
         tmp_path_factory.mktemp("variants") / "small",
         formats=("onnx", "onnx-fp16", "onnx-int8"),
-        pictures=PICTURES,
+        images=PICTURES,
         classes=CLASSES,
     )
 
@@ -70,7 +70,7 @@ def test_float16(package):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("device", ["cpu", "cuda", "auto"])
 def test_float16_is_not_served_without_a_gpu(package, device):
-    with pytest.raises(ExportError, match=r"onnx-fp16 is for CUDA.* without a GPU: .*use onnx here"):
+    with pytest.raises(ExportError, match=r"onnx-fp16 is for CUDA.* without a GPU for it: .*use onnx here"):
         package.runner("onnx-fp16", device=device)
 
 
@@ -109,8 +109,8 @@ class TestInt8:
 
     @pytest.mark.parametrize("pictures", [(), PICTURES[:1]])
     def test_needs_pictures(self, tmp_path, pictures):
-        with pytest.raises(ExportError, match=r"learns the range .* takes two at least.*--pictures FOLDER"):
-            write_package(SOURCE, tmp_path / "p", formats=("onnx-int8",), pictures=pictures)
+        with pytest.raises(ExportError, match=r"calibrate the range .* at least two batches.*--images FOLDER"):
+            write_package(SOURCE, tmp_path / "p", formats=("onnx-int8",), images=pictures)
         assert list(tmp_path.iterdir()) == []
         with pytest.raises(ExportError, match="there are none"):
             quantize_onnx(tmp_path / "m.onnx", tmp_path / "q.onnx", ())
@@ -144,7 +144,7 @@ class TestInt8:
                 return self.linear((x[:, :, :8, :] @ self.table).mean((1, 2)))
 
         model = lively(Heads())
-        exportable = Exportable(model, torch.from_numpy(PICTURES[0]), calibration=PICTURES)
+        exportable = ExportableModel(model, torch.from_numpy(PICTURES[0]), calibration=PICTURES)
         facts = WRITERS["onnx-int8"](exportable, tmp_path / "q.onnx")
         assert facts["calibration_pictures"] == 30
         found = OnnxRunner(tmp_path / "q.onnx", device="cpu")(PICTURES[0])
@@ -209,8 +209,8 @@ def test_parity_knows_the_worst_row():
 
 
 def test_classes_are_one_a_picture(tmp_path):
-    with pytest.raises(PackageError, match="3 classes for 30 pictures"):
-        write_package(SOURCE, tmp_path / "p", formats=("torchscript",), pictures=PICTURES, classes=[1, 2, 3])
+    with pytest.raises(PackageError, match="3 classes for 30 images"):
+        write_package(SOURCE, tmp_path / "p", formats=("torchscript",), images=PICTURES, classes=[1, 2, 3])
 
 
 def test_made_up_pictures_are_in_the_range_of_the_network():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hubserve.latency.timed_runners import Protocol, profile_runners
+from hubserve.latency.format_latency import Protocol, profile_runners
 
 
 class Clocked:

@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from hubserve.errors import PackageError
-from hubserve.export.package_source import package_source
-from hubserve.export.write import write_package
+from hubserve.export.model_source import package_source
+from hubserve.export.write_package import write_package
 from hubserve.package.add_files import add_profile
 from hubserve.package.package import read_package
 from tests.stores import tiny_package
@@ -55,12 +55,10 @@ class TestProfileInside:
             _ = add_profile(copy, text).profile
 
     def test_a_failure_leaves_the_package_as_it_was(self, copy, monkeypatch):
-        from hubserve.package import package as module
-
         def full(*_):
             raise OSError(28, "No space left on device", "profile.json")
 
-        monkeypatch.setattr(module.os, "rename", full)
+        monkeypatch.setattr("os.rename", full)
         with pytest.raises(OSError, match="No space left"):
             add_profile(copy, "{}")
         monkeypatch.undo()

@@ -10,11 +10,11 @@ import pytest
 
 from hubserve.complexity import complexity
 from hubserve.errors import ProfileError
+from hubserve.latency.format_latency import Protocol
 from hubserve.latency.memory import measure_memory
-from hubserve.latency.profile import Details, profile_package
-from hubserve.latency.report import ProfileReport
-from hubserve.latency.tables.table import LatencyTable, UnitTime
-from hubserve.latency.timed_runners import Protocol
+from hubserve.latency.profile_package import Details, profile_package
+from hubserve.latency.profile_report import ProfileReport
+from hubserve.latency.tables.table import LatencyTable, OperationTime
 from hubserve.operations import arch_operations
 from tests.export.nets import ARCH, small_source
 from tests.stores import small_package, tiny_package
@@ -140,7 +140,7 @@ class TestCost:
             settings=package.manifest.settings,
             input_size=32,
             host=report.host,
-            units={unit.key: UnitTime.of([0.001]) for unit in units},
+            units={unit.key: OperationTime.of([0.001]) for unit in units},
         )
         details = Details(sweep_seconds=0, memory=False, operators=False, table=table)
         cost = profile_package(package, protocol=Protocol(percent=50, max_seconds=0.2), details=details).cost

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from hubserve.errors import PackageError, ParityError, WeightsError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.rebuild import rebuild
-from hubserve.export.write import write_package
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
+from hubserve.export.write_package import write_package
 from hubserve.package.package import read_package
 from hubserve.package.parity import random_batches
 from tests.export.nets import small_source
@@ -43,10 +43,21 @@ def test_holds_what_its_docstring_lists(package):
     assert package.manifest.input.shape == ("batch", 3, 32, 32)
 
 
-def test_all_forms_answer_alike(package):
+def test_the_model_is_left_as_it_was(tmp_path):
+    """It is copied once: in training mode before, in training mode afterwards, with the same weights and statistics."""
+    source = small_source()
+    source.model.train()
+    before = {name: tensor.clone() for name, tensor in source.model.state_dict().items()}
+    write_package(source, tmp_path / "p")
+    assert all(module.training for module in source.model.modules())
+    after = source.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_all_formats_answer_alike(package):
     batch = random_batches((3, 32, 32), seed=1, sizes=(3,))[0]
     expected = EagerRunner(small_source().model)(batch)
-    for runner in (*map(package.runner, package.manifest.exports), EagerRunner(rebuild(package))):
+    for runner in (*map(package.runner, package.manifest.exports), EagerRunner(rebuild_model(package))):
         np.testing.assert_allclose(runner(batch), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -203,7 +214,7 @@ class TestSpoiled:
     def test_a_space_of_someone_else(self, copy):
         self.edit(copy, lambda m: m.update(space="Mine"))
         with pytest.raises(PackageError, match="cannot be rebuilt"):
-            rebuild(read_package(copy))
+            rebuild_model(read_package(copy))
 
     @staticmethod
     def edit(folder, change):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
@@ -11,13 +9,18 @@ from hubserve.package.runner import Batch
 
 
 class EagerRunner:
-    """The PyTorch module itself, in eval mode: what the other forms are measured against."""
+    """Runs a PyTorch module itself, in eval mode.
+
+    Args:
+        model: Network; it is moved to `device` and put in eval mode, not copied.
+        device: Device of torch on which it runs, such as "cpu" or "cuda".
+    """
 
     name = "eager"
 
     def __init__(self, model: nn.Module, *, device: str = "cpu") -> None:
         self.device = device
-        self._model = copy.deepcopy(model).to(device).eval()
+        self._model = model.to(device).eval()
 
     def __call__(self, batch: Batch) -> Batch:
         with torch.inference_mode():

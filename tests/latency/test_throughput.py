@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hubserve.errors import ProfileError
-from hubserve.latency.report import SweepPoint
-from hubserve.latency.sweep import knee, sweep
+from hubserve.latency.profile_report import SweepPoint
+from hubserve.latency.throughput import knee, sweep
 
 
 class Machine:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hubserve.complexity import Complexity
-from hubserve.latency.report import Cost
+from hubserve.latency.profile_report import NetworkCost
 from hubserve.latency.tables.table import LatencyTable
 from hubserve.operations import trace_operations
 from hubserve.space import ModelSpace
@@ -24,7 +24,7 @@ def cost_of(
     *,
     measured_ms: float | None = None,
     table: LatencyTable | None = None,
-) -> Cost:
+) -> NetworkCost:
     """The cost of an arch for one picture.
 
     Args:
@@ -45,7 +45,7 @@ def cost_of(
     moved = BYTES * sum(operation.elements for operation in operations)
     predicted = None if table is None else table.predict(space, arch)
     macs = work.macs + work.attention_macs
-    return Cost(
+    return NetworkCost(
         params=work.params,
         macs=macs,
         bytes_moved=moved,

@@ -8,7 +8,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
@@ -49,8 +48,8 @@ class TestReference:
                 transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
             ]
         )(photo)
-        assert ours.dtype == torch.float32
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=2e-6)
 
     @pytest.mark.parametrize("size", [64, 96, 160])
     def test_small_sizes(self, photo, size):
@@ -62,7 +61,7 @@ class TestReference:
         rgb = plain.reference(photo)
         bgr = plain.model_copy(update={"channels": "bgr"}).reference(photo)
         assert rgb.max() > 200
-        torch.testing.assert_close(bgr, rgb.flip(0))
+        np.testing.assert_array_equal(bgr, rgb[::-1])
 
     def test_scale_and_mean_in_pixel_units(self):
         grey = Image.new("RGB", (300, 300), (255, 127, 0))
@@ -215,8 +214,7 @@ class TestFast:
     @pytest.mark.parametrize("kind", KINDS)
     def test_pixels(self, photo, kind):
         data = KINDS[kind](photo)
-        expected = torch.from_numpy(np.array(decode_image(data))).permute(2, 0, 1)
-        torch.testing.assert_close(decode_pixels(data), expected, rtol=0, atol=0)
+        np.testing.assert_array_equal(decode_pixels(data), np.asarray(decode_image(data)))
 
     @pytest.mark.parametrize(
         "record",
@@ -224,6 +222,8 @@ class TestFast:
             Preprocess(),
             Preprocess(interpolation="bicubic"),
             Preprocess(input_size=96, resize=110),
+            Preprocess(input_size=96, resize=110, interpolation="bicubic"),
+            Preprocess(input_size=64, resize=64),
             Preprocess(channels="bgr", scale=1.0, mean=(0, 0, 0), std=(1, 1, 1)),
         ],
     )
@@ -240,7 +240,7 @@ class TestFast:
         reference = record.reference(image)
         assert fast.shape == reference.shape
         step = max(1 / (record.scale * deviation) for deviation in record.std)
-        assert (fast - reference).abs().max() <= 1.001 * step
+        assert np.abs(fast - reference).max() <= 1.001 * step
 
     def test_a_broken_off_jpeg_is_refused_as_by_the_reference(self, photo):
         whole = encode(photo, "JPEG")
@@ -262,8 +262,8 @@ class TestFast:
             pixels = decode_pixels(bytes(whole))
         except ImageError:
             return
-        assert pixels.dtype == torch.uint8
-        assert pixels.shape[0] == 3
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[2] == 3
 
 
 class TestNarrow:
@@ -280,13 +280,12 @@ class TestNarrow:
         whole = transforms.Compose(
             [transforms.Resize(32, transforms.InterpolationMode(interpolation)), transforms.CenterCrop(28)]
         )(image)
-        expected = torch.from_numpy(np.array(whole)).permute(2, 0, 1).float()
+        expected = np.array(whole).transpose(2, 0, 1).astype(np.float32)
         reference = record.reference(image)
-        fast = record.fast(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-        # Pillow chooses which side it resizes first by the size of the picture, and rounds in between.
-        assert (reference - expected).abs().max() <= 1
-        assert (reference == expected).float().mean() > 0.7
-        torch.testing.assert_close(fast, reference, rtol=0, atol=0)
+        fast = record.fast(np.asarray(image))
+        assert np.abs(reference - expected).max() <= 1
+        assert (reference == expected).mean() > 0.99
+        np.testing.assert_array_equal(fast, reference)
 
     @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
     @pytest.mark.parametrize("size", [(65_535, 1), (1, 65_535), (65_535, 762)])
@@ -295,14 +294,14 @@ class TestNarrow:
         record = Preprocess(interpolation=interpolation)
         image = Image.new("RGB", size, (255, 127, 0))
         plain = record.reference(Image.new("RGB", (300, 300), (255, 127, 0)))
-        torch.testing.assert_close(record.reference(image), plain)
-        torch.testing.assert_close(record.fast(torch.from_numpy(np.array(image)).permute(2, 0, 1)), plain)
+        np.testing.assert_array_equal(record.reference(image), plain)
+        np.testing.assert_array_equal(record.fast(np.asarray(image)), plain)
 
     def test_up_to_a_ratio_of_20_all_of_it_is_resized_as_ever(self, monkeypatch):
-        monkeypatch.setattr(Preprocess, "_square_of_narrow", None)
-        image = Image.new("RGB", (200, 10))
-        assert Preprocess().reference(image).shape == (3, 224, 224)
-        assert Preprocess().fast(torch.zeros((3, 200, 10), dtype=torch.uint8)).shape == (3, 224, 224)
+        monkeypatch.setattr(Preprocess, "fast", None)
+        assert Preprocess().reference(Image.new("RGB", (200, 10))).shape == (3, 224, 224)
+        with pytest.raises(TypeError):
+            Preprocess().reference(Image.new("RGB", (201, 10)))
 
 
 class TestWork:
@@ -356,7 +355,7 @@ class TestWork:
     def test_what_only_looks_like_scans(self, photo):
         """Notes of a camera before the pixels, and a film behind them."""
         data = encode(photo, "JPEG", exif=b"Exif\0\0" + b"\xff\xda" * 500) + b"\xff\xda" * 500
-        assert decode_pixels(data).shape == (3, 375, 500)
+        assert decode_pixels(data).shape == (375, 500, 3)
 
     @pytest.mark.parametrize("options", [{}, {"big_tiff": True}, {"compression": "tiff_lzw"}, {"tiffinfo": {278: 1}}])
     def test_usual_tiffs(self, photo, options):

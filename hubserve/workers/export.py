@@ -1,0 +1,46 @@
+"""Exports a model that was asked for over HTTP; the folder holds the request, and gets the package.
+
+python -m hubserve.workers.export FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hubserve.errors import HubserveError
+from hubserve.export.model_source import ModelSource, arch_source
+from hubserve.export.named_source import named_source
+from hubserve.export.write_package import write_package
+from hubserve.hub.registry import get_space
+from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
+from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_request, write_phase
+
+
+def main(folder: Path) -> None:
+    """Exports what request.json in `folder` asks for, and says in phase.json what it is doing.
+
+    Raises:
+        HubserveError: The model cannot be exported; the package is not there then.
+    """
+    request = read_request(folder)
+    write_phase(folder, ExportPhase())
+    source = _source(request)
+    formats = tuple(name for name in ALL_FORMATS if name in request.formats) or DEFAULT_FORMATS
+    message = f"{', '.join(formats)}: being written and compared with eager PyTorch"
+    write_phase(folder, ExportPhase(phase="export", message=message))
+    write_package(source, folder / PACKAGE, formats=formats)
+
+
+def _source(request: ExportRequest) -> ModelSource:
+    if request.model is not None:
+        return named_source(request.model, random_weights=request.random_weights)
+    space = get_space(request.space or "", request.settings)
+    return arch_source(space, request.settings, request.arch or {}, name="arch")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except HubserveError as failed:
+        sys.exit(f"{type(failed).__name__}: {failed}")
