@@ -14,6 +14,7 @@ SERVES = (
     "atomic",
     "home",
     "background",
+    "cuda_driver",
     "host",
     "timing",
     "preprocess",

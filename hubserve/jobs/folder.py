@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hubserve.atomic import write_whole
+from hubserve.atomic import staged_folder, write_atomic
 from hubserve.errors import JobError, JobNotFoundError, suggest
 from hubserve.home import home
 from hubserve.jobs.definition import Job, dump_job, parse_job
@@ -71,7 +70,7 @@ class Run:
 
     def write_status(self, status: JobStatus) -> None:
         """Replaces status.json in one step: a reader sees the old record or the new one."""
-        write_whole(self.path / STATUS, status.model_dump_json() + "\n")
+        write_atomic(self.path / STATUS, status.model_dump_json() + "\n")
 
     def plots(self) -> list[str]:
         """Names of the pictures, without ".svg"."""
@@ -114,17 +113,15 @@ def create(definition: str | Mapping[str, Any], *, name: str | None = None, job:
     title = name or job.name
     folder = jobs_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Made aside and renamed, so that nobody lists half of a folder.
-        stage = Path(tempfile.mkdtemp(prefix=".new.", dir=folder))
-        stage.chmod(0o755)
-        (stage / JOB).write_text(text, "utf-8")
-        (stage / WHERE).write_text(str(Path.cwd()), "utf-8")
-        run = Run(folder / _new_id(title, now))
-        Run(stage).write_status(
-            JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
-        )
-        os.rename(stage, run.path)
+        with staged_folder(folder, "new") as stage:
+            (stage / JOB).write_text(text, "utf-8")
+            (stage / WHERE).write_text(str(Path.cwd()), "utf-8")
+            run = Run(folder / _new_id(title, now))
+            Run(stage).write_status(
+                JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
+            )
+            os.rename(stage, run.path)
     except OSError as error:
         raise JobError(f"cannot write in {folder}: {error.strerror or error}; HUBSERVE_HOME names another folder") from error
     return run

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hubserve.atomic import write_whole
+from hubserve.atomic import write_atomic
 from hubserve.errors import JobError
 
 
 def write_note(path: Path, content: Any) -> None:
     """Writes `content`, which is plain data, in one step; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+    write_atomic(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_note(path: Path) -> Any:
