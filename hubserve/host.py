@@ -1,4 +1,4 @@
-"""What machine a latency was measured on: without this a number of milliseconds says nothing."""
+"""Which machine a latency was measured on: without this a number of milliseconds says nothing."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from hubserve import __version__
+from hubserve.cuda_driver import gpus
 
-TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
+RELEVANT_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
+"""Vector extensions that matter for speed."""
 
-STEERING = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
-"""Variables that decide about threads."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
+"""Environment variables that set how many threads libraries use, and on which cores."""
 
 
 class Host(BaseModel):
-    """Fingerprint of a machine and its software.
+    """Description of a machine and its software; None where the system does not say.
 
     Attributes:
-        cpu: model name.
-        cores: that this process may use.
-        affinity: their numbers.
-        smt: whether two of them may share one core's arithmetic, where the kernel tells.
-        mhz: clock of the first one, just now.
-        flags: vector extensions that matter for speed.
-        governor: frequency policy, where the kernel tells.
-        cpu_quota: cores that the container may use, where limited.
-        memory_gib: of the machine.
-        load_before: one-minute load average before the measurement; above a few tenths, something else ran.
-        system: operating system and kernel.
-        container: whether it is one, as far as one can see from inside.
-        gpu: name, where there is one.
-        gpu_driver: CUDA that torch was built for, and the card's compute capability.
-        environment: variables that steer threads.
-        versions: of the software.
+        cpu: Model name of the processor.
+        cores: Number of cores that this process may use.
+        affinity: Numbers of these cores.
+        smt: Whether simultaneous multithreading is on, so that two of the cores may share one core's arithmetic units.
+        mhz: Clock frequency of the first core at that moment, in MHz.
+        flags: Vector extensions of the processor that matter for speed.
+        governor: Frequency policy of the kernel, such as "performance".
+        cpu_quota: Limit of the container in cores; None without a limit.
+        memory_gib: Memory of the machine, in GiB.
+        load_before: One-minute load average before the measurement; above a few tenths, something else ran.
+        system: Operating system and kernel version.
+        container: Whether the process runs in a container, as far as this is visible from inside.
+        gpu: Name of the first GPU; None without one.
+        gpu_driver: CUDA version that the GPU's driver supports, and the GPU's compute capability; None without a GPU.
+        environment: Environment variables that set threads, with their values.
+        versions: Installed version of each library that takes part.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,35 +61,45 @@ class Host(BaseModel):
     gpu_driver: str | None = None
 
 
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe_host() -> Host:
-    """The machine this runs on, now; what it does not tell is None."""
+    """The machine that this process runs on, at this moment."""
     cpuinfo = _cpuinfo()
     flags = cpuinfo.get("flags", cpuinfo.get("Features", "")).split()
+    gpu = next(iter(gpus()), None)
     return Host(
         cpu=cpuinfo.get("model name") or platform.processor() or platform.machine(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        flags=tuple(flag for flag in TELLING_FLAGS if flag in flags),
+        cores=cores(),
+        flags=tuple(flag for flag in RELEVANT_FLAGS if flag in flags),
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         cpu_quota=_quota(),
         memory_gib=_memory_gib(),
         load_before=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         system=f"{platform.system()} {platform.release()}",
-        gpu=torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        environment={name: os.environ[name] for name in STEERING if name in os.environ},
+        gpu=gpu.name if gpu else None,
+        environment={name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         versions=versions(),
         affinity=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (),
         smt={"1": True, "0": False}.get(_read("/sys/devices/system/cpu/smt/active") or ""),
         mhz=float(cpuinfo["cpu MHz"]) if "cpu MHz" in cpuinfo else None,
         container=Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "container" in os.environ,
-        gpu_driver=_gpu_driver(),
+        gpu_driver=f"CUDA {gpu.cuda}, compute capability {gpu.capability}" if gpu else None,
     )
 
 
-def _gpu_driver() -> str | None:
-    if not torch.cuda.is_available():
-        return None
-    major, minor = torch.cuda.get_device_capability(0)
-    return f"CUDA {torch.version.cuda}, compute capability {major}.{minor}"
+def versions() -> dict[str, str]:
+    """Library -> installed version, for hubserve, Python, and what runs models."""
+    found = {"hubserve": __version__, "python": platform.python_version()}
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "openvino"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _read(path: str) -> str | None:
@@ -113,14 +124,3 @@ def _memory_gib() -> float | None:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
     return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-
-
-def versions() -> dict[str, str]:
-    """Of the software at work here."""
-    found = {"hubserve": __version__, "python": platform.python_version()}
-    for package in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "openvino"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

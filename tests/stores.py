@@ -20,7 +20,7 @@ from bentoml._internal.models.model import ModelStore
 from starlette.types import ASGIApp
 
 from hubserve import store
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.package.package import Package
 from tests.export.nets import small_source
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hubserve.cli.image_files import image_batches
 from hubserve.cli.latency_reports import with_profile
-from hubserve.export.triton import check_entry, write_triton
-from hubserve.export.write import Source, write_package
+from hubserve.export.model_source import ModelSource
+from hubserve.export.triton_repository import check_entry, write_triton
+from hubserve.export.write_package import write_package
 from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
 from hubserve.package.package import Package
 from hubserve.package.parity import Truth
@@ -16,7 +17,7 @@ from hubserve.package.runner import Batch
 
 
 def write(
-    source: Source,
+    source: ModelSource,
     folder: Path,
     *,
     formats: Sequence[str] | None,
@@ -39,7 +40,7 @@ def write(
     classes: list[int] = []
     if images is not None:
         batches, classes = image_batches(images, source.preprocess, source.labels, most=max_images)
-    package = write_package(source, folder, formats=chosen, pictures=batches, classes=classes, overwrite=overwrite)
+    package = write_package(source, folder, formats=chosen, images=batches, classes=classes, overwrite=overwrite)
     if profile:
         package = with_profile(str(folder), package)
     if triton is not None:

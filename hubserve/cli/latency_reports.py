@@ -18,11 +18,11 @@ from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.named_source import package_named
 from hubserve.hub import get_space
 from hubserve.latency.compare import Comparison
-from hubserve.latency.profile import NOTHING, Details, profile_package
-from hubserve.latency.report import ProfileReport
+from hubserve.latency.format_latency import Protocol
+from hubserve.latency.profile_package import NOTHING, Details, profile_package
+from hubserve.latency.profile_report import ProfileReport
 from hubserve.latency.tables.build import default_path
 from hubserve.latency.tables.table import LatencyTable
-from hubserve.latency.timed_runners import Protocol
 from hubserve.package.add_files import add_profile
 from hubserve.package.package import MANIFEST, Package
 
@@ -30,7 +30,7 @@ MOST_ROWS = 12
 
 
 @dataclass(frozen=True)
-class Wish:
+class ProfileOptions:
     """What a report shall hold; see `hubserve profile --help`."""
 
     batch_size: int = 1
@@ -44,20 +44,20 @@ class Wish:
 
 
 @contextmanager
-def measured(model: str, wish: Wish) -> Iterator[tuple[Package, ProfileReport]]:
+def measured(model: str, options: ProfileOptions) -> Iterator[tuple[Package, ProfileReport]]:
     """A model's package and its report, measured now."""
-    with open_package(model, trusted=wish.trusted) as package:
-        yield package, measure_package(package, wish)
+    with open_package(model, trusted=options.trusted) as package:
+        yield package, measure_package(package, options)
 
 
-def measure_package(package: Package, wish: Wish) -> ProfileReport:
+def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
     """The report of a package, measured now."""
-    table = _table(package, wish)
-    details = Details(openvino=wish.openvino, table=table)
-    if not wish.details:
-        details = Details(**{**NOTHING.__dict__, "openvino": wish.openvino, "table": table})
-    protocol = Protocol(percent=wish.percent, max_seconds=wish.seconds)
-    return profile_package(package, batch_size=wish.batch_size, threads=wish.threads, protocol=protocol, details=details)
+    table = _table(package, options)
+    details = Details(openvino=options.openvino, table=table)
+    if not options.details:
+        details = Details(**{**NOTHING.__dict__, "openvino": options.openvino, "table": table})
+    protocol = Protocol(percent=options.percent, max_seconds=options.seconds)
+    return profile_package(package, batch_size=options.batch_size, threads=options.threads, protocol=protocol, details=details)
 
 
 def with_profile(model: str, package: Package) -> Package:
@@ -68,7 +68,7 @@ def with_profile(model: str, package: Package) -> Package:
     """
     if package_named(model) is not None:  # Else it is a card, exported just now.
         own_folder(model)
-    return add_profile(package, measure_package(package, Wish()).model_dump_json(indent=2) + "\n")
+    return add_profile(package, measure_package(package, ProfileOptions()).model_dump_json(indent=2) + "\n")
 
 
 def own_folder(model: str) -> None:
@@ -153,34 +153,34 @@ def warn_of_hosts(a: ProfileReport, b: ProfileReport) -> None:
         sys.stderr.write(f"A is of {a.host.cpu} ({a.host.cores} cores), B of {b.host.cpu} ({b.host.cores} cores)\n")
 
 
-def _table(package: Package, wish: Wish) -> LatencyTable | None:
+def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
     """The one that was named, or that of this machine where there is one for the package's space, settings and calls."""
-    if wish.table is not None:
-        table = _fitting(package, wish, wish.table)
-        warn_of_foreign(wish.table, table)
+    if options.table is not None:
+        table = _fitting(package, options, options.table)
+        warn_of_foreign(options.table, table)
         return table
     manifest, size = package.manifest, package.manifest.preprocess.input_size
     try:
         space = get_space(manifest.space, manifest.settings)
-        path = default_path(space, manifest.settings, input_size=size, threads=wish.threads, batch_size=wish.batch_size)
-        table = _fitting(package, wish, path)
+        path = default_path(space, manifest.settings, input_size=size, threads=options.threads, batch_size=options.batch_size)
+        table = _fitting(package, options, path)
     except HubserveError:  # None, or a space of somebody else, or a table of another version: nobody asked for it.
         return None
     return table if table.foreign() is None else None
 
 
-def _fitting(package: Package, wish: Wish, path: Path) -> LatencyTable:
+def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTable:
     """The table of a file. Raises ProfileError where its predictions are not of what is measured."""
     table, manifest = LatencyTable.load(path), package.manifest
     table.check_fit(
         path,
         get_space(manifest.space, manifest.settings),
         input_size=manifest.preprocess.input_size,
-        threads=wish.threads,
-        batch_size=wish.batch_size,
+        threads=options.threads,
+        batch_size=options.batch_size,
     )
-    if wish.batch_size != 1:
+    if options.batch_size != 1:
         raise ProfileError(
-            f"a table is compared with one picture a call, and batch_size = {wish.batch_size}; leave --table out"
+            f"a table is compared with one picture a call, and batch_size = {options.batch_size}; leave --table out"
         )
     return table

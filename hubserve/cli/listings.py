@@ -16,7 +16,7 @@ from hubserve.export.named_source import known_names
 from hubserve.host import Host
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
-from hubserve.latency.report import ProfileReport
+from hubserve.latency.profile_report import ProfileReport
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
 from hubserve.timing import Percentile

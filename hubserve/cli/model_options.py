@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
 from hubserve.cli.resolve_model import open_package
 from hubserve.errors import ArchError, ExportError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.model_source import arch_source
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.model_source import ModelSource, arch_source
 from hubserve.export.named_source import named_source
-from hubserve.export.rebuild import rebuild
-from hubserve.export.write import Source
+from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import HubSpace, get_space, load_card
 from hubserve.hub.registry import card_space
 
@@ -29,7 +28,7 @@ def source_of(
     weights: Path | None,
     key_format: str | None,
     random_weights: bool,
-) -> Source:
+) -> ModelSource:
     """What `export` exports: what `model` means, see `hubserve.export.named_source`, or an arch of a space.
 
     Raises:
@@ -87,10 +86,11 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 @contextmanager
 def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Sequence[str]]]:
-    """What `eval` judges, and the labels of its classes."""
+    """The classifier that `eval` evaluates, and the labels of its classes."""
     with open_package(model, trusted=trusted) as package:
         if url is not None:
-            yield HttpClassifier(url, model=model), package.labels
+            with closing(HttpClassifier(url, model=model)) as classifier:
+                yield classifier, package.labels
             return
-        runner = EagerRunner(rebuild(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
+        runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
         yield LocalClassifier(runner, package.manifest.preprocess), package.labels

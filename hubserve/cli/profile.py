@@ -41,10 +41,10 @@ def measure(
 
     hubserve profile efficientnet-lite0 --html lite0.html
     """
-    from hubserve.cli.latency_reports import Wish, measured, own_folder, print_report
+    from hubserve.cli.latency_reports import ProfileOptions, measured, own_folder, print_report
     from hubserve.errors import ProfileError
     from hubserve.latency.html_report import render_page
-    from hubserve.latency.report import ProfileReport
+    from hubserve.latency.profile_report import ProfileReport
     from hubserve.package.add_files import add_profile
 
     if schema:
@@ -55,8 +55,10 @@ def measure(
         own_folder(model)
     for path in (save, html):
         check_writable(path)
-    wish = Wish(batch_size, threads, percent, seconds, details=not latency_only, openvino=openvino, table=table, trusted=trust)
-    with measured(model, wish) as (package, report):
+    options = ProfileOptions(
+        batch_size, threads, percent, seconds, details=not latency_only, openvino=openvino, table=table, trusted=trust
+    )
+    with measured(model, options) as (package, report):
         text = report.model_dump_json(indent=2) + "\n"
         if write:
             add_profile(package, text)

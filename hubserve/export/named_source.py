@@ -7,16 +7,14 @@ from pathlib import Path
 from hubserve import store
 from hubserve.cards.card import list_cards, load_card
 from hubserve.errors import ExportError, ModelNotFoundError, suggest
-from hubserve.export.model_source import card_source
-from hubserve.export.package_source import package_source
-from hubserve.export.write import Source
+from hubserve.export.model_source import ModelSource, card_source, package_source
 from hubserve.package.package import MANIFEST, Package, read_package
 from hubserve.store import aliases
 
 
 def named_source(
     name: str, *, random_weights: bool = False, weights: Path | None = None, key_format: str | None = None
-) -> Source:
+) -> ModelSource:
     """What a package of the model `name` is written from.
 
     Args:

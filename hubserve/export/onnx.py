@@ -13,13 +13,13 @@ import onnx
 import torch
 
 from hubserve.errors import ExportError, first_line
-from hubserve.export.exportable_model import Exportable
+from hubserve.export.exportable_model import ExportableModel
 from hubserve.package.onnx_runner import INPUT, OUTPUT
 
 OPSET = 20
 
 
-def export_onnx(source: Exportable, path: Path, *, opset: int = OPSET) -> None:
+def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> None:
     """Writes one ONNX file whose batch size is free.
 
     It is simplified: the exporter's own optimizer folds constants, merges batch norms into convolutions, and drops what does

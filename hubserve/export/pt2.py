@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from hubserve.errors import ExportError, first_line
-from hubserve.export.exportable_model import Exportable
+from hubserve.export.exportable_model import ExportableModel
 
 
-def export_pt2(source: Exportable, path: Path) -> None:
+def export_pt2(source: ExportableModel, path: Path) -> None:
     """Writes a `.pt2` archive whose batch size is free.
 
     Raises:
-        ExportError: torch.export cannot follow the model.
+        ExportError: torch.export cannot capture the model.
     """
     program = source.program
     try:

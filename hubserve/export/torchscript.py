@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from hubserve.errors import ExportError, first_line
-from hubserve.export.exportable_model import Exportable
+from hubserve.export.exportable_model import ExportableModel
 from hubserve.package.torch_runners import without_deprecation
 
 Method = Literal["scripted", "traced"]
@@ -23,7 +23,7 @@ READS_WITH = f"torch {torch.__version__} or later, Python 3.11 to 3.13"
 """What reads a file that is written here. torch names no release that drops TorchScript; Python 3.14 it does not support."""
 
 
-def export_torchscript(source: Exportable, path: Path) -> Method:
+def export_torchscript(source: ExportableModel, path: Path) -> Method:
     """Writes TorchScript; scripted where that works, else traced along the example.
 
     Raises:
@@ -40,7 +40,7 @@ def export_torchscript(source: Exportable, path: Path) -> Method:
     return method
 
 
-def _freeze(source: Exportable) -> tuple[torch.jit.ScriptModule, Method]:
+def _freeze(source: ExportableModel) -> tuple[torch.jit.ScriptModule, Method]:
     try:
         return torch.jit.script(source.model), "scripted"
     except Exception as scripting:  # The compiler of TorchScript raises whatever it stumbles on.

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from hubserve.errors import ExperimentError
-from hubserve.export.exportable_model import Exportable
-from hubserve.export.formats import WRITERS
+from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.format_writers import WRITERS
+from hubserve.latency.format_latency import FormatLatency, Protocol, profile_runners
 from hubserve.latency.tables.table import LatencyTable
-from hubserve.latency.timed_runners import LatencyReport, Protocol, profile_runners
 from hubserve.package.formats import FORMATS
 from hubserve.package.parity import random_batches
 from hubserve.package.runner import Runner
@@ -59,16 +59,16 @@ class MeasuredLatency:
             self._known[key] = sure_median(self.measure(space, arch))
         return {NAME: self._known[key]}
 
-    def measure(self, space: ModelSpace, arch: Arch) -> LatencyReport:
+    def measure(self, space: ModelSpace, arch: Arch) -> FormatLatency:
         """All of it, measured anew."""
         with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
             torch.manual_seed(0)
             example, *_ = random_batches((3, self.input_size, self.input_size), sizes=(2,))
             path = Path(folder) / FORMATS["onnx"].file
-            WRITERS["onnx"](Exportable(space.freeze(arch).eval(), torch.from_numpy(example)), path)
+            WRITERS["onnx"](ExportableModel(space.freeze(arch).eval(), torch.from_numpy(example)), path)
             return self.time(lambda: FORMATS["onnx"].load(path, self.threads, "cpu"))
 
-    def time(self, load: Callable[[], Runner]) -> LatencyReport:
+    def time(self, load: Callable[[], Runner]) -> FormatLatency:
         """Of a model that is exported already."""
         (batch,) = random_batches((3, self.input_size, self.input_size), sizes=(self.batch_size,))
         # As many calls as the 99th percentile takes: a burst of other work on the machine is a small share of them.
@@ -94,7 +94,7 @@ class PredictedLatency:
         return {NAME: self.table.predict(space, arch)}
 
 
-def sure_median(report: LatencyReport) -> float:
+def sure_median(report: FormatLatency) -> float:
     """The upper bound of the median of a report, in ms.
 
     Raises:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.errors import ProfileError
-from hubserve.latency.report import ProfileReport
-from hubserve.latency.timed_runners import WINDOW
+from hubserve.latency.format_latency import WINDOW
+from hubserve.latency.profile_report import ProfileReport
 
 CONFIDENCE = 0.99
 RESAMPLES = 2000

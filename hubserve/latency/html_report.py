@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from hubserve.latency.report import ProfileReport, Sweep
+from hubserve.latency.profile_report import ProfileReport, Sweep
 from hubserve.latency.svg_chart import bar_chart, line_chart
 from hubserve.timing import Percentile
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from hubserve.errors import ProfileError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.rebuild import rebuild
-from hubserve.latency.report import Memory
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
+from hubserve.latency.profile_report import Memory
 from hubserve.package.package import Backend, Package, read_package
 from hubserve.package.parity import random_batches
 from hubserve.package.runner import Runner
@@ -51,7 +51,7 @@ def measure_memory(package: Package, forms: Iterable[str], *, batch_size: int, t
 
 def _runner(package: Package, form: str, threads: int) -> Runner:
     if form == "eager":
-        return EagerRunner(rebuild(package))
+        return EagerRunner(rebuild_model(package))
     backend: Backend = form  # type: ignore[assignment]
     return package.runner(backend, threads=threads)
 

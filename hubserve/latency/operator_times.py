@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from hubserve.errors import ProfileError, first_line
-from hubserve.latency.report import ChoiceShare, OperatorShare
+from hubserve.latency.profile_report import ChoiceShare, OperatorShare
 from hubserve.package.onnx_runner import session_options
 from hubserve.package.runner import Batch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from hubserve.package.manifest import Format
 from hubserve.package.onnx_runner import Device, OnnxRunner
 from hubserve.package.parity import FLOAT16, FLOAT32, INT8, Bounds
-from hubserve.package.runner import Runner
+from hubserve.package.runner import Batch, Runner
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class FormatEntry:
         file: its name in a package.
         load: (path, threads, device) -> runner.
         bounds: how near to eager PyTorch it must be.
+        set_threads: Sets how many threads one call may use, where `load` cannot: torch's setting holds for the whole process.
         only_cuda: why it is of no use without a GPU; None where it is.
         program: what loading or running it may do beyond computing; None where nothing.
     """
@@ -27,12 +29,26 @@ class FormatEntry:
     file: str
     load: Callable[[Path, int, Device], Runner]
     bounds: Bounds = FLOAT32
+    set_threads: Callable[[int], None] | None = None
     only_cuda: str | None = None
     program: str | None = None
 
 
 def _load_onnx(name: Format) -> Callable[[Path, int, Device], Runner]:
     return lambda path, threads, device: OnnxRunner(path, threads=threads, device=device, name=name)
+
+
+def page_locked(shape: tuple[int, ...]) -> Batch:
+    """An uninitialised float32 array in page-locked memory, which a GPU reads directly. Loads torch, which allocates it."""
+    from hubserve.package.torch_runners import page_locked_array  # Imports torch, which serving ONNX on CPUs does not need.
+
+    return page_locked_array(shape)
+
+
+def _set_torch_threads(threads: int) -> None:
+    from hubserve.package.torch_runners import set_threads  # Imports torch, which serving ONNX does not need.
+
+    set_threads(threads)
 
 
 def _load_torchscript(path: Path, threads: int, device: Device) -> Runner:
@@ -52,11 +68,13 @@ FORMATS: dict[Format, FormatEntry] = {
     "torchscript": FormatEntry(
         "model.torchscript.pt",
         _load_torchscript,
+        set_threads=_set_torch_threads,
         program="a TorchScript file holds functions, which may read and write files",
     ),
     "pt2": FormatEntry(
         "model.pt2",
         _load_pt2,
+        set_threads=_set_torch_threads,
         program="torch.export.load unpickles parts of a .pt2 archive, which may run any code",
     ),
     "onnx-fp16": FormatEntry(
@@ -67,4 +85,12 @@ FORMATS: dict[Format, FormatEntry] = {
     ),
     "onnx-int8": FormatEntry("model.int8.onnx", _load_onnx("onnx-int8"), INT8),
 }
-"""The formats of torch run with torch's own thread setting, which holds for the whole process."""
+
+PYTHON = sys.version_info[:2]
+
+
+def unsupported_format(name: str) -> str | None:
+    """Why this Python can neither write nor run a format; None if it can."""
+    if name == "torchscript" and PYTHON >= (3, 14):
+        return f"PyTorch does not support TorchScript on Python {PYTHON[0]}.{PYTHON[1]}"
+    return None

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 import onnxruntime
-import torch
 
+from hubserve.cuda_driver import gpus
 from hubserve.errors import ExportError, first_line
 from hubserve.package.runner import Batch
 
@@ -60,14 +60,14 @@ class OnnxRunner:
 
 
 def cuda_available() -> bool:
-    """Whether there is a GPU for ONNX Runtime. It lists its CUDA provider even without a device, so torch is asked too."""
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and torch.cuda.is_available()
+    """Whether there is a GPU for ONNX Runtime. It lists its CUDA provider even without a GPU, so the driver is asked too."""
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and bool(gpus())
 
 
 def _resolve(device: Device) -> str:
     if device == "cuda" and not cuda_available():
         raise ExportError(
-            f"device 'cuda' was asked for; torch sees {torch.cuda.device_count()} CUDA devices, and ONNX Runtime has "
+            f"device 'cuda' was asked for; the CUDA driver sees {len(gpus())} GPUs, and ONNX Runtime has "
             f"{', '.join(onnxruntime.get_available_providers())}"
         )
     return "cuda" if device != "cpu" and cuda_available() else "cpu"

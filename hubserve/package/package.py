@@ -69,7 +69,7 @@ class Package:
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:
-        """The latency report in the package, as `hubserve.latency.report` defines it; None where nobody measured.
+        """The latency report in the package, as `hubserve.latency.profile_report` defines it; None where nobody measured.
 
         Raises:
             PackageError: it is there and no JSON object.

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
@@ -141,7 +140,7 @@ def random_batches(shape: tuple[int, int, int], *, seed: int = 0, sizes: Iterabl
 def prepared_batches(preprocess: Preprocess, *, seed: int = 0, sizes: Iterable[int] = BATCH_SIZES) -> list[Batch]:
     """Batches of made-up pictures, prepared as real ones are: in the range that this very network sees."""
     rng = np.random.default_rng(seed)
-    return [np.stack([preprocess.reference(_picture(rng, preprocess)).numpy() for _ in range(size)]) for size in sizes]
+    return [np.stack([preprocess.reference(_image(rng, preprocess)) for _ in range(size)]) for size in sizes]
 
 
 def made_up_batches(preprocess: Preprocess) -> list[Batch]:
@@ -150,11 +149,12 @@ def made_up_batches(preprocess: Preprocess) -> list[Batch]:
     return [*random_batches((3, size, size), sizes=(1, 2, 5)), *prepared_batches(preprocess, sizes=(3, 8))]
 
 
-def _picture(rng: np.random.Generator, preprocess: Preprocess) -> Image.Image:
-    """Smooth in colour, with noise, and with black and white parts as real pictures have."""
+def _image(rng: np.random.Generator, preprocess: Preprocess) -> Image.Image:
+    """Smooth in colour, with noise, and with black and white parts as real images have."""
     side = preprocess.resize
-    coarse = torch.from_numpy(rng.uniform(-80, 335, (1, 3, 7, 7)))
-    smooth = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")[0].permute(1, 2, 0).numpy()
+    coarse = rng.uniform(-80, 335, (3, 7, 7)).astype(np.float32)
+    planes = [Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR) for plane in coarse]
+    smooth = np.stack([np.asarray(plane) for plane in planes], axis=-1)
     return Image.fromarray((smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 

@@ -62,6 +62,17 @@ class Pt2Runner:
         return logits
 
 
+def set_threads(count: int) -> None:
+    """Sets how many threads one call into torch may use, in all of this process."""
+    torch.set_num_threads(count)
+
+
+def page_locked_array(shape: tuple[int, ...]) -> Batch:
+    """See `hubserve.package.formats.page_locked`."""
+    array: Batch = torch.empty(shape, pin_memory=True).numpy()
+    return array
+
+
 @contextmanager
 def without_deprecation() -> Iterator[None]:
     """Inside, torch does not warn that TorchScript is deprecated."""

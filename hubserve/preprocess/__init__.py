@@ -1,8 +1,8 @@
-"""From the bytes of a picture to the tensor that a network was trained on."""
+"""From the bytes of an image file to the array that a network was trained on. Imports no torch."""
 
 from __future__ import annotations
 
 from hubserve.preprocess.decode import MAX_PIXELS, decode_image, decode_pixels
-from hubserve.preprocess.record import Preprocess
+from hubserve.preprocess.preprocess import Preprocess
 
 __all__ = ["MAX_PIXELS", "Preprocess", "decode_image", "decode_pixels"]

@@ -29,7 +29,7 @@ _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 _SCAN, _END = 0xDA, 0xD9
 
 
-class Parts(io.BytesIO):
+class LimitedReads(io.BytesIO):
     """The bytes of a picture, which are not read in endless small parts: ImageError."""
 
     reads = 0
@@ -60,7 +60,7 @@ def check_tiles(data: bytes, max_pixels: int) -> None:
         ImageTooLargeError: a tile has more than `max_pixels` pixels.
         Exception: almost any, where the bytes are no TIFF that Pillow reads.
     """
-    stream = Parts(data)
+    stream = LimitedReads(data)
     # In a large TIFF (version 43) offsets have eight bytes.
     directory = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if 43 in data[2:4] else 8))
     stream.seek(directory.next)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,9 +20,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hubserve import home
-from hubserve.atomic import write_whole
+from hubserve.atomic import write_atomic
 from hubserve.errors import HubserveError
-from hubserve.host import describe_host
+from hubserve.host import cores, describe_host
 from hubserve.service.engine import Engine
 
 log = logging.getLogger("hubserve.service")
@@ -56,11 +55,6 @@ class Way(BaseModel):
 
 
 _Ways = TypeAdapter(dict[str, Way])
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def usual_way(device: str = "cpu") -> Way:
@@ -164,6 +158,6 @@ def _write(ways: dict[str, Way]) -> None:
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _Ways.dump_json(ways, indent=2).decode() + "\n")
+        write_atomic(path, _Ways.dump_json(ways, indent=2).decode() + "\n")
     except OSError as error:  # The next start measures again.
         log.warning("%s cannot be written: %s", path, error)

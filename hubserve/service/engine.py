@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.errors import PackageError, ParityError, TensorError, TopKError
-from hubserve.package.formats import FORMATS
+from hubserve.package.formats import FORMATS, page_locked
 from hubserve.package.onnx_runner import Device
 from hubserve.package.package import Backend, Package
 from hubserve.package.parity import check_parity, made_up_batches
@@ -106,6 +105,8 @@ class Engine:
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
         self._runner = package.runner(backend, threads=threads, device=device, callers=callers)
+        if backend != "openvino" and (set_threads := FORMATS[backend].set_threads):
+            set_threads(threads)
         self._check_answers(package)
         if backend == "openvino":
             self._check_parity(package, threads)
@@ -140,7 +141,7 @@ class Engine:
             raise TopKError(f"top_k = {top_k} is not between 1 and {len(self.labels)}, the number of classes of this model")
         start = time.perf_counter()
         if isinstance(data, bytes):
-            pixels = self._preprocess.fast(decode_pixels(data, max_pixels=self._max_pixels)).numpy()
+            pixels = self._preprocess.fast(decode_pixels(data, max_pixels=self._max_pixels))
         else:
             pixels = self._checked(data)
         return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3)
@@ -193,15 +194,15 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class _Staging(threading.local):
-    """Where a thread gathers its batch for a GPU: page-locked memory, which the GPU copies without a detour."""
+    """A buffer of each thread for the batch that a GPU is to copy, in page-locked memory, from which it copies directly."""
 
     def __init__(self) -> None:
-        self._buffer: torch.Tensor | None = None
+        self._buffer: Batch | None = None
 
     def stack(self, pixels: Sequence[Batch]) -> Batch:
         shape = (len(pixels), *pixels[0].shape)
         if self._buffer is None or self._buffer.shape[0] < shape[0] or self._buffer.shape[1:] != shape[1:]:
-            self._buffer = torch.empty(shape, pin_memory=True)
-        batch: Batch = self._buffer[: len(pixels)].numpy()
+            self._buffer = page_locked(shape)
+        batch = self._buffer[: len(pixels)]
         np.stack(pixels, out=batch)
         return batch

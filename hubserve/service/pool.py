@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import torch
-
 from hubserve.errors import OverloadedError
 from hubserve.package.runner import Batch
 from hubserve.service.engine import Answer, Engine, Prepared
@@ -52,8 +50,6 @@ class Pool:
     def __init__(
         self, *, threads: int, max_batch: int, max_waiting: int, on_batch: Callable[[int], None] = lambda size: None
     ) -> None:
-        # Before they start: torch would let each of them use all cores for every resize.
-        torch.set_num_threads(1)
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._on_batch = on_batch

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from hubserve.errors import HubserveError
-from hubserve.export.model_source import arch_source
+from hubserve.export.model_source import ModelSource, arch_source
 from hubserve.export.named_source import named_source
-from hubserve.export.write import Source, write_package
+from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
 from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_request, write_phase
@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
     write_package(source, folder / PACKAGE, formats=formats)
 
 
-def _source(request: ExportRequest) -> Source:
+def _source(request: ExportRequest) -> ModelSource:
     if request.model is not None:
         return named_source(request.model, random_weights=request.random_weights)
     space = get_space(request.space or "", request.settings)

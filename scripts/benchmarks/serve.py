@@ -22,8 +22,9 @@ from load import Load, load
 from photos import package_of, pictures
 from running import DidNotStart, free_port, hubserve_running, running
 
+from hubserve.host import cores
 from hubserve.package.package import Package
-from hubserve.service.concurrency import cores, ways_of
+from hubserve.service.concurrency import ways_of
 from hubserve.service.engine import Engine
 
 SERVERS = Path(__file__).parent / "servers"

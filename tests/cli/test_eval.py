@@ -7,8 +7,8 @@ import re
 import pytest
 
 from hubserve import store
-from hubserve.export.eager import EagerRunner
-from hubserve.export.rebuild import rebuild
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
 from hubserve.package.package import read_package
 from hubserve.preprocess import decode_image
 from tests.images import noise, photo
@@ -23,10 +23,10 @@ RANKS = (0, 0, 0, 1, 3, 4, 5, 6)
 def folder(tmp_path, small):
     """Each picture lies in the folder of the class that the model ranks so."""
     package = read_package(small)
-    model = EagerRunner(rebuild(package))
+    model = EagerRunner(rebuild_model(package))
     pictures = [photo(name) for name in ("chelsea", "coffee", "astronaut", "rocket")] + [noise(seed=i) for i in range(4)]
     for i, (data, rank) in enumerate(zip(pictures, RANKS, strict=True)):
-        logits = model(package.manifest.preprocess.reference(decode_image(data)).numpy()[None])[0]
+        logits = model(package.manifest.preprocess.reference(decode_image(data))[None])[0]
         path = tmp_path / "classes" / package.labels[(-logits).argsort()[rank]] / f"{i}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -119,9 +119,9 @@ class TestRefused:
         message = hubserve("eval", small, "nosuch").refused("DatasetError")
         assert message == "nosuch is not a folder; expected one with a sub-folder for each class"
 
-    def test_no_pictures(self, hubserve, small, tmp_path):
+    def test_no_images(self, hubserve, small, tmp_path):
         (tmp_path / "classes" / "kind 0").mkdir(parents=True)
-        assert "no picture in them" in hubserve("eval", small, tmp_path / "classes").refused("DatasetError")
+        assert "no image in them" in hubserve("eval", small, tmp_path / "classes").refused("DatasetError")
 
     def test_a_form_that_the_package_does_not_have(self, hubserve, tiny, folder):
         assert "has no onnx; it has torchscript" in hubserve("eval", tiny, folder).refused("PackageError")

@@ -173,7 +173,7 @@ def test_a_report_is_put_into_ones_own_folder_only(hubserve, tiny):
 def test_the_schema(hubserve):
     schema = hubserve("profile", "--schema").json()
     assert schema["title"] == "ProfileReport"
-    assert "samples_ms" in schema["$defs"]["LatencyReport"]["properties"]
+    assert "samples_ms" in schema["$defs"]["FormatLatency"]["properties"]
     assert "--schema" in hubserve("profile", "--latency-only").refused("ProfileError")
 
 

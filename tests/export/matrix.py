@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hubserve.export.eager import EagerRunner
-from hubserve.export.exportable_model import Exportable
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.format_writers import WRITERS
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import DEFAULT_FORMATS
 from hubserve.package.parity import check_parity, random_batches
@@ -16,8 +17,9 @@ from hubserve.package.parity import check_parity, random_batches
 
 def assert_exports(model: nn.Module, size: int, folder: Path) -> None:
     batches = random_batches((3, size, size), sizes=(1, 2, 3))
-    exportable = Exportable(model, torch.from_numpy(batches[1]))
+    exportable = ExportableModel(model, torch.from_numpy(batches[1]))
     eager = EagerRunner(model)
-    for form in map(FORMATS.__getitem__, DEFAULT_FORMATS):
-        form.write(exportable, folder / form.file)
-        assert check_parity(eager, form.load(folder / form.file, 1, "cpu"), batches).passed
+    for name in DEFAULT_FORMATS:
+        path = folder / FORMATS[name].file
+        WRITERS[name](exportable, path)
+        assert check_parity(eager, FORMATS[name].load(path, 1, "cpu"), batches).passed

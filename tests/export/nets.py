@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hubserve.export.write import Source
+from hubserve.export.model_source import ModelSource
 from hubserve.hub import ProxylessNAS
 from hubserve.package.manifest import Provenance
 from hubserve.preprocess import Preprocess
@@ -42,9 +42,9 @@ def lively(model: nn.Module, seed: int = 0) -> nn.Module:
     return model.eval()
 
 
-def small_source(name: str = "small", seed: int = 0) -> Source:
+def small_source(name: str = "small", seed: int = 0) -> ModelSource:
     """A ProxylessNAS subnet of 7 classes for pictures of 32 x 32."""
-    return Source(
+    return ModelSource(
         name=name,
         model=lively(ProxylessNAS(**SETTINGS).freeze(ARCH), seed),
         space="ProxylessNAS",

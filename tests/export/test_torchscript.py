@@ -10,8 +10,8 @@ import torch
 
 from hubserve.errors import ExportError
 from hubserve.export import torchscript
-from hubserve.export.exportable_model import Exportable
-from hubserve.export.write import write_package
+from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.write_package import write_package
 from tests.export.nets import small_source
 
 Version = collections.namedtuple("Version", "major minor micro releaselevel serial")
@@ -37,4 +37,4 @@ def test_python_3_14_is_refused_with_the_reason(tmp_path, monkeypatch):
 def test_the_range_of_versions_is_recorded(tmp_path):
     manifest = write_package(small_source(), tmp_path / "p", formats=("torchscript",)).manifest
     assert manifest.exports["torchscript"]["reads_with"] == f"torch {torch.__version__} or later, Python 3.11 to 3.13"
-    assert Exportable(small_source().model, torch.zeros(1, 3, 32, 32)).name == "ProxylessNet"
+    assert ExportableModel(small_source().model, torch.zeros(1, 3, 32, 32)).name == "ProxylessNet"

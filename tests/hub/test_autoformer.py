@@ -13,7 +13,7 @@ from torch import nn
 
 from hubserve.blocks.transformer import EncoderLayer
 from hubserve.errors import ArchError, CardError, KeyFormatError, SpaceError
-from hubserve.export.exportable_model import Exportable
+from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.torchscript import export_torchscript
 from hubserve.hub.autoformer import PRESETS, AutoFormer
 from hubserve.hub.autoformer_cards import SUPERNETS, supernet_card
@@ -198,7 +198,7 @@ class TestExport:
         assert_exports(model, 32, tmp_path)
 
     def test_torchscript_needs_no_tracing(self, model, tmp_path):
-        assert export_torchscript(Exportable(model, torch.zeros(2, 3, 32, 32)), tmp_path / "model.pt") == "scripted"
+        assert export_torchscript(ExportableModel(model, torch.zeros(2, 3, 32, 32)), tmp_path / "model.pt") == "scripted"
 
 
 @pytest.fixture

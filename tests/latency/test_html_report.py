@@ -8,10 +8,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from hubserve.latency.format_latency import Protocol
 from hubserve.latency.html_report import render_page
-from hubserve.latency.profile import Details, profile_package
+from hubserve.latency.profile_package import Details, profile_package
 from hubserve.latency.svg_chart import bar_chart, line_chart
-from hubserve.latency.timed_runners import Protocol
 from tests.stores import small_package
 
 
@@ -55,7 +55,7 @@ def test_names_are_no_markup(report):
 
 
 def test_a_report_without_details():
-    from hubserve.latency.profile import NOTHING
+    from hubserve.latency.profile_package import NOTHING
     from tests.stores import tiny_package
 
     found = profile_package(tiny_package(), protocol=Protocol(percent=50, max_seconds=0.1), details=NOTHING)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hubserve.errors import ExportError, PackageError
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.package.add_files import add_files
 from hubserve.package.package import read_package
 from hubserve.package.parity import random_batches

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from hubserve.export.model_source import card_source
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.hub import load_card
 
 ROOT = Path(__file__).parent.parent.parent

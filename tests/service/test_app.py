@@ -16,7 +16,7 @@ import pytest
 from hubserve.accuracy import HttpClassifier, evaluate
 from hubserve.cards.labels import labels
 from hubserve.data.image_folder import labelled_images
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from tests.export.nets import small_source
 from tests.images import noise, photo
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from hubserve import jobs, store
 from hubserve.cards.card import Metric
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.jobs import Best, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Run, TrialRow
 from hubserve.package.add_files import add_profile
 from hubserve.package.manifest import Provenance

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from hubserve.errors import ExportError, ImageError, ImageTooLargeError, PackageError, ParityError, TensorError, TopKError
-from hubserve.export.eager import EagerRunner
-from hubserve.export.rebuild import rebuild
-from hubserve.export.write import write_package
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
+from hubserve.export.write_package import write_package
+from hubserve.host import cores
 from hubserve.hub import ProxylessNAS
 from hubserve.package.manifest import FileEntry
 from hubserve.package.onnx_runner import cuda_available
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.package import read_package
 from hubserve.preprocess import decode_pixels
-from hubserve.service.concurrency import cores
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS, lively, small_source
 from tests.images import noise, photo
@@ -40,8 +40,8 @@ def engine(small):
 
 def by_eager(package, data):
     """Class -> probability, by PyTorch."""
-    prepared = package.manifest.preprocess.fast(decode_pixels(data)).numpy()[None]
-    logits = EagerRunner(rebuild(package))(prepared)[0].astype(np.float64)
+    prepared = package.manifest.preprocess.fast(decode_pixels(data))[None]
+    logits = EagerRunner(rebuild_model(package))(prepared)[0].astype(np.float64)
     likelihood = np.exp(logits - logits.max())
     return dict(enumerate(likelihood / likelihood.sum()))
 
@@ -149,7 +149,7 @@ class TestWhatItTakes:
         assert engine.device == "cpu"
         if not cuda_available():
             assert Engine(small).device == "cpu"
-            with pytest.raises(ExportError, match="'cuda' was asked for; torch sees 0 CUDA devices"):
+            with pytest.raises(ExportError, match="'cuda' was asked for; the CUDA driver sees 0 GPUs"):
                 Engine(small, device="cuda")
 
     def test_openvino_is_compared_before_it_answers(self, small, engine, monkeypatch):

@@ -14,9 +14,9 @@ import pytest
 from hubserve import store
 from hubserve.cards.labels import labels
 from hubserve.data.image_folder import labelled_images
-from hubserve.export.eager import EagerRunner
+from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.model_source import card_source
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.hub import load_card
 from hubserve.hub.registry import load_model
 from hubserve.package.package import read_package

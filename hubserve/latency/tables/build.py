@@ -15,13 +15,13 @@ from typing import Any
 import torch
 
 from hubserve.errors import ProfileError
-from hubserve.export.exportable_model import Exportable
-from hubserve.export.formats import WRITERS
+from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.format_writers import WRITERS
 from hubserve.home import home
 from hubserve.host import describe_host
+from hubserve.latency.format_latency import Protocol, profile_runners
 from hubserve.latency.tables.operation_onnx import measure_unit
-from hubserve.latency.tables.table import LatencyTable, NetTime, TableError, UnitTime, error_of, same_arch
-from hubserve.latency.timed_runners import Protocol, profile_runners
+from hubserve.latency.tables.table import LatencyTable, NetworkTime, OperationTime, TableError, error_of, same_arch
 from hubserve.operations import Operation
 from hubserve.package.formats import FORMATS
 from hubserve.package.parity import random_batches
@@ -145,7 +145,7 @@ def time_network(space: ModelSpace, arch: Mapping[str, Any], table: LatencyTable
     with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
         torch.manual_seed(0)  # Fresh weights do: no kernel looks at the values.
         path = Path(folder) / FORMATS["onnx"].file
-        WRITERS["onnx"](Exportable(space.freeze(arch), torch.zeros(2, *shape)), path)
+        WRITERS["onnx"](ExportableModel(space.freeze(arch), torch.zeros(2, *shape)), path)
         (batch,) = random_batches(shape, sizes=(table.batch_size,))
         protocol = Protocol(percent=90.0, max_seconds=max_seconds)
         loaders = {"onnx": lambda: FORMATS["onnx"].load(path, table.threads, "cpu")}
@@ -198,7 +198,7 @@ def _measure_units(
     missing = [unit for key, unit in units.items() if key not in table.units]
     saved = time.monotonic()
     for i, unit in enumerate(missing):
-        table.units[unit.key] = UnitTime.of(measure(unit))
+        table.units[unit.key] = OperationTime.of(measure(unit))
         progress("operations", i + 1, len(missing))
         if time.monotonic() - saved > SAVE_SECONDS:
             table.save(path)
@@ -222,6 +222,6 @@ def _measure_nets(
         role = "fit" if i * plan.fit_nets // wanted != (i + 1) * plan.fit_nets // wanted else "check"
         if not any(same_arch(arch, net.arch) for net in table.nets):
             ms, n = measure(arch)
-            table.nets.append(NetTime.model_validate({"arch": arch, "ms": ms, "n": n, "role": role}))
+            table.nets.append(NetworkTime.model_validate({"arch": arch, "ms": ms, "n": n, "role": role}))
             table.save(path)
         progress("whole networks", i + 1, wanted)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from hubserve.atomic import write_whole
+from hubserve.atomic import write_atomic
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.host import Host, describe_host
 from hubserve.latency.tables.fit import fit_without_negatives, spearman
@@ -29,7 +29,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class UnitTime(_Record):
+class OperationTime(_Record):
     """One operation, measured.
 
     Attributes:
@@ -48,7 +48,7 @@ class UnitTime(_Record):
     ms: float
 
     @classmethod
-    def of(cls, samples: Sequence[float]) -> UnitTime:
+    def of(cls, samples: Sequence[float]) -> OperationTime:
         """From the raw times of some calls, in ms. Raises ProfileError where there are none."""
         if not samples:
             raise ProfileError("an operation was measured in no call")
@@ -84,7 +84,7 @@ class Calibration(_Record):
     offset_ms: float = 0.0
 
 
-class NetTime(_Record):
+class NetworkTime(_Record):
     """One whole network, measured as it is served.
 
     Attributes:
@@ -119,7 +119,7 @@ class TableError(_Record):
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LatencyPrediction:
     """A predicted latency.
 
     Attributes:
@@ -161,12 +161,12 @@ class LatencyTable(BaseModel):
     threads: int = 1
     runtime: str = "onnx"
     host: Host
-    units: dict[str, UnitTime] = {}
-    nets: list[NetTime] = []
+    units: dict[str, OperationTime] = {}
+    nets: list[NetworkTime] = []
     calibration: Calibration = Calibration()
     error: TableError | None = None
     _estimator: Estimator | None = PrivateAttr(None)
-    _known: dict[str, Prediction] = PrivateAttr(default_factory=dict)
+    _known: dict[str, LatencyPrediction] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> LatencyTable:
@@ -216,7 +216,7 @@ class LatencyTable(BaseModel):
     def save(self, path: Path) -> None:
         """Written in one step, so that a reader never sees half of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, self.model_dump_json(indent=1) + "\n")
+        write_atomic(path, self.model_dump_json(indent=1) + "\n")
 
     def predict(self, space: ModelSpace, arch: Mapping[str, Any]) -> float:
         """Predicted latency of an arch, in ms for one call.
@@ -227,7 +227,7 @@ class LatencyTable(BaseModel):
         """
         return self.explain(space, arch).ms
 
-    def explain(self, space: ModelSpace, arch: Mapping[str, Any]) -> Prediction:
+    def explain(self, space: ModelSpace, arch: Mapping[str, Any]) -> LatencyPrediction:
         """The same, and how much of it was measured."""
         self._check(space)
         arch = space.canonical(arch)
@@ -258,11 +258,11 @@ class LatencyTable(BaseModel):
             table.error = error_of([(table.predict(space, net.arch), net.ms) for net in rows["check"]])
         return table
 
-    def _sum(self, units: Sequence[Operation]) -> Prediction:
+    def _sum(self, units: Sequence[Operation]) -> LatencyPrediction:
         ms = float(self.features(units) @ np.array(list(self.calibration.model_dump().values())))
         total = sum(self._time(unit) for unit in units)
         measured = sum(self._time(unit) for unit in units if unit.key in self.units)
-        return Prediction(ms=ms, units=len(units), measured=measured / total if total else 1.0)
+        return LatencyPrediction(ms=ms, units=len(units), measured=measured / total if total else 1.0)
 
     def _time(self, unit: Operation) -> float:
         known = self.units.get(unit.key)

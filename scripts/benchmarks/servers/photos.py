@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data as photos
 
 from hubserve.export.model_source import card_source
-from hubserve.export.write import write_package
+from hubserve.export.write_package import write_package
 from hubserve.hub import load_card
 from hubserve.package.package import Package
 

@@ -9,8 +9,8 @@ from typing import Any
 import bentoml
 import torch
 
+from hubserve.host import cores
 from hubserve.package.package import read_package
-from hubserve.service.concurrency import cores
 from hubserve.service.engine import Engine
 
 torch.set_num_threads(1)

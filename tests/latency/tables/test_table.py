@@ -16,7 +16,7 @@ from hubserve.latency.tables.build import BuildPlan, build_table, check_table, d
 from hubserve.latency.tables.fit import fit_without_negatives, spearman
 from hubserve.latency.tables.limit_check import feasibility
 from hubserve.latency.tables.operation_onnx import measure_unit
-from hubserve.latency.tables.table import LatencyTable, UnitTime, error_of
+from hubserve.latency.tables.table import LatencyTable, OperationTime, error_of
 from hubserve.operations import Operation, arch_operations
 from hubserve.space import ModelSpace
 
@@ -261,12 +261,12 @@ def test_a_tiny_space_for_real(tmp_path):
 
 
 def test_times_of_an_operation():
-    time = UnitTime.of([1.0, 1.2, 1.1, 9.0])
+    time = OperationTime.of([1.0, 1.2, 1.1, 9.0])
     assert (time.n, time.p50_ms, time.ms) == (4, pytest.approx(1.15), pytest.approx(1.1))
     assert time.mean_ms == pytest.approx(3.075)
     assert time.sd_ms == pytest.approx(np.std([1.0, 1.2, 1.1, 9.0], ddof=1))
     with pytest.raises(ProfileError, match="in no call"):
-        UnitTime.of([])
+        OperationTime.of([])
 
 
 class TestStatistics:

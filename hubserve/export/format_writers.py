@@ -1,0 +1,70 @@
+"""The exported forms: the file of each, how it is written, how it is loaded, and how near it must be to eager PyTorch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.onnx import OPSET, export_onnx
+from hubserve.export.onnx_precision import halve_onnx, quantize_onnx
+from hubserve.export.pt2 import export_pt2
+from hubserve.export.torchscript import READS_WITH, export_torchscript
+from hubserve.package.formats import FORMATS
+from hubserve.package.manifest import Format
+
+
+def _onnx(source: ExportableModel, path: Path) -> dict[str, Any]:
+    export_onnx(source, path)
+    return {"opset": OPSET, "precision": "float32", "simplified_by": f"onnxscript {metadata.version('onnxscript')}"}
+
+
+def _fp16(source: ExportableModel, path: Path) -> dict[str, Any]:
+    with _float32(source, path) as start:
+        halve_onnx(start, path)
+    return {"opset": OPSET, "precision": "float16", "runs_on": "cuda"}
+
+
+def _int8(source: ExportableModel, path: Path) -> dict[str, Any]:
+    with _float32(source, path) as start:
+        quantize_onnx(start, path, source.calibration)
+    pictures = sum(len(batch) for batch in source.calibration)
+    return {"opset": OPSET, "precision": "int8", "method": "static, QDQ, per channel", "calibration_pictures": pictures}
+
+
+@contextmanager
+def _float32(source: ExportableModel, path: Path) -> Iterator[Path]:
+    """The float32 file to start from: the one beside `path` where that form was written just before, else one for now."""
+    beside = path.with_name(FORMATS["onnx"].file)
+    if beside.is_file():
+        yield beside
+        return
+    with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
+        export_onnx(source, Path(folder) / beside.name)
+        yield Path(folder) / beside.name
+
+
+def _torchscript(source: ExportableModel, path: Path) -> dict[str, Any]:
+    method = export_torchscript(source, path)
+    return {"method": method, "precision": "float32", "reads_with": READS_WITH}
+
+
+def _pt2(source: ExportableModel, path: Path) -> dict[str, Any]:
+    export_pt2(source, path)
+    return {"precision": "float32", "reads_with": f"torch {torch.__version__}"}
+
+
+WRITERS: dict[Format, Callable[[ExportableModel, Path], dict[str, Any]]] = {
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "pt2": _pt2,
+    "onnx-fp16": _fp16,
+    "onnx-int8": _int8,
+}
+"""Format -> function that writes it to a path and returns what the manifest says of it."""

@@ -1,0 +1,24 @@
+"""The PyTorch module of a package, built anew."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from hubserve.errors import ArchError, PackageError, SpaceError
+from hubserve.hub.pretrained import load_weights
+from hubserve.hub.registry import get_space
+from hubserve.package.package import WEIGHTS, Package
+
+
+def rebuild_model(package: Package) -> nn.Module:
+    """The PyTorch module, built anew from space, settings, arch and weights, in eval mode.
+
+    Raises:
+        PackageError: the space is not one of the hub.
+        WeightsError: the weights do not fit.
+    """
+    try:
+        space = get_space(package.manifest.space, package.manifest.settings)
+        return load_weights(space, package.manifest.arch, package.path / WEIGHTS)
+    except (SpaceError, ArchError) as error:
+        raise PackageError(f"{package.path} cannot be rebuilt as a PyTorch module here: {error}") from error

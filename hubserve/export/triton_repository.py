@@ -1,0 +1,110 @@
+"""A package as an entry of a Triton model repository: NVIDIA's inference server, and KServe, serve it from there.
+
+An entry is a folder, which `tritonserver --model-repository=FOLDER` serves:
+
+    NAME/config.pbtxt    name, tensors, batching, instances
+    NAME/labels.txt      Triton's classification extension answers with these
+    NAME/1/model.onnx    run by its ONNX Runtime backend
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from hubserve.atomic import staged_folder
+from hubserve.errors import ExportError
+from hubserve.package.formats import FORMATS
+from hubserve.package.package import LABELS, Package
+
+MAX_BATCH = 32
+MAX_DELAY_MICROSECONDS = 2000
+"""How long a request may wait for others to share its batch: a fraction of what a mobile network takes on one core."""
+
+CONFIG = """\
+name: "{name}"
+backend: "onnxruntime"
+max_batch_size: {max_batch}
+input [
+  {{ name: "{input}", data_type: TYPE_FP32, format: FORMAT_NCHW, dims: [ {input_dims} ] }}
+]
+output [
+  {{ name: "{output}", data_type: TYPE_FP32, dims: [ {output_dims} ], label_filename: "{labels}" }}
+]
+dynamic_batching {{
+  preferred_batch_size: [ {preferred} ]
+  max_queue_delay_microseconds: {delay}
+}}
+instance_group [
+  {{ kind: {kind}, count: {count} }}
+]
+parameters {{ key: "intra_op_thread_count" value: {{ string_value: "1" }} }}
+parameters {{ key: "inter_op_thread_count" value: {{ string_value: "1" }} }}
+"""
+
+
+def write_triton(package: Package, repository: Path, *, name: str | None = None, instances: int | None = None) -> Path:
+    """Adds a package to a model repository, as version 1, and returns the folder of its entry.
+
+    Args:
+        package: with the form "onnx".
+        repository: folder of the repository; made where it does not exist.
+        name: of the entry; the model's own unless given.
+        instances: that run side by side, one thread each; one for each core of this machine unless given.
+
+    Raises:
+        ExportError: the package has no ONNX form, the name is not one that Triton takes, or the entry exists.
+    """
+    name = name or package.manifest.name
+    if (instances or 1) < 1:
+        raise ExportError(f"instances = {instances} must be at least 1")
+    entry = check_entry(repository, name, package.manifest.exports)
+    with staged_folder(repository, name) as stage:
+        (stage / "1").mkdir()
+        shutil.copyfile(package.path / FORMATS["onnx"].file, stage / "1" / "model.onnx")
+        shutil.copyfile(package.path / LABELS, stage / LABELS)
+        (stage / "config.pbtxt").write_text(_config(package, name, instances or os.cpu_count() or 1), "utf-8")
+        os.rename(stage, entry)
+    return entry
+
+
+def check_entry(repository: Path, name: str, forms: Collection[str]) -> Path:
+    """The folder that an entry would have; before an export begins, too.
+
+    Args:
+        repository: folder of the repository.
+        name: of the entry.
+        forms: of the package.
+
+    Raises:
+        ExportError: there is no ONNX form, the name is not one that Triton takes, or the entry exists.
+    """
+    if "onnx" not in forms:
+        raise ExportError(f"{name} has no form 'onnx', which Triton runs; it has {', '.join(forms)}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ExportError(f"{name!r} cannot name a model of Triton: letters, digits, and '.', '_', '-' between them")
+    entry = repository / name
+    if entry.exists():
+        raise ExportError(f"{entry} exists; choose another folder, or delete it first")
+    return entry
+
+
+def _config(package: Package, name: str, instances: int) -> str:
+    """Shapes leave out the batch, which Triton adds."""
+    manifest = package.manifest
+    return CONFIG.format(
+        name=name,
+        max_batch=MAX_BATCH,
+        input=manifest.input.name,
+        input_dims=", ".join(map(str, manifest.input.shape[1:])),
+        output=manifest.output.name,
+        output_dims=", ".join(map(str, manifest.output.shape[1:])),
+        labels=LABELS,
+        preferred=", ".join(map(str, (4, 8, 16, MAX_BATCH))),
+        delay=MAX_DELAY_MICROSECONDS,
+        kind="KIND_CPU",
+        count=instances,
+    )

@@ -1,0 +1,164 @@
+"""Run folders: where they are, how one is created, and the files in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hubserve.atomic import staged_folder, write_atomic
+from hubserve.errors import JobError, JobNotFoundError, suggest
+from hubserve.home import home
+from hubserve.jobs.definition import Job
+from hubserve.jobs.job_file import dump_job, parse_job
+from hubserve.jobs.status import JobStatus
+
+JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""Without dots and slashes an id is one part of a path, so it cannot point outside the folder of jobs."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run of a job; `hubserve.jobs` lists the files in it.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Name of the folder, by which `hubserve jobs` and the service identify the run."""
+        return self.path.name
+
+    def definition(self) -> str:
+        """The text of job.yaml. Raises JobError if it cannot be read."""
+        try:
+            return (self.path / JOB).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"{self.path} is not the folder of a job: it has no readable {JOB}") from error
+
+    @property
+    def where(self) -> Path:
+        """The working folder in which the job was submitted; relative paths of the definition start there."""
+        try:
+            return Path((self.path / WHERE).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            return self.path
+
+    def written_status(self) -> JobStatus:
+        """The status that the job's process wrote last; `hubserve.jobs.read` also checks whether that process is alive.
+
+        Raises:
+            JobError: There is no status.json, or it is corrupt.
+        """
+        try:
+            return JobStatus.model_validate_json((self.path / STATUS).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise JobError(f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
+
+    def write_status(self, status: JobStatus) -> None:
+        """Replaces status.json atomically: a reader sees the old record or the new one."""
+        write_atomic(self.path / STATUS, status.model_dump_json() + "\n")
+
+    def plots(self) -> list[str]:
+        """Names of the plots, without ".svg"."""
+        return sorted(path.stem for path in (self.path / PLOTS).glob("*.svg"))
+
+    def plot(self, name: str) -> Path:
+        """The SVG file of a plot. Raises JobNotFoundError if there is none of that name."""
+        if name not in self.plots():
+            raise JobNotFoundError(f"{self.id} has no plot {name!r}. {suggest(name, self.plots())}")
+        return self.path / PLOTS / f"{name}.svg"
+
+    def log_tail(self, lines: int = 50) -> list[str]:
+        """The last lines of the log; empty before the process starts."""
+        try:
+            with (self.path / LOG).open(encoding="utf-8", errors="replace") as file:
+                return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
+        except FileNotFoundError:
+            return []
+
+
+def jobs_folder() -> Path:
+    """The folder that holds all run folders; it may not exist yet."""
+    return home() / "jobs"
+
+
+def create(definition: str | Mapping[str, Any], *, name: str | None = None, job: Job | None = None) -> Run:
+    """Creates a run folder in the state "queued"; `start` starts the job.
+
+    Args:
+        definition: Text of a job file, or its content as data.
+        name: Name to show for the run; None takes the definition's.
+        job: The definition, already parsed by the caller; None parses it here.
+
+    Raises:
+        JobError: The definition is no valid job, see `parse_job`, or the folder cannot be written.
+    """
+    text = definition if isinstance(definition, str) else dump_job(definition)
+    job = job or parse_job(text, where=name or "the definition")
+    now = datetime.now(UTC)
+    title = name or job.name
+    folder = jobs_folder()
+    try:
+        # Made under a hidden name and renamed, so that no listing shows an incomplete folder.
+        with staged_folder(folder, "new") as stage:
+            (stage / JOB).write_text(text, "utf-8")
+            (stage / WHERE).write_text(str(Path.cwd()), "utf-8")
+            run = Run(folder / _new_id(title, now))
+            Run(stage).write_status(
+                JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
+            )
+            os.rename(stage, run.path)
+    except OSError as error:
+        raise JobError(f"cannot write in {folder}: {error.strerror or error}; HUBSERVE_HOME names another folder") from error
+    return run
+
+
+def find(job_id: str) -> Run:
+    """The run with that id.
+
+    Raises:
+        JobNotFoundError: There is no such run, or the text is no id; the message has the nearest ids.
+    """
+    run = Run(jobs_folder() / job_id)
+    if not _ID.fullmatch(job_id) or not (run.path / JOB).is_file():
+        raise JobNotFoundError(f"there is no job {job_id!r}. {suggest(job_id, [known.id for known in list_runs()])}")
+    return run
+
+
+def open_run(path: Path) -> Run:
+    """The run in any folder of this machine. Raises JobError if the folder is no run folder."""
+    run = Run(path.resolve())
+    run.written_status()
+    run.definition()
+    return run
+
+
+def list_runs() -> list[Run]:
+    """All runs, newest first."""
+    found = [path for path in jobs_folder().glob("*") if _ID.fullmatch(path.name) and (path / JOB).is_file()]
+    return [Run(path) for path in sorted(found, key=lambda path: ((path / JOB).stat().st_mtime_ns, path.name), reverse=True)]
+
+
+def remove(run: Run) -> None:
+    """Deletes a run folder without any check; `hubserve.jobs.delete` refuses while the job runs."""
+    shutil.rmtree(run.path)
+
+
+def _new_id(name: str, now: datetime) -> str:
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60] or "job"
+    return f"{readable}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,80 @@
+"""The message for a definition that is no valid job: each wrong key, what was found, what is allowed, and near names."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from hubserve.errors import suggest
+
+MOST = 10
+"""Largest number of mistakes in one message."""
+
+
+def explain(error: ValidationError, record: type[BaseModel]) -> str:
+    """The message for a failed validation, one clause for each mistake.
+
+    Args:
+        error: Error that pydantic raised.
+        record: Class that was validated against.
+    """
+    details = error.errors(include_url=False, include_context=True)
+    clauses = [_clause(entry, record) for entry in details[:MOST]]
+    more = len(details) - MOST
+    return "; ".join(clauses) + (f"; and {more} more" if more > 0 else "")
+
+
+def _clause(entry: ErrorDetails, record: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in entry["loc"] if part != "[key]") or "the whole"
+    found, kind = entry.get("input"), entry["type"]
+    parent = _record_at(record, entry["loc"][:-1])
+    if kind == "extra_forbidden" and parent is not None:
+        return f"{where}: there is no such key. {_near(str(entry['loc'][-1]), parent.model_fields)}"
+    if kind == "missing":
+        return f"{where} is missing"
+    if kind == "literal_error":
+        allowed = str(entry.get("ctx", {}).get("expected", ""))
+        names = [name.strip("' ") for name in allowed.replace(" or ", ", ").split(", ")]
+        return f"{where} = {found!r} is not one of {', '.join(names)}.{_did_you_mean(found, names)}"
+    if kind == "value_error":
+        return f"{where}: {entry['ctx']['error']}"
+    return f"{where} = {_short(found)}: {entry['msg'][:1].lower()}{entry['msg'][1:]}"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = suggest(name, names)
+    allowed = f"Allowed: {', '.join(names)}"
+    return f"{near} {allowed}" if near.startswith("Did") else allowed
+
+
+def _did_you_mean(found: Any, names: list[str]) -> str:
+    near = suggest(str(found), names)
+    return f" {near}" if near.startswith("Did") else ""
+
+
+def _short(found: Any) -> str:
+    text = repr(found)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _record_at(record: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The class of the record that holds the key at the end of `path`; None if there is none."""
+    here: type[BaseModel] | None = record
+    for part in path:
+        if here is None or part not in here.model_fields:
+            return None
+        here = _record_in(here.model_fields[str(part)].annotation)
+    return here
+
+
+def _record_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next((found for found in map(_record_in, get_args(annotation)) if found is not None), None)
+    return None

@@ -1,0 +1,262 @@
+"""The whole report of a package: latency of each form in turns, throughput, memory, and where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from hubserve.errors import ExportError, HubserveError, PackageError, ParityError, ProfileError
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.rebuild_model import rebuild_model
+from hubserve.host import describe_host
+from hubserve.hub.registry import SPACES, get_space
+from hubserve.latency.choice_modules import labels_of_modules
+from hubserve.latency.format_latency import STEADY, WINDOW, FormatLatency, Protocol, profile_runners
+from hubserve.latency.memory import measure_memory
+from hubserve.latency.network_cost import cost_of
+from hubserve.latency.operator_times import by_choice, eager_operators, onnx_operators
+from hubserve.latency.profile_report import (
+    Artefact,
+    ChoiceShare,
+    Memory,
+    NetworkCost,
+    OperatorShare,
+    ProfileReport,
+    Rules,
+    Sweep,
+)
+from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.throughput import BATCHES, sweep
+from hubserve.package.formats import FORMATS
+from hubserve.package.manifest import ALL_FORMATS
+from hubserve.package.package import WEIGHTS, Backend, Package
+from hubserve.package.parity import ParityReport, check_parity, prepared_batches, random_batches
+from hubserve.package.runner import Batch, Runner
+
+SERVED = "onnx"
+"""The form that the service runs, and of which the details are measured."""
+MOST_OPERATORS = 40
+"""Rows of a table of operators that are kept."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """What is measured beside latency.
+
+    Attributes:
+        sweep_seconds: for each setting of batch, threads and models side by side; 0 leaves the sweep out.
+        batches: sizes of the sweep.
+        memory: measure memory, in a process for each form.
+        operators: say where the time goes.
+        openvino: also measure the ONNX file in OpenVINO.
+        table: a lookup table of the space, whose prediction is compared.
+    """
+
+    sweep_seconds: float = 0.5
+    batches: Sequence[int] = BATCHES
+    memory: bool = True
+    operators: bool = True
+    openvino: bool = False
+    table: LatencyTable | None = None
+
+
+NOTHING = Details(sweep_seconds=0, memory=False, operators=False)
+
+
+def profile_package(
+    package: Package,
+    *,
+    batch_size: int = 1,
+    threads: int = 1,
+    protocol: Protocol | None = None,
+    details: Details = NOTHING,
+    rebuild: bool = True,
+) -> ProfileReport:
+    """Eager PyTorch and each exported form of a package, on the CPU, in turns.
+
+    Args:
+        package: with at least one exported form.
+        batch_size: pictures of a call.
+        threads: that a call may use.
+        protocol: how long to measure.
+        details: what else to measure.
+        rebuild: also measure eager PyTorch, which needs the package's space to be one of the hub.
+
+    Raises:
+        ProfileError: batch size or threads below 1, or no form can be measured here.
+        PackageError: the module cannot be rebuilt.
+    """
+    if batch_size < 1 or threads < 1:
+        raise ProfileError(f"batch_size = {batch_size}, threads = {threads}: both must be at least 1")
+    protocol = protocol or Protocol()
+    host, manifest = describe_host(), package.manifest
+    (batch,) = random_batches((3, manifest.preprocess.input_size, manifest.preprocess.input_size), sizes=(batch_size,))
+    loaders, left_out = _loaders(package, threads, rebuild=rebuild, openvino=details.openvino)
+    with _torch_threads(threads):
+        forms = profile_runners(loaders, batch, threads=threads, protocol=protocol)
+        operators, choices = _where(package, batch, threads, rebuild) if details.operators else ({}, ())
+    swept = _sweep(package, loaders, details, host.cores) if details.sweep_seconds > 0 else None
+    return ProfileReport(
+        model=manifest.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        weights_sha256=manifest.files[WEIGHTS].sha256,
+        input=manifest.input,
+        output=manifest.output,
+        preprocess=manifest.preprocess,
+        host=host,
+        rules=_rules(protocol),
+        artefacts=tuple(_artefact(package, form) for form in loaders),
+        forms=forms,
+        left_out=left_out,
+        parity=(*package.parity, *_parity_of_openvino(package, loaders, rebuild)),
+        memory=_memory(package, loaders, batch_size, threads) if details.memory else (),
+        sweep=swept,
+        operators=operators,
+        choices=choices,
+        cost=_cost(package, forms, batch_size, details.table),
+    )
+
+
+def _loaders(
+    package: Package, threads: int, *, rebuild: bool, openvino: bool
+) -> tuple[dict[str, Callable[[], Runner]], dict[str, str]]:
+    """The forms that can be measured here, and why others cannot."""
+    loaders: dict[str, Callable[[], Runner]] = {}
+    left_out: dict[str, str] = {}
+    if rebuild:
+        loaders["eager"] = lambda: EagerRunner(rebuild_model(package))
+    backends: list[Backend] = [form for form in ALL_FORMATS if form in package.manifest.exports]
+    for backend in [*backends, *(["openvino"] if openvino else [])]:
+        try:
+            if backend in FORMATS:
+                package.check_trust(backend)  # type: ignore[arg-type]
+            if backend in FORMATS and FORMATS[backend].only_cuda:  # type: ignore[index]
+                package.runner(backend)  # type: ignore[arg-type]
+        except (ExportError, PackageError) as error:
+            left_out[backend] = str(error)
+            continue
+        loaders[backend] = lambda backend=backend: package.runner(backend, threads=threads)  # type: ignore[misc]
+    if not loaders:
+        raise ProfileError(f"{package.path} has no form that runs here: {'; '.join(left_out.values())}")
+    return loaders, left_out
+
+
+def _rules(protocol: Protocol) -> Rules:
+    return Rules(
+        deepest_percent=protocol.percent,
+        max_seconds=protocol.max_seconds,
+        max_warm_up=protocol.max_warm_up,
+        steady=STEADY,
+        turns=WINDOW,
+        seed=protocol.seed,
+    )
+
+
+RUNTIMES = {"torch": ("torch",), "openvino": ("openvino",), "onnxruntime": ("onnxruntime-gpu", "onnxruntime")}
+
+
+def _artefact(package: Package, form: str) -> Artefact:
+    manifest = package.manifest
+    key = SERVED if form == "openvino" else form
+    file = WEIGHTS if form == "eager" else FORMATS[key].file  # type: ignore[index]
+    library = "openvino" if form == "openvino" else "onnxruntime" if form.startswith("onnx") else "torch"
+    return Artefact(
+        form=form,
+        file=file,
+        bytes=manifest.files[file].bytes,
+        sha256=manifest.files[file].sha256,
+        made=manifest.exports.get(key, {}),  # type: ignore[call-overload]
+        runtime=f"{library} {_version(library)}",
+    )
+
+
+def _version(library: str) -> str:
+    for name in RUNTIMES[library]:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "of unknown version"
+
+
+def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner]], rebuild: bool) -> list[ParityReport]:
+    """The package proves its forms, but knows nothing of who else runs them."""
+    if "openvino" not in loaders or not rebuild:
+        return []
+    batches = prepared_batches(package.manifest.preprocess)
+    try:
+        return [check_parity(EagerRunner(rebuild_model(package)), loaders["openvino"](), batches)]
+    except ParityError as error:
+        return [error.args[1]]
+
+
+def _where(
+    package: Package, batch: Batch, threads: int, rebuild: bool
+) -> tuple[dict[str, tuple[OperatorShare, ...]], tuple[ChoiceShare, ...]]:
+    """Operators of the served form and of eager PyTorch, and what the choices cost in the served one."""
+    operators: dict[str, tuple[OperatorShare, ...]] = {}
+    choices: tuple[ChoiceShare, ...] = ()
+    manifest = package.manifest
+    if SERVED in manifest.exports:
+        rows = onnx_operators(package.path / FORMATS[SERVED].file, batch, threads=threads)
+        operators[SERVED] = tuple(rows[:MOST_OPERATORS])
+        if manifest.space in SPACES:
+            space = get_space(manifest.space, manifest.settings)
+            choices = tuple(by_choice(rows, labels_of_modules(space, manifest.arch), manifest.arch))
+    if rebuild:
+        operators["eager"] = tuple(eager_operators(rebuild_model(package), batch)[:MOST_OPERATORS])
+    return operators, choices
+
+
+def _sweep(package: Package, measured: Iterable[str], details: Details, cores: int) -> Sweep | None:
+    """Of the served form, or of the first one that can be measured here."""
+    forms = sorted((form for form in measured if form in package.manifest.exports), key=lambda form: form != SERVED)
+    if not forms:
+        return None
+    form: Backend = forms[0]  # type: ignore[assignment]
+    size = package.manifest.preprocess.input_size
+    return sweep(
+        form,
+        lambda threads: package.runner(form, threads=threads),
+        lambda n: random_batches((3, size, size), sizes=(n,))[0],
+        cores=cores,
+        seconds=details.sweep_seconds,
+        batches=details.batches,
+    )
+
+
+def _memory(package: Package, forms: Iterable[str], batch_size: int, threads: int) -> tuple[Memory, ...]:
+    if not Path("/proc/self/clear_refs").exists():  # Linux alone tells.
+        return ()
+    return measure_memory(package, forms, batch_size=batch_size, threads=threads)
+
+
+def _cost(package: Package, forms: Sequence[FormatLatency], batch_size: int, table: LatencyTable | None) -> NetworkCost | None:
+    """None where the space is not one of the hub, or is not as it was."""
+    manifest = package.manifest
+    measured = next((f for f in forms if f.form == SERVED and batch_size == 1), None)
+    median = None if measured is None else sorted(measured.samples_ms)[len(measured.samples_ms) // 2]
+    try:
+        space = get_space(manifest.space, manifest.settings)
+        return cost_of(space, manifest.arch, manifest.preprocess.input_size, measured_ms=median, table=table)
+    except ProfileError:
+        raise
+    except HubserveError:
+        return None
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """What torch may use is a setting of the process: put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,126 @@
+"""Throughput under other settings: batches, threads of a call, and models side by side."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from hubserve.errors import ProfileError
+from hubserve.latency.profile_report import Sweep, SweepPoint
+from hubserve.package.runner import Batch, Runner
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+ENOUGH = 0.95
+"""Share of the best throughput that the knee must reach."""
+WARM_UP = 3
+LEAST_CALLS = 5
+
+Load = Callable[[int], Runner]
+"""Threads -> a loaded model."""
+
+
+def sweep(
+    form: str,
+    load: Load,
+    batch_of: Callable[[int], Batch],
+    *,
+    cores: int,
+    seconds: float,
+    batches: Sequence[int] = BATCHES,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Sweep:
+    """Measures one form under other settings.
+
+    Args:
+        form: its name.
+        load: threads -> a loaded model.
+        batch_of: size -> a batch.
+        cores: most threads, and most models side by side.
+        seconds: for each setting; at least a few calls are made whatever they take.
+        batches: sizes to try.
+        clock: in seconds.
+
+    Raises:
+        ProfileError: no cores, batches or time.
+    """
+    if cores < 1 or not batches or not seconds > 0:
+        raise ProfileError(f"cores = {cores}, batches = {tuple(batches)}, seconds = {seconds}: a sweep needs some of each")
+    single = load(1)
+    by_batch = [_point(single, batch_of(size), 1, seconds, clock) for size in batches]
+    one = batch_of(1)
+    by_threads = [_point(single if n == 1 else load(n), one, n, seconds, clock) for n in _counts(cores)]
+    by_sessions = [_side_by_side([single, *(load(1) for _ in range(n - 1))], one, seconds, clock) for n in _counts(cores)]
+    return Sweep(
+        form=form,
+        by_batch=tuple(by_batch),
+        by_threads=tuple(by_threads),
+        by_sessions=tuple(by_sessions),
+        knee_batch=knee(by_batch),
+    )
+
+
+def knee(points: Sequence[SweepPoint]) -> int:
+    """The smallest batch with nearly the best throughput."""
+    best = max(point.images_per_second for point in points)
+    return min(point.batch_size for point in points if point.images_per_second >= ENOUGH * best)
+
+
+def _counts(cores: int) -> list[int]:
+    """1, 2, 4, ... and all."""
+    return sorted({1 << i for i in range(cores.bit_length()) if 1 << i <= cores} | {cores})
+
+
+def _point(runner: Runner, batch: Batch, threads: int, seconds: float, clock: Callable[[], float]) -> SweepPoint:
+    times = _calls(runner, batch, seconds, clock)
+    return SweepPoint(
+        batch_size=len(batch),
+        threads=threads,
+        sessions=1,
+        n=len(times),
+        p50_ms=statistics.median(times) * 1e3,
+        images_per_second=len(batch) / statistics.median(times),
+    )
+
+
+def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock: Callable[[], float]) -> SweepPoint:
+    """Each model called by a thread of its own. ONNX Runtime lets go of Python's lock while it computes."""
+    times: list[list[float]] = [[] for _ in runners]
+    failures: list[Exception] = []
+    start_together = threading.Barrier(len(runners))
+
+    def work(i: int) -> None:
+        try:
+            start_together.wait()
+            times[i] = _calls(runners[i], batch, seconds, clock)
+        except Exception as error:  # Told below; a thread has nobody to tell.
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(runners))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return SweepPoint(
+        batch_size=len(batch),
+        threads=1,
+        sessions=len(runners),
+        n=sum(map(len, times)),
+        p50_ms=statistics.median(t for each in times for t in each) * 1e3,
+        images_per_second=sum(len(batch) * len(each) / sum(each) for each in times),
+    )
+
+
+def _calls(runner: Runner, batch: Batch, seconds: float, clock: Callable[[], float]) -> list[float]:
+    for _ in range(WARM_UP):
+        runner(batch)
+    times: list[float] = []
+    end = clock() + seconds
+    while len(times) < LEAST_CALLS or clock() < end:
+        start = clock()
+        runner(batch)
+        times.append(clock() - start)
+    return times

@@ -1,0 +1,109 @@
+"""Run folders: names that stay inside, lists in order, nothing half made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hubserve import jobs
+from hubserve.errors import JobError
+from hubserve.jobs import JobStatus
+from tests.jobs.definitions import SMALLEST
+
+
+def test_a_new_run(run, home):
+    assert run.path.parent == home / "jobs"
+    assert run.id.startswith("smallest-")
+    assert run.definition() == SMALLEST
+    status = jobs.read(run)
+    assert (status.id, status.name, status.state, status.max_trials) == (run.id, "smallest", "queued", 3)
+    assert jobs.find(run.id) == run == jobs.open_run(run.path)
+    assert sorted(path.name for path in run.path.iterdir()) == ["job.yaml", "status.json", "where"]
+    assert run.where == Path.cwd()
+
+
+def test_a_definition_as_data(home):
+    data = {"name": "x", "space": {"name": "A"}, "data": {"name": "b"}, "strategy": {"name": "C"}}
+    run = jobs.create(data, name="my job/../..")
+    assert jobs.parse_job(run.definition(), where="it") == jobs.parse_job(json.dumps(data), where="it")
+    assert run.path.parent == home / "jobs"
+    assert jobs.read(run).name == "my job/../.."
+
+
+@pytest.mark.parametrize("definition", ["name: x", "[1]", "{", {"name": object()}])
+def test_what_is_no_job_leaves_nothing(definition, home):
+    with pytest.raises(JobError):
+        jobs.create(definition)
+    assert not (home / "jobs").exists()
+
+
+def test_newest_first(home):
+    made = [jobs.create(SMALLEST, name=f"job {i}") for i in range(3)]
+    assert [run.id for run in jobs.list_runs()] == [run.id for run in reversed(made)]
+    assert [status.name for status in jobs.list_statuses()] == ["job 2", "job 1", "job 0"]
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", "../jobs", "/etc", "a/b", "smallest\0", "x" * 200, ".new.abc"])
+def test_an_id_stays_inside(bad, run):
+    with pytest.raises(JobError, match="there is no job"):
+        jobs.find(bad)
+
+
+def test_an_unknown_id_names_the_near_ones(run):
+    with pytest.raises(JobError, match=f"Did you mean {run.id}"):
+        jobs.find(run.id[:-1])
+
+
+def test_damaged_folders_are_left_out(run, home):
+    (home / "jobs" / "empty").mkdir()
+    broken = jobs.create(SMALLEST)
+    (broken.path / "status.json").write_text("{")
+    assert [status.id for status in jobs.list_statuses()] == [run.id]
+    with pytest.raises(JobError, match=r"no readable status\.json"):
+        jobs.read(broken)
+    with pytest.raises(JobError, match=r"no readable status\.json"):
+        jobs.open_run(home)
+
+
+def test_pictures_by_name(run):
+    (run.path / "plots").mkdir()
+    (run.path / "plots" / "best.svg").write_text("<svg/>")
+    (run.path / "secret.svg").write_text("")
+    assert run.plots() == ["best"]
+    assert run.plot("best").read_text() == "<svg/>"
+    for name in ("bset", "../secret", "/etc/passwd"):
+        with pytest.raises(JobError, match="has no plot"):
+            run.plot(name)
+
+
+def test_the_log_from_its_end(run):
+    assert run.log_tail() == []
+    (run.path / "log.txt").write_bytes(b"".join(b"%d\xff\n" % i for i in range(100)))
+    assert run.log_tail(2) == ["98\ufffd", "99\ufffd"]
+
+
+def test_a_home_that_cannot_be_written(monkeypatch):
+    monkeypatch.setenv("HUBSERVE_HOME", "/proc/nothing")
+    with pytest.raises(JobError, match="HUBSERVE_HOME names another folder"):
+        jobs.create(SMALLEST)
+
+
+def test_a_record_of_a_later_version_is_read(run):
+    text = json.loads((run.path / "status.json").read_text())
+    assert JobStatus.model_validate({**text, "what_comes_later": 1}) == run.written_status()
+
+
+def test_job_files_that_lie_ready(tmp_path, monkeypatch):
+    (tmp_path / "search_jobs").mkdir()
+    (tmp_path / "search_jobs" / "mine.yaml").write_text(SMALLEST + "summary: my own\n")
+    (tmp_path / "search_jobs" / "broken.yaml").write_text("name: x\n")
+    monkeypatch.chdir(tmp_path)
+    found = {job.name: job.summary for job in jobs.available_jobs()}
+    assert found["mine"] == "my own"
+    assert "is not a job: space is missing" in found["broken"]
+    assert jobs.available_job("mine").text().startswith(SMALLEST)
+    assert jobs.available_job("mine").path == Path.cwd() / "search_jobs" / "mine.yaml"
+    with pytest.raises(JobError, match="Did you mean mine"):
+        jobs.available_job("mien")

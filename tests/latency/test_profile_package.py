@@ -1,0 +1,158 @@
+"""The report of a package: its numbers are those of its own samples, and each part says what it is of."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import numpy as np
+import pytest
+
+from hubserve.complexity import complexity
+from hubserve.errors import ProfileError
+from hubserve.latency.format_latency import Protocol
+from hubserve.latency.memory import measure_memory
+from hubserve.latency.profile_package import Details, profile_package
+from hubserve.latency.profile_report import ProfileReport
+from hubserve.latency.tables.table import LatencyTable, OperationTime
+from hubserve.operations import arch_operations
+from tests.export.nets import ARCH, small_source
+from tests.stores import small_package, tiny_package
+
+
+@pytest.fixture(scope="module")
+def report():
+    details = Details(sweep_seconds=0.02, batches=(1, 4), memory=False, openvino=True)
+    return profile_package(small_package(), protocol=Protocol(percent=90, max_seconds=4), details=details)
+
+
+class TestLatency:
+    def test_numbers_are_those_of_the_samples(self, report):
+        assert [form.form for form in report.forms] == ["eager", "onnx", "torchscript", "pt2", "openvino"]
+        for form in report.forms:
+            samples = sorted(form.samples_ms)
+            assert form.n == len(samples)
+            assert form.min_ms == samples[0]
+            assert form.mean_ms == pytest.approx(np.mean(samples))
+            assert form.sd_ms == pytest.approx(np.std(samples, ddof=1))
+            assert form.images_per_second == pytest.approx(1000 / np.mean(samples))
+            for p in form.percentiles:
+                if p.value is not None:
+                    assert form.n >= p.needs
+                    assert p.value == pytest.approx(np.percentile(samples, p.percent, method="inverted_cdf"))
+                    assert p.value <= p.upper_bound <= samples[-1]
+            half = form.n // 2
+            ratio = statistics.median(form.samples_ms[half:]) / statistics.median(form.samples_ms[:half])
+            assert form.drift == pytest.approx(ratio - 1)
+
+    def test_tells_what_and_where(self, report):
+        manifest = small_package().manifest
+        assert report.host.cores >= 1
+        assert report.host.versions["python"]
+        assert report.host.versions["torch"]
+        assert len(report.host.affinity) == report.host.cores
+        assert report.weights_sha256 == manifest.files["weights.safetensors"].sha256
+        assert report.preprocess == manifest.preprocess
+        onnx = next(artefact for artefact in report.artefacts if artefact.form == "onnx")
+        assert (onnx.file, onnx.bytes) == ("model.onnx", (small_package().path / "model.onnx").stat().st_size)
+        assert onnx.made["opset"] == 20
+        assert onnx.runtime.startswith("onnxruntime ")
+        assert {a.form: a.file for a in report.artefacts}["openvino"] == "model.onnx"
+        assert (report.rules.deepest_percent, report.rules.turns) == (90, 10)
+
+    def test_openvino_is_proven_here(self, report):
+        assert [r.format for r in report.parity] == ["onnx", "torchscript", "pt2", "openvino"]
+        assert all(r.passed for r in report.parity)
+
+    def test_is_json_by_its_own_schema(self, report):
+        import jsonschema
+
+        document = json.loads(report.model_dump_json())
+        jsonschema.validate(document, ProfileReport.model_json_schema())
+        assert ProfileReport.model_validate(document) == report
+        del document["forms"][0]["n"]
+        with pytest.raises(jsonschema.ValidationError, match="'n' is a required property"):
+            jsonschema.validate(document, ProfileReport.model_json_schema())
+
+    @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"threads": 0}])
+    def test_nonsense_is_refused(self, wrong):
+        with pytest.raises(ProfileError, match="must be at least 1"):
+            profile_package(tiny_package(), **wrong)
+
+
+class TestWhereTheTimeGoes:
+    def test_every_convolution_has_its_module(self, report):
+        rows = report.operators["onnx"]
+        assert sum(row.share for row in rows) <= 1.0000001
+        assert [row.ms for row in rows] == sorted((row.ms for row in rows), reverse=True)
+        modules = {path for path, _ in small_source().model.named_modules()}
+        convolutions = {row.module for row in rows if row.operator == "Conv"}
+        assert convolutions <= modules
+        assert {"stem.0", "blocks.0.0", "feature_mix_layer.0"} <= convolutions
+        assert "aten::mkldnn_convolution" in {row.operator for row in report.operators["eager"]}
+
+    def test_choices_hold_what_their_operations_take(self, report):
+        by_label = {row.label: row for row in report.choices}
+        assert set(by_label) <= set(ARCH)
+        assert by_label["s2_i0"].value == "k3e3"
+        under = [row for row in report.operators["onnx"] if (row.module or "").startswith("blocks.1.0.")]
+        assert by_label["s2_i0"].ms == pytest.approx(sum(row.ms for row in under))
+
+    def test_a_model_without_onnx_has_no_such_table(self):
+        found = profile_package(
+            tiny_package(), protocol=Protocol(percent=50, max_seconds=0.2), details=Details(sweep_seconds=0, memory=False)
+        )
+        assert list(found.operators) == ["eager"]
+        assert found.choices == ()
+        assert found.sweep is None
+        assert found.cost.measured_ms is None
+
+
+class TestSweep:
+    def test_settings(self, report):
+        sweep, cores = report.sweep, report.host.cores
+        assert sweep.form == "onnx"
+        assert [(p.batch_size, p.threads, p.sessions) for p in sweep.by_batch] == [(1, 1, 1), (4, 1, 1)]
+        assert [p.threads for p in sweep.by_threads][-1] == cores == [p.sessions for p in sweep.by_sessions][-1]
+        assert all(p.n >= 5 for p in (*sweep.by_batch, *sweep.by_threads, *sweep.by_sessions))
+        for p in (*sweep.by_batch, *sweep.by_threads):
+            assert p.images_per_second == pytest.approx(p.batch_size / p.p50_ms * 1e3)
+
+
+class TestCost:
+    def test_is_counted_by_others_too(self, report):
+        work = complexity(small_source().model, (3, 32, 32))
+        assert (report.cost.params, report.cost.macs) == (work.params, work.macs)
+        onnx = report.form("onnx")
+        assert report.cost.gmacs_per_second == pytest.approx(work.macs / report.cost.measured_ms / 1e6)
+        assert abs(report.cost.measured_ms - statistics.median(onnx.samples_ms)) <= onnx.iqr_ms
+        assert report.cost.predicted_ms is None
+
+    def test_against_a_lookup_table(self, report):
+        package = small_package()
+        space = package.manifest.space
+        from hubserve.hub import get_space
+
+        built = get_space(space, package.manifest.settings)
+        units = arch_operations(built, ARCH, (1, 3, 32, 32))
+        table = LatencyTable(
+            space=space,
+            settings=package.manifest.settings,
+            input_size=32,
+            host=report.host,
+            units={unit.key: OperationTime.of([0.001]) for unit in units},
+        )
+        details = Details(sweep_seconds=0, memory=False, operators=False, table=table)
+        cost = profile_package(package, protocol=Protocol(percent=50, max_seconds=0.2), details=details).cost
+        assert cost.predicted_ms == pytest.approx(0.001 * len(units))
+        assert cost.prediction_error == pytest.approx(cost.predicted_ms / cost.measured_ms - 1)
+
+
+def test_memory_is_that_of_the_model():
+    """In a process of its own, above the libraries that it loads first."""
+    (found,) = measure_memory(tiny_package(), ["eager"], batch_size=1, threads=1)
+    assert found.form == "eager"
+    assert found.delta_mib == pytest.approx(found.peak_mib - found.before_mib, abs=0.02)
+    assert 0.1 < found.delta_mib < found.before_mib
+    with pytest.raises(ProfileError, match=r"memory cannot be measured here: .*has no onnx"):
+        measure_memory(tiny_package(), ["onnx"], batch_size=1, threads=1)
