@@ -20,7 +20,7 @@ from hubserve.package.package import MANIFEST, read_package
 
 
 def main(folder: Path, packages: list[Path]) -> None:
-    """Writes <hash of the manifest>.json and .svg for each package; what cannot be done is told in the former."""
+    """Writes <hash of the manifest>.json and .svg for each package; a failure is described in the former."""
     # Visitors of the service come first.
     os.nice(19)
     folder.mkdir(parents=True, exist_ok=True)
