@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import queue
-import sys
 import tempfile
 import threading
 import time
@@ -154,9 +153,7 @@ def packed(value: Any) -> bytes:
 
 def _begin(threads: int, parent: int) -> None:
     torch.set_num_threads(threads)
-    # On Windows the id of a parent stays after it ended, and a launcher may be in between.
-    if sys.platform != "win32":
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:

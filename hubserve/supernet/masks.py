@@ -67,11 +67,7 @@ class MaskedAxes:
 
 
 def find_masks(
-    networks: NetworkShapesCache,
-    base: Mapping[str, Any],
-    choices: Sequence[Choice],
-    *,
-    everywhere: bool,
+    networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice], *, everywhere: bool
 ) -> list[MaskedAxes]:
     """The masks of all tensors whose shapes `choices` decide about.
 
@@ -92,9 +88,7 @@ def find_masks(
 
 
 def _deciding_labels(
-    networks: NetworkShapesCache,
-    base: Mapping[str, Any],
-    choices: Sequence[Choice],
+    networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice]
 ) -> dict[tuple[NetworkTensor, tuple[int, ...]], tuple[str, ...]]:
     """(tensor, axes) -> labels on which their sizes depend; axes of a kernel that depend on the same labels stay together."""
     whole = networks.get(base)
@@ -130,10 +124,7 @@ def _masks_outputs(tensor: NetworkTensor, axes: tuple[int, ...]) -> bool:
 
 
 def _joint_shapes(
-    networks: NetworkShapesCache,
-    base: Mapping[str, Any],
-    choices: Sequence[Choice],
-    groups: set[tuple[str, ...]],
+    networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice], groups: set[tuple[str, ...]]
 ) -> list[tuple[dict[str, int], Shapes]]:
     """Networks among which, for each group of labels, each combination of candidates occurs.
 

@@ -16,14 +16,14 @@ from typing import Any
 from hubserve.errors import HubserveError
 from hubserve.hub.registry import get_space
 from hubserve.jobs import Job
-from hubserve.pipeline import check_names
+from hubserve.pipeline import check_definition
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, str]:
     """The answer to a request; see the module."""
     try:
         if "job" in request:
-            check_names(Job.model_validate(request["job"]))
+            check_definition(Job.model_validate(request["job"]))
         else:
             get_space(request["space"], request["settings"]).canonical(request["arch"])
     except HubserveError as error:
