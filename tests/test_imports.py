@@ -65,7 +65,7 @@ LATE = {"package/formats.py", "workers/describe_package.py", "pipeline/run.py"}
 """Modules that import another one only when it is needed, because it imports torch, or an extra that may be absent."""
 
 ALONE = {
-    "bentoml": {"store/models.py", "service/app.py", "service/launch.py"},
+    "bentoml": {"store/bentoml_store.py", "service/app.py", "service/launch.py"},
     "onnx": {"export/onnx.py", "export/onnx_precision.py", "latency/tables/operation_onnx.py", "latency/operator_times.py"},
     "onnxruntime": {
         "package/onnx_runner.py",

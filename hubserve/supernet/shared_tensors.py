@@ -134,14 +134,7 @@ class SharedTensors(nn.Module):
         return torch.device("cpu") if first is None else first.device
 
     def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
+        self, state_dict: Mapping[str, Any], prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *others: Any
     ) -> None:
         """Overrides torch's: a tensor of another shape is replaced, and one that is not here is added."""
         device = self._device

@@ -254,7 +254,7 @@ def test_keeps_few_networks_ready():
     rng = Random(0)
     for _ in range(10):
         net.subnet(Small().random(rng))
-    assert len(net._cache) == 2
+    assert len(net._subnets) == 2
 
 
 def test_moves_to_another_type():
