@@ -27,6 +27,7 @@ HubserveError
 ├── ProfileError          a latency profile cannot be taken
 ├── SupernetError         a space, or one of its choices, cannot share weights in the way that was asked for
 ├── EvaluatorError        an evaluator is set up wrongly, or a benchmark has no such arch
+│   └── DivergedError             the loss or a score of a training is not finite any more
 ├── StrategyError         a search strategy is set up wrongly
 │   └── SpaceExhausted            every arch of the space was tried
 ├── ExperimentError       an experiment, or its executor, is set up wrongly or cannot go on
@@ -175,6 +176,10 @@ class SupernetError(HubserveError):
 
 class EvaluatorError(HubserveError):
     """An evaluator is set up wrongly, or a benchmark has no such arch."""
+
+
+class DivergedError(EvaluatorError):
+    """The loss or a score of a training is not finite any more."""
 
 
 class ExperimentError(HubserveError):

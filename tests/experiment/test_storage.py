@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 
 import optuna
@@ -19,22 +18,9 @@ from optuna.trial import TrialState
 from hubserve.errors import ExperimentError
 from hubserve.experiment.journal_file import JournalFileStorage
 from hubserve.experiment.storage import open_storage
+from tests.experiment.killing import FORK
 
 LABELS = 12
-
-WORKER = f"""
-import sys, optuna
-from pathlib import Path
-from hubserve.experiment.storage import open_storage
-study = optuna.load_study(study_name="s", storage=open_storage(Path(sys.argv[1])))
-for i in range(int(sys.argv[2])):
-    trial = study.ask()
-    for label in range({LABELS}):
-        trial.suggest_categorical(f"label{{label}}", ("a" * 300, "b", "c"))
-    trial.set_user_attr("note", trial.number)
-    study.tell(trial, trial.number)
-    print(trial.number, flush=True)
-"""
 
 
 def new_study(path):
@@ -54,8 +40,29 @@ def as_optuna_reads(path):
     return optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend(str(path)))).get_trials()
 
 
+def work(path, trials, pipe):
+    """Runs trials in a process of its own, and sends the number of each one that ended."""
+    study = optuna.load_study(study_name="s", storage=open_storage(path))
+    for _ in range(trials):
+        pipe.send(run_trial(study).number)
+
+
 def start_worker(path, trials):
-    return subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(trials)], stdout=subprocess.PIPE, text=True)
+    """The process, and the end of the pipe to receive from. Forked, it need not import torch."""
+    receive, send = FORK.Pipe(duplex=False)
+    worker = FORK.Process(target=work, args=(path, trials, send))
+    worker.start()
+    send.close()
+    return worker, receive
+
+
+def received(pipe):
+    """All that is left in a pipe whose sender has ended."""
+    found = []
+    with contextlib.suppress(EOFError):
+        while True:
+            found.append(pipe.recv())
+    return found
 
 
 def test_optuna_reads_what_was_written(tmp_path):
@@ -107,15 +114,17 @@ def test_a_running_trial_is_seen_after_flush(tmp_path):
 def test_two_processes_at_once(tmp_path):
     path = tmp_path / "study.journal"
     study = new_study(path)
-    worker = start_worker(path, 20)
+    worker, pipe = start_worker(path, 20)
     for _ in range(20):
         run_trial(study)
-    output, _ = worker.communicate(timeout=60)
-    assert worker.returncode == 0
+    ended = received(pipe)
+    worker.join(60)
+    assert worker.exitcode == 0
     trials = study.get_trials()
     assert [trial.number for trial in trials] == list(range(40))
     assert all(len(trial.params) == LABELS and trial.user_attrs["note"] == trial.number for trial in trials)
-    assert {int(number) for number in output.split()} < set(range(40))
+    assert len(ended) == 20
+    assert set(ended) < set(range(40))
     assert as_optuna_reads(path) == trials
 
 
@@ -123,19 +132,19 @@ def test_two_processes_at_once(tmp_path):
 def test_kill_at_any_moment_loses_no_finished_trial(tmp_path, kill):
     path = tmp_path / "study.journal"
     new_study(path)
-    worker = start_worker(path, 10_000)
-    told = [worker.stdout.readline() for _ in range(5)]
+    worker, pipe = start_worker(path, 10_000)
+    ended = [pipe.recv() for _ in range(5)]
     time.sleep(0.013 * kill)
     os.kill(worker.pid, signal.SIGKILL)
-    told += worker.communicate()[0].splitlines(keepends=True)
-    told = [int(line) for line in told if line.endswith("\n")]
+    worker.join()
+    ended += received(pipe)
     start = time.monotonic()
     study = optuna.load_study(study_name="s", storage=open_storage(path))
     run_trial(study)
     assert time.monotonic() - start < 20, "a killed writer holds nobody up"
     finished = [trial.number for trial in study.get_trials() if trial.state is TrialState.COMPLETE]
-    assert set(told) <= set(finished)
-    assert len(finished) == len(set(finished)) <= len(told) + 2
+    assert set(ended) <= set(finished)
+    assert len(finished) == len(set(finished)) <= len(ended) + 2
     assert as_optuna_reads(path) == study.get_trials()
 
 

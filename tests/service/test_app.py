@@ -184,6 +184,11 @@ class TestRefusals:
 
 
 class TestAround:
+    def test_each_event_is_one_line_of_the_log(self, server):
+        lines = [line for line in server.log.read_text().splitlines() if "answers for requests that name no model" in line]
+        assert len(lines) == 1
+        assert "efficientnet-lite0:" in lines[0]
+
     def test_models(self, client):
         (entry,) = [m for m in client.get("/models").json() if m["tag"].startswith("efficientnet-lite0:")]
         assert entry["space"] == "ProxylessNAS"

@@ -92,6 +92,7 @@ def check_it_classifies(url: str, log: Path, models: Path) -> None:
     assert answer["model"].startswith("efficientnet-lite0:")
     assert [path.name for path in models.iterdir()] == ["efficientnet-lite0"]
     assert "Traceback" not in log.read_text()
+    assert log.read_text().count("answers for requests that name no model") == 1
 
 
 def test_a_built_bento_serves(server, tag, tmp_path):
