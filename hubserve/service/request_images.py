@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Wi
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from hubserve.errors import FormError
+from hubserve.errors import RequestBodyError
 from hubserve.service.unknown_parameters import check_names
 
 FIELD, FIELDS = "image", "images"
@@ -77,7 +77,7 @@ async def images_of(request: Request, body: bytes, *, max_images: int) -> Reques
         max_images: Largest number of images.
 
     Raises:
-        FormError: The request has no image, an empty one, or more than `max_images`.
+        RequestBodyError: The request has no image, an empty one, or more than `max_images`.
         RequestValidationError: The form has a field that is not `image`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -89,12 +89,12 @@ async def images_of(request: Request, body: bytes, *, max_images: int) -> Reques
     else:
         found = RequestImages((body,), several=False)
     if not found.data or not all(found.data):
-        raise FormError(
+        raise RequestBodyError(
             f"the request has no image, or an empty one: send it as the body, as the field {FIELD!r} of a form, or as JSON "
             f'{{"{FIELD}": base64}} or {{"{FIELDS}": [base64, ...]}}'
         )
     if len(found.data) > max_images:
-        raise FormError(f"the request has {len(found.data)} images; at most {max_images} are taken at once")
+        raise RequestBodyError(f"the request has {len(found.data)} images; at most {max_images} are taken at once")
     return found
 
 
@@ -104,9 +104,9 @@ def _of_json(body: bytes) -> RequestImages:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"
-        raise FormError(f"the JSON cannot be read: {where}: {first['msg']}") from error
+        raise RequestBodyError(f"the JSON cannot be read: {where}: {first['msg']}") from error
     if given.image is not None and given.images is not None:
-        raise FormError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")
+        raise RequestBodyError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")
     if given.images is not None:
         return RequestImages(tuple(given.images), several=True)
     return RequestImages(() if given.image is None else (given.image,), several=False)
@@ -122,13 +122,13 @@ async def _of_form(request: Request, body: bytes) -> RequestImages:
         form = await parser.parse()
         files = [field for field in form.getlist(FIELD) if isinstance(field, UploadFile)]
         if not files:
-            raise FormError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
+            raise RequestBodyError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
         check_names(form.keys(), (FIELD,), place="form")
         return RequestImages(tuple([await file.read() for file in files]), several=len(files) > 1)
-    except FormError:
+    except RequestBodyError:
         raise
     except (MultiPartException, KeyError, ValueError) as error:
-        raise FormError(f"the multipart body cannot be read: {error}") from error
+        raise RequestBodyError(f"the multipart body cannot be read: {error}") from error
     finally:
         # Not the files of the form alone: a form that breaks off leaves one that is in no field yet.
         for opened in parser._files_to_close_on_error:
