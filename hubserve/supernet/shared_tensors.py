@@ -83,7 +83,7 @@ class SharedTensors(nn.Module):
         assert found is not None  # None is never registered here.
         return found
 
-    def keys(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:
         """Keys of the parameters, then of the buffers."""
         yield from self._parameters
         yield from self._buffers
@@ -148,7 +148,7 @@ class SharedTensors(nn.Module):
                 is_buffer = key.rpartition("/")[2] in NORM_STATISTICS
                 own = values.detach().to(device, copy=True)
                 self._register(key, own, is_buffer=is_buffer, requires_grad=values.is_floating_point())
-        missing_keys += [f"{prefix}{key}" for key in self.keys() if f"{prefix}{key}" not in state_dict]
+        missing_keys += [f"{prefix}{key}" for key in self if f"{prefix}{key}" not in state_dict]
 
 
 def _distributed_as(values: torch.Tensor, shape: Shape) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The supernet: weights that all networks of a space share."""
+"""The supernet: weights that all networks of a space share. docs/supernets.md explains it with drawings."""
 
 from __future__ import annotations
 

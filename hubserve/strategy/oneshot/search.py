@@ -71,7 +71,7 @@ class OneShotSearch(abc.ABC):
         """
 
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        """Starts an epoch; see the attributes for the arguments."""
+        """Starts an epoch; the attributes say what the arguments are."""
         self.epoch = epoch
         self.rng = Random(f"{self._seed}/{epoch}")
         self.val_batches = val_batches
