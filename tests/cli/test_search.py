@@ -133,7 +133,7 @@ def test_a_job_is_parsed_resolved_and_loaded_once(hubserve, write, monkeypatch):
     ):
         count(place)
     job = write(short(budget={"trials": 1}, retrain={"epochs": 1}))
-    assert hubserve("search", job, "--json").json()["state"] == "done"
+    assert json.loads(hubserve("search", job, "--json").out)["state"] == "done"
     # Three evaluators: one for each recipe, and one that scores the test part.
     once = dict.fromkeys(("parse_job", "load_dataset", "check_definition", "complexity"), 1)
     assert counts == {**once, "Classification": 3}

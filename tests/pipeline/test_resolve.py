@@ -233,9 +233,7 @@ class TestOnPython314:
         assert notes == ["torchscript was not exported: PyTorch does not support TorchScript on Python 3.14"]
 
     def test_one_that_is_named_is_refused_before_anything_runs(self):
-        with pytest.raises(
-            JobError, match="^publish.formats: torchscript: PyTorch does not support TorchScript on Python 3.14"
-        ):
+        with pytest.raises(JobError, match=r"^publish\.formats: torchscript: PyTorch does not .* 3\.14; leave it out"):
             check_definition(job(publish={"formats": ["onnx", "torchscript"]}))
 
     @pytest.mark.parametrize("name", SHIPPED)
