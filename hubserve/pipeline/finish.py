@@ -20,7 +20,6 @@ from hubserve.export.write_package import write_package
 from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
-from hubserve.latency.format_latency import Protocol
 from hubserve.latency.profile_package import profile_package
 from hubserve.package.add_files import add_files, add_profile
 from hubserve.package.manifest import Provenance
@@ -30,6 +29,7 @@ from hubserve.pipeline.checkpoint import read_note, write_note
 from hubserve.pipeline.resolve import Parts
 from hubserve.pipeline.status_writer import Report
 from hubserve.pipeline.winner import Winner
+from hubserve.timing import TimingProtocol
 from hubserve.training.weights_file import WEIGHTS_FILE
 
 RETRAINED, SCORES, TEST, PACKAGE, PUBLISHED = "retrained", "scores.json", "test.json", "package", "published.json"
@@ -144,7 +144,7 @@ def profile(parts: Parts, package: Package, report: Report) -> Package:
     latency = parts.job.latency
     seconds = parts.job.publish.profile_seconds if parts.job.publish is not None else 10.0
     found = profile_package(
-        package, batch_size=latency.batch_size, threads=latency.threads, protocol=Protocol(max_seconds=seconds)
+        package, batch_size=latency.batch_size, threads=latency.threads, protocol=TimingProtocol(max_seconds=seconds)
     )
     return add_profile(package, found.model_dump_json(indent=2) + "\n")
 
