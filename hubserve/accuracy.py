@@ -1,20 +1,19 @@
-"""Accuracy of a classifier over labelled pictures, whatever runs it: a loaded model or a service behind HTTP."""
+"""Accuracy of a classifier over labelled images: top-1 and top-5 of a loaded model, or of a service behind HTTP."""
 
 from __future__ import annotations
 
-import itertools
-import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-import httpx
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.stats import binomtest
 
 from hubserve.data.image_folder import LabelledImages, Rule
 from hubserve.errors import DatasetError, ImageError
@@ -23,24 +22,24 @@ from hubserve.preprocess import Preprocess, decode_image
 TOP = 5
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Prepared pictures (n, 3, height, width) -> logits (n, classes)."""
+"""Prepared images (n, 3, height, width) -> logits (n, classes)."""
 
 
 class Accuracy(BaseModel):
-    """How often a model is right.
+    """How often a model is right about labelled images.
 
     Attributes:
-        model: what was evaluated.
-        backend: what ran it: "eager", "torchscript", "onnx" or "http".
-        images: that were judged.
-        top1_hits: pictures whose best class is right.
-        top5_hits: pictures with the right class among the best five.
-        top1: percent.
-        top5: percent.
-        top1_interval: 95 % Wilson interval of top1, in percent.
-        rule: how folders became classes; see LabelledImages.
-        unreadable: files that are no pictures; they are not judged.
-        seconds: it took.
+        model: Name of the model that was evaluated.
+        backend: What ran it: "eager", "torchscript", "onnx", another export format, or "http" for a service.
+        images: Number of images that were classified.
+        top1_hits: Number of images whose best class is right.
+        top5_hits: Number of images with the right class among the best five.
+        top1: Share of `top1_hits` in percent.
+        top5: Share of `top5_hits` in percent.
+        top1_interval: 95 % Wilson interval of `top1`, in percent.
+        rule: How folders became classes; see LabelledImages.
+        unreadable: Files that are no readable images; they are not among `images`.
+        seconds: Duration of the evaluation.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,60 +58,69 @@ class Accuracy(BaseModel):
 
 
 class Classifier(Protocol):
-    """Names the best classes of pictures, given their files."""
+    """Function from image files to their best classes."""
 
     def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
-        """The best five classes of each file, best first; None where it is no picture."""
+        """The indices of the best five classes of each file, best first; None for a file that is no readable image."""
         ...
 
 
 def evaluate(
     classifier: Classifier,
-    pictures: LabelledImages,
+    images: LabelledImages,
     *,
     model: str,
     backend: str,
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Accuracy:
-    """Judges `classifier` on `pictures`, telling `advance` how many more are done.
+    """Classifies all images and compares the answers with their classes.
+
+    Args:
+        classifier: Classifier that is evaluated.
+        images: Images with their classes.
+        model: Name of the model, for the result.
+        backend: What runs the model, for the result.
+        batch_size: Number of files that the classifier gets at a time.
+        advance: Called after each batch with its number of files, for a progress bar.
 
     Raises:
-        DatasetError: not one file is a readable picture.
+        DatasetError: None of the files is a readable image.
     """
     start = time.perf_counter()
-    best: list[tuple[int, list[int] | None]] = []
-    for batch in _batches(pictures.items, batch_size):
-        answers = classifier([path for path, _ in batch])
-        best.extend((label, answer) for (_, label), answer in zip(batch, answers, strict=True))
+    answers: list[list[int] | None] = []
+    for begin in range(0, len(images.items), batch_size):
+        batch = images.items[begin : begin + batch_size]
+        answers.extend(classifier([path for path, _ in batch]))
         advance(len(batch))
-    judged = [(label, answer) for label, answer in best if answer is not None]
+    judged = [(label, answer) for (_, label), answer in zip(images.items, answers, strict=True) if answer is not None]
     if not judged:
-        raise DatasetError(f"none of the {len(best)} files is a readable picture, the first: {pictures.items[0][0]}")
-    hits1 = sum(answer[0] == label for label, answer in judged)
-    hits5 = sum(label in answer for label, answer in judged)
+        raise DatasetError(f"none of the {len(answers)} files is a readable image, the first: {images.items[0][0]}")
+    top1_hits = sum(answer[0] == label for label, answer in judged)
+    top5_hits = sum(label in answer for label, answer in judged)
+    interval = binomtest(top1_hits, len(judged)).proportion_ci(0.95, method="wilson")
     return Accuracy(
         model=model,
         backend=backend,
         images=len(judged),
-        top1_hits=hits1,
-        top5_hits=hits5,
-        top1=100 * hits1 / len(judged),
-        top5=100 * hits5 / len(judged),
-        top1_interval=_wilson(hits1, len(judged)),
-        rule=pictures.rule,
-        unreadable=tuple(str(path) for (path, _), (_, answer) in zip(pictures.items, best, strict=True) if answer is None),
+        top1_hits=top1_hits,
+        top5_hits=top5_hits,
+        top1=100 * top1_hits / len(judged),
+        top5=100 * top5_hits / len(judged),
+        top1_interval=(100 * interval.low, 100 * interval.high),
+        rule=images.rule,
+        unreadable=tuple(str(path) for (path, _), answer in zip(images.items, answers, strict=True) if answer is None),
         seconds=time.perf_counter() - start,
     )
 
 
 class LocalClassifier:
-    """A loaded model, fed by the reference preprocessing, with pictures decoded on a few threads.
+    """A loaded model with the reference preprocessing; images are decoded on a few threads.
 
     Args:
-        predict: the model.
-        preprocess: of the model.
-        workers: threads that decode; the cores of this process unless given.
+        predict: The model, from a batch of prepared images to logits.
+        preprocess: Preparation of the images.
+        workers: Number of threads that decode; None takes one for each core of the machine.
     """
 
     def __init__(self, predict: Predict, preprocess: Preprocess, *, workers: int | None = None) -> None:
@@ -122,11 +130,11 @@ class LocalClassifier:
 
     def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
         prepared = list(self._pool.map(self._prepare, files))
-        readable = [picture for picture in prepared if picture is not None]
+        readable = [image for image in prepared if image is not None]
         if not readable:
             return [None] * len(files)
         answers = iter(np.argsort(-self._predict(np.stack(readable)), axis=1, kind="stable")[:, :TOP].tolist())
-        return [None if picture is None else next(answers) for picture in prepared]
+        return [None if image is None else next(answers) for image in prepared]
 
     def _prepare(self, path: Path) -> NDArray[np.float32] | None:
         try:
@@ -136,20 +144,26 @@ class LocalClassifier:
 
 
 class HttpClassifier:
-    """A running service; each picture is a request of its own, a few at a time.
+    """A running service; each image is a request of its own, a few of them at a time.
+
+    Calling it raises DatasetError where the service does not answer, or refuses the request for another reason than the image.
 
     Args:
-        url: of the service, without /classify.
-        model: name or tag; the service's default unless given.
-        workers: requests at the same time.
+        url: Address of the service, without /classify.
+        model: Name, alias or tag of the model; None asks for the service's default model.
+        workers: Number of requests at the same time.
     """
 
     def __init__(self, url: str, *, model: str | None = None, workers: int = 4) -> None:
         self._url = f"{url.rstrip('/')}/classify"
         # The service names five classes, or fewer where there are no more.
         self._parameters = {"model": model} if model else {}
-        self._client = httpx.Client(timeout=60)
+        self._client = httpx2.Client(timeout=60)
         self._pool = ThreadPoolExecutor(workers)
+
+    def close(self) -> None:
+        """Closes the connections to the service."""
+        self._client.close()
 
     def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
         return list(self._pool.map(self._ask, files))
@@ -160,26 +174,13 @@ class HttpClassifier:
         except OSError:
             return None
         if not data:
-            return None  # To the service, an empty body is no picture at all rather than one that it cannot read.
+            return None  # The service answers an empty body as a request without an image, not as an unreadable one.
         try:
             answer = self._client.post(self._url, params=self._parameters, content=data)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise DatasetError(f"{self._url} does not answer: {type(error).__name__}: {error}") from error
         if answer.status_code in (413, 415):
             return None
         if answer.status_code != 200:
             raise DatasetError(f"{self._url} answers {answer.status_code} for {path}: {answer.text[:300]}")
         return [prediction["index"] for prediction in answer.json()["predictions"]]
-
-
-def _batches(items: Sequence[tuple[Path, int]], size: int) -> Iterator[list[tuple[Path, int]]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
-
-
-def _wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    share = hits / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return 100 * (centre - reach), 100 * (centre + reach)

@@ -1,22 +1,81 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all: written under another name, then renamed.
+
+A reader, and whatever is left after a `kill -9`, has the old content or the new one. Nothing is synchronised with the disk:
+when the machine itself stops, the file system decides what is there.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Replaces the file in one step: a reader, or a `kill -9` meanwhile, meets the old content or the new one.
+def write_atomic(path: Path, content: str | bytes, *, staging: Path | None = None) -> None:
+    """Replaces a file in one step.
+
+    Args:
+        path: The file; its folder must exist.
+        content: What the file is to hold; text is written as UTF-8.
+        staging: See `staged_file`.
 
     Raises:
-        OSError: it cannot be written, or there is no such folder; the old file is as it was, and nothing lies beside it.
+        OSError: It cannot be written, or there is no such folder; the old file is as it was, and nothing lies beside it.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    with staged_file(path, staging=staging) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def staged_file(path: Path, *, staging: Path | None = None) -> Iterator[Path]:
+    """Gives the name of a hidden file to write; afterwards it replaces `path`, or is removed where the block raised.
+
+    Args:
+        path: The file to replace.
+        staging: An existing folder on the same disk for the unfinished file; None for the folder of `path`.
+    """
+    # The suffix is kept: libraries choose a format by it.
+    name = f".{path.stem}.{os.getpid()}.{threading.get_ident()}{path.suffix}"
+    unfinished = (staging or path.parent) / name
     try:
-        part.write_text(content, "utf-8")
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
+        yield unfinished
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def staged_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A new hidden folder to fill and then rename; what is still under its first name afterwards is removed.
+
+    Args:
+        parent: The folder that it is made in, and is to be renamed within; made where it is missing.
+        name: Part of the hidden name, for whoever finds it after a kill.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+    try:
+        stage.chmod(0o755)  # mkdtemp gives it to this user alone.
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def replace_folder(stage: Path, folder: Path) -> None:
+    """Renames `stage` to `folder`. A folder of that name is removed afterwards, or put back where the rename fails."""
+    if not folder.exists():
+        os.rename(stage, folder)
+        return
+    old = stage.with_name(stage.name + ".old")
+    os.rename(folder, old)
+    try:
+        os.rename(stage, folder)
+    except OSError:
+        os.rename(old, folder)
+        raise
+    shutil.rmtree(old)

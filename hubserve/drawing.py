@@ -1,4 +1,4 @@
-"""Pictures of archs: a cell as a graph, a chain of blocks as a row of bars. Needs the extra `plots`."""
+"""Drawings of archs: a cell as a graph, a chain of blocks as a row of bars. Needs the extra `plots`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch, Patch
 except ImportError as missing:
-    raise MissingExtraError(f"drawing wants {missing.name}: pip install 'hubserve[plots]'") from missing
+    raise MissingExtraError(f"drawing needs {missing.name}: pip install 'hubserve[plots]'") from missing
 
 ENDINGS = (".svg", ".png", ".pdf")
 KERNEL_COLOURS = {0: "#d9d9d9", 1: "#bdbdbd", 3: "#9ecae1", 5: "#fdae6b", 7: "#e6550d"}
-"""By kernel, so that the larger ones stand out; others are drawn like 1."""
+"""Height of the kernel -> colour of the bar; other kernels have the colour of 1."""
 
 
 def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) -> None:
-    """Draws the network of `arch` into a file whose ending says the format.
+    """Draws the network of `arch` into a file.
 
-    A space of cells gives its cells as graphs; any other gives its blocks in the order in which a picture passes them.
+    Of a space with cells, the cells are drawn as graphs; of any other, the blocks in the order in which an image passes them.
+
+    Args:
+        space: The space of the arch.
+        arch: Label -> chosen value.
+        path: File to write; its ending, one of `ENDINGS`, decides the format.
+        title: Title of the drawing.
 
     Raises:
-        ArchError: the arch is not valid.
-        OutputError: the file's ending is none of `ENDINGS`, or the file cannot be written.
+        ArchError: The arch is not valid.
+        OutputError: The file's ending is none of `ENDINGS`, or the file cannot be written.
     """
     if path.suffix.lower() not in ENDINGS:
         raise OutputError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
@@ -41,7 +47,7 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
     else:
         size = space.input_size
         figure = _draw_blocks(block_outlines(space.freeze(arch), (3, size, size)), title)
-    # Text stays text in SVG: it can be searched and read aloud. The date would make each drawing another file.
+    # Text is text in SVG, so that it can be searched and read aloud. No date, so that equal drawings are equal files.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         try:
             figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
@@ -68,7 +74,7 @@ def _draw_graph(axis: Axes, cell: CellOutline) -> None:
         box = {"boxstyle": "round,pad=0.4", "facecolor": "#f0f4fa", "edgecolor": "#5b7aa6"}
         axis.text(x, y, cell.nodes[node], ha="center", va="center", fontsize=9, bbox=box, zorder=3)
     for place, (source, target, label) in enumerate(cell.edges):
-        # Labels of edges that cross in the middle stay legible at different places along them.
+        # Captions of edges that cross in the middle are readable at different positions along the edges.
         share = 0.4 if place % 2 else 0.62
         _draw_edge(axis, places[source], places[target], label, bend=_bend(cell, place), share=share)
     xs, ys = zip(*places.values(), strict=True)
@@ -95,7 +101,7 @@ def _draw_edge(
 
 
 def _on_arc(start: tuple[float, float], end: tuple[float, float], bend: float, *, share: float) -> tuple[float, float]:
-    """The point of matplotlib's arc, a quadratic curve whose control point lies off the middle by `bend` times its length."""
+    """The point at `share` of matplotlib's arc, whose control point is `bend` times its length off the middle."""
     (x0, y0), (x1, y1) = start, end
     control_x, control_y = (x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0)
     weights = ((1 - share) ** 2, 2 * share * (1 - share), share**2)
@@ -105,7 +111,7 @@ def _on_arc(start: tuple[float, float], end: tuple[float, float], bend: float, *
 
 
 def _bend(cell: CellOutline, place: int) -> float:
-    """Edges between the same two nodes, and edges that pass others, take different ways."""
+    """How far an edge bends: edges between the same two nodes differ, and edges that pass other nodes are not straight."""
     source, target, _ = cell.edges[place]
     same = [i for i, (a, b, _) in enumerate(cell.edges) if (a, b) == (source, target)]
     generation = _generation(cell)
@@ -114,14 +120,14 @@ def _bend(cell: CellOutline, place: int) -> float:
 
 
 def _generation(cell: CellOutline) -> dict[int, int]:
-    """Of each node, how many nodes lie before it at most."""
+    """Node -> number of nodes on the longest path to it."""
     graph = nx.DiGraph([(source, target) for source, target, _ in cell.edges])
     graph.add_nodes_from(range(len(cell.nodes)))
     return {node: depth for depth, nodes in enumerate(nx.topological_generations(graph)) for node in nodes}
 
 
 def _places(cell: CellOutline) -> dict[int, tuple[float, float]]:
-    """One column a generation, from left to right; the output in a column of its own."""
+    """Node -> (x, y): one column for each generation, from left to right; the output is in the last column, alone."""
     generation = _generation(cell)
     generation[len(cell.nodes) - 1] = max(generation.values())
     columns: dict[int, list[int]] = {}
@@ -153,7 +159,7 @@ def _draw_blocks(chain: Sequence[BlockOutline], title: str) -> Figure:
 
 
 def _draw_bar(axis: Axes, place: int, block: BlockOutline, top: int) -> None:
-    """A bar that grows with the root of its channels, what it is in it, and the side of its output below."""
+    """A bar with a height by the root of the channels, the block's kind in it, and the size of its output below."""
     height = 0.25 + 0.75 * (block.shape[0] / top) ** 0.5
     bar = FancyBboxPatch(
         (place - 0.36, 0.18),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ class TestUnreadable:
         files[2].write_bytes(files[2].read_bytes()[:500])
         return files
 
-    def test_are_told_and_not_judged(self, small, spoiled):
+    def test_are_named_and_not_judged(self, small, spoiled):
         report = judge(classifier(small), [(path, 0) for path in spoiled], batch_size=2)
         assert report.unreadable == tuple(str(path) for path in spoiled[:3])
         assert report.images == len(spoiled) - 3
@@ -123,7 +124,7 @@ class TestUnreadable:
         assert report.top1_hits == len(right)
 
     def test_nothing_else_there(self, small, spoiled):
-        with pytest.raises(DatasetError, match=r"none of the 3 files is a readable picture, the first: .*00\.jpg"):
+        with pytest.raises(DatasetError, match=r"none of the 3 files is a readable image, the first: .*00\.jpg"):
             judge(classifier(small), [(path, 0) for path in spoiled[:3]])
 
     def test_a_file_that_is_gone(self, small, files):
@@ -134,7 +135,7 @@ class TestUnreadable:
 
 class TestInterval:
     @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 11), (11, 11), (3, 11), (10, 11)])
-    def test_its_ends_are_where_the_share_is_1_96_deviations_away(self, small, files, hits, n):
+    def test_its_ends_are_where_the_share_is_that_many_deviations_away(self, small, files, hits, n):
         """Wilson's definition: both ends p solve |share - p| = z * sqrt(p * (1 - p) / n)."""
         best = rankings(small, files[:n])
         items = [(path, ranks[0] if i < hits else ranks[1]) for i, (path, ranks) in enumerate(zip(files, best, strict=False))]
@@ -147,7 +148,7 @@ class TestInterval:
         for end in (low, high):
             p = min(max(end / 100, 0.0), 1.0)
             assert p == pytest.approx(end / 100, abs=1e-12)
-            assert abs(hits / n - p) == pytest.approx(1.96 * math.sqrt(p * (1 - p) / n), abs=1e-6)
+            assert abs(hits / n - p) == pytest.approx(NormalDist().inv_cdf(0.975) * math.sqrt(p * (1 - p) / n), abs=1e-6)
 
 
 class TestHttpClassifier:

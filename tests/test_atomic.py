@@ -6,18 +6,18 @@ import threading
 
 import pytest
 
-from hubserve.atomic import write_whole
+from hubserve.atomic import replace_folder, staged_file, staged_folder, write_atomic
 
 
 def test_a_new_file(tmp_path):
-    write_whole(tmp_path / "note.json", "grün\n")
+    write_atomic(tmp_path / "note.json", "grün\n")
     assert (tmp_path / "note.json").read_bytes() == "grün\n".encode()
     assert [path.name for path in tmp_path.iterdir()] == ["note.json"]
 
 
 def test_a_folder_that_is_gone_does_not_come_back(tmp_path):
     with pytest.raises(FileNotFoundError):
-        write_whole(tmp_path / "gone" / "note.json", "new")
+        write_atomic(tmp_path / "gone" / "note.json", "new")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -25,18 +25,18 @@ def test_what_cannot_be_written_changes_nothing(tmp_path):
     (tmp_path / "note").mkdir()
     (tmp_path / "note" / "inside").write_text("kept")
     with pytest.raises(OSError, match="note"):
-        write_whole(tmp_path / "note", "new")
+        write_atomic(tmp_path / "note", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["note"]
     assert (tmp_path / "note" / "inside").read_text() == "kept"
 
 
 def test_a_reader_never_sees_half(tmp_path):
     path, contents = tmp_path / "note", {letter * 200_000 for letter in "ab"}
-    write_whole(path, "a" * 200_000)
+    write_atomic(path, "a" * 200_000)
 
     def write(content: str) -> None:
         for _ in range(50):
-            write_whole(path, content)
+            write_atomic(path, content)
 
     writers = [threading.Thread(target=write, args=(content,)) for content in contents]
     for writer in writers:
@@ -44,3 +44,41 @@ def test_a_reader_never_sees_half(tmp_path):
     while any(writer.is_alive() for writer in writers):
         assert path.read_text() in contents
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bytes_and_another_folder_for_the_unfinished_file(tmp_path):
+    (tmp_path / "staging").mkdir()
+    write_atomic(tmp_path / "note", b"\0\1", staging=tmp_path / "staging")
+    assert (tmp_path / "note").read_bytes() == b"\0\1"
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_a_staged_file_keeps_its_suffix_and_is_gone_after_an_error(tmp_path):
+    def write_half():
+        with staged_file(tmp_path / "plot.svg") as unfinished:
+            assert (unfinished.parent, unfinished.suffix) == (tmp_path, ".svg")
+            unfinished.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_staged_folder_is_renamed_or_gone(tmp_path):
+    with staged_folder(tmp_path / "new", "run") as stage:
+        (stage / "file").write_text("1")
+        replace_folder(stage, tmp_path / "new" / "run")
+    with pytest.raises(RuntimeError), staged_folder(tmp_path / "new", "run") as stage:
+        raise RuntimeError
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["run"]
+    with staged_folder(tmp_path / "new", "run") as stage:
+        replace_folder(stage, tmp_path / "new" / "run")
+    assert list((tmp_path / "new").rglob("*")) == [tmp_path / "new" / "run"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "missing", tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -14,6 +14,7 @@ SERVES = (
     "atomic",
     "home",
     "background",
+    "cuda_driver",
     "host",
     "timing",
     "preprocess",
@@ -60,7 +61,7 @@ def allowed(importer: str) -> set[str]:
     return {name for name in below if importer in ONLY_ABOVE.get(name, {importer})}
 
 
-LATE = {"package/formats.py", "workers/describe_package.py"}
+LATE = {"package/formats.py", "workers/describe_package.py", "pipeline/run.py"}
 """Modules that import another one only when it is needed, because it imports torch, or an extra that may be absent."""
 
 ALONE = {

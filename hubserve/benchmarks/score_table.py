@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hubserve.atomic import write_atomic
 from hubserve.errors import EvaluatorError, suggest
 
 Cell = float | str | tuple[float, ...]
@@ -80,7 +81,7 @@ class Table:
 
     def write_json(self, path: Path) -> None:
         """A file that `read_json` reads: small and quick where the original is large."""
-        path.write_text(json.dumps(self.rows, separators=(",", ":")))
+        write_atomic(path, json.dumps(self.rows, separators=(",", ":")))
 
 
 def read_csv(path: Path, key: str = "arch") -> Table:

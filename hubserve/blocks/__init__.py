@@ -1,8 +1,8 @@
-"""Famous building blocks, for the spaces of the hub and for a space of one's own.
+"""Building blocks of networks, for the spaces of the hub and for your own spaces.
 
-Those that ask take the picker of `build` first: LayerChoice, InputChoice, Repeat, `Cell.ask` and AutoActivation. The others are
-plain torch modules, built from plain numbers. Convolutions made with a `ConvStyle` are not initialised: a space does that once
-for the whole network, as its paper says (`init_mobile_weights` for one).
+LayerChoice, InputChoice, Repeat, `Cell.ask` and AutoActivation have choices, and take the picker of `build` as first argument.
+The others are plain torch modules, built from plain numbers. Convolutions made with a `ConvStyle` are not initialised: a space
+does that once for the whole network, in the way of its paper (`init_mobile_weights`, for example).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Self-attention over the patches of a picture, with learned embeddings of how far apart two patches lie."""
+"""Self-attention over the patches of an image, with learned embeddings of the distance between two patches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hubserve.blocks.fast_layers import linear
 from hubserve.errors import SpaceError
 
 MAX_DISTANCE = 14
-"""Rows or columns beyond which all distances share one embedding: AutoFormer's number."""
+"""Distance in rows or columns beyond which all distances have one embedding; AutoFormer's number."""
 
 
 class RelativePosition2D(nn.Module):
-    """One vector for each pair of tokens, from how many rows and columns lie between them.
+    """A learned vector for each pair of tokens, which depends on the rows and columns between the two.
 
     The vector of a pair is the sum of two table rows, one for the vertical and one for the horizontal distance. Row 0 of both
     tables is for pairs with the class token; rows 1 to 2 * max_distance + 1 are for the distances -max_distance to max_distance
@@ -23,8 +23,11 @@ class RelativePosition2D(nn.Module):
     dimensions as in AutoFormer (Chen et al. 2021).
 
     Args:
-        dim: length of a vector.
-        max_distance: see above; AutoFormer's 14 tells all patches of a 14 x 14 grid apart.
+        dim: Length of a vector.
+        max_distance: Largest distance with an embedding of its own; 14 is enough for a grid of 14 x 14 patches.
+
+    Raises:
+        SpaceError: `dim` or `max_distance` is below 1.
     """
 
     def __init__(self, dim: int, *, max_distance: int = MAX_DISTANCE) -> None:
@@ -36,18 +39,18 @@ class RelativePosition2D(nn.Module):
         self.embeddings_table_h = fresh_parameter(2 * max_distance + 2, dim)
 
     def forward(self, n_rows: int, n_columns: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The parts of which the vectors of all pairs are sums.
+        """The three parts of the vectors of all pairs of a grid; the vector of two patches is the sum of the first two parts.
 
         Returns:
-            By row of the query and row of the key (n_rows, n_rows, dim); by column of the query and column of the key
-            (n_columns, n_columns, dim); the vector of every pair with the class token (dim,).
+            The part of the row of the query and the row of the key, (n_rows, n_rows, dim); that of their columns,
+            (n_columns, n_columns, dim); and the vector of every pair with the class token, (dim,).
         """
         by_row = self._between(self.embeddings_table_v, n_rows)
         by_column = self._between(self.embeddings_table_h, n_columns)
         return by_row, by_column, self.embeddings_table_v[0] + self.embeddings_table_h[0]
 
     def _between(self, table: torch.Tensor, places: int) -> torch.Tensor:
-        # Made anew each time: a buffer would be one more tensor that is on no file and empty on the meta device.
+        # Computed in each call: a buffer would be a tensor that no file of weights has, and without values on the meta device.
         place = torch.arange(places, device=table.device)
         distance = (place.unsqueeze(0) - place.unsqueeze(1)).clamp(-self.max_distance, self.max_distance)
         return table[distance + (self.max_distance + 1)]
@@ -56,31 +59,32 @@ class RelativePosition2D(nn.Module):
 class RelativePositionAttention(nn.Module):
     """Multi-head self-attention over a class token and a grid of patches, with relative positions on keys and values.
 
-    The score of a pair is q·(k + r) and the output is the mean of v + r' by these scores, with r and r' from two
-    `RelativePosition2D`, shared by the heads (AutoFormer, Chen et al. 2021, https://arxiv.org/abs/2107.00651).
-    Since r is a sum over rows and columns, so are the terms that it brings: the vectors of all pairs are never laid out.
+    The score of a pair is q·(k + r), and the output is the mean of v + r' weighted by the softmax of the scores, with r and r'
+    from two `RelativePosition2D` that the heads share (AutoFormer, Chen et al. 2021, https://arxiv.org/abs/2107.00651). r is
+    the sum of a row's and a column's part; the terms q·r are computed from these parts, without a tensor of the vectors of all
+    pairs. (NNI has that tensor; outputs are equal up to rounding.)
 
     >>> attention = RelativePositionAttention(192, 3, grid=(14, 14))
     >>> attention(torch.zeros(2, 197, 192)).shape
     torch.Size([2, 197, 192])
 
     Args:
-        dim: channels of the tokens.
-        n_heads: each of `head_dim` channels; their number times `head_dim` need not be `dim`.
-        grid: rows and columns of patches.
-        head_dim: channels of a head.
-        qkv_bias: whether queries, keys and values have a bias.
-        qk_scale: factor on the scores; None is head_dim ** -0.5.
-        attn_drop: share of attention weights dropped in training.
-        proj_drop: share of output values dropped in training.
-        relative: False leaves out r and r', and with them their tables.
-        max_distance: see `RelativePosition2D`.
+        dim: Number of channels of the tokens.
+        n_heads: Number of heads; `n_heads * head_dim` may differ from `dim`.
+        grid: Number of rows and number of columns of patches.
+        head_dim: Number of channels of a head.
+        qkv_bias: Whether queries, keys and values have a bias.
+        qk_scale: Factor on the scores; None is head_dim ** -0.5.
+        attn_drop: Dropout probability of attention weights.
+        proj_drop: Dropout probability of output values.
+        relative: Whether there are relative positions; False leaves out r and r' and their tables.
+        max_distance: Largest distance with an embedding of its own, in rows or columns.
 
     Shapes:
         forward: x (batch, 1 + rows * columns, dim), the class token first, then the patches row by row -> the same shape.
 
     Raises:
-        SpaceError: a number is below 1.
+        SpaceError: `dim`, `n_heads`, `head_dim`, `max_distance` or a side of `grid` is below 1.
     """
 
     def __init__(
@@ -138,19 +142,19 @@ class RelativePositionAttention(nn.Module):
     def _relative_scores(
         self, q: torch.Tensor, by_row: torch.Tensor, by_column: torch.Tensor, with_class: torch.Tensor
     ) -> torch.Tensor:
-        """q·r for all pairs (batch, heads, tokens, tokens), up to one number per query, which softmax does not see."""
+        """q·r for all pairs (batch, heads, tokens, tokens), up to one number per query, which softmax does not change."""
         patches = q[:, :, 1:].reshape(q.shape[0], self.n_heads, self.n_rows, self.n_columns, self.head_dim)
         rows = patches @ by_row.transpose(1, 2)
         columns = (patches.transpose(2, 3) @ by_column.transpose(1, 2)).transpose(2, 3)
         between_patches = (rows.unsqueeze(5) + columns.unsqueeze(4)).flatten(4).flatten(2, 3)
         to_class = (patches * with_class).sum(4).flatten(2).unsqueeze(3)
-        # The class token's own query has the same q·r with every key: zeros stand for it.
+        # The query of the class token has the same q·r with every key, so that zeros have the same softmax.
         return functional.pad(torch.cat([to_class, between_patches], 3), [0, 0, 1, 0])
 
     def _relative_values(
         self, weights: torch.Tensor, by_row: torch.Tensor, by_column: torch.Tensor, with_class: torch.Tensor
     ) -> torch.Tensor:
-        """The mean of r' by `weights`: (batch, heads, tokens, dim)."""
+        """The mean of r' weighted by `weights`: (batch, heads, tokens, head_dim)."""
         between_patches = weights[:, :, 1:, 1:].reshape(
             weights.shape[0], self.n_heads, self.n_rows, self.n_columns, self.n_rows, self.n_columns
         )
@@ -161,9 +165,9 @@ class RelativePositionAttention(nn.Module):
 
 
 def fresh_parameter(*shape: int) -> nn.Parameter:
-    """Tokens, positions and tables of a vision transformer: normal with a deviation of 0.02.
+    """A parameter for tokens, positions and tables of a vision transformer: normal with a standard deviation of 0.02.
 
-    ViT's code and NNI cut the distribution off at 2, a hundred deviations away, where nothing is.
+    ViT's code and NNI truncate the distribution at 2, which is a hundred deviations away and changes nothing.
     """
     values = nn.Parameter(torch.empty(shape))
     init_normal(values, std=0.02)

@@ -1,4 +1,4 @@
-"""AutoActivation: an activation function that is searched, built of unary and binary functions."""
+"""AutoActivation: a searched activation function, composed of unary and binary functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hubserve.space import Picker
 
 
 class Unary(nn.Module):
-    """A function of one tensor, element by element, by its name in `UNARY`."""
+    """The element-wise function of one tensor with this name in `UNARY`."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Shift(nn.Module):
 
 
 class Binary(nn.Module):
-    """A function of two tensors, element by element, by its name in `BINARY`."""
+    """The element-wise function of two tensors with this name in `BINARY`."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Binary(nn.Module):
 
 
 class Gauss(nn.Module):
-    """exp(-beta * (a - b)^2), or with the absolute difference in place of the square; beta is learned and starts at 1."""
+    """exp(-beta * (a - b)^2), or exp(-beta * |a - b|) where `square` is False; beta is learned and starts at 1."""
 
     def __init__(self, *, square: bool) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Mix(nn.Module):
         return self.beta * a + (1 - self.beta) * b
 
 
-# TorchScript compiles functions that have a name, and knows those of torch; of lambdas it knows nothing.
+# TorchScript compiles named functions and those of torch, but no lambdas.
 
 
 def _identity(x: torch.Tensor) -> torch.Tensor:
@@ -140,7 +140,7 @@ UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gauss": _gauss,
     "erf": torch.erf,
 }
-"""Name -> function; the square root is that of the positive part, and the logarithm's argument is kept off zero."""
+"""Name -> function. The square root is that of max(x, 1e-6), and the logarithm that of |x| + 1e-7, so that both are finite."""
 
 BINARY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "add": torch.add,
@@ -151,7 +151,7 @@ BINARY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "minimum": torch.minimum,
     "gate": _gate,
 }
-"""Name -> function."""
+"""Name -> function; the denominator of the division is b + 1e-7."""
 
 _UNARY_LAYERS: dict[str, Callable[[], nn.Module]] = {"scale": Scale, "shift": Shift}
 _BINARY_LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -165,7 +165,7 @@ BINARY_CANDIDATES = (*BINARY, *_BINARY_LAYERS)
 
 
 class Unit(nn.Module):
-    """binary(y, unary(x)) of the result so far, y, and the input, x."""
+    """binary(y, unary(x)), where x is the input of the activation and y the result of the previous unit."""
 
     def __init__(self, unary: nn.Module, binary: nn.Module) -> None:
         super().__init__()
@@ -177,24 +177,25 @@ class Unit(nn.Module):
 
 
 class AutoActivation(nn.Module):
-    """A searched activation function: binary(unary(x), unary(x)), the result of one unit going into the next.
+    """A searched activation function: binary(unary(x), unary(x)); the result is the first argument of the next unit.
 
     Ramachandran et al. 2017, "Searching for Activation Functions", section 3 and figure 1 (https://arxiv.org/abs/1710.05941);
     Swish is `gate(scale(x), identity(x))` there. Labels: `{label}/unary_0`, then for unit i `{label}/unary_{i + 1}` and
     `{label}/binary_{i}`.
 
     Args:
-        pick: the picker of `build`.
-        label: before those of the single choices. Under one label all activations of a network are alike in what was picked.
-        units: binary functions in a row.
-        unary: candidates, of `UNARY_CANDIDATES`.
-        binary: candidates, of `BINARY_CANDIDATES`.
+        pick: The picker of `build`.
+        label: Prefix of the labels. All activations of a network with one label are the same function, with parameters of
+            their own.
+        units: Number of binary functions, at least 1.
+        unary: Candidates for the unary functions, from `UNARY_CANDIDATES`.
+        binary: Candidates for the binary functions, from `BINARY_CANDIDATES`.
 
     Shapes:
         forward: x of any shape -> the same shape.
 
     Raises:
-        SpaceError: fewer than one unit, or an unknown candidate.
+        SpaceError: `units` is below 1, or a candidate is unknown.
     """
 
     def __init__(

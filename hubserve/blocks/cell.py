@@ -1,4 +1,4 @@
-"""The cell: a small graph whose nodes sum operations on earlier nodes, and its genotype as plain data."""
+"""The cell of the NASNet family: a small graph whose nodes are sums of operations on earlier nodes."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from hubserve.errors import SpaceError, suggest
 from hubserve.space import Picker
 
 Merge = Literal["all", "loose_end"]
-"""Which nodes make the output of a cell: all, or those that no other node reads."""
+"""Nodes that are concatenated to the output of a cell: all of them, or those that no other node reads."""
 
 Genotype = Sequence[Sequence[tuple[str, int]]]
-"""Node by node, its edges: (name of the operation, index of the state it reads)."""
+"""For each node its edges: (name of the operation, index of the state that it reads)."""
 
 Operations = Mapping[str, Callable[[int], nn.Module]]
-"""Name -> maker of the operation, given the index of the state it reads: a cell that halves its input needs a stride there."""
+"""Name -> function that builds the operation from the index of the state that it reads, on which its stride may depend."""
 
 
 class Cell(nn.Module):
     """A small graph of operations (Zoph et al. 2018, NASNet, https://arxiv.org/abs/1707.07012).
 
-    States are numbered: first the cell's inputs, each through its preprocessing, then the nodes. A node is the sum of its
-    edges, an edge is an operation on one earlier state, and the output has the channels of several nodes side by side.
+    States are numbered: first the cell's inputs, after their preprocessing, then the nodes. A node is the sum of its edges, an
+    edge is an operation on one earlier state, and the output is the concatenation of several nodes.
 
     >>> ops = {"conv": lambda source: nn.Conv2d(8, 8, 3, padding=1), "skip": lambda source: nn.Identity()}
     >>> Cell.of([[("conv", 0)], [("skip", 0), ("conv", 1)]], ops, preprocess=[nn.Conv2d(3, 8, 1)])
 
-    In a space of one's own, `Cell.ask` leaves operations and inputs open.
+    `Cell.ask` builds a cell whose operations and inputs are choices.
 
     Args:
-        nodes: node by node, its edges: (operation, index of the state it reads).
-        preprocess: one layer for each input of the cell.
-        merge: which nodes make the output; see Merge.
-        drop_path_prob: share of samples for which an edge is left out in training, identities excepted; see `drop_path`. An
-            attribute that may be set anew at any time. It adds no layer, so keys do not depend on it (in NNI they do).
+        nodes: For each node its edges: (operation, index of the state that it reads).
+        preprocess: One layer for each input of the cell.
+        merge: Nodes that are concatenated: "all", or "loose_end" for those that no other node reads.
+        drop_path_prob: Probability in [0, 1) with which an edge is left out in training, per sample; identities are never left
+            out. The attribute may be changed at any time. It adds no layer, so keys do not depend on it (in NNI they do).
 
     Attributes:
-        outputs: numbers of the states that make the output; the cell's output has the channels of each of them.
+        outputs: Indices of the states that are concatenated to the output.
 
     Shapes:
         forward: inputs, one tensor (batch, c_i, height_i, width_i) for each layer of `preprocess`
             -> (batch, len(outputs) * channels, height, width).
 
     Raises:
-        SpaceError: a node has no edge, or an edge reads a state that is not there yet; `merge` is unknown; or
-            `drop_path_prob` is not in [0, 1).
+        SpaceError: A node has no edge, or an edge reads no earlier state; `merge` is unknown; or `drop_path_prob` is not in
+            [0, 1).
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Cell(nn.Module):
         check_drop_path_prob(drop_path_prob, where="a cell's drop_path_prob")
         self.preprocessor = nn.ModuleDict({f"pre{i}": layer for i, layer in enumerate(preprocess)})
         self.ops = nn.ModuleList(nn.ModuleList(operation for operation, _ in edges) for edges in nodes)
-        # Flat, edge by edge: TorchScript indexes lists, but not lists of lists in step with its unrolled loops.
+        # One flat list of edges: TorchScript cannot index lists of lists in loops that it unrolls.
         self.sources = [source for edges in nodes for _, source in edges]
         self.droppable = [not isinstance(operation, nn.Identity) for edges in nodes for operation, _ in edges]
         self.outputs = [
@@ -86,10 +86,10 @@ class Cell(nn.Module):
         merge: Merge = "all",
         drop_path_prob: float = 0.0,
     ) -> Cell:
-        """The cell of a genotype.
+        """The cell of a genotype. Other arguments are those of the class.
 
         Raises:
-            SpaceError: as for the class, or an operation is unknown.
+            SpaceError: An operation is unknown, or the class refuses an argument.
         """
         unknown = [name for edges in genotype for name, _ in edges if name not in operations]
         if unknown:
@@ -110,16 +110,26 @@ class Cell(nn.Module):
         merge: Merge = "all",
         drop_path_prob: float = 0.0,
     ) -> Cell:
-        """A cell whose operations and inputs are open.
+        """A cell whose operations and inputs are choices. Other arguments are those of the class.
 
-        Labels, for edge k of node i, which is the number of its state: `{label}/input_{i}_{k}` and `{label}/op_{i}_{k}`.
-        Cells under one label are alike in all they ask.
+        Labels, for edge k of the node with state i: `{label}/input_{i}_{k}` and `{label}/op_{i}_{k}`. All cells with one label
+        have the same answers.
+
+        Args:
+            pick: The picker of `build`.
+            label: Prefix of the labels.
+            operations: Candidates for the operation of an edge.
+            n_nodes: Number of nodes.
+            preprocess: One layer for each input of the cell.
+            n_edges: Number of edges of each node.
+            merge: Nodes that are concatenated to the output.
+            drop_path_prob: Probability in [0, 1) with which an edge is left out in training, per sample.
         """
         first = len(preprocess)
         questions = [
             [_ask_edge(pick, label, node, k, operations) for k in range(n_edges)] for node in range(first, first + n_nodes)
         ]
-        # Only a supernet answers one question with several inputs, and which ends are loose its search has yet to find out.
+        # A supernet answers with several inputs for one edge; which nodes no other reads is then not decided yet.
         certain = all(len(answer) == 1 for node in questions for answer in node)
         nodes = [[edge for answer in node for edge in answer] for node in questions]
         return cls(nodes, preprocess=preprocess, merge=merge if certain else "all", drop_path_prob=drop_path_prob)
@@ -145,7 +155,7 @@ class Cell(nn.Module):
 
 
 def _ask_edge(pick: Picker, label: str, node: int, k: int, operations: Operations) -> list[tuple[nn.Module, int]]:
-    """Edge k of a node, as one pair (operation, source) for each input that the picker answers: a single one when frozen."""
+    """Edge k of a node: a pair (operation, source) for each input that the picker answers, of which a frozen cell has one."""
 
     def operation(source: int) -> nn.Module:
         return pick.layer(f"{label}/op_{node}_{k}", {name: partial(make, source) for name, make in operations.items()})

@@ -1,4 +1,4 @@
-"""Networks of stacked cells, each cell reading the outputs of the two before it, for CIFAR-10 and for ImageNet."""
+"""Networks of stacked cells for CIFAR-10 and ImageNet; each cell reads the outputs of the two cells before it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from hubserve.blocks.fast_layers import batch_norm, conv2d, linear
 
 
 class AuxiliaryHead(nn.Module):
-    """A second classifier on an inner state; its loss, weighted 0.4 in DARTS, is added to the network's in training.
+    """A second classifier on an inner state; DARTS adds 0.4 times its loss to the network's in training.
 
-    Liu et al. 2019, DARTS, reference code, with the second batch norm that it leaves out for ImageNet (as in NNI).
+    The head of the reference code of DARTS (Liu et al. 2019); as in NNI it has its second batch norm for ImageNet, too.
 
     Args:
-        channels: of the state it reads.
-        num_labels: classes.
-        stride: of its pooling: 3 for states of 8 x 8 (CIFAR-10), 2 for 7 x 7 (ImageNet). Larger states are averaged in the end.
+        channels: Number of channels of the state that it reads.
+        num_labels: Number of classes.
+        stride: Stride of its pooling: 3 for states of 8 x 8 (CIFAR-10), 2 for 7 x 7 (ImageNet). Of larger states, the features
+            are averaged.
 
     Shapes:
         forward: x (batch, channels, height, width), both at least 7 -> logits (batch, num_labels).
@@ -45,14 +46,14 @@ class AuxiliaryHead(nn.Module):
 
 
 class CellNetwork(nn.Module):
-    """What both networks share: stages of cells, pooling, a classifier, and perhaps an auxiliary head.
+    """The base class of both networks: stages of cells, pooling, a classifier, and possibly an auxiliary head.
 
     Args:
-        stems: attribute name -> layers before the first cell.
-        stages: the cells, stage by stage.
-        channels: of the last cell's output.
-        num_labels: classes.
-        auxiliary_head: reads the output of the first cell of the third stage.
+        stems: Attribute name -> layers before the first cell.
+        stages: The cells of each stage.
+        channels: Number of channels of the last cell's output.
+        num_labels: Number of classes.
+        auxiliary_head: Head that reads the output of the first cell of the third stage; None has no such head.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class CellNetwork(nn.Module):
         self.classifier = linear(channels, num_labels)
 
     def set_drop_path_prob(self, prob: float) -> None:
-        """Sets the share of samples for which each edge is left out in training, in all cells.
+        """Sets the probability with which each edge of all cells is left out in training, per sample.
 
         DARTS raises it linearly: before each epoch, `net.set_drop_path_prob(highest * epoch / epochs)`.
 
@@ -99,7 +100,7 @@ class CellNetwork(nn.Module):
 
 
 class CifarCellNetwork(CellNetwork):
-    """For small pictures: the stem `stem` keeps height and width, and the first cell reads it twice.
+    """The network for small images: the stem `stem` keeps height and width, and the first cell reads its output twice.
 
     Shapes:
         forward: x (batch, 3, height, width) -> logits (batch, num_labels); in training with an auxiliary head, a pair of them.
@@ -111,7 +112,7 @@ class CifarCellNetwork(CellNetwork):
 
 
 class ImageNetCellNetwork(CellNetwork):
-    """For large pictures: `stem0` and then `stem1` bring them down to a quarter and an eighth; the first cell reads both.
+    """The network for large images: `stem0` divides height and width by four, `stem1` by two; the first cell reads both.
 
     Shapes:
         forward: x (batch, 3, height, width) -> logits (batch, num_labels); in training with an auxiliary head, a pair of them.

@@ -1,4 +1,4 @@
-"""The choices that NAS papers name, as blocks for a space of one's own; what they leave in a frozen network is plain torch."""
+"""LayerChoice, InputChoice and Repeat: choices as blocks for your own spaces; a frozen network has plain layers there."""
 
 from __future__ import annotations
 
@@ -12,46 +12,47 @@ from hubserve.errors import SpaceError
 from hubserve.space import Picker
 
 Reduction = Literal["sum", "mean", "concat"]
-"""How several chosen inputs become one."""
+"""How several chosen tensors are combined: by sum, by mean, or concatenated along the channels."""
 
 
-def LayerChoice(  # noqa: N802 - the field's word; a frozen network has the picked layer in its place, and nothing around it.
+def LayerChoice(  # noqa: N802 - NNI's name; a frozen network has the chosen layer in its place, without a wrapper.
     pick: Picker, label: str, candidates: Mapping[str, Callable[[], nn.Module]] | Sequence[Callable[[], nn.Module]]
 ) -> nn.Module:
-    """One of several layers; only the picked one is built.
+    """One of several layers; only the chosen one is built.
 
     >>> LayerChoice(pick, "op", {"conv": lambda: nn.Conv2d(8, 8, 3, padding=1), "skip": nn.Identity})
 
     Args:
-        pick: the picker of `build`.
-        label: of the choice.
-        candidates: name -> maker. Of a plain list, the names are "0", "1", ...
+        pick: The picker of `build`.
+        label: Label of the choice.
+        candidates: Name -> function that builds the layer. The names of a list are "0", "1", ...
     """
     named = candidates if isinstance(candidates, Mapping) else {str(i): make for i, make in enumerate(candidates)}
     return pick.layer(label, named)
 
 
 class InputChoice(nn.Module):
-    """Some of several tensors, as one.
+    """Chooses some of several tensors and combines them into one.
 
     >>> skip = InputChoice(pick, "skip", n_candidates=3, n_chosen=None, reduction="mean")
     >>> y = skip([a, b, c])
 
     Args:
-        pick: the picker of `build`.
-        label: of the choice.
-        n_candidates: tensors that come in.
-        n_chosen: how many are taken; None leaves that open too, and if it is none, zeros of the first one's shape come out.
-        reduction: how several become one: their sum, their mean, or side by side along the channels.
+        pick: The picker of `build`.
+        label: Label of the choice.
+        n_candidates: Number of tensors to choose from.
+        n_chosen: Number of tensors that are chosen; None allows any number. Where none is chosen, the result is zeros with the
+            shape of the first tensor.
+        reduction: How the chosen tensors are combined: "sum", "mean", or "concat" along the channels.
 
     Attributes:
-        chosen: their indices, ascending.
+        chosen: Indices of the chosen tensors, ascending.
 
     Shapes:
         forward: n_candidates tensors (batch, channels, ...) -> (batch, channels, ...), with "concat" len(chosen) * channels.
 
     Raises:
-        SpaceError: unknown reduction, or more are to be chosen than there are.
+        SpaceError: The reduction is unknown, or `n_chosen` is not from 1 to `n_candidates`.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class InputChoice(nn.Module):
         self.n_candidates = n_candidates
         self.chosen = pick.inputs(label, n_candidates, n_chosen)
         self.reduction = reduction
-        # TorchScript cannot tell of what an empty list is a list.
+        # TorchScript does not know the element type of an empty list.
         self.is_empty = not self.chosen
         self._read = self.chosen or [0]
 
@@ -80,15 +81,15 @@ class InputChoice(nn.Module):
 
 
 class Repeat(nn.Sequential):
-    """A block several times in a row, how often being a choice.
+    """A sequence of blocks whose number is a choice.
 
     >>> Repeat(pick, "depth", (1, 4), lambda i: nn.Conv2d(8, 8, pick(f"kernel_{i}", (1, 3)), padding="same"))
 
     Args:
-        pick: the picker of `build`.
-        label: of the choice.
-        depth: (least, most), a longer list of candidates, or a number, which is no choice.
-        block: makes the block of place 0, 1, ...; what it asks matters only where the depth reaches it.
+        pick: The picker of `build`.
+        label: Label of the choice.
+        depth: A tuple (smallest, largest) with both included, a list or range of candidates, or a number, which is no choice.
+        block: Function that builds block 0, 1, ...; its choices matter only where the depth includes the block.
     """
 
     def __init__(self, pick: Picker, label: str, depth: int | Sequence[int], block: Callable[[int], nn.Module]) -> None:

@@ -1,4 +1,4 @@
-"""Convolutions: with batch norm and activation, with TensorFlow's padding, and without torch's default initialisation."""
+"""Convolutions with batch norm and activation, and with TensorFlow's padding; none of them is initialised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hubserve.blocks.fast_layers import bare, batch_norm
 from hubserve.errors import SpaceError
 
 Padding = Literal["symmetric", "same"]
-"""Zeros around the input of a convolution: (k - 1) / 2 on each side, or TensorFlow's "SAME", which at stride 2 puts the odd one
+"""Zeros around the input of a convolution: (k - 1) / 2 on each side, or TensorFlow's "SAME", which at stride 2 may put one more
 at the bottom and right."""
 
 Activation = Callable[[], nn.Module]
@@ -22,12 +22,15 @@ Activation = Callable[[], nn.Module]
 
 @dataclass(frozen=True)
 class ConvStyle:
-    """What all convolutions of a network have in common.
+    """Settings that all convolutions of a network share.
 
     Attributes:
-        bn_eps: added to the variance by batch norm.
-        bn_momentum: weight of the newest batch in the running statistics.
-        padding: see Padding.
+        bn_eps: Number that batch norm adds to the variance.
+        bn_momentum: Weight of the newest batch in the running statistics of batch norm.
+        padding: "symmetric", or TensorFlow's "same".
+
+    Raises:
+        SpaceError: `padding` is unknown.
     """
 
     bn_eps: float = 1e-5
@@ -46,7 +49,7 @@ class ConvStyle:
         """A convolution without bias that keeps height and width at stride 1; its weights are not initialised yet.
 
         Raises:
-            SpaceError: `kernel` is even, so that no padding by the same number on both sides keeps the size.
+            SpaceError: `kernel` is even; then no equal padding on both sides keeps the size.
         """
         if kernel % 2 == 0:
             raise SpaceError(f"a convolution's kernel = {kernel} must be odd: with an even one height and width would change")
@@ -57,12 +60,14 @@ class ConvStyle:
     def conv_bn_act(
         self, c_in: int, c_out: int, kernel: int = 1, *, activation: Activation, stride: int = 1, groups: int = 1
     ) -> list[nn.Module]:
-        """Convolution, batch norm and activation, for the caller to put in a row."""
+        """Convolution, batch norm and activation, for a Sequential of the caller."""
         return [self.conv(c_in, c_out, kernel, stride=stride, groups=groups), self.norm(c_out), activation()]
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded by TensorFlow's "SAME" rule: ceil(size / stride) rows come out, an odd zero goes below and right.
+    """A convolution padded by TensorFlow's "SAME" rule: the output has ceil(size / stride) rows and columns.
+
+    An odd number of zeros has the additional one below and right.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
@@ -75,6 +80,6 @@ class SameConv2d(nn.Conv2d):
         return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
     def _missing(self, size: int, axis: int) -> int:
-        """Zeros that the last window lacks along one axis."""
+        """Number of zeros that the last window needs along one axis."""
         stride, reach = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
         return max((-(-size // stride) - 1) * stride + reach - size, 0)

@@ -1,4 +1,4 @@
-"""Drop path: stochastic depth for one branch of a sum."""
+"""Drop path: whole samples of one branch of a sum are set to zero in training."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from hubserve.errors import SpaceError
 
 
 def check_drop_path_prob(prob: float, *, where: str) -> None:
-    """Raises SpaceError unless `prob` is in [0, 1): if all is dropped, nothing can make up for it."""
+    """Raises SpaceError, which names the setting `where`, unless `prob` is in [0, 1)."""
     if not 0.0 <= prob < 1.0:
         raise SpaceError(f"{where} = {prob} must lie in [0, 1)")
 
 
 def drop_path(x: torch.Tensor, prob: float) -> torch.Tensor:
-    """`x` with whole samples set to zero, each with probability `prob`; the rest is divided by 1 - prob: the mean stays.
+    """`x` with whole samples set to zero, each with probability `prob`; the others are divided by 1 - prob.
 
-    For training only; the caller asks whether it is. Larsson et al. 2016, "FractalNet", section 3.1
-    (https://arxiv.org/abs/1605.07648), drawn per sample as in the code of DARTS.
+    The expected value does not change. The function drops in every call; call it in training only. Larsson et al. 2016,
+    "FractalNet", section 3.1 (https://arxiv.org/abs/1605.07648), drawn per sample as in the code of DARTS.
 
     Args:
-        x: (batch, ...).
-        prob: in [0, 1).
+        x: Tensor (batch, ...).
+        prob: Probability in [0, 1); it is not checked.
     """
     keep = 1.0 - prob
     mask = x.new_empty([x.shape[0]] + [1] * (x.dim() - 1)).bernoulli_(keep)
@@ -33,7 +33,7 @@ class DropPath(nn.Module):
     """`drop_path` as a layer: active in training only.
 
     Args:
-        prob: in [0, 1). An attribute that may be set anew at any time, for a schedule.
+        prob: Probability in [0, 1). The attribute may be changed at any time, for a schedule.
 
     Shapes:
         forward: x (batch, ...) -> the same shape.

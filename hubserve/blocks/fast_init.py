@@ -1,9 +1,9 @@
-"""Fresh weights, fast: with torch's own initialisers a network of convolutions spends most of its building time in them.
+"""Fast initialisation of weights: torch's own initialisers take most of the time in which a network is built.
 
-Torch's generator stays the source, so that `torch.manual_seed` decides every weight, but it is asked for one number per 131,072
-weights. That number says where to open two fixed tables of random numbers, and a weight is the sum of what stands there: of two
-normal numbers, which is normal, or of two 16-bit numbers modulo 2^16, which is uniform. Two weights have stretches in common
-only where both tables were opened at the same distance, less than one time in 200,000.
+Torch's generator is the source, so that `torch.manual_seed` decides every weight, but only one number is drawn for 131,072
+weights. That number gives the offsets into two fixed tables of random numbers, and each weight is the sum of one number of each
+table: of two normal numbers, which is normal, or of two 16-bit numbers modulo 2^16, which is uniform. Two tensors share a run
+of values only where the difference of the two offsets is equal, which has a probability below 1 in 200,000.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from functools import cache
 import torch
 
 _SMALL = 1 << 12
-"""Below it torch's own way is the faster one."""
+"""Number of weights below which torch's own initialisers are faster."""
 
 _CHUNK = 1 << 17
-"""Weights filled at a time: what is between the tables and the weight then stays in the processor's cache."""
+"""Number of weights filled at a time, so that intermediate values stay in the processor's cache."""
 
 _PLACES = 1 << 18
-"""Where a table can be opened."""
+"""Number of offsets into a table."""
 
 _LEVELS = 1 << 16
 
 
 def init_normal(weight: torch.Tensor, *, std: float) -> None:
-    """Fills `weight` from N(0, std)."""
+    """Fills `weight` with normal numbers of mean 0 and standard deviation `std`."""
     if weight.is_meta:
         return
     if _torch_is_faster(weight):
@@ -38,7 +38,7 @@ def init_normal(weight: torch.Tensor, *, std: float) -> None:
 
 
 def init_truncated_normal(weight: torch.Tensor, *, std: float) -> None:
-    """Fills `weight` from N(0, std), cut off at two `std` on both sides; each of 65,536 values is equally likely."""
+    """Fills `weight` from N(0, std) truncated at two `std` on both sides; each of 65,536 values is equally likely."""
     if weight.is_meta:
         return
     if not weight.is_cpu:
@@ -51,7 +51,7 @@ def init_truncated_normal(weight: torch.Tensor, *, std: float) -> None:
 
 
 def init_uniform(weight: torch.Tensor, *, bound: float) -> None:
-    """Fills `weight` evenly from (-bound, bound); in a large weight each of 65,536 values is equally likely."""
+    """Fills `weight` uniformly from (-bound, bound); in a large weight each of 65,536 values is equally likely."""
     if weight.is_meta:
         return
     if _torch_is_faster(weight):
@@ -74,19 +74,19 @@ def _chunks(weight: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def _random_int16(n: int) -> torch.Tensor:
-    """`n` numbers, each of all 65,536."""
+    """`n` numbers (n,), each uniform over the 65,536 values of an int16."""
     first, second = _open(_integer_tables(), n)
     return first + second
 
 
 def _open(tables: tuple[torch.Tensor, torch.Tensor], n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`n` <= 131,072 numbers of each of two tables, both from a random place on."""
+    """`n` <= 131,072 numbers of each of two tables, from a random offset on."""
     place = int(torch.randint(_PLACES * _PLACES, (), device="cpu"))
     first, second = divmod(place, _PLACES)
     return tables[0][first : first + n], tables[1][second : second + n]
 
 
-# The tables are the same in every process. They are asked for while a space is read on the meta device, too, and must be there.
+# The tables are the same in every process. Their device is given, because they may first be used under the meta device.
 
 
 @cache
@@ -106,7 +106,7 @@ def _normal_tables() -> tuple[torch.Tensor, torch.Tensor]:
 
 @cache
 def _truncated_quantiles() -> torch.Tensor:
-    """The middles of 65,536 equally likely slices of what N(0, 1) has within 2 on both sides."""
+    """The medians of 65,536 equally likely slices of N(0, 1) truncated at 2 on both sides."""
     with torch.device("cpu"):
         probabilities = (torch.arange(_LEVELS, dtype=torch.float64) + 0.5) / _LEVELS
         share = torch.erf(torch.tensor(2 / 2**0.5, dtype=torch.float64))

@@ -1,7 +1,7 @@
-"""Torch's layers, made several times faster than by torch: a space is asked for many networks.
+"""Torch's layers, constructed several times faster than by torch, since a search builds many networks.
 
-`bare` leaves the values to a network that initialises its weights as its paper says. The others start as in torch: norms at 1
-and 0, weights and biases evenly from (-1 / sqrt(fan in), 1 / sqrt(fan in)).
+`bare` does not initialise weights, for networks that do so in the way of their paper. The others initialise as torch does:
+norms with 1 and 0, weights and biases uniformly in (-1 / sqrt(fan in), 1 / sqrt(fan in)).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _NOTHING: Mapping[str, float] = {}
 
 
 def bare(kind: type[Layer], *args: Any, fill: Mapping[str, float] = _NOTHING, **settings: Any) -> Layer:
-    """`kind(*args, **settings)`, a layer without layers in it, whose parameters and buffers have memory but no values yet.
+    """The layer `kind(*args, **settings)`, with parameters and buffers that are allocated but not initialised.
 
-    It comes in a third of the time that torch takes: torch's constructor runs once for the same arguments, on the meta device,
-    and each further layer is a copy of what it made, with tensors of its own.
+    It takes a third of the time of torch's constructor, which runs once for the same arguments, on the meta device; each
+    further layer is a copy of that layer, with tensors of its own. The layer must have no submodules.
 
     >>> bare(nn.Conv2d, 3, 8, 3, padding=1).weight.shape
     torch.Size([8, 3, 3, 3])
 
     Args:
-        kind: class of the layer.
-        *args: its arguments, as **settings.
-        fill: value of all elements of a parameter or buffer, by its name.
-        **settings: arguments of the layer by name.
+        kind: Class of the layer.
+        *args: Positional arguments of the layer.
+        fill: Name of a parameter or buffer -> value of all its elements.
+        **settings: Keyword arguments of the layer.
 
     Raises:
-        Exception: what the layer's own constructor raises.
+        Exception: The error of the layer's own constructor.
     """
     pattern = _pattern(kind, args, tuple(settings.items()), torch.get_default_dtype())  # type: ignore[arg-type]
     layer = kind.__new__(kind)
@@ -90,7 +90,7 @@ def _tensor(like: torch.Tensor, value: float | None) -> torch.Tensor:
     return tensor if value is None or tensor.is_meta else tensor.fill_(value)
 
 
-@lru_cache(maxsize=4096)  # A search meets thousands of widths.
+@lru_cache(maxsize=4096)  # A search has thousands of widths.
 def _pattern(kind: type[nn.Module], args: tuple[Any, ...], settings: tuple[tuple[str, Any], ...], _: torch.dtype) -> nn.Module:
     return _without_values(kind)(*args, **dict(settings), device="meta")  # type: ignore[arg-type]
 

@@ -14,9 +14,9 @@ from hubserve.errors import SpaceError
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """`value` rounded to a multiple of `divisor`, at least one of them and never more than 10 % below `value`.
+    """`value` rounded to a multiple of `divisor`, at least `divisor` and never more than 10 % below `value`.
 
-    The rule of MobileNetV2's reference code, with `round` where that has `int`, as in NNI; they agree on whole numbers.
+    The rule of MobileNetV2's reference code, with `round` in place of its `int`, as in NNI; for whole numbers both are equal.
     """
     rounded = max(divisor, round(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
@@ -25,7 +25,11 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 class SqueezeExcite(nn.Module):
     """Channel attention: each channel is scaled by a gate computed from the means of all (Hu et al. 2018, section 3).
 
-    MobileNetV3's variant (Howard et al. 2019, section 5.3): a quarter of the channels in the middle, a hard sigmoid as gate.
+    MobileNetV3's variant has a hard sigmoid as gate (Howard et al. 2019, section 5.3).
+
+    Args:
+        channels: Number of channels of the input and the output.
+        squeezed: Number of channels between the two convolutions; a quarter of `channels` in MobileNetV3.
 
     Shapes:
         forward: x (batch, channels, height, width) -> the same shape.
@@ -44,7 +48,7 @@ class SqueezeExcite(nn.Module):
 
 
 class MobileBlock(nn.Sequential):
-    """Layers in a row, with a skip connection around them where `residual` says so.
+    """A sequence of layers, with a skip connection around them where `residual` is True.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
@@ -75,17 +79,18 @@ def depthwise_separable(
     """Depthwise convolution, optional squeeze-and-excite, then a 1x1 convolution without activation (MobileNetV1 and V2).
 
     Args:
-        c_in: channels of the input.
-        c_out: channels of the output.
-        kernel: height and width of the depthwise kernel.
-        style: batch norm and padding.
-        activation: made anew for each place.
-        stride: of the depthwise convolution.
-        squeeze: middle channels of squeeze-and-excite; None leaves it out, and the later layers close up in numbering.
-        residual: adds the input to the output; both must have one shape.
+        c_in: Number of channels of the input.
+        c_out: Number of channels of the output.
+        kernel: Height and width of the depthwise kernel, odd.
+        style: Settings of batch norm and padding.
+        activation: Function that builds an activation layer.
+        stride: Stride of the depthwise convolution.
+        squeeze: Middle channels of squeeze-and-excite. None leaves it out; later layers then have smaller indices in their
+            keys.
+        residual: Whether the input is added to the output, which must have the same shape.
 
     Raises:
-        SpaceError: `residual` and the shapes differ; or as for `ConvStyle.conv`.
+        SpaceError: `residual` is True and the shapes differ, or `kernel` is even.
     """
     _check_residual(residual, c_in, c_out, stride)
     layers = style.conv_bn_act(c_in, c_in, kernel, activation=activation, stride=stride, groups=c_in)
@@ -104,9 +109,10 @@ def inverted_residual(
     squeeze: int | None = None,
     residual: bool = False,
 ) -> MobileBlock:
-    """A 1x1 convolution to `c_hidden` channels, then as `depthwise_separable` (Sandler et al. 2018, section 3.3).
+    """A 1x1 convolution to `c_hidden` channels, then the layers of `depthwise_separable` (Sandler et al. 2018, section 3.3).
 
-    The first convolution is there even where `c_hidden` equals `c_in`. Errors are those of `depthwise_separable`.
+    The first convolution is present even where `c_hidden` equals `c_in`. Other arguments and errors are those of
+    `depthwise_separable`.
     """
     _check_residual(residual, c_in, c_out, stride)
     layers = [
@@ -130,9 +136,13 @@ def _project(channels: int, c_out: int, style: ConvStyle, squeeze: int | None) -
 
 
 def init_mobile_weights(model: nn.Module) -> None:
-    """Convolutions by He et al. 2015 over the fan out, without regard to groups; linear layers N(0, 0.01); norms 1 and 0."""
+    """Initialises convolutions and linear layers of a mobile network, in place.
+
+    Convolutions are normal by He et al. 2015 over the fan out, without regard to groups; linear layers are N(0, 0.01); biases
+    are 0. Batch norms have 1 and 0 from their construction.
+    """
     if next(model.parameters()).is_meta:
-        return  # There is nothing to fill, and torch takes as long to find out.
+        return  # There are no values to fill, and torch takes as long to notice.
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels

@@ -1,4 +1,4 @@
-"""The cell of NAS-Bench-101: vertices are operations, edges carry tensors."""
+"""The cell of NAS-Bench-101: its vertices are operations, its edges tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hubserve.errors import SpaceError, suggest
 class ConvBnRelu(nn.Module):
     """Convolution without bias, batch norm, ReLU.
 
-    Weights start from N(0, sqrt(1 / fan in)), cut off at two standard deviations.
+    Weights are initialised from N(0, sqrt(1 / fan in)), truncated at two standard deviations.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, height, width).
@@ -36,28 +36,29 @@ NASBENCH101_OPERATIONS: dict[str, Callable[[int, ConvStyle], nn.Module]] = {
     "conv1x1-bn-relu": lambda channels, style: ConvBnRelu(channels, channels, 1, style=style),
     "maxpool3x3": lambda channels, style: nn.MaxPool2d(3, stride=1, padding=1),
 }
-"""Name -> maker, from the channels and the style; the order is that of the benchmark's labels."""
+"""Name -> function that builds the operation from channels and style, in the order of the benchmark's labels."""
 
 
 class NasBench101Cell(nn.Module):
     """A pruned cell (Ying et al. 2019, sections 2.1 and 2.3).
 
-    Edges from the input pass a 1x1 projection; those between inner vertices cut off channels where the target has fewer. A
-    vertex sums its sources; the output concatenates the inner ones and adds the projected input. A projection is there for
-    each vertex, as in NNI, whether the input feeds it or not, where the benchmark builds only those that are used.
+    An edge from the input has a 1x1 projection; an edge between inner vertices drops channels where the target has fewer. A
+    vertex sums its sources; the output concatenates its inner sources and adds the projected input. As in NNI, every vertex has
+    a projection, also without an edge from the input; the benchmark builds only those that are used.
 
     Args:
-        c_in: channels of the input.
-        c_out: channels of the output.
-        operations: names of NASBENCH101_OPERATIONS, for the inner vertices, the first of which is vertex 1.
-        sources: of each vertex from 1 on, the output included, the vertices that feed it. All vertices must be used.
-        style: batch norm of all convolutions.
+        c_in: Number of channels of the input.
+        c_out: Number of channels of the output.
+        operations: Operation of each inner vertex, a key of NASBENCH101_OPERATIONS; the first one is vertex 1.
+        sources: For each vertex from 1 on, the output included, the vertices with an edge to it. All vertices must be used.
+        style: Settings of batch norm for all convolutions.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, height, width).
 
     Raises:
-        SpaceError: an operation is unknown, a vertex is not used, or there are fewer output channels than vertices share them.
+        SpaceError: An operation is unknown, a vertex is not used, or there are fewer output channels than vertices with an edge
+            to the output.
     """
 
     def __init__(
@@ -121,10 +122,10 @@ def _check(c_out: int, operations: Sequence[str], sources: Sequence[Sequence[int
 
 
 def vertex_channels(c_in: int, c_out: int, sources: Sequence[Sequence[int]]) -> list[int]:
-    """Channels of each vertex of a pruned cell (Ying et al. 2019, section 2.3).
+    """Number of channels of each vertex of a pruned cell (Ying et al. 2019, section 2.3).
 
-    The inner vertices that feed the output share its channels; where that leaves a rest, the first ones have one more. Any
-    other inner vertex has as many as the largest vertex that it feeds.
+    The inner vertices with an edge to the output have equal shares of its channels; the first ones have one more where these do
+    not divide. Any other inner vertex has as many as the largest of its targets.
     """
     output = len(sources)
     channels = [c_in] + [0] * (output - 1) + [c_out]

@@ -1,4 +1,4 @@
-"""The cells of NAS-Bench-201: vertices are tensors, edges are operations."""
+"""The cell of NAS-Bench-201: its vertices are tensors, its edges operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ReluConvBn(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
-        # The input also goes other ways, so the ReLU must not write into it.
+        # Other edges read the input, too, so the ReLU must not be in-place.
         self.op = nn.Sequential(
             nn.ReLU(), conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False), batch_norm(c_out)
         )
@@ -31,7 +31,7 @@ class ReluConvBn(nn.Module):
 
 
 class Zero(nn.Module):
-    """An edge that is not there: zeros of the shape of the input."""
+    """The operation "none": zeros of the shape of the input."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)

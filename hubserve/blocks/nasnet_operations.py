@@ -1,7 +1,7 @@
-"""Operations between the nodes of a cell, as in the NASNet family of spaces.
+"""Operations on the edges of cells in the spaces of the NASNet family.
 
-An operation keeps the channels and divides height and width by its stride, rounding up. Those with weights begin with a ReLU
-and end in a batch norm; pools have neither. Weights start as torch initialises them.
+An operation keeps the number of channels and divides height and width by its stride, rounding up. Operations with weights begin
+with a ReLU and end with a batch norm; poolings have neither. Weights have torch's default initialisation.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ Operation = Callable[[int, int], nn.Module]
 
 
 class FactorizedReduce(nn.Module):
-    """Halves height and width without losing every second pixel: two strided 1x1 convolutions, the second one pixel further.
+    """Halves height and width by two 1x1 convolutions of stride 2, of which the second is shifted by one pixel.
 
-    Liu et al. 2019, DARTS, reference code. Odd sizes are padded with zeros below and to the right.
+    Together they read two of each four pixels. The layer of the reference code of DARTS (Liu et al. 2019), which takes even
+    sizes only; here, and in NNI, odd sizes are padded with zeros below and to the right.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / 2), ceil(width / 2)).
 
     Raises:
-        SpaceError: `c_out` is below 2: each convolution makes one half of the channels.
+        SpaceError: `c_out` is below 2, since each convolution gives one half of the channels.
     """
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         if c_out < 2:
-            raise SpaceError(f"FactorizedReduce makes its output channels by halves: c_out = {c_out} must be at least 2")
+            raise SpaceError(f"FactorizedReduce computes its output channels in two halves: c_out = {c_out} must be at least 2")
         self.relu = nn.ReLU()
         self.conv_1 = conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.conv_2 = conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
@@ -48,7 +49,7 @@ class FactorizedReduce(nn.Module):
 
 
 def relu_conv_bn(c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1) -> nn.Sequential:
-    """ReLU, convolution and batch norm; the one operation here that may change the number of channels."""
+    """ReLU, convolution and batch norm: (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ...)."""
     conv = conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False)
     return nn.Sequential(nn.ReLU(), conv, batch_norm(c_out))
 
@@ -58,14 +59,14 @@ def _conv(channels: int, stride: int, *, kernel: int) -> nn.Module:
 
 
 def _crossed_conv(channels: int, stride: int, *, kernel: int) -> nn.Module:
-    """A 1 x k convolution, then a k x 1, with nothing between them; each strides along its own axis."""
+    """A 1 x k and a k x 1 convolution, without a layer between them; each has the stride along its own axis."""
     row = conv2d(channels, channels, (1, kernel), stride=(1, stride), padding=(0, kernel // 2), bias=False)
     column = conv2d(channels, channels, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0), bias=False)
     return nn.Sequential(nn.ReLU(), row, column, batch_norm(channels))
 
 
 def _separable_conv(channels: int, stride: int, *, kernel: int, dilation: int = 1, times: int = 1) -> nn.Module:
-    """ReLU, depthwise and 1x1 convolution, batch norm; all of it `times` over, only the first one strided."""
+    """ReLU, depthwise and 1x1 convolution, and batch norm, `times` times; only the first has the stride."""
     padding = dilation * (kernel // 2)
     layers: list[nn.Module] = []
     for i in range(times):

@@ -1,4 +1,4 @@
-"""Blocks of ShuffleNetV2: half of the channels passes by, the other half is worked on, and the next block swaps neighbours."""
+"""Blocks of ShuffleNetV2: one half of the channels is copied, the other half is convolved, and both are shuffled."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hubserve.errors import SpaceError
 
 
 def shuffle_block(c_in: int, c_mid: int, c_out: int, kernel: int, *, stride: int = 1, affine: bool = True) -> ShuffleBlock:
-    """ShuffleNetV2's unit (Ma et al. 2018, figure 3, https://arxiv.org/abs/1807.11164): 1x1, depthwise, 1x1.
+    """ShuffleNetV2's unit: 1x1, depthwise and 1x1 convolution (Ma et al. 2018, figure 3, https://arxiv.org/abs/1807.11164).
 
     Args:
-        c_in: channels of the input; even at stride 1, where half of them passes by.
-        c_mid: channels of the depthwise convolution.
-        c_out: channels of the output, more than those that pass by.
-        kernel: height and width of the depthwise kernel, odd.
+        c_in: Number of channels of the input; even at stride 1, where half of them is copied.
+        c_mid: Number of channels of the depthwise convolution.
+        c_out: Number of channels of the output; more than `c_in / 2` at stride 1, and more than `c_in` at stride 2.
+        kernel: Height and width of the depthwise kernel, odd.
         stride: 1, or 2 to halve height and width.
-        affine: whether batch norms have weights and biases.
+        affine: Whether batch norms have weights and biases.
 
     Raises:
-        SpaceError: channels or stride do not fit.
+        SpaceError: `c_in`, `c_out`, `kernel` or `stride` is not allowed.
     """
     passing = _passing(c_in, c_out, stride)
     main = [
@@ -36,9 +36,10 @@ def shuffle_block(c_in: int, c_mid: int, c_out: int, kernel: int, *, stride: int
 
 
 def xception_block(c_in: int, c_mid: int, c_out: int, *, stride: int = 1, affine: bool = True) -> ShuffleBlock:
-    """The "choice x" of Guo et al. 2020 (section 4, https://arxiv.org/abs/1904.00420): three times depthwise 3x3, then 1x1.
+    """Three times a depthwise 3x3 and a 1x1 convolution: "choice x" of Guo et al. 2020 (section 4).
 
-    Arguments and errors are those of `shuffle_block`; only the first depthwise convolution has the stride.
+    The paper is https://arxiv.org/abs/1904.00420. Arguments and errors are those of `shuffle_block`; only the first depthwise
+    convolution has the stride.
     """
     passing = _passing(c_in, c_out, stride)
     main = [
@@ -53,9 +54,14 @@ def xception_block(c_in: int, c_mid: int, c_out: int, *, stride: int = 1, affine
 
 
 class ShuffleBlock(nn.Module):
-    """Two branches side by side. At stride 1 the first takes every other channel and leaves it as it is.
+    """Two branches whose outputs are concatenated; without a projection the first one copies every other channel.
 
-    Taking every other channel is the channel shuffle of the block before, put off to where it costs nothing.
+    Every other channel goes to each branch: this is the channel shuffle at the end of the previous block in the paper, moved to
+    the split, where it needs no copy. Keys are NNI's.
+
+    Args:
+        main: Layers of the second branch.
+        projection: Layers of the first branch at stride 2; empty at stride 1.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
@@ -74,7 +80,7 @@ class ShuffleBlock(nn.Module):
 
 
 def _passing(c_in: int, c_out: int, stride: int) -> int:
-    """Channels of the first branch."""
+    """Number of channels of the first branch's input; raises SpaceError where channels or stride do not fit."""
     if stride not in (1, 2):
         raise SpaceError(f"a shuffle block has stride 1 or 2, not {stride}")
     if stride == 1 and c_in % 2:

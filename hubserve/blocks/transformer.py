@@ -1,4 +1,4 @@
-"""The parts of a vision transformer around its attention: tokens, positions, encoder layers (Dosovitskiy et al. 2021)."""
+"""Class token, position embedding and encoder layer of a vision transformer (Dosovitskiy et al. 2021)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from hubserve.errors import SpaceError
 
 
 class ClassToken(nn.Module):
-    """A learned token in front of all others, in which a picture's class may be gathered.
+    """A learned token that is put before all others, and from which a classifier may read.
+
+    Args:
+        dim: Number of channels of the tokens.
 
     Shapes:
         forward: x (batch, tokens, dim) -> (batch, 1 + tokens, dim).
@@ -28,7 +31,11 @@ class ClassToken(nn.Module):
 
 
 class PositionEmbedding(nn.Module):
-    """A learned vector for each place in the row of tokens, added to the token there.
+    """A learned vector for each position in the sequence of tokens, which is added to the token.
+
+    Args:
+        tokens: Length of the sequence.
+        dim: Number of channels of the tokens.
 
     Shapes:
         forward: x (batch, tokens, dim) -> the same shape.
@@ -43,17 +50,18 @@ class PositionEmbedding(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention, then two linear layers with GELU between them; each of the two is added to what came in.
+    """A transformer's encoder layer: attention, then two linear layers with GELU, each with a skip connection.
 
     >>> layer = EncoderLayer(RelativePositionAttention(192, 3, grid=(14, 14)), 192, 768)
 
     Args:
-        attention: (batch, tokens, dim) -> the same shape.
-        dim: channels of the tokens.
-        hidden: channels between the two linear layers.
-        dropout: share of values dropped in training, after the attention and after each linear layer.
-        drop_path_prob: share of samples that skip a branch in training; see `drop_path`.
-        pre_norm: layer norm at the beginning of each branch, as in ViT; else after each sum (Vaswani et al. 2017).
+        attention: Module (batch, tokens, dim) -> the same shape.
+        dim: Number of channels of the tokens.
+        hidden: Number of channels between the two linear layers.
+        dropout: Dropout probability after the attention and after each linear layer.
+        drop_path_prob: Probability in [0, 1) with which a sample skips a branch in training.
+        pre_norm: Whether layer norm is at the beginning of each branch, as in ViT; False puts it after each sum (Vaswani et al.
+            2017).
 
     Shapes:
         forward: x (batch, tokens, dim) -> the same shape.

@@ -9,7 +9,7 @@ from random import Random
 
 import numpy as np
 
-from hubserve.data.image_folder import SUFFIXES, labelled_images
+from hubserve.data import image_folder
 from hubserve.errors import DatasetError, ImageError
 from hubserve.package.runner import Batch
 from hubserve.preprocess import Preprocess, decode_image
@@ -69,7 +69,7 @@ def image_batches(
             continue
         classes.append(true)
     if not found:
-        raise DatasetError(f"{folder} has no readable image; known endings: {sorted(SUFFIXES)}")
+        raise DatasetError(f"{folder} has no readable image; known endings: {sorted(image_folder.SUFFIXES)}")
     batches = [np.stack(found[i : i + BATCH]) for i in range(0, len(found), BATCH)]
     return batches, classes if max(classes) >= 0 else []
 
@@ -78,6 +78,6 @@ def _items(folder: Path, labels: Sequence[str]) -> list[tuple[Path, int]]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder of images")
     try:
-        return list(labelled_images(folder, labels).items)
+        return list(image_folder.labelled_images(folder, labels).items)
     except DatasetError:  # No folder for each class: unlabelled images are good enough to compare formats on.
-        return [(path, -1) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        return [(path, -1) for path in image_folder.image_files(folder)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,11 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 @contextmanager
 def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Sequence[str]]]:
-    """What `eval` judges, and the labels of its classes."""
+    """The classifier that `eval` evaluates, and the labels of its classes."""
     with open_package(model, trusted=trusted) as package:
         if url is not None:
-            yield HttpClassifier(url, model=model), package.labels
+            with closing(HttpClassifier(url, model=model)) as classifier:
+                yield classifier, package.labels
             return
         runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
         yield LocalClassifier(runner, package.manifest.preprocess), package.labels

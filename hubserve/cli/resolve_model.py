@@ -1,4 +1,4 @@
-"""What a MODEL argument names, in this order: a package folder, an alias, a name or tag in the store, a pre-searched model."""
+"""Resolves a MODEL argument, in this order: a package folder, an alias, a name or tag in the store, a pre-searched model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hubserve.package.package import Package
 
 @contextmanager
 def open_package(name: str, *, trusted: bool = False) -> Iterator[Package]:
-    """The package that `name` means; see the module for the order.
+    """The package that `name` stands for; the module says in which order names are looked for.
 
     A card is exported into a temporary folder, with its published weights.
 
     Args:
-        name: see above.
-        trusted: see `Package`.
+        name: A package folder, an alias, a name or tag in the store, or a pre-searched model.
+        trusted: Whether formats that are programs are loaded even where this user did not write them.
 
     Raises:
         ModelNotFoundError: none of these; the message has the nearest names.

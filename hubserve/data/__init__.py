@@ -1,1 +1,1 @@
-"""Data sets: images in a training, a validation and a test part, and the batches that are made of them."""
+"""Data sets with a training, a validation and a test part, and the batches that evaluators make of them."""

@@ -15,11 +15,11 @@ Augment = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """The augmentation of He et al. 2016 for CIFAR: a random crop of the padded picture, and half of them mirrored.
+    """The augmentation of He et al. 2016 for CIFAR: a random crop of the padded image, half of the crops mirrored.
 
     Attributes:
-        padding: black pixels around the picture.
-        flip: whether to mirror.
+        padding: Number of black pixels that are added on each side before the crop.
+        flip: Whether to mirror half of the crops, left to right.
     """
 
     padding: int = 4

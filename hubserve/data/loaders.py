@@ -1,4 +1,4 @@
-"""Batches from whatever people have: a torch data set, a DataLoader, or a data module."""
+"""Batches from a torch data set, a DataLoader or a data module, shuffled by a seed and divided among processes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,34 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, Sequen
 from hubserve.errors import EvaluatorError
 
 Batch = tuple[Any, Any]
-"""Inputs and targets, as a DataLoader gives them."""
+"""Inputs and targets, as a DataLoader yields them."""
 
 Data = Any
 """A `torch.utils.data.Dataset`, a `DataLoader`, any other iterable of batches with a length, or a list with one of these."""
 
 
 class DataModule(Protocol):
-    """What a training and a validation set may be given as together; Lightning's data modules fit."""
+    """Object that has both the training and the validation data; a data module of Lightning is one."""
 
     def train_dataloader(self) -> Data:
-        """The training data."""
+        """Returns the training data."""
         ...
 
     def val_dataloader(self) -> Data:
-        """The validation data."""
+        """Returns the validation data."""
         ...
 
 
 def data_of(train: Data, val: Data, module: DataModule | None) -> tuple[Data, Data]:
     """The training and the validation data, each None where it was not given.
 
+    Args:
+        train: Training data, or a list with one element.
+        val: Validation data, or a list with one element.
+        module: Gives both in place of `train` and `val`; None where these are given.
+
     Raises:
-        EvaluatorError: given twice.
+        EvaluatorError: `module` and one of the others are both given, or a list does not have one element.
     """
     if module is None:
         return _only_one("train_dataloaders", train), _only_one("val_dataloaders", val)
@@ -56,11 +61,11 @@ def _only_one(name: str, data: Data) -> Data:
 
 
 class Batches:
-    """The first batches of a loader.
+    """The first batches of a loader, with a known length.
 
     Args:
-        loader: of all batches.
-        count: that are given.
+        loader: Loader of all batches.
+        count: Number of batches to yield; the loader has as many.
     """
 
     def __init__(self, loader: Iterable[Batch], count: int) -> None:
@@ -75,17 +80,20 @@ class Batches:
 
 
 def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = (0, 1), in_order_too: bool = False) -> Any:
-    """A loader for one training pass, in the order of `seed`.
+    """A loader for one training pass, in an order drawn with `seed`.
 
-    A data set is shuffled; a DataLoader that shuffles does so by `seed`, and one with an order of its own keeps it.
+    A data set is shuffled; a DataLoader that shuffles does so with `seed`, and one with another order keeps it.
 
     Args:
-        data: see Data.
-        batch_size: where `data` is a data set.
-        seed: of the order, and of what the loader's workers draw.
-        part: (i, n): the i-th of n equal parts of the pass, for processes that train together.
-        in_order_too: also shuffle a DataLoader that goes from the first index to the last: for validation data that is usual,
-            and means nothing.
+        data: Data set, DataLoader, or iterable of batches with a length.
+        batch_size: Number of items in a batch; used only where `data` is a data set.
+        seed: Seed of the order, and of the random numbers in the loader's workers.
+        part: Pair (i, n) for processes that train together: the loader has the i-th of n equal parts of the pass.
+        in_order_too: Whether to shuffle also a DataLoader that goes from the first index to the last, as loaders of
+            validation data usually do.
+
+    Raises:
+        EvaluatorError: `data` is none of these, or cannot be divided into parts.
     """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(data, Dataset):
@@ -100,7 +108,16 @@ def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = 
 
 
 def in_order(data: Data, batch_size: int, *, part: tuple[int, int] = (0, 1)) -> Any:
-    """A loader for one pass in a fixed order; that of a data set, and of a loader that shuffles, is that of the indices."""
+    """A loader for one pass in a fixed order: by index for a data set and for a DataLoader that shuffles.
+
+    Args:
+        data: Data set, DataLoader, or iterable of batches with a length.
+        batch_size: Number of items in a batch; used only where `data` is a data set.
+        part: Pair (i, n) for processes that work together: the loader has every n-th item, from the i-th on.
+
+    Raises:
+        EvaluatorError: `data` is none of these, or cannot be divided into parts.
+    """
     if isinstance(data, Dataset):
         return DataLoader(data, batch_size, sampler=_Part(SequentialSampler(data), part, even=False))  # type: ignore[arg-type]
     if not isinstance(data, Sized) or not isinstance(data, Iterable):
@@ -117,7 +134,7 @@ def in_order(data: Data, batch_size: int, *, part: tuple[int, int] = (0, 1)) -> 
 
 
 def _seeded(sampler: Any, generator: torch.Generator) -> Any:
-    """`sampler`, its order drawn from `generator` where it draws one; others keep their order."""
+    """`sampler` with its order drawn from `generator`; one that draws no order is returned as it is."""
     if type(sampler) is RandomSampler:
         drawn = sampler.num_samples if sampler.replacement else None
         return RandomSampler(sampler.data_source, sampler.replacement, drawn, generator)
@@ -136,9 +153,10 @@ class _Part(Sampler[int]):
     """Every n-th index of a sampler.
 
     Args:
-        sampler: of all indices.
-        part: (i, n).
-        even: leave out the last indices where otherwise some parts would be longer: in training all must make the same steps.
+        sampler: Sampler of all indices.
+        part: Pair (i, n): the part has every n-th index, from the i-th on.
+        even: Whether to leave out the last indices where otherwise some parts would be longer, as all processes must make the
+            same number of steps in training.
     """
 
     def __init__(self, sampler: Any, part: tuple[int, int], *, even: bool) -> None:

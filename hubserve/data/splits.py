@@ -9,12 +9,12 @@ import numpy as np
 
 
 def stratified(targets: Sequence[int], shares: Sequence[float], *, seed: int = 0) -> list[list[int]]:
-    """Indices in parts, each with its share of every class; what the shares leave over is in the last part.
+    """Divides the indices of a data set into parts, each with its share of every class.
 
     Args:
-        targets: class of each picture.
-        shares: of all parts but the last, in [0, 1].
-        seed: of who goes where.
+        targets: Class index of each item.
+        shares: Share of every part but the last, each in [0, 1], their sum at most 1; the last part gets the rest.
+        seed: Seed of the random draw that decides which items of a class go into which part.
 
     Returns:
         Sorted indices for each part, one part more than there are shares.

@@ -8,7 +8,8 @@ from hubserve.benchmarks.nasbench101_file import read_nasbench101
 from hubserve.benchmarks.nasbench201_file import read_nasbench201
 from hubserve.benchmarks.score_table import Table, read_csv, read_json
 from hubserve.benchmarks.tabular_evaluator import TabularEvaluator
-from hubserve.data.named_datasets import LabelledData, load_dataset
+from hubserve.data.labelled_data import LabelledData
+from hubserve.data.named_datasets import load_dataset
 from hubserve.training.classification import Classification
 from hubserve.training.evaluator import Evaluator, Objective, TrainingEvaluator, Trial
 from hubserve.training.evaluator_wrappers import FailureHandler, MultipleEvaluation, Replay

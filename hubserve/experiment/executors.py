@@ -1,4 +1,4 @@
-"""Where evaluations run: anything with `submit` that gives a future, and the one that needs nothing."""
+"""Executors run the evaluations of trials: what an experiment asks of one, and the one that runs them in this thread."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs functions, somewhere, some of them at once.
+    """Runs functions, in this process or another, and returns futures, as executors of `concurrent.futures` do.
 
     Attributes:
-        workers: functions that run at the same time.
-        shares_memory: whether they run in this process.
+        workers: Number of functions that run at the same time, at least 1.
+        shares_memory: Whether the functions run in this process.
     """
 
     workers: int
     shares_memory: bool
 
     def share(self, value: Any) -> Any:
-        """A stand-in for `value` as an argument of `submit`: it is sent once, however many functions get it."""
+        """A reference to `value` for use as an argument of `submit`, so that it is sent once, however many functions get it."""
         ...
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Runs `function(*args)`; a lost worker is an exception of the future."""
+        """Runs `function(*args)`; where its process dies, the future raises."""
         ...
 
     def __enter__(self) -> Executor:
-        """Starts what is needed; an experiment enters for each run."""
+        """Starts the workers; an experiment does so for each run."""
         ...
 
     def __exit__(self, *exception: object) -> None:
-        """Ends what was started; functions under way are not waited for."""
+        """Ends the workers without waiting for functions that run."""
         ...
 
 
 class InlineExecutor(contextlib.AbstractContextManager["InlineExecutor"]):
-    """Runs each function at once, in this thread, so that the order of everything is that of the code."""
+    """Runs each function at once, in the thread that calls `submit`."""
 
     workers = 1
     shares_memory = True
@@ -57,4 +57,4 @@ class InlineExecutor(contextlib.AbstractContextManager["InlineExecutor"]):
         return future
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing was started."""
+        """Does nothing, since nothing was started."""

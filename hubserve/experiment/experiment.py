@@ -22,7 +22,6 @@ from hubserve.experiment.constraints import Constraint, InputShape, Measure
 from hubserve.experiment.executors import Executor
 from hubserve.experiment.kept_weights import KeptWeights
 from hubserve.experiment.nni_config import ExperimentConfig
-from hubserve.experiment.one_shot_protocol import OneShot
 from hubserve.experiment.one_shot_run import train_supernet, use_supernet
 from hubserve.experiment.optuna_internals import storage_of_study
 from hubserve.experiment.progress_bar import ProgressBar
@@ -34,7 +33,7 @@ from hubserve.experiment.time_spent import seconds_spent
 from hubserve.experiment.trial_record import TrialRecord, closest_to_feasible, was_evaluated
 from hubserve.home import home
 from hubserve.space import ModelSpace
-from hubserve.strategy import OneShotResult, Random, Strategy, as_strategy
+from hubserve.strategy import OneShotResult, OneShotStrategy, Random, Strategy, as_strategy
 from hubserve.training.evaluator import Evaluator, Objective
 
 
@@ -92,7 +91,7 @@ class NasExperiment(ExperimentResults):
         self,
         model_space: ModelSpace,
         evaluator: Evaluator,
-        strategy: BaseSampler | OneShot,
+        strategy: BaseSampler | OneShotStrategy,
         config: ExperimentConfig | None = None,
         *,
         name: str | None = None,

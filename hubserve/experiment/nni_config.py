@@ -1,4 +1,4 @@
-"""NNI's names of an experiment's settings."""
+"""ExperimentConfig: the limits and the executor of an experiment under the names that NNI gives them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @dataclass
 class ExperimentConfig:
-    """What may be set on `experiment.config` before it runs.
+    """What may be set on `experiment.config` until the experiment runs.
 
     Attributes:
-        max_trial_number: see NasExperiment's max_trials.
-        max_experiment_duration: seconds, or text such as "30m", "2h".
-        trial_concurrency: trials at once, in processes of their own where more than one; used where no executor is given.
+        max_trial_number: Number of evaluated trials, at least 1, after which the search ends, `max_trials` of NasExperiment;
+            None sets no limit.
+        max_experiment_duration: Seconds above 0, or text such as "30m", "2h", after which no trial begins; None sets no limit.
+        trial_concurrency: Number of trials at once, at least 1; more than one run in processes of their own. Not used where
+            NasExperiment has an executor.
         execution_engine: "sequential" runs trials in this process, "ts" in others; None goes by `trial_concurrency`.
 
     Raises:
-        ExperimentError: another name is set, or a value makes no sense.
+        ExperimentError: An attribute of another name is set, or a value is out of its range.
     """
 
     max_trial_number: int | None = None
@@ -48,11 +50,15 @@ class ExperimentConfig:
 
     @property
     def max_seconds(self) -> float | None:
-        """`max_experiment_duration` in seconds."""
+        """`max_experiment_duration` in seconds; None sets no limit."""
         return _seconds(self.max_experiment_duration)
 
     def executor(self) -> Executor:
-        """Where trials run that nobody gave an executor for."""
+        """The executor for trials of an experiment that was given none.
+
+        Raises:
+            ExperimentError: The sequential engine is asked for several trials at once.
+        """
         in_processes = self.execution_engine == "ts" or (self.execution_engine is None and self.trial_concurrency > 1)
         if not in_processes and self.trial_concurrency > 1:
             raise ExperimentError(

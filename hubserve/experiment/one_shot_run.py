@@ -9,17 +9,17 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hubserve.errors import ExperimentError
-from hubserve.experiment.one_shot_protocol import OneShot, training_evaluator
 from hubserve.experiment.search_loop import SearchInputs, search
+from hubserve.experiment.settings import training_evaluator
 from hubserve.experiment.time_spent import SupernetClock
 from hubserve.experiment.trial_record import INFEASIBLE, REASON, SCORES
 from hubserve.space import Arch
-from hubserve.strategy import OneShotResult, SupernetEvaluator
+from hubserve.strategy import OneShotResult, OneShotStrategy, SupernetEvaluator
 from hubserve.strategy.trial_params import categories, distribution
 from hubserve.training.evaluator import Trial
 
 
-def train_supernet(strategy: OneShot, inputs: SearchInputs, on_step: Callable[[dict[str, Any]], None]) -> OneShotResult:
+def train_supernet(strategy: OneShotStrategy, inputs: SearchInputs, on_step: Callable[[dict[str, Any]], None]) -> OneShotResult:
     """Trains the supernet, or continues from its checkpoint; the time it takes is kept in the study."""
     settings = inputs.settings
 

@@ -1,4 +1,4 @@
-"""Trials in processes of this machine, each of which may die without the others noticing."""
+"""ProcessExecutor: trials in processes of this machine; one that dies fails its own trial alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import queue
-import sys
 import tempfile
 import threading
 import time
@@ -26,22 +25,22 @@ T = TypeVar("T")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-_LOOK_SECONDS = 0.5
-"""Between two looks of a worker whether the process that started it is still there."""
+_CHECK_SECONDS = 0.5
+"""Seconds between two checks of a worker whether the process that started it still exists."""
 
 
 class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
-    """A few worker processes; each runs one function at a time, and one that dies is replaced.
+    """Runs functions in worker processes, one at a time in each; a worker that dies is replaced.
 
-    Workers start afresh, without a copy of this process, so CUDA works in them, and scripts need no `if __name__ ==
-    "__main__"`: classes and functions of scripts and notebooks travel by value. They end with this process, killed or not.
+    Workers are new processes, not forks of this one, so CUDA works in them. Scripts need no `if __name__ == "__main__"`:
+    classes and functions of scripts and notebooks are pickled by value. Workers end with this process, even if it is killed.
 
     Args:
-        workers: processes; the cores of this machine unless given.
-        threads: that torch may use in each; the cores divided by the workers unless given.
+        workers: Number of processes, at least 1; None takes the number of cores.
+        threads: Number of threads that torch uses in each process, at least 1; None divides the cores among the processes.
 
     Raises:
-        ExperimentError: a number below 1.
+        ExperimentError: A number is below 1.
     """
 
     shares_memory = False
@@ -72,10 +71,10 @@ class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
         self._workers, self._folder = [], None
 
     def share(self, value: Any) -> Any:
-        """A file with `value`, which each worker reads once.
+        """A file that holds `value`, which each worker reads once.
 
         Raises:
-            ExperimentError: it cannot be sent to another process.
+            ExperimentError: `value` cannot be pickled, or the executor is not started.
         """
         if self._folder is None:
             raise ExperimentError("the ProcessExecutor is not started: use it as `with ProcessExecutor() as executor`")
@@ -84,10 +83,10 @@ class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
         return Shared(Path(file.name))
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Waits for a free worker, then returns the future; that of a worker which dies raises.
+        """Waits for a free worker and returns the future, which raises if the worker dies.
 
         Raises:
-            ExperimentError: an argument cannot be sent to another process, or the executor is not started.
+            ExperimentError: An argument cannot be pickled, or the executor is not started.
         """
         if not self._workers:
             raise ExperimentError("the ProcessExecutor is not started: use it as `with ProcessExecutor() as executor`")
@@ -100,17 +99,17 @@ class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
 
 @dataclass(frozen=True)
 class Shared:
-    """A value that lies in a file.
+    """A reference to a value in a file.
 
     Attributes:
-        path: of the file, which has another name for each value.
+        path: Path of the file, which is different for each value.
     """
 
     path: Path
 
 
 class _Worker:
-    """One process, and the next one after it died."""
+    """One worker process, and its replacement after it died."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -138,10 +137,10 @@ class _Worker:
 
 
 def packed(value: Any) -> bytes:
-    """`value` as bytes; what scripts and notebooks define goes by value.
+    """`value` pickled; classes and functions of scripts and notebooks are included by value.
 
     Raises:
-        ExperimentError: it holds something that cannot be sent to another process.
+        ExperimentError: `value` holds something that cannot be pickled.
     """
     try:
         return cloudpickle.dumps(value)
@@ -154,19 +153,17 @@ def packed(value: Any) -> bytes:
 
 def _begin(threads: int, parent: int) -> None:
     torch.set_num_threads(threads)
-    # On Windows a parent's number outlives it, and a launcher may stand in between.
-    if sys.platform != "win32":
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process soon after the one that started it, which may have been killed.
+    """Ends this process soon after the process `parent`, which may have been killed.
 
-    Loky's workers would wait for work from it for ever, and one at work would write into the folder of a trial that another
-    process has begun anew.
+    Loky's workers would otherwise wait for work for ever, and one that works would write into the folder of a trial that
+    another process has begun again.
     """
     while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CHECK_SECONDS)
     os._exit(1)
 
 

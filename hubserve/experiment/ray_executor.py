@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster: on this machine, or on one that is there already."""
+"""RayExecutor: trials on a Ray cluster, a running one or one started on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubserve.errors import ExperimentError
 from hubserve.experiment.process_executor import packed
 
 try:
-    # Ray would tell its makers over the network that it is used.
+    # Otherwise Ray sends usage statistics over the network.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 except ImportError as missing:
@@ -27,23 +27,23 @@ T = TypeVar("T")
 
 
 class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
-    """Ray runs the functions; what is shared lies in its object store, once for each machine.
+    """Runs functions as tasks of Ray; shared values are in its object store, once for each machine.
 
     Where Ray runs already (`ray.init` was called, `address` is given, or RAY_ADDRESS is set, as `ray job submit` does) that
-    cluster is used and left running; otherwise one is started on this machine, on its loopback address, and ended again. What
-    scripts and notebooks define travels by value; what modules define must be importable on the cluster, see Ray's
+    cluster is used and left running; otherwise one is started on this machine, on its loopback address, and ended again.
+    What scripts and notebooks define is pickled by value; what modules define must be importable on the cluster, see Ray's
     `runtime_env`.
 
-    The study must be a file that all machines see, or a URL, where trials report intermediate values from other machines.
+    Where trials report intermediate values from other machines, the study must be a URL, or a file that all machines can open.
 
     Args:
-        workers: trials at once; as many as the cluster has room for unless given.
-        cpus_per_trial: cores that Ray keeps for each.
-        gpus_per_trial: GPUs, or a share of one, likewise.
-        address: of a running cluster; "auto" finds one on this machine.
+        workers: Number of trials at once, at least 1; None takes as many as the cluster has resources for.
+        cpus_per_trial: Number of cores that Ray reserves for each trial, at least 0.
+        gpus_per_trial: Number of GPUs, or a fraction of one, that Ray reserves for each trial, at least 0.
+        address: Address of a running cluster; "auto" finds one on this machine. None goes by RAY_ADDRESS.
 
     Raises:
-        ExperimentError: a number that makes no sense, or (when entered) a cluster without room for one trial.
+        ExperimentError: A number is out of its range, or (when started) the cluster has too few resources for one trial.
     """
 
     shares_memory = False
@@ -72,12 +72,12 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             self._start()
         # A lost worker is a failed trial, not one that silently runs again.
         self._run = ray.remote(_run).options(**self._resources, max_retries=0)
-        room = self._room()
-        if room < 1:
+        capacity = self._capacity()
+        if capacity < 1:
             there = _resources()
             self.__exit__()
-            raise ExperimentError(f"the cluster has no room for a trial of {self._resources}; it has {there}")
-        self.workers = room if self._asked is None else self._asked
+            raise ExperimentError(f"the cluster has too few resources for a trial of {self._resources}; it has {there}")
+        self.workers = capacity if self._asked is None else self._asked
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -90,15 +90,15 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         """A reference to `value` in the object store.
 
         Raises:
-            ExperimentError: it cannot be sent to another process.
+            ExperimentError: `value` cannot be pickled.
         """
         return Reference(ray.put(packed(value)))
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """The future of a task; that of a task whose process dies raises.
+        """Starts a task and returns its future, which raises if the task's process dies.
 
         Raises:
-            ExperimentError: an argument cannot be sent to another process, or the executor is not started.
+            ExperimentError: An argument cannot be pickled, or the executor is not started.
         """
         if self._run is None:
             raise ExperimentError("the RayExecutor is not started: use it as `with RayExecutor() as executor`")
@@ -107,11 +107,11 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
 
     def _start(self) -> None:
         if self._address is not None or os.environ.get("RAY_ADDRESS"):
-            # Without an address Ray takes that of the variable. A running cluster has its cores already: num_cpus is refused.
+            # Without an address Ray takes that of the variable. It refuses num_cpus for a cluster that runs.
             ray.init(address=self._address, logging_level=logging.ERROR)
             return
         ray.init(
-            # Else Ray would look for one that somebody started on this machine.
+            # Otherwise Ray looks for a cluster that runs on this machine.
             address="local",
             num_cpus=self._asked,
             include_dashboard=False,
@@ -121,7 +121,8 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         )
         self._ours = True
 
-    def _room(self) -> int:
+    def _capacity(self) -> int:
+        """Number of trials that the cluster has resources for."""
         there = _resources()
         wanted = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
         return min((int(there.get(name, 0) / amount) for name, amount in wanted.items() if amount > 0), default=1)
@@ -134,10 +135,10 @@ def _resources() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Reference:
-    """A value in the object store, as an argument that a worker reads once, however many tasks it runs.
+    """A value in the object store, for use as an argument, which a worker reads once, however many tasks it runs.
 
     Attributes:
-        ref: of the packed value.
+        ref: Ray's reference to the pickled value.
     """
 
     ref: Any

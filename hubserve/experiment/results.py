@@ -11,13 +11,12 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from hubserve.errors import ExperimentError
-from hubserve.experiment.one_shot_protocol import OneShot
 from hubserve.experiment.settings import ExperimentSettings
 from hubserve.experiment.study import open_study
 from hubserve.experiment.top_models import Formatter, ranked, top_models
 from hubserve.experiment.trial_record import TrialRecord, is_trial, record_of
 from hubserve.space import ModelSpace
-from hubserve.strategy import Strategy
+from hubserve.strategy import OneShotStrategy, Strategy
 from hubserve.training.evaluator import Evaluator, Objective
 
 
@@ -47,7 +46,7 @@ class ExperimentResults:
         return self._settings.evaluator
 
     @property
-    def strategy(self) -> Strategy | OneShot:
+    def strategy(self) -> Strategy | OneShotStrategy:
         """The strategy; a sampler of Optuna is wrapped in one."""
         return self._settings.strategy
 

@@ -14,12 +14,11 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from hubserve.errors import ExperimentError
 from hubserve.experiment.constraints import MEASURES, ComplexityMeasure, Constraint, FeasibilityCheck, InputShape, Measure
 from hubserve.experiment.executors import Executor
-from hubserve.experiment.one_shot_protocol import OneShot, training_evaluator
 from hubserve.experiment.trial_record import TrialRecord
 from hubserve.hub.hub_space import HubSpace
 from hubserve.space import ModelSpace
-from hubserve.strategy import Strategy
-from hubserve.training.evaluator import Evaluator, Objective
+from hubserve.strategy import OneShotStrategy, Strategy
+from hubserve.training.evaluator import Evaluator, Objective, TrainingEvaluator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class ExperimentSettings:
 
     model_space: ModelSpace
     evaluator: Evaluator
-    strategy: Strategy | OneShot
+    strategy: Strategy | OneShotStrategy
     sampler: Strategy
     searches_supernet: bool
     name: str
@@ -59,7 +58,7 @@ class ExperimentSettings:
     on_step: Callable[[dict[str, Any]], None] | None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.strategy, (Strategy, OneShot)):
+        if not isinstance(self.strategy, (Strategy, OneShotStrategy)):
             raise ExperimentError(
                 f"strategy = {self.strategy!r} is neither of hubserve.strategy nor a sampler of Optuna; give Random(), say"
             )
@@ -106,3 +105,17 @@ class ExperimentSettings:
             raise ExperimentError(
                 "trials in other processes cannot report into a study in memory; give storage a file or a URL"
             )
+
+
+def training_evaluator(evaluator: Evaluator) -> TrainingEvaluator:
+    """`evaluator` itself, checked to be one that shared weights can be trained with.
+
+    Raises:
+        ExperimentError: It has no training data and loss.
+    """
+    if not isinstance(evaluator, TrainingEvaluator):
+        raise ExperimentError(
+            f"a one-shot strategy trains shared weights, and {type(evaluator).__name__} does not say how; use Classification, "
+            "Regression or another TrainingEvaluator"
+        )
+    return evaluator

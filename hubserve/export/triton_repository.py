@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+from hubserve.atomic import staged_folder
 from hubserve.errors import ExportError
 from hubserve.package.formats import FORMATS
 from hubserve.package.package import LABELS, Package
@@ -62,17 +62,12 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
     if (instances or 1) < 1:
         raise ExportError(f"instances = {instances} must be at least 1")
     entry = check_entry(repository, name, package.manifest.exports)
-    repository.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=repository))
-    try:
-        stage.chmod(0o755)
+    with staged_folder(repository, name) as stage:
         (stage / "1").mkdir()
         shutil.copyfile(package.path / FORMATS["onnx"].file, stage / "1" / "model.onnx")
         shutil.copyfile(package.path / LABELS, stage / LABELS)
         (stage / "config.pbtxt").write_text(_config(package, name, instances or os.cpu_count() or 1), "utf-8")
         os.rename(stage, entry)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     return entry
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from hubserve.atomic import replace_folder, staged_folder
 from hubserve.errors import PackageError
 from hubserve.export.model_source import ModelSource
 from hubserve.export.parity_proof import ProvenFormats, write_proven
@@ -16,7 +17,7 @@ from hubserve.export.rebuild_model import rebuild_model
 from hubserve.host import versions
 from hubserve.hub.registry import SPACES
 from hubserve.package import trust
-from hubserve.package.add_files import check_target, put_in_place, staged
+from hubserve.package.add_files import check_target
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, Manifest, TensorEntry
 from hubserve.package.onnx_runner import INPUT, OUTPUT
@@ -57,7 +58,7 @@ def write_package(
     if classes and len(classes) != sum(map(len, images)):
         raise PackageError(f"{len(classes)} classes for {sum(map(len, images))} images: give one for each, -1 where unknown")
     check_target(folder, overwrite)
-    with staged(folder) as stage:
+    with staged_folder(folder.parent, folder.name) as stage:
         proven = write_proven(
             source.model,
             source.preprocess,
@@ -76,7 +77,8 @@ def write_package(
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         if source.space in SPACES:
             rebuild_model(Package(stage, manifest))
-        put_in_place(stage, folder, overwrite)
+        check_target(folder, overwrite)  # An export takes seconds, in which others may write.
+        replace_folder(stage, folder)
     trust.note(manifest.files[FORMATS[name].file].sha256 for name in formats if FORMATS[name].program)
     return read_package(folder, trusted=True)
 

@@ -1,4 +1,4 @@
-"""The hub: model spaces under NNI's names, and the pre-searched models found in them."""
+"""The hub: model spaces under NNI's names, and the pre-searched models of these spaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AutoFormer: vision transformers whose width, depth, heads and hidden layers are chosen."""
+"""The space AutoFormer: vision transformers whose width, depth, heads and hidden channels are chosen."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 
 HEAD_DIM = 64
-"""Channels of a head, whatever the width of the tokens."""
+"""Number of channels of a head, for every width of the tokens."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"search_embed_dim": (192, 216, 240), "search_num_heads": (3, 4), "search_depth": (12, 13, 14)},
     "small": {"search_embed_dim": (320, 384, 448), "search_num_heads": (5, 6, 7), "search_depth": (12, 13, 14)},
     "base": {"search_embed_dim": (528, 576, 624), "search_num_heads": (8, 9, 10), "search_depth": (14, 15, 16)},
 }
-"""Settings of the three spaces of the paper (table 1); the ratios 3, 3.5 and 4 are common to them."""
+"""Name -> settings of the paper's three spaces (table 1); all of them have the ratios 3, 3.5 and 4."""
 
 
 @dataclass(frozen=True)
@@ -36,30 +36,30 @@ class AutoFormer(HubSpace):
     The defaults are the paper's tiny space; `AutoFormer.preset` has all three.
 
     Args:
-        search_embed_dim: candidates for the channels of the tokens.
-        search_mlp_ratio: candidates for the hidden channels of a layer, as a multiple of the tokens'.
-        search_num_heads: candidates for the heads of a layer.
-        search_depth: candidates for the number of layers.
-        img_size: height and width of the pictures, in pixels.
-        patch_size: height and width of a patch, in pixels; divides `img_size`.
-        in_channels: of the pictures.
-        num_labels: classes.
-        qkv_bias: whether queries, keys and values have a bias.
-        drop_rate: dropout after attentions and linear layers.
-        attn_drop_rate: dropout on attention weights.
-        drop_path_rate: share of samples for which the last layer of the deepest network is left out in training; it grows
-            from 0 at the first layer.
-        pre_norm: layer norm before attention and linear layers, and once at the end; else after them.
-        global_pooling: classify the mean of the patches; else the class token.
-        absolute_position: add a learned embedding of its place to each token.
-        qk_scale: factor on attention scores; None is 64 ** -0.5.
-        rpe: relative positions in the attention.
+        search_embed_dim: Candidates for the number of channels of the tokens; two numbers are two candidates, not a range.
+        search_mlp_ratio: Candidates for the hidden channels of a layer, as a multiple of the tokens' channels.
+        search_num_heads: Candidates for the number of heads of a layer.
+        search_depth: Candidates for the number of layers; two numbers are two candidates, not a range.
+        img_size: Height and width of the images, in pixels.
+        patch_size: Height and width of a patch, in pixels; it divides `img_size`.
+        in_channels: Number of channels of the images.
+        num_labels: Number of classes.
+        qkv_bias: Whether queries, keys and values have a bias.
+        drop_rate: Dropout probability after attentions and linear layers, in [0, 1).
+        attn_drop_rate: Dropout probability of attention weights, in [0, 1).
+        drop_path_rate: Probability in [0, 1) with which the last layer of the deepest network is skipped in training, per
+            sample; it grows linearly from 0 at the first layer.
+        pre_norm: Whether layer norms are before attention and linear layers, and once at the end; False puts them after.
+        global_pooling: Whether the mean of the patches is classified; False classifies the class token.
+        absolute_position: Whether a learned embedding of its position is added to each token.
+        qk_scale: Factor on the attention scores; None is 64 ** -0.5.
+        rpe: Whether the attention has relative positions.
 
     Shapes of the network:
         forward: x (batch, in_channels, img_size, img_size) float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: a setting has no candidate or makes no sense.
+        SpaceError: A list of candidates is empty or has a number that is not above 0, or another setting is out of range.
     """
 
     search_embed_dim: tuple[int, ...] = (192, 216, 240)
@@ -100,10 +100,10 @@ class AutoFormer(HubSpace):
 
     @classmethod
     def preset(cls, name: str) -> AutoFormer:
-        """One of the paper's spaces: "tiny", "small" or "base". For other settings, `dataclasses.replace` what comes back.
+        """One of the paper's spaces: "tiny", "small" or "base". `dataclasses.replace` changes its other settings.
 
         Raises:
-            SpaceError: no such preset.
+            SpaceError: There is no such preset.
         """
         if name not in PRESETS:
             raise SpaceError(f"AutoFormer has no preset {name!r}. {suggest(name, PRESETS)}")
@@ -115,7 +115,7 @@ class AutoFormer(HubSpace):
 
     def build(self, pick: Picker) -> nn.Module:
         dim: int = pick("embed_dim", self.search_embed_dim)
-        # A list: a tuple of two would be a range.
+        # A list, because `repeat` takes a tuple of two numbers for a range.
         layers = pick.repeat("depth", list(self.search_depth), lambda i: self._layer(pick, i, dim))
         return AutoFormerNet(self, dim, layers)
 
@@ -144,7 +144,7 @@ class AutoFormer(HubSpace):
 
 
 class AutoFormerNet(nn.Module):
-    """The network of one arch."""
+    """The network of one arch of AutoFormer; its keys are NNI's."""
 
     def __init__(self, space: AutoFormer, dim: int, layers: list[EncoderLayer]) -> None:
         super().__init__()

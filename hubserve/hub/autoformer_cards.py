@@ -1,4 +1,4 @@
-"""AutoFormer's published supernets: each one file with the weights of every subnet of a space."""
+"""Cards of subnets of AutoFormer's three published supernets, whose files have the weights of all subnets of a space."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ SUPERNETS = {
     "random-one-shot-small": ("small", "autoformer-small-supernet-8ed79e18.pth"),
     "random-one-shot-base": ("base", "autoformer-base-supernet-0c6d6612.pth"),
 }
-"""NNI's name of a supernet -> (preset, file). A file's name ends in the first digits of its sha256."""
+"""NNI's name of a supernet -> (preset of AutoFormer, file). A file's name ends in the first digits of its SHA-256."""
 
 
 def supernet_card(supernet: str, arch: Mapping[str, Any]) -> Card:
-    """The card of a subnet whose weights are slices of a published supernet's, as the paper evaluates its subnets.
+    """The card of a subnet with the weights that it has in a published supernet, without training of its own.
 
     >>> space = AutoFormer.preset("tiny")
     >>> model = load_model(supernet_card("random-one-shot-tiny", space.random()))
 
     Args:
-        supernet: a name in SUPERNETS.
-        arch: any arch of the supernet's space.
+        supernet: NNI's name of the supernet, a key of SUPERNETS.
+        arch: Any arch of the supernet's space.
 
     Raises:
-        CardError: no supernet of that name.
-        ArchError: the arch is not of its space.
+        CardError: There is no supernet of that name.
+        ArchError: The arch is not in the supernet's space.
     """
     if supernet not in SUPERNETS:
         raise CardError(f"no supernet of AutoFormer is called {supernet!r}. {suggest(supernet, SUPERNETS)}")

@@ -1,7 +1,7 @@
-"""Subnets from AutoFormer's supernet checkpoints, as NNI publishes them, by written-out rules.
+"""State dicts of subnets, cut from AutoFormer's supernet checkpoints, as NNI publishes them, by explicit rules.
 
-A supernet has each tensor in the largest size of its space. A subnet has the same tensors, of its own layers only, cut to the
-first entries along each axis that the space leaves open (Chen et al. 2021, section 3.2, "weight entanglement").
+A supernet has each tensor in the largest size of its space. A subnet has the tensors of its own layers, cut to their first
+entries along each axis whose size is chosen (Chen et al. 2021, section 3.2, "weight entanglement").
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hubserve.errors import KeyFormatError
 from hubserve.space import ModelSpace
 
 SUPERNET_LAYERS, LAYERS = "blocks.blocks.", "blocks."
-"""How the names of a layer's tensors begin in a supernet of NNI, and in a subnet."""
+"""Prefixes of the keys of a layer's tensors in a supernet of NNI, and in a subnet."""
 
 WHOLE, CUT = False, True
 
@@ -30,7 +30,7 @@ AXES: dict[str, tuple[bool, ...]] = {
     "head.weight": (WHOLE, CUT),
     "head.bias": (WHOLE,),
 }
-"""Tensor -> which of its axes are cut; the others must agree."""
+"""Key -> for each axis of the tensor, whether it is cut; sizes of the other axes must be equal."""
 
 LAYER_AXES: dict[str, tuple[bool, ...]] = {
     **{f"{layer}.weight": (CUT, CUT) for layer in ("attn.q", "attn.k", "attn.v", "attn.proj", "fc1", "fc2")},
@@ -38,20 +38,20 @@ LAYER_AXES: dict[str, tuple[bool, ...]] = {
     **{f"attn.rel_pos_embed_{of}.embeddings_table_{way}": (WHOLE, WHOLE) for of in "kv" for way in "vh"},
     **{f"{norm}.{tensor}": (CUT,) for norm in ("attn_layer_norm", "ffn_layer_norm") for tensor in ("weight", "bias")},
 }
-"""The same for the tensors of each layer; their names follow the layer's number."""
+"""The same for the tensors of each layer, without the prefix and the number of the layer."""
 
 
 def slice_supernet(state: Mapping[str, Tensor], space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict of a subnet: copies of the leading slices of its supernet's tensors.
+    """The state dict of a subnet: copies of the first entries of its supernet's tensors.
 
     Args:
-        state: of the supernet of `space`, under NNI's names, `blocks.blocks.0.attn.q.weight` and so on.
-        space: an AutoFormer, whose largest network the supernet is.
-        arch: of the subnet.
+        state: State dict of the supernet of `space` under NNI's names (`blocks.blocks.0.attn.q.weight` and so on).
+        space: An AutoFormer; its largest network has the sizes of the supernet.
+        arch: Arch of the subnet.
 
     Raises:
-        ArchError: `arch` is not of `space`.
-        KeyFormatError: as for `check_supernet`.
+        ArchError: `arch` is not in `space`.
+        KeyFormatError: `state` is not the supernet of `space`.
     """
     check_supernet(state, space)
     with torch.device("meta"):
@@ -82,10 +82,10 @@ def check_supernet(state: Mapping[str, Tensor], space: ModelSpace) -> None:
 
 
 def supernet_to_subnet(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a supernet that `model`, one of its subnets, inherits: copies, under the model's names.
+    """The tensors that `model`, a subnet, has of its supernet's state dict: copies, under the model's keys.
 
-    What no rule knows gets a name that no model has, and what is too small keeps its size, so that a check by name and shape
-    finds it. That check cannot tell the supernet of a larger space; `check_supernet`, which knows the space, can.
+    A tensor without a rule gets a key that no model has, and a tensor that is too small is not cut, so that a comparison of
+    keys and shapes reports them. Only `check_supernet`, which knows the space, notices the supernet of a larger space.
     """
     wanted = model.state_dict()
     depth = 1 + max((_layer_of(key) for key in wanted), default=-1)
@@ -102,7 +102,7 @@ def supernet_to_subnet(state: Mapping[str, Tensor], model: nn.Module) -> dict[st
 
 
 def _subnet_name(key: str) -> str:
-    """Name in a subnet of the supernet's tensor `key`; one that no model has where no supernet has such a tensor."""
+    """Key in a subnet of the supernet's tensor `key`; in brackets, which no model has, where no supernet has such a tensor."""
     if key.startswith(SUPERNET_LAYERS):
         return LAYERS + key.removeprefix(SUPERNET_LAYERS)
     return f"[{key}]" if key.startswith(LAYERS) else key
@@ -115,7 +115,7 @@ def _axes(name: str) -> tuple[bool, ...] | None:
 
 
 def _layer_of(name: str) -> int:
-    """Number of the layer, or -1 for a tensor outside of the layers."""
+    """Number of the layer that has the tensor, or -1 for a tensor outside of the layers."""
     number = name.removeprefix(LAYERS).partition(".")[0]
     return int(number) if name.startswith(LAYERS) and number.isdecimal() else -1
 
@@ -126,5 +126,5 @@ def _cut(tensor: Tensor, axes: tuple[bool, ...], wanted: Tensor) -> Tensor:
     for axis, is_cut in enumerate(axes):
         if is_cut and tensor.shape[axis] > wanted.shape[axis]:
             tensor = tensor.narrow(axis, 0, wanted.shape[axis])
-    # A file's tensor is much larger than its slice, and must not stay in memory for it.
+    # A copy: a view would keep the much larger tensor of the file in memory.
     return tensor.clone()

@@ -1,4 +1,4 @@
-"""Downloads over HTTP that end whole or not at all: streamed, resumed, checked, and moved into place in one step."""
+"""Downloads over HTTP: streamed, resumed, checked by hash, and moved into place by one rename."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ TRIES = 3
 
 
 class _InterruptedError(Exception):
-    """The connection broke or the server erred: worth another try."""
+    """The connection broke or the server failed; another try may succeed."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file to have.
+    """One file to download.
 
     Attributes:
-        url: where it is.
-        path: where it shall be; `path`.part holds what has come so far.
-        sha256: of the file, or its first digits.
-        progress: show a bar on stderr where that is a terminal.
-        timeout_seconds: without a byte before a try is given up.
-        pause_seconds: before the second try; doubled before the third.
+        url: http(s) address of the file.
+        path: Path of the finished file; `path`.part holds the bytes received so far.
+        sha256: SHA-256 of the file in hexadecimal, or its first digits.
+        progress: Whether to show a progress bar, where stderr is a terminal.
+        timeout_seconds: Time without a byte after which a try fails.
+        pause_seconds: Time before the second try; it is doubled before the third.
     """
 
     url: str
@@ -46,15 +46,15 @@ class Download:
     pause_seconds: float = 0.5
 
     def fetch(self) -> Path:
-        """The file, from the cache or the network.
+        """The file, which is downloaded unless it is there.
 
         Raises:
-            WeightsUnavailableError: no whole file came; the message has the answer of the server.
-            ChecksumError: a whole file came and it is another one; it is not kept.
+            WeightsUnavailableError: The download failed, or the file cannot be written; the message has the reason.
+            ChecksumError: The file that was received has another hash; it is deleted.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Two processes that want one file: the second waits and finds it.
+            # Of two processes that download one file, the second waits and finds it.
             with FileLock(f"{self.path}.lock"):
                 if not self.path.exists():
                     self._download()
@@ -73,7 +73,7 @@ class Download:
 
     @property
     def _note(self) -> Path:
-        """Says which version of the file the part belongs to, so that two versions are never glued together."""
+        """Records to which version of the file the part belongs, so that parts of two versions are never joined."""
         return self.path.with_name(self.path.name + ".part.json")
 
     def _download(self) -> None:
@@ -99,13 +99,13 @@ class Download:
             resumed = answer.status_code == 206
             self._refuse_other_than_a_file(answer)
             if not resumed:
-                # Before the note speaks of this version: a kill in between must not leave another version's part beside it.
+                # Before the note is written: a process killed in between must not leave another version's part beside it.
                 self._part.unlink(missing_ok=True)
             self._note.write_text(json.dumps({"url": self.url, "validator": _validator(answer)}))
             self._receive(answer, have if resumed else 0)
 
     def _resumable(self) -> tuple[int, str]:
-        """Bytes already here and the validator of their version; 0 where there is none to be sure with."""
+        """Number of bytes received so far and the validator of their version; (0, "") where the version is not known."""
         try:
             note = json.loads(self._note.read_text())
             if note["url"] == self.url and note["validator"]:
@@ -117,7 +117,7 @@ class Download:
     def _refuse_other_than_a_file(self, answer: httpx2.Response) -> None:
         if answer.status_code == 416:
             self._part.unlink(missing_ok=True)
-            raise _InterruptedError("HTTP 416: what was here is longer than the file")
+            raise _InterruptedError("HTTP 416: the part received so far is longer than the file")
         if answer.status_code >= 500 or answer.status_code == 429:
             raise _InterruptedError(f"HTTP {answer.status_code} {answer.reason_phrase}")
         if answer.status_code not in (200, 206):

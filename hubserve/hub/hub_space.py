@@ -1,4 +1,4 @@
-"""What the spaces of the hub have beyond a plain model space: an input size, a paper, and pre-searched models."""
+"""`HubSpace`: a model space with an input size, a paper, and pre-searched models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class HubSpace(ModelSpace):
     """A model space of the hub.
 
     Attributes:
-        paper: where the space was published.
-        default_input_size: height and width, in pixels, of the pictures it was made for.
-        num_labels: classes; a setting of the space, or what its data set has.
+        paper: Address of the paper that published the space.
+        default_input_size: Height and width, in pixels, of the images for which the space was made.
+        num_labels: Number of classes; a setting of the space, or the number of classes of its data set.
     """
 
     paper: ClassVar[str]
@@ -39,11 +39,11 @@ class HubSpace(ModelSpace):
 
     @property
     def input_size(self) -> int:
-        """Height and width, in pixels, of the pictures that these settings are made for."""
+        """Height and width, in pixels, of the images for which these settings are made."""
         return self.default_input_size
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """The cells of an arch as graphs, by name, for people to look at; none where the space is a chain of blocks.
+        """Name -> cell of an arch, as a graph to draw; empty where the networks are chains of blocks.
 
         Raises:
             ArchError: `arch` is not valid. A space without cells does not look at it.
@@ -54,17 +54,20 @@ class HubSpace(ModelSpace):
     def load_searched_model(
         cls, name: str, pretrained: bool = False, download: bool = False, progress: bool = True
     ) -> nn.Module:
-        """A pre-searched model of this space, frozen, in eval mode: NNI's call, under NNI's names.
+        """A pre-searched model of this space, frozen, in eval mode, with the signature of NNI's method of this name.
+
+        NNI's defaults neither load nor download weights; those of `hubserve.hub.load_model`, which has more arguments, do.
 
         Args:
-            name: of a card, see `hubserve.hub.list_cards()`.
-            pretrained: load the published weights instead of fresh ones.
-            download: allow the network where the weights are not on this machine.
-            progress: show a progress bar while downloading.
+            name: Name of a card (`hubserve.hub.list_cards()`).
+            pretrained: Whether to load the published weights; False gives fresh, random ones.
+            download: Whether weights that are not on this machine may be downloaded.
+            progress: Whether to show a progress bar while downloading, where stderr is a terminal.
 
         Raises:
-            CardError: no such card, or it belongs to another space.
-            WeightsError: the weights cannot be had or do not fit.
+            CardError: There is no such card, or it belongs to another space.
+            WeightsUnavailableError: No source has the weights, or only over a network that must not be asked.
+            WeightsError: The file cannot be read, or its tensors do not fit the model.
         """
         card = load_card(name)
         if card.space != cls.__name__:

@@ -1,4 +1,4 @@
-"""Tensor names of published files, translated to ours by written-out rules, never by shape or order."""
+"""Naming schemes of tensors in published files, and their conversion to ours by explicit rules, never by shape or order."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_a
 
 
 def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> dict[str, Tensor]:
-    """The tensors of `state` under the names of `model`: exactly the model's keys, each with the model's shape.
+    """The tensors of `state` under the keys of `model`: all of them and no others, each with the model's shape.
 
-    Batch norm's counter of batches may be absent from the file; it only matters for training with a cumulative average.
+    The counter of batches of a batch norm may be absent; only training with a cumulative average reads it.
+
+    Args:
+        state: Key -> tensor, as in the file.
+        model: Network whose state dict gives the keys and shapes; it may be on the meta device.
+        key_format: Naming scheme of `state`, a key of `KEY_FORMATS`.
 
     Raises:
-        KeyFormatError: unknown format; or keys are missing, left over, or of another shape.
+        KeyFormatError: The format is unknown, or keys are missing, left over, or have another shape.
     """
     if key_format not in KEY_FORMATS:
         raise KeyFormatError(f"no key format is called {key_format!r}. {suggest(key_format, KEY_FORMATS)}")
@@ -64,7 +69,7 @@ def _same(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 def _renamed(
     rules: Callable[[nn.Module], Rename],
 ) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
-    """A converter from rules; what no rule names keeps its own name, so that the check can complain of it."""
+    """A converter that follows `rules`. A key without a rule is put in brackets, so that `_check` reports it."""
 
     def convert_state(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         ours = {theirs: module for module, theirs in rules(model).items()}
@@ -88,4 +93,4 @@ KEY_FORMATS: dict[str, Callable[[Mapping[str, Tensor], nn.Module], dict[str, Ten
     "efficientnet-lite": _renamed(efficientnet_lite),
     "autoformer-supernet": supernet_to_subnet,
 }
-"""Format -> converter; "nni" is also the format of what we write."""
+"""Format -> converter; "nni" is also the format of the files that we write."""

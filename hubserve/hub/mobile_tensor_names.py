@@ -1,7 +1,7 @@
-"""How timm, torchvision and the ports of EfficientNet name the layers of our mobile networks.
+"""How timm, torchvision and the PyTorch ports of EfficientNet name the layers of our mobile networks.
 
-The networks are MobileNetV3 (of MobileNetV3Space) and ProxylessNet (of ProxylessNAS, to which MobileNetV2 and EfficientNet-Lite
-belong). A rule follows our network layer by layer, so that it holds for every depth, width and kernel.
+The networks are MobileNetV3 (of MobileNetV3Space) and ProxylessNet (of ProxylessNAS; MobileNetV2 and EfficientNet-Lite are such
+networks). A rule walks over our network layer by layer, so that it holds for every depth, width and kernel.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from hubserve.blocks.mobile import MobileBlock, SqueezeExcite
 from hubserve.errors import KeyFormatError
 
 Rename = dict[str, str]
-"""Our module -> the file's module, both without the tensor's own name."""
+"""Path of our module -> path of the file's module; tensor names (`weight`, `bias`, ...) are the same."""
 
 TORCHVISION_BN_EPS = {"MobileNetV3": 1e-3, "ProxylessNet": 1e-5}
-"""With what torchvision trained its MobileNetV3 and its MobileNetV2; no file says it."""
+"""`eps` of the batch norms with which torchvision trained its MobileNetV3 and its MobileNetV2; no file records it."""
 
 
 def timm(model: nn.Module) -> Rename:
-    """As timm names them: stages, blocks in them, and names for the layers of a block."""
+    """The names in timm: stages, blocks in a stage, and a name for each layer of a block."""
     rename = {"stem.0": "conv_stem", "stem.1": "bn1"}
     stages = _stages(model)
     for s, stage in enumerate(stages):
@@ -36,13 +36,13 @@ def timm(model: nn.Module) -> Rename:
     if not _is_mobilenet_v3(model):
         return rename | {"feature_mix_layer.0": "conv_head", "feature_mix_layer.1": "bn2", "classifier": "classifier"}
     at = len(stages)
-    # Its last convolution is one more stage there.
+    # The last convolution of a MobileNetV3 is one more stage in timm.
     last = {f"blocks.{at}.0": f"blocks.{at}.0.conv", f"blocks.{at}.1": f"blocks.{at}.0.bn1"}
     return rename | last | {f"blocks.{at + 2}.0": "conv_head", "classifier.1": "classifier"}
 
 
 def efficientnet_lite(model: nn.Module) -> Rename:
-    """The naming of the PyTorch ports of EfficientNet: one flat list of blocks, layers with a leading underscore."""
+    """The names in the PyTorch ports of EfficientNet: one flat list of blocks; names of layers begin with an underscore."""
     rename = {
         "stem.0": "_conv_stem",
         "stem.1": "_bn0",
@@ -56,7 +56,11 @@ def efficientnet_lite(model: nn.Module) -> Rename:
 
 
 def torchvision(model: nn.Module) -> Rename:
-    """As torchvision names its MobileNetV3 and its MobileNetV2: one flat list of features, layers by number."""
+    """The names in torchvision's MobileNetV3 and MobileNetV2: one flat list of features, layers by number.
+
+    Raises:
+        KeyFormatError: The model's batch norms have another `eps` than torchvision trained with.
+    """
     _check_bn_eps(model)
     v3 = _is_mobilenet_v3(model)
     rename = {"stem.0": "features.0.0", "stem.1": "features.0.1"}
@@ -73,7 +77,7 @@ def torchvision(model: nn.Module) -> Rename:
 
 
 def matrix_as_convolution(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The layer on the pooled features of a MobileNetV3 is a matrix in torchvision, and a 1x1 convolution here."""
+    """`state` with torchvision's matrix on the pooled features of a MobileNetV3 as the 1x1 convolution that we have there."""
     key = f"blocks.{len(_stages(model)) + 2}.0.weight"
     return {name: tensor[:, :, None, None] if name == key and tensor.dim() == 2 else tensor for name, tensor in state.items()}
 
@@ -112,25 +116,25 @@ def _torchvision_v3_block(block: MobileBlock, ours: str, theirs: str) -> Rename:
 
 
 def _check_bn_eps(model: nn.Module) -> None:
-    """Another number added to the variance gives other answers, and the tensors fit all the same."""
+    """Raises KeyFormatError for another `eps`: the tensors would fit, and the outputs would be wrong."""
     wanted = TORCHVISION_BN_EPS["MobileNetV3" if _is_mobilenet_v3(model) else "ProxylessNet"]
     found = {module.eps for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
     if found != {wanted}:
         has = ", ".join(map(str, sorted(found)))
         raise KeyFormatError(
-            f"torchvision trains this network with bn_eps = {wanted:g}, and the model has {has}: its answers would differ. "
+            f"torchvision trains this network with bn_eps = {wanted:g}, and the model has {has}: its outputs would differ. "
             f"Give the space bn_eps = {wanted:g}"
         )
 
 
 def _is_mobilenet_v3(model: nn.Module) -> bool:
-    """Whether the model classifies through a row of layers, as MobileNetV3 does, or by one, as ProxylessNet does."""
+    """Whether the model is a MobileNetV3, whose classifier is a Sequential, and not a ProxylessNet."""
     return isinstance(_child(model, "classifier"), nn.Sequential)
 
 
 def _stages(model: nn.Module) -> list[nn.Module]:
     stages = list(_child(model, "blocks").children())
-    # MobileNetV3 has its last convolution, the pooling and the layer after it in the same row.
+    # In a MobileNetV3 the last convolution, the pooling and the layer after it are also in `blocks`.
     return stages[:-3] if _is_mobilenet_v3(model) else stages
 
 
@@ -139,7 +143,7 @@ def _all_blocks(model: nn.Module) -> list[tuple[str, MobileBlock]]:
 
 
 def _blocks_of(stage: nn.Module, path: str) -> list[tuple[str, MobileBlock]]:
-    """A stage is one block, or a row of them."""
+    """Path and module of each block of a stage, which may be a block itself."""
     if isinstance(stage, MobileBlock):
         return [(path, stage)]
     return [(f"{path}.{i}", block) for i, block in enumerate(stage.children()) if isinstance(block, MobileBlock)]

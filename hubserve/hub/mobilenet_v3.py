@@ -1,4 +1,4 @@
-"""MobileNetV3 with searchable widths, kernels, expansions, depths and squeeze-and-excite."""
+"""The space MobileNetV3Space: widths, kernels, expansions, depths and squeeze-and-excite of MobileNetV3 are chosen."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ class MobileNetV3Space(HubSpace):
     first part is its stage: `s2_i1_ks` is the kernel of block 1 in stage 2. Unlike in TuNAS, stage 0 cannot be skipped.
 
     Args:
-        num_labels: classes.
-        base_widths: channels of the stem, of each stage, of the last convolution and of the layer after pooling.
-        width_multipliers: candidates for each of them, the stem sharing stage 0's; a number fixes all.
-        expand_ratios: candidates for the expansion of an inverted residual.
-        squeeze_excite: per stage "none", "optional" (a choice) or "force".
-        depth_range: fewest and most blocks of a stage, both included.
-        stride: of the first block, one for each entry of `base_widths`; the last two are always 1.
-        activation: "relu", "swish" or "hswish", one for each entry of `base_widths`.
-        se_from_exp: squeeze to a quarter of the expanded channels, else of the block's input channels.
-        dropout_rate: before the classifier.
-        bn_eps: added to the variance by batch norm.
-        bn_momentum: weight of the newest batch in batch norm's statistics.
-        padding: "symmetric", or "same" for weights trained in TensorFlow.
+        num_labels: Number of classes.
+        base_widths: Channels of the stem, of each stage, of the last convolution and of the layer after pooling.
+        width_multipliers: Candidates for a factor on each of `base_widths`; stem and stage 0 share one. A number fixes all.
+        expand_ratios: Candidates for the expansion of an inverted residual.
+        squeeze_excite: For each stage "none", "optional" (a choice) or "force".
+        depth_range: Smallest and largest number of blocks of a stage, both included.
+        stride: Stride of the first block of each entry of `base_widths`; the last two are always 1.
+        activation: "relu", "swish" or "hswish" for each entry of `base_widths`.
+        se_from_exp: Whether squeeze-and-excite has a quarter of the expanded channels in its middle; False takes a quarter of
+            the block's input channels.
+        dropout_rate: Dropout probability before the classifier.
+        bn_eps: Number that batch norm adds to the variance.
+        bn_momentum: Weight of the newest batch in the running statistics of batch norm.
+        padding: "symmetric", or "same" for weights that were trained in TensorFlow.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: lists of settings differ in length, or a name is unknown.
+        SpaceError: Lists of settings do not match in length, a name is unknown, or a stride or depth is not allowed.
     """
 
     num_labels: int = 1000
@@ -111,7 +112,7 @@ class MobileNetV3(nn.Module):
 
 
 class _Builder:
-    """Builds from front to back, asking as it goes: the order of asking is NNI's order of labels."""
+    """Builds the network from front to back; the order in which it asks is NNI's order of labels."""
 
     def __init__(self, space: MobileNetV3Space, pick: Picker) -> None:
         self.space = space
@@ -194,8 +195,10 @@ class _Builder:
         return make_divisible((hidden if self.space.se_from_exp else c_in) * 0.25) if wanted == "force" else None
 
     def residual(self, i: int, c_in: int, c_out: int, stride: int) -> bool:
-        """With searchable widths NNI compares expressions, not numbers: the first block of a stage never has a skip, even if
-        its widths happen to agree. Published checkpoints have fixed widths, where numbers are compared.
+        """Whether block `i` of a stage adds its input to its output.
+
+        Where widths are chosen, NNI compares expressions, not numbers, so that the first block of a stage never has a skip
+        connection, even where its widths are equal. In published checkpoints widths are fixed, and numbers are compared.
         """
         same = i > 0 or (isinstance(self.space.width_multipliers, (int, float)) and c_in == c_out)
         return stride == 1 and same

@@ -1,4 +1,4 @@
-"""NAS-Bench-101: one cell, a small graph of convolutions and poolings, repeated nine times."""
+"""The space NasBench101: one cell, a small graph of convolutions and poolings, repeated nine times."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class NasBench101(HubSpace):
     """Ying et al. 2019, "NAS-Bench-101": cells of up to 7 vertices and 9 edges, for CIFAR-10.
 
     Labels: `cell/num_nodes`, input and output included; `cell/op1` ... for the inner vertices; `cell/input1` ... for the
-    vertices that feed each vertex after the input. Two rules bind them together, and `check` holds both: at most
-    `max_num_edges` edges, counted before unused vertices are pruned, and a path from input to output. NNI keeps these rules
-    under a 13th label, `cell/final`, in which it also leaves the pruned cell; such an entry of an arch is ignored.
+    vertices that feed each vertex after the input. `check` holds two rules about all of them: at most `max_num_edges` edges,
+    counted before unused vertices are pruned, and a path from input to output. NNI has these rules under a 13th label,
+    `cell/final`, which also holds the pruned cell; such an entry of an arch is ignored.
 
-    An arch and what pruning leaves of it freeze to the same network, and so, up to the order of vertices and who gets a rest
-    of channels, do isomorphic cells. As in NNI they are archs of their own: `count()` and `canonical` tell them apart,
-    `cell_hash` and `count_unique()` do not.
+    An arch and its pruned arch freeze to the same network. So do isomorphic cells, up to the order of vertices and to which of
+    them have a channel more where channels do not divide. As in NNI they are different archs for `count()` and `canonical`;
+    `cell_hash` and `count_unique()` take isomorphic cells as one.
 
     Args:
-        stem_out_channels: of the stem and the first stack; each further stack has twice as many as the one before it.
-        num_stacks: rows of cells, with a max pooling of stride 2 between them.
-        num_modules_per_stack: cells in each.
-        max_num_vertices: of a cell, input and output included.
-        max_num_edges: of a cell, before pruning.
-        num_labels: classes.
-        bn_eps: added to the variance by batch norm.
-        bn_momentum: weight of the newest batch in batch norm's statistics.
+        stem_out_channels: Channels of the stem and of the first stack; each further stack has twice as many as the one before.
+        num_stacks: Number of stacks of cells, with a max pooling of stride 2 between them.
+        num_modules_per_stack: Number of cells in each stack.
+        max_num_vertices: Largest number of vertices of a cell, input and output included.
+        max_num_edges: Largest number of edges of a cell, before pruning.
+        num_labels: Number of classes.
+        bn_eps: Number that batch norm adds to the variance.
+        bn_momentum: Weight of the newest batch in the running statistics of batch norm.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
@@ -104,13 +104,13 @@ class NasBench101(HubSpace):
         return self._ask(FrozenPicker(arch)).pruned()
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """The one cell, pruned."""
+        """The cell, pruned, under the name "the"."""
         cell = self.cell(arch)
         edges = [(source, target, "") for target, sources in enumerate(cell.sources, 1) for source in sources]
         return {"the": CellOutline(("input", *cell.operations, "output"), tuple(edges))}
 
     def cell_hash(self, arch: Mapping[str, Any]) -> str:
-        """A digest that archs share where their pruned cells are isomorphic; the key of the benchmark's public table.
+        """A digest that is equal for archs with isomorphic pruned cells: the key in the benchmark's public table.
 
         Raises:
             ArchError: `arch` is not valid.
@@ -118,11 +118,11 @@ class NasBench101(HubSpace):
         return self.cell(arch).fingerprint(OPERATIONS)
 
     def count(self) -> int:
-        """Exact number of canonical archs that `check` agrees to, with NNI's numbering of unused and equal cells apart."""
+        """Exact number of canonical archs that `check` accepts; isomorphic cells are different archs, as in NNI."""
         return sum(count_graphs(n, self.max_num_edges) * len(OPERATIONS) ** (n - 2) for n in self._sizes)
 
     def count_unique(self) -> int:
-        """Exact number of pruned cells, isomorphic ones counted once: 423,624 for the published benchmark."""
+        """Exact number of pruned cells, isomorphic ones counted once: 423,624 with the default settings, as published."""
         return sum(count_unique_cells(n, self.max_num_edges, len(OPERATIONS)) for n in self._sizes)
 
     @property
@@ -131,7 +131,7 @@ class NasBench101(HubSpace):
 
     def _ask(self, pick: Picker) -> CellGraph:
         """The cell before pruning. Sources of vertex v matter where num_nodes > v, its operation where num_nodes > v + 1."""
-        # NNI's prior: twice as likely with each vertex more, since there are more such cells.
+        # NNI's sampling weights: each further vertex doubles the probability, since there are more such cells.
         weights = [2.0**n / sum(2.0**m for m in self._sizes) for n in self._sizes]
 
         def operation(i: int) -> str | None:

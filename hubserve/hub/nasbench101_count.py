@@ -1,4 +1,4 @@
-"""How many cells a NAS-Bench-101 space has: exact numbers, without listing the cells."""
+"""Exact numbers of the cells of a NAS-Bench-101 space, without listing the cells."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 Masks = npt.NDArray[np.int64]
-"""Graphs on n vertices, one a number: bit `_bit(a, b)` is set where an edge leads from vertex a to vertex b > a."""
+"""Graphs on n vertices, each as one integer: bit `_bit(a, b)` is set where an edge leads from vertex a to vertex b > a."""
 
 
 def count_graphs(n_vertices: int, max_edges: int) -> int:
-    """Graphs on vertices 0, 1, ... whose edges lead upwards, with a path from first to last and at most `max_edges` edges.
+    """Number of graphs with a path from the first to the last vertex and at most `max_edges` edges.
 
-    Walks over the vertices. Whether a vertex can be reached from the first depends only on how many of those before it can be
-    and on whether one of them feeds it, so the graphs so far are counted by (vertices reached, edges).
+    Edges lead from a vertex to one with a larger number. Whether a vertex can be reached from the first depends only on whether
+    one of the reached vertices feeds it, so partial graphs are counted by (number of vertices reached, number of edges), one
+    vertex after the other.
     """
     ways = Counter({(1, 0): 1})
     for vertex in range(1, n_vertices - 1):
@@ -39,12 +40,12 @@ def count_graphs(n_vertices: int, max_edges: int) -> int:
 
 
 def count_unique_cells(n_vertices: int, max_edges: int, n_operations: int) -> int:
-    """Pruned cells on exactly `n_vertices` vertices that no renumbering of inner vertices makes equal.
+    """Number of pruned cells on exactly `n_vertices` vertices, isomorphic ones counted once.
 
     By Burnside's lemma a graph has (sum over its automorphisms of n_operations ** cycles) / (number of automorphisms) different
-    labellings. It is met once for each numbering that leads all edges upwards, (number of such renumberings) / (number of
-    automorphisms) times; so each time it counts for that sum over its number of renumberings. Takes 0.05 s for 7 vertices and
-    9 edges.
+    labellings with operations. In the list of all graphs it occurs (number of renumberings with all edges upwards) / (number of
+    automorphisms) times; so each occurrence counts for that sum divided by its number of renumberings. This takes 0.05 s for 7
+    vertices and 9 edges.
     """
     graphs = _used_graphs(n_vertices, max_edges)
     labellings, numberings = np.zeros_like(graphs), np.zeros_like(graphs)
@@ -57,13 +58,13 @@ def count_unique_cells(n_vertices: int, max_edges: int, n_operations: int) -> in
 
 
 def _used_graphs(n_vertices: int, max_edges: int) -> Masks:
-    """All graphs that pruning leaves as they are: each vertex but the first is fed, each but the last feeds one."""
+    """All graphs without unused vertices: each but the first has an incoming edge, each but the last an outgoing one."""
     graphs, edges = np.zeros(1, np.int64), np.zeros(1, np.int64)
     for vertex in range(1, n_vertices):
         feeds = np.arange(1, 1 << vertex)
         graphs = (graphs[:, None] | (feeds << _bit(0, vertex))).ravel()
         edges = (edges[:, None] + np.bitwise_count(feeds)).ravel()
-        # Each vertex still to come needs one edge at least.
+        # Each vertex that follows needs at least one edge.
         within = edges <= max_edges - (n_vertices - 1 - vertex)
         graphs, edges = graphs[within], edges[within]
     for vertex in range(n_vertices - 1):
@@ -73,7 +74,7 @@ def _used_graphs(n_vertices: int, max_edges: int) -> Masks:
 
 
 def _renumber(graphs: Masks, order: Sequence[int]) -> tuple[Masks, npt.NDArray[np.bool_]]:
-    """`graphs` with vertex v called order[v], and whether all edges of each lead upwards then."""
+    """`graphs` with vertex v renumbered to order[v], and whether all edges of each graph lead upwards then."""
     renumbered, downwards = np.zeros_like(graphs), np.zeros_like(graphs)
     for source, target in _edges(len(order)):
         edge = graphs >> _bit(source, target) & 1
@@ -93,7 +94,7 @@ def _bit(source: int, target: int) -> int:
 
 
 def _cycles(order: Sequence[int]) -> int:
-    """Cycles of the permutation that moves inner vertex v, counted from 1, to order[v - 1]."""
+    """Number of cycles of the permutation that moves inner vertex v, counted from 1, to order[v - 1]."""
     waiting, cycles = set(order), 0
     while waiting:
         cycles += 1

@@ -1,4 +1,4 @@
-"""A NAS-Bench-101 cell as a graph: what of it is used, and a fingerprint that isomorphic cells share."""
+"""A NAS-Bench-101 cell as a graph: its pruning, and a fingerprint that isomorphic cells have in common."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ class CellGraph:
     """A directed acyclic graph whose vertex 0 is the input, whose last vertex is the output, and the others operations.
 
     Attributes:
-        operations: of the inner vertices, the first of which is vertex 1.
-        sources: of each vertex from 1 on, the vertices that feed it, ascending; all are smaller than it.
+        operations: Operation of each inner vertex; the first one is vertex 1.
+        sources: For each vertex from 1 on, the vertices with an edge to it, ascending; all are smaller than it.
+
+    Raises:
+        ArchError: The numbers of operations and sources do not match, or sources are not ascending or not smaller.
     """
 
     operations: tuple[str, ...]
@@ -36,17 +39,17 @@ class CellGraph:
 
     @property
     def n_vertices(self) -> int:
-        """Vertices, input and output included."""
+        """Number of vertices, input and output included."""
         return len(self.sources) + 1
 
     @property
     def n_edges(self) -> int:
-        """Edges, those included that pruning removes."""
+        """Number of edges, with those that pruning removes."""
         return sum(map(len, self.sources))
 
     @cached_property
     def used(self) -> tuple[int, ...]:
-        """The vertices on a path from the input to the output, ascending; none where there is no such path."""
+        """The vertices on paths from the input to the output, ascending; empty where there is no such path."""
         reached, needed = {0}, {self.n_vertices - 1}
         for vertex, sources in enumerate(self.sources, 1):
             if not reached.isdisjoint(sources):
@@ -57,10 +60,10 @@ class CellGraph:
         return tuple(sorted(reached & needed))
 
     def pruned(self) -> CellGraph:
-        """The used vertices alone, numbered anew in their order, and the edges between them.
+        """The cell without unused vertices, the others renumbered in their order.
 
         Raises:
-            ArchError: no path leads from the input to the output.
+            ArchError: No path leads from the input to the output.
         """
         if not self.used:
             raise ArchError("no path leads from the input of the cell to its output, so nothing of it is used")
@@ -71,7 +74,7 @@ class CellGraph:
         )
 
     def fingerprint(self, known: Sequence[str]) -> str:
-        """A hexadecimal digest that all renumberings of the inner vertices share. Prune first: it sees unused vertices.
+        """A hexadecimal digest that is the same for all renumberings of the inner vertices; call it on a pruned cell.
 
         The iterative graph invariant of Ying 2019 (https://arxiv.org/abs/1902.06192), by which NAS-Bench-101
         removed duplicates (https://arxiv.org/abs/1902.09635, section 2.2). With that benchmark's operations in its order
@@ -79,7 +82,7 @@ class CellGraph:
         423,624 cells of that benchmark do.
 
         Args:
-            known: the possible operations; a vertex is labelled with the place of its operation in this list.
+            known: The possible operations; a vertex is labelled with the index of its operation in this list.
         """
         targets = self._targets()
         sources = ((), *self.sources)
@@ -93,7 +96,7 @@ class CellGraph:
         return _md5(str(sorted(digests)))
 
     def _targets(self) -> list[list[int]]:
-        """Of each vertex from 0 on, the vertices it feeds."""
+        """For each vertex from 0 on, the vertices to which it has an edge."""
         targets: list[list[int]] = [[] for _ in range(self.n_vertices)]
         for vertex, sources in enumerate(self.sources, 1):
             for source in sources:

@@ -1,4 +1,4 @@
-"""NAS-Bench-201: a cell of six edges, each one of five operations, in three stacks."""
+"""The space NasBench201: a cell of six edges, each with one of five operations, in three stacks."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class NasBench201(HubSpace):
     translate to and from the names of the benchmark's tables.
 
     Args:
-        stem_out_channels: of the stem and the first stack; the other two stacks have twice and four times as many.
-        num_modules_per_stack: cells in each stack.
-        num_labels: classes.
+        stem_out_channels: Channels of the stem and of the first stack; the other two stacks have twice and four times as many.
+        num_modules_per_stack: Number of cells in each stack.
+        num_labels: Number of classes.
 
     Shapes of the network:
         forward: x (batch, 3, height, width), height and width multiples of 4, float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: a setting is below 1, or `num_modules_per_stack` below 0.
+        SpaceError: `stem_out_channels` or `num_labels` is below 1, or `num_modules_per_stack` below 0.
     """
 
     stem_out_channels: int = 16
@@ -65,7 +65,7 @@ class NasBench201(HubSpace):
         return NasBench201Net(self, partial(_cell, pick))
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """The one cell; edges with the operation "none" are left out."""
+        """The cell, under the name "the", without edges whose operation is "none"."""
         picked = self.canonical(arch)
         edges = [
             (source, target, picked[_label(source, target)])
@@ -77,7 +77,7 @@ class NasBench201(HubSpace):
 
 
 class NasBench201Net(nn.Module):
-    """A stem, three stacks of cells with residual blocks of stride 2 between them, a classifier."""
+    """The network of one arch: a stem, three stacks of cells with residual blocks of stride 2 between them, a classifier."""
 
     def __init__(self, space: NasBench201, cell: Callable[[int], nn.Module]) -> None:
         super().__init__()
@@ -97,10 +97,10 @@ class NasBench201Net(nn.Module):
 
 
 def to_arch_string(arch: Mapping[str, Any]) -> str:
-    """An arch as the benchmark writes it, such as `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...~0|...~1|...~2|`.
+    """An arch in the benchmark's notation, such as `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...~0|...~1|...~2|`.
 
     Raises:
-        ArchError: a label is missing or its value is no operation.
+        ArchError: A label is missing, or its value is no operation.
     """
     canonical = _any_space().canonical(arch)
     vertices = (
@@ -111,15 +111,15 @@ def to_arch_string(arch: Mapping[str, Any]) -> str:
 
 
 def from_arch_string(text: str) -> Arch:
-    """The arch that the benchmark writes as `text`.
+    """The arch that the benchmark's notation `text` describes.
 
     Raises:
-        ArchError: `text` is not of that form, or names an unknown operation.
+        ArchError: `text` is not in this notation, or has an unknown operation.
     """
     names = {published: ours for ours, published in PUBLISHED_NAMES.items()}
     found = _ARCH_STRING.fullmatch(text.strip())
     if found is None:
-        raise ArchError(f"{text!r} is no arch string of NAS-Bench-201; it has the form {_FORM}")
+        raise ArchError(f"{text!r} is no arch string of NAS-Bench-201, which looks like {_PATTERN}")
     unknown = [name for name in found.groups() if name not in names]
     if unknown:
         raise ArchError(f"{text!r} names the operation {unknown[0]!r}. {suggest(unknown[0], names)}")
@@ -128,7 +128,7 @@ def from_arch_string(text: str) -> Arch:
 
 @cache
 def _any_space() -> NasBench201:
-    # All settings have the same choices, and reading them takes a while.
+    # The choices do not depend on the settings, and finding them takes a build of the network.
     return NasBench201()
 
 
@@ -144,5 +144,5 @@ def _label(source: int, target: int) -> str:
 
 
 _LABELS = [_label(source, target) for target in range(1, N_VERTICES) for source in range(target)]
-_FORM = "+".join(f"|{'|'.join(f'OP~{source}' for source in range(target))}|" for target in range(1, N_VERTICES))
-_ARCH_STRING = re.compile(re.escape(_FORM).replace("OP", "([^|~+]*)"))
+_PATTERN = "+".join(f"|{'|'.join(f'OP~{source}' for source in range(target))}|" for target in range(1, N_VERTICES))
+_ARCH_STRING = re.compile(re.escape(_PATTERN).replace("OP", "([^|~+]*)"))

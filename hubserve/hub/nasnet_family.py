@@ -1,7 +1,7 @@
-"""Five spaces of cells in one scheme: NASNet, ENAS, AmoebaNet, PNAS and DARTS.
+"""The spaces NASNet, ENAS, AmoebaNet, PNAS and DARTS: networks of searched cells in one scheme.
 
-The scheme, and the operations of each, are those of Radosavovic et al. 2019, "On Network Design Spaces for Visual Recognition"
-(https://arxiv.org/abs/1905.13214), section 5.1 and table 1, as NNI has them.
+The scheme and the operations of each space are those of Radosavovic et al. 2019, "On Network Design Spaces for Visual
+Recognition" (https://arxiv.org/abs/1905.13214), section 5.1 and table 1, as NNI has them.
 """
 
 from __future__ import annotations
@@ -30,25 +30,30 @@ STAGES = 3
 
 @dataclass(frozen=True)
 class NDSSpace(HubSpace):
-    """The scheme of the five spaces: three stages of cells; the first cell of stages two and three halves height and width.
+    """The base class of the five spaces: three stages of cells; the first cell of stages two and three halves height and width.
 
     All normal cells have one genotype, all reduction cells another. Labels: `width`, `depth`, and, for edge k of node i,
     `normal/op_{i}_{k}`, `normal/input_{i}_{k}` and the same with `reduce`; i starts at 2, a cell's inputs being 0 and 1.
     Both edges of a node may read the same state, and there is no operation "none".
 
     Args:
-        width: candidates for the channels of a node in the first stage, doubled in each later stage; a number fixes it.
-        num_cells: candidates for the number of cells, three at least; a number fixes it. The label is `depth`.
-        dataset: "cifar" (32 pixels, 10 classes) or "imagenet" (224 pixels, 1000 classes, and a stem that divides by eight).
-        auxiliary_loss: adds an auxiliary head, on the first cell of the third stage; the network then gives
-            (logits, auxiliary logits) in training. Its width is that of the cell it reads. (NNI takes the last cell's, so
-            that spaces with loose ends cannot be trained there.)
-        drop_path_prob: share of samples for which an edge is left out in training; `network.set_drop_path_prob` changes it.
-            It does not change the keys (in NNI it does, and published weights do not load).
+        width: Candidates for the channels of a node in the first stage; each later stage has twice as many. A number fixes it.
+        num_cells: Candidates for the number of cells, at least three; a number fixes it. Its label is `depth`.
+        dataset: "cifar" (32 pixels, 10 classes) or "imagenet" (224 pixels, 1000 classes, and a stem that divides height and
+            width by eight).
+        auxiliary_loss: Whether to add an auxiliary head on the first cell of the third stage; in training the network then
+            returns (logits, auxiliary logits). The head has the channels of the cell that it reads. (In NNI it has those of the
+            last cell, so that spaces with loose ends cannot be trained.)
+        drop_path_prob: Probability in [0, 1) with which an edge is left out in training, per sample;
+            `network.set_drop_path_prob` changes it. Keys do not depend on it. (In NNI they do, and published weights do not
+            load.)
+
+    Shapes of the network:
+        forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: unknown data set, a width below 1 (for "imagenet" below 2), fewer than three cells, or a probability
-            outside [0, 1).
+        SpaceError: The data set is unknown, a width is below 1 (for "imagenet" below 2), there are fewer than three cells, or
+            the probability is not in [0, 1).
     """
 
     width: tuple[int, ...] | int = (16, 24, 32)
@@ -77,12 +82,12 @@ class NDSSpace(HubSpace):
 
     @property
     def input_size(self) -> int:
-        """Height and width, in pixels, of the data set's pictures."""
+        """Height and width, in pixels, of the data set's images."""
         return DATASETS[self.dataset][0]
 
     @property
     def num_labels(self) -> int:  # type: ignore[override]
-        """Classes of the data set."""
+        """Number of classes of the data set."""
         return DATASETS[self.dataset][1]
 
     @cached_property
@@ -108,12 +113,12 @@ class NDSSpace(HubSpace):
 
 
 class _Builder:
-    """Stacks cells from front to back and keeps account of what the next one reads.
+    """Stacks cells from front to back, and records the shapes of what the next cell reads.
 
     Attributes:
-        before: channels of the output before the last one.
-        last: channels of the last output.
-        halved: whether the last output has half the height and width of the one before it.
+        before: Number of channels of the output before the last one.
+        last: Number of channels of the last output.
+        halved: Whether the last output has half the height and width of the one before it.
     """
 
     def __init__(self, space: NDSSpace, pick: Picker) -> None:
@@ -154,7 +159,7 @@ class _Builder:
         return cell
 
     def preprocess(self, channels: int) -> list[nn.Module]:
-        """Brings both inputs of a cell to its channels and to the height and width of the second one."""
+        """Layers that give both inputs of a cell its channels and the height and width of the second input."""
         first = FactorizedReduce(self.before, channels) if self.halved else relu_conv_bn(self.before, channels)
         return [first, relu_conv_bn(self.last, channels)]
 
@@ -164,7 +169,7 @@ class _Builder:
 
 
 def _operations(names: tuple[str, ...], channels: int, *, reduce: bool) -> Operations:
-    """Operations on the two inputs of a reduction cell halve; those on its nodes, and in other cells, do not."""
+    """Name -> operation. In a reduction cell, operations on the cell's two inputs halve height and width."""
 
     def make(name: str, source: int) -> nn.Module:
         return OPERATIONS[name](channels, 2 if reduce and source < 2 else 1)
@@ -193,14 +198,17 @@ def _candidates(setting: tuple[int, ...] | int) -> tuple[int, ...]:
 
 
 def _place(label: str) -> tuple[int, bool]:
-    """Sort key of a label, the order within one place being that of asking."""
+    """Sort key of a label; labels with equal keys stay in the order of asking."""
     cell, _, rest = label.partition("/")
     return ("width", "depth", "normal", "reduce").index(cell), rest.startswith("input")
 
 
 @dataclass(frozen=True)
 class NASNet(NDSSpace):
-    """Zoph et al. 2018, "Learning Transferable Architectures for Scalable Image Recognition". See NDSSpace."""
+    """Zoph et al. 2018, "Learning Transferable Architectures for Scalable Image Recognition".
+
+    Arguments and errors are those of NDSSpace.
+    """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1707.07012"
     operations: ClassVar[tuple[str, ...]] = (
@@ -222,7 +230,10 @@ class NASNet(NDSSpace):
 
 @dataclass(frozen=True)
 class ENAS(NDSSpace):
-    """Pham et al. 2018, "Efficient Neural Architecture Search via Parameter Sharing", its micro space. See NDSSpace."""
+    """Pham et al. 2018, "Efficient Neural Architecture Search via Parameter Sharing", its micro space.
+
+    Arguments and errors are those of NDSSpace.
+    """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1802.03268"
     operations: ClassVar[tuple[str, ...]] = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
@@ -230,7 +241,10 @@ class ENAS(NDSSpace):
 
 @dataclass(frozen=True)
 class AmoebaNet(NDSSpace):
-    """Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search". See NDSSpace."""
+    """Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search".
+
+    Arguments and errors are those of NDSSpace.
+    """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1802.01548"
     operations: ClassVar[tuple[str, ...]] = (
@@ -247,7 +261,10 @@ class AmoebaNet(NDSSpace):
 
 @dataclass(frozen=True)
 class PNAS(NDSSpace):
-    """Liu et al. 2018, "Progressive Neural Architecture Search": all nodes are concatenated. See NDSSpace."""
+    """Liu et al. 2018, "Progressive Neural Architecture Search": all nodes are concatenated.
+
+    Arguments and errors are those of NDSSpace.
+    """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1712.00559"
     merge: ClassVar[Merge] = "all"
@@ -265,9 +282,9 @@ class PNAS(NDSSpace):
 
 @dataclass(frozen=True)
 class DARTS(NDSSpace):
-    """Liu et al. 2019, "DARTS: Differentiable Architecture Search": four nodes, all concatenated. See NDSSpace.
+    """Liu et al. 2019, "DARTS: Differentiable Architecture Search": four nodes, all concatenated.
 
-    Unlike in the paper, the two edges of a node may read the same state.
+    Unlike in the paper, the two edges of a node may read the same state. Arguments and errors are those of NDSSpace.
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1806.09055"

@@ -1,4 +1,4 @@
-"""What there is to see of a network: its cells as graphs, and its blocks in a row."""
+"""Outlines of networks, from which drawings are made: a cell as a graph, a chain of blocks as a list."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class CellOutline:
     """A cell as a graph.
 
     Attributes:
-        nodes: what to write on each.
-        edges: (from, to, what to write on it); from is smaller than to.
+        nodes: Caption of each node.
+        edges: (source, target, caption) of each edge; source and target are indices of `nodes`, and source < target.
     """
 
     nodes: tuple[str, ...]
@@ -27,15 +27,15 @@ class CellOutline:
 
 @dataclass(frozen=True)
 class BlockOutline:
-    """One block of a chain.
+    """One block of a network that is a chain of blocks.
 
     Attributes:
-        name: its path in the network.
-        kind: its class.
-        kernel: height of its largest convolution kernel; 0 without one.
-        shape: of its output for one picture: (channels, height, width), or shorter after pooling.
-        params: elements of its parameters.
-        attention: whether it has a squeeze-and-excite.
+        name: Path of the block in the network.
+        kind: Name of the block's class; for a plain Sequential, of its first layer with weights.
+        kernel: Height of its largest convolution kernel; 0 without a convolution.
+        shape: Shape of its output for one image: (channels, height, width), or fewer axes after pooling.
+        params: Number of elements of its parameters.
+        attention: Whether it has a squeeze-and-excite.
     """
 
     name: str
@@ -47,7 +47,10 @@ class BlockOutline:
 
 
 def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[BlockOutline]:
-    """The blocks that a picture of `input_shape` (channels, height, width) passes, in order; computes nothing."""
+    """The blocks of `model`, in the order in which an image of `input_shape` passes them.
+
+    `input_shape` is (channels, height, width). A copy of the network runs on the meta device, where nothing is computed.
+    """
     shadow = copy.deepcopy(model).to("meta").eval()
     outlines: list[BlockOutline] = []
 
@@ -67,7 +70,10 @@ def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[Block
 
 
 def _blocks(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """What lies in the model itself and in its plain containers; containers of convolutions alone are a block."""
+    """Path and module of each block: the children of the model and of its plain containers.
+
+    A container of single layers, such as convolution, norm and activation, is one block.
+    """
     for name, child in model.named_children():
         path = f"{prefix}{name}"
         plain = type(child) in (nn.Sequential, nn.ModuleList)

@@ -1,4 +1,4 @@
-"""From a card to a network with its published weights."""
+"""The network of a card or an arch, with weights read from a file."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ def load_frozen(
     `hubserve.hub.load_model` says what the other arguments mean and has their defaults.
 
     Raises:
-        ArchError: the card's arch is not of the space.
-        WeightsError: the weights cannot be had, or do not fit to the last name and shape.
+        ArchError: The card's arch is not in the space.
+        WeightsUnavailableError: No source has the weights.
+        WeightsError: The file cannot be read, or its tensors do not fit the model in every name and shape.
     """
     if weights is not None:
         return load_weights(space, card.arch, weights, key_format or "nni")
@@ -54,18 +55,25 @@ def load_frozen(
 
 
 def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_format: str = "nni") -> nn.Module:
-    """The network of `arch` in eval mode, with the tensors of a file.
+    """The network of `arch` in eval mode, with the tensors of the file `path`.
+
+    Args:
+        space: The space of the arch.
+        arch: Label -> chosen value.
+        path: A file of PyTorch, or of safetensors where it ends in `.safetensors`.
+        key_format: Naming scheme of the tensors in the file, a key of `hubserve.hub.key_formats.KEY_FORMATS`.
 
     Raises:
-        WeightsError: the file cannot be read or does not fit; the message names the file.
+        ArchError: `arch` is not in the space.
+        WeightsError: The file cannot be read, or (KeyFormatError) does not fit; the message names the file.
     """
     state = read_state_dict(path)
-    # On the meta device nothing is allocated or initialised that the file replaces anyway.
+    # On the meta device, so that no weights are allocated and initialised only to be replaced.
     with torch.device("meta"):
         model = space.freeze(arch)
     try:
         if key_format == "autoformer-supernet":
-            check_supernet(state, space)  # The converter cannot tell the supernet of a larger space.
+            check_supernet(state, space)  # The converter does not notice the supernet of a larger space.
         converted = convert(state, model, key_format)
     except KeyFormatError as error:
         raise KeyFormatError(f"{path}: {error}") from error
@@ -73,7 +81,10 @@ def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_for
 
 
 def assign(model: nn.Module, state: dict[str, Tensor], *, rebuild: Callable[[], nn.Module]) -> nn.Module:
-    """`model`, built on the meta device, with the tensors of `state`; what no file holds comes from `rebuild`."""
+    """`model`, which was built on the meta device, with the tensors of `state`, converted to the types of the model's own.
+
+    A model with buffers that are in no state dict is replaced by `rebuild()`, which has their values.
+    """
     dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
     if any(buffer.is_meta and name not in dtypes for name, buffer in model.named_buffers()):
         model = rebuild()

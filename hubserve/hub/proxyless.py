@@ -1,4 +1,4 @@
-"""ProxylessNAS: inverted residuals whose kernel and expansion are chosen block by block."""
+"""The space ProxylessNAS: inverted residuals whose kernel and expansion are chosen block by block."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class ProxylessNAS(HubSpace):
     each counted once. Labels: `s4_depth`, and `s4_i1` for block 1 of stage 4. Stage 7 has one block.
 
     Args:
-        num_labels: classes.
-        base_widths: channels of the stem, the first block, stages 2 to 7, and the last convolution.
-        dropout_rate: before the classifier.
-        width_mult: scales all widths.
-        bn_eps: added to the variance by batch norm.
-        bn_momentum: weight of the newest batch in batch norm's statistics.
-        padding: "symmetric", or "same" for weights trained in TensorFlow, such as EfficientNet-Lite0's.
+        num_labels: Number of classes.
+        base_widths: Channels of the stem, the first block, stages 2 to 7, and the last convolution: nine numbers.
+        dropout_rate: Dropout probability before the classifier.
+        width_mult: Factor on all widths.
+        bn_eps: Number that batch norm adds to the variance.
+        bn_momentum: Weight of the newest batch in the running statistics of batch norm.
+        padding: "symmetric", or "same" for weights that were trained in TensorFlow, such as EfficientNet-Lite0's.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: `base_widths` has not nine entries.
+        SpaceError: `base_widths` does not have nine entries, or `num_labels` is below 1.
     """
 
     num_labels: int = 1000
@@ -79,7 +79,7 @@ class ProxylessNAS(HubSpace):
 
 
 class ProxylessNet(nn.Module):
-    """The network of one arch."""
+    """The network of one arch of ProxylessNAS; its keys are NNI's."""
 
     def __init__(
         self, widths: list[int], blocks: list[nn.Module], style: ConvStyle, dropout_rate: float, num_labels: int

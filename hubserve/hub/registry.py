@@ -1,4 +1,4 @@
-"""The model spaces by name, and the way from a card to a model."""
+"""The model spaces by name, and `load_model`, which makes the model of a card."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ SPACES: dict[str, type[HubSpace]] = {
 
 
 def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
-    """The space of that name with `settings`, the rest at its defaults.
+    """The space called `name` with `settings`; other settings have their defaults.
 
     Raises:
-        SpaceError: no such space, or it has no such setting.
+        SpaceError: There is no such space or setting, or a value is not allowed.
     """
     if name not in SPACES:
         raise SpaceError(f"no model space is called {name!r}. {suggest(name, SPACES)}")
@@ -56,7 +56,11 @@ def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
 
 
 def card_space(card: Card) -> HubSpace:
-    """The space of a card, with the card's settings."""
+    """The space of a card, with the card's settings.
+
+    Raises:
+        CardError: The card's space or one of its settings does not exist.
+    """
     try:
         return get_space(card.space, card.settings)
     except SpaceError as error:

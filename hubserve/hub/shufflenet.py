@@ -1,4 +1,4 @@
-"""ShuffleNetSpace: the space of Single Path One-Shot, four kinds of shuffle block in twenty places."""
+"""The space ShuffleNetSpace of Single Path One-Shot: four kinds of shuffle block in each of twenty places."""
 
 from __future__ import annotations
 
@@ -31,15 +31,19 @@ class ShuffleNetSpace(HubSpace):
     Labels: `layer_1` to `layer_20`, the kind of each block: a kernel of 3, 5 or 7, or the Xception-like block; and with
     `channel_search` also `channel_1` to `channel_20`, the channels in the middle of each block.
 
-    The paper's networks see pictures in BGR order with values 0..255, not normalised.
+    The paper's networks take images in BGR order with values 0..255, not normalised.
 
     Args:
-        num_labels: classes.
-        channel_search: let the middle channels be 0.2 to 1.6 times half of the output channels, in steps of 0.2.
-        affine: whether the batch norms after the stem have weights and biases; without, as in the paper's supernet.
+        num_labels: Number of classes.
+        channel_search: Whether the middle channels of a block are chosen, from 0.2 to 1.6 times half of its output channels, in
+            steps of 0.2; False has half of the output channels.
+        affine: Whether the batch norms after the stem have weights and biases; the paper's supernet has none.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
+
+    Raises:
+        SpaceError: `num_labels` is below 1.
     """
 
     num_labels: int = 1000
@@ -61,7 +65,7 @@ class ShuffleNetSpace(HubSpace):
 
     def _block(self, pick: Picker, place: int, c_in: int, c_out: int, *, stride: int) -> nn.Module:
         def candidate(make: Callable[..., ShuffleBlock]) -> ShuffleBlock:
-            # Asked inside the candidate: NNI's order of labels has the layer first.
+            # Inside the candidate, because in NNI's order of labels the layer is first.
             c_mid = pick(f"channel_{place}", _middle_widths(c_out // 2)) if self.channel_search else c_out // 2
             return make(c_in, c_mid, c_out, stride=stride, affine=self.affine)
 
@@ -70,7 +74,7 @@ class ShuffleNetSpace(HubSpace):
 
 
 class ShuffleNet(nn.Module):
-    """The network of one arch."""
+    """The network of one arch of ShuffleNetSpace; its keys are NNI's."""
 
     def __init__(self, blocks: list[nn.Module], c_features: int, num_labels: int, affine: bool) -> None:
         super().__init__()
@@ -93,9 +97,9 @@ def _middle_widths(base: int) -> tuple[int, ...]:
 
 
 def _init_weights(net: ShuffleNet) -> None:
-    """As in the paper's code: normal, with 1 / fan-in channels as deviation, 0.01 in the stem and the classifier."""
+    """Normal weights, with 1 / (input channels) as deviation, and 0.01 in stem and classifier: the code of the paper."""
     if net.first_conv[0].weight.is_meta:  # type: ignore[union-attr]
-        return  # There is nothing to fill, and torch takes as long to find out.
+        return  # There are no values to fill, and torch takes as long to notice.
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             init_normal(module.weight, std=1.0 / module.weight.shape[1])

@@ -12,21 +12,23 @@ from torch import Tensor
 from hubserve.errors import WeightsError
 
 CONTAINERS = ("state_dict", "model", "model_state")
-"""Entries under which training scripts wrap a state dict."""
+"""Keys under which training scripts store a state dict inside a larger dict."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a PyTorch file, on the CPU; nothing that could run code is unpickled.
 
+    A state dict inside a dict under one of the keys `CONTAINERS` is found.
+
     Raises:
-        WeightsError: the file is missing, damaged, of another kind, or holds more than tensors.
+        WeightsError: The file is missing, corrupt, of another kind, or holds more than tensors.
     """
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except Exception as error:  # SafetensorError, OSError, and what torch says of types it does not have.
+        except Exception as error:  # SafetensorError, OSError, and torch's errors about types that it does not have.
             raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -35,7 +37,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} is not a plain file of tensors, or asks to run code while it loads, which is refused; "
             f"it begins with {path.read_bytes()[:16]!r}. Save the state_dict alone, or as safetensors"
         ) from error
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and more on damaged files.
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and more on corrupt files.
         raise WeightsError(f"{path} is not a readable PyTorch file: {error}") from error
     return _tensors(found, path)
 

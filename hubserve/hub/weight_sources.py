@@ -1,10 +1,10 @@
-"""Where the weights of a card come from: from its list of sources to a file on this machine.
+"""The sources of a card's weights (a URL, the Hugging Face hub, an installed package) and the file that they give.
 
 Environment:
-    HUBSERVE_HOME: folder of downloaded files; ~/.cache/hubserve unless set.
-    HUBSERVE_OFFLINE: 1 asks nothing of the network; what is here already still works.
-    HUBSERVE_MIRROR: address of a folder that is asked for a URL's file name before the URL itself.
-    HF_HOME, HF_ENDPOINT, HF_TOKEN: as huggingface_hub reads them.
+    HUBSERVE_HOME: Folder of downloaded files; `hubserve.home` says which it is where this is not set.
+    HUBSERVE_OFFLINE: 1 forbids downloads; files that are on this machine are still found.
+    HUBSERVE_MIRROR: Address of a folder in which the file name of a URL is looked up before the URL itself is asked.
+    HF_HOME, HF_ENDPOINT, HF_TOKEN: Settings of huggingface_hub.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ CONNECT_SECONDS = 5.0
 
 
 def cache_dir() -> Path:
-    """Folder of all that hubserve downloads."""
+    """Folder of all files that hubserve downloads."""
     return home()
 
 
 def offline() -> bool:
-    """Whether the network must not be asked."""
+    """Whether HUBSERVE_OFFLINE forbids downloads."""
     return os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
 
 
@@ -45,13 +45,13 @@ def fetch_first(
     """The file of the first source that has it, and that source.
 
     Args:
-        sources: tried in order.
-        what: the model's name, for the error.
-        download: whether the network may be asked; files in the cache and in installed packages are found without.
-        progress: show a bar.
+        sources: Sources, tried in order.
+        what: Name of the model, for the error.
+        download: Whether the network may be asked; files in the cache and in installed packages are found without it.
+        progress: Whether to show a progress bar, where stderr is a terminal.
 
     Raises:
-        WeightsUnavailableError: none has it; lists what each one answered, and how to go on.
+        WeightsUnavailableError: No source has the file; the message has the answer of each, and how to go on.
     """
     answers = []
     for source in sources:
@@ -71,8 +71,8 @@ def fetch(source: WeightSource, *, download: bool = True, progress: bool = True)
     """The file of one source, on this machine.
 
     Raises:
-        WeightsUnavailableError: the source does not have it, or only over a network that may not be asked.
-        ChecksumError: it has another file.
+        WeightsUnavailableError: The source does not have it, or only over a network that must not be asked.
+        ChecksumError: The source has a file with another hash.
     """
     online = download and not offline()
     if source.url is not None:

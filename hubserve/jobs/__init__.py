@@ -1,31 +1,31 @@
-"""Jobs: searches that run in processes of their own, each with a run folder that tells everything about it.
+"""Jobs: searches that run in processes of their own, each with a run folder that holds its definition, status and results.
 
-A run folder, `HUBSERVE_HOME/jobs/<id>/`, is all that the job, the command line and the service know of each other:
+The command line, the service and the job's process communicate through the run folder alone, `HUBSERVE_HOME/jobs/ID/`:
 
     job.yaml        the definition, as submitted
-    where           the working folder of whoever submitted it
-    status.json     a JobStatus; replaced in one step, by the job's process
-    log.txt         what the process printed
-    pid             its number; the file is locked for as long as the process lives
-    stop            is there once somebody asked for the end
-    plots/NAME.svg  pictures of the study
-    (and what the job itself keeps: its study, weights, the package)
+    where           working folder in which it was submitted
+    status.json     a JobStatus; replaced atomically by the job's process
+    log.txt         output of the process
+    pid             id of the process; the file is locked for as long as the process is alive
+    stop            exists after a request to stop
+    plots/NAME.svg  plots of the search
+    (and what `hubserve.pipeline` writes: the study, weights, checkpoints, the package)
 
-This room is light: no torch, no Optuna, so a service can list, start and stop jobs without loading them.
+This package imports neither torch nor Optuna, so the service can list, start and stop jobs without loading them.
 
->>> run = create(definition, name="digits_quickstart")    # definition: text of a job file, or a mapping; validated (JobError)
->>> start(run)                                            # its own process and session; survives the one that started it
->>> read(run)                                             # JobStatus, with what became of the process: see `read`
->>> find("digits_quickstart-20261125-102135-3f2a")        # JobError for an unknown or unsafe id
->>> list_runs()                                           # newest first; `list_statuses()` reads them all
->>> stop(run, grace_seconds=20)                           # blocks: SIGTERM, then SIGKILL; JobStatus afterwards
->>> request_stop(run)                                     # SIGTERM only, returns at once; state "stopping" until it ended
->>> start(run)                                            # again: goes on where it was; JobError where it runs or is done
->>> run.plot("best")                                      # Path of plots/best.svg; JobError where there is none
+>>> run = create(definition, name="digits_quickstart")    # text of a job file, or its content as data; JobError if invalid
+>>> start(run)                                            # in a process of its own, which outlives the caller
+>>> read(run)                                             # JobStatus; "failed" if the process was killed
+>>> find("digits_quickstart-20261125-102135-3f2a")        # JobNotFoundError for an unknown or unsafe id
+>>> list_runs()                                           # newest first; `list_statuses()` reads their statuses
+>>> request_stop(run)                                     # SIGTERM; returns at once, state "stopping" until the job ended
+>>> stop(run, grace_seconds=20)                           # waits: SIGTERM, then SIGKILL; the JobStatus afterwards
+>>> start(run)                                            # continues a job that stopped or failed; JobError if running or done
+>>> run.plot("best")                                      # Path of plots/best.svg
 >>> run.log_tail(lines=50)                                # list of str
->>> delete(run)                                           # the folder; JobError while it runs
->>> available_jobs()                                      # the files of search_jobs/: (name, summary, path)
->>> available_job("digits_quickstart").text()             # JobError with near names
+>>> delete(run)                                           # removes the folder; JobError while the job runs
+>>> available_jobs()                                      # job files: (name, summary, path)
+>>> available_job("digits_quickstart").text()             # JobNotFoundError with the nearest names
 """
 
 from __future__ import annotations
@@ -37,12 +37,10 @@ from hubserve.jobs.definition import (
     MultiTrialEntry,
     Recipe,
     StrategyEntry,
-    dump_job,
-    parse_job,
-    read_job,
 )
-from hubserve.jobs.folder import Run, create, find, jobs_folder, list_runs, open_run
+from hubserve.jobs.job_file import dump_job, parse_job, read_job
 from hubserve.jobs.process import delete, hold, is_running, list_statuses, read, request_stop, start, stop
+from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
 from hubserve.jobs.status import (
     FINAL,
     Best,

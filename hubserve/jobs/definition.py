@@ -1,4 +1,4 @@
-"""Job files: a search described as data, from the space to the name it is published under.
+"""The records of a job file: a search described as data, from the model space to the name that the winner is published under.
 
     name: digits_quickstart
     summary: NAS-Bench-201 cells on scikit-learn's digits, in about a minute
@@ -7,32 +7,24 @@
     strategy: {name: RegularizedEvolution, arguments: {population_size: 6}}
     recipe: {epochs: 4}                        # how a trial, or a supernet, is trained
     objectives: [val_acc]                     # or {latency_ms: minimize}, ...
-    constraints: {params: 50000, latency_ms: 8}    # each at most
+    constraints: {params: 50000, latency_ms: 8}    # upper bounds
     budget: {trials: 15, seconds: 60}
     retrain: {epochs: 40}                      # leave it out to keep the weights of the trial
     publish: {name: digits}
 
-What is checked here needs no torch: keys, types and ranges. Whether the space, the data set and the strategy exist and take
-what is given is seen by `hubserve search JOB --check`.
+Keys, types and ranges are checked here, without torch. `hubserve.pipeline.check_definition` checks that the space and the
+strategy exist and take these values, and `hubserve.pipeline.resolve_job` also loads the data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from hubserve.errors import JobError
-from hubserve.jobs.explain import explain
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DIRECTIONS = {"val_acc": "maximize", "params": "minimize", "macs": "minimize", "latency_ms": "minimize"}
-"""What a search can improve, and which way each is better."""
-
-MEASURES = ("params", "macs", "latency_ms")
-"""What a search can be held to."""
+"""Scores that a search can optimize, and the direction of each."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 StoreName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
@@ -40,6 +32,7 @@ Measure = Literal["params", "macs", "latency_ms"]
 Score = Literal["val_acc", "params", "macs", "latency_ms"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+JobFormat = Literal["onnx", "torchscript", "pt2"]
 
 
 class _Record(BaseModel):
@@ -47,11 +40,11 @@ class _Record(BaseModel):
 
 
 class SpaceEntry(_Record):
-    """A model space.
+    """The model space to search.
 
     Attributes:
-        name: class name, see `hubserve spaces`.
-        settings: of the space; the number of classes is the data set's unless given.
+        name: Class name of a space of the hub; `hubserve spaces` lists them.
+        settings: Arguments of that class. `num_labels` is the data set's number of classes unless given here.
     """
 
     name: str
@@ -59,13 +52,13 @@ class SpaceEntry(_Record):
 
 
 class DataEntry(_Record):
-    """A data set, see `hubserve.data.named_datasets`.
+    """The data set to train, validate and test on.
 
     Attributes:
-        name: of the data set.
-        folder: where it lies, for those that are files of one's own; relative to where the job is submitted.
-        settings: of the data set.
-        workers: processes that read pictures; 0 reads them in the process that trains.
+        name: Name of a data set of `hubserve.data.named_datasets`: digits, cifar10, cifar100 or folder.
+        folder: Folder that holds the images, relative to where the job is submitted; None for digits, which have no folder.
+        settings: Arguments of the data set, such as `size` in pixels and `val_share`.
+        workers: Number of processes that read images, 0 to 256; 0 reads them in the process that trains.
     """
 
     name: str
@@ -78,8 +71,8 @@ class MultiTrialEntry(_Record):
     """A strategy that proposes one arch a trial.
 
     Attributes:
-        name: class name in `hubserve.strategy`.
-        arguments: of the strategy; its seed is the job's.
+        name: Class name in `hubserve.strategy`.
+        arguments: Arguments of that class, except its seed, which is the job's.
     """
 
     name: str
@@ -87,37 +80,38 @@ class MultiTrialEntry(_Record):
 
 
 class StrategyEntry(MultiTrialEntry):
-    """A strategy of either kind.
+    """A multi-trial or a one-shot strategy.
 
     Attributes:
-        name: class name in `hubserve.strategy`.
-        arguments: of the strategy; its seed is the job's.
-        then: for a strategy that ends in a supernet: what searches it.
+        name: Class name in `hubserve.strategy` or `hubserve.strategy.oneshot`.
+        arguments: Arguments of that class, except its seed, which is the job's.
+        then: Strategy that searches the trained supernet. Needed after RandomOneShot, which only trains one; None for all
+            other strategies.
     """
 
     then: MultiTrialEntry | None = None
 
 
 class Recipe(_Record):
-    """How networks are trained; see `hubserve.evaluator.Classification`.
+    """How networks are trained; the arguments of `hubserve.evaluator.Classification`.
 
-    Shared weights are trained without `ema_decay` and `drop_path_prob`, and in 32 bits: where a supernet is trained, other
-    values of these are refused.
+    Supernets are trained without `ema_decay` and `drop_path_prob`, and in 32 bits: other values of these are refused there.
 
     Attributes:
-        epochs: passes over the training data.
-        batch_size: pictures of a step.
-        optimizer: of the weights; sgd has Nesterov momentum 0.9.
-        learning_rate: before its schedule.
-        weight_decay: of all weights.
-        schedule: "cosine" lets the learning rate fall to 0, "step" to a hundredth in two steps; "none" keeps it.
-        warm_up: share of the steps over which it rises first.
-        label_smoothing: of the cross entropy.
-        ema_decay: of the running average of the weights that is scored, and kept, in their place; None keeps the last ones.
-        gradient_clip: largest norm of all gradients together.
-        auxiliary_weight: of the loss of an auxiliary head, for spaces that have one.
-        drop_path_prob: reached linearly, for spaces that have drop path.
-        precision: of the computation; "auto" is mixed on CUDA, but for shared weights.
+        epochs: Number of passes over the training data, at least 1.
+        batch_size: Number of images in a training step, at least 1.
+        optimizer: Optimizer of the weights: sgd (with Nesterov momentum 0.9), adam, adamw or rmsprop.
+        learning_rate: Learning rate before its schedule, above 0.
+        weight_decay: Weight decay of all weights, at least 0.
+        schedule: "cosine" lowers the learning rate to 0, "step" to a hundredth in two steps; "none" keeps it.
+        warm_up: Share of the steps during which the learning rate rises linearly first, in [0, 1).
+        label_smoothing: Label smoothing of the cross entropy, in [0, 1).
+        ema_decay: Decay, in [0, 1), of a moving average of the weights, which is scored and saved in place of the last
+            weights; None uses the last weights.
+        gradient_clip: Largest norm of all gradients together, above 0; None does not clip.
+        auxiliary_weight: Weight of the loss of an auxiliary head, at least 0; only spaces with such a head use it.
+        drop_path_prob: Drop path probability of the last epoch, in [0, 1), reached linearly; 0 for spaces without drop path.
+        precision: Precision of the computation; "auto" is mixed precision on CUDA and 32 bits elsewhere and for supernets.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 10
@@ -136,13 +130,13 @@ class Recipe(_Record):
 
 
 class LatencyEntry(_Record):
-    """How the latency of a network is measured: exported to ONNX, on this machine, as the service would run it.
+    """How the latency of a network is measured: exported to ONNX and run on this machine as the service runs it.
 
     Attributes:
-        batch_size: pictures of a call.
-        threads: that a call may use.
-        table: file of `hubserve latency-table build` that predicts it during the search; each arch is measured without one.
-            The winner is measured in any case.
+        batch_size: Number of images in a call, 1 to 1024.
+        threads: Number of threads of a call, 1 to 256.
+        table: File of `hubserve latency-table build` that predicts the latency of archs during the search; None measures each
+            arch. The winner is measured in either case.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -151,11 +145,11 @@ class LatencyEntry(_Record):
 
 
 class Budget(_Record):
-    """When a search ends; what comes first.
+    """When a search ends: at the limit that is reached first. A job whose strategy runs trials needs at least one of the two.
 
     Attributes:
-        trials: most of them; a one-shot strategy without `then` has none.
-        seconds: of searching.
+        trials: Number of evaluated trials, at least 1; None sets no limit. One-shot strategies without `then` have no trials.
+        seconds: Seconds of searching, above 0; None sets no limit.
     """
 
     trials: Annotated[int, Field(ge=1)] | None = None
@@ -166,11 +160,11 @@ class ExecutorEntry(_Record):
     """Where trials are evaluated.
 
     Attributes:
-        kind: in this process, in others, or on a Ray cluster.
-        workers: trials at once; one with "inline".
-        cpus_per_trial: cores that Ray keeps for each; 1 unless given.
-        gpus_per_trial: GPUs, or a share of one, that Ray keeps for each; none unless given.
-        address: of a Ray cluster that runs already; one is started unless given.
+        kind: "inline" runs trials in the job's process, "processes" in worker processes, "ray" on a Ray cluster.
+        workers: Number of trials at once, 1 to 4096; must be 1 with "inline".
+        cpus_per_trial: Number of cores that Ray reserves for each trial, at least 0; None reserves 1.
+        gpus_per_trial: Number of GPUs, or share of one, that Ray reserves for each trial, at least 0; None reserves none.
+        address: Address of a running Ray cluster; None starts one on this machine.
     """
 
     kind: Literal["inline", "processes", "ray"] = "inline"
@@ -180,58 +174,59 @@ class ExecutorEntry(_Record):
     address: str | None = None
 
     @model_validator(mode="after")
-    def _what_the_kind_takes(self) -> ExecutorEntry:
+    def _fits_the_kind(self) -> ExecutorEntry:
         if self.kind == "inline" and self.workers != 1:
             raise ValueError(f"workers = {self.workers}: inline runs one trial at a time; choose processes or ray for more")
-        if self.kind != "ray" and self.of_ray:
-            raise ValueError(f"{', '.join(self.of_ray)}: of ray, and kind is {self.kind}")
+        if self.kind != "ray" and self.ray_settings:
+            raise ValueError(f"{', '.join(self.ray_settings)}: of ray, and kind is {self.kind}")
         return self
 
     @property
-    def of_ray(self) -> dict[str, Any]:
-        """What was given of that which only Ray takes."""
+    def ray_settings(self) -> dict[str, Any]:
+        """The given settings that only Ray takes."""
         return self.model_dump(include={"cpus_per_trial", "gpus_per_trial", "address"}, exclude_none=True)
 
 
 class Publish(_Record):
-    """What becomes of the winner.
+    """How the winner is exported, profiled and published.
 
     Attributes:
-        name: in the store; the job's, in small letters, unless given.
-        formats: exported forms; the service needs onnx.
-        profile_seconds: most time to measure the latency of the package.
+        name: Name in the model store; None uses the job's name in lower case.
+        formats: Formats to export: onnx, which the service needs, torchscript and pt2. Unless given, onnx and, where this
+            Python supports it, torchscript.
+        profile_seconds: Largest number of seconds for measuring the latency of the package, above 0.
     """
 
     name: StoreName | None = None
-    formats: Annotated[tuple[Literal["onnx", "torchscript", "pt2"], ...], Field(min_length=1)] = ("onnx", "torchscript")
+    formats: Annotated[tuple[JobFormat, ...], Field(min_length=1)] = ("onnx", "torchscript")
     profile_seconds: Positive = 20.0
 
     @field_validator("formats")
     @classmethod
-    def _served(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+    def _has_onnx(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
         if "onnx" not in formats:
             raise ValueError("the service runs onnx; add it")
         return formats
 
 
 class Job(_Record):
-    """See the module.
+    """A search described as data; the keys of a job file.
 
     Attributes:
-        name: of the job; its run folders bear it.
-        summary: one sentence.
-        space: that is searched.
-        data: that is learned.
-        strategy: how to search.
-        recipe: how trials, or the supernet, are trained.
-        objectives: score -> direction; the first one first. The winner is the best in the first one that meets the constraints.
-        constraints: measure -> at most this much.
-        latency: how latency_ms is measured.
-        budget: when the search ends.
-        executor: where trials are evaluated.
-        seed: of all that is random.
-        retrain: how the winner is trained from fresh weights; None keeps those of its trial, or cuts them from the supernet.
-        publish: where the winner goes; None leaves the package in the run folder.
+        name: Name of the job, with which the ids of its runs begin: letters, digits, "_" and "-", at most 60.
+        summary: One sentence that says what the job finds.
+        space: Model space to search.
+        data: Data set to train, validate and test on.
+        strategy: Strategy that searches.
+        recipe: How each trial, or the supernet, is trained.
+        objectives: Direction of each score to optimize. The winner is the best feasible trial in the first one, val_acc.
+        constraints: Upper bound of each constrained measure.
+        latency: How `latency_ms` is measured.
+        budget: When the search ends.
+        executor: Where trials are evaluated.
+        seed: Seed of all random numbers of the job, 0 to 2**31 - 1.
+        retrain: How the winner is trained from fresh weights; None keeps the weights of its trial, or the supernet's.
+        publish: How the winner is published; None leaves the package in the run folder.
     """
 
     name: Name
@@ -251,15 +246,15 @@ class Job(_Record):
 
     @field_validator("objectives", mode="before")
     @classmethod
-    def _directions(cls, given: Any) -> Any:
-        """A list of names, each going its usual way, is allowed too."""
+    def _add_directions(cls, given: Any) -> Any:
+        """A list of names is allowed as well, each with its usual direction."""
         if isinstance(given, list) and all(isinstance(name, str) for name in given):
             return {name: DIRECTIONS.get(name, "maximize") for name in given}
         return given
 
     @field_validator("objectives")
     @classmethod
-    def _usual_way(cls, objectives: dict[str, str]) -> dict[str, str]:
+    def _check_directions(cls, objectives: dict[str, str]) -> dict[str, str]:
         wrong = [name for name, direction in objectives.items() if direction != DIRECTIONS[name]]
         if wrong:
             raise ValueError(f"{wrong[0]}: {objectives[wrong[0]]} is the wrong way; it is better to {DIRECTIONS[wrong[0]]} it")
@@ -268,54 +263,12 @@ class Job(_Record):
         return objectives
 
     @property
+    def limits(self) -> dict[str, float]:
+        """Upper bound of each constrained measure."""
+        return {str(name): bound for name, bound in self.constraints.items()}
+
+    @property
     def store_name(self) -> str:
-        """What the winner is called in the store."""
+        """Name of the published model in the store."""
         given = self.publish.name if self.publish is not None else None
         return given or self.name.lower().rstrip("_-")
-
-
-def parse_job(text: str, *, where: str) -> Job:
-    """The job in `text`, which is YAML or JSON; errors name `where` and the key.
-
-    Raises:
-        JobError: not YAML, or a key is missing, unknown or out of range; all that is wrong is told at once.
-    """
-    try:
-        given = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise JobError(f"{where} is not YAML: {error}") from error
-    if not isinstance(given, dict):
-        raise JobError(f"{where} holds a {type(given).__name__}; a job is a mapping with name, space, data, strategy, ...")
-    try:
-        return Job.model_validate(given)
-    except ValidationError as error:
-        raise JobError(f"{where} is not a job: {explain(error, Job, given)}") from error
-
-
-def read_job(path: Path) -> Job:
-    """The job in a file. Raises JobError as `parse_job`, and where the file cannot be read."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"cannot read the job {path}: {error}") from error
-    return parse_job(text, where=str(path))
-
-
-def dump_job(definition: Mapping[str, Any]) -> str:
-    """A definition that came as data, as the text of a job file. Raises JobError where it holds more than plain data."""
-    try:
-        return yaml.safe_dump(dict(definition), sort_keys=False, allow_unicode=True)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise JobError(f"the definition is not plain data: {error}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Also refuses a key that stands twice, of which YAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 from hubserve.background import KILL_SECONDS, BackgroundProcess, lead_a_session, note_pid
 from hubserve.errors import JobError
-from hubserve.jobs.folder import JOB, LOG, PID, STOP, Run, list_runs, remove
+from hubserve.jobs.run_folder import JOB, LOG, PID, STOP, Run, list_runs, remove
 from hubserve.jobs.status import FINAL, JobStatus
 
-COMMAND = (sys.executable, "-m", "hubserve", "search", "--run")
-"""What a job's process runs; the run folder comes last."""
+COMMAND = (sys.executable, "-m", "hubserve.pipeline")
+"""The command of a job's process; the run folder is its last argument."""
 
 LOCK_VARIABLE = "HUBSERVE_RUN_LOCK"
 """Tells a started process which of its open files is the locked one."""
@@ -69,7 +69,7 @@ def is_running(run: Run) -> bool:
 def start(run: Run) -> None:
     """Begins a job, or goes on with one that stopped or failed, in a process that outlives this one.
 
-    The process is `python -m hubserve search --run FOLDER`; its output goes to log.txt.
+    The process is `python -m hubserve.pipeline FOLDER`; its output goes to log.txt.
 
     Raises:
         JobError: it runs already, or is done, or the process cannot be started.

@@ -1,4 +1,4 @@
-"""What a job says of itself while it runs and afterwards: the record in status.json, and in the service's answers."""
+"""The status of a job while it runs and afterwards: the record in status.json, in `--json` and in the service's answers."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-State = Literal["queued", "running", "stopping", "done", "failed", "stopped"]
-Phase = Literal["search", "supernet", "retrain", "export", "profile", "publish"]
-FINAL: frozenset[State] = frozenset({"done", "failed", "stopped"})
-"""States in which no process works for the job."""
+State = Literal["queued", "running", "stopping", "done", "failed", "stopped", "refused"]
+Phase = Literal["search", "supernet", "retrain", "test", "export", "profile", "publish"]
+FINAL: frozenset[State] = frozenset({"done", "failed", "stopped", "refused"})
+"""States in which no process works on the job."""
 
 
 class _Record(BaseModel):
-    # Not "forbid": a service of an older version still reads what a newer job writes.
+    # Not "forbid": a service of an older version can read what a newer job writes.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class ObjectiveInfo(_Record):
-    """One number that the search improves.
+    """One score that the search optimizes.
 
     Attributes:
-        name: as in the scores.
-        direction: whether larger or smaller is better.
+        name: Name of the score, such as val_acc.
+        direction: Whether a larger or a smaller score is better.
     """
 
     name: str
@@ -34,11 +34,11 @@ class TrialRow(_Record):
     """One trial of the search.
 
     Attributes:
-        number: in the study, from 0.
-        values: scores by name, objectives and costs; without the objectives where the trial did not end well.
-        state: how it ended; "infeasible" was not trained, for it misses a constraint.
-        seconds: that it took.
-        reason: why it failed, was pruned or is infeasible; empty otherwise.
+        number: Number of the trial in the study, counted from 0.
+        values: Scores and measures by name; without the objectives unless the trial is complete.
+        state: "infeasible" means that the arch misses a constraint and was not trained; "running" trials have not ended.
+        seconds: Duration in seconds; None while the trial runs, and for infeasible ones.
+        reason: Why the trial failed, was pruned or is infeasible; empty otherwise.
     """
 
     number: int
@@ -49,12 +49,12 @@ class TrialRow(_Record):
 
 
 class Best(_Record):
-    """The best trial so far; with several objectives, the one that the job would publish now.
+    """The best feasible trial so far; with several objectives, the best one in the first objective.
 
     Attributes:
-        number: of the trial; None where a one-shot strategy ended in the arch without trials.
-        values: all its scores, by name.
-        arch: label -> value.
+        number: Number of the trial; None if a one-shot strategy found the arch without trials.
+        values: All scores and measures of the trial by name.
+        arch: Chosen value of each choice by label.
     """
 
     number: int | None
@@ -63,11 +63,11 @@ class Best(_Record):
 
 
 class LabelProbabilities(_Record):
-    """How likely a one-shot strategy takes each candidate of one choice, over time.
+    """The probabilities that a one-shot strategy gives to the candidates of one choice, over time.
 
     Attributes:
-        candidates: their names.
-        probabilities: one row for each of `OneShotView.steps`, one column a candidate.
+        candidates: Names of the candidates.
+        probabilities: One row for each step of `OneShotView.steps`, one column for each candidate; each row sums to 1.
     """
 
     candidates: list[str]
@@ -75,13 +75,14 @@ class LabelProbabilities(_Record):
 
 
 class OneShotView(_Record):
-    """The course of a one-shot strategy.
+    """The progress of a one-shot strategy.
 
     Attributes:
-        steps: optimizer steps at which the rest was noted.
-        loss: of training, at those steps; None where it was not noted.
-        labels: for strategies that learn probabilities; empty for others.
-        cost_r2: share of the variance of costs that the penalty's table explains; None without such a table, and until the end.
+        steps: Optimizer steps to which the other lists belong, at most some 200 of all steps.
+        loss: Training loss at each of these steps; None at a step without one.
+        labels: Probabilities of the candidates by choice label; empty for strategies that learn none.
+        cost_r2: Share of the variance of costs that the table of a cost penalty explains, at most 1; None without such a
+            table, and until the strategy ended.
     """
 
     steps: list[int] = []
@@ -91,28 +92,31 @@ class OneShotView(_Record):
 
 
 class JobStatus(_Record):
-    """See the module.
+    """The state of one run of a job, its search so far and its result.
 
     Attributes:
-        id: name of the run folder.
-        name: of the job.
-        state: "queued" until its process begins; "stopping" while a stop is under way.
-        phase: what it is at, or was at when it ended.
-        message: one sentence for people.
-        created: when it was submitted.
-        updated: when this record was written.
-        trials: finished, whether well or not.
-        max_trials: the budget; None where only time limits the search.
-        seconds: spent so far, all runs of the job together.
-        eta_seconds: that the present phase takes still, estimated; None where nobody knows.
-        objectives: the first one first.
-        best: None until a trial meets all constraints.
-        history: one row a trial, in the order of their numbers.
-        pareto: numbers of the trials that no other beats in every objective.
-        oneshot: for jobs with a one-shot strategy.
-        plots: names of the pictures in plots/, without ".svg".
-        published: tag in the store, once there.
-        error: what went wrong, and how to go on; None unless "failed" or "stopped".
+        id: Name of the run folder.
+        name: Name of the job.
+        state: "queued" until the job's process starts, "stopping" from the request to stop until it ends, "refused" if the
+            definition or the data cannot be used, so that nothing was run.
+        phase: Current phase, or the last one of a run that ended; None before the first phase.
+        message: One sentence about what the job is doing.
+        created: Time at which the job was submitted.
+        updated: Time at which this record was written.
+        trials: Number of trials that ended, failed and pruned ones included, infeasible ones not.
+        max_trials: Number of trials after which the search ends; None without such a limit.
+        seconds: Seconds spent so far, over all processes that worked on the run.
+        eta_seconds: Estimated seconds until the current phase ends; None if unknown.
+        objectives: Scores that the search optimizes, the most important one first.
+        best: Best feasible trial; None until there is one.
+        history: All trials, ordered by number.
+        pareto: Numbers of the trials on the Pareto front.
+        oneshot: Progress of a one-shot strategy; None for jobs without one.
+        plots: Names of the plots in plots/, without ".svg".
+        test_acc: Accuracy of the trained winner on the test part, in [0, 1]; None until it was measured.
+        notes: Sentences about what the job left out, such as a format that this Python does not support.
+        published: Tag in the model store; None unless the job published a model.
+        error: Why the job did not end as asked, and how to continue; None unless "failed", "stopped" or "refused".
     """
 
     id: str
@@ -132,5 +136,7 @@ class JobStatus(_Record):
     pareto: list[int] = []
     oneshot: OneShotView | None = None
     plots: list[str] = []
+    test_acc: float | None = None
+    notes: list[str] = []
     published: str | None = None
     error: str | None = None

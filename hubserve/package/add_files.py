@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from hubserve.atomic import replace_folder, staged_folder
 from hubserve.errors import PackageError
 from hubserve.package.formats import FORMATS
 from hubserve.package.package import (
@@ -45,7 +43,7 @@ def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
             raise PackageError(
                 f"cannot add {name!r} to {package.path}: choose a plain name that is none of {', '.join(sorted(taken))}"
             )
-    with staged(package.path) as stage:
+    with staged_folder(package.path.parent, package.path.name) as stage:
         for name in package.manifest.files:
             shutil.copy2(package.path / name, stage / name)
         for name, content in files.items():
@@ -53,7 +51,8 @@ def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
         entries = package.manifest.files | {name: file_entry(stage / name) for name in files}
         manifest = package.manifest.model_copy(update={"files": dict(sorted(entries.items()))})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
-        put_in_place(stage, package.path, overwrite=True)
+        check_target(package.path, overwrite=True)  # Copying takes a while, in which others may write.
+        replace_folder(stage, package.path)
     return read_package(package.path, trusted=package.trusted)
 
 
@@ -65,31 +64,3 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise PackageError(f"{folder} exists; choose another folder or replace it with overwrite=True / --overwrite")
     if not (folder / MANIFEST).is_file():
         raise PackageError(f"{folder} exists and is not a package, so it is not replaced; choose another folder")
-
-
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside the target, gone afterwards whatever happens."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        stage.chmod(0o755)
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def put_in_place(stage: Path, folder: Path, overwrite: bool) -> None:
-    """Renames; what was there is put back if that fails. Looks again: an export takes seconds, in which others may write."""
-    check_target(folder, overwrite)
-    if not folder.exists():
-        os.rename(stage, folder)
-        return
-    old = stage.with_name(stage.name + ".old")
-    os.rename(folder, old)
-    try:
-        os.rename(stage, folder)
-    except OSError:
-        os.rename(old, folder)
-        raise
-    shutil.rmtree(old)

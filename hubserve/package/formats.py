@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,3 +85,12 @@ FORMATS: dict[Format, FormatEntry] = {
     ),
     "onnx-int8": FormatEntry("model.int8.onnx", _load_onnx("onnx-int8"), INT8),
 }
+
+PYTHON = sys.version_info[:2]
+
+
+def unsupported_format(name: str) -> str | None:
+    """Why this Python can neither write nor run a format; None if it can."""
+    if name == "torchscript" and PYTHON >= (3, 14):
+        return f"PyTorch does not support TorchScript on Python {PYTHON[0]}.{PYTHON[1]}"
+    return None

@@ -1,12 +1,14 @@
-"""Search jobs: from a definition to a model in the store.
+"""The phases of a job, from its definition to a model in the store: search, train, test, export, profile, publish.
 
-`check_job` makes all that a definition names and holds it together, `run_job` does it, or what is left of it. It stands above
-the rooms that search and those that export and publish, and joins them.
+`check_definition` checks what needs no data, `resolve_job` loads the data and makes all that a definition names, `run_job`
+runs the phases that a run folder does not have yet, and `run_here` does so with all that a process of its own needs.
 """
 
 from __future__ import annotations
 
-from hubserve.pipeline.resolve import Parts, check_job, check_names
-from hubserve.pipeline.run import run_job
+from hubserve.pipeline.check_definition import check_definition
+from hubserve.pipeline.resolve import resolve_job
+from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.run import run_here, run_job
 
-__all__ = ["Parts", "check_job", "check_names", "run_job"]
+__all__ = ["ResolvedJob", "check_definition", "resolve_job", "run_here", "run_job"]

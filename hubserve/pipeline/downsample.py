@@ -1,4 +1,4 @@
-"""A long series kept short: whenever it is full, every second entry goes."""
+"""A long series kept short: when it is full, every second entry is dropped."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Thinned(Generic[T]):
-    """At most `most` entries, evenly spread over all that were added, the first one among them, and the last one.
+class Downsampled(Generic[T]):
+    """A series of at most `size` entries, evenly spaced among all entries that were added, the first and the last included.
 
-    >>> thinned = Thinned(4)
+    >>> series = Downsampled(4)
     >>> for i in range(10):
-    ...     thinned.add(i)
-    >>> thinned.kept
+    ...     series.add(i)
+    >>> series.entries
     [0, 4, 8, 9]
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._every = 1
         self._added = 0
         self._entries: list[T] = []
         self._last: list[T] = []
 
     def add(self, entry: T) -> None:
-        """One more."""
+        """Appends an entry."""
         self._last = [entry]
         if self._added % self._every == 0:
             self._entries.append(entry)
             self._last = []
-            if len(self._entries) >= self._most:
+            if len(self._entries) >= self._size:
                 self._entries = self._entries[::2]
                 self._every *= 2
                 self._last = [] if self._added % self._every == 0 else [entry]
         self._added += 1
 
     @property
-    def kept(self) -> list[T]:
-        """What is left, in the order in which it came."""
+    def entries(self) -> list[T]:
+        """The entries that are kept, in the order in which they were added."""
         return self._entries + self._last

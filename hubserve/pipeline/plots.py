@@ -1,6 +1,6 @@
-"""Pictures of a search: best score so far, accuracy against a cost, and what a one-shot strategy came to prefer.
+"""Plots of a search: best score so far, accuracy against a cost, and the probabilities that a one-shot strategy learned.
 
-They are drawn from the record of a job (`hubserve.jobs.JobStatus`), so a running one can be looked at. Needs the extra `plots`.
+They are drawn from the status of a job (`hubserve.jobs.JobStatus`), also of one that is running. Needs the extra `plots`.
 """
 
 from __future__ import annotations
@@ -18,49 +18,59 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
 except ImportError as missing:
-    raise MissingExtraError(f"drawing wants {missing.name}: pip install 'hubserve[plots]'") from missing
+    raise MissingExtraError(f"drawing needs {missing.name}: pip install 'hubserve[plots]'") from missing
 
 ENDINGS = (".svg", ".png", ".pdf")
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#000000")
-"""Told apart by colour-blind people too: Okabe and Ito 2008, its yellow darkened for a white ground."""
+"""Distinguishable for colour-blind readers (Okabe and Ito 2008), the yellow darkened for a white background."""
 
 GREY, LINE = "#9aa4b0", "#0072b2"
 
 MOST_LABELS = 24
-"""Panels of one picture; where a space has more choices, those that changed most are shown."""
+"""Largest number of panels in one plot; of a space with more choices, those that changed most are shown."""
 
-WORDS = {"val_acc": "validation accuracy", "latency_ms": "latency (ms)", "params": "parameters", "macs": "MACs"}
+AXIS_NAMES = {"val_acc": "validation accuracy", "latency_ms": "latency (ms)", "params": "parameters", "macs": "MACs"}
 
 
 def plot_names(status: JobStatus) -> list[str]:
-    """The pictures that there is something to draw for."""
-    return [name for name, (there, _) in _PICTURES.items() if there(status)]
+    """Names of the plots for which the status has data."""
+    return [name for name, (has_data, _) in _PLOTS.items() if has_data(status)]
 
 
 def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float] | None = None) -> None:
-    """Draws one picture into a file whose ending says the format.
+    """Draws one plot into a file.
 
     Args:
-        status: of the job.
+        status: Status of the job.
         name: "best", "pareto" or "probabilities".
-        path: of the file; its folder must exist.
-        limits: constraint -> most that is allowed, drawn as lines.
+        path: The file, whose ending gives its format; its folder must exist.
+        limits: Upper bound of each constrained measure, drawn as a line; None draws none.
 
     Raises:
-        ExperimentError: no such picture, or nothing to draw yet, or an ending that is none of `ENDINGS`, or an unwritable file.
+        ExperimentError: There is no such plot, or no data for it yet, or the ending is none of `ENDINGS`, or the file cannot be
+            written.
     """
     if path.suffix.lower() not in ENDINGS:
         raise ExperimentError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
     if name not in plot_names(status):
-        raise ExperimentError(f"{status.id} has no picture {name!r} to draw (yet). {suggest(name, plot_names(status))}")
-    figure = _PICTURES[name][1](status, limits or {})
+        raise ExperimentError(f"{status.id} has no plot {name!r} (yet). {suggest(name, plot_names(status))}")
+    figure = _PLOTS[name][1](status, limits or {})
     try:
-        # Text stays text in SVG: it can be searched and read aloud. The date would make each drawing another file.
+        # Text stays text in SVG, so it can be searched and read aloud. With a date, equal plots would be different files.
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
             figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
     except OSError as error:
         raise ExperimentError(f"cannot draw into {path}: {error.strerror or error}") from error
+
+
+def draw_all(status: JobStatus, limits: Mapping[str, float], folder: Path) -> list[Path]:
+    """Draws all plots for which the status has data into a folder, as SVG; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f"{name}.svg" for name in plot_names(status)}
+    for name, path in files.items():
+        plot(status, name, path, limits=limits)
+    return list(files.values())
 
 
 def _has_scores(status: JobStatus) -> bool:
@@ -76,11 +86,11 @@ def _has_probabilities(status: JobStatus) -> bool:
 
 
 def cost_of(status: JobStatus) -> ObjectiveInfo | None:
-    """What the first objective is drawn against: the second one, or latency, MACs or parameters, where they were noted."""
+    """The cost against which the first objective is drawn: the second one, or latency, MACs or parameters; None without any."""
     if len(status.objectives) > 1:
         return status.objectives[1]
-    noted = {name for row in status.history for name in row.values}
-    costs = [name for name in ("latency_ms", "macs", "params") if name in noted]
+    measured = {name for row in status.history for name in row.values}
+    costs = [name for name in ("latency_ms", "macs", "params") if name in measured]
     return ObjectiveInfo(name=costs[0], direction="minimize") if costs else None
 
 
@@ -91,22 +101,24 @@ def _scored(status: JobStatus, *names: str) -> list[TrialRow]:
 def _best(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     objective = status.objectives[0]
     rows = _scored(status, objective.name)
-    figure, axis = _figure(f"{status.name}: best {_word(objective.name)} so far")
+    figure, axis = _figure(f"{status.name}: best {_axis_name(objective.name)} so far")
     _dots(axis, [(row.number, row.values[objective.name]) for row in rows])
     better: Callable[[float, float], float] = max if objective.direction == "maximize" else min
     so_far: list[tuple[int, float]] = []
     for row in rows:
         value = row.values[objective.name]
         so_far.append((row.number, better(so_far[-1][1], value) if so_far else value))
-    # On to the right edge: the last best still holds there.
+    # The line of the best score reaches the right edge.
     so_far.append((max(row.number for row in status.history), so_far[-1][1]))
     numbers, values = zip(*so_far, strict=True)
     axis.step(numbers, values, where="post", color=LINE, linewidth=1.8, label="best so far", zorder=3)
-    _on_the_ground(axis, [row.number for row in status.history if row.state == "infeasible"], "|", GREY, "beyond a constraint")
+    _mark_lower_edge(
+        axis, [row.number for row in status.history if row.state == "infeasible"], "|", GREY, "beyond a constraint"
+    )
     lost = [row.number for row in status.history if row.state in ("failed", "pruned")]
-    _on_the_ground(axis, lost, "x", COLOURS[1], "failed or pruned")
+    _mark_lower_edge(axis, lost, "x", COLOURS[1], "failed or pruned")
     axis.set_xlabel("trial")
-    axis.set_ylabel(_word(objective.name))
+    axis.set_ylabel(_axis_name(objective.name))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(loc="best", edgecolor="none", framealpha=0.85)
     return figure
@@ -115,7 +127,7 @@ def _best(status: JobStatus, limits: Mapping[str, float]) -> Figure:
 def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     objective, cost = status.objectives[0], cost_of(status)
     assert cost is not None  # see plot_names
-    figure, axis = _figure(f"{status.name}: {_word(objective.name)} against {_word(cost.name)}")
+    figure, axis = _figure(f"{status.name}: {_axis_name(objective.name)} against {_axis_name(cost.name)}")
     rows = _scored(status, objective.name, cost.name)
     place = {row.number: (row.values[cost.name], row.values[objective.name]) for row in rows}
     front = front_of(place, cost, objective)
@@ -130,21 +142,21 @@ def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
         axis.plot(
             *place[status.best.number], "*", color="#e69f00", markersize=16, markeredgecolor="black", label="chosen", zorder=4
         )
-    axis.set_xlabel(_word(cost.name))
+    axis.set_xlabel(_axis_name(cost.name))
     if cost.name in ("params", "macs"):
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.set_ylabel(_word(objective.name))
+    axis.set_ylabel(_axis_name(objective.name))
     axis.legend(loc="best", edgecolor="none", framealpha=0.85)
     return figure
 
 
 def front_of(place: Mapping[int, tuple[float, float]], cost: ObjectiveInfo, objective: ObjectiveInfo) -> list[int]:
-    """Numbers of the trials that no other beats in one and equals in the other, from the cheapest on; of equals the first.
+    """Numbers of the trials on the Pareto front, the cheapest first; of equal trials only the first one.
 
     Args:
-        place: number of each trial -> (cost, objective).
-        cost: its direction counts.
-        objective: likewise.
+        place: (cost, objective) of each trial by its number.
+        cost: The cost, for its direction.
+        objective: The objective, for its direction.
     """
     sign = (1 if cost.direction == "minimize" else -1, -1 if objective.direction == "maximize" else 1)
     front: list[int] = []
@@ -173,7 +185,7 @@ def _probabilities(status: JobStatus, limits: Mapping[str, float]) -> Figure:
         if place >= len(shown):
             axis.set_axis_off()
             continue
-        _lines(axis, shown[place], view, legend=not alike)
+        _draw_probabilities(axis, shown[place], view, legend=not alike)
         if place + columns >= len(shown):
             axis.set_xlabel("step")
             axis.tick_params(labelbottom=True)
@@ -183,7 +195,7 @@ def _probabilities(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     return figure
 
 
-def _lines(axis: Axes, label: str, view: OneShotView, *, legend: bool) -> None:
+def _draw_probabilities(axis: Axes, label: str, view: OneShotView, *, legend: bool) -> None:
     found = view.labels[label]
     for place, candidate in enumerate(found.candidates):
         style = "-" if place < len(COLOURS) else "--"
@@ -217,20 +229,20 @@ def _dots(axis: Axes, points: list[tuple[float, float]]) -> None:
         axis.plot(*zip(*points, strict=True), "o", markersize=5, color=GREY, label="trial", zorder=1)
 
 
-def _on_the_ground(axis: Axes, numbers: list[int], marker: str, colour: str, label: str) -> None:
-    """Marks on the lower edge, whatever the scale: trials without a score."""
+def _mark_lower_edge(axis: Axes, numbers: list[int], marker: str, colour: str, label: str) -> None:
+    """Draws trials without a score as marks on the lower edge of the plot."""
     if numbers:
-        ground = axis.get_xaxis_transform()
-        axis.plot(numbers, [0.02] * len(numbers), marker, color=colour, transform=ground, label=label, zorder=2)
+        lower_edge = axis.get_xaxis_transform()
+        axis.plot(numbers, [0.02] * len(numbers), marker, color=colour, transform=lower_edge, label=label, zorder=2)
 
 
-def _word(name: str) -> str:
-    return WORDS.get(name, name)
+def _axis_name(name: str) -> str:
+    return AXIS_NAMES.get(name, name)
 
 
-_PICTURES: dict[str, tuple[Callable[[JobStatus], bool], Callable[[JobStatus, Mapping[str, float]], Figure]]] = {
+_PLOTS: dict[str, tuple[Callable[[JobStatus], bool], Callable[[JobStatus, Mapping[str, float]], Figure]]] = {
     "best": (_has_scores, _best),
     "pareto": (_has_two, _pareto),
     "probabilities": (_has_probabilities, _probabilities),
 }
-"""Name of each picture -> whether there is something to draw, and how."""
+"""(whether the status has data for it, function that draws it) of each plot by name."""

@@ -1,42 +1,102 @@
-"""Runs a job from where it is to its end: search, retrain, judge, export, profile, publish."""
+"""Runs a job from where it is to its end: search, train, test, export, profile, publish."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-from hubserve.jobs import JobStatus, Run, parse_job
-from hubserve.pipeline.finish import export, illustrate, profile, publish, retrain
-from hubserve.pipeline.resolve import check_job
-from hubserve.pipeline.search import search
-from hubserve.pipeline.status_writer import Draw, Report
+from hubserve import jobs
+from hubserve.errors import MissingExtraError
+from hubserve.jobs import JobStatus, Run
+from hubserve.pipeline.phases.choose_winner import Winner
+from hubserve.pipeline.phases.export import export
+from hubserve.pipeline.phases.profile import profile
+from hubserve.pipeline.phases.publish import publish
+from hubserve.pipeline.phases.search import search
+from hubserve.pipeline.phases.test import test
+from hubserve.pipeline.phases.train import train
+from hubserve.pipeline.resolve import resolve_job
+from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.status_writer import Draw, StatusWriter
+
+OnStatus = Callable[[JobStatus], None]
 
 
-def run_job(run: Run, *, on_status: Callable[[JobStatus], None] = lambda status: None, draw: Draw | None = None) -> JobStatus:
+def run_here(run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStatus = lambda status: None) -> JobStatus:
+    """Runs a job in this process: `run_job`, with the run marked as running, plots, and SIGTERM treated like Ctrl-C.
+
+    It must be called in the main thread. Arguments and errors are those of `run_job`; JobError also if another process works
+    on this run.
+    """
+    with jobs.hold(run), _sigterm_interrupts():
+        return run_job(run, resolved, on_status=on_status, draw=find_draw())
+
+
+def run_job(
+    run: Run,
+    resolved: ResolvedJob | None = None,
+    *,
+    on_status: OnStatus = lambda status: None,
+    draw: Draw | None = None,
+) -> JobStatus:
     """Does what is left to do of a job, phase by phase.
 
-    Each phase leaves its result in the run folder in one step, so a job that was killed goes on where it was, and what was
-    published is not published twice. The caller holds the run, see `hubserve.jobs.hold`.
+    Each phase leaves its result in the run folder in one step, so a killed job continues where it was, and nothing is
+    published twice. The caller holds the run, see `hubserve.jobs.hold`.
 
     Args:
-        run: its folder.
-        on_status: told of each change.
-        draw: draws pictures of the search into a folder; see `hubserve.pipeline.plots`. None draws none.
+        run: The run.
+        resolved: The run's job, already resolved by the caller; None resolves it here. Its state becomes "refused" if that
+            fails.
+        on_status: Called with the status after each change.
+        draw: Draws plots of the search into a folder, see `find_draw`; None draws none.
 
     Raises:
-        JobError: the job is wrong.
-        NothingFeasibleError: nothing meets its constraints; nothing was published.
-        HubserveError: what else a phase raises.
-        KeyboardInterrupt: it was asked to end; it can go on.
+        JobError: The definition or the data cannot be used.
+        NothingFeasibleError: No arch meets the constraints; nothing was published.
+        HubserveError: What else a phase raises.
+        KeyboardInterrupt: The job was stopped; it can continue.
     """
-    job = parse_job(run.definition(), where=run.id)
-    report = Report(run, job, on_status, draw)
-    with report.at_work():
-        parts = check_job(job, where=run.where)
-        winner = search(parts, run, report)
-        report.chosen(winner.number, winner.scores, winner.arch)
-        pictures = report.pictures()
-        trained = retrain(parts, winner, run, report)
-        package = export(parts, winner, trained, run, report)
-        package = illustrate(profile(parts, package, report), pictures)
-        report.published(publish(parts, package, run, report))
-    return report.status
+    status = StatusWriter(run, on_status, draw)
+    with status.outcome():
+        if resolved is None:
+            resolved = resolve_job(jobs.parse_job(run.definition(), where=run.id), where=run.where)
+        status.set_job(resolved.job, resolved.notes)
+        _run_phases(resolved, run, status)
+    return status.status
+
+
+def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
+    winner: Winner = search(resolved, run, status)
+    status.winner(winner.number, winner.scores, winner.arch)
+    plots = status.draw_plots()
+    trained = train(resolved, winner, run, status)
+    test_acc = test(resolved, trained, run, status)
+    package = export(resolved, winner, trained, test_acc, run, status)
+    package = profile(resolved, package, plots, status)
+    status.published(publish(resolved, package, run, status))
+
+
+def find_draw() -> Draw | None:
+    """The function that draws plots; None if the extra `plots` is not installed."""
+    try:
+        from hubserve.pipeline.plots import draw_all  # Imports matplotlib, which may be absent.
+    except MissingExtraError:
+        return None
+    return draw_all
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM, which stops a job, raises KeyboardInterrupt as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

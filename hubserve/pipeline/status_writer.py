@@ -1,4 +1,4 @@
-"""Writes down how a job goes: from trials and steps to the status that everybody reads."""
+"""StatusWriter: turns the trials, steps and phases of a running job into the status that the CLI and the service show."""
 
 from __future__ import annotations
 
@@ -14,88 +14,91 @@ from typing import Any
 from hubserve.errors import HubserveError
 from hubserve.experiment import TrialRecord
 from hubserve.jobs import Best, Job, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Phase, Run, TrialRow
-from hubserve.pipeline.downsample import Thinned
+from hubserve.pipeline.downsample import Downsampled
 
-Draw = Callable[[JobStatus, Job, Path], list[Path]]
-"""Draws the pictures of a search into a folder; returns the files."""
+Draw = Callable[[JobStatus, Mapping[str, float], Path], list[Path]]
+"""(status, upper bound of each constrained measure, folder) -> files of the plots that were drawn into the folder."""
 
 MOST_STEPS = 200
-"""Of a one-shot strategy that are kept for the picture of its course."""
+"""Largest number of steps of a one-shot strategy that a status holds."""
 
 PAUSE_SECONDS = 0.5
-"""Between two writings of the status while a phase goes on."""
+"""Least time between two writes of status.json within a phase."""
 
 
-class Report:
-    """The status of a job under way.
+class StatusWriter:
+    """Writes the status of a running job.
 
     Args:
-        run: its folder.
-        job: its definition.
-        on_status: told of each change.
-        draw: draws the pictures; None draws none.
+        run: The run whose status.json is written.
+        on_status: Called with the status after each change.
+        draw: Draws the plots of the search; None draws none.
+
+    Attributes:
+        status: The current status.
     """
 
-    def __init__(self, run: Run, job: Job, on_status: Callable[[JobStatus], None], draw: Draw | None) -> None:
+    def __init__(self, run: Run, on_status: Callable[[JobStatus], None], draw: Draw | None) -> None:
         self._run = run
-        self._job = job
+        self._job: Job | None = None
         self._on_status = on_status
         self._draw = draw
         self._began = time.monotonic()
         self._phase_began = self._began
+        self._in_a_phase = False
         self._written = 0.0
-        self._steps: Thinned[Mapping[str, Any]] = Thinned(MOST_STEPS)
-        self._probabilities_told = False
+        self._steps: Downsampled[Mapping[str, Any]] = Downsampled(MOST_STEPS)
+        self._steps_have_probabilities = False
         before = run.written_status()
         self._seconds_before = before.seconds
-        self.status = before.model_copy(
-            update={
-                "objectives": [ObjectiveInfo(name=name, direction=way) for name, way in job.objectives.items()],
-                "max_trials": job.budget.trials,
-                "error": None,
-            }
-        )
+        self.status = before.model_copy(update={"error": None})
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Whatever ends the block, the status says how."""
+    def outcome(self) -> Iterator[None]:
+        """Writes how the block ends: done, stopped, failed, or, if one of our errors comes before any phase, refused."""
         self._write(state="running", message="getting ready")
         try:
             yield
         except KeyboardInterrupt:
-            self._write(state="stopped", message="stopped", error=f"stopped; {self._how_to_go_on()}", eta_seconds=None)
+            self._end("stopped", f"stopped; {self._how_to_continue()}")
             raise
         except HubserveError as error:
-            self._write(state="failed", message="failed", error=str(error), eta_seconds=None)
+            self._end("failed" if self._in_a_phase else "refused", str(error))
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}; {self._how_to_go_on()}"
-            self._write(state="failed", message="failed", error=reason, eta_seconds=None)
+            self._end("failed", f"{type(error).__name__}: {error}; {self._how_to_continue()}")
             raise
-        self._write(state="done", message="done", error=None, eta_seconds=None)
+        self._end("done", None)
 
-    def phase(self, phase: Phase, message: str) -> None:
-        """A phase begins."""
+    def set_job(self, job: Job, notes: list[str]) -> None:
+        """Writes what the definition says about the search, and notes on what the job leaves out."""
+        self._job = job
+        objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
+        self._write(objectives=objectives, max_trials=job.budget.trials, notes=notes)
+
+    def begin(self, phase: Phase, message: str) -> None:
+        """Writes that a phase begins."""
+        self._in_a_phase = True
         self._phase_began = time.monotonic()
         self._write(phase=phase, message=message, eta_seconds=None)
 
-    def say(self, message: str, *, done: float | None = None) -> None:
-        """What is going on.
+    def progress(self, message: str, *, share: float | None = None) -> None:
+        """Writes what the current phase is doing.
 
         Args:
-            message: one sentence.
-            done: share of the phase, in (0, 1]; it tells the time that is left.
+            message: One sentence.
+            share: Share of the phase that is done, in (0, 1], from which its remaining time is estimated; None if unknown.
         """
         spent = time.monotonic() - self._phase_began
-        self._write(message=message, eta_seconds=spent / done - spent if done else None, soon=True)
+        self._write(message=message, eta_seconds=spent / share - spent if share else None, throttled=True)
 
     @property
     def due(self) -> bool:
-        """Whether it is time to tell more."""
+        """Whether the last write is long enough ago for another one within a phase."""
         return time.monotonic() - self._written >= PAUSE_SECONDS
 
     def trials(self, trials: Iterable[TrialRecord], front: Iterable[int], best: TrialRecord | None) -> None:
-        """The search as it stands."""
+        """Writes all trials of the search, the numbers of those on the Pareto front, and the best one."""
         rows = [_row(trial) for trial in trials]
         ended = [row for row in rows if row.state not in ("running", "infeasible")]
         self._write(
@@ -103,77 +106,86 @@ class Report:
             trials=len(ended),
             pareto=sorted(front),
             best=None if best is None else Best(number=best.number, values=best.scores, arch=best.arch),
-            message=f"{len(ended)} trials ended{_refused(rows)}" if rows else "searching",
+            message=f"{len(ended)} trials ended{_infeasible_text(rows)}" if rows else "searching",
             eta_seconds=self._eta(ended),
         )
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """A step of a one-shot strategy, as its history has it."""
-        if "probabilities" in row and not self._probabilities_told:
-            # From now on only the rows that have some: one picture needs them all.
-            self._probabilities_told, self._steps = True, Thinned(MOST_STEPS)
-        if "probabilities" in row or not self._probabilities_told:
+        """Adds a step of a one-shot strategy, a row of its history."""
+        has_probabilities = "probabilities" in row
+        if has_probabilities and not self._steps_have_probabilities:
+            # From now on only rows that have some: the plot needs them at each of its steps.
+            self._steps_have_probabilities, self._steps = True, Downsampled(MOST_STEPS)
+        if has_probabilities or not self._steps_have_probabilities:
             self._steps.add(row)
-        if self.due:
+        if self.due and self._job is not None:
             epochs, epoch = self._job.recipe.epochs, int(row.get("epoch", 0))
-            self._write(oneshot=view_of(self._steps.kept))
-            self.say(f"epoch {epoch + 1} of {epochs}, loss {row.get('train_loss', math.nan):.4f}", done=epoch / epochs or None)
+            self._write(oneshot=one_shot_view(self._steps.entries))
+            self.progress(
+                f"epoch {epoch + 1} of {epochs}, loss {row.get('train_loss', math.nan):.4f}", share=epoch / epochs or None
+            )
 
-    def course(self, history: Iterable[Mapping[str, Any]], cost_r2: float | None) -> None:
-        """The whole course of a one-shot strategy, once it has ended, and how good its table of costs is."""
+    def one_shot(self, history: Iterable[Mapping[str, Any]], cost_r2: float | None) -> None:
+        """Writes the whole history of a one-shot strategy after its end, and how well its cost table fits, see OneShotView."""
         rows = list(history)
-        thinned: Thinned[Mapping[str, Any]] = Thinned(MOST_STEPS)
+        kept: Downsampled[Mapping[str, Any]] = Downsampled(MOST_STEPS)
         for row in [row for row in rows if "probabilities" in row] or rows:
-            thinned.add(row)
-        self._write(oneshot=view_of(thinned.kept).model_copy(update={"cost_r2": cost_r2}))
+            kept.add(row)
+        self._write(oneshot=one_shot_view(kept.entries).model_copy(update={"cost_r2": cost_r2}))
 
-    def chosen(self, number: int | None, values: Mapping[str, float], arch: Mapping[str, Any]) -> None:
-        """The winner."""
+    def winner(self, number: int | None, values: Mapping[str, float], arch: Mapping[str, Any]) -> None:
+        """Writes the winner."""
         self._write(best=Best(number=number, values=dict(values), arch=dict(arch)))
 
+    def test_accuracy(self, test_acc: float) -> None:
+        """Writes the winner's accuracy on the test part, in [0, 1]."""
+        self._write(test_acc=test_acc)
+
     def published(self, tag: str | None) -> None:
-        """The end of it all."""
+        """Writes the tag of the published model; None if the job publishes nothing."""
         self._write(published=tag)
 
-    def pictures(self) -> list[Path]:
-        """Draws what there is to draw; none where nobody draws."""
-        found = [] if self._draw is None else self._draw(self.status, self._job, self._run.path / "plots")
+    def draw_plots(self) -> list[Path]:
+        """Draws the plots of the search into the run folder; returns their files, none if plots cannot be drawn."""
+        limits = {} if self._job is None else self._job.limits
+        files = [] if self._draw is None else self._draw(self.status, limits, self._run.path / "plots")
         self._write(plots=self._run.plots())
-        return found
+        return files
 
-    def _write(self, *, soon: bool = False, **changes: Any) -> None:
-        """Notes the changes; `soon` leaves out the file where it was written just now."""
+    def _end(self, state: str, error: str | None) -> None:
+        self._write(state=state, message=state, error=error, eta_seconds=None)
+
+    def _write(self, *, throttled: bool = False, **changes: Any) -> None:
+        """Updates the status; `throttled` skips the file if it was just written."""
         seconds = self._seconds_before + time.monotonic() - self._began
         self.status = self.status.model_copy(update={**changes, "updated": datetime.now(UTC), "seconds": seconds})
-        if not soon or self.due:
+        if not throttled or self.due:
             self._run.write_status(self.status)
             self._written = time.monotonic()
         self._on_status(self.status)
 
     def _eta(self, ended: list[TrialRow]) -> float | None:
-        """Until the budget is spent, by the usual time of a trial; None before the first one ended."""
-        took = [row.seconds for row in ended if row.seconds is not None]
-        budget = self._job.budget
-        if budget.trials is None or not took:
+        """Seconds until the budget is used up, by the median duration of a trial; None before the first one ended."""
+        durations = [row.seconds for row in ended if row.seconds is not None]
+        if self._job is None or self._job.budget.trials is None or not durations:
             return None
-        left = max(0, budget.trials - len(ended)) * statistics.median(took) / self._job.executor.workers
-        if budget.seconds is None:
-            return left
-        return max(0.0, min(left, budget.seconds - sum(took) / self._job.executor.workers))
+        budget, workers = self._job.budget, self._job.executor.workers
+        left = max(0, self._job.budget.trials - len(ended)) * statistics.median(durations) / workers
+        return left if budget.seconds is None else max(0.0, min(left, budget.seconds - sum(durations) / workers))
 
-    def _how_to_go_on(self) -> str:
+    def _how_to_continue(self) -> str:
         return f"`hubserve search --run {self._run.path}` goes on where it was"
 
 
-def view_of(steps: Iterable[Mapping[str, Any]]) -> OneShotView:
-    """Rows of a one-shot history as one record: only labels whose probabilities each row tells."""
+def one_shot_view(steps: Iterable[Mapping[str, Any]]) -> OneShotView:
+    """Rows of a one-shot history as one record, with those labels whose probabilities every row has."""
     rows = list(steps)
     labels: dict[str, LabelProbabilities] = {}
     for label in rows[-1].get("probabilities", {}) if rows else {}:
-        told = [row.get("probabilities", {}).get(label) for row in rows]
-        if all(told):
-            names = list(told[-1])
-            labels[label] = LabelProbabilities(candidates=names, probabilities=[[row[name] for name in names] for row in told])
+        found = [row.get("probabilities", {}).get(label) for row in rows]
+        if all(found):
+            names = list(found[-1])
+            labels[label] = LabelProbabilities(candidates=names, probabilities=[[row[name] for name in names] for row in found])
     return OneShotView(steps=[int(row["step"]) for row in rows], loss=[row.get("train_loss") for row in rows], labels=labels)
 
 
@@ -183,6 +195,6 @@ def _row(trial: TrialRecord) -> TrialRow:
     )
 
 
-def _refused(rows: list[TrialRow]) -> str:
+def _infeasible_text(rows: list[TrialRow]) -> str:
     count = sum(row.state == "infeasible" for row in rows)
     return f", {count} archs were beyond a constraint" if count else ""

@@ -1,4 +1,4 @@
-"""The strategies that a job can name, and how one is made from what the job says of it."""
+"""The strategies that a job can name, made from their names and arguments."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ ONE_SHOT: dict[str, type[OneShotStrategy]] = {
 }
 
 ENDS_IN_SUPERNET = ("RandomOneShot",)
-"""One-shot strategies that leave the choice of an arch to another strategy; the others end in an arch."""
+"""One-shot strategies that only train a supernet, which another strategy searches; the others end in an arch."""
 
 ONE_OBJECTIVE = ("RegularizedEvolution", "PolicyBasedRL")
-"""Strategies that compare trials by one score; the others take several."""
+"""Strategies that optimize one objective; the others take several."""
 
 
 @dataclass(frozen=True)
 class Searchers:
-    """Who searches.
+    """The strategies of a job.
 
     Attributes:
-        first: proposes archs, or trains shared weights.
-        then: searches the supernet that the first one ends in; None where it does not.
+        first: Strategy that proposes archs, or trains a supernet.
+        then: Strategy that searches the trained supernet; None if `first` finds the arch itself.
     """
 
     first: Strategy | OneShotStrategy
@@ -50,48 +50,48 @@ class Searchers:
 
     @property
     def shares_weights(self) -> bool:
-        """Whether all archs are scored with the weights of one supernet."""
+        """Whether all archs are scored with the shared weights of a supernet."""
         return isinstance(self.first, OneShotStrategy)
 
 
 def make_searchers(entry: StrategyEntry, *, seed: int) -> Searchers:
-    """Those that `entry` names.
+    """The strategies that `entry` names.
 
     Raises:
-        JobError: no such strategy, or it has no such argument, or does not take its value, or `then` does not follow.
+        JobError: There is no such strategy or argument, a value is out of range, or `then` does not go with the strategy.
     """
     if entry.name not in ONE_SHOT:
         if entry.then is not None and entry.name in MULTI_TRIAL:
             raise JobError(f"strategy.then: {entry.name} proposes archs itself; `then` follows {' or '.join(ENDS_IN_SUPERNET)}")
         return Searchers(multi_trial(entry, key="strategy", seed=seed, known=[*MULTI_TRIAL, *ONE_SHOT]), None)
     if (entry.name in ENDS_IN_SUPERNET) != (entry.then is not None):
-        says = (
+        reason = (
             "ends in a supernet: name the strategy that searches it" if entry.then is None else "ends in an arch: leave it out"
         )
-        raise JobError(f"strategy.then: {entry.name} {says}")
-    first = made(ONE_SHOT[entry.name], entry, key="strategy", more={})
+        raise JobError(f"strategy.then: {entry.name} {reason}")
+    first = _make(ONE_SHOT[entry.name], entry, key="strategy", more={})
     return Searchers(first, None if entry.then is None else multi_trial(entry.then, key="strategy.then", seed=seed))
 
 
 def multi_trial(entry: MultiTrialEntry, *, key: str, seed: int, known: Iterable[str] = MULTI_TRIAL) -> Strategy:
-    """The strategy that `entry` names.
+    """The multi-trial strategy that `entry` names.
 
     Args:
-        entry: of the job.
-        key: of the entry, for errors.
-        seed: of the strategy.
-        known: names to choose from, for errors.
+        entry: Name and arguments of the strategy.
+        key: Key of the entry in the job file, for errors.
+        seed: Seed of the strategy.
+        known: Names of the strategies that are allowed here, for errors.
 
     Raises:
-        JobError: no such strategy, or it has no such argument, or does not take its value.
+        JobError: There is no such strategy or argument, or a value is out of range.
     """
     if entry.name not in MULTI_TRIAL:
         raise JobError(f"{key}.name: no strategy is called {entry.name!r}. {suggest(entry.name, known)}")
-    return made(MULTI_TRIAL[entry.name], entry, key=key, more={"seed": seed})
+    return _make(MULTI_TRIAL[entry.name], entry, key=key, more={"seed": seed})
 
 
-def made(kind: type[T], entry: MultiTrialEntry, *, key: str, more: Mapping[str, object]) -> T:
-    """A strategy from its arguments, with `more` that the job decides. Raises JobError."""
+def _make(kind: type[T], entry: MultiTrialEntry, *, key: str, more: Mapping[str, object]) -> T:
+    """A strategy from the arguments of its entry and `more`. Raises JobError."""
     known = [name for name in inspect.signature(kind).parameters if name not in ("seed", "args", "kwargs")]
     for name in entry.arguments:
         if name not in known:

@@ -11,8 +11,6 @@ from fastapi import FastAPI
 
 from hubserve import __version__
 from hubserve.service.error_responses import HANDLERS
-from hubserve.service.exports import Exports
-from hubserve.service.model_details import ModelDetails
 from hubserve.service.page import router as page_router
 from hubserve.service.routes import aliases, classify, exports, models, search_jobs, v2
 from hubserve.service.service_state import ServiceState
@@ -23,11 +21,8 @@ ROUTERS = (page_router, classify.router, models.router, v2.router, aliases.route
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings = ServiceSettings.from_environment()
-    shared = await to_thread.run_sync(ServiceState, settings)
+    shared = await to_thread.run_sync(ServiceState, ServiceSettings.from_environment())
     app.state.shared = shared
-    app.state.figures = ModelDetails()
-    app.state.exports = Exports(settings.max_exports)
     shared.shutdown.install(asyncio.get_running_loop())
     yield
     await to_thread.run_sync(shared.close)

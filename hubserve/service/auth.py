@@ -42,11 +42,6 @@ def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None
         raise UnauthorizedError("changes want a token: send the header `Authorization: Bearer $HUBSERVE_TOKEN`")
 
 
-async def reader(request: Request) -> None:
-    """FastAPI's dependency of routes that read."""
-    check_reader(request, request.app.state.shared.settings)
-
-
 async def changer(request: Request) -> None:
     """FastAPI's dependency of routes that change something."""
     check_changer(request, request.app.state.shared.settings)

@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hubserve import home
-from hubserve.atomic import write_whole
+from hubserve.atomic import write_atomic
 from hubserve.errors import HubserveError
 from hubserve.host import cores, describe_host
 from hubserve.service.engine import Engine
@@ -158,6 +158,6 @@ def _write(ways: dict[str, Way]) -> None:
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _Ways.dump_json(ways, indent=2).decode() + "\n")
+        write_atomic(path, _Ways.dump_json(ways, indent=2).decode() + "\n")
     except OSError as error:  # The next start measures again.
         log.warning("%s cannot be written: %s", path, error)

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubserve import home
-from hubserve.atomic import write_whole
+from hubserve.atomic import staged_file, write_atomic
 from hubserve.background import BackgroundProcess
 from hubserve.errors import JobError, JobNotFoundError, OverloadedError
 from hubserve.package.manifest import ALL_FORMATS, Format
@@ -151,6 +151,13 @@ class Exports:
         self._folder = home.home() / "exports"
         self._starting = threading.Lock()
 
+    def check_number_running(self) -> list[ExportStatus]:
+        """All exports. Raises OverloadedError where as many run already as may run at once."""
+        listed = self.list()
+        if sum(status.state == "running" for status in listed) >= self._most:
+            raise OverloadedError(f"at most {self._most} exports run at once; ask again when one is done")
+        return listed
+
     def start(self, request: ExportRequest) -> ExportStatus:
         """Starts the process of an export.
 
@@ -159,10 +166,7 @@ class Exports:
             JobError: The process cannot be started.
         """
         with self._starting:
-            listed = self.list()
-            if sum(status.state == "running" for status in listed) >= self._most:
-                raise OverloadedError(f"at most {self._most} exports run at once; ask again when one is done")
-            for old in [status for status in listed if status.state != "running"][KEPT - 1 :]:
+            for old in [status for status in self.check_number_running() if status.state != "running"][KEPT - 1 :]:
                 shutil.rmtree(self._folder / old.id, ignore_errors=True)
             now = datetime.now(UTC)
             folder = self._folder / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
@@ -209,12 +213,10 @@ class Exports:
             raise JobNotFoundError(f"export {identity} has no package (yet); GET /exports/{identity} says why")
         folder = self._folder / identity
         if not (folder / ZIP).is_file():
-            temporary = folder / f"{ZIP}.{secrets.token_hex(4)}"
             # Without compression: weights do not get smaller.
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            with staged_file(folder / ZIP) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
                 for path in sorted((folder / PACKAGE).iterdir()):
                     archive.write(path, f"{PACKAGE}/{path.name}")
-            os.replace(temporary, folder / ZIP)
         return folder / ZIP
 
 
@@ -225,7 +227,7 @@ def read_request(folder: Path) -> ExportRequest:
 
 def write_phase(folder: Path, phase: ExportPhase) -> None:
     """Replaces phase.json in one step; called by the process of the export."""
-    write_whole(folder / PHASE, phase.model_dump_json() + "\n")
+    write_atomic(folder / PHASE, phase.model_dump_json() + "\n")
 
 
 def read_phase(folder: Path) -> ExportPhase:

@@ -73,7 +73,7 @@ class NameResolver:
         stable = TrafficShare(100 - alias.weight, self._versions(alias.model))
         return [stable] if alias.canary is None else [stable, TrafficShare(alias.weight, self._versions(alias.canary))]
 
-    def names_of(self, tag: str) -> list[str]:
+    def aliases_of(self, tag: str) -> list[str]:
         """The aliases that mean a version now; a canary with its share."""
         found = []
         for name, alias in sorted(self.aliases.items()):
@@ -81,14 +81,17 @@ class NameResolver:
             found += [f"{name} (canary, {alias.weight} %)"] if alias.canary and self._means(alias.canary, tag) else []
         return found
 
+    def known_names(self, name: str) -> set[str]:
+        """What `name` might have meant: the aliases, and the models; tags of these where `name` has a version."""
+        return {*self.aliases, *(model.tag if ":" in name else model.name for model in self.models)}
+
     def _means(self, name: str, tag: str) -> bool:
         return any(model.tag == tag for model in self._found(name)[:1])
 
     def _versions(self, name: str) -> list[StoredModel]:
         found = self._found(name)
         if not found:
-            known = {*self.aliases, *(model.tag if ":" in name else model.name for model in self.models)}
-            raise ModelNotFoundError(f"the store has no {name[:100]!r}. {suggest(name[:100], known)}")
+            raise ModelNotFoundError(f"the store has no {name[:100]!r}. {suggest(name[:100], self.known_names(name))}")
         return found
 
     def _found(self, name: str) -> list[StoredModel]:

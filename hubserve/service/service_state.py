@@ -1,4 +1,4 @@
-"""What requests share: the models, the threads that run them, and the limits."""
+"""What all requests share: the models, the threads that run them, the limits, exports and checks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+
+from starlette.requests import Request
 
 from hubserve.errors import ExportError, HubserveError, LateAnswerError
 from hubserve.host import cores
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
 from hubserve.service.concurrency import Way, best_way, usual_way
+from hubserve.service.definition_checker import DefinitionChecker
 from hubserve.service.engine import Answer, Engine
+from hubserve.service.exports import Exports
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.live_models import LiveModels, LoadedModel
+from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.pool import Pool
 from hubserve.service.request_body import RequestBodyReader
@@ -25,34 +30,44 @@ from hubserve.store import StoredModel
 log = logging.getLogger("hubserve.service")
 
 Outcome = tuple[str, Answer] | BaseException
-"""Of one picture: the tag that answered with its answer, or what was wrong."""
+"""Outcome of one image: the tag of the model with its answer, or the error."""
 
 
 class ServiceState:
-    """See the module. Making one measures the machine, where that was not done before, and loads the default model.
+    """The one object that routes ask. Making it measures the machine, once for each model, and loads the default model.
 
     Args:
-        settings: of the service.
+        settings: Settings of the service.
+
+    Attributes:
+        settings: The same.
+        shutdown: Whether the server is shutting down.
+        exports: Starts exports, and reads their folders.
+        details: Size, drawing and latency of stored models.
+        checker: Checks jobs and exports before they are started.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.shutdown = GracefulShutdown(settings.drain_seconds)
-        self.body_reader = RequestBodyReader(
+        self.exports = Exports(settings.max_exports)
+        self.details = ModelDetails()
+        self.checker = DefinitionChecker()
+        self._body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
             max_pending_bytes=int(settings.max_pending_mb * 1e6),
             seconds=settings.body_seconds,
         )
-        resolver = NameResolver(settings.model)
-        self.way = self._chosen_way(resolver)
-        self.pool = Pool(
-            threads=self.way.threads,
-            max_batch=self.way.max_batch,
+        self._resolver = NameResolver(settings.model)
+        self._way = self._chosen_way()
+        self._pool = Pool(
+            threads=self._way.threads,
+            max_batch=self._way.max_batch,
             max_waiting=settings.max_waiting,
             on_batch=metrics.BATCHES.observe,
         )
-        self.live_models = LiveModels(
-            resolver,
+        self._live_models = LiveModels(
+            self._resolver,
             self._load,
             seconds=settings.resolve_seconds,
             memory_bytes=settings.model_memory_mb * 1e6,
@@ -61,24 +76,65 @@ class ServiceState:
         )
         self._load_default()
 
-    async def classify(self, name: str | None, pictures: Sequence[bytes | Batch], top_k: int | None) -> list[Outcome]:
-        """One outcome a picture.
+    def stored_models(self) -> list[StoredModel]:
+        """All versions in the store, newest first, as of the last look at it."""
+        return self._resolver.models
+
+    def find_model(self, name: str) -> StoredModel:
+        """The version that a name, tag or alias means now; of an alias with a canary the stable version.
 
         Raises:
-            OverloadedError: before any of them is looked at.
-            ModelNotFoundError: the store has no such model.
-            ModelRefusedError: it has, but no version of it can be loaded.
+            ModelNotFoundError: The store has no such model; the message has the nearest names.
         """
-        served = await self.live_models.get(name or DEFAULT)
-        answers = await self.run(served, pictures, top_k)
-        return [answer if isinstance(answer, BaseException) else (served.tag, answer) for answer in answers]
+        return self._resolver.traffic_shares(name)[0].versions[0]
+
+    def known_names(self, name: str) -> set[str]:
+        """Aliases and models of the store, for the nearest names of `name`: tags where it has a version, otherwise names."""
+        return self._resolver.known_names(name)
+
+    def aliases_of(self, tag: str) -> list[str]:
+        """The aliases that mean a version now; a canary with its share of the traffic."""
+        return self._resolver.aliases_of(tag)
+
+    def model_state(self, model: StoredModel) -> tuple[str, str | None]:
+        """One of "loaded", "idle" and "refused"; and the reason where it is refused."""
+        return self._live_models.state_of(model)
+
+    async def loaded_model(self, name: str = DEFAULT) -> LoadedModel:
+        """The model that answers for a name now; it is loaded first where none does yet.
+
+        Raises:
+            ModelNotFoundError: The store has no such model.
+            ModelRefusedError: No version of it can be loaded.
+        """
+        return await self._live_models.get(name)
+
+    def check_capacity(self) -> None:
+        """Raises OverloadedError where as many images wait as may."""
+        self._pool.check_room()
+
+    def read_body(self, request: Request) -> AbstractAsyncContextManager[bytes]:
+        """The body of a request, within the limits; see `RequestBodyReader.body`."""
+        return self._body_reader.body(request)
+
+    async def classify(self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None) -> list[Outcome]:
+        """Classifies images by the model that answers for `name`; one outcome for each image.
+
+        Raises:
+            OverloadedError: Too many images wait already; none of these was looked at.
+            ModelNotFoundError: The store has no such model.
+            ModelRefusedError: No version of it can be loaded.
+        """
+        model = await self.loaded_model(name or DEFAULT)
+        answers = await self.run(model, images, top_k)
+        return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Around all that a request waits for, once its body is there. What did not begin by the end is not begun.
+        """Limits the time for a block that classifies; images that no thread has begun by then are not begun.
 
         Raises:
-            LateAnswerError: it takes longer than it may.
+            LateAnswerError: The block took longer than the setting `answer_seconds`.
         """
         seconds = self.settings.answer_seconds
         try:
@@ -88,45 +144,43 @@ class ServiceState:
             if not limit.expired():
                 raise
             raise LateAnswerError(
-                f"not classified within {seconds:g} s; ask again later, or with fewer or smaller pictures at once"
+                f"not classified within {seconds:g} s; ask again later, or with fewer or smaller images at once"
             ) from error
 
-    async def run(
-        self, served: LoadedModel, pictures: Sequence[bytes | Batch], top_k: int | None
-    ) -> list[Answer | BaseException]:
-        """Likewise, for a version that was found already. Raises OverloadedError."""
-        submitted = self.pool.submit(served.engine, pictures, top_k)
+    async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
+        """Classifies images by a loaded model. Raises OverloadedError where too many images wait already."""
+        submitted = self._pool.submit(model.engine, images, top_k)
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     async def why_not_ready(self) -> tuple[str, str] | None:
-        """Kind and description of what keeps this server from classifying; None where nothing does."""
+        """Why this server cannot classify now, as a short name and a sentence; None where it can."""
         if self.shutdown.started:
             return "Draining", "this server is about to end"
         try:
-            await self.live_models.get()
+            await self.loaded_model()
         except HubserveError as error:
             return type(error).__name__, str(error)
         return None
 
     def close(self) -> None:
-        """Answers what waits, and ends all threads."""
-        self.pool.close()
-        self.live_models.close()
+        """Classifies what waits, and ends all threads."""
+        self._pool.close()
+        self._live_models.close()
 
     def _load_default(self) -> None:
         try:
-            served = self.live_models.ask(DEFAULT).result()
+            served = self._live_models.ask(DEFAULT).result()
         except HubserveError as error:
             log.warning("no model is ready yet: %s", error)
         else:
-            log.info("%s answers on %s, by %s", served.tag, served.engine.device, self.way)
-        # torch leaves a million objects that live as long as the process; walking them is what makes the slowest answers.
+            log.info("%s answers on %s, by %s", served.tag, served.engine.device, self._way)
+        # The imports leave many objects that live as long as the process; a collection that walks them delays answers.
         gc.collect()
         gc.freeze()
 
     def _load(self, model: StoredModel) -> Engine:
-        engine = self._engine(model, self.way.session_threads)
-        engine.warm_up((1, self.way.max_batch))
+        engine = self._engine(model, self._way.session_threads)
+        engine.warm_up((1, self._way.max_batch))
         return engine
 
     def _engine(self, model: StoredModel, session_threads: int) -> Engine:
@@ -140,8 +194,8 @@ class ServiceState:
             max_pixels=int(settings.max_megapixels * 1e6),
         )
 
-    def _chosen_way(self, resolver: NameResolver) -> Way:
-        """As set; what is not set is measured on the default model, or usual where there is none yet."""
+    def _chosen_way(self) -> Way:
+        """As set; what is not set is measured on the default model, or usual where there is no model yet."""
         settings = self.settings
         given = {name: getattr(settings, name) for name in ("threads", "session_threads", "max_batch")}
         fixed = {name: value for name, value in given.items() if value is not None}
@@ -149,8 +203,8 @@ class ServiceState:
             return Way(**fixed)
         way = usual_way("cpu")
         with suppress(HubserveError):
-            resolver.refresh()
-            for model in resolver.traffic_shares(DEFAULT)[0].versions[:1]:
+            self._resolver.refresh()
+            for model in self._resolver.traffic_shares(DEFAULT)[0].versions[:1]:
                 way = self._measured(model)
         return way.model_copy(update=fixed)
 

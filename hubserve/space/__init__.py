@@ -1,7 +1,8 @@
-"""Model spaces: a builder that asks, and the pickers that answer.
+"""Model spaces: a builder that asks for choices, and the pickers that answer.
 
-A `ModelSpace` describes a family of networks by one method, `build(pick)`, that builds *one* network and asks `pick` wherever
-the family leaves something open. Run with different pickers the same method yields the list of choices or a frozen network.
+A `ModelSpace` describes a family of networks by one method, `build(pick)`. The method builds *one* network and calls `pick` for
+each value in which the networks of the family differ. Run with different pickers, the same method gives the list of choices or
+the network of one arch.
 
 >>> @dataclass(frozen=True)
 ... class Tiny(ModelSpace):

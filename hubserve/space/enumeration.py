@@ -1,8 +1,8 @@
-"""Exact counting and numbering of the archs of a space, with big integers and without building or listing anything.
+"""Exact number of the archs of a space, and the arch at an index, without listing archs or building networks.
 
-Choices split into groups that do not decide about each other, and their counts multiply. A group begins with a gate; once that
-is answered, what is left of the group falls apart into smaller ones. So the work grows with the number of gates, not with the
-number of archs.
+Choices are split into groups with no condition between the groups, and the groups' counts are multiplied. A group begins with a
+gate. For each answer to the gate, the rest of the group is again split into independent, smaller groups. So the work grows with
+the number of gates, not with the number of archs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from hubserve.space.choice import Arch, Choice
 
 Choices = tuple[Choice, ...]
-"""Gates first: each after those that decide whether it matters."""
+"""Choices in an order in which each comes after its gates."""
 
 
 def count_archs(choices: Choices) -> int:
@@ -25,7 +25,7 @@ def count_archs(choices: Choices) -> int:
 
 
 def arch_at(choices: Choices, index: int) -> Arch:
-    """The canonical arch of number `index`, 0 <= index < count_archs(choices); each number is another arch."""
+    """The canonical arch at `index`, 0 <= index < count_archs(choices); different indices give different archs."""
     arch: Arch = {}
     for group in _groups(choices):
         index, number = divmod(index, _count_group(group))
@@ -37,7 +37,7 @@ def _count_group(group: Choices) -> int:
     gate, *others = group
     if not others:
         return gate.size
-    # Answers that leave the same choices open are counted together: else many gates of one choice would cost all combinations.
+    # Answers that leave the same choices open are counted once: many gates of one choice would otherwise cost all combinations.
     left = [_left(others, gate.label, answer) for answer in gate.answers()]
     alike = {_what_is_open(choices): choices for choices in left}
     times = Counter(map(_what_is_open, left))

@@ -1,4 +1,4 @@
-"""The model space: everything that follows from running one builder with different pickers."""
+"""`ModelSpace`: a family of networks, with its choices, its archs and their networks, from one method `build(pick)`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
 
 
 class ModelSpace(abc.ABC):
-    """A family of networks. Subclass it as a frozen dataclass whose fields are the settings, and write `build`.
+    """A family of networks. Subclass it as a frozen dataclass whose fields are its settings, and write `build`.
 
-    Lists given as settings become tuples, so that a space is hashable and its settings cannot change.
+    Lists given as settings are converted to tuples, so that a space is hashable and its settings cannot change.
     """
 
     def __post_init__(self) -> None:
@@ -30,51 +30,53 @@ class ModelSpace(abc.ABC):
 
     @abc.abstractmethod
     def build(self, pick: Picker) -> nn.Module:
-        """One network of the family, asking `pick` wherever something is open.
+        """Builds one network of the family, and calls `pick` for each value that is to be chosen.
 
-        Which questions come must not depend on what a value was answered (`if pick("se", (False, True)): pick("ratio", ...)`):
-        a question inside a choice goes into a candidate of `pick.layer` or a block of `pick.repeat`, so that it is known.
+        A call of `pick` must not depend on the answer to an earlier one: `if pick("se", (False, True)): pick("ratio", ...)`
+        would hide the second choice. A choice that matters only under some answers belongs inside a candidate of `pick.layer`
+        or inside a block of `pick.repeat`; then the space knows on what it depends.
         """
 
     def check(self, arch: Arch) -> None:
-        """Raises ArchError where labels do not go together; override for a rule that no single choice can state.
+        """Raises ArchError where answers do not go together. Override it for a rule about several choices.
 
-        `arch` answers every choice that matters; in `freeze` it may have labels that do not.
+        `arch` has an answer to every choice that matters. `freeze` may also pass labels that do not matter.
         """
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
-        """Label -> choice, nested ones too, in the order of asking; read once, on the meta device."""
+        """Label -> choice, nested ones included, in the order in which `build` asks; found by one build on the meta device."""
         recorder = RecordingPicker()
         with torch.device("meta"):
             self.build(recorder)
         return recorder.choices
 
     def freeze(self, arch: Mapping[str, Any]) -> nn.Module:
-        """The network of `arch`, with fresh weights: plain torch modules, only what was picked.
+        """The network of `arch`, with fresh weights: plain torch modules, and only the candidates that were chosen.
 
         Labels of `arch` that the space does not ask for are ignored.
 
         Raises:
-            ArchError: a label is missing or has a value that is no candidate.
+            ArchError: A label is missing, a value is no candidate, or `check` refuses the arch.
         """
         self.check(_Answers(arch))
         return self.build(FrozenPicker(arch))
 
     def canonical(self, arch: Mapping[str, Any]) -> Arch:
-        """`arch` reduced to the labels that matter, in the order of asking: equal networks have equal canonical archs.
+        """`arch` reduced to the labels that matter, in the order of asking: archs of one network have one canonical arch.
 
         Raises:
-            ArchError: as for `freeze`.
+            ArchError: A label is missing, a value is no candidate, or `check` refuses the arch.
         """
         picked = self.arch_from(lambda choice: choice.answer_in(arch))
         self.check(picked)
         return picked
 
     def arch_from(self, answer: Callable[[Choice], Any]) -> Arch:
-        """The arch made of `answer(choice)` for each choice that matters, in the order of asking; not yet held to `check`.
+        """The arch made of `answer(choice)` for each choice that matters, in the order of asking; `check` is not asked.
 
-        `answer` is called for gates before the choices that depend on them, and only for choices that matter.
+        `answer` is called for a gate before the choices that depend on it, and only for choices that matter. Every walk over
+        the choices of an arch goes through this method.
         """
         arch: Arch = {}
         for choice in self.gates_first:
@@ -91,20 +93,33 @@ class ModelSpace(abc.ABC):
         return True
 
     def validate(self, arch: Mapping[str, Any]) -> None:
-        """Raises ArchError, naming the label, the value and the candidates, unless `freeze(arch)` works. Builds nothing."""
+        """Raises ArchError where `freeze(arch)` would, without building a network."""
         self.canonical(arch)
 
     def random(self, rng: Random | None = None) -> Arch:
-        """A canonical arch, each choice drawn on its own; redrawn until `check` agrees. Builds nothing."""
+        """A random canonical arch: each choice is drawn independently, again and again until `check` accepts the arch.
+
+        Args:
+            rng: Source of the random numbers; None is a new one with a random seed.
+
+        Raises:
+            SpaceError: `check` accepts none of 10,000 archs.
+        """
         rng = rng or Random()
         return self._first_allowed(lambda: self.arch_from(lambda choice: choice.random(rng)))
 
     def mutate(self, arch: Mapping[str, Any], rng: Random | None = None) -> Arch:
-        """`arch` with the answer to one choice that matters changed to another one; choices it brings in are drawn.
+        """`arch` with another answer to one choice, drawn from those that matter and have several answers.
+
+        Choices that begin to matter by the change are drawn.
+
+        Args:
+            arch: A valid arch; it is not changed.
+            rng: Source of the random numbers; None is a new one with a random seed.
 
         Raises:
             ArchError: `arch` is not valid.
-            SpaceError: no choice has another answer.
+            SpaceError: No choice of the arch has a second answer, or `check` accepts none of 10,000 changed archs.
         """
         rng = rng or Random()
         parent = self.canonical(arch)
@@ -120,21 +135,25 @@ class ModelSpace(abc.ABC):
         return self._first_allowed(child)
 
     def count(self) -> int:
-        """Exact number of different canonical archs. A space with a `check` of its own overrides this."""
+        """Exact number of different canonical archs. A space that overrides `check` overrides this, too."""
         return self.grid_size
 
     @cached_property
     def gates_first(self) -> tuple[Choice, ...]:
-        """The choices so ordered that each comes after those that decide whether it matters."""
+        """The choices in an order in which each comes after those that decide whether it matters."""
         return gates_first(self.choices)
 
     @cached_property
     def grid_size(self) -> int:
-        """Number of canonical archs before `check` refuses some: the indices of `grid_arch`."""
+        """Number of canonical archs, with those that `check` refuses: `grid_arch` numbers them from 0."""
         return count_archs(self.gates_first)
 
     def grid_arch(self, index: int) -> Arch:
-        """Canonical arch of number `index`, 0 <= index < grid_size, not yet held to `check`; each index is another arch."""
+        """The canonical arch at `index`, 0 <= index < grid_size; different indices give different archs. `check` is not asked.
+
+        Raises:
+            SpaceError: `index` is out of range.
+        """
         if not 0 <= index < self.grid_size:
             raise SpaceError(f"{type(self).__name__} has no arch {index}: its {self.grid_size} archs are numbered from 0")
         return self._in_order_of_asking(arch_at(self.gates_first, index))
@@ -150,7 +169,7 @@ class ModelSpace(abc.ABC):
 
 
 class _Answers(dict[str, Any]):
-    """An arch that nobody has held to the choices yet, for `check` to read."""
+    """An arch before its validation: `check` gets an ArchError for a label that is missing."""
 
     def __missing__(self, label: str) -> Any:
         raise ArchError(f"arch has no {label!r}. {suggest(label, self)}")

@@ -1,4 +1,4 @@
-"""Pickers: who answers when a builder asks."""
+"""Pickers: the objects that a builder asks for its choices."""
 
 from __future__ import annotations
 
@@ -18,27 +18,30 @@ T = TypeVar("T")
 
 
 class Picker(abc.ABC):
-    """Answers the questions of a builder. Four verbs: a value, a layer, inputs (or layers on them), and a number of repeats."""
+    """Answers what a builder asks: for a value, a layer, the inputs of a node (or layers on these), or a number of blocks.
+
+    Each method takes the label of its choice first. `weights` are the sampling weights of `OneOf`.
+    """
 
     @abc.abstractmethod
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
-        """One of a sequence of candidates. A bare number or string is a choice already made: it comes back, no label."""
+        """One of a sequence of candidates. A number or string in place of the sequence is no choice and is returned."""
 
     @abc.abstractmethod
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        """The layer of the picked name; a frozen model builds that candidate only."""
+        """The layer with the chosen name; the others are not built in a frozen network."""
 
     @abc.abstractmethod
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
-        """Sorted indices of the chosen inputs; `n_chosen=None` allows any subset."""
+        """Sorted indices of the chosen inputs; `n_chosen=None` allows any number of them, and none."""
 
     def edges(
         self, label: str, n_candidates: int, make: Callable[[int], nn.Module], n_chosen: int | None = 1
     ) -> list[tuple[nn.Module, int]]:
-        """Layers on the chosen inputs, each with the index of its input, for a builder that adds up what they give.
+        """Layers on the chosen inputs, each with the index of its input, for a builder that sums their outputs.
 
-        `make(i)` is the layer on input i. Where `inputs` promises n_chosen indices, a supernet may answer here with all
-        candidates, each layer weighted.
+        `make(i)` builds the layer on input i. `inputs` always returns `n_chosen` indices; here a supernet may return all
+        candidates, each layer with a weight.
         """
         return [(make(i), i) for i in self.inputs(label, n_candidates, n_chosen)]
 
@@ -46,7 +49,7 @@ class Picker(abc.ABC):
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
-        """`block(0) ... block(d - 1)` for the picked depth d; choices in `block(i)` matter only where d > i.
+        """`block(0) ... block(d - 1)` for the chosen depth d; choices in `block(i)` matter only where d > i.
 
         `depth` is an int (no choice), a tuple (min, max), both included, or candidates: a range, a list, or a longer tuple.
         """
@@ -77,7 +80,7 @@ def depth_candidates(label: str, depth: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _covers(path: tuple[Condition, ...], other: tuple[Condition, ...]) -> bool:
-    """Whether `path` is open wherever `other` is."""
+    """Whether the conditions of `path` hold wherever those of `other` do."""
     return all(any(label == gate and set(found) <= set(values) for gate, found in other) for label, values in path)
 
 
@@ -87,7 +90,11 @@ def is_fixed(candidates: Any) -> bool:
 
 
 class FrozenPicker(Picker):
-    """Answers from an arch; labels of the arch that nobody asks for are ignored."""
+    """Answers from an arch. Labels of the arch for which the builder does not ask are ignored.
+
+    Raises (when asked):
+        ArchError: The arch lacks the label, or has a value that is no candidate.
+    """
 
     def __init__(self, arch: Mapping[str, Any]) -> None:
         self._arch = arch
@@ -113,7 +120,7 @@ class FrozenPicker(Picker):
 
 
 class RecordingPicker(Picker):
-    """Walks every branch of a builder once and notes what it asks, in order, and under which conditions."""
+    """Runs every branch of a builder once, and records what it asks, in order, and under which conditions."""
 
     def __init__(self) -> None:
         self._choices: dict[str, Choice] = {}
@@ -137,7 +144,7 @@ class RecordingPicker(Picker):
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
         self._note(OneOf(label, tuple(candidates)))
         layers = []
-        # All of them even where the label was asked before: elsewhere they may ask for other labels.
+        # All candidates, even where the label was asked before: here they may ask for other labels.
         for name, make in candidates.items():
             with self._under(label, (name,)):
                 layers.append(make())
@@ -162,7 +169,7 @@ class RecordingPicker(Picker):
         return made
 
     def _note(self, choice: Choice) -> None:
-        """Remembers the choice and the path to it."""
+        """Records the choice and the conditions under which it is asked."""
         known = self._choices.setdefault(choice.label, choice)
         if known != choice:
             raise SpaceError(
@@ -174,7 +181,7 @@ class RecordingPicker(Picker):
             paths.append(tuple(self._path))
 
     def _conditions(self, label: str) -> tuple[tuple[Condition, ...], ...]:
-        """The paths to a label, without those that another one covers."""
+        """The alternative conditions of a label, without those that another one covers."""
         kept: list[tuple[Condition, ...]] = []
         for path in self._alternatives[label]:
             if not any(_covers(other, path) for other in kept):

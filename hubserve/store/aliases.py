@@ -15,7 +15,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hubserve import store
-from hubserve.atomic import write_whole
+from hubserve.atomic import write_atomic
 from hubserve.errors import AliasError, ModelNotFoundError, suggest
 from hubserve.store import StoredModel
 
@@ -127,7 +127,7 @@ def delete_alias(name: str) -> None:
 def _write(aliases: dict[str, Alias]) -> None:
     path = _path()
     try:
-        write_whole(path, _Aliases.dump_json(aliases, indent=2).decode() + "\n")
+        write_atomic(path, _Aliases.dump_json(aliases, indent=2).decode() + "\n")
     except OSError as error:
         raise AliasError(f"{path} cannot be written: {error}") from error
 

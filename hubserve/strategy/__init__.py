@@ -9,10 +9,9 @@ ends, with that as its reason; `study.optimize` fails its last trial and raises 
 from __future__ import annotations
 
 from hubserve.strategy.base import Strategy
-from hubserve.strategy.chain import Chain
+from hubserve.strategy.chain import Chain, Deduplication, Filter, Middleware
 from hubserve.strategy.evolution import RegularizedEvolution
 from hubserve.strategy.grid_search import GridSearch
-from hubserve.strategy.middlewares import Deduplication, Filter, Middleware
 from hubserve.strategy.oneshot import (
     DARTS,
     ENAS,

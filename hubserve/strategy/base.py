@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.trial_params import categories, distributions
-from hubserve.strategy.tried_archs import TriedArchs, untried
+from hubserve.strategy.trial_params import categories, distribution
+from hubserve.strategy.tried_archs import TriedArchs
 
 PATIENCE = 1000
 """Archs in a row that the space's rules may refuse."""
@@ -63,7 +63,7 @@ class Strategy(BaseSampler):
         self.space = space
         self.max_trials = max_trials
         self._tried = TriedArchs(space)
-        self._distributions = dict(distributions(space))
+        self._distributions = {label: distribution(choice) for label, choice in space.choices.items()}
 
     @abc.abstractmethod
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
@@ -89,10 +89,6 @@ class Strategy(BaseSampler):
         if self._tried is None:
             self._tried = TriedArchs(self.bound)
         return self._tried.update(study, trial)
-
-    def untried(self, propose: Callable[[], Arch], study: Study, trial: FrozenTrial) -> Arch:
-        """The first proposal that the study has not tried; see `tried_archs.untried`. Raises SpaceExhausted."""
-        return untried(propose, self.tried(study, trial), self.bound, self._rng)
 
     def allowed(self, propose: Callable[[], Arch]) -> Arch:
         """The first proposal that the space's rules allow.

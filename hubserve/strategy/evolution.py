@@ -108,7 +108,7 @@ class RegularizedEvolution(Strategy):
                 return self.bound.random(self._rng)
             return self._mutated(self._parent_arch(population, sign))
 
-        return self.untried(child, study, trial) if self.settings.dedup else child()
+        return self.tried(study, trial).first_untried(child, self._rng) if self.settings.dedup else child()
 
     def _population(self, study: Study) -> list[FrozenTrial]:
         return completed(study)[-self.population_size :]

@@ -96,7 +96,7 @@ class GridSearch(Strategy):
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
         if self.space is None:
-            # It stops `study.optimize` when all is tried; a loop of ask and tell cannot be stopped, and raises.
+            # It stops `study.optimize` when all is tried; called outside of it, it raises.
             with contextlib.suppress(RuntimeError):
                 self._brute_force.after_trial(study, trial, state, values)
 

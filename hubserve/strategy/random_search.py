@@ -43,4 +43,4 @@ class Random(Strategy):
         def draw() -> Arch:
             return self.bound.random(self._rng)
 
-        return self.untried(draw, study, trial) if self.settings.dedup else draw()
+        return self.tried(study, trial).first_untried(draw, self._rng) if self.settings.dedup else draw()

@@ -24,11 +24,6 @@ def distribution(choice: Choice) -> CategoricalDistribution:
     return CategoricalDistribution(tuple(map(choice.to_category, choice.answers())))
 
 
-def distributions(space: ModelSpace) -> dict[str, CategoricalDistribution]:
-    """The distribution of each choice by its label."""
-    return {label: distribution(choice) for label, choice in space.choices.items()}
-
-
 def categories(arch: Mapping[str, Any], space: ModelSpace) -> dict[str, Any]:
     """The parameters of a trial that tries `arch`."""
     return {label: space.choices[label].to_category(answer) for label, answer in arch.items()}

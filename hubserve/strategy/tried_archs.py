@@ -54,20 +54,19 @@ class TriedArchs:
     def _params(self, params: Mapping[str, Any]) -> Params:
         return frozenset((label, value) for label, value in params.items() if label in self._space.choices)
 
+    def first_untried(self, propose: Callable[[], Arch], rng: Random) -> Arch:
+        """The first of 500 proposals that was not tried, else the next untried arch of the space from a random one on.
 
-def untried(propose: Callable[[], Arch], tried: TriedArchs, space: ModelSpace, rng: Random) -> Arch:
-    """The first of 500 proposals that was not tried, else the next untried arch of the space from a random one on.
-
-    Raises:
-        SpaceExhausted: All archs were tried.
-    """
-    for _ in range(REDRAWS):
-        arch = propose()
-        if arch not in tried:
-            return arch
-    start = rng.randrange(space.grid_size)
-    for step in range(space.grid_size):
-        arch = space.grid_arch((start + step) % space.grid_size)
-        if arch not in tried and space.allows(arch):
-            return arch
-    raise SpaceExhausted(f"all archs of {type(space).__name__} were tried")
+        Raises:
+            SpaceExhausted: All archs were tried.
+        """
+        for _ in range(REDRAWS):
+            if (arch := propose()) not in self:
+                return arch
+        space = self._space
+        start = rng.randrange(space.grid_size)
+        for step in range(space.grid_size):
+            arch = space.grid_arch((start + step) % space.grid_size)
+            if arch not in self and space.allows(arch):
+                return arch
+        raise SpaceExhausted(f"all archs of {type(space).__name__} were tried")

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safetensors.torch import load, save
 from torch import Tensor, nn
+
+from hubserve.atomic import write_atomic
 
 WEIGHTS_FILE = "weights.safetensors"
 """Name, in a trial's folder, of what an evaluator trained."""
 
 
 def save_weights(model: nn.Module, folder: Path) -> Path:
-    """Writes the state dict of `model`, under its own keys; the file is whole or not there, even if the machine stops.
+    """Writes the state dict of `model`, under its own keys; the file appears whole, in one step.
 
     Returns:
         The file: `weights.safetensors` in `folder`, which is made where it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, unfinished = folder / WEIGHTS_FILE, folder / f".{WEIGHTS_FILE}.{os.getpid()}"
-    unfinished.write_bytes(pack(model))
-    unfinished.replace(path)
+    path = folder / WEIGHTS_FILE
+    write_atomic(path, pack(model))
     return path
 
 

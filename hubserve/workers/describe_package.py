@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hubserve.atomic import staged_file, write_atomic
 from hubserve.complexity import complexity
 from hubserve.errors import HubserveError
 from hubserve.hub.registry import get_space
@@ -19,22 +20,17 @@ from hubserve.package.package import MANIFEST, read_package
 
 
 def main(folder: Path, packages: list[Path]) -> None:
-    """Writes <hash of the manifest>.json and .svg for each package; what cannot be done is told in the former."""
+    """Writes <hash of the manifest>.json and .svg for each package; a failure is described in the former."""
     # Visitors of the service come first.
     os.nice(19)
     folder.mkdir(parents=True, exist_ok=True)
     for path in packages:
         name = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:24]
-        drawing = folder / f"{name}.{os.getpid()}.svg"
         try:
-            figures = _figures(path, drawing)
+            figures = _figures(path, folder / f"{name}.svg")
         except Exception as error:  # A package may name a space of someone's own, or hold anything.
             figures = {"problem": f"{type(error).__name__}: {error}"}
-        if drawing.is_file():
-            os.replace(drawing, folder / f"{name}.svg")
-        written = folder / f"{name}.{os.getpid()}.json"
-        written.write_text(json.dumps(figures))
-        os.replace(written, folder / f"{name}.json")
+        write_atomic(folder / f"{name}.json", json.dumps(figures))
 
 
 def _figures(path: Path, drawing: Path) -> dict[str, Any]:
@@ -47,7 +43,8 @@ def _figures(path: Path, drawing: Path) -> dict[str, Any]:
         # Here: without the extra that draws, there are figures all the same.
         from hubserve.drawing import draw
 
-        draw(space, manifest.arch, drawing, title=manifest.name)
+        with staged_file(drawing) as unfinished:
+            draw(space, manifest.arch, unfinished, title=manifest.name)
     except HubserveError as error:
         found["problem"] = f"it cannot be drawn: {error}"
     return found

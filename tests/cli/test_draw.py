@@ -49,7 +49,7 @@ def test_a_file_that_cannot_be_written(hubserve):
 
 def test_without_the_extra(hubserve, without_plots):
     said = hubserve("draw", "darts-v2").refused("MissingExtraError")
-    assert said == "drawing wants matplotlib: pip install 'hubserve[plots]'"
+    assert said == "drawing needs matplotlib: pip install 'hubserve[plots]'"
     assert not Path("darts-v2.svg").exists()
 
 

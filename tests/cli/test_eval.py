@@ -119,9 +119,9 @@ class TestRefused:
         message = hubserve("eval", small, "nosuch").refused("DatasetError")
         assert message == "nosuch is not a folder; expected one with a sub-folder for each class"
 
-    def test_no_pictures(self, hubserve, small, tmp_path):
+    def test_no_images(self, hubserve, small, tmp_path):
         (tmp_path / "classes" / "kind 0").mkdir(parents=True)
-        assert "no picture in them" in hubserve("eval", small, tmp_path / "classes").refused("DatasetError")
+        assert "no image in them" in hubserve("eval", small, tmp_path / "classes").refused("DatasetError")
 
     def test_a_form_that_the_package_does_not_have(self, hubserve, tiny, folder):
         assert "has no onnx; it has torchscript" in hubserve("eval", tiny, folder).refused("PackageError")

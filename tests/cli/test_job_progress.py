@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from hubserve.cli.job_progress import eta_text, picture, shown, value_text
+from hubserve.cli.job_progress import progress_view, show_progress
 from hubserve.jobs import Best, JobStatus, ObjectiveInfo, TrialRow
+from hubserve.jobs.progress_text import eta_text, value_text
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST = JobStatus(id="j-1", name="my [job]", state="running", created=NOW, updated=NOW, max_trials=20, message="searching")
@@ -33,7 +34,7 @@ LATER = FIRST.model_copy(
 
 def seen(status: JobStatus) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(picture(status))
+    console.print(progress_view(status))
     return console.export_text()
 
 
@@ -54,7 +55,7 @@ def test_only_the_last_trials():
 
 
 def test_in_a_log_each_thing_is_said_once(capsys):
-    with shown(FIRST) as show:
+    with show_progress() as show:
         for status in (FIRST, LATER, LATER, LATER.model_copy(update={"phase": "export", "message": "exporting"})):
             show(status)
     assert capsys.readouterr().err.splitlines() == [

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hubserve import jobs
-from hubserve.cli.search import _drawer
 from hubserve.jobs import Best, ObjectiveInfo, Run, TrialRow
+from hubserve.pipeline.run import find_draw
 from tests.jobs.definitions import SMALLEST
 from tests.pipeline.definitions import short
 from tests.waiting import until
@@ -72,7 +72,7 @@ def test_check_says_what_it_would_do(hubserve):
 @pytest.mark.parametrize(
     ("job", "kind", "message"),
     [
-        ("digits_quickstar", "JobError", "Did you mean digits_quickstart"),
+        ("digits_quickstar", "JobNotFoundError", "Did you mean digits_quickstart"),
         ("none.yaml", "JobError", "cannot read the job none.yaml"),
         ("cifar10", "JobError", "data: the data set 'cifar10' needs its folder"),
     ],
@@ -92,7 +92,8 @@ def test_what_does_not_go_together_is_told_before_the_start(hubserve, write, opt
 def test_options_that_do_not_go_together(hubserve, searched):
     assert "--run" in hubserve("search", "digits_quickstart", "--run", searched.path).refused("JobError")
     assert "name the job" in hubserve("jobs", "--stop").refused("JobError")
-    assert "no run of digits_quickstart to resume" in hubserve("search", "digits_quickstart", "--resume").refused("JobError")
+    said = hubserve("search", "digits_quickstart", "--resume").refused("JobNotFoundError")
+    assert "no run of digits_quickstart to resume" in said
 
 
 def test_nothing_feasible_ends_with_3(hubserve, write):
@@ -157,21 +158,21 @@ def test_a_job_as_people_read_it(hubserve, searched):
     for text in (searched.id, "done", "val_acc 0.7000  params 102", "op = conv", str(searched.path)):
         assert text in said
     assert searched.id in hubserve("jobs").fine()
-    assert "Did you mean" in hubserve("jobs", searched.id[:-1]).refused("JobError")
+    assert "Did you mean" in hubserve("jobs", searched.id[:-1]).refused("JobNotFoundError")
 
 
 def test_pictures(hubserve, searched, tmp_path):
     paths = hubserve("plot", searched.id, "--json").json()
     assert paths == [str(searched.path / "plots" / f"{name}.svg") for name in ("best", "pareto")]
     assert searched.plots() == ["best", "pareto"]
-    (png,) = hubserve("plot", searched.path, "--picture", "best", "--as", "png", "--out", tmp_path / "out", "--json").json()
+    (png,) = hubserve("plot", searched.path, "--plot", "best", "--format", "png", "--out", tmp_path / "out", "--json").json()
     assert Path(png).read_bytes().startswith(b"\x89PNG")
-    assert "no picture 'worst'" in hubserve("plot", searched.id, "--picture", "worst").refused("ExperimentError")
+    assert "no plot 'worst'" in hubserve("plot", searched.id, "--plot", "worst").refused("ExperimentError")
     assert "nothing to draw yet" in hubserve("plot", jobs.create(SMALLEST).id).refused("JobError")
 
 
 def test_without_the_extra_there_are_no_pictures(hubserve, searched, without_plots):
     said = hubserve("plot", searched.id).refused("MissingExtraError")
-    assert said == "drawing wants matplotlib: pip install 'hubserve[plots]'"
+    assert said == "drawing needs matplotlib: pip install 'hubserve[plots]'"
     assert searched.plots() == []
-    assert _drawer() is None
+    assert find_draw() is None

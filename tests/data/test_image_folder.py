@@ -1,4 +1,4 @@
-"""Folders of pictures: which files are taken, and which class each folder is."""
+"""Folders of images: which files are taken, and which class each folder is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WNIDS = {"n01440764": 0, "n02123045": 281, "n07920052": 967, "n15075141": 999}
 
 @pytest.fixture
 def folder(tmp_path):
-    """Makes files, given their paths below it; nobody looks into them here."""
+    """Makes files, given their paths below it; they are not read here."""
 
     def make(*paths: str):
         for path in paths:
@@ -28,21 +28,21 @@ def folder(tmp_path):
     return make
 
 
-def found(pictures, root):
-    return {str(path.relative_to(root)): label for path, label in pictures.items}
+def found(images, root):
+    return {str(path.relative_to(root)): label for path, label in images.items}
 
 
 class TestWnids:
     def test_the_class_is_the_place_among_all_1000(self, folder):
         """Whichever few of the folders are there."""
         root = folder(*(f"{wnid}/1.jpg" for wnid in WNIDS))
-        pictures = labelled_images(root, IMAGENET)
-        assert pictures.rule == "wnid"
-        assert found(pictures, root) == {f"{wnid}/1.jpg": label for wnid, label in WNIDS.items()}
+        images = labelled_images(root, IMAGENET)
+        assert images.rule == "wnid"
+        assert found(images, root) == {f"{wnid}/1.jpg": label for wnid, label in WNIDS.items()}
 
     def test_one_folder(self, folder):
-        pictures = labelled_images(folder("n15075141/1.JPEG"), IMAGENET)
-        assert [label for _, label in pictures.items] == [999]
+        images = labelled_images(folder("n15075141/1.JPEG"), IMAGENET)
+        assert [label for _, label in images.items] == [999]
 
     def test_the_ids_are_sorted_and_a_thousand(self):
         wnids = imagenet_wnids()
@@ -61,37 +61,37 @@ class TestWnids:
         with pytest.raises(DatasetError, match=r"'n02123045' is neither a WordNet id nor one of the model's 10 labels"):
             labelled_images(folder("n02123045/1.jpg", "n07920052/1.jpg"), CIFAR10)
 
-    def test_a_strange_folder_among_them_is_named(self, folder):
+    def test_an_unknown_folder_among_them_is_named(self, folder):
         with pytest.raises(DatasetError, match="folder 'cats' is neither a WordNet id nor"):
             labelled_images(folder("cats/1.jpg", "tench/1.jpg"), IMAGENET)
-        with pytest.raises(DatasetError, match="there are 3 folders, so their order does not tell the class either"):
+        with pytest.raises(DatasetError, match="there are 3 folders, so their order does not give the class either"):
             labelled_images(folder("n02123045/1.jpg"), IMAGENET)
 
     def test_the_pictures_of_the_developers(self, shared):
-        pictures = labelled_images(shared / "data" / "imagenet_samples", IMAGENET)
-        assert pictures.rule == "wnid"
-        assert len(pictures.items) == 250
-        for path, label in pictures.items:
+        images = labelled_images(shared / "data" / "imagenet_samples", IMAGENET)
+        assert images.rule == "wnid"
+        assert len(images.items) == 250
+        for path, label in images.items:
             assert imagenet_wnids()[label] == path.parent.name
 
 
 class TestClassFolders:
     def test_by_the_class_s_name(self, folder):
         root = folder("truck/a.png", "cat/b.png", "cat/a.png")
-        pictures = labelled_images(root, CIFAR10)
-        assert pictures.rule == "label"
-        assert found(pictures, root) == {"cat/a.png": 3, "cat/b.png": 3, "truck/a.png": 9}
+        images = labelled_images(root, CIFAR10)
+        assert images.rule == "label"
+        assert found(images, root) == {"cat/a.png": 3, "cat/b.png": 3, "truck/a.png": 9}
 
     def test_imagenet_s_names_too(self, folder):
-        pictures = labelled_images(folder("espresso/1.jpg", "Egyptian cat/2.jpg"), IMAGENET)
-        assert pictures.rule == "label"
-        assert sorted(label for _, label in pictures.items) == [285, 967]
+        images = labelled_images(folder("espresso/1.jpg", "Egyptian cat/2.jpg"), IMAGENET)
+        assert images.rule == "label"
+        assert sorted(label for _, label in images.items) == [285, 967]
 
     def test_by_order_where_there_is_one_for_each_class(self, folder):
         root = folder("zebra/1.png", "ant/1.png", "middle/1.png")
-        pictures = labelled_images(root, ("first", "second", "third"))
-        assert pictures.rule == "order"
-        assert found(pictures, root) == {"ant/1.png": 0, "middle/1.png": 1, "zebra/1.png": 2}
+        images = labelled_images(root, ("first", "second", "third"))
+        assert images.rule == "order"
+        assert found(images, root) == {"ant/1.png": 0, "middle/1.png": 1, "zebra/1.png": 2}
 
     def test_every_label_is_one_class(self):
         """Else a folder's name would not tell which of two is meant."""
@@ -105,8 +105,8 @@ class TestClassFolders:
 
     def test_folders_that_are_numbers_are_those_classes(self, folder):
         root = folder(*(f"{i}/1.png" for i in range(11)))
-        pictures = labelled_images(root, tuple(f"class {i}" for i in range(11)))
-        assert found(pictures, root) == {f"{i}/1.png": i for i in range(11)}
+        images = labelled_images(root, tuple(f"class {i}" for i in range(11)))
+        assert found(images, root) == {f"{i}/1.png": i for i in range(11)}
 
 
 class TestFiles:
@@ -114,7 +114,7 @@ class TestFiles:
         root = folder("cat/a/b/1.jpg", "cat/2.jpg", "dog/x/3.jpg")
         assert found(labelled_images(root, CIFAR10), root) == {"cat/2.jpg": 3, "cat/a/b/1.jpg": 3, "dog/x/3.jpg": 5}
 
-    def test_what_is_a_picture_by_its_name(self, folder):
+    def test_what_is_an_image_by_its_name(self, folder):
         taken = ["1.jpg", "2.JPEG", "3.Png", "4.webp", "5.bmp", "6.gif", "7.tif", "8.tiff", "9.ppm", "a.b.jpg"]
         left = ["notes.txt", "jpg", ".jpg", "1.jpg.part", "thumbs.db"]
         root = folder(*(f"cat/{name}" for name in taken + left))
@@ -153,9 +153,9 @@ class TestNothingThere:
             labelled_images(folder("a.jpg") / "a.jpg", CIFAR10)
 
     def test_no_class_folders(self, folder):
-        with pytest.raises(DatasetError, match="has no sub-folders; expected one for each class, with pictures in it"):
+        with pytest.raises(DatasetError, match="has no sub-folders; expected one for each class, with images in it"):
             labelled_images(folder("1.jpg"), CIFAR10)
 
     def test_no_pictures(self, folder):
-        with pytest.raises(DatasetError, match=r"has 2 class folders and no picture in them; known endings: \['\.bmp', "):
+        with pytest.raises(DatasetError, match=r"has 2 class folders and no image in them; known endings: \['\.bmp', "):
             labelled_images(folder("cat/notes.txt", "dog/notes.txt"), CIFAR10)

@@ -1,4 +1,4 @@
-"""Data sets by name: who is in which part, and that pictures are prepared as the service prepares them."""
+"""Data sets by name: who is in which part, and that images are prepared as the service prepares them."""
 
 from __future__ import annotations
 
@@ -182,23 +182,29 @@ def test_wordnet_ids_become_words(tmp_path):
     assert len(data.labels) == 2
 
 
-def test_what_is_wrong_is_told(tmp_path):
+def test_errors_name_what_is_wrong(tmp_path):
     for call, message in {
         lambda: load_dataset("digit"): "no data set 'digit'. Did you mean digits",
         lambda: load_dataset("digits", sizes=8): "no setting 'sizes'. Did you mean size",
         lambda: load_dataset("digits", tmp_path): "come with scikit-learn",
+        lambda: load_dataset("digits", size=0): "'digits': size = 0: Input should be greater than 0",
+        lambda: load_dataset("digits", seed="one"): "'digits': seed = 'one': Input should be a valid integer",
         lambda: load_dataset("cifar10"): "needs its folder",
+        lambda: load_dataset("cifar10", tmp_path, limit=0): "limit = 0: Input should be greater than 0",
         lambda: load_dataset("folder", tmp_path / "none"): "needs its folder",
-        lambda: load_dataset("folder", tmp_path): "has no folders",
+        lambda: load_dataset("folder", tmp_path): "has no sub-folders",
     }.items():
         with pytest.raises(DatasetError, match=message):
             call()
     counts = {("train", "a"): 4, ("train", "b"): 4, ("val", "a"): 1, ("val", "c"): 1}
-    root = pictures(tmp_path / "strange", counts)
+    root = pictures(tmp_path / "other", counts)
     with pytest.raises(DatasetError, match="a folder 'c'"):
         load_dataset("folder", root)
-    with pytest.raises(DatasetError, match=r"val_share = 0.5"):
-        load_dataset("folder", root, val_share=0.5)
+    for share in (0.0, 0.5, 1.0):
+        with pytest.raises(DatasetError, match=rf"'folder': val_share = {share}: Input should be"):
+            load_dataset("folder", root, val_share=share)
+    with pytest.raises(DatasetError, match="'folder': Value error, resize = 20 is below input_size = 32"):
+        load_dataset("folder", pictures(tmp_path / "small", {("", "a"): 5}), size=32, resize=20)
     (tmp_path / "alone" / "train" / "a").mkdir(parents=True)
     with pytest.raises(DatasetError, match="train/ alone"):
         load_dataset("folder", tmp_path / "alone")

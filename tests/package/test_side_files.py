@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 
 from hubserve.errors import ExportError, PackageError, WeightsError
+from hubserve.export.rebuild_model import rebuild_model
 from hubserve.package.package import LABELS, MANIFEST, PARITY, PROFILE, WEIGHTS, read_package
 from hubserve.service.engine import Engine
 from tests.package.test_manifest import ANY_JSON
@@ -143,7 +144,7 @@ def changed(content: bytes, data) -> bytes:
 @given(data=st.data())
 def test_damaged_weights(fuzzed, data):
     content = changed((small_package().path / WEIGHTS).read_bytes(), data)
-    told(put_anew(fuzzed, WEIGHTS, content).rebuild)
+    told(lambda: rebuild_model(put_anew(fuzzed, WEIGHTS, content)))
 
 
 @FEW
@@ -160,14 +161,14 @@ def test_weights_of_a_type_that_is_not_theirs(copy, dtype):
     header = json.loads(content[8 : 8 + length])
     header["classifier.linear.bias" if "classifier.linear.bias" in header else sorted(header)[1]]["dtype"] = dtype
     text = json.dumps(header).encode()
-    assert told(put(copy, WEIGHTS, len(text).to_bytes(8, "little") + text + content[8 + length :]).rebuild)
+    assert told(lambda: rebuild_model(put(copy, WEIGHTS, len(text).to_bytes(8, "little") + text + content[8 + length :])))
 
 
 def test_weights_without_one(copy):
     state = load_file(copy / WEIGHTS)
     state.pop(sorted(state)[0])
     save_file(state, copy / "less")
-    assert "1 missing" in told(put(copy, WEIGHTS, (copy / "less").read_bytes()).rebuild)
+    assert "1 missing" in told(lambda: rebuild_model(put(copy, WEIGHTS, (copy / "less").read_bytes())))
 
 
 def network(outputs: list[int | str], kind: int = TensorProto.FLOAT, inputs: int = 1, size: int = 32) -> bytes:

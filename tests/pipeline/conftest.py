@@ -7,18 +7,11 @@ from pathlib import Path
 import pytest
 
 from hubserve import jobs
-from hubserve.jobs import Job, JobStatus, Run
+from hubserve.jobs import JobStatus, Run
 from hubserve.pipeline import run_job
-from hubserve.pipeline.plots import plot, plot_names
+from hubserve.pipeline.plots import draw_all
 from tests.pipeline.definitions import SHORT
 from tests.stores import store_at
-
-
-def draw(status: JobStatus, job: Job, folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in plot_names(status):
-        plot(status, name, folder / f"{name}.svg")
-    return sorted(folder.glob("*.svg"))
 
 
 @pytest.fixture(autouse=True)
@@ -37,5 +30,5 @@ def finished(tmp_path_factory) -> tuple[Run, list[JobStatus], Path]:
         patch.setenv("HUBSERVE_HOME", str(folder / "home"))
         run = jobs.create(SHORT)
         with jobs.hold(run):
-            run_job(run, on_status=told.append, draw=draw)
+            run_job(run, on_status=told.append, draw=draw_all)
     return run, told, folder / "bentoml"

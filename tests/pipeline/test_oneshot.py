@@ -12,10 +12,10 @@ from hubserve import jobs
 from hubserve.errors import JobError
 from hubserve.jobs import JobStatus
 from hubserve.package.package import read_package
-from hubserve.pipeline import check_names, run_job
-from hubserve.pipeline.status_writer import view_of
+from hubserve.pipeline import check_definition, run_job
+from hubserve.pipeline.plots import draw_all
+from hubserve.pipeline.status_writer import one_shot_view
 from hubserve.pipeline.strategies import ENDS_IN_SUPERNET, ONE_SHOT
-from tests.pipeline.conftest import draw
 from tests.pipeline.definitions import short
 
 PENALTY = {"profiler": "params", "baseline": 20000, "scale": 0.01}
@@ -42,7 +42,7 @@ def found_by_darts(tmp_path_factory):
         patch.setenv("HUBSERVE_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr("hubserve.pipeline.status_writer.PAUSE_SECONDS", 0.0)
         run = jobs.create(short(strategy=DARTS, recipe={"epochs": 2}, budget={}, retrain=None, publish=None))
-        run_job(run, on_status=told.append, draw=draw)
+        run_job(run, on_status=told.append, draw=draw_all)
     return run, told
 
 
@@ -50,7 +50,7 @@ class TestDarts:
     def test_supernet_first(self, found_by_darts):
         _, told = found_by_darts
         phases = [phase for phase, _ in itertools.groupby(status.phase for status in told) if phase is not None]
-        assert phases == ["supernet", "search", "export", "profile"]
+        assert phases == ["supernet", "search", "test", "export", "profile"]
         assert any(status.message.startswith("epoch 2 of 2, loss ") for status in told)
 
     def test_probabilities_over_time(self, found_by_darts):
@@ -106,16 +106,16 @@ def test_spos_goes_on_after_a_stop_in_either_half(home, monkeypatch):
 
 def test_a_picture_needs_rows_that_tell_all():
     rows = [{"step": i, "train_loss": 1.0, "probabilities": {"a": {"x": 0.5, "y": 0.5}}} for i in range(3)]
-    assert view_of(rows).labels["a"].candidates == ["x", "y"]
-    assert view_of([*rows, {"step": 3, "probabilities": {"b": {"x": 1.0}}}]).labels == {}
-    assert view_of([]).steps == []
+    assert one_shot_view(rows).labels["a"].candidates == ["x", "y"]
+    assert one_shot_view([*rows, {"step": 3, "probabilities": {"b": {"x": 1.0}}}]).labels == {}
+    assert one_shot_view([]).steps == []
 
 
 @pytest.mark.parametrize("name", ONE_SHOT)
 def test_every_one_shot_strategy_can_be_named(name):
     searched = name in ENDS_IN_SUPERNET
     strategy = {"name": name} | ({"then": {"name": "TPE"}} if searched else {})
-    check_names(jobs.parse_job(short(strategy=strategy, budget={"trials": 2} if searched else {}), where="it"))
+    check_definition(jobs.parse_job(short(strategy=strategy, budget={"trials": 2} if searched else {}), where="it"))
 
 
 ALONE = {"strategy": DARTS, "budget": {}}
@@ -150,4 +150,4 @@ ALONE = {"strategy": DARTS, "budget": {}}
 )
 def test_what_does_not_go_together(changes, message):
     with pytest.raises(JobError, match=message):
-        check_names(jobs.parse_job(short(**changes), where="it"))
+        check_definition(jobs.parse_job(short(**changes), where="it"))

@@ -135,12 +135,14 @@ def test_png_too(tmp_path):
     ("name", "file", "message"),
     [
         ("bset", "x.svg", "Did you mean best"),
-        ("probabilities", "x.svg", "no picture 'probabilities' to draw"),
+        ("probabilities", "x.svg", "has no plot 'probabilities'"),
         ("best", "x.bmp", r"must end in one of \.svg"),
         ("best", "none/x.svg", "cannot draw into"),
     ],
 )
 def test_what_cannot_be_drawn(name, file, message, tmp_path):
+    folder = tmp_path / "plots"
+    folder.mkdir()
     with pytest.raises(ExperimentError, match=message):
-        plot(SEARCHED, name, tmp_path / file)
-    assert list(tmp_path.iterdir()) == []
+        plot(SEARCHED, name, folder / file)
+    assert list(folder.iterdir()) == []

@@ -18,9 +18,9 @@ from hubserve.hub import NasBench201
 from hubserve.jobs import ExecutorEntry, Job
 from hubserve.latency import MeasuredLatency
 from hubserve.latency.tables.build import BuildPlan, build_table
-from hubserve.pipeline import check_job, check_names
-from hubserve.pipeline.downsample import Thinned
-from hubserve.pipeline.search import make_executor
+from hubserve.pipeline import check_definition, resolve_job
+from hubserve.pipeline.downsample import Downsampled
+from hubserve.pipeline.phases.search import make_executor
 from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, multi_trial
 from hubserve.strategy import suggest_arch
 from tests.pipeline.definitions import short
@@ -42,14 +42,14 @@ def test_what_we_ship_can_be_run(name, tmp_path):
     found = jobs.read_job(SHIPPED[name])
     assert found.name == name
     assert found.summary
-    check_names(found)
+    check_definition(found)
     if found.data.folder is None:
-        facts = check_job(found, where=tmp_path).facts()
+        facts = resolve_job(found, where=tmp_path).facts()
         assert facts["classes"] == 10
         assert facts["published_as"] == found.publish.name
     else:
         with pytest.raises(JobError, match=r"^data: .* needs its folder, and .* is none"):
-            check_job(found, where=tmp_path)
+            resolve_job(found, where=tmp_path)
 
 
 def test_pictures_of_ones_own(tmp_path):
@@ -61,10 +61,10 @@ def test_pictures_of_ones_own(tmp_path):
         for place in range(10):
             (tmp_path / "mine" / label / f"{place}.png").write_bytes(noise())
     data = {"name": "folder", "folder": "mine", "settings": {"size": 32, "val_share": 0.2}, "workers": 1}
-    parts = check_job(job(data=data), where=tmp_path)
-    assert parts.data.labels == ("cats", "dogs", "emus")
-    assert (parts.space.num_labels, parts.settings["num_labels"], parts.input_size) == (3, 3, 32)
-    inputs, targets = next(iter(parts.evaluator(parts.job.recipe).val_batches()))
+    resolved = resolve_job(job(data=data), where=tmp_path)
+    assert resolved.data.labels == ("cats", "dogs", "emus")
+    assert (resolved.space.num_labels, resolved.settings["num_labels"], resolved.input_size) == (3, 3, 32)
+    inputs, targets = next(iter(resolved.search_evaluator.val_batches()))
     assert inputs.shape[1:] == (3, 32, 32)
     assert set(targets.tolist()) <= {0, 1, 2}
 
@@ -74,11 +74,11 @@ def test_pictures_of_ones_own(tmp_path):
     [
         ({"space": {"name": "NasBench202"}}, r"^space: no model space is called 'NasBench202'. Did you mean NasBench201"),
         ({"space": {"name": "NasBench201", "settings": {"stem": 1}}}, "^space: .*stem"),
-        ({"space": {"name": "NasBench201", "settings": {"num_labels": 7}}}, "tells 7 classes apart and digits has 10"),
+        ({"space": {"name": "NasBench201", "settings": {"num_labels": 7}}}, "has 7 classes and digits has 10"),
         ({"data": {"name": "digitz"}}, "^data: no data set 'digitz'. Did you mean digits"),
         ({"data": {"name": "digits", "settings": {"sise": 8}}}, "^data: .* has no setting 'sise'. Did you mean size"),
         ({"data": {"name": "digits", "folder": "x"}}, "^data: digits come with scikit-learn"),
-        ({"data": {"name": "digits", "settings": {"size": 18}}}, "does not take pictures of 18 pixels"),
+        ({"data": {"name": "digits", "settings": {"size": 18}}}, "does not take images of 18 pixels"),
         ({"strategy": {"name": "Randon"}}, "^strategy.name: no strategy is called 'Randon'. Did you mean Random"),
         ({"strategy": {"name": "TPE", "arguments": {"startup": 1}}}, "^strategy.arguments.startup: TPE has no such argument"),
         ({"strategy": {"name": "TPE", "arguments": {"n_startup_trials": 0}}}, "^strategy.arguments: .*at least 1"),
@@ -97,7 +97,7 @@ def test_pictures_of_ones_own(tmp_path):
 )
 def test_what_does_not_fit_is_told_with_its_key(changes, message, tmp_path):
     with pytest.raises(JobError, match=message):
-        check_job(job(**changes), where=tmp_path)
+        resolve_job(job(**changes), where=tmp_path)
 
 
 @pytest.mark.parametrize("name", MULTI_TRIAL)
@@ -116,7 +116,7 @@ def test_who_takes_several_objectives(name):
 def test_ray_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(JobError, match=r"^executor.kind = ray: Ray is not installed: pip install 'hubserve\[ray\]'"):
-        check_names(job(executor={"kind": "ray"}))
+        check_definition(job(executor={"kind": "ray"}))
 
 
 @pytest.mark.parametrize("name", MULTI_TRIAL)
@@ -135,10 +135,10 @@ def test_executors():
 @pytest.mark.parametrize("most", [2, 5, 16])
 def test_a_thinned_series_is_short_even_and_has_both_ends(most):
     for length in range(1, 100):
-        thinned: Thinned[int] = Thinned(most)
+        thinned: Downsampled[int] = Downsampled(most)
         for i in range(length):
             thinned.add(i)
-        kept = thinned.kept
+        kept = thinned.entries
         assert len(kept) <= most
         assert (kept[0], kept[-1]) == (0, length - 1)
         steps = {b - a for a, b in itertools.pairwise(kept[:-1])}
@@ -171,28 +171,28 @@ class TestLatencyTable:
 
     def test_it_predicts_the_search_and_the_winner_is_measured(self, table, tmp_path):
         built = table()
-        parts = check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 100}), where=tmp_path)
-        arch = parts.space.random(Random(0))
-        assert parts.search_latency(parts.space, arch) == {"latency_ms": built.predict(parts.space, arch)}
-        assert isinstance(parts.latency(), MeasuredLatency)
-        assert "predicted by table.json" in parts.facts()["latency"]
+        resolved = resolve_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 100}), where=tmp_path)
+        arch = resolved.space.random(Random(0))
+        assert resolved.search_latency(resolved.space, arch) == {"latency_ms": built.predict(resolved.space, arch)}
+        assert isinstance(resolved.latency(), MeasuredLatency)
+        assert "predicted by table.json" in resolved.facts()["latency"]
 
     def test_without_one_all_are_measured(self, tmp_path):
-        parts = check_job(job(), where=tmp_path)
-        assert isinstance(parts.search_latency, MeasuredLatency)
-        assert parts.facts()["latency"] is None
+        resolved = resolve_job(job(), where=tmp_path)
+        assert isinstance(resolved.search_latency, MeasuredLatency)
+        assert resolved.facts()["latency"] is None
 
     def test_a_limit_that_no_network_meets_is_told_before_the_start(self, table, tmp_path):
         table()
         with pytest.raises(JobError, match=r"latency_ms <= 0.001 cannot be met: the fastest network .* half of all stay below"):
-            check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
+            resolve_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
 
     def test_a_table_of_another_machine_refuses_no_job(self, table, tmp_path):
         built = table()
         host = built.host.model_copy(update={"cpu": "Abacus"})
         built.model_copy(update={"host": host}).save(tmp_path / "table.json")
-        parts = check_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
-        assert "which was measured on Abacus" in parts.facts()["latency"]
+        resolved = resolve_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
+        assert "which was measured on Abacus" in resolved.facts()["latency"]
 
     @pytest.mark.parametrize(
         ("calls", "entry", "what"),
@@ -205,14 +205,14 @@ class TestLatencyTable:
     def test_a_table_of_other_calls(self, table, tmp_path, calls, entry, what):
         table(**calls)
         with pytest.raises(JobError, match=rf"^latency.table: .*{what}"):
-            check_job(job(latency={"table": "table.json", **entry}), where=tmp_path)
+            resolve_job(job(latency={"table": "table.json", **entry}), where=tmp_path)
 
     def test_a_table_of_another_space(self, table, tmp_path):
         table()
         other = {"name": "NasBench201", "settings": {"stem_out_channels": 8}}
         with pytest.raises(JobError, match=r"^latency.table: .* is of NasBench201 with settings"):
-            check_job(job(space=other, latency={"table": "table.json"}), where=tmp_path)
+            resolve_job(job(space=other, latency={"table": "table.json"}), where=tmp_path)
 
     def test_no_table(self, tmp_path):
         with pytest.raises(JobError, match=r"^latency.table: no latency table at"):
-            check_job(job(latency={"table": "none.json"}), where=tmp_path)
+            resolve_job(job(latency={"table": "none.json"}), where=tmp_path)

@@ -20,8 +20,10 @@ from hubserve.export.rebuild_model import rebuild_model
 from hubserve.jobs import JobStatus, Run
 from hubserve.latency.arch_latency import sure_median
 from hubserve.package.package import read_package
-from hubserve.pipeline import Parts, check_job, finish, run_job, search, winner
-from hubserve.pipeline.status_writer import Report
+from hubserve.pipeline import ResolvedJob, resolve_job, run_job
+from hubserve.pipeline.phases import choose_winner, profile
+from hubserve.pipeline.phases.search import SearchProgress, make_experiment
+from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.service.engine import Engine
 from tests.pipeline.definitions import short
 from tests.stores import store_at
@@ -51,7 +53,7 @@ class TestFinished:
     def test_the_phases_came_in_order(self, finished):
         _, told, _ = finished
         phases = [phase for phase, _ in itertools.groupby(status.phase for status in told) if phase is not None]
-        assert phases == ["search", "retrain", "export", "profile", "publish"]
+        assert phases == ["search", "retrain", "test", "export", "profile", "publish"]
         assert told[0].state == "running"
         assert [status.trials for status in told] == sorted(status.trials for status in told)
         assert any("epoch 3 of 6" in status.message and status.eta_seconds > 0 for status in told)
@@ -96,8 +98,8 @@ class TestFinished:
 
     def test_it_meets_its_constraint_when_it_is_measured_again(self, finished, package):
         run, _, _ = finished
-        parts = parts_of(run)
-        assert sure_median(parts.latency().time(lambda: package.runner("onnx"))) <= 50
+        resolved = resolved_of(run)
+        assert sure_median(resolved.latency().time(lambda: package.runner("onnx"))) <= 50
 
     def test_running_it_again_publishes_nothing_twice(self, finished):
         run, _, home = finished
@@ -107,8 +109,8 @@ class TestFinished:
             assert len(store.list_models()) == 1
 
 
-def parts_of(run: Run) -> Parts:
-    return check_job(jobs.parse_job(run.definition(), where="it"), where=run.where)
+def resolved_of(run: Run) -> ResolvedJob:
+    return resolve_job(jobs.parse_job(run.definition(), where="it"), where=run.where)
 
 
 class Interrupt:
@@ -124,7 +126,7 @@ class Interrupt:
 
 def test_interrupted_at_every_phase_it_goes_on_and_publishes_once(home):
     run = jobs.create(short())
-    for phase in ("search", "retrain", "export", "profile", "publish"):
+    for phase in ("search", "retrain", "test", "export", "profile", "publish"):
         with pytest.raises(KeyboardInterrupt), jobs.hold(run):
             run_job(run, on_status=Interrupt(phase))
         status = jobs.read(run)
@@ -155,7 +157,7 @@ def test_after_a_fault_it_goes_on_and_the_weights_of_the_trial_are_kept(home, mo
     def broken(*_: object) -> None:
         raise RuntimeError("the disk is gone")
 
-    monkeypatch.setattr(finish, "add_profile", broken)
+    monkeypatch.setattr(profile, "add_profile", broken)
     run = jobs.create(short(retrain=None, budget={"trials": 1}, publish=None))
     with pytest.raises(RuntimeError):
         run_job(run)
@@ -178,19 +180,19 @@ class TestChoice:
 
     @pytest.fixture
     def searched(self, home, monkeypatch):
-        monkeypatch.setattr(Parts, "latency", lambda self: lambda space, arch: {"latency_ms": 1.0})
+        monkeypatch.setattr(ResolvedJob, "latency", lambda self: lambda space, arch: {"latency_ms": 1.0})
         run = jobs.create(short(constraints={"latency_ms": 50}, budget={"trials": 3}))
-        parts = parts_of(run)
-        experiment = search.make_experiment(parts, run, search.Teller(Report(run, parts.job, lambda status: None, None)))
+        resolved = resolved_of(run)
+        experiment = make_experiment(resolved, run, SearchProgress(StatusWriter(run, lambda status: None, None)))
         experiment.run()
-        return experiment, parts
+        return experiment, resolved
 
     def test_the_best_that_still_meets_the_limit(self, searched, monkeypatch):
-        experiment, parts = searched
+        experiment, resolved = searched
         best, second, _ = experiment.top_trials(3)
-        monkeypatch.setattr(winner, "measured_again", lambda parts, arch: 60.0 if arch == best.arch else 40.0)
-        chosen = winner.choose(experiment, parts)
+        monkeypatch.setattr(choose_winner, "measure_again", lambda resolved, arch: 60.0 if arch == best.arch else 40.0)
+        chosen = choose_winner.choose_winner(experiment, resolved)
         assert (chosen.number, chosen.scores["latency_ms"]) == (second.number, 40.0)
-        monkeypatch.setattr(winner, "measured_again", lambda parts, arch: 60.0 + len(repr(arch)))
+        monkeypatch.setattr(choose_winner, "measure_again", lambda resolved, arch: 60.0 + len(repr(arch)))
         with pytest.raises(NothingFeasibleError, match=r"of 3 candidates none meets latency_ms <= 50 when measured again"):
-            winner.choose(experiment, parts)
+            choose_winner.choose_winner(experiment, resolved)

@@ -70,7 +70,7 @@ def test_cifar10(tmp_path):
     assert status.published.startswith("cifar10:")
     assert all(row.values["params"] <= 1_500_000 for row in status.history if row.state == "complete")
     assert set(model.package.manifest.exports) == {"onnx", "torchscript", "pt2"}
-    assert model.package.manifest.provenance.search["test_pictures"] == 20
+    assert model.package.manifest.provenance.search["test_images"] == 20
     assert label_of(model, 32) in CIFAR
 
 

@@ -270,7 +270,7 @@ class TestAliases:
         # Six standard deviations of a fair draw.
         assert abs(counts["small:v2"] - 400) < 6 * (2000 * 0.2 * 0.8) ** 0.5
         assert counts["small:v1"] + counts["small:v2"] == 2000
-        assert live_models.resolver.names_of("small:v2") == ["production (canary, 20 %)"]
+        assert live_models.resolver.aliases_of("small:v2") == ["production (canary, 20 %)"]
 
     def test_a_damaged_canary_gets_nothing(self, make):
         publish("v1")

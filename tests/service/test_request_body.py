@@ -1,4 +1,4 @@
-"""The body_reader: bodies are held while somebody needs them, and forgotten after that, whatever became of them."""
+"""Bodies count as held while a request needs them, and no longer, whatever the outcome."""
 
 from __future__ import annotations
 

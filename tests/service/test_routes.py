@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import time
 import zipfile
 
@@ -315,12 +316,16 @@ class TestExports:
             ({"model": "--help"}, 422, "ParameterError"),
             ({"model": "efficientnet-lite9"}, 404, "ModelNotFoundError"),
             ({"space": "Nosuch", "arch": {}}, 422, "SpaceError"),
+            ({"space": "ProxylessNAS", "settings": {"nosuch": 1}, "arch": {}}, 422, "SpaceError"),
+            ({"space": "ProxylessNAS", "settings": SETTINGS, "arch": {}}, 422, "ArchError"),
             ({"model": "efficientnet-lite0", "formats": ["exe"]}, 422, "ParameterError"),
             ({"model": "efficientnet-lite0", "formats": ["onnx", "onnx-int8"]}, 422, "ParameterError"),
         ],
     )
     def test_what_cannot_be(self, client, wish, status, kind):
+        before = client.get("/exports").json()
         problem(client.post("/exports", json=wish, headers=CHANGE), status, kind)
+        assert client.get("/exports").json() == before
 
     def test_what_is_possible_in_place_of_integers(self, client):
         answer = client.post("/exports", json={"model": "efficientnet-lite0", "formats": ["onnx-int8"]}, headers=CHANGE)
@@ -338,18 +343,53 @@ class TestSearchJobs:
         assert all(set(entry) == {"name", "summary"} for entry in client.get("/search_jobs/available").json())
 
     @pytest.mark.parametrize(
-        ("wish", "kind"),
+        ("wanted", "status", "kind"),
         [
-            ({}, "ParameterError"),
-            ({"job": "nosuch"}, "JobError"),
-            ({"definition": {}}, "JobError"),
-            ({"definition": {"name": "../x"}}, "JobError"),
-            ({"job": "../../etc/passwd"}, "JobError"),
+            ({}, 422, "ParameterError"),
+            ({"job": "nosuch"}, 404, "JobNotFoundError"),
+            ({"definition": {}}, 422, "JobError"),
+            ({"definition": {"name": "../x"}}, 422, "JobError"),
+            ({"job": "../../etc/passwd"}, 404, "JobNotFoundError"),
         ],
     )
-    def test_what_cannot_be(self, client, wish, kind):
-        problem(client.post("/search_jobs", json=wish, headers=CHANGE), 422, kind)
+    def test_what_cannot_be(self, client, wanted, status, kind):
+        problem(client.post("/search_jobs", json=wanted, headers=CHANGE), status, kind)
         assert client.get("/search_jobs").json() == []
+
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"space": {"name": "NasBench202"}}, "space: .*NasBench201"),
+            ({"space": {"name": "NasBench201", "settings": {"stem": 8}}}, "space: "),
+            ({"strategy": {"name": "Random", "arguments": {"population": 3}}}, "strategy"),
+            ({"budget": {}}, "budget: give trials or seconds"),
+        ],
+    )
+    def test_names_are_checked_before_there_is_a_folder(self, client, changes, says):
+        answer = client.post("/search_jobs", json={"definition": {**TINY, **changes}}, headers=CHANGE)
+        assert re.search(says, problem(answer, 422, "JobError"))
+        assert client.get("/search_jobs").json() == []
+
+    def test_a_check_that_takes_too_long(self, client, monkeypatch):
+        monkeypatch.setattr("hubserve.service.definition_checker.SECONDS", 0.01)
+        answer = client.post("/search_jobs", json={"definition": TINY}, headers=CHANGE)
+        assert "not checked within 0.01 s" in problem(answer, 503, "OverloadedError")
+        assert client.get("/search_jobs").json() == []
+
+    def test_a_job_is_parsed_once(self, client, monkeypatch):
+        parsed = []
+
+        def parse(text, *, where):
+            parsed.append(where)
+            return real(text, where=where)
+
+        real = jobs.parse_job
+        for place in ("hubserve.jobs.parse_job", f"{jobs.create.__module__}.parse_job"):
+            monkeypatch.setattr(place, parse)
+        monkeypatch.setattr(jobs, "start", lambda run: None)
+        identity = client.post("/search_jobs", json={"definition": TINY}, headers=CHANGE).json()["id"]
+        assert parsed == ["the definition"]
+        jobs.delete(jobs.find(identity))
 
     def test_as_many_as_may_run(self, client):
         """Two unless set; their processes are locks of this one."""

@@ -14,6 +14,7 @@ from hubserve.errors import StrategyError
 from hubserve.hub import NasBench201
 from hubserve.strategy import PolicyBasedRL, suggest_arch
 from hubserve.strategy.lstm_policy import Episode, Policy, log_probabilities
+from hubserve.strategy.ppo import Ppo
 
 SPACE = NasBench201()
 
@@ -56,6 +57,27 @@ def test_a_failed_trial_teaches_what_it_is_said_to_be_worth():
         study.tell(trial, None if failed[-1] else 1.0, state=TrialState.FAIL if failed[-1] else TrialState.COMPLETE)
     assert sum(failed[:50]) > 9
     assert sum(failed[-50:]) <= sum(failed[:50]) / 2
+
+
+def test_trials_that_end_late_undo_no_update(monkeypatch):
+    updates = []
+    monkeypatch.setattr(Ppo, "update", lambda self, policy, trials, rewards: updates.append(rewards))
+    strategy = PolicyBasedRL(samples_per_update=4, seed=0)
+    strategy.bind(SPACE)
+    study = optuna.create_study(direction="maximize", sampler=strategy)
+    trials = [study.ask() for _ in range(13)]
+    for trial in trials:
+        suggest_arch(trial, SPACE)
+    # The first trial ends last; each update learns from four more trials, in the order in which they ended.
+    order = [*range(1, 13), 0]
+    for number in order:
+        study.tell(trials[number], float(number))
+        study.ask()
+    assert updates == [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0]]
+    # Another process that takes the study up makes the same updates.
+    study.sampler = PolicyBasedRL(samples_per_update=4, seed=0)
+    study.ask()
+    assert updates[3:] == updates[:3]
 
 
 class TestPolicy:

@@ -65,11 +65,11 @@ def evaluate_model(
     from hubserve.data.image_folder import labelled_images
 
     with classifier_of(model, backend.value, url, trusted=trust) as (classifier, labels):
-        pictures = labelled_images(folder, labels)
-        with progress_bar(model, len(pictures.items)) as advance:
+        images = labelled_images(folder, labels)
+        with progress_bar(model, len(images.items)) as advance:
             report = evaluate(
                 classifier,
-                pictures,
+                images,
                 model=model,
                 backend="http" if url else backend.value,
                 batch_size=batch_size,

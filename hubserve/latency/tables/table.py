@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from hubserve.atomic import write_whole
+from hubserve.atomic import write_atomic
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.host import Host, describe_host
 from hubserve.latency.tables.interpolation import OperationEstimator, fit_costs
@@ -108,7 +108,7 @@ class LatencyTable(BaseModel):
     def save(self, path: Path) -> None:
         """Writes the file in one step: a reader sees the old table or the new one, never a part."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, self.model_dump_json(indent=1) + "\n")
+        write_atomic(path, self.model_dump_json(indent=1) + "\n")
 
     def predict(self, space: ModelSpace, arch: Mapping[str, Any]) -> float:
         """Predicted latency of an arch, in ms for one call.

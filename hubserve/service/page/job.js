@@ -4,8 +4,8 @@ import { best, figure, probabilities, scatter } from './chart.js';
 import { archTable, byId, duration, facts, follow, h, loading, number, table, tagOf, toModel, tryIt } from './dom.js';
 import { problem } from './token.js';
 
-const PHASES = ['supernet', 'search', 'retrain', 'export', 'profile', 'publish'];
-const FINAL = ['done', 'failed', 'stopped'];
+const PHASES = ['supernet', 'search', 'retrain', 'test', 'export', 'profile', 'publish'];
+const FINAL = ['done', 'failed', 'stopped', 'refused'];
 
 export const badge = (state) => h('span', { class: `badge ${state}` }, state);
 
@@ -134,9 +134,9 @@ function course({ state, phase, message, trials: done, max_trials: most, seconds
   ];
 }
 
-function result({ published, error }) {
+function result({ published, error, test_acc: accuracy }) {
   return [
-    published && h('div', { class: 'row good' }, h('span', null, 'Published as ', h('a', { href: toModel(published) }, tagOf(published))), tryIt(published)),
+    published && h('div', { class: 'row good' }, h('span', null, 'Published as ', h('a', { href: toModel(published) }, tagOf(published)), Number.isFinite(accuracy) && `, test accuracy ${number(accuracy, 4)}`), tryIt(published)),
     error && h('div', { class: 'problem' }, h('p', null, error)),
   ];
 }

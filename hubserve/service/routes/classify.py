@@ -96,8 +96,8 @@ async def answer_directly(request: Request, shared: ServiceState) -> JSONRespons
 
 async def _classified(request: Request, shared: ServiceState, wish: ClassifyQuery) -> JSONResponse:
     # Once before the body is read: under overload, refusing must cost next to nothing.
-    shared.pool.check_room()
-    async with shared.body_reader.body(request) as body, shared.in_time():
+    shared.check_capacity()
+    async with shared.read_body(request) as body, shared.in_time():
         pictures = await images_of(request, body, max_pictures=shared.settings.max_pictures)
         outcomes = await shared.classify(wish.model, pictures.data, wish.top_k)
     if pictures.several:

@@ -1,4 +1,4 @@
-"""Exports over HTTP: POST starts one in a process of its own, GET tells how it goes, and the package is a download."""
+"""Exports over HTTP: POST starts one in a process of its own, GET shows its state, and the package is a download."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse
 
 from hubserve.cards.card import list_cards
-from hubserve.errors import JobError, ModelNotFoundError, suggest
-from hubserve.hub.registry import get_space
+from hubserve.errors import ModelNotFoundError, suggest
 from hubserve.service.auth import changer, scheme
-from hubserve.service.error_responses import described, error_response
-from hubserve.service.exports import ExportRequest, Exports, ExportStatus
+from hubserve.service.error_responses import described
+from hubserve.service.exports import ExportRequest, ExportStatus
 from hubserve.service.service_state import ServiceState
 
 router = APIRouter(prefix="/exports", tags=["exports"])
@@ -25,29 +24,28 @@ router = APIRouter(prefix="/exports", tags=["exports"])
     responses=described(401, 403, 404, 422, 503),
 )
 async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
-    """Of an alias, a name or tag in the store, or a pre-searched model, whichever there is first; or of an arch of a space."""
+    """Exports an alias, a name or tag in the store, or a pre-searched model, looked up in this order; or an arch of a space."""
     shared: ServiceState = request.app.state.shared
     if wanted.model is not None:
         _check_known(shared, wanted.model)
     else:
-        get_space(wanted.space or "", wanted.settings)
-    exports: Exports = request.app.state.exports
-    return await to_thread.run_sync(exports.start, wanted)
+        await to_thread.run_sync(shared.exports.check_number_running)
+        await shared.checker.check_export(wanted)
+    return await to_thread.run_sync(shared.exports.start, wanted)
 
 
 @router.get("", summary="List the exports", responses=described(401))
 async def listed(request: Request) -> list[ExportStatus]:
-    """Newest first; those that are over are kept for a while."""
-    return await to_thread.run_sync(request.app.state.exports.list)
+    """All exports, newest first; the last ones that ended are kept."""
+    shared: ServiceState = request.app.state.shared
+    return await to_thread.run_sync(shared.exports.list)
 
 
-@router.get("/{identity}", summary="How an export goes", responses=described(401, 404), response_model=ExportStatus)
-async def read(request: Request, identity: str) -> object:
-    """Its state; its error where it failed."""
-    try:
-        return await to_thread.run_sync(request.app.state.exports.read, identity)
-    except JobError as error:
-        return error_response(error, status=404)
+@router.get("/{identity}", summary="Show an export", responses=described(401, 404))
+async def read(request: Request, identity: str) -> ExportStatus:
+    """The state of an export, and its error where it failed."""
+    shared: ServiceState = request.app.state.shared
+    return await to_thread.run_sync(shared.exports.read, identity)
 
 
 @router.get(
@@ -55,27 +53,23 @@ async def read(request: Request, identity: str) -> object:
     summary="Download the package",
     response_class=FileResponse,
     responses={200: {"content": {"application/zip": {}}}, **described(401, 404)},
-    response_model=None,
 )
-async def package(request: Request, identity: str) -> object:
+async def package(request: Request, identity: str) -> FileResponse:
     """A ZIP file with the folder `package`."""
-    try:
-        path = await to_thread.run_sync(request.app.state.exports.archive, identity)
-    except JobError as error:
-        return error_response(error, status=404)
+    shared: ServiceState = request.app.state.shared
+    path = await to_thread.run_sync(shared.exports.archive, identity)
     return FileResponse(path, media_type="application/zip", filename=f"{identity}.zip")
 
 
 def _check_known(shared: ServiceState, name: str) -> None:
-    """In the order of `hubserve export`: an alias, a name or tag in the store, a pre-searched model."""
+    """Raises ModelNotFoundError where `name` is no alias, nothing in the store and no pre-searched model."""
     try:
-        shared.live_models.resolver.traffic_shares(name)
+        shared.find_model(name)
     except ModelNotFoundError as error:
         cards = list_cards()
         if name in cards:
             return
-        resolver = shared.live_models.resolver
-        known = {*cards, *resolver.aliases, *(model.tag if ":" in name else model.name for model in resolver.models)}
         raise ModelNotFoundError(
-            f"{name!r} is no alias, not in the store, and no pre-searched model. {suggest(name, known)}"
+            f"{name!r} is no alias, not in the store, and no pre-searched model. "
+            f"{suggest(name, {*cards, *shared.known_names(name)})}"
         ) from error

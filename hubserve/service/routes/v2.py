@@ -67,11 +67,11 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
     served = await _served(request, name, version)
     manifest = served.engine.manifest
     size, classes = manifest.preprocess.input_size, manifest.classes
-    resolver = request.app.state.shared.live_models.resolver
+    shared: ServiceState = request.app.state.shared
     base = served.tag.partition(":")[0]
     return {
         "name": name,
-        "versions": [stored.tag.partition(":")[2] for stored in resolver.models if stored.name == base],
+        "versions": [stored.tag.partition(":")[2] for stored in shared.stored_models() if stored.name == base],
         "platform": "onnxruntime_onnx",
         "inputs": [
             {"name": IMAGES, "datatype": "FP32", "shape": [-1, 3, size, size]},
@@ -102,10 +102,10 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """One input: `images`, prepared, or `pictures`, files that the service prepares itself."""
     shared: ServiceState = request.app.state.shared
-    shared.pool.check_room()
+    shared.check_capacity()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise TensorError("the body is compressed; send it as it is")
-    async with shared.body_reader.body(request) as body, shared.in_time():
+    async with shared.read_body(request) as body, shared.in_time():
         asked = await to_thread.run_sync(read_request, body, request.headers.get(HEADER))
         if len(asked.pictures) > shared.settings.max_pictures:
             raise TensorError(f"{len(asked.pictures)} pictures; at most {shared.settings.max_pictures} are taken at once")
@@ -131,4 +131,4 @@ def _written(
 
 async def _served(request: Request, name: str, version: str | None) -> LoadedModel:
     shared: ServiceState = request.app.state.shared
-    return await shared.live_models.get(name if version is None else f"{name}:{version}")
+    return await shared.loaded_model(name if version is None else f"{name}:{version}")

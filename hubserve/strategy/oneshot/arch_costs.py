@@ -1,42 +1,40 @@
-"""What an arch costs in hardware terms, and what a distribution over archs costs in the mean."""
+"""What one arch costs: MACs, parameters or latency, by name or by a function."""
 
 from __future__ import annotations
 
 import json
 import statistics
 import time
-from collections.abc import Mapping
-from random import Random
 from typing import Any, Literal, Protocol, get_args
 
 import torch
 
 from hubserve.complexity import complexity
 from hubserve.errors import StrategyError
-from hubserve.space import Arch, Choice, ModelSpace
+from hubserve.space import Arch, ModelSpace
 
 Measure = Literal["macs", "params", "latency_ms"]
-"""MACs and parameters are counted exactly; latency is that of eager PyTorch on one picture, on this machine."""
+"""MACs and parameters are counted exactly; latency is that of eager PyTorch on one input, on the CPU of this machine."""
 
 
 class ArchCost(Protocol):
-    """Anything that tells what an arch costs."""
+    """A function that returns what an arch costs."""
 
     def __call__(self, arch: Arch) -> float:
-        """In a unit of its own; more is worse."""
+        """The cost of `arch`, in a unit of its own; more is worse."""
         ...
 
 
 class MeasuredCost:
-    """MACs, parameters or latency of the networks of a space, each arch once.
+    """MACs, parameters or latency of the networks of a space; each arch is measured once.
 
     Args:
-        measure: which of them.
-        space: of the archs.
-        input_shape: of one picture, (channels, height, width).
+        measure: "macs", "params" or "latency_ms".
+        space: The space of the archs.
+        input_shape: Shape of one input, (channels, height, width).
 
     Raises:
-        StrategyError: no such measure.
+        StrategyError: There is no such measure.
     """
 
     def __init__(self, measure: str, space: ModelSpace, input_shape: tuple[int, ...]) -> None:
@@ -50,10 +48,10 @@ class MeasuredCost:
     def __call__(self, arch: Arch) -> float:
         key = json.dumps(self._space.canonical(arch))
         if key not in self._known:
-            self._known[key] = self._look(arch)
+            self._known[key] = self._measured(arch)
         return self._known[key]
 
-    def _look(self, arch: Arch) -> float:
+    def _measured(self, arch: Arch) -> float:
         if self._measure == "latency_ms":
             return _latency_ms(self._space, arch, self._input_shape)
         with torch.device("meta"):
@@ -64,7 +62,16 @@ class MeasuredCost:
 
 
 def cost_of(profiler: Measure | ArchCost | Any, space: ModelSpace, input_shape: tuple[int, ...]) -> ArchCost:
-    """A measure by name, or a function of an arch as it is."""
+    """The `MeasuredCost` of that name, or `profiler` itself where it is a function of an arch.
+
+    Args:
+        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
+        space: The space of the archs.
+        input_shape: Shape of one input, (channels, height, width).
+
+    Raises:
+        StrategyError: `profiler` names no measure.
+    """
     return MeasuredCost(profiler, space, input_shape) if isinstance(profiler, str) else profiler
 
 
@@ -82,94 +89,12 @@ def _latency_ms(space: ModelSpace, arch: Arch, input_shape: tuple[int, ...]) -> 
     return statistics.median(seconds) * 1e3
 
 
-class CostTable:
-    """A cost for each candidate, fitted to archs of known cost: what is expected under probabilities has a gradient.
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of one input of the batch `x`, without the axis of the batch.
 
-    The cost of an arch is taken to be a constant plus one number for each of its answers; an answer counts only where its
-    choice matters. The numbers come from ridge regression over random archs. That is exact where candidates cost the same
-    whatever the rest is (NasBench201, ProxylessNAS); where widths multiply it is an approximation, and `r2` says how good.
-
-    Args:
-        space: of the archs.
-        cost: known cost of an arch.
-        rng: draws them.
-        n_archs: None takes three for each number to find, 64 at least and 512 at most.
-
-    Attributes:
-        r2: share of the variance that is explained, on archs that were not fitted.
-        n_archs: that were fitted.
+    Raises:
+        StrategyError: The batch is no tensor.
     """
-
-    def __init__(self, space: ModelSpace, cost: ArchCost, rng: Random, *, n_archs: int | None = None) -> None:
-        self._space = space
-        self._columns: dict[str, int] = {}
-        self._width = 1
-        for choice in space.gates_first:
-            self._columns[choice.label] = self._width
-            self._width += len(choice.candidates)
-        self.n_archs = n_archs or min(512, max(64, self._width * 3))
-        held_out = max(8, self.n_archs // 8)
-        archs = [space.random(rng) for _ in range(self.n_archs + held_out)]
-        rows = torch.stack([self._row(arch) for arch in archs])
-        costs = torch.tensor([cost(arch) for arch in archs], dtype=torch.float64)
-        self._scale = float(costs.abs().mean()) or 1.0
-        self._numbers = _ridge(rows[: self.n_archs], costs[: self.n_archs] / self._scale)
-        missed = (costs[self.n_archs :] / self._scale - rows[self.n_archs :] @ self._numbers).square().sum()
-        spread = (costs[self.n_archs :] / self._scale - costs[self.n_archs :].mean() / self._scale).square().sum()
-        self.r2 = 1.0 - float(missed / spread) if spread > 0 else 1.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was found: measured anew, latency would give other numbers."""
-        return {"numbers": self._numbers, "scale": self._scale, "r2": self.r2}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes what `state_dict` gave, of the same space."""
-        self._numbers, self._scale, self.r2 = state_dict["numbers"], state_dict["scale"], state_dict["r2"]
-
-    def estimate(self, arch: Mapping[str, Any]) -> float:
-        """Of one arch, by the table."""
-        return float(self._row(self._space.canonical(arch)) @ self._numbers) * self._scale
-
-    def expected(self, probabilities: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The mean over archs whose answers are drawn independently, with a graph.
-
-        Args:
-            probabilities: label -> (candidates,); labels that are missing have a single answer.
-        """
-        total = torch.as_tensor(float(self._numbers[0]))
-        chances: dict[str, torch.Tensor] = {}
-        for choice in self._space.gates_first:
-            p = probabilities.get(choice.label, torch.ones(len(choice.candidates)))
-            column = self._columns[choice.label]
-            numbers = self._numbers[column : column + len(p)].to(p.device, p.dtype)
-            chances[choice.label] = p
-            mean = (choice.expected_chosen(p) * numbers).sum()
-            total = total.to(p.device) + _chance(choice, self._space.choices, chances) * mean
-        return total * self._scale
-
-    def _row(self, arch: Mapping[str, Any]) -> torch.Tensor:
-        row = torch.zeros(self._width, dtype=torch.float64)
-        row[0] = 1.0
-        for label, answer in arch.items():
-            choice = self._space.choices[label]
-            for index in choice.indices(answer):
-                row[self._columns[label] + index] = 1.0
-        return row
-
-
-def _chance(choice: Choice, choices: Mapping[str, Choice], chances: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """How likely the choice matters, its gates being independent of each other."""
-    misses = torch.ones(())
-    for alternative in choice.conditions:
-        holds = torch.ones(())
-        for label, values in alternative:
-            places = [choices[label].candidates.index(value) for value in values]
-            holds = holds.to(chances[label].device) * chances[label][places].sum()
-        misses = misses.to(holds.device) * (1 - holds)
-    return 1 - misses
-
-
-def _ridge(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Least squares, with so little weight on the size of the numbers that it only decides what the archs leave open."""
-    gram = rows.T @ rows
-    return torch.linalg.solve(gram + 1e-4 * torch.eye(len(gram), dtype=gram.dtype), rows.T @ values)
+    if not isinstance(x, torch.Tensor):
+        raise StrategyError("costs are counted for inputs that are one tensor; give a function of an arch as profiler")
+    return tuple(x.shape[1:])

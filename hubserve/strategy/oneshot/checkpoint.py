@@ -1,4 +1,4 @@
-"""The checkpoint of a one-shot run: whole or not there, and of that run only."""
+"""The checkpoint of a one-shot run: written completely or not at all, and read by the same search only."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ CHECKPOINT = "oneshot.pt"
 
 
 def write_checkpoint(folder: Path, identity: list[Any], content: Mapping[str, Any]) -> None:
-    """Replaces the checkpoint in `folder`, by one rename."""
+    """Replaces the checkpoint in `folder` by one rename, and removes what a process left that was killed while it wrote.
+
+    Args:
+        folder: Folder of the run; it is made where it does not exist. One process at a time may write there.
+        identity: Describes the search; `read_checkpoint` compares it.
+        content: Name -> what `torch.load` reads with `weights_only`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f".{CHECKPOINT}.*"):
-        left.unlink()  # By a process that was killed while it wrote: one alone trains here.
+        left.unlink()
     unfinished = folder / f".{CHECKPOINT}.{os.getpid()}"
     torch.save({"identity": identity, **content}, unfinished)
     unfinished.replace(folder / CHECKPOINT)
 
 
 def read_checkpoint(folder: Path, identity: list[Any]) -> dict[str, Any] | None:
-    """What was written last; None where nothing was.
+    """The content written last, on the CPU; None where nothing was written.
 
     Raises:
-        StrategyError: it is of another search, or damaged.
+        StrategyError: The checkpoint is of another search, or corrupt.
     """
     path = folder / CHECKPOINT
     if not path.exists():

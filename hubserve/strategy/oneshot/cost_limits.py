@@ -1,4 +1,4 @@
-"""Hardware terms: a penalty in the loss, and a filter for sampled paths."""
+"""Limits on what archs cost: a penalty in the loss, and a filter for sampled paths."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Aggregate = Literal["add", "mul"]
 class Penalty:
     """A term of the loss that grows with what the network costs.
 
-    With c = cost / baseline - 1 and f the nonlinear function, "add" gives loss + scale * f(c) and "mul" gives
-    loss * (1 + f(c)) ** scale, the form of MnasNet (Tan et al. 2019, section 3.1). Strategies that learn probabilities go by
-    a table of costs; `OneShotResult.cost_r2` says how good it is.
+    With c = cost / baseline - 1 and f the nonlinear function, "add" gives loss + scale * f(c), and "mul" gives
+    loss * (1 + f(c)) ** scale, the reward of MnasNet as a loss (Tan et al. 2019, https://arxiv.org/abs/1807.11626,
+    section 3.1). Strategies that learn probabilities use a table of costs, and `OneShotResult.cost_r2` says how exact it is.
 
     Attributes:
-        profiler: "macs", "params" or "latency_ms", or a function of an arch.
-        baseline: the cost that is aimed at, in the profiler's unit.
-        scale: see above.
-        nonlinear: "positive" punishes only what is above the baseline, "negative" rewards only what is below it, "absolute"
-            punishes both.
-        aggregate: see above.
+        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
+        baseline: The cost to aim at, above 0, in the profiler's unit.
+        scale: Factor ("add") or exponent ("mul") of the term.
+        nonlinear: f(c). "linear" is c; "positive" is max(c, 0), which only penalises what is above the baseline; "negative" is
+            min(c, 0), which only rewards what is below it; "absolute" is |c|, which penalises both.
+        aggregate: "add" or "mul".
 
     Raises:
-        StrategyError: a value is not allowed.
+        StrategyError: A value is not allowed.
     """
 
     profiler: Measure | ArchCost
@@ -51,7 +51,7 @@ class Penalty:
             raise StrategyError(f"penalty: aggregate = {self.aggregate!r} is not one of {get_args(Aggregate)}")
 
     def apply(self, loss: torch.Tensor, cost: torch.Tensor | float) -> torch.Tensor:
-        """`loss` with the term for `cost`, through which gradients go."""
+        """`loss` with the term for `cost`, both scalars; gradients go back through both."""
         over = _FUNCTIONS[self.nonlinear](torch.as_tensor(cost, dtype=loss.dtype, device=loss.device) / self.baseline - 1)
         if self.aggregate == "add":
             return loss + self.scale * over
@@ -71,12 +71,12 @@ class RangeFilter:
     """Accepts archs whose cost is between two bounds, both included.
 
     Attributes:
-        profiler: as for Penalty.
-        min: None has no bound.
-        max: likewise.
+        profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
+        min: Smallest cost, in the profiler's unit; None has no lower bound.
+        max: Largest cost, in the profiler's unit; None has no upper bound.
 
     Raises:
-        StrategyError: neither bound is given, or they exclude everything.
+        StrategyError: Neither bound is given, or `min` is above `max`.
     """
 
     profiler: Measure | ArchCost
@@ -90,7 +90,15 @@ class RangeFilter:
             raise StrategyError(f"filter: min = {self.min} is above max = {self.max}")
 
     def bound(self, space: ModelSpace, input_shape: tuple[int, ...]) -> Callable[[Arch], bool]:
-        """For the archs of a space."""
+        """The filter as a function of an arch of `space`.
+
+        Args:
+            space: The space of the archs.
+            input_shape: Shape of one input, (channels, height, width), for costs that are counted.
+
+        Raises:
+            StrategyError: `profiler` names no measure.
+        """
         cost = cost_of(self.profiler, space, input_shape)
         low = float("-inf") if self.min is None else self.min
         high = float("inf") if self.max is None else self.max
@@ -98,18 +106,26 @@ class RangeFilter:
 
 
 def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
-    """NNI's form, a dict, as ours."""
-    return _made("penalty", Penalty, penalty)
+    """A `Penalty` from a dict of its attributes, which is NNI's format; anything else is returned as it is.
+
+    Raises:
+        StrategyError: The dict has an unknown attribute, lacks one, or has a value that is not allowed.
+    """
+    return _from_dict("penalty", Penalty, penalty)
 
 
 def make_filter(
     given: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None,
 ) -> RangeFilter | Callable[[Arch], bool] | None:
-    """NNI's form, a dict, as ours; a function of an arch as it is."""
-    return _made("filter", RangeFilter, given)
+    """A `RangeFilter` from a dict of its attributes, which is NNI's format; anything else is returned as it is.
+
+    Raises:
+        StrategyError: The dict has an unknown attribute, lacks one, or has a value that is not allowed.
+    """
+    return _from_dict("filter", RangeFilter, given)
 
 
-def _made(name: str, kind: type, given: Any) -> Any:
+def _from_dict(name: str, kind: type, given: Any) -> Any:
     if not isinstance(given, Mapping):
         return given
     known = kind.__dataclass_fields__  # type: ignore[attr-defined]
@@ -120,14 +136,3 @@ def _made(name: str, kind: type, given: Any) -> Any:
         return kind(**given)
     except TypeError as error:
         raise StrategyError(f"{name}: {error}") from error
-
-
-def shape_of(x: Any) -> tuple[int, ...]:
-    """Of one picture of a batch.
-
-    Raises:
-        StrategyError: the batch is no tensor.
-    """
-    if not isinstance(x, torch.Tensor):
-        raise StrategyError("costs are counted for inputs that are one tensor; give a function of an arch as profiler")
-    return tuple(x.shape[1:])

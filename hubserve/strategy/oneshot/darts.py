@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,89 +11,81 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
 from hubserve.space import ModelSpace
-from hubserve.strategy.oneshot.cost_limits import Penalty
-from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy, Settings
+from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy
 from hubserve.supernet import Blend
 from hubserve.training.evaluator import TrainingEvaluator
 
 
+@dataclass(frozen=True)
 class DARTS(DifferentiableStrategy):
     """All candidates at once, weighed by softmax; weights learn on training data, logits on validation data.
 
-    Liu et al. 2019, "DARTS: Differentiable Architecture Search" (https://arxiv.org/abs/1806.09055). The arch is the likeliest
-    candidate of each choice, `none` included where it is one. The paper keeps, of all edges into a node, the two strongest;
-    here a space asks for a fixed number of inputs, each a choice of its own.
+    Liu et al. 2019, "DARTS: Differentiable Architecture Search" (https://arxiv.org/abs/1806.09055, section 2; reference code
+    https://github.com/quark0/darts). The arch is the likeliest candidate of each choice, `none` included where it is one. The
+    paper keeps the two strongest of all edges into a node; here a space asks for a fixed number of inputs, each a choice of its
+    own.
 
     What cannot be blended (`BlendedSupernet.sampled`) is drawn before each step, and learns by the score function.
 
-    Args:
-        arc_learning_rate: see Settings; so the other arguments that are not here.
-        order: 1 takes the gradient of the validation loss at the weights as they are. 2 takes it at the weights after one
-            plain gradient step on the training batch, with the learning rate of the weights, and through that step: the
-            paper's second order, by exact differentiation where its code takes finite differences; it leaves out the
-            momentum and weight decay that the code has there.
+    The attributes that are not here are those of `DifferentiableStrategy`.
+
+    Attributes:
+        order: 1 or 2. With 1, the gradient of the validation loss is taken at the weights w as they are. With 2, it is taken
+            at w - r g through that step, with the gradient g of the training loss at w and the learning rate r of the weights
+            (the paper's second order, equation 6): here by exact differentiation, where the reference code takes finite
+            differences; momentum and weight decay, which the code has in that step, are left out.
 
     Raises:
-        StrategyError: a value is not allowed.
+        StrategyError: A value is not allowed.
     """
 
-    def __init__(
-        self,
-        arc_learning_rate: float = 3e-4,
-        gradient_clip_val: float | None = None,
-        log_prob_every_n_step: int = 10,
-        warmup_epochs: int = 0,
-        penalty: Penalty | Mapping[str, Any] | None = None,
-        *,
-        order: int = 1,
-    ) -> None:
-        super().__init__(
-            arc_learning_rate=arc_learning_rate,
-            gradient_clip_val=gradient_clip_val,
-            log_prob_every_n_step=log_prob_every_n_step,
-            warmup_epochs=warmup_epochs,
-            penalty=penalty,
-        )
-        if order not in (1, 2):
-            raise StrategyError(f"DARTS: order = {order} is not 1 or 2")
-        self.order = order
+    order: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order not in (1, 2):
+            raise StrategyError(f"DARTS: order = {self.order} is not 1 or 2")
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> DartsSearch:
-        return DartsSearch(space, evaluator, self.settings, seed=seed, total_steps=total_steps, order=self.order)
+        return DartsSearch(space, evaluator, self, seed=seed, total_steps=total_steps, order=self.order)
 
 
 class DartsSearch(DifferentiableSearch):
-    """See DARTS."""
+    """The search of `DARTS`.
+
+    Args:
+        order: As in `DARTS`; the other arguments are those of `DifferentiableSearch`.
+    """
 
     def __init__(
         self,
         space: ModelSpace,
         evaluator: TrainingEvaluator,
-        settings: Settings,
+        strategy: DifferentiableStrategy,
         *,
         seed: int,
         total_steps: int,
         order: int = 1,
     ) -> None:
-        super().__init__(space, evaluator, settings, seed=seed, total_steps=total_steps)
-        self.order = order
+        super().__init__(space, evaluator, strategy, seed=seed, total_steps=total_steps)
+        self._order = order
         # The gradients of the inner step have gradients of their own, which keep its activations a second time.
         self.copies = 4 if order == 1 else 8
 
     def blends(self) -> dict[str, Blend]:
-        """How the candidates are weighed in one pass."""
+        """Label -> how the candidates are weighed in one pass, for the blended labels."""
         return self.net.blends()
 
     def arch_step(self, train: Batch, val: Batch) -> float:
         sampled = self.net.sample(self.rng)
         blends = self.blends()
-        moved = self._moved(train, blends, sampled) if self.order == 2 else None
+        moved = self._moved(train, blends, sampled) if self._order == 2 else None
         loss = self.evaluator.loss(self.net(val[0], blends, sampled, moved), val[1])
-        self.step_logits(self.gradients(self.whole_loss(loss, sampled))[0])
+        self.step_logits(self.gradients(self.total_loss(loss, sampled))[0])
         return float(loss.detach())
 
     def _moved(self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """The weights after one step on the training batch, with the graph of that step."""
+        """Key -> weight after one gradient step on the training batch, with the graph of that step."""
         leaves = self.net.network(sampled, train[0]).subnet.leaves
         trained = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
         loss = self.evaluator.loss(self.net(train[0], blends, sampled), train[1])
@@ -112,66 +105,60 @@ class DartsSearch(DifferentiableSearch):
         return self.weights.step(self.evaluator.loss(self.net(x, blends, sampled), target), leaves)
 
 
+@dataclass(frozen=True)
 class GumbelDARTS(DifferentiableStrategy):
     """DARTS whose weights are one draw of a Gumbel softmax each step; as the temperature falls they come near single archs.
 
     Xie et al. 2019, "SNAS" (https://arxiv.org/abs/1812.09926), and Wu et al. 2019, "FBNet" (https://arxiv.org/abs/1812.03443).
+    A choice of any subset of inputs is drawn input by input, by the sigmoid of logistic noise.
 
-    Args:
-        temperature: (first, last): it falls linearly, epoch by epoch, and has the last value in the last epoch. A single
-            number stays.
+    The attributes that are not here are those of `DifferentiableStrategy`.
 
-    The other arguments are those of Settings.
+    Attributes:
+        temperature: (first, last), both above 0: the temperature of the first epoch, from which it falls linearly, epoch by
+            epoch, to that of the last. A single number is the temperature of all epochs.
 
     Raises:
-        StrategyError: a value is not allowed.
+        StrategyError: A value is not allowed.
     """
 
-    def __init__(
-        self,
-        arc_learning_rate: float = 3e-4,
-        gradient_clip_val: float | None = None,
-        log_prob_every_n_step: int = 10,
-        warmup_epochs: int = 0,
-        penalty: Penalty | Mapping[str, Any] | None = None,
-        *,
-        temperature: tuple[float, float] | float = (1.0, 0.33),
-    ) -> None:
-        super().__init__(
-            arc_learning_rate=arc_learning_rate,
-            gradient_clip_val=gradient_clip_val,
-            log_prob_every_n_step=log_prob_every_n_step,
-            warmup_epochs=warmup_epochs,
-            penalty=penalty,
-        )
-        first, last = temperature if isinstance(temperature, (tuple, list)) else (temperature, temperature)
+    temperature: tuple[float, float] | float = field(default=(1.0, 0.33), kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        first, last = self._ends
         if not (first > 0 and last > 0):
-            raise StrategyError(f"GumbelDARTS: temperature = {temperature} must be above 0")
-        self.temperature = (float(first), float(last))
+            raise StrategyError(f"GumbelDARTS: temperature = {self.temperature} must be above 0")
 
     def temperature_at(self, epoch: int, epochs: int) -> float:
-        """In epoch 0, 1, ... of `epochs`."""
-        first, last = self.temperature
+        """The temperature in an epoch, numbered from 0, of `epochs`."""
+        first, last = self._ends
         return first + (last - first) * epoch / max(1, epochs - 1)
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> GumbelSearch:
         return GumbelSearch(space, evaluator, self, seed=seed, total_steps=total_steps)
 
+    @property
+    def _ends(self) -> tuple[float, float]:
+        given = self.temperature
+        first, last = given if isinstance(given, (tuple, list)) else (given, given)
+        return float(first), float(last)
+
 
 class GumbelSearch(DartsSearch):
-    """See GumbelDARTS."""
+    """The search of `GumbelDARTS`; the arguments are those of `DifferentiableSearch`."""
 
     def __init__(
         self, space: ModelSpace, evaluator: TrainingEvaluator, strategy: GumbelDARTS, *, seed: int, total_steps: int
     ) -> None:
-        super().__init__(space, evaluator, strategy.settings, seed=seed, total_steps=total_steps)
+        super().__init__(space, evaluator, strategy, seed=seed, total_steps=total_steps)
         self._strategy = strategy
 
     def blends(self) -> dict[str, Blend]:
         temperature = self._strategy.temperature_at(self.epoch, self.evaluator.max_epochs)
-        blended = {label: logits for label, logits in self.net.archs.logits.items() if label in self.net.blended}
-        choices = self.net.space.choices
+        choices, blended = self.net.space.choices, self.net.blended
         return {
             label: Blend.all_of(choices[label].relaxation.draw_relaxed(logits, temperature))
-            for label, logits in blended.items()
+            for label, logits in self.net.archs.logits.items()
+            if label in blended
         }

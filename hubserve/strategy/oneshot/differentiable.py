@@ -1,4 +1,4 @@
-"""Searches that learn a probability for each candidate by gradient descent."""
+"""The base of strategies that learn a probability for each candidate by gradient descent."""
 
 from __future__ import annotations
 
@@ -14,45 +14,50 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.oneshot.arch_costs import CostTable, cost_of
-from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
-from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty, shape_of
+from hubserve.strategy.oneshot.arch_costs import cost_of, shape_of
+from hubserve.strategy.oneshot.base import OneShotStrategy
+from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty
+from hubserve.strategy.oneshot.cost_table import CostTable
+from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.strategy.oneshot.weight_training import WeightTraining
 from hubserve.supernet import BlendedSupernet
 from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
 FAIR_R2 = 0.8
-"""Below it, the table of a penalty is so coarse that its user is warned."""
+"""Coefficient of determination below which a warning says that a penalty's table of costs is coarse."""
 
 log = logging.getLogger(__name__)
 
 Gradients = dict[str, torch.Tensor | None]
-"""Label -> gradient, or None."""
+"""Label -> gradient; None where there is none."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the differentiable strategies have in common, under NNI's names.
+class DifferentiableStrategy(OneShotStrategy):
+    """The settings that differentiable strategies have in common, under NNI's names.
 
     Attributes:
-        arc_learning_rate: of the logits; Adam with betas (0.5, 0.999) and weight decay 1e-3, as in the code of DARTS.
-        gradient_clip_val: largest norm of the weights' gradients together; None takes the evaluator's.
-        log_prob_every_n_step: how often the history has new probabilities; between, it repeats the last ones.
-        warmup_epochs: epochs at the start in which only weights are trained.
-        penalty: see Penalty; a dict of its attributes will do.
+        arc_learning_rate: Learning rate of the logits, above 0. Their optimizer is Adam with betas (0.5, 0.999) and weight
+            decay 1e-3, as in the code of DARTS.
+        gradient_clip_val: Largest norm of all gradients of the weights together; None takes the evaluator's.
+        log_prob_every_n_step: Number of steps, at least 1, after which the history has new probabilities; the rows between
+            repeat the last ones.
+        warmup_epochs: Number of epochs at the start in which only weights are trained; at least 0.
+        penalty: A term of the loss for what archs cost, or a dict of the attributes of `Penalty`; None has no such term.
 
     Raises:
-        StrategyError: a value is not allowed.
+        StrategyError: A value is not allowed.
     """
 
     arc_learning_rate: float = 3e-4
     gradient_clip_val: float | None = None
     log_prob_every_n_step: int = 10
     warmup_epochs: int = 0
-    penalty: Penalty | None = None
+    penalty: Penalty | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "penalty", make_penalty(self.penalty))
         if not self.arc_learning_rate > 0:
             raise StrategyError(f"arc_learning_rate = {self.arc_learning_rate} must be above 0")
         if self.log_prob_every_n_step < 1 or self.warmup_epochs < 0:
@@ -62,50 +67,47 @@ class Settings:
             )
 
 
-class DifferentiableStrategy(OneShotStrategy):
-    """A strategy with `Settings`; see there for the arguments."""
-
-    def __init__(
-        self,
-        *,
-        arc_learning_rate: float = 3e-4,
-        gradient_clip_val: float | None = None,
-        log_prob_every_n_step: int = 10,
-        warmup_epochs: int = 0,
-        penalty: Penalty | Mapping[str, Any] | None = None,
-    ) -> None:
-        self.settings = Settings(
-            arc_learning_rate, gradient_clip_val, log_prob_every_n_step, warmup_epochs, make_penalty(penalty)
-        )
-
-
 class DifferentiableSearch(OneShotSearch):
-    """Steps on the weights and on the logits in turn, on training and on validation batches (Liu et al. 2019, algorithm 1).
+    """Steps on the logits and on the weights in turn, on validation and on training batches (Liu et al. 2019, algorithm 1).
+
+    Args:
+        space: Any model space.
+        evaluator: Makes the losses, and trains the weights.
+        strategy: The settings.
+        seed: Seed of weights, logits and draws.
+        total_steps: Number of training steps of all epochs together.
 
     Attributes:
-        net: weights and logits.
-        evaluator: of the losses.
-        weights: training of the shared weights.
-        settings: of the strategy.
-        epoch: that runs.
-        rng: of answers that are drawn; anew for each epoch.
+        net: Shared weights and logits.
+        evaluator: As given.
+        weights: Trains the shared weights.
+        strategy: The settings.
+        epoch: Number of the present epoch, from 0.
+        rng: Draws answers; seeded anew for each epoch.
     """
 
     copies = 4
-    """Of the weights: themselves, gradients, and two averages of Adam."""
+    """Numbers that are kept for each weight: itself, its gradient, and the two averages of Adam."""
 
     held: int | None = None
     """Candidates of each choice that run at a time in a step on the logits; None runs all."""
 
     def __init__(
-        self, space: ModelSpace, evaluator: TrainingEvaluator, settings: Settings, *, seed: int, total_steps: int
+        self,
+        space: ModelSpace,
+        evaluator: TrainingEvaluator,
+        strategy: DifferentiableStrategy,
+        *,
+        seed: int,
+        total_steps: int,
     ) -> None:
         self.net = BlendedSupernet(space, seed=seed)
         self.supernet = self.net.supernet
         self.evaluator = evaluator
-        self.settings = settings
         self.epoch = 0
         self.rng = Random(seed)
+        self.strategy = strategy
+        self._penalty = make_penalty(strategy.penalty)
         self._seed = seed
         self._steps = 0
         self._val: Iterator[Batch] = iter(())
@@ -113,23 +115,23 @@ class DifferentiableSearch(OneShotSearch):
         self._noted: OneShotProgress = {}
         self._table: CostTable | None = None
         self.weights = WeightTraining(
-            self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=settings.gradient_clip_val
+            self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=strategy.gradient_clip_val
         )
         self.arch_optimizer = torch.optim.Adam(
-            self.net.archs.parameters(), settings.arc_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
+            self.net.archs.parameters(), strategy.arc_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
         )
 
     def prepare(self, x: Any) -> int:
         if self.net.archs.logits:
             self.net.prove(x.cpu() if isinstance(x, torch.Tensor) else x)
         self.refuse()
-        if self.settings.penalty is not None:
-            cost = cost_of(self.settings.penalty.profiler, self.net.space, shape_of(x))
+        if self._penalty is not None:
+            cost = cost_of(self._penalty.profiler, self.net.space, shape_of(x))
             self._table = CostTable(self.net.space, cost, Random(self._seed))
             self.cost_r2 = self._table.r2
             log.log(
                 logging.INFO if self.cost_r2 >= FAIR_R2 else logging.WARNING,
-                "the penalty goes by a table of costs with r2 = %.3f on archs that it was not fitted to",
+                "the penalty uses a table of costs with r2 = %.3f on archs that it was not fitted to",
                 self.cost_r2,
             )
         activations = self.net.activation_bytes(x, self.held) if isinstance(x, torch.Tensor) else 0
@@ -146,11 +148,11 @@ class DifferentiableSearch(OneShotSearch):
     def step(self, x: Any, target: Any) -> OneShotProgress:
         self.net.train()
         row: OneShotProgress = {}
-        if self.epoch >= self.settings.warmup_epochs and self.net.archs.logits:
+        if self.epoch >= self.strategy.warmup_epochs and self.net.archs.logits:
             row["val_loss"] = self.arch_step((x, target), next(self._val))
         row = {"train_loss": self.weight_step(x, target), **row}
-        if self._steps % self.settings.log_prob_every_n_step == 0:
-            self._noted = self.note()
+        if self._steps % self.strategy.log_prob_every_n_step == 0:
+            self._noted = self._probabilities_and_entropies()
         self._steps += 1
         return {**row, **self._noted}
 
@@ -162,15 +164,16 @@ class DifferentiableSearch(OneShotSearch):
     def weight_step(self, x: Any, target: Any) -> float:
         """One step on the weights; returns the training loss."""
 
-    def whole_loss(self, loss: torch.Tensor, sampled: Mapping[str, Any]) -> torch.Tensor:
-        """`loss` with the penalty, and with the score function's term for answers that were drawn (Williams 1992).
+    def total_loss(self, loss: torch.Tensor, sampled: Mapping[str, Any]) -> torch.Tensor:
+        """`loss` with the penalty, and with a term by which the logits of sampled answers learn.
 
-        Its value is not a loss any more, but its gradient is: that of the logits of drawn answers is the loss above or below
-        its running mean, times the gradient of their log probability.
+        With the loss L, its running mean b (0.9 b + 0.1 L) and the log probability log p of the `sampled` answers, that term
+        is (L - b) log p: its gradient is the score function estimate (Williams 1992, REINFORCE). Its value means nothing.
         """
         total = loss
-        if self._table is not None and self.settings.penalty is not None:
-            total = self.settings.penalty.apply(loss, self._table.expected(self.net.archs.probabilities()).to(loss.device))
+        if self._table is not None and self._penalty is not None:
+            expected = self._table.expected(self.net.archs.probabilities())
+            total = self._penalty.apply(loss, expected.to(loss.device))
         if sampled:
             value = float(loss.detach())
             baseline = value if self._baseline is None else self._baseline
@@ -186,7 +189,7 @@ class DifferentiableSearch(OneShotSearch):
         self.arch_optimizer.zero_grad()
 
     def gradients(self, loss: torch.Tensor, gates: Mapping[str, torch.Tensor] | None = None) -> tuple[Gradients, Gradients]:
-        """Of `loss` with respect to the logits, and to `gates`, by label; None where it does not depend on them."""
+        """Gradients of `loss` with respect to the logits and to `gates` (label -> tensor)."""
         logits, others = self.net.archs.logits, gates or {}
         if not loss.requires_grad:
             return dict.fromkeys(logits), dict.fromkeys(others)
@@ -199,8 +202,7 @@ class DifferentiableSearch(OneShotSearch):
     def arch(self) -> Arch:
         return self.net.archs.arch()
 
-    def note(self) -> OneShotProgress:
-        """Probabilities and entropies, for the history."""
+    def _probabilities_and_entropies(self) -> OneShotProgress:
         probabilities = {label: p.detach().cpu() for label, p in self.net.archs.probabilities().items()}
         choices = self.net.space.choices
         return {
@@ -227,7 +229,8 @@ class DifferentiableSearch(OneShotSearch):
         for label, logits in self.net.archs.logits.items():
             logits.detach().copy_(state_dict["logits"][label])
         self.arch_optimizer.load_state_dict(state_dict["arch_optimizer"])
-        self._steps, self._baseline, self._noted = state_dict["steps"], state_dict["baseline"], dict(state_dict["noted"])
+        self._steps, self._baseline = state_dict["steps"], state_dict["baseline"]
+        self._noted = dict(state_dict["noted"])
         if self._table is not None and state_dict["costs"] is not None:
             self._table.load_state_dict(state_dict["costs"])
             self.cost_r2 = self._table.r2

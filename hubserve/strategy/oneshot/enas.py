@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
@@ -13,98 +14,104 @@ from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
 from hubserve.space import Arch, Choice, ModelSpace
 from hubserve.strategy.lstm_policy import Actions, Episode, Policy
-from hubserve.strategy.oneshot.arch_costs import ArchCost, cost_of
-from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
-from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty, shape_of
+from hubserve.strategy.oneshot.arch_costs import ArchCost, cost_of, shape_of
+from hubserve.strategy.oneshot.base import OneShotStrategy
+from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty
 from hubserve.strategy.oneshot.extraction import extract
+from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
 from hubserve.strategy.ppo import Ppo, nni_update
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
-PATIENCE, MAX_ANSWERS = 1000, 4096
-"""Archs that a space's rules may refuse in a row; answers to one choice that a controller can tell apart."""
+PATIENCE = 1000
+"""Archs that the space's check may refuse one after the other before the search fails."""
+
+MAX_ANSWERS = 4096
+"""Answers to one choice that a controller distinguishes; it has an output for each."""
+
+HIDDEN = 64
+"""Units of the controller's LSTM."""
 
 
+@dataclass(frozen=True)
 class ENAS(OneShotStrategy):
     """A controller draws the path of each training step; every few validation batches it learns which paths did well.
 
-    Pham et al. 2018, "Efficient Neural Architecture Search via Parameter Sharing" (https://arxiv.org/abs/1802.03268). The
-    controller and its update are those of `PolicyBasedRL`: an LSTM and proximal policy optimization, where the paper has
-    REINFORCE. Steps on weights and on rewards alternate batch by batch. The arch is the best of some that the trained
-    controller draws, each with its batch norms recalibrated and scored on the validation data. Defined for every space whose
-    choices have at most 4096 answers each.
+    Pham et al. 2018, "Efficient Neural Architecture Search via Parameter Sharing" (https://arxiv.org/abs/1802.03268,
+    section 2.2). The controller and its update are those of `PolicyBasedRL`: an LSTM and proximal policy optimization, where
+    the paper has REINFORCE. Steps on weights and on rewards alternate batch by batch. The arch is the best of some that the
+    trained controller draws, each with its batch norms recalibrated and scored on the validation data. Defined for every space
+    whose choices have at most `MAX_ANSWERS` answers each.
 
-    Args:
-        batches_per_update: rewards, one for each validation batch, between two updates of the controller.
-        log_prob_every_n_step: taken for NNI's sake; a controller has no probabilities to note that hold for all archs.
-        replay_buffer_size: rewards that an update learns from, the last ones; `batches_per_update` unless given.
-        reward_metric_name: None rewards with minus the loss of the validation batch. The name of a score of the evaluator
-            rewards with that score on all validation data, batch norms recalibrated, which takes as much longer.
-        update_kwargs: see PolicyBasedRL.
-        warmup_epochs: epochs at the start in which paths are uniform and the controller does not learn.
-        penalty: see Penalty; of the arch that was drawn, counted exactly.
-        gradient_clip_val: largest norm of the weights' gradients together; None takes the evaluator's.
-        learning_rate: of the controller.
-        final_samples: archs of which the best is the result.
+    Attributes:
+        batches_per_update: Number of rewards, one for each validation batch, between two updates of the controller; at least 2.
+        log_prob_every_n_step: Unused; NNI has it. A controller has no probabilities that hold for all archs.
+        replay_buffer_size: Number of the last rewards that an update learns from; None, or less than `batches_per_update`,
+            takes `batches_per_update`.
+        reward_metric_name: Name of a score of the evaluator: the reward is that score on all validation data, with batch norms
+            recalibrated, which takes as much longer. None rewards with minus the loss of the validation batch.
+        update_kwargs: NNI's settings of an update, as in `PolicyBasedRL`: "repeat" times "update_times" are the epochs, and
+            "batch_size" is the batch size; None takes 5 epochs with all rewards in one batch.
+        warmup_epochs: Number of epochs at the start in which paths are uniform and the controller does not learn; at least 0.
+        penalty: A term of the reward for what the drawn arch costs, or a dict of the attributes of `Penalty`; None has none.
+        gradient_clip_val: Largest norm of all gradients of the weights together; None takes the evaluator's.
+        learning_rate: Learning rate of the controller's optimizer, Adam.
+        final_samples: Number of archs that are drawn in the end, at least 1; the best of them is the result.
 
     Raises:
-        StrategyError: a value is not allowed.
+        StrategyError: A value is not allowed.
     """
 
-    def __init__(
-        self,
-        batches_per_update: int = 20,
-        log_prob_every_n_step: int = 10,
-        replay_buffer_size: int | None = None,
-        reward_metric_name: str | None = None,
-        *,
-        update_kwargs: Mapping[str, int] | None = None,
-        warmup_epochs: int = 0,
-        penalty: Penalty | Mapping[str, Any] | None = None,
-        gradient_clip_val: float | None = None,
-        learning_rate: float = 0.01,
-        final_samples: int = 10,
-    ) -> None:
-        if batches_per_update < 2 or final_samples < 1 or warmup_epochs < 0:
+    batches_per_update: int = 20
+    log_prob_every_n_step: int = 10
+    replay_buffer_size: int | None = None
+    reward_metric_name: str | None = None
+    update_kwargs: Mapping[str, int] | None = field(default=None, kw_only=True)
+    warmup_epochs: int = field(default=0, kw_only=True)
+    penalty: Penalty | Mapping[str, Any] | None = field(default=None, kw_only=True)
+    gradient_clip_val: float | None = field(default=None, kw_only=True)
+    learning_rate: float = field(default=0.01, kw_only=True)
+    final_samples: int = field(default=10, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "penalty", make_penalty(self.penalty))
+        if self.batches_per_update < 2 or self.final_samples < 1 or self.warmup_epochs < 0:
             raise StrategyError(
-                f"ENAS: batches_per_update = {batches_per_update} must be at least 2, final_samples = {final_samples} at "
-                f"least 1, and warmup_epochs = {warmup_epochs} at least 0"
+                f"ENAS: batches_per_update = {self.batches_per_update} must be at least 2, final_samples = "
+                f"{self.final_samples} at least 1, and warmup_epochs = {self.warmup_epochs} at least 0"
             )
-        self.batches_per_update = batches_per_update
-        self.replay_buffer_size = max(replay_buffer_size or 0, batches_per_update)
-        self.reward_metric_name = reward_metric_name
-        self.warmup_epochs = warmup_epochs
-        self.penalty = make_penalty(penalty)
-        self.gradient_clip_val = gradient_clip_val
-        self.final_samples = final_samples
-        epochs, batch_size = nni_update(update_kwargs, 5, None)
-        self.ppo = Ppo(learning_rate, epochs, batch_size, clip=0.2, entropy_weight=0.01)
+        nni_update(self.update_kwargs, 5, None)  # Raises where a key is unknown.
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> EnasSearch:
         return EnasSearch(space, evaluator, self, seed=seed, total_steps=total_steps)
 
 
 class EnasSearch(OneShotSearch):
-    """See ENAS."""
+    """The search of `ENAS`.
+
+    Args:
+        space: Any model space whose choices have at most `MAX_ANSWERS` answers.
+        evaluator: Makes the losses and scores, and trains the weights.
+        strategy: The settings.
+        seed: Seed of weights, controller and paths.
+        total_steps: Number of training steps of all epochs together.
+
+    Raises:
+        SupernetError: A choice has more answers.
+    """
 
     def __init__(self, space: ModelSpace, evaluator: TrainingEvaluator, strategy: ENAS, *, seed: int, total_steps: int) -> None:
-        for choice in space.choices.values():
-            if choice.size > MAX_ANSWERS:
-                raise SupernetError(
-                    f"ENAS: {choice.label!r} has {choice.size} answers, and a controller tells {MAX_ANSWERS} apart; use "
-                    "RandomOneShot or DARTS"
-                )
+        self._policy = _policy(space, seed)
         self.supernet = Supernet(space, seed=seed)
         self._space = space
         self._evaluator = evaluator
         self._strategy = strategy
+        self._penalty = make_penalty(strategy.penalty)
         self._seed = seed
-        self._policy = Policy(64, seed)
-        for choice in space.choices.values():
-            # Met now, the controller has all its tensors when a checkpoint is read.
-            self._policy.logits(choice.label, choice.size, torch.zeros(1, 64))
+        epochs, batch_size = nni_update(strategy.update_kwargs, 5, None)
+        self._ppo = Ppo(strategy.learning_rate, epochs, batch_size, clip=0.2, entropy_weight=0.01)
         self._rng = Random(seed)
         self._val: Iterator[Batch] = iter(())
         self._epoch = 0
@@ -116,8 +123,8 @@ class EnasSearch(OneShotSearch):
         self._rewards = 0
 
     def prepare(self, x: Any) -> int:
-        if self._strategy.penalty is not None:
-            self._cost = cost_of(self._strategy.penalty.profiler, self._space, shape_of(x))
+        if self._penalty is not None:
+            self._cost = cost_of(self._penalty.profiler, self._space, shape_of(x))
         activations = self.supernet.activation_bytes(x) if isinstance(x, torch.Tensor) else 0
         return weight_bytes(self.supernet, copies=4) + activations
 
@@ -136,7 +143,14 @@ class EnasSearch(OneShotSearch):
         return row
 
     def propose(self, rng: Random | None = None) -> tuple[Arch, Actions]:
-        """An arch that the controller draws, and its answers as actions; with the epoch's numbers unless given others."""
+        """An arch that the controller draws, and its answers as actions.
+
+        Args:
+            rng: Draws the answers; None takes the generator of the epoch.
+
+        Raises:
+            StrategyError: The space's check refused `PATIENCE` archs one after the other.
+        """
         rng = rng or self._rng
         for _ in range(PATIENCE):
             actions: list[tuple[str, int, int]] = []
@@ -154,22 +168,24 @@ class EnasSearch(OneShotSearch):
         return choice.answer_at(action)
 
     def _learn(self, x: Any, target: Any) -> OneShotProgress:
-        """One reward, and an update when enough have come together."""
-        strategy = self._strategy
+        """Takes one reward, and updates the controller after every `batches_per_update` of them."""
+        every = self._strategy.batches_per_update
         arch, actions = self.propose()
         loss, reward = self._reward(arch, x, target)
         if not actions:
             return {"val_loss": loss, "reward": reward}
-        self._episodes = [*self._episodes, (actions, reward)][-strategy.replay_buffer_size :]
+        kept = max(self._strategy.replay_buffer_size or 0, every)
+        self._episodes = [*self._episodes, (actions, reward)][-kept:]
         self._rewards += 1
-        if self._rewards % strategy.batches_per_update == 0:
+        if self._rewards % every == 0:
             taken, rewards = zip(*self._episodes, strict=True)
-            strategy.ppo.update(self._policy, taken, rewards)
+            self._ppo.update(self._policy, taken, rewards)
         return {"val_loss": loss, "reward": reward}
 
     def _reward(self, arch: Arch, x: Any, target: Any) -> tuple[float, float]:
+        """The loss of `arch` on a validation batch, and its reward."""
         with torch.no_grad():
-            # In training mode: the running statistics of batch norms are no one arch's.
+            # In training mode: the running statistics of batch norms fit no single arch.
             loss, _ = train_network(self.supernet, arch, self._evaluator, x, target)
         value = -loss
         if (name := self._strategy.reward_metric_name) is not None:
@@ -178,14 +194,14 @@ class EnasSearch(OneShotSearch):
                 raise StrategyError(f"reward_metric_name = {name!r} is none of the evaluator's scores {tuple(scores)}")
             smaller = any(o.name == name and o.direction == "minimize" for o in self._evaluator.objectives)
             value = torch.tensor(-scores[name] if smaller or name.endswith("loss") else scores[name])
-        if self._cost is not None and self._strategy.penalty is not None:
-            value = -self._strategy.penalty.apply(-value, self._cost(arch))
+        if self._cost is not None and self._penalty is not None:
+            value = -self._penalty.apply(-value, self._cost(arch))
         return float(loss), float(value)
 
     def arch(self) -> Arch:
         objective = self._evaluator.objectives[0]
         sign = -1.0 if objective.direction == "minimize" else 1.0
-        # Not the epoch's numbers: a finished run that is started again has no epoch.
+        # Not the generator of the epoch: a finished run that is started again has none.
         rng = Random(f"{self._seed}/final")
         drawn = [self.propose(rng)[0] for _ in range(self._strategy.final_samples)]
         different = {tuple(map(str, arch.items())): arch for arch in drawn}
@@ -193,8 +209,8 @@ class EnasSearch(OneShotSearch):
         def score(arch: Arch) -> float:
             return sign * extract(self.supernet, arch, self._evaluator, seed=self._seed).after[objective.name]
 
-        archs = list(different.values())
-        return archs[max(range(len(archs)), key=lambda i: score(archs[i]))]
+        best: Arch = max(different.values(), key=score)
+        return best
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -209,3 +225,16 @@ class EnasSearch(OneShotSearch):
         self._policy.load_state_dict(state_dict["policy"])
         self._episodes = [(tuple((a, n, i) for a, n, i in actions), reward) for actions, reward in state_dict["episodes"]]
         self._rewards = state_dict["rewards"]
+
+
+def _policy(space: ModelSpace, seed: int) -> Policy:
+    """A controller with all its tensors, which a checkpoint can be loaded into."""
+    policy = Policy(HIDDEN, seed)
+    for choice in space.choices.values():
+        if choice.size > MAX_ANSWERS:
+            raise SupernetError(
+                f"ENAS: {choice.label!r} has {choice.size} answers, and a controller distinguishes {MAX_ANSWERS}; use "
+                "RandomOneShot or DARTS"
+            )
+        policy.logits(choice.label, choice.size, torch.zeros(1, HIDDEN))
+    return policy

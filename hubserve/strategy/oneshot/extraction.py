@@ -1,4 +1,4 @@
-"""From a trained supernet to a network of its own, and to scores of archs."""
+"""Extracts single networks from a trained supernet, and scores archs by them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from torch import nn
 
 from hubserve.errors import EvaluatorError
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.oneshot.base import to_device
+from hubserve.strategy.oneshot.epoch_loop import to_device
 from hubserve.supernet import Supernet, recalibrate_batch_norm
 from hubserve.training.evaluator import Evaluator, TrainingEvaluator, Trial
 from hubserve.training.seeding import seeded
 from hubserve.training.weights_file import save_weights
 
 CALIBRATION_BATCHES = 32
+"""Training batches on which batch norms are measured at most, unless the caller says otherwise."""
 
 BEFORE = "before recalibration"
-"""Follows the name of a score: that with the statistics of all networks together."""
+"""Follows the name of a score that was measured with the statistics that all networks share."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """A network cut out of a supernet.
+    """A network extracted from a supernet, with its scores.
 
     Attributes:
-        model: with weights of its own and batch norms recalibrated, in eval mode.
-        before: its scores on the validation data with the supernet's statistics; empty where nobody asked, and without those
-            that are no finite number: with statistics that fit no network some are not.
-        after: its scores with its own.
-        batches: that the statistics were measured on.
+        model: The network, with weights of its own and batch norms recalibrated, in eval mode.
+        before: Scores on the validation data with the supernet's statistics; empty where they were not asked for, and without
+            those that are not finite: statistics that fit no network may give such scores.
+        after: Scores on the validation data with the recalibrated statistics.
+        batches: Number of training batches on which the statistics were measured; 0 where there are no batch norms.
     """
 
     model: nn.Module
@@ -42,7 +43,7 @@ class Extraction:
     batches: int
 
     def score_before(self, name: str) -> dict[str, float]:
-        """The score `name` of `before`, under the name that it is told by; empty where there is none."""
+        """The score `name` of `before`, as {"NAME before recalibration": value}; empty where there is none."""
         return {f"{name} {BEFORE}": self.before[name]} if name in self.before else {}
 
 
@@ -55,28 +56,32 @@ def extract(
     batches: int = CALIBRATION_BATCHES,
     compare: bool = False,
 ) -> Extraction:
-    """Copies the weights of `arch`, measures its batch norms on training data and scores it on validation data.
+    """Extracts the network of `arch`, measures its batch norms on training data, and scores it on validation data.
 
     Args:
-        supernet: trained.
-        arch: of its space.
-        evaluator: has the data and the scores.
-        seed: of the order of the training data, and of what its augmentation draws.
-        batches: of training data to measure on, at most.
-        compare: also score it as it was before the measuring.
+        supernet: A trained supernet.
+        arch: An arch of its space.
+        evaluator: Its data and scores are used.
+        seed: Seed of the order of the training data, and of what their augmentation draws.
+        batches: Largest number of training batches to measure the batch norms on.
+        compare: Whether to score the network before the batch norms are measured, too.
+
+    Raises:
+        ArchError: `arch` is not in the space.
+        EvaluatorError: The network's scores after the measuring are not finite.
     """
     device = next(supernet.parameters()).device
     with seeded(seed):  # Building draws fresh weights, which the copies replace.
         model = supernet.extract(arch).to(device)
-    before = _as_it_is(model, evaluator, seed) if compare else {}
+    before = _scores_before(model, evaluator, seed) if compare else {}
     with seeded(seed):
         used = recalibrate_batch_norm(model, (to_device(b, device) for b in evaluator.train_batches(seed)), batches)
         after = evaluator.validate(model)
     return Extraction(model.eval(), before, after, used)
 
 
-def _as_it_is(model: nn.Module, evaluator: TrainingEvaluator, seed: int) -> dict[str, float]:
-    """Scores for comparison only: where there are none, nothing fails."""
+def _scores_before(model: nn.Module, evaluator: TrainingEvaluator, seed: int) -> dict[str, float]:
+    """The finite scores of `model` as it is; empty where the evaluator fails: they are for comparison only."""
     try:
         with seeded(seed):
             scores = evaluator.validate(model)
@@ -87,19 +92,19 @@ def _as_it_is(model: nn.Module, evaluator: TrainingEvaluator, seed: int) -> dict
 
 
 class SupernetEvaluator(Evaluator):
-    """Scores archs by their shares of a trained supernet: nothing is trained.
+    """Scores archs by their networks in a trained supernet; nothing is trained.
 
     >>> result = RandomOneShot().run(space, evaluator, seed=0)
     >>> study = NasExperiment(space, SupernetEvaluator(result.supernet, evaluator), RegularizedEvolution())
 
-    A trial's folder gets the network's weights, batch norms recalibrated.
+    The weights of each network, batch norms recalibrated, are written to the folder of its trial.
 
     Args:
-        supernet: trained.
-        evaluator: whose data and scores are used; its objectives become this one's.
-        calibration_batches: of training data to measure batch norms on, at most.
-        seed: of the training data's order and augmentation, the same for all archs, so that they are judged alike.
-        compare: also tell the first objective "before recalibration", which takes a second validation.
+        supernet: A trained supernet.
+        evaluator: Its data, scores and objectives are used.
+        calibration_batches: Largest number of training batches to measure batch norms on.
+        seed: Seed of the training data's order and augmentation, the same for all archs so that scores can be compared.
+        compare: Whether to return the first objective "before recalibration", too, which takes a second validation.
     """
 
     def __init__(

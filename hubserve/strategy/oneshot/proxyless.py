@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,54 +10,38 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import SupernetError
 from hubserve.space import Choice, KOf, ModelSpace
-from hubserve.strategy.oneshot.cost_limits import Penalty
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy
 from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.supernet import Blend
 from hubserve.training.evaluator import TrainingEvaluator
 
 
+@dataclass(frozen=True)
 class Proxyless(DifferentiableStrategy):
     """Weights learn on one path at a time; logits by comparing two candidates of each choice through binary gates.
 
-    Cai et al. 2019, "ProxylessNAS" (https://arxiv.org/abs/1812.00332), section 3.2. In a step on the logits, two candidates of
-    each choice are drawn by their probabilities, and one of the two is active. Both run; the gradient of the loss with
-    respect to the two gates, 1 and 0, says what the logits of the two should do. The logits of the others stay as they are,
-    and the two are shifted together so that the others' probabilities do too.
+    Cai et al. 2019, "ProxylessNAS" (https://arxiv.org/abs/1812.00332, section 3.2; reference code
+    https://github.com/mit-han-lab/proxylessnas). In a step on the logits, two candidates of each choice are drawn by their
+    probabilities, and one of the two is active. Both run; the gradient of the loss with respect to the two gates, 1 and 0,
+    says how the logits of the two should change. The logits of the others stay as they are, and the two are shifted together
+    so that the others' probabilities do, too.
 
     Of a choice of numbers, the two candidates are two masks of one network. Where any subset of inputs may be chosen, each
     input has a gate of its own, and those that are open run.
 
-    Args: those of Settings.
+    The attributes are those of `DifferentiableStrategy`.
 
     Raises:
-        StrategyError: a value is not allowed.
-        SupernetError (when run): layers on more than one, but a fixed number, of inputs are to be added: two gates cannot
-            tell which of them.
+        StrategyError: A value is not allowed.
+        SupernetError (when run): A choice takes more than one, but a fixed number, of inputs: two gates cannot say which.
     """
 
-    def __init__(
-        self,
-        arc_learning_rate: float = 3e-4,
-        gradient_clip_val: float | None = None,
-        log_prob_every_n_step: int = 10,
-        warmup_epochs: int = 0,
-        penalty: Penalty | Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            arc_learning_rate=arc_learning_rate,
-            gradient_clip_val=gradient_clip_val,
-            log_prob_every_n_step=log_prob_every_n_step,
-            warmup_epochs=warmup_epochs,
-            penalty=penalty,
-        )
-
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> ProxylessSearch:
-        return ProxylessSearch(space, evaluator, self.settings, seed=seed, total_steps=total_steps)
+        return ProxylessSearch(space, evaluator, self, seed=seed, total_steps=total_steps)
 
 
 class ProxylessSearch(DifferentiableSearch):
-    """See Proxyless."""
+    """The search of `Proxyless`; the arguments are those of `DifferentiableSearch`."""
 
     held = 2
 
@@ -72,14 +56,11 @@ class ProxylessSearch(DifferentiableSearch):
 
     def arch_step(self, train: Batch, val: Batch) -> float:
         sampled = self.net.sample(self.rng)
-        choices, before = self.net.space.choices, {k: v.detach().clone() for k, v in self.net.archs.logits.items()}
-        blends = {
-            label: draw_gates(choices[label], p.detach())
-            for label, p in self.net.archs.probabilities().items()
-            if label in self.net.blended
-        }
+        choices, logits = self.net.space.choices, self.net.archs.logits
+        before = {label: each.detach().clone() for label, each in logits.items()}
+        blends = self.draw_blends()
         loss = self.evaluator.loss(self.net(val[0], blends, sampled), val[1])
-        total = self.whole_loss(loss, sampled)
+        total = self.total_loss(loss, sampled)
         gradients, of_gates = self.gradients(total, {label: blend.weights for label, blend in blends.items()})
         for label, gradient in of_gates.items():
             if gradient is not None:
@@ -87,11 +68,18 @@ class ProxylessSearch(DifferentiableSearch):
                 others = gradients[label]
                 gradients[label] = own if others is None else own + others
         self.step_logits(gradients)
-        if self.settings.penalty is None:
+        if self.strategy.penalty is None:
             # A penalty moves all probabilities on purpose.
             for label, blend in blends.items():
-                keep_others(choices[label], self.net.archs.logits[label].detach(), before[label], blend.held)
+                keep_others(choices[label], logits[label].detach(), before[label], blend.held)
         return float(loss.detach())
+
+    def draw_blends(self) -> dict[str, Blend]:
+        """Label -> the gates of the candidates that take part in one pass, for the blended labels."""
+        choices = self.net.space.choices
+        return {
+            label: draw_gates(choices[label], p.detach()) for label, p in self.net.archs.probabilities(self.net.blended).items()
+        }
 
     def weight_step(self, x: Any, target: Any) -> float:
         loss, leaves = train_network(self.supernet, self.net.archs.draw_arch(self.rng), self.evaluator, x, target)
@@ -99,7 +87,10 @@ class ProxylessSearch(DifferentiableSearch):
 
 
 def draw_gates(choice: Choice, probabilities: torch.Tensor) -> Blend:
-    """Two candidates, drawn by their probabilities, and a gate that is 1 for one of them; or one gate for each input."""
+    """Gates of candidates that are drawn by `probabilities` (n,): 1 for those that are active, 0 for the others.
+
+    Two candidates run, of which one is active; of a choice of any subset, each input that is drawn runs and is active.
+    """
     held, active = choice.relaxation.draw_gates(probabilities)
     gates = torch.zeros_like(probabilities)
     gates[active] = 1.0
@@ -107,7 +98,10 @@ def draw_gates(choice: Choice, probabilities: torch.Tensor) -> Blend:
 
 
 def gate_gradient(choice: Choice, logits: torch.Tensor, of_gates: torch.Tensor, held: tuple[int, ...]) -> torch.Tensor:
-    """Gradient of the logits from that of the gates (equation 4 of the paper), among the candidates that are held."""
+    """The gradient of the logits (n,) from that of the gates (n,), among the candidates that are held (equation 4).
+
+    With the gates g, and the probabilities p that the held logits a alone give: dL/da_i = sum over j of dL/dg_j dp_j/da_i.
+    """
     places = list(held)
     gradient = torch.zeros_like(logits)
     of_held = logits[places].detach().requires_grad_()
@@ -116,7 +110,14 @@ def gate_gradient(choice: Choice, logits: torch.Tensor, of_gates: torch.Tensor, 
 
 
 def keep_others(choice: Choice, logits: torch.Tensor, before: torch.Tensor, held: tuple[int, ...]) -> None:
-    """Puts back the logits of candidates that were not held, and shifts the others so that these keep their probabilities."""
+    """Restores in `logits` (n,), in place, those that are not held, and shifts the held so that all others' probabilities stay.
+
+    Args:
+        choice: The choice of the logits.
+        logits: The logits after a step.
+        before: The logits before it.
+        held: Indices of the candidates that ran.
+    """
     places = list(held)
     moved = logits[places].clone()
     logits.copy_(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -11,47 +12,55 @@ import torch
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.oneshot.base import OneShotProgress, OneShotSearch, OneShotStrategy
-from hubserve.strategy.oneshot.cost_limits import RangeFilter, make_filter, shape_of
+from hubserve.strategy.oneshot.arch_costs import shape_of
+from hubserve.strategy.oneshot.base import OneShotStrategy
+from hubserve.strategy.oneshot.cost_limits import RangeFilter, make_filter
+from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
 MAX_DRAWS = 100
-"""Archs that a filter may refuse in a row: NNI's number."""
+"""Archs that a filter may refuse one after the other before the search fails; NNI's number."""
 
 
+@dataclass(frozen=True)
 class RandomOneShot(OneShotStrategy):
     """Each training step draws an arch, every choice uniformly, and trains it alone on the shared weights.
 
-    Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling" (https://arxiv.org/abs/1904.00420).
-    It ends in a supernet. Any multi-trial strategy then searches that through `SupernetEvaluator`. Defined for every space. A
-    space that states a prior for a choice, as NasBench101 does, has it drawn by that.
+    Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling" (https://arxiv.org/abs/1904.00420,
+    section 3). The result is a supernet, which any multi-trial strategy then searches through `SupernetEvaluator`. Defined for
+    every space. Where a choice of the space has weights, as those of NasBench101 do, it is drawn by these.
 
-    Args:
-        filter: archs that may be drawn: a function of an arch, or a RangeFilter, for which a dict of its attributes will do.
-        gradient_clip_val: largest norm of all gradients together; None takes the evaluator's.
+    Attributes:
+        filter: Which archs may be drawn: a function of an arch, a `RangeFilter`, or a dict of its attributes; None allows all.
+        gradient_clip_val: Largest norm of all gradients together; None takes the evaluator's.
 
     Raises (when run):
-        StrategyError: the filter refused 100 archs in a row.
+        StrategyError: The filter refused `MAX_DRAWS` archs one after the other.
     """
 
-    def __init__(
-        self,
-        filter: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None = None,
-        *,
-        gradient_clip_val: float | None = None,
-    ) -> None:
-        self.filter = make_filter(filter)
-        self.gradient_clip_val = gradient_clip_val
+    filter: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None = None
+    gradient_clip_val: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filter", make_filter(self.filter))
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> SinglePathSearch:
         return SinglePathSearch(space, evaluator, self, seed=seed, total_steps=total_steps)
 
 
 class SinglePathSearch(OneShotSearch):
-    """See RandomOneShot."""
+    """The search of `RandomOneShot`.
+
+    Args:
+        space: Any model space.
+        evaluator: Makes the loss, and trains the weights.
+        strategy: The settings.
+        seed: Seed of weights and paths.
+        total_steps: Number of training steps of all epochs together.
+    """
 
     def __init__(
         self, space: ModelSpace, evaluator: TrainingEvaluator, strategy: RandomOneShot, *, seed: int, total_steps: int
@@ -59,21 +68,19 @@ class SinglePathSearch(OneShotSearch):
         self.supernet = Supernet(space, seed=seed)
         self._space = space
         self._evaluator = evaluator
-        self._strategy = strategy
+        self._filter = make_filter(strategy.filter)
         self._seed = seed
         self._rng = Random(seed)
-        self._agrees: Callable[[Arch], bool] = lambda arch: True
+        self._accepts: Callable[[Arch], bool] = lambda arch: True
         self.weights = WeightTraining(
             self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=strategy.gradient_clip_val
         )
 
     def prepare(self, x: Any) -> int:
-        given = self._strategy.filter
-        if isinstance(given, RangeFilter):
-            shape = () if callable(given.profiler) else shape_of(x)
-            self._agrees = given.bound(self._space, shape)
-        elif given is not None:
-            self._agrees = given
+        if isinstance(self._filter, RangeFilter):
+            self._accepts = self._filter.bound(self._space, () if callable(self._filter.profiler) else shape_of(x))
+        elif self._filter is not None:
+            self._accepts = self._filter
         activations = self.supernet.activation_bytes(x) if isinstance(x, torch.Tensor) else 0
         return weight_bytes(self.supernet, copies=4) + activations
 
@@ -81,10 +88,10 @@ class SinglePathSearch(OneShotSearch):
         self._rng = Random(f"{self._seed}/{epoch}")
 
     def draw(self) -> Arch:
-        """The next path."""
+        """The next path: a random arch that the filter accepts."""
         for _ in range(MAX_DRAWS):
             arch = self._space.random(self._rng)
-            if self._agrees(arch):
+            if self._accepts(arch):
                 return arch
         raise StrategyError(
             f"RandomOneShot: the filter refused {MAX_DRAWS} archs in a row; widen it: paths are drawn uniformly, and few are "

@@ -9,7 +9,8 @@ import torch
 
 from hubserve.errors import StrategyError
 from hubserve.strategy import DARTS, ENAS, Penalty, Proxyless
-from hubserve.strategy.oneshot.arch_costs import CostTable, MeasuredCost
+from hubserve.strategy.oneshot.arch_costs import MeasuredCost
+from hubserve.strategy.oneshot.cost_table import CostTable
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import SIZE, TINY, Small
 

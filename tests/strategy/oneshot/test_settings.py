@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch.utils.data import TensorDataset
 
 from hubserve.errors import EvaluatorError, StrategyError, SupernetError
 from hubserve.evaluator import Classification
-from hubserve.strategy import DARTS, ENAS, Proxyless, RandomOneShot
+from hubserve.strategy import DARTS, ENAS, GumbelDARTS, Proxyless, RandomOneShot
 from hubserve.strategy.oneshot import base
 from tests.supernet.spaces import TINY, Small, pictures
 
@@ -71,3 +73,14 @@ def test_operations_that_vary_are_refused_where_that_is_asked():
 
     assert (strict(), strict(deterministic=True)) == ({False}, {True})
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("make", [RandomOneShot, DARTS, GumbelDARTS, Proxyless, ENAS])
+def test_settings_are_frozen_and_a_run_leaves_them_as_they_are(make):
+    strategy = make(gradient_clip_val=1.0)
+    before = dataclasses.asdict(strategy)
+    strategy.search(Small(), evaluator(), seed=0, total_steps=2)
+    assert dataclasses.asdict(strategy) == before
+    assert make(gradient_clip_val=1.0) == strategy
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        strategy.gradient_clip_val = 2.0

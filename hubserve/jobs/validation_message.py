@@ -1,9 +1,9 @@
-"""What is wrong with a definition, in sentences that name the key, what was found, what is allowed, and near names."""
+"""The message for a definition that is no valid job: each wrong key, what was found, what is allowed, and near names."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -12,24 +12,23 @@ from pydantic_core import ErrorDetails
 from hubserve.errors import suggest
 
 MOST = 10
-"""Mistakes that are told at once."""
+"""Largest number of mistakes in one message."""
 
 
-def explain(error: ValidationError, record: type[BaseModel], given: Mapping[str, Any]) -> str:
-    """One clause a mistake.
+def explain(error: ValidationError, record: type[BaseModel]) -> str:
+    """The message for a failed validation, one clause for each mistake.
 
     Args:
-        error: of validating `given`.
-        record: that it was validated as.
-        given: what was found.
+        error: Error that pydantic raised.
+        record: Class that was validated against.
     """
     details = error.errors(include_url=False, include_context=True)
-    told = [_sentence(entry, record) for entry in details[:MOST]]
+    clauses = [_clause(entry, record) for entry in details[:MOST]]
     more = len(details) - MOST
-    return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
+    return "; ".join(clauses) + (f"; and {more} more" if more > 0 else "")
 
 
-def _sentence(entry: ErrorDetails, record: type[BaseModel]) -> str:
+def _clause(entry: ErrorDetails, record: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in entry["loc"] if part != "[key]") or "the whole"
     found, kind = entry.get("input"), entry["type"]
     parent = _record_at(record, entry["loc"][:-1])
@@ -64,7 +63,7 @@ def _short(found: Any) -> str:
 
 
 def _record_at(record: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The record that holds the key at the end of `path`."""
+    """The class of the record that holds the key at the end of `path`; None if there is none."""
     here: type[BaseModel] | None = record
     for part in path:
         if here is None or part not in here.model_fields:

@@ -74,7 +74,7 @@ def test_pictures_by_name(run):
     assert run.plots() == ["best"]
     assert run.plot("best").read_text() == "<svg/>"
     for name in ("bset", "../secret", "/etc/passwd"):
-        with pytest.raises(JobError, match="has no picture"):
+        with pytest.raises(JobError, match="has no plot"):
             run.plot(name)
 
 

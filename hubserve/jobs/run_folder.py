@@ -1,4 +1,4 @@
-"""Run folders: where they lie, how one is made, and what is in it."""
+"""Run folders: where they are, how one is created, and the files in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,35 +15,36 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hubserve.atomic import write_whole
-from hubserve.errors import JobError, suggest
+from hubserve.atomic import staged_folder, write_atomic
+from hubserve.errors import JobError, JobNotFoundError, suggest
 from hubserve.home import home
-from hubserve.jobs.definition import dump_job, parse_job
+from hubserve.jobs.definition import Job
+from hubserve.jobs.job_file import dump_job, parse_job
 from hubserve.jobs.status import JobStatus
 
 JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-"""No dot and no slash: an id is one part of a path, and stays inside the folder of jobs."""
+"""Without dots and slashes an id is one part of a path, so it cannot point outside the folder of jobs."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one job; see the package for the files in it.
+    """The folder of one run of a job; `hubserve.jobs` lists the files in it.
 
     Attributes:
-        path: the folder.
+        path: The folder.
     """
 
     path: Path
 
     @property
     def id(self) -> str:
-        """Name of the folder."""
+        """Name of the folder, by which `hubserve jobs` and the service identify the run."""
         return self.path.name
 
     def definition(self) -> str:
-        """The text of job.yaml. Raises JobError where it cannot be read."""
+        """The text of job.yaml. Raises JobError if it cannot be read."""
         try:
             return (self.path / JOB).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -52,17 +52,17 @@ class Run:
 
     @property
     def where(self) -> Path:
-        """Where relative folders of the definition start: the working folder of whoever submitted it."""
+        """The working folder in which the job was submitted; relative paths of the definition start there."""
         try:
             return Path((self.path / WHERE).read_text("utf-8"))
         except (OSError, UnicodeDecodeError):
             return self.path
 
     def written_status(self) -> JobStatus:
-        """What the job's process wrote last; `hubserve.jobs.read` also looks whether that process lives.
+        """The status that the job's process wrote last; `hubserve.jobs.read` also checks whether that process is alive.
 
         Raises:
-            JobError: there is none, or it is damaged.
+            JobError: There is no status.json, or it is corrupt.
         """
         try:
             return JobStatus.model_validate_json((self.path / STATUS).read_text("utf-8"))
@@ -70,21 +70,21 @@ class Run:
             raise JobError(f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
 
     def write_status(self, status: JobStatus) -> None:
-        """Replaces status.json in one step: a reader sees the old record or the new one."""
-        write_whole(self.path / STATUS, status.model_dump_json() + "\n")
+        """Replaces status.json atomically: a reader sees the old record or the new one."""
+        write_atomic(self.path / STATUS, status.model_dump_json() + "\n")
 
     def plots(self) -> list[str]:
-        """Names of the pictures, without ".svg"."""
+        """Names of the plots, without ".svg"."""
         return sorted(path.stem for path in (self.path / PLOTS).glob("*.svg"))
 
     def plot(self, name: str) -> Path:
-        """The file of a picture. Raises JobError where there is none of that name."""
+        """The SVG file of a plot. Raises JobNotFoundError if there is none of that name."""
         if name not in self.plots():
-            raise JobError(f"{self.id} has no picture {name!r}. {suggest(name, self.plots())}")
+            raise JobNotFoundError(f"{self.id} has no plot {name!r}. {suggest(name, self.plots())}")
         return self.path / PLOTS / f"{name}.svg"
 
     def log_tail(self, lines: int = 50) -> list[str]:
-        """The last lines of the log; none before the process began."""
+        """The last lines of the log; empty before the process starts."""
         try:
             with (self.path / LOG).open(encoding="utf-8", errors="replace") as file:
                 return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
@@ -93,56 +93,55 @@ class Run:
 
 
 def jobs_folder() -> Path:
-    """The folder of all run folders; it need not exist yet."""
+    """The folder that holds all run folders; it may not exist yet."""
     return home() / "jobs"
 
 
-def create(definition: str | Mapping[str, Any], *, name: str | None = None) -> Run:
-    """A new run folder, in the state "queued"; `start` begins the job.
+def create(definition: str | Mapping[str, Any], *, name: str | None = None, job: Job | None = None) -> Run:
+    """Creates a run folder in the state "queued"; `start` starts the job.
 
     Args:
-        definition: text of a job file, or what stands in one.
-        name: for people; the definition's own unless given.
+        definition: Text of a job file, or its content as data.
+        name: Name to show for the run; None takes the definition's.
+        job: The definition, already parsed by the caller; None parses it here.
 
     Raises:
-        JobError: not a job (see `hubserve.jobs.definition`), or the folder cannot be written.
+        JobError: The definition is no valid job, see `parse_job`, or the folder cannot be written.
     """
     text = definition if isinstance(definition, str) else dump_job(definition)
-    job = parse_job(text, where=name or "the definition")
+    job = job or parse_job(text, where=name or "the definition")
     now = datetime.now(UTC)
     title = name or job.name
     folder = jobs_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Made aside and renamed, so that nobody lists half of a folder.
-        stage = Path(tempfile.mkdtemp(prefix=".new.", dir=folder))
-        stage.chmod(0o755)
-        (stage / JOB).write_text(text, "utf-8")
-        (stage / WHERE).write_text(str(Path.cwd()), "utf-8")
-        run = Run(folder / _new_id(title, now))
-        Run(stage).write_status(
-            JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
-        )
-        os.rename(stage, run.path)
+        # Made under a hidden name and renamed, so that no listing shows an incomplete folder.
+        with staged_folder(folder, "new") as stage:
+            (stage / JOB).write_text(text, "utf-8")
+            (stage / WHERE).write_text(str(Path.cwd()), "utf-8")
+            run = Run(folder / _new_id(title, now))
+            Run(stage).write_status(
+                JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
+            )
+            os.rename(stage, run.path)
     except OSError as error:
         raise JobError(f"cannot write in {folder}: {error.strerror or error}; HUBSERVE_HOME names another folder") from error
     return run
 
 
 def find(job_id: str) -> Run:
-    """The run folder of that id.
+    """The run with that id.
 
     Raises:
-        JobError: none, or not an id; the message has the nearest ones.
+        JobNotFoundError: There is no such run, or the text is no id; the message has the nearest ids.
     """
     run = Run(jobs_folder() / job_id)
     if not _ID.fullmatch(job_id) or not (run.path / JOB).is_file():
-        raise JobError(f"there is no job {job_id!r}. {suggest(job_id, [known.id for known in list_runs()])}")
+        raise JobNotFoundError(f"there is no job {job_id!r}. {suggest(job_id, [known.id for known in list_runs()])}")
     return run
 
 
 def open_run(path: Path) -> Run:
-    """The run in a folder anywhere on this machine. Raises JobError where it is none."""
+    """The run in any folder of this machine. Raises JobError if the folder is no run folder."""
     run = Run(path.resolve())
     run.written_status()
     run.definition()
@@ -150,13 +149,13 @@ def open_run(path: Path) -> Run:
 
 
 def list_runs() -> list[Run]:
-    """All run folders, those made last first."""
+    """All runs, newest first."""
     found = [path for path in jobs_folder().glob("*") if _ID.fullmatch(path.name) and (path / JOB).is_file()]
     return [Run(path) for path in sorted(found, key=lambda path: ((path / JOB).stat().st_mtime_ns, path.name), reverse=True)]
 
 
 def remove(run: Run) -> None:
-    """Takes a run folder away; see `hubserve.jobs.delete`."""
+    """Deletes a run folder without any check; `hubserve.jobs.delete` refuses while the job runs."""
     shutil.rmtree(run.path)
 
 

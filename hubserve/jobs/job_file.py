@@ -1,0 +1,69 @@
+"""Reading and writing job files: YAML or JSON text to a `Job` and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from hubserve.errors import JobError
+from hubserve.jobs.definition import Job
+from hubserve.jobs.validation_message import explain
+
+
+def parse_job(text: str, *, where: str) -> Job:
+    """The job that a text describes.
+
+    Args:
+        text: YAML or JSON.
+        where: Name of the text's source, for errors.
+
+    Raises:
+        JobError: Not YAML, or a key is missing, unknown or out of range; the message lists up to ten mistakes.
+    """
+    try:
+        given = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise JobError(f"{where} is not YAML: {error}") from error
+    if not isinstance(given, dict):
+        raise JobError(f"{where} holds a {type(given).__name__}; a job is a mapping with name, space, data, strategy, ...")
+    try:
+        return Job.model_validate(given)
+    except ValidationError as error:
+        raise JobError(f"{where} is not a job: {explain(error, Job)}") from error
+
+
+def read_job(path: Path) -> Job:
+    """The job in a file. Raises JobError as `parse_job` does, and if the file cannot be read."""
+    return parse_job(read_text(path), where=str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a job file. Raises JobError if it cannot be read."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"cannot read the job {path}: {error}") from error
+
+
+def dump_job(definition: Mapping[str, Any]) -> str:
+    """A definition that is given as data, as the text of a job file. Raises JobError if it holds more than plain data."""
+    try:
+        return yaml.safe_dump(dict(definition), sort_keys=False, allow_unicode=True)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise JobError(f"the definition is not plain data: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses duplicate keys, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)

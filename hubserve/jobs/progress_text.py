@@ -1,0 +1,61 @@
+"""The status of a job as text: scores, times, and a log line for each new trial and message."""
+
+from __future__ import annotations
+
+import sys
+
+from hubserve.jobs.status import JobStatus, TrialRow
+
+
+class ProgressLines:
+    """Writes what is new in each status to stderr, one line for each trial and message."""
+
+    def __init__(self) -> None:
+        self._trials: set[int] = set()
+        self._message = ""
+
+    def write(self, status: JobStatus) -> None:
+        """Writes what is new since the last call."""
+        for row in status.history:
+            if row.number not in self._trials and row.state != "running":
+                self._trials.add(row.number)
+                _write_line(f"trial {row.number}: {values_text(row.values)}  {remark(row)}".rstrip())
+        if status.message and status.message != self._message and not _counts_trials(status):
+            _write_line(f"[{status.phase or status.state}] {status.message}")
+        self._message = status.message
+
+
+def values_text(values: dict[str, float]) -> str:
+    """Scores with their names, on one line."""
+    return "  ".join(f"{name} {value_text(name, value)}" for name, value in values.items())
+
+
+def value_text(name: str, value: float) -> str:
+    """One score, with as many digits as its name asks for."""
+    if name in ("params", "macs"):
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if name == "latency_ms" else f"{value:.4f}"
+
+
+def eta_text(seconds: float | None) -> str:
+    """The time that is left, in words; empty if it is unknown."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"
+
+
+def remark(row: TrialRow) -> str:
+    """Why a trial is not complete; empty if it is."""
+    return "" if row.state == "complete" else f"{row.state}: {row.reason}" if row.reason else row.state
+
+
+def _counts_trials(status: JobStatus) -> bool:
+    """Whether the message only counts the trials, which have a line each."""
+    return status.phase == "search" and "trials ended" in status.message
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

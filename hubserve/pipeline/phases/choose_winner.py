@@ -1,0 +1,99 @@
+"""The winner of a search: the best trial that meets the constraints, its latency measured again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hubserve.errors import NothingFeasibleError
+from hubserve.experiment import NasExperiment, TrialRecord
+from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
+from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.strategy.oneshot.extraction import BEFORE, extract
+from hubserve.training.weights_file import WEIGHTS_FILE
+
+MOST_CANDIDATES = 20
+"""Number of the best trials whose latency is measured again at most, until one still meets the limit."""
+
+
+class Winner(BaseModel):
+    """The trial that is trained, exported and published.
+
+    Attributes:
+        number: Number of the trial in the study.
+        arch: Chosen value of each choice by label.
+        scores: Scores on the validation part, and measures, by name.
+        weights: File of the weights that the search left; None if it left none.
+        kind: Whether these weights were trained in the trial, or are a part of a supernet's ("shared").
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    arch: dict[str, Any]
+    scores: dict[str, float]
+    weights: Path | None
+    kind: Literal["trial", "shared"] = "trial"
+
+
+def choose_winner(experiment: NasExperiment, resolved: ResolvedJob) -> Winner:
+    """The best trial that meets all constraints; latency is measured again, for longer than during the search.
+
+    Raises:
+        NothingFeasibleError: There is none; the message says which constraint is missed, and by how much.
+    """
+    candidates = experiment.top_trials(MOST_CANDIDATES)
+    if not candidates:
+        raise NothingFeasibleError(_no_candidates_text(experiment))
+    limit = resolved.job.limits.get(NAME)
+    if limit is None:
+        return _winner(experiment, resolved, candidates[0], {})
+    found: dict[int, float] = {}
+    for trial in candidates:
+        latency = found[trial.number] = measure_again(resolved, trial.arch)
+        if latency <= limit:
+            return _winner(experiment, resolved, trial, {NAME: latency})
+    nearest = min(found, key=lambda number: found[number])
+    raise NothingFeasibleError(
+        f"of {len(found)} candidates none meets latency_ms <= {limit:g} when measured again; the nearest, trial {nearest}, "
+        f"takes {found[nearest]:.3g} ms. A quieter machine, a larger limit or more trials may help; nothing was published"
+    )
+
+
+def measure_again(resolved: ResolvedJob, arch: Mapping[str, Any]) -> float:
+    """Latency of an arch in ms, measured for up to `CHOICE_SECONDS`."""
+    return sure_median(resolved.latency(CHOICE_SECONDS).measure(resolved.space, dict(arch)))
+
+
+def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedJob, trial: TrialRecord) -> dict[str, float]:
+    """For shared weights, the score with the supernet's BatchNorm statistics, to show what recalibration is worth."""
+    supernet = None if experiment.one_shot is None else experiment.one_shot.supernet
+    name = resolved.objectives[0].name
+    if supernet is None or f"{name} {BEFORE}" in trial.scores:
+        return {}
+    found = extract(supernet, trial.arch, resolved.search_evaluator, seed=resolved.job.seed, compare=True)
+    return found.score_before(name)
+
+
+def _winner(experiment: NasExperiment, resolved: ResolvedJob, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
+    weights = None if trial.folder is None else trial.folder / WEIGHTS_FILE
+    return Winner(
+        number=trial.number,
+        arch=trial.arch,
+        scores={**trial.scores, **measured, **_score_before_recalibration(experiment, resolved, trial)},
+        weights=weights if weights is not None and weights.is_file() else None,
+        kind="shared" if resolved.searchers.shares_weights else "trial",
+    )
+
+
+def _no_candidates_text(experiment: NasExperiment) -> str:
+    """Why no trial has a score: which constraint the nearest arch misses and by how much, or how the last one failed."""
+    failed = [trial.reason for trial in experiment.trials if trial.state == "failed"]
+    last = f"; the last trial that failed: {failed[-1]}" if failed else ""
+    return (
+        f"no trial ended with a score: {experiment.stop_reason}{last}. Allow more, search longer, or choose other settings of "
+        "the space; nothing was published"
+    )

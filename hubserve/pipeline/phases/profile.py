@@ -1,0 +1,28 @@
+"""The latency of the package, and the plots of the search, as files in the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hubserve.jobs.definition import Publish
+from hubserve.latency.profile_package import profile_package
+from hubserve.package.add_files import add_files, add_profile
+from hubserve.package.package import PROFILE, Package
+from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.timing import TimingProtocol
+
+UNPUBLISHED = Publish(profile_seconds=10.0)
+"""How long the package of a job that publishes nothing is measured."""
+
+
+def profile(resolved: ResolvedJob, package: Package, plots: list[Path], status: StatusWriter) -> Package:
+    """Measures the latency of the package and adds the result to it, and the plots as search-NAME.svg."""
+    if PROFILE not in package.manifest.files:
+        status.begin("profile", "measuring latency")
+        latency = resolved.job.latency
+        protocol = TimingProtocol(max_seconds=(resolved.job.publish or UNPUBLISHED).profile_seconds)
+        found = profile_package(package, batch_size=latency.batch_size, threads=latency.threads, protocol=protocol)
+        package = add_profile(package, found.model_dump_json(indent=2) + "\n")
+    files = {f"search-{path.name}": path.read_bytes() for path in plots}
+    return package if set(files) <= set(package.manifest.files) else add_files(package, files)

@@ -1,0 +1,46 @@
+"""The package in the model store."""
+
+from __future__ import annotations
+
+from hubserve import store
+from hubserve.errors import NothingFeasibleError
+from hubserve.jobs import Run
+from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
+from hubserve.package.package import Package
+from hubserve.pipeline.checkpoint import checkpoint
+from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.status_writer import StatusWriter
+
+PUBLISHED = "published.json"
+
+
+def publish(resolved: ResolvedJob, package: Package, run: Run, status: StatusWriter) -> str | None:
+    """Publishes the package; returns its tag, None if the job publishes nothing. The checkpoint is published.json.
+
+    The store gives a package the same tag when it is published again.
+
+    Raises:
+        NothingFeasibleError: The package, measured once more, takes longer than the constraint allows.
+    """
+    if resolved.job.publish is None:
+        return None
+
+    def publish_now() -> dict[str, str]:
+        status.begin("publish", "publishing")
+        _check_latency(resolved, package)
+        return {"tag": store.publish(package.path, name=resolved.job.store_name).tag}
+
+    return str(checkpoint(run.path / PUBLISHED, publish_now)["tag"])
+
+
+def _check_latency(resolved: ResolvedJob, package: Package) -> None:
+    limit = resolved.job.limits.get(NAME)
+    if limit is None:
+        return
+    threads = resolved.job.latency.threads
+    found = sure_median(resolved.latency(CHOICE_SECONDS).time(lambda: package.runner("onnx", threads=threads)))
+    if found > limit:
+        raise NothingFeasibleError(
+            f"the winner takes {found:.3g} ms, and latency_ms <= {limit:g} is asked for. It met that when it was chosen, so "
+            "the machine is busier now; `hubserve search --run` measures again. Nothing was published"
+        )

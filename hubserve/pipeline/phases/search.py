@@ -1,0 +1,114 @@
+"""The search of a job: an experiment in its run folder, which ends in a winner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hubserve import experiment as experiments
+from hubserve.experiment import Executor, InlineExecutor, NasExperiment, ProcessExecutor, TrialRecord
+from hubserve.jobs import ExecutorEntry, Run
+from hubserve.latency.arch_latency import NAME
+from hubserve.pipeline.checkpoint import checkpoint
+from hubserve.pipeline.phases.choose_winner import Winner, choose_winner
+from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.status_writer import StatusWriter
+
+WINNER, SEARCH = "winner.json", "search"
+
+
+def search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
+    """Searches and chooses the winner; the checkpoint is winner.json.
+
+    Raises:
+        NothingFeasibleError: No arch meets the constraints.
+    """
+    found = checkpoint(run.path / WINNER, lambda: _search(resolved, run, status).model_dump(mode="json"))
+    return Winner.model_validate(found)
+
+
+def _search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
+    if resolved.searchers.shares_weights:
+        status.begin("supernet", "training the shared weights")
+    else:
+        status.begin("search", "searching")
+    progress = SearchProgress(status)
+    experiment = progress.experiment = make_experiment(resolved, run, progress, status.step)
+    progress.write()
+    reason = experiment.run()
+    progress.experiment = None
+    if experiment.one_shot is not None:
+        status.one_shot(experiment.one_shot.history, experiment.one_shot.cost_r2)
+    write_trials(experiment, status)
+    status.progress(f"{reason}; choosing the winner")
+    return choose_winner(experiment, resolved)
+
+
+class SearchProgress:
+    """Writes the trials of an experiment to the status as they end; the experiment's `on_trial`.
+
+    Attributes:
+        experiment: The running experiment; None before and after it.
+    """
+
+    def __init__(self, status: StatusWriter) -> None:
+        self._status = status
+        self.experiment: NasExperiment | None = None
+
+    def __call__(self, _: TrialRecord) -> None:
+        if self._status.status.phase == "supernet":
+            self._status.begin("search", "searching")
+        if self._status.due:
+            self.write()
+
+    def write(self) -> None:
+        """Writes all trials of the running experiment."""
+        if self.experiment is not None:
+            write_trials(self.experiment, self._status)
+
+
+def write_trials(experiment: NasExperiment, status: StatusWriter) -> None:
+    """Writes all trials of an experiment to the status."""
+    best = experiment.top_trials()
+    front = [trial.number for trial in experiment.pareto_front]
+    status.trials(experiment.trials, front, best[0] if best else None)
+
+
+def make_experiment(
+    resolved: ResolvedJob,
+    run: Run,
+    on_trial: Callable[[TrialRecord], None],
+    on_step: Callable[[Mapping[str, Any]], None] | None = None,
+) -> NasExperiment:
+    """The experiment of a run; a run that continues opens the same one again."""
+    job = resolved.job
+    return NasExperiment(
+        resolved.space,
+        resolved.search_evaluator,
+        resolved.searchers.first,
+        name=run.id,
+        folder=run.path / SEARCH,
+        max_trials=job.budget.trials,
+        max_seconds=job.budget.seconds,
+        constraints=resolved.constraints,
+        objectives=resolved.objectives,
+        measures={NAME: resolved.search_latency},
+        input_shape=(3, resolved.input_size, resolved.input_size),
+        executor=make_executor(job.executor),
+        seed=job.seed,
+        progress=False,
+        on_trial=on_trial,
+        search_strategy=resolved.searchers.then,
+        on_step=on_step,
+    )
+
+
+def make_executor(entry: ExecutorEntry) -> Executor:
+    """The executor that a job names."""
+    if entry.kind == "processes":
+        return ProcessExecutor(entry.workers)
+    if entry.kind == "ray":
+        # By attribute: Ray, an extra, is imported at that moment.
+        make: Callable[..., Executor] = getattr(experiments, "RayExecutor")  # noqa: B009 - mypy knows no such name
+        return make(entry.workers, **entry.ray_settings)
+    return InlineExecutor()

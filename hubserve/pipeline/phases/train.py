@@ -1,0 +1,83 @@
+"""The network of the winner with its weights: trained from fresh ones, or those that the search left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from hubserve.errors import JobError
+from hubserve.evaluator import Classification, Trial
+from hubserve.hub.pretrained import load_weights
+from hubserve.jobs import Run
+from hubserve.pipeline.checkpoint import checkpoint
+from hubserve.pipeline.phases.choose_winner import Winner
+from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.training.weights_file import WEIGHTS_FILE
+
+FOLDER, SCORES = "retrained", "scores.json"
+
+
+@dataclass(frozen=True)
+class TrainedWinner:
+    """The winner with its weights.
+
+    Attributes:
+        model: The network in eval mode.
+        weights: Where the weights come from: the winner's trial, the supernet ("shared"), or training after the search.
+        scores: Scores on the validation part by name.
+    """
+
+    model: nn.Module
+    weights: Literal["trial", "shared", "retrained"]
+    scores: dict[str, float]
+
+
+def train(resolved: ResolvedJob, winner: Winner, run: Run, status: StatusWriter) -> TrainedWinner:
+    """Trains the winner's network from fresh weights if the job says so; else loads the weights that the search left.
+
+    The checkpoint is retrained/scores.json, with the weights beside it.
+
+    Raises:
+        JobError: The job does not retrain and the search left no weights.
+    """
+    evaluator = resolved.retrain_evaluator
+    if evaluator is None:
+        if winner.weights is None:
+            raise JobError("the search left no weights of its winner; say in the job how to retrain it")
+        return TrainedWinner(load_weights(resolved.space, winner.arch, winner.weights), winner.kind, winner.scores)
+    folder = run.path / FOLDER
+    scores = checkpoint(folder / SCORES, lambda: _train(resolved, winner, evaluator, folder, status))
+    return TrainedWinner(load_weights(resolved.space, winner.arch, folder / WEIGHTS_FILE), "retrained", scores)
+
+
+def _train(
+    resolved: ResolvedJob, winner: Winner, evaluator: Classification, folder: Path, status: StatusWriter
+) -> dict[str, float]:
+    epochs = evaluator.max_epochs
+    status.begin("retrain", f"training the winner for {epochs} epochs")
+
+    def on_epoch(epoch: int, value: float) -> None:
+        status.progress(f"epoch {epoch + 1} of {epochs}: val_acc {value:.4f}", share=(epoch + 1) / epochs)
+
+    return evaluator.evaluate(
+        resolved.space, winner.arch, ReportingTrial(seed=resolved.job.seed, folder=folder, on_epoch=on_epoch)
+    )
+
+
+@dataclass(frozen=True)
+class ReportingTrial(Trial):
+    """A training outside of a study that reports its progress.
+
+    Attributes:
+        on_epoch: Called after each epoch with its number, from 0, and val_acc.
+    """
+
+    on_epoch: Callable[[int, float], None] = lambda epoch, value: None
+
+    def report(self, step: int, value: float) -> None:
+        self.on_epoch(step, value)

@@ -1,0 +1,117 @@
+"""A table of costs, one for each candidate: what a distribution over archs costs in the mean has a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import torch
+
+from hubserve.space import Choice, ModelSpace
+from hubserve.strategy.oneshot.arch_costs import ArchCost
+
+
+class CostTable:
+    """A cost for each candidate of each choice, fitted to archs of known cost.
+
+    The cost of an arch is taken to be a constant plus one number for each candidate in its answers; an answer counts only where
+    its choice matters. The numbers come from ridge regression over random archs. That is exact where candidates cost the same
+    whatever the rest of the arch is (NasBench201, ProxylessNAS). Where widths multiply it is an approximation, and `r2` says
+    how good it is.
+
+    Args:
+        space: Any model space.
+        cost: The known cost of an arch.
+        rng: Draws the archs.
+        n_archs: Number of archs to fit; None takes three for each number to find, 64 at least and 512 at most.
+
+    Attributes:
+        r2: Coefficient of determination on archs that were not fitted: 1 is exact, 0 no better than the mean of their costs.
+        n_archs: Number of archs that were fitted.
+    """
+
+    def __init__(self, space: ModelSpace, cost: ArchCost, rng: Random, *, n_archs: int | None = None) -> None:
+        self._space = space
+        self._columns: dict[str, int] = {}
+        self._width = 1
+        for choice in space.gates_first:
+            self._columns[choice.label] = self._width
+            self._width += len(choice.candidates)
+        self.n_archs = n_archs or min(512, max(64, self._width * 3))
+        held_out = max(8, self.n_archs // 8)
+        archs = [space.random(rng) for _ in range(self.n_archs + held_out)]
+        rows = torch.stack([self._row(arch) for arch in archs])
+        costs = torch.tensor([cost(arch) for arch in archs], dtype=torch.float64)
+        self._scale = float(costs.abs().mean()) or 1.0
+        self._numbers = _ridge(rows[: self.n_archs], costs[: self.n_archs] / self._scale)
+        missed = (costs[self.n_archs :] / self._scale - rows[self.n_archs :] @ self._numbers).square().sum()
+        spread = (costs[self.n_archs :] / self._scale - costs[self.n_archs :].mean() / self._scale).square().sum()
+        self.r2 = 1.0 - float(missed / spread) if spread > 0 else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The numbers found. They are part of a checkpoint: latency that is measured again gives other ones."""
+        return {"numbers": self._numbers, "scale": self._scale, "r2": self.r2}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes what `state_dict` returned for the same space."""
+        self._numbers, self._scale, self.r2 = state_dict["numbers"], state_dict["scale"], state_dict["r2"]
+
+    def estimate(self, arch: Mapping[str, Any]) -> float:
+        """The cost of one arch by the table, in the unit of the known cost."""
+        return float(self._row(self._space.canonical(arch)) @ self._numbers) * self._scale
+
+    def expected(self, probabilities: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The mean cost over archs whose answers are drawn independently: a scalar with a graph.
+
+        Args:
+            probabilities: Label -> probability of each candidate (n,); a label that is missing has a single answer.
+        """
+        total = torch.as_tensor(float(self._numbers[0]))
+        chances: dict[str, torch.Tensor] = {}
+        for choice in self._space.gates_first:
+            p = probabilities.get(choice.label, torch.ones(len(choice.candidates)))
+            column = self._columns[choice.label]
+            numbers = self._numbers[column : column + len(p)].to(p.device, p.dtype)
+            chances[choice.label] = p
+            mean = (choice.expected_chosen(p) * numbers).sum()
+            total = total.to(p.device) + _chance(choice, self._space.choices, chances) * mean
+        return total * self._scale
+
+    def _row(self, arch: Mapping[str, Any]) -> torch.Tensor:
+        row = torch.zeros(self._width, dtype=torch.float64)
+        row[0] = 1.0
+        for label, answer in arch.items():
+            choice = self._space.choices[label]
+            for index in choice.indices(answer):
+                row[self._columns[label] + index] = 1.0
+        return row
+
+
+def _chance(choice: Choice, choices: Mapping[str, Choice], chances: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The probability that `choice` matters: that one of its conditions holds, all taken to be independent.
+
+    Args:
+        choice: The choice.
+        choices: Label -> choice, of those that decide about it.
+        chances: Label -> probability of each candidate (n,), of the same.
+    """
+    misses = torch.ones(())
+    for alternative in choice.conditions:
+        holds = torch.ones(())
+        for label, values in alternative:
+            places = [choices[label].candidates.index(value) for value in values]
+            holds = holds.to(chances[label].device) * chances[label][places].sum()
+        misses = misses.to(holds.device) * (1 - holds)
+    return 1 - misses
+
+
+def _ridge(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The numbers n that minimise |rows n - values|^2 + 1e-4 |n|^2; the second term only decides what the archs leave open.
+
+    Args:
+        rows: One row for each arch (archs, numbers), float64.
+        values: The cost of each arch (archs,), float64.
+    """
+    gram = rows.T @ rows
+    return torch.linalg.solve(gram + 1e-4 * torch.eye(len(gram), dtype=gram.dtype), rows.T @ values)
