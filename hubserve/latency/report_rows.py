@@ -22,8 +22,8 @@ def latency_rows(report: ProfileReport) -> Rows:
     for place, percent in enumerate(p.percent for p in found[0].percentiles):
         rows.append((f"p{percent:g} ms", *(_percentile(row.percentiles[place]) for row in found)))
     rows += [
-        ("mean ms", *(f"{row.mean_ms:.2f}" for row in found)),
-        ("sd ms", *(f"{row.sd_ms:.2f}" for row in found)),
+        ("mean ms", *(_ms(row.mean_ms) for row in found)),
+        ("sd ms", *(_ms(row.sd_ms) for row in found)),
         ("images/s", *(f"{row.images_per_second:.1f}" for row in found)),
         ("stopped by", *(STOPS[row.stopped_by] for row in found)),
         ("warm-up calls", *(f"{row.warm_up_calls} ({WARM_UPS[row.warm_up_ended]})" for row in found)),
@@ -37,7 +37,13 @@ def latency_rows(report: ProfileReport) -> Rows:
 
 
 def _percentile(found: Percentile) -> str:
-    return f"n/a (needs {found.needs})" if found.value is None else f"{found.value:.2f} (<= {found.upper_bound:.2f})"
+    if found.value is None or found.upper_bound is None:
+        return f"n/a (needs {found.needs})"
+    return f"{_ms(found.value)} (<= {_ms(found.upper_bound)})"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
 
 
 def work_rows(cost: NetworkCost) -> Rows:

@@ -29,9 +29,8 @@ def test_holds_the_numbers(report):
     page = render_page(report)
     root = tree(page)
     cells = ["".join(cell.itertext()) for cell in root.iter("td")]
-    heads = ["".join(cell.itertext()) for cell in root.iter("th")]
     for found in report.formats:
-        assert found.format in heads
+        assert found.format in cells
         assert f"{found.images_per_second:.1f}" in cells
     assert "n/a (needs 662)" in cells
     charts = [element for element in root.iter() if element.tag.endswith("svg")]

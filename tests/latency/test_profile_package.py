@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hubserve.complexity import complexity
 from hubserve.errors import ProfileError
+from hubserve.latency.compare import compare_reports
+from hubserve.latency.html_report import render_page
 from hubserve.latency.memory import measure_memory
 from hubserve.latency.profile_package import Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.latency.tables.records import OperationTime
 from hubserve.latency.tables.table import LatencyTable
 from hubserve.operations import arch_operations
+from hubserve.package.package import read_package
 from hubserve.timing import TimingProtocol
 from tests.export.nets import ARCH, small_source
 from tests.stores import small_package, tiny_package
+
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +85,31 @@ class TestLatency:
     def test_nonsense_is_refused(self, wrong):
         with pytest.raises(ProfileError, match="must be at least 1"):
             profile_package(tiny_package(), **wrong)
+
+
+class TestOldReports:
+    """Reports written before "form" was named "format"."""
+
+    def test_that_of_an_earlier_version_opens(self):
+        path = GOLDEN / "package" / "profile.json"
+        text = path.read_text()
+        assert '"forms"' in text
+        found = ProfileReport.model_validate_json(text)
+        assert [row.format for row in found.formats] == ["eager", "onnx", "torchscript", "pt2", "onnx-int8"]
+        assert found.latency_of("onnx").n == len(found.latency_of("onnx").samples_ms)
+        written = json.loads(found.model_dump_json())
+        assert not {"form", "forms"} & {*written, *written["formats"][0], *written["artefacts"][0]}
+        assert ProfileReport.model_validate(written) == found
+
+    def test_inside_a_package(self):
+        package = read_package(GOLDEN / "package")
+        assert package.profile["formats"][1]["format"] == "onnx"
+        assert ProfileReport.model_validate(package.profile).model == package.manifest.name
+
+    def test_it_is_shown_and_compared(self):
+        found = ProfileReport.model_validate(read_package(GOLDEN / "package").profile)
+        assert "golden-package" in render_page(found)
+        assert {row.verdict for row in compare_reports(found, found)} == {"no difference"}
 
 
 class TestWhereTheTimeGoes:
