@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-import httpx2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
+from hubserve.client import Client
 from hubserve.data.image_folder import LabelledImages, Rule
-from hubserve.errors import DatasetError, ImageError
+from hubserve.errors import DatasetError, ImageError, ServiceError
 from hubserve.preprocess import Preprocess, decode_image
 
 TOP = 5
@@ -155,10 +155,8 @@ class HttpClassifier:
     """
 
     def __init__(self, url: str, *, model: str | None = None, workers: int = 4) -> None:
-        self._url = f"{url.rstrip('/')}/classify"
-        # The service names five classes, or fewer where there are no more.
-        self._parameters = {"model": model} if model else {}
-        self._client = httpx2.Client(timeout=60)
+        self._client = Client(url)
+        self._model = model
         self._pool = ThreadPoolExecutor(workers)
 
     def close(self) -> None:
@@ -176,11 +174,10 @@ class HttpClassifier:
         if not data:
             return None  # The service answers an empty body as a request without an image, not as an unreadable one.
         try:
-            answer = self._client.post(self._url, params=self._parameters, content=data)
-        except httpx2.HTTPError as error:
-            raise DatasetError(f"{self._url} does not answer: {type(error).__name__}: {error}") from error
-        if answer.status_code in (413, 415):
-            return None
-        if answer.status_code != 200:
-            raise DatasetError(f"{self._url} answers {answer.status_code} for {path}: {answer.text[:300]}")
-        return [prediction["index"] for prediction in answer.json()["predictions"]]
+            # It gives five classes, or fewer where there are no more.
+            answer = self._client.classify(data, model=self._model)
+        except ServiceError as error:
+            if error.status in (413, 415):
+                return None
+            raise DatasetError(f"{path}: {error}") from error
+        return [prediction["index"] for prediction in answer["predictions"]]

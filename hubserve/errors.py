@@ -8,41 +8,43 @@ HubserveError
 │   ├── WeightsUnavailableError   no source answered with the file
 │   ├── ChecksumError             a file is not the one the card names
 │   └── KeyFormatError            tensors do not match the model, name by name
-├── ImageError            bytes that are no picture we can read
+├── ImageError            bytes that are not a readable image
 │   └── ImageTooLargeError        more bytes or pixels than allowed
 ├── RequestError          a request to the service is wrong
-│   ├── FormError                 a body or form without a picture
-│   ├── TopKError                 more answers wanted than there are classes
+│   ├── RequestBodyError          a body that cannot be read, or has no image
+│   ├── TopKError                 more classes asked for than the model has, or none
 │   ├── TensorError               tensors that do not fit the model
-│   ├── SlowRequestError          a body that does not come
+│   ├── SlowRequestError          a body that did not arrive in time
 │   ├── UnauthorizedError         no token, or a wrong one
 │   └── ForbiddenError            the service has no token, so nobody may change anything
+├── ServiceError          a service over HTTP does not answer, or refuses a request
 ├── OverloadedError       the service has as much waiting work as it takes
-│   └── LateAnswerError           pictures were not classified in time
-├── DatasetError          a picture folder cannot be evaluated
+│   └── LateAnswerError           images were not classified in time
+├── DatasetError          a data set is missing, unreadable, or not as expected
 ├── ExportError           a model cannot be exported
 │   └── ParityError               an exported model answers differently from eager PyTorch
 ├── PackageError          a package folder is missing something or was changed
 ├── ProfileError          a latency profile cannot be taken
 ├── SupernetError         a space, or one of its choices, cannot share weights in the way that was asked for
 ├── EvaluatorError        an evaluator is set up wrongly, or a benchmark has no such arch
+│   └── DivergedError             the loss or a score of a training is not finite any more
 ├── StrategyError         a search strategy is set up wrongly
-│   └── SpaceExhausted            every arch had its turn
+│   └── SpaceExhausted            every arch of the space was tried
 ├── ExperimentError       an experiment, or its executor, is set up wrongly or cannot go on
-├── TrialPruned           not a mistake: a trial was ended early
+├── TrialPruned           not a mistake: a trial was stopped early
 ├── JobError              a job file is wrong, or a job cannot be run as it is written
 │   ├── JobNotFoundError          no job, or no run, has that name
 │   └── NothingFeasibleError      a search found nothing that meets its constraints
-├── OutputError           a file that was to be written, or read, cannot be
+├── OutputError           a file or folder of the user cannot be written or read
 ├── MissingExtraError     a library is not installed that comes with an extra of ours
-└── StoreError            the model store refused
+└── StoreError            the model store cannot do what was asked
     ├── ModelNotFoundError        no such name or version in the store
-    ├── ModelRefusedError         every version that a name means is damaged or unproven
-    ├── AliasError                an alias is set up wrongly, or its file is damaged
+    ├── ModelRefusedError         no version of that name is intact and has proven parity
+    ├── AliasError                an alias is not allowed, or the file of aliases is corrupt
     └── AlreadyPublishedError     that version exists
 
-A message says what was asked, what was found, what is allowed, and how to go on. The CLI prints it and exits with 2;
-the service answers 4xx where the request was at fault.
+A message says what was asked, what was found, what is allowed, and how to go on. The CLI prints it and exits with code 2;
+the service answers with a 4xx status where the request was at fault.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ class KeyFormatError(WeightsError):
 
 
 class ImageError(HubserveError, ValueError):
-    """Bytes that are no picture we can read."""
+    """Bytes that are not an image in a readable format."""
 
 
 class ImageTooLargeError(ImageError):
@@ -96,20 +98,20 @@ class RequestError(HubserveError, ValueError):
     """A request to the service is wrong."""
 
 
-class FormError(RequestError):
-    """A body or form without a picture."""
+class RequestBodyError(RequestError):
+    """A request body that cannot be read, or has no image."""
 
 
 class TopKError(RequestError):
-    """More answers wanted than there are classes, or none."""
+    """More classes asked for than the model has, or none."""
 
 
 class TensorError(RequestError):
-    """Tensors that do not fit the model."""
+    """Tensors whose name, type or shape the model does not take."""
 
 
 class SlowRequestError(RequestError):
-    """A body that does not come."""
+    """A request body that did not arrive in time."""
 
 
 class UnauthorizedError(RequestError):
@@ -120,16 +122,28 @@ class ForbiddenError(RequestError):
     """The service has no token, so nobody may change anything."""
 
 
+class ServiceError(HubserveError):
+    """A service over HTTP does not answer, or refuses a request.
+
+    Attributes:
+        status: Status code of its answer; None where there was no answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class OverloadedError(HubserveError):
     """The service has as much waiting work as it takes; asking again later helps."""
 
 
 class LateAnswerError(OverloadedError):
-    """Pictures were not classified in time."""
+    """Images were not classified in time."""
 
 
 class DatasetError(HubserveError, ValueError):
-    """A picture folder cannot be evaluated."""
+    """A data set is missing, unreadable, or not as expected."""
 
 
 class ExportError(HubserveError):
@@ -153,7 +167,7 @@ class StrategyError(HubserveError):
 
 
 class SpaceExhausted(StrategyError):  # noqa: N818 - not a mistake: the search is complete
-    """Every arch had its turn."""
+    """Every arch of the space was tried."""
 
 
 class SupernetError(HubserveError):
@@ -164,12 +178,16 @@ class EvaluatorError(HubserveError):
     """An evaluator is set up wrongly, or a benchmark has no such arch."""
 
 
+class DivergedError(EvaluatorError):
+    """The loss or a score of a training is not finite any more."""
+
+
 class ExperimentError(HubserveError):
     """An experiment, or its executor, is set up wrongly or cannot go on."""
 
 
 class TrialPruned(HubserveError):  # noqa: N818 - not a mistake
-    """A trial was ended early because others were better by then."""
+    """A trial was stopped early because others were better after as many epochs."""
 
 
 class JobError(HubserveError, ValueError):
@@ -185,15 +203,15 @@ class NothingFeasibleError(JobError):
 
 
 class OutputError(HubserveError):
-    """A file that was to be written, or read, cannot be."""
+    """A file or folder of the user cannot be written or read."""
 
 
 class MissingExtraError(HubserveError, ImportError):
-    """A library is not installed that comes with an extra of ours; the message names the extra."""
+    """A library of an optional extra is not installed; the message names the extra."""
 
 
 class StoreError(HubserveError):
-    """The model store refused."""
+    """The model store cannot do what was asked."""
 
 
 class ModelNotFoundError(StoreError, LookupError):
@@ -201,15 +219,15 @@ class ModelNotFoundError(StoreError, LookupError):
 
 
 class ModelRefusedError(StoreError):
-    """Every version that a name means is damaged or unproven."""
+    """No version of that name is intact and has proven parity."""
 
 
 class AliasError(StoreError, ValueError):
-    """An alias is set up wrongly, or its file is damaged."""
+    """An alias is not allowed, or the file of aliases is corrupt."""
 
 
 class AlreadyPublishedError(StoreError):
-    """That version exists."""
+    """That version exists in the store, with other content."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -224,10 +242,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def clear_frames(error: BaseException) -> None:
-    """Lets go what the functions held that an error, and what caused it, came through. It can be logged all the same.
+    """Drops the local variables of all frames in the traceback of an error and of its causes; it can still be logged.
 
-    A picture's error holds its pixels, 200 MB perhaps, and an error that is answered is part of a circle, which stays until
-    somebody collects garbage.
+    The traceback of a decoder's error refers to the pixels, perhaps 200 MB, and an error that is answered is part of a
+    reference cycle, which stays until the next garbage collection.
     """
     found: BaseException | None = error
     while found is not None:
@@ -236,5 +254,5 @@ def clear_frames(error: BaseException) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Exporters explain themselves at length; the first line says what happened."""
+    """The first line of an error's text: exporters write many lines, of which the first says what happened."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

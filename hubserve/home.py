@@ -1,7 +1,7 @@
-"""The folder of all that hubserve keeps for a user: downloads and the runs of search jobs.
+"""The folder of all that hubserve keeps for a user: downloads, runs of jobs, exports, measurements.
 
 Environment:
-    HUBSERVE_HOME: that folder; ~/.cache/hubserve unless set.
+    HUBSERVE_HOME: That folder. Unless set, it is the user's cache folder for hubserve: ~/.cache/hubserve on Linux.
 """
 
 from __future__ import annotations
@@ -9,7 +9,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
+from hubserve.errors import OutputError
+
 
 def home() -> Path:
-    """The folder, which need not exist yet; asked of the environment anew each time."""
-    return Path(os.environ.get("HUBSERVE_HOME") or Path.home() / ".cache" / "hubserve")
+    """The folder, which need not exist yet; the environment is read at each call.
+
+    Raises:
+        OutputError: HUBSERVE_HOME is not set, and the user has no home directory.
+    """
+    given = os.environ.get("HUBSERVE_HOME")
+    if given:
+        return Path(given)
+    try:
+        # Where earlier versions put it on every system.
+        earlier = Path.home() / ".cache" / "hubserve"
+    except RuntimeError as error:
+        raise OutputError("this user has no home directory: set HUBSERVE_HOME to a folder that can be written") from error
+    return earlier if earlier.is_dir() else user_cache_path("hubserve", appauthor=False)

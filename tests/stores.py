@@ -15,13 +15,12 @@ from pathlib import Path
 
 import bentoml.models  # noqa: F401 - BentoML would load it at the first publish, in each of the processes below
 import uvicorn
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models.model import ModelStore
 from starlette.types import ASGIApp
 
 from hubserve import store
 from hubserve.export.write_package import write_package
 from hubserve.package.package import Package
+from hubserve.store.bentoml_store import BentoMLContainer, ModelStore
 from tests.export.nets import small_source
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="hubserve.tests.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
+from hubserve.errors import OutputError
 from hubserve.home import home
 
 FOLDER = "written"
@@ -15,8 +16,8 @@ FOLDER = "written"
 
 def note(hashes: Iterable[str]) -> None:
     """Notes files by the SHA-256 of their content. Where that cannot be written they count as somebody else's."""
-    folder = home() / FOLDER
-    with suppress(OSError):
+    with suppress(OSError, OutputError):
+        folder = home() / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         for sha256 in hashes:
             (folder / sha256).touch()
@@ -24,4 +25,6 @@ def note(hashes: Iterable[str]) -> None:
 
 def is_noted(sha256: str) -> bool:
     """Whether a file with that content was written here."""
-    return (home() / FOLDER / sha256).is_file()
+    with suppress(OutputError):
+        return (home() / FOLDER / sha256).is_file()
+    return False

@@ -1,10 +1,10 @@
 """The BentoML service: `bentoml serve hubserve.service.app:HubServe`.
 
-BentoML gives processes, health, metrics, OpenAPI and builds; the routes are a mounted ASGI application with a layer of ours
-in front (see `front`): it answers 1.8 times as many requests as a typed endpoint around the same engine (`./scripts/bench
-serve`), and can refuse a body while it is still coming. A built bento serves what the store of its machine holds; `models`
-in bentofile.yaml lists what travels with it, and is copied into that store when the bento starts without it, as in a
-container.
+BentoML gives processes, health, metrics, OpenAPI and builds. Our routes are a mounted ASGI application with a middleware of
+ours around everything (`hubserve.service.middleware`): this answers 1.8 times as many requests as a typed endpoint around the
+same engine (`./scripts/bench serve`), and can refuse a body before all of it was received. A built bento serves the models in
+the store of its machine; those that `models` in bentofile.yaml lists are part of the bento, and are copied into that store
+when it starts without them, as in a container.
 """
 
 from __future__ import annotations
@@ -23,18 +23,15 @@ from hubserve.service.settings import ServiceSettings
 _settings = ServiceSettings.from_environment()
 
 _log = logging.getLogger("hubserve")
+# No handler of our own: BentoML's, on the root logger of each process that serves, prints our records too.
 _log.setLevel(logging.INFO)
-if not _log.handlers:
-    _printer = logging.StreamHandler()
-    _printer.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] [%(name)s] %(message)s"))
-    _log.addHandler(_printer)
 
 
 class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
-    """BentoML's service whose application has ours in front of it."""
+    """BentoML's service, with our middleware around its ASGI application."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        # Called in the process that serves, once it knows its bento.
+        # Called in the process that serves, after it has loaded its bento.
         for tag in store.unpack_bento():
             _log.info("%s came with the bento", tag)
         return ServiceMiddleware(api, super().to_asgi(is_main), tracing=_settings.tracing)
@@ -43,7 +40,7 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
 @bentoml.service(
     name="hubserve",
     workers=1,
-    # Bodies and answers have limits of their own. BentoML's counts with the setting `tracing` alone, and never before ours.
+    # Bodies and answers have limits of our own, which end first. BentoML's has an effect with the setting `tracing` only.
     traffic={"timeout": _settings.body_seconds + _settings.answer_seconds + 10},
     logging={"access": {"enabled": _settings.access_log}},
     tracing={"sample_rate": 1.0 if _settings.tracing else 0.0},

@@ -18,7 +18,7 @@ log = logging.getLogger("hubserve.service")
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedImage:
     """One picture that waits.
 
     Attributes:
@@ -55,7 +55,7 @@ class Pool:
         self._on_batch = on_batch
         self._inside = 0
         self._count = threading.Lock()
-        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[QueuedImage | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name=f"classify-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -82,7 +82,7 @@ class Pool:
         with self._count:
             self.check_room(len(pictures))
             self._inside += len(pictures)
-        jobs = [Job(engine, data, top_k) for data in pictures]
+        jobs = [QueuedImage(engine, data, top_k) for data in pictures]
         for job in jobs:
             self._waiting.put(job)
         return [job.result for job in jobs]
@@ -102,9 +102,9 @@ class Pool:
             self._classify(jobs)
             del jobs  # An idle thread keeps no pictures.
 
-    def _take(self) -> list[Job] | None:
+    def _take(self) -> list[QueuedImage] | None:
         """The next jobs, at least one; None at the end."""
-        jobs: list[Job] = []
+        jobs: list[QueuedImage] = []
         while len(jobs) < self._max_batch:
             try:
                 job = self._waiting.get(block=not jobs)
@@ -118,8 +118,8 @@ class Pool:
             jobs.append(job)
         return jobs
 
-    def _classify(self, jobs: Sequence[Job]) -> None:
-        batches: dict[Engine, list[tuple[Job, Prepared]]] = {}
+    def _classify(self, jobs: Sequence[QueuedImage]) -> None:
+        batches: dict[Engine, list[tuple[QueuedImage, Prepared]]] = {}
         for job in jobs:
             # Asked only now: a picture before it may have taken long.
             if not job.result.set_running_or_notify_cancel():
@@ -136,7 +136,7 @@ class Pool:
             self._on_batch(len(batch))
             self._answer(engine, batch)
 
-    def _answer(self, engine: Engine, batch: Sequence[tuple[Job, Prepared]]) -> None:
+    def _answer(self, engine: Engine, batch: Sequence[tuple[QueuedImage, Prepared]]) -> None:
         try:
             answers = engine.answer([prepared for _, prepared in batch])
         except Exception as error:
@@ -153,7 +153,7 @@ class Pool:
             self._inside -= count
 
 
-def _fail(jobs: Sequence[Job], error: Exception) -> None:
+def _fail(jobs: Sequence[QueuedImage], error: Exception) -> None:
     """Leaves out the frame that caught it: that holds the jobs, and they the error: a circle, see `clear_frames`."""
     error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
     for job in jobs:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Wi
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from hubserve.errors import FormError
+from hubserve.errors import RequestBodyError
 
 FIELD, FIELDS = "image", "images"
 """Name of the form's fields, and in JSON of one picture and of several."""
@@ -71,7 +71,7 @@ async def images_of(request: Request, body: bytes, *, max_pictures: int) -> Requ
     """The pictures: the body itself, fields of a form, or base64 in JSON.
 
     Raises:
-        FormError: the request has no picture, an empty one, or more than `max_pictures`.
+        RequestBodyError: the request has no picture, an empty one, or more than `max_pictures`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -82,12 +82,12 @@ async def images_of(request: Request, body: bytes, *, max_pictures: int) -> Requ
     else:
         found = RequestImages((body,), several=False)
     if not found.data or not all(found.data):
-        raise FormError(
+        raise RequestBodyError(
             f"the request has no picture, or an empty one: send it as the body, as the field {FIELD!r} of a form, or as JSON "
             f'{{"{FIELD}": base64}} or {{"{FIELDS}": [base64, ...]}}'
         )
     if len(found.data) > max_pictures:
-        raise FormError(f"the request has {len(found.data)} pictures; at most {max_pictures} are taken at once")
+        raise RequestBodyError(f"the request has {len(found.data)} pictures; at most {max_pictures} are taken at once")
     return found
 
 
@@ -97,9 +97,9 @@ def _of_json(body: bytes) -> RequestImages:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"
-        raise FormError(f"the JSON cannot be read: {where}: {first['msg']}") from error
+        raise RequestBodyError(f"the JSON cannot be read: {where}: {first['msg']}") from error
     if given.image is not None and given.images is not None:
-        raise FormError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")
+        raise RequestBodyError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")
     if given.images is not None:
         return RequestImages(tuple(given.images), several=True)
     return RequestImages(() if given.image is None else (given.image,), several=False)
@@ -115,12 +115,12 @@ async def _of_form(request: Request, body: bytes) -> RequestImages:
         form = await parser.parse()
         files = [field for field in form.getlist(FIELD) if isinstance(field, UploadFile)]
         if not files:
-            raise FormError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
+            raise RequestBodyError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
         return RequestImages(tuple([await file.read() for file in files]), several=len(files) > 1)
-    except FormError:
+    except RequestBodyError:
         raise
     except (MultiPartException, KeyError, ValueError) as error:
-        raise FormError(f"the multipart body cannot be read: {error}") from error
+        raise RequestBodyError(f"the multipart body cannot be read: {error}") from error
     finally:
         # Not those of the form alone: a form that breaks off leaves one that is in no field yet.
         for opened in parser._files_to_close_on_error:

@@ -27,19 +27,33 @@ class _Inputs(Choice):
             pass
         return answer
 
+    @property
+    @abc.abstractmethod
+    def _lengths(self) -> range:
+        """Lengths that the list may have."""
+
+    @property
+    def size(self) -> int:
+        return sum(math.comb(len(self.candidates), length) for length in self._lengths)
+
+    def answers(self) -> Iterator[Any]:
+        for length in self._lengths:
+            yield from map(list, itertools.combinations(self.candidates, length))
+
+    def answer_at(self, index: int) -> Any:
+        for length in self._lengths:
+            if index < (ways := math.comb(len(self.candidates), length)):
+                return _combination_at(self.candidates, length, index)
+            index -= ways
+        raise IndexError(index)
+
     def parse(self, value: Any) -> Any:
         given = isinstance(value, (list, tuple))
         chosen = [candidate for candidate in self.candidates if candidate in value] if given else []
-        if not given or len(chosen) != len(value) or not self._has_length(len(chosen)):
-            raise ArchError(f"arch[{self.label!r}] = {value!r} is not a list of {self._length} of {self.candidates}, each once")
+        if not given or len(chosen) != len(value) or len(chosen) not in self._lengths:
+            length = "any number" if len(self._lengths) > 1 else str(self._lengths[0])
+            raise ArchError(f"arch[{self.label!r}] = {value!r} is not a list of {length} of {self.candidates}, each once")
         return chosen
-
-    @property
-    @abc.abstractmethod
-    def _length(self) -> str: ...
-
-    @abc.abstractmethod
-    def _has_length(self, length: int) -> bool: ...
 
     def indices(self, answer: Any) -> list[int]:
         return list(answer)
@@ -73,24 +87,11 @@ class KOf(_Inputs):
             )
 
     @property
-    def size(self) -> int:
-        return math.comb(len(self.candidates), self.n_chosen)
-
-    def answers(self) -> Iterator[Any]:
-        yield from map(list, itertools.combinations(self.candidates, self.n_chosen))
-
-    def answer_at(self, index: int) -> Any:
-        return _combination_at(self.candidates, self.n_chosen, index)
+    def _lengths(self) -> range:
+        return range(self.n_chosen, self.n_chosen + 1)
 
     def random(self, rng: Random) -> Any:
         return sorted(rng.sample(self.candidates, self.n_chosen))
-
-    @property
-    def _length(self) -> str:
-        return str(self.n_chosen)
-
-    def _has_length(self, length: int) -> bool:
-        return length == self.n_chosen
 
     def expected_chosen(self, probabilities: torch.Tensor) -> torch.Tensor:
         return self.n_chosen * probabilities
@@ -113,28 +114,11 @@ class AnyOf(_Inputs):
     relaxation: ClassVar[Relaxation] = SIGMOID
 
     @property
-    def size(self) -> int:
-        return 1 << len(self.candidates)
-
-    def answers(self) -> Iterator[Any]:
-        for size in range(len(self.candidates) + 1):
-            yield from map(list, itertools.combinations(self.candidates, size))
-
-    def answer_at(self, index: int) -> Any:
-        size = 0
-        while index >= (ways := math.comb(len(self.candidates), size)):
-            index, size = index - ways, size + 1
-        return _combination_at(self.candidates, size, index)
+    def _lengths(self) -> range:
+        return range(len(self.candidates) + 1)
 
     def random(self, rng: Random) -> Any:
         return [candidate for candidate in self.candidates if rng.random() < 0.5]
-
-    @property
-    def _length(self) -> str:
-        return "any number"
-
-    def _has_length(self, length: int) -> bool:
-        return True
 
     def likeliest(self, probabilities: torch.Tensor) -> Any:
         return (probabilities > 0.5).nonzero().flatten().tolist()

@@ -6,74 +6,54 @@ of any subset of inputs has a sigmoid for each input instead.
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Sequence
 
 import torch
 from torch.nn.functional import logsigmoid
 
 
-class Relaxation(abc.ABC):
-    """How the logits (candidates,) of a choice become probabilities, and what is computed from these."""
-
-    @abc.abstractmethod
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Probability of each candidate: logits (candidates,) -> (candidates,)."""
-
-    @abc.abstractmethod
-    def certain(self, n_candidates: int, chosen: Sequence[int]) -> torch.Tensor:
-        """The probabilities (n_candidates,) under which the candidates at the indices `chosen` are the only possible answer."""
-
-    @abc.abstractmethod
-    def log_probability(self, logits: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
-        """Logarithm of the probability of the answer with the candidates at the indices `chosen`: a scalar with a graph."""
-
-    @abc.abstractmethod
-    def draw_relaxed(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
-        """A draw of the relaxed answer (Jang et al. 2017, https://arxiv.org/abs/1611.01144): (candidates,), with a graph."""
-
-    @abc.abstractmethod
-    def draw_gates(self, probabilities: torch.Tensor) -> tuple[list[int], list[int]]:
-        """Sorted indices of candidates to compare, and of those of them whose gate is open (ProxylessNAS, Cai et al. 2019,
-        https://arxiv.org/abs/1812.00332, section 3.2).
-        """
-
-    @abc.abstractmethod
-    def keep_total(self, logits: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-        """Logits of some candidates, shifted so that the others keep the probabilities they had when these were `before`."""
-
-
-class Softmax(Relaxation):
-    """Probabilities that add up to 1: of one candidate, or of each draw of several.
+class Softmax:
+    """Relaxation of a choice of one candidate or of k inputs: the probabilities of the candidates add up to 1.
 
     The probability of several candidates is taken to be the product of those of each, as if each were drawn alone.
     """
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probability of each candidate: logits (candidates,) -> (candidates,)."""
         return logits.softmax(0)
 
     def certain(self, n_candidates: int, chosen: Sequence[int]) -> torch.Tensor:
+        """The probabilities (n_candidates,) with which the candidates at the indices `chosen` are the only possible answer."""
         return _indicator(n_candidates, chosen) / len(chosen)
 
     def log_probability(self, logits: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
+        """Log probability of the answer with the candidates at the indices `chosen`: a scalar in nats, with a graph."""
         return logits.log_softmax(0)[list(chosen)].sum()
 
     def draw_relaxed(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
+        """A random relaxed answer (Jang et al. 2017, https://arxiv.org/abs/1611.01144): (candidates,), with a graph."""
         return ((logits.log_softmax(0) - (-_uniform_like(logits).log()).log()) / temperature).softmax(0)
 
     def draw_gates(self, probabilities: torch.Tensor) -> tuple[list[int], list[int]]:
-        """Two candidates drawn by their probabilities, and one of the two."""
+        """Sorted indices of two candidates, drawn by their probabilities, and the index of the one of them that is chosen.
+
+        ProxylessNAS compares such a pair in each step (Cai et al. 2019, https://arxiv.org/abs/1812.00332, section 3.2).
+        """
         # Where one probability is nearly 1, rounding must not leave a single candidate to draw.
         pair = torch.multinomial(probabilities.clamp(min=1e-12), 2)
         chosen = pair[torch.multinomial(probabilities[pair].clamp(min=1e-12), 1)]
         return sorted(pair.tolist()), chosen.tolist()
 
     def keep_total(self, logits: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """Logits of some candidates, shifted so that all others have the probabilities they had when these were `before`."""
         return logits + (before.logsumexp(0) - logits.logsumexp(0))
 
 
-class Sigmoid(Relaxation):
-    """A probability of its own for each candidate, which is in the answer or not."""
+class Sigmoid:
+    """Relaxation of a choice of any inputs: each candidate has a probability of its own to be in the answer.
+
+    The methods have the meanings that they have in `Softmax`.
+    """
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.sigmoid()
@@ -90,13 +70,15 @@ class Sigmoid(Relaxation):
         return ((logits + uniform.log() - (-uniform).log1p()) / temperature).sigmoid()
 
     def draw_gates(self, probabilities: torch.Tensor) -> tuple[list[int], list[int]]:
-        """The candidates drawn, each on its own, twice: each is compared with its absence."""
+        """Indices of the candidates that are in the answer, twice: each is compared with its absence."""
         drawn = torch.bernoulli(probabilities).nonzero().flatten().tolist()
         return drawn, drawn
 
     def keep_total(self, logits: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
         return logits
 
+
+Relaxation = Softmax | Sigmoid
 
 SOFTMAX, SIGMOID = Softmax(), Sigmoid()
 

@@ -1,19 +1,10 @@
-"""The model store: BentoML's, holding packages, and the aliases of its models. Imports no torch."""
+"""The model store: BentoML's, with a package in each version, and the aliases of its models. Imports no torch."""
 
 from __future__ import annotations
 
-from hubserve.store.models import (
-    StoredModel,
-    delete,
-    export_model,
-    folder,
-    import_model,
-    list_models,
-    publish,
-    resolve,
-    stamp,
-    unpack_bento,
-)
+from hubserve.store.publishing import delete, publish
+from hubserve.store.stored_models import StoredModel, folder, list_models, resolve, stamp
+from hubserve.store.transfer import export_model, import_model, unpack_bento
 
 __all__ = [
     "StoredModel",

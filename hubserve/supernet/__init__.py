@@ -1,4 +1,4 @@
-"""Networks of a space that share their weights."""
+"""Networks of a space that share their weights; docs/supernets.md explains keys, windows, blends, masks and the plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of batch norms, measured anew for one network of a supernet."""
+"""Recalibration of batch norms: their running statistics, measured again for one network of a supernet."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Any, Any]], n: int = 32) -> int:
-    """Sets the running statistics of all batch norms to the averages over up to `n` training batches.
+    """Sets the running statistics of all batch norms to the plain averages over up to `n` training batches.
 
-    Statistics that many networks shared fit none of them, and a network judged with them looks like noise (Guo et al. 2020,
-    "Single Path One-Shot", section 3.4). Weights, and the modes of all modules, stay as they are.
+    Statistics that many networks shared fit none of them, and scores with them do not rank networks (Guo et al. 2020, "Single
+    Path One-Shot", https://arxiv.org/abs/1904.00420, section 3.4). Weights, and the modes of all modules, stay as they are.
 
     Args:
-        model: on whose device the batches are.
-        batches: pairs (inputs, targets).
-        n: batches that are enough.
+        model: The network; the batches are on its device.
+        batches: Pairs (inputs, targets); the targets are not used.
+        n: Largest number of batches to use.
 
     Returns:
-        Batches that were used; 0 where the model has no batch norm with statistics.
+        Number of batches that were used; 0 where the model has no batch norm with running statistics.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:

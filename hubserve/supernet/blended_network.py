@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from hubserve.supernet.blending_plan import BlendingPlan, Presence, make_plan
 from hubserve.supernet.masks import MaskedAxes, find_masks
 from hubserve.supernet.memory_estimates import activation_bytes
 from hubserve.supernet.network_shapes import NetworkShapesCache
-from hubserve.supernet.supernet import Subnet, Supernet
+from hubserve.supernet.supernet import Build, Subnet, Supernet
 from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, Wrapper, modules_by_key, network_tensors
 
 
@@ -80,23 +80,34 @@ class BlendedNetworkBuilder:
         """The plan for the space, before `prove` has run its networks."""
         return make_plan(self._shapes)
 
-    def build(self, plan: BlendingPlan, answers: Mapping[str, Any], *, layers: bool = True) -> BlendedNetwork:
+    def build(
+        self,
+        plan: BlendingPlan,
+        answers: Mapping[str, Any],
+        *,
+        layers: bool = True,
+        view: Callable[[Build], Subnet] | None = None,
+    ) -> BlendedNetwork:
         """The blended network on the supernet's memory.
 
         Args:
             plan: What is blended.
             answers: Answers to all labels; those that are blended are at their largest.
             layers: Whether layer choices and edges are blended; False answers them from `answers`.
+            view: Makes a subnet of a function that builds a network; None is the supernet's `view`.
         """
-        masks = self._masks(plan, answers, layers=layers)
+        choices = [self._space.choices[label] for label in sorted(plan.values)]
+        shapes = self._shapes_with_layers if layers and plan.layers else self._shapes
+        masks = find_masks(shapes, answers, choices, everywhere=plan.masks_everywhere)
         context = BlendContext()
-        build = partial(self._build, answers, plan.repeats, layers=layers, context=context)
-        subnet = self._supernet.view(partial(build, optional=plan.optional, masked=frozenset(each.key for each in masks)))
-        return BlendedNetwork(subnet, context, tuple(masks))
+        masked = frozenset(each.key for each in masks)
+        build = partial(self._build, plan, answers, context, masked, layers=layers)
+        return BlendedNetwork((view or self._supernet.view)(build), context, tuple(masks))
 
     def single(self, answers: Mapping[str, Any]) -> nn.Module:
         """The network of `answers` on the supernet's memory, with nothing blended."""
-        return self._supernet.view(partial(self._build, answers, frozenset())).network
+        plan = BlendingPlan(dict(answers), layers=frozenset(), repeats=frozenset())
+        return self._supernet.view(partial(self._build, plan, answers, BlendContext(), frozenset(), layers=False)).network
 
     def activation_bytes(self, plan: BlendingPlan, answers: Mapping[str, Any], x: torch.Tensor, held: dict[str, Blend]) -> int:
         """Bytes that a pass on batches like `x` keeps for its backward pass, found on the meta device.
@@ -107,39 +118,27 @@ class BlendedNetworkBuilder:
             x: A batch, of which only shape and dtype count.
             held: Blends of the blended labels, with weights on the meta device.
         """
-        masks = self._masks(plan, answers, layers=True)
-        context = BlendContext()
-        masked = frozenset(each.key for each in masks)
         with torch.device("meta"):
-            network, found = self._build(
-                answers, plan.repeats, layers=True, context=context, optional=plan.optional, masked=masked
-            )
+            blended = self.build(plan, answers, view=_bare_subnet)
+            network = blended.subnet.network.train()
             if x.is_floating_point():
                 network.to(x.dtype)
-            blended = BlendedNetwork(Subnet(network.train(), tuple(found)), context, tuple(masks))
             return activation_bytes(network, lambda: blended.run(torch.empty(x.shape, dtype=x.dtype), held))
 
-    def _masks(self, plan: BlendingPlan, answers: Mapping[str, Any], *, layers: bool) -> list[MaskedAxes]:
-        choices = [self._space.choices[label] for label in sorted(plan.values)]
-        shapes = self._shapes_with_layers if layers and plan.layers else self._shapes
-        return find_masks(shapes, answers, choices, everywhere=plan.masks_everywhere)
-
     def _build(
-        self,
-        answers: Mapping[str, Any],
-        depths: frozenset[str],
-        *,
-        layers: bool = False,
-        context: BlendContext | None = None,
-        optional: Mapping[str, Presence] | None = None,
-        masked: frozenset[str] = frozenset(),
+        self, plan: BlendingPlan, answers: Mapping[str, Any], context: BlendContext, masked: frozenset[str], *, layers: bool
     ) -> tuple[nn.Module, list[NetworkTensor]]:
-        """A network and its tensors; with `context` given, its layers are wrapped so that they read it."""
+        """A network whose layers read `context`, and its tensors."""
         tags = AnswerTags()
-        network = self._space.build(BlendingPicker(answers, tags, context or BlendContext(), depths, layers=layers))
-        if context is not None:
-            _wrap_layers(network, tags, optional or {}, masked, context)
+        network = self._space.build(BlendingPicker(answers, tags, context, plan.repeats, layers=layers))
+        _wrap_layers(network, tags, plan.optional, masked, context)
         return network, network_tensors(network, tags)
+
+
+def _bare_subnet(build: Build) -> Subnet:
+    """The network that `build` makes, with its own tensors."""
+    network, tensors = build()
+    return Subnet(network, tuple(tensors))
 
 
 def _wrap_layers(

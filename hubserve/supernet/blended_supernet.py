@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping
 from random import Random
 from typing import Any
@@ -17,6 +16,7 @@ from hubserve.supernet.blend import Blend
 from hubserve.supernet.blended_network import BlendedNetwork, BlendedNetworkBuilder
 from hubserve.supernet.blending_plan import BlendingPlan
 from hubserve.supernet.blending_proof import prove
+from hubserve.supernet.recently_used import RecentlyUsed
 from hubserve.supernet.supernet import Supernet
 
 
@@ -61,8 +61,7 @@ class BlendedSupernet(nn.Module):
         self.space = space
         self.supernet = Supernet(space, seed=seed, cache=cache)
         self.archs = ArchDistribution(space, seed=seed)
-        self._networks: OrderedDict[str, BlendedNetwork] = OrderedDict()
-        self._cache_size = cache
+        self._networks: RecentlyUsed[BlendedNetwork] = RecentlyUsed(cache)
         self._version = self.supernet.version
         self._builder = BlendedNetworkBuilder(self.supernet)
         self._proven = False
@@ -103,10 +102,7 @@ class BlendedSupernet(nn.Module):
             self._networks.clear()
             self._version = self.supernet.version
         key = json.dumps({label: answers[label] for label in sorted(self.sampled)})
-        network = self._networks.pop(key, None) or self._builder.build(self.plan, answers)
-        self._networks[key] = network
-        while len(self._networks) > self._cache_size:
-            self._networks.popitem(last=False)
+        network = self._networks.get(key, lambda: self._builder.build(self.plan, answers))
         if network.subnet.network.training != self.training:
             network.subnet.network.train(self.training)
         return network
@@ -149,7 +145,3 @@ class BlendedSupernet(nn.Module):
         self.plan = plan
         self.blended = plan.blended & self.archs.logits.keys()
         self.sampled = frozenset(self.archs.logits) - self.blended
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Networks are built again where they are needed: the context of their last pass cannot be copied.
-        return {**self.__dict__, "_networks": OrderedDict()}

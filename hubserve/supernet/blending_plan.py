@@ -1,4 +1,7 @@
-"""The blending plan: which choices of a space can be blended, judged by the modules and tensors of its networks."""
+"""The blending plan: which choices of a space can be blended, judged by the modules and tensors of its networks.
+
+docs/supernets.md shows how a plan is made.
+"""
 
 from __future__ import annotations
 

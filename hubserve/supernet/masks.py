@@ -1,4 +1,7 @@
-"""Choices of numbers, blended: the largest network runs on tensors that are multiplied by how much of them is kept."""
+"""Choices of numbers, blended: the largest network runs on tensors that are multiplied by how much of them is kept.
+
+docs/supernets.md shows masks in a drawing.
+"""
 
 from __future__ import annotations
 
@@ -67,11 +70,7 @@ class MaskedAxes:
 
 
 def find_masks(
-    networks: NetworkShapesCache,
-    base: Mapping[str, Any],
-    choices: Sequence[Choice],
-    *,
-    everywhere: bool,
+    networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice], *, everywhere: bool
 ) -> list[MaskedAxes]:
     """The masks of all tensors whose shapes `choices` decide about.
 
@@ -92,11 +91,9 @@ def find_masks(
 
 
 def _deciding_labels(
-    networks: NetworkShapesCache,
-    base: Mapping[str, Any],
-    choices: Sequence[Choice],
+    networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice]
 ) -> dict[tuple[NetworkTensor, tuple[int, ...]], tuple[str, ...]]:
-    """(tensor, axes) -> labels on which their sizes depend; axes of a kernel that depend on the same labels stay together."""
+    """(tensor, axes) -> labels on which the lengths of the axes depend; axes of a kernel with the same labels stay together."""
     whole = networks.get(base)
     parameters = {} if whole is None else {key: tensor for key, tensor in whole.tensors.items() if not tensor.is_buffer}
     on: dict[tuple[str, int], list[str]] = {}
@@ -120,6 +117,7 @@ def _deciding_labels(
 
 
 def _masks_outputs(tensor: NetworkTensor, axes: tuple[int, ...]) -> bool:
+    """Whether a mask of these axes sets outputs to zero, or a part of a kernel: a mask of inputs is not needed then."""
     if len(tensor.shape) == 1 or axes[0] >= 2:
         return True
     if isinstance(tensor.owner, _ConvNd) and tensor.name == "weight":
@@ -130,16 +128,17 @@ def _masks_outputs(tensor: NetworkTensor, axes: tuple[int, ...]) -> bool:
 
 
 def _joint_shapes(
-    networks: NetworkShapesCache,
-    base: Mapping[str, Any],
-    choices: Sequence[Choice],
-    groups: set[tuple[str, ...]],
+    networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice], groups: set[tuple[str, ...]]
 ) -> list[tuple[dict[str, int], Shapes]]:
-    """Networks among which, for each group of labels, each combination of candidates occurs.
+    """Shapes of networks among which, for each group of labels, each combination of candidates occurs.
 
-    Labels that share no group change at the same time: they get one colour, and the networks go through the colours.
+    Labels that share no group can change at the same time. So labels are coloured, two of one group differently (a greedy
+    colouring), and there is one network for each combination of an index for each colour, `MAX_JOINT` at most.
+
+    Returns:
+        (label -> index of its candidate, shapes) for each network.
     """
-    # The others stay as they are: what they leave out would not be seen.
+    # Other choices stay as in `base`: the tensors of layers that they leave out would not be seen.
     choices = [choice for choice in choices if any(choice.label in group for group in groups)]
     colour: dict[str, int] = {}
     for choice in choices:

@@ -1,4 +1,4 @@
-"""How much memory a pass through a network takes, found without one."""
+"""Estimates of the memory that training a network takes, found on the meta device, and the memory that there is."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def activation_bytes(network: nn.Module, run: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of what `run` computes, parameters excepted.
+    """Bytes that autograd keeps for the backward pass of `run`, without parameters.
 
     Args:
-        network: on the meta device; its batch norms are of no other use afterwards.
-        run: a pass through it.
+        network: A network on the meta device. Its batch norms are replaced by products, so it cannot be used afterwards.
+        run: A forward pass through it; returns the output.
     """
     for module in network.modules():
         if isinstance(module, _BatchNorm):
-            # It keeps its input, as a product does; torch takes milliseconds to find out how large a norm's output is.
+            # It keeps its input, as a product does; on the meta device, a product takes a small part of the time of a norm.
             module.register_parameter("factor", nn.Parameter(torch.ones((), device="meta")))
             module.forward = partial(torch.mul, module.factor)  # type: ignore[method-assign,arg-type]
     return saved_bytes(run)
 
 
 def saved_bytes(run: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of what `run` computes, parameters excepted; meta tensors will do."""
+    """Bytes that autograd keeps for the backward pass of `run`, without parameters; its tensors may be on the meta device."""
     seen: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         if not isinstance(tensor, nn.Parameter):
             storage = tensor.untyped_storage()
             seen[storage._cdata] = storage.nbytes()
-            kept.append(tensor)  # An address must not be used anew while it counts here.
+            kept.append(tensor)  # Its address must not be used again while it is counted.
         return tensor
 
     kept: list[torch.Tensor] = []
@@ -47,12 +47,12 @@ def saved_bytes(run: Callable[[], Any]) -> int:
 
 
 def weight_bytes(module: nn.Module, *, copies: int) -> int:
-    """Bytes of the parameters of `module`, `copies` times: with gradients and Adam's two averages there are four."""
+    """Bytes of the parameters of `module` times `copies`: four with gradients and the two averages of Adam."""
     return copies * sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
 
 
 def machine_bytes(device: torch.device) -> tuple[int, int]:
-    """Memory of the machine, or of the GPU: what is free now, and all of it."""
+    """(bytes that are free now, bytes in total) of the GPU where `device` is one, else of the machine."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free, total

@@ -83,7 +83,7 @@ class SharedTensors(nn.Module):
         assert found is not None  # None is never registered here.
         return found
 
-    def keys(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:
         """Keys of the parameters, then of the buffers."""
         yield from self._parameters
         yield from self._buffers
@@ -134,14 +134,7 @@ class SharedTensors(nn.Module):
         return torch.device("cpu") if first is None else first.device
 
     def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
+        self, state_dict: Mapping[str, Any], prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *others: Any
     ) -> None:
         """Overrides torch's: a tensor of another shape is replaced, and one that is not here is added."""
         device = self._device
@@ -155,7 +148,7 @@ class SharedTensors(nn.Module):
                 is_buffer = key.rpartition("/")[2] in NORM_STATISTICS
                 own = values.detach().to(device, copy=True)
                 self._register(key, own, is_buffer=is_buffer, requires_grad=values.is_floating_point())
-        missing_keys += [f"{prefix}{key}" for key in self.keys() if f"{prefix}{key}" not in state_dict]
+        missing_keys += [f"{prefix}{key}" for key in self if f"{prefix}{key}" not in state_dict]
 
 
 def _distributed_as(values: torch.Tensor, shape: Shape) -> torch.Tensor:

@@ -1,9 +1,8 @@
-"""The supernet: weights that all networks of a space share."""
+"""The supernet: weights that all networks of a space share. docs/supernets.md explains it with drawings."""
 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from hubserve.space import ModelSpace
 from hubserve.supernet.allocation import allocate
 from hubserve.supernet.memory_estimates import activation_bytes
 from hubserve.supernet.probe_archs import largest
+from hubserve.supernet.recently_used import RecentlyUsed
 from hubserve.supernet.shared_tensors import SharedTensors, larger
 from hubserve.supernet.tagging_pickers import TaggingPicker
 from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, network_tensors
@@ -85,8 +85,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         self.tensors = SharedTensors()
-        self._cache: OrderedDict[str, Subnet] = OrderedDict()
-        self._cache_size = cache
+        self._subnets: RecentlyUsed[Subnet] = RecentlyUsed(cache)
         self.version = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -112,11 +111,7 @@ class Supernet(nn.Module):
             ArchError: `arch` is not in the space.
         """
         canonical = self.space.canonical(arch)
-        key = json.dumps(canonical)
-        subnet = self._cache.pop(key, None) or self.view(partial(self._build, canonical))
-        self._cache[key] = subnet
-        while len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
+        subnet = self._subnets.get(json.dumps(canonical), lambda: self.view(partial(self._build, canonical)))
         if subnet.network.training != self.training:
             subnet.network.train(self.training)
         return subnet
@@ -169,7 +164,7 @@ class Supernet(nn.Module):
 
     def forget_networks(self) -> None:
         """Drops the networks that are kept ready; those given out before do not see later changes of the weights."""
-        self._cache.clear()
+        self._subnets.clear()
         self.version += 1
 
     def _build(
@@ -198,10 +193,6 @@ class Supernet(nn.Module):
         # Loading may replace tensors by larger ones; called before the tensors are loaded.
         self.forget_networks()
         super()._load_from_state_dict(*args)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Networks are built again where they are needed: a copy in another process has tensors of its own.
-        return {**self.__dict__, "_cache": OrderedDict()}  # type: ignore[no-untyped-call]
 
 
 def _leaf(full: torch.Tensor, view: torch.Tensor) -> torch.Tensor:

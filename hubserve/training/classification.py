@@ -1,4 +1,4 @@
-"""Accuracy of a network that is trained to classify."""
+"""The evaluator that trains a classifier and scores its accuracy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from hubserve.data.loaders import Data, DataModule
+from hubserve.data.loaders import Data, DataModule, data_of
 from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Objective
 from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
-from hubserve.training.supervised import Criterion, SupervisedEvaluator
+from hubserve.training.settings import Criterion, training_settings
+from hubserve.training.supervised import SupervisedEvaluator
 
 
 class Classification(SupervisedEvaluator):
@@ -20,28 +21,31 @@ class Classification(SupervisedEvaluator):
     Takes the arguments of NNI's evaluator of that name, and those of Lightning's trainer that mean something here.
 
     Args:
-        criterion: class or instance of a loss.
-        learning_rate: of the optimizer, before its schedule.
-        weight_decay: of the optimizer.
-        optimizer: a class of torch.optim, a functools.partial of one, or "adam", "adamw", "rmsprop", "sgd" (with Nesterov
+        criterion: Class or instance of a loss, or a function from (output, targets) to a scalar tensor.
+        learning_rate: Learning rate of the optimizer before its schedule, at least 0.
+        weight_decay: Weight decay of the optimizer, at least 0.
+        optimizer: Class of torch.optim, a functools.partial of one, or "adam", "adamw", "rmsprop", or "sgd" (with Nesterov
             momentum 0.9).
-        train_dataloaders: a torch data set or DataLoader of (input, class index).
-        val_dataloaders: likewise.
-        datamodule: gives both instead, as one of Lightning does, or `hubserve.evaluator.load_dataset`.
-        export_onnx: must stay False; `hubserve export` exports.
-        num_classes: checked against what the network gives, where it is told.
-        batch_size: where a data set is given.
-        schedule: "none", "cosine", "step" (a tenth at half and at three quarters), or a function of the optimizer and the
-            number of steps that makes a scheduler, stepped after every step.
-        warm_up: share of the steps over which a named schedule rises first.
-        label_smoothing: of the cross entropy, in [0, 1); validation is not smoothed.
-        ema_decay: scores, and saves, a moving average of the weights; None the last ones.
-        auxiliary_weight: of the loss of an auxiliary head; 0.4 is that of Szegedy et al. and DARTS.
-        drop_path_prob: reached linearly over the epochs, for networks that have drop path.
-        trainer_kwargs: see TrainerSettings: max_epochs, limit_train_batches, gradient_clip_val, accelerator, precision, ...
+        train_dataloaders: Torch data set or DataLoader of (input, class index); None where nothing is trained.
+        val_dataloaders: Torch data set or DataLoader of the same for validation; None where nothing is validated.
+        datamodule: Object that gives both data sets in their place, such as a data module of Lightning or the result of
+            `hubserve.evaluator.load_dataset`.
+        export_onnx: Must stay False; `hubserve export` exports a model.
+        num_classes: Number of classes that the network must have; None does not check it.
+        batch_size: Number of items in a batch where a data set is given, at least 1.
+        schedule: "none", "cosine", "step" (a tenth at half and again at three quarters of the steps), or a function from the
+            optimizer and the number of steps to a scheduler that is stepped after every step; None keeps the learning rate.
+        warm_up: Share of the steps, in [0, 1), over which a named schedule first rises to the learning rate.
+        label_smoothing: Label smoothing of the cross entropy in training, in [0, 1); validation is not smoothed.
+        ema_decay: Share that a moving average of the weights keeps in a step, in (0, 1): the averaged weights are scored and
+            saved. None takes the last weights.
+        auxiliary_weight: Factor of the loss of an auxiliary head; 0.4 is that of Szegedy et al. and DARTS.
+        drop_path_prob: Probability of drop path in the last epoch, in [0, 1), for networks that have it; it rises linearly.
+        trainer_kwargs: Settings of Lightning's trainer, such as max_epochs, limit_train_batches, gradient_clip_val, accelerator
+            and precision; see TrainingSettings.
 
     Raises:
-        EvaluatorError: an argument is unknown or has a value that is not allowed.
+        EvaluatorError: An argument is unknown or has a value that is not allowed.
 
     >>> evaluator = Classification(train_dataloaders=train, val_dataloaders=val, num_classes=10, max_epochs=5)
     >>> evaluator.fit(model)
@@ -72,24 +76,22 @@ class Classification(SupervisedEvaluator):
         drop_path_prob: float = 0.0,
         **trainer_kwargs: Any,
     ) -> None:
-        self.num_classes = num_classes
-        super().__init__(
-            _smoothed(criterion, label_smoothing),
-            learning_rate,
-            weight_decay,
-            optimizer,
-            train_dataloaders,
-            val_dataloaders,
-            datamodule,
-            export_onnx,
+        settings = training_settings(
+            trainer_kwargs,
+            export_onnx=export_onnx,
+            criterion=_smoothed(criterion, label_smoothing),
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
             batch_size=batch_size,
             schedule=schedule,
             warm_up=warm_up,
             ema_decay=ema_decay,
             auxiliary_weight=auxiliary_weight,
             drop_path_prob=drop_path_prob,
-            trainer_kwargs=trainer_kwargs,
         )
+        super().__init__(settings, data_of(train_dataloaders, val_dataloaders, datamodule))
+        self.num_classes = num_classes
 
     def score(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self.num_classes not in (None, output.shape[1]):
@@ -112,7 +114,7 @@ def _smoothed(criterion: type[nn.Module] | Criterion, smoothing: float) -> type[
 
 
 class _SmoothedCrossEntropy(nn.Module):
-    """Cross entropy, smoothed while gradients are wanted."""
+    """Cross entropy, smoothed only where gradients are computed: in training."""
 
     def __init__(self, smoothing: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where a training loop runs: one device here; `distributed.py` has the same for several."""
+"""The device that a training loop runs on: what a loop asks of it, and one device; several are in `distributed`."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ import torch
 from torch import nn
 
 from hubserve.errors import EvaluatorError
-from hubserve.training.settings import PRECISIONS, TrainerSettings
+from hubserve.training.settings import PRECISIONS, TrainingSettings
 
 
-class Runtime(Protocol):
-    """What a training loop needs to know of the machine.
+class Devices(Protocol):
+    """What a training loop asks of the device, or the devices, that it runs on.
 
     Attributes:
-        device: of the model and the batches.
-        part: (i, n): this process is the i-th of n that train together.
+        device: Device of the model and the batches in this process.
+        part: Pair (i, n): this process is the i-th, from 0, of n that train together.
     """
 
     device: torch.device
     part: tuple[int, int]
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """The two as the loop should use them."""
+        """The model that the loop calls, which averages gradients over the processes, and the optimizer that it steps."""
         ...
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Forward passes run under it."""
+        """Context manager for forward passes, which compute in the precision that was asked for."""
         ...
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Gradients of `loss`."""
+        """Computes the gradients of `loss`."""
         ...
 
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None) -> None:
-        """Clips the gradients and takes a step of the optimizer."""
+        """Clips the norm of all gradients to `clip`, where it is not None, and takes a step of the optimizer."""
         ...
 
     def total(self, sums: torch.Tensor) -> torch.Tensor:
-        """The sum of `sums` over all processes."""
+        """The sum of the tensor `sums` over all processes."""
         ...
 
     def agree(self, model: nn.Module) -> None:
-        """Gives all processes the buffers of the first one."""
+        """Copies the buffers of the first process, such as batch norm statistics, to all of them."""
         ...
 
     def first_says(self, value: bool) -> bool:
-        """The first process's `value`, in all of them."""
+        """The `value` that the first process has, in all of them."""
         ...
 
 
 class OneDevice:
-    """The CPU or one GPU, in this process.
+    """The CPU or one GPU, in this process; see Devices.
 
     Args:
-        settings: `accelerator` and `precision` of them.
+        settings: Gives the accelerator and the precision.
 
     Raises:
-        EvaluatorError: a GPU is asked for and there is none.
+        EvaluatorError: There is no GPU, or no such precision on the CPU, and the settings ask for it.
     """
 
     part = (0, 1)
 
-    def __init__(self, settings: TrainerSettings) -> None:
+    def __init__(self, settings: TrainingSettings) -> None:
         self.device = torch.device(device_kind(settings.accelerator))
         self._dtype = autocast_dtype(settings.precision, self.device)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._dtype is torch.float16)
@@ -91,14 +91,14 @@ class OneDevice:
         return sums
 
     def agree(self, model: nn.Module) -> None:
-        """Nobody else to agree with."""
+        """There is no other process."""
 
     def first_says(self, value: bool) -> bool:
         return value
 
 
 def device_kind(accelerator: str) -> str:
-    """The kind of device that is meant: "cuda" or "cpu"."""
+    """The kind of device, "cuda" or "cpu", of an `accelerator`; EvaluatorError where it needs a GPU and there is none."""
     available = torch.cuda.is_available()
     if accelerator in ("gpu", "cuda") and not available:
         raise EvaluatorError(f"accelerator = {accelerator!r} and torch finds no CUDA device; use 'auto' or 'cpu'")
@@ -106,7 +106,11 @@ def device_kind(accelerator: str) -> str:
 
 
 def autocast_dtype(precision: str | int, device: torch.device) -> torch.dtype | None:
-    """The type that convolutions and matrix products compute in; None is that of the weights, 32 bits."""
+    """The type that convolutions and products compute in; None is that of the weights, 32 bits.
+
+    Raises:
+        EvaluatorError: The precision is "16-mixed" and the device the CPU.
+    """
     name = PRECISIONS[str(precision)]
     if name == "auto":
         name = "16-mixed" if device.type == "cuda" else "32-true"

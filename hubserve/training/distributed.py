@@ -1,4 +1,4 @@
-"""Training on several devices at once, by Lightning Fabric: one process each, gradients averaged, one result."""
+"""Training on several devices with Lightning Fabric: one process for each, gradients averaged over them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ import torch
 from torch import nn
 
 from hubserve.errors import EvaluatorError, HubserveError
-from hubserve.training.device import Runtime, device_kind
-from hubserve.training.settings import PRECISIONS, TrainerSettings
+from hubserve.training.device import Devices, device_kind
+from hubserve.training.settings import PRECISIONS, TrainingSettings
 
 T = TypeVar("T")
 
 
-def run_together(settings: TrainerSettings, work: Callable[[Runtime, nn.Module], T], model: nn.Module) -> T:
-    """What `work(runtime, model)` gives in the first of `settings.devices` processes; each has a copy of the model.
+def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module], T], model: nn.Module) -> T:
+    """Runs `work(devices, model)` in `settings.devices` processes and returns the result of the first one.
 
-    Under `torchrun` the processes are there already, and each of them gets its own result, which is the same in all.
+    Under `torchrun` the processes run already, and each returns its own result, which is the same in all.
+
+    Args:
+        settings: Gives the number of processes, the accelerator and the precision.
+        work: Function that can be pickled, from the devices and a copy of `model` to a result that can be pickled.
+        model: Network that each process gets a copy of.
 
     Raises:
         EvaluatorError: Lightning Fabric is not installed.
-        HubserveError: as `work` does.
+        HubserveError: `work` raised it in the first process.
     """
     try:
-        # Not above: training on one device needs nothing of it.
+        # Not above: it is an extra, and training on one device does not use it.
         from lightning_fabric import Fabric
     except ImportError as error:
         raise EvaluatorError(f"devices = {settings.n_devices} needs Lightning Fabric: pip install 'hubserve[ddp]'") from error
@@ -44,16 +49,16 @@ def run_together(settings: TrainerSettings, work: Callable[[Runtime, nn.Module],
 
 
 def _in_process(
-    fabric: Any, work: Callable[[Runtime, nn.Module], T], model: nn.Module
+    fabric: Any, work: Callable[[Devices, nn.Module], T], model: nn.Module
 ) -> tuple[T | None, HubserveError | None]:
-    """Our own errors come back as values: across processes others arrive as text alone."""
+    """The result of `work`, or its HubserveError as a value: an exception comes from another process as text alone."""
     try:
         return work(SeveralDevices(fabric), model), None
     except HubserveError as error:
         return None, error
 
 
-def _precision(settings: TrainerSettings) -> Any:
+def _precision(settings: TrainingSettings) -> Any:
     name = PRECISIONS[str(settings.precision)]
     if name == "auto":
         return "16-mixed" if device_kind(settings.accelerator) == "cuda" else "32-true"
@@ -61,10 +66,10 @@ def _precision(settings: TrainerSettings) -> Any:
 
 
 class SeveralDevices:
-    """One of the processes that train together; see Runtime.
+    """The device of one of the processes that train together; see Devices.
 
     Args:
-        fabric: launched.
+        fabric: Lightning's Fabric in that process, launched.
     """
 
     def __init__(self, fabric: Any) -> None:

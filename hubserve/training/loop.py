@@ -1,4 +1,4 @@
-"""The training loop: straight from the first epoch to the last, whatever is trained and wherever."""
+"""The training loop, from the first epoch to the last, on one device or several."""
 
 from __future__ import annotations
 
@@ -11,145 +11,148 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from hubserve.data.loaders import Batches
-from hubserve.errors import EvaluatorError, TrialPruned
-from hubserve.training.device import Runtime
-from hubserve.training.moving_average import MovingAverage
-from hubserve.training.settings import TrainerSettings
+from hubserve.errors import DivergedError, EvaluatorError, TrialPruned
+from hubserve.training.device import Devices
+from hubserve.training.settings import TrainingSettings
 
 Scores = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a training consists of.
+class LoopParts:
+    """The functions that a training loop calls, and its settings.
 
     Attributes:
-        settings: how long.
-        batches: epoch -> its batches.
-        loss: (output, target) -> a scalar.
-        make_optimizer: parameters -> optimizer.
-        make_schedule: (optimizer, number of steps) -> scheduler or None.
-        average: model -> average of its weights; None keeps the last ones.
-        before_epoch: told the model and the epoch.
-        validate: model -> scores.
-        report: told the epoch and its scores; raises TrialPruned where the rest is not worth it.
+        settings: Number of epochs and steps, accumulation and clipping of gradients.
+        batches: Epoch, from 0 -> its batches.
+        loss: (output of the network, targets) -> a scalar tensor.
+        make_optimizer: Parameters -> optimizer.
+        make_schedule: (optimizer, number of steps) -> scheduler that is stepped after every step; None keeps the learning rate.
+        make_average: Model -> moving average of its weights; None where there is no average.
+        before_epoch: Called with the model and the epoch before each epoch.
+        validate: Model -> scores on the validation data.
+        report: Called with the epoch and its scores; raises TrialPruned to end the training.
     """
 
-    settings: TrainerSettings
+    settings: TrainingSettings
     batches: Callable[[int], Batches]
     loss: Callable[[Any, Any], torch.Tensor]
     make_optimizer: Callable[[Iterator[nn.Parameter]], Optimizer]
     make_schedule: Callable[[Optimizer, int], LRScheduler | None]
-    average: Callable[[nn.Module], MovingAverage] | None
+    make_average: Callable[[nn.Module], AveragedModel] | None
     before_epoch: Callable[[nn.Module, int], None]
     validate: Callable[[nn.Module], Scores]
     report: Callable[[int, Scores], None]
 
 
-def train(model: nn.Module, course: Course, runtime: Runtime) -> Scores:
-    """Trains `model` in place; afterwards it has the averaged weights, where there are such, and is in eval mode.
+def train(model: nn.Module, parts: LoopParts, devices: Devices) -> Scores:
+    """Trains `model` in place; afterwards it has the averaged weights, where there is an average, and is in eval mode.
+
+    Args:
+        model: Network with its first weights.
+        parts: What the loop calls.
+        devices: Where it runs.
 
     Returns:
-        The scores of the last epoch, with "train_loss" beside them.
+        The scores of the last epoch, and "train_loss", the mean loss of its batches.
 
     Raises:
-        EvaluatorError: the training loss is not finite any more.
-        TrialPruned: from `course.report`.
+        DivergedError: The training loss is not finite any more.
+        EvaluatorError: The training data has no batch.
+        TrialPruned: `parts.report` ended the training.
     """
-    model.to(runtime.device).train()
-    run = _Run(model, course, runtime)
+    model.to(devices.device).train()
+    loop = _Loop(model, parts, devices)
     scores: Scores = {}
-    for epoch in range(course.settings.max_epochs):
-        course.before_epoch(model, epoch)
-        train_loss = run.epoch(epoch)
-        scores = run.validated() | {"train_loss": train_loss}
-        _report(course, runtime, epoch, scores)
-        if run.done:
+    for epoch in range(parts.settings.max_epochs):
+        parts.before_epoch(model, epoch)
+        train_loss = loop.epoch(epoch)
+        scores = loop.validated() | {"train_loss": train_loss}
+        _report(parts, devices, epoch, scores)
+        if loop.done:
             break
-    run.finish()
+    loop.finish()
     model.eval()
     return scores
 
 
-class _Run:
-    """A training under way."""
+class _Loop:
+    """The state of a training: optimizer, schedule, average, and the number of steps that are left."""
 
-    def __init__(self, model: nn.Module, course: Course, runtime: Runtime) -> None:
+    def __init__(self, model: nn.Module, parts: LoopParts, devices: Devices) -> None:
         self._model = model
-        self._course = course
-        self._runtime = runtime
-        settings = course.settings
-        per_epoch = math.ceil(len(course.batches(0)) / settings.accumulate_grad_batches)
+        self._parts = parts
+        self._devices = devices
+        settings = parts.settings
+        per_epoch = math.ceil(len(parts.batches(0)) / settings.accumulate_grad_batches)
         if per_epoch == 0:
             raise EvaluatorError("the training data has no batch; give more data or a smaller batch_size")
         planned = settings.max_epochs * per_epoch
         self._steps_left = planned if settings.max_steps < 0 else min(planned, settings.max_steps)
-        self._wrapped, self._optimizer = runtime.prepare(model, course.make_optimizer(model.parameters()))
-        self._schedule = course.make_schedule(self._optimizer, self._steps_left)
-        self._average = None if course.average is None else course.average(model)
+        self._wrapped, self._optimizer = devices.prepare(model, parts.make_optimizer(model.parameters()))
+        self._schedule = parts.make_schedule(self._optimizer, self._steps_left)
+        self._average = None if parts.make_average is None else parts.make_average(model)
 
     @property
     def done(self) -> bool:
+        """Whether no step is left."""
         return self._steps_left <= 0
 
     def epoch(self, epoch: int) -> float:
-        """One pass; the mean loss."""
-        batches = self._course.batches(epoch)
-        every = self._course.settings.accumulate_grad_batches
-        total, count = torch.zeros((), device=self._runtime.device), 0
+        """Trains for one pass over the data, or to the last step, and returns the mean loss of its batches."""
+        batches = self._parts.batches(epoch)
+        every = self._parts.settings.accumulate_grad_batches
+        total, count = torch.zeros((), device=self._devices.device), 0
         for i, (inputs, target) in enumerate(batches):
             loss = self._loss(inputs, target)
-            self._runtime.backward(loss / every)
+            self._devices.backward(loss / every)
             total += loss.detach()
             count += 1
             if (i + 1) % every == 0 or i + 1 == len(batches):
                 self._step()
             if self.done:
                 break
-        mean, n = self._runtime.total(torch.stack([total, torch.tensor(float(count), device=total.device)])).tolist()
+        mean, n = self._devices.total(torch.stack([total, torch.tensor(float(count), device=total.device)])).tolist()
         if not math.isfinite(mean):
-            raise EvaluatorError(f"the training loss is {mean} in epoch {epoch}: lower the learning rate or clip the gradients")
+            raise DivergedError(f"the training loss is {mean} in epoch {epoch}: lower the learning rate or clip the gradients")
         return mean / n
 
     def _loss(self, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        device = self._runtime.device
-        with self._runtime.autocast():
+        device = self._devices.device
+        with self._devices.autocast():
             output = self._wrapped(inputs.to(device, non_blocking=True))
-            return self._course.loss(output, target.to(device, non_blocking=True))
+            return self._parts.loss(output, target.to(device, non_blocking=True))
 
     def _step(self) -> None:
-        self._runtime.step(self._wrapped, self._optimizer, self._course.settings.gradient_clip_val)
+        self._devices.step(self._wrapped, self._optimizer, self._parts.settings.gradient_clip_val)
         self._optimizer.zero_grad()
         if self._schedule is not None:
             self._schedule.step()
         if self._average is not None:
-            self._average.update(self._model)
+            self._average.update_parameters(self._model)
         self._steps_left -= 1
 
     def validated(self) -> Scores:
-        """Scores of the averaged weights, or of the current ones."""
-        self._runtime.agree(self._model)
-        if self._average is None:
-            return self._course.validate(self._model)
-        self._average.swap(self._model)
-        scores = self._course.validate(self._model)
-        self._average.swap(self._model)
-        return scores
+        """Scores of the averaged weights, or of the current ones where there is no average."""
+        self._devices.agree(self._model)
+        return self._parts.validate(self._model if self._average is None else self._average.module)
 
     def finish(self) -> None:
+        """Puts the averaged weights into the model, where there is an average."""
         if self._average is not None:
-            self._average.swap(self._model)
+            self._model.load_state_dict(self._average.module.state_dict())
 
 
-def _report(course: Course, runtime: Runtime, epoch: int, scores: Scores) -> None:
-    """The first process reports; all of them end where it is told to."""
+def _report(parts: LoopParts, devices: Devices, epoch: int, scores: Scores) -> None:
+    """The first process reports; where that ends the training, it ends in all of them."""
     pruned: TrialPruned | None = None
-    if runtime.part[0] == 0:
+    if devices.part[0] == 0:
         try:
-            course.report(epoch, scores)
+            parts.report(epoch, scores)
         except TrialPruned as error:
             pruned = error
-    if runtime.first_says(pruned is not None):
+    if devices.first_says(pruned is not None):
         raise pruned or TrialPruned(f"ended after epoch {epoch}")

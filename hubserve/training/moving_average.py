@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from hubserve.errors import EvaluatorError
 
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of `model` whose parameters and buffers become the moving average of those of `model`.
 
-class MovingAverage:
-    """The average of a module's parameters and buffers over its steps.
-
-    Over the first steps the average forgets sooner, by (1 + n) / (10 + n), so that short trainings are not averaged with
-    their beginning (as in TensorFlow's ExponentialMovingAverage with `num_updates`).
+    `update_parameters(model)` after each step includes the new weights; `module` is the averaged network. Over the first steps
+    the average keeps less of the past, (1 + n) / (10 + n), so that short trainings are not averaged with their beginning (as
+    in TensorFlow's ExponentialMovingAverage with `num_updates`).
 
     Args:
-        model: whose weights are averaged; they are copied.
-        decay: share of the average that a step keeps, in (0, 1).
-
-    Raises:
-        EvaluatorError: `decay` is not in (0, 1).
+        model: Network that is trained.
+        decay: Share of the average that a step keeps, in (0, 1).
     """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        check_decay(decay)
-        self._decay = decay
-        self._steps = 0
-        self._average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Takes in the weights after a step."""
-        self._steps += 1
-        keep = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for name, tensor in model.state_dict().items():
-            average = self._average[name]
-            if average.is_floating_point():
-                average.lerp_(tensor, 1 - keep)
-            else:
-                average.copy_(tensor)
-
-    def swap(self, model: nn.Module) -> None:
-        """Exchanges the weights of `model` and the average; a second call exchanges them back."""
-        current: dict[str, Tensor] = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        model.load_state_dict(self._average)
-        self._average = current
+    averaged = AveragedModel(model, multi_avg_fn=partial(_average, decay), use_buffers=True)
+    # At step 0 AveragedModel copies the weights in place of averaging them; the first step here is step 1.
+    averaged.n_averaged += 1
+    return averaged
 
 
-def check_decay(decay: float) -> None:
-    """Raises EvaluatorError unless `decay` lies in (0, 1)."""
-    if not 0.0 < decay < 1.0:
-        raise EvaluatorError(f"ema_decay = {decay} must lie in (0, 1)")
+@torch.no_grad()
+def _average(decay: float, averages: list[Tensor], weights: list[Tensor], step: int | Tensor) -> None:
+    keep = min(decay, (1 + int(step)) / (10 + int(step)))
+    for average, weight in zip(averages, weights, strict=True):
+        if average.is_floating_point():
+            average.lerp_(weight, 1 - keep)
+        else:
+            average.copy_(weight)

@@ -1,4 +1,4 @@
-"""Error of a network that is trained to predict numbers."""
+"""The evaluator that trains a network to predict numbers and scores its error."""
 
 from __future__ import annotations
 
@@ -7,38 +7,44 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from hubserve.data.loaders import Data, DataModule
+from hubserve.data.loaders import Data, DataModule, data_of
 from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Objective
 from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
-from hubserve.training.supervised import Criterion, SupervisedEvaluator
+from hubserve.training.settings import Criterion, training_settings
+from hubserve.training.supervised import SupervisedEvaluator
 
 
 class Regression(SupervisedEvaluator):
     """Trains a network to predict numbers and scores its mean squared error on the validation data: `val_mse`.
 
-    A smaller one is better, and a search minimises it (NNI maximises whatever it is told, and exports the worst network).
-    For a network that gives (batch, 1) the targets may be (batch,).
+    A smaller error is better, so a search minimises it (NNI maximises every score, and exports the worst network). Where the
+    output of the network is (batch, 1), the targets may be (batch,).
 
     Args:
-        criterion: class or instance of a loss.
-        learning_rate: of the optimizer, before its schedule.
-        weight_decay: of the optimizer.
-        optimizer: see Classification.
-        train_dataloaders: a torch data set or DataLoader of (input, target).
-        val_dataloaders: likewise.
-        datamodule: gives both instead.
-        export_onnx: must stay False; `hubserve export` exports.
-        batch_size: where a data set is given.
-        schedule: see Classification.
-        warm_up: see Classification.
-        ema_decay: see Classification.
-        auxiliary_weight: see Classification.
-        drop_path_prob: see Classification.
-        trainer_kwargs: see TrainerSettings.
+        criterion: Class or instance of a loss, or a function from (output, targets) to a scalar tensor.
+        learning_rate: Learning rate of the optimizer before its schedule, at least 0.
+        weight_decay: Weight decay of the optimizer, at least 0.
+        optimizer: Class of torch.optim, a functools.partial of one, or "adam", "adamw", "rmsprop", or "sgd" (with Nesterov
+            momentum 0.9).
+        train_dataloaders: Torch data set or DataLoader of (input, target); None where nothing is trained.
+        val_dataloaders: Torch data set or DataLoader of the same for validation; None where nothing is validated.
+        datamodule: Object that gives both data sets in their place, such as a data module of Lightning or the result of
+            `hubserve.evaluator.load_dataset`.
+        export_onnx: Must stay False; `hubserve export` exports a model.
+        batch_size: Number of items in a batch where a data set is given, at least 1.
+        schedule: "none", "cosine", "step" (a tenth at half and again at three quarters of the steps), or a function from the
+            optimizer and the number of steps to a scheduler that is stepped after every step; None keeps the learning rate.
+        warm_up: Share of the steps, in [0, 1), over which a named schedule first rises to the learning rate.
+        ema_decay: Share that a moving average of the weights keeps in a step, in (0, 1): the averaged weights are scored and
+            saved. None takes the last weights.
+        auxiliary_weight: Factor of the loss of an auxiliary head; 0.4 is that of Szegedy et al. and DARTS.
+        drop_path_prob: Probability of drop path in the last epoch, in [0, 1), for networks that have it; it rises linearly.
+        trainer_kwargs: Settings of Lightning's trainer, such as max_epochs, limit_train_batches, gradient_clip_val, accelerator
+            and precision; see TrainingSettings.
 
     Raises:
-        EvaluatorError: an argument is unknown or has a value that is not allowed.
+        EvaluatorError: An argument is unknown or has a value that is not allowed.
     """
 
     objectives = (Objective("val_mse", "minimize"),)
@@ -63,23 +69,21 @@ class Regression(SupervisedEvaluator):
         drop_path_prob: float = 0.0,
         **trainer_kwargs: Any,
     ) -> None:
-        super().__init__(
-            criterion,
-            learning_rate,
-            weight_decay,
-            optimizer,
-            train_dataloaders,
-            val_dataloaders,
-            datamodule,
-            export_onnx,
+        settings = training_settings(
+            trainer_kwargs,
+            export_onnx=export_onnx,
+            criterion=criterion,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
             batch_size=batch_size,
             schedule=schedule,
             warm_up=warm_up,
             ema_decay=ema_decay,
             auxiliary_weight=auxiliary_weight,
             drop_path_prob=drop_path_prob,
-            trainer_kwargs=trainer_kwargs,
         )
+        super().__init__(settings, data_of(train_dataloaders, val_dataloaders, datamodule))
 
     def loss(self, output: Any, target: Any) -> torch.Tensor:
         if isinstance(output, tuple):

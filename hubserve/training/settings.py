@@ -1,12 +1,18 @@
-"""How long and where an evaluator trains: the trainer arguments that people know from Lightning, checked."""
+"""Settings of a training: those of the evaluator, and those that Lightning's trainer has, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+
 from hubserve.errors import EvaluatorError, suggest
+from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
+
+Criterion = Callable[[Any, Any], torch.Tensor]
+"""Loss: (output, targets) -> a scalar tensor that training makes small."""
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -14,43 +20,65 @@ WITHOUT_EFFECT = frozenset(
         "enable_progress_bar", "log_every_n_steps", "logger", "num_sanity_val_steps", "profiler",
     }
 )  # fmt: skip
-"""Lightning's arguments about things that an experiment does by itself; accepted, so that scripts need no change."""
+"""Arguments of Lightning's trainer for what an experiment does by itself; accepted, so that scripts need no change."""
 
 INSTEAD = {
     "gpus": "write accelerator='gpu', devices=1",
     "callbacks": "an experiment prunes, reports and saves by itself",
     "plugins": "devices and precision choose what is needed",
 }
+"""Argument of Lightning's trainer that is refused -> what to do in its place."""
 
 PRECISIONS = {
     "auto": "auto", "32": "32-true", "32-true": "32-true", "16": "16-mixed", "16-mixed": "16-mixed", "bf16": "bf16-mixed",
     "bf16-mixed": "bf16-mixed",
 }  # fmt: skip
-"""What may be asked for -> Lightning's name."""
+"""Precision as it may be given -> its name in Lightning."""
 
 
-@dataclass(frozen=True)
-class TrainerSettings:
-    """Arguments of Lightning's trainer that mean something here.
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How an evaluator trains a network, checked.
 
     Attributes:
-        max_epochs: passes over the training data, at least 1 (Lightning's own default is 1000).
-        max_steps: steps of the optimizer after which training ends; -1 has no such end.
-        limit_train_batches: of each epoch: an int counts batches, a float in (0, 1] is a share.
-        limit_val_batches: likewise of a validation.
-        gradient_clip_val: largest norm of all gradients together; None clips nothing.
-        accumulate_grad_batches: batches whose gradients make one step.
+        criterion: Loss, from the network's output and the targets to a scalar.
+        learning_rate: Learning rate of the optimizer before its schedule, at least 0.
+        weight_decay: Weight decay of the optimizer, at least 0.
+        optimizer: Class of torch.optim, a functools.partial of one, or a name of OPTIMIZERS.
+        batch_size: Number of items in a batch where a data set is given, at least 1.
+        schedule: Name of SCHEDULES, or a function from the optimizer and the number of steps to a scheduler; None keeps the
+            learning rate.
+        warm_up: Share of the steps, in [0, 1), over which a named schedule rises to the learning rate.
+        ema_decay: Share that the moving average of the weights keeps in a step, in (0, 1); None takes the last weights.
+        auxiliary_weight: Factor of the loss of an auxiliary head, at least 0.
+        drop_path_prob: Probability of drop path in the last epoch, in [0, 1); it rises linearly from 0.
+        max_epochs: Number of passes over the training data, at least 1 (Lightning's own default is 1000).
+        max_steps: Number of optimizer steps after which training ends; -1 sets no such end.
+        limit_train_batches: Batches of each epoch that are used: an int counts them, a float in (0, 1] is a share.
+        limit_val_batches: Batches of each validation that are used, counted in the same way.
+        gradient_clip_val: Largest norm of all gradients together; None, or 0 as in Lightning, clips nothing.
+        accumulate_grad_batches: Number of batches whose gradients make one step, at least 1.
         accelerator: "cpu", "gpu" (also "cuda"), or "auto": a GPU where there is one.
-        devices: processes that train together, each on its GPU, or on the CPU; "auto" is 1.
+        devices: Number of processes that train together, each on a GPU of its own, or on the CPU; "auto" is 1.
         strategy: "auto", or "ddp" to train on several devices.
-        precision: "32-true", "16-mixed", "bf16-mixed", or "auto": mixed on CUDA, 32 bits elsewhere.
-        deterministic: refuse operations that may differ from run to run.
-        fast_dev_run: one epoch of one batch, to see whether all fits together.
+        precision: "32-true", "16-mixed", "bf16-mixed", or "auto": "16-mixed" on CUDA, "32-true" elsewhere.
+        deterministic: Whether to refuse operations whose results may differ from run to run.
+        fast_dev_run: Whether to train one epoch of one batch only, to see that everything fits together.
 
     Raises:
-        EvaluatorError: a value outside of these.
+        EvaluatorError: A value is not one of these.
     """
 
+    criterion: Criterion
+    learning_rate: float
+    weight_decay: float
+    optimizer: str | MakeOptimizer
+    batch_size: int
+    schedule: str | MakeSchedule | None
+    warm_up: float
+    ema_decay: float | None
+    auxiliary_weight: float
+    drop_path_prob: float
     max_epochs: int = 10
     max_steps: int = -1
     limit_train_batches: int | float = 1.0
@@ -68,11 +96,19 @@ class TrainerSettings:
         if self.fast_dev_run:
             for name in ("max_epochs", "limit_train_batches", "limit_val_batches"):
                 object.__setattr__(self, name, 1)
-        for name in ("max_epochs", "accumulate_grad_batches"):
-            if getattr(self, name) < 1:
-                raise EvaluatorError(f"{name} = {getattr(self, name)} must be at least 1")
+        if self.gradient_clip_val == 0:
+            object.__setattr__(self, "gradient_clip_val", None)
+        for name, least in LEAST.items():
+            if (getattr(self, name) or 0) < least:
+                raise EvaluatorError(f"{name} = {getattr(self, name)} must be at least {least}")
         for name in ("limit_train_batches", "limit_val_batches"):
             _check_limit(name, getattr(self, name))
+        if self.max_steps != -1 and self.max_steps < 1:
+            raise EvaluatorError(f"max_steps = {self.max_steps} must be at least 1, or -1 for no such end")
+        if not 0.0 <= self.drop_path_prob < 1.0:
+            raise EvaluatorError(f"drop_path_prob = {self.drop_path_prob} must lie in [0, 1)")
+        if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
+            raise EvaluatorError(f"ema_decay = {self.ema_decay} must lie in (0, 1)")
         _check_word("accelerator", self.accelerator, ("auto", "cpu", "gpu", "cuda"))
         _check_word("strategy", self.strategy, ("auto", "ddp", "ddp_spawn"))
         _check_word("precision", str(self.precision), tuple(PRECISIONS))
@@ -81,25 +117,39 @@ class TrainerSettings:
 
     @property
     def n_devices(self) -> int:
-        """Processes that train together."""
+        """Number of processes that train together."""
         return 1 if isinstance(self.devices, str) else self.devices
 
 
-def trainer_settings(arguments: Mapping[str, Any]) -> TrainerSettings:
-    """The settings in `arguments`, which came as keywords.
+LEAST = {
+    "accumulate_grad_batches": 1, "auxiliary_weight": 0, "batch_size": 1, "gradient_clip_val": 0, "learning_rate": 0,
+    "max_epochs": 1, "weight_decay": 0,
+}  # fmt: skip
+"""Setting -> smallest value that is allowed."""
+
+
+def training_settings(trainer_kwargs: Mapping[str, Any], *, export_onnx: bool, **settings: Any) -> TrainingSettings:
+    """The settings of an evaluator from its arguments.
+
+    Args:
+        trainer_kwargs: Arguments of Lightning's trainer, such as max_epochs, which may be unknown.
+        export_onnx: NNI's argument; must be False.
+        settings: The arguments that the evaluator itself names.
 
     Raises:
-        EvaluatorError: an argument is unknown, with the nearest known one, or has a value that is not allowed.
+        EvaluatorError: An argument is unknown, with the nearest known one, or has a value that is not allowed.
     """
-    known = {field.name for field in fields(TrainerSettings)}
-    for name in arguments:
+    if export_onnx:
+        raise EvaluatorError("export_onnx: a model is exported, with proof, by `hubserve export`; leave it False here")
+    known = {field.name for field in fields(TrainingSettings)} - set(settings)
+    for name in trainer_kwargs:
         if name not in known | WITHOUT_EFFECT:
-            raise EvaluatorError(f"unknown argument {name!r}: {INSTEAD.get(name) or suggest(name, known)}")
-    return TrainerSettings(**{name: value for name, value in arguments.items() if name in known})
+            raise EvaluatorError(f"unknown argument {name!r}: {INSTEAD.get(name) or suggest(name, known | set(settings))}")
+    return TrainingSettings(**settings, **{name: value for name, value in trainer_kwargs.items() if name in known})
 
 
 def limit(length: int, wanted: int | float) -> int:
-    """Batches of `length` that are used: at least one."""
+    """Number of batches that are used of `length`, at least one; `wanted` counts them or is a share."""
     return min(length, wanted) if isinstance(wanted, int) else max(1, int(length * wanted))
 
 

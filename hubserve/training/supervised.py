@@ -1,10 +1,10 @@
-"""Training on inputs with targets: what Classification and Regression have in common."""
+"""The evaluator that trains on inputs with targets, from which Classification and Regression are made."""
 
 from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -13,73 +13,48 @@ from torch import nn
 
 from hubserve.blocks.cell_network import CellNetwork
 from hubserve.blocks.drop_path import DropPath
-from hubserve.data.loaders import Batch, Batches, Data, DataModule, data_of, in_order, shuffled
-from hubserve.errors import EvaluatorError
+from hubserve.data.loaders import Batch, Batches, Data, in_order, shuffled
+from hubserve.errors import DivergedError, EvaluatorError
 from hubserve.space import Arch, ModelSpace
-from hubserve.training.device import OneDevice, Runtime, device_kind
+from hubserve.training.device import Devices, OneDevice, device_kind
 from hubserve.training.distributed import run_together
 from hubserve.training.evaluator import SharedTraining, TrainingEvaluator, Trial
-from hubserve.training.loop import Course, train
-from hubserve.training.moving_average import MovingAverage, check_decay
-from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule, find_optimizer, find_schedule
+from hubserve.training.loop import LoopParts, train
+from hubserve.training.moving_average import moving_average
+from hubserve.training.optimizers_and_schedules import find_optimizer, find_schedule
 from hubserve.training.seeding import seeded
-from hubserve.training.settings import PRECISIONS, limit, trainer_settings
+from hubserve.training.settings import PRECISIONS, Criterion, TrainingSettings, limit
 from hubserve.training.weights_file import pack, save_weights, unpack
-
-Criterion = Callable[[Any, Any], torch.Tensor]
-"""(output, target) -> a scalar that training makes small."""
 
 
 class SupervisedEvaluator(TrainingEvaluator):
-    """Trains a network on batches of (input, target) and scores it on others.
+    """Trains a network on batches of (input, target) and scores it on validation batches.
 
-    Its subclasses say which score; see there for the arguments.
+    Args:
+        settings: How to train.
+        data: Training data and validation data, each a torch data set, a DataLoader or an iterable of batches with a length;
+            None where it is not given, which is an error when it is asked for.
+
+    Attributes:
+        score_name: Name of the score among the results.
     """
 
     score_name: ClassVar[str]
 
-    def __init__(
-        self,
-        criterion: type[nn.Module] | Criterion,
-        learning_rate: float,
-        weight_decay: float,
-        optimizer: str | MakeOptimizer,
-        train_dataloaders: Data,
-        val_dataloaders: Data,
-        datamodule: DataModule | None,
-        export_onnx: bool,
-        *,
-        batch_size: int,
-        schedule: str | MakeSchedule | None,
-        warm_up: float,
-        ema_decay: float | None,
-        auxiliary_weight: float,
-        drop_path_prob: float,
-        trainer_kwargs: dict[str, Any],
-    ) -> None:
-        if export_onnx:
-            raise EvaluatorError("export_onnx: a model is exported, with proof, by `hubserve export`; leave it False here")
-        if ema_decay is not None:
-            check_decay(ema_decay)
-        self.settings = trainer_settings(trainer_kwargs)
-        self.max_epochs = self.settings.max_epochs
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.ema_decay = ema_decay
-        self.auxiliary_weight = auxiliary_weight
-        self.drop_path_prob = drop_path_prob
-        self._criterion: Criterion = criterion() if isinstance(criterion, type) else criterion
-        self._optimizer = find_optimizer(optimizer)
-        self._schedule = find_schedule(schedule, warm_up)
-        self._train, self._val = data_of(train_dataloaders, val_dataloaders, datamodule)
+    def __init__(self, settings: TrainingSettings, data: tuple[Data, Data]) -> None:
+        self.settings = settings
+        self.max_epochs = settings.max_epochs
+        self._train, self._val = data
+        self._criterion: Criterion = settings.criterion() if isinstance(settings.criterion, type) else settings.criterion
+        self._optimizer = find_optimizer(settings.optimizer)
+        self._schedule = find_schedule(settings.schedule, settings.warm_up)
 
     @abc.abstractmethod
     def score(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The score of each sample of a batch, (batch,) float32; a set's score is their mean."""
+        """The score of each item of a batch, (batch,) float32; the score of a data set is their mean."""
 
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        """Trains the network of `arch` from fresh weights, which the trial's seed decides."""
+        """Trains the network of `arch` from fresh weights, drawn with the trial's seed; see `fit`."""
         with seeded(trial.seed, deterministic=self.settings.deterministic):
             model = space.freeze(arch)
         return self.fit(model, trial)
@@ -87,11 +62,13 @@ class SupervisedEvaluator(TrainingEvaluator):
     def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
         """Trains `model` in place and returns its scores on the validation data.
 
-        The trained weights, averaged where `ema_decay` is set, also go to `weights.safetensors` in the trial's folder.
+        The trained weights, averaged where `ema_decay` is set, also go to `weights.safetensors` in the trial's folder. After
+        every epoch the first objective is reported to the trial.
 
         Raises:
-            EvaluatorError: there is no training data, or the loss is no longer a number.
-            TrialPruned: as `trial.report` does, which hears of the first objective after every epoch.
+            DivergedError: The loss or the score is not finite any more.
+            EvaluatorError: There is no training or validation data, or no such device.
+            TrialPruned: The trial ended the training.
         """
         trial = trial or Trial()
         if self.settings.n_devices > 1:
@@ -113,18 +90,19 @@ class SupervisedEvaluator(TrainingEvaluator):
         return self._val_part((0, 1))
 
     def shared_training(self) -> SharedTraining:
-        """See there. A "precision" of "auto" is 32 bits.
+        """The device and the clipping that the settings ask for; a precision of "auto" means 32 bits.
 
         Raises:
-            EvaluatorError: a GPU is asked for and there is none.
+            EvaluatorError: The settings ask for a GPU, and there is none.
         """
         settings = self.settings
         precision = PRECISIONS[str(settings.precision)]
+        # Setting -> (its value, the value that asks for nothing).
         asked: dict[str, tuple[Any, Any]] = {
             "accumulate_grad_batches": (settings.accumulate_grad_batches, 1),
             "devices": (settings.n_devices, 1),
-            "drop_path_prob": (self.drop_path_prob, 0.0),
-            "ema_decay": (self.ema_decay, None),
+            "drop_path_prob": (settings.drop_path_prob, 0.0),
+            "ema_decay": (settings.ema_decay, None),
             "max_steps": (settings.max_steps, -1),
             "precision": ("32-true" if precision == "auto" else precision, "32-true"),
         }
@@ -136,17 +114,17 @@ class SupervisedEvaluator(TrainingEvaluator):
         )
 
     def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
-        loader = shuffled(self._validation, self.batch_size, seed, in_order_too=True)
+        loader = shuffled(self._validation, self.settings.batch_size, seed, in_order_too=True)
         return Batches(loader, limit(len(loader), self.settings.limit_val_batches))
 
     def loss(self, output: Any, target: Any) -> torch.Tensor:
         if isinstance(output, tuple):
             logits, auxiliary = output
-            return self._criterion(logits, target) + self.auxiliary_weight * self._criterion(auxiliary, target)
+            return self._criterion(logits, target) + self.settings.auxiliary_weight * self._criterion(auxiliary, target)
         return self._criterion(output, target)
 
     def make_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-        return self._optimizer(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return self._optimizer(parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
 
     def make_schedule(self, optimizer: torch.optim.Optimizer, total_steps: int) -> torch.optim.lr_scheduler.LRScheduler | None:
         return None if self._schedule is None else self._schedule(optimizer, total_steps)
@@ -154,7 +132,7 @@ class SupervisedEvaluator(TrainingEvaluator):
     def _train_part(self, seed: int, part: tuple[int, int]) -> Batches:
         if self._train is None:
             raise EvaluatorError(f"{type(self).__name__} has no training data: give train_dataloaders or datamodule")
-        loader = shuffled(self._train, self.batch_size, seed, part=part)
+        loader = shuffled(self._train, self.settings.batch_size, seed, part=part)
         return Batches(loader, limit(len(loader), self.settings.limit_train_batches))
 
     @property
@@ -164,59 +142,62 @@ class SupervisedEvaluator(TrainingEvaluator):
         return self._val
 
     def _val_part(self, part: tuple[int, int]) -> Batches:
-        loader = in_order(self._validation, self.batch_size, part=part)
+        loader = in_order(self._validation, self.settings.batch_size, part=part)
         return Batches(loader, limit(len(loader), self.settings.limit_val_batches))
 
-    def _fit_on(self, runtime: Runtime, model: nn.Module, trial: Trial) -> dict[str, float]:
-        if self.drop_path_prob > 0:
+    def _fit_on(self, devices: Devices, model: nn.Module, trial: Trial) -> dict[str, float]:
+        if self.settings.drop_path_prob > 0:
             set_drop_path(model, 0.0)
         with seeded(trial.seed, deterministic=self.settings.deterministic):
-            return train(model, self._course(runtime, trial), runtime)
+            return train(model, self._loop_parts(devices, trial), devices)
 
-    def _fit_and_pack(self, runtime: Runtime, model: nn.Module, trial: Trial) -> tuple[dict[str, float], bytes]:
-        return self._fit_on(runtime, model, trial), pack(model)
+    def _fit_and_pack(self, devices: Devices, model: nn.Module, trial: Trial) -> tuple[dict[str, float], bytes]:
+        return self._fit_on(devices, model, trial), pack(model)
 
-    def _course(self, runtime: Runtime, trial: Trial) -> Course:
-        return Course(
+    def _loop_parts(self, devices: Devices, trial: Trial) -> LoopParts:
+        decay = self.settings.ema_decay
+        return LoopParts(
             settings=self.settings,
-            batches=lambda epoch: self._train_part(_seed_of(trial.seed, epoch), runtime.part),
+            batches=lambda epoch: self._train_part(_seed_of(trial.seed, epoch), devices.part),
             loss=self.loss,
             make_optimizer=self.make_optimizer,
             make_schedule=self.make_schedule,
-            average=None if self.ema_decay is None else lambda model: MovingAverage(model, self.ema_decay or 0.0),
+            make_average=None if decay is None else partial(moving_average, decay=decay),
             before_epoch=self._before_epoch,
-            validate=lambda model: self._validate(runtime, model),
+            validate=lambda model: self._validate(devices, model),
             report=lambda epoch, scores: trial.report(epoch, scores[self.objectives[0].name]),
         )
 
     def _before_epoch(self, model: nn.Module, epoch: int) -> None:
-        if self.drop_path_prob > 0:
-            set_drop_path(model, self.drop_path_prob * epoch / self.max_epochs)
+        if self.settings.drop_path_prob > 0:
+            set_drop_path(model, self.settings.drop_path_prob * epoch / self.max_epochs)
 
     @torch.no_grad()
-    def _validate(self, runtime: Runtime, model: nn.Module) -> dict[str, float]:
-        device = _device_of(model, runtime.device)
+    def _validate(self, devices: Devices, model: nn.Module) -> dict[str, float]:
+        device = _device_of(model, devices.device)
         training = model.training
         model.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=device)
-        for inputs, target in self._val_part(runtime.part):
+        for inputs, target in self._val_part(devices.part):
             inputs, target = inputs.to(device), target.to(device)
-            with runtime.autocast():
+            with devices.autocast():
                 output = model(inputs)
                 loss = self.loss(output, target)
             right = self.score(output.float(), target)
             n = torch.tensor(float(len(right)), device=device)
             sums += torch.stack([loss * n, right.sum(), n])
         model.train(training)
-        loss_sum, score_sum, count = runtime.total(sums).tolist()
+        loss_sum, score_sum, count = devices.total(sums).tolist()
+        if count == 0:
+            raise EvaluatorError(f"the validation data of {type(self).__name__} has no batch; give more data")
         scores = {self.score_name: score_sum / count, "val_loss": loss_sum / count}
         if not all(math.isfinite(value) for value in scores.values()):
-            raise EvaluatorError(f"validation gives {scores}: training diverged; lower the learning rate or clip the gradients")
+            raise DivergedError(f"validation gives {scores}: training diverged; lower the learning rate or clip the gradients")
         return scores
 
 
 def set_drop_path(model: nn.Module, prob: float) -> None:
-    """Sets the probability of every drop path in `model`; raises EvaluatorError where there is none."""
+    """Sets the probability, in [0, 1), of every drop path in `model`; raises EvaluatorError where there is none."""
     layers = [module for module in model.modules() if isinstance(module, (CellNetwork, DropPath))]
     if not layers:
         raise EvaluatorError(f"drop_path_prob is set, and {type(model).__name__} has no drop path; leave it 0")
@@ -228,7 +209,7 @@ def set_drop_path(model: nn.Module, prob: float) -> None:
 
 
 def _device_of(model: nn.Module, default: torch.device) -> torch.device:
-    """Where the weights lie; a view of a supernet may have none of its own, or only shapes of them."""
+    """The device of the weights; `default` for a view of a supernet, which may have no weights of its own, or only shapes."""
     first = next(iter(model.parameters()), None)
     return default if first is None or first.is_meta else first.device
 

@@ -9,7 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
+import httpx2
 import typer
 
 sys.path[:0] = [str(Path(__file__).parent / "servers"), str(Path(__file__).parent.parent.parent)]
@@ -32,7 +32,7 @@ def main(bodies: int = 10_000, clients: int = 8, seed: int = 0) -> None:
         before = server.resident_mb()
         later, more = send(server, everything[early:], clients)
         after = server.resident_mb()
-        alive = server.process.poll() is None and httpx.get(f"{server.url}/readyz").status_code == 200
+        alive = server.process.poll() is None and httpx2.get(f"{server.url}/readyz").status_code == 200
     seen += later
     growth = after / before - 1
     print(f"{sum(seen.values())} bodies, answers by status: {dict(sorted(seen.items()))}")
@@ -44,7 +44,7 @@ def main(bodies: int = 10_000, clients: int = 8, seed: int = 0) -> None:
 
 def send(server: Server, bodies: list[Body], clients: int) -> tuple[Counter[int], list[str]]:
     """Answers by status, and the names of bodies whose verdict was not the right one."""
-    with httpx.Client(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=clients)) as client:
+    with httpx2.Client(base_url=server.url, timeout=60, limits=httpx2.Limits(max_connections=clients)) as client:
 
         def one(body: Body) -> int:
             return client.post("/classify", content=body.data, headers={"Content-Type": body.kind}).status_code

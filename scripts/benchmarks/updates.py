@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 import typer
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "servers")]
@@ -74,7 +74,7 @@ def stop_under_load(server: Server, seconds: float, clients: int) -> bool:
 
 def answering(server: Server) -> str:
     """The tag of the version that answers now."""
-    return str(httpx.post(f"{server.url}/classify?top_k=1", content=pictures()[0], timeout=60).json()["model"])
+    return str(httpx2.post(f"{server.url}/classify?top_k=1", content=pictures()[0], timeout=60).json()["model"])
 
 
 if __name__ == "__main__":

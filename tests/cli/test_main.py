@@ -27,7 +27,7 @@ LEAVES = {
 }
 """Those that do something, the ones of groups with the group's name."""
 
-SLOW_TO_LOAD = {"torch", "bentoml", "numpy", "onnxruntime", "optuna", "PIL", "httpx"}
+SLOW_TO_LOAD = {"torch", "bentoml", "numpy", "onnxruntime", "optuna", "PIL", "httpx", "httpx2"}
 
 
 def python(*arguments: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:

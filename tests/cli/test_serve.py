@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-import httpx
+import httpx2
 import pytest
 
 from hubserve import store
@@ -22,11 +22,11 @@ def test_host_port_and_model(hubserve, home, small, tmp_path):
     command = [sys.executable, "-m", "hubserve", "serve", "--host", "127.0.0.2", "--port", str(port), "--model", "older"]
     process = start(command, home, tmp_path / "log", url)
     try:
-        assert httpx.post(f"{url}/classify", content=noise()).json()["model"] == older.tag
-        assert httpx.post(f"{url}/classify?model=newer", content=noise()).json()["model"] == newer.tag
-        assert {m["tag"]: m["default"] for m in httpx.get(f"{url}/models").json()} == {older.tag: True, newer.tag: False}
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}/readyz")
+        assert httpx2.post(f"{url}/classify", content=noise()).json()["model"] == older.tag
+        assert httpx2.post(f"{url}/classify?model=newer", content=noise()).json()["model"] == newer.tag
+        assert {m["tag"]: m["default"] for m in httpx2.get(f"{url}/models").json()} == {older.tag: True, newer.tag: False}
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(f"http://127.0.0.1:{port}/readyz")
     finally:
         stop(process)
     assert "Traceback" not in (tmp_path / "log").read_text()

@@ -79,5 +79,5 @@ with RayExecutor({workers}) as executor:
     def test_a_trial_that_fits_nowhere_is_refused(self, cluster):
         from hubserve.experiment import RayExecutor
 
-        with pytest.raises(ExperimentError, match="no room for a trial"), RayExecutor(cpus_per_trial=64):
+        with pytest.raises(ExperimentError, match="too few resources for a trial"), RayExecutor(cpus_per_trial=64):
             pass

@@ -12,6 +12,7 @@ from hubserve.cards.card import parse_card
 from hubserve.cards.labels import imagenet_wnids, labels
 from hubserve.errors import CardError
 from hubserve.hub import SPACES, list_cards, load_card, read_card
+from hubserve.hub.autoformer_cards import SUPERNETS
 from hubserve.hub.registry import card_space
 from tests.hub.parity import assert_equals_fixture
 
@@ -28,6 +29,16 @@ def fixture_of(shared):
         return json.loads((shared / "parity" / "aliases" / f"{file}.json").read_text())
 
     return read
+
+
+def test_how_many_there_are(fixture_of):
+    """The numbers that README and CHANGELOG give."""
+    fixtures = [fixture_of(name) for name in ALIASES]
+    in_table = [fixture for fixture in fixtures if fixture["in_space_hub_table"]]
+    assert len(SPACES) == 11
+    assert (len(list_cards()), len(in_table), len(ALIASES) - len(in_table), len(OUR_OWN)) == (25, 18, 3, 4)
+    assert sum(not fixture["builds_in_stock_nni_3_0"] for fixture in in_table) == 5
+    assert len(SUPERNETS) == 3
 
 
 @pytest.mark.parametrize("name", ALIASES)

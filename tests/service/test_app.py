@@ -10,7 +10,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import pytest
 
 from hubserve.accuracy import HttpClassifier, evaluate
@@ -28,11 +28,11 @@ pytestmark = pytest.mark.xdist_group("server")
 
 @pytest.fixture(scope="module")
 def client(server):
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx2.Client(base_url=server.url, timeout=30) as client:
         yield client
 
 
-def problem(answer: httpx.Response, status: int, kind: str) -> str:
+def problem(answer: httpx2.Response, status: int, kind: str) -> str:
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert error["type"] == kind
@@ -106,7 +106,7 @@ class TestClassify:
 
 class TestRefusals:
     def test_no_picture(self, client):
-        assert "no picture" in problem(client.post("/classify", content=b""), 400, "FormError")
+        assert "no picture" in problem(client.post("/classify", content=b""), 400, "RequestBodyError")
 
     def test_not_a_picture(self, client):
         assert "not a readable picture" in problem(client.post("/classify", content=b"hello"), 415, "ImageError")
@@ -129,7 +129,7 @@ class TestRefusals:
     )
     def test_json_that_says_nothing(self, client, body, says):
         answer = client.post("/classify", content=body, headers={"Content-Type": "application/json"})
-        assert says in problem(answer, 400, "FormError")
+        assert says in problem(answer, 400, "RequestBodyError")
 
     def test_half_a_picture(self, client):
         data = photo("coffee")
@@ -166,11 +166,11 @@ class TestRefusals:
 
     def test_a_form_without_the_field(self, client):
         answer = client.post("/classify", files={"photo": ("c.jpg", photo("coffee"))})
-        assert "no file in the field 'image'; its fields: photo" in problem(answer, 400, "FormError")
+        assert "no file in the field 'image'; its fields: photo" in problem(answer, 400, "RequestBodyError")
 
     @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x"])
     def test_a_damaged_form(self, client, kind):
-        problem(client.post("/classify", content=b"nonsense", headers={"Content-Type": kind}), 400, "FormError")
+        problem(client.post("/classify", content=b"nonsense", headers={"Content-Type": kind}), 400, "RequestBodyError")
 
     def test_the_wrong_method(self, client):
         assert client.get("/classify").status_code == 405
@@ -184,6 +184,11 @@ class TestRefusals:
 
 
 class TestAround:
+    def test_each_event_is_one_line_of_the_log(self, server):
+        lines = [line for line in server.log.read_text().splitlines() if "answers for requests that name no model" in line]
+        assert len(lines) == 1
+        assert "efficientnet-lite0:" in lines[0]
+
     def test_models(self, client):
         (entry,) = [m for m in client.get("/models").json() if m["tag"].startswith("efficientnet-lite0:")]
         assert entry["space"] == "ProxylessNAS"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
+import httpx2
 import pytest
 
 from hubserve import store
@@ -40,7 +40,7 @@ def client(tmp_path_factory):
         patch.setenv("HUBSERVE_DEVICE", "cpu")
         with store_at(home):
             store.publish(small_package().path, name="small")
-        with service_over(home) as url, httpx.Client(base_url=url, timeout=60) as client:
+        with service_over(home) as url, httpx2.Client(base_url=url, timeout=60) as client:
             yield client
 
 

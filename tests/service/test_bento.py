@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from bentoml._internal.bento import Bento
 from bentoml._internal.container import construct_containerfile
@@ -87,11 +87,12 @@ def serving(command: list[str], home: Path, log: Path, cwd: Path, more: dict[str
 
 
 def check_it_classifies(url: str, log: Path, models: Path) -> None:
-    answer = httpx.post(f"{url}/classify", content=photo("coffee"), timeout=30).raise_for_status().json()
+    answer = httpx2.post(f"{url}/classify", content=photo("coffee"), timeout=30).raise_for_status().json()
     assert answer["predictions"][0]["label"] == "espresso"
     assert answer["model"].startswith("efficientnet-lite0:")
     assert [path.name for path in models.iterdir()] == ["efficientnet-lite0"]
     assert "Traceback" not in log.read_text()
+    assert log.read_text().count("answers for requests that name no model") == 1
 
 
 def test_a_built_bento_serves(server, tag, tmp_path):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from PIL import Image
 
@@ -146,7 +146,7 @@ def page(context):
 def finished(server) -> Iterator[JobStatus]:
     """A search that is over: two objectives, a one-shot phase, a failed trial, one beyond a constraint, and published."""
     run = jobs.create(DEFINITION)
-    tag = next(m["tag"] for m in httpx.get(f"{server.url}/models").json() if m["tag"].startswith("efficientnet-lite0:"))
+    tag = next(m["tag"] for m in httpx2.get(f"{server.url}/models").json() if m["tag"].startswith("efficientnet-lite0:"))
     status = ended(run.written_status(), published=tag)
     run.write_status(status)
     yield status
@@ -237,7 +237,7 @@ class TestClassify:
         expect(page.locator("#preview")).to_be_visible()
         headers = sent.value.all_headers()
         assert (headers["content-type"], headers["content-length"]) == ("image/jpeg", str(len(photo("chelsea")))), "as it is"
-        told = httpx.post(f"{server.url}/classify", content=photo("chelsea")).json()
+        told = httpx2.post(f"{server.url}/classify", content=photo("chelsea")).json()
         shares = [float(text.removesuffix(" %")) for text in page.locator("#answer .value").all_text_contents()]
         assert shares == pytest.approx([100 * p["probability"] for p in told["predictions"]], abs=0.051)
         note = page.locator("#answer .note")
@@ -310,7 +310,7 @@ class TestModels:
     def test_the_table_says_what_the_server_says(self, page, server):
         open_models(page)
         rows = page.get_by_role("region", name="Models").locator("tbody tr")
-        expect(rows).to_have_count(len(httpx.get(f"{server.url}/models").json()))
+        expect(rows).to_have_count(len(httpx2.get(f"{server.url}/models").json()))
         lite0 = rows.filter(has_text="efficientnet-lite0")
         for said in ("75.1 ImageNet", "default", "ProxylessNAS", "not measured"):
             expect(lite0).to_contain_text(said)
@@ -341,7 +341,7 @@ class TestModels:
         assert drawing.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
 
     def test_an_address_of_its_own(self, page, server):
-        (tag,) = [m["tag"] for m in httpx.get(f"{server.url}/models").json() if m["default"]]
+        (tag,) = [m["tag"] for m in httpx2.get(f"{server.url}/models").json() if m["default"]]
         page.goto(f"/#models/{tag}")
         expect(page.get_by_role("article").get_by_role("heading", level=2)).to_have_text(tag)
         page.get_by_role("link", name="Try it").click()
@@ -363,7 +363,7 @@ class TestStranger:
         expect(page.locator("#answer .note")).to_contain_text(stranger)
         assert all(text.startswith(EVIL) for text in page.locator("#answer .label").all_text_contents())
         assert page.locator("#answer img").count() == 0
-        lite0 = next(m["tag"] for m in httpx.get(f"{server.url}/models").json() if m["tag"].startswith("efficientnet-lite0:"))
+        lite0 = next(m["tag"] for m in httpx2.get(f"{server.url}/models").json() if m["tag"].startswith("efficientnet-lite0:"))
         page.get_by_role("combobox", name="Model").select_option(lite0)
         expect(page.locator("#answer .note")).to_contain_text(lite0)
 
@@ -617,7 +617,7 @@ class TestScreenshots:
         check_screenshot(page, album, "card")
 
     def test_a_search(self, page, photographed, album):
-        ran = httpx.get(f"{photographed}/search_jobs").json()
+        ran = httpx2.get(f"{photographed}/search_jobs").json()
         best = max(ran, key=lambda job: (len(job["objectives"]), job["trials"]))
         page.goto(f"/#search/{best['id']}")
         expect(page.get_by_role("article").get_by_role("img").first).to_be_visible()

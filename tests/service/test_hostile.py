@@ -6,7 +6,7 @@ import gc
 import itertools
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,25 +28,25 @@ ANY_JSON = st.recursive(
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    with service_over(tmp_path_factory.mktemp("bentoml")) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with service_over(tmp_path_factory.mktemp("bentoml")) as url, httpx2.Client(base_url=url, timeout=60) as client:
         store.publish(small_package().path, version="v1")
         assert send(client, Body("noise", noise())).status_code == 200
         yield client
 
 
-def send(client: httpx.Client, body: Body) -> httpx.Response:
+def send(client: httpx2.Client, body: Body) -> httpx2.Response:
     return client.post("/classify", content=body.data, headers={"Content-Type": body.kind})
 
 
-def send_in_form(client: httpx.Client, body: Body) -> httpx.Response:
+def send_in_form(client: httpx2.Client, body: Body) -> httpx2.Response:
     return client.post("/classify", files={"image": body.data})
 
 
-def send_two(client: httpx.Client, body: Body) -> httpx.Response:
+def send_two(client: httpx2.Client, body: Body) -> httpx2.Response:
     return client.post("/classify", files=[("image", body.data), ("image", noise())])
 
 
-def check(answer: httpx.Response, right: bool | None) -> None:
+def check(answer: httpx2.Response, right: bool | None) -> None:
     assert answer.status_code < 500, answer.text
     assert answer.headers["content-type"] == "application/json"
     if right is not None:

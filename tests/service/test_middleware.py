@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
+import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 
@@ -23,7 +23,7 @@ def bentoml(api):
 
 @pytest.fixture
 def client(tmp_path):
-    with service_over(tmp_path, bentoml) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with service_over(tmp_path, bentoml) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client
 
 
@@ -51,9 +51,9 @@ def test_a_server_that_is_about_to_end_is_not(tmp_path, monkeypatch):
     monkeypatch.setattr(ServiceState, "__init__", note)
     with service_over(tmp_path, bentoml) as url:
         store.publish(small_package().path)
-        until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        until(lambda: httpx2.get(f"{url}/readyz").status_code == 200)
         shared[0].shutdown.started = True
-        ours, protocol = httpx.get(f"{url}/readyz"), httpx.get(f"{url}/v2/health/ready")
+        ours, protocol = httpx2.get(f"{url}/readyz"), httpx2.get(f"{url}/v2/health/ready")
     assert ours.json()["error"]["type"] == "Draining"
     assert protocol.json() == {"error": ours.json()["error"]["message"]}
     for answer in (ours, protocol):

@@ -10,7 +10,7 @@ import re
 import time
 import zipfile
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import tritonclient.http as triton
@@ -57,7 +57,7 @@ def url(tmp_path_factory, monkeymodule):
 
 @pytest.fixture(scope="module")
 def client(url):
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx2.Client(base_url=url, timeout=60) as client:
         yield client
 
 
@@ -91,7 +91,7 @@ def sees(client):
     return wait
 
 
-def problem(answer: httpx.Response, status: int, kind: str) -> str:
+def problem(answer: httpx2.Response, status: int, kind: str) -> str:
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert error["type"] == kind

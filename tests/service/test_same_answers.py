@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -104,7 +104,7 @@ def test_the_fast_preparation(package, pictures, reference):
 
 
 def test_the_service(server: Server, tag, pictures, reference):
-    with httpx.Client(base_url=server.url, params={"model": tag, "top_k": 1000}, timeout=60) as client:
+    with httpx2.Client(base_url=server.url, params={"model": tag, "top_k": 1000}, timeout=60) as client:
 
         def ask(path: Path) -> list[float]:
             answer = client.post("/classify", content=path.read_bytes()).raise_for_status().json()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 
-import httpx
+import httpx2
 import pytest
 from pydantic import ValidationError
 
@@ -123,7 +123,7 @@ class TestTheServiceObeys:
             with service_over(tmp_path) as url:
                 older, newer = (store.publish(small_package().path, name=name) for name in ("older", "newer"))
                 assert older.created < newer.created
-                return httpx.post(f"{url}/classify", content=picture), httpx.get(f"{url}/models").json()
+                return httpx2.post(f"{url}/classify", content=picture), httpx2.get(f"{url}/models").json()
 
         return ask
 
@@ -154,9 +154,9 @@ class TestTheServiceObeys:
         monkeypatch.setenv("HUBSERVE_RESOLVE_SECONDS", "3600")
         with service_over(tmp_path) as url:
             store.publish(small_package().path, name="newer")
-            assert httpx.post(f"{url}/classify", content=noise()).json()["model"].startswith("newer:")
+            assert httpx2.post(f"{url}/classify", content=noise()).json()["model"].startswith("newer:")
             store.publish(small_package().path, name="newest")
-            assert httpx.post(f"{url}/classify", content=noise()).json()["model"].startswith("newer:")
+            assert httpx2.post(f"{url}/classify", content=noise()).json()["model"].startswith("newer:")
 
     def test_answer_seconds(self, tmp_path, monkeypatch):
         """Of three pictures the first never ends; the others are let go."""
@@ -174,15 +174,15 @@ class TestTheServiceObeys:
         tensor = {"name": "pictures", "shape": [3], "datatype": "BYTES", "data": [text] * 3}
         with service_over(tmp_path) as url:
             store.publish(small_package().path)
-            while httpx.get(f"{url}/v2/health/ready").status_code != 200:
+            while httpx2.get(f"{url}/v2/health/ready").status_code != 200:
                 pass
             monkeypatch.setattr(Engine, "prepare", slow)
-            late = httpx.post(f"{url}/classify", json={"images": [text] * 3})
-            of_the_protocol = httpx.post(f"{url}/v2/models/small/infer", json={"inputs": [tensor]})
+            late = httpx2.post(f"{url}/classify", json={"images": [text] * 3})
+            of_the_protocol = httpx2.post(f"{url}/v2/models/small/infer", json={"inputs": [tensor]})
             go_on.set()
             monkeypatch.setattr(Engine, "prepare", prepare)
             monkeypatch.undo()
-            assert httpx.post(f"{url}/classify", content=noise()).status_code == 200
+            assert httpx2.post(f"{url}/classify", content=noise()).status_code == 200
         assert len(begun) == 1
         assert (late.status_code, of_the_protocol.status_code) == (503, 503)
         assert late.headers["retry-after"] == of_the_protocol.headers["retry-after"] == "1"
@@ -194,6 +194,6 @@ class TestTheServiceObeys:
         monkeypatch.setenv("HUBSERVE_MODEL", "nosuch")
         with service_over(tmp_path) as url:
             store.publish(tiny_package().path)
-            answer = httpx.post(f"{url}/classify", content=noise())
+            answer = httpx2.post(f"{url}/classify", content=noise())
         assert answer.status_code == 404
         assert "no 'nosuch'" in answer.json()["error"]["message"]

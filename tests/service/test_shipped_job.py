@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -45,7 +45,7 @@ def held_out() -> list[tuple[bytes, str]]:
 
 
 def test_the_quickstart_is_served_without_a_restart(empty_server):
-    with httpx.Client(base_url=empty_server.url, timeout=60) as client:
+    with httpx2.Client(base_url=empty_server.url, timeout=60) as client:
         pictures = held_out()
         assert client.get("/models").json() == []
         assert client.post("/classify", content=pictures[0][0]).status_code in (404, 503)

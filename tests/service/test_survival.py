@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from hubserve import jobs
@@ -34,7 +34,7 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[httpx.Client]:
+def server(home: Path) -> Iterator[httpx2.Client]:
     """A server that is asked to end with SIGTERM."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -42,7 +42,7 @@ def server(home: Path) -> Iterator[httpx.Client]:
         [sys.executable, "-m", "hubserve", "serve", "--port", str(port)], home, home / "server.log", url, probe="livez"
     )
     try:
-        with httpx.Client(base_url=url, headers={"Authorization": "Bearer a secret for tests"}, timeout=30) as client:
+        with httpx2.Client(base_url=url, headers={"Authorization": "Bearer a secret for tests"}, timeout=30) as client:
             yield client
     finally:
         stop(process)

@@ -1,4 +1,4 @@
-"""What every strategy must do; a stranger's strategy is tested by a subclass.
+"""What every strategy must do; another strategy is tested by a subclass.
 
 >>> class TestMine(StrategyConformance):
 ...     def make(self, seed):
@@ -214,3 +214,15 @@ class StrategyConformance:
         for _ in range(self.trials):
             self._run(study, space)
         return list(map(key, archs_of(study, space)))
+
+
+class VariantConformance(StrategyConformance):
+    """For a strategy that is tested with other settings already: what takes longest is tested with the slow tests."""
+
+    @pytest.mark.slow
+    def test_is_inside_every_space_of_the_hub(self):
+        super().test_is_inside_every_space_of_the_hub()
+
+    @pytest.mark.slow
+    def test_a_search_that_is_killed_goes_on_as_if_not(self, tmp_path):
+        super().test_a_search_that_is_killed_goes_on_as_if_not(tmp_path)

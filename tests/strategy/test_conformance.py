@@ -18,7 +18,7 @@ from hubserve.strategy import (
     Reseeded,
     as_strategy,
 )
-from tests.strategy.conformance import StrategyConformance
+from tests.strategy.conformance import StrategyConformance, VariantConformance
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -30,7 +30,7 @@ class TestRandom(StrategyConformance):
         return Random(seed=seed)
 
 
-class TestRandomWithRepeats(StrategyConformance):
+class TestRandomWithRepeats(VariantConformance):
     def make(self, seed):
         return Random(dedup=False, seed=seed)
 
@@ -42,7 +42,7 @@ class TestGridSearch(StrategyConformance):
         return GridSearch(seed=seed)
 
 
-class TestGridSearchInOrder(StrategyConformance):
+class TestGridSearchInOrder(VariantConformance):
     never_repeats = True
 
     def make(self, seed):
@@ -52,7 +52,7 @@ class TestGridSearchInOrder(StrategyConformance):
         assert self._history(3) == self._history(4)
 
 
-class TestGridSearchAgainAndAgain(StrategyConformance):
+class TestGridSearchAgainAndAgain(VariantConformance):
     def make(self, seed):
         return GridSearch(dedup=False, seed=seed)
 
@@ -64,7 +64,7 @@ class TestRegularizedEvolution(StrategyConformance):
         return RegularizedEvolution(population_size=6, sample_size=3, seed=seed)
 
 
-class TestRegularizedEvolutionAsInNni(StrategyConformance):
+class TestRegularizedEvolutionAsInNni(VariantConformance):
     def make(self, seed):
         return RegularizedEvolution(6, 3, mutation_prob=0.3, crossover=True, dedup=False, seed=seed)
 
@@ -74,7 +74,7 @@ class TestPolicyBasedRL(StrategyConformance):
         return PolicyBasedRL(samples_per_update=5, epochs=2, hidden=8, seed=seed)
 
 
-class TestPolicyBasedRLAsInNni(StrategyConformance):
+class TestPolicyBasedRLAsInNni(VariantConformance):
     def make(self, seed):
         update = {"batch_size": 3, "repeat": 2, "update_times": 1}
         return PolicyBasedRL(5, 10, reward_for_invalid=-1.0, update_kwargs=update, hidden=8, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import dataclass
 from random import Random
 
@@ -170,7 +171,7 @@ class TestGrowth:
         assert [tensor.shape for tensor in net.state_dict().values()] == [t.shape for t in grown.state_dict().values()]
         assert {tensor.device.type for tensor in net.state_dict().values()} == {"meta"}
         few = Supernet(Hidden()).to("meta")
-        key = next(iter(few.tensors.keys()))
+        key = next(iter(few.tensors))
         delattr(few.tensors, key)
         few.subnet({"n0": 1, "n1": 1, "n2": 1})
         assert few.tensors[key].device.type == "meta"
@@ -249,12 +250,33 @@ def test_pickles_with_its_weights():
     assert torch.equal(copied(pictures(), arch), net(pictures(), arch))
 
 
+class TestState:
+    def test_has_the_keys_of_torch(self):
+        net = Supernet(Small())
+        assert net.state_dict().keys() == {f"tensors.{key}" for key in net.tensors}
+
+    def test_loads_into_another_and_subnets_see_it(self):
+        one, other = Supernet(Small(), seed=1), Supernet(Small(), seed=2)
+        arch = Small().random(Random(0))
+        other.subnet(arch)
+        other.load_state_dict(one.state_dict())
+        assert torch.equal(other.subnet(arch).network(pictures()), one.subnet(arch).network(pictures()))
+
+    def test_a_missing_tensor_is_named(self):
+        net = Supernet(Small())
+        state = dict(net.state_dict())
+        key, _ = state.popitem()
+        with pytest.raises(RuntimeError, match=re.escape(key)):
+            net.load_state_dict(state)
+        assert net.load_state_dict(state, strict=False).missing_keys == [key]
+
+
 def test_keeps_few_networks_ready():
     net = Supernet(Small(), cache=2)
     rng = Random(0)
     for _ in range(10):
         net.subnet(Small().random(rng))
-    assert len(net._cache) == 2
+    assert len(net._subnets) == 2
 
 
 def test_moves_to_another_type():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from hubserve.errors import EvaluatorError, TrialPruned
+from hubserve.errors import DivergedError, EvaluatorError, TrialPruned
 from hubserve.evaluator import Classification, Trial, load_dataset
 from hubserve.hub import DARTS
 from hubserve.hub.pretrained import load_weights
@@ -197,7 +197,7 @@ def test_training_that_diverges_says_so():
     evaluator = Classification(
         train_dataloaders=blobs(), val_dataloaders=blobs(), optimizer="sgd", learning_rate=1e38, batch_size=8
     )
-    with pytest.raises(EvaluatorError, match=r"loss is (nan|inf) in epoch 0: lower the learning rate"):
+    with pytest.raises(DivergedError, match=r"loss is (nan|inf) in epoch 0: lower the learning rate"):
         evaluator.fit(linear())
 
 
@@ -242,6 +242,12 @@ def test_mixed_precision_computes_in_fewer_bits():
         ({"accelerator": "tpu"}, "accelerator = 'tpu' is not one of"),
         ({"precision": "8"}, "precision = '8'"),
         ({"devices": 0}, "devices = 0"),
+        ({"batch_size": 0}, "batch_size = 0 must be at least 1"),
+        ({"learning_rate": -0.1}, "learning_rate = -0.1 must be at least 0"),
+        ({"gradient_clip_val": -1.0}, "gradient_clip_val = -1.0 must be at least 0"),
+        ({"max_steps": 0}, "max_steps = 0 must be at least 1, or -1"),
+        ({"drop_path_prob": 1.0}, r"drop_path_prob = 1.0 must lie in \[0, 1\)"),
+        ({"learning_rat": 0.1}, "unknown argument 'learning_rat': Did you mean learning_rate"),
         ({"optimizer": "adan"}, r"no optimizer 'adan'. Did you mean adam"),
         ({"schedule": "cosin"}, "Did you mean cosine"),
         ({"warm_up": 1.0}, "warm_up = 1.0"),
@@ -258,6 +264,10 @@ def test_what_cannot_be_meant_is_refused(arguments, message):
         Classification(**arguments)
 
 
+def test_a_clip_of_0_clips_nothing_as_in_lightning():
+    assert Classification(gradient_clip_val=0).settings.gradient_clip_val is None
+
+
 def test_what_an_experiment_does_by_itself_is_accepted():
     Classification(logger=False, enable_progress_bar=False, enable_checkpointing=False, num_sanity_val_steps=0)
 
@@ -269,8 +279,10 @@ def test_what_an_experiment_does_by_itself_is_accepted():
         ({"train_dataloaders": blobs()}, "no validation data"),
         ({"train_dataloaders": blobs(), "val_dataloaders": blobs(), "num_classes": 4}, "gives 3 classes and num_classes = 4"),
         ({"train_dataloaders": 3, "val_dataloaders": blobs()}, "data of type int"),
+        ({"train_dataloaders": blobs(), "val_dataloaders": blobs(0)}, "validation data of Classification has no batch"),
+        ({"train_dataloaders": [], "val_dataloaders": blobs()}, "list of 0"),
     ],
 )
-def test_what_is_missing_is_told_when_it_is_needed(settings, message):
+def test_what_is_missing_is_named_when_it_is_needed(settings, message):
     with pytest.raises(EvaluatorError, match=message):
         Classification(**settings).fit(linear())

@@ -30,11 +30,11 @@ def evaluator(batch_size, **settings):
     )  # fmt: skip
 
 
-def everywhere(runtime, model, trained):
+def everywhere(devices, model, trained):
     """Scores here and their sum over all processes, with the weights and theirs."""
-    scores = trained._fit_on(runtime, model, Trial(seed=4))
+    scores = trained._fit_on(devices, model, Trial(seed=4))
     weights = nn.utils.parameters_to_vector(model.parameters()).detach()
-    return scores, runtime.total(torch.tensor(scores["val_loss"])).item(), pack(model), runtime.total(weights.clone()).tolist()
+    return scores, devices.total(torch.tensor(scores["val_loss"])).item(), pack(model), devices.total(weights.clone()).tolist()
 
 
 def test_two_processes_make_the_steps_of_one_and_agree():

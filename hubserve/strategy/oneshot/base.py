@@ -99,7 +99,8 @@ class OneShotStrategy(abc.ABC):
             batches = _n_train_batches(evaluator, seed)
             search = self.search(space, evaluator, seed=seed, total_steps=batches * evaluator.max_epochs)
             x, _ = to_device(next(iter(evaluator.train_batches(seed))), where)
-            memory = search.prepare(x)
+            search.prepare(x)
+            memory = search.memory_bytes(x)
             _check_memory(type(self).__name__, memory, where)
             search.supernet.to(where)
         loop = EpochLoop(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hubserve.atomic import staged_file
 from hubserve.errors import StrategyError
 
 CHECKPOINT = "oneshot.pt"
@@ -23,11 +23,10 @@ def write_checkpoint(folder: Path, identity: list[Any], content: Mapping[str, An
         content: Name -> what `torch.load` reads with `weights_only`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f".{CHECKPOINT}.*"):
+    for left in folder.glob(f".{Path(CHECKPOINT).stem}.*"):
         left.unlink()
-    unfinished = folder / f".{CHECKPOINT}.{os.getpid()}"
-    torch.save({"identity": identity, **content}, unfinished)
-    unfinished.replace(folder / CHECKPOINT)
+    with staged_file(folder / CHECKPOINT) as unfinished:
+        torch.save({"identity": identity, **content}, unfinished)
 
 
 def read_checkpoint(folder: Path, identity: list[Any]) -> dict[str, Any] | None:

@@ -47,30 +47,12 @@ class DARTS(DifferentiableStrategy):
             raise StrategyError(f"DARTS: order = {self.order} is not 1 or 2")
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> DartsSearch:
-        return DartsSearch(space, evaluator, self, seed=seed, total_steps=total_steps, order=self.order)
+        search = DartsSearch if self.order == 1 else SecondOrderDartsSearch
+        return search(space, evaluator, self, seed=seed, total_steps=total_steps)
 
 
 class DartsSearch(DifferentiableSearch):
-    """The search of `DARTS`.
-
-    Args:
-        order: As in `DARTS`; the other arguments are those of `DifferentiableSearch`.
-    """
-
-    def __init__(
-        self,
-        space: ModelSpace,
-        evaluator: TrainingEvaluator,
-        strategy: DifferentiableStrategy,
-        *,
-        seed: int,
-        total_steps: int,
-        order: int = 1,
-    ) -> None:
-        super().__init__(space, evaluator, strategy, seed=seed, total_steps=total_steps)
-        self._order = order
-        # The gradients of the inner step have gradients of their own, which keep its activations a second time.
-        self.copies = 4 if order == 1 else 8
+    """The search of `DARTS` with order 1; the arguments are those of `DifferentiableSearch`."""
 
     def blends(self) -> dict[str, Blend]:
         """Label -> how the candidates are weighed in one pass, for the blended labels."""
@@ -79,12 +61,34 @@ class DartsSearch(DifferentiableSearch):
     def arch_step(self, train: Batch, val: Batch) -> float:
         sampled = self.net.sample(self.rng)
         blends = self.blends()
-        moved = self._moved(train, blends, sampled) if self._order == 2 else None
-        loss = self.evaluator.loss(self.net(val[0], blends, sampled, moved), val[1])
+        weights = self.weights_for_logits(train, blends, sampled)
+        loss = self.evaluator.loss(self.net(val[0], blends, sampled, weights), val[1])
         self.step_logits(self.gradients(self.total_loss(loss, sampled))[0])
         return float(loss.detach())
 
-    def _moved(self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    def weights_for_logits(
+        self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor] | None:
+        """Key -> weight at which the gradient of the logits is taken; None takes the weights as they are."""
+        return None
+
+    def weight_step(self, x: Any, target: Any) -> float:
+        sampled = self.net.sample(self.rng)
+        with torch.no_grad():
+            blends = self.blends()
+        leaves = self.net.network(sampled, x).subnet.leaves
+        return self.weights.step(self.evaluator.loss(self.net(x, blends, sampled), target), leaves)
+
+
+class SecondOrderDartsSearch(DartsSearch):
+    """The search of `DARTS` with order 2; the arguments are those of `DifferentiableSearch`."""
+
+    # The gradients of the inner step have gradients of their own, which keep its activations a second time.
+    copies = 8
+
+    def weights_for_logits(
+        self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]
+    ) -> dict[str, torch.Tensor]:
         """Key -> weight after one gradient step on the training batch, with the graph of that step."""
         leaves = self.net.network(sampled, train[0]).subnet.leaves
         trained = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
@@ -96,13 +100,6 @@ class DartsSearch(DifferentiableSearch):
             for (key, leaf), gradient in zip(trained.items(), found, strict=True)
         }
         return {**leaves, **stepped}
-
-    def weight_step(self, x: Any, target: Any) -> float:
-        sampled = self.net.sample(self.rng)
-        with torch.no_grad():
-            blends = self.blends()
-        leaves = self.net.network(sampled, x).subnet.leaves
-        return self.weights.step(self.evaluator.loss(self.net(x, blends, sampled), target), leaves)
 
 
 @dataclass(frozen=True)
@@ -148,14 +145,10 @@ class GumbelDARTS(DifferentiableStrategy):
 class GumbelSearch(DartsSearch):
     """The search of `GumbelDARTS`; the arguments are those of `DifferentiableSearch`."""
 
-    def __init__(
-        self, space: ModelSpace, evaluator: TrainingEvaluator, strategy: GumbelDARTS, *, seed: int, total_steps: int
-    ) -> None:
-        super().__init__(space, evaluator, strategy, seed=seed, total_steps=total_steps)
-        self._strategy = strategy
+    strategy: GumbelDARTS
 
     def blends(self) -> dict[str, Blend]:
-        temperature = self._strategy.temperature_at(self.epoch, self.evaluator.max_epochs)
+        temperature = self.strategy.temperature_at(self.epoch, self.evaluator.max_epochs)
         choices, blended = self.net.space.choices, self.net.blended
         return {
             label: Blend.all_of(choices[label].relaxation.draw_relaxed(logits, temperature))

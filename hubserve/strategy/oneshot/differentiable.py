@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -19,9 +19,7 @@ from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty
 from hubserve.strategy.oneshot.cost_table import CostTable
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
-from hubserve.strategy.oneshot.weight_training import WeightTraining
 from hubserve.supernet import BlendedSupernet
-from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
 FAIR_R2 = 0.8
@@ -79,49 +77,29 @@ class DifferentiableSearch(OneShotSearch):
 
     Attributes:
         net: Shared weights and logits.
-        evaluator: As given.
-        weights: Trains the shared weights.
         strategy: The settings.
-        epoch: Number of the present epoch, from 0.
-        rng: Draws answers; seeded anew for each epoch.
+        held: Number of candidates of each choice that run at a time in a step on the logits; None runs all.
     """
 
-    copies = 4
-    """Numbers that are kept for each weight: itself, its gradient, and the two averages of Adam."""
-
     held: int | None = None
-    """Candidates of each choice that run at a time in a step on the logits; None runs all."""
 
     def __init__(
-        self,
-        space: ModelSpace,
-        evaluator: TrainingEvaluator,
-        strategy: DifferentiableStrategy,
-        *,
-        seed: int,
-        total_steps: int,
+        self, space: ModelSpace, evaluator: TrainingEvaluator, strategy: DifferentiableStrategy, *, seed: int, total_steps: int
     ) -> None:
         self.net = BlendedSupernet(space, seed=seed)
-        self.supernet = self.net.supernet
-        self.evaluator = evaluator
-        self.epoch = 0
-        self.rng = Random(seed)
+        clip = strategy.gradient_clip_val
+        super().__init__(self.net.supernet, evaluator, seed=seed, total_steps=total_steps, gradient_clip_val=clip)
         self.strategy = strategy
         self._penalty = make_penalty(strategy.penalty)
-        self._seed = seed
         self._steps = 0
-        self._val: Iterator[Batch] = iter(())
         self._baseline: float | None = None
         self._noted: OneShotProgress = {}
         self._table: CostTable | None = None
-        self.weights = WeightTraining(
-            self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=strategy.gradient_clip_val
-        )
         self.arch_optimizer = torch.optim.Adam(
             self.net.archs.parameters(), strategy.arc_learning_rate, betas=(0.5, 0.999), weight_decay=1e-3
         )
 
-    def prepare(self, x: Any) -> int:
+    def prepare(self, x: Any) -> None:
         if self.net.archs.logits:
             self.net.prove(x.cpu() if isinstance(x, torch.Tensor) else x)
         self.refuse()
@@ -134,22 +112,18 @@ class DifferentiableSearch(OneShotSearch):
                 "the penalty uses a table of costs with r2 = %.3f on archs that it was not fitted to",
                 self.cost_r2,
             )
-        activations = self.net.activation_bytes(x, self.held) if isinstance(x, torch.Tensor) else 0
-        return weight_bytes(self.supernet, copies=self.copies) + activations
+
+    def activation_bytes(self, x: torch.Tensor) -> int:
+        return self.net.activation_bytes(x, self.held)
 
     def refuse(self) -> None:
         """Raises SupernetError where the strategy is not defined for a choice of the space."""
-
-    def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        self.epoch = epoch
-        self.rng = Random(f"{self._seed}/{epoch}")
-        self._val = val_batches
 
     def step(self, x: Any, target: Any) -> OneShotProgress:
         self.net.train()
         row: OneShotProgress = {}
         if self.epoch >= self.strategy.warmup_epochs and self.net.archs.logits:
-            row["val_loss"] = self.arch_step((x, target), next(self._val))
+            row["val_loss"] = self.arch_step((x, target), next(self.val_batches))
         row = {"train_loss": self.weight_step(x, target), **row}
         if self._steps % self.strategy.log_prob_every_n_step == 0:
             self._noted = self._probabilities_and_entropies()
@@ -194,10 +168,7 @@ class DifferentiableSearch(OneShotSearch):
         if not loss.requires_grad:
             return dict.fromkeys(logits), dict.fromkeys(others)
         found = torch.autograd.grad(loss, [*logits.values(), *others.values()], allow_unused=True)
-        return (
-            dict(zip(logits, found[: len(logits)], strict=True)),
-            dict(zip(others, found[len(logits) :], strict=True)),
-        )
+        return (dict(zip(logits, found[: len(logits)], strict=True)), dict(zip(others, found[len(logits) :], strict=True)))
 
     def arch(self) -> Arch:
         return self.net.archs.arch()
@@ -213,9 +184,8 @@ class DifferentiableSearch(OneShotSearch):
             "entropy": {label: float(torch.special.entr(p).sum()) for label, p in probabilities.items()},
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def get_extra_state(self) -> dict[str, Any]:
         return {
-            **self.weights.state_dict(),
             "logits": {label: logits.detach() for label, logits in self.net.archs.logits.items()},
             "arch_optimizer": self.arch_optimizer.state_dict(),
             "steps": self._steps,
@@ -224,13 +194,12 @@ class DifferentiableSearch(OneShotSearch):
             "costs": None if self._table is None else self._table.state_dict(),
         }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self.weights.load_state_dict(state_dict)
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
         for label, logits in self.net.archs.logits.items():
-            logits.detach().copy_(state_dict["logits"][label])
-        self.arch_optimizer.load_state_dict(state_dict["arch_optimizer"])
-        self._steps, self._baseline = state_dict["steps"], state_dict["baseline"]
-        self._noted = dict(state_dict["noted"])
-        if self._table is not None and state_dict["costs"] is not None:
-            self._table.load_state_dict(state_dict["costs"])
+            logits.detach().copy_(state["logits"][label])
+        self.arch_optimizer.load_state_dict(state["arch_optimizer"])
+        self._steps, self._baseline = state["steps"], state["baseline"]
+        self._noted = dict(state["noted"])
+        if self._table is not None and state["costs"] is not None:
+            self._table.load_state_dict(state["costs"])
             self.cost_r2 = self._table.r2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError, SupernetError
 from hubserve.space import Arch, Choice, ModelSpace
 from hubserve.strategy.lstm_policy import Actions, Episode, Policy
@@ -19,10 +18,9 @@ from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty
 from hubserve.strategy.oneshot.extraction import extract
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
-from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
+from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.strategy.ppo import Ppo, nni_update
 from hubserve.supernet import Supernet
-from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
 PATIENCE = 1000
@@ -104,42 +102,31 @@ class EnasSearch(OneShotSearch):
 
     def __init__(self, space: ModelSpace, evaluator: TrainingEvaluator, strategy: ENAS, *, seed: int, total_steps: int) -> None:
         self._policy = _policy(space, seed)
-        self.supernet = Supernet(space, seed=seed)
+        supernet, clip = Supernet(space, seed=seed), strategy.gradient_clip_val
+        super().__init__(supernet, evaluator, seed=seed, total_steps=total_steps, gradient_clip_val=clip)
         self._space = space
-        self._evaluator = evaluator
         self._strategy = strategy
         self._penalty = make_penalty(strategy.penalty)
-        self._seed = seed
         epochs, batch_size = nni_update(strategy.update_kwargs, 5, None)
         self._ppo = Ppo(strategy.learning_rate, epochs, batch_size, clip=0.2, entropy_weight=0.01)
-        self._rng = Random(seed)
-        self._val: Iterator[Batch] = iter(())
-        self._epoch = 0
         self._cost: ArchCost | None = None
-        self.weights = WeightTraining(
-            self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=strategy.gradient_clip_val
-        )
         self._episodes: list[tuple[Actions, float]] = []
         self._rewards = 0
 
-    def prepare(self, x: Any) -> int:
+    def prepare(self, x: Any) -> None:
         if self._penalty is not None:
             self._cost = cost_of(self._penalty.profiler, self._space, shape_of(x))
-        activations = self.supernet.activation_bytes(x) if isinstance(x, torch.Tensor) else 0
-        return weight_bytes(self.supernet, copies=4) + activations
 
-    def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        self._epoch = epoch
-        self._rng = Random(f"{self._seed}/{epoch}")
-        self._val = val_batches
+    def activation_bytes(self, x: torch.Tensor) -> int:
+        return self.supernet.activation_bytes(x)
 
     def step(self, x: Any, target: Any) -> OneShotProgress:
-        learns = self._epoch >= self._strategy.warmup_epochs
-        arch = self.propose()[0] if learns else self._space.random(self._rng)
-        loss, leaves = train_network(self.supernet, arch, self._evaluator, x, target)
+        learns = self.epoch >= self._strategy.warmup_epochs
+        arch = self.propose()[0] if learns else self._space.random(self.rng)
+        loss, leaves = train_network(self.supernet, arch, self.evaluator, x, target)
         row: OneShotProgress = {"train_loss": self.weights.step(loss, leaves)}
         if learns:
-            row |= self._learn(*next(self._val))
+            row |= self._learn(*next(self.val_batches))
         return row
 
     def propose(self, rng: Random | None = None) -> tuple[Arch, Actions]:
@@ -151,7 +138,7 @@ class EnasSearch(OneShotSearch):
         Raises:
             StrategyError: The space's check refused `PATIENCE` archs one after the other.
         """
-        rng = rng or self._rng
+        rng = rng or self.rng
         for _ in range(PATIENCE):
             actions: list[tuple[str, int, int]] = []
             arch = self._space.arch_from(partial(self._drawn, Episode(self._policy), actions, rng))
@@ -186,20 +173,20 @@ class EnasSearch(OneShotSearch):
         """The loss of `arch` on a validation batch, and its reward."""
         with torch.no_grad():
             # In training mode: the running statistics of batch norms fit no single arch.
-            loss, _ = train_network(self.supernet, arch, self._evaluator, x, target)
+            loss, _ = train_network(self.supernet, arch, self.evaluator, x, target)
         value = -loss
         if (name := self._strategy.reward_metric_name) is not None:
-            scores = extract(self.supernet, arch, self._evaluator, seed=self._seed).after
+            scores = extract(self.supernet, arch, self.evaluator, seed=self._seed).after
             if name not in scores:
                 raise StrategyError(f"reward_metric_name = {name!r} is none of the evaluator's scores {tuple(scores)}")
-            smaller = any(o.name == name and o.direction == "minimize" for o in self._evaluator.objectives)
+            smaller = any(o.name == name and o.direction == "minimize" for o in self.evaluator.objectives)
             value = torch.tensor(-scores[name] if smaller or name.endswith("loss") else scores[name])
         if self._cost is not None and self._penalty is not None:
             value = -self._penalty.apply(-value, self._cost(arch))
         return float(loss), float(value)
 
     def arch(self) -> Arch:
-        objective = self._evaluator.objectives[0]
+        objective = self.evaluator.objectives[0]
         sign = -1.0 if objective.direction == "minimize" else 1.0
         # Not the generator of the epoch: a finished run that is started again has none.
         rng = Random(f"{self._seed}/final")
@@ -207,24 +194,22 @@ class EnasSearch(OneShotSearch):
         different = {tuple(map(str, arch.items())): arch for arch in drawn}
 
         def score(arch: Arch) -> float:
-            return sign * extract(self.supernet, arch, self._evaluator, seed=self._seed).after[objective.name]
+            return sign * extract(self.supernet, arch, self.evaluator, seed=self._seed).after[objective.name]
 
         best: Arch = max(different.values(), key=score)
         return best
 
-    def state_dict(self) -> dict[str, Any]:
+    def get_extra_state(self) -> dict[str, Any]:
         return {
-            **self.weights.state_dict(),
             "policy": self._policy.state_dict(),
             "episodes": [[list(map(list, actions)), reward] for actions, reward in self._episodes],
             "rewards": self._rewards,
         }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self.weights.load_state_dict(state_dict)
-        self._policy.load_state_dict(state_dict["policy"])
-        self._episodes = [(tuple((a, n, i) for a, n, i in actions), reward) for actions, reward in state_dict["episodes"]]
-        self._rewards = state_dict["rewards"]
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        self._policy.load_state_dict(state["policy"])
+        self._episodes = [(tuple((a, n, i) for a, n, i in actions), reward) for actions, reward in state["episodes"]]
+        self._rewards = state["rewards"]
 
 
 def _policy(space: ModelSpace, seed: int) -> Policy:

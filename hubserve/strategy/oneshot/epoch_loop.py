@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import KW_ONLY, dataclass, field
 from random import Random
 from typing import Any
 
@@ -17,57 +18,45 @@ from hubserve.training.evaluator import SharedTraining, TrainingEvaluator
 from hubserve.training.seeding import seeded
 
 
+@dataclass
 class EpochLoop:
     """Hands training and validation batches to a search, epoch by epoch, and keeps the history.
 
-    Args:
+    Attributes:
         evaluator: Its data are used.
         search: Takes the steps.
         seed: Seed of the order of the data and of torch's generator in each epoch.
         device: Device to which batches are moved.
         training: What the evaluator asks of the training.
-        on_step: Called with each row of the history.
-        should_stop: Called after each step; True ends the epoch there.
-
-    Attributes:
+        on_step: Called with each row of the history; None calls nothing.
+        should_stop: Called after each step; True ends the epoch there. None never ends it.
         history: A row for each step so far.
         epoch: Number of the epochs that are complete.
     """
 
-    def __init__(
-        self,
-        evaluator: TrainingEvaluator,
-        search: OneShotSearch,
-        *,
-        seed: int,
-        device: torch.device,
-        training: SharedTraining,
-        on_step: Callable[[OneShotProgress], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> None:
-        self._evaluator = evaluator
-        self._search = search
-        self._seed = seed
-        self._device = device
-        self._training = training
-        self._on_step = on_step
-        self._should_stop = should_stop
-        self.history: list[OneShotProgress] = []
-        self.epoch = 0
+    evaluator: TrainingEvaluator
+    search: OneShotSearch
+    _: KW_ONLY
+    seed: int
+    device: torch.device
+    training: SharedTraining
+    on_step: Callable[[OneShotProgress], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+    history: list[OneShotProgress] = field(default_factory=list)
+    epoch: int = 0
 
     def run_epoch(self) -> bool:
         """Runs one epoch; returns False where `should_stop` ended it early."""
-        with seeded_epoch(self._seed, self.epoch, self._training):
-            self._search.begin(self.epoch, self._val_batches())
-            for batch in self._evaluator.train_batches(epoch_seed(self._seed, self.epoch)):
-                row = self._search.step(*to_device(batch, self._device))
+        with seeded_epoch(self.seed, self.epoch, self.training):
+            self.search.begin(self.epoch, self._val_batches())
+            for batch in self.evaluator.train_batches(epoch_seed(self.seed, self.epoch)):
+                row = self.search.step(*to_device(batch, self.device))
                 row = {"step": len(self.history), "epoch": self.epoch, **row}
                 self.history.append(row)
-                if self._on_step is not None:
-                    self._on_step(row)
-                if self._should_stop is not None and self._should_stop():
+                if self.on_step is not None:
+                    self.on_step(row)
+                if self.should_stop is not None and self.should_stop():
                     return False
-            self._search.end(self.epoch)
         self.epoch += 1
         return True
 
@@ -75,10 +64,10 @@ class EpochLoop:
         # Seeded by epoch and pass: an epoch that is repeated sees the same order, and a search that takes fewer validation
         # batches than there are comes to all of them in the course of the epochs.
         for number in itertools.count():
-            empty, seed = True, Random(f"{self._seed}/{self.epoch}/{number}").randrange(2**63)
-            for batch in self._evaluator.mixed_val_batches(seed):
+            empty, seed = True, Random(f"{self.seed}/{self.epoch}/{number}").randrange(2**63)
+            for batch in self.evaluator.mixed_val_batches(seed):
                 empty = False
-                yield to_device(batch, self._device)
+                yield to_device(batch, self.device)
             if empty:
                 raise StrategyError("the evaluator has no validation data, from which this strategy would learn")
 

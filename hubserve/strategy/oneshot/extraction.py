@@ -68,7 +68,7 @@ def extract(
 
     Raises:
         ArchError: `arch` is not in the space.
-        EvaluatorError: The network's scores after the measuring are not finite.
+        EvaluatorError: The evaluator cannot score the network; `DivergedError` where a score is not finite.
     """
     device = next(supernet.parameters()).device
     with seeded(seed):  # Building draws fresh weights, which the copies replace.

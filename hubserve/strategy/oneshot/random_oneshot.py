@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 import torch
 
-from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.arch_costs import shape_of
 from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import RangeFilter, make_filter
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
-from hubserve.strategy.oneshot.weight_training import WeightTraining, train_network
+from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.supernet import Supernet
-from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
 
 MAX_DRAWS = 100
@@ -65,32 +62,25 @@ class SinglePathSearch(OneShotSearch):
     def __init__(
         self, space: ModelSpace, evaluator: TrainingEvaluator, strategy: RandomOneShot, *, seed: int, total_steps: int
     ) -> None:
-        self.supernet = Supernet(space, seed=seed)
+        supernet, clip = Supernet(space, seed=seed), strategy.gradient_clip_val
+        super().__init__(supernet, evaluator, seed=seed, total_steps=total_steps, gradient_clip_val=clip)
         self._space = space
-        self._evaluator = evaluator
         self._filter = make_filter(strategy.filter)
-        self._seed = seed
-        self._rng = Random(seed)
         self._accepts: Callable[[Arch], bool] = lambda arch: True
-        self.weights = WeightTraining(
-            self.supernet, evaluator, total_steps=total_steps, gradient_clip_val=strategy.gradient_clip_val
-        )
 
-    def prepare(self, x: Any) -> int:
+    def prepare(self, x: Any) -> None:
         if isinstance(self._filter, RangeFilter):
             self._accepts = self._filter.bound(self._space, () if callable(self._filter.profiler) else shape_of(x))
         elif self._filter is not None:
             self._accepts = self._filter
-        activations = self.supernet.activation_bytes(x) if isinstance(x, torch.Tensor) else 0
-        return weight_bytes(self.supernet, copies=4) + activations
 
-    def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        self._rng = Random(f"{self._seed}/{epoch}")
+    def activation_bytes(self, x: torch.Tensor) -> int:
+        return self.supernet.activation_bytes(x)
 
     def draw(self) -> Arch:
         """The next path: a random arch that the filter accepts."""
         for _ in range(MAX_DRAWS):
-            arch = self._space.random(self._rng)
+            arch = self._space.random(self.rng)
             if self._accepts(arch):
                 return arch
         raise StrategyError(
@@ -99,14 +89,8 @@ class SinglePathSearch(OneShotSearch):
         )
 
     def step(self, x: Any, target: Any) -> OneShotProgress:
-        loss, leaves = train_network(self.supernet, self.draw(), self._evaluator, x, target)
+        loss, leaves = train_network(self.supernet, self.draw(), self.evaluator, x, target)
         return {"train_loss": self.weights.step(loss, leaves)}
 
     def arch(self) -> Arch | None:
         return None
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.weights.state_dict()
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self.weights.load_state_dict(state_dict)

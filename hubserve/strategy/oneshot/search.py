@@ -1,14 +1,20 @@
-"""The interface of a one-shot search at work: one space, shared weights, and a step for each training batch."""
+"""The base class of one-shot searches: one space, shared weights, and a step for each training batch."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping
+from random import Random
 from typing import Any
+
+import torch
 
 from hubserve.data.loaders import Batch
 from hubserve.space import Arch
+from hubserve.strategy.oneshot.weight_training import WeightTraining
 from hubserve.supernet import Supernet
+from hubserve.supernet.memory_estimates import weight_bytes
+from hubserve.training.evaluator import TrainingEvaluator
 
 OneShotProgress = dict[str, Any]
 """One row of the history: "step", "epoch" and "train_loss"; "val_loss", where a strategy learns from validation data; for
@@ -19,51 +25,89 @@ class OneShotSearch(abc.ABC):
     """The state of a one-shot strategy that searches one space.
 
     A `OneShotStrategy` holds the settings and makes one of these for each run. Calls come in this order: `prepare`, then for
-    each epoch `begin`, a `step` for each training batch, and `end`.
+    each epoch `begin` and a `step` for each training batch.
+
+    Args:
+        supernet: The shared weights that are trained.
+        evaluator: Makes the losses, and the optimizer and the schedule of the weights.
+        seed: Seed of all that the search draws.
+        total_steps: Number of training steps of all epochs together.
+        gradient_clip_val: Largest norm of all gradients of the weights together; None takes the evaluator's.
 
     Attributes:
-        supernet: The shared weights that are trained.
+        supernet: As given.
+        evaluator: As given.
+        weights: Trains the shared weights.
+        epoch: Number of the present epoch, from 0.
+        rng: Draws answers; seeded anew for each epoch.
+        val_batches: The validation data again and again, each time in another order; it never ends.
         cost_r2: As in `OneShotResult`; known after `prepare`.
+        copies: Numbers that are kept for each weight: itself, its gradient, and the two averages of Adam.
     """
 
-    supernet: Supernet
     cost_r2: float | None = None
+    copies = 4
+
+    def __init__(
+        self, supernet: Supernet, evaluator: TrainingEvaluator, *, seed: int, total_steps: int, gradient_clip_val: float | None
+    ) -> None:
+        self.supernet = supernet
+        self.evaluator = evaluator
+        self.weights = WeightTraining(supernet, evaluator, total_steps=total_steps, gradient_clip_val=gradient_clip_val)
+        self.epoch = 0
+        self.rng = Random(seed)
+        self.val_batches: Iterator[Batch] = iter(())
+        self._seed = seed
 
     @abc.abstractmethod
-    def prepare(self, x: Any) -> int:
+    def prepare(self, x: Any) -> None:
         """Makes what depends on the shape of the inputs.
 
         Args:
             x: The inputs of one training batch.
 
-        Returns:
-            Estimated bytes of a step on such batches: weights, gradients, the optimizer's state, and activations.
+        Raises:
+            SupernetError: The strategy is not defined for a choice of the space.
         """
 
-    @abc.abstractmethod
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        """Starts an epoch.
-
-        Args:
-            epoch: Number of the epoch, from 0.
-            val_batches: The validation data again and again, each time in another order; it never ends.
-        """
+        """Starts an epoch; the attributes say what the arguments are."""
+        self.epoch = epoch
+        self.rng = Random(f"{self._seed}/{epoch}")
+        self.val_batches = val_batches
 
     @abc.abstractmethod
     def step(self, x: Any, target: Any) -> OneShotProgress:
         """Takes one step on a training batch and returns its row of the history, without "step" and "epoch"."""
 
-    def end(self, epoch: int) -> None:
-        """Ends an epoch of which all training batches have been seen."""
-
     @abc.abstractmethod
     def arch(self) -> Arch | None:
         """The canonical arch found so far; None where the strategy only trains the weights."""
 
-    @abc.abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """All that steps change: tensors, numbers, strings, and lists and dicts of them; no copies."""
+    def memory_bytes(self, x: Any) -> int:
+        """Estimated bytes of a step on batches like `x`: weights, gradients, the optimizer's state, and activations.
+
+        Activations are left out where `x` is not a tensor.
+        """
+        activations = self.activation_bytes(x) if isinstance(x, torch.Tensor) else 0
+        return weight_bytes(self.supernet, copies=self.copies) + activations
 
     @abc.abstractmethod
+    def activation_bytes(self, x: torch.Tensor) -> int:
+        """Bytes that a step on batches like `x` keeps for its backward pass."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that steps change: tensors, numbers, strings, and lists and dicts of them; no copies."""
+        return {**self.weights.state_dict(), **self.get_extra_state()}
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on where `state_dict` was taken; call it after `prepare`."""
+        self.weights.load_state_dict(state_dict)
+        self.set_extra_state(state_dict)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What steps change beside the weights and the state of their optimizer and schedule."""
+        return {}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what `get_extra_state` returned, among other keys."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -105,9 +105,9 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     while time.monotonic() < deadline and process.poll() is None:
         try:
             # LitServe calls it /health; any answer below 500 will do.
-            if min(httpx.get(f"http://127.0.0.1:{port}/{path}").status_code for path in ("readyz", "health")) == 200:
+            if min(httpx2.get(f"http://127.0.0.1:{port}/{path}").status_code for path in ("readyz", "health")) == 200:
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.3)
     raise DidNotStart(f"the server did not start:\n{log.read_text()}")

@@ -23,7 +23,7 @@ def test_rewards_move_the_controller():
     search._reward = lambda arch, x, target: (0.0, float(list(arch.values()).count("conv_3x3")))
     for _ in range(12 * 16):
         search._learn(None, None)
-    search._rng = Random(1)
+    search.rng = Random(1)
     share = sum(list(search.propose()[0].values()).count("conv_3x3") for _ in range(50)) / 300
     assert share > 0.5
 

@@ -29,11 +29,11 @@ def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 if moment == "while a checkpoint is written":
-    rename, calls = Path.replace, []
-    def replace(self, target):
+    rename, calls = os.replace, []
+    def replace(source, target):
         calls.append(target)
-        return kill() if len(calls) == 2 else rename(self, target)
-    Path.replace = replace
+        return kill() if len(calls) == 2 else rename(source, target)
+    os.replace = replace
 run(name, Path(folder), lambda row: row["step"] == 3 and moment == "in a step" and kill())
 """
 

@@ -1,0 +1,94 @@
+"""The only module that knows BentoML's own modules: where its model store lies, and how a version is laid out in it.
+
+BentoML's `save` copies file by file into the final place; here it writes to a second store on the same disk, and `publishing`
+renames. The private modules below hold for the versions of bentoml that pyproject.toml allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models.model import Model, ModelStore
+from bentoml.exceptions import BentoMLException
+
+from hubserve.errors import StoreError
+
+__all__ = ["BentoMLContainer", "ModelStore"]
+
+MODULE = "hubserve"
+"""Marks our models among others in BentoML's store."""
+
+MODEL_YAML, LATEST = "model.yaml", "latest"
+"""BentoML's description of a version, in its folder; and the file beside the versions that names the newest one."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What BentoML's description of a version says.
+
+    Attributes:
+        tag: "name:version".
+        created: When the version was published.
+    """
+
+    tag: str
+    created: datetime
+
+
+def models_folder() -> Path:
+    """The folder of the model store; it holds one folder per name, with one folder per version."""
+    return Path(BentoMLContainer.model_store_dir.get())
+
+
+def staging_folder() -> Path:
+    """A folder on the store's disk that is not part of the store; made where it is missing."""
+    folder = Path(BentoMLContainer.tmp_bento_store_dir.get())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def bundled_models_folder() -> Path:
+    """The folder of the models that BentoML serves from: beside the code of a bento, else the store's own."""
+    return Path(BentoMLContainer.model_store.get()._path)
+
+
+def read_description(folder: Path) -> Description | None:
+    """BentoML's description of the version in `folder`; None where it is incomplete, not ours, or not there."""
+    try:
+        model = Model.from_path(folder)
+    except Exception:  # Whatever is wrong with it, it is not a version of ours.
+        return None
+    return Description(str(model.tag), model.info.creation_time) if model.info.module == MODULE else None
+
+
+@contextmanager
+def new_version(scratch: Path, tag: str, labels: Mapping[str, str], metadata: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder to fill with a version's files; afterwards it is a version as BentoML lays it out, in `scratch`/name/version."""
+    with bentoml.models.create(
+        tag, module=MODULE, labels=dict(labels), metadata=dict(metadata), _model_store=ModelStore(scratch)
+    ) as model:
+        yield Path(model.path)
+
+
+def write_archive(tag: str, path: Path) -> Path:
+    """Writes a version of the store as one file, and returns the file. Raises StoreError where it cannot be written."""
+    try:
+        return Path(bentoml.models.export_model(tag, str(path.resolve())))
+    except (BentoMLException, OSError) as error:
+        raise StoreError(f"cannot write {tag} to {path}: {error}") from error
+
+
+def read_archive(path: Path, scratch: Path) -> tuple[str, str, Path]:
+    """Unpacks what `write_archive` wrote into `scratch`; name, version and folder. Raises StoreError for any other file."""
+    try:
+        model = bentoml.models.import_model(str(path.resolve()), _model_store=ModelStore(scratch))
+    except Exception as error:  # Each kind of archive has errors of its own for corrupt files.
+        raise StoreError(f"{path} is not a model that was exported from a store: {error}") from error
+    return model.tag.name, str(model.tag.version), Path(model.path)

@@ -1,0 +1,136 @@
+"""The versions of our models in BentoML's model store: listing, finding by name or tag, and which one is the newest."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from hubserve.atomic import write_atomic
+from hubserve.errors import ModelNotFoundError, StoreError, suggest
+from hubserve.package.package import MANIFEST, Package, read_package
+from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder, read_description, staging_folder
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+"""What the store allows as a name or version, "latest" apart."""
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """One version of a model in the store.
+
+    Attributes:
+        tag: "name:version".
+        path: Folder of its package.
+        created: When it was published.
+    """
+
+    tag: str
+    path: Path
+    created: datetime
+
+    @property
+    def name(self) -> str:
+        """The tag without its version."""
+        return self.tag.partition(":")[0]
+
+    @cached_property
+    def package(self) -> Package:
+        """The package, read from disk once; raises PackageError where it is incomplete."""
+        return read_package(self.path)
+
+
+def list_models() -> list[StoredModel]:
+    """All versions of all our models, newest first. Raises StoreError where the store is not a folder."""
+    return _listed("*")
+
+
+def stamp() -> tuple[tuple[str, int], ...]:
+    """A value that differs after each publish and delete, read from the folder entries alone."""
+    try:
+        with os.scandir(models_folder()) as entries:
+            return tuple(sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries))
+    except OSError:
+        return ()
+
+
+def folder() -> Path:
+    """BENTOML_HOME: the folder that holds the folder of models, and beside it the file of aliases."""
+    return models_folder().parent
+
+
+def resolve(tag: str) -> StoredModel:
+    """The model of that name or tag.
+
+    Args:
+        tag: "name:version"; "name" or "name:latest" means the newest version.
+
+    Raises:
+        ModelNotFoundError: There is none; the message has the nearest names.
+    """
+    name, colon, version = tag.partition(":")
+    if NAME.fullmatch(name) and (not colon or NAME.fullmatch(version)):
+        stored = _newest(name) if version in ("", "latest") else read_version(models_folder() / name / version)
+        if stored is not None:
+            return stored
+    raise ModelNotFoundError(_not_found(tag, name, version))
+
+
+def read_version(folder: Path) -> StoredModel | None:
+    """The version in a folder of a store; None where it is incomplete, not ours, or not there."""
+    found = read_description(folder)
+    return StoredModel(found.tag, folder, found.created) if found and (folder / MANIFEST).is_file() else None
+
+
+def point_latest(version: Path) -> None:
+    """Records the version in this folder as the newest of its model, as BentoML does."""
+    write_atomic(version.parent / LATEST, version.name, staging=staging_folder())
+
+
+def update_latest(folder: Path) -> None:
+    """Records the version of a model's folder that was published last as the newest; a folder without versions is removed."""
+    models = _listed(folder.name)
+    if models:
+        if _recorded_latest(folder) != models[0].path.name:
+            point_latest(models[0].path)
+    elif not any(entry.is_dir() for entry in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listed(name: str) -> list[StoredModel]:
+    """Our complete versions under `name`, which may be a pattern, newest first."""
+    root = models_folder()
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"the model store {root} is not a folder; BENTOML_HOME names the folder above it")
+    found = (read_version(path.parent) for path in root.glob(f"{name}/*/{MODEL_YAML}"))
+    return sorted((model for model in found if model is not None), key=lambda model: model.created, reverse=True)
+
+
+def _newest(name: str) -> StoredModel | None:
+    """The version that is recorded as the newest; where that record is missing or wrong, the one published last."""
+    folder = models_folder() / name
+    recorded = _recorded_latest(folder)
+    stored = read_version(folder / recorded) if NAME.fullmatch(recorded) else None
+    return stored or next(iter(_listed(name)), None)
+
+
+def _recorded_latest(folder: Path) -> str:
+    """The version that is recorded as the newest; "" without a record."""
+    try:
+        return (folder / LATEST).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _not_found(tag: str, name: str, version: str) -> str:
+    models = list_models()
+    versions = [model.tag for model in models if model.name == name]
+    if version and versions:
+        return f"the store has no {tag!r}. {suggest(tag, versions)}"
+    if not models:
+        return f"the store has no {tag!r}: it is empty. `hubserve publish efficientnet-lite0` fills it"
+    return f"the store has no {tag!r}. {suggest(name, {model.name for model in models})}"

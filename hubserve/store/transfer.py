@@ -1,0 +1,80 @@
+"""Copying versions between stores: as one file, and from a bento into the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from hubserve.atomic import staged_folder
+from hubserve.errors import StoreError
+from hubserve.store.bentoml_store import (
+    MODEL_YAML,
+    bundled_models_folder,
+    models_folder,
+    read_archive,
+    staging_folder,
+    write_archive,
+)
+from hubserve.store.publishing import publish
+from hubserve.store.stored_models import StoredModel, read_version, resolve, update_latest
+
+
+def export_model(tag: str, path: Path) -> Path:
+    """Writes a version as one file, which `import_model` and BentoML read; returns the file.
+
+    Raises:
+        ModelNotFoundError: There is no such version.
+        StoreError: The file cannot be written.
+    """
+    return write_archive(resolve(tag).tag, path)
+
+
+def import_model(path: Path) -> StoredModel:
+    """Puts an exported version into this store, checked as in `publish`.
+
+    Raises:
+        StoreError: Not an exported model, or the version exists.
+        PackageError: The package was changed since it was exported.
+    """
+    with staged_folder(staging_folder(), "import") as scratch:
+        name, version, folder = read_archive(path, scratch)
+        return publish(folder, name=name, version=version)
+
+
+def unpack_bento() -> list[str]:
+    """Copies the models of the bento that this code is part of into the store; returns the tags that were missing there.
+
+    BentoML serves a bento that has its models beside its code, as in a container, with a store in that folder, and leaves the
+    one in BENTOML_HOME as it is. The service uses the latter: it can be published to, and stays when the container is replaced.
+    A copy keeps the time when it was published, so what was published later stays the newest.
+
+    Raises:
+        StoreError: The store cannot be written.
+    """
+    bundled = bundled_models_folder()
+    if bundled.resolve() == models_folder().resolve():
+        return []
+    found = [read_version(path.parent) for path in sorted(bundled.glob(f"*/*/{MODEL_YAML}"))]
+    return [model.tag for model in found if model is not None and _copied(model)]
+
+
+def _copied(model: StoredModel) -> bool:
+    """Copies a version of another store into ours. False where ours has it."""
+    target = models_folder() / model.name / model.path.name
+    if target.exists():
+        return False
+    try:
+        with staged_folder(staging_folder(), "unpack") as scratch:
+            shutil.copytree(model.path, scratch / target.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(scratch / target.name, target)
+    except OSError as error:
+        if target.exists():  # Another worker was faster.
+            return False
+        raise StoreError(
+            f"{model.tag} of the bento cannot be copied to {models_folder()}: {error}; BENTOML_HOME must be a folder that can "
+            "be written, on one disk"
+        ) from error
+    update_latest(target.parent)
+    return True
