@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,7 @@ ALONE = {
     "bentoml": {"store/bentoml_store.py", "service/app.py", "service/launch.py"},
     "onnx": {"export/onnx.py", "export/onnx_precision.py", "latency/tables/operation_onnx.py", "latency/operator_times.py"},
     "onnxruntime": {
+        "cli/doctor.py",
         "package/onnx_runner.py",
         "export/onnx_precision.py",
         "export/run_onnx.py",
@@ -87,6 +89,19 @@ ALONE = {
     "networkx": {"drawing.py"},
 }
 """Heavy libraries and the only places that may import them."""
+
+STARTED = {
+    "jobs/process.py": {"hubserve.pipeline"},
+    "service/exports.py": {"hubserve.workers.export"},
+    "service/model_details.py": {"hubserve.workers.describe_package"},
+    "service/definition_checker.py": {"hubserve.workers.check"},
+    "service/launch.py": {"hubserve.service.app:HubServe"},
+    "latency/memory.py": {"hubserve.latency.memory"},
+}
+"""Modules that are started by their name, in a process of their own, and the only places that may do so."""
+
+LOADS_TORCH = {"package/torch_runners.py"}
+"""The only module among those that serve that imports torch; `package/formats.py` imports it when a format needs it."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -138,6 +153,43 @@ def test_heavy_libraries_stay_in_their_place(path):
     for name, _ in imports(path):
         places = ALONE.get(name.split(".")[0])
         assert places is None or relative in places or relative.split("/")[0] in places, f"{relative} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_modules_are_started_by_name_only_where_listed(path):
+    """A name in a string passes by the test of imports."""
+    relative, here = path.relative_to(PACKAGE).as_posix(), package_of(path)
+    named = module_names_in_strings(path)
+    if path.name == "__init__.py":  # A table of names that are imported when they are asked for.
+        assert here == "__init__" or {name.split(".")[1] for name in named} <= {here, *allowed(here)}
+    else:
+        assert named == STARTED.get(relative, set())
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if package_of(p) in SERVES], ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_what_serves_imports_no_torch(path):
+    libraries = {name.split(".")[0] for name, _ in imports(path)}
+    assert not libraries & {"torch", "torchvision"} or path.relative_to(PACKAGE).as_posix() in LOADS_TORCH
+
+
+def module_names_in_strings(path: Path) -> set[str]:
+    """The strings of a file that are the name of a module of hubserve; not those of loggers and of package data."""
+    tree = ast.parse(path.read_text())
+    named = {"getLogger", "files"}
+    passed = {
+        id(argument)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", None) in named
+        for argument in call.args
+    }
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in passed}
+    names = {text for text in texts if isinstance(text, str) and re.fullmatch(r"hubserve(\.\w+)+(:\w+)?", text)}
+    return {name for name in names if is_module(name.partition(":")[0])}
+
+
+def is_module(name: str) -> bool:
+    place = PACKAGE.parent.joinpath(*name.split("."))
+    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def test_no_cycle_of_imports():

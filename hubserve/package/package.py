@@ -26,12 +26,12 @@ from pydantic import ValidationError
 from hubserve.errors import ExportError, PackageError
 from hubserve.package import trust
 from hubserve.package.formats import FORMATS
+from hubserve.package.labels_parity_profile import read_labels, read_parity, read_profile
 from hubserve.package.manifest import FileEntry, Format, Manifest
 from hubserve.package.onnx_runner import Device, cuda_available
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.parity import ParityReport
 from hubserve.package.runner import Runner
-from hubserve.package.side_files import read_labels, read_parity, read_profile
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"

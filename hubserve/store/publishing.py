@@ -17,8 +17,8 @@ from hubserve.atomic import staged_folder
 from hubserve.errors import AlreadyPublishedError, ModelNotFoundError, StoreError
 from hubserve.package.manifest import Manifest
 from hubserve.package.package import MANIFEST, Package, read_package
-from hubserve.store import bentoml_store, stored_models
-from hubserve.store.stored_models import NAME, StoredModel, read_version, resolve, update_latest
+from hubserve.store.bentoml_store import models_folder, new_version, staging_folder
+from hubserve.store.stored_models import NAME, StoredModel, point_latest, read_version, resolve, update_latest
 
 
 def publish(path: Path, *, name: str | None = None, version: str | None = None) -> StoredModel:
@@ -39,7 +39,7 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
     package.verify()
     name = _checked("name", name or package.manifest.name.lower())
     version = _checked("version", version or _content_version(path))
-    tag, target = f"{name}:{version}", bentoml_store.models_folder() / name / version
+    tag, target = f"{name}:{version}", models_folder() / name / version
     if target.exists():
         return _already_published(target, package, tag)
     with _staged(tag, package) as stage:
@@ -51,7 +51,7 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
                 raise
             # Another process published it just now.
             return _already_published(target, package, tag)
-    stored_models.point_latest(target)
+    point_latest(target)
     return resolve(tag)
 
 
@@ -62,7 +62,7 @@ def delete(tag: str) -> None:
         ModelNotFoundError: There is no such version.
     """
     stored = resolve(tag)
-    with staged_folder(bentoml_store.staging_folder(), "delete") as scratch:
+    with staged_folder(staging_folder(), "delete") as scratch:
         try:
             os.rename(stored.path, scratch / stored.path.name)
         except FileNotFoundError as error:
@@ -74,8 +74,8 @@ def delete(tag: str) -> None:
 def _staged(tag: str, package: Package) -> Iterator[Path]:
     """The version as BentoML lays it out, in a store of its own that is removed afterwards."""
     manifest = package.manifest
-    with staged_folder(bentoml_store.staging_folder(), "publish") as scratch:
-        with bentoml_store.new_version(scratch, tag, _labels(manifest), _metadata(manifest)) as folder:
+    with staged_folder(staging_folder(), "publish") as scratch:
+        with new_version(scratch, tag, _labels(manifest), _metadata(manifest)) as folder:
             for file in (MANIFEST, *manifest.files):
                 shutil.copy2(package.path / file, folder / file)
         name, _, version = tag.partition(":")

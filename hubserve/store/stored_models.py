@@ -13,8 +13,7 @@ from pathlib import Path
 from hubserve.atomic import write_atomic
 from hubserve.errors import ModelNotFoundError, StoreError, suggest
 from hubserve.package.package import MANIFEST, Package, read_package
-from hubserve.store import bentoml_store
-from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder
+from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder, read_description, staging_folder
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 """What the store allows as a name or version, "latest" apart."""
@@ -83,13 +82,13 @@ def resolve(tag: str) -> StoredModel:
 
 def read_version(folder: Path) -> StoredModel | None:
     """The version in a folder of a store; None where it is incomplete, not ours, or not there."""
-    found = bentoml_store.read_description(folder)
+    found = read_description(folder)
     return StoredModel(found.tag, folder, found.created) if found and (folder / MANIFEST).is_file() else None
 
 
 def point_latest(version: Path) -> None:
     """Records the version in this folder as the newest of its model, as BentoML does."""
-    write_atomic(version.parent / LATEST, version.name, staging=bentoml_store.staging_folder())
+    write_atomic(version.parent / LATEST, version.name, staging=staging_folder())
 
 
 def update_latest(folder: Path) -> None:

@@ -8,8 +8,14 @@ from pathlib import Path
 
 from hubserve.atomic import staged_folder
 from hubserve.errors import StoreError
-from hubserve.store import bentoml_store
-from hubserve.store.bentoml_store import MODEL_YAML, models_folder, staging_folder
+from hubserve.store.bentoml_store import (
+    MODEL_YAML,
+    bundled_models_folder,
+    models_folder,
+    read_archive,
+    staging_folder,
+    write_archive,
+)
 from hubserve.store.publishing import publish
 from hubserve.store.stored_models import StoredModel, read_version, resolve, update_latest
 
@@ -21,7 +27,7 @@ def export_model(tag: str, path: Path) -> Path:
         ModelNotFoundError: There is no such version.
         StoreError: The file cannot be written.
     """
-    return bentoml_store.write_archive(resolve(tag).tag, path)
+    return write_archive(resolve(tag).tag, path)
 
 
 def import_model(path: Path) -> StoredModel:
@@ -32,7 +38,7 @@ def import_model(path: Path) -> StoredModel:
         PackageError: The package was changed since it was exported.
     """
     with staged_folder(staging_folder(), "import") as scratch:
-        name, version, folder = bentoml_store.read_archive(path, scratch)
+        name, version, folder = read_archive(path, scratch)
         return publish(folder, name=name, version=version)
 
 
@@ -46,7 +52,7 @@ def unpack_bento() -> list[str]:
     Raises:
         StoreError: The store cannot be written.
     """
-    bundled = bentoml_store.bundled_models_folder()
+    bundled = bundled_models_folder()
     if bundled.resolve() == models_folder().resolve():
         return []
     found = [read_version(path.parent) for path in sorted(bundled.glob(f"*/*/{MODEL_YAML}"))]

@@ -19,7 +19,7 @@ from hubserve.package.package import read_package
 from hubserve.package.parity import random_batches
 from hubserve.service.engine import Engine
 from tests.export.nets import small_source
-from tests.package.test_side_files import put
+from tests.package.test_labels_parity_profile import put
 from tests.stores import small_package
 
 (BATCH,) = random_batches((3, 32, 32), sizes=(1,))

@@ -15,7 +15,7 @@ import pytest
 from hubserve import store
 from hubserve.errors import AlreadyPublishedError, ModelNotFoundError, PackageError, StoreError
 from hubserve.package.package import Package, read_package
-from hubserve.store import stored_models
+from hubserve.store import publishing
 from tests.stores import (
     bento_with,
     files_of,
@@ -225,7 +225,7 @@ class TestResolve:
 
         store.publish(first.path)
         with monkeypatch.context() as patch:
-            patch.setattr(stored_models, "point_latest", cut_off)
+            patch.setattr(publishing, "point_latest", cut_off)
             with pytest.raises(CutOff):
                 store.publish(second.path)
         newest = store.list_models()[0]
