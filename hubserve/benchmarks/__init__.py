@@ -1,1 +1,1 @@
-"""Tabular benchmarks: scores of archs that are looked up instead of trained."""
+"""Tabular benchmarks: scores of archs that are looked up in a table instead of measured by training."""

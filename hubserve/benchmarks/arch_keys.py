@@ -1,4 +1,4 @@
-"""How tables name archs, and the way back from a name to an arch."""
+"""Keys by which tables name archs: from an arch to its key, and from a key to the arch."""
 
 from __future__ import annotations
 
@@ -11,39 +11,44 @@ from hubserve.hub.nasbench201 import NasBench201, to_arch_string
 from hubserve.space import Arch, ModelSpace, OneOf
 
 ArchKey = Callable[[ModelSpace, Mapping[str, Any]], str]
-"""A space and an arch -> the key of the arch's row."""
+"""Function from a space and an arch to the key of the arch's row in a table."""
 
 
 def nasbench201_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
-    """NAS-Bench-201's arch string; hub.nasbench201.from_arch_string is the way back."""
+    """The arch string of NAS-Bench-201; `hub.nasbench201.from_arch_string` gives the arch of one."""
     return to_arch_string(arch)
 
 
 def nasbench101_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
-    """NAS-Bench-101's digest of the pruned cell, which isomorphic cells share; the way back is a row's matrix."""
+    """The digest of NAS-Bench-101 of the pruned cell, which isomorphic cells share; `arch_from_matrix` gives the arch of a row.
+
+    Raises:
+        EvaluatorError: The space is not NasBench101.
+    """
     if not isinstance(space, NasBench101):
-        raise EvaluatorError(f"NAS-Bench-101's table is about cells of NasBench101, not about {type(space).__name__}")
+        raise EvaluatorError(f"a table of NAS-Bench-101 has cells of NasBench101, not of {type(space).__name__}")
     return space.cell_hash(arch)
 
 
 def digits_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
-    """A digit for each choice, in the order of asking: the place of the answer among its candidates, as in NAS-Bench-Macro.
+    """A digit for each choice of the space, in its order: the index of the chosen candidate, as in NAS-Bench-Macro.
 
     Raises:
-        EvaluatorError: a choice has more than ten answers, or does not always matter.
+        EvaluatorError: A choice has more than ten candidates, chooses several, or does not always matter.
     """
-    _hold_to_digits(space)
+    _check_digits(space)
     canonical = space.canonical(arch)
     return "".join(str(choice.candidates.index(canonical[label])) for label, choice in space.choices.items())
 
 
 def arch_from_digits(space: ModelSpace, digits: str) -> Arch:
-    """The arch that `digits_key` names so.
+    """The arch whose `digits_key` is `digits`.
 
     Raises:
-        ArchError: `digits` is not such a name.
+        ArchError: `digits` is the key of no arch.
+        EvaluatorError: The choices of the space cannot be digits; see `digits_key`.
     """
-    _hold_to_digits(space)
+    _check_digits(space)
     choices = list(space.choices.values())
     if len(digits) != len(choices) or any(
         not digit.isdecimal() or int(digit) >= choice.size for digit, choice in zip(digits, choices, strict=True)
@@ -55,10 +60,14 @@ def arch_from_digits(space: ModelSpace, digits: str) -> Arch:
 
 
 def arch_from_matrix(matrix: Sequence[Sequence[int]], operations: Sequence[str]) -> Arch:
-    """The arch of NasBench101 with this upper triangular adjacency matrix and these operations, "input" and "output" included.
+    """The arch of NasBench101 whose cell has a certain graph.
+
+    Args:
+        matrix: Adjacency matrix, upper triangular: row -> column is an edge where the entry is not 0.
+        operations: Operation of each vertex, "input" and "output" included.
 
     Raises:
-        ArchError: matrix and operations are of different size, or an edge leads backwards.
+        ArchError: The sizes of `matrix` and `operations` differ, or an edge leads backwards.
     """
     n = len(operations)
     if n < 2 or len(matrix) != n or any(len(row) != n for row in matrix):
@@ -71,13 +80,13 @@ def arch_from_matrix(matrix: Sequence[Sequence[int]], operations: Sequence[str])
 
 
 def default_key(space: ModelSpace) -> ArchKey:
-    """The key of the public tables of a space; digits for a space that is not in the hub."""
+    """The function that gives the keys of the published tables of a space; `digits_key` for spaces without such tables."""
     if isinstance(space, NasBench201):
         return nasbench201_key
     return nasbench101_key if isinstance(space, NasBench101) else digits_key
 
 
-def _hold_to_digits(space: ModelSpace) -> None:
+def _check_digits(space: ModelSpace) -> None:
     for choice in space.choices.values():
         if not isinstance(choice, OneOf) or choice.size > 10 or choice.gates:
             raise EvaluatorError(

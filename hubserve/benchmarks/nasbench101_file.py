@@ -1,4 +1,4 @@
-"""The official files of NAS-Bench-101."""
+"""Reads the files that NAS-Bench-101 published."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from hubserve.errors import EvaluatorError
 
 
 def read_nasbench101(path: Path) -> Table:
-    """`nasbench_only108.tfrecord` or `nasbench_full.tfrecord`, keyed by the digest of the cell.
+    """The table of `nasbench_only108.tfrecord` or `nasbench_full.tfrecord`; its keys are the digests of the cells.
 
     Each record is a JSON array: digest, epochs, adjacency matrix row by row, operations, and a base64 text of the message
     ModelMetrics (github.com/google-research/nasbench, nasbench/lib/model_metrics.proto).
 
-    Columns, for each number of epochs E, of all runs: `val_E`, `test_E`, `train_E`, in percent (the file has shares of one);
-    `seconds_E`, of training; the same at half of the epochs: `val_E_half` and so on. Of the arch: `params`; as text,
-    `adjacency` and `operations`, which `arch_from_matrix` turns into an arch.
+    For each number of epochs E, these columns have the values of all runs: `val_E`, `test_E` and `train_E`, accuracies in
+    percent (the file has shares of one), and `seconds_E`, the training time; `val_E_half` and so on are the same after half
+    of the epochs. Each arch has `params`, its number of parameters, and as text `adjacency` and `operations`, which
+    `arch_from_matrix` makes an arch of.
 
     Raises:
-        EvaluatorError: the file is not of this form.
+        EvaluatorError: The file cannot be read, or is not in this format.
     """
     cells: dict[str, dict[str, Cell]] = {}
     runs: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -32,11 +33,13 @@ def read_nasbench101(path: Path) -> Table:
         try:
             digest, epochs, adjacency, operations, metrics = json.loads(record)
             params, evaluations = _metrics(base64.b64decode(metrics, validate=True))
-        except (ValueError, TypeError, EvaluatorError) as error:
-            raise EvaluatorError(f"{path}: record {number} is not of NAS-Bench-101's form: {error}") from error
+            if not all(isinstance(text, str) for text in (digest, adjacency, operations)):
+                raise TypeError("digest, adjacency and operations must be text")
+            cells[digest] = {"params": float(params), "adjacency": adjacency, "operations": operations}
+        except (ValueError, TypeError, OverflowError, RecursionError, EvaluatorError) as error:
+            raise EvaluatorError(f"{path}: record {number} is not in the format of NAS-Bench-101: {error}") from error
         if len(evaluations) < 3:
             raise EvaluatorError(f"{path}: record {number} has {len(evaluations)} evaluations of 3: before, half-way, after")
-        cells[digest] = {"params": float(params), "adjacency": adjacency, "operations": operations}
         for suffix, evaluation in (("_half", evaluations[1]), ("", evaluations[2])):
             for name, value in evaluation._asdict().items():
                 runs[digest][f"{name}_{epochs}{suffix}"].append(value)
@@ -47,7 +50,7 @@ def read_nasbench101(path: Path) -> Table:
 
 
 class _Evaluation(NamedTuple):
-    """Accuracies in percent; seconds of training so far."""
+    """Training time so far in seconds, and accuracies in percent."""
 
     seconds: float = 0.0
     train: float = 0.0
@@ -56,7 +59,7 @@ class _Evaluation(NamedTuple):
 
 
 def _metrics(message: bytes) -> tuple[int, list[_Evaluation]]:
-    """ModelMetrics: evaluations are field 1, the number of parameters field 2."""
+    """Number of parameters (field 2) and evaluations (field 1) of a message ModelMetrics."""
     params, evaluations = 0, []
     for number, value in fields(message):
         if number == 1 and isinstance(value, bytes):
@@ -67,7 +70,7 @@ def _metrics(message: bytes) -> tuple[int, list[_Evaluation]]:
 
 
 def _evaluation(message: bytes) -> _Evaluation:
-    """EvaluationData: field 2 is the training time, 3 to 5 the accuracies on train, validation and test pictures."""
+    """The message EvaluationData: field 2 is the training time, 3 to 5 are the training, validation and test accuracies."""
     found = {number: value for number, value in fields(message) if isinstance(value, float)}
     shares = (100 * found.get(number, 0.0) for number in (3, 4, 5))
     return _Evaluation(found.get(2, 0.0), *shares)

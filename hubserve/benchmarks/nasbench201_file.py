@@ -1,4 +1,4 @@
-"""The official files of NAS-Bench-201."""
+"""Reads the files that NAS-Bench-201 published."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ from hubserve.benchmarks.score_table import Row, Table
 from hubserve.errors import EvaluatorError
 
 EPOCHS = {"less": 12, "full": 200}
+"""Name of a training in the file -> its number of epochs."""
 
 
 def read_nasbench201(path: Path, *, trusted: bool = False) -> Table:
-    """`NAS-Bench-201-v1_1-096897.pth` or `NAS-Bench-201-v1_0-e61699.pth`, keyed by the arch string.
+    """The table of `NAS-Bench-201-v1_1-096897.pth` or `NAS-Bench-201-v1_0-e61699.pth`; its keys are the arch strings.
 
     The file is a pickled dict (github.com/D-X-Y/NAS-Bench-201, nas_201_api): "meta_archs" lists the arch strings, "arch2infos"
-    has by their place the trainings of 12 epochs, "less", and of 200, "full"; "all_results" of these has each run by data set
-    and seed. Reading takes minutes and as much memory as the file is large: keep `table.write_json(...)`.
+    has by their index the trainings of 12 epochs, "less", and of 200, "full"; "all_results" of these has each run by data set
+    and seed. Reading takes minutes and as much memory as the file is large: write the table with `write_json` for later.
 
-    Columns, of all runs: `DATASET/SPLIT@EPOCHS`, the accuracy in percent after all epochs, for data set and split as the file
-    calls them, such as `cifar100/x-valid@12`, `cifar10-valid/x-valid@200`, `ImageNet16-120/x-test@200`, `cifar10/ori-test@200`;
-    `DATASET/params`, in millions, `DATASET/flops`, in millions, and `DATASET/latency`, in seconds at a batch of 256, where
-    it was measured. Archs that were not trained on a data set lack its columns.
+    These columns have the values of all runs: `DATASET/SPLIT@EPOCHS`, the accuracy in percent after all epochs, with data set
+    and split as the file names them, such as `cifar100/x-valid@12`, `cifar10-valid/x-valid@200`, `ImageNet16-120/x-test@200`
+    and `cifar10/ori-test@200`; `DATASET/params` and `DATASET/flops`, in millions; and `DATASET/latency`, in seconds at a batch
+    of 256, where it was measured. An arch lacks the columns of data sets that it was not trained on.
 
     Args:
-        path: of the file.
-        trusted: unpickle whatever classes the file names, which runs what its author wrote. Otherwise only plain values,
-            tensors and numpy's numbers are read.
+        path: The file.
+        trusted: Whether to unpickle all classes that the file names, which runs code that its author wrote. Otherwise only
+            plain values, tensors and numbers of numpy are read.
 
     Raises:
-        EvaluatorError: the file is not of this form, or wants other classes and is not `trusted`.
+        EvaluatorError: The file cannot be read, is not in this format, or names other classes and is not `trusted`.
     """
     data = _load(path, trusted=trusted)
     try:
         archs, infos = data["meta_archs"], data["arch2infos"]
-        rows: dict[str, Row] = {archs[place]: _row(info) for place, info in infos.items()}
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise EvaluatorError(f"{path} is not of NAS-Bench-201's form: {type(error).__name__}: {error}") from error
+        rows: dict[str, Row] = {archs[index]: _row(info) for index, info in infos.items()}
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise EvaluatorError(f"{path} is not in the format of NAS-Bench-201: {type(error).__name__}: {error}") from error
     return Table(str(path), rows)
 
 
 def _load(path: Path, *, trusted: bool) -> Any:
-    # What numpy's numbers are pickled as: a function of numpy, and its types.
+    # A number of numpy is pickled as a call of a function of numpy, with its type.
     numbers: list[Any] = [np.float64(0).__reduce__()[0], np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
     try:
         with torch.serialization.safe_globals([*numbers, defaultdict]):
             return torch.load(path, map_location="cpu", weights_only=not trusted)
     except pickle.UnpicklingError as error:
         raise EvaluatorError(
-            f"{path} holds more than plain values: {str(error).splitlines()[0][:300]} If you trust where the file comes from, "
+            f"{path} holds more than plain values: {str(error).splitlines()[0][:300]} If you trust its author, "
             "read it with trusted=True, which runs code that is in it"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:

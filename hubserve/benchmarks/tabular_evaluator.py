@@ -1,7 +1,8 @@
-"""An evaluator that looks scores up in a table, so that a search takes seconds."""
+"""The evaluator that looks scores up in a table, so that a search takes seconds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Literal
@@ -14,21 +15,22 @@ from hubserve.training.evaluator import Direction, Evaluator, Objective, Trial
 
 
 class TabularEvaluator(Evaluator):
-    """Scores of archs by table: `read_csv`, `read_json`, `read_nasbench101` and `read_nasbench201` read one.
+    """Scores archs by their rows in a table, which `read_csv`, `read_json`, `read_nasbench101` or `read_nasbench201` reads.
 
     >>> table = read_csv(folder / "nb201.csv")
     >>> TabularEvaluator(table, "c100_val_12ep", report=["c100_test_12ep"])
     >>> TabularEvaluator(table.joined(latencies), {"c100_val_12ep": "maximize", "gold_6226": "minimize"})
 
     Args:
-        table: of the space that is searched.
-        objectives: the columns that drive the search, with their directions; a bare name is to be maximized.
-        report: columns that are among the scores but drive nothing: the test accuracy, for one.
-        key: how the table names an arch; by default arch strings for NasBench201, digests for NasBench101, else digits.
-        runs: what several runs of one arch count: their "mean", or "one" of them, which the trial's seed picks.
+        table: Table with a row for each arch of the space that is searched.
+        objectives: Column -> direction, for the columns that the search improves; a name alone is maximized.
+        report: Further columns that are among the scores, and that the search does not use, such as the test accuracy.
+        key: Function from a space and an arch to the key of the arch's row; None takes arch strings for NasBench201, digests
+            for NasBench101, and digits for other spaces.
+        runs: Score of an arch with several training runs: their "mean", or "one" of them, drawn with the trial's seed.
 
     Raises:
-        EvaluatorError: the table lacks a column, or a column is no number everywhere.
+        EvaluatorError: The table lacks a column, a row of it has no number there, or an argument has another value.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class TabularEvaluator(Evaluator):
         if runs not in ("mean", "one"):
             raise EvaluatorError(f'runs = {runs!r} is neither "mean" nor "one"')
         for name in (*directions, *report):
-            _hold_to_numbers(table, name)
+            _check_numbers(table, name)
         self.table = table
         self.objectives = tuple(Objective(name, direction) for name, direction in directions.items())
         self.report = tuple(report)
@@ -54,20 +56,20 @@ class TabularEvaluator(Evaluator):
         self._key = key
 
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        """The columns that were asked for, of the arch's row.
+        """The objectives and the reported columns of the arch's row.
 
         Raises:
-            EvaluatorError: the table has no such arch.
+            EvaluatorError: The table has no such arch.
         """
         row = self.row(space, arch)
         names = (*(objective.name for objective in self.objectives), *self.report)
         return {name: self._score(row[name], trial) for name in dict.fromkeys(names)}
 
     def row(self, space: ModelSpace, arch: Arch) -> Row:
-        """All that the table has of an arch.
+        """The whole row of an arch.
 
         Raises:
-            EvaluatorError: nothing.
+            EvaluatorError: The table has no such arch.
         """
         key = (self._key or default_key(space))(space, arch)
         if key not in self.table.rows:
@@ -83,7 +85,7 @@ class TabularEvaluator(Evaluator):
         return sum(cell) / len(cell) if self.runs == "mean" else Random(trial.seed).choice(cell)
 
 
-def _hold_to_numbers(table: Table, name: str) -> None:
+def _check_numbers(table: Table, name: str) -> None:
     for key, cell in table.column(name).items():
-        if isinstance(cell, str) or cell != cell:
+        if isinstance(cell, str) or any(map(math.isnan, cell if isinstance(cell, tuple) else (cell,))):
             raise EvaluatorError(f"{table.source}: column {name!r} of row {key!r} is {cell!r}, which is no number")

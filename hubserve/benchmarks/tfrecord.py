@@ -1,4 +1,4 @@
-"""TensorFlow's record files and the few features of protocol buffers that NAS-Bench-101 uses, without TensorFlow."""
+"""Reads TFRecord files and protocol buffers, as far as NAS-Bench-101 uses them, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from hubserve.errors import EvaluatorError
 
 Field = int | float | bytes
-"""A varint, a double, or the bytes of a text or of a message within."""
+"""Value of a field: an integer, a float, or the bytes of a text or of a nested message."""
 
 
 def read_records(path: Path) -> Iterator[bytes]:
     """The records of a TFRecord file. Each has its length (8 bytes), the length's checksum (4), itself, its checksum (4).
 
-    Checksums are not verified: a damaged record shows when it is parsed, a damaged length when the file does not end with it.
+    Checksums are not verified: a corrupt record fails when it is parsed, a corrupt length where the file ends within a record.
 
     Raises:
-        EvaluatorError: no such file, or it ends within a record.
+        EvaluatorError: The file cannot be read, or ends within a record.
     """
     try:
         file = path.open("rb")
@@ -29,7 +29,7 @@ def read_records(path: Path) -> Iterator[bytes]:
         while header := file.read(12):
             length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size
             if length + 4 > size - file.tell():
-                raise EvaluatorError(f"{path} is no TFRecord file, or was cut off: it ends within a record")
+                raise EvaluatorError(f"{path} is no TFRecord file, or is truncated: it ends within a record")
             yield file.read(length)
             file.seek(4, 1)
 
@@ -38,7 +38,7 @@ def fields(message: bytes) -> Iterator[tuple[int, Field]]:
     """(number, value) of each field of a protocol buffer message, in order.
 
     Raises:
-        EvaluatorError: `message` is none.
+        EvaluatorError: `message` is truncated, or is no such message.
     """
     at = 0
     try:
@@ -65,7 +65,7 @@ def fields(message: bytes) -> Iterator[tuple[int, Field]]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """An integer of seven bits a byte, the lowest first, and where it ends."""
+    """The variable-length integer at the offset `at`, seven bits a byte with the lowest first, and the offset after it."""
     value = shift = 0
     while True:
         byte = message[at]

@@ -1,4 +1,4 @@
-"""Evaluators: how good a model is."""
+"""Evaluators, data sets and tabular benchmarks under the names that NNI gives them; the code is in the packages above."""
 
 from __future__ import annotations
 

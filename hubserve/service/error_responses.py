@@ -139,8 +139,8 @@ async def refuse(request: Request, error: Exception) -> JSONResponse:
 async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
     """Handler of parameters and JSON bodies that FastAPI does not accept."""
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
-    told = "; ".join(f"{_where(entry)} = {repr(entry.get('input'))[:200]}: {entry['msg']}" for entry in wrong)
-    return problem(422, "ParameterError", told, path=request.url.path)
+    message = "; ".join(f"{_where(entry)}: {entry['msg']}" for entry in wrong)
+    return problem(422, "ParameterError", message, path=request.url.path)
 
 
 async def refuse_route(request: Request, error: Exception) -> JSONResponse:
@@ -157,8 +157,9 @@ async def refuse_disconnected(request: Request, _: Exception) -> JSONResponse:
 
 
 def _where(entry: Any) -> str:
-    place = [str(part) for part in entry["loc"] if part not in ("body", "query", "path")]
-    return ".".join(place) or "the body"
+    """The name of what is wrong, with the value where one was given."""
+    name = ".".join(str(part) for part in entry["loc"] if part not in ("body", "query", "path", "form")) or "the body"
+    return f"{name} = {repr(entry['input'])[:200]}" if "input" in entry else name
 
 
 HANDLERS: dict[Any, Any] = {

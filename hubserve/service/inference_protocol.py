@@ -85,15 +85,15 @@ class InferRequest(_Record):
 
 @dataclass(frozen=True)
 class DecodedRequest:
-    """What a request brings.
+    """A request with its images.
 
     Attributes:
-        request: its JSON.
-        pictures: files, or prepared ones (3, size, size) float32.
+        request: Its JSON.
+        images: For each image the bytes of a file, or a prepared array (3, size, size) float32.
     """
 
     request: InferRequest
-    pictures: Sequence[bytes | NDArray[np.float32]]
+    images: Sequence[bytes | NDArray[np.float32]]
 
 
 def read_request(body: bytes, header: str | None) -> DecodedRequest:
@@ -119,7 +119,7 @@ def read_request(body: bytes, header: str | None) -> DecodedRequest:
     (tensor,) = request.inputs
     _check_kind(tensor)
     binary = _binary(tensor, body[length:])
-    return DecodedRequest(request, _pictures(tensor, binary) if tensor.name == PICTURES else _images(tensor, binary))
+    return DecodedRequest(request, _files(tensor, binary) if tensor.name == PICTURES else _prepared(tensor, binary))
 
 
 def _length(header: str, most: int) -> int:
@@ -150,7 +150,7 @@ def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
     return rest
 
 
-def _images(tensor: RequestInput, binary: bytes | None) -> list[NDArray[np.float32]]:
+def _prepared(tensor: RequestInput, binary: bytes | None) -> list[NDArray[np.float32]]:
     if len(tensor.shape) != 4:
         raise TensorError(f"shape {tensor.shape}: {IMAGES!r} has four sides: pictures, 3, height, width")
     try:
@@ -164,7 +164,7 @@ def _images(tensor: RequestInput, binary: bytes | None) -> list[NDArray[np.float
     return list(values.reshape(tensor.shape).astype(np.float32, copy=False))
 
 
-def _pictures(tensor: RequestInput, binary: bytes | None) -> list[bytes]:
+def _files(tensor: RequestInput, binary: bytes | None) -> list[bytes]:
     found = _split(binary) if binary is not None else [_decoded(item) for item in _flat(tensor.data or [])]
     if len(found) != prod(tensor.shape):
         raise TensorError(f"shape {tensor.shape} has {prod(tensor.shape)} elements, and {len(found)} came")

@@ -1,4 +1,4 @@
-"""The pictures in a request."""
+"""The images in a request to /classify: the body itself, fields of a multipart form, or base64 in JSON."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hubserve.errors import RequestBodyError
+from hubserve.service.unknown_parameters import check_names
 
 FIELD, FIELDS = "image", "images"
-"""Name of the form's fields, and in JSON of one picture and of several."""
+"""Name of the form field, and the keys in JSON for one image and for several."""
 
 LARGE = 200_000
-"""Bytes of JSON that take about a millisecond."""
+"""Bytes of JSON that take about a millisecond to parse."""
 
 
 def _decode(value: object) -> bytes:
     if not isinstance(value, str):
-        raise ValueError("a picture in JSON is text in base64")
+        raise ValueError("an image in JSON is text in base64")
     try:
-        # Strictly: b64decode would otherwise leave out what is no base64 and return the rest.
+        # Strictly: otherwise b64decode skips characters that are not base64 and returns the rest.
         return base64.b64decode("".join(value.split()), validate=True)
     except binascii.Error as error:
         raise ValueError(f"not base64: {error}") from error
@@ -41,11 +42,11 @@ Base64Image = Annotated[
 
 
 class JsonImages(BaseModel):
-    """A request in JSON: one picture or several, in base64.
+    """A request in JSON: one image or several, in base64.
 
     Attributes:
-        image: the only picture; the answer is then that of one picture.
-        images: several; the answer is then a list, however long.
+        image: The only image; the answer is that of one image.
+        images: Several images; the answer is a list, even for a list of one.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,38 +57,44 @@ class JsonImages(BaseModel):
 
 @dataclass(frozen=True)
 class RequestImages:
-    """The pictures of a request.
+    """The images of a request.
 
     Attributes:
-        data: their bytes.
-        several: whether the answer is a list.
+        data: Encoded bytes of each image.
+        several: Whether the answer is a list.
     """
 
     data: tuple[bytes, ...]
     several: bool
 
 
-async def images_of(request: Request, body: bytes, *, max_pictures: int) -> RequestImages:
-    """The pictures: the body itself, fields of a form, or base64 in JSON.
+async def images_of(request: Request, body: bytes, *, max_images: int) -> RequestImages:
+    """The images in a request whose body was read already.
+
+    Args:
+        request: Its headers say what the body is.
+        body: The whole body.
+        max_images: Largest number of images.
 
     Raises:
-        RequestBodyError: the request has no picture, an empty one, or more than `max_pictures`.
+        RequestBodyError: The request has no image, an empty one, or more than `max_images`.
+        RequestValidationError: The form has a field that is not `image`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         found = await _of_form(request, body)
     elif kind == "application/json":
-        # Large ones in a thread: parsing and decoding take as long as some pictures, and everybody would wait.
+        # Large ones in a thread: parsing takes as long as classifying some images, and would block the event loop.
         found = await to_thread.run_sync(_of_json, body) if len(body) > LARGE else _of_json(body)
     else:
         found = RequestImages((body,), several=False)
     if not found.data or not all(found.data):
         raise RequestBodyError(
-            f"the request has no picture, or an empty one: send it as the body, as the field {FIELD!r} of a form, or as JSON "
+            f"the request has no image, or an empty one: send it as the body, as the field {FIELD!r} of a form, or as JSON "
             f'{{"{FIELD}": base64}} or {{"{FIELDS}": [base64, ...]}}'
         )
-    if len(found.data) > max_pictures:
-        raise RequestBodyError(f"the request has {len(found.data)} pictures; at most {max_pictures} are taken at once")
+    if len(found.data) > max_images:
+        raise RequestBodyError(f"the request has {len(found.data)} images; at most {max_images} are taken at once")
     return found
 
 
@@ -116,17 +123,18 @@ async def _of_form(request: Request, body: bytes) -> RequestImages:
         files = [field for field in form.getlist(FIELD) if isinstance(field, UploadFile)]
         if not files:
             raise RequestBodyError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
+        check_names(form.keys(), (FIELD,), place="form")
         return RequestImages(tuple([await file.read() for file in files]), several=len(files) > 1)
     except RequestBodyError:
         raise
     except (MultiPartException, KeyError, ValueError) as error:
         raise RequestBodyError(f"the multipart body cannot be read: {error}") from error
     finally:
-        # Not those of the form alone: a form that breaks off leaves one that is in no field yet.
+        # Not the files of the form alone: a form that breaks off leaves one that is in no field yet.
         for opened in parser._files_to_close_on_error:
             opened.close()
 
 
 def _few(form: FormData) -> str:
-    """The first names, shortened: a stranger may send thousands."""
+    """The first names, shortened: a request may have thousands."""
     return ", ".join(name[:40] for name in list(form)[:5]) or "none"

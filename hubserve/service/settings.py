@@ -28,7 +28,7 @@ class ServiceSettings(BaseModel):
         session_threads: cores that each of them uses for inference; measured at start-up unless set.
         max_batch: pictures that a thread takes at once, where so many wait; measured at start-up unless set.
         max_waiting: pictures that may be in the house; a request beyond that is refused at once with 503.
-        max_pictures: of one request.
+        max_images: of one request.
         max_body_mb: of a request.
         max_pending_mb: of all requests together whose bodies are held.
         max_megapixels: of a picture.
@@ -54,7 +54,7 @@ class ServiceSettings(BaseModel):
     session_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     max_batch: Annotated[int, Field(ge=1, le=1024)] | None = None
     max_waiting: Annotated[int, Field(ge=1)] = 64
-    max_pictures: Annotated[int, Field(ge=1)] = 32
+    max_images: Annotated[int, Field(ge=1)] = 32
     max_body_mb: Amount = 20.0
     max_pending_mb: Amount = 256.0
     max_megapixels: Amount = MAX_PIXELS / 1e6

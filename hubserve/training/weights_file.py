@@ -1,4 +1,4 @@
-"""Trained weights on disk."""
+"""Trained weights as a safetensors file, or as its bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hubserve.atomic import write_atomic
 
 WEIGHTS_FILE = "weights.safetensors"
-"""Name, in a trial's folder, of what an evaluator trained."""
+"""Name of the file of trained weights in a trial's folder."""
 
 
 def save_weights(model: nn.Module, folder: Path) -> Path:
@@ -32,5 +32,5 @@ def pack(model: nn.Module) -> bytes:
 
 
 def unpack(weights: bytes) -> dict[str, Tensor]:
-    """What `pack` took."""
+    """The state dict in the bytes that `pack` returned."""
     return load(weights)

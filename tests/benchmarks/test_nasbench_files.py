@@ -1,15 +1,19 @@
-"""The official files of NAS-Bench-101 and NAS-Bench-201, small ones of the same form."""
+"""The official files of NAS-Bench-101 and NAS-Bench-201, small ones of the same format."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import pickle
 import struct
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hubserve.benchmarks.arch_keys import arch_from_matrix
 from hubserve.benchmarks.tfrecord import fields
@@ -97,19 +101,19 @@ class TestNasBench101:
     def test_cut_off(self, tmp_path, keep):
         path = write_tfrecord(tmp_path / "nasbench.tfrecord", [nasbench101_record("x", 108, 0.9)])
         path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(EvaluatorError, match="is no TFRecord file, or was cut off"):
+        with pytest.raises(EvaluatorError, match="is no TFRecord file, or is truncated"):
             read_nasbench101(path)
 
     @pytest.mark.parametrize(
         ("record", "complaint"),
         [
-            (b"[1, 2]", "record 1 is not of NAS-Bench-101's form"),
-            (b"not json", "record 1 is not of"),
+            (b"[1, 2]", "record 1 is not in the format of NAS-Bench-101"),
+            (b"not json", "record 1 is not in the format of"),
             (json.dumps(["x", 108, "", "", base64.b64encode(b"\x0a\x05a").decode()]).encode(), "ends within a field"),
             (json.dumps(["x", 108, "", "", base64.b64encode(model_metrics([])).decode()]).encode(), "0 evaluations of 3"),
         ],
     )
-    def test_another_form(self, tmp_path, record, complaint):
+    def test_another_format(self, tmp_path, record, complaint):
         path = write_tfrecord(tmp_path / "nasbench.tfrecord", [nasbench101_record("x", 108, 0.9), record])
         with pytest.raises(EvaluatorError, match=complaint):
             read_nasbench101(path)
@@ -184,9 +188,9 @@ class TestNasBench201:
         assert len(read_nasbench201(tmp_path / "nb201.pth", trusted=True)) == 2
 
     @pytest.mark.parametrize("content", [[], {"meta_archs": ARCHS}, {"meta_archs": ARCHS, "arch2infos": {0: {"less": 3}}}])
-    def test_another_form(self, tmp_path, content):
+    def test_another_format(self, tmp_path, content):
         torch.save(content, tmp_path / "nb201.pth")
-        with pytest.raises(EvaluatorError, match="is not of NAS-Bench-201's form"):
+        with pytest.raises(EvaluatorError, match="is not in the format of NAS-Bench-201"):
             read_nasbench201(tmp_path / "nb201.pth")
 
     def test_no_such_file(self, tmp_path):
@@ -194,3 +198,50 @@ class TestNasBench201:
         for name in ("nothing", "text"):
             with pytest.raises(EvaluatorError, match=name):
                 read_nasbench201(tmp_path / name)
+
+
+PLAIN = st.recursive(
+    st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=4)),
+    lambda inner: st.one_of(st.lists(inner, max_size=5), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    max_leaves=8,
+)
+METRICS = st.one_of(st.binary(max_size=30), st.just(model_metrics([(0.0,) * 5] * 3)), st.just(model_metrics([], 10**400)))
+RECORDS = st.one_of(
+    st.binary(max_size=40),
+    PLAIN.map(json.dumps).map(str.encode),
+    st.tuples(PLAIN, PLAIN, PLAIN, PLAIN, METRICS).map(
+        lambda parts: json.dumps([*parts[:4], base64.b64encode(parts[4]).decode()]).encode()
+    ),
+)
+
+
+class TestAnything:
+    """Any file gives a table, or an EvaluatorError."""
+
+    @pytest.fixture(scope="class")
+    def path(self, tmp_path_factory):
+        return tmp_path_factory.mktemp("files") / "file"
+
+    @given(data=st.binary(max_size=60))
+    def test_protocol_buffers(self, data):
+        with contextlib.suppress(EvaluatorError):
+            assert all(number >= 0 for number, _ in fields(data))
+
+    @given(records=st.lists(RECORDS, max_size=3), end=st.binary(max_size=20))
+    def test_nasbench101(self, path, records, end):
+        framed = (struct.pack("<Q", len(record)) + b"sum1" + record + b"sum2" for record in records)
+        path.write_bytes(b"".join(framed) + end)
+        with contextlib.suppress(EvaluatorError):
+            assert len(read_nasbench101(path))
+
+    @given(
+        data=st.one_of(
+            st.binary(max_size=60),
+            PLAIN.map(pickle.dumps),
+            st.fixed_dictionaries({"meta_archs": PLAIN, "arch2infos": PLAIN}).map(pickle.dumps),
+        )
+    )
+    def test_nasbench201(self, path, data):
+        path.write_bytes(data)
+        with contextlib.suppress(EvaluatorError):
+            assert len(read_nasbench201(path))

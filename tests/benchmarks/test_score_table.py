@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hubserve.errors import EvaluatorError
 from hubserve.evaluator import Table, read_csv, read_json
@@ -32,12 +35,13 @@ class TestCsv:
         [
             ("arc,acc\na,1\n", "has no column 'arch' to name the archs. Did you mean arc"),
             ("arch,acc\na,1\na,2\n", "two rows have the arch 'a'"),
-            ("arch,acc\na,1\nb\n", "row 3 has not as many fields as the header"),
-            ("arch,acc\na,1,5\n", "row 2 has not as many fields"),
+            ("arch,acc\na,1\nb\n", "row 3 does not have as many fields as the header"),
+            ("arch,acc\na,1,5\n", "row 2 does not have as many fields"),
+            ("arch,acc,acc\na,1,2\n", "has two columns 'acc'"),
             ("arch,acc\n", "holds no rows"),
         ],
     )
-    def test_what_is_wrong_is_said(self, tmp_path, text, complaint):
+    def test_errors_name_what_is_wrong(self, tmp_path, text, complaint):
         with pytest.raises(EvaluatorError, match=rf"t\.csv.*{complaint}"):
             read_csv(write(tmp_path / "t.csv", text))
 
@@ -63,9 +67,13 @@ class TestJson:
             ('{"a": 1}', "is neither"),
             ('[{"acc": 1}]', "has no column 'arch'"),
             ("{}", "holds no rows"),
+            ('{"a": {"acc": 1}, "a": {"acc": 2}}', "'a' stands twice in one object"),
+            ('{"a": {"acc": 1, "acc": 2}}', "'acc' stands twice in one object"),
+            ('[{"arch": "a"}, {"arch": "a"}]', "two rows have the arch 'a'"),
+            ("[" * 100_000, "is no JSON file"),
         ],
     )
-    def test_what_is_wrong_is_said(self, tmp_path, text, complaint):
+    def test_errors_name_what_is_wrong(self, tmp_path, text, complaint):
         with pytest.raises(EvaluatorError, match=complaint):
             read_json(write(tmp_path / "t.json", text))
 
@@ -76,17 +84,49 @@ class TestJson:
         assert json.loads((tmp_path / "t.json").read_text()) == {"a": {"acc": [1.0, 2.0], "note": "x"}}
 
 
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
+ROWS = st.dictionaries(st.text(max_size=5), st.one_of(VALUES, st.lists(VALUES, max_size=3)), max_size=4)
+TEXTS = st.one_of(st.binary(max_size=60), st.text("arch,\"'\n\r0123\x00é", max_size=60).map(str.encode))
+
+
+class TestAnything:
+    """Any file gives a table, or an EvaluatorError."""
+
+    @pytest.fixture(scope="class")
+    def path(self, tmp_path_factory):
+        return tmp_path_factory.mktemp("tables") / "t"
+
+    @given(data=TEXTS)
+    def test_csv(self, path, data):
+        path.write_bytes(data)
+        with contextlib.suppress(EvaluatorError):
+            assert len(read_csv(path))
+
+    @given(data=st.one_of(TEXTS, st.one_of(ROWS, st.lists(ROWS)).map(lambda rows: json.dumps(rows).encode())))
+    def test_json(self, path, data):
+        path.write_bytes(data)
+        with contextlib.suppress(EvaluatorError):
+            assert len(read_json(path))
+
+    @given(
+        rows=st.dictionaries(st.text(max_size=5), st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False)), min_size=1)
+    )
+    def test_what_is_written_is_read(self, path, rows):
+        Table("made", rows).write_json(path)
+        assert read_json(path).rows == rows
+
+
 class TestJoin:
     def test_columns_of_both(self):
         joined = Table("accs", {"a": {"acc": 1.0}}).joined(Table("times", {"a": {"ms": 2.0}, "b": {"ms": 3.0}}))
         assert joined.rows == {"a": {"acc": 1.0, "ms": 2.0}}
         assert joined.source == "accs with times"
 
-    def test_what_is_wrong_is_said(self):
+    def test_errors_name_what_is_wrong(self):
         accs = Table("accs", {"a": {"acc": 1.0}})
         with pytest.raises(EvaluatorError, match="accs and accs both have the columns acc"):
             accs.joined(accs)
-        with pytest.raises(EvaluatorError, match="times has no row 'a', which accs has; are both keyed alike"):
+        with pytest.raises(EvaluatorError, match="times has no row 'a', which accs has; do both use the same keys"):
             accs.joined(Table("times", {"b": {"ms": 3.0}}))
         with pytest.raises(EvaluatorError, match=r"accs has no column 'ac'. Did you mean acc\?"):
             accs.keyed_by("ac")

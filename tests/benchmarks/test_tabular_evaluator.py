@@ -120,7 +120,7 @@ class TestKeys:
             [[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], [operations[i] for i in (0, 2, 1, 3)]
         )
         assert nasbench101_key(NasBench101(), straight) == nasbench101_key(NasBench101(), swapped)
-        with pytest.raises(EvaluatorError, match="about cells of NasBench101, not about NasBench201"):
+        with pytest.raises(EvaluatorError, match="has cells of NasBench101, not of NasBench201"):
             nasbench101_key(NasBench201(), straight)
 
 

@@ -106,7 +106,7 @@ class TestClassify:
 
 class TestRefusals:
     def test_no_picture(self, client):
-        assert "no picture" in problem(client.post("/classify", content=b""), 400, "RequestBodyError")
+        assert "no image" in problem(client.post("/classify", content=b""), 400, "RequestBodyError")
 
     def test_not_a_picture(self, client):
         assert "not a readable picture" in problem(client.post("/classify", content=b"hello"), 415, "ImageError")
@@ -116,14 +116,14 @@ class TestRefusals:
         [
             (b"{", "the JSON cannot be read: the body"),
             (b"[]", "the JSON cannot be read"),
-            (b"{}", "no picture"),
+            (b"{}", "no image"),
             (b'{"image": "%%%"}', "the JSON cannot be read: image"),
             (b'{"images": ["AAAA", 3]}', "images.1"),
-            (b'{"images": []}', "no picture"),
+            (b'{"images": []}', "no image"),
             (b'{"images": [""]}', "an empty one"),
             (b'{"image": "AAAA", "images": ["AAAA"]}', "give one of them"),
             (b'{"picture": "AAAA"}', "picture: Extra inputs are not permitted"),
-            (b'{"images": [' + b'"AAAA",' * 40 + b'"AAAA"]}', "41 pictures; at most 32"),
+            (b'{"images": [' + b'"AAAA",' * 40 + b'"AAAA"]}', "41 images; at most 32"),
             (b"\xff\xfe", "the JSON cannot be read"),
         ],
     )

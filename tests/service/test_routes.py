@@ -248,6 +248,36 @@ class TestOpenInferenceProtocol:
             assert client.post("/v2/models/small/infer", json={"inputs": [tensor], "outputs": outputs}).status_code == 400
 
 
+class TestUnknownParameters:
+    """A misspelled name is refused: ignored, it would go unnoticed."""
+
+    @pytest.mark.parametrize(
+        ("method", "path", "says"),
+        [
+            ("POST", "/classify?threshold=0.5", "threshold: unknown in the query. Known: model, top_k."),
+            ("POST", "/classify?topk=3", "topk: unknown in the query. Did you mean top_k?"),
+            ("POST", "/classify?top_k=3&Model=small", "Model: unknown in the query. Did you mean model?"),
+            ("GET", "/models?limit=3", "limit: unknown in the query. There is none."),
+            ("GET", "/models/small/card?full=1", "full"),
+            ("GET", "/aliases?x=", "x: unknown"),
+            ("GET", "/exports?state=done", "state"),
+            ("GET", "/search_jobs?state=done", "state"),
+            ("GET", "/search_jobs/available?x=1", "x"),
+        ],
+    )
+    def test_in_the_query(self, client, method, path, says):
+        assert says in problem(client.request(method, path, content=noise()), 422, "ParameterError")
+
+    @pytest.mark.parametrize(("field", "says"), [("top_k", "top_k: unknown in the form."), ("images", "Did you mean image?")])
+    def test_in_the_form(self, client, field, says):
+        answer = client.post("/classify", files={"image": ("a.png", noise())}, data={field: "3"})
+        assert says in problem(answer, 422, "ParameterError")
+        assert client.post("/classify", files={"image": ("a.png", noise())}).status_code == 200
+
+    def test_parameters_of_the_protocol_are_its_own(self, client):
+        assert client.get("/v2/models/small?x=1").status_code == 200
+
+
 class TestTokens:
     @pytest.mark.parametrize(
         ("method", "path"),

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hubserve.service.auth import changer, scheme
 from hubserve.service.error_responses import described
+from hubserve.service.unknown_parameters import only_parameters
 from hubserve.store import aliases
 
-router = APIRouter(prefix="/aliases", tags=["aliases"])
+router = APIRouter(prefix="/aliases", tags=["aliases"], dependencies=[Depends(only_parameters())])
 
 Name = Annotated[str, Path(description="Lower-case letters and digits, with '-', '_' and '.' between them.")]
 Change = [Depends(changer), Depends(scheme)]

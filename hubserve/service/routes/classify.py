@@ -1,10 +1,10 @@
-"""POST /classify: pictures in, classes out."""
+"""POST /classify: images in the request, the most likely classes in the answer."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +14,7 @@ from hubserve.service.engine import Prediction
 from hubserve.service.error_responses import ErrorResponse, described, error_body, error_response, refuse_parameter
 from hubserve.service.request_images import FIELD, JsonImages, images_of
 from hubserve.service.service_state import Outcome, ServiceState
+from hubserve.service.unknown_parameters import only_parameters
 
 PATH = "/classify"
 
@@ -21,12 +22,12 @@ router = APIRouter(tags=["classify"])
 
 
 class ClassifyResponse(BaseModel):
-    """Answer to one picture.
+    """The answer to one image.
 
     Attributes:
-        model: tag of the version that answered.
-        predictions: most likely class first.
-        timing_ms: of decoding with preprocessing, and of inference of the batch that the picture was in.
+        model: Tag of the version that answered.
+        predictions: Classes with their probabilities, the most likely one first.
+        timing_ms: Milliseconds: "decode" for decoding and preprocessing, "infer" for inference of the batch with the image.
     """
 
     model: str
@@ -35,23 +36,25 @@ class ClassifyResponse(BaseModel):
 
 
 class ClassifyResponses(BaseModel):
-    """Answer to several pictures.
+    """The answer to several images.
 
     Attributes:
-        results: for each picture, in the order in which they came, what one alone would have got: its answer or an error.
+        results: For each image, in the order of the request, its answer or its error.
     """
 
     results: list[ClassifyResponse | ErrorResponse]
 
 
 class ClassifyQuery(BaseModel):
-    """What a request may ask for, in its query."""
+    """The parameters of the query."""
 
     model_config = ConfigDict(frozen=True)
 
     model: Annotated[str | None, Field(description="Name, tag or alias; the service's default unless given.")] = None
     top_k: Annotated[int | None, Field(ge=1, description="How many classes to name; 5 unless given.")] = None
 
+
+_check_parameters = only_parameters(*ClassifyQuery.model_fields)
 
 _BODY = {
     "required": True,
@@ -72,35 +75,39 @@ _BODY = {
 
 @router.post(
     PATH,
-    summary="Classify pictures",
+    summary="Classify images",
+    dependencies=[Depends(_check_parameters)],
     responses={200: {"model": ClassifyResponse | ClassifyResponses}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
     openapi_extra={"requestBody": _BODY},
 )
-async def classify(request: Request, wish: Annotated[ClassifyQuery, Query()]) -> JSONResponse:
-    """Names the most likely classes of a picture: the body, the field `image` of a form, or base64 in JSON.
+async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> JSONResponse:
+    """Names the most likely classes of an image, given as the body, as the form field `image`, or in JSON as base64.
 
-    Several pictures in one request get a list of answers.
+    Several images in one request are answered with a list.
     """
-    return await _classified(request, request.app.state.shared, wish)
+    return await _classified(request, request.app.state.shared, query)
 
 
 async def answer_directly(request: Request, shared: ServiceState) -> JSONResponse:
-    """What the route answers, errors too, without the layers around it."""
+    """The route's answer to a request, errors included, without FastAPI's layers around it."""
     try:
+        await _check_parameters(request)
         return await _classified(request, shared, ClassifyQuery.model_validate(dict(request.query_params)))
     except HubserveError as error:
         return error_response(error)
+    except RequestValidationError as error:
+        return await refuse_parameter(request, error)
     except ValidationError as error:
         return await refuse_parameter(request, RequestValidationError(error.errors()))
 
 
-async def _classified(request: Request, shared: ServiceState, wish: ClassifyQuery) -> JSONResponse:
-    # Once before the body is read: under overload, refusing must cost next to nothing.
+async def _classified(request: Request, shared: ServiceState, query: ClassifyQuery) -> JSONResponse:
+    # Before the body is read: under overload a refusal must cost next to nothing.
     shared.check_capacity()
     async with shared.read_body(request) as body, shared.in_time():
-        pictures = await images_of(request, body, max_pictures=shared.settings.max_pictures)
-        outcomes = await shared.classify(wish.model, pictures.data, wish.top_k)
-    if pictures.several:
+        images = await images_of(request, body, max_images=shared.settings.max_images)
+        outcomes = await shared.classify(query.model, images.data, query.top_k)
+    if images.several:
         return JSONResponse({"results": [_result(outcome) for outcome in outcomes]})
     (outcome,) = outcomes
     if isinstance(outcome, BaseException):

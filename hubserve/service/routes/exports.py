@@ -12,8 +12,9 @@ from hubserve.service.auth import changer, scheme
 from hubserve.service.error_responses import described
 from hubserve.service.exports import ExportRequest, ExportStatus
 from hubserve.service.service_state import ServiceState
+from hubserve.service.unknown_parameters import only_parameters
 
-router = APIRouter(prefix="/exports", tags=["exports"])
+router = APIRouter(prefix="/exports", tags=["exports"], dependencies=[Depends(only_parameters())])
 
 
 @router.post(

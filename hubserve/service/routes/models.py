@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
@@ -15,9 +15,10 @@ from hubserve.errors import HubserveError, ModelNotFoundError
 from hubserve.service.error_responses import described
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.service_state import ServiceState
+from hubserve.service.unknown_parameters import only_parameters
 from hubserve.store import StoredModel
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], dependencies=[Depends(only_parameters())])
 
 
 class ModelEntry(BaseModel):

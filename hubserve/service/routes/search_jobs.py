@@ -16,8 +16,9 @@ from hubserve.jobs import Job, JobStatus
 from hubserve.service.auth import changer, scheme
 from hubserve.service.error_responses import described
 from hubserve.service.service_state import ServiceState
+from hubserve.service.unknown_parameters import only_parameters
 
-router = APIRouter(prefix="/search_jobs", tags=["search jobs"])
+router = APIRouter(prefix="/search_jobs", tags=["search jobs"], dependencies=[Depends(only_parameters())])
 
 Change = [Depends(changer), Depends(scheme)]
 

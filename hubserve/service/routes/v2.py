@@ -107,10 +107,10 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
         raise TensorError("the body is compressed; send it as it is")
     async with shared.read_body(request) as body, shared.in_time():
         asked = await to_thread.run_sync(read_request, body, request.headers.get(HEADER))
-        if len(asked.pictures) > shared.settings.max_pictures:
-            raise TensorError(f"{len(asked.pictures)} pictures; at most {shared.settings.max_pictures} are taken at once")
+        if len(asked.images) > shared.settings.max_images:
+            raise TensorError(f"{len(asked.images)} images; at most {shared.settings.max_images} are taken at once")
         served = await _served(request, name, version)
-        outcomes = await shared.run(served, asked.pictures, 1)
+        outcomes = await shared.run(served, asked.images, 1)
     head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
     answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served)
     kind = "application/json" if answer.json_length is None else "application/octet-stream"
