@@ -80,11 +80,11 @@ class Metric(_Record):
 
 
 class PublishedSize(_Record):
-    """Size and work as the authors, or the library that carries the model, print them; to compare ours with.
+    """Parameters and MACs as the authors, or the library that has the model, publish them.
 
     Attributes:
         params: Number of parameters in millions; None where it is not published.
-        macs: Multiply-accumulates in millions for one image, called FLOPs in most papers; those of transformers include attention.
+        macs: Multiply-accumulates in millions for one image, with those of attention; most papers call them FLOPs.
     """
 
     params: Annotated[float, Field(gt=0)] | None = None
