@@ -16,9 +16,9 @@ app = typer.Typer(
 
 Space = Annotated[str, typer.Option(help="A model space.")]
 Settings = Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")]
-InputSize = Annotated[int | None, typer.Option(min=1, help="Side of the pictures, in pixels; the space's own unless given.")]
+InputSize = Annotated[int | None, typer.Option(min=1, help="Side of the images, in pixels; the space's own unless given.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads that a call may use.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures of a call.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images of a call.")]
 Table = Annotated[Path | None, typer.Option(help="File of the table; one a space under HUBSERVE_HOME unless given.")]
 
 
@@ -81,9 +81,11 @@ def show(
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load()
     if as_json:
-        return print_json({**table_facts(subject.path, found), "units": {k: t.model_dump() for k, t in found.units.items()}})
+        return print_json(
+            {**table_facts(subject.path, found), "operation_times": {k: t.model_dump() for k, t in found.operations.items()}}
+        )
     print_facts(f"Latency table of {space}", table_facts(subject.path, found))
-    slowest = sorted(found.units.items(), key=lambda entry: -entry[1].ms)[:rows]
+    slowest = sorted(found.operations.items(), key=lambda entry: -entry[1].ms)[:rows]
     return print_table(
         "Slowest operations",
         ("operation", "ms", "p50", "mean", "sd", "calls"),
@@ -110,7 +112,7 @@ def predict(
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load().explain(subject.space, read_json(arch))
     if as_json:
-        return print_json({"latency_ms": found.ms, "operations": found.units, "measured": found.measured})
+        return print_json({"latency_ms": found.ms, "operations": found.operations, "measured": found.measured})
     note = "" if found.measured > 0.999 else f"  ({1 - found.measured:.0%} of it estimated from similar operations)"
     return typer.echo(f"{found.ms:.3f} ms{note}")
 

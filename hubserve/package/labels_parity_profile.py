@@ -33,12 +33,22 @@ def read_parity(path: Path) -> tuple[ParityReport, ...]:
 
 
 def read_profile(path: Path) -> dict[str, Any]:
-    """A latency report as plain data. Raises PackageError where it is not a JSON object."""
+    """A latency report, not validated; old keys get their new names. Raises PackageError where it is not a JSON object."""
     advice = "an object; measure it again"
     found = _json(path, advice)
     if not isinstance(found, dict):
         raise PackageError(f"{path} holds a {type(found).__name__}; expected {advice}")
-    return found
+    return _renamed(found)
+
+
+def _renamed(report: dict[str, Any]) -> dict[str, Any]:
+    """`report` with the keys "form" and "forms" of older ones named "format" and "formats": at the top, and one level below."""
+    names = {"form": "format", "forms": "formats"}
+
+    def part(found: Any) -> Any:
+        return {names.get(key, key): value for key, value in found.items()} if isinstance(found, dict) else found
+
+    return {key: list(map(part, found)) if isinstance(found, list) else part(found) for key, found in part(report).items()}
 
 
 def _json(path: Path, advice: str) -> Any:

@@ -82,8 +82,8 @@ class ModelDetails:
         """Milliseconds, median of the form onnx at batch 1, as the profile in the package says; None where it has none."""
         try:
             report = model.package.profile or {}
-            forms = [form for form in report["forms"] if form["form"] == "onnx" and form["batch_size"] == 1]
-            medians = [entry["value"] for entry in forms[0]["percentiles"] if entry["percent"] == 50.0]
+            found = [row for row in report["formats"] if row["format"] == "onnx" and row["batch_size"] == 1]
+            medians = [entry["value"] for entry in found[0]["percentiles"] if entry["percent"] == 50.0]
             return float(medians[0])
         except (HubserveError, LookupError, TypeError, ValueError):
             return None

@@ -94,7 +94,7 @@ class TestFinished:
 
     def test_the_package_says_how_fast_it_is_and_shows_the_search(self, package):
         package.verify()
-        assert {form["form"] for form in package.profile["forms"]} >= {"onnx"}
+        assert {row["format"] for row in package.profile["formats"]} >= {"onnx"}
         assert {"search-best.svg", "search-pareto.svg"} <= set(package.manifest.files)
         assert list(package.manifest.exports) == ["onnx"]
 

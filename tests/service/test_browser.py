@@ -52,9 +52,9 @@ EVIL = "<img src=x onerror=document.title='owned'>"
 PROFILE = json.dumps(
     {
         "model": "stranger",
-        "forms": [
+        "formats": [
             {
-                "form": "onnx",
+                "format": "onnx",
                 "device": "cpu",
                 "batch_size": 1,
                 "n": 100,
