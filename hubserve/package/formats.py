@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubserve.package.manifest import Format
+from hubserve.package.manifest import DEFAULT_FORMATS, Format
 from hubserve.package.onnx_runner import Device, OnnxRunner
 from hubserve.package.parity import FLOAT16, FLOAT32, INT8, Bounds
 from hubserve.package.runner import Batch, Runner
@@ -87,6 +87,7 @@ FORMATS: dict[Format, FormatEntry] = {
 }
 
 PYTHON = sys.version_info[:2]
+"""Version of the running Python; tests replace it."""
 
 
 def unsupported_format(name: str) -> str | None:
@@ -94,3 +95,8 @@ def unsupported_format(name: str) -> str | None:
     if name == "torchscript" and PYTHON >= (3, 14):
         return f"PyTorch does not support TorchScript on Python {PYTHON[0]}.{PYTHON[1]}"
     return None
+
+
+def default_formats() -> tuple[Format, ...]:
+    """The formats that are exported if none are named: those of `DEFAULT_FORMATS` that this Python supports."""
+    return tuple(name for name in DEFAULT_FORMATS if unsupported_format(name) is None)
