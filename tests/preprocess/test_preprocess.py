@@ -317,7 +317,7 @@ class TestWork:
             ("png of empty chunks", "more than 100,000 parts"),
             ("tiff of many tiles", "more than 100,000 parts"),
             ("tiff with a huge tile", "tiles of 20000 x 20000 pixels"),
-            ("ppm in text", "binary form"),
+            ("ppm in text", "binary format"),
             ("sgi", "of no known kind"),
             ("postscript", "of no known kind"),
         ],
