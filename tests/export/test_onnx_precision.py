@@ -104,7 +104,7 @@ class TestInt8:
         truth = next(report for report in package.parity if report.format == "onnx-int8").truth
         held_out = np.concatenate([PICTURES[1], PICTURES[3]])
         true = np.array(CLASSES[8:16] + CLASSES[24:30])
-        assert (truth.pictures, truth.reference_top1) == (14, pytest.approx(100 * 13 / 14))
+        assert (truth.images, truth.reference_top1) == (14, pytest.approx(100 * 13 / 14))
         assert truth.top1 == pytest.approx(100 * (package.runner("onnx-int8")(held_out).argmax(1) == true).mean())
 
     @pytest.mark.parametrize("pictures", [(), PICTURES[:1]])
