@@ -159,7 +159,7 @@ class TestFromPackages:
         for source, folder in (("tiny", "a"), (tiny, "b")):
             arguments = ("export", source, "--format", "torchscript", "--out", folder, "--triton", "models")
             if folder == "a":
-                assert "has no form 'onnx'" in hubserve(*arguments).refused("ExportError")
+                assert "has no format 'onnx'" in hubserve(*arguments).refused("ExportError")
                 continue
             document = hubserve(*arguments[:-2], "--json").json()
             assert document["manifest"]["name"] == "tiny"

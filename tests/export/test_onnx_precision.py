@@ -86,7 +86,7 @@ class TestInt8:
             if node.op_type == "DequantizeLinear" and node.input[0] in tensors
         }
         assert all(list(scales[t.name].dims) == [t.dims[0]] for t in weights)
-        assert package.manifest.exports["onnx-int8"]["calibration_pictures"] == 16
+        assert package.manifest.exports["onnx-int8"]["calibration_images"] == 16
 
     def test_is_judged_by_pictures_that_it_did_not_learn_from(self, package):
         report = next(report for report in package.parity if report.format == "onnx-int8")
@@ -146,7 +146,7 @@ class TestInt8:
         model = lively(Heads())
         exportable = ExportableModel(model, torch.from_numpy(PICTURES[0]), calibration=PICTURES)
         facts = WRITERS["onnx-int8"](exportable, tmp_path / "q.onnx")
-        assert facts["calibration_pictures"] == 30
+        assert facts["calibration_images"] == 30
         found = OnnxRunner(tmp_path / "q.onnx", device="cpu")(PICTURES[0])
         assert np.corrcoef(found.ravel(), EagerRunner(model)(PICTURES[0]).ravel())[0, 1] > 0.95
         assert [path.name for path in tmp_path.iterdir()] == ["q.onnx"]
