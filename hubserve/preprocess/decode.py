@@ -81,7 +81,7 @@ def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
         return ImageTooLargeError(f"the image has too many pixels ({error}); at most {limit:,} are allowed: send a smaller one")
     reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
     return ImageError(
-        f"{size} bytes that are not a readable picture ({reason}); send a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or binary PPM"
+        f"{size} bytes that are not a readable image ({reason}); send a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or binary PPM"
     )
 
 
