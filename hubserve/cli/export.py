@@ -82,4 +82,4 @@ def accuracy_note(package: Package) -> str | None:
 def _accuracy(truth: Truth | None) -> tuple[str, str, str]:
     if truth is None:
         return "", "", ""
-    return f"{truth.top1:.1f}", f"{truth.reference_top1:.1f}", str(truth.pictures)
+    return f"{truth.top1:.1f}", f"{truth.reference_top1:.1f}", str(truth.images)

@@ -178,6 +178,6 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
     )
     if options.batch_size != 1:
         raise ProfileError(
-            f"a table is compared with one picture a call, and batch_size = {options.batch_size}; leave --table out"
+            f"a table is compared with one image a call, and batch_size = {options.batch_size}; leave --table out"
         )
     return table

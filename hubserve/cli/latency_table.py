@@ -34,7 +34,7 @@ def build(
     archs: Annotated[int, typer.Option(min=1, help="Random archs to look through for operations.")] = 60,
     fit_nets: Annotated[int, typer.Option(min=0, help="Whole networks to learn the calibration from.")] = 16,
     check_nets: Annotated[int, typer.Option(min=0, help="Whole networks to measure the error on.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random archs.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure the operations of a space, then some whole networks. Stopped, it goes on where it was.
@@ -127,10 +127,10 @@ def check(
     batch_size: BatchSize = 1,
     table: Table = None,
     nets: Annotated[int, typer.Option(min=3, help="Random networks to export and measure.")] = 30,
-    seed: Annotated[int, typer.Option(help="Of the draws; another one than that of the build.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the random networks; not that of the build.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Measure random networks now, and tell how far off the table's predictions are."""
+    """Measure random networks now, and show how far off the table's predictions are."""
     from hubserve.cli.lookup_tables import Subject, error_facts, moving_bar
     from hubserve.latency.tables.build import check_table
 
@@ -153,10 +153,10 @@ def feasible(
     batch_size: BatchSize = 1,
     table: Table = None,
     archs: Annotated[int, typer.Option(min=1, help="Random archs to predict.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random archs.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Tell, before a search starts, whether a limit on latency can be met. Exit code 1 if not.
+    """Check before a search whether a limit on latency can be met. Exit code 1 if not.
 
     hubserve latency-table feasible --space ProxylessNAS --max-ms 8
     """

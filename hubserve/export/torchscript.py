@@ -1,4 +1,4 @@
-"""TorchScript: PyTorch's older frozen form, still the only one that C++ programs load without a compiler.
+"""TorchScript: PyTorch's older format, still the only one that C++ programs load without a compiler.
 
 torch says at every call that TorchScript is deprecated in favour of torch.export; here, and only here, that warning is
 silenced, because the manifest records the range of versions that read the file.
@@ -40,7 +40,7 @@ def export_torchscript(source: ExportableModel, path: Path) -> Method:
 def _freeze(source: ExportableModel) -> tuple[torch.jit.ScriptModule, Method]:
     try:
         return torch.jit.script(source.model), "scripted"
-    except Exception as scripting:  # The compiler of TorchScript raises whatever it stumbles on.
+    except Exception as scripting:  # The compiler of TorchScript raises exceptions without a common base.
         try:
             return torch.jit.trace(source.model, source.example, check_trace=False), "traced"  # type: ignore[no-untyped-call]
         except Exception as tracing:

@@ -1,4 +1,4 @@
-"""The formats that a package may hold: the file of each, how it is loaded, and how near to eager PyTorch it must be."""
+"""The formats that a package may hold: the file of each, how it is loaded, and the bounds of its parity."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class FormatEntry:
     """One exported format.
 
     Attributes:
-        file: its name in a package.
-        load: (path, threads, device) -> runner.
-        bounds: how near to eager PyTorch it must be.
+        file: Name of its file in a package.
+        load: Function (path, threads, device) -> runner.
+        bounds: How close its logits must be to those of eager PyTorch.
         set_threads: Sets how many threads one call may use, where `load` cannot: torch's setting holds for the whole process.
-        only_cuda: why it is of no use without a GPU; None where it is.
-        program: what loading or running it may do beyond computing; None where nothing.
+        only_cuda: Why it is of no use without a GPU; None where it runs on CPUs, too.
+        program: What loading or running it may do beyond computing; None for formats that are data.
     """
 
     file: str
