@@ -27,7 +27,7 @@ class ConvStyle:
     Attributes:
         bn_eps: Number that batch norm adds to the variance.
         bn_momentum: Weight of the newest batch in the running statistics of batch norm.
-        padding: "symmetric", or TensorFlow's "same".
+        padding: Zeros around the input: "symmetric", or TensorFlow's "same".
 
     Raises:
         SpaceError: `padding` is unknown.

@@ -44,20 +44,20 @@ NASBENCH201_OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
     "conv_3x3": lambda channels: ReluConvBn(channels, channels, 3),
     "avg_pool_3x3": lambda channels: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
 }
-"""Name -> maker, from the channels."""
+"""Name -> function that builds the operation from the number of channels."""
 
 
 class NasBench201Cell(nn.Module):
     """A densely connected cell (Dong and Yang 2020, section 2.1): a vertex sums its edges, the last vertex is the output.
 
     Args:
-        edges: for each vertex from 1 on, the layers on its edges from vertex 0, 1, ...; they keep the shape.
+        edges: For each vertex from 1 on, the layers on its edges from vertex 0, 1, ...; they must keep the shape.
 
     Shapes:
         forward: x (batch, channels, height, width) -> the same shape.
 
     Raises:
-        SpaceError: a vertex has not one edge from each vertex before it.
+        SpaceError: A vertex does not have one edge from each vertex before it.
     """
 
     def __init__(self, edges: Iterable[Sequence[nn.Module]]) -> None:

@@ -13,7 +13,7 @@ from hubserve.errors import CardError, suggest
 from hubserve.preprocess import Preprocess
 
 KeyFormat = Literal["nni", "timm", "torchvision", "efficientnet-lite", "autoformer-supernet"]
-"""Whose names the tensors of a file bear; see `hubserve.hub.key_formats`."""
+"""Naming schemes of the tensors in a file of weights; see `hubserve.hub.key_formats`."""
 
 MOST_CHARACTERS = 1_000_000
 
@@ -28,12 +28,12 @@ class WeightSource(_Record):
     """One place that has a model's weights: a URL, a file of a Hugging Face repository, or a file in an installed package.
 
     Attributes:
-        url: http(s) address of the file.
-        hub_id: "owner/name" on Hugging Face; `filename` says which file.
-        package: name of an installed distribution; `filename` is the file's path inside it.
-        filename: see above, relative and without ".."; not for `url`.
-        key_format: whose tensor names the file has.
-        sha256: of the whole file, or its first digits where no more is published; a URL needs one.
+        url: Address of the file, http or https; None for the other two kinds.
+        hub_id: Repository on Hugging Face, "owner/name"; `filename` says which file.
+        package: Name of an installed distribution; `filename` is the file's path inside it.
+        filename: Path of the file in the repository or distribution, relative and without ".."; None for `url`.
+        key_format: Naming scheme of the tensors in the file; see `hubserve.hub.key_formats`.
+        sha256: SHA-256 of the whole file in hexadecimal, or its first 8 or more digits; a URL needs one.
     """
 
     url: str | None = None
@@ -57,7 +57,7 @@ class WeightSource(_Record):
         return self
 
     def describe(self) -> str:
-        """The place, in a few words."""
+        """The place in a few words, for messages."""
         if self.url is not None:
             return self.url
         if self.hub_id is not None:
@@ -69,9 +69,9 @@ class Metric(_Record):
     """Published accuracy, in percent.
 
     Attributes:
-        dataset: whose validation or test pictures.
-        top1: share of pictures whose best answer is right.
-        top5: share of pictures with the right answer among the best five.
+        dataset: Name of the data set whose validation or test images were used.
+        top1: Percentage of images whose most likely class is right.
+        top5: Percentage of images with the right class among the five most likely; None where it is not published.
     """
 
     dataset: str
@@ -80,11 +80,11 @@ class Metric(_Record):
 
 
 class PublishedSize(_Record):
-    """Size and work as the authors, or the library that carries the model, print them; to compare ours with.
+    """Parameters and MACs as the authors, or the library that has the model, publish them.
 
     Attributes:
-        params: in millions.
-        macs: in millions, for one picture; called FLOPs in most papers. Transformers' include attention.
+        params: Number of parameters in millions; None where it is not published.
+        macs: Multiply-accumulates in millions for one image, with those of attention; most papers call them FLOPs.
     """
 
     params: Annotated[float, Field(gt=0)] | None = None
@@ -92,21 +92,21 @@ class PublishedSize(_Record):
 
 
 class Card(_Record):
-    """A pre-searched model: which arch of which space, where its weights are, and how its pictures are prepared.
+    """A pre-searched model: which arch of which space, where its weights are, and how its images are prepared.
 
     Attributes:
-        name: the alias that people ask for.
-        space: class name of its model space.
-        summary: one sentence.
-        paper: where the model was published.
-        licence: of the weights, as far as it is published.
-        classes: name of the label set.
-        metric: published accuracy.
-        published_size: parameters and MACs as published.
-        preprocess: as in training.
-        settings: of the space.
-        arch: label -> value.
-        weights: sources, tried in order.
+        name: Name under which the model is loaded and published.
+        space: Class name of its model space.
+        summary: One sentence that describes the model.
+        paper: Address or title of the publication.
+        licence: Licence of the weights, as far as it is published.
+        classes: Name of the label set; see `hubserve.cards.labels`.
+        metric: Published accuracy; None where there is none.
+        published_size: Published parameters and MACs; None where there are none.
+        preprocess: Preparation of images that the network was trained with.
+        settings: Arguments of the model space.
+        arch: Chosen value of each choice, by label.
+        weights: Places that have the weights, tried in order.
     """
 
     name: str
@@ -140,7 +140,7 @@ def load_card(name: str) -> Card:
 
 
 def read_card(path: Path) -> Card:
-    """The card in a TOML file of one's own.
+    """The card in a TOML file of the user.
 
     Raises:
         CardError: the file cannot be read or is not a card.
@@ -162,7 +162,7 @@ def parse_card(text: str, *, where: str) -> Card:
         raise CardError(f"{where} is not a card: it has {len(text)} characters, and {MOST_CHARACTERS} are allowed")
     try:
         found = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # Of too long a number, and of brackets in brackets.
+    except (ValueError, RecursionError) as error:  # ValueError of a number that is too long, RecursionError of nested brackets.
         raise CardError(f"{where} is not TOML: {error}") from error
     try:
         return Card.model_validate(found)

@@ -1,4 +1,4 @@
-"""Label sets: the names that a classifier's answers have, in the order of its logits."""
+"""Label sets: the names of a classifier's classes, in the order of its logits."""
 
 from __future__ import annotations
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from hubserve.cli.image_files import image_batches
 from hubserve.cli.latency_reports import with_profile
 from hubserve.export.model_source import ModelSource
 from hubserve.export.triton_repository import check_entry, write_triton
 from hubserve.export.write_package import write_package
+from hubserve.package.formats import default_formats, unsupported_format
 from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
 from hubserve.package.package import Package
 from hubserve.package.parity import Truth
@@ -33,7 +36,10 @@ def write(
         DatasetError: the folder has no readable image.
         ExportError, PackageError: see `write_package` and `write_triton`.
     """
-    chosen = DEFAULT_FORMATS if formats is None else tuple(name for name in ALL_FORMATS if name in formats)
+    chosen = default_formats() if formats is None else tuple(name for name in ALL_FORMATS if name in formats)
+    for name in DEFAULT_FORMATS if formats is None else ():
+        if (reason := unsupported_format(name)) is not None:
+            typer.echo(f"{name} was not exported: {reason}", err=True)
     if triton is not None:
         check_entry(triton, source.name, chosen)  # Before minutes are spent on an export that cannot be stored there.
     batches: list[Batch] = []
@@ -76,4 +82,4 @@ def accuracy_note(package: Package) -> str | None:
 def _accuracy(truth: Truth | None) -> tuple[str, str, str]:
     if truth is None:
         return "", "", ""
-    return f"{truth.top1:.1f}", f"{truth.reference_top1:.1f}", str(truth.pictures)
+    return f"{truth.top1:.1f}", f"{truth.reference_top1:.1f}", str(truth.images)

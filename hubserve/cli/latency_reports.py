@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from hubserve.cli.listings import host_rows, latency_rows
 from hubserve.cli.lookup_tables import warn_of_foreign
 from hubserve.cli.output import print_table
 from hubserve.cli.resolve_model import open_package
@@ -18,20 +17,32 @@ from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.named_source import package_named
 from hubserve.hub import get_space
 from hubserve.latency.compare import Comparison
-from hubserve.latency.format_latency import Protocol
 from hubserve.latency.profile_package import NOTHING, Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
+from hubserve.latency.report_rows import host_rows, latency_rows, work_rows
 from hubserve.latency.tables.build import default_path
 from hubserve.latency.tables.table import LatencyTable
 from hubserve.package.add_files import add_profile
 from hubserve.package.package import MANIFEST, Package
+from hubserve.timing import TimingProtocol
 
 MOST_ROWS = 12
 
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """What a report shall hold; see `hubserve profile --help`."""
+    """What is measured for a report.
+
+    Attributes:
+        batch_size: Images of a call, at least 1.
+        threads: Threads that a call may use, at least 1.
+        percent: Deepest percentile that is wanted, between 0 and 100.
+        seconds: Most seconds to measure latency, for all formats together.
+        details: Whether to measure throughput, memory and operators, too.
+        openvino: Whether to measure the ONNX file in OpenVINO, too.
+        table: Lookup table to compare with; where None, that of this machine if there is one.
+        trusted: Whether formats that may run code on loading are loaded although others wrote them.
+    """
 
     batch_size: int = 1
     threads: int = 1
@@ -56,7 +67,7 @@ def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
     details = Details(openvino=options.openvino, table=table)
     if not options.details:
         details = Details(**{**NOTHING.__dict__, "openvino": options.openvino, "table": table})
-    protocol = Protocol(percent=options.percent, max_seconds=options.seconds)
+    protocol = TimingProtocol(percent=options.percent, max_seconds=options.seconds)
     return profile_package(package, batch_size=options.batch_size, threads=options.threads, protocol=protocol, details=details)
 
 
@@ -101,50 +112,36 @@ def read_report(name: str) -> ProfileReport:
 
 def print_report(report: ProfileReport) -> None:
     """All of it but the samples, as tables."""
-    first = report.forms[0]
+    first = report.formats[0]
     title = f"{report.model}: batch {first.batch_size}, {first.threads} thread(s), {report.host.cpu}"
-    print_table(title, ("", *(form.form for form in report.forms)), latency_rows(report))
+    print_table(title, ("", *(found.format for found in report.formats)), latency_rows(report))
     print_table("Machine", ("", ""), host_rows(report.host))
-    for form, why in report.left_out.items():
-        sys.stderr.write(f"{form} was not measured: {why}\n")
+    for name, reason in report.left_out.items():
+        sys.stderr.write(f"{name} was not measured: {reason}\n")
     if report.sweep is not None:
         points = (*report.sweep.by_batch, *report.sweep.by_threads[1:], *report.sweep.by_sessions[1:])
         rows = [(p.batch_size, p.threads, p.sessions, f"{p.p50_ms:.2f}", f"{p.images_per_second:.1f}") for p in points]
-        title = f"Throughput of {report.sweep.form}: batch {report.sweep.knee_batch} reaches 95 % of the best"
+        title = f"Throughput of {report.sweep.format}: batch {report.sweep.knee_batch} reaches 95 % of the best"
         print_table(title, ("batch", "threads", "models side by side", "p50 ms", "images/s"), rows)
     if report.choices:
         shares = [(c.label, c.value, f"{c.ms:.3f}", f"{c.share:.1%}") for c in report.choices[:MOST_ROWS]]
-        print_table("What each choice costs in onnx", ("choice", "value", "ms", "share"), shares)
-    for form, operators in report.operators.items():
+        print_table("Time that depends on each choice, in onnx", ("choice", "value", "ms", "share"), shares)
+    for name, operators in report.operators.items():
         found = [(o.operator, o.module or o.name, f"{o.ms:.3f}", f"{o.share:.1%}") for o in operators[:MOST_ROWS]]
-        print_table(f"Slowest operations of {form}", ("operation", "module", "ms", "share"), found)
+        print_table(f"Slowest operations of {name}", ("operation", "module", "ms", "share"), found)
     if report.cost is not None and report.operators:
-        print_table("Work of one picture", ("", ""), _cost_rows(report))
-
-
-def _cost_rows(report: ProfileReport) -> list[tuple[str, str]]:
-    cost = report.cost
-    if cost is None:
-        return []
-    rows = [("parameters", f"{cost.params:,}"), ("multiply-accumulates", f"{cost.macs:,}")]
-    rows.append(("multiply-accumulates a byte", f"{cost.macs_per_byte:.2f}"))
-    if cost.gmacs_per_second is not None:
-        rows.append(("reached, GMAC/s", f"{cost.gmacs_per_second:.1f}"))
-    if cost.predicted_ms is not None:
-        error = "" if cost.prediction_error is None else f" ({cost.prediction_error:+.1%})"
-        rows.append(("predicted by the lookup table, ms", f"{cost.predicted_ms:.2f}{error}"))
-    return rows
+        print_table("Work of one image", ("", ""), work_rows(report.cost))
 
 
 def comparison_rows(found: Sequence[Comparison]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows."""
-    columns = ("form", "A, ms", "B, ms", "B over A", "99 % interval", "p", "B is")
+    columns = ("format", "A, ms", "B, ms", "B over A", "99 % interval", "p", "B is")
     return columns, [_comparison_row(comparison) for comparison in found]
 
 
 def _comparison_row(c: Comparison) -> tuple[str, ...]:
     interval = f"{c.low:.3f} to {c.high:.3f}"
-    return c.form, f"{c.a_ms:.3f}", f"{c.b_ms:.3f}", f"{c.ratio:.3f}", interval, f"{c.p_value:.2g}", c.verdict
+    return c.format, f"{c.a_ms:.3f}", f"{c.b_ms:.3f}", f"{c.ratio:.3f}", interval, f"{c.p_value:.2g}", c.verdict
 
 
 def warn_of_hosts(a: ProfileReport, b: ProfileReport) -> None:
@@ -181,6 +178,6 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
     )
     if options.batch_size != 1:
         raise ProfileError(
-            f"a table is compared with one picture a call, and batch_size = {options.batch_size}; leave --table out"
+            f"a table is compared with one image a call, and batch_size = {options.batch_size}; leave --table out"
         )
     return table

@@ -16,9 +16,9 @@ app = typer.Typer(
 
 Space = Annotated[str, typer.Option(help="A model space.")]
 Settings = Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")]
-InputSize = Annotated[int | None, typer.Option(min=1, help="Side of the pictures, in pixels; the space's own unless given.")]
+InputSize = Annotated[int | None, typer.Option(min=1, help="Side of the images, in pixels; the space's own unless given.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads that a call may use.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures of a call.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images of a call.")]
 Table = Annotated[Path | None, typer.Option(help="File of the table; one a space under HUBSERVE_HOME unless given.")]
 
 
@@ -34,7 +34,7 @@ def build(
     archs: Annotated[int, typer.Option(min=1, help="Random archs to look through for operations.")] = 60,
     fit_nets: Annotated[int, typer.Option(min=0, help="Whole networks to learn the calibration from.")] = 16,
     check_nets: Annotated[int, typer.Option(min=0, help="Whole networks to measure the error on.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random archs.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure the operations of a space, then some whole networks. Stopped, it goes on where it was.
@@ -81,9 +81,11 @@ def show(
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load()
     if as_json:
-        return print_json({**table_facts(subject.path, found), "units": {k: t.model_dump() for k, t in found.units.items()}})
+        return print_json(
+            {**table_facts(subject.path, found), "operation_times": {k: t.model_dump() for k, t in found.operations.items()}}
+        )
     print_facts(f"Latency table of {space}", table_facts(subject.path, found))
-    slowest = sorted(found.units.items(), key=lambda entry: -entry[1].ms)[:rows]
+    slowest = sorted(found.operations.items(), key=lambda entry: -entry[1].ms)[:rows]
     return print_table(
         "Slowest operations",
         ("operation", "ms", "p50", "mean", "sd", "calls"),
@@ -110,7 +112,7 @@ def predict(
     subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load().explain(subject.space, read_json(arch))
     if as_json:
-        return print_json({"latency_ms": found.ms, "operations": found.units, "measured": found.measured})
+        return print_json({"latency_ms": found.ms, "operations": found.operations, "measured": found.measured})
     note = "" if found.measured > 0.999 else f"  ({1 - found.measured:.0%} of it estimated from similar operations)"
     return typer.echo(f"{found.ms:.3f} ms{note}")
 
@@ -125,10 +127,10 @@ def check(
     batch_size: BatchSize = 1,
     table: Table = None,
     nets: Annotated[int, typer.Option(min=3, help="Random networks to export and measure.")] = 30,
-    seed: Annotated[int, typer.Option(help="Of the draws; another one than that of the build.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the random networks; not that of the build.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Measure random networks now, and tell how far off the table's predictions are."""
+    """Measure random networks now, and show how far off the table's predictions are."""
     from hubserve.cli.lookup_tables import Subject, error_facts, moving_bar
     from hubserve.latency.tables.build import check_table
 
@@ -151,10 +153,10 @@ def feasible(
     batch_size: BatchSize = 1,
     table: Table = None,
     archs: Annotated[int, typer.Option(min=1, help="Random archs to predict.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random archs.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Tell, before a search starts, whether a limit on latency can be met. Exit code 1 if not.
+    """Check before a search whether a limit on latency can be met. Exit code 1 if not.
 
     hubserve latency-table feasible --space ProxylessNAS --max-ms 8
     """

@@ -13,13 +13,11 @@ from hubserve import store
 from hubserve.complexity import complexity
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
 from hubserve.export.named_source import known_names
-from hubserve.host import Host
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
-from hubserve.timing import Percentile
 
 
 def space_rows() -> list[dict[str, Any]]:
@@ -114,7 +112,7 @@ def _median_ms(profile: dict[str, Any] | None) -> float | None:
         report = ProfileReport.model_validate(profile)
     except ValidationError:
         return None
-    medians = [p.value for row in report.forms if row.form == "onnx" for p in row.percentiles if p.percent == 50]
+    medians = [p.value for row in report.formats if row.format == "onnx" for p in row.percentiles if p.percent == 50]
     return round(medians[0], 3) if medians and medians[0] is not None else None
 
 
@@ -155,52 +153,3 @@ def card_page(name: str) -> dict[str, Any]:
         "settings": card.settings,
         "arch": card.arch,
     }
-
-
-STOPS = {"samples": "enough calls", "max_seconds": "time"}
-WARM_UPS = {"steady": "steady", "cap": "not steady"}
-
-
-def latency_rows(report: ProfileReport) -> list[tuple[str, ...]]:
-    """One row a measure, one column a form; a percentile without enough samples says how many it needs."""
-    measures: dict[str, list[str]] = {"calls measured": [str(form.n) for form in report.forms]}
-    for place, percent in enumerate(p.percent for p in report.forms[0].percentiles):
-        found = [form.percentiles[place] for form in report.forms]
-        measures[f"p{percent:g} ms"] = [_percentile(p) for p in found]
-    measures["mean ms"] = [f"{form.mean_ms:.2f}" for form in report.forms]
-    measures["images/s"] = [f"{form.images_per_second:.1f}" for form in report.forms]
-    measures["stopped by"] = [STOPS[form.stopped_by] for form in report.forms]
-    measures["warm-up calls"] = [f"{form.warm_up_calls} ({WARM_UPS[form.warm_up_ended]})" for form in report.forms]
-    measures["load ms"] = [f"{form.load_ms:.0f}" for form in report.forms]
-    measures["first call ms"] = [f"{form.first_call_ms:.0f}" for form in report.forms]
-    peaks = {memory.form: f"{memory.peak_mib:.0f} (+{memory.delta_mib:.0f})" for memory in report.memory}
-    if peaks:
-        measures["peak memory MiB"] = [peaks.get(form.form, "") for form in report.forms]
-    measures["verdict"] = [form.verdict for form in report.forms]
-    return [(name, *values) for name, values in measures.items()]
-
-
-def host_rows(host: Host) -> list[tuple[str, str]]:
-    """What decides about times, a line each; what the machine does not tell is left out."""
-    quota = None if host.cpu_quota is None else f", of which the container may use {host.cpu_quota:g}"
-    cores = f"{host.cores}{quota or ''}{', two may share one' if host.smt else ''}"
-    known = {
-        "cpu": host.cpu,
-        "cores": cores,
-        "clock, MHz": None if host.mhz is None else f"{host.mhz:.0f}",
-        "governor": host.governor,
-        "vector extensions": " ".join(host.flags),
-        "memory, GiB": None if host.memory_gib is None else f"{host.memory_gib:g}",
-        "load before": None if host.load_before is None else f"{host.load_before:g}",
-        "system": f"{host.system}{', in a container' if host.container else ''}",
-        "gpu": host.gpu and f"{host.gpu}, {host.gpu_driver}",
-        "environment": " ".join(f"{name}={value}" for name, value in host.environment.items()),
-        "software": ", ".join(f"{name} {version}" for name, version in host.versions.items()),
-    }
-    return [(name, value) for name, value in known.items() if value]
-
-
-def _percentile(found: Percentile) -> str:
-    if found.value is None:
-        return f"n/a (needs {found.needs:,})"
-    return f"{found.value:.2f} (<= {found.upper_bound:.2f})"

@@ -14,7 +14,8 @@ from hubserve.cli.output import progress_bar
 from hubserve.hub import HubSpace, get_space
 from hubserve.latency.tables.build import Progress, default_path
 from hubserve.latency.tables.limit_check import Feasibility
-from hubserve.latency.tables.table import LatencyTable, TableError
+from hubserve.latency.tables.records import TableError
+from hubserve.latency.tables.table import LatencyTable
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:
         "machine": f"{table.host.cpu}, {table.host.cores} cores",
         "input": f"{table.batch_size} x 3 x {table.input_size} x {table.input_size}",
         "threads": table.threads,
-        "operations": len(table.units),
-        "networks": len(table.nets),
+        "operations": len(table.operations),
+        "networks": len(table.networks),
         "calibration": (
             f"{c.conv:.3f} x convolutions + {c.other:.3f} x the rest + {c.weight_ms:.3f} ms a million weights + "
             f"{c.step_ms * 1e3:.2f} us a step + {c.offset_ms:.3f} ms"
@@ -82,7 +83,7 @@ def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:
 def error_facts(error: TableError) -> dict[str, Any]:
     """How good predictions are, in words."""
     return {
-        "networks it never saw": error.nets,
+        "networks it never saw": error.networks,
         "rank correlation (Spearman)": None if error.spearman is None else f"{error.spearman:.3f}",
         "within 10 %": f"{error.within_10:.0%}",
         "mean error": f"{error.mean_error:.1%}",

@@ -23,7 +23,7 @@ Seconds = Annotated[float, typer.Option(min=0.1, help="Most time to measure late
 @command
 def measure(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures of a call.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images of a call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads that a call may use.")] = 1,
     percent: Annotated[float, typer.Option(min=1, max=99.9, help="Deepest percentile wanted; 99 takes 662 samples.")] = 99.0,
     seconds: Seconds = 60.0,
@@ -37,7 +37,7 @@ def measure(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a report, and measure nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure eager PyTorch and every form of a model side by side.
+    """Measure eager PyTorch and every format of a model side by side.
 
     hubserve profile efficientnet-lite0 --html lite0.html
     """
@@ -73,20 +73,22 @@ def measure(
 @command
 def compare(
     a: Annotated[str, typer.Argument(help="A report (JSON of --save), or a package or tag that holds one: what was.")],
-    b: Annotated[str, typer.Argument(help="Likewise: what is.")],
-    form: Annotated[list[str] | None, typer.Option(help="Form to compare; all that both have unless given.")] = None,
-    smallest: Annotated[float, typer.Option(min=0, help="Percent of change that is worth telling.")] = 2.0,
+    b: Annotated[str, typer.Argument(help="A report like A: what is.")],
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="Format to compare; all that both have unless given.")
+    ] = None,
+    smallest: Annotated[float, typer.Option(min=0, help="Percent of change below which no difference is reported.")] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Tell whether B is slower than A, or it was the weather. Exit code 1 if it is slower in any form, for CI.
+    """Say whether B is slower than A beyond the noise of the machine. Exit code 1 if it is slower in any format, for CI.
 
-    hubserve profile compare before.json after.json --form onnx
+    hubserve profile compare before.json after.json --format onnx
     """
     from hubserve.cli.latency_reports import comparison_rows, read_report, warn_of_hosts
     from hubserve.latency.compare import compare_reports
 
     first, second = read_report(a), read_report(b)
-    found = compare_reports(first, second, forms=form or (), smallest=smallest / 100)
+    found = compare_reports(first, second, formats=formats or (), smallest=smallest / 100)
     warn_of_hosts(first, second)
     if as_json:
         print_json([comparison.model_dump() for comparison in found])

@@ -1,1 +1,1 @@
-"""Export of frozen models: TorchScript and ONNX, parity, latency profile, package."""
+"""Export of frozen models: every format, its proof of parity with eager PyTorch, and the package on disk."""

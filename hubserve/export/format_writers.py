@@ -1,4 +1,4 @@
-"""The exported forms: the file of each, how it is written, how it is loaded, and how near it must be to eager PyTorch."""
+"""How each format is written: a table of functions. `hubserve.package.formats` says how each is loaded and compared."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _fp16(source: ExportableModel, path: Path) -> dict[str, Any]:
 def _int8(source: ExportableModel, path: Path) -> dict[str, Any]:
     with _float32(source, path) as start:
         quantize_onnx(start, path, source.calibration)
-    pictures = sum(len(batch) for batch in source.calibration)
-    return {"opset": OPSET, "precision": "int8", "method": "static, QDQ, per channel", "calibration_pictures": pictures}
+    images = sum(map(len, source.calibration))
+    return {"opset": OPSET, "precision": "int8", "method": "static, QDQ, per channel", "calibration_images": images}
 
 
 @contextmanager
 def _float32(source: ExportableModel, path: Path) -> Iterator[Path]:
-    """The float32 file to start from: the one beside `path` where that form was written just before, else one for now."""
+    """The float32 file to convert: the one beside `path` where that format was written before, else a temporary one."""
     beside = path.with_name(FORMATS["onnx"].file)
     if beside.is_file():
         yield beside
@@ -67,4 +67,4 @@ WRITERS: dict[Format, Callable[[ExportableModel, Path], dict[str, Any]]] = {
     "onnx-fp16": _fp16,
     "onnx-int8": _int8,
 }
-"""Format -> function that writes it to a path and returns what the manifest says of it."""
+"""Format -> function that writes it to a path and returns what the manifest says about it."""

@@ -1,4 +1,4 @@
-"""ONNX: written by torch's exporter, run by ONNX Runtime."""
+"""Writes ONNX files with torch's exporter."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ OPSET = 20
 
 
 def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> None:
-    """Writes one ONNX file whose batch size is free.
+    """Writes one ONNX file with a dynamic batch size.
 
-    It is simplified: the exporter's own optimizer folds constants, merges batch norms into convolutions, and drops what does
-    nothing in use, such as dropout.
+    The exporter's own optimizer simplifies it: it folds constants, merges batch norms into convolutions, and removes what has
+    no effect in inference, such as dropout.
 
     Args:
-        source: the model.
-        path: of the file; weights are inside it.
-        opset: version of the operator set.
+        source: Model to export.
+        path: File to write, with the weights inside.
+        opset: Version of the ONNX operator set.
 
     Raises:
-        ExportError: the exporter failed, or its file is not valid.
+        ExportError: The exporter failed, or its file is not valid.
     """
     program = source.program
     try:
@@ -50,14 +50,14 @@ def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> N
                 raise ExportError("the exporter of torch returned nothing")
             exported.save(str(path), external_data=False)
         onnx.checker.check_model(str(path))
-    except Exception as error:  # The exporter and the checker raise whatever they stumble on.
+    except Exception as error:  # The exporter and the checker raise exceptions without a common base.
         path.unlink(missing_ok=True)
         raise ExportError(f"{source.name} becomes no ONNX file: {type(error).__name__}: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The exporter prints its progress and warns of its own internals."""
+    """Silences the exporter, which prints its progress and warns about its own internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""ONNX in fewer bits: float16 for GPUs, and 8-bit integers with ranges learned from pictures."""
+"""ONNX in lower precision: float16 for GPUs, and 8-bit integers calibrated on images."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from hubserve.package.runner import Batch
 
 
 def halve_onnx(float32: Path, path: Path) -> None:
-    """Writes the float16 form of an ONNX file. Pictures and logits stay float32, so that it is used in the same way.
+    """Writes an ONNX file in float16. Images and logits stay float32, so that it is used in the same way.
 
     Args:
-        float32: the file to start from.
-        path: of the new one.
+        float32: ONNX file to convert.
+        path: File to write.
 
     Raises:
-        ExportError: it cannot be converted.
+        ExportError: The file cannot be converted.
     """
     with _explained(path, "float16"):
         halved = OnnxModel(convert_float_to_float16(onnx.load(str(float32)), keep_io_types=True))
@@ -36,26 +36,27 @@ def halve_onnx(float32: Path, path: Path) -> None:
 
 
 def quantize_onnx(float32: Path, path: Path, calibration: Sequence[Batch]) -> None:
-    """Writes the 8-bit form of an ONNX file: static, weights per channel, in the QDQ layout that every runtime reads.
+    """Writes an ONNX file in 8-bit integers: static, weights per channel, in the QDQ layout that every runtime reads.
 
     Args:
-        float32: the file to start from.
-        path: of the new one.
-        calibration: batches of prepared pictures; the range of each tensor is what they reach.
+        float32: ONNX file to convert.
+        path: File to write.
+        calibration: Batches of prepared images, each (n, 3, height, width) float32, at least one; they give the range of
+            each tensor.
 
     Raises:
-        ExportError: no pictures, or it cannot be converted.
+        ExportError: `calibration` is empty, or the file cannot be converted.
     """
     if not calibration:
         raise ExportError(
-            "onnx-int8 learns the range of every tensor from pictures, and there are none: give a folder of some 100 "
-            "pictures of the kind that the model will see (--images FOLDER)"
+            "onnx-int8 needs images to calibrate the range of every tensor, and there are none: give a folder of some 100 "
+            "images of the kind that the model will see (--images FOLDER)"
         )
     with _explained(path, "8-bit integers"):
         quantize_static(
             str(float32),
             str(path),
-            _Pictures(calibration),
+            _CalibrationBatches(calibration),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
@@ -65,7 +66,7 @@ def quantize_onnx(float32: Path, path: Path, calibration: Sequence[Batch]) -> No
         onnx.checker.check_model(str(path))
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]
+class _CalibrationBatches(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, batches: Sequence[Batch]) -> None:
         self._batches = iter(batches)
 
@@ -75,14 +76,14 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _not_quantizable(model: ModelProto) -> list[str]:
-    """Products with a constant that is no matrix: ONNX Runtime has no 8-bit kernel for them with a scale per channel."""
+    """Names of products with a constant that is no matrix: ONNX Runtime has no 8-bit kernel with a scale per channel for it."""
     ranks = {constant.name: len(constant.dims) for constant in model.graph.initializer}
     return [node.name for node in model.graph.node if node.op_type == "MatMul" and ranks.get(node.input[1], 2) != 2]
 
 
 @contextlib.contextmanager
 def _explained(path: Path, what: str) -> Iterator[None]:
-    """The converters raise whatever they stumble on, and advise on the console."""
+    """Turns any exception of a converter into ExportError, and silences its log messages; removes an incomplete file."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -91,7 +92,7 @@ def _explained(path: Path, what: str) -> Iterator[None]:
     except Exception as error:
         path.unlink(missing_ok=True)
         raise ExportError(
-            f"the ONNX file cannot be brought to {what}: {type(error).__name__}: {first_line(error)}; leave that form out"
+            f"the ONNX file cannot be converted to {what}: {type(error).__name__}: {first_line(error)}; leave that format out"
         ) from error
     finally:
         root.setLevel(level)

@@ -1,4 +1,4 @@
-"""torch.export: PyTorch's own frozen form, read back by torch alone and ready for its ahead-of-time compiler."""
+"""The format .pt2 of torch.export, which torch alone reads and its ahead-of-time compiler takes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def export_pt2(source: ExportableModel, path: Path) -> None:
     program = source.program
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of torch's own internals.
+            warnings.simplefilter("ignore")  # About torch's own internals.
             torch.export.save(program, path)
-    except Exception as error:  # Like the capture, saving raises whatever it stumbles on.
+    except Exception as error:  # The exceptions of torch.export have no common base.
         path.unlink(missing_ok=True)
         raise ExportError(f"{source.name} becomes no .pt2 archive: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""The PyTorch module of a package, built anew."""
+"""Rebuilds the PyTorch module of a package."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hubserve.package.package import WEIGHTS, Package
 
 
 def rebuild_model(package: Package) -> nn.Module:
-    """The PyTorch module, built anew from space, settings, arch and weights, in eval mode.
+    """The PyTorch module of a package, rebuilt from space, settings, arch and weights, in eval mode.
 
     Raises:
-        PackageError: the space is not one of the hub.
-        WeightsError: the weights do not fit.
+        PackageError: The space is not one of the hub.
+        WeightsError: The weights do not fit.
     """
     try:
         space = get_space(package.manifest.space, package.manifest.settings)

@@ -1,8 +1,8 @@
-"""Classifies pictures with onnxruntime, numpy and pillow: no PyTorch, no hubserve.
+"""Classifies images with onnxruntime, numpy and pillow: no PyTorch, no hubserve.
 
     python run_onnx.py photo.jpg [more.png ...] [--top 5] [--json]
 
-It lies in its package, beside model.onnx, manifest.json (how pictures are prepared) and labels.txt.
+It lies in its package, beside model.onnx, manifest.json (how images are prepared) and labels.txt.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from PIL import Image, ImageOps
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 NARROW = 20
-"""Long side by short side, beyond which only the middle of a picture is resized: all of it may not fit into memory."""
+"""Long side by short side, beyond which only the middle of an image is resized: all of it may not fit into memory."""
 
 
 def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
-    """An RGB picture as the network wants it: (3, input_size, input_size) float32."""
+    """An RGB image as input of the network: (3, input_size, input_size) float32."""
     size = how["input_size"]
     short, long = sorted(image.size)
     if long > NARROW * short:
@@ -43,7 +43,7 @@ def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
 
 
 def resize_middle(image: Image.Image, how: dict[str, Any]) -> Image.Image:
-    """What `input_size` pixels of the long side show, resized with the pixels around it as in the whole picture."""
+    """What `input_size` pixels of the long side show, resized with the pixels around it as in the whole image."""
     short, long = sorted(image.size)
     length = int(how["resize"] * long / short)
     scale = long / length
@@ -60,7 +60,7 @@ def resize_middle(image: Image.Image, how: dict[str, Any]) -> Image.Image:
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """The picture upright, as RGB, what is transparent on white."""
+    """The image upright, as RGB, what is transparent on white."""
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
@@ -68,13 +68,13 @@ def read_rgb(path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def classify(folder: Path, pictures: list[Path], top: int) -> dict[str, list[tuple[str, float]]]:
-    """Picture -> its most likely classes with their probabilities."""
+def classify(folder: Path, images: list[Path], top: int) -> dict[str, list[tuple[str, float]]]:
+    """Path of an image -> its most likely classes with their probabilities."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     labels = (folder / "labels.txt").read_text("utf-8").removesuffix("\n").split("\n")
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     answers = {}
-    for path in pictures:
+    for path in images:
         batch = prepare(read_rgb(path), manifest["preprocess"])[None]
         (logits,) = session.run(None, {manifest["input"]["name"]: batch})[0].astype(np.float64)
         likely = np.exp(logits - logits.max())
@@ -85,12 +85,12 @@ def classify(folder: Path, pictures: list[Path], top: int) -> dict[str, list[tup
 
 def main() -> None:
     """Reads the arguments and prints the answers."""
-    parser = argparse.ArgumentParser(description="Classify pictures with this package.")
-    parser.add_argument("pictures", nargs="+", type=Path)
+    parser = argparse.ArgumentParser(description="Classify images with this package.")
+    parser.add_argument("images", metavar="image", nargs="+", type=Path)
     parser.add_argument("--top", type=int, default=5, help="classes to name")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
-    answers = classify(Path(__file__).resolve().parent, arguments.pictures, arguments.top)
+    answers = classify(Path(__file__).resolve().parent, arguments.images, arguments.top)
     if arguments.json:
         print(json.dumps(answers))
         return

@@ -1,4 +1,4 @@
-"""TorchScript: PyTorch's older frozen form, still the only one that C++ programs load without a compiler.
+"""TorchScript: PyTorch's older format, still the only one that C++ programs load without a compiler.
 
 torch says at every call that TorchScript is deprecated in favour of torch.export; here, and only here, that warning is
 silenced, because the manifest records the range of versions that read the file.
@@ -6,8 +6,6 @@ silenced, because the manifest records the range of versions that read the file.
 
 from __future__ import annotations
 
-import platform
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +13,7 @@ import torch
 
 from hubserve.errors import ExportError, first_line
 from hubserve.export.exportable_model import ExportableModel
+from hubserve.package.formats import unsupported_format
 from hubserve.package.torch_runners import without_deprecation
 
 Method = Literal["scripted", "traced"]
@@ -29,11 +28,9 @@ def export_torchscript(source: ExportableModel, path: Path) -> Method:
     Raises:
         ExportError: neither works, or this Python is one that TorchScript does not support.
     """
-    if sys.version_info >= (3, 14):
-        raise ExportError(
-            f"TorchScript does not support Python 3.14 and later, and this is {platform.python_version()}; leave it out with "
-            "formats=('onnx', 'pt2') / --format onnx --format pt2"
-        )
+    reason = unsupported_format("torchscript")
+    if reason is not None:
+        raise ExportError(f"{reason}; leave it out with formats=('onnx', 'pt2') / --format onnx --format pt2")
     with without_deprecation(), torch.no_grad():
         frozen, method = _freeze(source)
         torch.jit.save(frozen, str(path))
@@ -43,7 +40,7 @@ def export_torchscript(source: ExportableModel, path: Path) -> Method:
 def _freeze(source: ExportableModel) -> tuple[torch.jit.ScriptModule, Method]:
     try:
         return torch.jit.script(source.model), "scripted"
-    except Exception as scripting:  # The compiler of TorchScript raises whatever it stumbles on.
+    except Exception as scripting:  # The compiler of TorchScript raises exceptions without a common base.
         try:
             return torch.jit.trace(source.model, source.example, check_trace=False), "traced"  # type: ignore[no-untyped-call]
         except Exception as tracing:

@@ -50,13 +50,14 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
     """Adds a package to a model repository, as version 1, and returns the folder of its entry.
 
     Args:
-        package: with the form "onnx".
-        repository: folder of the repository; made where it does not exist.
-        name: of the entry; the model's own unless given.
-        instances: that run side by side, one thread each; one for each core of this machine unless given.
+        package: Package that has the format "onnx".
+        repository: Folder of the repository; it is made where it does not exist.
+        name: Name of the entry; that of the model where None.
+        instances: Number of instances side by side, with one thread each; one for each core of this machine where None.
 
     Raises:
-        ExportError: the package has no ONNX form, the name is not one that Triton takes, or the entry exists.
+        ExportError: The package has no ONNX format, `name` is not one that Triton takes, the entry exists, or `instances` is
+            below 1.
     """
     name = name or package.manifest.name
     if (instances or 1) < 1:
@@ -71,19 +72,19 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
     return entry
 
 
-def check_entry(repository: Path, name: str, forms: Collection[str]) -> Path:
-    """The folder that an entry would have; before an export begins, too.
+def check_entry(repository: Path, name: str, formats: Collection[str]) -> Path:
+    """The folder of a new entry, checked; call it before an export that takes minutes.
 
     Args:
-        repository: folder of the repository.
-        name: of the entry.
-        forms: of the package.
+        repository: Folder of the repository.
+        name: Name of the entry.
+        formats: Formats of the package.
 
     Raises:
-        ExportError: there is no ONNX form, the name is not one that Triton takes, or the entry exists.
+        ExportError: There is no ONNX format, `name` is not one that Triton takes, or the entry exists.
     """
-    if "onnx" not in forms:
-        raise ExportError(f"{name} has no form 'onnx', which Triton runs; it has {', '.join(forms)}")
+    if "onnx" not in formats:
+        raise ExportError(f"{name} has no format 'onnx', which Triton runs; it has {', '.join(formats)}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ExportError(f"{name!r} cannot name a model of Triton: letters, digits, and '.', '_', '-' between them")
     entry = repository / name
@@ -93,7 +94,7 @@ def check_entry(repository: Path, name: str, forms: Collection[str]) -> Path:
 
 
 def _config(package: Package, name: str, instances: int) -> str:
-    """Shapes leave out the batch, which Triton adds."""
+    """The text of config.pbtxt; its shapes have no batch dimension, which Triton adds."""
     manifest = package.manifest
     return CONFIG.format(
         name=name,

@@ -45,13 +45,13 @@ class MobileNetV3Space(HubSpace):
         squeeze_excite: For each stage "none", "optional" (a choice) or "force".
         depth_range: Smallest and largest number of blocks of a stage, both included.
         stride: Stride of the first block of each entry of `base_widths`; the last two are always 1.
-        activation: "relu", "swish" or "hswish" for each entry of `base_widths`.
+        activation: Activation "relu", "swish" or "hswish" for each entry of `base_widths`.
         se_from_exp: Whether squeeze-and-excite has a quarter of the expanded channels in its middle; False takes a quarter of
             the block's input channels.
         dropout_rate: Dropout probability before the classifier.
         bn_eps: Number that batch norm adds to the variance.
         bn_momentum: Weight of the newest batch in the running statistics of batch norm.
-        padding: "symmetric", or "same" for weights that were trained in TensorFlow.
+        padding: Zeros around the input: "symmetric", or "same" for weights that were trained in TensorFlow.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).

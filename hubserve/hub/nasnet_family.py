@@ -39,8 +39,8 @@ class NDSSpace(HubSpace):
     Args:
         width: Candidates for the channels of a node in the first stage; each later stage has twice as many. A number fixes it.
         num_cells: Candidates for the number of cells, at least three; a number fixes it. Its label is `depth`.
-        dataset: "cifar" (32 pixels, 10 classes) or "imagenet" (224 pixels, 1000 classes, and a stem that divides height and
-            width by eight).
+        dataset: Data set "cifar" (32 pixels, 10 classes) or "imagenet" (224 pixels, 1000 classes, and a stem that divides
+            height and width by eight).
         auxiliary_loss: Whether to add an auxiliary head on the first cell of the third stage; in training the network then
             returns (logits, auxiliary logits). The head has the channels of the cell that it reads. (In NNI it has those of the
             last cell, so that spaces with loose ends cannot be trained.)

@@ -37,7 +37,8 @@ class ProxylessNAS(HubSpace):
         width_mult: Factor on all widths.
         bn_eps: Number that batch norm adds to the variance.
         bn_momentum: Weight of the newest batch in the running statistics of batch norm.
-        padding: "symmetric", or "same" for weights that were trained in TensorFlow, such as EfficientNet-Lite0's.
+        padding: Zeros around the input: "symmetric", or "same" for weights that were trained in TensorFlow, such as
+            EfficientNet-Lite0's.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).

@@ -21,17 +21,17 @@ COMMAND = (sys.executable, "-m", "hubserve.pipeline")
 """The command of a job's process; the run folder is its last argument."""
 
 LOCK_VARIABLE = "HUBSERVE_RUN_LOCK"
-"""Tells a started process which of its open files is the locked one."""
+"""Environment variable that gives a started process the descriptor of its locked file."""
 
 
 def read(run: Run) -> JobStatus:
-    """The status of a job: what its process wrote, put right by what became of that process.
+    """The status of a job: what its process wrote, corrected if that process is stopping or was killed.
 
-    A process that was asked to end is "stopping", then "stopped"; one that is gone without a word is "failed", with the reason
-    and how to go on. Nothing is written.
+    A job that was asked to stop is "stopping" and, once its process ended, "stopped"; if the process ended without writing a
+    final state, the job is "failed", with how to continue. Nothing is written.
 
     Raises:
-        JobError: not a run folder, or a damaged one.
+        JobError: The folder is no run folder, or its status is corrupt.
     """
     status = run.written_status()
     if status.state in FINAL:
@@ -53,7 +53,7 @@ def read(run: Run) -> JobStatus:
 
 
 def list_statuses() -> list[JobStatus]:
-    """Of all jobs, those made last first; a damaged folder is left out."""
+    """The statuses of all runs, newest first; runs whose status is corrupt are left out."""
     found = []
     for run in list_runs():
         with suppress(JobError):
@@ -62,17 +62,17 @@ def list_statuses() -> list[JobStatus]:
 
 
 def is_running(run: Run) -> bool:
-    """Whether a process works for this job now."""
+    """Whether a process is working on this run."""
     return _process(run).is_alive()
 
 
 def start(run: Run) -> None:
-    """Begins a job, or goes on with one that stopped or failed, in a process that outlives this one.
+    """Starts a job, or continues one that was stopped, failed or refused, in a process that outlives this one.
 
     The process is `python -m hubserve.pipeline FOLDER`; its output goes to log.txt.
 
     Raises:
-        JobError: it runs already, or is done, or the process cannot be started.
+        JobError: The job is running or done, or the process cannot be started.
     """
     lock = _take_lock(run)
     try:
@@ -89,12 +89,12 @@ def start(run: Run) -> None:
 
 @contextmanager
 def hold(run: Run) -> Iterator[None]:
-    """In the job's own process: marks the job as running until the block, or the process, ends.
+    """Marks a job as running in this process until the block, or the process, ends.
 
-    An interrupt that the block has not noted itself is noted as a stop.
+    If a KeyboardInterrupt leaves the block before it wrote a final state, the state "stopped" is written.
 
     Raises:
-        JobError: another process works for it.
+        JobError: Another process is working on the run.
     """
     lock = _inherited_lock(run)
     if lock is None:
@@ -103,11 +103,11 @@ def hold(run: Run) -> Iterator[None]:
     else:
         lead_a_session()
     try:
-        # Not for the processes that the job starts in turn: one that outlives the job must not pass for it.
+        # Processes that the job starts do not inherit the lock: one that outlives the job would keep it "running".
         os.set_inheritable(lock, False)
         note_pid(lock)
         if (run.path / STOP).exists():
-            raise KeyboardInterrupt  # Asked for while the file still had another number.
+            raise KeyboardInterrupt  # Requested before the file had this process's id.
         yield
     except KeyboardInterrupt:
         status = run.written_status()
@@ -120,10 +120,10 @@ def hold(run: Run) -> Iterator[None]:
 
 
 def request_stop(run: Run) -> JobStatus:
-    """Asks a job to end soon and returns at once; the state is "stopping" until it has.
+    """Asks a job to end and returns at once; its state is "stopping" until it has ended.
 
     Raises:
-        JobError: not a run folder.
+        JobError: The folder is no run folder.
     """
     if read(run).state not in FINAL:
         (run.path / STOP).touch()
@@ -132,14 +132,14 @@ def request_stop(run: Run) -> JobStatus:
 
 
 def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
-    """Ends a job and waits for it; a job that is over stays as it is.
+    """Stops a job and waits until it has ended; a job in a final state stays as it is.
 
     Args:
-        run: of the job.
-        grace_seconds: for it to note where it is; then it, and all processes that it started, are killed.
+        run: The run to stop.
+        grace_seconds: Seconds that the job has to end by itself, at least 0; then it is killed with all processes it started.
 
     Raises:
-        JobError: not a run folder, or the process cannot be ended.
+        JobError: The folder is no run folder, or the process cannot be ended.
     """
     request_stop(run)
     if not _process(run).kill_after(grace_seconds):
@@ -148,7 +148,7 @@ def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
 
 
 def delete(run: Run) -> None:
-    """Takes the run folder of a job away that is over. Raises JobError while it runs."""
+    """Deletes the run folder. Raises JobError while the job is running."""
     if is_running(run):
         raise JobError(f"{run.id} is running; stop it first")
     remove(run)
@@ -163,7 +163,7 @@ def _queue(run: Run) -> None:
 
 
 def _take_lock(run: Run) -> int:
-    """A locked descriptor of the file `pid`. Waits for those who only look, not for a process that holds it."""
+    """A descriptor that holds the lock of the run. Raises JobError if another process works on it."""
     if not (run.path / JOB).is_file():
         raise JobError(f"{run.path} is not the folder of a job: it has no {JOB}")
     try:
@@ -173,11 +173,12 @@ def _take_lock(run: Run) -> int:
 
 
 def _process(run: Run) -> BackgroundProcess:
+    """The process of the run; the file `pid` is locked by it and holds its id."""
     return BackgroundProcess(run.path / PID, run.path / PID)
 
 
 def _inherited_lock(run: Run) -> int | None:
-    """The descriptor that `start` locked for us, if it did, and if it is that of this run."""
+    """The descriptor that `start` locked for this process; None if it did not, or for another run."""
     try:
         lock = int(os.environ.pop(LOCK_VARIABLE, ""))
         return lock if os.path.samestat(os.fstat(lock), os.stat(run.path / PID)) else None
@@ -186,4 +187,4 @@ def _inherited_lock(run: Run) -> int | None:
 
 
 def _how_to_resume(run: Run, what: str) -> str:
-    return f"{what}. {run.path / LOG} has the last words; `hubserve search --run {run.path}` goes on where it was"
+    return f"{what}. {run.path / LOG} has its last output; `hubserve search --run {run.path}` goes on where it was"

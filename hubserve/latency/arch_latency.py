@@ -1,45 +1,39 @@
-"""Latency of an arch as it will be served, for searches: exported to ONNX and timed here, or predicted by a lookup table."""
+"""Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted by a lookup table."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import torch
 
 from hubserve.errors import ExperimentError
-from hubserve.export.exportable_model import ExportableModel
-from hubserve.export.format_writers import WRITERS
-from hubserve.latency.format_latency import FormatLatency, Protocol, profile_runners
+from hubserve.latency.exported_arch import time_arch, time_onnx
+from hubserve.latency.format_latency import FormatLatency
 from hubserve.latency.tables.table import LatencyTable
-from hubserve.package.formats import FORMATS
-from hubserve.package.parity import random_batches
 from hubserve.package.runner import Runner
 from hubserve.space import Arch, ModelSpace
+from hubserve.timing import TimingProtocol
 
 NAME = "latency_ms"
 
 SEARCH_SECONDS, CHOICE_SECONDS = 1.0, 4.0
-"""Most time to measure an arch during a search, and before it is chosen. Sampling ends sooner where the median is sure."""
+"""Most seconds to measure an arch during a search, and before it is chosen. Sampling ends sooner where the median is sure."""
 
 
 @dataclass
 class MeasuredLatency:
-    """Median latency of a call, in ms, by ONNX Runtime on the CPU; a measure for `NasExperiment`.
+    """Median latency of a call in ms, by ONNX Runtime on the CPU; a measure for `NasExperiment`.
 
-    The weights do not matter, so fresh ones are exported. What is told is the upper bound of the median's 99 % confidence
-    interval, so that an arch that meets a limit meets it when measured again. An arch is measured once.
+    The value is the upper bound of the median's 99 % confidence interval, so that an arch that meets a limit meets it when it
+    is measured again. An arch is measured once.
 
     >>> limit, measure = Constraint("latency_ms", "<=", 5), MeasuredLatency(input_size=32)
     >>> NasExperiment(space, evaluator, strategy, constraints=[limit], measures={"latency_ms": measure})
 
     Attributes:
-        input_size: side of the pictures, in pixels.
-        batch_size: pictures of a call.
-        threads: that a call may use.
-        seconds: most time to measure.
+        input_size: Side of the images, in pixels.
+        batch_size: Images of a call, at least 1.
+        threads: Threads that a call may use, at least 1.
+        seconds: Most seconds to measure an arch.
     """
 
     input_size: int
@@ -49,10 +43,11 @@ class MeasuredLatency:
     _known: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __call__(self, space: ModelSpace, arch: Arch) -> dict[str, float]:
-        """{"latency_ms": ...}.
+        """{"latency_ms": milliseconds}.
 
         Raises:
-            ExportError: the arch cannot be exported.
+            ExportError: The arch cannot be exported.
+            ExperimentError: The model is so slow that there were too few calls.
         """
         key = repr(sorted(space.canonical(arch).items()))
         if key not in self._known:
@@ -60,49 +55,56 @@ class MeasuredLatency:
         return {NAME: self._known[key]}
 
     def measure(self, space: ModelSpace, arch: Arch) -> FormatLatency:
-        """All of it, measured anew."""
-        with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
-            torch.manual_seed(0)
-            example, *_ = random_batches((3, self.input_size, self.input_size), sizes=(2,))
-            path = Path(folder) / FORMATS["onnx"].file
-            WRITERS["onnx"](ExportableModel(space.freeze(arch).eval(), torch.from_numpy(example)), path)
-            return self.time(lambda: FORMATS["onnx"].load(path, self.threads, "cpu"))
+        """The latency of an arch with all samples, measured now. Raises ExportError where it cannot be exported."""
+        return time_arch(
+            space,
+            arch,
+            input_size=self.input_size,
+            batch_size=self.batch_size,
+            threads=self.threads,
+            protocol=self._protocol,
+        )
 
     def time(self, load: Callable[[], Runner]) -> FormatLatency:
-        """Of a model that is exported already."""
-        (batch,) = random_batches((3, self.input_size, self.input_size), sizes=(self.batch_size,))
+        """The latency of an exported model that `load` loads, measured in the same way."""
+        return time_onnx(
+            load, input_size=self.input_size, batch_size=self.batch_size, threads=self.threads, protocol=self._protocol
+        )
+
+    @property
+    def _protocol(self) -> TimingProtocol:
         # As many calls as the 99th percentile takes: a burst of other work on the machine is a small share of them.
-        protocol = Protocol(percent=99.0, max_seconds=self.seconds)
-        (report,) = profile_runners({"onnx": load}, batch, threads=self.threads, protocol=protocol)
-        return report
+        return TimingProtocol(percent=99.0, max_seconds=self.seconds)
 
 
 @dataclass(frozen=True)
 class PredictedLatency:
-    """The same of a lookup table, in milliseconds of work where measuring takes seconds; a measure for `NasExperiment`.
+    """Latency of a call in ms as a lookup table predicts it, in milliseconds where measuring takes seconds.
 
-    >>> PredictedLatency(LatencyTable.load(path))  # of `hubserve latency-table build`
+    A measure for `NasExperiment`, in place of `MeasuredLatency`.
+
+    >>> PredictedLatency(LatencyTable.load(path))  # A file that `hubserve latency-table build` wrote.
 
     Attributes:
-        table: of the space, for the same pictures and calls.
+        table: Lookup table of the space, for the same image size, batch size and threads.
     """
 
     table: LatencyTable
 
     def __call__(self, space: ModelSpace, arch: Arch) -> dict[str, float]:
-        """{"latency_ms": ...}."""
+        """{"latency_ms": milliseconds}. Raises ProfileError where the table is of another space or other settings."""
         return {NAME: self.table.predict(space, arch)}
 
 
-def sure_median(report: FormatLatency) -> float:
-    """The upper bound of the median of a report, in ms.
+def sure_median(found: FormatLatency) -> float:
+    """The upper bound of the median latency, in ms.
 
     Raises:
-        ExperimentError: there were too few calls to know one.
+        ExperimentError: There were too few calls to know one.
     """
-    median = next(p for p in report.percentiles if p.percent == 50.0)
+    median = next(p for p in found.percentiles if p.percent == 50.0)
     if median.upper_bound is None:
         raise ExperimentError(
-            f"{report.n} calls do not tell the median latency: it takes {median.needs}; the model is too slow"
+            f"{found.n} calls are too few to know the median latency: it takes {median.needs}; the model is too slow"
         )
     return median.upper_bound

@@ -1,4 +1,4 @@
-"""Which choices of an arch decide about which modules of its network: so that a profile can say what each choice costs."""
+"""Which modules of a network depend on which choices of its arch; a profile sums the time of each choice by it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 def labels_of_modules(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """Path of each leaf module -> labels of the choices without which it would be another one, or not be there.
+    """Path of each leaf module -> labels of the choices that it depends on: with another value it would differ or be absent.
 
-    A layer choice owns the layer it picked, a depth the blocks beyond the fewest, and a number (a kernel, a width) whatever
-    has other weights or settings under another answer. Choices of inputs own no module.
+    A layer depends on its layer choice, a block beyond the smallest depth on the depth, and a module on a number (a kernel, a
+    width) with which its weights or settings change. No module depends on a choice of inputs.
 
     Raises:
-        ArchError: the arch is not of the space.
+        ArchError: The arch is not of the space.
     """
     arch = space.canonical(arch)
     picker = _TaggingPicker(arch, space.choices)
@@ -45,7 +45,7 @@ def labels_of_modules(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, f
 
 
 class _TaggingPicker(FrozenPicker):
-    """Answers from an arch, and remembers which layers and blocks came of which label."""
+    """Picks the values of an arch, and records which layers and blocks each label made."""
 
     def __init__(self, arch: Mapping[str, Any], choices: Mapping[str, Choice]) -> None:
         super().__init__(arch)
@@ -75,13 +75,13 @@ class _TaggingPicker(FrozenPicker):
 
 
 def _others(choice: Choice, chosen: Any) -> list[Any]:
-    """Two other answers, the ends of the list: a module that depends on the choice differs under one of them."""
+    """Two other values, the ends of the list: a module that depends on the choice differs with one of them."""
     rest = [answer for answer in choice.answers() if answer != chosen]
     return rest if len(rest) < 3 else [rest[0], rest[-1]]
 
 
 def _complete(space: ModelSpace) -> dict[str, Any]:
-    """Answers to everything: another answer may bring in choices that the arch does not have."""
+    """A value for every choice: with another value of one, choices may matter that the arch does not have."""
     return {label: choice.answer_at(0) for label, choice in space.choices.items()}
 
 

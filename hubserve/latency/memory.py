@@ -1,7 +1,7 @@
-"""Memory that a form takes, in a process of its own: in a used one, what earlier models left behind is taken again.
+"""Peak memory of each format, in a process of its own: another one would use the memory again that earlier models left.
 
-`python -m hubserve.latency.memory PACKAGE TRUSTED BATCH_SIZE THREADS FORM...` prints one JSON document. That process loads the
-libraries once, and forks one that measures for each form.
+`python -m hubserve.latency.memory PACKAGE TRUSTED BATCH_SIZE THREADS FORMAT...` prints one JSON document. That process loads
+the libraries once, and forks one for each format that measures it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,20 @@ CALLS = 5
 MOST_SECONDS = 600
 
 
-def measure_memory(package: Package, forms: Iterable[str], *, batch_size: int, threads: int) -> tuple[Memory, ...]:
-    """Peak memory of loading each form and calling it.
+def measure_memory(package: Package, formats: Iterable[str], *, batch_size: int, threads: int) -> tuple[Memory, ...]:
+    """Peak memory of loading each format and calling it.
+
+    Args:
+        package: Package that has the formats.
+        formats: Formats to measure, "eager" and "openvino" among them.
+        batch_size: Images of a call.
+        threads: Threads that a call may use.
 
     Raises:
-        ProfileError: the process failed, or this system does not tell.
+        ProfileError: The process failed, or this system does not report its memory, as Linux does.
     """
     trusted = "trusted" if package.trusted else ""
-    arguments = [str(package.path.resolve()), trusted, str(batch_size), str(threads), *forms]
+    arguments = [str(package.path.resolve()), trusted, str(batch_size), str(threads), *formats]
     command = [sys.executable, "-W", "ignore", "-m", "hubserve.latency.memory", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     try:
@@ -45,14 +51,15 @@ def measure_memory(package: Package, forms: Iterable[str], *, batch_size: int, t
         said = (getattr(error, "stderr", None) or "").strip().splitlines()
         raise ProfileError(f"memory cannot be measured here: {said[-1] if said else error}") from error
     return tuple(
-        Memory(form=form, before_mib=before, peak_mib=peak, delta_mib=round(peak - before, 2)) for form, before, peak in found
+        Memory(format=format, before_mib=before, peak_mib=peak, delta_mib=round(peak - before, 2))
+        for format, before, peak in found
     )
 
 
-def _runner(package: Package, form: str, threads: int) -> Runner:
-    if form == "eager":
+def _runner(package: Package, format: str, threads: int) -> Runner:
+    if format == "eager":
         return EagerRunner(rebuild_model(package))
-    backend: Backend = form  # type: ignore[assignment]
+    backend: Backend = format  # type: ignore[assignment]
     return package.runner(backend, threads=threads)
 
 
@@ -64,25 +71,25 @@ def _status(name: str) -> float:
     raise ProfileError(f"/proc/self/status has no {name}")
 
 
-def _measure(path: str, trusted: bool, form: str, batch_size: int, threads: int) -> tuple[str, float, float]:
+def _measure(path: str, trusted: bool, format: str, batch_size: int, threads: int) -> tuple[str, float, float]:
     torch.set_num_threads(threads)
     package = read_package(Path(path), trusted=trusted)
     size = package.manifest.preprocess.input_size
     (batch,) = random_batches((3, size, size), sizes=(batch_size,))
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # Sets the peak back to what is resident now.
-    runner = _runner(package, form, threads)
+    runner = _runner(package, format, threads)
     for _ in range(CALLS):
         runner(batch)
-    return form, before, _status("VmHWM")
+    return format, before, _status("VmHWM")
 
 
-def _main(path: str, trusted: str, batch_size: str, threads: str, *forms: str) -> None:
+def _main(path: str, trusted: str, batch_size: str, threads: str, *formats: str) -> None:
     found = []
-    for form in forms:
+    for format in formats:
         # A process for each, so that none finds what another left.
         with multiprocessing.get_context("fork").Pool(1) as pool:
-            found.append(pool.apply(_measure, (path, bool(trusted), form, int(batch_size), int(threads))))
+            found.append(pool.apply(_measure, (path, bool(trusted), format, int(batch_size), int(threads))))
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The work of a network beside its time: parameters, multiply-accumulates, bytes, and what a lookup table predicted."""
+"""The work of a network, compared with its latency: parameters, multiply-accumulates, bytes, and a predicted latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hubserve.operations import trace_operations
 from hubserve.space import ModelSpace
 
 BYTES = 4
-"""Of a number in float32."""
+"""Bytes of a number in float32."""
 
 
 def cost_of(
@@ -25,18 +25,18 @@ def cost_of(
     measured_ms: float | None = None,
     table: LatencyTable | None = None,
 ) -> NetworkCost:
-    """The cost of an arch for one picture.
+    """The work of an arch for one image; nothing is computed, as the weights are on the meta device.
 
     Args:
-        space: with its settings applied.
-        arch: label -> value.
-        input_size: side of the picture, in pixels.
-        measured_ms: of one call at batch 1.
-        table: to predict that with.
+        space: Model space with its settings.
+        arch: Chosen value of each choice, by label.
+        input_size: Side of the image, in pixels.
+        measured_ms: Measured latency of a call with one image, in ms; None where it was not measured.
+        table: Lookup table that predicts the latency; None for no prediction.
 
     Raises:
-        ArchError: the arch is not of the space.
-        ProfileError: the table is of another space.
+        ArchError: The arch is not of the space.
+        ProfileError: The table is of another space.
     """
     with torch.device("meta"):
         model = space.freeze(arch)

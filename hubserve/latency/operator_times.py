@@ -1,4 +1,4 @@
-"""Where the time of a call goes: per operator, per module, and per choice of the arch."""
+"""The time of each operator in one call, and of each choice of the arch."""
 
 from __future__ import annotations
 
@@ -27,11 +27,17 @@ from hubserve.package.runner import Batch
 WARM_UP, CALLS = 3, 20
 WEIGHT = ".weight"
 SCOPES = "pkg.torch.onnx.name_scopes"
-"""Where torch's exporter notes the modules that an operation was in."""
+"""Key of a node's metadata where torch's exporter writes the modules that the operation was in."""
 
 
 def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS) -> list[OperatorShare]:
-    """What ONNX Runtime's profiler says of each operation of its optimised graph, the slowest first.
+    """Times of the operations in the graph that ONNX Runtime optimised, by its own profiler, the slowest first.
+
+    Args:
+        path: ONNX file.
+        batch: Prepared images, (n, 3, height, width) float32.
+        threads: Threads that a call may use.
+        calls: Calls that are measured, after a warm-up.
 
     Raises:
         ProfileError: ONNX Runtime cannot run the file.
@@ -56,7 +62,7 @@ def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS
 
 
 def eager_operators(model: nn.Module, batch: Batch, *, calls: int = 5) -> list[OperatorShare]:
-    """What torch.profiler says of each operator of eager PyTorch, all its calls together, the slowest first."""
+    """Times of the operators of eager PyTorch by torch.profiler, those of one kind together, the slowest first."""
     images = torch.from_numpy(batch)
     with torch.inference_mode():
         for _ in range(WARM_UP):
@@ -73,12 +79,12 @@ def eager_operators(model: nn.Module, batch: Batch, *, calls: int = 5) -> list[O
 def by_choice(
     rows: Iterable[OperatorShare], owners: Mapping[str, frozenset[str]], arch: Mapping[str, object]
 ) -> list[ChoiceShare]:
-    """Time per choice, the dearest first; an operation that several choices decide about counts for each of them.
+    """Time that depends on each choice, the largest first; an operation that depends on several choices counts for each.
 
     Args:
-        rows: of `onnx_operators`.
-        owners: path of a module -> labels, of `labels_of_modules`.
-        arch: label -> value.
+        rows: Times of the operations, from `onnx_operators`.
+        owners: Path of a module -> labels of the choices that it depends on, from `labels_of_modules`.
+        arch: Chosen value of each choice, by label.
     """
     times: dict[str, float] = defaultdict(float)
     total = 0.0
@@ -92,7 +98,7 @@ def by_choice(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The profiler of torch writes notes, such as that there is no GPU, past Python straight to the console."""
+    """Silences the profiler of torch, which writes notes to file descriptor 2, past sys.stderr."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -118,7 +124,7 @@ def _events(path: Path, batch: Batch, folder: Path, threads: int, calls: int) ->
 
 
 class _Modules:
-    """From a node of ONNX Runtime's optimised graph to the path of the module that it came from."""
+    """Finds the path of the module that a node of ONNX Runtime's optimised graph came from."""
 
     def __init__(self, path: Path) -> None:
         graph = onnx.load(str(path), load_external_data=False).graph
@@ -137,7 +143,7 @@ class _Modules:
         return None if node is None else _path(node)
 
     def _node(self, name: str) -> onnx.NodeProto | None:
-        """By its own name, or, for a blocked layout, by the name of its output; without what the optimiser appends."""
+        """The node in the file: by its name, or by that of its output, without the suffixes that the optimiser appends."""
         for known in (name, re.sub(r"(_token_\d+)$|/.*$", "", name), re.sub(r"_nchwc(_token_\d+)?$", "", name)):
             node = self._by_name.get(known) or self._by_output.get(known)
             if node is not None:
@@ -146,7 +152,7 @@ class _Modules:
 
 
 def _path(node: onnx.NodeProto) -> str | None:
-    """The innermost module: the last scope but one, as the last is the operation itself."""
+    """Path of the innermost module, the last scope but one; the last scope is the operation itself."""
     for prop in node.metadata_props:
         if prop.key == SCOPES:
             scopes = ast.literal_eval(prop.value)

@@ -1,4 +1,4 @@
-"""The whole report of a package: latency of each form in turns, throughput, memory, and where the time goes."""
+"""Measures the profile of a package: latency of its formats in turns, throughput, memory, operators and work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubserve.export.rebuild_model import rebuild_model
 from hubserve.host import describe_host
 from hubserve.hub.registry import SPACES, get_space
 from hubserve.latency.choice_modules import labels_of_modules
-from hubserve.latency.format_latency import STEADY, WINDOW, FormatLatency, Protocol, profile_runners
+from hubserve.latency.format_latency import FormatLatency, measure_formats
 from hubserve.latency.memory import measure_memory
 from hubserve.latency.network_cost import cost_of
 from hubserve.latency.operator_times import by_choice, eager_operators, onnx_operators
@@ -38,11 +38,12 @@ from hubserve.package.manifest import ALL_FORMATS
 from hubserve.package.package import WEIGHTS, Backend, Package
 from hubserve.package.parity import ParityReport, check_parity, prepared_batches, random_batches
 from hubserve.package.runner import Batch, Runner
+from hubserve.timing import STEADY, WINDOW, TimingProtocol
 
 SERVED = "onnx"
-"""The form that the service runs, and of which the details are measured."""
+"""Format that the service runs, and of which the details are measured."""
 MOST_OPERATORS = 40
-"""Rows of a table of operators that are kept."""
+"""Slowest operators of a format that are kept."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Details:
     """What is measured beside latency.
 
     Attributes:
-        sweep_seconds: for each setting of batch, threads and models side by side; 0 leaves the sweep out.
-        batches: sizes of the sweep.
-        memory: measure memory, in a process for each form.
-        operators: say where the time goes.
-        openvino: also measure the ONNX file in OpenVINO.
-        table: a lookup table of the space, whose prediction is compared.
+        sweep_seconds: Seconds for each setting of batch, threads and models side by side; 0 leaves the sweep out.
+        batches: Batch sizes of the sweep, at least one.
+        memory: Whether to measure memory, in a process for each format.
+        operators: Whether to measure the time of each operator and choice.
+        openvino: Whether to measure the ONNX file in OpenVINO, too.
+        table: Lookup table of the space, whose prediction is compared with the latency; None for no comparison.
     """
 
     sweep_seconds: float = 0.5
@@ -74,32 +75,33 @@ def profile_package(
     *,
     batch_size: int = 1,
     threads: int = 1,
-    protocol: Protocol | None = None,
+    protocol: TimingProtocol | None = None,
     details: Details = NOTHING,
     rebuild: bool = True,
 ) -> ProfileReport:
-    """Eager PyTorch and each exported form of a package, on the CPU, in turns.
+    """Measures eager PyTorch and each exported format of a package on the CPU, in turns.
 
     Args:
-        package: with at least one exported form.
-        batch_size: pictures of a call.
-        threads: that a call may use.
-        protocol: how long to measure.
-        details: what else to measure.
-        rebuild: also measure eager PyTorch, which needs the package's space to be one of the hub.
+        package: Package with at least one exported format.
+        batch_size: Images of a call, at least 1.
+        threads: Threads that a call may use, at least 1.
+        protocol: How long to measure; the defaults of `TimingProtocol` where None.
+        details: What else to measure; nothing unless given.
+        rebuild: Whether to measure eager PyTorch, too, for which the package's space must be one of the hub.
 
     Raises:
-        ProfileError: batch size or threads below 1, or no form can be measured here.
-        PackageError: the module cannot be rebuilt.
+        ProfileError: `batch_size` or `threads` is below 1, no format can be measured on this machine, or the lookup table is of
+            another space.
+        PackageError: The PyTorch module cannot be rebuilt.
     """
     if batch_size < 1 or threads < 1:
         raise ProfileError(f"batch_size = {batch_size}, threads = {threads}: both must be at least 1")
-    protocol = protocol or Protocol()
+    protocol = protocol or TimingProtocol()
     host, manifest = describe_host(), package.manifest
     (batch,) = random_batches((3, manifest.preprocess.input_size, manifest.preprocess.input_size), sizes=(batch_size,))
     loaders, left_out = _loaders(package, threads, rebuild=rebuild, openvino=details.openvino)
     with _torch_threads(threads):
-        forms = profile_runners(loaders, batch, threads=threads, protocol=protocol)
+        formats = measure_formats(loaders, batch, threads=threads, protocol=protocol)
         operators, choices = _where(package, batch, threads, rebuild) if details.operators else ({}, ())
     swept = _sweep(package, loaders, details, host.cores) if details.sweep_seconds > 0 else None
     return ProfileReport(
@@ -111,27 +113,27 @@ def profile_package(
         preprocess=manifest.preprocess,
         host=host,
         rules=_rules(protocol),
-        artefacts=tuple(_artefact(package, form) for form in loaders),
-        forms=forms,
+        artefacts=tuple(_artefact(package, name) for name in loaders),
+        formats=formats,
         left_out=left_out,
         parity=(*package.parity, *_parity_of_openvino(package, loaders, rebuild)),
         memory=_memory(package, loaders, batch_size, threads) if details.memory else (),
         sweep=swept,
         operators=operators,
         choices=choices,
-        cost=_cost(package, forms, batch_size, details.table),
+        cost=_cost(package, formats, batch_size, details.table),
     )
 
 
 def _loaders(
     package: Package, threads: int, *, rebuild: bool, openvino: bool
 ) -> tuple[dict[str, Callable[[], Runner]], dict[str, str]]:
-    """The forms that can be measured here, and why others cannot."""
+    """Functions that load the formats which can be measured on this machine, and why the others cannot."""
     loaders: dict[str, Callable[[], Runner]] = {}
     left_out: dict[str, str] = {}
     if rebuild:
         loaders["eager"] = lambda: EagerRunner(rebuild_model(package))
-    backends: list[Backend] = [form for form in ALL_FORMATS if form in package.manifest.exports]
+    backends: list[Backend] = [name for name in ALL_FORMATS if name in package.manifest.exports]
     for backend in [*backends, *(["openvino"] if openvino else [])]:
         try:
             if backend in FORMATS:
@@ -143,11 +145,11 @@ def _loaders(
             continue
         loaders[backend] = lambda backend=backend: package.runner(backend, threads=threads)  # type: ignore[misc]
     if not loaders:
-        raise ProfileError(f"{package.path} has no form that runs here: {'; '.join(left_out.values())}")
+        raise ProfileError(f"{package.path} has no format that runs on this machine: {'; '.join(left_out.values())}")
     return loaders, left_out
 
 
-def _rules(protocol: Protocol) -> Rules:
+def _rules(protocol: TimingProtocol) -> Rules:
     return Rules(
         deepest_percent=protocol.percent,
         max_seconds=protocol.max_seconds,
@@ -161,13 +163,13 @@ def _rules(protocol: Protocol) -> Rules:
 RUNTIMES = {"torch": ("torch",), "openvino": ("openvino",), "onnxruntime": ("onnxruntime-gpu", "onnxruntime")}
 
 
-def _artefact(package: Package, form: str) -> Artefact:
+def _artefact(package: Package, name: str) -> Artefact:
     manifest = package.manifest
-    key = SERVED if form == "openvino" else form
-    file = WEIGHTS if form == "eager" else FORMATS[key].file  # type: ignore[index]
-    library = "openvino" if form == "openvino" else "onnxruntime" if form.startswith("onnx") else "torch"
+    key = SERVED if name == "openvino" else name
+    file = WEIGHTS if name == "eager" else FORMATS[key].file  # type: ignore[index]
+    library = "openvino" if name == "openvino" else "onnxruntime" if name.startswith("onnx") else "torch"
     return Artefact(
-        form=form,
+        format=name,
         file=file,
         bytes=manifest.files[file].bytes,
         sha256=manifest.files[file].sha256,
@@ -186,7 +188,7 @@ def _version(library: str) -> str:
 
 
 def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner]], rebuild: bool) -> list[ParityReport]:
-    """The package proves its forms, but knows nothing of who else runs them."""
+    """The package holds the comparison of its own formats only, not that of OpenVINO."""
     if "openvino" not in loaders or not rebuild:
         return []
     batches = prepared_batches(package.manifest.preprocess)
@@ -199,7 +201,7 @@ def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner
 def _where(
     package: Package, batch: Batch, threads: int, rebuild: bool
 ) -> tuple[dict[str, tuple[OperatorShare, ...]], tuple[ChoiceShare, ...]]:
-    """Operators of the served form and of eager PyTorch, and what the choices cost in the served one."""
+    """Time of each operator in the served format and in eager PyTorch, and of each choice in the served one."""
     operators: dict[str, tuple[OperatorShare, ...]] = {}
     choices: tuple[ChoiceShare, ...] = ()
     manifest = package.manifest
@@ -215,15 +217,15 @@ def _where(
 
 
 def _sweep(package: Package, measured: Iterable[str], details: Details, cores: int) -> Sweep | None:
-    """Of the served form, or of the first one that can be measured here."""
-    forms = sorted((form for form in measured if form in package.manifest.exports), key=lambda form: form != SERVED)
-    if not forms:
+    """The sweep of the served format, or of the first one that can be measured; None where there is none."""
+    formats = sorted((name for name in measured if name in package.manifest.exports), key=lambda name: name != SERVED)
+    if not formats:
         return None
-    form: Backend = forms[0]  # type: ignore[assignment]
+    chosen: Backend = formats[0]  # type: ignore[assignment]
     size = package.manifest.preprocess.input_size
     return sweep(
-        form,
-        lambda threads: package.runner(form, threads=threads),
+        chosen,
+        lambda threads: package.runner(chosen, threads=threads),
         lambda n: random_batches((3, size, size), sizes=(n,))[0],
         cores=cores,
         seconds=details.sweep_seconds,
@@ -231,16 +233,18 @@ def _sweep(package: Package, measured: Iterable[str], details: Details, cores: i
     )
 
 
-def _memory(package: Package, forms: Iterable[str], batch_size: int, threads: int) -> tuple[Memory, ...]:
-    if not Path("/proc/self/clear_refs").exists():  # Linux alone tells.
+def _memory(package: Package, formats: Iterable[str], batch_size: int, threads: int) -> tuple[Memory, ...]:
+    if not Path("/proc/self/clear_refs").exists():  # Only Linux has it.
         return ()
-    return measure_memory(package, forms, batch_size=batch_size, threads=threads)
+    return measure_memory(package, formats, batch_size=batch_size, threads=threads)
 
 
-def _cost(package: Package, forms: Sequence[FormatLatency], batch_size: int, table: LatencyTable | None) -> NetworkCost | None:
-    """None where the space is not one of the hub, or is not as it was."""
+def _cost(
+    package: Package, formats: Sequence[FormatLatency], batch_size: int, table: LatencyTable | None
+) -> NetworkCost | None:
+    """The work of the network; None where its space is not one of the hub, or has changed since."""
     manifest = package.manifest
-    measured = next((f for f in forms if f.form == SERVED and batch_size == 1), None)
+    measured = next((f for f in formats if f.format == SERVED and batch_size == 1), None)
     median = None if measured is None else sorted(measured.samples_ms)[len(measured.samples_ms) // 2]
     try:
         space = get_space(manifest.space, manifest.settings)
@@ -253,7 +257,7 @@ def _cost(package: Package, forms: Sequence[FormatLatency], batch_size: int, tab
 
 @contextmanager
 def _torch_threads(threads: int) -> Iterator[None]:
-    """What torch may use is a setting of the process: put back afterwards."""
+    """Sets the number of threads of torch, a setting of the whole process, and restores it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

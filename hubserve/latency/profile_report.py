@@ -1,13 +1,13 @@
-"""What a profile says: one validated record, JSON on disk, with a schema of its own (`hubserve profile --schema`)."""
+"""The records of a profile, JSON on disk, with a schema of their own (`hubserve profile --schema`)."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from hubserve.host import Host
-from hubserve.latency.format_latency import FormatLatency
+from hubserve.latency.format_latency import OLD_NAME, FormatLatency
 from hubserve.package.manifest import TensorEntry
 from hubserve.package.parity import ParityReport
 from hubserve.preprocess import Preprocess
@@ -18,18 +18,18 @@ class _Record(BaseModel):
 
 
 class Artefact(_Record):
-    """The file that a form was loaded from.
+    """File that a format was loaded from.
 
     Attributes:
-        form: "eager", "onnx", ...
-        file: its name in the package.
-        bytes: its length.
-        sha256: of its content.
-        made: what the manifest says of it: opset, precision, ...
-        runtime: library and version that ran it.
+        format: Format that was measured: "eager", "openvino", or a format of packages such as "onnx".
+        file: Name of the file in the package.
+        bytes: Length of the file.
+        sha256: Hash of its content, in hexadecimal digits.
+        made: What the manifest says about the format: opset, precision, ...
+        runtime: Library that ran it, with its version.
     """
 
-    form: str
+    format: str = Field(validation_alias=OLD_NAME)
     file: str
     bytes: int
     sha256: str
@@ -38,16 +38,16 @@ class Artefact(_Record):
 
 
 class Rules(_Record):
-    """How it was measured.
+    """How the latency was measured.
 
     Attributes:
-        deepest_percent: percentile that decided how many calls it takes.
-        max_seconds: of measuring, for all forms together.
-        max_warm_up: calls after which the warm-up ended though it was not steady.
-        steady: relative change of the median at which the warm-up was over, and half-width of the median's 99 % interval at
-            which there were enough calls.
-        turns: calls of a form before the next one had its turn, in random order.
-        seed: of that order.
+        deepest_percent: Percentile that decided how many calls were needed, between 0 and 100.
+        max_seconds: Seconds after which the measurement ended, for all formats together.
+        max_warm_up: Calls after which the warm-up of a format ended though it was not steady.
+        steady: Relative change of the median at which the warm-up was over, and half-width of the median's 99 % confidence
+            interval at which there were enough calls; 0.02 is 2 %.
+        turns: Calls of a format before the next one had its turn.
+        seed: Seed of the order of the turns.
     """
 
     deepest_percent: float
@@ -59,31 +59,31 @@ class Rules(_Record):
 
 
 class Memory(_Record):
-    """Memory of one form, in a process of its own.
+    """Memory of one format, measured in a process of its own.
 
     Attributes:
-        form: which.
-        before_mib: resident before the model was loaded, libraries included.
-        peak_mib: most that was resident while it was loaded and called.
-        delta_mib: their difference: what the model takes.
+        format: Format that was measured.
+        before_mib: Resident memory before the model was loaded, libraries included, in MiB.
+        peak_mib: Largest resident memory while it was loaded and called, in MiB.
+        delta_mib: Their difference in MiB: what the model takes.
     """
 
-    form: str
+    format: str = Field(validation_alias=OLD_NAME)
     before_mib: float
     peak_mib: float
     delta_mib: float
 
 
 class SweepPoint(_Record):
-    """One setting of a sweep.
+    """Throughput under one setting.
 
     Attributes:
-        batch_size: pictures of a call.
-        threads: that a call may use.
-        sessions: models that run side by side, each called by a thread of its own.
-        n: calls.
-        p50_ms: median of a call.
-        images_per_second: of all sessions together.
+        batch_size: Images of a call.
+        threads: Threads that a call may use.
+        sessions: Number of models side by side, each called by a thread of its own.
+        n: Number of calls, of all models together.
+        p50_ms: Median time of a call, in ms.
+        images_per_second: Throughput of all models together.
     """
 
     batch_size: int
@@ -95,17 +95,17 @@ class SweepPoint(_Record):
 
 
 class Sweep(_Record):
-    """Throughput of one form under other settings.
+    """Throughput of one format under other settings.
 
     Attributes:
-        form: which.
-        by_batch: batch sizes 1, 2, 4, ... with one thread.
-        by_threads: 1 to all cores for one call.
-        by_sessions: 1 to all cores, one thread each.
-        knee_batch: smallest batch with 95 % of the best throughput; larger ones cost latency and bring nothing.
+        format: Format that was measured.
+        by_batch: Batch sizes 1, 2, 4, ... with one thread.
+        by_threads: From one thread to all cores for one call of one image.
+        by_sessions: From one model to as many as there are cores, each with one thread.
+        knee_batch: Smallest batch with 95 % of the best throughput; larger ones cost latency and gain little.
     """
 
-    form: str
+    format: str = Field(validation_alias=OLD_NAME)
     by_batch: tuple[SweepPoint, ...]
     by_threads: tuple[SweepPoint, ...]
     by_sessions: tuple[SweepPoint, ...]
@@ -113,14 +113,14 @@ class Sweep(_Record):
 
 
 class OperatorShare(_Record):
-    """One operation.
+    """Time of one operation of a network.
 
     Attributes:
-        operator: its kind.
-        name: of the node; empty where calls of a kind are counted together.
-        module: path of the module in the PyTorch network, where known.
-        ms: of a call, median.
-        share: of all operations.
+        operator: Kind of the operation, as the runtime names it.
+        name: Name of the node; empty where calls of a kind are counted together.
+        module: Path of the module in the PyTorch network; None where it is not known.
+        ms: Median time in one call of the network, in ms.
+        share: Share of the time of all operations, in [0, 1].
     """
 
     operator: str
@@ -131,13 +131,13 @@ class OperatorShare(_Record):
 
 
 class ChoiceShare(_Record):
-    """What a choice of the arch costs.
+    """Time that depends on one choice of the arch.
 
     Attributes:
-        label: of the choice.
-        value: what the arch says.
-        ms: of the operations that would be others, or not be there, under another answer.
-        share: of all operations; an operation that several choices decide about counts for each.
+        label: Label of the choice.
+        value: Value that the arch has chosen.
+        ms: Time, in one call, of the operations that would differ or be absent with another value, in ms.
+        share: Share of the time of all operations, in [0, 1]; an operation that depends on several choices counts for each.
     """
 
     label: str
@@ -147,17 +147,17 @@ class ChoiceShare(_Record):
 
 
 class NetworkCost(_Record):
-    """Work of one call, and how it compares with the time.
+    """Work of one call with one image, and how it compares with the time.
 
     Attributes:
-        params: elements of all parameters.
-        macs: multiply-accumulates of one picture.
-        bytes_moved: read and written by all operations for one picture, in float32, nothing kept in caches.
-        macs_per_byte: arithmetic intensity; below some 5 a CPU waits for memory rather than for its multipliers.
-        gmacs_per_second: macs over the median of the form "onnx" at batch 1, where measured.
-        predicted_ms: by a lookup table, where one was given.
-        measured_ms: median of the form "onnx" at batch 1.
-        prediction_error: predicted over measured, minus 1.
+        params: Number of elements of all parameters.
+        macs: Multiply-accumulates.
+        bytes_moved: Bytes that all operations read and write, in float32, with nothing kept in caches.
+        macs_per_byte: Arithmetic intensity; below some 5 a CPU waits for memory rather than for its multipliers.
+        gmacs_per_second: Billions of multiply-accumulates per second at the median of "onnx"; None where that was not measured.
+        predicted_ms: Latency that a lookup table predicts, in ms; None without a table.
+        measured_ms: Median latency of "onnx" with one image, in ms; None where that was not measured.
+        prediction_error: Predicted over measured latency, minus 1; None where one of them is missing.
     """
 
     params: int
@@ -171,27 +171,27 @@ class NetworkCost(_Record):
 
 
 class ProfileReport(_Record):
-    """Forms of one model side by side, measured in one run on one machine.
+    """Formats of one model side by side, measured in one run on one machine.
 
     Attributes:
-        format_version: of this record.
-        model: its name.
-        created: when, in ISO 8601.
-        weights_sha256: of the package's weights.
-        input: of the exported forms.
-        output: likewise.
-        preprocess: how pictures become input.
-        host: the machine.
-        rules: how it was measured.
-        artefacts: one for each form.
-        forms: latency of each.
-        left_out: form -> why it was not measured.
-        parity: how far each form is from eager PyTorch.
-        memory: one for each form, where measured.
-        sweep: throughput under other settings, where measured.
-        operators: form -> its operations, the slowest first, where measured.
-        choices: what each choice of the arch costs, in the form "onnx".
-        cost: of the network; None where it cannot be rebuilt here.
+        format_version: Version of this record.
+        model: Name of the model.
+        created: Time of the measurement, in ISO 8601.
+        weights_sha256: Hash of the weights of the package, in hexadecimal digits.
+        input: Input of the exported formats.
+        output: Output of the exported formats.
+        preprocess: Preprocessing that turns an image into the input.
+        host: Machine on which it was measured.
+        rules: How the latency was measured.
+        artefacts: Files that the formats were loaded from.
+        formats: Latency of each format, at least one.
+        left_out: Format -> reason why it was not measured.
+        parity: How far each format is from eager PyTorch.
+        memory: Memory of each format; empty where it was not measured.
+        sweep: Throughput under other settings; None where it was not measured.
+        operators: Format -> its operations, the slowest first; empty where they were not measured.
+        choices: Time that depends on each choice of the arch, in the format "onnx"; empty where it was not measured.
+        cost: Work of the network; None where it cannot be rebuilt on this machine.
     """
 
     format_version: Literal[2] = 2
@@ -204,7 +204,7 @@ class ProfileReport(_Record):
     host: Host
     rules: Rules
     artefacts: tuple[Artefact, ...]
-    forms: tuple[FormatLatency, ...] = Field(min_length=1)
+    formats: tuple[FormatLatency, ...] = Field(min_length=1, validation_alias=AliasChoices("formats", "forms"))
     left_out: dict[str, str] = {}
     parity: tuple[ParityReport, ...] = ()
     memory: tuple[Memory, ...] = ()
@@ -213,6 +213,6 @@ class ProfileReport(_Record):
     choices: tuple[ChoiceShare, ...] = ()
     cost: NetworkCost | None = None
 
-    def form(self, name: str) -> FormatLatency | None:
-        """The latency of one form; None where it was not measured."""
-        return next((form for form in self.forms if form.form == name), None)
+    def latency_of(self, name: str) -> FormatLatency | None:
+        """The latency of the format `name`; None where it was not measured."""
+        return next((found for found in self.formats if found.format == name), None)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 76, 16, 16, 44
+BAR_LEFT, BAR_RIGHT, BAR_HEIGHT = 210, 90, 22
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2")
+
+TEMPLATES = Environment(
+    loader=PackageLoader("hubserve.latency"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+"""The templates of this package. Every text is escaped, and a name that a template does not get is an error."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -17,11 +24,11 @@ def line_chart(series: Mapping[str, Points], *, x: str, y: str, doubling: bool =
     """Lines over a common x axis; y starts at 0.
 
     Args:
-        series: name -> points, sorted by x.
-        x: what the x axis shows, with its unit.
-        y: likewise.
-        doubling: whether x goes 1, 2, 4, ..., each as far from the next.
-        dots: mark the points.
+        series: Name of a line -> its points (x, y), sorted by x.
+        x: Quantity on the x axis, with its unit.
+        y: Quantity on the y axis, with its unit.
+        doubling: Whether x is 1, 2, 4, ..., which are then equally far apart.
+        dots: Whether to mark the points.
     """
     place = math.log2 if doubling else float
     xs = [place(px) for points in series.values() for px, _ in points]
@@ -34,69 +41,38 @@ def line_chart(series: Mapping[str, Points], *, x: str, y: str, doubling: bool =
         return LEFT + (place(px) - low) * across, HEIGHT - BOTTOM - py * up
 
     ticks = sorted({px for points in series.values() for px, _ in points}) if doubling else _steps(low, high)
-    parts = [
-        _axes(
-            x,
-            y,
-            [(at(t, 0)[0], _number(t)) for t in ticks],
-            [(HEIGHT - BOTTOM - v * up, _number(v)) for v in _steps(0, top)],
-        )
-    ]
-    for i, (name, points) in enumerate(series.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        placed = [at(*point) for point in points]
-        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in placed)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        if dots:
-            parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3.5" fill="{colour}"/>' for px, py in placed]
-        parts.append(_legend(len(series) - i, name, colour))
-    return _svg(parts, f"{y} over {x}: {', '.join(series)}", HEIGHT)
-
-
-def bar_chart(rows: Sequence[tuple[str, float]], *, unit: str) -> str:
-    """Bars to the right, one a row, with their numbers."""
-    step, left = 22, 210
-    height = step * len(rows) + 8
-    most = max((value for _, value in rows), default=1.0) or 1.0
-    parts = []
-    for i, (name, value) in enumerate(rows):
-        middle, length = i * step + 4, (WIDTH - left - 90) * value / most
-        parts += [
-            _text(left - 8, middle + 14, _short(name), "end"),
-            f'<rect x="{left}" y="{middle + 2}" width="{length:.1f}" height="{step - 7}" rx="2" fill="{COLOURS[0]}"/>',
-            _text(left + length + 6, middle + 14, f"{_number(value)} {unit}", "start"),
-        ]
-    return _svg(parts, f"bars in {unit}", height)
-
-
-def _svg(parts: Sequence[str], label: str, height: int) -> str:
-    body = "".join(parts)
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}" xmlns="http://www.w3.org/2000/svg">{body}</svg>'
-
-
-def _axes(x: str, y: str, x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]]) -> str:
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    parts = [f'<line x1="{LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}" stroke="#6b7280"/>']
-    for place, text in y_ticks:
-        parts.append(f'<line x1="{LEFT}" y1="{place:.1f}" x2="{right}" y2="{place:.1f}" stroke="#e5e7eb"/>')
-        parts.append(_text(LEFT - 6, place + 4, text, "end"))
-    parts += [_text(place, bottom + 16, text, "middle") for place, text in x_ticks]
-    parts.append(_text((LEFT + right) / 2, HEIGHT - 8, x, "middle"))
-    middle = (TOP + bottom) / 2
-    parts.append(f'<text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">{escape(y)}</text>')
-    return "".join(parts)
-
-
-def _legend(place: int, name: str, colour: str) -> str:
-    """At the lower right, where curves that rise leave room; `place` counts from below."""
-    top, right = HEIGHT - BOTTOM - 17 * place, WIDTH - RIGHT - 4
-    return f'<rect x="{right - 10}" y="{top}" width="10" height="10" fill="{colour}"/>' + _text(
-        right - 15, top + 9, name, "end"
+    return TEMPLATES.get_template("line_chart.svg.j2").render(
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        top=TOP,
+        bottom=HEIGHT - BOTTOM,
+        x=x,
+        y=y,
+        x_ticks=[(at(tick, 0)[0], _number(tick)) for tick in ticks],
+        y_ticks=[(at(1, tick)[1], _number(tick)) for tick in _steps(0, top)],
+        lines=[
+            (name, [at(*point) for point in points], COLOURS[i % len(COLOURS)])
+            for i, (name, points) in enumerate(series.items())
+        ],
+        dots=dots,
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def bar_chart(rows: Sequence[tuple[str, float]], *, unit: str) -> str:
+    """Horizontal bars, one for each (name, value), with their values; a long name is shortened."""
+    most = max((value for _, value in rows), default=1.0) or 1.0
+    scale = (WIDTH - BAR_LEFT - BAR_RIGHT) / most
+    return TEMPLATES.get_template("bar_chart.svg.j2").render(
+        width=WIDTH,
+        height=BAR_HEIGHT * len(rows) + 8,
+        left=BAR_LEFT,
+        step=BAR_HEIGHT,
+        bars=[(_short(name), scale * value, f"{_number(value)} {unit}") for name, value in rows],
+        unit=unit,
+        colour=COLOURS[0],
+    )
 
 
 def _short(text: str) -> str:

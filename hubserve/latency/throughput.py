@@ -1,4 +1,4 @@
-"""Throughput under other settings: batches, threads of a call, and models side by side."""
+"""Throughput of a model with other batch sizes, with more threads in a call, and with several models side by side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from hubserve.errors import ProfileError
 from hubserve.latency.profile_report import Sweep, SweepPoint
 from hubserve.package.runner import Batch, Runner
+from hubserve.timing import Clock, call_ms
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 ENOUGH = 0.95
@@ -18,32 +19,32 @@ WARM_UP = 3
 LEAST_CALLS = 5
 
 Load = Callable[[int], Runner]
-"""Threads -> a loaded model."""
+"""Loads a model that may use so many threads."""
 
 
 def sweep(
-    form: str,
+    format: str,
     load: Load,
     batch_of: Callable[[int], Batch],
     *,
     cores: int,
     seconds: float,
     batches: Sequence[int] = BATCHES,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
 ) -> Sweep:
-    """Measures one form under other settings.
+    """Measures the throughput of one format under other settings.
 
     Args:
-        form: its name.
-        load: threads -> a loaded model.
-        batch_of: size -> a batch.
-        cores: most threads, and most models side by side.
-        seconds: for each setting; at least a few calls are made whatever they take.
-        batches: sizes to try.
-        clock: in seconds.
+        format: Name of the format, for the record.
+        load: Function from a number of threads to a loaded model.
+        batch_of: Function from a size to a batch of prepared images.
+        cores: Most threads, and most models side by side; at least 1.
+        seconds: Seconds for each setting, above 0; some calls are made however long they take.
+        batches: Batch sizes to try, at least one.
+        clock: Clock to measure by.
 
     Raises:
-        ProfileError: no cores, batches or time.
+        ProfileError: `cores`, `batches` or `seconds` is out of range.
     """
     if cores < 1 or not batches or not seconds > 0:
         raise ProfileError(f"cores = {cores}, batches = {tuple(batches)}, seconds = {seconds}: a sweep needs some of each")
@@ -53,7 +54,7 @@ def sweep(
     by_threads = [_point(single if n == 1 else load(n), one, n, seconds, clock) for n in _counts(cores)]
     by_sessions = [_side_by_side([single, *(load(1) for _ in range(n - 1))], one, seconds, clock) for n in _counts(cores)]
     return Sweep(
-        form=form,
+        format=format,
         by_batch=tuple(by_batch),
         by_threads=tuple(by_threads),
         by_sessions=tuple(by_sessions),
@@ -68,24 +69,24 @@ def knee(points: Sequence[SweepPoint]) -> int:
 
 
 def _counts(cores: int) -> list[int]:
-    """1, 2, 4, ... and all."""
+    """1, 2, 4, ... and `cores`."""
     return sorted({1 << i for i in range(cores.bit_length()) if 1 << i <= cores} | {cores})
 
 
-def _point(runner: Runner, batch: Batch, threads: int, seconds: float, clock: Callable[[], float]) -> SweepPoint:
+def _point(runner: Runner, batch: Batch, threads: int, seconds: float, clock: Clock) -> SweepPoint:
     times = _calls(runner, batch, seconds, clock)
     return SweepPoint(
         batch_size=len(batch),
         threads=threads,
         sessions=1,
         n=len(times),
-        p50_ms=statistics.median(times) * 1e3,
-        images_per_second=len(batch) / statistics.median(times),
+        p50_ms=statistics.median(times),
+        images_per_second=len(batch) / statistics.median(times) * 1e3,
     )
 
 
-def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock: Callable[[], float]) -> SweepPoint:
-    """Each model called by a thread of its own. ONNX Runtime lets go of Python's lock while it computes."""
+def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock: Clock) -> SweepPoint:
+    """Each model is called by a thread of its own; ONNX Runtime releases Python's lock while it computes."""
     times: list[list[float]] = [[] for _ in runners]
     failures: list[Exception] = []
     start_together = threading.Barrier(len(runners))
@@ -94,7 +95,7 @@ def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock
         try:
             start_together.wait()
             times[i] = _calls(runners[i], batch, seconds, clock)
-        except Exception as error:  # Told below; a thread has nobody to tell.
+        except Exception as error:  # Raised below: a thread has no caller.
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(runners))]
@@ -109,18 +110,17 @@ def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock
         threads=1,
         sessions=len(runners),
         n=sum(map(len, times)),
-        p50_ms=statistics.median(t for each in times for t in each) * 1e3,
-        images_per_second=sum(len(batch) * len(each) / sum(each) for each in times),
+        p50_ms=statistics.median(t for each in times for t in each),
+        images_per_second=sum(len(batch) * len(each) / sum(each) * 1e3 for each in times),
     )
 
 
-def _calls(runner: Runner, batch: Batch, seconds: float, clock: Callable[[], float]) -> list[float]:
+def _calls(runner: Runner, batch: Batch, seconds: float, clock: Clock) -> list[float]:
+    """Milliseconds of each call, after a warm-up."""
     for _ in range(WARM_UP):
         runner(batch)
     times: list[float] = []
     end = clock() + seconds
     while len(times) < LEAST_CALLS or clock() < end:
-        start = clock()
-        runner(batch)
-        times.append(clock() - start)
+        times.append(call_ms(lambda: runner(batch), clock))
     return times

@@ -1,4 +1,4 @@
-"""Adds files to a package that exists, and puts a package folder in place in one step."""
+"""Adds files, such as a latency report, to a package that exists."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def add_profile(package: Package, text: str) -> Package:
 
 
 def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
-    """The package with further files in it, put in place in one step; the folder is never seen half changed.
+    """The package with further files in it, in one step: the folder is replaced by a rename.
 
     Args:
-        package: a folder of one's own. One in the store never changes: publish a package that has the files.
-        files: name -> content; one of that name that was added before is replaced.
+        package: A package outside the store, whose versions never change: publish a package that has the files.
+        files: Content by file name; a file of that name that was added before is replaced.
 
     Raises:
-        PackageError: a name that is taken by what makes it a package, or is no plain name; or the folder cannot be replaced.
+        PackageError: A name of a file that every package has, or a name with a folder; or the folder cannot be replaced.
     """
-    taken = {MANIFEST, WEIGHTS, LABELS, PARITY, EXAMPLE, *(form.file for form in FORMATS.values())}
+    taken = {MANIFEST, WEIGHTS, LABELS, PARITY, EXAMPLE, *(entry.file for entry in FORMATS.values())}
     for name in files:
         if name in taken or PurePosixPath(name).name != name or name in ("", ".", ".."):
             raise PackageError(

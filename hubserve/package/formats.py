@@ -1,4 +1,4 @@
-"""The formats that a package may hold: the file of each, how it is loaded, and how near to eager PyTorch it must be."""
+"""The formats that a package may hold: the file of each, how it is loaded, and the bounds of its parity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubserve.package.manifest import Format
+from hubserve.package.manifest import DEFAULT_FORMATS, Format
 from hubserve.package.onnx_runner import Device, OnnxRunner
 from hubserve.package.parity import FLOAT16, FLOAT32, INT8, Bounds
 from hubserve.package.runner import Batch, Runner
@@ -18,12 +18,12 @@ class FormatEntry:
     """One exported format.
 
     Attributes:
-        file: its name in a package.
-        load: (path, threads, device) -> runner.
-        bounds: how near to eager PyTorch it must be.
+        file: Name of its file in a package.
+        load: Function (path, threads, device) -> runner.
+        bounds: How close its logits must be to those of eager PyTorch.
         set_threads: Sets how many threads one call may use, where `load` cannot: torch's setting holds for the whole process.
-        only_cuda: why it is of no use without a GPU; None where it is.
-        program: what loading or running it may do beyond computing; None where nothing.
+        only_cuda: Why it is of no use without a GPU; None where it runs on CPUs, too.
+        program: What loading or running it may do beyond computing; None for formats that are data.
     """
 
     file: str
@@ -87,6 +87,7 @@ FORMATS: dict[Format, FormatEntry] = {
 }
 
 PYTHON = sys.version_info[:2]
+"""Version of the running Python; tests replace it."""
 
 
 def unsupported_format(name: str) -> str | None:
@@ -94,3 +95,8 @@ def unsupported_format(name: str) -> str | None:
     if name == "torchscript" and PYTHON >= (3, 14):
         return f"PyTorch does not support TorchScript on Python {PYTHON[0]}.{PYTHON[1]}"
     return None
+
+
+def default_formats() -> tuple[Format, ...]:
+    """The formats that are exported if none are named: those of `DEFAULT_FORMATS` that this Python supports."""
+    return tuple(name for name in DEFAULT_FORMATS if unsupported_format(name) is None)

@@ -1,4 +1,4 @@
-"""Reads the small files of a package, which anybody may have written: what is in them, or PackageError."""
+"""Reads labels.txt, parity.json and profile.json of a package, whatever they hold: their content, or PackageError."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _Reports = TypeAdapter(tuple[ParityReport, ...])
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """One class a line, in the order of the logits. Raises PackageError where it is no text."""
+    """One class a line, in the order of the logits. Raises PackageError where it is not text."""
     # Not splitlines(), which also splits on characters that a label may have.
     return tuple(_text(path, "one class a line; export it again").removesuffix("\n").split("\n"))
 
 
 def read_parity(path: Path) -> tuple[ParityReport, ...]:
-    """One report for each exported form. Raises PackageError where it holds anything else."""
+    """One report for each exported format. Raises PackageError where it holds anything else."""
     advice = "a list of comparisons with eager PyTorch; export it again"
     try:
         return _Reports.validate_python(_json(path, advice))
@@ -33,18 +33,28 @@ def read_parity(path: Path) -> tuple[ParityReport, ...]:
 
 
 def read_profile(path: Path) -> dict[str, Any]:
-    """A latency report, unread. Raises PackageError where it is no JSON object."""
+    """A latency report, not validated; old keys get their new names. Raises PackageError where it is not a JSON object."""
     advice = "an object; measure it again"
     found = _json(path, advice)
     if not isinstance(found, dict):
         raise PackageError(f"{path} holds a {type(found).__name__}; expected {advice}")
-    return found
+    return _renamed(found)
+
+
+def _renamed(report: dict[str, Any]) -> dict[str, Any]:
+    """`report` with the keys "form" and "forms" of older ones named "format" and "formats": at the top, and one level below."""
+    names = {"form": "format", "forms": "formats"}
+
+    def part(found: Any) -> Any:
+        return {names.get(key, key): value for key, value in found.items()} if isinstance(found, dict) else found
+
+    return {key: list(map(part, found)) if isinstance(found, list) else part(found) for key, found in part(report).items()}
 
 
 def _json(path: Path, advice: str) -> Any:
     text = _text(path, advice)
     try:
-        # Strictly: NaN and numbers without end are no JSON, and no answer over HTTP could hold them.
+        # NaN and infinite numbers are not JSON, and could not be part of an answer over HTTP.
         return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise PackageError(f"{path} begins with {_short(text)} and is not JSON: {error}; expected {advice}") from error
@@ -58,7 +68,7 @@ def _text(path: Path, advice: str) -> str:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _finite(digits: str) -> float:

@@ -1,4 +1,4 @@
-"""The manifest of a package: all that serving, judging and rebuilding a model needs, as data."""
+"""The manifest of a package: all that serving, evaluating and rebuilding a model needs, as data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hubserve.preprocess import Preprocess
 
 Format = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8"]
 DEFAULT_FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "pt2")
-"""Those that answer as eager PyTorch does, up to rounding: what is exported unless told otherwise."""
+"""Formats that give the logits of eager PyTorch up to rounding: what is exported by default."""
 ALL_FORMATS: tuple[Format, ...] = (*DEFAULT_FORMATS, "onnx-fp16", "onnx-int8")
-"""With those that give up accuracy, or run on some machines only: an explicit choice."""
+"""The default ones, and those that lose accuracy or run on some machines only, which are exported on request."""
 
 
 class _Record(BaseModel):
@@ -24,8 +24,8 @@ class FileEntry(_Record):
     """One file of a package.
 
     Attributes:
-        bytes: its length.
-        sha256: of its content.
+        bytes: Length of the file in bytes.
+        sha256: SHA-256 of its content, in hexadecimal.
     """
 
     bytes: int
@@ -36,9 +36,9 @@ class TensorEntry(_Record):
     """Input or output of the exported model.
 
     Attributes:
-        name: in ONNX.
-        dtype: of its elements.
-        shape: "batch" where any number of pictures may come.
+        name: Name of the tensor in ONNX.
+        dtype: Type of its elements, such as "float32".
+        shape: Lengths of its axes; "batch" for an axis of any length.
     """
 
     name: str
@@ -47,16 +47,16 @@ class TensorEntry(_Record):
 
 
 class Provenance(_Record):
-    """Where a model came from.
+    """Where a model and its weights came from.
 
     Attributes:
-        origin: "card", "arch" or "search".
-        paper: where it was published.
-        licence: of the weights.
-        metric: published accuracy.
-        weights: "published", "random", "local" (a file that someone gave), "shared" (cut from a supernet), "trial" (trained in
-            the search's own trial) or "retrained" (from fresh ones, after the search).
-        search: study, trial, seed, score and split, for a model that a search found.
+        origin: "card" (a pre-searched model), "arch" (chosen by a user) or "search" (found by a job).
+        paper: Address or title of the publication; None without one.
+        licence: Licence of the weights; None where it is not known.
+        metric: Published accuracy; None where there is none.
+        weights: "published", "random", "local" (from a file of the user), "shared" (taken from a supernet), "trial" (trained in
+            the trial that found the arch) or "retrained" (trained from random weights after the search).
+        search: Study, trial, seed, score and data split of the search that found the model; empty without a search.
     """
 
     origin: Literal["card", "arch", "search"] = "arch"
@@ -68,21 +68,21 @@ class Provenance(_Record):
 
 
 class Manifest(_Record):
-    """See the module.
+    """The record that a package has in manifest.json.
 
     Attributes:
-        format_version: of this record.
-        name: of the model.
-        space: class name of its model space.
-        settings: of the space.
-        arch: label -> value.
-        preprocess: how pictures become input.
-        input: of the exported model.
-        output: likewise.
-        exports: format -> how it was made.
-        provenance: where the model came from.
-        versions: of the software that wrote the package.
-        files: name -> length and hash; the manifest itself is not among them.
+        format_version: Version of this record; 1 is the only one.
+        name: Name of the model.
+        space: Class name of its model space.
+        settings: Arguments of the model space.
+        arch: Chosen value of each choice, by label.
+        preprocess: Preparation that turns an image into input.
+        input: Input tensor of the exported model.
+        output: Output tensor of the exported model: the logits.
+        exports: Exported formats, each with the settings of its export.
+        provenance: Where the model came from.
+        versions: Versions of the libraries that wrote the package, by name.
+        files: Length and hash of each file, by name; without the manifest itself.
     """
 
     format_version: Literal[1] = 1
@@ -101,10 +101,10 @@ class Manifest(_Record):
     @model_validator(mode="after")
     def _counts_its_classes(self) -> Manifest:
         if not isinstance(self.output.shape[-1], int) or self.output.shape[-1] < 1:
-            raise ValueError(f"output.shape = {self.output.shape}: the last number is that of the classes, at least 1")
+            raise ValueError(f"output.shape = {self.output.shape}: the last number is the number of classes, at least 1")
         return self
 
     @property
     def classes(self) -> int:
-        """How many the model tells apart."""
+        """Number of classes of the model."""
         return int(self.output.shape[-1])

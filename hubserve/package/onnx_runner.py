@@ -18,16 +18,16 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class OnnxRunner:
-    """An ONNX file in a session of ONNX Runtime; calls from several threads run side by side.
+    """An ONNX file in a session of ONNX Runtime; calls from several threads run at the same time.
 
     Args:
-        path: of the file.
-        threads: that one call may use. At batch 1 a second one is mostly wasted; run two sessions instead.
-        device: "cuda" needs a device, "auto" takes one if there is one.
-        name: of the form.
+        path: Path of the ONNX file.
+        threads: Number of threads that one call may use. At batch size 1 a second one gains little; two sessions gain more.
+        device: "cpu"; "cuda", which needs a GPU; or "auto", which takes a GPU where there is one.
+        name: Name of the format, for messages.
 
     Raises:
-        ExportError: the file cannot be loaded or is no classifier of pictures, or "cuda" was asked for and there is none.
+        ExportError: The file cannot be loaded, or its input or output is not one float32 tensor; or there is no GPU for "cuda".
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto", name: str = "onnx") -> None:
@@ -40,14 +40,14 @@ class OnnxRunner:
         if self.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             if device == "cuda":
                 raise ExportError(
-                    f"ONNX Runtime {onnxruntime.__version__} fell back to the CPU: the CUDA libraries it wants do not "
+                    f"ONNX Runtime {onnxruntime.__version__} fell back to the CPU: the CUDA libraries it needs do not "
                     "load here; pip install 'hubserve[cuda]' brings them"
                 )
             self.device = "cpu"
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if [i.type for i in inputs] != ["tensor(float)"] or [o.type for o in outputs] != ["tensor(float)"]:
-            told = ", ".join(f"{tensor.name} {tensor.type}" for tensor in (*inputs, *outputs))
-            raise ExportError(f"{path} has {told}; expected one input and one output, both tensor(float)")
+            found = ", ".join(f"{tensor.name} {tensor.type}" for tensor in (*inputs, *outputs))
+            raise ExportError(f"{path} has {found}; expected one input and one output, both tensor(float)")
         self._input = inputs[0].name
 
     def __call__(self, batch: Batch) -> Batch:
@@ -81,7 +81,7 @@ def _providers(device: str) -> list[str]:
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """How every session of ours runs, whether it serves or is measured."""
+    """Options of every session, whether it serves or is measured."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

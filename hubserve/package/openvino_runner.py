@@ -1,4 +1,4 @@
-"""OpenVINO: runs the ONNX file on CPUs, with kernels of its own. An extra: pip install 'hubserve[openvino]'."""
+"""Runs ONNX files on CPUs with OpenVINO, which is an extra: pip install 'hubserve[openvino]'."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class OpenVinoRunner:
     """An ONNX file compiled by OpenVINO for this CPU, in float32; calls from several threads are safe.
 
     Args:
-        path: of the ONNX file.
-        threads: that one call may use.
-        callers: calls that run side by side; further ones take turns.
+        path: Path of the ONNX file.
+        threads: Number of threads that one call may use.
+        callers: Number of calls that run at the same time; further ones wait.
 
     Raises:
         ExportError: OpenVINO is not installed, or cannot load the file.
@@ -34,7 +34,7 @@ class OpenVinoRunner:
             raise ExportError(f"OpenVINO is not installed ({error}): pip install 'hubserve[openvino]'") from error
         core = openvino.Core()
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # It would compute in bfloat16 where the CPU can, unless told.
+            "INFERENCE_PRECISION_HINT": "f32",  # By default it computes in bfloat16 where the CPU can.
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": callers,  # A stream runs one call at a time.
             "INFERENCE_NUM_THREADS": callers * threads,  # Of all streams together.
@@ -47,7 +47,7 @@ class OpenVinoRunner:
 
     @property
     def callers(self) -> int:
-        """Calls that run side by side, as OpenVINO itself says."""
+        """Number of calls that run at the same time, as OpenVINO reports it."""
         return int(self._compiled.get_property("NUM_STREAMS"))
 
     def __call__(self, batch: Batch) -> Batch:

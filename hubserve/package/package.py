@@ -1,16 +1,16 @@
-"""Packages: a frozen model on disk with all that serving needs, written whole or not at all.
+"""Packages: a frozen model on disk with all that serving needs. The folder appears in one step.
 
     manifest.json          what the model is, where it came from, and the hash of every file
     weights.safetensors    under the names of `space.freeze(arch)`
-    model.onnx             logits of prepared pictures, any batch size
-    model.torchscript.pt   the same; a program, which is not loaded where a stranger wrote it
-    model.pt2              the same, for torch.export; likewise
+    model.onnx             prepared images in, logits out, any batch size
+    model.torchscript.pt   the same; a program, which is loaded only where its author is trusted
+    model.pt2              the same, written by torch.export; a program, too
     labels.txt             one class per line, in the order of the logits
-    parity.json            how far each exported form is from eager PyTorch
-    run_onnx.py            classifies pictures with onnxruntime, numpy and pillow alone
-    profile.json           how fast it is, once that was measured
+    parity.json            how far the logits of each format are from those of eager PyTorch
+    run_onnx.py            classifies images with onnxruntime, numpy and pillow alone
+    profile.json           latency report, once it was measured
 
-On request also `model.fp16.onnx` and `model.int8.onnx`. The exported forms run without hubserve.
+On request also `model.fp16.onnx` and `model.int8.onnx`. The exported formats run without hubserve.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "lab
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
 
 LONGEST_NAME = 255
-"""Bytes that file systems take."""
+"""Longest file name in bytes that file systems take."""
 
 Backend = Format | Literal["openvino"]
-"""What runs a package: one of its forms, or OpenVINO with the file of the form "onnx"."""
+"""What runs a package: one of its formats, or OpenVINO with the file of the format "onnx"."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Package:
     """A package on disk.
 
     Attributes:
-        path: its folder.
-        manifest: what it says of itself.
-        trusted: whoever wrote it may run code here, see `check_trust`.
+        path: Folder of the package.
+        manifest: Content of manifest.json.
+        trusted: Whether its author may run code on this machine; see `check_trust`.
     """
 
     path: Path
@@ -59,29 +59,29 @@ class Package:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits. Raises PackageError where labels.txt is no text."""
+        """Names of the classes, in the order of the logits. Raises PackageError where labels.txt is not text."""
         return read_labels(self.path / LABELS)
 
     @cached_property
     def parity(self) -> tuple[ParityReport, ...]:
-        """One report for each exported form. Raises PackageError where parity.json holds none."""
+        """One report for each exported format. Raises PackageError where parity.json holds anything else."""
         return read_parity(self.path / PARITY)
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:
-        """The latency report in the package, as `hubserve.latency.profile_report` defines it; None where nobody measured.
+        """The latency report in the package, as `hubserve.latency.profile_report` defines it; None where there is none.
 
         Raises:
-            PackageError: it is there and no JSON object.
+            PackageError: profile.json is not a JSON object.
         """
         return read_profile(self.path / PROFILE) if PROFILE in self.manifest.files else None
 
     def verify(self) -> None:
-        """Reads all of it.
+        """Checks all files: hashes, parity of every format, and the number of labels.
 
         Raises:
-            PackageError: a file has not the length and hash of the manifest, or is not what it should be; a form has not passed
-                the comparison; or there is not one label for each class.
+            PackageError: The length or hash of a file differs from the manifest's; a file cannot be read; a format has not
+                passed the comparison with eager PyTorch; or the number of labels is not that of the classes.
         """
         for name, entry in self.manifest.files.items():
             try:
@@ -91,7 +91,7 @@ class Package:
             if not unchanged:
                 raise PackageError(f"{self.path / name} was changed since the package was written; export it again")
         passed = {report.format for report in self.parity if report.passed}
-        unproven = [form for form in self.manifest.exports if form not in passed]
+        unproven = [name for name in self.manifest.exports if name not in passed]
         if unproven:
             raise PackageError(f"{self.path}: {unproven[0]} has not passed the comparison with eager PyTorch; export it again")
         if len(self.labels) != self.manifest.classes:
@@ -99,9 +99,10 @@ class Package:
                 f"{self.path / LABELS} has {len(self.labels)} labels for {self.manifest.classes} classes; export it again"
             )
 
-    def check_trust(self, form: Format) -> None:
-        """Raises PackageError where a form is a program that was neither written here nor by somebody who is trusted."""
-        reason, path = FORMATS[form].program, self.path / FORMATS[form].file
+    def check_trust(self, name: Format) -> None:
+        """Raises PackageError where a format is a program, this user did not write it here, and its author is not trusted."""
+        reason, path = FORMATS[name].program, self.path / FORMATS[name].file
+        # The hash of the file itself: the manifest's was written by the author, too.
         if reason is None or self.trusted or trust.is_noted(hash_file(path)):
             return
         raise PackageError(
@@ -110,41 +111,41 @@ class Package:
         )
 
     def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu", callers: int = 1) -> Runner:
-        """An exported form, loaded; or "openvino", which runs the form "onnx" on the CPU.
+        """Loads an exported format; or "openvino", which runs the format "onnx" on the CPU.
 
         Args:
-            backend: which.
-            threads: that one call may use.
-            device: see OnnxRunner.
-            callers: threads that will call it at once; all but OpenVINO take any number.
+            backend: The format, or "openvino".
+            threads: Number of threads that one call may use; the formats of torch use torch's own setting.
+            device: "cpu", "cuda", or "auto" for a GPU where there is one.
+            callers: Number of threads that will call it at the same time; only OpenVINO needs to know.
 
         Raises:
-            PackageError: the package does not have it, or it is a program of a stranger's.
-            ExportError: it cannot be loaded, or is of no use on this machine.
+            PackageError: The package does not have the format, or it is a program whose author is not trusted.
+            ExportError: The file cannot be loaded, or the format is for GPUs and there is none.
         """
-        form: Format = "onnx" if backend == "openvino" else backend
-        if form not in self.manifest.exports:
-            raise PackageError(f"{self.path} has no {form}; it has {', '.join(self.manifest.exports)}")
+        name: Format = "onnx" if backend == "openvino" else backend
+        if name not in self.manifest.exports:
+            raise PackageError(f"{self.path} has no {name}; it has {', '.join(self.manifest.exports)}")
         if backend == "openvino":
-            return OpenVinoRunner(self.path / FORMATS[form].file, threads=threads, callers=callers)
-        self.check_trust(form)
-        reason = FORMATS[form].only_cuda
+            return OpenVinoRunner(self.path / FORMATS[name].file, threads=threads, callers=callers)
+        self.check_trust(name)
+        reason = FORMATS[name].only_cuda
         if reason is not None and (device == "cpu" or not cuda_available()):
             raise ExportError(
-                f"{form} is for CUDA, and device is {device!r} on a machine without a GPU for it: {reason}; use onnx here"
+                f"{name} is for CUDA, and device is {device!r} on a machine without a GPU for it: {reason}; use onnx here"
             )
-        return FORMATS[form].load(self.path / FORMATS[form].file, threads, device)
+        return FORMATS[name].load(self.path / FORMATS[name].file, threads, device)
 
 
 def read_package(path: Path, *, trusted: bool = False) -> Package:
-    """The package in a folder. Reads the manifest and sees that the files are there; `verify` reads them too.
+    """The package in a folder. Reads the manifest and checks that the files exist; `verify` checks their content.
 
     Args:
-        path: of the folder.
-        trusted: whoever wrote it may run code here: forms that are programs are loaded.
+        path: Folder of the package.
+        trusted: Whether its author may run code on this machine, so that formats that are programs are loaded.
 
     Raises:
-        PackageError: not a package, or incomplete.
+        PackageError: The folder is not a package, or a file is missing.
     """
     try:
         manifest = Manifest.model_validate_json((path / MANIFEST).read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""Proof that an exported model answers as eager PyTorch does."""
+"""Compares the logits of an exported model with those of eager PyTorch, on images and on made-up batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from hubserve.errors import ParityError
 from hubserve.package.runner import Batch, Runner
@@ -16,19 +16,19 @@ from hubserve.preprocess import Preprocess
 
 BATCH_SIZES = (1, 2, 5, 8)
 TOLERANCE = 1e-4
-"""Of the logits' own spread. Float32 kernels of different libraries differ by some 1e-6 to 1e-5 of it."""
+"""Share of the logits' standard deviation. Float32 kernels of different libraries differ by some 1e-6 to 1e-5 of it."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far a form may be from eager PyTorch.
+    """How far the logits of a format may be from those of eager PyTorch.
 
     Attributes:
-        error: largest difference of two logits, as a share of the logits' spread; None where best classes decide alone.
-        agreement: least share of pictures with the same best class.
-        near: best classes whose logits are closer than this share of the spread count as the same.
-        rms: root of the mean squared difference of logits, likewise; None where `error` says enough. Unlike the largest, it
-            does not grow with the number of logits that are compared.
+        error: Largest allowed difference of two logits, as a share of the logits' standard deviation; None for any.
+        agreement: Smallest allowed share of images with the same best class, in [0, 1].
+        near: Best classes count as the same where their logits differ by at most this share of the standard deviation.
+        rms: Largest allowed root mean square of the differences, as a share of the standard deviation; None for any. Unlike the
+            largest difference, it does not grow with the number of logits that are compared.
     """
 
     error: float | None
@@ -39,44 +39,45 @@ class Bounds:
 
 FLOAT32 = Bounds(error=TOLERANCE, agreement=1.0, near=TOLERANCE)
 FLOAT16 = Bounds(error=1e-1, agreement=1.0, near=5e-2, rms=1e-2)
-"""Rounding errors at a hundredth of the signal, 40 dB below it; five times that may decide between two best classes, and ten
-times that is no rounding error any more."""
+"""Rounding errors of float16 are about a hundredth of the signal, 40 dB below it; five times that may decide between two best
+classes, and ten times that is more than rounding."""
 INT8 = Bounds(error=None, agreement=0.9, near=0.0)
-"""Eight bits cost accuracy, as everybody knows who chooses them; below this the file is of no use."""
+"""Eight bits cost accuracy; below this agreement the file is of no use."""
 
 
 class Truth(BaseModel):
-    """Accuracy on pictures whose class is known.
+    """Accuracy of a model and its exported format on images whose class is known.
 
     Attributes:
-        pictures: that were judged.
-        reference_top1: percent that eager PyTorch gets right.
-        top1: percent that the exported model gets right.
+        images: Number of these images.
+        reference_top1: Percentage of them that eager PyTorch classifies rightly.
+        top1: Percentage of them that the exported model classifies rightly.
     """
 
-    model_config = ConfigDict(frozen=True)
+    # Packages of version 0.1.0 before its release have the key "pictures".
+    model_config = ConfigDict(frozen=True, validate_by_name=True)
 
-    pictures: int
+    images: int = Field(validation_alias=AliasChoices("images", "pictures"))
     reference_top1: float
     top1: float
 
 
 class ParityReport(BaseModel):
-    """How far an exported model is from eager PyTorch.
+    """How far the logits of an exported model are from those of eager PyTorch.
 
     Attributes:
-        format: of the exported model.
-        batches: sizes of the batches that were compared.
-        max_abs_error: largest difference of two logits.
-        rms_error: root of the mean of their squared differences.
-        cosine: smallest cosine between the two rows of logits of one picture.
-        scale: standard deviation of eager PyTorch's logits.
-        tolerance: allowed share of the scale for the largest difference; None where best classes decide alone.
-        rms_tolerance: likewise for `rms_error`; None where it does not count.
-        top1_agreement: share of pictures with the same best class, near ties counted as the same where the form allows.
-        agreement_needed: least allowed share.
-        truth: accuracy of both, where the classes of the pictures are known.
-        passed: the error is within the tolerance, and enough best classes agree.
+        format: Name of the exported format.
+        batches: Number of images in each batch that was compared.
+        max_abs_error: Largest absolute difference of two logits.
+        rms_error: Root mean square of the differences.
+        cosine: Smallest cosine, over the images, between both rows of logits.
+        scale: Standard deviation of eager PyTorch's logits.
+        tolerance: Largest allowed `max_abs_error` as a share of `scale`; None for any.
+        rms_tolerance: Largest allowed `rms_error` as a share of `scale`; None for any.
+        top1_agreement: Share of images with the same best class, in [0, 1]; near ties count as the same where bounds allow it.
+        agreement_needed: Smallest allowed `top1_agreement`.
+        truth: Accuracy of both on images whose class is known; None without any.
+        passed: Whether the errors are within the tolerances, and enough best classes agree.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,14 +107,14 @@ def check_parity(
     """Compares two runners on several batches.
 
     Args:
-        reference: what is right.
-        candidate: what is judged.
-        batches: prepared pictures.
-        bounds: how far it may be off.
-        classes: the true class of each picture, counted through all batches; -1, or none at all, where nobody knows.
+        reference: Runner whose logits are right.
+        candidate: Runner that is compared with it.
+        batches: Batches of prepared images.
+        bounds: How far its logits may be off.
+        classes: True class of each image, in the order of all batches; -1 for an unknown one; empty where all are unknown.
 
     Raises:
-        ParityError: they differ; the message says by how much. It carries the report as `error.args[1]`.
+        ParityError: They differ by more, or there is no batch. The report is `error.args[1]`, except where shapes differ.
     """
     pairs = [(reference(batch), candidate(batch)) for batch in batches]
     if not pairs:
@@ -132,19 +133,19 @@ def check_parity(
 
 
 def random_batches(shape: tuple[int, int, int], *, seed: int = 0, sizes: Iterable[int] = BATCH_SIZES) -> list[Batch]:
-    """Batches of `shape` (channels, height, width) in the range of normalised pictures, smooth as these are, plus noise."""
+    """Random batches of `shape` (channels, height, width) in the usual range of normalised images: smooth parts plus noise."""
     rng = np.random.default_rng(seed)
-    return [_pictures(rng, size, shape) for size in sizes]
+    return [_random_batch(rng, size, shape) for size in sizes]
 
 
 def prepared_batches(preprocess: Preprocess, *, seed: int = 0, sizes: Iterable[int] = BATCH_SIZES) -> list[Batch]:
-    """Batches of made-up pictures, prepared as real ones are: in the range that this very network sees."""
+    """Batches of random images, prepared as for this network, so that they are in the range that it takes."""
     rng = np.random.default_rng(seed)
     return [np.stack([preprocess.reference(_image(rng, preprocess)) for _ in range(size)]) for size in sizes]
 
 
 def made_up_batches(preprocess: Preprocess) -> list[Batch]:
-    """What float forms are compared on: made-up pictures in the usual range, and in that of `preprocess`."""
+    """The batches that floating point formats are compared on: in the usual range, and in that of `preprocess`."""
     size = preprocess.input_size
     return [*random_batches((3, size, size), sizes=(1, 2, 5)), *prepared_batches(preprocess, sizes=(3, 8))]
 
@@ -158,7 +159,7 @@ def _image(rng: np.random.Generator, preprocess: Preprocess) -> Image.Image:
     return Image.fromarray((smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 
-def _pictures(rng: np.random.Generator, size: int, shape: tuple[int, int, int]) -> Batch:
+def _random_batch(rng: np.random.Generator, size: int, shape: tuple[int, int, int]) -> Batch:
     channels, height, width = shape
     coarse = rng.uniform(-2.1, 2.6, (size, channels, 7, 7))
     rows, columns = np.arange(height) * 7 // height, np.arange(width) * 7 // width
@@ -212,4 +213,4 @@ def _truth(expected: NDArray[np.float64], found: NDArray[np.float64], classes: S
         return None
     known = true >= 0
     right = [100 * float((logits.argmax(1) == true)[known].mean()) for logits in (expected, found)]
-    return Truth(pictures=int(known.sum()), reference_top1=right[0], top1=right[1])
+    return Truth(images=int(known.sum()), reference_top1=right[0], top1=right[1])

@@ -1,4 +1,4 @@
-"""What every exported form of a model becomes when it is loaded: pictures in, logits out."""
+"""The interface of a loaded model: a batch of prepared images in, logits out."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Runner(Protocol):
     """A loaded model.
 
     Attributes:
-        name: of the form: "eager", "torchscript", "onnx".
-        device: "cpu" or "cuda".
+        name: What runs it: "eager", "openvino", or the name of an exported format.
+        device: Where it runs: "cpu" or "cuda".
     """
 
     name: str
     device: str
 
     def __call__(self, batch: Batch) -> Batch:
-        """Prepared pictures (n, 3, height, width) -> logits (n, classes)."""
+        """Prepared images (n, 3, height, width) -> logits (n, classes)."""
         ...

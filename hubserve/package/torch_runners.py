@@ -17,7 +17,7 @@ class TorchScriptRunner:
     """A TorchScript file, loaded and frozen.
 
     Raises:
-        ExportError: the file is damaged, or the device is not there.
+        ExportError: The file is corrupt, or there is no such device.
     """
 
     name = "torchscript"
@@ -42,7 +42,7 @@ class Pt2Runner:
     """A `.pt2` archive, loaded.
 
     Raises:
-        ExportError: the file is damaged, or the device is not there.
+        ExportError: The file is corrupt, or there is no such device.
     """
 
     name = "pt2"
@@ -51,7 +51,7 @@ class Pt2Runner:
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Of torch's own internals.
+                warnings.simplefilter("ignore")  # Those of torch's own internals.
                 self._module = torch.export.load(path).module().to(self.device)
         except Exception as error:
             raise ExportError(f"torch.export cannot load {path} on {self.device!r}: {first_line(error)}") from error

@@ -1,6 +1,6 @@
-"""Which files this user wrote here: forms that are programs are loaded without a question only where they are among these.
+"""Records which exported files this user wrote here: formats that are programs are loaded only where they are among these.
 
-`HUBSERVE_HOME/written/` has an empty file for each, named by the hash of its content, so copies are known too.
+`HUBSERVE_HOME/written/` has an empty file for each, named by the hash of its content, so copies are recognised, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FOLDER = "written"
 
 
 def note(hashes: Iterable[str]) -> None:
-    """Notes files by the SHA-256 of their content. Where that cannot be written they count as somebody else's."""
+    """Records files by the SHA-256 of their content. Where the record cannot be written they count as written elsewhere."""
     with suppress(OSError, OutputError):
         folder = home() / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def note(hashes: Iterable[str]) -> None:
 
 
 def is_noted(sha256: str) -> bool:
-    """Whether a file with that content was written here."""
+    """Whether a file with this SHA-256 was written here by this user."""
     with suppress(OutputError):
         return (home() / FOLDER / sha256).is_file()
     return False

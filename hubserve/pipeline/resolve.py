@@ -74,7 +74,7 @@ def _check_recipes(resolved: ResolvedJob) -> None:
             OneDevice(evaluator.settings)
             if key == "recipe" and resolved.searchers.shares_weights:
                 shared_training(evaluator)
-            if evaluator.drop_path_prob > 0:
+            if evaluator.settings.drop_path_prob > 0:
                 set_drop_path(_meta_network(resolved.space), 0.0)
         except (EvaluatorError, StrategyError) as error:
             raise JobError(f"{key}: {error}") from error

@@ -82,10 +82,8 @@ class ModelDetails:
         """Median latency of the format onnx for one image, in milliseconds, from its profile; None where it has none."""
         try:
             report = model.package.profile or {}
-            # Packages of the first versions have the keys "forms" and "form".
-            rows = report.get("formats") or report["forms"]
-            onnx = [row for row in rows if row.get("format", row.get("form")) == "onnx" and row["batch_size"] == 1]
-            medians = [entry["value"] for entry in onnx[0]["percentiles"] if entry["percent"] == 50.0]
+            found = [row for row in report["formats"] if row["format"] == "onnx" and row["batch_size"] == 1]
+            medians = [entry["value"] for entry in found[0]["percentiles"] if entry["percent"] == 50.0]
             return float(medians[0])
         except (HubserveError, LookupError, TypeError, ValueError):
             return None

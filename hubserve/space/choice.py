@@ -199,7 +199,7 @@ def gates_first(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
     The order of asking is not enough: a label shared by several branches may be asked before one of its gates is.
 
     Raises:
-        SpaceError: choices are conditions of each other.
+        SpaceError: Choices are conditions of each other.
     """
     waiting = dict(choices)
     placed: dict[str, Choice] = {}

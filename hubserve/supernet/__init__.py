@@ -1,4 +1,7 @@
-"""Networks of a space that share their weights; docs/supernets.md explains keys, windows, blends, masks and the plan."""
+"""Networks of a space that share their weights.
+
+docs/supernets.md explains keys, windows, blends, masks and the blending plan.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Allocates the shared tensors of a supernet: finds how large they get, and fills them with fresh weights."""
+"""Finds how large the tensors of a supernet get, and fills them with fresh weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BuildWith = Callable[[Arch, type[TaggingPicker]], tuple[nn.Module, list[NetworkT
 
 
 def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: Random) -> None:
-    """Puts all tensors that the archs looked at need into `tensors`, with fresh weights of torch's generator.
+    """Fills `tensors` with fresh weights, as large as the networks looked at need them.
 
     Looks at the largest networks, at varied ones, and at random ones until `PATIENCE` in a row bring nothing new. A tensor
     takes its weights from the network in which it is largest.
@@ -52,7 +52,10 @@ def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: R
 
 
 def _largest_networks(space: ModelSpace) -> Iterator[Arch]:
-    """The archs of `largest` that differ in numbers: `EveryLayerPicker` builds all candidates of layers and edges anyway."""
+    """The archs of `largest` that differ in numbers.
+
+    `EveryLayerPicker` builds all candidates of layer choices and edges for each of them.
+    """
     seen: set[str] = set()
     for arch in largest(space):
         if not seen:
@@ -65,7 +68,7 @@ def _largest_networks(space: ModelSpace) -> Iterator[Arch]:
 
 
 class _LargestTensors:
-    """Counts how large each shared tensor must be, and remembers the network in which it is largest.
+    """Finds how large each tensor must be, and the network in which it is largest.
 
     Attributes:
         shapes: Key -> smallest shape that holds the tensor of each network added.
@@ -90,7 +93,10 @@ class _LargestTensors:
         return news
 
     def by_network(self) -> Iterator[tuple[tuple[Arch, type[TaggingPicker]], set[str]]]:
-        """(arch and picker of a network, keys of the tensors that are largest in it), without networks that have none."""
+        """(arch and picker of a network, keys of the tensors that are largest in it).
+
+        Networks without such tensors are left out.
+        """
         for i, network in enumerate(self._networks):
             keys = {key for key, (_, best) in self._most.items() if best == i}
             if keys:

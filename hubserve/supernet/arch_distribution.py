@@ -1,4 +1,4 @@
-"""A learned distribution over the archs of a space: logits for the candidates of each choice."""
+"""A learned distribution over the archs of a space: a logit for each candidate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_FOR_LIKELIEST = 64
 
 
 class ArchDistribution(nn.Module):
-    """The answers to all choices, drawn independently by the probabilities that learned logits give.
+    """A distribution over archs: the answers to all choices are drawn independently.
 
     The `relaxation` of a choice says how its logits become probabilities: by softmax over the candidates, or by a sigmoid for
     each input where any subset of inputs may be chosen.
@@ -48,7 +48,9 @@ class ArchDistribution(nn.Module):
         self._list_logits()
 
     def probabilities(self, labels: Collection[str] | None = None) -> dict[str, torch.Tensor]:
-        """Label -> probability of each candidate (n,), with a graph; of any subset of inputs, that each input is in it.
+        """Label -> probability of each candidate (n,), with a graph.
+
+        Of a choice of any subset of inputs, it is the probability that each input is in it.
 
         Args:
             labels: The labels that are wanted; None is all that have logits.
@@ -61,7 +63,9 @@ class ArchDistribution(nn.Module):
         }
 
     def likeliest(self, labels: Collection[str] | None = None) -> Arch:
-        """The likeliest answer to each of `labels` (None: to all) on its own; the space's check may refuse them together.
+        """The likeliest answer to each of `labels` on its own; None is all labels.
+
+        The space's check may refuse them together.
 
         A choice with a single answer has that answer.
         """
@@ -90,7 +94,9 @@ class ArchDistribution(nn.Module):
             return self._answers_that_matter(best)
 
     def draw(self, labels: Collection[str], rng: Random) -> Arch:
-        """Answers to all labels that the space's check accepts: those of `labels` are drawn, the others are the likeliest.
+        """Answers to all labels: those of `labels` are drawn, the others are the likeliest.
+
+        They are drawn again until the space's check accepts them.
 
         Raises:
             SupernetError: It accepts none of `MAX_DRAWS` draws.
@@ -145,7 +151,10 @@ class ArchDistribution(nn.Module):
 
 
 def _may_matter(choice: Choice, answers: Mapping[str, Any]) -> bool:
-    """Whether `choice` matters beside `answers`, or may where answers that decide about it are missing."""
+    """Whether `choice` matters beside `answers`.
+
+    True also where answers that decide about it are missing.
+    """
     return any(
         all(label not in answers or answers[label] in values for label, values in alternative)
         for alternative in choice.conditions

@@ -1,4 +1,4 @@
-"""Recalibration of batch norms: their running statistics, measured again for one network of a supernet."""
+"""Recalibration of batch norms: running statistics measured again for one network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Any, Any]], n: int = 32) -> int:
-    """Sets the running statistics of all batch norms to the plain averages over up to `n` training batches.
+    """Sets the statistics of all batch norms to plain averages over up to `n` training batches.
 
     Statistics that many networks shared fit none of them, and scores with them do not rank networks (Guo et al. 2020, "Single
     Path One-Shot", https://arxiv.org/abs/1904.00420, section 3.4). Weights, and the modes of all modules, stay as they are.

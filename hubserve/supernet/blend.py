@@ -1,4 +1,4 @@
-"""How the candidates of a choice are weighed in one pass, and where the modules of a blended network read it."""
+"""The weights of a choice's candidates in one pass, and where modules read them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ class Blend:
 
     @classmethod
     def only(cls, choice: Choice, answer: Any) -> Blend:
-        """Only `answer` takes part: the blended network computes what the single network with that answer does."""
+        """All weight on `answer`: the output is that of the single network with that answer."""
         chosen = choice.indices(answer)
         return cls(choice.relaxation.certain(len(choice.candidates), chosen), tuple(chosen))
 
 
 @dataclass
 class BlendContext:
-    """What the modules of one blended network read during a forward pass; the network's `run` sets it.
+    """What the modules of one blended network read during a forward pass.
+
+    `BlendedNetwork.run` sets it.
 
     Attributes:
         blends: Label -> blend.

@@ -18,7 +18,9 @@ from hubserve.supernet.tensor_keys import CandidateLayers, Wrapper
 
 
 class MixedLayer(CandidateLayers):
-    """The weighted sum of the outputs of a layer choice's candidates (Liu et al. 2019, DARTS, equation 2).
+    """The weighted sum of the outputs of a layer choice's candidates.
+
+    Liu et al. 2019, DARTS, https://arxiv.org/abs/1806.09055, equation 2.
 
     Args:
         label: Label of the layer choice.
@@ -49,7 +51,9 @@ class MixedLayer(CandidateLayers):
 
 
 class WeightedEdge(Wrapper):
-    """A layer on one of several inputs, times the weight of that input; a zero where the input is not held.
+    """A layer on one of several inputs, times the weight of that input.
+
+    Returns a zero where the input is not held.
 
     Args:
         choice: The choice of inputs.
@@ -124,7 +128,7 @@ class RepeatedBlock(Wrapper):
 
 
 class OptionalLayer(Wrapper):
-    """A layer that only some candidates of a choice have: the weighted sum of its output and its input.
+    """A layer that some candidates leave out: the weighted sum of its output and its input.
 
     Args:
         label: Label of the choice.
@@ -158,7 +162,9 @@ class OptionalLayer(Wrapper):
 
 
 class KeptLayerNorm(Wrapper):
-    """A layer norm over channels of which some are searched: each counts in mean and variance as much as it is kept.
+    """A layer norm over channels of which some are searched.
+
+    Each channel counts in mean and variance as much as it is kept.
 
     Args:
         key: Key of the norm's weight, by which the context knows how much of each channel is kept.

@@ -1,4 +1,4 @@
-"""One network in which all candidates of the blended choices take part, on the weights of a supernet."""
+"""A network in which all candidates of the blended choices take part."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, Wrapper, mo
 
 @dataclass(frozen=True)
 class BlendedNetwork:
-    """The largest network of a space, with all candidates of the blended choices and masks of its tensors.
+    """The largest network of a space, with all candidates and masks of its tensors.
 
     Attributes:
         subnet: The network, on a supernet's memory.
@@ -110,7 +110,9 @@ class BlendedNetworkBuilder:
         return self._supernet.view(partial(self._build, plan, answers, BlendContext(), frozenset(), layers=False)).network
 
     def activation_bytes(self, plan: BlendingPlan, answers: Mapping[str, Any], x: torch.Tensor, held: dict[str, Blend]) -> int:
-        """Bytes that a pass on batches like `x` keeps for its backward pass, found on the meta device.
+        """Bytes that a pass on batches like `x` keeps for its backward pass.
+
+        The pass runs on the meta device.
 
         Args:
             plan: What is blended.

@@ -21,7 +21,7 @@ from hubserve.supernet.supernet import Supernet
 
 
 class BlendedSupernet(nn.Module):
-    """A network in which all candidates of a choice take part, each by its weight, on the weights of a supernet.
+    """A supernet in which all candidates of a choice take part at once, each by its weight.
 
     The builder of the space runs with a picker that answers with all candidates:
     - the outputs of a layer choice's candidates, and of layers on several inputs, are summed by weight (Liu et al. 2019,
@@ -89,7 +89,9 @@ class BlendedSupernet(nn.Module):
         return self.network(sampled, x).run(x, self.blends() if blends is None else blends, weights)
 
     def network(self, sampled: Mapping[str, Any] | None = None, x: Any = None) -> BlendedNetwork:
-        """The blended network for these answers to the sampled labels; an optimizer moves the leaves of its subnet.
+        """The blended network for these answers to the sampled labels.
+
+        An optimizer moves the leaves of its subnet.
 
         Args:
             sampled: Answers to the sampled labels; None takes the likeliest.
@@ -108,7 +110,10 @@ class BlendedSupernet(nn.Module):
         return network
 
     def prove(self, x: Any) -> None:
-        """Runs blended networks beside single ones on a batch `x`; labels for which they differ are sampled from then on."""
+        """Finds out on a batch `x` which choices can be blended.
+
+        Runs blended networks beside single ones; labels for which they differ are sampled from then on.
+        """
         self._proven = True
         mode = self.training
         self.eval()
@@ -116,7 +121,7 @@ class BlendedSupernet(nn.Module):
         self.train(mode)
 
     def sample(self, rng: Random) -> Arch:
-        """Answers to the sampled labels, drawn from the distribution until the space's check accepts them.
+        """Random answers to the sampled labels that the space's check accepts.
 
         Raises:
             SupernetError: It never does.
@@ -125,7 +130,9 @@ class BlendedSupernet(nn.Module):
         return {label: drawn[label] for label in self.sampled}
 
     def activation_bytes(self, x: torch.Tensor, held: int | None = None) -> int:
-        """Bytes that a pass on batches like `x` keeps for its backward pass, blended weights included.
+        """Bytes that a pass on batches like `x` keeps for its backward pass.
+
+        Weights that masks have multiplied are counted, too.
 
         Args:
             x: A batch, of which only shape and dtype count: the pass runs on the meta device.

@@ -1,4 +1,4 @@
-"""The picker of a blended network: answers with all candidates at once where the builder can take that."""
+"""The picker of a blended network, which answers with all candidates at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 
 class BlendingPicker(TaggingPicker):
-    """Builds all candidates of layer choices, layers on all inputs, and all blocks of repeats; other answers are an arch's.
+    """Builds all candidates of layer choices, layers on all inputs, and all blocks of repeats.
+
+    Other answers are those of an arch.
 
     Args:
         arch: Answers to all labels.

@@ -1,4 +1,4 @@
-"""The blending plan: which choices of a space can be blended, judged by the modules and tensors of its networks.
+"""The blending plan: which choices of a space are blended, and how.
 
 docs/supernets.md shows how a plan is made.
 """
@@ -52,7 +52,7 @@ class BlendingPlan:
 
     @property
     def uncertain(self) -> frozenset[str]:
-        """Labels whose blend may differ from the single network: all that are blended, but for layers and edges."""
+        """Labels that are blended, without layer choices and edges: `prove` runs these."""
         return (self.repeats | self.values) - self.layers
 
     def without(self, labels: Collection[str]) -> BlendingPlan:
@@ -122,7 +122,10 @@ def _presence(networks: NetworkShapesCache, base: Arch, choice: Choice, whole: N
 
 
 def _outermost(modules: Mapping[str, nn.Module], missing: set[str]) -> set[str] | None:
-    """Those of the `missing` modules whose parents are not missing; None where a parent is no `nn.Sequential`."""
+    """Those of the `missing` modules whose parents are not missing.
+
+    None where such a parent is no `nn.Sequential`.
+    """
     parents: dict[int, nn.Module] = {}
     for module in modules.values():
         for child in module.children():

@@ -1,4 +1,4 @@
-"""Proves which choices of a space can be blended, by running blended networks beside single ones."""
+"""Proves by running blended networks beside single ones which choices can be blended."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TOLERANCE = 0.01
 
 
 def prove(plan: BlendingPlan, builder: BlendedNetworkBuilder, space: ModelSpace, x: Any) -> BlendingPlan:
-    """The plan without the choices whose blend is not exact: with all weight on one candidate the output must be that of
-    the single network with that candidate.
+    """The plan without the choices whose blend is not exact.
 
-    Runs both on `x` for a few archs, first with as few masks as may be enough, then with all. Choices for which they still
-    differ, and repeats whose depths give different shapes, are sampled in the plan returned. Batch norms use the batch, and
-    their running statistics stay as they are.
+    With all weight on one candidate, the output must be that of the single network with that candidate. Runs both on `x` for a
+    few archs, first with as few masks as may be enough, then with all. Choices for which they still differ, and repeats whose
+    depths give different shapes, are sampled in the plan returned. Batch norms use the batch, and their running statistics
+    stay as they are.
 
     Args:
         plan: The plan for the space.
@@ -42,6 +42,8 @@ def prove(plan: BlendingPlan, builder: BlendedNetworkBuilder, space: ModelSpace,
 
 
 class _Proof:
+    """Runs the networks of a proof on one batch `x`."""
+
     def __init__(self, builder: BlendedNetworkBuilder, space: ModelSpace, x: Any) -> None:
         self._builder = builder
         self._space = space
@@ -53,7 +55,8 @@ class _Proof:
         rng = Random(0)
         trials = [self._trial(plan, rng, smallest=i == 0) for i in range(N_TRIALS)]
         plan = plan.without([label for label in self._learned(plan.repeats) if not self._depths_add_up(plan, label, trials[0])])
-        while not all(self._agrees(plan, trial) for trial in trials):
+        # Without uncertain labels nothing is left to sample, whatever the outputs are: some are not finite.
+        while plan.uncertain and not all(self._agrees(plan, trial) for trial in trials):
             more_masks = not plan.masks_everywhere
             plan = replace(plan, masks_everywhere=True) if more_masks else plan.without(self._culprits(plan, trials))
         return plan
@@ -63,7 +66,7 @@ class _Proof:
         return sorted(label for label in labels if self._space.choices[label].size > 1)
 
     def _trial(self, plan: BlendingPlan, rng: Random, *, smallest: bool) -> Arch:
-        """Random answers to all labels; numbers and depths that are blended at their smallest, where that is asked."""
+        """Random answers to all labels; with `smallest`, numbers that are blended at their smallest."""
         choices = self._space.choices
         answers = {label: choice.random(rng) for label, choice in choices.items()} | self._space.random(rng)
         if not smallest:
@@ -85,7 +88,7 @@ class _Proof:
         return True
 
     def _agrees(self, plan: BlendingPlan, answers: Arch) -> bool:
-        """Whether the outputs are equal of the network of `answers`, and of the blended one with all weight on `answers`.
+        """Whether all weight on `answers` gives the output of the single network.
 
         Layer choices and edges have the answers' layers in both.
         """
@@ -115,7 +118,10 @@ class _Proof:
 
 
 def _use_batch_statistics(network: nn.Module) -> None:
-    """Has batch norms use the batch: with statistics of an untrained supernet a deep network may lose its input."""
+    """Sets `network` to evaluation, but for batch norms, which use the batch.
+
+    With statistics of an untrained supernet, the output of a deep network may not depend on its input.
+    """
     for module in network.eval().modules():
         if isinstance(module, _BatchNorm):
             module.train()

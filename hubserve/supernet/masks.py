@@ -1,4 +1,4 @@
-"""Choices of numbers, blended: the largest network runs on tensors that are multiplied by how much of them is kept.
+"""Masks: how much of each place of a tensor is kept, where choices of numbers are blended.
 
 docs/supernets.md shows masks in a drawing.
 """
@@ -42,7 +42,10 @@ class Mask:
     table: torch.Tensor
 
     def keep(self, blends: Mapping[str, Blend]) -> torch.Tensor:
-        """The expected mask where each label is drawn by its weights: (length of the first axis, ...), in [0, 1]."""
+        """The expected mask where each label is drawn by its weights: numbers in [0, 1].
+
+        Its shape is (length of the first masked axis, ...).
+        """
         first = blends[self.labels[0]].weights
         kept = self.table.to(first.device, first.dtype)
         for label in self.labels:
@@ -93,7 +96,10 @@ def find_masks(
 def _deciding_labels(
     networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice]
 ) -> dict[tuple[NetworkTensor, tuple[int, ...]], tuple[str, ...]]:
-    """(tensor, axes) -> labels on which the lengths of the axes depend; axes of a kernel with the same labels stay together."""
+    """(tensor, axes) -> labels on which the lengths of the axes depend.
+
+    Axes of a kernel that depend on the same labels stay together.
+    """
     whole = networks.get(base)
     parameters = {} if whole is None else {key: tensor for key, tensor in whole.tensors.items() if not tensor.is_buffer}
     on: dict[tuple[str, int], list[str]] = {}
@@ -117,7 +123,10 @@ def _deciding_labels(
 
 
 def _masks_outputs(tensor: NetworkTensor, axes: tuple[int, ...]) -> bool:
-    """Whether a mask of these axes sets outputs to zero, or a part of a kernel: a mask of inputs is not needed then."""
+    """Whether these axes are outputs of a layer, or those of a kernel.
+
+    A layer's inputs need no mask where the outputs before them are zero.
+    """
     if len(tensor.shape) == 1 or axes[0] >= 2:
         return True
     if isinstance(tensor.owner, _ConvNd) and tensor.name == "weight":
@@ -130,7 +139,7 @@ def _masks_outputs(tensor: NetworkTensor, axes: tuple[int, ...]) -> bool:
 def _joint_shapes(
     networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice], groups: set[tuple[str, ...]]
 ) -> list[tuple[dict[str, int], Shapes]]:
-    """Shapes of networks among which, for each group of labels, each combination of candidates occurs.
+    """Shapes of networks that show each combination of candidates of each group of labels.
 
     Labels that share no group can change at the same time. So labels are coloured, two of one group differently (a greedy
     colouring), and there is one network for each combination of an index for each colour, `MAX_JOINT` at most.
@@ -156,7 +165,10 @@ def _joint_shapes(
 
 
 class _MaskTables:
-    """Makes masks from the shapes that tensors have under each combination of candidates; equal ones are made once."""
+    """Makes masks from the shapes that tensors have under each combination of candidates.
+
+    Masks that are equal are made once.
+    """
 
     def __init__(self, choices: Mapping[str, Choice], seen: Sequence[tuple[dict[str, int], Shapes]]) -> None:
         self._choices = choices

@@ -1,4 +1,4 @@
-"""Estimates of the memory that training a network takes, found on the meta device, and the memory that there is."""
+"""Estimates of the memory that training a network takes, and the memory that there is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def activation_bytes(network: nn.Module, run: Callable[[], Any]) -> int:
 
 
 def saved_bytes(run: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of `run`, without parameters; its tensors may be on the meta device."""
+    """Bytes that autograd keeps for the backward pass of `run`, without parameters.
+
+    Its tensors may be on the meta device.
+    """
     seen: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -47,12 +50,15 @@ def saved_bytes(run: Callable[[], Any]) -> int:
 
 
 def weight_bytes(module: nn.Module, *, copies: int) -> int:
-    """Bytes of the parameters of `module` times `copies`: four with gradients and the two averages of Adam."""
+    """Bytes of the parameters of `module` times `copies`.
+
+    There are four copies with gradients and the two averages of Adam.
+    """
     return copies * sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
 
 
 def machine_bytes(device: torch.device) -> tuple[int, int]:
-    """(bytes that are free now, bytes in total) of the GPU where `device` is one, else of the machine."""
+    """(bytes that are free now, bytes in total) of the GPU `device`, or of the machine."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free, total

@@ -1,4 +1,4 @@
-"""Modules and tensor shapes of the networks of a space, found on the meta device and remembered arch by arch."""
+"""Modules and tensor shapes of the networks of a space, found on the meta device."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NetworkShapesCache:
         self._seen: dict[str, NetworkShapes | None] = {}
 
     def get(self, answers: Mapping[str, Any]) -> NetworkShapes | None:
-        """The network of `answers` (to all labels of the space); None where the builder refuses them together."""
+        """The network of `answers` to all labels; None where the builder refuses them together."""
         name = json.dumps(answers, sort_keys=True)
         if name not in self._seen:
             self._seen[name] = self._build(answers)

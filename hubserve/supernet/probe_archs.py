@@ -1,4 +1,4 @@
-"""Archs that show how large the tensors of a space get, without listing all archs of the space."""
+"""Archs that show how large the tensors of a space get, without listing all archs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ PATIENCE, MAX_RANDOM = 16, 128
 
 
 def largest(space: ModelSpace) -> Iterator[Arch]:
-    """Answers to all labels: each number at its largest, while all other choices go through their candidates together."""
+    """Answers to all labels with each number at its largest.
+
+    All other choices go through their candidates together.
+    """
     others = [choice.size for choice in space.gates_first if not choice.is_numeric]
     for i in range(min(MAX_SWEEPS, max(others, default=1))):
         yield from _valid(space, {c.label: max(c.candidates) if c.is_numeric else _nth(c, i) for c in space.gates_first})
 
 
 def varied(space: ModelSpace) -> Iterator[Arch]:
-    """Answers to all labels: first each number at its smallest, then all choices going through their candidates together."""
+    """Answers to all labels, first with each number at its smallest, then of all candidates.
+
+    In the second part, all choices go through their candidates together.
+    """
     sizes = [choice.size for choice in space.gates_first if choice.is_numeric]
     for i in range(2):
         yield from _valid(space, {c.label: min(c.candidates) if c.is_numeric else _nth(c, i) for c in space.gates_first})
@@ -39,7 +45,10 @@ def random_answers(space: ModelSpace, rng: Random) -> Iterator[Arch]:
 
 
 def other_answers(choice: Choice, base: Any) -> list[Any]:
-    """Answers that show what `choice` changes in the network of `base`: the smallest number, or each other name."""
+    """Answers other than `base` that show what `choice` changes in a network.
+
+    They are the smallest number, or each other name.
+    """
     others = [answer for answer in choice.candidates if answer != base]
     return [min(others)] if others and choice.is_numeric else others
 

@@ -1,4 +1,4 @@
-"""One optimizer for all networks of a supernet, whose steps change only the windows of the network that was trained."""
+"""One optimizer for all networks of a supernet, which steps on windows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from hubserve.supernet.shared_tensors import SharedTensors, window
 
 
 class SharedOptimizer:
-    """Steps a torch optimizer of shared tensors on the windows of one network, with windows of its state.
+    """Steps a torch optimizer of shared tensors on the windows of one network.
 
-    A step costs what it costs the bare network: no tensor of full size is read or written. What lies outside the windows stays
-    as it is; neither momentum nor weight decay moves it. Works for optimizers that treat each number of a tensor on its own
-    (SGD, Adam, AdamW, RMSprop, Adagrad, ...) and whose fresh state is 0.
+    The optimizer's state (momenta, ...) is used by windows, too. A step costs what it costs the bare network: no tensor of full
+    size is read or written. What lies outside the windows stays as it is; neither momentum nor weight decay moves it. Works
+    for optimizers that treat each number of a tensor on its own (SGD, Adam, AdamW, RMSprop, Adagrad, ...) and whose fresh state
+    is 0.
 
     Args:
         tensors: The shared tensors of a supernet.
@@ -58,7 +59,10 @@ class SharedOptimizer:
             group["params"] = parameters
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings of each group ("groups", a list) and the state of each tensor by key ("state"); no copies."""
+        """The settings of each group ("groups") and the state of each tensor by key ("state").
+
+        Nothing is copied.
+        """
         settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         state = {key: dict(self.optimizer.state[full]) for key, full in self._known.items() if full in self.optimizer.state}
         return {"groups": settings, "state": state}
@@ -98,7 +102,7 @@ class SharedOptimizer:
         return window(full, leaf.shape, centred=key in self._tensors.centred)
 
     def _replace_grown(self, keys: Iterable[str]) -> None:
-        """Has the optimizer hold the parameters that were replaced by larger ones, or added, since the last step."""
+        """Hands parameters that are new or larger since the last step to the optimizer."""
         for key in keys:
             parameter, old = self._tensors.parameter(key), self._known.get(key)
             if old is parameter:
@@ -119,10 +123,16 @@ class SharedOptimizer:
 
 
 def _is_like(value: Any, tensor: torch.Tensor) -> bool:
-    """Whether `value`, an entry of an optimizer's state, has the shape of `tensor`; a count of steps does not."""
+    """Whether `value`, an entry of an optimizer's state, has the shape of `tensor`.
+
+    A count of steps does not.
+    """
     return isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape == tensor.shape
 
 
 def _on_device(value: Any, parameter: torch.Tensor) -> Any:
-    """`value` on the device of `parameter`; counts of steps (0 axes) stay on the CPU, where optimizers keep them."""
+    """`value` on the device of `parameter`.
+
+    Counts of steps (0 axes) stay on the CPU, where optimizers keep them.
+    """
     return value.to(parameter.device) if isinstance(value, torch.Tensor) and value.dim() > 0 else value

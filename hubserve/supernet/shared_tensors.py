@@ -1,4 +1,4 @@
-"""Tensors that networks of different sizes share, and windows: the part of a shared tensor that one network uses."""
+"""Shared tensors, and windows: the part of a shared tensor that one network uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def window(full: torch.Tensor, shape: Sequence[int], *, centred: bool = False) -> torch.Tensor:
-    """The view of `full` that a network with a tensor of `shape` uses: the beginning of each axis.
+    """The view of `full` that a network with a tensor of `shape` uses.
+
+    It is the beginning of each axis; the middle of those of a kernel.
 
     Args:
         full: A shared tensor, at least as large as `shape` along each axis.
@@ -33,7 +35,10 @@ def window(full: torch.Tensor, shape: Sequence[int], *, centred: bool = False) -
 
 
 def window_mask(full: int, size: int, *, centred: bool = False) -> torch.Tensor:
-    """1 at the places of an axis of length `full` that a window of length `size` covers, else 0: (full,) float32."""
+    """1 where a window of length `size` covers an axis of length `full`, else 0.
+
+    The shape is (full,), the type float32.
+    """
     mask = torch.zeros(full)
     window(mask.view(1, 1, full), (1, 1, size), centred=centred).fill_(1.0)
     return mask
@@ -94,11 +99,16 @@ class SharedTensors(nn.Module):
         return key in self and all(have >= need for have, need in zip(self[key].shape, tensor.shape, strict=True))
 
     def window_of(self, tensor: NetworkTensor) -> torch.Tensor:
-        """The window that a network uses in place of `tensor`; autograd leads from it to the whole shared tensor."""
+        """The window that a network uses in place of `tensor`.
+
+        Gradients go back from it to the whole shared tensor.
+        """
         return window(self[tensor.key], tensor.shape, centred=tensor.centred)
 
     def allocate(self, tensor: NetworkTensor, shape: Shape) -> None:
-        """Makes the shared tensor of `tensor`, or enlarges it; values that are there stay where the windows have them.
+        """Makes the shared tensor of `tensor`, or enlarges it.
+
+        Values that are there stay where the windows have them.
 
         Places that are new and that `tensor` does not cover are drawn from N(m, s), with the mean m and the standard deviation
         s of `tensor`; where its values are all equal, so are the new ones.
@@ -136,7 +146,7 @@ class SharedTensors(nn.Module):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *others: Any
     ) -> None:
-        """Overrides torch's: a tensor of another shape is replaced, and one that is not here is added."""
+        """Replaces tensors of another shape, and adds those that are not here."""
         device = self._device
         for name, values in state_dict.items():
             if not name.startswith(prefix):
@@ -152,7 +162,10 @@ class SharedTensors(nn.Module):
 
 
 def _distributed_as(values: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """A tensor of `shape` drawn from N(mean, standard deviation) of `values`; a copy of them where they have that shape."""
+    """A tensor of `shape` drawn from N(mean, standard deviation) of `values`.
+
+    Where they have that shape, a copy of them.
+    """
     if tuple(values.shape) == tuple(shape):
         return values.clone()
     full = torch.empty(shape, dtype=values.dtype, device=values.device)

@@ -1,4 +1,7 @@
-"""The supernet: weights that all networks of a space share. docs/supernets.md explains it with drawings."""
+"""The supernet: weights that all networks of a space share.
+
+docs/supernets.md explains it with drawings.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ class Supernet(nn.Module):
         return torch.func.functional_call(subnet.network, windows, (x,))
 
     def subnet(self, arch: Mapping[str, Any]) -> Subnet:
-        """The network of `arch` on this supernet's memory, in the supernet's mode (training or evaluation).
+        """The network of `arch` on this supernet's memory, in this supernet's mode.
 
         It costs no more to run and to train than the bare network. Ask for it in each step: it is kept ready, and replaced
         where tensors have grown.
@@ -117,7 +120,9 @@ class Supernet(nn.Module):
         return subnet
 
     def extract(self, arch: Mapping[str, Any]) -> nn.Module:
-        """A network with copies of the weights: what `space.freeze(arch)` builds, with its state dict's keys, in eval mode.
+        """A network of `arch` with copies of the weights, in eval mode.
+
+        It is what `space.freeze(arch)` builds, and its state dict has the same keys.
 
         Raises:
             ArchError: `arch` is not in the space.
@@ -132,7 +137,10 @@ class Supernet(nn.Module):
         return network.eval()
 
     def activation_bytes(self, x: torch.Tensor) -> int:
-        """Bytes that the largest network keeps for its backward pass on batches like `x`, found on the meta device."""
+        """Bytes that the largest network keeps for its backward pass on batches like `x`.
+
+        The pass runs on the meta device.
+        """
         arch = next(largest(self.space), None) or self.space.random(Random(0))
         with torch.device("meta"):
             network = self._build(arch)[0].train()
@@ -141,7 +149,7 @@ class Supernet(nn.Module):
             return activation_bytes(network, lambda: network(torch.empty(x.shape, dtype=x.dtype)))
 
     def view(self, build: Build) -> Subnet:
-        """The network that `build` makes, with its shared tensors replaced by windows of this supernet's.
+        """The network that `build` makes, on windows of this supernet's tensors.
 
         Args:
             build: Makes a network and lists its tensors; called on the meta device, and on the CPU where values are needed.
@@ -163,7 +171,10 @@ class Supernet(nn.Module):
         return Subnet(network, shared)
 
     def forget_networks(self) -> None:
-        """Drops the networks that are kept ready; those given out before do not see later changes of the weights."""
+        """Drops the networks that are kept ready.
+
+        Subnets that were returned before may not see later changes of the weights.
+        """
         self._subnets.clear()
         self.version += 1
 
@@ -196,7 +207,10 @@ class Supernet(nn.Module):
 
 
 def _leaf(full: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-    """The tensor that a network holds for a shared one: itself where the window is all of it, else a leaf on the window."""
+    """The tensor that a network holds for the shared tensor `full`, whose window is `view`.
+
+    `full` itself where the window is all of it, else a leaf on the window.
+    """
     if view.shape == full.shape:
         return full
     if isinstance(full, nn.Parameter):
@@ -205,7 +219,10 @@ def _leaf(full: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
 
 
 def _has_constants(network: nn.Module, found: Iterable[NetworkTensor]) -> bool:
-    """Whether the network holds numbers that its builder computed: on the meta device they are lost."""
+    """Whether the network holds numbers that its builder computed.
+
+    On the meta device they would be lost.
+    """
     if not all(tensor.is_shared for tensor in found):
         return True
     return any(isinstance(value, torch.Tensor) for module in network.modules() for value in vars(module).values())

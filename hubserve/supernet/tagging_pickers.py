@@ -1,4 +1,7 @@
-"""Pickers that tag each layer with the answer it was built for, so that its tensors get keys of their own."""
+"""Pickers that tag each layer with the answer it was built for.
+
+So its tensors have keys of their own.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class TaggingPicker(FrozenPicker):
 
 
 class EveryLayerPicker(TaggingPicker):
-    """Answers numbers from an arch, but builds all candidates of each layer choice, and the layers on all inputs.
+    """Answers numbers from an arch, but builds all candidates of layer choices and edges.
 
     A network that is built with it has the tensors of many archs at once; it is never run.
 

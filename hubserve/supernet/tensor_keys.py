@@ -1,4 +1,4 @@
-"""Keys of shared tensors: equal for tensors of two networks that share a weight, whatever the rest of the archs is.
+"""Keys of shared tensors: which tensor of one network is which of another.
 
 docs/supernets.md explains keys, windows, blends and masks with drawings.
 """
@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 
 @dataclass(frozen=True)
 class NetworkTensor:
-    """One parameter or buffer of a network, with the key of the shared tensor that it is a window of.
+    """One parameter or buffer of a network, with the key of its shared tensor.
 
     Attributes:
         owner: The module that holds the parameter or buffer.
@@ -50,7 +50,10 @@ class NetworkTensor:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it is a parameter or a statistic of a norm; any other buffer is a constant of its arch."""
+        """Whether it is a parameter or a statistic of a norm.
+
+        Any other buffer is a constant of its arch.
+        """
         return not self.is_buffer or isinstance(self.owner, _NormBase)
 
     def assign(self, tensor: Any) -> None:
@@ -59,7 +62,10 @@ class NetworkTensor:
 
 
 class AnswerTags:
-    """Remembers for which answers each module was built, as tags "label=candidate", those of outer choices first."""
+    """Remembers for which answers each module was built, as tags "label=candidate".
+
+    The tags of outer choices come first.
+    """
 
     def __init__(self) -> None:
         self._tags: dict[int, tuple[str, ...]] = {}
@@ -81,7 +87,7 @@ class AnswerTags:
 
 
 class Wrapper(nn.Module):
-    """A module around another one; keys are those of the inner module, as if it were not wrapped.
+    """A module around another one, which has the keys of the inner module.
 
     Attributes:
         inner: The wrapped module.
@@ -91,7 +97,7 @@ class Wrapper(nn.Module):
 
 
 class CandidateLayers(nn.Module):
-    """Holds all candidates of a layer choice, at the place where a single network has one of them.
+    """Holds all candidates of a layer choice, where a single network has one of them.
 
     Attributes:
         candidates: The candidates, each tagged with its answer so that each has keys of its own.
@@ -103,7 +109,9 @@ class CandidateLayers(nn.Module):
 
 
 def network_tensors(network: nn.Module, tags: AnswerTags) -> list[NetworkTensor]:
-    """All parameters and buffers of `network`, with keys that do not depend on how the rest of the network was picked.
+    """All parameters and buffers of `network`, with their keys.
+
+    A key does not depend on how the rest of the network was picked.
 
     A key is the path of the tensor in the network, except that
     - a tagged module is named by its tags. So each candidate of a layer choice, and each layer on another input, has weights
@@ -127,7 +135,10 @@ def network_tensors(network: nn.Module, tags: AnswerTags) -> list[NetworkTensor]
 
 
 def modules_by_key(network: nn.Module, tags: AnswerTags) -> dict[str, nn.Module]:
-    """All modules of `network`; the key is that of their tensors, without the name of the tensor ("key:Type")."""
+    """All modules of `network` by key and type ("key:Type").
+
+    That is the key of their tensors, without the name of the tensor.
+    """
     return {f"{key}:{type(module).__name__}": module for module, _, key in _walk(network, tags)}
 
 
@@ -138,7 +149,7 @@ def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Any, bool]]:
 
 
 def _walk(network: nn.Module, tags: AnswerTags) -> Iterator[tuple[nn.Module, str, str]]:
-    """(module, path, key) for each module once; wrappers and `CandidateLayers` are passed through."""
+    """(module, path, key) for each module once, without wrappers and `CandidateLayers`."""
     seen: set[int] = set()
 
     def visit(module: nn.Module, path: str, key: str) -> Iterator[tuple[nn.Module, str, str]]:

@@ -1,1 +1,1 @@
-"""Evaluators that train networks, and the training loop."""
+"""Evaluators: what a search asks of one, those that train networks, and the training loop."""

@@ -1,4 +1,4 @@
-"""What a search asks of an evaluator: a score for an arch, and, to train shared weights, the parts of a training loop."""
+"""The interface of evaluators: scores of an arch, and, to train shared weights, the parts of a training loop."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Direction = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True)
 class Objective:
-    """One number that a search improves.
+    """A score that a search improves.
 
     Attributes:
-        name: key of the number among an evaluator's scores.
-        direction: whether larger or smaller is better.
+        name: Key of the score in what `Evaluator.evaluate` returns.
+        direction: Whether larger or smaller scores are better.
     """
 
     name: str = "default"
@@ -33,13 +33,13 @@ class Objective:
 
 @dataclass(frozen=True)
 class Trial:
-    """What an evaluator may know of the trial it works for.
+    """The trial that an evaluation belongs to.
 
     Attributes:
-        number: of the trial in its study; -1 outside of a study.
-        seed: for all that is random in the evaluation.
-        folder: for files that outlive the trial, such as trained weights; None where nobody keeps them.
-        experiment: name of the experiment; "standalone" outside of one.
+        number: Number of the trial in its study, from 0; -1 outside of a study.
+        seed: Seed of all random numbers in the evaluation.
+        folder: Folder for files that are kept after the trial, such as trained weights; None where no files are kept.
+        experiment: Name of the experiment; "standalone" outside of one.
     """
 
     number: int = -1
@@ -48,35 +48,43 @@ class Trial:
     experiment: str = "standalone"
 
     def report(self, step: int, value: float) -> None:
-        """Tells an intermediate value of the first objective; raises TrialPruned where the trial is not worth going on with."""
+        """Reports a value of the first objective during the evaluation; an experiment overrides this.
+
+        Args:
+            step: Number of the value, from 0, such as the epoch.
+            value: The value.
+
+        Raises:
+            TrialPruned: The trial shall end here, as it is unlikely to become one of the best.
+        """
 
 
 class Evaluator(abc.ABC):
     """Scores archs.
 
     Attributes:
-        objectives: what a search improves, the first one first; each is a key of what `evaluate` returns.
+        objectives: Scores that a search improves, the main one first; each is a key of what `evaluate` returns.
     """
 
     objectives: tuple[Objective, ...] = (Objective(),)
 
     @abc.abstractmethod
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        """Scores of `arch` by name: all objectives, and whatever else is worth keeping.
+        """Scores of `arch` by name: all objectives, and further numbers that are recorded.
 
-        Any exception means that this trial failed; TrialPruned, that it was ended early.
+        An exception means that the trial failed; TrialPruned means that it was ended early.
         """
 
 
 @dataclass(frozen=True)
 class SharedTraining:
-    """What an evaluator's settings ask of a one-shot strategy, which trains shared weights in a loop of its own.
+    """Settings of an evaluator for one-shot strategies, which train shared weights in a loop of their own.
 
     Attributes:
-        device: where to train; None takes the GPU where there is one.
-        gradient_clip_val: largest norm of all gradients together, where the strategy has none of its own; None does not clip.
-        deterministic: refuse operations that may differ from run to run.
-        unmet: settings that were set and have no meaning there, name -> value; a strategy refuses them.
+        device: Device to train on; None takes the GPU where there is one.
+        gradient_clip_val: Largest norm of all gradients together, where the strategy sets none itself; None does not clip.
+        deterministic: Whether to refuse operations whose results may differ from run to run.
+        unmet: Settings that were given and that such a loop does not support, name -> value; a strategy refuses them.
     """
 
     device: torch.device | None = None
@@ -86,45 +94,45 @@ class SharedTraining:
 
 
 class TrainingEvaluator(Evaluator):
-    """An evaluator that trains the network it scores; its parts also train supernets.
+    """An evaluator that trains the network that it scores; one-shot strategies train supernets with its methods.
 
     Attributes:
-        max_epochs: passes over the training data.
+        max_epochs: Number of passes over the training data, at least 1.
     """
 
     max_epochs: int
 
     @abc.abstractmethod
     def train_batches(self, seed: int) -> Iterable[Batch]:
-        """One pass over the training data; `len()` of it is known. The order is that of the seed."""
+        """The batches of one pass over the training data, in an order drawn with `seed`; they have a `len()`."""
 
     @abc.abstractmethod
     def val_batches(self) -> Iterable[Batch]:
-        """One pass over the validation data, in a fixed order."""
+        """The batches of one pass over the validation data, in a fixed order."""
 
     def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
-        """One pass over the validation data in the order of the seed: from these a one-shot strategy learns archs.
+        """The batches of one pass over the validation data, in an order drawn with `seed`, from which archs are learned.
 
-        A list of batches is shuffled here; an evaluator whose batches come otherwise, perhaps class by class, does it itself.
+        A sequence of batches is shuffled here. An evaluator whose items are sorted, by class for example, overrides this.
         """
         batches = self.val_batches()
         return Random(seed).sample(batches, len(batches)) if isinstance(batches, Sequence) else batches
 
     def shared_training(self) -> SharedTraining:
-        """What is asked of a training of shared weights, beside what the other methods give."""
+        """Settings for a training of shared weights that the other methods do not give."""
         return SharedTraining()
 
     @abc.abstractmethod
     def loss(self, output: Any, target: Any) -> torch.Tensor:
-        """A scalar; `output` is what the network gave, in training perhaps a pair (logits, auxiliary logits)."""
+        """The loss, a scalar tensor; in training `output` may be a pair (logits, logits of an auxiliary head)."""
 
     @abc.abstractmethod
     def make_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer of the weights."""
+        """A new optimizer of `parameters`."""
 
     @abc.abstractmethod
     def make_schedule(self, optimizer: torch.optim.Optimizer, total_steps: int) -> torch.optim.lr_scheduler.LRScheduler | None:
-        """Stepped after every step of the optimizer; None keeps the learning rate."""
+        """A scheduler that is stepped after every step of the optimizer; None keeps the learning rate."""
 
     @abc.abstractmethod
     def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
@@ -132,4 +140,4 @@ class TrainingEvaluator(Evaluator):
 
     @abc.abstractmethod
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Scores of a trained network on the validation data; `model` may be any callable module, a view of a supernet too."""
+        """Scores of a trained network on the validation data; `model` may be a view of a supernet, too."""

@@ -1,4 +1,4 @@
-"""Evaluators around evaluators: what becomes of failures, of chance, and of archs that come again."""
+"""Evaluators around another evaluator: FailureHandler, MultipleEvaluation and Replay."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from hubserve.training.evaluator import Evaluator, Trial
 
 
 class FailureHandler(Evaluator):
-    """Evaluates again, with another seed, where an evaluation fails, or scores the failure.
+    """Evaluates an arch again, with another seed, where an evaluation fails, or gives it a score for that.
 
-    Give exactly one of `metric` and `retry_patience`.
+    Exactly one of `metric` and `retry_patience` must be given.
 
     Args:
-        evaluator: the one that may fail.
-        metric: the score of a failed arch: one number for all objectives, or a number by objective.
-        retry_patience: further attempts; the last failure is the trial's.
-        failure_types: what counts as a failure. A pruned trial never does.
+        evaluator: Evaluator that may fail.
+        metric: Score of an arch whose evaluation fails: one number for all objectives, or objective -> number.
+        retry_patience: Number of further attempts, at least 1; where the last one fails, the trial fails.
+        failure_types: Exceptions that count as a failure; TrialPruned never does.
+
+    Raises:
+        EvaluatorError: Both or none of the two are given, or one has a value that is not allowed.
     """
 
     def __init__(
@@ -58,13 +61,16 @@ class FailureHandler(Evaluator):
 
 
 class MultipleEvaluation(Evaluator):
-    """The mean score of several evaluations with seeds of their own.
+    """Evaluates an arch several times, each with a seed of its own, and returns the mean of each score.
 
-    The first evaluation reports intermediate values, and may be pruned; the others do not report.
+    The first evaluation reports intermediate values and may be pruned; the others do not report.
 
     Args:
-        evaluator: the one whose score varies.
-        repeat: evaluations of each arch.
+        evaluator: Evaluator whose scores depend on the seed.
+        repeat: Number of evaluations of each arch, at least 1.
+
+    Raises:
+        EvaluatorError: `repeat` is below 1.
     """
 
     def __init__(self, evaluator: Evaluator, repeat: int) -> None:
@@ -80,10 +86,10 @@ class MultipleEvaluation(Evaluator):
 
 
 class Replay(Evaluator):
-    """Evaluates each arch once and answers with the same scores when it comes again, within this process.
+    """Evaluates each arch once, and returns the same scores when it is evaluated again in this process.
 
     Args:
-        evaluator: the one that is worth asking once only.
+        evaluator: Evaluator that is called once for each arch.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
@@ -99,7 +105,7 @@ class Replay(Evaluator):
 
 
 def _again(trial: Trial, attempt: int) -> Trial:
-    """The trial itself at first, then one with another seed, a folder within the trial's, and nobody to report to."""
+    """The trial itself for attempt 0; else one with another seed and a folder within the trial's, that reports nothing."""
     if attempt == 0:
         return trial
     folder = None if trial.folder is None else trial.folder / f"attempt-{attempt}"

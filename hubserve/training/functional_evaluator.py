@@ -1,4 +1,4 @@
-"""Any function of a network as an evaluator."""
+"""The evaluator that calls a function of the user with the network."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from hubserve.training.seeding import seeded
 
 
 class FunctionalEvaluator(Evaluator):
-    """Calls a function with the frozen network and takes what it returns, or reports, as the score.
+    """Scores a network by what a function returns, or reports, for it.
 
     Args:
-        function: gets the network (an `nn.Module` with fresh weights) and `arguments`; returns a float, a dict with every
-            objective, or nothing after it has called `hubserve.report_final_result`.
-        objectives: names of what is searched for, or `Objective`s where smaller is better.
-        arguments: further keywords for `function`.
+        function: Function that gets the network (an `nn.Module` with fresh weights) and `arguments`. It returns a float, a dict
+            with all objectives, or None after it has called `hubserve.report_final_result`.
+        objectives: Names of the scores that are maximized, or `Objective`s; the main one first.
+        arguments: Further keywords for `function`.
 
     Raises:
-        EvaluatorError: `function` cannot be called like that.
+        EvaluatorError: `function` cannot be called with these, or there is no objective.
 
     >>> evaluator = FunctionalEvaluator(train_and_test, epochs=3)
     >>> FunctionalEvaluator(measure, objectives=("accuracy", Objective("latency_ms", "minimize")))
@@ -49,10 +49,10 @@ class FunctionalEvaluator(Evaluator):
             return self.fit(space.freeze(arch), trial)
 
     def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
-        """Scores of one network.
+        """Calls the function with `model` and returns the scores.
 
         Raises:
-            EvaluatorError: the function told no result, or one without an objective.
+            EvaluatorError: The function gave no result, or one that lacks an objective.
         """
         with reporting_to(ReportedResults(trial or Trial(), self.objectives[0].name)) as report:
             returned = self.function(model, **self.arguments)

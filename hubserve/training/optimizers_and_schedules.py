@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name, so that a job file can say which."""
+"""Optimizers and learning-rate schedules by name, as in a job file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from hubserve.errors import EvaluatorError, suggest
 
 MakeOptimizer = Callable[..., Optimizer]
-"""Called as make(parameters, lr=..., weight_decay=...): a class of torch.optim, or a functools.partial of one."""
+"""Function (parameters, lr=..., weight_decay=...) -> optimizer: a class of torch.optim, or a functools.partial of one."""
 
 MakeSchedule = Callable[[Optimizer, int], LRScheduler]
-"""(optimizer, number of steps) -> a scheduler that is stepped after each of them."""
+"""Function (optimizer, number of steps) -> scheduler, which is stepped after each step."""
 
 OPTIMIZERS: dict[str, MakeOptimizer] = {
     "adam": torch.optim.Adam,
@@ -31,11 +31,11 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     # A tenth after half of the steps, and again after three quarters: He et al. 2016.
     "step": lambda done: 0.1 ** ((done >= 0.5) + (done >= 0.75)),
 }
-"""Name -> share of the training that is done, in [0, 1] -> factor of the learning rate."""
+"""Name -> function from the share of the training that is done, in [0, 1], to the factor of the learning rate."""
 
 
 def find_optimizer(wanted: str | MakeOptimizer) -> MakeOptimizer:
-    """An optimizer by its name, or itself; raises EvaluatorError."""
+    """The optimizer of that name; a function is returned as it is. Raises EvaluatorError where there is no such name."""
     if not isinstance(wanted, str):
         return wanted
     if wanted not in OPTIMIZERS:
@@ -44,14 +44,14 @@ def find_optimizer(wanted: str | MakeOptimizer) -> MakeOptimizer:
 
 
 def find_schedule(wanted: str | MakeSchedule | None, warm_up: float) -> MakeSchedule | None:
-    """A schedule by its name, or itself; None where the learning rate stays as it is.
+    """The schedule of that name; a function is returned as it is, and None means that the learning rate stays the same.
 
     Args:
-        wanted: "cosine", "step", "none", or a function of the optimizer and the number of steps.
-        warm_up: share of the steps, in [0, 1), over which a named schedule rises from zero first.
+        wanted: "cosine", "step", "none", a function from the optimizer and the number of steps to a scheduler, or None.
+        warm_up: Share of the steps, in [0, 1), over which a named schedule first rises from near 0 to the learning rate.
 
     Raises:
-        EvaluatorError: unknown name, or a warm-up outside of its range.
+        EvaluatorError: There is no such name, or `warm_up` is outside of its range.
     """
     if not 0.0 <= warm_up < 1.0:
         raise EvaluatorError(f"warm_up = {warm_up} is a share of all steps and must lie in [0, 1)")

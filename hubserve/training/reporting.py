@@ -1,4 +1,4 @@
-"""Functions that an evaluated function calls to tell its results, as in NNI: the trial it runs for is known by context."""
+"""Functions that an evaluated function calls to report results, as in NNI; a context variable holds the current trial."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Trial
 
 Metric = float | Mapping[str, float]
-"""One number, or several by name, "default" among them."""
+"""One number, or name -> number; the name "default" stands for the first objective."""
 
 
 @dataclass
 class ReportedResults:
-    """What has been told during an evaluation.
+    """The results that a function has reported during an evaluation.
 
     Attributes:
-        trial: that it belongs to.
-        main: name of the number that a mapping without "default" tells about the first objective.
-        intermediate: values in the order they were told.
-        final: the result; None until it is told.
+        trial: Trial that the evaluation belongs to.
+        main: Name of the first objective.
+        intermediate: Intermediate values of the first objective, in the order of their reports.
+        final: The result; None until it is reported.
     """
 
     trial: Trial
@@ -36,7 +36,7 @@ _REPORT: ContextVar[ReportedResults] = ContextVar("hubserve_report")
 
 @contextlib.contextmanager
 def reporting_to(report: ReportedResults) -> Iterator[ReportedResults]:
-    """Inside, the functions below speak of `report`."""
+    """Context manager in which the functions of this module report to `report`."""
     token = _REPORT.set(report)
     try:
         yield report
@@ -45,11 +45,11 @@ def reporting_to(report: ReportedResults) -> Iterator[ReportedResults]:
 
 
 def report_intermediate_result(metric: Metric) -> None:
-    """Tells a value on the way, such as the accuracy after an epoch.
+    """Reports a value during the evaluation, such as the accuracy after an epoch.
 
     Raises:
-        TrialPruned: the rest of this trial is not worth it; let it pass.
-        EvaluatorError: nothing is being evaluated, or a mapping lacks the first objective.
+        TrialPruned: The trial shall end here; do not catch it.
+        EvaluatorError: Nothing is being evaluated, or a mapping lacks the first objective.
     """
     report = _current()
     value = main_value(metric, report.main)
@@ -58,10 +58,10 @@ def report_intermediate_result(metric: Metric) -> None:
 
 
 def report_final_result(metric: Metric) -> None:
-    """Tells the result of the evaluated function, in place of returning it.
+    """Reports the result of the evaluated function, in place of returning it.
 
     Raises:
-        EvaluatorError: nothing is being evaluated.
+        EvaluatorError: Nothing is being evaluated.
     """
     _current().final = metric
 
@@ -70,31 +70,31 @@ def current_trial() -> Trial:
     """The trial that is being evaluated: its number, its seed, and a folder for files.
 
     Raises:
-        EvaluatorError: nothing is being evaluated.
+        EvaluatorError: Nothing is being evaluated.
     """
     return _current().trial
 
 
 def get_sequence_id() -> int:
-    """The number of the trial that is being evaluated, from 0; raises EvaluatorError outside of one."""
+    """Number of the trial that is being evaluated, from 0. Raises EvaluatorError where nothing is being evaluated."""
     return current_trial().number
 
 
 def get_trial_id() -> str:
-    """The trial that is being evaluated, as text; raises EvaluatorError outside of one."""
+    """Text EXPERIMENT/NUMBER of the trial that is being evaluated. Raises EvaluatorError where nothing is being evaluated."""
     return f"{current_trial().experiment}/{current_trial().number}"
 
 
 def get_experiment_id() -> str:
-    """Name of the experiment whose trial is being evaluated; raises EvaluatorError outside of one."""
+    """Name of the experiment of the trial that is being evaluated. Raises EvaluatorError where nothing is being evaluated."""
     return current_trial().experiment
 
 
 def main_value(metric: Metric, main: str) -> float:
-    """The number that stands for `metric`: itself, or that of the first objective, or "default".
+    """The value of the first objective in `metric`: the number itself, or that under `main` or "default".
 
     Raises:
-        EvaluatorError: it has neither.
+        EvaluatorError: It is a mapping that has neither.
     """
     if not isinstance(metric, Mapping):
         return float(metric)

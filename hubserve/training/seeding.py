@@ -10,7 +10,13 @@ import torch
 
 @contextlib.contextmanager
 def seeded(seed: int, *, deterministic: bool = False) -> Iterator[None]:
-    """Torch draws from `seed` inside; the caller's generators are put back afterwards."""
+    """Context manager that seeds torch's random number generators and restores their state at its end.
+
+    Args:
+        seed: Seed of torch's generators on the CPU and all GPUs.
+        deterministic: Whether to refuse operations whose results may differ from run to run; where False, the setting that
+            torch has is kept.
+    """
     before = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)

@@ -13,7 +13,8 @@ from hubserve.export.model_source import ModelSource, arch_source
 from hubserve.export.named_source import named_source
 from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
-from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
+from hubserve.package.formats import default_formats
+from hubserve.package.manifest import ALL_FORMATS
 from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_request, write_phase
 
 
@@ -26,7 +27,7 @@ def main(folder: Path) -> None:
     request = read_request(folder)
     write_phase(folder, ExportPhase())
     source = _source(request)
-    formats = tuple(name for name in ALL_FORMATS if name in request.formats) or DEFAULT_FORMATS
+    formats = tuple(name for name in ALL_FORMATS if name in request.formats) or default_formats()
     message = f"{', '.join(formats)}: being written and compared with eager PyTorch"
     write_phase(folder, ExportPhase(phase="export", message=message))
     write_package(source, folder / PACKAGE, formats=formats)

@@ -26,6 +26,10 @@ def cells(table: str) -> dict[str, dict[str, str]]:
     return {form: {row[0]: row[i] for row in rows} for i, form in enumerate(forms, start=1)}
 
 
+def shown(milliseconds: float) -> str:
+    return f"{milliseconds:.2f}" if milliseconds >= 1 else f"{milliseconds:.3g}"
+
+
 def nearest_rank(samples: list[float], percent: int) -> float:
     ordered = sorted(samples)
     return ordered[math.ceil(len(ordered) * percent / 100) - 1]
@@ -39,9 +43,9 @@ def test_the_table_follows_from_the_raw_samples(hubserve, tiny):
         ).fine()
     )
     report = json.loads(Path("report.json").read_text())
-    assert list(table) == [form["form"] for form in report["forms"]] == ["eager", "torchscript"]
-    for form in report["forms"]:
-        samples, row = form["samples_ms"], table[form["form"]]
+    assert list(table) == [form["format"] for form in report["formats"]] == ["eager", "torchscript"]
+    for form in report["formats"]:
+        samples, row = form["samples_ms"], table[form["format"]]
         assert row["calls measured"] == str(len(samples)) == str(form["n"])
         assert len(samples) >= 64
         assert min(samples) > 0
@@ -51,9 +55,9 @@ def test_the_table_follows_from_the_raw_samples(hubserve, tiny):
                 assert cell == f"n/a (needs {needs})"
                 continue
             value, bound = cell.removesuffix(")").split(" (<= ")
-            assert value == f"{nearest_rank(samples, percent):.2f}"
+            assert value == shown(nearest_rank(samples, percent))
             assert float(value) <= float(bound) <= max(samples) + 0.005
-        assert row["mean ms"] == f"{statistics.fmean(samples):.2f}"
+        assert row["mean ms"] == shown(statistics.fmean(samples))
         assert row["images/s"] == f"{2000 / statistics.fmean(samples):.1f}"
         assert row["load ms"] == f"{form['load_ms']:.0f}"
         assert row["first call ms"] == f"{form['first_call_ms']:.0f}"
@@ -76,12 +80,12 @@ def test_json_is_what_is_saved(hubserve, tiny):
     assert document["model"] == "tiny"
     assert document["weights_sha256"] == read_package(tiny).manifest.files["weights.safetensors"].sha256
     assert document["host"]["versions"]["torch"]
-    assert [form["threads"] for form in document["forms"]] == [1, 1]
+    assert [form["threads"] for form in document["formats"]] == [1, 1]
 
 
 def test_every_form_side_by_side(hubserve, small):
     document = hubserve("profile", small, "--latency-only", "--percent", "50", "--seconds", "0.2", "--json").json()
-    assert [form["form"] for form in document["forms"]] == ["eager", "onnx", "torchscript", "pt2"]
+    assert [form["format"] for form in document["formats"]] == ["eager", "onnx", "torchscript", "pt2"]
 
 
 def test_programs_of_a_stranger_are_left_out_until_they_are_trusted(hubserve, tiny, tmp_path, monkeypatch):
@@ -89,10 +93,10 @@ def test_programs_of_a_stranger_are_left_out_until_they_are_trusted(hubserve, ti
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "another user"))
     arguments = ("profile", "brought", "--percent", "50", "--seconds", "0.2", "--json")
     document = hubserve(*arguments).json()
-    assert [form["form"] for form in document["forms"]] == ["eager"]
+    assert [form["format"] for form in document["formats"]] == ["eager"]
     assert "say so with --trust" in document["left_out"]["torchscript"]
     trusting = hubserve(*arguments, "--trust").json()
-    assert [form["form"] for form in trusting["forms"]] == [entry["form"] for entry in trusting["memory"]]
+    assert [form["format"] for form in trusting["formats"]] == [entry["format"] for entry in trusting["memory"]]
     assert trusting["left_out"] == {}
 
 
@@ -111,7 +115,7 @@ def test_not_longer_than_it_may(hubserve, tiny):
     document = hubserve(
         "profile", tiny, "--latency-only", "--percent", "99.9", "--batch-size", "16", "--seconds", "0.3", "--json"
     ).json()
-    for form in document["forms"]:
+    for form in document["formats"]:
         assert form["stopped_by"] == "max_seconds"
         # One turn of each form may begin just before the end, and each has one turn before the time begins.
         assert sum(form["samples_ms"]) < 300 + 30 * max(form["samples_ms"])
@@ -119,7 +123,7 @@ def test_not_longer_than_it_may(hubserve, tiny):
 
 def test_the_percentile_that_was_asked_for_is_among_them(hubserve, tiny):
     document = hubserve("profile", tiny, "--latency-only", "--percent", "80", "--seconds", "0.5", "--json").json()
-    for form in document["forms"]:
+    for form in document["formats"]:
         assert 80 in [percentile["percent"] for percentile in form["percentiles"]]
 
 
@@ -139,13 +143,13 @@ def test_the_whole_report(hubserve, tiny):
     shutil.copytree(tiny, "package")
     arguments = ("package", "--percent", "50", "--seconds", "5", "--write", "--html", "report.html", "--save", "report.json")
     said = hubserve("profile", *arguments).fine()
-    for title in ("Throughput of torchscript", "Slowest operations of eager", "Work of one picture"):
+    for title in ("Throughput of torchscript", "Slowest operations of eager", "Work of one image"):
         assert title in said
     report = json.loads(Path("report.json").read_text())
-    assert [entry["form"] for entry in report["memory"]] == ["eager", "torchscript"]
+    assert [entry["format"] for entry in report["memory"]] == ["eager", "torchscript"]
     table = cells(said)
-    for form, memory in zip(report["forms"], report["memory"], strict=True):
-        row = table[form["form"]]
+    for form, memory in zip(report["formats"], report["memory"], strict=True):
+        row = table[form["format"]]
         assert row["stopped by"] == {"samples": "enough calls", "max_seconds": "time"}[form["stopped_by"]]
         ended = {"steady": "steady", "cap": "not steady"}[form["warm_up_ended"]]
         assert row["warm-up calls"] == f"{form['warm_up_calls']} ({ended})"
@@ -183,7 +187,7 @@ class TestCompare:
         """a.json, and b.json in which TorchScript takes half as long again."""
         hubserve("profile", tiny, "--latency-only", "--percent", "50", "--seconds", "2", "--save", "a.json").fine()
         report = json.loads(Path("a.json").read_text())
-        form = report["forms"][1]
+        form = report["formats"][1]
         # A quiet machine's samples, whatever this one is like.
         form["samples_ms"] = [1 + 0.01 * (i % 7) for i in range(100)]
         Path("a.json").write_text(json.dumps(report))
@@ -191,18 +195,18 @@ class TestCompare:
         Path("b.json").write_text(json.dumps(report))
 
     def test_slower_ends_with_1(self, hubserve, reports):
-        said = hubserve("profile", "compare", "a.json", "b.json", "--form", "torchscript")
+        said = hubserve("profile", "compare", "a.json", "b.json", "--format", "torchscript")
         assert (said.code, said.fault) == (1, "")
         assert "slower" in said.out
         assert "1.500" in said.out
 
     def test_faster_and_the_same_end_with_0(self, hubserve, reports):
-        assert "faster" in hubserve("profile", "compare", "b.json", "a.json", "--form", "torchscript").fine()
-        assert "no difference" in hubserve("profile", "compare", "a.json", "a.json", "--form", "torchscript").fine()
-        assert hubserve("profile", "compare", "a.json", "b.json", "--form", "torchscript", "--smallest", "60").code == 0
+        assert "faster" in hubserve("profile", "compare", "b.json", "a.json", "--format", "torchscript").fine()
+        assert "no difference" in hubserve("profile", "compare", "a.json", "a.json", "--format", "torchscript").fine()
+        assert hubserve("profile", "compare", "a.json", "b.json", "--format", "torchscript", "--smallest", "60").code == 0
 
     def test_what_cannot_be_compared(self, hubserve, reports, tiny):
-        assert "no form in common" not in hubserve("profile", "compare", "a.json", "b.json", "--form", "onnx").refused(
+        assert "no format in common" not in hubserve("profile", "compare", "a.json", "b.json", "--format", "onnx").refused(
             "ProfileError"
         )
         assert "neither the file of a report" in hubserve("profile", "compare", "a.json", "nosuch.json").refused("ProfileError")
@@ -210,7 +214,7 @@ class TestCompare:
         Path("c.json").write_text("{}")
         assert "holds no report" in hubserve("profile", "compare", "a.json", "c.json").refused("ProfileError")
         report = json.loads(Path("a.json").read_text())
-        report["forms"][1]["threads"] = 2
+        report["formats"][1]["threads"] = 2
         Path("c.json").write_text(json.dumps(report))
-        message = hubserve("profile", "compare", "a.json", "c.json", "--form", "torchscript").refused("ProfileError")
+        message = hubserve("profile", "compare", "a.json", "c.json", "--format", "torchscript").refused("ProfileError")
         assert "threads is 1 in A and 2 in B" in message

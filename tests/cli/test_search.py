@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +47,9 @@ def searched() -> Run:
     best = Best(number=2, values=rows[2].values, arch={"op": "conv"})
     status = run.written_status()
     objectives = [ObjectiveInfo(name="val_acc", direction="maximize")]
-    run.write_status(status.model_copy(update={"state": "done", "history": rows, "best": best, "objectives": objectives}))
+    run.write_status(
+        status.model_copy(update={"state": "done", "history": rows, "best": best, "objectives": objectives, "test_acc": 0.625})
+    )
     return run
 
 
@@ -80,6 +85,58 @@ def test_check_says_what_it_would_do(hubserve):
 def test_what_cannot_run_ends_with_2_and_leaves_no_folder(hubserve, job, kind, message):
     assert message in hubserve("search", job).refused(kind)
     assert jobs.list_runs() == []
+
+
+UNUSABLE_DATA = short(data={"name": "digits", "settings": {"size": 18}})
+
+
+def test_data_that_cannot_be_used_leave_no_folder_in_the_foreground(hubserve, write):
+    said = hubserve("search", write(UNUSABLE_DATA)).refused("JobError")
+    assert "data: NasBench201 does not take images of 18 pixels" in said
+    assert jobs.list_runs() == []
+
+
+def test_data_that_cannot_be_used_leave_a_refused_run_in_the_background(hubserve, write):
+    run = jobs.find(hubserve("search", write(UNUSABLE_DATA), "--detach").fine().strip())
+    until(lambda: jobs.read(run).state in jobs.FINAL, seconds=120)
+    status = hubserve("jobs", run.id, "--json").json()
+    assert (status["state"], status["phase"]) == ("refused", None)
+    assert "does not take images of 18 pixels" in status["error"]
+
+
+def test_a_wrong_name_leaves_no_folder_in_the_background_either(hubserve, write):
+    said = hubserve("search", write(short(strategy={"name": "Randon"})), "--detach").refused("JobError")
+    assert "Did you mean Random" in said
+    assert jobs.list_runs() == []
+
+
+def test_a_job_is_parsed_resolved_and_loaded_once(hubserve, write, monkeypatch):
+    counts: Counter[str] = Counter()
+
+    def count(place: str) -> None:
+        module, _, name = place.rpartition(".")
+        function = getattr(importlib.import_module(module), name)
+
+        def counted(*arguments: Any, **more: Any) -> Any:
+            counts[name] += 1
+            return function(*arguments, **more)
+
+        monkeypatch.setattr(place, counted)
+
+    for place in (
+        "hubserve.jobs.parse_job",
+        "hubserve.jobs.run_folder.parse_job",
+        "hubserve.pipeline.resolve.load_dataset",
+        "hubserve.pipeline.resolve.check_definition",
+        "hubserve.pipeline.resolve.complexity",
+        "hubserve.pipeline.resolved_job.Classification",
+    ):
+        count(place)
+    job = write(short(budget={"trials": 1}, retrain={"epochs": 1}))
+    assert json.loads(hubserve("search", job, "--json").out)["state"] == "done"
+    # Three evaluators: one for each recipe, and one that scores the test part.
+    once = dict.fromkeys(("parse_job", "load_dataset", "check_definition", "complexity"), 1)
+    assert counts == {**once, "Classification": 3}
 
 
 @pytest.mark.parametrize("options", [[], ["--check"]])
@@ -155,8 +212,10 @@ def test_in_the_background_and_stopped(hubserve, write):
 
 def test_a_job_as_people_read_it(hubserve, searched):
     said = hubserve("jobs", searched.id).fine()
-    for text in (searched.id, "done", "val_acc 0.7000  params 102", "op = conv", str(searched.path)):
+    for text in (searched.id, "done", "val_acc 0.7000  params 102", "op = conv", "test_acc", "0.6250", str(searched.path)):
         assert text in said
+    assert hubserve("jobs", searched.id, "--json").json()["test_acc"] == 0.625
+    assert [row["test_acc"] for row in hubserve("jobs", "--json").json()] == [0.625]
     assert searched.id in hubserve("jobs").fine()
     assert "Did you mean" in hubserve("jobs", searched.id[:-1]).refused("JobNotFoundError")
 

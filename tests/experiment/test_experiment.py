@@ -108,11 +108,13 @@ def test_an_exhausted_space_ends_the_search(tmp_path):
 
 
 def test_a_strategy_that_repeats_itself_ends_too(tmp_path):
-    experiment = run(tmp_path, strategy=Random(dedup=False, seed=1))
+    # Hundreds of trials: a file would wait for the disk at the end of each.
+    memory = optuna.storages.InMemoryStorage()
+    experiment = run(tmp_path, strategy=Random(dedup=False, seed=1), storage=memory)
     assert experiment.stop_reason == "the space is exhausted: each of its 96 archs had a trial"
     assert len(experiment.trials) > SIZE
     assert len({value(record.arch) for record in experiment.trials}) == SIZE
-    more = run(tmp_path / "more", strategy=GridSearch(dedup=False, seed=1), repeat=True, max_trials=SIZE + 10)
+    more = run(tmp_path / "more", strategy=GridSearch(dedup=False, seed=1), repeat=True, max_trials=SIZE + 10, storage=memory)
     assert len(more.trials) == SIZE + 10
 
 

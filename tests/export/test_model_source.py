@@ -40,14 +40,22 @@ def test_a_changed_package_is_no_source(copy):
 class TestProfileInside:
     def test_is_listed_and_read_back(self, copy):
         assert copy.profile is None
-        with_profile = add_profile(copy, '{"forms": []}\n')
-        assert with_profile.profile == {"forms": []}
+        with_profile = add_profile(copy, '{"formats": []}\n')
+        assert with_profile.profile == {"formats": []}
         with_profile.verify()
         assert set(with_profile.manifest.files) == {*copy.manifest.files, "profile.json"}
         assert [path.name for path in copy.path.parent.iterdir()] == ["copy"]
-        again = add_profile(with_profile, '{"forms": [1]}\n')
+        again = add_profile(with_profile, '{"formats": [1]}\n')
         again.verify()
-        assert again.profile == {"forms": [1]}
+        assert again.profile == {"formats": [1]}
+
+    def test_keys_of_an_older_report_have_their_new_names(self, copy):
+        text = '{"forms": [{"form": "onnx", "n": 1}], "sweep": {"form": "onnx"}, "memory": [{"form": "eager"}]}'
+        assert add_profile(copy, text).profile == {
+            "formats": [{"format": "onnx", "n": 1}],
+            "sweep": {"format": "onnx"},
+            "memory": [{"format": "eager"}],
+        }
 
     @pytest.mark.parametrize("text", ["{", "[1]"])
     def test_that_is_no_report(self, copy, text):

@@ -86,7 +86,7 @@ class TestInt8:
             if node.op_type == "DequantizeLinear" and node.input[0] in tensors
         }
         assert all(list(scales[t.name].dims) == [t.dims[0]] for t in weights)
-        assert package.manifest.exports["onnx-int8"]["calibration_pictures"] == 16
+        assert package.manifest.exports["onnx-int8"]["calibration_images"] == 16
 
     def test_is_judged_by_pictures_that_it_did_not_learn_from(self, package):
         report = next(report for report in package.parity if report.format == "onnx-int8")
@@ -104,7 +104,7 @@ class TestInt8:
         truth = next(report for report in package.parity if report.format == "onnx-int8").truth
         held_out = np.concatenate([PICTURES[1], PICTURES[3]])
         true = np.array(CLASSES[8:16] + CLASSES[24:30])
-        assert (truth.pictures, truth.reference_top1) == (14, pytest.approx(100 * 13 / 14))
+        assert (truth.images, truth.reference_top1) == (14, pytest.approx(100 * 13 / 14))
         assert truth.top1 == pytest.approx(100 * (package.runner("onnx-int8")(held_out).argmax(1) == true).mean())
 
     @pytest.mark.parametrize("pictures", [(), PICTURES[:1]])
@@ -146,7 +146,7 @@ class TestInt8:
         model = lively(Heads())
         exportable = ExportableModel(model, torch.from_numpy(PICTURES[0]), calibration=PICTURES)
         facts = WRITERS["onnx-int8"](exportable, tmp_path / "q.onnx")
-        assert facts["calibration_pictures"] == 30
+        assert facts["calibration_images"] == 30
         found = OnnxRunner(tmp_path / "q.onnx", device="cpu")(PICTURES[0])
         assert np.corrcoef(found.ravel(), EagerRunner(model)(PICTURES[0]).ravel())[0, 1] > 0.95
         assert [path.name for path in tmp_path.iterdir()] == ["q.onnx"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import collections
 import warnings
 
 import pytest
 import torch
 
 from hubserve.errors import ExportError
-from hubserve.export import torchscript
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.write_package import write_package
 from tests.export.nets import small_source
-
-Version = collections.namedtuple("Version", "major minor micro releaselevel serial")
 
 
 def test_torch_still_says_what_we_silence():
@@ -27,9 +23,9 @@ def test_torch_still_says_what_we_silence():
 
 
 def test_python_3_14_is_refused_with_the_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(torchscript.sys, "version_info", Version(3, 14, 0, "final", 0))
+    monkeypatch.setattr("hubserve.package.formats.PYTHON", (3, 14))
     source = small_source()
-    with pytest.raises(ExportError, match=r"does not support Python 3\.14 and later, .*formats=\('onnx', 'pt2'\)"):
+    with pytest.raises(ExportError, match=r"does not support TorchScript on Python 3\.14; .*formats=\('onnx', 'pt2'\)"):
         write_package(source, tmp_path / "p", formats=("torchscript",))
     assert list(tmp_path.iterdir()) == []
 

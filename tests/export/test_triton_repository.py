@@ -45,7 +45,7 @@ def test_names_and_shapes_are_those_of_the_file(tmp_path):
 
 
 def test_what_cannot_be(tmp_path):
-    with pytest.raises(ExportError, match="has no form 'onnx'"):
+    with pytest.raises(ExportError, match="has no format 'onnx'"):
         write_triton(tiny_package(), tmp_path)
     with pytest.raises(ExportError, match="cannot name a model of Triton"):
         write_triton(small_package(), tmp_path, name="../up")

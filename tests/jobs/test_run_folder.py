@@ -93,17 +93,3 @@ def test_a_home_that_cannot_be_written(monkeypatch):
 def test_a_record_of_a_later_version_is_read(run):
     text = json.loads((run.path / "status.json").read_text())
     assert JobStatus.model_validate({**text, "what_comes_later": 1}) == run.written_status()
-
-
-def test_job_files_that_lie_ready(tmp_path, monkeypatch):
-    (tmp_path / "search_jobs").mkdir()
-    (tmp_path / "search_jobs" / "mine.yaml").write_text(SMALLEST + "summary: my own\n")
-    (tmp_path / "search_jobs" / "broken.yaml").write_text("name: x\n")
-    monkeypatch.chdir(tmp_path)
-    found = {job.name: job.summary for job in jobs.available_jobs()}
-    assert found["mine"] == "my own"
-    assert "is not a job: space is missing" in found["broken"]
-    assert jobs.available_job("mine").text().startswith(SMALLEST)
-    assert jobs.available_job("mine").path == Path.cwd() / "search_jobs" / "mine.yaml"
-    with pytest.raises(JobError, match="Did you mean mine"):
-        jobs.available_job("mien")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hubserve.latency.format_latency import Protocol, profile_runners
+from hubserve.latency.format_latency import measure_formats
+from hubserve.timing import TimingProtocol
 
 
 class Clocked:
-    """A runner that takes as long as it is told to, on a clock of its own."""
+    """A runner that takes as long as it is asked to, on a clock of its own."""
 
     name, device = "clocked", "cpu"
 
@@ -24,11 +25,11 @@ class Clocked:
         return batch
 
     def report(self, **protocol):
-        (report,) = profile_runners(
+        (report,) = measure_formats(
             {"clocked": lambda: self},
             np.zeros((2, 1), np.float32),
             threads=1,
-            protocol=Protocol(**protocol),
+            protocol=TimingProtocol(**protocol),
             clock=lambda: self.now,
         )
         return report
@@ -88,7 +89,7 @@ class TestProtocol:
         assert by_percent[99].value is None
         assert by_percent[99].needs == 662
 
-    def test_forms_take_turns(self):
+    def test_formats_take_turns(self):
         order = []
 
         class Noted(Clocked):
@@ -103,11 +104,11 @@ class TestProtocol:
             runner.label = label
             runners[label] = runner
         loaders = {label: (lambda r=r: r) for label, r in runners.items()}
-        profile_runners(
+        measure_formats(
             loaders,
             np.zeros((1, 1), np.float32),
             threads=1,
-            protocol=Protocol(percent=90),
+            protocol=TimingProtocol(percent=90),
             clock=lambda: clock.now + sum(r.now for r in runners.values()),
         )
         turns = [order[i] for i in range(len(order) - 100, len(order), 10)]

@@ -8,17 +8,17 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from hubserve.latency.format_latency import Protocol
 from hubserve.latency.html_report import render_page
 from hubserve.latency.profile_package import Details, profile_package
 from hubserve.latency.svg_chart import bar_chart, line_chart
+from hubserve.timing import TimingProtocol
 from tests.stores import small_package
 
 
 @pytest.fixture(scope="module")
 def report():
     details = Details(sweep_seconds=0.02, batches=(1, 2), memory=False)
-    return profile_package(small_package(), protocol=Protocol(percent=50, max_seconds=0.5), details=details)
+    return profile_package(small_package(), protocol=TimingProtocol(percent=50, max_seconds=0.5), details=details)
 
 
 def tree(page):
@@ -29,9 +29,9 @@ def test_holds_the_numbers(report):
     page = render_page(report)
     root = tree(page)
     cells = ["".join(cell.itertext()) for cell in root.iter("td")]
-    for form in report.forms:
-        assert form.form in cells
-        assert f"{form.images_per_second:.4g}" in cells
+    for found in report.formats:
+        assert found.format in cells
+        assert f"{found.images_per_second:.1f}" in cells
     assert "n/a (needs 662)" in cells
     charts = [element for element in root.iter() if element.tag.endswith("svg")]
     assert len(charts) == 3 + len(report.operators) + 1
@@ -58,8 +58,8 @@ def test_a_report_without_details():
     from hubserve.latency.profile_package import NOTHING
     from tests.stores import tiny_package
 
-    found = profile_package(tiny_package(), protocol=Protocol(percent=50, max_seconds=0.1), details=NOTHING)
-    assert "Where the time goes" not in render_page(found)
+    found = profile_package(tiny_package(), protocol=TimingProtocol(percent=50, max_seconds=0.1), details=NOTHING)
+    assert "Time of each operation" not in render_page(found)
     tree(render_page(found))
 
 

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import json
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hubserve.complexity import complexity
 from hubserve.errors import ProfileError
-from hubserve.latency.format_latency import Protocol
+from hubserve.latency.compare import compare_reports
+from hubserve.latency.html_report import render_page
 from hubserve.latency.memory import measure_memory
 from hubserve.latency.profile_package import Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
-from hubserve.latency.tables.table import LatencyTable, OperationTime
+from hubserve.latency.tables.records import OperationTime
+from hubserve.latency.tables.table import LatencyTable
 from hubserve.operations import arch_operations
+from hubserve.package.package import read_package
+from hubserve.timing import TimingProtocol
 from tests.export.nets import ARCH, small_source
 from tests.stores import small_package, tiny_package
+
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 @pytest.fixture(scope="module")
 def report():
     details = Details(sweep_seconds=0.02, batches=(1, 4), memory=False, openvino=True)
-    return profile_package(small_package(), protocol=Protocol(percent=90, max_seconds=4), details=details)
+    return profile_package(small_package(), protocol=TimingProtocol(percent=90, max_seconds=4), details=details)
 
 
 class TestLatency:
     def test_numbers_are_those_of_the_samples(self, report):
-        assert [form.form for form in report.forms] == ["eager", "onnx", "torchscript", "pt2", "openvino"]
-        for form in report.forms:
+        assert [form.format for form in report.formats] == ["eager", "onnx", "torchscript", "pt2", "openvino"]
+        for form in report.formats:
             samples = sorted(form.samples_ms)
             assert form.n == len(samples)
             assert form.min_ms == samples[0]
@@ -53,11 +60,11 @@ class TestLatency:
         assert len(report.host.affinity) == report.host.cores
         assert report.weights_sha256 == manifest.files["weights.safetensors"].sha256
         assert report.preprocess == manifest.preprocess
-        onnx = next(artefact for artefact in report.artefacts if artefact.form == "onnx")
+        onnx = next(artefact for artefact in report.artefacts if artefact.format == "onnx")
         assert (onnx.file, onnx.bytes) == ("model.onnx", (small_package().path / "model.onnx").stat().st_size)
         assert onnx.made["opset"] == 20
         assert onnx.runtime.startswith("onnxruntime ")
-        assert {a.form: a.file for a in report.artefacts}["openvino"] == "model.onnx"
+        assert {a.format: a.file for a in report.artefacts}["openvino"] == "model.onnx"
         assert (report.rules.deepest_percent, report.rules.turns) == (90, 10)
 
     def test_openvino_is_proven_here(self, report):
@@ -70,7 +77,7 @@ class TestLatency:
         document = json.loads(report.model_dump_json())
         jsonschema.validate(document, ProfileReport.model_json_schema())
         assert ProfileReport.model_validate(document) == report
-        del document["forms"][0]["n"]
+        del document["formats"][0]["n"]
         with pytest.raises(jsonschema.ValidationError, match="'n' is a required property"):
             jsonschema.validate(document, ProfileReport.model_json_schema())
 
@@ -78,6 +85,31 @@ class TestLatency:
     def test_nonsense_is_refused(self, wrong):
         with pytest.raises(ProfileError, match="must be at least 1"):
             profile_package(tiny_package(), **wrong)
+
+
+class TestOldReports:
+    """Reports written before "form" was named "format"."""
+
+    def test_that_of_an_earlier_version_opens(self):
+        path = GOLDEN / "package" / "profile.json"
+        text = path.read_text()
+        assert '"forms"' in text
+        found = ProfileReport.model_validate_json(text)
+        assert [row.format for row in found.formats] == ["eager", "onnx", "torchscript", "pt2", "onnx-int8"]
+        assert found.latency_of("onnx").n == len(found.latency_of("onnx").samples_ms)
+        written = json.loads(found.model_dump_json())
+        assert not {"form", "forms"} & {*written, *written["formats"][0], *written["artefacts"][0]}
+        assert ProfileReport.model_validate(written) == found
+
+    def test_inside_a_package(self):
+        package = read_package(GOLDEN / "package")
+        assert package.profile["formats"][1]["format"] == "onnx"
+        assert ProfileReport.model_validate(package.profile).model == package.manifest.name
+
+    def test_it_is_shown_and_compared(self):
+        found = ProfileReport.model_validate(read_package(GOLDEN / "package").profile)
+        assert "golden-package" in render_page(found)
+        assert {row.verdict for row in compare_reports(found, found)} == {"no difference"}
 
 
 class TestWhereTheTimeGoes:
@@ -100,7 +132,7 @@ class TestWhereTheTimeGoes:
 
     def test_a_model_without_onnx_has_no_such_table(self):
         found = profile_package(
-            tiny_package(), protocol=Protocol(percent=50, max_seconds=0.2), details=Details(sweep_seconds=0, memory=False)
+            tiny_package(), protocol=TimingProtocol(percent=50, max_seconds=0.2), details=Details(sweep_seconds=0, memory=False)
         )
         assert list(found.operators) == ["eager"]
         assert found.choices == ()
@@ -111,7 +143,7 @@ class TestWhereTheTimeGoes:
 class TestSweep:
     def test_settings(self, report):
         sweep, cores = report.sweep, report.host.cores
-        assert sweep.form == "onnx"
+        assert sweep.format == "onnx"
         assert [(p.batch_size, p.threads, p.sessions) for p in sweep.by_batch] == [(1, 1, 1), (4, 1, 1)]
         assert [p.threads for p in sweep.by_threads][-1] == cores == [p.sessions for p in sweep.by_sessions][-1]
         assert all(p.n >= 5 for p in (*sweep.by_batch, *sweep.by_threads, *sweep.by_sessions))
@@ -123,7 +155,7 @@ class TestCost:
     def test_is_counted_by_others_too(self, report):
         work = complexity(small_source().model, (3, 32, 32))
         assert (report.cost.params, report.cost.macs) == (work.params, work.macs)
-        onnx = report.form("onnx")
+        onnx = report.latency_of("onnx")
         assert report.cost.gmacs_per_second == pytest.approx(work.macs / report.cost.measured_ms / 1e6)
         assert abs(report.cost.measured_ms - statistics.median(onnx.samples_ms)) <= onnx.iqr_ms
         assert report.cost.predicted_ms is None
@@ -140,10 +172,10 @@ class TestCost:
             settings=package.manifest.settings,
             input_size=32,
             host=report.host,
-            units={unit.key: OperationTime.of([0.001]) for unit in units},
+            operations={unit.key: OperationTime.of([0.001]) for unit in units},
         )
         details = Details(sweep_seconds=0, memory=False, operators=False, table=table)
-        cost = profile_package(package, protocol=Protocol(percent=50, max_seconds=0.2), details=details).cost
+        cost = profile_package(package, protocol=TimingProtocol(percent=50, max_seconds=0.2), details=details).cost
         assert cost.predicted_ms == pytest.approx(0.001 * len(units))
         assert cost.prediction_error == pytest.approx(cost.predicted_ms / cost.measured_ms - 1)
 
@@ -151,7 +183,7 @@ class TestCost:
 def test_memory_is_that_of_the_model():
     """In a process of its own, above the libraries that it loads first."""
     (found,) = measure_memory(tiny_package(), ["eager"], batch_size=1, threads=1)
-    assert found.form == "eager"
+    assert found.format == "eager"
     assert found.delta_mib == pytest.approx(found.peak_mib - found.before_mib, abs=0.02)
     assert 0.1 < found.delta_mib < found.before_mib
     with pytest.raises(ProfileError, match=r"memory cannot be measured here: .*has no onnx"):

@@ -75,7 +75,7 @@ def told(call) -> str:
         (b"[1]", r"parity\.json: 0 = 1: .*expected a list of comparisons with eager PyTorch; export it again"),
         (b"{}", r"parity\.json: its content = {}"),
         (b"\xff", r"parity\.json cannot be read as text in UTF-8"),
-        (b"[NaN]", "NaN is no number"),
+        (b"[NaN]", "NaN is not a number"),
         (b"[1e999]", "1e999 is too large"),
         (DEEP, "is not JSON"),
     ],

@@ -19,6 +19,7 @@ from hubserve.jobs import ExecutorEntry, Job
 from hubserve.latency import MeasuredLatency
 from hubserve.latency.tables.build import BuildPlan, build_table
 from hubserve.pipeline import check_definition, resolve_job
+from hubserve.pipeline.check_definition import choose_formats
 from hubserve.pipeline.downsample import Downsampled
 from hubserve.pipeline.phases.search import make_executor
 from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, multi_trial
@@ -216,3 +217,45 @@ class TestLatencyTable:
     def test_no_table(self, tmp_path):
         with pytest.raises(JobError, match=r"^latency.table: no latency table at"):
             resolve_job(job(latency={"table": "none.json"}), where=tmp_path)
+
+
+class TestOnPython314:
+    """Where TorchScript does not exist. The version is replaced; nothing here ran on that Python."""
+
+    @pytest.fixture(autouse=True)
+    def later(self, monkeypatch):
+        monkeypatch.setattr("hubserve.package.formats.PYTHON", (3, 14))
+
+    @pytest.mark.parametrize("publish", [{}, None, {"profile_seconds": 1}])
+    def test_a_default_format_is_left_out(self, publish):
+        formats, notes = choose_formats(job(publish=publish))
+        assert formats == ("onnx",)
+        assert notes == ["torchscript was not exported: PyTorch does not support TorchScript on Python 3.14"]
+
+    def test_one_that_is_named_is_refused_before_anything_runs(self):
+        with pytest.raises(JobError, match=r"^publish\.formats: torchscript: PyTorch does not .* 3\.14; leave it out"):
+            check_definition(job(publish={"formats": ["onnx", "torchscript"]}))
+
+    @pytest.mark.parametrize("name", SHIPPED)
+    def test_what_we_ship_can_be_run(self, name):
+        check_definition(jobs.read_job(SHIPPED[name]))
+
+
+def test_on_this_python_the_default_formats_are_exported():
+    assert choose_formats(job(publish={})) == (("onnx", "torchscript"), [])
+
+
+def test_evaluators_are_built_once(tmp_path):
+    resolved = resolve_job(job(), where=tmp_path)
+    assert resolved.search_evaluator is resolved.search_evaluator
+    assert resolved.retrain_evaluator is resolved.retrain_evaluator is not resolved.search_evaluator
+    assert resolve_job(job(retrain=None), where=tmp_path).retrain_evaluator is None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [({"name": "digitz"}, "^data: .*Did you mean digits"), ({"name": "digits", "settings": {"sise": 8}}, "^data: .*mean size")],
+)
+def test_names_of_the_data_are_checked_without_the_data(data, message):
+    with pytest.raises(JobError, match=message):
+        check_definition(job(data=data))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from sklearn.datasets import load_digits
 
 from hubserve import jobs, store
 from hubserve.data.named_datasets import load_dataset
-from hubserve.errors import NothingFeasibleError
+from hubserve.errors import JobError, NothingFeasibleError
 from hubserve.evaluator import Classification
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.jobs import JobStatus, Run
 from hubserve.latency.arch_latency import sure_median
 from hubserve.package.package import read_package
-from hubserve.pipeline import ResolvedJob, resolve_job, run_job
+from hubserve.pipeline import ResolvedJob, resolve_job, run_here, run_job
 from hubserve.pipeline.phases import choose_winner, profile
 from hubserve.pipeline.phases.search import SearchProgress, make_experiment
 from hubserve.pipeline.status_writer import StatusWriter
@@ -47,6 +48,7 @@ class TestFinished:
         assert status.best.number in status.pareto
         assert status.plots == ["best", "pareto"]
         assert status.published.startswith("short:")
+        assert status.test_acc == json.loads((run.path / "test.json").read_text())["test_acc"]
         with store_at(home):
             assert [model.tag for model in store.list_models()] == [status.published]
 
@@ -92,7 +94,7 @@ class TestFinished:
 
     def test_the_package_says_how_fast_it_is_and_shows_the_search(self, package):
         package.verify()
-        assert {form["form"] for form in package.profile["forms"]} >= {"onnx"}
+        assert {row["format"] for row in package.profile["formats"]} >= {"onnx"}
         assert {"search-best.svg", "search-pareto.svg"} <= set(package.manifest.files)
         assert list(package.manifest.exports) == ["onnx"]
 
@@ -196,3 +198,30 @@ class TestChoice:
         monkeypatch.setattr(choose_winner, "measure_again", lambda resolved, arch: 60.0 + len(repr(arch)))
         with pytest.raises(NothingFeasibleError, match=r"of 3 candidates none meets latency_ms <= 50 when measured again"):
             choose_winner.choose_winner(experiment, resolved)
+
+
+def test_data_that_cannot_be_used_end_a_run_as_refused(home):
+    """Nothing was run, and nothing can go on; it stays with the sentence as its error."""
+    run = jobs.create(short(data={"name": "digits", "settings": {"size": 18}}))
+    with pytest.raises(JobError, match="does not take images of 18 pixels"):
+        run_here(run)
+    status = jobs.read(run)
+    assert (status.state, status.phase, status.trials) == ("refused", None, 0)
+    assert status.error.startswith("data: NasBench201 does not take images of 18 pixels")
+    assert status.state in jobs.FINAL
+
+
+def test_a_job_file_that_was_made_invalid_ends_a_run_as_refused(home):
+    run = jobs.create(short())
+    (run.path / "job.yaml").write_text("name: short\n")
+    with pytest.raises(JobError, match="space is missing"):
+        run_here(run)
+    assert jobs.read(run).state == "refused"
+
+
+def test_the_status_says_which_format_was_left_out(home, monkeypatch):
+    monkeypatch.setattr("hubserve.package.formats.PYTHON", (3, 14))
+    run = jobs.create(short(publish={}))
+    with pytest.raises(KeyboardInterrupt):
+        run_job(run, on_status=Interrupt("search"))
+    assert jobs.read(run).notes == ["torchscript was not exported: PyTorch does not support TorchScript on Python 3.14"]

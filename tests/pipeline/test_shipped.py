@@ -69,7 +69,7 @@ def test_cifar10(tmp_path):
     status, model = published(shortened("cifar10"))
     assert status.published.startswith("cifar10:")
     assert all(row.values["params"] <= 1_500_000 for row in status.history if row.state == "complete")
-    assert set(model.package.manifest.exports) == {"onnx", "torchscript", "pt2"}
+    assert set(model.package.manifest.exports) == {"onnx", "pt2"}
     assert model.package.manifest.provenance.search["test_images"] == 20
     assert label_of(model, 32) in CIFAR
 
@@ -85,5 +85,5 @@ def test_imagenet(tmp_path):
     status, model = published(shortened("imagenet", data=data, executor=executor))
     assert status.published.startswith("imagenet-mobile:")
     assert all(row.values["macs"] <= 3.0e8 for row in status.history if row.state == "complete")
-    assert set(model.package.manifest.exports) == {"onnx", "torchscript", "pt2"}
+    assert set(model.package.manifest.exports) == {"onnx", "pt2"}
     assert label_of(model, 300) in IMAGENET.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from random import Random
 
@@ -157,6 +158,15 @@ class Skipped(ModelSpace):
         return nn.Sequential(nn.Conv2d(3, 3, 1), *extra, nn.AdaptiveAvgPool2d(1), nn.Flatten(), Times(factor))
 
 
+@dataclass(frozen=True)
+class Broken(ModelSpace):
+    """Networks that give no numbers."""
+
+    def build(self, pick):
+        conv = nn.Conv2d(3, pick("width", (2, 4)), 1)
+        return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(conv.out_channels, 4), Times(math.nan))
+
+
 class Times(nn.Module):
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -176,6 +186,11 @@ class TestSpacesOfOnesOwn:
         net = BlendedSupernet(Strided(layers=False))
         net.prove(pictures())
         assert net.sampled == {"depth"}
+
+    def test_outputs_that_are_not_finite_prove_nothing(self):
+        net = BlendedSupernet(Broken())
+        net.prove(pictures())
+        assert net.sampled == {"width"}
 
     def test_an_optional_layer_is_passed_by_with_the_rest_of_the_weight(self):
         net = BlendedSupernet(Skipped())

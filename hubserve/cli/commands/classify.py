@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from hubserve.cli.output import Json, Model, Trust, command, print_facts, print_json, print_table, progress_bar
 
-
-class BackendOption(StrEnum):
-    """What runs a model."""
-
-    onnx = "onnx"
-    torchscript = "torchscript"
-    pt2 = "pt2"
-    onnx_fp16 = "onnx-fp16"
-    onnx_int8 = "onnx-int8"
-    openvino = "openvino"
-    eager = "eager"
+BackendOption = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8", "openvino", "eager"]
 
 
 @command
@@ -50,7 +39,7 @@ def predict(
 def evaluate_model(
     model: Model,
     folder: Annotated[Path, typer.Argument(help="Folder with a sub-folder of images for each class.")],
-    backend: Annotated[BackendOption, typer.Option(help="What runs the model.")] = BackendOption.onnx,
+    backend: Annotated[BackendOption, typer.Option(help="What runs the model.")] = "onnx",
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 16,
     trust: Trust = False,
@@ -64,14 +53,14 @@ def evaluate_model(
     from hubserve.cli.model_options import classifier_of
     from hubserve.data.image_folder import labelled_images
 
-    with classifier_of(model, backend.value, url, trusted=trust) as (classifier, labels):
+    with classifier_of(model, backend, url, trusted=trust) as (classifier, labels):
         images = labelled_images(folder, labels)
         with progress_bar(model, len(images.items)) as advance:
             report = evaluate(
                 classifier,
                 images,
                 model=model,
-                backend="http" if url else backend.value,
+                backend="http" if url else backend,
                 batch_size=batch_size,
                 advance=advance,
             )

@@ -10,15 +10,7 @@ import typer
 
 from hubserve.cli.output import MODEL_HELP, Json, command, print_json, print_table
 
-
-class FormatOption(StrEnum):
-    """The formats that a model can be exported in."""
-
-    onnx = "onnx"
-    torchscript = "torchscript"
-    pt2 = "pt2"
-    onnx_fp16 = "onnx-fp16"
-    onnx_int8 = "onnx-int8"
+FormatOption = StrEnum("FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8")
 
 
 @command

@@ -1,4 +1,7 @@
-"""Times of operations that nobody measured, from similar ones: in a space with searchable widths there are too many shapes."""
+"""Times of operations that were not measured, interpolated from similar ones.
+
+In a space with searchable widths there are more shapes of operations than can be measured.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,32 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from hubserve.errors import ProfileError
-from hubserve.latency.tables.fit import fit_without_negatives
 from hubserve.operations import Operation, parse_key
 
 ENOUGH = 6
 """Measured operations of a class from which its cost is fitted."""
 
 
-class Estimator:
-    """time = a x multiply-accumulates + b x numbers moved + c, fitted for each class of operations.
+def fit_costs(features: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients with the least relative squared error, none below 0, as a cost cannot be negative.
 
     Args:
-        times: key of an operation -> ms.
+        features: Features of n samples, (n, k).
+        target: What `features @ coefficients` is to be, (n,), above 0.
+    """
+    coefficients: NDArray[np.float64] = nnls(features / target[:, None], np.ones(len(target)))[0]
+    return coefficients
+
+
+class OperationEstimator:
+    """time = a x multiply-accumulates + b x elements that are read or written + c, fitted for each class of operations.
+
+    Args:
+        times: Key of an operation -> its time in ms.
     """
 
     def __init__(self, times: Mapping[str, float]) -> None:
@@ -27,41 +42,49 @@ class Estimator:
         self._times: dict[tuple[str, ...], list[tuple[Operation, float]]] = defaultdict(list)
         self._costs: dict[tuple[str, ...], np.ndarray] = {}
         for key, ms in times.items():
-            unit = parse_key(key)
-            for group in _groups(unit):
-                self._times[group].append((unit, max(ms, 1e-4)))
+            operation = parse_key(key)
+            for group in _groups(operation):
+                self._times[group].append((operation, max(ms, 1e-4)))
 
-    def estimate(self, unit: Operation) -> float:
-        """Milliseconds of an operation.
+    def estimate(self, operation: Operation) -> float:
+        """Time of an operation, in ms.
 
         Raises:
-            ProfileError: none of its kind was measured.
+            ProfileError: No operation of its kind was measured.
         """
-        for group in _groups(unit):
+        for group in _groups(operation):
             if len(self._times[group]) >= ENOUGH:
-                return float(_size(unit) @ self._cost(group))
-        alike = [pair for group in _groups(unit) for pair in self._times[group]]
+                return float(_size(operation) @ self._cost(group))
+        alike = [pair for group in _groups(operation) for pair in self._times[group]]
         if not alike:
-            raise ProfileError(f"the latency table has no operation like {unit.key}; build it again with more archs (--archs)")
-        return float(np.median([ms / max(_size(known)[1], 1) for known, ms in alike]) * _size(unit)[1])
+            raise ProfileError(
+                f"the latency table has no operation like {operation.key}; build it again with more archs (--archs)"
+            )
+        return float(np.median([ms / max(_size(known)[1], 1) for known, ms in alike]) * _size(operation)[1])
 
     def _cost(self, group: tuple[str, ...]) -> np.ndarray:
         if group not in self._costs:
-            units, times = zip(*self._times[group], strict=True)
-            self._costs[group] = fit_without_negatives(np.stack([_size(unit) for unit in units]), np.array(times))
+            operations, times = zip(*self._times[group], strict=True)
+            self._costs[group] = fit_costs(np.stack([_size(operation) for operation in operations]), np.array(times))
         return self._costs[group]
 
 
-def _groups(unit: Operation) -> list[tuple[str, ...]]:
+def _groups(operation: Operation) -> list[tuple[str, ...]]:
     """The classes of an operation, the narrowest first: same kernel, stride and resolution; then less and less the same."""
-    if unit.kind != "conv":
-        return [(unit.kind,)]
-    groups = int(unit.attribute("groups"))
-    form = "depthwise" if groups == unit.inputs[0][1] > 1 else "grouped" if groups > 1 else "dense"
-    kernel, stride = str(unit.attribute("kernel")), str(unit.attribute("stride"))
-    return [(form, kernel, stride, str(unit.output[2])), (form, kernel, stride), (form, kernel), ("conv", form), ("conv",)]
+    if operation.kind != "conv":
+        return [(operation.kind,)]
+    groups = int(operation.attribute("groups"))
+    sparsity = "depthwise" if groups == operation.inputs[0][1] > 1 else "grouped" if groups > 1 else "dense"
+    kernel, stride = str(operation.attribute("kernel")), str(operation.attribute("stride"))
+    return [
+        (sparsity, kernel, stride, str(operation.output[2])),
+        (sparsity, kernel, stride),
+        (sparsity, kernel),
+        ("conv", sparsity),
+        ("conv",),
+    ]
 
 
-def _size(unit: Operation) -> np.ndarray:
+def _size(operation: Operation) -> np.ndarray:
     """Millions of multiply-accumulates, millions of numbers, and 1."""
-    return np.array([unit.macs / 1e6, unit.elements / 1e6, 1.0])
+    return np.array([operation.macs / 1e6, operation.elements / 1e6, 1.0])

@@ -1,13 +1,13 @@
-"""Can a limit on latency be met at all? Asked of a lookup table before a search starts, in seconds."""
+"""Whether the archs of a space can meet a limit on latency, predicted by a lookup table in seconds, before a search."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
+from scipy.stats import binomtest
 
 from hubserve.errors import ProfileError
 from hubserve.latency.tables.table import LatencyTable
@@ -18,17 +18,17 @@ QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 @dataclass(frozen=True)
 class Feasibility:
-    """What a limit means for a space.
+    """How hard a limit on latency is to meet in a space.
 
     Attributes:
-        max_ms: the limit.
-        fastest: the arch with the least predicted latency that was found.
-        fastest_ms: its prediction.
-        drawn: random archs that were predicted.
-        quantiles: share -> predicted ms that this share of random archs stays below.
-        share: of random archs that meet the limit.
-        share_interval: where the true share lies, with 95 % confidence (Wilson).
-        verdict: "yes"; "rarely" below 1 % of random archs; "no" where not even the fastest found one meets it.
+        max_ms: Limit on the latency of a call, in ms.
+        fastest: Arch with the least predicted latency that was found.
+        fastest_ms: Predicted latency of that arch, in ms.
+        drawn: Number of random archs that were predicted.
+        quantiles: Share in (0, 1) -> latency in ms that this share of the random archs stays below.
+        share: Share of the random archs, in [0, 1], that meet the limit.
+        share_interval: 95 % confidence interval of that share in the whole space (Wilson).
+        verdict: "yes"; "rarely" where fewer than 1 % of the random archs meet it; "no" where not even the fastest arch does.
     """
 
     max_ms: float
@@ -51,19 +51,19 @@ def feasibility(
     seed: int = 0,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Feasibility:
-    """Predicts random archs, then goes downhill from the fastest of them, one choice at a time.
+    """Predicts random archs, then improves the fastest of them by changes of one choice at a time.
 
     Args:
-        table: of the space.
-        space: likewise.
-        max_ms: the limit.
-        archs: to draw.
-        tries: most archs to look at on the way down.
-        seed: of the draws.
-        progress: told the number of archs that were looked at since the last time.
+        table: Lookup table of the space.
+        space: Model space with its settings.
+        max_ms: Limit on the latency of a call, in ms, above 0.
+        archs: Number of random archs, at least 1.
+        tries: Most changes that are tried on the fastest one.
+        seed: Seed of the random archs.
+        progress: Called with the number of archs that were predicted since the last call.
 
     Raises:
-        ProfileError: a limit or number that means nothing, or a table of another space.
+        ProfileError: `max_ms` or `archs` is out of range, or the table is of another space.
     """
     if not max_ms > 0 or archs < 1:
         raise ProfileError(f"max_ms = {max_ms}, archs = {archs}: the limit must be above 0, and at least one arch be drawn")
@@ -77,6 +77,7 @@ def feasibility(
     fastest_ms, fastest = _downhill(table, space, start, rng, tries, progress)
     times = np.array([ms for ms, _ in drawn])
     meets = int((times <= max_ms).sum())
+    interval = binomtest(meets, archs).proportion_ci(0.95, method="wilson")
     verdict = "no" if fastest_ms > max_ms else "rarely" if meets / archs < 0.01 else "yes"
     return Feasibility(
         max_ms=max_ms,
@@ -85,7 +86,7 @@ def feasibility(
         drawn=archs,
         quantiles={q: float(np.quantile(times, q)) for q in QUANTILES},
         share=meets / archs,
-        share_interval=_wilson(meets, archs),
+        share_interval=(float(interval.low), float(interval.high)),
         verdict=verdict,
     )
 
@@ -98,7 +99,7 @@ def _downhill(
     tries: int,
     progress: Callable[[int], None],
 ) -> tuple[float, Arch]:
-    """Neighbours that are faster are taken; ends after as many failures as there are answers, or after `tries`."""
+    """Takes each change that is faster; ends after as many failures in a row as there are candidates, or after `tries`."""
     best_ms, best = start
     patience, failures = sum(choice.size for choice in space.choices.values()), 0
     for _ in range(tries):
@@ -110,10 +111,3 @@ def _downhill(
         failures = 0 if ms < best_ms else failures + 1
         best_ms, best = min((best_ms, best), (ms, arch), key=lambda pair: pair[0])
     return best_ms, best
-
-
-def _wilson(hits: int, n: int) -> tuple[float, float]:
-    z = 1.96
-    share, spread = hits / n, z * math.sqrt(hits / n * (1 - hits / n) / n + z * z / (4 * n * n))
-    middle, scale = share + z * z / (2 * n), 1 + z * z / n
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)

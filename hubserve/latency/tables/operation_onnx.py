@@ -1,4 +1,4 @@
-"""One operation as an ONNX file of its own, and its time inside ONNX Runtime."""
+"""The time of a single operation: as an ONNX graph of its own, measured by the profiler of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -25,33 +25,39 @@ LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
 IR_VERSION = 10
 
 
-def measure_unit(unit: Operation, *, threads: int, calls: int = 30, most_seconds: float = 0.25) -> list[float]:
-    """Milliseconds that ONNX Runtime's own profiler counts for the unit, one for each call, warm.
+def time_operation(operation: Operation, *, threads: int, calls: int = 30, most_seconds: float = 0.25) -> list[float]:
+    """Milliseconds of each call, after a warm-up, as the profiler of ONNX Runtime counts them for the operation alone.
+
+    Args:
+        operation: Operation to measure.
+        threads: Threads that a call may use.
+        calls: Most calls, and the number of times returned where they take less than `most_seconds`.
+        most_seconds: Seconds after which fewer calls are made, at least 5.
 
     Raises:
-        ProfileError: there is no ONNX for this kind, or ONNX Runtime refuses it.
+        ProfileError: There is no ONNX graph for this kind of operation, or ONNX Runtime does not run it.
     """
     try:
-        model = _model(unit)
+        model = _model(operation)
         with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
-            return _node_times(model, unit, Path(folder), threads, calls, most_seconds)
+            return _node_times(model, operation, Path(folder), threads, calls, most_seconds)
     except ProfileError:
         raise
     except Exception as error:  # onnx and ONNX Runtime have their own exceptions, without a common base.
-        raise ProfileError(f"ONNX Runtime does not run {unit.key}: {error}") from error
+        raise ProfileError(f"ONNX Runtime does not run {operation.key}: {error}") from error
 
 
-def _node_times(model: ModelProto, unit: Operation, folder: Path, threads: int, calls: int, seconds: float) -> list[float]:
+def _node_times(model: ModelProto, operation: Operation, folder: Path, threads: int, calls: int, seconds: float) -> list[float]:
     options = session_options(threads)
     options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "unit")
+    options.profile_file_prefix = str(folder / "operation")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
-    feed = {f"x{i}": rng.standard_normal(shape, np.float32) for i, shape in enumerate(unit.inputs)}
+    feed = {f"x{i}": rng.standard_normal(shape, np.float32) for i, shape in enumerate(operation.inputs)}
     warm_up = 5
-    first = _timed(session, feed, warm_up)
+    first = _call(session, feed, warm_up)
     n = max(5, min(calls, int(seconds / max(first, 1e-6))))
-    _timed(session, feed, n)
+    _call(session, feed, n)
     events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
     by_node: dict[str, list[float]] = defaultdict(list)
     for event in events:
@@ -60,102 +66,109 @@ def _node_times(model: ModelProto, unit: Operation, folder: Path, threads: int, 
     return [sum(times) for times in zip(*(times[warm_up:] for times in by_node.values()), strict=True)]
 
 
-def _timed(session: onnxruntime.InferenceSession, feed: dict[str, np.ndarray], calls: int) -> float:
+def _call(session: onnxruntime.InferenceSession, feed: dict[str, np.ndarray], calls: int) -> float:
     start = time.perf_counter()
     for _ in range(calls):
         session.run(None, feed)
     return (time.perf_counter() - start) / calls
 
 
-def _model(unit: Operation) -> ModelProto:
-    if unit.kind not in NODES:
-        raise ProfileError(f"there is no ONNX for {unit.kind!r}, of {unit.key}")
-    nodes, constants = NODES[unit.kind](unit)
-    inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(unit.inputs)]
+def _model(operation: Operation) -> ModelProto:
+    if operation.kind not in NODES:
+        raise ProfileError(f"there is no ONNX for {operation.kind!r}, of {operation.key}")
+    nodes, constants = NODES[operation.kind](operation)
+    inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(operation.inputs)]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
     tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "unit", inputs, outputs, tensors)
+    graph = helper.make_graph(nodes, "operation", inputs, outputs, tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-Parts = tuple[list[NodeProto], dict[str, np.ndarray]]
+Graph = tuple[list[NodeProto], dict[str, np.ndarray]]
+"""Nodes of a graph, and its constants by name."""
 
 
-def _conv(unit: Operation) -> Parts:
-    groups, kernel, padding = int(unit.attribute("groups")), unit.attribute("kernel"), unit.attribute("padding")
-    c_in, c_out = unit.inputs[0][1], unit.output[1]
+def _conv(operation: Operation) -> Graph:
+    groups, kernel, padding = int(operation.attribute("groups")), operation.attribute("kernel"), operation.attribute("padding")
+    c_in, c_out = operation.inputs[0][1], operation.output[1]
     attributes: dict[str, Any] = {
         "kernel_shape": list(kernel),
-        "strides": list(unit.attribute("stride")),
+        "strides": list(operation.attribute("stride")),
         "pads": [*padding, *padding],
-        "dilations": list(unit.attribute("dilation")),
+        "dilations": list(operation.attribute("dilation")),
         "group": groups,
     }
     node = helper.make_node("Conv", ["x0", "w", "b"], ["y"], **attributes)
     return [node], {"w": _random((c_out, c_in // groups, *kernel)), "b": _random((c_out,))}
 
 
-def _linear(unit: Operation) -> Parts:
-    weights = {"w": _random((unit.inputs[0][-1], unit.output[-1])), "b": _random((unit.output[-1],))}
+def _linear(operation: Operation) -> Graph:
+    weights = {"w": _random((operation.inputs[0][-1], operation.output[-1])), "b": _random((operation.output[-1],))}
     return [helper.make_node("Gemm", ["x0", "w", "b"], ["y"])], weights
 
 
-def _pool(operation: str) -> Callable[[Operation], Parts]:
-    def nodes(unit: Operation) -> Parts:
-        padding = unit.attribute("padding")
-        attributes: dict[str, Any] = {"kernel_shape": list(unit.attribute("kernel")), "strides": list(unit.attribute("stride"))}
-        return [helper.make_node(operation, ["x0"], ["y"], pads=[*padding, *padding], **attributes)], {}
+def _pool(operator: str) -> Callable[[Operation], Graph]:
+    def nodes(operation: Operation) -> Graph:
+        padding = operation.attribute("padding")
+        attributes: dict[str, Any] = {
+            "kernel_shape": list(operation.attribute("kernel")),
+            "strides": list(operation.attribute("stride")),
+        }
+        return [helper.make_node(operator, ["x0"], ["y"], pads=[*padding, *padding], **attributes)], {}
 
     return nodes
 
 
-def _simple(operation: str, **attributes: Any) -> Callable[[Operation], Parts]:
-    return lambda unit: ([helper.make_node(operation, [f"x{i}" for i in range(len(unit.inputs))], ["y"], **attributes)], {})
+def _simple(operator: str, **attributes: Any) -> Callable[[Operation], Graph]:
+    return lambda operation: (
+        [helper.make_node(operator, [f"x{i}" for i in range(len(operation.inputs))], ["y"], **attributes)],
+        {},
+    )
 
 
-def _binary(operation: str) -> Callable[[Operation], Parts]:
-    def nodes(unit: Operation) -> Parts:
-        if len(unit.inputs) == 2:
-            return _simple(operation)(unit)
-        return [helper.make_node(operation, ["x0", "c"], ["y"])], {"c": np.array([0.5], np.float32)}
+def _binary(operator: str) -> Callable[[Operation], Graph]:
+    def nodes(operation: Operation) -> Graph:
+        if len(operation.inputs) == 2:
+            return _simple(operator)(operation)
+        return [helper.make_node(operator, ["x0", "c"], ["y"])], {"c": np.array([0.5], np.float32)}
 
     return nodes
 
 
-def _silu(_: Operation) -> Parts:
+def _silu(_: Operation) -> Graph:
     return [helper.make_node("Sigmoid", ["x0"], ["s"]), helper.make_node("Mul", ["x0", "s"], ["y"])], {}
 
 
-def _mean(unit: Operation) -> Parts:
-    axes = [2, 3] if len(unit.inputs[0]) == 4 else [1]
+def _mean(operation: Operation) -> Graph:
+    axes = [2, 3] if len(operation.inputs[0]) == 4 else [1]
     return [helper.make_node("ReduceMean", ["x0", "axes"], ["y"])], {"axes": np.array(axes, np.int64)}
 
 
-def _layer_norm(unit: Operation) -> Parts:
-    width = unit.inputs[0][-1]
+def _layer_norm(operation: Operation) -> Graph:
+    width = operation.inputs[0][-1]
     return [helper.make_node("LayerNormalization", ["x0", "s", "b"], ["y"])], {"s": _random((width,)), "b": _random((width,))}
 
 
-def _batch_norm(unit: Operation) -> Parts:
-    channels = (unit.inputs[0][1],)
+def _batch_norm(operation: Operation) -> Graph:
+    channels = (operation.inputs[0][1],)
     constants = {name: np.abs(_random(channels)) + 0.5 for name in ("s", "b", "m", "v")}
     return [helper.make_node("BatchNormalization", ["x0", "s", "b", "m", "v"], ["y"])], constants
 
 
-def _clip(_: Operation) -> Parts:
+def _clip(_: Operation) -> Graph:
     return [helper.make_node("Clip", ["x0", "low", "high"], ["y"])], {
         "low": np.array(0, np.float32),
         "high": np.array(6, np.float32),
     }
 
 
-def _concat(unit: Operation) -> Parts:
-    return _simple("Concat", axis=int(unit.attribute("axis")))(unit)
+def _concat(operation: Operation) -> Graph:
+    return _simple("Concat", axis=int(operation.attribute("axis")))(operation)
 
 
-def _move(unit: Operation) -> Parts:
+def _move(operation: Operation) -> Graph:
     """A copy in another order; which one matters less than that every number is read and written."""
-    shape = unit.inputs[0]
+    shape = operation.inputs[0]
     flat = np.array([prod(shape) // shape[-1], shape[-1]], np.int64)
     nodes = [helper.make_node("Reshape", ["x0", "flat"], ["f"]), helper.make_node("Transpose", ["f"], ["y"], perm=[1, 0])]
     return nodes, {"flat": flat}
@@ -165,7 +178,7 @@ def _random(shape: Shape) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-NODES: dict[str, Callable[[Operation], Parts]] = {
+NODES: dict[str, Callable[[Operation], Graph]] = {
     "conv": _conv,
     "linear": _linear,
     "matmul": _simple("MatMul"),
@@ -187,4 +200,4 @@ NODES: dict[str, Callable[[Operation], Parts]] = {
     "concat": _concat,
     "move": _move,
 }
-"""Kind -> its nodes and constants."""
+"""Kind of an operation -> function that makes its graph."""

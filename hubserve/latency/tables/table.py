@@ -1,7 +1,7 @@
-"""Lookup tables: the latency of any arch of a space, from the latencies of its operations, each measured once.
+"""The lookup table of a model space: the latency of any arch, from the latencies of its operations, each measured once.
 
-A network's latency is close to the sum of those of its operations (93 to 94 % of networks within 10 % on server CPUs in the
-literature). What the sum leaves out, layout changes and the steps between operations, is learned from some whole networks
+The latency of a network is close to the sum of those of its operations (93 to 94 % of networks within 10 % on server CPUs in
+the literature). What the sum leaves out, layout changes and the steps between operations, is fitted to some whole networks
 (`Calibration`), and the error of the result is measured on others and kept with the table.
 """
 
@@ -9,146 +9,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from hubserve.atomic import write_atomic
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.host import Host, describe_host
-from hubserve.latency.tables.fit import fit_without_negatives, spearman
-from hubserve.latency.tables.interpolation import Estimator
+from hubserve.latency.tables.interpolation import OperationEstimator, fit_costs
+from hubserve.latency.tables.records import Calibration, LatencyPrediction, NetworkTime, OperationTime, TableError
 from hubserve.operations import Operation, arch_operations
 from hubserve.space import Arch, ModelSpace
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OperationTime(_Record):
-    """One operation, measured.
-
-    Attributes:
-        n: calls.
-        mean_ms: of all.
-        sd_ms: standard deviation.
-        p50_ms: median.
-        ms: mean of the fastest three quarters: what predictions add up. Steadier than the median, as the profiler of ONNX
-            Runtime counts whole microseconds, and deaf to whatever else ran.
-    """
-
-    n: int
-    mean_ms: float
-    sd_ms: float
-    p50_ms: float
-    ms: float
-
-    @classmethod
-    def of(cls, samples: Sequence[float]) -> OperationTime:
-        """From the raw times of some calls, in ms. Raises ProfileError where there are none."""
-        if not samples:
-            raise ProfileError("an operation was measured in no call")
-        ordered = np.sort(np.asarray(samples, np.float64))
-        kept = ordered[: max(1, len(ordered) * 3 // 4)]
-        return cls(
-            n=len(ordered),
-            mean_ms=float(ordered.mean()),
-            sd_ms=float(ordered.std(ddof=1)) if len(ordered) > 1 else 0.0,
-            p50_ms=float(np.median(ordered)),
-            ms=float(kept.mean()),
-        )
-
-
-class Calibration(_Record):
-    """From sums to a network.
-
-    An operation on its own finds its weights in the cache, where the last call left them; in a network other operations have
-    pushed them out. So a network takes longer than the sum, by the more the more weights it has.
-
-    Attributes:
-        conv: factor of the sum of convolutions and products.
-        other: factor of the sum of all else.
-        weight_ms: of reading a million weights that are not in the cache.
-        step_ms: between two operations.
-        offset_ms: of every call.
-    """
-
-    conv: float = 1.0
-    other: float = 1.0
-    weight_ms: float = 0.0
-    step_ms: float = 0.0
-    offset_ms: float = 0.0
-
-
-class NetworkTime(_Record):
-    """One whole network, measured as it is served.
-
-    Attributes:
-        arch: label -> value.
-        ms: median of its calls, as if nothing else ran.
-        n: calls.
-        role: "fit" where the calibration was learned from it, "check" where the error was.
-    """
-
-    arch: dict[str, Any]
-    ms: float
-    n: int
-    role: Literal["fit", "check"]
-
-
-class TableError(_Record):
-    """How good the predictions are, on networks that the table never saw.
-
-    Attributes:
-        nets: how many.
-        spearman: correlation of the ranks; None where there are fewer than three.
-        within_10: share of networks whose prediction is at most 10 % off.
-        mean_error: mean of the relative errors, signs left out.
-        worst_error: largest of them.
-    """
-
-    nets: int
-    spearman: float | None
-    within_10: float
-    mean_error: float
-    worst_error: float
-
-
-@dataclass(frozen=True)
-class LatencyPrediction:
-    """A predicted latency.
-
-    Attributes:
-        ms: for one call.
-        units: operations of the network.
-        measured: share of the summed time that was measured; the rest is estimated from similar operations.
-    """
-
-    ms: float
-    units: int
-    measured: float
-
-
 class LatencyTable(BaseModel):
-    """See the module.
+    """Lookup table of one space, for one image size, batch size and number of threads on one machine.
 
     Attributes:
-        format_version: of this record.
-        space: class name of the space.
-        settings: of the space.
-        input_size: side of the pictures, in pixels.
-        batch_size: pictures of a call.
-        threads: that a call may use.
-        runtime: what runs the networks.
-        host: the machine.
-        units: key of an operation -> its time.
-        nets: whole networks.
-        calibration: from sums to networks.
-        error: of the predictions; None until networks were measured.
+        format_version: Version of this record.
+        space: Class name of the space.
+        settings: Settings of the space, by name.
+        input_size: Side of the images, in pixels.
+        batch_size: Images of a call.
+        threads: Threads that a call may use.
+        runtime: What runs the networks; always "onnx".
+        host: Machine on which it was measured.
+        operations: Key of an operation -> its time.
+        networks: Whole networks that were measured.
+        calibration: How the latency of a network follows from the sums over its operations.
+        error: Error of the predictions; None until networks were measured for it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -161,16 +53,16 @@ class LatencyTable(BaseModel):
     threads: int = 1
     runtime: str = "onnx"
     host: Host
-    units: dict[str, OperationTime] = {}
-    nets: list[NetworkTime] = []
+    operations: dict[str, OperationTime] = Field(default={}, validation_alias=AliasChoices("operations", "units"))
+    networks: list[NetworkTime] = Field(default=[], validation_alias=AliasChoices("networks", "nets"))
     calibration: Calibration = Calibration()
     error: TableError | None = None
-    _estimator: Estimator | None = PrivateAttr(None)
+    _estimator: OperationEstimator | None = PrivateAttr(None)
     _known: dict[str, LatencyPrediction] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> LatencyTable:
-        """The table of a file. Raises ProfileError where it is none."""
+        """The table in a file. Raises ProfileError where the file is missing or holds none."""
         try:
             return cls.model_validate_json(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
@@ -181,17 +73,17 @@ class LatencyTable(BaseModel):
             raise ProfileError(f"{path} is not a latency table that this version reads: {where}: {first['msg']}") from error
 
     def check_fit(self, path: Path, space: ModelSpace, *, input_size: int, threads: int, batch_size: int) -> None:
-        """Holds the table to what it is to predict.
+        """Checks that the table is for what it is to predict.
 
         Args:
-            path: of the table, for the error.
-            space: with its settings.
-            input_size: side of the pictures, in pixels.
-            threads: that a call may use.
-            batch_size: pictures of a call.
+            path: File of the table, for the message.
+            space: Model space with its settings.
+            input_size: Side of the images, in pixels.
+            threads: Threads that a call may use.
+            batch_size: Images of a call.
 
         Raises:
-            ProfileError: it is of another space, of other settings, or for other calls; the message says what differs.
+            ProfileError: It is of another space, of other settings, or for other calls; the message says what differs.
         """
         wanted = {"space": type(space).__name__, "input_size": input_size, "threads": threads, "batch_size": batch_size}
         for name, value in wanted.items():
@@ -206,15 +98,15 @@ class LatencyTable(BaseModel):
         """How the machine, or its ONNX Runtime, differs from the one that was measured; None where neither does.
 
         Args:
-            host: the machine; this one unless given.
+            host: Machine to compare with; this one where None.
         """
         here = host or describe_host()
-        if _telling(self.host) == _telling(here):
+        if _measured_by(self.host) == _measured_by(here):
             return None
         return f"measured on {_machine(self.host)}, and this is {_machine(here)}"
 
     def save(self, path: Path) -> None:
-        """Written in one step, so that a reader never sees half of it."""
+        """Writes the file in one step: a reader sees the old table or the new one, never a part."""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, self.model_dump_json(indent=1) + "\n")
 
@@ -222,66 +114,68 @@ class LatencyTable(BaseModel):
         """Predicted latency of an arch, in ms for one call.
 
         Raises:
-            ProfileError: the table is of another space or other settings, or empty.
-            ArchError: the arch is not of the space.
+            ProfileError: The table is empty, or of another space or other settings.
+            ArchError: The arch is not of the space.
         """
         return self.explain(space, arch).ms
 
     def explain(self, space: ModelSpace, arch: Mapping[str, Any]) -> LatencyPrediction:
-        """The same, and how much of it was measured."""
+        """Predicted latency of an arch, and how much of it was measured. Raises what `predict` raises."""
         self._check(space)
         arch = space.canonical(arch)
         key = json.dumps(arch, sort_keys=True, default=str)
         if key not in self._known:
-            self._known[key] = self._sum(self.units_of(space, arch))
+            self._known[key] = self._sum(self.operations_of(space, arch))
         return self._known[key]
 
-    def units_of(self, space: ModelSpace, arch: Mapping[str, Any]) -> list[Operation]:
-        """The operations of an arch, in the size that this table is for."""
+    def operations_of(self, space: ModelSpace, arch: Mapping[str, Any]) -> list[Operation]:
+        """The operations of an arch, for the batch size and image size of this table."""
         return arch_operations(space, arch, (self.batch_size, 3, self.input_size, self.input_size))
 
-    def features(self, units: Sequence[Operation]) -> np.ndarray:
-        """What the calibration weighs: ms of convolutions and products, ms of the rest, million weights, operations, and 1."""
-        heavy = sum(self._time(unit) for unit in units if unit.macs)
-        light = sum(self._time(unit) for unit in units if not unit.macs)
-        return np.array([heavy, light, sum(unit.weights for unit in units) / 1e6, len(units), 1.0])
+    def features(self, operations: Sequence[Operation]) -> np.ndarray:
+        """Factors of the fields of `Calibration`: ms of convolutions and products, ms of the rest, million weights, number of
+        operations, and 1.
+        """
+        heavy = sum(self._time(operation) for operation in operations if operation.macs)
+        light = sum(self._time(operation) for operation in operations if not operation.macs)
+        return np.array([heavy, light, sum(operation.weights for operation in operations) / 1e6, len(operations), 1.0])
 
     def recalibrated(self, space: ModelSpace) -> LatencyTable:
-        """The table with calibration and error anew, from its networks; one without networks keeps the plain sum."""
-        rows = {role: [net for net in self.nets if net.role == role] for role in ("fit", "check")}
+        """A table with calibration and error computed from its networks; without networks, predictions are the plain sum."""
+        rows = {role: [net for net in self.networks if net.role == role] for role in ("fit", "check")}
         table = self.model_copy(update={"calibration": Calibration(), "error": None})
         if rows["fit"]:
-            features = np.stack([table.features(table.units_of(space, net.arch)) for net in rows["fit"]])
-            found = fit_without_negatives(features, np.array([net.ms for net in rows["fit"]]))
+            features = np.stack([table.features(table.operations_of(space, net.arch)) for net in rows["fit"]])
+            found = fit_costs(features, np.array([net.ms for net in rows["fit"]]))
             table.calibration = Calibration(**dict(zip(Calibration.model_fields, map(float, found), strict=True)))
         if rows["check"]:
-            table.error = error_of([(table.predict(space, net.arch), net.ms) for net in rows["check"]])
+            table.error = TableError.of([(table.predict(space, net.arch), net.ms) for net in rows["check"]])
         return table
 
-    def _sum(self, units: Sequence[Operation]) -> LatencyPrediction:
-        ms = float(self.features(units) @ np.array(list(self.calibration.model_dump().values())))
-        total = sum(self._time(unit) for unit in units)
-        measured = sum(self._time(unit) for unit in units if unit.key in self.units)
-        return LatencyPrediction(ms=ms, units=len(units), measured=measured / total if total else 1.0)
+    def _sum(self, operations: Sequence[Operation]) -> LatencyPrediction:
+        ms = float(self.features(operations) @ np.array(list(self.calibration.model_dump().values())))
+        total = sum(self._time(operation) for operation in operations)
+        measured = sum(self._time(operation) for operation in operations if operation.key in self.operations)
+        return LatencyPrediction(ms=ms, operations=len(operations), measured=measured / total if total else 1.0)
 
-    def _time(self, unit: Operation) -> float:
-        known = self.units.get(unit.key)
+    def _time(self, operation: Operation) -> float:
+        known = self.operations.get(operation.key)
         if known is not None:
             return known.ms
-        if self._estimator is None or self._estimator.size != len(self.units):
-            self._estimator = Estimator({key: time.ms for key, time in self.units.items()})
-        return self._estimator.estimate(unit)
+        if self._estimator is None or self._estimator.size != len(self.operations):
+            self._estimator = OperationEstimator({key: time.ms for key, time in self.operations.items()})
+        return self._estimator.estimate(operation)
 
     def _check(self, space: ModelSpace) -> None:
         if type(space).__name__ != self.space:
             raise ProfileError(f"the latency table is of {self.space}, not of {type(space).__name__}: build one for that space")
         self._check_settings(space, "the latency table")
-        if not self.units:
+        if not self.operations:
             raise ProfileError("this latency table is empty; `hubserve latency-table build` measures its operations")
 
     def _check_settings(self, space: ModelSpace, table: str) -> None:
         try:
-            fits = _said(type(space)(**self.settings)) == _said(space)
+            fits = _settings_as_json(type(space)(**self.settings)) == _settings_as_json(space)
         except (TypeError, HubserveError):  # Settings that this version of the space does not have.
             fits = False
         if not fits:
@@ -291,8 +185,8 @@ class LatencyTable(BaseModel):
             )
 
 
-def _said(space: ModelSpace) -> str:
-    """The settings of a space, as JSON would have them."""
+def _settings_as_json(space: ModelSpace) -> str:
+    """The settings of a space as JSON, in which a tuple and a list are the same."""
     return json.dumps({field.name: getattr(space, field.name) for field in fields(space)}, default=str)  # type: ignore[arg-type]
 
 
@@ -301,27 +195,13 @@ def _runtime(host: Host) -> str:
     return f"ONNX Runtime {found}"
 
 
-def _telling(host: Host) -> tuple[object, ...]:
-    """What times depend on."""
+def _measured_by(host: Host) -> tuple[object, ...]:
+    """What the times depend on."""
     return host.cpu, host.cores, _runtime(host)
 
 
 def _machine(host: Host) -> str:
     return f"{host.cpu} with {host.cores} cores and {_runtime(host)}"
-
-
-def error_of(pairs: Sequence[tuple[float, float]]) -> TableError:
-    """The error of (predicted, measured) ms of some networks."""
-    predicted, measured = np.array(pairs, np.float64).T
-    relative = np.abs(predicted / measured - 1)
-    rank = spearman(predicted, measured) if len(measured) > 2 else float("nan")
-    return TableError(
-        nets=len(measured),
-        spearman=None if np.isnan(rank) else rank,
-        within_10=float((relative <= 0.1).mean()),
-        mean_error=float(relative.mean()),
-        worst_error=float(relative.max()),
-    )
 
 
 def same_arch(a: Arch, b: Arch) -> bool:

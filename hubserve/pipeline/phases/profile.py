@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from hubserve.jobs.definition import Publish
-from hubserve.latency.format_latency import Protocol
 from hubserve.latency.profile_package import profile_package
 from hubserve.package.add_files import add_files, add_profile
 from hubserve.package.package import PROFILE, Package
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.timing import TimingProtocol
 
 UNPUBLISHED = Publish(profile_seconds=10.0)
 """How long the package of a job that publishes nothing is measured."""
@@ -21,7 +21,7 @@ def profile(resolved: ResolvedJob, package: Package, plots: list[Path], status: 
     if PROFILE not in package.manifest.files:
         status.begin("profile", "measuring latency")
         latency = resolved.job.latency
-        protocol = Protocol(max_seconds=(resolved.job.publish or UNPUBLISHED).profile_seconds)
+        protocol = TimingProtocol(max_seconds=(resolved.job.publish or UNPUBLISHED).profile_seconds)
         found = profile_package(package, batch_size=latency.batch_size, threads=latency.threads, protocol=protocol)
         package = add_profile(package, found.model_dump_json(indent=2) + "\n")
     files = {f"search-{path.name}": path.read_bytes() for path in plots}

@@ -76,14 +76,14 @@ function drawArch(blob, tag) {
 }
 
 function drawProfile(profile) {
-  const at = (form, percent) => form.percentiles?.find((entry) => entry.percent === percent);
+  const at = (format, percent) => format.percentiles?.find((entry) => entry.percent === percent);
   const time = (entry) => entry?.value != null ? ms(entry.value) : entry?.needs ? `needs ${number(entry.needs)} samples` : '–';
   const { host } = profile;
   return [
-    table('Latency by form', ['Form', '#Batch', '#Median', '#90 %', '#99 %', '#Pictures/s', '#Samples', 'Verdict'],
-      (profile.forms ?? []).map((form) => h('tr', null, h('th', { scope: 'row' }, form.form, form.device === 'cuda' && ' on CUDA'),
-        [form.batch_size, time(at(form, 50)), time(at(form, 90)), time(at(form, 99)), number(form.images_per_second), form.n].map((cell) => h('td', { class: 'number' }, cell)),
-        h('td', null, form.verdict)))),
+    table('Latency by format', ['Format', '#Batch', '#Median', '#90 %', '#99 %', '#Images/s', '#Samples', 'Verdict'],
+      (profile.formats ?? []).map((format) => h('tr', null, h('th', { scope: 'row' }, format.format, format.device === 'cuda' && ' on CUDA'),
+        [format.batch_size, time(at(format, 50)), time(at(format, 90)), time(at(format, 99)), number(format.images_per_second), format.n].map((cell) => h('td', { class: 'number' }, cell)),
+        h('td', null, format.verdict)))),
     host && h('p', { class: 'note' }, [host.cpu, `${host.cores} cores`, host.gpu, host.system, host.load_before > 0.5 && `load ${host.load_before} before the measurement`].filter(Boolean).join(' · ')),
   ].filter(Boolean);
 }

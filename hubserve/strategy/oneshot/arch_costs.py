@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
-import time
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -12,6 +10,7 @@ import torch
 from hubserve.complexity import complexity
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
+from hubserve.timing import median_ms
 
 Measure = Literal["macs", "params", "latency_ms"]
 """MACs and parameters are counted exactly; latency is that of eager PyTorch on one input, on the CPU of this machine."""
@@ -79,14 +78,7 @@ def _latency_ms(space: ModelSpace, arch: Arch, input_shape: tuple[int, ...]) -> 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = space.freeze(arch).eval()
         x = torch.randn(1, *input_shape)
-        for _ in range(3):
-            model(x)
-        seconds = []
-        for _ in range(15):
-            start = time.perf_counter()
-            model(x)
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds) * 1e3
+        return median_ms(lambda: model(x))
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The base class of one-shot strategies, which search by training one supernet, and the run that all of them share."""
+"""The base class of one-shot strategies, which search by training one supernet."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ class OneShotResult:
 
 
 class OneShotStrategy(abc.ABC):
-    """The settings of a strategy that searches by training one supernet; subclasses are frozen dataclasses.
+    """The settings of a strategy that searches by training one supernet.
+
+    Subclasses are frozen dataclasses.
 
     The same seed gives the same history. With a folder, a checkpoint is written after each epoch; a run that is started again
     with that folder goes on from it, and ends as if it had not been interrupted.
@@ -145,7 +147,7 @@ def _n_train_batches(evaluator: TrainingEvaluator, seed: int) -> int:
 
 
 def _check_memory(strategy: str, needed: int, device: torch.device) -> None:
-    """Logs the estimate of `needed` bytes; raises SupernetError where `device` has less memory than that."""
+    """Logs the estimate of `needed` bytes; SupernetError where `device` has less memory."""
     free, total = machine_bytes(device)
     estimate = f"{strategy} is estimated to take {needed / 2**20:,.0f} MiB"
     if needed > total:

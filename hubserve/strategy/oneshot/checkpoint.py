@@ -1,4 +1,4 @@
-"""The checkpoint of a one-shot run: written completely or not at all, and read by the same search only."""
+"""The checkpoint of a one-shot run, which only the same search may read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ CHECKPOINT = "oneshot.pt"
 
 
 def write_checkpoint(folder: Path, identity: list[Any], content: Mapping[str, Any]) -> None:
-    """Replaces the checkpoint in `folder` by one rename, and removes what a process left that was killed while it wrote.
+    """Replaces the checkpoint in `folder` by one rename.
+
+    Removes the unfinished files of processes that were killed while they wrote.
 
     Args:
         folder: Folder of the run; it is made where it does not exist. One process at a time may write there.

@@ -106,7 +106,7 @@ class RangeFilter:
 
 
 def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
-    """A `Penalty` from a dict of its attributes, which is NNI's format; anything else is returned as it is.
+    """A `Penalty` from a dict of its attributes; anything else is returned as it is.
 
     Raises:
         StrategyError: The dict has an unknown attribute, lacks one, or has a value that is not allowed.
@@ -117,7 +117,7 @@ def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
 def make_filter(
     given: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None,
 ) -> RangeFilter | Callable[[Arch], bool] | None:
-    """A `RangeFilter` from a dict of its attributes, which is NNI's format; anything else is returned as it is.
+    """A `RangeFilter` from a dict of its attributes; anything else is returned as it is.
 
     Raises:
         StrategyError: The dict has an unknown attribute, lacks one, or has a value that is not allowed.

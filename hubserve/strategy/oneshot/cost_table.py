@@ -1,4 +1,4 @@
-"""A table of costs, one for each candidate: what a distribution over archs costs in the mean has a gradient."""
+"""A table of costs, one for each candidate: the mean cost of a distribution over archs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class CostTable:
         self.r2 = 1.0 - float(missed / spread) if spread > 0 else 1.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The numbers found. They are part of a checkpoint: latency that is measured again gives other ones."""
+        """The fitted numbers; latency that is measured again would give other ones."""
         return {"numbers": self._numbers, "scale": self._scale, "r2": self.r2}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -89,7 +89,9 @@ class CostTable:
 
 
 def _chance(choice: Choice, choices: Mapping[str, Choice], chances: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The probability that `choice` matters: that one of its conditions holds, all taken to be independent.
+    """The probability that `choice` matters.
+
+    That is the probability that one of its alternatives of conditions holds, where all conditions are independent.
 
     Args:
         choice: The choice.
@@ -107,7 +109,9 @@ def _chance(choice: Choice, choices: Mapping[str, Choice], chances: Mapping[str,
 
 
 def _ridge(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The numbers n that minimise |rows n - values|^2 + 1e-4 |n|^2; the second term only decides what the archs leave open.
+    """The numbers n that minimise |rows n - values|^2 + 1e-4 |n|^2: ridge regression.
+
+    The second term is so small that it only decides what the archs leave open.
 
     Args:
         rows: One row for each arch (archs, numbers), float64.

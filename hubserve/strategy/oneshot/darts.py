@@ -18,7 +18,9 @@ from hubserve.training.evaluator import TrainingEvaluator
 
 @dataclass(frozen=True)
 class DARTS(DifferentiableStrategy):
-    """All candidates at once, weighed by softmax; weights learn on training data, logits on validation data.
+    """All candidates run at once, weighed by a softmax of learned logits.
+
+    Weights learn on training data, logits on validation data.
 
     Liu et al. 2019, "DARTS: Differentiable Architecture Search" (https://arxiv.org/abs/1806.09055, section 2; reference code
     https://github.com/quark0/darts). The arch is the likeliest candidate of each choice, `none` included where it is one. The
@@ -69,7 +71,7 @@ class DartsSearch(DifferentiableSearch):
     def weights_for_logits(
         self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]
     ) -> dict[str, torch.Tensor] | None:
-        """Key -> weight at which the gradient of the logits is taken; None takes the weights as they are."""
+        """Key -> weight at which the gradient of the logits is taken; None takes the leaves."""
         return None
 
     def weight_step(self, x: Any, target: Any) -> float:
@@ -104,7 +106,9 @@ class SecondOrderDartsSearch(DartsSearch):
 
 @dataclass(frozen=True)
 class GumbelDARTS(DifferentiableStrategy):
-    """DARTS whose weights are one draw of a Gumbel softmax each step; as the temperature falls they come near single archs.
+    """DARTS whose candidates are weighed by one draw of a Gumbel softmax in each step.
+
+    As the temperature falls, the weights come near those of single archs.
 
     Xie et al. 2019, "SNAS" (https://arxiv.org/abs/1812.09926), and Wu et al. 2019, "FBNet" (https://arxiv.org/abs/1812.03443).
     A choice of any subset of inputs is drawn input by input, by the sigmoid of logistic noise.

@@ -66,7 +66,9 @@ class DifferentiableStrategy(OneShotStrategy):
 
 
 class DifferentiableSearch(OneShotSearch):
-    """Steps on the logits and on the weights in turn, on validation and on training batches (Liu et al. 2019, algorithm 1).
+    """Steps on the logits and on the weights in turn (Liu et al. 2019, DARTS, algorithm 1).
+
+    Logits learn on validation batches, weights on training batches.
 
     Args:
         space: Any model space.

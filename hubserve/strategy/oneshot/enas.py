@@ -1,4 +1,4 @@
-"""ENAS: a controller that proposes paths through a supernet, and learns from how well they do."""
+"""ENAS: a controller proposes paths through a supernet, and learns which do well."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HIDDEN = 64
 
 @dataclass(frozen=True)
 class ENAS(OneShotStrategy):
-    """A controller draws the path of each training step; every few validation batches it learns which paths did well.
+    """A controller draws the path of each training step, and learns which paths do well.
 
     Pham et al. 2018, "Efficient Neural Architecture Search via Parameter Sharing" (https://arxiv.org/abs/1802.03268,
     section 2.2). The controller and its update are those of `PolicyBasedRL`: an LSTM and proximal policy optimization, where
@@ -147,7 +147,10 @@ class EnasSearch(OneShotSearch):
         raise StrategyError(f"ENAS proposed {PATIENCE} archs that the rules of {type(self._space).__name__} refuse")
 
     def _drawn(self, episode: Episode, actions: list[tuple[str, int, int]], rng: Random, choice: Choice) -> Any:
-        """The controller's answer to a choice; appends its action to `actions`, unless there is only one answer."""
+        """The controller's answer to a choice.
+
+        Appends its action to `actions`, unless there is only one answer.
+        """
         if choice.size == 1:
             return choice.answer_at(0)
         action = episode.sample(choice.label, choice.size, rng)

@@ -78,7 +78,10 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def seeded_epoch(seed: int, epoch: int, training: SharedTraining) -> AbstractContextManager[None]:
-    """Inside, torch draws from a seed made of `seed` and `epoch`; the caller's generators are put back afterwards."""
+    """A context in which torch draws from a seed made of `seed` and `epoch`.
+
+    The states of the caller's generators are restored afterwards.
+    """
     return seeded(Random(f"{seed}/{epoch}").randrange(2**63), deterministic=training.deterministic)
 
 

@@ -43,7 +43,10 @@ class Extraction:
     batches: int
 
     def score_before(self, name: str) -> dict[str, float]:
-        """The score `name` of `before`, as {"NAME before recalibration": value}; empty where there is none."""
+        """The score `name` of `before`, as {"NAME before recalibration": value}.
+
+        Empty where there is none.
+        """
         return {f"{name} {BEFORE}": self.before[name]} if name in self.before else {}
 
 
@@ -56,7 +59,9 @@ def extract(
     batches: int = CALIBRATION_BATCHES,
     compare: bool = False,
 ) -> Extraction:
-    """Extracts the network of `arch`, measures its batch norms on training data, and scores it on validation data.
+    """Extracts the network of `arch`, recalibrates its batch norms, and scores it.
+
+    Batch norms are measured on training data, scores on validation data.
 
     Args:
         supernet: A trained supernet.
@@ -81,7 +86,10 @@ def extract(
 
 
 def _scores_before(model: nn.Module, evaluator: TrainingEvaluator, seed: int) -> dict[str, float]:
-    """The finite scores of `model` as it is; empty where the evaluator fails: they are for comparison only."""
+    """The finite scores of `model` before its batch norms are measured.
+
+    Empty where the evaluator fails: they are for comparison only.
+    """
     try:
         with seeded(seed):
             scores = evaluator.validate(model)

@@ -18,7 +18,7 @@ from hubserve.training.evaluator import TrainingEvaluator
 
 @dataclass(frozen=True)
 class Proxyless(DifferentiableStrategy):
-    """Weights learn on one path at a time; logits by comparing two candidates of each choice through binary gates.
+    """Weights learn on one path at a time, logits by comparing two candidates of each choice.
 
     Cai et al. 2019, "ProxylessNAS" (https://arxiv.org/abs/1812.00332, section 3.2; reference code
     https://github.com/mit-han-lab/proxylessnas). In a step on the logits, two candidates of each choice are drawn by their
@@ -87,7 +87,7 @@ class ProxylessSearch(DifferentiableSearch):
 
 
 def draw_gates(choice: Choice, probabilities: torch.Tensor) -> Blend:
-    """Gates of candidates that are drawn by `probabilities` (n,): 1 for those that are active, 0 for the others.
+    """Gates (n,) drawn by `probabilities` (n,): 1 for active candidates, 0 for the others.
 
     Two candidates run, of which one is active; of a choice of any subset, each input that is drawn runs and is active.
     """
@@ -98,7 +98,9 @@ def draw_gates(choice: Choice, probabilities: torch.Tensor) -> Blend:
 
 
 def gate_gradient(choice: Choice, logits: torch.Tensor, of_gates: torch.Tensor, held: tuple[int, ...]) -> torch.Tensor:
-    """The gradient of the logits (n,) from that of the gates (n,), among the candidates that are held (equation 4).
+    """The gradient of the logits (n,) from that of the gates (n,): the paper's equation 4.
+
+    Candidates that are not held have none.
 
     With the gates g, and the probabilities p that the held logits a alone give: dL/da_i = sum over j of dL/dg_j dp_j/da_i.
     """
@@ -110,7 +112,9 @@ def gate_gradient(choice: Choice, logits: torch.Tensor, of_gates: torch.Tensor, 
 
 
 def keep_others(choice: Choice, logits: torch.Tensor, before: torch.Tensor, held: tuple[int, ...]) -> None:
-    """Restores in `logits` (n,), in place, those that are not held, and shifts the held so that all others' probabilities stay.
+    """Changes `logits` (n,) so that candidates that did not run keep their probability.
+
+    Their logits are restored, and those of the candidates that ran are shifted together.
 
     Args:
         choice: The choice of the logits.

@@ -24,7 +24,7 @@ MAX_DRAWS = 100
 
 @dataclass(frozen=True)
 class RandomOneShot(OneShotStrategy):
-    """Each training step draws an arch, every choice uniformly, and trains it alone on the shared weights.
+    """Each training step draws a uniform arch, and trains it alone on the shared weights.
 
     Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling" (https://arxiv.org/abs/1904.00420,
     section 3). The result is a supernet, which any multi-trial strategy then searches through `SupernetEvaluator`. Defined for

@@ -1,4 +1,4 @@
-"""The base class of one-shot searches: one space, shared weights, and a step for each training batch."""
+"""The base class of one-shot searches, which take a step for each training batch."""
 
 from __future__ import annotations
 
@@ -78,14 +78,19 @@ class OneShotSearch(abc.ABC):
 
     @abc.abstractmethod
     def step(self, x: Any, target: Any) -> OneShotProgress:
-        """Takes one step on a training batch and returns its row of the history, without "step" and "epoch"."""
+        """One step on a training batch.
+
+        Returns its row of the history, without "step" and "epoch".
+        """
 
     @abc.abstractmethod
     def arch(self) -> Arch | None:
         """The canonical arch found so far; None where the strategy only trains the weights."""
 
     def memory_bytes(self, x: Any) -> int:
-        """Estimated bytes of a step on batches like `x`: weights, gradients, the optimizer's state, and activations.
+        """Estimated bytes of a step on batches like `x`.
+
+        Counts weights, gradients, the optimizer's state, and activations.
 
         Activations are left out where `x` is not a tensor.
         """

@@ -88,7 +88,10 @@ class WeightTraining:
 
 
 def _with_torch_keys(weights: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The supernet's state dict; checkpoints of earlier versions had {"parameters": ..., "buffers": ...} in its place."""
+    """The supernet's state dict, from a checkpoint of any version.
+
+    Commit 4304603 and earlier ones wrote {"parameters": ..., "buffers": ...} in its place.
+    """
     if weights.keys() != {"parameters", "buffers"}:
         return weights
     return {f"tensors.{key}": tensor for part in weights.values() for key, tensor in part.items()}
@@ -97,7 +100,7 @@ def _with_torch_keys(weights: Mapping[str, Any]) -> Mapping[str, Any]:
 def train_network(
     supernet: Supernet, arch: Mapping[str, Any], evaluator: TrainingEvaluator, x: Any, target: Any
 ) -> tuple[torch.Tensor, dict[str, nn.Parameter]]:
-    """The training loss of the network of `arch` on one batch, and the parameters that a step on it moves."""
+    """The loss of the network of `arch` on one batch, and the parameters that a step moves."""
     supernet.train()
     subnet = supernet.subnet(arch)
     return evaluator.loss(subnet.network(x), target), subnet.leaves

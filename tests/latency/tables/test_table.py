@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -13,10 +16,11 @@ from hubserve.errors import ArchError, ProfileError
 from hubserve.hub import SPACES, get_space
 from hubserve.latency.choice_modules import labels_of_modules
 from hubserve.latency.tables.build import BuildPlan, build_table, check_table, default_path
-from hubserve.latency.tables.fit import fit_without_negatives, spearman
+from hubserve.latency.tables.interpolation import fit_costs
 from hubserve.latency.tables.limit_check import feasibility
-from hubserve.latency.tables.operation_onnx import measure_unit
-from hubserve.latency.tables.table import LatencyTable, OperationTime, error_of
+from hubserve.latency.tables.operation_onnx import time_operation
+from hubserve.latency.tables.records import OperationTime, TableError
+from hubserve.latency.tables.table import LatencyTable
 from hubserve.operations import Operation, arch_operations
 from hubserve.space import ModelSpace
 
@@ -53,7 +57,7 @@ def net_ms(arch, step=0.002, offset=0.5, weight=3.0):
 
 def build(path, plan=None, **options):
     plan = plan or BuildPlan(archs=40, fit_nets=12, check_nets=20)
-    options = {"measure": made_up, "measure_net": lambda arch: (net_ms(arch), 9), **options}
+    options = {"measure": made_up, "measure_network": lambda arch: (net_ms(arch), 9), **options}
     return build_table(SPACE, {}, path, input_size=16, plan=plan, **options)
 
 
@@ -64,13 +68,13 @@ class TestOperations:
         space = get_space(name)
         units = arch_operations(space, space.random(Random(0)), (1, 3, space.input_size, space.input_size))
         for unit in {unit.kind: unit for unit in units}.values():
-            times = measure_unit(unit, threads=1, calls=5)
+            times = time_operation(unit, threads=1, calls=5)
             assert len(times) == 5
             assert all(ms >= 0 for ms in times)
 
     def test_a_kind_that_nobody_knows(self):
         with pytest.raises(ProfileError, match="no ONNX for 'magic'"):
-            measure_unit(Operation("magic", ((1, 2),), (1, 2)), threads=1)
+            time_operation(Operation("magic", ((1, 2),), (1, 2)), threads=1)
 
 
 class TestAdditive:
@@ -79,7 +83,7 @@ class TestAdditive:
         for seed in range(20):
             arch = SPACE.random(Random(seed))
             assert table.predict(SPACE, arch) == pytest.approx(net_ms(arch), rel=1e-6)
-        assert table.error.nets >= 10, "an arch that is drawn twice is measured once"
+        assert table.error.networks >= 10, "an arch that is drawn twice is measured once"
         assert table.error.within_10 == 1
         assert table.error.worst_error < 1e-6
         assert table.error.spearman == pytest.approx(1)
@@ -93,7 +97,7 @@ class TestAdditive:
         """Networks that take half as long again as they should, by their draws."""
         table = build(tmp_path / "t.json")
         slow = iter([1.0, 1.0, 1.5, 1.05])
-        error, pairs = check_table(table, SPACE, nets=4, seed=3, measure_net=lambda arch: (net_ms(arch) * next(slow), 1))
+        error, pairs = check_table(table, SPACE, nets=4, seed=3, measure_network=lambda arch: (net_ms(arch) * next(slow), 1))
         assert error.within_10 == 0.75
         assert error.worst_error == pytest.approx(1 / 3, rel=1e-5)
         assert len(pairs) == 4
@@ -104,14 +108,14 @@ class TestAdditive:
         forgotten = "conv 1x24x16x16 -> 1x24x16x16 kernel=3x3 stride=1x1 padding=1x1 dilation=1x1 groups=1"
         assert table.explain(SPACE, arch).measured == 1
         less = LatencyTable.model_validate_json(table.model_dump_json())
-        del less.units[forgotten]
+        del less.operations[forgotten]
         found = less.explain(SPACE, arch)
         assert found.measured < 0.7
         assert found.ms == pytest.approx(net_ms(arch), rel=0.5)
 
     def test_nothing_like_it(self, tmp_path):
         table = build(tmp_path / "t.json", BuildPlan(archs=1, fit_nets=0, check_nets=0))
-        table.units = {key: time for key, time in table.units.items() if not key.startswith("linear")}
+        table.operations = {key: time for key, time in table.operations.items() if not key.startswith("linear")}
         with pytest.raises(ProfileError, match="no operation like linear"):
             table.predict(SPACE, ARCH)
 
@@ -134,13 +138,15 @@ class TestFile:
                 build(tmp_path / "t.json", measure=broken)
         finally:
             module.SAVE_SECONDS = before
-        kept = set(LatencyTable.load(tmp_path / "t.json").units)
+        kept = set(LatencyTable.load(tmp_path / "t.json").operations)
         assert kept == set(calls)
         again = []
         table = build(tmp_path / "t.json", measure=lambda unit: again.append(unit.key) or made_up(unit))
-        assert set(again) == set(table.units) - kept
+        assert set(again) == set(table.operations) - kept
         untouched = build(
-            tmp_path / "t.json", measure=lambda unit: pytest.fail("measured"), measure_net=lambda arch: pytest.fail("measured")
+            tmp_path / "t.json",
+            measure=lambda unit: pytest.fail("measured"),
+            measure_network=lambda arch: pytest.fail("measured"),
         )
         assert untouched.model_dump() == table.model_dump()
         assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
@@ -253,9 +259,9 @@ def test_a_tiny_space_for_real(tmp_path):
         progress=lambda what, done, total: told.append((what, done, total)),
     )
     assert told[-1] == ("whole networks", 2, 2)
-    assert [net.role for net in table.nets].count("fit") == 1
-    assert all(net.ms > 0 and net.n >= 10 for net in table.nets)
-    assert table.error.nets == 1
+    assert [net.role for net in table.networks].count("fit") == 1
+    assert all(net.ms > 0 and net.n >= 10 for net in table.networks)
+    assert table.error.networks == 1
     assert table.predict(SPACE, ARCH) > 0
     assert LatencyTable.load(tmp_path / "t.json").model_dump() == table.model_dump()
 
@@ -270,22 +276,55 @@ def test_times_of_an_operation():
 
 
 class TestStatistics:
-    def test_fit_is_that_of_scipy(self):
-        from scipy.optimize import nnls
+    """The expected values are those of our own functions, which scipy's replaced."""
 
+    def test_fit_has_no_negative_cost(self):
         rng = np.random.default_rng(0)
-        for _ in range(10):
-            features, target = rng.uniform(0, 1, (12, 4)), rng.uniform(1, 2, 12)
-            expected, _ = nnls(features / target[:, None], np.ones(12))
-            np.testing.assert_allclose(fit_without_negatives(features, target), expected, atol=1e-8)
+        features, target = rng.uniform(0, 1, (12, 4)), rng.uniform(1, 2, 12)
+        np.testing.assert_allclose(fit_costs(features, target), [0.80247277, 0.71499705, 0.75973829, 0.09542462], atol=1e-7)
+        falling = np.stack([np.arange(1.0, 6), np.ones(5)], axis=1)
+        assert (fit_costs(falling, np.array([5.0, 4, 3, 2, 1])) >= 0).all()
 
-    def test_ranks_are_those_of_scipy(self):
-        from scipy.stats import spearmanr
+    def test_rank_correlation(self):
+        error = TableError.of([(1.0, 3.0), (2.0, 1.0), (2.0, 4.0), (5.0, 4.0), (4.0, 9.0)])
+        assert error.spearman == pytest.approx(0.605263157894737)
+        assert TableError.of([(1.0, 1.0), (2.0, 1.0)]).spearman is None
+        assert TableError.of([(1.0, 1.0), (1.0, 2.0), (1.0, 2.0)]).spearman is None, "no ranks in what is always the same"
 
-        a, b = np.array([1.0, 2, 2, 5, 4]), np.array([3.0, 1, 4, 4, 9])
-        assert spearman(a, b) == pytest.approx(spearmanr(a, b)[0])
-        assert np.isnan(spearman(np.ones(3), a[:3]))
-        assert error_of([(1.0, 1.0), (2.0, 1.0)]).spearman is None
+    @pytest.mark.parametrize("max_ms", [0.1, 1.0, 1.5, 100.0])
+    def test_interval_of_a_share(self, table, max_ms):
+        """Wilson's formula, written out."""
+        found, z, n = feasibility(table, SPACE, max_ms=max_ms, archs=50, tries=1), 1.96, 50
+        spread = z * math.sqrt(found.share * (1 - found.share) / n + z * z / (4 * n * n))
+        middle, scale = found.share + z * z / (2 * n), 1 + z * z / n
+        expected = max(0, (middle - spread) / scale), min(1, (middle + spread) / scale)
+        assert found.share_interval == pytest.approx(expected, abs=1e-5)
+
+
+class TestOldFiles:
+    GOLDEN = Path(__file__).parent.parent.parent / "golden" / "latency_table.json"
+
+    def test_a_table_of_an_earlier_version_opens(self):
+        """It has "units" and "nets" where "operations" and "networks" are written now; its predictions have not changed."""
+        expected = json.loads(self.GOLDEN.with_name("expected.json").read_text())
+        table, facts = LatencyTable.load(self.GOLDEN), expected["latency_table"]
+        assert (len(table.operations), len(table.networks)) == (facts["units"], facts["nets"])
+        space = get_space("NasBench201", expected["package"]["settings"])
+        assert table.predict(space, facts["arch"]) == pytest.approx(facts["ms"], rel=1e-9)
+
+    def test_it_is_written_with_the_new_names(self, tmp_path):
+        table = LatencyTable.load(self.GOLDEN)
+        table.save(tmp_path / "t.json")
+        assert {"operations", "networks"} < set(json.loads((tmp_path / "t.json").read_text()))
+        assert LatencyTable.load(tmp_path / "t.json") == table
+
+    def test_its_calibration_is_fitted_again_to_the_same(self):
+        """By scipy now, where it was by our own function."""
+        expected = json.loads(self.GOLDEN.with_name("expected.json").read_text())
+        table = LatencyTable.load(self.GOLDEN)
+        again = table.recalibrated(get_space("NasBench201", expected["package"]["settings"]))
+        assert again.calibration.model_dump() == pytest.approx(table.calibration.model_dump(), rel=1e-6, abs=1e-9)
+        assert again.error.model_dump() == pytest.approx(table.error.model_dump(), rel=1e-6)
 
 
 def test_labels_of_modules_by_hand():

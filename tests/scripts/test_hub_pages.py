@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
-from hubserve.cli.hub_pages import texts
 from hubserve.cli.listings import card_page
 from hubserve.hub import list_cards
 
-DOCS = Path(__file__).parent.parent.parent / "docs" / "hub"
+ROOT = Path(__file__).parent.parent.parent
+SPEC = importlib.util.spec_from_file_location("hub_pages", ROOT / "scripts" / "hub_pages.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+hub_pages = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(hub_pages)
+DOCS = ROOT / "docs" / "hub"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +27,7 @@ def models():
 
 @pytest.fixture(scope="module")
 def pages(models):
-    return texts(models)
+    return hub_pages.texts(models)
 
 
 def test_pages_are_up_to_date(pages):

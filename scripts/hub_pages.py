@@ -1,4 +1,4 @@
-"""The pages of docs/hub, written from the same data as the commands' tables: `python -m hubserve.cli.hub_pages docs/hub`."""
+"""The pages of docs/hub, written from the same data as the tables of the commands: `python scripts/hub_pages.py docs/hub`."""
 
 from __future__ import annotations
 

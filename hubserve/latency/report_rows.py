@@ -1,0 +1,100 @@
+"""The tables of a profile as rows of text, for the command line and for the HTML report."""
+
+from __future__ import annotations
+
+from hubserve.host import Host
+from hubserve.latency.profile_report import NetworkCost, ProfileReport
+from hubserve.package.parity import ParityReport
+from hubserve.timing import Percentile
+
+STOPS = {"samples": "enough calls", "max_seconds": "time"}
+WARM_UPS = {"steady": "steady", "cap": "not steady"}
+
+Rows = list[tuple[str, ...]]
+
+
+def latency_rows(report: ProfileReport) -> Rows:
+    """One row for each measure: its name, and its value for each format; `n/a` where there were too few samples."""
+    found = report.formats
+    memory = {row.format: f"{row.peak_mib:.0f} (+{row.delta_mib:.0f})" for row in report.memory}
+    sizes = {row.format: f"{row.bytes / 2**20:.2f}" for row in report.artefacts}
+    rows: Rows = [("calls measured", *(str(row.n) for row in found))]
+    for place, percent in enumerate(p.percent for p in found[0].percentiles):
+        rows.append((f"p{percent:g} ms", *(_percentile(row.percentiles[place]) for row in found)))
+    rows += [
+        ("mean ms", *(_ms(row.mean_ms) for row in found)),
+        ("sd ms", *(_ms(row.sd_ms) for row in found)),
+        ("images/s", *(f"{row.images_per_second:.1f}" for row in found)),
+        ("stopped by", *(STOPS[row.stopped_by] for row in found)),
+        ("warm-up calls", *(f"{row.warm_up_calls} ({WARM_UPS[row.warm_up_ended]})" for row in found)),
+        ("load ms", *(f"{row.load_ms:.0f}" for row in found)),
+        ("first call ms", *(f"{row.first_call_ms:.0f}" for row in found)),
+        ("file MiB", *(sizes.get(row.format, "") for row in found)),
+    ]
+    if memory:
+        rows.append(("peak memory MiB", *(memory.get(row.format, "") for row in found)))
+    return [*rows, ("verdict", *(row.verdict for row in found))]
+
+
+def _percentile(found: Percentile) -> str:
+    if found.value is None or found.upper_bound is None:
+        return f"n/a (needs {found.needs})"
+    return f"{_ms(found.value)} (<= {_ms(found.upper_bound)})"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
+
+
+def work_rows(cost: NetworkCost) -> Rows:
+    """Work of the network for one image: name and value."""
+    rows: Rows = [
+        ("parameters", f"{cost.params:,}"),
+        ("multiply-accumulates", f"{cost.macs:,}"),
+        ("bytes moved", f"{cost.bytes_moved:,}"),
+        ("multiply-accumulates a byte", f"{cost.macs_per_byte:.2f}"),
+    ]
+    if cost.gmacs_per_second is not None:
+        rows.append(("reached, GMAC/s", f"{cost.gmacs_per_second:.1f}"))
+    if cost.predicted_ms is not None:
+        error = "" if cost.prediction_error is None else f" ({cost.prediction_error:+.1%})"
+        rows.append(("predicted by the lookup table, ms", f"{cost.predicted_ms:.2f}{error}"))
+    return rows
+
+
+def parity_rows(reports: tuple[ParityReport, ...]) -> Rows:
+    """Column names, then one row for each format: how far it is from eager PyTorch."""
+    columns = ("format", "images", "largest error", "allowed", "cosine", "same top-1", "top-1", "passed")
+    return [columns, *map(_parity_row, reports)]
+
+
+def _parity_row(r: ParityReport) -> tuple[str, ...]:
+    return (
+        r.format,
+        f"{sum(r.batches)}",
+        f"{r.max_abs_error:.2g}",
+        "best classes" if r.tolerance is None else f"{r.tolerance * r.scale:.2g}",
+        f"{r.cosine:.6f}",
+        f"{r.top1_agreement:.1%}",
+        "" if r.truth is None else f"{r.truth.top1:.1f} % (eager {r.truth.reference_top1:.1f} %)",
+        "yes" if r.passed else "no",
+    )
+
+
+def host_rows(host: Host) -> Rows:
+    """What times depend on, a row each; what the machine does not report is left out."""
+    quota = "" if host.cpu_quota is None else f", of which the container may use {host.cpu_quota:g}"
+    known = {
+        "cpu": host.cpu,
+        "cores": f"{host.cores}{quota}{', two may share one' if host.smt else ''}",
+        "clock, MHz": None if host.mhz is None else f"{host.mhz:.0f}",
+        "governor": host.governor,
+        "vector extensions": " ".join(host.flags),
+        "memory, GiB": None if host.memory_gib is None else f"{host.memory_gib:g}",
+        "load before": None if host.load_before is None else f"{host.load_before:g}",
+        "system": f"{host.system}{', in a container' if host.container else ''}",
+        "gpu": host.gpu and f"{host.gpu}, {host.gpu_driver}",
+        "environment": " ".join(f"{name}={value}" for name, value in host.environment.items()),
+        "software": ", ".join(f"{name} {version}" for name, version in host.versions.items()),
+    }
+    return [(name, value) for name, value in known.items() if value]
