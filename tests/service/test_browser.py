@@ -220,7 +220,7 @@ def guarded(tmp_path, monkeypatch) -> Iterator[str]:
 
 def choose(page, data: bytes, name: str = "picture.jpg", kind: str = "image/jpeg") -> None:
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose a picture").click()
+        page.get_by_role("button", name="Choose an image").click()
     chooser.value.set_files([{"name": name, "mimeType": kind, "buffer": data}])
 
 
@@ -287,7 +287,7 @@ class TestClassify:
         page.get_by_role("button", name="Use the camera").click()
         expect(page.locator("#camera")).to_be_visible()
         with page.expect_request("**/classify?*") as sent:
-            page.get_by_role("button", name="Take the picture").click()
+            page.get_by_role("button", name="Take the photo").click()
         expect(answers(page)).to_have_count(5)
         assert sent.value.all_headers()["content-type"] == "image/png", "which loses nothing"
         expect(page.locator("#camera")).to_be_hidden()
@@ -550,7 +550,7 @@ class TestEverybody:
         expect(page.get_by_role("main")).to_be_focused()
         with page.expect_file_chooser() as chooser:
             page.keyboard.press("Tab")
-            expect(page.get_by_role("button", name="Choose a picture")).to_be_focused()
+            expect(page.get_by_role("button", name="Choose an image")).to_be_focused()
             page.keyboard.press("Enter")
         chooser.value.set_files([{"name": "coffee.jpg", "mimeType": "image/jpeg", "buffer": photo("coffee")}])
         expect(answers(page).first).to_contain_text("espresso")

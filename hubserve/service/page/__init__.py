@@ -23,7 +23,7 @@ POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "connect-src 'self'",
-        # blob: is a picture that the visitor chose, or an arch drawing fetched with a token.
+        # blob: is an image that the visitor chose, or an arch drawing fetched with a token.
         "img-src 'self' blob:",
         "base-uri 'none'",
         "form-action 'none'",

@@ -1,10 +1,10 @@
-// Classify: a picture in, its bytes as they are to the server, the answer as bars.
+// Classify: an image in, its bytes as they are to the server, the answer as bars.
 import { NotOffered, call } from './api.js';
 import { closeCamera, openCamera, shoot } from './camera.js';
 import { byId, h, ms, percent, tagOf, toModel } from './dom.js';
 import { problem } from './token.js';
 
-let picture = null;
+let image = null;
 let running = null;
 let address = '';
 let asked = '';
@@ -28,7 +28,7 @@ export function init() {
   addEventListener('paste', (event) => {
     if (event.clipboardData.files.length) take(event.clipboardData.files);
   });
-  // A picture that misses the frame must not replace the page.
+  // An image that misses the frame must not replace the page.
   addEventListener('dragover', (event) => { event.preventDefault(); drop.classList.add('over'); });
   addEventListener('dragleave', (event) => { if (!event.relatedTarget) drop.classList.remove('over'); });
   addEventListener('drop', (event) => {
@@ -43,7 +43,7 @@ export async function show(tag) {
   try {
     listModels(await call('models', { what: 'a list of models' }), tag);
   } catch (error) {
-    if (!picture && !(error instanceof NotOffered)) fail(error);
+    if (!image && !(error instanceof NotOffered)) fail(error);
   }
 }
 
@@ -65,7 +65,7 @@ function listModels(models, tag) {
     ...models.filter((model) => model !== initial || model.tag === wanted).map((model) => option(model.tag, `${model.tag} · ${model.classes} classes`)),
   );
   writeCurl();
-  if (fresh && picture) classify();
+  if (fresh && image) classify();
 }
 
 function take(files) {
@@ -76,12 +76,12 @@ function take(files) {
 }
 
 function use(blob) {
-  picture = blob;
+  image = blob;
   if (address) URL.revokeObjectURL(address);
   address = URL.createObjectURL(blob);
   const preview = byId('preview');
   preview.onload = () => { preview.hidden = false; byId('drop-hint').hidden = true; };
-  // The server reads kinds of picture that browsers do not show.
+  // The server reads kinds of image that browsers do not show.
   preview.onerror = () => { clearPreview(); byId('drop-hint').textContent = `${blob.name ?? 'This file'} cannot be shown here.`; };
   preview.src = address;
   classify();
@@ -101,14 +101,14 @@ function query() {
 
 async function classify() {
   writeCurl();
-  if (!picture) return;
+  if (!image) return;
   running?.abort();
   const mine = running = new AbortController();
   byId('answer').setAttribute('aria-busy', 'true');
   const start = performance.now();
   try {
-    const type = picture.type || 'application/octet-stream';
-    const answer = await call(`classify${query()}`, { method: 'POST', body: picture, type, signal: mine.signal, what: 'classification' });
+    const type = image.type || 'application/octet-stream';
+    const answer = await call(`classify${query()}`, { method: 'POST', body: image, type, signal: mine.signal, what: 'classification' });
     draw(answer, performance.now() - start);
   } catch (error) {
     if (error.name !== 'AbortError') fail(error);

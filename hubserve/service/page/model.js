@@ -16,18 +16,18 @@ export async function showModel(tag) {
   place.replaceChildren();
   if (!tag) return;
   const card = h('div', null, loading('the card'));
-  const picture = h('div', null, loading('the drawing'));
+  const drawn = h('div', null, loading('the drawing'));
   const profile = h('div', null, loading('the profile'));
   const title = h('h2', { id: 'title-model', tabindex: -1 }, tagOf(tag));
   place.replaceChildren(h('article', { class: 'panel', 'aria-labelledby': 'title-model' },
     h('div', { class: 'row apart' }, title, tryIt(tag)),
-    card, h('h3', null, 'Arch'), picture, h('h3', null, 'Latency'), profile));
+    card, h('h3', null, 'Arch'), drawn, h('h3', null, 'Latency'), profile));
   title.focus({ preventScroll: true });
   place.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
   const base = `models/${encodeURIComponent(tag)}`;
   await Promise.all([
     fillIn(card, tag, () => call(`${base}/card`, { what: 'cards of models' }).then(drawCard)),
-    fillIn(picture, tag, () => call(`${base}/drawing.svg`, { as: 'blob', what: 'drawings of archs' }).then((blob) => drawArch(blob, tag))),
+    fillIn(drawn, tag, () => call(`${base}/drawing.svg`, { as: 'blob', what: 'drawings of archs' }).then((blob) => drawArch(blob, tag))),
     fillIn(profile, tag, () => call(`${base}/profile`, { what: 'profiles of models' }).then(drawProfile)),
   ]);
 }

@@ -10,7 +10,7 @@ const top = (model) => model.top1 ?? model.metric?.top1;
 const COLUMNS = [
   { name: 'Model', of: (model) => model.tag, write: (_, model) => name(model), text: true },
   { name: 'Top-1, %', of: top, write: accuracy },
-  { name: 'Latency, ms', of: (model) => model.latency_ms, write: (value) => number(value), title: 'median of ONNX Runtime for one picture' },
+  { name: 'Latency, ms', of: (model) => model.latency_ms, write: (value) => number(value), title: 'median of ONNX Runtime for one image' },
   { name: 'Params, M', of: (model) => model.params, write: millions },
   { name: 'MACs, M', of: (model) => model.macs, write: millions },
   { name: 'Input, px', of: (model) => model.input_size, write: String },
@@ -124,7 +124,7 @@ function tradeOff() {
     h('div', { class: 'row apart' }, h('h2', { id: 'title-trade' }, 'Accuracy against latency'),
       sets.length > 1 ? h('label', null, 'Data set ', h('select', { onchange: choose }, sets.map((set) => h('option', { selected: set === dataset }, set)))) : h('span', { class: 'note' }, dataset)),
     plot.node,
-    left > 0 && h('p', { class: 'note' }, `Not in the picture: ${left} of another data set, or not measured.`));
+    left > 0 && h('p', { class: 'note' }, `Not in the plot: ${left} of another data set, or not measured.`));
 }
 
 const setOf = (model) => model.metric?.dataset ?? 'validation split of its search';
