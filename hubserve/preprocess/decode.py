@@ -14,26 +14,26 @@ from hubserve.errors import ImageError, ImageTooLargeError, clear_frames
 from hubserve.preprocess.decode_limits import LimitedReads, check_scans, check_tiles
 
 MAX_PIXELS = 50_000_000
-"""Default limit of width x height for a picture, checked before its pixels are decoded."""
+"""Default limit of width x height for an image, checked before its pixels are decoded."""
 
 MAX_SIDE = 65_535
 """Limit of width and of height, that of JPEG and GIF: Pillow has a pointer for each row, and works row by row."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-"""That are read. Pillow knows forty more, some decoded by Python pixel by pixel, one (EPS) by another program."""
+"""Image formats that are read. Pillow knows forty more, some decoded in Python pixel by pixel, one (EPS) by a program."""
 
 _ORIENTATION = 0x0112
 """EXIF tag; 1 is upright."""
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture in `data` as 8-bit RGB, turned upright by its EXIF orientation; the first frame of an animation.
+    """The image in `data` as 8-bit RGB, turned upright by its EXIF orientation; the first frame of an animation.
 
     Transparent parts are laid on white; 16-bit and floating point greys are brought to 8 bits by their range.
 
     Raises:
-        ImageTooLargeError: more than `max_pixels` pixels, or MAX_SIDE in a row; found out before they are decoded.
-        ImageError: not a picture in one of FORMATS, broken off, or made of more parts than any needs.
+        ImageTooLargeError: More than `max_pixels` pixels, or MAX_SIDE on a side; raised before pixels are decoded.
+        ImageError: Not an image in one of FORMATS, truncated, or in too many parts (see `decode_limits`).
     """
     try:
         return _decoded(data, max_pixels)
@@ -55,8 +55,8 @@ def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.ui
         (height, width, 3) uint8, RGB.
 
     Raises:
-        ImageTooLargeError: more than `max_pixels` pixels, or MAX_SIDE in a row; found out before they are decoded.
-        ImageError: not a picture in one of FORMATS, broken off, or made of more parts than any needs.
+        ImageTooLargeError: More than `max_pixels` pixels, or MAX_SIDE on a side; raised before pixels are decoded.
+        ImageError: Not an image in one of FORMATS, truncated, or in too many parts (see `decode_limits`).
     """
     if _is_plain_jpeg(data, max_pixels):
         try:
@@ -76,14 +76,12 @@ def _decoded(data: bytes, max_pixels: int) -> Image.Image:
 
 def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
     if isinstance(error, Image.DecompressionBombError):
-        # Pillow's limit, met while it opens the picture: far above ours by default.
+        # Pillow's limit, reached while it opens the image: far above ours by default.
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        return ImageTooLargeError(
-            f"the picture has too many pixels ({error}); at most {limit:,} are allowed: send a smaller one"
-        )
+        return ImageTooLargeError(f"the image has too many pixels ({error}); at most {limit:,} are allowed: send a smaller one")
     reason = "of no known kind" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
     return ImageError(
-        f"{size} bytes that are not a readable picture ({reason}); send a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or binary PPM"
+        f"{size} bytes that are not a readable image ({reason}); send a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or binary PPM"
     )
 
 
@@ -96,14 +94,14 @@ def _is_plain_jpeg(data: bytes, max_pixels: int) -> bool:
         return image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(_ORIENTATION, 1) == 1
     except ImageError:
         raise
-    except Exception:  # Pillow's parsers raise almost anything on hostile bytes; `decode_image` tells what is wrong.
+    except Exception:  # Pillow's parsers raise almost anything on hostile bytes; `decode_image` reports what is wrong.
         return False
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Reads the header alone."""
     if data[:2] in (b"P1", b"P2", b"P3"):
-        raise ImageError("a PPM whose numbers are text; send it in its binary form, or as PNG")
+        raise ImageError("a PPM whose numbers are text; send it in its binary format, or as PNG")
     if data[:2] in (b"II", b"MM"):
         check_tiles(data, max_pixels)
     # Our own limit replaces Pillow's, which warns first and raises later.
@@ -120,7 +118,7 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ImageTooLargeError(
-            f"the picture has {width} x {height} pixels; at most {max_pixels:,} are allowed, and {MAX_SIDE:,} on a side: "
+            f"the image has {width} x {height} pixels; at most {max_pixels:,} are allowed, and {MAX_SIDE:,} on a side: "
             "send a smaller one"
         )
 
@@ -135,7 +133,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """Pillow clips 16-bit greys to 255 when it converts them; a picture keeps its contrast when divided by its type's range."""
+    """Pillow clips 16-bit greys to 255 when it converts them; an image keeps its contrast when divided by its type's range."""
     values = np.asarray(image)
     largest = float(values.max(initial=0))
     if image.mode == "F":
@@ -143,7 +141,7 @@ def _grey_to_8_bits(image: Image.Image) -> Image.Image:
     else:
         top = 65535.0 if largest > 255 or image.mode.startswith("I;16") else 255.0
     grey = np.empty(values.shape, np.uint8)
-    # A part at a time: all of a large picture in double precision would take a gigabyte.
+    # A part at a time: all of a large image in double precision would take a gigabyte.
     for part, result in zip(_parts(values), _parts(grey), strict=True):
         with np.errstate(over="ignore"):  # Infinity becomes the largest number there is.
             result[:] = np.clip(np.nan_to_num(part.astype(np.float64)) / top * 255.0, 0, 255).round()

@@ -1,7 +1,7 @@
-"""How much work a picture asks for beyond its pixels, found out before they are decoded.
+"""Limits of the work that decoding an image may take beyond its pixels, checked before they are decoded.
 
 Small bodies can keep a decoder at work for minutes: by scans of a JPEG, each of which passes over all pixels again and takes 30
-bytes where it changes nothing; by tiles of a TIFF, decoded whole however small the picture is; and by millions of empty parts,
+bytes where it changes nothing; by tiles of a TIFF, decoded whole however small the image is; and by millions of empty parts,
 through which Pillow walks in Python.
 """
 
@@ -15,13 +15,13 @@ from PIL import TiffImagePlugin
 from hubserve.errors import ImageError, ImageTooLargeError
 
 MOST_READS = 100_000
-"""Of the parts of one picture. 20 MB of a usual one take some thousands."""
+"""Largest number of reads from one image file; a usual file of 20 MB takes some thousands."""
 
 MOST_SCANS = 100
-"""Of a JPEG, as libtiff has it. About ten are usual; libjpeg-turbo itself has no limit."""
+"""Largest number of scans of a JPEG, libtiff's limit. About ten are usual; libjpeg-turbo has no limit."""
 
 MOST_SEGMENTS = 10_000
-"""Of a JPEG, looked through for scans; colour profiles and notes of cameras take some hundreds."""
+"""Largest number of segments of a JPEG in which scans are counted; colour profiles and metadata take some hundreds."""
 
 _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 """Markers with a length behind them, and the end. The others stand alone; within pixels there is 0xff only before 0 or them."""
@@ -30,7 +30,7 @@ _SCAN, _END = 0xDA, 0xD9
 
 
 class LimitedReads(io.BytesIO):
-    """The bytes of a picture, which are not read in endless small parts: ImageError."""
+    """The bytes of an image file; more than MOST_READS reads raise ImageError."""
 
     reads = 0
 
@@ -44,7 +44,7 @@ class LimitedReads(io.BytesIO):
 def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
     """Raises ImageError where a JPEG has more than 100 scans, or more work to do than 20 scans of `max_pixels` pixels."""
     most = min(MOST_SCANS, max(1, 20 * max_pixels // max(pixels, 1)))
-    # At least as many as there are; notes of cameras, and a film behind the picture, have these two bytes by chance.
+    # At least as many as there are; notes of cameras, and a video behind the image, have these two bytes by chance.
     if data.count(b"\xff\xda") > most and _has_more_scans(data, most):
         raise ImageError(
             f"a JPEG with more than {most} scans, or {MOST_SEGMENTS:,} segments, which is the most that is decoded for its "
@@ -71,7 +71,7 @@ def check_tiles(data: bytes, max_pixels: int) -> None:
     width, height = directory.get(TiffImagePlugin.TILEWIDTH, 1), directory.get(TiffImagePlugin.TILELENGTH, 1)
     if width * height > max_pixels:
         raise ImageTooLargeError(
-            f"the picture has tiles of {width} x {height} pixels; at most {max_pixels:,} are allowed: save it anew"
+            f"the image has tiles of {width} x {height} pixels; at most {max_pixels:,} are allowed: save it anew"
         )
 
 
@@ -89,4 +89,4 @@ def _has_more_scans(data: bytes, most: int) -> bool:
 
 
 def _in_parts() -> ImageError:
-    return ImageError(f"a picture in more than {MOST_READS:,} parts, which is the most that is read; save it anew")
+    return ImageError(f"an image in more than {MOST_READS:,} parts, which is the most that is read; save it anew")

@@ -1,7 +1,7 @@
-"""How this machine classifies fastest: how many threads, cores for each, and pictures at once. Measured in two seconds, kept.
+"""Finds the fastest number of threads, cores per thread and batch size for a model on this machine, in about two seconds.
 
 What wins depends on the network and on the processor's caches: batches save the overhead of calls, and cost locality; a
-second core for one picture saves time, and wastes some of that core. So every way is tried on the model that is to be served.
+second core for one image saves time, and wastes some of that core. So every way is tried on the model that is to be served.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Way(BaseModel):
     """A way to use the machine.
 
     Attributes:
-        threads: that classify.
-        session_threads: cores that each uses for inference.
-        max_batch: pictures that each takes at once, where so many wait.
-        images_per_second: what it reached; 0 where it was not measured.
+        threads: Number of threads that classify.
+        session_threads: Number of cores that each of them uses for inference.
+        max_batch: Largest number of images that each takes at once.
+        images_per_second: Measured throughput; 0 where it was not measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,9 +75,9 @@ def best_way(key: str, load: Callable[[int], Engine], *, device: str = "cpu") ->
     """The fastest way for a model: from the file of earlier measurements, or measured now and noted there.
 
     Args:
-        key: of the model's content.
+        key: Hash of the model's content.
         load: session_threads -> engine.
-        device: of the engines.
+        device: Device of the engines, "cpu" or "cuda".
     """
     host = describe_host()
     key = f"{key} on {host.cpu}, {cores()} cores, {device}"
@@ -85,7 +85,7 @@ def best_way(key: str, load: Callable[[int], Engine], *, device: str = "cpu") ->
     if key not in known:
         try:
             known = {**known, key: measure(load, ways_of(device))}
-        except HubserveError as error:  # The catalog tells what is wrong with the model, and looks for another.
+        except HubserveError as error:  # Whoever loads the model reports what is wrong with it.
             log.warning("not measured: %s", error)
             return usual_way(device)
         _write(known)
@@ -98,31 +98,31 @@ def measure(load: Callable[[int], Engine], ways: Sequence[Way], *, seconds: floa
 
     Args:
         load: session_threads -> engine.
-        ways: to try.
-        seconds: for all of them, in two rounds; a way that has no time left is left out.
+        ways: The settings to try.
+        seconds: Time for all of them, in two rounds; settings for which no time is left are not measured.
     """
     engines = {count: load(count) for count in dict.fromkeys(way.session_threads for way in ways)}
-    picture = _photo()
+    photo = _photo()
     turn = seconds / len(ways) / 2
     end = time.perf_counter() + seconds
     speeds: dict[Way, float] = {}
     for _, way in itertools.product(range(2), ways):
         if not speeds or time.perf_counter() < end:
-            speed = images_per_second(engines[way.session_threads], way, picture, seconds=turn)
+            speed = images_per_second(engines[way.session_threads], way, photo, seconds=turn)
             speeds[way] = max(speed, speeds.get(way, 0.0))
     fastest = max(speeds, key=speeds.__getitem__)
     chosen = fastest if speeds[fastest] > CLEARLY * speeds[ways[0]] else ways[0]
     return chosen.model_copy(update={"images_per_second": round(speeds[chosen], 1)})
 
 
-def images_per_second(engine: Engine, way: Way, picture: bytes, *, seconds: float) -> float:
-    """Of an engine that is used in some way, from bytes to answers, with nothing in between. Takes at least one batch."""
+def images_per_second(engine: Engine, way: Way, image: bytes, *, seconds: float) -> float:
+    """Throughput of an engine with these settings, from bytes to answers. Runs at least one batch in each thread."""
     done = [0] * way.threads
     start = time.perf_counter()
 
     def work(place: int) -> None:
         while True:
-            engine.answer([engine.prepare(picture) for _ in range(way.max_batch)])
+            engine.answer([engine.prepare(image) for _ in range(way.max_batch)])
             done[place] += way.max_batch
             if time.perf_counter() - start >= seconds:
                 return

@@ -1,4 +1,4 @@
-"""The engine: a package in, answers out. It knows no web framework and no training code."""
+"""The engine: classifies images with one package. It uses no web framework and no training code."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Prediction(BaseModel):
     """One class with its probability.
 
     Attributes:
-        label: readable name of the class.
-        index: of the class, counted from 0.
-        probability: between 0 and 1; those of all classes add up to 1.
+        label: Readable name of the class.
+        index: Index of the class, counted from 0.
+        probability: Probability in [0, 1]; those of all classes add up to 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,14 +40,14 @@ class Prediction(BaseModel):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says of one picture.
+    """The result for one image.
 
     Attributes:
-        predictions: most likely class first.
-        decode_ms: from bytes to a prepared tensor.
-        infer_ms: from there to logits, of the batch that the picture was in.
-        batch_size: pictures in it.
-        logits: (classes,) float32, as the model gave them.
+        predictions: The most likely classes, most likely first.
+        decode_ms: Milliseconds from the bytes to the prepared array.
+        infer_ms: Milliseconds of inference of the batch that the image was in.
+        batch_size: Number of images in that batch.
+        logits: Logits of the model, (classes,) float32.
     """
 
     predictions: tuple[Prediction, ...]
@@ -59,12 +59,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture on its way.
+    """An image that is ready for inference.
 
     Attributes:
-        pixels: (3, input_size, input_size) float32, as the network wants them.
-        top_k: classes to name.
-        decode_ms: what it took.
+        pixels: Input of the network, (3, input_size, input_size) float32.
+        top_k: Number of classes in the answer.
+        decode_ms: Milliseconds that decoding and preparing took.
     """
 
     pixels: Batch
@@ -73,20 +73,20 @@ class Prepared:
 
 
 class Engine:
-    """One package, ready to classify; calls from several threads run side by side.
+    """One package, ready to classify; calls from several threads run at the same time.
 
     Args:
-        package: with the form that `backend` runs.
-        backend: see Package.runner.
-        device: see OnnxRunner.
-        callers: threads that will call it at once.
-        threads: cores that one call may use for inference. One: the next picture is a better use of the second core than a
-            half of this one, on most machines.
-        max_pixels: of a picture.
+        package: Package with the format that `backend` runs.
+        backend: Exported format that runs, or "openvino".
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        callers: Number of threads that will call it at the same time.
+        threads: Number of threads that one call may use for inference. On most machines a second core is better used for
+            another image.
+        max_pixels: Largest allowed width x height of an image.
 
     Raises:
-        PackageError: the package was changed, is unproven, does not have that form, or that does not answer for every class.
-        ExportError: it cannot be loaded or run, or (ParityError) OpenVINO answers differently from the form "onnx".
+        PackageError: The package was changed, has no proven parity or not that format, or gives too few or many logits.
+        ExportError: The format cannot be loaded or run; ParityError where OpenVINO's logits differ from those of "onnx".
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Engine:
         callers: int = 1,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
+        # Hashed again, although publishing did: files may have changed on disk since.
         package.verify()
         self.manifest = package.manifest
         self.labels = package.labels
@@ -114,26 +115,26 @@ class Engine:
         self._staging = _Staging() if self.device == "cuda" else None
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
-        """Empty pictures in batches of these sizes, so that the first visitors do not wait for allocations."""
+        """Runs empty images in batches of these sizes, so that the first requests do not wait for allocations."""
         size = self._preprocess.input_size
         for count in batch_sizes:
             self._runner(np.zeros((count, 3, size, size), np.float32))
 
     def classify(self, data: bytes, *, top_k: int | None = None) -> Answer:
-        """The `top_k` most likely classes of the picture in `data`; five unless given, or all where there are fewer.
+        """The `top_k` most likely classes of the image in `data`; None for five, or all where there are fewer.
 
         Raises:
-            ImageError: not a readable picture, or too large.
+            ImageError: Not a readable image, or too large.
             TopKError: `top_k` is not between 1 and the number of classes.
         """
         return self.answer([self.prepare(data, top_k=top_k)])[0]
 
     def prepare(self, data: bytes | Batch, *, top_k: int | None = None) -> Prepared:
-        """The first half of `classify`: all that can go wrong with a picture goes wrong here.
+        """The first half of `classify`, decoding and preparing; it raises the same errors, and TensorError.
 
         Args:
-            data: bytes of a picture, or (3, input_size, input_size) float32 that is prepared already.
-            top_k: classes to name.
+            data: Bytes of an image file, or a prepared array (3, input_size, input_size) float32.
+            top_k: Number of classes in the answer.
         """
         if top_k is None:
             top_k = min(TOP_K, len(self.labels))
@@ -146,15 +147,15 @@ class Engine:
             pixels = self._checked(data)
         return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3)
 
-    def answer(self, pictures: Sequence[Prepared]) -> list[Answer]:
-        """The second half, for several pictures in one batch."""
+    def answer(self, images: Sequence[Prepared]) -> list[Answer]:
+        """The second half of `classify`: inference for several images in one batch."""
         start = time.perf_counter()
-        pixels = [picture.pixels for picture in pictures]
+        pixels = [image.pixels for image in images]
         logits = self._runner(self._staging.stack(pixels) if self._staging else np.stack(pixels))
         infer_ms = (time.perf_counter() - start) * 1e3
         return [
-            Answer(self._best(row.astype(np.float64), picture.top_k), picture.decode_ms, infer_ms, len(pictures), row)
-            for row, picture in zip(logits, pictures, strict=True)
+            Answer(self._best(row.astype(np.float64), image.top_k), image.decode_ms, infer_ms, len(images), row)
+            for row, image in zip(logits, images, strict=True)
         ]
 
     def _check_answers(self, package: Package) -> None:
@@ -162,12 +163,12 @@ class Engine:
         found = self._runner(np.zeros((1, 3, size, size), np.float32)).shape
         if found != wanted:
             raise PackageError(
-                f"{package.path}: {self._runner.name} answers one picture with logits of shape {found}, and there are "
+                f"{package.path}: {self._runner.name} answers one image with logits of shape {found}, and there are "
                 f"{len(self.labels)} labels; expected {wanted}; export it again"
             )
 
     def _check_parity(self, package: Package, threads: int) -> None:
-        """The package proves its forms; who else runs them is held to them here, on this machine."""
+        """Compares another runtime with the package's proven ONNX file, on this machine."""
         onnx = package.runner("onnx", threads=threads, device="cpu")
         try:
             check_parity(onnx, self._runner, made_up_batches(self._preprocess), bounds=FORMATS["onnx"].bounds)
@@ -177,7 +178,7 @@ class Engine:
     def _checked(self, pixels: Batch) -> Batch:
         size = self._preprocess.input_size
         if pixels.shape != (3, size, size):
-            raise TensorError(f"a picture of shape {pixels.shape}; this model takes (3, {size}, {size})")
+            raise TensorError(f"an image of shape {pixels.shape}; this model takes (3, {size}, {size})")
         return pixels
 
     def _best(self, logits: NDArray[np.float64], top_k: int) -> tuple[Prediction, ...]:

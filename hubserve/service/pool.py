@@ -1,4 +1,4 @@
-"""Threads that classify waiting pictures: a few at a time, but without waiting for more to come."""
+"""Threads that classify queued images in batches: of what is queued at that moment, without waiting for more."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger("hubserve.service")
 
 @dataclass(frozen=True)
 class QueuedImage:
-    """One picture that waits.
+    """One image in the queue of the pool.
 
     Attributes:
-        engine: that is to classify it.
-        data: the picture, see `Engine.prepare`.
-        top_k: classes to name.
-        result: becomes the answer.
+        engine: Engine that is to classify the image.
+        data: Bytes of the image file, or a prepared array; see `Engine.prepare`.
+        top_k: Number of classes in the answer; None for the default.
+        result: Future that receives the answer.
     """
 
     engine: Engine
@@ -37,14 +37,14 @@ class QueuedImage:
 class Pool:
     """A queue and the threads that empty it.
 
-    A thread takes what waits, up to `max_batch` pictures, prepares them and runs them as one batch. Under low load every
-    picture is its own batch and waits for nobody; under high load batches fill by themselves.
+    A thread takes what is queued, up to `max_batch` images, prepares them and runs them as one batch. Under low load every
+    image is a batch of its own and is never delayed for others; under high load batches fill by themselves.
 
     Args:
-        threads: as many as cores, where sessions use one core.
-        max_batch: pictures of a batch.
-        max_waiting: pictures that may be in the house, waiting or at work; one more is refused at once.
-        on_batch: told the size of every batch, in the threads.
+        threads: Number of threads; as many as cores, where a session uses one core.
+        max_batch: Largest number of images in a batch.
+        max_waiting: Largest number of images that are queued or being classified; one more is refused at once.
+        on_batch: Called with the size of every batch, in the threads.
     """
 
     def __init__(
@@ -62,33 +62,33 @@ class Pool:
 
     @property
     def inside(self) -> int:
-        """Pictures that wait or are at work."""
+        """Number of images that are queued or being classified."""
         return self._inside
 
     def check_room(self, count: int = 1) -> None:
-        """Raises OverloadedError where `count` more pictures have no room now. An empty house takes any number."""
+        """Raises OverloadedError where `count` more images exceed `max_waiting`. An idle pool takes any number."""
         if self._inside + count > self._max_waiting and self._inside:
             raise OverloadedError(
-                f"{self._inside} pictures wait and at most {self._max_waiting} may, so {count} more are not taken; "
+                f"{self._inside} images wait and at most {self._max_waiting} may, so {count} more are not taken; "
                 "ask again in a second"
             )
 
-    def submit(self, engine: Engine, pictures: Sequence[bytes | Batch], top_k: int | None) -> list[Future[Answer]]:
-        """Lets the pictures wait for their turn.
+    def submit(self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None) -> list[Future[Answer]]:
+        """Queues images, and returns the future answer of each.
 
         Raises:
-            OverloadedError: too many wait already; none of these was taken.
+            OverloadedError: Too many are queued already; none of these was taken.
         """
         with self._count:
-            self.check_room(len(pictures))
-            self._inside += len(pictures)
-        jobs = [QueuedImage(engine, data, top_k) for data in pictures]
-        for job in jobs:
-            self._waiting.put(job)
-        return [job.result for job in jobs]
+            self.check_room(len(images))
+            self._inside += len(images)
+        queued = [QueuedImage(engine, data, top_k) for data in images]
+        for image in queued:
+            self._waiting.put(image)
+        return [image.result for image in queued]
 
     def close(self, seconds: float = 10.0) -> None:
-        """Lets the threads finish what waits, and end; those that have not in time end with the process."""
+        """Ends the threads after all that is queued; those that need more than `seconds` end with the process."""
         for _ in self._threads:
             self._waiting.put(None)
         end = time.monotonic() + seconds
@@ -98,40 +98,40 @@ class Pool:
             log.warning("%d threads are still at work after %g s; what they do is lost", late, seconds)
 
     def _work(self) -> None:
-        while (jobs := self._take()) is not None:
-            self._classify(jobs)
-            del jobs  # An idle thread keeps no pictures.
+        while (images := self._take()) is not None:
+            self._classify(images)
+            del images  # An idle thread keeps no images.
 
     def _take(self) -> list[QueuedImage] | None:
-        """The next jobs, at least one; None at the end."""
-        jobs: list[QueuedImage] = []
-        while len(jobs) < self._max_batch:
+        """The next images, at least one; None after `close`."""
+        images: list[QueuedImage] = []
+        while len(images) < self._max_batch:
             try:
-                job = self._waiting.get(block=not jobs)
+                image = self._waiting.get(block=not images)
             except queue.Empty:
                 break
-            if job is None:
-                if not jobs:
+            if image is None:
+                if not images:
                     return None
                 self._waiting.put(None)
                 break
-            jobs.append(job)
-        return jobs
+            images.append(image)
+        return images
 
-    def _classify(self, jobs: Sequence[QueuedImage]) -> None:
+    def _classify(self, images: Sequence[QueuedImage]) -> None:
         batches: dict[Engine, list[tuple[QueuedImage, Prepared]]] = {}
-        for job in jobs:
-            # Asked only now: a picture before it may have taken long.
-            if not job.result.set_running_or_notify_cancel():
+        for image in images:
+            # Checked only now: an image before it may have taken long, and this one was cancelled.
+            if not image.result.set_running_or_notify_cancel():
                 self._leave(1)
                 continue
             try:
-                prepared = job.engine.prepare(job.data, top_k=job.top_k)
-            except Exception as error:  # Whatever it is, it is this job's answer, and the thread lives on.
+                prepared = image.engine.prepare(image.data, top_k=image.top_k)
+            except Exception as error:  # Whatever it is, it is the answer for this image, and the thread goes on.
                 self._leave(1)
-                _fail([job], error)
+                _fail([image], error)
             else:
-                batches.setdefault(job.engine, []).append((job, prepared))
+                batches.setdefault(image.engine, []).append((image, prepared))
         for engine, batch in batches.items():
             self._on_batch(len(batch))
             self._answer(engine, batch)
@@ -141,20 +141,20 @@ class Pool:
             answers = engine.answer([prepared for _, prepared in batch])
         except Exception as error:
             self._leave(len(batch))
-            _fail([job for job, _ in batch], error)
+            _fail([image for image, _ in batch], error)
         else:
             self._leave(len(batch))
-            for (job, _), answer in zip(batch, answers, strict=True):
-                job.result.set_result(answer)
+            for (image, _), answer in zip(batch, answers, strict=True):
+                image.result.set_result(answer)
 
     def _leave(self, count: int) -> None:
-        """Makes room before the answer is known: who has it may send the next picture at once."""
+        """Counts images as done, before their answers are set: a client may send the next image as soon as it has one."""
         with self._count:
             self._inside -= count
 
 
-def _fail(jobs: Sequence[QueuedImage], error: Exception) -> None:
-    """Leaves out the frame that caught it: that holds the jobs, and they the error: a circle, see `clear_frames`."""
+def _fail(images: Sequence[QueuedImage], error: Exception) -> None:
+    """Sets the error as the result, without the frame that caught it: that refers to the images, a reference cycle."""
     error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
-    for job in jobs:
-        job.result.set_exception(error)
+    for image in images:
+        image.result.set_exception(error)

@@ -27,12 +27,12 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
 
 class Alias(BaseModel):
-    """What an alias means.
+    """The model that an alias stands for.
 
     Attributes:
-        model: tag, or a name for its newest version.
-        canary: likewise, for a part of the traffic; None without one.
-        weight: percent of the traffic that the canary gets, 1 to 99; 0 without one.
+        model: Tag of a model, or a name for its newest version.
+        canary: Tag or name of the model that gets a part of the traffic; None without one.
+        weight: Percentage of the traffic that the canary gets, 1 to 99; 0 without one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,13 +46,13 @@ _Aliases = TypeAdapter(dict[str, Alias])
 
 
 def list_aliases() -> dict[str, Alias]:
-    """Name -> what it means. Raises AliasError where the file is damaged."""
+    """Name -> what it means. Raises AliasError where the file is corrupt."""
     try:
         return _Aliases.validate_json(_path().read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:
-        raise AliasError(f"{_path()} cannot be read ({error}); mend it, or remove it to start without aliases") from error
+        raise AliasError(f"{_path()} cannot be read ({error}); correct it, or remove it to start without aliases") from error
 
 
 def meaning(name: str, known: Mapping[str, Alias]) -> Alias:
@@ -65,7 +65,7 @@ def resolve(name: str) -> StoredModel:
 
     Raises:
         ModelNotFoundError: none.
-        AliasError: the file of the aliases is damaged.
+        AliasError: The file of aliases is corrupt.
     """
     known = list_aliases()
     try:
@@ -79,7 +79,7 @@ def resolve(name: str) -> StoredModel:
 
 
 def stamp() -> tuple[int, int]:
-    """Another value after each change."""
+    """A value that differs after each change."""
     try:
         status = _path().stat()
     except OSError:
@@ -88,16 +88,16 @@ def stamp() -> tuple[int, int]:
 
 
 def set_alias(name: str, model: str, *, canary: str | None = None, weight: int = 10) -> Alias:
-    """Lets a name mean `model`, and for `weight` percent of the traffic `canary`; replaces what it meant.
+    """Makes a name stand for `model`, and for `weight` percent of the traffic `canary`; replaces what it stood for.
 
     Args:
-        name: of the alias; lower-case letters and digits, with '-', '_' and '.' between them.
-        model: tag, or a name for its newest version.
-        canary: likewise.
-        weight: percent, 1 to 99; without a canary it means nothing.
+        name: Name of the alias: lower-case letters and digits, with '-', '_' and '.' between them.
+        model: Tag of a model, or a name for its newest version.
+        canary: Tag or name of the model that gets a part of the traffic; None without one.
+        weight: Percentage of the traffic that the canary gets, 1 to 99; not used without a canary.
 
     Raises:
-        AliasError: a name that is none, or that a model has; or a weight out of range.
+        AliasError: The name is not allowed, or a model has it; or the weight is out of range.
         ModelNotFoundError: the store has no such model.
     """
     if not _NAME.fullmatch(name) or name == "latest":
@@ -133,7 +133,7 @@ def _write(aliases: dict[str, Alias]) -> None:
 
 
 def _lock() -> FileLock:
-    """Of those who change the file; whoever reads it sees one state or the next."""
+    """A lock for changes of the file; readers need none, since it is replaced in one step."""
     store.folder().mkdir(parents=True, exist_ok=True)
     return FileLock(str(_path()) + ".lock", timeout=10)
 

@@ -56,7 +56,7 @@ class TestRefused:
     def test_no_picture(self, hubserve, small, tmp_path):
         (tmp_path / "text.jpg").write_text("hello")
         said = hubserve("predict", small, tmp_path / "text.jpg")
-        assert said.refused("ImageError").startswith("5 bytes that are not a readable picture (of no known kind); send a JPEG")
+        assert said.refused("ImageError").startswith("5 bytes that are not a readable image (of no known kind); send a JPEG")
 
     def test_no_file(self, hubserve, small):
         assert (

@@ -177,7 +177,7 @@ class TestDecode:
 
     def test_truncated(self):
         data = encode(Image.effect_noise((200, 200), 60).convert("RGB"), "JPEG")
-        with pytest.raises(ImageError, match="not a readable picture"):
+        with pytest.raises(ImageError, match="not a readable image"):
             decode_image(data[: len(data) // 2])
 
     @given(st.binary(max_size=200))
@@ -317,7 +317,7 @@ class TestWork:
             ("png of empty chunks", "more than 100,000 parts"),
             ("tiff of many tiles", "more than 100,000 parts"),
             ("tiff with a huge tile", "tiles of 20000 x 20000 pixels"),
-            ("ppm in text", "binary form"),
+            ("ppm in text", "binary format"),
             ("sgi", "of no known kind"),
             ("postscript", "of no known kind"),
         ],
@@ -348,7 +348,7 @@ class TestWork:
     def test_a_jpeg_of_no_height_is_refused(self, decode):
         whole = encode(Image.new("L", (40, 40)), "JPEG")
         place = whole.index(b"\xff\xc0") + 5
-        with pytest.raises(ImageError, match="not a readable picture") as error:
+        with pytest.raises(ImageError, match="not a readable image") as error:
             decode(whole[:place] + bytes(2) + whole[place + 2 :])
         assert "division" not in str(error.value)
 

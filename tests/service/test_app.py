@@ -109,7 +109,7 @@ class TestRefusals:
         assert "no image" in problem(client.post("/classify", content=b""), 400, "RequestBodyError")
 
     def test_not_a_picture(self, client):
-        assert "not a readable picture" in problem(client.post("/classify", content=b"hello"), 415, "ImageError")
+        assert "not a readable image" in problem(client.post("/classify", content=b"hello"), 415, "ImageError")
 
     @pytest.mark.parametrize(
         ("body", "says"),

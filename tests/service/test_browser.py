@@ -265,7 +265,7 @@ class TestClassify:
 
     def test_what_is_no_picture(self, page):
         choose(page, b"hello", "hello.txt", "text/plain")
-        expect(page.get_by_role("alert")).to_contain_text("not a readable picture")
+        expect(page.get_by_role("alert")).to_contain_text("not a readable image")
         choose(page, photo("coffee"))
         expect(answers(page).first).to_contain_text("espresso")
         expect(page.get_by_role("alert")).to_have_count(0)

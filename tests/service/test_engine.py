@@ -106,7 +106,7 @@ class TestClassify:
 
     @pytest.mark.parametrize("data", [b"", b"hello", photo("coffee")[:2000]], ids=["empty", "text", "half"])
     def test_no_picture(self, engine, data):
-        with pytest.raises(ImageError, match="not a readable picture"):
+        with pytest.raises(ImageError, match="not a readable image"):
             engine.classify(data)
 
     def test_pixels(self, small):

@@ -97,10 +97,10 @@ def test_too_many_are_refused_at_once_and_none_of_them_is_taken(gate):
     taken += pool.submit(gate, [noise()] * 2, None)
     assert pool.inside == 3
     pool.check_room()
-    with pytest.raises(OverloadedError, match="3 pictures wait and at most 4 may, so 2 more are not taken"):
+    with pytest.raises(OverloadedError, match="3 images wait and at most 4 may, so 2 more are not taken"):
         pool.submit(gate, [noise()] * 2, None)
     taken += pool.submit(gate, [noise()], None)
-    with pytest.raises(OverloadedError, match="4 pictures wait and at most 4 may, so 1 more"):
+    with pytest.raises(OverloadedError, match="4 images wait and at most 4 may, so 1 more"):
         pool.check_room()
     gate.open.set()
     assert len(results(taken)) == 4

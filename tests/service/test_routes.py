@@ -240,7 +240,7 @@ class TestOpenInferenceProtocol:
         body = {"inputs": [{"name": "pictures", "shape": [1], "datatype": "BYTES", "data": ["AAAA"]}]}
         answer = client.post("/v2/models/small/infer", json=body)
         assert answer.status_code == 415
-        assert "not a readable picture" in answer.json()["error"]
+        assert "not a readable image" in answer.json()["error"]
 
     def test_outputs_that_there_are_not(self, client):
         tensor = {"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(noise()).decode()]}
