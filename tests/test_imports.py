@@ -87,6 +87,7 @@ ALONE = {
     "prometheus_client": {"service/metrics.py"},
     "matplotlib": {"drawing.py", "pipeline/plots.py"},
     "networkx": {"drawing.py"},
+    "jinja2": {"latency/svg_chart.py"},
 }
 """Heavy libraries and the only places that may import them."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,17 @@ def load_dataset(name: str, folder: Path | str | None = None, **settings: Any) -
     >>> data = load_dataset("digits", size=32)
     >>> Classification(datamodule=data, num_classes=len(data.labels), max_epochs=3)
     """
+    check_dataset_name(name, settings)
+    try:
+        return DATASETS[name](*_folder(name, folder), **settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: " if first["loc"] else ""
+        raise DatasetError(f"the data set {name!r}: {where}{first['msg']}") from error
+
+
+def check_dataset_name(name: str, settings: Iterable[str]) -> None:
+    """Raises DatasetError if there is no such data set, or it has no setting of one of these names; no file is read."""
     if name not in DATASETS:
         raise DatasetError(f"no data set {name!r}. {suggest(name, DATASETS)}")
     parameters = inspect.signature(DATASETS[name]).parameters.values()
@@ -47,12 +58,6 @@ def load_dataset(name: str, folder: Path | str | None = None, **settings: Any) -
     for setting in settings:
         if setting not in known:
             raise DatasetError(f"the data set {name!r} has no setting {setting!r}. {suggest(setting, known)}")
-    try:
-        return DATASETS[name](*_folder(name, folder), **settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: " if first["loc"] else ""
-        raise DatasetError(f"the data set {name!r}: {where}{first['msg']}") from error
 
 
 def _folder(name: str, folder: Path | str | None) -> tuple[Path, ...]:

@@ -6,7 +6,8 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from hubserve.errors import JobError, SpaceError
+from hubserve.data.named_datasets import check_dataset_name
+from hubserve.errors import DatasetError, JobError, SpaceError
 from hubserve.hub import HubSpace, get_space
 from hubserve.jobs import Job
 from hubserve.jobs.definition import JobFormat, Publish
@@ -15,12 +16,13 @@ from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, Searchers, 
 
 
 def check_definition(job: Job) -> Searchers:
-    """Checks a job as far as this is possible without its data, which takes milliseconds; returns its strategies.
+    """Checks a job as far as this is possible without its data and returns its strategies.
 
     Raises:
         JobError: A name does not exist, or settings do not go together; the message begins with the key.
     """
     make_space(job, job.space.settings)
+    _check_data_names(job)
     searchers = make_searchers(job.strategy, seed=job.seed)
     _check_budget(job, searchers)
     _check_executor(job, searchers)
@@ -50,6 +52,13 @@ def choose_formats(job: Job) -> tuple[tuple[JobFormat, ...], list[str]]:
         raise JobError(f"publish.formats: {name}: {reason}; leave it out")
     chosen = tuple(name for name in publish.formats if name not in reasons)
     return chosen, [f"{name} was not exported: {reason}" for name, reason in reasons.items()]
+
+
+def _check_data_names(job: Job) -> None:
+    try:
+        check_dataset_name(job.data.name, job.data.settings)
+    except DatasetError as error:
+        raise JobError(f"data: {error}") from error
 
 
 def _check_budget(job: Job, searchers: Searchers) -> None:

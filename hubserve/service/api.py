@@ -1,4 +1,4 @@
-"""The HTTP interface: the routes under one roof, and what they share from start to end."""
+"""The FastAPI application: all routes, and the state that they share while the server runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def build_api() -> FastAPI:
-    """All routes; what they share is made when it starts, from the environment."""
+    """An application with all routes; their shared state is made when it starts, from the environment."""
     built = FastAPI(
         title="hubserve",
         version=__version__,

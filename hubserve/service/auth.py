@@ -1,7 +1,7 @@
-"""Who may do what: bearer tokens, compared in constant time.
+"""Bearer tokens: which requests need one; tokens are compared in constant time.
 
-Reading and classifying is open unless HUBSERVE_READ_TOKEN is set; what changes something always wants HUBSERVE_TOKEN, which
-opens the rest too.
+Reading and classifying need a token only if HUBSERVE_READ_TOKEN is set. Requests that change something always need
+HUBSERVE_TOKEN, which is accepted for reading too.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from hubserve.errors import ForbiddenError, UnauthorizedError
 from hubserve.service.settings import ServiceSettings
 
 scheme = HTTPBearer(auto_error=False, description="HUBSERVE_TOKEN, or for reading HUBSERVE_READ_TOKEN, of the server.")
-"""For the API's description."""
+"""How FastAPI describes the tokens in the API's description."""
 
 
 def check_reader(connection: HTTPConnection, settings: ServiceSettings) -> None:
-    """Raises UnauthorizedError where reading wants a token and the request does not bear it, or the one for changes."""
+    """Raises UnauthorizedError where reading needs a token and the request has neither that one nor the one for changes."""
     if settings.read_token is not None and not _bears(connection, settings.read_token, settings.token):
         raise UnauthorizedError("this server wants a token: send the header `Authorization: Bearer TOKEN`")
 
 
 def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None:
-    """For requests that change something.
+    """Checks the token of a request that changes something.
 
     Raises:
-        ForbiddenError: the server has no token.
-        UnauthorizedError: the request does not bear it.
+        ForbiddenError: The server has no token, so it takes no changes.
+        UnauthorizedError: The request does not have the token.
     """
     if settings.token is None:
         raise ForbiddenError(
@@ -43,7 +43,7 @@ def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None
 
 
 async def changer(request: Request) -> None:
-    """FastAPI's dependency of routes that change something."""
+    """A dependency, for FastAPI, of routes that change something."""
     check_changer(request, request.app.state.shared.settings)
 
 
@@ -51,6 +51,6 @@ def _bears(connection: HTTPConnection, *tokens: SecretStr | None) -> bool:
     kind, _, given = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer":
         return False
-    # All are compared, and as bytes: neither the time nor a letter that ASCII lacks tells anything.
+    # Every token is compared, so that the time reveals nothing; as bytes, for compare_digest takes ASCII texts only.
     matches = [secrets.compare_digest(given.strip().encode(), t.get_secret_value().encode()) for t in tokens if t is not None]
     return any(matches)

@@ -1,4 +1,4 @@
-"""Every error as an answer: which error has which status, and the one shape that all of them have."""
+"""Errors as answers: the HTTP status of each error, and the JSON that all of them have."""
 
 from __future__ import annotations
 
@@ -57,57 +57,57 @@ STATUS: dict[type[HubserveError], int] = {
     CardError: 422,
     OverloadedError: 503,
 }
-"""Error -> status; the first that fits, in this order. All others are faults of the server."""
+"""Error -> status; the first entry whose class fits counts. All other errors are answered with 500."""
 
 ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
 
 
 class ErrorResponse(BaseModel):
-    """Every error, but for those of the Open Inference Protocol.
+    """The answer to a request that failed, except for requests of the Open Inference Protocol.
 
     Attributes:
-        error: its "type" and its "message", which says how to go on.
+        error: "type", the class of the error, and "message", which says how to go on.
     """
 
     error: dict[str, str]
 
 
 class ProtocolErrorResponse(BaseModel):
-    """Every error of the Open Inference Protocol.
+    """The answer to a request of the Open Inference Protocol that failed.
 
     Attributes:
-        error: its message.
+        error: The message.
     """
 
     error: str
 
 
 def described(*statuses: int, model: type[BaseModel] = ErrorResponse) -> dict[int | str, dict[str, Any]]:
-    """Errors of a route, for the API's description."""
+    """Errors that a route may answer with, for the API's description."""
     return {status: {"model": model, "description": DESCRIPTIONS[status]} for status in statuses}
 
 
 DESCRIPTIONS = {
-    400: "The request is damaged, or has no picture.",
+    400: "The request cannot be read, or has no image.",
     401: "No token, or a wrong one.",
     403: "The service has no token, so nobody may change anything.",
-    404: "There is no such thing.",
+    404: "The model, job, export or alias does not exist.",
     408: "The body did not come in time.",
-    409: "The state of things does not allow it.",
+    409: "No version of the model can be loaded.",
     413: "Too many bytes or pixels.",
-    415: "Not a readable picture.",
-    422: "A parameter is out of range, or what is described cannot be.",
-    503: "Too much waits, or it took too long; the header Retry-After says when to ask again.",
+    415: "Not a readable image.",
+    422: "A parameter is unknown or out of range, or the request describes something that cannot exist.",
+    503: "Too many requests wait, or the answer took too long; the header Retry-After says when to ask again.",
 }
 
 
 def error_body(error: HubserveError) -> dict[str, Any]:
-    """The body of its answer."""
+    """The JSON of an answer to a request that failed with `error`."""
     return {"error": {"type": type(error).__name__, "message": str(error.args[0]) if error.args else str(error)}}
 
 
 def error_response(error: HubserveError, *, status: int | None = None, path: str = "") -> JSONResponse:
-    """The answer to a request for `path` that failed so."""
+    """The answer to a request for `path` that failed with `error`; `status` replaces the usual status of such errors."""
     if status is None:
         status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
@@ -117,19 +117,19 @@ def error_response(error: HubserveError, *, status: int | None = None, path: str
 
 
 def problem(status: int, kind: str, message: str, *, path: str = "") -> JSONResponse:
-    """An answer to a request for `path`, for what is no error of ours."""
+    """The answer to a request for `path` that failed otherwise than with an error of ours."""
     return _answer(status, {"error": {"type": kind, "message": message}}, path)
 
 
 def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
     if path == "/v2" or path.startswith("/v2/"):
-        # The Open Inference Protocol wants the sentence alone.
+        # The Open Inference Protocol has the message alone.
         content = {"error": content["error"]["message"]}
     return JSONResponse(content, status_code=status, headers=ERROR_HEADERS.get(status))
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """Handler of all our errors."""
+    """Exception handler of all our errors."""
     path = request.url.path
     if isinstance(error, HubserveError):
         return error_response(error, path=path)
@@ -137,14 +137,14 @@ async def refuse(request: Request, error: Exception) -> JSONResponse:
 
 
 async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
-    """Handler of parameters and JSON bodies that FastAPI does not accept."""
+    """Exception handler of parameters and JSON bodies that do not pass validation."""
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
     message = "; ".join(f"{_where(entry)}: {entry['msg']}" for entry in wrong)
     return problem(422, "ParameterError", message, path=request.url.path)
 
 
 async def refuse_route(request: Request, error: Exception) -> JSONResponse:
-    """Handler of paths and methods that there are not."""
+    """Exception handler of paths and methods that do not exist."""
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
     answer = problem(status, "HTTPError", str(detail), path=request.url.path)
     answer.headers.update(getattr(error, "headers", None) or {})
@@ -152,8 +152,8 @@ async def refuse_route(request: Request, error: Exception) -> JSONResponse:
 
 
 async def refuse_disconnected(request: Request, _: Exception) -> JSONResponse:
-    """Handler of clients that leave before their request is whole."""
-    return problem(400, "ClientDisconnect", "the client left before its request was whole", path=request.url.path)
+    """Exception handler of clients that disconnect before their request is complete."""
+    return problem(400, "ClientDisconnect", "the client disconnected before its request was complete", path=request.url.path)
 
 
 def _where(entry: Any) -> str:
@@ -168,4 +168,4 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: refuse_route,
     ClientDisconnect: refuse_disconnected,
 }
-"""What FastAPI is given."""
+"""The exception handlers for FastAPI."""

@@ -1,8 +1,8 @@
-"""SIGTERM without a lost request.
+"""Shuts the server down after SIGTERM without losing a request.
 
-uvicorn answers what it has and closes what is idle; a client that sends its next request over a kept connection at that moment
-gets no answer. So before uvicorn hears of the signal, every answer asks its client to connect anew the next time, elsewhere:
-`Connection: close`, and readiness is gone.
+uvicorn answers the requests that it has and closes idle connections; a client that sends its next request over a kept
+connection at that moment gets no answer. So uvicorn gets the signal some seconds later. Until then every answer has the header
+`Connection: close`, so that clients connect anew, elsewhere, and the server reports that it is not ready.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from types import FrameType
 
 
 class GracefulShutdown:
-    """Stands between the first SIGTERM or SIGINT and the server's own handler.
+    """Delays the first SIGTERM or SIGINT before it reaches the server's own handler.
+
+    Args:
+        seconds: Length of the delay.
 
     Attributes:
-        started: whether the signal came.
+        started: Whether the signal was received.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -25,7 +28,7 @@ class GracefulShutdown:
         self._seconds = seconds
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Takes the place of the handlers that the server installed; outside the main thread there are none."""
+        """Replaces the signal handlers that the server installed. Outside the main thread there are none."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -23,17 +23,17 @@ from hubserve.errors import TensorError
 from hubserve.service.engine import softmax
 
 HEADER = "inference-header-content-length"
-"""How many bytes of a message are JSON; the tensors follow."""
+"""Header with the number of bytes of a message that are JSON; the tensors follow them."""
 
 IMAGES, PICTURES = "images", "pictures"
-"""Inputs: prepared pictures, FP32 (n, 3, size, size); or files, BYTES (n,), in JSON as base64."""
+"""Names of the inputs: prepared images, FP32 (n, 3, size, size), and image files, BYTES (n,), in JSON as base64."""
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
-"""Outputs, FP32 (n, classes)."""
+"""Names of the outputs, both FP32 (n, classes)."""
 
 
 class _Record(BaseModel):
-    # The protocol lets everybody add what others may leave unread.
+    # The protocol allows keys that the other side does not know.
     model_config = ConfigDict(extra="ignore")
 
 
@@ -42,10 +42,10 @@ class RequestInput(_Record):
 
     Attributes:
         name: IMAGES or PICTURES.
-        shape: of it.
-        datatype: FP32 or BYTES.
-        parameters: "binary_data_size": bytes of it behind the JSON.
-        data: its elements, flat or nested; None where they come behind the JSON.
+        shape: Length of each axis, at least 1.
+        datatype: "FP32" for IMAGES, "BYTES" for PICTURES.
+        parameters: "binary_data_size" is the number of its bytes after the JSON; other keys are ignored.
+        data: Elements, flat or nested; None where they follow the JSON as bytes.
     """
 
     name: str
@@ -56,11 +56,12 @@ class RequestInput(_Record):
 
 
 class RequestOutput(_Record):
-    """A tensor that is wanted.
+    """A tensor that the answer shall have.
 
     Attributes:
         name: LOGITS or PROBABILITIES.
-        parameters: "binary_data": behind the JSON; "classification": only so many classes, as text "value:index:label".
+        parameters: "binary_data" says whether it follows the JSON as bytes; "classification" is the number of most likely
+            classes that are sent in its place, as texts "value:index:label".
     """
 
     name: str
@@ -68,13 +69,13 @@ class RequestOutput(_Record):
 
 
 class InferRequest(_Record):
-    """A request.
+    """The JSON of a request.
 
     Attributes:
-        id: comes back in the answer.
-        parameters: "binary_data_output": all outputs behind the JSON.
-        inputs: one of them.
-        outputs: that are wanted; LOGITS unless given.
+        id: Copied into the answer; None for none.
+        parameters: "binary_data_output" says whether all outputs follow the JSON as bytes.
+        inputs: Exactly one tensor.
+        outputs: Tensors that the answer shall have; an empty list means LOGITS.
     """
 
     id: str | None = None
@@ -97,14 +98,14 @@ class DecodedRequest:
 
 
 def read_request(body: bytes, header: str | None) -> DecodedRequest:
-    """The pictures in a request.
+    """Decodes a request with its images.
 
     Args:
-        body: of it.
-        header: value of HEADER; None where all is JSON.
+        body: The whole body.
+        header: Value of HEADER; None where the whole body is JSON.
 
     Raises:
-        TensorError: anything about it is not as the protocol, or this service, wants it.
+        TensorError: The request does not follow the protocol, or has inputs that this service does not have.
     """
     length = len(body) if header is None else _length(header, len(body))
     try:
@@ -152,7 +153,7 @@ def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
 
 def _prepared(tensor: RequestInput, binary: bytes | None) -> list[NDArray[np.float32]]:
     if len(tensor.shape) != 4:
-        raise TensorError(f"shape {tensor.shape}: {IMAGES!r} has four sides: pictures, 3, height, width")
+        raise TensorError(f"shape {tensor.shape}: {IMAGES!r} has four sides: images, 3, height, width")
     try:
         values = np.frombuffer(binary, "<f4") if binary is not None else np.array(tensor.data or [], np.float32).ravel()
     except (ValueError, TypeError, OverflowError) as error:
@@ -172,7 +173,7 @@ def _files(tensor: RequestInput, binary: bytes | None) -> list[bytes]:
 
 
 def _split(binary: bytes) -> list[bytes]:
-    """Each element has its length, four bytes little-endian, before it."""
+    """Splits elements, each of which has its length before it, as four bytes in little-endian order."""
     found: list[bytes] = []
     place = 0
     while place < len(binary):
@@ -201,11 +202,11 @@ def _decoded_not(item: object) -> bytes:
 
 @dataclass(frozen=True)
 class EncodedAnswer:
-    """A message to send.
+    """An answer, ready to be sent.
 
     Attributes:
-        body: of it.
-        json_length: bytes of it that are JSON; None where all are.
+        body: The whole body.
+        json_length: Number of its bytes that are JSON; None where all are.
     """
 
     body: bytes
@@ -215,16 +216,16 @@ class EncodedAnswer:
 def write_answer(
     request: InferRequest, head: Mapping[str, Any], logits: NDArray[np.float32], labels: Sequence[str]
 ) -> EncodedAnswer:
-    """The answer to a request.
+    """Encodes the answer to a request.
 
     Args:
-        request: that is answered.
-        head: "model_name" and "model_version".
-        logits: (n, classes).
-        labels: of the classes.
+        request: The request that is answered.
+        head: "model_name" and "model_version", which go into the JSON.
+        logits: Shape (n, classes), one row for each image.
+        labels: Label of each class.
 
     Raises:
-        TensorError: an output that there is not.
+        TensorError: The request asks for an output that does not exist, or the logits are not finite.
     """
     everything = request.parameters.get("binary_data_output") is True
     outputs, tail = [], []

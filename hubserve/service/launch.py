@@ -8,19 +8,19 @@ import sys
 SERVICE = "hubserve.service.app:HubServe"
 
 MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20)}
-"""For glibc: what a large picture took goes back to the system at once, not to one of eight arenas for each core."""
+"""Settings of glibc: memory of a large image goes back to the system at once, not to one of eight arenas for each core."""
 
 
 def serve(*, host: str = "127.0.0.1", port: int = 3000, model: str | None = None) -> None:
-    """Becomes the server's process, so that signals reach it. Does not return.
+    """Replaces this process by the server, so that signals reach it; does not return.
 
     Args:
-        host: address to bind; loopback unless told otherwise.
-        port: to bind.
-        model: name or tag that answers where a request names none.
+        host: Address to bind; the default accepts connections from this machine only.
+        port: TCP port to bind.
+        model: Name, tag or alias that answers where a request names none; None takes the setting HUBSERVE_MODEL.
     """
     environment = {**os.environ, **({"HUBSERVE_MODEL": model} if model else {})}
-    # Usage statistics of BentoML go to its makers; a server of ours talks to nobody but its callers.
+    # Otherwise BentoML sends usage statistics to its makers.
     environment.setdefault("BENTOML_DO_NOT_TRACK", "True")
     for name, value in MALLOC.items():
         environment.setdefault(name, value)

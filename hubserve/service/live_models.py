@@ -1,8 +1,8 @@
-"""Living models: which engines answer for which names, while versions come, go, and turn out to be damaged.
+"""The models that are loaded: which engine answers for which name, while versions are published, deleted, or cannot be loaded.
 
-One thread looks at the store, loads and warms up what is new, and only then lets it answer; until then whoever answered before
-goes on. A version that cannot be loaded is refused once, told in the log, in /models and in the metrics, and the next older one
-stands in for it. Requests only look into a dict; they never load, and never wait where somebody answers already.
+One thread looks at the store, and loads and warms up new versions; until one is ready, the version that answered before goes on
+answering. A version that cannot be loaded is refused once, which the log, /models and the metrics show, and the next older one
+answers in its place. Requests only look a name up in a dict; they wait only where no version answers for it yet.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hubserve.store import StoredModel
 log = logging.getLogger("hubserve.service")
 
 Key = tuple[str, object]
-"""Tag and when it was published: a tag that was deleted and published anew is another version."""
+"""Tag and time of publication: a tag that was deleted and published again is another version."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class LoadedModel:
 
     Attributes:
         tag: "name:version".
-        engine: ready.
-        memory_bytes: by which this process grew when it was loaded; at least the size of its file.
+        engine: Its engine, warmed up.
+        memory_bytes: Bytes by which this process grew when it was loaded; at least the size of its largest file.
     """
 
     tag: str
@@ -46,17 +46,18 @@ class LoadedModel:
 
 @dataclass
 class TrafficSplit:
-    """Who answers for a name.
+    """The loaded models that answer for a name.
 
     Attributes:
-        shares: percent of the traffic, and who gets it.
-        used: when it was last asked for, in seconds of the monotonic clock.
+        shares: Percent of the traffic with the model that gets it.
+        used: Time of the last request for the name, in seconds of the monotonic clock.
     """
 
     shares: Sequence[tuple[int, LoadedModel]]
     used: float = field(default_factory=time.monotonic)
 
     def pick(self) -> LoadedModel:
+        """The model for one request, chosen at random by the shares."""
         self.used = time.monotonic()
         if len(self.shares) == 1:
             return self.shares[0][1]
@@ -65,15 +66,19 @@ class TrafficSplit:
 
 
 class LiveModels:
-    """See the module.
+    """Loads versions in a thread of its own, and finds the one that answers for a name; see the module.
 
     Args:
-        resolver: what names mean.
-        load: version -> engine, warm.
-        seconds: between two looks at the store.
-        memory_bytes: that all engines may take; beyond it, the names that were not asked for longest are forgotten.
-        on_refusal: told of each version that cannot be loaded.
-        on_memory: told how many bytes all engines take, whenever that changes.
+        resolver: Finds the versions that a name means.
+        load: Function from a version to its engine, warmed up.
+        seconds: Time between two looks at the store.
+        memory_bytes: Largest memory of all engines; beyond it, the least recently used names are unloaded.
+        on_refusal: Called with each version that cannot be loaded.
+        on_memory: Called with the number of bytes that all engines take, whenever it changes.
+
+    Attributes:
+        resolver: The same.
+        refused: Reason for each version that cannot be loaded.
     """
 
     def __init__(
@@ -103,33 +108,33 @@ class LiveModels:
         self._thread.start()
 
     async def get(self, name: str = DEFAULT) -> LoadedModel:
-        """Who answers for a name now; waits only where nobody does yet.
+        """The model that answers for a name now; waits only where none does yet.
 
         Raises:
-            ModelNotFoundError: the store has no such model.
-            ModelRefusedError: it has, but no version of it can be loaded.
+            ModelNotFoundError: The store has no such model.
+            ModelRefusedError: No version of it can be loaded.
         """
         route = self._routes.get(name)
         return route.pick() if route is not None else await asyncio.wrap_future(self.ask(name))
 
     def ask(self, name: str) -> Future[LoadedModel]:
-        """Lets the thread look for a name; the future may not be cancelled, others wait for it too."""
+        """Asks the thread for the model of a name. The future cannot be cancelled: other requests wait for it too."""
         with self._lock:
             found = self._asked.get(name)
             if found is None:
                 found = self._asked[name] = Future()
-                # Nobody can cancel what is running, however many give up waiting.
+                # A running future cannot be cancelled, whichever of its waiters stops waiting.
                 found.set_running_or_notify_cancel()
         self._wake.set()
         return found
 
     @property
     def loaded(self) -> list[LoadedModel]:
-        """All engines that are kept."""
+        """All models that are loaded."""
         return list(self._engines.values())
 
     def close(self, seconds: float = 10.0) -> None:
-        """Ends the thread; where it loads a model for longer, it ends with the process."""
+        """Ends the thread, and waits at most `seconds` for it; a thread that still loads a model ends with the process."""
         self._closing = True
         self._wake.set()
         self._thread.join(seconds)
@@ -138,7 +143,7 @@ class LiveModels:
         while not self._closing:
             try:
                 self._look()
-            except Exception:  # Such as a store that is being moved: the next look is a new one.
+            except Exception:  # Such as a store that is being moved: the next look may succeed.
                 log.exception("the store could not be looked at")
             self._wake.wait(max(self._seconds, 0.01))
             self._wake.clear()
@@ -167,7 +172,7 @@ class LiveModels:
             future.set_exception(error)
 
     def _settle(self, name: str) -> TrafficSplit:
-        """Decides anew who answers for a name; those who did go on until the others are ready."""
+        """Decides again which models answer for a name; those that did go on until the others are ready."""
         try:
             shares = self._shares(name, self.resolver.traffic_shares(name))
         except HubserveError:
@@ -176,8 +181,8 @@ class LiveModels:
         before = self._routes.get(name)
         route = TrafficSplit(shares, before.used) if before is not None else TrafficSplit(shares)
         if before is None or [s.tag for _, s in before.shares] != [s.tag for _, s in shares]:
-            told = ", ".join(f"{served.tag} ({weight} %)" for weight, served in shares)
-            log.info("%s answers for %s", told, name or "requests that name no model")
+            models = ", ".join(f"{served.tag} ({weight} %)" for weight, served in shares)
+            log.info("%s answers for %s", models, name or "requests that name no model")
         self._routes[name] = route
         return route
 
@@ -203,7 +208,7 @@ class LiveModels:
         before = _resident_bytes()
         try:
             engine = self._load(model)
-        except Exception as error:  # Whatever a damaged package makes the libraries raise.
+        except Exception as error:  # A corrupt package makes libraries raise anything.
             self.refused[_key(model)] = f"{type(error).__name__}: {error}"
             self._on_refusal(model)
             log.error("%s is refused: %s", model.tag, self.refused[_key(model)])
@@ -221,13 +226,13 @@ class LiveModels:
         return sum(served.memory_bytes for served in self._engines.values())
 
     def _forget(self) -> None:
-        """Lets go of engines that answer for no name, and of names while the rest takes too much memory."""
+        """Unloads engines that answer for no name, then the least recently used names while the rest takes too much memory."""
         self._keep_routed()
         by_age = sorted((route.used, name) for name, route in self._routes.items() if name != DEFAULT)
         for _, name in by_age[:-1]:
             if self._taken_bytes() <= self._memory_bytes:
                 return
-            log.info("%s is unloaded until somebody asks for it again", name)
+            log.info("%s is unloaded until a request names it again", name)
             del self._routes[name]
             self._keep_routed()
 
@@ -249,7 +254,7 @@ def _key(model: StoredModel) -> Key:
 
 
 def _resident_bytes() -> int:
-    """Memory of this process; 0 where the system does not tell."""
+    """Memory of this process; 0 where the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
     except (OSError, ValueError, IndexError):

@@ -1,7 +1,6 @@
-"""What /metrics tells of our own work; BentoML serves it.
+"""Our metrics, which BentoML serves at /metrics beside its own.
 
-Labels are routes, statuses and versions in the store, never what a caller may choose freely: paths of strangers would fill the
-memory.
+Labels are routes, statuses and names in the store, never a text that a caller chooses: each new label takes memory.
 """
 
 from __future__ import annotations

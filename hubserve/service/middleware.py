@@ -1,9 +1,9 @@
-"""The first layer of the service: who handles a request, what is counted, and what is asked of every request.
+"""The outermost ASGI layer: routes each request to BentoML or to our API, checks read tokens, and counts requests.
 
-BentoML's own layers (tracing, metrics by path, contexts) cost about a tenth of a picture for each request, and one more label
-in its metrics for each path that a stranger invents. They see what is theirs: health, /metrics, the API's description; all the
-rest goes to our routes straight away, and /classify to its handler without even a router in between. With the setting
-`tracing` everything passes BentoML first.
+BentoML's own layers (tracing, metrics by path, contexts) take about a tenth of the time of an image for each request, and add
+a label to its metrics for each path that a caller makes up. So they get only what they answer: health, /metrics and the API's
+description. All other requests go directly to our routes, and /classify to its handler without a router in between. With the
+setting `tracing` every request passes BentoML's layers.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ access_log = logging.getLogger("hubserve.access")
 
 HEALTH = frozenset({"/livez", "/healthz", "/readyz"})
 BENTOML = HEALTH | {"/metrics", "/docs.json", "/schema.json"}
-"""Paths that BentoML answers."""
+"""Paths that BentoML answers; /readyz only once a model is ready."""
 
 _OPEN = ("/page/", "/v2/health/")
-"""Beginnings of paths that want no token: the page asks for it, and whoever probes health has none."""
+"""Beginnings of paths that need no token: the page asks for it, and health probes have none."""
 
 
 class ServiceMiddleware:
-    """An ASGI application around all others.
+    """An ASGI application around our API and BentoML's application; see the module.
 
     Args:
-        api: our routes.
-        bentoml: BentoML's application, with our routes mounted in it; without one our routes are all there is.
-        tracing: every request passes BentoML's layers.
+        api: Our routes.
+        bentoml: BentoML's application, with our routes mounted in it; None where our routes are all.
+        tracing: Whether every request passes BentoML's layers.
     """
 
     def __init__(self, api: FastAPI, bentoml: ASGIApp | None = None, *, tracing: bool = False) -> None:
@@ -53,7 +53,7 @@ class ServiceMiddleware:
         if scope["type"] != "http":
             await self._bentoml(scope, receive, send)
             if scope["type"] == "lifespan":
-                log.info("the end: %d requests were admitted, %d were answered", self._admitted, self._answered)
+                log.info("shut down: %d requests were admitted, %d were answered", self._admitted, self._answered)
             return
         call = _TrackedRequest(scope, send, self._api.state.shared)
         self._admitted += 1
@@ -71,7 +71,7 @@ class ServiceMiddleware:
             except HubserveError as error:
                 await error_response(error, path=path)(scope, receive, call.send)
                 return
-        # BentoML says yes as soon as it listens, with an empty store too.
+        # BentoML answers 200 as soon as it listens, even with an empty store.
         if path == "/readyz" and (why := await call.shared.why_not_ready()):
             await problem(503, *why)(scope, receive, call.send)
         elif self._tracing or path in BENTOML:
@@ -87,7 +87,7 @@ async def _classify(call: _TrackedRequest, receive: Receive) -> None:
     try:
         answer = await classify.answer_directly(Request(call.scope, receive), call.shared)
     except ClientDisconnect:
-        call.status = 499  # As others note it; there is nobody to tell.
+        call.status = 499  # The status that nginx logs for this; no answer can be sent.
         return
     except Exception:
         log.exception("a request failed")
@@ -96,7 +96,7 @@ async def _classify(call: _TrackedRequest, receive: Receive) -> None:
 
 
 class _TrackedRequest:
-    """A request on its way, and what came of it."""
+    """A request with the status of its answer and the time that it took."""
 
     def __init__(self, scope: Scope, send: Send, shared: ServiceState) -> None:
         self.scope, self.shared = scope, shared
@@ -120,7 +120,7 @@ class _TrackedRequest:
             access_log.info("%s %s %s %.1f ms", self.scope["method"], self.scope["path"], self.status, seconds * 1e3)
 
     def _path_of_route(self) -> str:
-        """Not the path itself, of which a stranger may invent as many as he likes."""
+        """The path pattern of the route; not the path itself, of which a caller may make up any number."""
         if self.scope["path"] in BENTOML:
             return str(self.scope["path"])
         route: Any = self.scope.get("route")

@@ -1,8 +1,8 @@
-"""What is told of a version beside its package: size, drawing, latency. What takes long is made once, by another process.
+"""Details of stored models: size, drawing and latency; a process of its own counts and draws, once for each version.
 
-Counting MACs and drawing want torch's tracer and a plotting library, which the server's process should neither load nor wait
-for: `python -m hubserve.workers.describe_package` does it, and leaves files in HUBSERVE_HOME/figures named
-by the package's content.
+Counting MACs and drawing need torch and a plotting library, which the server's process does not load:
+`python -m hubserve.workers.describe_package` does both, and writes files into HUBSERVE_HOME/figures that are named by a hash of
+the package's content.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SECONDS = 120.0
 
 
 class NetworkSize(BaseModel):
-    """How large a network is, as the worker writes it.
+    """The size of a network, as the worker writes it.
 
     Attributes:
-        params: of the network; None where it cannot be built here.
-        macs: multiplications with additions for one picture; likewise.
-        problem: why it cannot be counted or drawn.
+        params: Number of parameters; None where the network cannot be built here.
+        macs: Multiply-accumulate operations for one image; None where the network cannot be built here.
+        problem: Why it cannot be counted or drawn; None where it can.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,7 +45,7 @@ class NetworkSize(BaseModel):
 
 
 class ModelDetails:
-    """Reads what the worker left, and starts it where there is nothing yet."""
+    """Reads the files that the worker wrote, and starts it for versions that have none."""
 
     def __init__(self) -> None:
         self._folder = home.home() / "figures"
@@ -53,21 +53,21 @@ class ModelDetails:
         self._asked: set[str] = set()
 
     def size_of(self, model: StoredModel) -> NetworkSize | None:
-        """None until the worker has counted; `prepare` starts it."""
+        """The size of the network; None until the worker has counted, which `prepare` starts."""
         return self._read(model)
 
     def prepare(self, models: Sequence[StoredModel]) -> None:
-        """Lets the worker see to the versions that it has not seen, without waiting for it."""
+        """Starts the worker for those of the versions that have no files yet, and does not wait for it."""
         fresh = {_name(model): model for model in models if _name(model) not in self._asked and self._read(model) is None}
         if fresh:
             self._asked.update(fresh)
             threading.Thread(target=self._make, args=(list(fresh.values()),), name="figures", daemon=True).start()
 
     def drawing_of(self, model: StoredModel) -> Path:
-        """The picture, an SVG file; waits for the worker where there is none.
+        """The SVG file with the drawing of its arch; waits for the worker where there is none yet.
 
         Raises:
-            ModelNotFoundError: it cannot be drawn here; the message says why.
+            ModelNotFoundError: The arch cannot be drawn here; the message says why.
         """
         path = self._folder / f"{_name(model)}.svg"
         if not path.is_file():
@@ -79,7 +79,7 @@ class ModelDetails:
         return path
 
     def latency_of(self, model: StoredModel) -> float | None:
-        """Milliseconds, median of the form onnx at batch 1, as the profile in the package says; None where it has none."""
+        """Median latency of the format onnx for one image, in milliseconds, from its profile; None where it has none."""
         try:
             report = model.package.profile or {}
             found = [row for row in report["formats"] if row["format"] == "onnx" and row["batch_size"] == 1]
@@ -95,7 +95,7 @@ class ModelDetails:
             return None
 
     def _make(self, models: Sequence[StoredModel]) -> None:
-        # One at a time; it gives itself the lowest priority.
+        # One worker at a time; it gives itself the lowest priority.
         with self._working:
             missing = [model for model in models if self._read(model) is None]
             if not missing:
@@ -111,7 +111,7 @@ class ModelDetails:
 
 
 def _name(model: StoredModel) -> str:
-    """Digits of a hash of the manifest, which holds the hash of every file."""
+    """A hash of the manifest, which holds the hash of every file; the worker names its files by it."""
     try:
         return hashlib.sha256((model.path / MANIFEST).read_bytes()).hexdigest()[:24]
     except OSError:

@@ -1,4 +1,4 @@
-"""What names mean at the moment: the store's versions and the aliases, read again only where they changed."""
+"""Finds the versions that a name means: by the store and the aliases, which are read again only where they changed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from hubserve.store.aliases import PRODUCTION, Alias
 log = logging.getLogger("hubserve.service")
 
 DEFAULT = ""
-"""The name of a request that names none."""
+"""The name that stands for requests that name no model."""
 
 
 @dataclass(frozen=True)
 class TrafficShare:
-    """A part of the traffic that a name gets.
+    """A part of the traffic of a name.
 
     Attributes:
-        weight: percent.
-        versions: that may answer, the wanted one first; the others stand in where it is refused.
+        weight: Percent of the traffic.
+        versions: Versions that may answer, in order: each answers where those before it cannot be loaded.
     """
 
     weight: int
@@ -34,7 +34,7 @@ class NameResolver:
     """The store and the aliases as they were at the last `refresh`.
 
     Args:
-        default: name that answers where a request names none.
+        default: Name that answers where a request names none; None means the alias `production`, or else the newest version.
     """
 
     def __init__(self, default: str | None = None) -> None:
@@ -44,24 +44,24 @@ class NameResolver:
         self.aliases: dict[str, Alias] = {}
 
     def refresh(self) -> bool:
-        """Reads what changed since the last time. True if anything did."""
+        """Reads the store and the aliases where they changed since the last time; whether they did."""
         stamps = store.stamp(), aliases.stamp()
         if stamps == self._stamps:
             return False
         self.models = store.list_models()
         try:
             self.aliases = aliases.list_aliases()
-        except AliasError as error:  # They go on meaning what they meant.
+        except AliasError as error:  # The aliases keep their last meaning.
             log.error("%s", error)
-        # Noted before it was read: what changes meanwhile is seen the next time.
+        # The stamps from before the reading: a change during it is seen the next time.
         self._stamps = stamps
         return True
 
     def traffic_shares(self, name: str) -> list[TrafficShare]:
-        """Who answers for a name, tag, alias, or DEFAULT.
+        """The versions that answer for a name, tag, alias, or DEFAULT, with their shares of the traffic.
 
         Raises:
-            ModelNotFoundError: nobody does.
+            ModelNotFoundError: The store has no version of that name.
         """
         if name == DEFAULT:
             name = self._default or (PRODUCTION if PRODUCTION in self.aliases else DEFAULT)

@@ -1,4 +1,4 @@
-"""The body of a request, never more bytes than are allowed, of one request and of all together, nor longer than it may take."""
+"""Reads the bodies of requests within limits: bytes of one body, bytes of all bodies together, and seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hubserve.errors import ImageTooLargeError, OverloadedError, SlowRequestErro
 
 
 class _Share:
-    """Of one body in what is held."""
+    """The number of bytes that one body holds of all bytes that are held."""
 
     def __init__(self, body_reader: RequestBodyReader) -> None:
         self.held = 0
@@ -25,12 +25,12 @@ class _Share:
 
 
 class RequestBodyReader:
-    """Reads bodies, and knows how much is held of all of them.
+    """Reads the bodies of requests, and counts the bytes that all requests hold at the moment.
 
     Args:
-        max_bytes: of one body.
-        max_pending_bytes: of all bodies that are held at once.
-        seconds: in which a body must have come.
+        max_bytes: Largest size of one body.
+        max_pending_bytes: Largest size of all bodies together that are held at once.
+        seconds: Time within which a body must be received.
     """
 
     def __init__(self, *, max_bytes: int, max_pending_bytes: int, seconds: float) -> None:
@@ -41,12 +41,12 @@ class RequestBodyReader:
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, which counts as held until the end of the block.
+        """The body of a request, whose bytes count as held until the end of the block.
 
         Raises:
-            ImageTooLargeError: it is longer than allowed; the rest is not read.
-            OverloadedError: too much is held already.
-            SlowRequestError: it did not come in time.
+            ImageTooLargeError: The body is longer than allowed; the rest of it is not read.
+            OverloadedError: Other requests hold too many bytes already.
+            SlowRequestError: The body was not received in time.
         """
         announced = request.headers.get("content-length", "")
         expected = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
@@ -70,11 +70,11 @@ class RequestBodyReader:
                     share.grow_to(size)
                     chunks.append(chunk)
         except TimeoutError as error:
-            raise SlowRequestError(f"the body did not come within {self._seconds:g} s: send a smaller picture") from error
+            raise SlowRequestError(f"the body did not come within {self._seconds:g} s: send a smaller image") from error
         return b"".join(chunks)
 
     def hold(self, count: int) -> None:
-        """Counts so many bytes more as held. Raises OverloadedError."""
+        """Counts `count` more bytes as held. Raises OverloadedError where that is more than may be held."""
         if self._pending + count > self._max_pending_bytes and self._pending:
             raise OverloadedError(
                 f"requests of {self._pending:,} bytes are held and at most {self._max_pending_bytes:,} may be; "
@@ -83,4 +83,4 @@ class RequestBodyReader:
         self._pending += count
 
     def _too_long(self) -> str:
-        return f"the body is longer than the allowed {self._max_bytes:,} bytes: send a smaller picture"
+        return f"the body is longer than the allowed {self._max_bytes:,} bytes: send a smaller image"

@@ -17,32 +17,32 @@ Token = Annotated[SecretStr, Field(min_length=8)]
 
 
 class ServiceSettings(BaseModel):
-    """Each is set by the variable HUBSERVE_ and its name in capitals, such as HUBSERVE_MODEL.
+    """Settings, each read from the variable HUBSERVE_ and its name in capitals, such as HUBSERVE_MODEL.
 
     Attributes:
-        model: name, tag or alias that answers where a request names none; the alias `production`, or else the newest in the
-            store, unless set.
-        backend: what runs the models: a form of their packages, or OpenVINO.
-        device: "cpu", "cuda", or "auto", which takes a GPU where there is one.
-        threads: that classify; measured at start-up unless set.
-        session_threads: cores that each of them uses for inference; measured at start-up unless set.
-        max_batch: pictures that a thread takes at once, where so many wait; measured at start-up unless set.
-        max_waiting: pictures that may be in the house; a request beyond that is refused at once with 503.
-        max_images: of one request.
-        max_body_mb: of a request.
-        max_pending_mb: of all requests together whose bodies are held.
-        max_megapixels: of a picture.
-        body_seconds: in which a body must have come.
-        answer_seconds: in which pictures must be classified, from when their body is there; 503 after that.
-        resolve_seconds: between two looks at the store for what is new.
-        model_memory_mb: of all loaded models; beyond it, those that were not asked for longest are unloaded.
-        drain_seconds: after SIGTERM in which connections are asked to go elsewhere, before the server stops to listen.
-        max_exports: that run at once.
-        max_search_jobs: that run at once, before another is started over HTTP.
-        token: a request that changes something must bear; without it nobody may change anything.
-        read_token: a request that only reads, or classifies, must bear; without it everybody may.
-        tracing: every request passes BentoML's tracing and metrics, which costs about as much as a tenth of a picture.
-        access_log: one line a request.
+        model: Name, tag or alias that answers where a request names none. None means the alias `production`, or without one the
+            newest version in the store.
+        backend: What runs the models: the name of a format in their packages, or "openvino".
+        device: "cpu", "cuda", or "auto", which is a GPU where there is one.
+        threads: Number of threads that classify; None means the number measured to be fastest at start-up.
+        session_threads: Number of cores that each of them uses for inference; None means measured at start-up.
+        max_batch: Largest number of images that a thread classifies at once; None means measured at start-up.
+        max_waiting: Largest number of images that wait or are being classified; requests beyond it are refused with 503.
+        max_images: Largest number of images in one request.
+        max_body_mb: Largest body of a request, in megabytes (10^6 bytes).
+        max_pending_mb: Largest size of the bodies of all requests together that are held at once, in megabytes.
+        max_megapixels: Largest number of pixels of an image, in millions.
+        body_seconds: Time within which a body must be received.
+        answer_seconds: Time within which images must be classified after the body was received; 503 after that.
+        resolve_seconds: Time between two looks at the store for new versions.
+        model_memory_mb: Largest memory of all loaded models, in megabytes; beyond it, the least recently used are unloaded.
+        drain_seconds: Time after SIGTERM in which clients are asked to connect elsewhere, before the server stops listening.
+        max_exports: Largest number of exports that run at once.
+        max_search_jobs: Largest number of searches that run when another is started over HTTP.
+        token: Token that a request must have to change something; None refuses all changes.
+        read_token: Token that a request must have to read or classify; None requires none.
+        tracing: Whether every request passes BentoML's tracing and metrics, which takes a tenth of the time of an image.
+        access_log: Whether each request is one line of the log.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,6 +72,6 @@ class ServiceSettings(BaseModel):
 
     @classmethod
     def from_environment(cls) -> ServiceSettings:
-        """Raises pydantic's ValidationError, which names the setting, where a value is not allowed."""
+        """The settings of this process. Raises pydantic's ValidationError, which names the setting."""
         given = {name: os.environ.get(PREFIX + name.upper()) for name in cls.model_fields}
         return cls.model_validate({name: value for name, value in given.items() if value})

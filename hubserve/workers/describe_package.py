@@ -21,26 +21,26 @@ from hubserve.package.package import MANIFEST, read_package
 
 def main(folder: Path, packages: list[Path]) -> None:
     """Writes <hash of the manifest>.json and .svg for each package; a failure is described in the former."""
-    # Visitors of the service come first.
+    # Requests to the service come first.
     os.nice(19)
     folder.mkdir(parents=True, exist_ok=True)
     for path in packages:
         name = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:24]
         try:
-            figures = _figures(path, folder / f"{name}.svg")
-        except Exception as error:  # A package may name a space of someone's own, or hold anything.
-            figures = {"problem": f"{type(error).__name__}: {error}"}
-        write_atomic(folder / f"{name}.json", json.dumps(figures))
+            numbers = _numbers(path, folder / f"{name}.svg")
+        except Exception as error:  # A package may name a space that is not ours, or be corrupt.
+            numbers = {"problem": f"{type(error).__name__}: {error}"}
+        write_atomic(folder / f"{name}.json", json.dumps(numbers))
 
 
-def _figures(path: Path, drawing: Path) -> dict[str, Any]:
+def _numbers(path: Path, drawing: Path) -> dict[str, Any]:
     manifest = read_package(path).manifest
     space = get_space(manifest.space, manifest.settings)
     size = manifest.preprocess.input_size
     work = complexity(space.freeze(manifest.arch), (3, size, size))
     found: dict[str, Any] = {"params": work.params, "macs": work.macs}
     try:
-        # Here: without the extra that draws, there are figures all the same.
+        # Imported here: without the extra that draws, the numbers are there all the same.
         from hubserve.drawing import draw
 
         with staged_file(drawing) as unfinished:

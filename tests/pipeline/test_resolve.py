@@ -250,3 +250,12 @@ def test_evaluators_are_built_once(tmp_path):
     assert resolved.search_evaluator is resolved.search_evaluator
     assert resolved.retrain_evaluator is resolved.retrain_evaluator is not resolved.search_evaluator
     assert resolve_job(job(retrain=None), where=tmp_path).retrain_evaluator is None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [({"name": "digitz"}, "^data: .*Did you mean digits"), ({"name": "digits", "settings": {"sise": 8}}, "^data: .*mean size")],
+)
+def test_names_of_the_data_are_checked_without_the_data(data, message):
+    with pytest.raises(JobError, match=message):
+        check_definition(job(data=data))

@@ -1,4 +1,4 @@
-"""Aliases over HTTP: which version is `production`, and what part of its traffic a canary gets."""
+"""Aliases over HTTP: the version that a name such as `production` means, and the share of the traffic for a canary."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class AliasEntry(BaseModel):
     """An alias.
 
     Attributes:
-        name: of it.
-        model: tag, or a name for its newest version.
-        canary: likewise, for a part of the traffic.
-        weight: percent of the traffic that the canary gets.
+        name: Name of the alias.
+        model: Tag, or a name, which means its newest version.
+        canary: Tag or name that gets a part of the traffic; null for none.
+        weight: Percent of the traffic that the canary gets.
     """
 
     name: str
@@ -36,12 +36,12 @@ class AliasEntry(BaseModel):
 
 
 class AliasChange(BaseModel):
-    """What an alias shall mean.
+    """The meaning to give to an alias.
 
     Attributes:
-        model: tag, or a name for its newest version.
-        canary: likewise, for a part of the traffic.
-        weight: percent of it.
+        model: Tag, or a name, which means its newest version.
+        canary: Tag or name that gets a part of the traffic; null for none.
+        weight: Percent of the traffic that the canary gets, from 1 to 99.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,19 +53,19 @@ class AliasChange(BaseModel):
 
 @router.get("", summary="List the aliases", responses=described(401, 422))
 async def listed(request: Request) -> list[AliasEntry]:
-    """By name."""
+    """All aliases, sorted by name."""
     known = await to_thread.run_sync(aliases.list_aliases)
     return [AliasEntry(name=name, **alias.model_dump()) for name, alias in sorted(known.items())]
 
 
 @router.put("/{name}", summary="Set an alias", dependencies=Change, responses=described(401, 403, 404, 422))
-async def put(name: Name, wish: AliasChange) -> AliasEntry:
-    """It takes effect within a second; who answered goes on until the other version is warm."""
-    alias = await to_thread.run_sync(lambda: aliases.set_alias(name, wish.model, canary=wish.canary, weight=wish.weight))
+async def put(name: Name, change: AliasChange) -> AliasEntry:
+    """Takes effect within a second; the version that answered goes on until the other one is loaded."""
+    alias = await to_thread.run_sync(lambda: aliases.set_alias(name, change.model, canary=change.canary, weight=change.weight))
     return AliasEntry(name=name, **alias.model_dump())
 
 
 @router.delete("/{name}", status_code=204, summary="Remove an alias", dependencies=Change, responses=described(401, 403, 404))
 async def delete(name: Name) -> None:
-    """The versions that it meant stay."""
+    """Deletes the alias; the versions that it meant stay."""
     await to_thread.run_sync(aliases.delete_alias, name)

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, so that clients of KServe and Triton work: /v2/models/{name}/infer and what belongs to it."""
+"""The Open Inference Protocol, for clients of KServe and Triton: /v2/models/{name}/infer, metadata and health."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ async def server() -> dict[str, Any]:
 
 @router.get("/health/live", summary="Whether it runs")
 async def live() -> dict[str, bool]:
-    """Always, where anything answers."""
+    """Always true."""
     return {"live": True}
 
 
 @router.get("/health/ready", summary="Whether a model answers", responses=_described(503), response_model=None)
 async def ready(request: Request) -> dict[str, bool] | Response:
-    """503 while there is no model, and once the server is about to end."""
+    """503 while no model is loaded, and while the server shuts down."""
     shared: ServiceState = request.app.state.shared
     why = await shared.why_not_ready()
     return {"ready": True} if why is None else problem(503, *why, path=request.url.path)
@@ -87,7 +87,7 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
 @router.get("/models/{name}/ready", summary="Whether a model answers", responses=_described(401, 404, 409))
 @router.get("/models/{name}/versions/{version}/ready", summary="Whether a version answers", responses=_described(401, 404, 409))
 async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-    """Loads it where it was not yet."""
+    """Loads the model where it is not loaded yet."""
     await _served(request, name, version)
     return {"name": name, "ready": True}
 
@@ -100,7 +100,7 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
     openapi_extra={"requestBody": _BODY},
 )
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
-    """One input: `images`, prepared, or `pictures`, files that the service prepares itself."""
+    """Takes one input: `images`, prepared tensors, or `pictures`, files that the service prepares."""
     shared: ServiceState = request.app.state.shared
     shared.check_capacity()
     if request.headers.get("content-encoding", "identity") != "identity":
