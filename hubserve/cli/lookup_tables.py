@@ -20,7 +20,16 @@ from hubserve.latency.tables.table import LatencyTable
 
 @dataclass(frozen=True)
 class Subject:
-    """What a table is of, and where it lies."""
+    """What a lookup table is for, and its file.
+
+    Attributes:
+        space: Model space with its settings.
+        settings: Settings of the space, by name.
+        input_size: Side of the images, in pixels.
+        threads: Threads that a call may use.
+        batch_size: Images of a call.
+        path: File of the table.
+    """
 
     space: HubSpace
     settings: dict[str, Any]
@@ -40,7 +49,7 @@ class Subject:
         batch_size: int,
         table: Path | None,
     ) -> Subject:
-        """From options. Raises SpaceError for an unknown space, ArchError for settings that are no JSON."""
+        """From the options of a command. Raises SpaceError for an unknown space, ArchError for settings that are no JSON."""
         given = read_json(settings)
         built = get_space(space, given)
         size = input_size or built.input_size
@@ -48,7 +57,7 @@ class Subject:
         return cls(built, given, size, threads, batch_size, path)
 
     def load(self) -> LatencyTable:
-        """The table; says so where it is of another machine. Raises ProfileError where there is none that fits."""
+        """The table; warns where it is of another machine. Raises ProfileError where none fits."""
         table = LatencyTable.load(self.path)
         table.check_fit(self.path, self.space, input_size=self.input_size, threads=self.threads, batch_size=self.batch_size)
         warn_of_foreign(self.path, table)
@@ -56,14 +65,14 @@ class Subject:
 
 
 def warn_of_foreign(path: Path, table: LatencyTable) -> None:
-    """Says so on stderr where a table is of another machine, or of another ONNX Runtime."""
+    """Warns on stderr where a table was measured on another machine, or by another ONNX Runtime."""
     foreign = table.foreign()
     if foreign is not None:
         sys.stderr.write(f"{path} was {foreign}: what it predicts is not of this machine\n")
 
 
 def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:
-    """What there is to know of a table."""
+    """Name and value of each fact about a table, to be shown."""
     c = table.calibration
     return {
         "file": str(path),
@@ -81,7 +90,7 @@ def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:
 
 
 def error_facts(error: TableError) -> dict[str, Any]:
-    """How good predictions are, in words."""
+    """Name and value of each figure of the error, to be shown."""
     return {
         "networks it never saw": error.networks,
         "rank correlation (Spearman)": None if error.spearman is None else f"{error.spearman:.3f}",
@@ -92,7 +101,7 @@ def error_facts(error: TableError) -> dict[str, Any]:
 
 
 def feasibility_facts(found: Feasibility) -> dict[str, Any]:
-    """What a limit means, in words."""
+    """Name and value of each fact about a limit, to be shown."""
     low, high = found.share_interval
     return {
         "random archs that meet it": f"{found.share:.1%} of {found.drawn} (95 % interval {low:.1%} to {high:.1%})",
@@ -103,7 +112,7 @@ def feasibility_facts(found: Feasibility) -> dict[str, Any]:
 
 @contextmanager
 def moving_bar() -> Iterator[Progress]:
-    """A bar that starts anew with each kind of measurement."""
+    """A progress bar for each kind of measurement, one after the other."""
     state: dict[str, Any] = {"what": None, "bar": None, "advance": None, "done": 0}
 
     def progress(what: str, done: int, total: int) -> None:

@@ -27,12 +27,6 @@ from tests.stores import small_package, tiny_package
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 
-@pytest.fixture(scope="module")
-def report():
-    details = Details(sweep_seconds=0.02, batches=(1, 4), memory=False, openvino=True)
-    return profile_package(small_package(), protocol=TimingProtocol(percent=90, max_seconds=4), details=details)
-
-
 class TestLatency:
     def test_numbers_are_those_of_the_samples(self, report):
         assert [form.format for form in report.formats] == ["eager", "onnx", "torchscript", "pt2", "openvino"]
