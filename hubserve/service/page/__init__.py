@@ -55,7 +55,7 @@ class PageFile:
         kind: its content type.
         plain: its bytes.
         packed: the same, gzipped.
-        etag: of its content.
+        etag: Hash of its content, as an HTTP entity tag.
     """
 
     kind: str
@@ -77,7 +77,7 @@ router = APIRouter(include_in_schema=False)
 
 
 _SCRIPTS = ", ".join(f"<page/{name}>; rel=modulepreload" for name in FILES if name.endswith(".js"))
-"""Tells the browser of all scripts at once, before it finds them one import after the other."""
+"""Header that names all scripts to the browser at once, before it finds them one import after the other."""
 
 
 @router.api_route("/", methods=["GET", "HEAD"])

@@ -1,4 +1,4 @@
-// The camera, asked for by a click only and let go as soon as it is not seen.
+// The camera, asked for by a click only and released as soon as it is not shown.
 import { byId } from './dom.js';
 
 let stream = null;

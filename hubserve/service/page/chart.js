@@ -36,11 +36,11 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-// The span of values with a little room on both sides, up to `most`.
-function span(values, room = 0.08, most = Infinity) {
+// The span of values with a margin on both sides, up to `most`.
+function span(values, margin = 0.08, most = Infinity) {
   const low = Math.min(...values);
   const high = Math.max(...values);
-  const spare = (high - low) * room || Math.abs(high) * 0.1 || 1;
+  const spare = (high - low) * margin || Math.abs(high) * 0.1 || 1;
   return [low - spare, Math.min(high + spare, most)];
 }
 

@@ -61,7 +61,7 @@ function drawCard(answer) {
       ['Paper', from.paper && outside(from.paper)],
       ['Licence', from.licence],
       ['Preprocessing', card.preprocess && plain(card.preprocess)],
-      ['Forms', card.exports && Object.keys(card.exports).join(', ')],
+      ['Formats', card.exports && Object.keys(card.exports).join(', ')],
       ['Made with', card.versions && plain(card.versions)],
     ]),
     archTable(card.arch, 'The arch’s'),
