@@ -66,9 +66,7 @@ def _same(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _renamed(
-    rules: Callable[[nn.Module], Rename],
-) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
+def _renamed(rules: Callable[[nn.Module], Rename]) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
     """A converter that follows `rules`. A key without a rule is put in brackets, so that `_check` reports it."""
 
     def convert_state(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -11,13 +11,7 @@ from torch import nn
 
 from hubserve.blocks.conv import Activation, ConvStyle, Padding
 from hubserve.blocks.fast_layers import bare
-from hubserve.blocks.mobile import (
-    MobileBlock,
-    depthwise_separable,
-    init_mobile_weights,
-    inverted_residual,
-    make_divisible,
-)
+from hubserve.blocks.mobile import MobileBlock, depthwise_separable, init_mobile_weights, inverted_residual, make_divisible
 from hubserve.errors import SpaceError
 from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker

@@ -26,15 +26,4 @@ from hubserve.space.input_choice import AnyOf, KOf
 from hubserve.space.model_space import ModelSpace
 from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
 
-__all__ = [
-    "AnyOf",
-    "Arch",
-    "Choice",
-    "Condition",
-    "FrozenPicker",
-    "KOf",
-    "ModelSpace",
-    "OneOf",
-    "Picker",
-    "RecordingPicker",
-]
+__all__ = ["AnyOf", "Arch", "Choice", "Condition", "FrozenPicker", "KOf", "ModelSpace", "OneOf", "Picker", "RecordingPicker"]
