@@ -81,14 +81,12 @@ class Download:
             try:
                 self._try_once()
                 return
-            except httpx2.UnsupportedProtocol as error:
+            except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
                 raise WeightsUnavailableError(_reason(error)) from error
             except (_InterruptedError, httpx2.TransportError) as error:
                 if attempt == TRIES:
                     raise WeightsUnavailableError(f"{_reason(error)}, {TRIES} times") from error
                 time.sleep(self.pause_seconds * 2 ** (attempt - 1))
-            except (httpx2.InvalidURL, httpx2.TooManyRedirects) as error:
-                raise WeightsUnavailableError(_reason(error)) from error
 
     def _try_once(self) -> None:
         have, validator = self._resumable()

@@ -72,7 +72,4 @@ class HubSpace(ModelSpace):
         card = load_card(name)
         if card.space != cls.__name__:
             raise CardError(f"{name} is a model of {card.space}, not of {cls.__name__}: call {card.space}.load_searched_model")
-        space = cls(**card.settings)
-        return load_frozen(
-            space, card, pretrained=pretrained, weights=None, key_format=None, download=download, progress=progress
-        )
+        return load_frozen(cls(**card.settings), card, pretrained=pretrained, download=download, progress=progress)

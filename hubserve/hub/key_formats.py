@@ -36,17 +36,12 @@ def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> d
 
 
 def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], key_format: str) -> None:
+    other_shape = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
+    shapes = [f"{key} {tuple(found[key].shape)} where {tuple(wanted[key].shape)} is needed" for key in other_shape]
     complaints = [
         _listed("missing", [key for key in wanted if key not in found]),
         _listed("not of this model", [key for key in found if key not in wanted]),
-        _listed(
-            "of another shape",
-            [
-                f"{key} {tuple(found[key].shape)} where {tuple(wanted[key].shape)} is needed"
-                for key in wanted
-                if key in found and found[key].shape != wanted[key].shape
-            ],
-        ),
+        _listed("of another shape", shapes),
     ]
     if any(complaints):
         raise KeyFormatError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -130,18 +131,11 @@ class _Builder:
         return MobileNetV3(nn.Sequential(*stem), [*blocks, *head], classifier)
 
     def first_stage(self, c_in: int) -> MobileBlock:
-        kernel = self.pick("s0_i0_ks", (3, 5, 7))
-        c_out = self.width(1, stage=0)
-        return depthwise_separable(
-            c_in,
-            c_out,
-            kernel,
-            style=self.style,
-            activation=self.activation(1),
-            stride=self.space.stride[1],
-            squeeze=self.squeeze(0, 0, c_in, c_in),
-            residual=self.residual(0, c_in, c_out, self.space.stride[1]),
-        )
+        block = partial(depthwise_separable, style=self.style, activation=self.activation(1))
+        stride, kernel = self.space.stride[1], self.pick("s0_i0_ks", (3, 5, 7))
+        c_out, squeeze = self.width(1, stage=0), self.squeeze(0, 0, c_in, c_in)
+        residual = self.residual(0, c_in, c_out, stride)
+        return block(c_in, c_out, kernel, stride=stride, squeeze=squeeze, residual=residual)
 
     def stage(self, stage: int, c_in: int) -> nn.Sequential:
         blocks = self.pick.repeat(f"s{stage}_depth", self.space.depth_range, lambda i: self.block(stage, i, c_in))
@@ -156,17 +150,9 @@ class _Builder:
         squeeze = self.squeeze(stage, i, hidden, c_in)
         # A stage's width is asked after its first block's squeeze-and-excite: NNI's order.
         c_out = self.width(stage + 1, stage)
-        return inverted_residual(
-            c_in,
-            hidden,
-            c_out,
-            kernel,
-            style=self.style,
-            activation=self.activation(stage + 1),
-            stride=stride,
-            squeeze=squeeze,
-            residual=self.residual(i, c_in, c_out, stride),
-        )
+        block = partial(inverted_residual, style=self.style, activation=self.activation(stage + 1))
+        residual = self.residual(i, c_in, c_out, stride)
+        return block(c_in, hidden, c_out, kernel, stride=stride, squeeze=squeeze, residual=residual)
 
     def head(self, c_in: int) -> tuple[list[nn.Module], int]:
         """Last convolution, pooling, the layer on the pooled features, and how many of these there are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from math import comb
 
@@ -76,17 +76,13 @@ def _used_graphs(n_vertices: int, max_edges: int) -> Masks:
 def _renumber(graphs: Masks, order: Sequence[int]) -> tuple[Masks, npt.NDArray[np.bool_]]:
     """`graphs` with vertex v renumbered to order[v], and whether all edges of each graph lead upwards then."""
     renumbered, downwards = np.zeros_like(graphs), np.zeros_like(graphs)
-    for source, target in _edges(len(order)):
+    for source, target in itertools.combinations(range(len(order)), 2):
         edge = graphs >> _bit(source, target) & 1
         if order[source] < order[target]:
             renumbered |= edge << _bit(order[source], order[target])
         else:
             downwards |= edge
     return renumbered, downwards == 0
-
-
-def _edges(n_vertices: int) -> Iterator[tuple[int, int]]:
-    return itertools.combinations(range(n_vertices), 2)
 
 
 def _bit(source: int, target: int) -> int:

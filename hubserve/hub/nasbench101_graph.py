@@ -84,8 +84,8 @@ class CellGraph:
         Args:
             known: The possible operations; a vertex is labelled with the index of its operation in this list.
         """
-        targets = self._targets()
         sources = ((), *self.sources)
+        targets = [[target for target, read in enumerate(sources) if vertex in read] for vertex in range(self.n_vertices)]
         labels = [-1, *(known.index(operation) for operation in self.operations), -2]
         digests = [_md5(f"({len(targets[v])}, {len(sources[v])}, {labels[v]})") for v in range(self.n_vertices)]
         for _ in range(self.n_vertices):
@@ -94,14 +94,6 @@ class CellGraph:
                 for v in range(self.n_vertices)
             ]
         return _md5(str(sorted(digests)))
-
-    def _targets(self) -> list[list[int]]:
-        """For each vertex from 0 on, the vertices to which it has an edge."""
-        targets: list[list[int]] = [[] for _ in range(self.n_vertices)]
-        for vertex, sources in enumerate(self.sources, 1):
-            for source in sources:
-                targets[source].append(vertex)
-        return targets
 
 
 def _joined(digests: Sequence[str], vertices: Sequence[int]) -> str:

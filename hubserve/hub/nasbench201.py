@@ -20,6 +20,9 @@ from hubserve.space import Arch, Picker
 
 N_VERTICES = 4
 
+EDGES = tuple((source, target) for target in range(1, N_VERTICES) for source in range(target))
+"""(source, target) of each edge, in the order of the benchmark's arch strings."""
+
 PUBLISHED_NAMES = {
     "none": "none",
     "skip_connect": "skip_connect",
@@ -67,13 +70,8 @@ class NasBench201(HubSpace):
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
         """The cell, under the name "the", without edges whose operation is "none"."""
         picked = self.canonical(arch)
-        edges = [
-            (source, target, picked[_label(source, target)])
-            for target in range(1, N_VERTICES)
-            for source in range(target)
-            if picked[_label(source, target)] != "none"
-        ]
-        return {"the": CellOutline(("input", "1", "2", "output"), tuple(edges))}
+        edges = ((source, target, picked[_label(source, target)]) for source, target in EDGES)
+        return {"the": CellOutline(("input", "1", "2", "output"), tuple(edge for edge in edges if edge[2] != "none"))}
 
 
 class NasBench201Net(nn.Module):
@@ -123,7 +121,7 @@ def from_arch_string(text: str) -> Arch:
     unknown = [name for name in found.groups() if name not in names]
     if unknown:
         raise ArchError(f"{text!r} names the operation {unknown[0]!r}. {suggest(unknown[0], names)}")
-    return {label: names[name] for label, name in zip(_LABELS, found.groups(), strict=True)}
+    return {_label(*edge): names[name] for edge, name in zip(EDGES, found.groups(), strict=True)}
 
 
 @cache
@@ -143,6 +141,5 @@ def _label(source: int, target: int) -> str:
     return f"cell/{source}_{target}"
 
 
-_LABELS = [_label(source, target) for target in range(1, N_VERTICES) for source in range(target)]
 _PATTERN = "+".join(f"|{'|'.join(f'OP~{source}' for source in range(target))}|" for target in range(1, N_VERTICES))
 _ARCH_STRING = re.compile(re.escape(_PATTERN).replace("OP", "([^|~+]*)"))

@@ -15,6 +15,7 @@ from torch import nn
 
 from hubserve.blocks.cell import Cell, Merge, Operations
 from hubserve.blocks.cell_network import AuxiliaryHead, CellNetwork, CifarCellNetwork, ImageNetCellNetwork
+from hubserve.blocks.drop_path import check_drop_path_prob
 from hubserve.blocks.fast_layers import batch_norm, conv2d
 from hubserve.blocks.nasnet_operations import OPERATIONS, FactorizedReduce, relu_conv_bn
 from hubserve.errors import SpaceError
@@ -26,6 +27,10 @@ DATASETS = {"cifar": (32, 10), "imagenet": (224, 1000)}
 """Name -> (input size in pixels, classes)."""
 
 STAGES = 3
+
+CROSSED = ("conv_3x1_1x3", "conv_7x1_1x7")
+POOLINGS = ("avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "max_pool_7x7")
+SEPARABLE = ("sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7")
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,7 @@ class NDSSpace(HubSpace):
             raise SpaceError(f"{name}: width = {self.width} must be at least {least} for {self.dataset}")
         if min(_candidates(self.num_cells), default=STAGES) < STAGES:
             raise SpaceError(f"{name}: num_cells = {self.num_cells} must be at least {STAGES}, one for each stage")
-        if not 0.0 <= self.drop_path_prob < 1.0:
-            raise SpaceError(f"{name}: drop_path_prob = {self.drop_path_prob} must lie in [0, 1)")
+        check_drop_path_prob(self.drop_path_prob, where=f"{name}: drop_path_prob")
 
     @property
     def input_size(self) -> int:
@@ -133,13 +137,10 @@ class _Builder:
     def network(self) -> CellNetwork:
         stages = [self.stage(stage) for stage in range(STAGES)]
         head = self.auxiliary_head(stages[2][0]) if self.space.auxiliary_loss else None
-        if self.space.dataset == "cifar":
-            return CifarCellNetwork(
-                _cifar_stem(self.width), stages, channels=self.last, num_labels=self.space.num_labels, auxiliary_head=head
-            )
-        return ImageNetCellNetwork(
-            _imagenet_stems(self.width), stages, channels=self.last, num_labels=self.space.num_labels, auxiliary_head=head
-        )
+        small = self.space.dataset == "cifar"
+        stems = _cifar_stem(self.width) if small else _imagenet_stems(self.width)
+        network = CifarCellNetwork if small else ImageNetCellNetwork
+        return network(stems, stages, channels=self.last, num_labels=self.space.num_labels, auxiliary_head=head)
 
     def stage(self, stage: int) -> list[Cell]:
         n_cells = (stage + 1) * self.depth // STAGES - stage * self.depth // STAGES
@@ -211,21 +212,7 @@ class NASNet(NDSSpace):
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1707.07012"
-    operations: ClassVar[tuple[str, ...]] = (
-        "skip_connect",
-        "conv_3x1_1x3",
-        "conv_7x1_1x7",
-        "dil_conv_3x3",
-        "avg_pool_3x3",
-        "max_pool_3x3",
-        "max_pool_5x5",
-        "max_pool_7x7",
-        "conv_1x1",
-        "conv_3x3",
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "sep_conv_7x7",
-    )
+    operations = ("skip_connect", *CROSSED, "dil_conv_3x3", *POOLINGS, "conv_1x1", "conv_3x3", *SEPARABLE)
 
 
 @dataclass(frozen=True)
@@ -236,7 +223,7 @@ class ENAS(NDSSpace):
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1802.03268"
-    operations: ClassVar[tuple[str, ...]] = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
+    operations = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
 
 
 @dataclass(frozen=True)
@@ -247,16 +234,7 @@ class AmoebaNet(NDSSpace):
     """
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1802.01548"
-    operations: ClassVar[tuple[str, ...]] = (
-        "skip_connect",
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "sep_conv_7x7",
-        "avg_pool_3x3",
-        "max_pool_3x3",
-        "dil_sep_conv_3x3",
-        "conv_7x1_1x7",
-    )
+    operations = ("skip_connect", *SEPARABLE, "avg_pool_3x3", "max_pool_3x3", "dil_sep_conv_3x3", "conv_7x1_1x7")
 
 
 @dataclass(frozen=True)
@@ -268,16 +246,7 @@ class PNAS(NDSSpace):
 
     paper: ClassVar[str] = "https://arxiv.org/abs/1712.00559"
     merge: ClassVar[Merge] = "all"
-    operations: ClassVar[tuple[str, ...]] = (
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "sep_conv_7x7",
-        "conv_7x1_1x7",
-        "skip_connect",
-        "avg_pool_3x3",
-        "max_pool_3x3",
-        "dil_conv_3x3",
-    )
+    operations = (*SEPARABLE, "conv_7x1_1x7", "skip_connect", "avg_pool_3x3", "max_pool_3x3", "dil_conv_3x3")
 
 
 @dataclass(frozen=True)
@@ -290,12 +259,4 @@ class DARTS(NDSSpace):
     paper: ClassVar[str] = "https://arxiv.org/abs/1806.09055"
     n_nodes: ClassVar[int] = 4
     merge: ClassVar[Merge] = "all"
-    operations: ClassVar[tuple[str, ...]] = (
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "skip_connect",
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "dil_conv_3x3",
-        "dil_conv_5x5",
-    )
+    operations = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", *SEPARABLE[:2], "dil_conv_3x3", "dil_conv_5x5")

@@ -28,26 +28,17 @@ def weights_origin(*, pretrained: bool, weights: Path | None) -> WeightsOrigin:
 
 
 def load_frozen(
-    space: ModelSpace,
-    card: Card,
-    *,
-    pretrained: bool,
-    weights: Path | None,
-    key_format: str | None,
-    download: bool,
-    progress: bool,
+    space: ModelSpace, card: Card, *, pretrained: bool, key_format: str | None = None, download: bool, progress: bool
 ) -> nn.Module:
-    """The network of `card`, in eval mode; `space` is the card's space with the card's settings.
+    """The network of `card`, with weights of its sources, in eval mode; `space` is its space with the card's settings.
 
-    `hubserve.hub.load_model` says what the other arguments mean and has their defaults.
+    `hubserve.hub.load_model` says what the other arguments mean.
 
     Raises:
         ArchError: The card's arch is not in the space.
         WeightsUnavailableError: No source has the weights.
         WeightsError: The file cannot be read, or its tensors do not fit the model in every name and shape.
     """
-    if weights is not None:
-        return load_weights(space, card.arch, weights, key_format or "nni")
     if not pretrained:
         return space.freeze(card.arch).eval()
     path, source = fetch_first(card.weights, what=card.name, download=download, progress=progress)

@@ -106,18 +106,11 @@ def _stage(pick: Picker, stage: int, stride: int, c_in: int, c_out: int, style: 
 
 
 def _block(pick: Picker, label: str, c_in: int, c_out: int, stride: int, style: ConvStyle) -> nn.Module:
+    block = partial(inverted_residual, style=style, activation=_relu6, stride=stride, residual=stride == 1 and c_in == c_out)
+
     def candidate(name: str) -> MobileBlock:
         kernel, expansion = OPERATIONS[name]
-        return inverted_residual(
-            c_in,
-            make_divisible(c_in * expansion),
-            c_out,
-            kernel,
-            style=style,
-            activation=_relu6,
-            stride=stride,
-            residual=stride == 1 and c_in == c_out,
-        )
+        return block(c_in, make_divisible(c_in * expansion), c_out, kernel)
 
     return pick.layer(label, {name: partial(candidate, name) for name in OPERATIONS})
 

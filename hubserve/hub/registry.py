@@ -17,23 +17,13 @@ from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201
 from hubserve.hub.nasnet_family import DARTS, ENAS, PNAS, AmoebaNet, NASNet
-from hubserve.hub.pretrained import load_frozen
+from hubserve.hub.pretrained import load_frozen, load_weights
 from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.shufflenet import ShuffleNetSpace
 
-SPACES: dict[str, type[HubSpace]] = {
-    "NasBench101": NasBench101,
-    "NasBench201": NasBench201,
-    "NASNet": NASNet,
-    "ENAS": ENAS,
-    "AmoebaNet": AmoebaNet,
-    "PNAS": PNAS,
-    "DARTS": DARTS,
-    "ProxylessNAS": ProxylessNAS,
-    "MobileNetV3Space": MobileNetV3Space,
-    "ShuffleNetSpace": ShuffleNetSpace,
-    "AutoFormer": AutoFormer,
-}
+_OF_CELLS: tuple[type[HubSpace], ...] = (NasBench101, NasBench201, NASNet, ENAS, AmoebaNet, PNAS, DARTS)
+_OF_BLOCKS: tuple[type[HubSpace], ...] = (ProxylessNAS, MobileNetV3Space, ShuffleNetSpace, AutoFormer)
+SPACES: dict[str, type[HubSpace]] = {space.__name__: space for space in (*_OF_CELLS, *_OF_BLOCKS)}
 
 
 def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
@@ -96,12 +86,7 @@ def load_model(
         WeightsError: The file cannot be read, or its tensors do not fit the model in every name and shape.
     """
     card = load_card(card) if isinstance(card, str) else card
-    return load_frozen(
-        card_space(card),
-        card,
-        pretrained=pretrained,
-        weights=weights,
-        key_format=key_format,
-        download=download,
-        progress=progress,
-    )
+    space = card_space(card)
+    if weights is not None:
+        return load_weights(space, card.arch, weights, key_format or "nni")
+    return load_frozen(space, card, pretrained=pretrained, key_format=key_format, download=download, progress=progress)

@@ -29,11 +29,6 @@ CONNECT_SECONDS = 5.0
 """Time in seconds within which the hub must accept a connection."""
 
 
-def cache_dir() -> Path:
-    """Folder of all files that hubserve downloads."""
-    return home()
-
-
 def offline() -> bool:
     """Whether HUBSERVE_OFFLINE forbids downloads."""
     return os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
@@ -77,15 +72,16 @@ def fetch(source: WeightSource, *, download: bool = True, progress: bool = True)
     online = download and not offline()
     if source.url is not None:
         return _fetch_url(source, online, progress)
-    if source.hub_id is not None:
-        return _fetch_from_hub(source, online)
-    return _find_in_package(source)
+    path = _find_in_package(source) if source.hub_id is None else _fetch_from_hub(source, online)
+    if source.sha256 is not None:
+        check_sha256(path, source.sha256)
+    return path
 
 
 def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
     url, sha256 = source.url or "", source.sha256 or ""
     name = url.rsplit("/", 1)[-1].partition("?")[0]
-    path = cache_dir() / "weights" / sha256 / name
+    path = home() / "weights" / sha256 / name
     if path.exists():
         return path
     if not online:
@@ -106,16 +102,13 @@ def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
 def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
     repository, filename = source.hub_id or "", source.filename or ""
     try:
-        path = Path(huggingface_hub.hf_hub_download(repository, filename, local_files_only=True))
+        return Path(huggingface_hub.hf_hub_download(repository, filename, local_files_only=True))
     except LocalEntryNotFoundError as absent:
         if not online:
             raise WeightsUnavailableError(f"not in the cache of the hub, and {_why_offline()}") from absent
-        path = _download_from_hub(repository, filename)
+        return _download_from_hub(repository, filename)
     except ValueError as error:
         raise WeightsUnavailableError(_first_line(error)) from error
-    if source.sha256 is not None:
-        check_sha256(path, source.sha256)
-    return path
 
 
 def _download_from_hub(repository: str, filename: str) -> Path:
@@ -145,9 +138,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _why_offline() -> str:
-    if offline():
-        return "HUBSERVE_OFFLINE is set"
-    return "downloading was not allowed: pass download=True"
+    return "HUBSERVE_OFFLINE is set" if offline() else "downloading was not allowed: pass download=True"
 
 
 def _find_in_package(source: WeightSource) -> Path:
@@ -159,6 +150,4 @@ def _find_in_package(source: WeightSource) -> Path:
     path = Path(str(distribution.locate_file(filename)))
     if not path.is_file():
         raise WeightsUnavailableError(f"version {distribution.version} is installed and does not have that file")
-    if source.sha256 is not None:
-        check_sha256(path, source.sha256)
     return path
