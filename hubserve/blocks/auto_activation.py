@@ -24,23 +24,27 @@ class Unary(nn.Module):
         return self.function(x)
 
 
-class Scale(nn.Module):
-    """x times a learned number, which starts at 1."""
+class _Learned(nn.Module):
+    """The base class of functions with one learned number, `beta`, which starts at `start`."""
+
+    start = 1.0
 
     def __init__(self) -> None:
         super().__init__()
-        self.beta = nn.Parameter(torch.ones(1))
+        self.beta = nn.Parameter(torch.full((1,), self.start))
+
+
+class Scale(_Learned):
+    """x times a learned number, which starts at 1."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.beta
 
 
-class Shift(nn.Module):
+class Shift(_Learned):
     """x plus a learned number, which starts at 0."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.beta = nn.Parameter(torch.zeros(1))
+    start = 0.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.beta
@@ -57,25 +61,22 @@ class Binary(nn.Module):
         return self.function(a, b)
 
 
-class Gauss(nn.Module):
+class Gauss(_Learned):
     """exp(-beta * (a - b)^2), or exp(-beta * |a - b|) where `square` is False; beta is learned and starts at 1."""
 
     def __init__(self, *, square: bool) -> None:
         super().__init__()
         self.square = square
-        self.beta = nn.Parameter(torch.ones(1))
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         distance = (a - b).square() if self.square else (a - b).abs()
         return torch.exp(-self.beta * distance)
 
 
-class Mix(nn.Module):
+class Mix(_Learned):
     """beta * a + (1 - beta) * b with a learned beta, which starts at 1/2."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.beta = nn.Parameter(torch.full((1,), 0.5))
+    start = 0.5
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return self.beta * a + (1 - self.beta) * b
@@ -124,16 +125,7 @@ UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "cube": _cube,
     "sqrt": _root,
     "log_abs": _log_abs,
-    "exp": torch.exp,
-    "sin": torch.sin,
-    "cos": torch.cos,
-    "sinh": torch.sinh,
-    "cosh": torch.cosh,
-    "tanh": torch.tanh,
-    "asinh": torch.asinh,
-    "atan": torch.atan,
-    "sinc": torch.sinc,
-    "relu": torch.relu,
+    **{name: getattr(torch, name) for name in ("exp", "sin", "cos", "sinh", "cosh", "tanh", "asinh", "atan", "sinc", "relu")},
     "min_zero": _min_zero,
     "sigmoid": torch.sigmoid,
     "softplus": functional.softplus,
@@ -214,8 +206,7 @@ class AutoActivation(nn.Module):
         _known(label, binary, BINARY_CANDIDATES)
         unaries = {name: _UNARY_LAYERS.get(name, partial(Unary, name)) for name in unary}
         binaries = {name: _BINARY_LAYERS.get(name, partial(Binary, name)) for name in binary}
-        first, *others = [pick.layer(f"{label}/unary_{i}", unaries) for i in range(units + 1)]
-        self.first = first
+        self.first, *others = [pick.layer(f"{label}/unary_{i}", unaries) for i in range(units + 1)]
         self.units = nn.ModuleList(Unit(unary, pick.layer(f"{label}/binary_{i}", binaries)) for i, unary in enumerate(others))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -69,11 +69,8 @@ class Cell(nn.Module):
         # One flat list of edges: TorchScript cannot index lists of lists in loops that it unrolls.
         self.sources = [source for edges in nodes for _, source in edges]
         self.droppable = [not isinstance(operation, nn.Identity) for edges in nodes for operation, _ in edges]
-        self.outputs = [
-            state
-            for state in range(len(preprocess), len(preprocess) + len(nodes))
-            if merge == "all" or state not in self.sources
-        ]
+        states = range(len(preprocess), len(preprocess) + len(nodes))
+        self.outputs = [state for state in states if merge == "all" or state not in self.sources]
         self.drop_path_prob = drop_path_prob
 
     @classmethod

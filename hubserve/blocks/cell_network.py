@@ -29,16 +29,9 @@ class AuxiliaryHead(nn.Module):
 
     def __init__(self, channels: int, num_labels: int, *, stride: int) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            nn.ReLU(),
-            nn.AvgPool2d(5, stride=stride),
-            conv2d(channels, 128, 1, bias=False),
-            batch_norm(128),
-            nn.ReLU(),
-            conv2d(128, 768, 2, bias=False),
-            batch_norm(768),
-            nn.ReLU(),
-        )
+        pool = nn.AvgPool2d(5, stride=stride)
+        narrow, wide = conv2d(channels, 128, 1, bias=False), conv2d(128, 768, 2, bias=False)
+        self.features = nn.Sequential(nn.ReLU(), pool, narrow, batch_norm(128), nn.ReLU(), wide, batch_norm(768), nn.ReLU())
         self.classifier = linear(768, num_labels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
@@ -68,33 +68,24 @@ class NasBench101Cell(nn.Module):
         _check(c_out, operations, sources)
         self.channels = vertex_channels(c_in, c_out, sources)
         self.sources = [list(of_vertex) for of_vertex in sources]
+        projections = [ConvBnRelu(c_in, channels, 1, style=style) for channels in self.channels[1:]]
+        inner = [NASBENCH101_OPERATIONS[name](self.channels[vertex], style) for vertex, name in enumerate(operations, 1)]
         # The input vertex is numbered 0 and has neither a projection nor an operation.
-        self.projections = nn.ModuleList(
-            [nn.Identity(), *(ConvBnRelu(c_in, channels, 1, style=style) for channels in self.channels[1:])]
-        )
-        self.ops = nn.ModuleList(
-            [
-                nn.Identity(),
-                *(NASBENCH101_OPERATIONS[name](self.channels[vertex], style) for vertex, name in enumerate(operations, 1)),
-            ]
-        )
+        self.projections = nn.ModuleList([nn.Identity(), *projections])
+        self.ops = nn.ModuleList([nn.Identity(), *inner])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         outputs = [x]
         for vertex, operation in enumerate(self.ops):
             if vertex > 0:
-                outputs.append(operation(_sum(self._incoming(vertex, outputs))))
+                outputs.append(operation(reduce(torch.add, self._incoming(vertex, outputs))))
         inner = [outputs[source] for source in self.sources[-1] if source != 0]
         joined = [torch.cat(inner, 1)] if inner else []
-        return _sum([*joined, *self._projected_input(len(outputs), x)])
+        return reduce(torch.add, [*joined, *self._projected_input(len(outputs), x)])
 
     def _incoming(self, vertex: int, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        channels = self.channels[vertex]
-        inner = [
-            outputs[source] if self.channels[source] == channels else outputs[source][:, :channels]
-            for source in self.sources[vertex - 1]
-            if source != 0
-        ]
+        channels, sources = self.channels[vertex], [source for source in self.sources[vertex - 1] if source != 0]
+        inner = [outputs[i] if self.channels[i] == channels else outputs[i][:, :channels] for i in sources]
         return [*inner, *self._projected_input(vertex, outputs[0])]
 
     def _projected_input(self, vertex: int, x: torch.Tensor) -> list[torch.Tensor]:
@@ -136,7 +127,3 @@ def vertex_channels(c_in: int, c_out: int, sources: Sequence[Sequence[int]]) -> 
         if vertex not in feeding:
             channels[vertex] = max(channels[target] for target in range(vertex + 1, output) if vertex in sources[target - 1])
     return channels
-
-
-def _sum(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    return reduce(torch.add, tensors)

@@ -8,7 +8,8 @@ from functools import reduce
 import torch
 from torch import nn
 
-from hubserve.blocks.fast_layers import batch_norm, conv2d
+from hubserve.blocks.fast_layers import conv2d
+from hubserve.blocks.nasnet_operations import relu_conv_bn
 from hubserve.errors import SpaceError
 
 
@@ -22,9 +23,7 @@ class ReluConvBn(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
         # Other edges read the input, too, so the ReLU must not be in-place.
-        self.op = nn.Sequential(
-            nn.ReLU(), conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False), batch_norm(c_out)
-        )
+        self.op = relu_conv_bn(c_in, c_out, kernel, stride=stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.op(x)

@@ -69,18 +69,9 @@ def _separable_conv(channels: int, stride: int, *, kernel: int, dilation: int = 
     """ReLU, depthwise and 1x1 convolution, and batch norm, `times` times; only the first has the stride."""
     padding = dilation * (kernel // 2)
     layers: list[nn.Module] = []
-    for i in range(times):
-        depthwise = conv2d(
-            channels,
-            channels,
-            kernel,
-            stride=stride if i == 0 else 1,
-            padding=padding,
-            dilation=dilation,
-            groups=channels,
-            bias=False,
-        )
-        layers += [nn.ReLU(), depthwise, conv2d(channels, channels, 1, bias=False), batch_norm(channels)]
+    depthwise = partial(conv2d, channels, channels, kernel, padding=padding, dilation=dilation, groups=channels, bias=False)
+    for own_stride in (stride, *[1] * (times - 1)):
+        layers += [nn.ReLU(), depthwise(stride=own_stride), conv2d(channels, channels, 1, bias=False), batch_norm(channels)]
     return nn.Sequential(*layers)
 
 

@@ -108,8 +108,7 @@ class FrozenPicker(Picker):
         return candidates[OneOf(label, tuple(candidates)).answer_in(self._arch)]()
 
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
-        chosen: list[int] = inputs_choice(label, n_candidates, n_chosen).answer_in(self._arch)
-        return chosen
+        return inputs_choice(label, n_candidates, n_chosen).answer_in(self._arch)
 
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
