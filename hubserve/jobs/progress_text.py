@@ -19,9 +19,9 @@ class ProgressLines:
         for row in status.history:
             if row.number not in self._trials and row.state != "running":
                 self._trials.add(row.number)
-                _write_line(f"trial {row.number}: {values_text(row.values)}  {remark(row)}".rstrip())
+                print(f"trial {row.number}: {values_text(row.values)}  {remark(row)}".rstrip(), file=sys.stderr, flush=True)
         if status.message and status.message != self._message and not _counts_trials(status):
-            _write_line(f"[{status.phase or status.state}] {status.message}")
+            print(f"[{status.phase or status.state}] {status.message}", file=sys.stderr, flush=True)
         self._message = status.message
 
 
@@ -54,8 +54,3 @@ def remark(row: TrialRow) -> str:
 def _counts_trials(status: JobStatus) -> bool:
     """Whether the message only counts the trials, which have a line each."""
     return status.phase == "search" and "trials ended" in status.message
-
-
-def _write_line(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,25 @@ from hubserve.errors import ExportError, first_line
 from hubserve.package.runner import Batch
 
 
-class TorchScriptRunner:
+class _TorchRunner:
+    """Runs the module that a subclass loads.
+
+    Args:
+        device: Device of torch; "auto" for a GPU where there is one.
+    """
+
+    _module: Callable[[torch.Tensor], torch.Tensor]
+
+    def __init__(self, device: str) -> None:
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+    def __call__(self, batch: Batch) -> Batch:
+        with torch.inference_mode():
+            logits: Batch = self._module(torch.from_numpy(batch).to(self.device)).cpu().numpy()
+        return logits
+
+
+class TorchScriptRunner(_TorchRunner):
     """A TorchScript file, loaded and frozen.
 
     Raises:
@@ -23,7 +41,7 @@ class TorchScriptRunner:
     name = "torchscript"
 
     def __init__(self, path: Path, *, device: str = "cpu") -> None:
-        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        super().__init__(device)
         try:
             with without_deprecation():
                 loaded = torch.jit.load(str(path), map_location=self.device)  # type: ignore[no-untyped-call]
@@ -32,13 +50,8 @@ class TorchScriptRunner:
         except (RuntimeError, ValueError) as error:
             raise ExportError(f"TorchScript cannot load {path} on {self.device!r}: {first_line(error)}") from error
 
-    def __call__(self, batch: Batch) -> Batch:
-        with torch.inference_mode():
-            logits: Batch = self._module(torch.from_numpy(batch).to(self.device)).cpu().numpy()
-        return logits
 
-
-class Pt2Runner:
+class Pt2Runner(_TorchRunner):
     """A `.pt2` archive, loaded.
 
     Raises:
@@ -48,18 +61,13 @@ class Pt2Runner:
     name = "pt2"
 
     def __init__(self, path: Path, *, device: str = "cpu") -> None:
-        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        super().__init__(device)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Those of torch's own internals.
                 self._module = torch.export.load(path).module().to(self.device)
         except Exception as error:
             raise ExportError(f"torch.export cannot load {path} on {self.device!r}: {first_line(error)}") from error
-
-    def __call__(self, batch: Batch) -> Batch:
-        with torch.inference_mode():
-            logits: Batch = self._module(torch.from_numpy(batch).to(self.device)).cpu().numpy()
-        return logits
 
 
 def set_threads(count: int) -> None:

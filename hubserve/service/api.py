@@ -34,9 +34,7 @@ def build_api() -> FastAPI:
         title="hubserve",
         version=__version__,
         lifespan=_lifespan,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,  # Without it there are no pages of documentation either.
         exception_handlers=HANDLERS,
     )
     for router in ROUTERS:

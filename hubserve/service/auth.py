@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
@@ -45,6 +45,10 @@ def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None
 async def changer(request: Request) -> None:
     """A dependency, for FastAPI, of routes that change something."""
     check_changer(request, request.app.state.shared.settings)
+
+
+CHANGE = [Depends(changer), Depends(scheme)]
+"""The dependencies of routes that change something."""
 
 
 def _bears(connection: HTTPConnection, *tokens: SecretStr | None) -> bool:

@@ -12,50 +12,30 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from hubserve.errors import (
-    AliasError,
-    ArchError,
-    CardError,
-    ForbiddenError,
-    HubserveError,
-    ImageError,
-    ImageTooLargeError,
-    JobError,
-    JobNotFoundError,
-    ModelNotFoundError,
-    ModelRefusedError,
-    OverloadedError,
-    RequestBodyError,
-    RequestError,
-    SlowRequestError,
-    SpaceError,
-    TensorError,
-    TopKError,
-    UnauthorizedError,
-    clear_frames,
-)
+from hubserve import errors
+from hubserve.errors import HubserveError, clear_frames
 
 log = logging.getLogger("hubserve.service")
 
 STATUS: dict[type[HubserveError], int] = {
-    ImageTooLargeError: 413,
-    ImageError: 415,
-    RequestBodyError: 400,
-    TensorError: 400,
-    TopKError: 422,
-    SlowRequestError: 408,
-    UnauthorizedError: 401,
-    ForbiddenError: 403,
-    RequestError: 400,
-    ModelNotFoundError: 404,
-    ModelRefusedError: 409,
-    AliasError: 422,
-    JobNotFoundError: 404,
-    JobError: 422,
-    SpaceError: 422,
-    ArchError: 422,
-    CardError: 422,
-    OverloadedError: 503,
+    errors.ImageTooLargeError: 413,
+    errors.ImageError: 415,
+    errors.RequestBodyError: 400,
+    errors.TensorError: 400,
+    errors.TopKError: 422,
+    errors.SlowRequestError: 408,
+    errors.UnauthorizedError: 401,
+    errors.ForbiddenError: 403,
+    errors.RequestError: 400,
+    errors.ModelNotFoundError: 404,
+    errors.ModelRefusedError: 409,
+    errors.AliasError: 422,
+    errors.JobNotFoundError: 404,
+    errors.JobError: 422,
+    errors.SpaceError: 422,
+    errors.ArchError: 422,
+    errors.CardError: 422,
+    errors.OverloadedError: 503,
 }
 """Error -> status; the first entry whose class fits counts. All other errors are answered with 500."""
 

@@ -42,15 +42,8 @@ MOST_SECONDS = 3600.0
 
 WORKER = "hubserve.workers.export"
 
-PACKAGE, REQUEST, LOCK, GROUP, PHASE, LOG, ZIP = (
-    "package",
-    "request.json",
-    "lock",
-    "group",
-    "phase.json",
-    "log.txt",
-    "package.zip",
-)
+PACKAGE, REQUEST, LOCK, GROUP = "package", "request.json", "lock", "group"
+PHASE, LOG, ZIP = "phase.json", "log.txt", "package.zip"
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 

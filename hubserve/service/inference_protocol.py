@@ -190,14 +190,12 @@ def _flat(items: Sequence[Any]) -> list[Any]:
 
 
 def _decoded(item: object) -> bytes:
+    if not isinstance(item, str):
+        raise TensorError(f"an element of {PICTURES!r} is a {type(item).__name__}; in JSON they are base64")
     try:
-        return base64.b64decode(item.encode(), validate=True) if isinstance(item, str) else _decoded_not(item)
+        return base64.b64decode(item.encode(), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise TensorError(f"an element of {PICTURES!r} is not base64: {error}") from error
-
-
-def _decoded_not(item: object) -> bytes:
-    raise TensorError(f"an element of {PICTURES!r} is a {type(item).__name__}; in JSON they are base64")
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,10 @@ class LiveModels:
         try:
             changed = self.resolver.refresh()
             for name, future in asked.items():
-                self._answer(name, future)
+                try:
+                    future.set_result(self._settle(name).pick())
+                except HubserveError as error:
+                    future.set_exception(error)
         finally:
             for future in asked.values():
                 if not future.done():
@@ -164,12 +167,6 @@ class LiveModels:
                 self._settle(name)
         if changed or asked:
             self._forget()
-
-    def _answer(self, name: str, future: Future[LoadedModel]) -> None:
-        try:
-            future.set_result(self._settle(name).pick())
-        except HubserveError as error:
-            future.set_exception(error)
 
     def _settle(self, name: str) -> TrafficSplit:
         """Decides again which models answer for a name; those that did go on until the others are ready."""

@@ -54,11 +54,14 @@ class ModelDetails:
 
     def size_of(self, model: StoredModel) -> NetworkSize | None:
         """The size of the network; None until the worker has counted, which `prepare` starts."""
-        return self._read(model)
+        try:
+            return NetworkSize.model_validate_json((self._folder / f"{_name(model)}.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
 
     def prepare(self, models: Sequence[StoredModel]) -> None:
         """Starts the worker for those of the versions that have no files yet, and does not wait for it."""
-        fresh = {_name(model): model for model in models if _name(model) not in self._asked and self._read(model) is None}
+        fresh = {_name(model): model for model in models if _name(model) not in self._asked and self.size_of(model) is None}
         if fresh:
             self._asked.update(fresh)
             threading.Thread(target=self._make, args=(list(fresh.values()),), name="figures", daemon=True).start()
@@ -73,7 +76,7 @@ class ModelDetails:
         if not path.is_file():
             self._make([model])
         if not path.is_file():
-            found = self._read(model)
+            found = self.size_of(model)
             reason = (found.problem if found else None) or "the process that draws failed; the server's log says why"
             raise ModelNotFoundError(f"{model.tag} has no drawing: {reason}")
         return path
@@ -88,16 +91,10 @@ class ModelDetails:
         except (HubserveError, LookupError, TypeError, ValueError):
             return None
 
-    def _read(self, model: StoredModel) -> NetworkSize | None:
-        try:
-            return NetworkSize.model_validate_json((self._folder / f"{_name(model)}.json").read_bytes())
-        except (OSError, ValidationError):
-            return None
-
     def _make(self, models: Sequence[StoredModel]) -> None:
         # One worker at a time; it gives itself the lowest priority.
         with self._working:
-            missing = [model for model in models if self._read(model) is None]
+            missing = [model for model in models if self.size_of(model) is None]
             if not missing:
                 return
             command = [sys.executable, "-m", WORKER, str(self._folder), *(str(model.path) for model in missing)]

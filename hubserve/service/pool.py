@@ -45,6 +45,9 @@ class Pool:
         max_batch: Largest number of images in a batch.
         max_waiting: Largest number of images that are queued or being classified; one more is refused at once.
         on_batch: Called with the size of every batch, in the threads.
+
+    Attributes:
+        inside: Number of images that are queued or being classified.
     """
 
     def __init__(
@@ -53,23 +56,18 @@ class Pool:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._on_batch = on_batch
-        self._inside = 0
+        self.inside = 0
         self._count = threading.Lock()
         self._waiting: queue.SimpleQueue[QueuedImage | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name=f"classify-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    @property
-    def inside(self) -> int:
-        """Number of images that are queued or being classified."""
-        return self._inside
-
     def check_room(self, count: int = 1) -> None:
         """Raises OverloadedError where `count` more images exceed `max_waiting`. An idle pool takes any number."""
-        if self._inside + count > self._max_waiting and self._inside:
+        if self.inside + count > self._max_waiting and self.inside:
             raise OverloadedError(
-                f"{self._inside} images wait and at most {self._max_waiting} may, so {count} more are not taken; "
+                f"{self.inside} images wait and at most {self._max_waiting} may, so {count} more are not taken; "
                 "ask again in a second"
             )
 
@@ -81,7 +79,7 @@ class Pool:
         """
         with self._count:
             self.check_room(len(images))
-            self._inside += len(images)
+            self.inside += len(images)
         queued = [QueuedImage(engine, data, top_k) for data in images]
         for image in queued:
             self._waiting.put(image)
@@ -150,7 +148,7 @@ class Pool:
     def _leave(self, count: int) -> None:
         """Counts images as done, before their answers are set: a client may send the next image as soon as it has one."""
         with self._count:
-            self._inside -= count
+            self.inside -= count
 
 
 def _fail(images: Sequence[QueuedImage], error: Exception) -> None:

@@ -6,9 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-
-from starlette.requests import Request
+from contextlib import asynccontextmanager, suppress
 
 from hubserve.errors import ExportError, HubserveError, LateAnswerError
 from hubserve.host import cores
@@ -45,6 +43,10 @@ class ServiceState:
         exports: Starts exports, and reads their folders.
         details: Size, drawing and latency of stored models.
         checker: Checks jobs and exports before they are started.
+        body_reader: Reads the bodies of requests within the limits.
+        resolver: The store and the aliases, as of the last look at them.
+        pool: Threads that classify.
+        live_models: The models that are loaded.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
@@ -53,21 +55,21 @@ class ServiceState:
         self.exports = Exports(settings.max_exports)
         self.details = ModelDetails()
         self.checker = DefinitionChecker()
-        self._body_reader = RequestBodyReader(
+        self.body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
             max_pending_bytes=int(settings.max_pending_mb * 1e6),
             seconds=settings.body_seconds,
         )
-        self._resolver = NameResolver(settings.model)
+        self.resolver = NameResolver(settings.model)
         self._way = self._chosen_way()
-        self._pool = Pool(
+        self.pool = Pool(
             threads=self._way.threads,
             max_batch=self._way.max_batch,
             max_waiting=settings.max_waiting,
             on_batch=metrics.BATCHES.observe,
         )
-        self._live_models = LiveModels(
-            self._resolver,
+        self.live_models = LiveModels(
+            self.resolver,
             self._load,
             seconds=settings.resolve_seconds,
             memory_bytes=settings.model_memory_mb * 1e6,
@@ -76,46 +78,13 @@ class ServiceState:
         )
         self._load_default()
 
-    def stored_models(self) -> list[StoredModel]:
-        """All versions in the store, newest first, as of the last look at it."""
-        return self._resolver.models
-
     def find_model(self, name: str) -> StoredModel:
         """The version that a name, tag or alias means now; of an alias with a canary the stable version.
 
         Raises:
             ModelNotFoundError: The store has no such model; the message has the nearest names.
         """
-        return self._resolver.traffic_shares(name)[0].versions[0]
-
-    def known_names(self, name: str) -> set[str]:
-        """Aliases and models of the store, for the nearest names of `name`: tags where it has a version, otherwise names."""
-        return self._resolver.known_names(name)
-
-    def aliases_of(self, tag: str) -> list[str]:
-        """The aliases that mean a version now; a canary with its share of the traffic."""
-        return self._resolver.aliases_of(tag)
-
-    def model_state(self, model: StoredModel) -> tuple[str, str | None]:
-        """One of "loaded", "idle" and "refused"; and the reason where it is refused."""
-        return self._live_models.state_of(model)
-
-    async def loaded_model(self, name: str = DEFAULT) -> LoadedModel:
-        """The model that answers for a name now; it is loaded first where none does yet.
-
-        Raises:
-            ModelNotFoundError: The store has no such model.
-            ModelRefusedError: No version of it can be loaded.
-        """
-        return await self._live_models.get(name)
-
-    def check_capacity(self) -> None:
-        """Raises OverloadedError where as many images wait as may."""
-        self._pool.check_room()
-
-    def read_body(self, request: Request) -> AbstractAsyncContextManager[bytes]:
-        """The body of a request, within the limits; see `RequestBodyReader.body`."""
-        return self._body_reader.body(request)
+        return self.resolver.traffic_shares(name)[0].versions[0]
 
     async def classify(self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None) -> list[Outcome]:
         """Classifies images by the model that answers for `name`; one outcome for each image.
@@ -125,7 +94,7 @@ class ServiceState:
             ModelNotFoundError: The store has no such model.
             ModelRefusedError: No version of it can be loaded.
         """
-        model = await self.loaded_model(name or DEFAULT)
+        model = await self.live_models.get(name or DEFAULT)
         answers = await self.run(model, images, top_k)
         return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
@@ -149,7 +118,7 @@ class ServiceState:
 
     async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
         """Classifies images by a loaded model. Raises OverloadedError where too many images wait already."""
-        submitted = self._pool.submit(model.engine, images, top_k)
+        submitted = self.pool.submit(model.engine, images, top_k)
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     async def why_not_ready(self) -> tuple[str, str] | None:
@@ -157,19 +126,19 @@ class ServiceState:
         if self.shutdown.started:
             return "Draining", "this server is about to end"
         try:
-            await self.loaded_model()
+            await self.live_models.get()
         except HubserveError as error:
             return type(error).__name__, str(error)
         return None
 
     def close(self) -> None:
         """Classifies what waits, and ends all threads."""
-        self._pool.close()
-        self._live_models.close()
+        self.pool.close()
+        self.live_models.close()
 
     def _load_default(self) -> None:
         try:
-            served = self._live_models.ask(DEFAULT).result()
+            served = self.live_models.ask(DEFAULT).result()
         except HubserveError as error:
             log.warning("no model is ready yet: %s", error)
         else:
@@ -203,8 +172,8 @@ class ServiceState:
             return Way(**fixed)
         way = usual_way("cpu")
         with suppress(HubserveError):
-            self._resolver.refresh()
-            for model in self._resolver.traffic_shares(DEFAULT)[0].versions[:1]:
+            self.resolver.refresh()
+            for model in self.resolver.traffic_shares(DEFAULT)[0].versions[:1]:
                 way = self._measured(model)
         return way.model_copy(update=fixed)
 

@@ -6,7 +6,6 @@ follows it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -17,13 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hubserve import store
 from hubserve.atomic import write_atomic
 from hubserve.errors import AliasError, ModelNotFoundError, suggest
-from hubserve.store import StoredModel
+from hubserve.store.stored_models import NAME, StoredModel
 
 FILE = "hubserve.aliases.json"
 PRODUCTION = "production"
 """Answers where a request and the service's settings name no model, if there is such an alias."""
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 
 
 class Alias(BaseModel):
@@ -100,7 +97,7 @@ def set_alias(name: str, model: str, *, canary: str | None = None, weight: int =
         AliasError: The name is not allowed, or a model has it; or the weight is out of range.
         ModelNotFoundError: the store has no such model.
     """
-    if not _NAME.fullmatch(name) or name == "latest":
+    if not NAME.fullmatch(name) or name == "latest":
         raise AliasError(f"alias {name!r} is not allowed: lower-case letters and digits, with '-', '_' and '.' between them")
     if any(stored.name == name for stored in store.list_models()):
         raise AliasError(f"alias {name!r} is not allowed: a model in the store is called so; choose another name")

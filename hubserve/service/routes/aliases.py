@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from hubserve.service.auth import changer, scheme
+from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
 from hubserve.service.unknown_parameters import only_parameters
 from hubserve.store import aliases
@@ -16,7 +16,6 @@ from hubserve.store import aliases
 router = APIRouter(prefix="/aliases", tags=["aliases"], dependencies=[Depends(only_parameters())])
 
 Name = Annotated[str, Path(description="Lower-case letters and digits, with '-', '_' and '.' between them.")]
-Change = [Depends(changer), Depends(scheme)]
 
 
 class AliasEntry(BaseModel):
@@ -58,14 +57,14 @@ async def listed(request: Request) -> list[AliasEntry]:
     return [AliasEntry(name=name, **alias.model_dump()) for name, alias in sorted(known.items())]
 
 
-@router.put("/{name}", summary="Set an alias", dependencies=Change, responses=described(401, 403, 404, 422))
+@router.put("/{name}", summary="Set an alias", dependencies=CHANGE, responses=described(401, 403, 404, 422))
 async def put(name: Name, change: AliasChange) -> AliasEntry:
     """Takes effect within a second; the version that answered goes on until the other one is loaded."""
     alias = await to_thread.run_sync(lambda: aliases.set_alias(name, change.model, canary=change.canary, weight=change.weight))
     return AliasEntry(name=name, **alias.model_dump())
 
 
-@router.delete("/{name}", status_code=204, summary="Remove an alias", dependencies=Change, responses=described(401, 403, 404))
+@router.delete("/{name}", status_code=204, summary="Remove an alias", dependencies=CHANGE, responses=described(401, 403, 404))
 async def delete(name: Name) -> None:
     """Deletes the alias; the versions that it meant stay."""
     await to_thread.run_sync(aliases.delete_alias, name)

@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse
 
 from hubserve.cards.card import list_cards
 from hubserve.errors import ModelNotFoundError, suggest
-from hubserve.service.auth import changer, scheme
+from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
 from hubserve.service.exports import ExportRequest, ExportStatus
 from hubserve.service.service_state import ServiceState
@@ -17,13 +17,7 @@ from hubserve.service.unknown_parameters import only_parameters
 router = APIRouter(prefix="/exports", tags=["exports"], dependencies=[Depends(only_parameters())])
 
 
-@router.post(
-    "",
-    status_code=202,
-    summary="Start an export",
-    dependencies=[Depends(changer), Depends(scheme)],
-    responses=described(401, 403, 404, 422, 503),
-)
+@router.post("", status_code=202, summary="Start an export", dependencies=CHANGE, responses=described(401, 403, 404, 422, 503))
 async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
     """Exports an alias, a name or tag in the store, or a pre-searched model, looked up in this order; or an arch of a space."""
     shared: ServiceState = request.app.state.shared
@@ -72,5 +66,5 @@ def _check_known(shared: ServiceState, name: str) -> None:
             return
         raise ModelNotFoundError(
             f"{name!r} is no alias, not in the store, and no pre-searched model. "
-            f"{suggest(name, {*cards, *shared.known_names(name)})}"
+            f"{suggest(name, {*cards, *shared.resolver.known_names(name)})}"
         ) from error

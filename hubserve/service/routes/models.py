@@ -64,26 +64,26 @@ async def models(request: Request) -> list[ModelEntry]:
     """Every version in the store, newest first."""
     shared: ServiceState = request.app.state.shared
     try:
-        default = (await shared.loaded_model()).tag
+        default = (await shared.live_models.get()).tag
     except HubserveError:
         default = ""
     return await to_thread.run_sync(_entries, shared, default)
 
 
 def _entries(shared: ServiceState, default: str) -> list[ModelEntry]:
-    stored = shared.stored_models()
-    shared.details.prepare([model for model in stored if shared.model_state(model)[0] != "refused"])
+    stored = shared.resolver.models
+    shared.details.prepare([model for model in stored if shared.live_models.state_of(model)[0] != "refused"])
     return [_entry(model, shared, default) for model in stored]
 
 
 def _entry(model: StoredModel, shared: ServiceState, default: str) -> ModelEntry:
-    state, problem = shared.model_state(model)
+    state, problem = shared.live_models.state_of(model)
     known = _facts(model, shared.details) if state != "refused" else {}
     return ModelEntry(
         tag=model.tag,
         created=model.created,
         default=model.tag == default,
-        aliases=shared.aliases_of(model.tag),
+        aliases=shared.resolver.aliases_of(model.tag),
         state=state,
         problem=problem,
         **known,

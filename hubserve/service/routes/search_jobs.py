@@ -13,14 +13,12 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from hubserve import jobs
 from hubserve.errors import OverloadedError
 from hubserve.jobs import Job, JobStatus
-from hubserve.service.auth import changer, scheme
+from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
 from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters
 
 router = APIRouter(prefix="/search_jobs", tags=["search jobs"], dependencies=[Depends(only_parameters())])
-
-Change = [Depends(changer), Depends(scheme)]
 
 _starting = threading.Lock()
 
@@ -57,7 +55,7 @@ class AvailableEntry(BaseModel):
     summary: str
 
 
-@router.post("", status_code=202, summary="Start a search", dependencies=Change, responses=described(401, 403, 404, 422, 503))
+@router.post("", status_code=202, summary="Start a search", dependencies=CHANGE, responses=described(401, 403, 404, 422, 503))
 async def start(request: Request, wanted: JobRequest) -> JobStatus:
     """Starts a process that outlives this server; its result is published to the store, which the server follows.
 
@@ -90,7 +88,7 @@ async def read(identity: str) -> JobStatus:
     return await to_thread.run_sync(lambda: jobs.read(jobs.find(identity)))
 
 
-@router.delete("/{identity}", status_code=202, summary="Stop a search", dependencies=Change, responses=described(401, 403, 404))
+@router.delete("/{identity}", status_code=202, summary="Stop a search", dependencies=CHANGE, responses=described(401, 403, 404))
 async def stop(identity: str) -> JobStatus:
     """Asks the process to end; the state is "stopping" until it has. `hubserve search --run FOLDER` continues the search."""
     return await to_thread.run_sync(lambda: jobs.request_stop(jobs.find(identity)))

@@ -11,30 +11,23 @@ from fastapi import APIRouter, Request, Response
 
 from hubserve import __version__
 from hubserve.errors import TensorError
+from hubserve.service import inference_protocol as protocol
 from hubserve.service.engine import Answer
 from hubserve.service.error_responses import ProtocolErrorResponse, described, problem
-from hubserve.service.inference_protocol import (
-    HEADER,
-    IMAGES,
-    LOGITS,
-    PICTURES,
-    PROBABILITIES,
-    EncodedAnswer,
-    InferRequest,
-    read_request,
-    write_answer,
-)
 from hubserve.service.live_models import LoadedModel
 from hubserve.service.service_state import ServiceState
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
+_SCHEMA = protocol.InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
 _BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-    },
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _SCHEMA},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
 }
 _described = partial(described, model=ProtocolErrorResponse)
 _ERRORS = _described(400, 401, 404, 408, 409, 413, 415, 422, 503)
@@ -71,15 +64,15 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
     base = served.tag.partition(":")[0]
     return {
         "name": name,
-        "versions": [stored.tag.partition(":")[2] for stored in shared.stored_models() if stored.name == base],
+        "versions": [stored.tag.partition(":")[2] for stored in shared.resolver.models if stored.name == base],
         "platform": "onnxruntime_onnx",
         "inputs": [
-            {"name": IMAGES, "datatype": "FP32", "shape": [-1, 3, size, size]},
-            {"name": PICTURES, "datatype": "BYTES", "shape": [-1]},
+            {"name": protocol.IMAGES, "datatype": "FP32", "shape": [-1, 3, size, size]},
+            {"name": protocol.PICTURES, "datatype": "BYTES", "shape": [-1]},
         ],
         "outputs": [
-            {"name": LOGITS, "datatype": "FP32", "shape": [-1, classes]},
-            {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
+            {"name": protocol.LOGITS, "datatype": "FP32", "shape": [-1, classes]},
+            {"name": protocol.PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
         ],
     }
 
@@ -92,21 +85,16 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
     return {"name": name, "ready": True}
 
 
-@router.post("/models/{name}/infer", summary="Classify", responses=_ERRORS, openapi_extra={"requestBody": _BODY})
-@router.post(
-    "/models/{name}/versions/{version}/infer",
-    summary="Classify by a version",
-    responses=_ERRORS,
-    openapi_extra={"requestBody": _BODY},
-)
+@router.post("/models/{name}/infer", summary="Classify", responses=_ERRORS, openapi_extra=_BODY)
+@router.post("/models/{name}/versions/{version}/infer", summary="Classify by a version", responses=_ERRORS, openapi_extra=_BODY)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Takes one input: `images`, prepared tensors, or `pictures`, files that the service prepares."""
     shared: ServiceState = request.app.state.shared
-    shared.check_capacity()
+    shared.pool.check_room()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise TensorError("the body is compressed; send it as it is")
-    async with shared.read_body(request) as body, shared.in_time():
-        asked = await to_thread.run_sync(read_request, body, request.headers.get(HEADER))
+    async with shared.body_reader.body(request) as body, shared.in_time():
+        asked = await to_thread.run_sync(protocol.read_request, body, request.headers.get(protocol.HEADER))
         if len(asked.images) > shared.settings.max_images:
             raise TensorError(f"{len(asked.images)} images; at most {shared.settings.max_images} are taken at once")
         served = await _served(request, name, version)
@@ -114,21 +102,21 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
     answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served)
     kind = "application/json" if answer.json_length is None else "application/octet-stream"
-    headers = {} if answer.json_length is None else {HEADER: str(answer.json_length)}
+    headers = {} if answer.json_length is None else {protocol.HEADER: str(answer.json_length)}
     return Response(answer.body, media_type=kind, headers=headers)
 
 
 def _written(
-    request: InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel
-) -> EncodedAnswer:
+    request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel
+) -> protocol.EncodedAnswer:
     answers = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
         answers.append(outcome.logits)
-    return write_answer(request, head, np.stack(answers), served.engine.labels)
+    return protocol.write_answer(request, head, np.stack(answers), served.engine.labels)
 
 
 async def _served(request: Request, name: str, version: str | None) -> LoadedModel:
     shared: ServiceState = request.app.state.shared
-    return await shared.loaded_model(name if version is None else f"{name}:{version}")
+    return await shared.live_models.get(name if version is None else f"{name}:{version}")
