@@ -8,7 +8,14 @@ from pathlib import Path
 
 from hubserve.atomic import staged_folder
 from hubserve.errors import StoreError
-from hubserve.store import bentoml_store
+from hubserve.store.bentoml_store import (
+    MODEL_YAML,
+    bundled_models_folder,
+    models_folder,
+    read_archive,
+    staging_folder,
+    write_archive,
+)
 from hubserve.store.publishing import publish
 from hubserve.store.stored_models import StoredModel, read_version, resolve, update_latest
 
@@ -20,7 +27,7 @@ def export_model(tag: str, path: Path) -> Path:
         ModelNotFoundError: There is no such version.
         StoreError: The file cannot be written.
     """
-    return bentoml_store.write_archive(resolve(tag).tag, path)
+    return write_archive(resolve(tag).tag, path)
 
 
 def import_model(path: Path) -> StoredModel:
@@ -30,8 +37,8 @@ def import_model(path: Path) -> StoredModel:
         StoreError: Not an exported model, or the version exists.
         PackageError: The package was changed since it was exported.
     """
-    with staged_folder(bentoml_store.staging_folder(), "import") as scratch:
-        name, version, folder = bentoml_store.read_archive(path, scratch)
+    with staged_folder(staging_folder(), "import") as scratch:
+        name, version, folder = read_archive(path, scratch)
         return publish(folder, name=name, version=version)
 
 
@@ -45,20 +52,20 @@ def unpack_bento() -> list[str]:
     Raises:
         StoreError: The store cannot be written.
     """
-    bundled = bentoml_store.bundled_models_folder()
-    if bundled.resolve() == bentoml_store.models_folder().resolve():
+    bundled = bundled_models_folder()
+    if bundled.resolve() == models_folder().resolve():
         return []
-    found = [read_version(path.parent) for path in sorted(bundled.glob(f"*/*/{bentoml_store.MODEL_YAML}"))]
+    found = [read_version(path.parent) for path in sorted(bundled.glob(f"*/*/{MODEL_YAML}"))]
     return [model.tag for model in found if model is not None and _copied(model)]
 
 
 def _copied(model: StoredModel) -> bool:
     """Copies a version of another store into ours. False where ours has it."""
-    target = bentoml_store.models_folder() / model.name / model.path.name
+    target = models_folder() / model.name / model.path.name
     if target.exists():
         return False
     try:
-        with staged_folder(bentoml_store.staging_folder(), "unpack") as scratch:
+        with staged_folder(staging_folder(), "unpack") as scratch:
             shutil.copytree(model.path, scratch / target.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(scratch / target.name, target)
@@ -66,8 +73,8 @@ def _copied(model: StoredModel) -> bool:
         if target.exists():  # Another worker was faster.
             return False
         raise StoreError(
-            f"{model.tag} of the bento cannot be copied to {target.parent.parent}: {error}; BENTOML_HOME must be a folder that "
-            "can be written, on one disk"
+            f"{model.tag} of the bento cannot be copied to {models_folder()}: {error}; BENTOML_HOME must be a folder that can "
+            "be written, on one disk"
         ) from error
     update_latest(target.parent)
     return True
