@@ -31,27 +31,11 @@ This package imports neither torch nor Optuna, so the service can list, start an
 from __future__ import annotations
 
 from hubserve.jobs.available import AvailableJob, available_job, available_jobs
-from hubserve.jobs.definition import (
-    ExecutorEntry,
-    Job,
-    MultiTrialEntry,
-    Recipe,
-    StrategyEntry,
-)
+from hubserve.jobs.definition import ExecutorEntry, Job, MultiTrialEntry, Recipe, StrategyEntry
 from hubserve.jobs.job_file import dump_job, parse_job, read_job
 from hubserve.jobs.process import delete, hold, is_running, list_statuses, read, request_stop, start, stop
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
-from hubserve.jobs.status import (
-    FINAL,
-    Best,
-    JobStatus,
-    LabelProbabilities,
-    ObjectiveInfo,
-    OneShotView,
-    Phase,
-    State,
-    TrialRow,
-)
+from hubserve.jobs.status import FINAL, Best, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Phase, State, TrialRow
 
 __all__ = [
     "FINAL",

@@ -97,12 +97,7 @@ class ParityReport(BaseModel):
 
 
 def check_parity(
-    reference: Runner,
-    candidate: Runner,
-    batches: Iterable[Batch],
-    *,
-    bounds: Bounds = FLOAT32,
-    classes: Sequence[int] = (),
+    reference: Runner, candidate: Runner, batches: Iterable[Batch], *, bounds: Bounds = FLOAT32, classes: Sequence[int] = ()
 ) -> ParityReport:
     """Compares two runners on several batches.
 
