@@ -126,13 +126,11 @@ class RelativePositionAttention(nn.Module):
         v = self._heads(self.v(x))
         scores = q @ self._heads(self.k(x)).transpose(2, 3)
         if self.rel_pos_embed_k is not None:
-            by_row, by_column, with_class = self.rel_pos_embed_k(self.n_rows, self.n_columns)
-            scores = scores + self._relative_scores(q, by_row, by_column, with_class)
+            scores = scores + self._relative_scores(q, *self.rel_pos_embed_k(self.n_rows, self.n_columns))
         weights = self.attn_drop(scores.softmax(-1))
         heads = weights @ v
         if self.rel_pos_embed_v is not None:
-            by_row, by_column, with_class = self.rel_pos_embed_v(self.n_rows, self.n_columns)
-            heads = heads + self._relative_values(weights, by_row, by_column, with_class)
+            heads = heads + self._relative_values(weights, *self.rel_pos_embed_v(self.n_rows, self.n_columns))
         return self.proj_drop(self.proj(heads.transpose(1, 2).flatten(2)))
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:

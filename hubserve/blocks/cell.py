@@ -122,10 +122,8 @@ class Cell(nn.Module):
             merge: Nodes that are concatenated to the output.
             drop_path_prob: Probability in [0, 1) with which an edge is left out in training, per sample.
         """
-        first = len(preprocess)
-        questions = [
-            [_ask_edge(pick, label, node, k, operations) for k in range(n_edges)] for node in range(first, first + n_nodes)
-        ]
+        states = range(len(preprocess), len(preprocess) + n_nodes)
+        questions = [[_ask_edge(pick, label, node, k, operations) for k in range(n_edges)] for node in states]
         # A supernet answers with several inputs for one edge; which nodes no other reads is then not decided yet.
         certain = all(len(answer) == 1 for node in questions for answer in node)
         nodes = [[edge for answer in node for edge in answer] for node in questions]

@@ -115,11 +115,9 @@ def inverted_residual(
     `depthwise_separable`.
     """
     _check_residual(residual, c_in, c_out, stride)
-    layers = [
-        *style.conv_bn_act(c_in, c_hidden, activation=activation),
-        *style.conv_bn_act(c_hidden, c_hidden, kernel, activation=activation, stride=stride, groups=c_hidden),
-    ]
-    return MobileBlock([*layers, *_project(c_hidden, c_out, style, squeeze)], residual=residual)
+    expand = style.conv_bn_act(c_in, c_hidden, activation=activation)
+    depthwise = style.conv_bn_act(c_hidden, c_hidden, kernel, activation=activation, stride=stride, groups=c_hidden)
+    return MobileBlock([*expand, *depthwise, *_project(c_hidden, c_out, style, squeeze)], residual=residual)
 
 
 def _check_residual(residual: bool, c_in: int, c_out: int, stride: int) -> None:

@@ -66,9 +66,8 @@ def torchvision(model: nn.Module) -> Rename:
     rename = {"stem.0": "features.0.0", "stem.1": "features.0.1"}
     blocks = _all_blocks(model)
     for i, (path, block) in enumerate(blocks, 1):
-        rename |= (
-            _torchvision_v3_block(block, path, f"features.{i}") if v3 else _torchvision_v2_block(block, path, f"features.{i}")
-        )
+        theirs = f"features.{i}"
+        rename |= _v3_block(block, path, theirs) if v3 else _block(block, path, theirs, _V2_SEPARABLE, _V2_INVERTED)
     last, at = f"features.{len(blocks) + 1}", len(_stages(model))
     if not v3:
         return rename | {"feature_mix_layer.0": f"{last}.0", "feature_mix_layer.1": f"{last}.1", "classifier": "classifier.1"}
@@ -97,11 +96,7 @@ def _block(block: MobileBlock, ours: str, theirs: str, separable: tuple[str, ...
     return {f"{ours}.{i}": f"{theirs}.{name}" for i, name in zip(places, names, strict=True)}
 
 
-def _torchvision_v2_block(block: MobileBlock, ours: str, theirs: str) -> Rename:
-    return _block(block, ours, theirs, _V2_SEPARABLE, _V2_INVERTED)
-
-
-def _torchvision_v3_block(block: MobileBlock, ours: str, theirs: str) -> Rename:
+def _v3_block(block: MobileBlock, ours: str, theirs: str) -> Rename:
     """Each convolution with its norm, and squeeze-and-excite, is one numbered part."""
     rename: Rename = {}
     part = -1

@@ -118,9 +118,8 @@ class _Builder:
     def network(self) -> MobileNetV3:
         space = self.space
         channels = self.width(0, stage=0)
-        stem = self.style.conv_bn_act(
-            3, channels, self.pick("stem_ks", (3, 5)), stride=space.stride[0], activation=self.activation(0)
-        )
+        kernel = self.pick("stem_ks", (3, 5))
+        stem = self.style.conv_bn_act(3, channels, kernel, stride=space.stride[0], activation=self.activation(0))
         blocks: list[nn.Module] = [self.first_stage(channels)]
         channels = self.width(1, stage=0)
         for stage in range(1, self.stages):

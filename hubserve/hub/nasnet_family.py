@@ -179,18 +179,15 @@ def _operations(names: tuple[str, ...], channels: int, *, reduce: bool) -> Opera
 
 
 def _cifar_stem(width: int) -> dict[str, nn.Module]:
-    conv = conv2d(3, 3 * width, 3, padding=1, bias=False)
-    return {"stem": nn.Sequential(conv, batch_norm(3 * width))}
+    return {"stem": nn.Sequential(conv2d(3, 3 * width, 3, padding=1, bias=False), batch_norm(3 * width))}
 
 
 def _imagenet_stems(width: int) -> dict[str, nn.Module]:
     half = max(width // 2, 1)
-    first = conv2d(3, half, 3, stride=2, padding=1, bias=False)
-    second = conv2d(half, width, 3, stride=2, padding=1, bias=False)
-    third = conv2d(width, width, 3, stride=2, padding=1, bias=False)
+    conv = partial(conv2d, kernel=3, stride=2, padding=1, bias=False)
     return {
-        "stem0": nn.Sequential(first, batch_norm(half), nn.ReLU(), second, batch_norm(width)),
-        "stem1": nn.Sequential(nn.ReLU(), third, batch_norm(width)),
+        "stem0": nn.Sequential(conv(3, half), batch_norm(half), nn.ReLU(), conv(half, width), batch_norm(width)),
+        "stem1": nn.Sequential(nn.ReLU(), conv(width, width), batch_norm(width)),
     }
 
 

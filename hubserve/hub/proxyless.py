@@ -69,12 +69,9 @@ class ProxylessNAS(HubSpace):
         widths = [make_divisible(width * self.width_mult) for width in self.base_widths]
         style = ConvStyle(self.bn_eps, self.bn_momentum, self.padding)
         stages = [_stage(pick, stage, stride, widths[stage - 1], widths[stage], style) for stage, stride in STRIDES.items()]
-        blocks = [
-            depthwise_separable(widths[0], widths[1], 3, style=style, activation=_relu6),
-            *stages,
-            _block(pick, "s7_i0", widths[6], widths[7], 1, style),
-        ]
-        net = ProxylessNet(widths, blocks, style, self.dropout_rate, self.num_labels)
+        first = depthwise_separable(widths[0], widths[1], 3, style=style, activation=_relu6)
+        last = _block(pick, "s7_i0", widths[6], widths[7], 1, style)
+        net = ProxylessNet(self, widths, [first, *stages, last], style)
         init_mobile_weights(net)
         return net
 
@@ -82,16 +79,14 @@ class ProxylessNAS(HubSpace):
 class ProxylessNet(nn.Module):
     """The network of one arch of ProxylessNAS; its keys are NNI's."""
 
-    def __init__(
-        self, widths: list[int], blocks: list[nn.Module], style: ConvStyle, dropout_rate: float, num_labels: int
-    ) -> None:
+    def __init__(self, space: ProxylessNAS, widths: list[int], blocks: list[nn.Module], style: ConvStyle) -> None:
         super().__init__()
         self.stem = nn.Sequential(*style.conv_bn_act(3, widths[0], 3, stride=2, activation=_relu6))
         self.blocks = nn.Sequential(*blocks)
         self.feature_mix_layer = nn.Sequential(*style.conv_bn_act(widths[7], widths[8], activation=_relu6))
         self.global_avg_pooling = nn.AdaptiveAvgPool2d(1)
-        self.dropout_layer = nn.Dropout(dropout_rate)
-        self.classifier = bare(nn.Linear, widths[8], num_labels)
+        self.dropout_layer = nn.Dropout(space.dropout_rate)
+        self.classifier = bare(nn.Linear, widths[8], space.num_labels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.feature_mix_layer(self.blocks(self.stem(x)))

@@ -43,10 +43,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _tensors(found: object, path: Path) -> dict[str, Tensor]:
-    while isinstance(found, dict):
-        wrapped = [name for name in CONTAINERS if isinstance(found.get(name), dict)]
-        if not wrapped:
-            break
+    while isinstance(found, dict) and (wrapped := [name for name in CONTAINERS if isinstance(found.get(name), dict)]):
         found = found[wrapped[0]]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise WeightsError(f"{path} holds a {type(found).__name__}, not a state dict: a mapping from names to tensors")

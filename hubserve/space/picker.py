@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from torch import nn
@@ -129,9 +129,7 @@ class RecordingPicker(Picker):
     @property
     def choices(self) -> dict[str, Choice]:
         """Label -> choice, in the order of asking."""
-        return {
-            label: dataclasses.replace(choice, conditions=self._conditions(label)) for label, choice in self._choices.items()
-        }
+        return {label: replace(choice, conditions=self._conditions(label)) for label, choice in self._choices.items()}
 
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
         if is_fixed(candidates):
