@@ -179,5 +179,5 @@ class HttpClassifier:
         except ServiceError as error:
             if error.status in (413, 415):
                 return None
-            raise DatasetError(f"{path}: {error}") from error
+            raise DatasetError(f"{path}: {error}" if error.status else str(error)) from error
         return [prediction["index"] for prediction in answer["predictions"]]

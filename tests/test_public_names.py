@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import hubserve
 
 USER_CODE = """
@@ -36,6 +38,7 @@ def test_the_import_alone_is_light():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_mypy_strict_passes_on_a_user_s_file(tmp_path):
     (tmp_path / "user.py").write_text(USER_CODE)
     command = [

@@ -11,6 +11,8 @@ import pytest
 from hubserve.cli.listings import card_page
 from hubserve.hub import list_cards
 
+pytestmark = pytest.mark.xdist_group("hub_pages")
+
 ROOT = Path(__file__).parent.parent.parent
 SPEC = importlib.util.spec_from_file_location("hub_pages", ROOT / "scripts" / "hub_pages.py")
 assert SPEC is not None

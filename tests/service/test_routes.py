@@ -345,8 +345,10 @@ class TestExports:
             ({"model": "../x"}, 422, "ParameterError"),
             ({"model": "--help"}, 422, "ParameterError"),
             ({"model": "efficientnet-lite9"}, 404, "ModelNotFoundError"),
-            ({"space": "Nosuch", "arch": {}}, 422, "SpaceError"),
-            ({"space": "ProxylessNAS", "settings": {"nosuch": 1}, "arch": {}}, 422, "SpaceError"),
+            pytest.param({"space": "Nosuch", "arch": {}}, 422, "SpaceError", marks=pytest.mark.slow),
+            pytest.param(
+                {"space": "ProxylessNAS", "settings": {"nosuch": 1}, "arch": {}}, 422, "SpaceError", marks=pytest.mark.slow
+            ),
             ({"space": "ProxylessNAS", "settings": SETTINGS, "arch": {}}, 422, "ArchError"),
             ({"model": "efficientnet-lite0", "formats": ["exe"]}, 422, "ParameterError"),
             ({"model": "efficientnet-lite0", "formats": ["onnx", "onnx-int8"]}, 422, "ParameterError"),
@@ -390,8 +392,8 @@ class TestSearchJobs:
         ("changes", "says"),
         [
             ({"space": {"name": "NasBench202"}}, "space: .*NasBench201"),
-            ({"space": {"name": "NasBench201", "settings": {"stem": 8}}}, "space: "),
-            ({"strategy": {"name": "Random", "arguments": {"population": 3}}}, "strategy"),
+            pytest.param({"space": {"name": "NasBench201", "settings": {"stem": 8}}}, "space: ", marks=pytest.mark.slow),
+            pytest.param({"strategy": {"name": "Random", "arguments": {"population": 3}}}, "strategy", marks=pytest.mark.slow),
             ({"budget": {}}, "budget: give trials or seconds"),
         ],
     )
