@@ -6,6 +6,7 @@ The file `pid` of the run folder holds its process id and is locked while it is 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 
 from hubserve.background import KILL_SECONDS, BackgroundProcess, lead_a_session, note_pid
 from hubserve.errors import JobError
-from hubserve.jobs.run_folder import JOB, LOG, PID, STOP, Run, list_runs, remove
+from hubserve.jobs.run_folder import JOB, LOG, PID, STOP, Run, list_runs
 from hubserve.jobs.status import FINAL, JobStatus
 
 COMMAND = (sys.executable, "-m", "hubserve.pipeline")
@@ -151,7 +152,7 @@ def delete(run: Run) -> None:
     """Deletes the run folder. Raises JobError while the job is running."""
     if is_running(run):
         raise JobError(f"{run.id} is running; stop it first")
-    remove(run)
+    shutil.rmtree(run.path)
 
 
 def _queue(run: Run) -> None:

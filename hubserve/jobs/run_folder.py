@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -152,11 +151,6 @@ def list_runs() -> list[Run]:
     """All runs, newest first."""
     found = [path for path in jobs_folder().glob("*") if _ID.fullmatch(path.name) and (path / JOB).is_file()]
     return [Run(path) for path in sorted(found, key=lambda path: ((path / JOB).stat().st_mtime_ns, path.name), reverse=True)]
-
-
-def remove(run: Run) -> None:
-    """Deletes a run folder without any check; `hubserve.jobs.delete` refuses while the job runs."""
-    shutil.rmtree(run.path)
 
 
 def _new_id(name: str, now: datetime) -> str:

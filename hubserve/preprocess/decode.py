@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,9 @@ def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.ui
         ImageError: Not an image in one of FORMATS, truncated, or in too many parts (see `decode_limits`).
     """
     if _is_plain_jpeg(data, max_pixels):
-        try:
+        # It is stricter than Pillow, which may read the image all the same, or says what is wrong.
+        with suppress(ValueError):
             pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
-        except ValueError:
-            pass  # It is stricter than Pillow, which may read the image all the same, or says what is wrong.
-        else:
             return pixels
     return np.array(decode_image(data, max_pixels=max_pixels))
 

@@ -26,25 +26,21 @@ def check_reader(connection: HTTPConnection, settings: ServiceSettings) -> None:
         raise UnauthorizedError("this server wants a token: send the header `Authorization: Bearer TOKEN`")
 
 
-def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None:
-    """Checks the token of a request that changes something.
+async def changer(request: Request) -> None:
+    """A dependency, for FastAPI, of routes that change something: checks the token of the request.
 
     Raises:
         ForbiddenError: The server has no token, so it takes no changes.
         UnauthorizedError: The request does not have the token.
     """
-    if settings.token is None:
+    token = request.app.state.shared.settings.token
+    if token is None:
         raise ForbiddenError(
             "this server takes no changes: start it with a secret of at least 8 characters in HUBSERVE_TOKEN, and send the "
             "header `Authorization: Bearer $HUBSERVE_TOKEN`"
         )
-    if not _bears(connection, settings.token):
+    if not _bears(request, token):
         raise UnauthorizedError("changes want a token: send the header `Authorization: Bearer $HUBSERVE_TOKEN`")
-
-
-async def changer(request: Request) -> None:
-    """A dependency, for FastAPI, of routes that change something."""
-    check_changer(request, request.app.state.shared.settings)
 
 
 CHANGE = [Depends(changer), Depends(scheme)]

@@ -53,7 +53,8 @@ class DefinitionChecker:
         async with self._running:
             answer = await to_thread.run_sync(_ask_worker, json.dumps(request))
         if answer:
-            raise _error(answer)
+            kind: type[HubserveError] = getattr(errors, answer["type"], HubserveError)
+            raise kind(answer["message"])
 
 
 def _ask_worker(request: str) -> dict[str, str]:
@@ -67,9 +68,3 @@ def _ask_worker(request: str) -> dict[str, str]:
         log.error("a check failed: %s", ended.stderr[-2000:] if isinstance(error, ValueError | IndexError) else error)
         raise HubserveError("the process that checks requests failed; the server's log says why") from error
     return answer
-
-
-def _error(answer: Mapping[str, str]) -> HubserveError:
-    kind = getattr(errors, answer["type"], HubserveError)
-    error: HubserveError = kind(answer["message"])
-    return error

@@ -143,8 +143,10 @@ class Engine:
         start = time.perf_counter()
         if isinstance(data, bytes):
             pixels = self._preprocess.fast(decode_pixels(data, max_pixels=self._max_pixels))
+        elif data.shape == (shape := (3, self._preprocess.input_size, self._preprocess.input_size)):
+            pixels = data
         else:
-            pixels = self._checked(data)
+            raise TensorError(f"an image of shape {data.shape}; this model takes {shape}")
         return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3)
 
     def answer(self, images: Sequence[Prepared]) -> list[Answer]:
@@ -174,12 +176,6 @@ class Engine:
             check_parity(onnx, self._runner, made_up_batches(self._preprocess), bounds=FORMATS["onnx"].bounds)
         except ParityError as error:
             raise ParityError(f"{package.path}: {error.args[0]}; serve it with the backend onnx", *error.args[1:]) from error
-
-    def _checked(self, pixels: Batch) -> Batch:
-        size = self._preprocess.input_size
-        if pixels.shape != (3, size, size):
-            raise TensorError(f"an image of shape {pixels.shape}; this model takes (3, {size}, {size})")
-        return pixels
 
     def _best(self, logits: NDArray[np.float64], top_k: int) -> tuple[Prediction, ...]:
         probabilities = softmax(logits)

@@ -86,10 +86,9 @@ def error_body(error: HubserveError) -> dict[str, Any]:
     return {"error": {"type": type(error).__name__, "message": str(error.args[0]) if error.args else str(error)}}
 
 
-def error_response(error: HubserveError, *, status: int | None = None, path: str = "") -> JSONResponse:
-    """The answer to a request for `path` that failed with `error`; `status` replaces the usual status of such errors."""
-    if status is None:
-        status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
+    """The answer to a request for `path` that failed with `error`."""
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("a request failed", exc_info=error)
     clear_frames(error)

@@ -56,18 +56,14 @@ class ClassifyQuery(BaseModel):
 
 _check_parameters = only_parameters(*ClassifyQuery.model_fields)
 
+_BINARY = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: {"type": "array", "items": _BINARY}}}
 _BODY = {
     "required": True,
     "content": {
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": [FIELD],
-                "properties": {FIELD: {"type": "array", "items": {"type": "string", "format": "binary"}}},
-            }
-        },
+        "image/*": {"schema": _BINARY},
+        "application/octet-stream": {"schema": _BINARY},
+        "multipart/form-data": {"schema": _FORM},
         "application/json": {"schema": JsonImages.model_json_schema()},
     },
 }
