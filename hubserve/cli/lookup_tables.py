@@ -40,14 +40,7 @@ class Subject:
 
     @classmethod
     def of(
-        cls,
-        space: str,
-        settings: Path | None,
-        *,
-        input_size: int | None,
-        threads: int,
-        batch_size: int,
-        table: Path | None,
+        cls, space: str, settings: Path | None, *, input_size: int | None, threads: int, batch_size: int, table: Path | None
     ) -> Subject:
         """From the options of a command. Raises SpaceError for an unknown space, ArchError for settings that are no JSON."""
         given = read_json(settings)

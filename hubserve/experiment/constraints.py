@@ -92,11 +92,7 @@ class FeasibilityCheck:
     """
 
     def __init__(
-        self,
-        space: ModelSpace,
-        constraints: Sequence[Constraint],
-        wanted: Sequence[str],
-        measures: Mapping[str, Measure],
+        self, space: ModelSpace, constraints: Sequence[Constraint], wanted: Sequence[str], measures: Mapping[str, Measure]
     ) -> None:
         self._space = space
         self._constraints = tuple(constraints)

@@ -49,12 +49,7 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
     shares_memory = False
 
     def __init__(
-        self,
-        workers: int | None = None,
-        *,
-        cpus_per_trial: float = 1,
-        gpus_per_trial: float = 0,
-        address: str | None = None,
+        self, workers: int | None = None, *, cpus_per_trial: float = 1, gpus_per_trial: float = 0, address: str | None = None
     ) -> None:
         if (workers is not None and workers < 1) or cpus_per_trial < 0 or gpus_per_trial < 0:
             raise ExperimentError(

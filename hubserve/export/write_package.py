@@ -60,13 +60,7 @@ def write_package(
     check_target(folder, overwrite)
     with staged_folder(folder.parent, folder.name) as stage:
         proven = write_proven(
-            source.model,
-            source.preprocess,
-            stage,
-            formats=formats,
-            n_labels=len(source.labels),
-            images=images,
-            classes=classes,
+            source.model, source.preprocess, stage, formats=formats, n_labels=len(source.labels), images=images, classes=classes
         )
         if "onnx" in formats:
             shutil.copyfile(Path(__file__).with_name(EXAMPLE), stage / EXAMPLE)

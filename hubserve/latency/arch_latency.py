@@ -57,12 +57,7 @@ class MeasuredLatency:
     def measure(self, space: ModelSpace, arch: Arch) -> FormatLatency:
         """The latency of an arch with all samples, measured now. Raises ExportError where it cannot be exported."""
         return time_arch(
-            space,
-            arch,
-            input_size=self.input_size,
-            batch_size=self.batch_size,
-            threads=self.threads,
-            protocol=self._protocol,
+            space, arch, input_size=self.input_size, batch_size=self.batch_size, threads=self.threads, protocol=self._protocol
         )
 
     def time(self, load: Callable[[], Runner]) -> FormatLatency:

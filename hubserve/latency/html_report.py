@@ -51,10 +51,7 @@ def _sweeps(swept: Sweep) -> list[Figure]:
             f"Throughput of {swept.format} by batch; batch {swept.knee_batch} reaches 95 % of the best",
             _svg(line_chart(by_batch, x="images of a call", y="images/s", doubling=True)),
         ),
-        (
-            "Throughput by threads, batch 1",
-            _svg(line_chart(by_threads, x="threads, or models", y="images/s", doubling=True)),
-        ),
+        ("Throughput by threads, batch 1", _svg(line_chart(by_threads, x="threads, or models", y="images/s", doubling=True))),
     ]
 
 

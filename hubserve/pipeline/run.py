@@ -35,11 +35,7 @@ def run_here(run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStat
 
 
 def run_job(
-    run: Run,
-    resolved: ResolvedJob | None = None,
-    *,
-    on_status: OnStatus = lambda status: None,
-    draw: Draw | None = None,
+    run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStatus = lambda status: None, draw: Draw | None = None
 ) -> JobStatus:
     """Does what is left to do of a job, phase by phase.
 

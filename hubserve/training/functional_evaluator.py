@@ -32,10 +32,7 @@ class FunctionalEvaluator(Evaluator):
     """
 
     def __init__(
-        self,
-        function: Callable[..., Metric | None],
-        objectives: Sequence[str | Objective] = ("default",),
-        **arguments: Any,
+        self, function: Callable[..., Metric | None], objectives: Sequence[str | Objective] = ("default",), **arguments: Any
     ) -> None:
         if not objectives:
             raise EvaluatorError("objectives is empty; name at least one number that the function returns")

@@ -57,12 +57,7 @@ def evaluate_model(
         images = labelled_images(folder, labels)
         with progress_bar(model, len(images.items)) as advance:
             report = evaluate(
-                classifier,
-                images,
-                model=model,
-                backend="http" if url else backend,
-                batch_size=batch_size,
-                advance=advance,
+                classifier, images, model=model, backend="http" if url else backend, batch_size=batch_size, advance=advance
             )
     if as_json:
         return print_json(report.model_dump(mode="json"))

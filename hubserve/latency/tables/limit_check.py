@@ -92,12 +92,7 @@ def feasibility(
 
 
 def _downhill(
-    table: LatencyTable,
-    space: ModelSpace,
-    start: tuple[float, Arch],
-    rng: Random,
-    tries: int,
-    progress: Callable[[int], None],
+    table: LatencyTable, space: ModelSpace, start: tuple[float, Arch], rng: Random, tries: int, progress: Callable[[int], None]
 ) -> tuple[float, Arch]:
     """Takes each change that is faster; ends after as many failures in a row as there are candidates, or after `tries`."""
     best_ms, best = start
