@@ -20,9 +20,7 @@ def test_names_mean_what_they_do_elsewhere(tmp_path):
         aliases.set_alias("production", tag)
         resolver = NameResolver()
         resolver.refresh()
-        shared = SimpleNamespace(
-            find_model=lambda name: resolver.traffic_shares(name)[0].versions[0], known_names=resolver.known_names
-        )
+        shared = SimpleNamespace(find_model=lambda name: resolver.traffic_shares(name)[0].versions[0], resolver=resolver)
         for name in ("production", "flowers", "flowers:latest", tag, "efficientnet-lite0"):
             _check_known(shared, name)
         with pytest.raises(ModelNotFoundError, match=r"no alias, not in the store, .* Did you mean production\?"):
