@@ -1,7 +1,7 @@
 """Finds the fastest number of threads, cores per thread and batch size for a model on this machine, in about two seconds.
 
 What wins depends on the network and on the processor's caches: batches save the overhead of calls, and cost locality; a
-second core for one image saves time, and wastes some of that core. So every way is tried on the model that is to be served.
+second core for one image saves time, and wastes some of that core. So the candidates are tried on the model to serve.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ FILE = "serving.json"
 BATCHES = (1, 2, 4, 8)
 BUDGET_SECONDS = 2.0
 CLEARLY = 1.05
-"""By how much another way must be faster than the usual one: less is noise."""
+"""Factor by which another candidate must be faster than the default: less is noise."""
 
 Count = Annotated[int, Field(ge=1, le=1024)]
 
 
-class Way(BaseModel):
-    """A way to use the machine.
+class Concurrency(BaseModel):
+    """How a model uses the cores of the machine.
 
     Attributes:
         threads: Number of threads that classify.
@@ -54,25 +54,27 @@ class Way(BaseModel):
     images_per_second: float = 0.0
 
 
-_Ways = TypeAdapter(dict[str, Way])
+_Concurrencies = TypeAdapter(dict[str, Concurrency])
 
 
-def usual_way(device: str = "cpu") -> Way:
-    """What is nearly always near the best, for machines that were not measured. A GPU wants larger batches."""
-    return Way(threads=cores()) if device == "cpu" else Way(threads=2, max_batch=32)
+def default_concurrency(device: str = "cpu") -> Concurrency:
+    """The setting for machines that were not measured, nearly always close to the fastest. A GPU needs larger batches."""
+    return Concurrency(threads=cores()) if device == "cpu" else Concurrency(threads=2, max_batch=32)
 
 
-def ways_of(device: str) -> list[Way]:
-    """What is worth trying, the usual way first."""
+def candidate_concurrencies(device: str) -> list[Concurrency]:
+    """The settings that are tried on a device, the default first."""
     if device != "cpu":
-        return [Way(threads=2, max_batch=batch) for batch in (32, 8, 16, 64)]
-    single = [Way(threads=cores(), max_batch=batch) for batch in BATCHES]
-    paired = [Way(threads=cores() // 2, session_threads=2, max_batch=batch) for batch in BATCHES[1:]] if cores() > 1 else []
-    return sorted([*single, *paired], key=lambda way: way != usual_way())
+        return [Concurrency(threads=2, max_batch=batch) for batch in (32, 8, 16, 64)]
+    single = [Concurrency(threads=cores(), max_batch=batch) for batch in BATCHES]
+    paired = (
+        [Concurrency(threads=cores() // 2, session_threads=2, max_batch=batch) for batch in BATCHES[1:]] if cores() > 1 else []
+    )
+    return sorted([*single, *paired], key=lambda setting: setting != default_concurrency())
 
 
-def best_way(key: str, load: Callable[[int], Engine], *, device: str = "cpu") -> Way:
-    """The fastest way for a model: from the file of earlier measurements, or measured now and noted there.
+def fastest_concurrency(key: str, load: Callable[[int], Engine], *, device: str = "cpu") -> Concurrency:
+    """The fastest setting for a model: from the file of earlier measurements, or measured now and added to it.
 
     Args:
         key: Hash of the model's content.
@@ -84,50 +86,50 @@ def best_way(key: str, load: Callable[[int], Engine], *, device: str = "cpu") ->
     known = _read()
     if key not in known:
         try:
-            known = {**known, key: measure(load, ways_of(device))}
+            known = {**known, key: measure(load, candidate_concurrencies(device))}
         except HubserveError as error:  # Whoever loads the model reports what is wrong with it.
             log.warning("not measured: %s", error)
-            return usual_way(device)
+            return default_concurrency(device)
         _write(known)
     log.info("%s: %s", key, known[key])
     return known[key]
 
 
-def measure(load: Callable[[int], Engine], ways: Sequence[Way], *, seconds: float = BUDGET_SECONDS) -> Way:
-    """The fastest of some ways; the first one unless another is clearly faster. They take turns.
+def measure(load: Callable[[int], Engine], settings: Sequence[Concurrency], *, seconds: float = BUDGET_SECONDS) -> Concurrency:
+    """The fastest of some settings; the first one unless another is clearly faster. They are measured in turns.
 
     Args:
         load: session_threads -> engine.
-        ways: The settings to try.
+        settings: The settings to try.
         seconds: Time for all of them, in two rounds; settings for which no time is left are not measured.
     """
-    engines = {count: load(count) for count in dict.fromkeys(way.session_threads for way in ways)}
+    engines = {count: load(count) for count in dict.fromkeys(setting.session_threads for setting in settings)}
     photo = _photo()
-    turn = seconds / len(ways) / 2
+    turn = seconds / len(settings) / 2
     end = time.perf_counter() + seconds
-    speeds: dict[Way, float] = {}
-    for _, way in itertools.product(range(2), ways):
+    speeds: dict[Concurrency, float] = {}
+    for _, setting in itertools.product(range(2), settings):
         if not speeds or time.perf_counter() < end:
-            speed = images_per_second(engines[way.session_threads], way, photo, seconds=turn)
-            speeds[way] = max(speed, speeds.get(way, 0.0))
+            speed = images_per_second(engines[setting.session_threads], setting, photo, seconds=turn)
+            speeds[setting] = max(speed, speeds.get(setting, 0.0))
     fastest = max(speeds, key=speeds.__getitem__)
-    chosen = fastest if speeds[fastest] > CLEARLY * speeds[ways[0]] else ways[0]
+    chosen = fastest if speeds[fastest] > CLEARLY * speeds[settings[0]] else settings[0]
     return chosen.model_copy(update={"images_per_second": round(speeds[chosen], 1)})
 
 
-def images_per_second(engine: Engine, way: Way, image: bytes, *, seconds: float) -> float:
+def images_per_second(engine: Engine, setting: Concurrency, image: bytes, *, seconds: float) -> float:
     """Throughput of an engine with these settings, from bytes to answers. Runs at least one batch in each thread."""
-    done = [0] * way.threads
+    done = [0] * setting.threads
     start = time.perf_counter()
 
     def work(place: int) -> None:
         while True:
-            engine.answer([engine.prepare(image) for _ in range(way.max_batch)])
-            done[place] += way.max_batch
+            engine.answer([engine.prepare(image) for _ in range(setting.max_batch)])
+            done[place] += setting.max_batch
             if time.perf_counter() - start >= seconds:
                 return
 
-    threads = [threading.Thread(target=work, args=(place,)) for place in range(way.threads)]
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(setting.threads)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -147,17 +149,17 @@ def _path() -> Path:
     return home.home() / FILE
 
 
-def _read() -> dict[str, Way]:
+def _read() -> dict[str, Concurrency]:
     try:
-        return _Ways.validate_json(_path().read_bytes())
+        return _Concurrencies.validate_json(_path().read_bytes())
     except (OSError, ValidationError):
         return {}
 
 
-def _write(ways: dict[str, Way]) -> None:
+def _write(settings: dict[str, Concurrency]) -> None:
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, _Ways.dump_json(ways, indent=2).decode() + "\n")
+        write_atomic(path, _Concurrencies.dump_json(settings, indent=2).decode() + "\n")
     except OSError as error:  # The next start measures again.
         log.warning("%s cannot be written: %s", path, error)

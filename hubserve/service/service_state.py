@@ -12,7 +12,7 @@ from hubserve.errors import ExportError, HubserveError, LateAnswerError
 from hubserve.host import cores
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
-from hubserve.service.concurrency import Way, best_way, usual_way
+from hubserve.service.concurrency import Concurrency, default_concurrency, fastest_concurrency
 from hubserve.service.definition_checker import DefinitionChecker
 from hubserve.service.engine import Answer, Engine
 from hubserve.service.exports import Exports
@@ -163,25 +163,25 @@ class ServiceState:
             max_pixels=int(settings.max_megapixels * 1e6),
         )
 
-    def _chosen_way(self) -> Way:
+    def _chosen_way(self) -> Concurrency:
         """As set; what is not set is measured on the default model, or usual where there is no model yet."""
         settings = self.settings
         given = {name: getattr(settings, name) for name in ("threads", "session_threads", "max_batch")}
         fixed = {name: value for name, value in given.items() if value is not None}
         if len(fixed) == len(given):
-            return Way(**fixed)
-        way = usual_way("cpu")
+            return Concurrency(**fixed)
+        way = default_concurrency("cpu")
         with suppress(HubserveError):
             self.resolver.refresh()
             for model in self.resolver.traffic_shares(DEFAULT)[0].versions[:1]:
                 way = self._measured(model)
         return way.model_copy(update=fixed)
 
-    def _measured(self, model: StoredModel) -> Way:
+    def _measured(self, model: StoredModel) -> Concurrency:
         try:
             first = self._engine(model, 1)
         except (HubserveError, OSError) as error:
             raise ExportError(f"{model.tag} cannot be measured: {error}") from error
         weights = first.manifest.files["weights.safetensors"].sha256[:16]
         key = f"{first.manifest.name} {weights} by {self.settings.backend}"
-        return best_way(key, lambda count: first if count == 1 else self._engine(model, count), device=first.device)
+        return fastest_concurrency(key, lambda count: first if count == 1 else self._engine(model, count), device=first.device)

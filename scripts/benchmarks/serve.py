@@ -24,7 +24,7 @@ from running import DidNotStart, free_port, hubserve_running, running
 
 from hubserve.host import cores
 from hubserve.package.package import Package
-from hubserve.service.concurrency import ways_of
+from hubserve.service.concurrency import candidate_concurrencies
 from hubserve.service.engine import Engine
 
 SERVERS = Path(__file__).parent / "servers"
@@ -88,7 +88,7 @@ def main(
 def measure_limit(package: Package, bodies: Sequence[bytes], seconds: float) -> float:
     """Pictures a second by threads with nothing in between, in the best way to use the cores."""
     torch.set_num_threads(1)
-    ways = ways_of("cpu")
+    ways = candidate_concurrencies("cpu")
     engines = {count: Engine(package, device="cpu", threads=count) for count in {way.session_threads for way in ways}}
     turn = max(2 * seconds / len(ways), 0.5)
     return max(_speed(engines[way.session_threads], bodies, way.threads, way.max_batch, turn) for way in ways)
