@@ -58,7 +58,7 @@ def _load(path: Path, *, trusted: bool) -> Any:
             f"{path} holds more than plain values: {str(error).splitlines()[0][:300]} If you trust its author, "
             "read it with trusted=True, which runs code that is in it"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
+    except Exception as error:  # torch raises almost anything on corrupt files.
         raise EvaluatorError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 

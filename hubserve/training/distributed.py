@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -53,9 +54,14 @@ def _in_process(
 ) -> tuple[T | None, HubserveError | None]:
     """The result of `work`, or its HubserveError as a value: an exception comes from another process as text alone."""
     try:
-        return work(SeveralDevices(fabric), model), None
+        result = work(SeveralDevices(fabric), model)
     except HubserveError as error:
         return None, error
+    if multiprocessing.parent_process() is not None:
+        # We started this process, and it ends now: threads of a group that still exists abort it now and then.
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
+    return result, None
 
 
 def _precision(settings: TrainingSettings) -> Any:
