@@ -102,8 +102,7 @@ def killed_at(
             _wait_for(log, moment, process)
             time.sleep(rng.random() * most_delay)
         finally:
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.join()
             last.unlink()
         assert process.exitcode == -signal.SIGKILL, "the search was over before it was killed"
