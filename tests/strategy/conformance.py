@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from multiprocessing.context import ForkContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from hubserve.experiment import NasExperiment
 from hubserve.hub import SPACES
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import suggest_arch, trial_arch
-from tests.experiment.killing import Logged, begun, history, killed_at
+from tests.experiment.killing import FORK, SPAWN, Logged, begun, history, killed_at
 
 SPACE_INSTANCES = {name: space() for name, space in SPACES.items()}
 """Reading the choices of a space takes a while, so all tests share these."""
@@ -54,6 +55,11 @@ def key(arch: Arch) -> str:
     return repr(sorted(arch.items()))
 
 
+def run_experiment(conformance: StrategyConformance, folder: Path, log: Path) -> None:
+    """For a process that is to be killed."""
+    conformance._experiment(folder, log).run()
+
+
 class StrategyConformance:
     """Subclass it, define `make`, and say what the strategy cannot do."""
 
@@ -63,6 +69,12 @@ class StrategyConformance:
     never_repeats = False
     """Whether it proposes no arch twice, and so ends."""
     trials = 24
+    uses_autograd = False
+    """Whether it computes gradients: torch refuses that in a forked process once this one has."""
+
+    @property
+    def context(self) -> ForkContext | SpawnContext:
+        return SPAWN if self.uses_autograd else FORK
 
     def make(self, seed: int) -> BaseSampler:
         raise NotImplementedError
@@ -113,7 +125,7 @@ class StrategyConformance:
         log.parent.mkdir()
         alone = self._experiment(tmp_path / "alone", tmp_path / "log")
         alone.run()
-        killed_at(kills, lambda: self._experiment(log.parent, log).run(), (), log)
+        killed_at(kills, run_experiment, (self, log.parent, log), log, context=self.context)
         left = [entry for entry in history(self._experiment(log.parent, log)) if entry[1] == "complete"]
         assert 0 < len(left) < self.trials
         resumed = self._experiment(log.parent, log)

@@ -70,11 +70,15 @@ class TestRegularizedEvolutionAsInNni(VariantConformance):
 
 
 class TestPolicyBasedRL(StrategyConformance):
+    uses_autograd = True
+
     def make(self, seed):
         return PolicyBasedRL(samples_per_update=5, epochs=2, hidden=8, seed=seed)
 
 
 class TestPolicyBasedRLAsInNni(VariantConformance):
+    uses_autograd = True
+
     def make(self, seed):
         update = {"batch_size": 3, "repeat": 2, "update_times": 1}
         return PolicyBasedRL(5, 10, reward_for_invalid=-1.0, update_kwargs=update, hidden=8, seed=seed)
