@@ -87,7 +87,7 @@ class KeyFormatError(WeightsError):
 
 
 class ImageError(HubserveError, ValueError):
-    """Bytes that are not an image in a readable format."""
+    """Bytes that are no readable image, or an image that would take too much work to decode."""
 
 
 class ImageTooLargeError(ImageError):

@@ -145,7 +145,7 @@ def _comparison_row(c: Comparison) -> tuple[str, ...]:
 
 
 def warn_of_hosts(a: ProfileReport, b: ProfileReport) -> None:
-    """Says so where two reports are of different machines, or of a busy one."""
+    """Warns on stderr where two reports are of machines with another CPU or another number of cores."""
     if (a.host.cpu, a.host.cores) != (b.host.cpu, b.host.cores):
         sys.stderr.write(f"A is of {a.host.cpu} ({a.host.cores} cores), B of {b.host.cpu} ({b.host.cores} cores)\n")
 

@@ -43,7 +43,15 @@ def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
 
 
 def resize_middle(image: Image.Image, how: dict[str, Any]) -> Image.Image:
-    """What `input_size` pixels of the long side show, resized with the pixels around it as in the whole image."""
+    """Resizes only the middle of a long, narrow image, to the same pixels as if the whole image were resized.
+
+    Args:
+        image: RGB image, more than NARROW times as long as wide.
+        how: The preprocessing in manifest.json: resize, input_size, interpolation.
+
+    Returns:
+        An image with `input_size` pixels along the longer side and `resize` along the shorter one.
+    """
     short, long = sorted(image.size)
     length = int(how["resize"] * long / short)
     scale = long / length

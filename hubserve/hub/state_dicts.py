@@ -1,4 +1,4 @@
-"""Reading a state dict from a file of weights, without running code that the file may hold."""
+"""Reads a state dict from a file of weights without running code; hubserve.hub.key_formats checks that it fits a network."""
 
 from __future__ import annotations
 

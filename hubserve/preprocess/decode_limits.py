@@ -53,12 +53,12 @@ def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
 
 
 def check_tiles(data: bytes, max_pixels: int) -> None:
-    """For a TIFF, before Pillow looks at it and lists all tiles.
+    """Refuses a TIFF whose tiles would take too much work; called before Pillow opens the file and lists all tiles.
 
     Raises:
-        ImageError: more tiles, or strips, than are read.
-        ImageTooLargeError: a tile has more than `max_pixels` pixels.
-        Exception: almost any, where the bytes are no TIFF that Pillow reads.
+        ImageError: The file has more than MOST_READS (100,000) tiles or strips, or its directory takes more reads.
+        ImageTooLargeError: A tile has more than `max_pixels` pixels.
+        Exception: Almost any, where the bytes are not a TIFF that Pillow reads.
     """
     stream = LimitedReads(data)
     # In a large TIFF (version 43) offsets have eight bytes.

@@ -1,8 +1,9 @@
-"""The models that are loaded: which engine answers for which name, while versions are published, deleted, or cannot be loaded.
+"""The models that are loaded: which engine answers for which name, while versions are published, deleted or unloaded.
 
 One thread looks at the store, and loads and warms up new versions; until one is ready, the version that answered before goes on
 answering. A version that cannot be loaded is refused once, which the log, /models and the metrics show, and the next older one
-answers in its place. Requests only look a name up in a dict; they wait only where no version answers for it yet.
+answers in its place. Beyond a limit of memory, the models whose names were not asked for longest are unloaded. Requests only
+look a name up in a dict; they wait only where no version answers for it yet.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ class LiveModels:
             with suppress(HubserveError):
                 self._settle(name)
         if changed or asked:
-            self._forget()
+            self._unload_unused()
 
     def _settle(self, name: str) -> TrafficSplit:
         """Decides again which models answer for a name; those that did go on until the others are ready."""
@@ -222,7 +223,7 @@ class LiveModels:
     def _taken_bytes(self) -> int:
         return sum(served.memory_bytes for served in self._engines.values())
 
-    def _forget(self) -> None:
+    def _unload_unused(self) -> None:
         """Unloads engines that answer for no name, then the least recently used names while the rest takes too much memory."""
         self._keep_routed()
         by_age = sorted((route.used, name) for name, route in self._routes.items() if name != DEFAULT)

@@ -1,4 +1,4 @@
-"""Threads that classify queued images in batches: of what is queued at that moment, without waiting for more."""
+"""The queue of images to classify: threads take them in batches, without waiting for more; too many are refused at once."""
 
 from __future__ import annotations
 

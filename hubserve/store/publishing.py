@@ -56,7 +56,10 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
 
 
 def delete(tag: str) -> None:
-    """Takes a version out of the store, by one rename.
+    """Removes one version from the store, by one rename.
+
+    Args:
+        tag: "name:version"; "name" alone means its newest version, and the others stay.
 
     Raises:
         ModelNotFoundError: There is no such version.

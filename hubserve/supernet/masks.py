@@ -79,10 +79,10 @@ def find_masks(
 
     Args:
         networks: Shapes of the networks of the space.
-        base: Answers to all labels that give the largest network.
-        choices: Choices of one number or name, which change shapes.
-        everywhere: Whether to mask all axes. False masks only where a value must become zero for the network to compute what
-            the smaller one does: the outputs of a layer (in its norm where one follows), but not the next layer's inputs.
+        base: An answer to each label, together those of the largest network; other answers are tried by changing these.
+        choices: Choices whose answer is one number or name and changes the shapes of tensors.
+        everywhere: True masks every axis that the choices change. False masks only the outputs of layers (in the norm behind
+            a layer, where there is one): the inputs of the next layer are then multiplied by zeros anyway.
     """
     if not choices:
         return []

@@ -35,8 +35,10 @@ def publish(
 
 
 @command
-def delete(tag: Annotated[str, typer.Argument(help="Name or tag in the store.")], as_json: Json = False) -> None:
-    """Remove a version from the store."""
+def delete(
+    tag: Annotated[str, typer.Argument(help="Tag name:version, or a name for its newest version.")], as_json: Json = False
+) -> None:
+    """Remove one version from the store; of a name, the newest one, and the others stay."""
     from hubserve import store
 
     stored = store.resolve(tag)
