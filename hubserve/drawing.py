@@ -14,6 +14,7 @@ try:
     import matplotlib as mpl
     import networkx as nx
     from matplotlib.axes import Axes
+    from matplotlib.bezier import BezierSegment
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch, Patch
 except ImportError as missing:
@@ -95,19 +96,16 @@ def _draw_edge(
     }
     axis.annotate("", xy=end, xytext=start, arrowprops=arrow, zorder=1)
     if label:
-        x, y = _on_arc(start, end, bend, share=share)
+        x, y = _arc(start, end, bend).point_at_t(share)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
         axis.text(x, y, label, ha="center", va="center", fontsize=7, color="#7a2e00", bbox=box, zorder=2)
 
 
-def _on_arc(start: tuple[float, float], end: tuple[float, float], bend: float, *, share: float) -> tuple[float, float]:
-    """The point at `share` of matplotlib's arc, whose control point is `bend` times its length off the middle."""
+def _arc(start: tuple[float, float], end: tuple[float, float], bend: float) -> BezierSegment:
+    """The curve of matplotlib's style `arc3`, whose control point is `bend` times the length of the edge off the middle."""
     (x0, y0), (x1, y1) = start, end
-    control_x, control_y = (x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0)
-    weights = ((1 - share) ** 2, 2 * share * (1 - share), share**2)
-    x = weights[0] * x0 + weights[1] * control_x + weights[2] * x1
-    y = weights[0] * y0 + weights[1] * control_y + weights[2] * y1
-    return x, y
+    control = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
+    return BezierSegment([start, control, end])
 
 
 def _bend(cell: CellOutline, place: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from importlib import metadata
@@ -93,12 +94,16 @@ def describe_host() -> Host:
 
 def versions() -> dict[str, str]:
     """Library -> installed version, for hubserve, Python, and what runs models."""
-    found = {"hubserve": __version__, "python": platform.python_version()}
-    for package in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "openvino"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+    own = {"hubserve": __version__, "python": platform.python_version()}
+    return own | installed_versions("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "openvino")
+
+
+def installed_versions(*names: str) -> dict[str, str]:
+    """Name -> version of those of the distributions `names` that are installed, in their order."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
     return found
 
 

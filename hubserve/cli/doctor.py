@@ -8,9 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 import typer
@@ -91,19 +89,17 @@ def _python() -> Finding:
 
 
 def _package(name: str) -> Finding:
-    try:
-        return Finding(name, "ok", metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return Finding(name, "problem", "not installed", "install hubserve again: pip install hubserve")
+    from hubserve.host import installed_versions
+
+    if (version := installed_versions(name).get(name)) is not None:
+        return Finding(name, "ok", version)
+    return Finding(name, "problem", "not installed", "install hubserve again: pip install hubserve")
 
 
 def _onnx_runtime() -> Finding:
-    found = {}
-    for name in ("onnxruntime-gpu", "onnxruntime"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    from hubserve.host import installed_versions
+
+    found = installed_versions("onnxruntime-gpu", "onnxruntime")
     versions = ", ".join(f"{name} {version}" for name, version in found.items())
     if len(found) == 2:
         advice = "both install the same files and overwrite each other: uninstall both, then install one"
@@ -148,30 +144,25 @@ def _folders() -> Iterator[Finding]:
 
 def _store() -> Finding:
     from hubserve import store
-    from hubserve.errors import HubserveError
+    from hubserve.errors import HubserveError, PackageError
+    from hubserve.package.package import read_package
 
     try:
         models = store.list_models()
     except (HubserveError, OSError) as error:
         return Finding("models", "problem", f"the store cannot be read: {error}", "set BENTOML_HOME to another folder")
-    corrupt = [model.tag for model in models if not _readable(model.path)]
+    corrupt = []
+    for model in models:
+        try:
+            read_package(model.path)
+        except PackageError:
+            corrupt.append(model.tag)
     if corrupt:
         advice = f"publish it again, or remove it: hubserve delete {corrupt[0]}"
         return Finding("models", "problem", f"{len(models)} in the store, corrupt: {', '.join(corrupt)}", advice)
     if not models:
         return Finding("models", "note", "the store is empty", "hubserve publish efficientnet-lite0")
     return Finding("models", "ok", f"{len(models)} in the store, newest {models[0].tag}")
-
-
-def _readable(path: Path) -> bool:
-    from hubserve.errors import PackageError
-    from hubserve.package.package import read_package
-
-    try:
-        read_package(path)
-    except PackageError:
-        return False
-    return True
 
 
 def _network() -> Finding:

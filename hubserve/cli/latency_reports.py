@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from hubserve.cli.lookup_tables import warn_of_foreign
 from hubserve.cli.output import print_table
-from hubserve.cli.resolve_model import open_package
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.named_source import package_named
 from hubserve.hub import get_space
@@ -41,7 +39,6 @@ class ProfileOptions:
         details: Whether to measure throughput, memory and operators, too.
         openvino: Whether to measure the ONNX file in OpenVINO, too.
         table: Lookup table to compare with; where None, that of this machine if there is one.
-        trusted: Whether formats that may run code on loading are loaded although others wrote them.
     """
 
     batch_size: int = 1
@@ -51,22 +48,12 @@ class ProfileOptions:
     details: bool = True
     openvino: bool = False
     table: Path | None = None
-    trusted: bool = False
-
-
-@contextmanager
-def measured(model: str, options: ProfileOptions) -> Iterator[tuple[Package, ProfileReport]]:
-    """A model's package and its report, measured now."""
-    with open_package(model, trusted=options.trusted) as package:
-        yield package, measure_package(package, options)
 
 
 def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
     """The report of a package, measured now."""
-    table = _table(package, options)
-    details = Details(openvino=options.openvino, table=table)
-    if not options.details:
-        details = Details(**{**NOTHING.__dict__, "openvino": options.openvino, "table": table})
+    chosen = Details() if options.details else NOTHING
+    details = replace(chosen, openvino=options.openvino, table=_table(package, options))
     protocol = TimingProtocol(percent=options.percent, max_seconds=options.seconds)
     return profile_package(package, batch_size=options.batch_size, threads=options.threads, protocol=protocol, details=details)
 

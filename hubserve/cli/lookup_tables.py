@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,22 +106,16 @@ def feasibility_facts(found: Feasibility) -> dict[str, Any]:
 @contextmanager
 def moving_bar() -> Iterator[Progress]:
     """A progress bar for each kind of measurement, one after the other."""
-    state: dict[str, Any] = {"what": None, "bar": None, "advance": None, "done": 0}
+    what, shown = "", 0
+    advance: Callable[[int], None]
+    with ExitStack() as bars:
 
-    def progress(what: str, done: int, total: int) -> None:
-        if state["what"] != what:
-            close()
-            state.update(what=what, bar=progress_bar(what, total), done=0)
-            state["advance"] = state["bar"].__enter__()
-        state["advance"](done - state["done"])
-        state["done"] = done
+        def progress(now: str, done: int, total: int) -> None:
+            nonlocal what, shown, advance
+            if now != what:
+                bars.close()
+                what, shown, advance = now, 0, bars.enter_context(progress_bar(now, total))
+            advance(done - shown)
+            shown = done
 
-    def close() -> None:
-        if state["bar"] is not None:
-            state["bar"].__exit__(None, None, None)
-            state["bar"] = None
-
-    try:
         yield progress
-    finally:
-        close()

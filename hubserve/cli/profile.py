@@ -16,8 +16,6 @@ app = typer.Typer(
     help="Measure latency, throughput, memory, and where the time goes. `hubserve profile MODEL` is `profile measure MODEL`.",
 )
 
-Seconds = Annotated[float, typer.Option(min=0.1, help="Most time to measure latency.")]
-
 
 @app.command()
 @command
@@ -26,7 +24,7 @@ def measure(
     batch_size: Annotated[int, typer.Option(min=1, help="Images of a call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads that a call may use.")] = 1,
     percent: Annotated[float, typer.Option(min=1, max=99.9, help="Deepest percentile wanted; 99 takes 662 samples.")] = 99.0,
-    seconds: Seconds = 60.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Most time to measure latency.")] = 60.0,
     latency_only: Annotated[bool, typer.Option("--latency-only", help="Leave out throughput, memory and operators.")] = False,
     openvino: Annotated[bool, typer.Option("--openvino", help="Also run the ONNX file by OpenVINO.")] = False,
     table: Annotated[Path | None, typer.Option(help="Lookup table to compare with; that of this machine unless given.")] = None,
@@ -41,7 +39,8 @@ def measure(
 
     hubserve profile efficientnet-lite0 --html lite0.html
     """
-    from hubserve.cli.latency_reports import ProfileOptions, measured, own_folder, print_report
+    from hubserve.cli.latency_reports import ProfileOptions, measure_package, own_folder, print_report
+    from hubserve.cli.resolve_model import open_package
     from hubserve.errors import ProfileError
     from hubserve.latency.html_report import render_page
     from hubserve.latency.profile_report import ProfileReport
@@ -55,10 +54,9 @@ def measure(
         own_folder(model)
     for path in (save, html):
         check_writable(path)
-    options = ProfileOptions(
-        batch_size, threads, percent, seconds, details=not latency_only, openvino=openvino, table=table, trusted=trust
-    )
-    with measured(model, options) as (package, report):
+    options = ProfileOptions(batch_size, threads, percent, seconds, not latency_only, openvino, table)
+    with open_package(model, trusted=trust) as package:
+        report = measure_package(package, options)
         text = report.model_dump_json(indent=2) + "\n"
         if write:
             add_profile(package, text)

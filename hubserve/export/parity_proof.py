@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,9 @@ class _Comparison:
 
 def _classes_of_odd(images: Sequence[Batch], classes: Sequence[int]) -> list[int]:
     """The classes of batches 1, 3, 5, ..."""
-    found: list[int] = []
-    start = 0
-    for i, batch in enumerate(images):
-        found += classes[start : start + len(batch)] if i % 2 else []
-        start += len(batch)
-    return found
+    remaining = iter(classes)
+    by_batch = [list(islice(remaining, len(batch))) for batch in images]
+    return [index for batch in by_batch[1::2] for index in batch]
 
 
 class _CachedRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -35,12 +36,15 @@ def labels_of_modules(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, f
             if id(module) in picker.tags and (leaf == path or leaf.startswith(f"{path}.") or not path):
                 owners[leaf] |= picker.tags[id(module)]
     before = _signatures(model)
+    # A value for every choice: with another value of one, choices may matter that the arch does not have.
+    complete = {label: choice.answer_at(0) for label, choice in space.choices.items()}
     for label in picker.numbers:
         for other in _others(space.choices[label], arch[label]):
-            after = _signatures_of(space, {**_complete(space), **arch, label: other})
-            for path in owners if after is not None else ():
-                if after is not None and after.get(path) != before[path]:
-                    owners[path].add(label)
+            with contextlib.suppress(ArchError), torch.device("meta"):  # A rule of the space may forbid the combination.
+                after = _signatures(space.freeze({**complete, **arch, label: other}))
+                for path in owners:
+                    if after.get(path) != before[path]:
+                        owners[path].add(label)
     return {path: frozenset(labels) for path, labels in owners.items()}
 
 
@@ -78,19 +82,6 @@ def _others(choice: Choice, chosen: Any) -> list[Any]:
     """Two other values, the ends of the list: a module that depends on the choice differs with one of them."""
     rest = [answer for answer in choice.answers() if answer != chosen]
     return rest if len(rest) < 3 else [rest[0], rest[-1]]
-
-
-def _complete(space: ModelSpace) -> dict[str, Any]:
-    """A value for every choice: with another value of one, choices may matter that the arch does not have."""
-    return {label: choice.answer_at(0) for label, choice in space.choices.items()}
-
-
-def _signatures_of(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, str] | None:
-    try:
-        with torch.device("meta"):
-            return _signatures(space.freeze(arch))
-    except ArchError:  # A rule of the space forbids this combination.
-        return None
 
 
 def _signatures(model: nn.Module) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,8 @@ def time_arch(
         torch.manual_seed(0)
         path = Path(folder) / FORMATS["onnx"].file
         WRITERS["onnx"](ExportableModel(space.freeze(arch), torch.zeros(2, 3, input_size, input_size)), path)
-        return time_onnx(
-            lambda: FORMATS["onnx"].load(path, threads, "cpu"),
-            input_size=input_size,
-            batch_size=batch_size,
-            threads=threads,
-            protocol=protocol,
-            clock=clock,
-        )
+        load = partial(FORMATS["onnx"].load, path, threads, "cpu")
+        return time_onnx(load, input_size=input_size, batch_size=batch_size, threads=threads, protocol=protocol, clock=clock)
 
 
 def time_onnx(

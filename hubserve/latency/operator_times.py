@@ -11,8 +11,9 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -42,9 +43,14 @@ def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS
     Raises:
         ProfileError: ONNX Runtime cannot run the file.
     """
+
+    def call(session: onnxruntime.InferenceSession) -> None:
+        name = session.get_inputs()[0].name
+        for _ in range(WARM_UP + calls):
+            session.run(None, {name: batch})
+
     try:
-        with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
-            events = _events(path, batch, Path(folder), threads, calls)
+        events = kernel_events(str(path), call, threads=threads)
     except Exception as error:  # ONNX Runtime has its own exceptions, without a common base.
         raise ProfileError(f"ONNX Runtime cannot profile {path}: {first_line(error)}") from error
     module_of = _Modules(path)
@@ -111,15 +117,23 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _events(path: Path, batch: Batch, folder: Path, threads: int, calls: int) -> list[dict]:  # type: ignore[type-arg]
+def kernel_events(
+    model: str | bytes, call: Callable[[onnxruntime.InferenceSession], None], *, threads: int
+) -> list[dict[str, Any]]:
+    """The executions of operations that ONNX Runtime's profiler records while `call` runs a model on the CPU, in order.
+
+    Args:
+        model: Path or content of an ONNX file.
+        call: Function that runs a session of the model.
+        threads: Threads that a call may use.
+    """
     options = session_options(threads)
     options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "calls")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    for _ in range(WARM_UP + calls):
-        session.run(None, {name: batch})
-    events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
+        options.profile_file_prefix = str(Path(folder) / "calls")
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        call(session)
+        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
     return [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
 
 

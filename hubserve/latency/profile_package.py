@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ import torch
 from hubserve.errors import ExportError, HubserveError, PackageError, ParityError, ProfileError
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.rebuild_model import rebuild_model
-from hubserve.host import describe_host
+from hubserve.host import describe_host, installed_versions
 from hubserve.hub.registry import SPACES, get_space
 from hubserve.latency.choice_modules import labels_of_modules
 from hubserve.latency.format_latency import FormatLatency, measure_formats
@@ -160,31 +159,20 @@ def _rules(protocol: TimingProtocol) -> Rules:
     )
 
 
-RUNTIMES = {"torch": ("torch",), "openvino": ("openvino",), "onnxruntime": ("onnxruntime-gpu", "onnxruntime")}
-
-
 def _artefact(package: Package, name: str) -> Artefact:
     manifest = package.manifest
     key = SERVED if name == "openvino" else name
     file = WEIGHTS if name == "eager" else FORMATS[key].file  # type: ignore[index]
     library = "openvino" if name == "openvino" else "onnxruntime" if name.startswith("onnx") else "torch"
+    installed = installed_versions(f"{library}-gpu", library)
     return Artefact(
         format=name,
         file=file,
         bytes=manifest.files[file].bytes,
         sha256=manifest.files[file].sha256,
         made=manifest.exports.get(key, {}),  # type: ignore[call-overload]
-        runtime=f"{library} {_version(library)}",
+        runtime=f"{library} {next(iter(installed.values()), 'of unknown version')}",
     )
-
-
-def _version(library: str) -> str:
-    for name in RUNTIMES[library]:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return "of unknown version"
 
 
 def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner]], rebuild: bool) -> list[ParityReport]:

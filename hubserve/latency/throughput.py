@@ -6,6 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from hubserve.errors import ProfileError
 from hubserve.latency.profile_report import Sweep, SweepPoint
@@ -87,24 +88,14 @@ def _point(runner: Runner, batch: Batch, threads: int, seconds: float, clock: Cl
 
 def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock: Clock) -> SweepPoint:
     """Each model is called by a thread of its own; ONNX Runtime releases Python's lock while it computes."""
-    times: list[list[float]] = [[] for _ in runners]
-    failures: list[Exception] = []
     start_together = threading.Barrier(len(runners))
 
-    def work(i: int) -> None:
-        try:
-            start_together.wait()
-            times[i] = _calls(runners[i], batch, seconds, clock)
-        except Exception as error:  # Raised below: a thread has no caller.
-            failures.append(error)
+    def work(runner: Runner) -> list[float]:
+        start_together.wait()
+        return _calls(runner, batch, seconds, clock)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(runners))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(len(runners)) as threads:
+        times = list(threads.map(work, runners))
     return SweepPoint(
         batch_size=len(batch),
         threads=1,

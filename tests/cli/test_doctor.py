@@ -59,7 +59,7 @@ def test_two_onnx_runtimes_overwrite_each_other(hubserve, monkeypatch, installed
             raise metadata.PackageNotFoundError(name)
         return "1.0"
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     assert rows(hubserve("doctor", "--json"))["onnxruntime"]["state"] == state
 
 

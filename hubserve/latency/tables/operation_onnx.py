@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +14,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from hubserve.errors import ProfileError
 from hubserve.export.onnx import OPSET
+from hubserve.latency.operator_times import kernel_events
 from hubserve.operations import Operation, Shape
-from hubserve.package.onnx_runner import session_options
 
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
 """Steps that ONNX Runtime puts around a lone convolution; inside a network they stand at its ends only."""
@@ -38,30 +35,26 @@ def time_operation(operation: Operation, *, threads: int, calls: int = 30, most_
         ProfileError: There is no ONNX graph for this kind of operation, or ONNX Runtime does not run it.
     """
     try:
-        model = _model(operation)
-        with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
-            return _node_times(model, operation, Path(folder), threads, calls, most_seconds)
+        model = _model(operation).SerializeToString()
+        return _node_times(model, operation, threads, calls, most_seconds)
     except ProfileError:
         raise
     except Exception as error:  # onnx and ONNX Runtime have their own exceptions, without a common base.
         raise ProfileError(f"ONNX Runtime does not run {operation.key}: {error}") from error
 
 
-def _node_times(model: ModelProto, operation: Operation, folder: Path, threads: int, calls: int, seconds: float) -> list[float]:
-    options = session_options(threads)
-    options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "operation")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+def _node_times(model: bytes, operation: Operation, threads: int, calls: int, seconds: float) -> list[float]:
     rng = np.random.default_rng(0)
     feed = {f"x{i}": rng.standard_normal(shape, np.float32) for i, shape in enumerate(operation.inputs)}
     warm_up = 5
-    first = _call(session, feed, warm_up)
-    n = max(5, min(calls, int(seconds / max(first, 1e-6))))
-    _call(session, feed, n)
-    events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+
+    def call(session: onnxruntime.InferenceSession) -> None:
+        first = _call(session, feed, warm_up)
+        _call(session, feed, max(5, min(calls, int(seconds / max(first, 1e-6)))))
+
     by_node: dict[str, list[float]] = defaultdict(list)
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time") and event["args"]["op_name"] not in LAYOUT:
+    for event in kernel_events(model, call, threads=threads):
+        if event["args"]["op_name"] not in LAYOUT:
             by_node[event["name"]].append(event["dur"] / 1e3)
     return [sum(times) for times in zip(*(times[warm_up:] for times in by_node.values()), strict=True)]
 
@@ -89,17 +82,16 @@ Graph = tuple[list[NodeProto], dict[str, np.ndarray]]
 
 
 def _conv(operation: Operation) -> Graph:
-    groups, kernel, padding = int(operation.attribute("groups")), operation.attribute("kernel"), operation.attribute("padding")
+    groups, dilations = int(operation.attribute("groups")), list(operation.attribute("dilation"))
     c_in, c_out = operation.inputs[0][1], operation.output[1]
-    attributes: dict[str, Any] = {
-        "kernel_shape": list(kernel),
-        "strides": list(operation.attribute("stride")),
-        "pads": [*padding, *padding],
-        "dilations": list(operation.attribute("dilation")),
-        "group": groups,
-    }
-    node = helper.make_node("Conv", ["x0", "w", "b"], ["y"], **attributes)
-    return [node], {"w": _random((c_out, c_in // groups, *kernel)), "b": _random((c_out,))}
+    node = helper.make_node("Conv", ["x0", "w", "b"], ["y"], group=groups, dilations=dilations, **_window(operation))
+    return [node], {"w": _random((c_out, c_in // groups, *operation.attribute("kernel"))), "b": _random((c_out,))}
+
+
+def _window(operation: Operation) -> dict[str, Any]:
+    """The attributes that a convolution and a pooling share."""
+    kernel, stride, padding = (list(operation.attribute(name)) for name in ("kernel", "stride", "padding"))
+    return {"kernel_shape": kernel, "strides": stride, "pads": padding * 2}
 
 
 def _linear(operation: Operation) -> Graph:
@@ -108,15 +100,7 @@ def _linear(operation: Operation) -> Graph:
 
 
 def _pool(operator: str) -> Callable[[Operation], Graph]:
-    def nodes(operation: Operation) -> Graph:
-        padding = operation.attribute("padding")
-        attributes: dict[str, Any] = {
-            "kernel_shape": list(operation.attribute("kernel")),
-            "strides": list(operation.attribute("stride")),
-        }
-        return [helper.make_node(operator, ["x0"], ["y"], pads=[*padding, *padding], **attributes)], {}
-
-    return nodes
+    return lambda operation: ([helper.make_node(operator, ["x0"], ["y"], **_window(operation))], {})
 
 
 def _simple(operator: str, **attributes: Any) -> Callable[[Operation], Graph]:
@@ -156,10 +140,8 @@ def _batch_norm(operation: Operation) -> Graph:
 
 
 def _clip(_: Operation) -> Graph:
-    return [helper.make_node("Clip", ["x0", "low", "high"], ["y"])], {
-        "low": np.array(0, np.float32),
-        "high": np.array(6, np.float32),
-    }
+    limits = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    return [helper.make_node("Clip", ["x0", "low", "high"], ["y"])], limits
 
 
 def _concat(operation: Operation) -> Graph:

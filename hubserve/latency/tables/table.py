@@ -100,10 +100,8 @@ class LatencyTable(BaseModel):
         Args:
             host: Machine to compare with; this one where None.
         """
-        here = host or describe_host()
-        if _measured_by(self.host) == _measured_by(here):
-            return None
-        return f"measured on {_machine(self.host)}, and this is {_machine(here)}"
+        measured, here = _machine(self.host), _machine(host or describe_host())
+        return None if measured == here else f"measured on {measured}, and this is {here}"
 
     def save(self, path: Path) -> None:
         """Writes the file in one step: a reader sees the old table or the new one, never a part."""
@@ -190,18 +188,10 @@ def _settings_as_json(space: ModelSpace) -> str:
     return json.dumps({field.name: getattr(space, field.name) for field in fields(space)}, default=str)  # type: ignore[arg-type]
 
 
-def _runtime(host: Host) -> str:
-    found = next((host.versions[name] for name in ("onnxruntime-gpu", "onnxruntime") if name in host.versions), None)
-    return f"ONNX Runtime {found}"
-
-
-def _measured_by(host: Host) -> tuple[object, ...]:
-    """What the times depend on."""
-    return host.cpu, host.cores, _runtime(host)
-
-
 def _machine(host: Host) -> str:
-    return f"{host.cpu} with {host.cores} cores and {_runtime(host)}"
+    """What the times depend on."""
+    runtime = host.versions.get("onnxruntime-gpu", host.versions.get("onnxruntime"))
+    return f"{host.cpu} with {host.cores} cores and ONNX Runtime {runtime}"
 
 
 def same_arch(a: Arch, b: Arch) -> bool:
