@@ -39,5 +39,5 @@ def test_without_a_home_directory(user, monkeypatch):
     monkeypatch.setattr(Path, "home", none)
     with pytest.raises(OutputError, match="set HUBSERVE_HOME"):
         home()
-    trust.note(["0" * 64])
-    assert not trust.is_noted("0" * 64)
+    trust.record_written(["0" * 64])
+    assert not trust.was_written_here("0" * 64)

@@ -13,7 +13,7 @@ from hubserve.cards.card import Card
 from hubserve.errors import KeyFormatError
 from hubserve.hub.autoformer_supernet import check_supernet
 from hubserve.hub.key_formats import convert
-from hubserve.hub.state_dicts import read_state_dict
+from hubserve.hub.read_state_dict import read_state_dict
 from hubserve.hub.weight_sources import fetch_first
 from hubserve.space import ModelSpace
 

@@ -103,7 +103,7 @@ class Package:
         """Raises PackageError where a format is a program, this user did not write it here, and its author is not trusted."""
         reason, path = FORMATS[name].program, self.path / FORMATS[name].file
         # The hash of the file itself: the manifest's was written by the author, too.
-        if reason is None or self.trusted or trust.is_noted(hash_file(path)):
+        if reason is None or self.trusted or trust.was_written_here(hash_file(path)):
             return
         raise PackageError(
             f"{path} was not written here by this user, and {reason}; where you trust its author, say so with --trust "

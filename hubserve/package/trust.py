@@ -14,7 +14,7 @@ from hubserve.home import home
 FOLDER = "written"
 
 
-def note(hashes: Iterable[str]) -> None:
+def record_written(hashes: Iterable[str]) -> None:
     """Records files by the SHA-256 of their content. Where the record cannot be written they count as written elsewhere."""
     with suppress(OSError, OutputError):
         folder = home() / FOLDER
@@ -23,7 +23,7 @@ def note(hashes: Iterable[str]) -> None:
             (folder / sha256).touch()
 
 
-def is_noted(sha256: str) -> bool:
+def was_written_here(sha256: str) -> bool:
     """Whether a file with this SHA-256 was written here by this user."""
     with suppress(OutputError):
         return (home() / FOLDER / sha256).is_file()

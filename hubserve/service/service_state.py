@@ -12,7 +12,8 @@ from hubserve.errors import ExportError, HubserveError, LateAnswerError
 from hubserve.host import cores
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
-from hubserve.service.concurrency import Concurrency, default_concurrency, fastest_concurrency
+from hubserve.service.batch_queue import BatchQueue
+from hubserve.service.concurrency_tuning import Concurrency, default_concurrency, fastest_concurrency
 from hubserve.service.definition_checker import DefinitionChecker
 from hubserve.service.engine import Answer, Engine
 from hubserve.service.exports import Exports
@@ -20,7 +21,6 @@ from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.live_models import LiveModels, LoadedModel
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
-from hubserve.service.pool import Pool
 from hubserve.service.request_body import RequestBodyReader
 from hubserve.service.settings import ServiceSettings
 from hubserve.store import StoredModel
@@ -45,7 +45,7 @@ class ServiceState:
         checker: Checks jobs and exports before they are started.
         body_reader: Reads the bodies of requests within the limits.
         resolver: The store and the aliases, as of the last look at them.
-        pool: Threads that classify.
+        queue: Queue of images and the threads that classify them.
         live_models: The models that are loaded.
     """
 
@@ -61,10 +61,10 @@ class ServiceState:
             seconds=settings.body_seconds,
         )
         self.resolver = NameResolver(settings.model)
-        self._way = self._chosen_way()
-        self.pool = Pool(
-            threads=self._way.threads,
-            max_batch=self._way.max_batch,
+        self._concurrency = self._choose_concurrency()
+        self.queue = BatchQueue(
+            threads=self._concurrency.threads,
+            max_batch=self._concurrency.max_batch,
             max_waiting=settings.max_waiting,
             on_batch=metrics.BATCHES.observe,
         )
@@ -118,7 +118,7 @@ class ServiceState:
 
     async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
         """Classifies images by a loaded model. Raises OverloadedError where too many images wait already."""
-        submitted = self.pool.submit(model.engine, images, top_k)
+        submitted = self.queue.submit(model.engine, images, top_k)
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     async def why_not_ready(self) -> tuple[str, str] | None:
@@ -133,7 +133,7 @@ class ServiceState:
 
     def close(self) -> None:
         """Classifies what waits, and ends all threads."""
-        self.pool.close()
+        self.queue.close()
         self.live_models.close()
 
     def _load_default(self) -> None:
@@ -142,14 +142,14 @@ class ServiceState:
         except HubserveError as error:
             log.warning("no model is ready yet: %s", error)
         else:
-            log.info("%s answers on %s, by %s", served.tag, served.engine.device, self._way)
+            log.info("%s answers on %s, by %s", served.tag, served.engine.device, self._concurrency)
         # The imports leave many objects that live as long as the process; a collection that walks them delays answers.
         gc.collect()
         gc.freeze()
 
     def _load(self, model: StoredModel) -> Engine:
-        engine = self._engine(model, self._way.session_threads)
-        engine.warm_up((1, self._way.max_batch))
+        engine = self._engine(model, self._concurrency.session_threads)
+        engine.warm_up((1, self._concurrency.max_batch))
         return engine
 
     def _engine(self, model: StoredModel, session_threads: int) -> Engine:
@@ -163,7 +163,7 @@ class ServiceState:
             max_pixels=int(settings.max_megapixels * 1e6),
         )
 
-    def _chosen_way(self) -> Concurrency:
+    def _choose_concurrency(self) -> Concurrency:
         """As set; what is not set is measured on the default model, or usual where there is no model yet."""
         settings = self.settings
         given = {name: getattr(settings, name) for name in ("threads", "session_threads", "max_batch")}

@@ -24,7 +24,7 @@ from running import DidNotStart, free_port, hubserve_running, running
 
 from hubserve.host import cores
 from hubserve.package.package import Package
-from hubserve.service.concurrency import candidate_concurrencies
+from hubserve.service.concurrency_tuning import candidate_concurrencies
 from hubserve.service.engine import Engine
 
 SERVERS = Path(__file__).parent / "servers"

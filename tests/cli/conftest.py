@@ -92,7 +92,7 @@ def tiny() -> Path:
 
 def _written_here(package: Package) -> Path:
     """Its path. Another test may have had it written while HUBSERVE_HOME was another folder."""
-    trust.note(entry.sha256 for entry in package.manifest.files.values())
+    trust.record_written(entry.sha256 for entry in package.manifest.files.values())
     return package.path
 
 

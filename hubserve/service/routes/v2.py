@@ -90,7 +90,7 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Takes one input: `images`, prepared tensors, or `pictures`, files that the service prepares."""
     shared: ServiceState = request.app.state.shared
-    shared.pool.check_room()
+    shared.queue.check_room()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise TensorError("the body is compressed; send it as it is")
     async with shared.body_reader.body(request) as body, shared.in_time():

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from hubserve.errors import WeightsError
-from hubserve.hub.state_dicts import read_state_dict
+from hubserve.hub.read_state_dict import read_state_dict
 
 
 class TestReading:

@@ -19,7 +19,7 @@ log = logging.getLogger("hubserve.service")
 
 @dataclass(frozen=True)
 class QueuedImage:
-    """One image in the queue of the pool.
+    """One image in the queue of images.
 
     Attributes:
         engine: Engine that is to classify the image.
@@ -34,7 +34,7 @@ class QueuedImage:
     result: Future[Answer] = field(default_factory=Future)
 
 
-class Pool:
+class BatchQueue:
     """A queue and the threads that empty it.
 
     A thread takes what is queued, up to `max_batch` images, prepares them and runs them as one batch. Under low load every
@@ -64,7 +64,7 @@ class Pool:
             thread.start()
 
     def check_room(self, count: int = 1) -> None:
-        """Raises OverloadedError where `count` more images exceed `max_waiting`. An idle pool takes any number."""
+        """Raises OverloadedError where `count` more images exceed `max_waiting`. An idle queue takes any number."""
         if self.inside + count > self._max_waiting and self.inside:
             raise OverloadedError(
                 f"{self.inside} images wait and at most {self._max_waiting} may, so {count} more are not taken; "
@@ -121,12 +121,12 @@ class Pool:
         for image in images:
             # Checked only now: an image before it may have taken long, and this one was cancelled.
             if not image.result.set_running_or_notify_cancel():
-                self._leave(1)
+                self._count_as_done(1)
                 continue
             try:
                 prepared = image.engine.prepare(image.data, top_k=image.top_k)
             except Exception as error:  # Whatever it is, it is the answer for this image, and the thread goes on.
-                self._leave(1)
+                self._count_as_done(1)
                 _fail([image], error)
             else:
                 batches.setdefault(image.engine, []).append((image, prepared))
@@ -138,14 +138,14 @@ class Pool:
         try:
             answers = engine.answer([prepared for _, prepared in batch])
         except Exception as error:
-            self._leave(len(batch))
+            self._count_as_done(len(batch))
             _fail([image for image, _ in batch], error)
         else:
-            self._leave(len(batch))
+            self._count_as_done(len(batch))
             for (image, _), answer in zip(batch, answers, strict=True):
                 image.result.set_result(answer)
 
-    def _leave(self, count: int) -> None:
+    def _count_as_done(self, count: int) -> None:
         """Counts images as done, before their answers are set: a client may send the next image as soon as it has one."""
         with self._count:
             self.inside -= count

@@ -1,6 +1,6 @@
 """Measures which number of threads, cores per thread and batch size is the fastest for a model on this machine.
 
-It takes about two seconds. The limit of images that wait is the queue's, see hubserve.service.pool.
+It takes about two seconds. The limit of images that wait is the queue's, see hubserve.service.batch_queue.
 
 What wins depends on the network and on the processor's caches: batches save the overhead of calls, and cost locality; a
 second core for one image saves time, and wastes some of that core. So the candidates are tried on the model to serve.
