@@ -1,0 +1,71 @@
+"""Programs that were reported from use: each makes its own inputs, and prints RIGHT where the behaviour it asks for holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+SLOW = (
+    "m1_read_only_store",
+    "m3_failed_start_wipes_metrics",
+    "m5_gauge_after_a_crash",
+)
+"""Programs that take over 3 s; one name a line, sorted."""
+
+QUICK: tuple[str, ...] = ()
+"""Programs that take less."""
+
+NAMESPACES = frozenset({"m1", "m2", "m7", "o2", "o3", "p3"})
+"""Programs that mount a file system in namespaces of their own, by `unshare`."""
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_program(name, tmp_path):
+    if name[:2] in NAMESPACES and not _may_unshare():
+        pytest.skip("this machine does not allow user and mount namespaces")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CASE_PORT": str(_free_port_pair()), "TMPDIR": str(tmp_path)}
+    for variable in [variable for variable in environment if variable.startswith("HUBSERVE_")]:
+        del environment[variable]
+    command = [sys.executable, str(HERE / f"{name}.py")]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=280)
+    said = ran.stdout + ran.stderr[-2000:]
+    assert ran.stdout.splitlines()[-1:], said
+    assert ran.stdout.splitlines()[-1].startswith("RIGHT: "), said
+    assert ran.returncode == 0, said
+
+
+def test_each_program_is_listed():
+    assert {path.stem for path in HERE.glob("[a-z][0-9]_*.py")} == {*SLOW, *QUICK}
+
+
+def _free_port_pair() -> int:
+    """A free port whose next one is free too."""
+    while True:
+        with ExitStack() as held:
+            first = held.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            if port == 65535:
+                continue
+            second = held.enter_context(socket.socket())
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+def _may_unshare() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
