@@ -4,7 +4,7 @@ uvicorn reads headers of any number and size, waits for them for ever, and accep
 
 - a request whose headers are too many or too large is answered with 431,
 - a client that needs too long for its headers is answered with 408, and one that does not read its answer is disconnected,
-- where too many connections are open, the one that has waited longest for its client makes room for a new one.
+- where too many connections are open, the one that has waited longest for its client is closed for a new one.
 
 Bodies are bounded by `hubserve.service.request_body`; what a client still sends after its answer is discarded, for as long as a
 body may take. What this module needs of uvicorn's inside stands in it alone.
@@ -63,7 +63,7 @@ class ConnectionLimits:
         self._watching = False
 
     def admit(self, new: BoundedHttpProtocol) -> bool:
-        """Whether there is room for a connection; another one, which waits for its client, may be closed for it."""
+        """Whether a connection may stay; another one, which waits for its client, may be closed for it."""
         connections: set[Any] = new.connections  # Of this class all, since the server was given no other.
         if not self._watching:
             self._watching = True

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 
-from hubserve.errors import ExportError, HubserveError, LateAnswerError
+from starlette.requests import Request
+
+from hubserve.errors import ExportError, HubserveError
 from hubserve.host import cores
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
+from hubserve.service.awaited_request import AwaitedRequest
 from hubserve.service.batch_queue import BatchQueue
 from hubserve.service.concurrency_tuning import Concurrency, default_concurrency, fastest_concurrency
 from hubserve.service.definition_checker import DefinitionChecker
@@ -69,7 +72,10 @@ class ServiceState:
             threads=self._concurrency.threads,
             max_batch=self._concurrency.max_batch,
             max_waiting=settings.max_waiting,
+            max_waiting_pixels=int(settings.max_waiting_megapixels * 1e6),
+            max_pixels=int(settings.max_megapixels * 1e6),
             on_batch=metrics.BATCHES.observe,
+            on_drop=lambda step: metrics.DROPPED.labels(step).inc(),
         )
         self.live_models = LiveModels(
             self.resolver,
@@ -101,23 +107,9 @@ class ServiceState:
         answers = await self.run(model, images, top_k)
         return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
-    @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """Limits the time for a block that classifies; images that no thread has begun by then are not begun.
-
-        Raises:
-            LateAnswerError: The block took longer than the setting `answer_seconds`.
-        """
-        seconds = self.settings.answer_seconds
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise LateAnswerError(
-                f"not classified within {seconds:g} s; ask again later, or with fewer or smaller images at once"
-            ) from error
+    def awaited(self, request: Request) -> AwaitedRequest:
+        """A block whose work is ended once nobody waits for it: the client is gone, or `answer_seconds` are over."""
+        return AwaitedRequest(request, self.settings.answer_seconds)
 
     async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
         """Classifies images by a loaded model. Raises OverloadedError where too many images wait already."""

@@ -28,6 +28,9 @@ class ServiceSettings(BaseModel):
         session_threads: Number of cores that each of them uses for inference; None means measured at start-up.
         max_batch: Largest number of images that a thread classifies at once; None means measured at start-up.
         max_waiting: Largest number of images that wait or are being classified; requests beyond it are refused with 503.
+        max_waiting_megapixels: Largest number of pixels, in millions, of the images that wait or are being classified. A
+            request of more than 16 megapixels gets at most half of what is left of this and of `max_waiting`, unless nothing
+            else waits; beyond that it is refused with 503.
         max_images: Largest number of images in one request.
         max_body_mb: Largest body of a request, and largest answer to one, in megabytes (10^6 bytes); 413 beyond it. A body
             without images may have 0.25 megabytes.
@@ -63,6 +66,7 @@ class ServiceSettings(BaseModel):
     session_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     max_batch: Annotated[int, Field(ge=1, le=1024)] | None = None
     max_waiting: Annotated[int, Field(ge=1)] = 64
+    max_waiting_megapixels: Amount = 800.0
     max_images: Annotated[int, Field(ge=1)] = 32
     max_body_mb: Amount = 20.0
     max_header_kb: Amount = 32.0

@@ -100,7 +100,7 @@ async def answer_directly(request: Request, shared: ServiceState) -> JSONRespons
 async def _classified(request: Request, shared: ServiceState, query: ClassifyQuery) -> JSONResponse:
     # Before the body is read: under overload a refusal must cost next to nothing.
     shared.queue.check_room()
-    async with shared.body_reader.body(request) as body, shared.in_time():
+    async with shared.body_reader.body(request) as body, shared.awaited(request):
         images = await images_of(request, body, max_images=shared.settings.max_images)
         outcomes = await shared.classify(query.model, images.data, query.top_k)
     if images.several:

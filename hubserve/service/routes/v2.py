@@ -93,7 +93,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     shared.queue.check_room()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise TensorError("the body is compressed; send it as it is")
-    async with shared.body_reader.body(request) as body, shared.in_time():
+    async with shared.body_reader.body(request) as body, shared.awaited(request):
         asked = await to_thread.run_sync(protocol.read_request, body, request.headers.get(protocol.HEADER))
         if len(asked.images) > shared.settings.max_images:
             raise TensorError(f"{len(asked.images)} images; at most {shared.settings.max_images} are taken at once")
