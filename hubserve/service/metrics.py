@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 REQUESTS = Counter("hubserve_requests", "Requests that were answered.", ["route", "status"])
 SECONDS = Histogram("hubserve_request_seconds", "From the request's head to its answer.", ["route"])
 BATCHES = Histogram("hubserve_batch_images", "Images of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
+DROPPED = Counter("hubserve_dropped_images", "Images that nobody waited for any more, by the first step not done.", ["step"])
 REFUSED_VERSIONS = Counter("hubserve_refused_versions", "Versions in the store that could not be loaded.", ["model"])
 LOADED = Gauge("hubserve_loaded_bytes", "Memory of all loaded models, as measured.", multiprocess_mode="livesum")
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 
-from hubserve.errors import ExportError, HubserveError, LateAnswerError
+from starlette.requests import Request
+
+from hubserve.errors import ExportError, HubserveError
 from hubserve.host import cores
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
+from hubserve.service.awaited_request import AwaitedRequest
 from hubserve.service.batch_queue import BatchQueue
 from hubserve.service.concurrency_tuning import Concurrency, default_concurrency, fastest_concurrency
 from hubserve.service.definition_checker import DefinitionChecker
 from hubserve.service.engine import Answer, Engine
 from hubserve.service.exports import Exports
 from hubserve.service.graceful_shutdown import GracefulShutdown
+from hubserve.service.host_check import HostCheck
 from hubserve.service.live_models import LiveModels, LoadedModel
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
@@ -45,6 +49,7 @@ class ServiceState:
         details: Size, drawing and latency of stored models.
         checker: Checks jobs and exports before they are started.
         body_reader: Reads the bodies of requests within the limits.
+        hosts: Checks the header Host of requests.
         resolver: The store and the aliases, as of the last look at them.
         queue: Queue of images and the threads that classify them.
         live_models: The models that are loaded.
@@ -61,13 +66,17 @@ class ServiceState:
             max_pending_bytes=int(settings.max_pending_mb * 1e6),
             seconds=settings.body_seconds,
         )
+        self.hosts = HostCheck(settings.allowed_hosts)
         self.resolver = NameResolver(settings.model)
         self._concurrency = self._choose_concurrency()
         self.queue = BatchQueue(
             threads=self._concurrency.threads,
             max_batch=self._concurrency.max_batch,
             max_waiting=settings.max_waiting,
+            max_waiting_pixels=int(settings.max_waiting_megapixels * 1e6),
+            max_pixels=int(settings.max_megapixels * 1e6),
             on_batch=metrics.BATCHES.observe,
+            on_drop=lambda step: metrics.DROPPED.labels(step).inc(),
         )
         self.live_models = LiveModels(
             self.resolver,
@@ -99,23 +108,9 @@ class ServiceState:
         answers = await self.run(model, images, top_k)
         return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
-    @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """Limits the time for a block that classifies; images that no thread has begun by then are not begun.
-
-        Raises:
-            LateAnswerError: The block took longer than the setting `answer_seconds`.
-        """
-        seconds = self.settings.answer_seconds
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise LateAnswerError(
-                f"not classified within {seconds:g} s; ask again later, or with fewer or smaller images at once"
-            ) from error
+    def awaited(self, request: Request) -> AwaitedRequest:
+        """A block whose work is ended once nobody waits for it: the client is gone, or `answer_seconds` are over."""
+        return AwaitedRequest(request, self.settings.answer_seconds)
 
     async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
         """Classifies images by a loaded model. Raises OverloadedError where too many images wait already."""
