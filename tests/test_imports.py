@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hubserve"
 
 SERVES = (
+    "telemetry",
     "errors",
     "atomic",
     "home",
