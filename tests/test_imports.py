@@ -17,7 +17,9 @@ SERVES = (
     "usable_resources",
     "atomic",
     "home",
+    "process_tree",
     "background",
+    "process_guard",
     "cuda_driver",
     "host",
     "timing",
@@ -95,6 +97,7 @@ ALONE = {
 """Heavy libraries and the only places that may import them."""
 
 STARTED = {
+    "background.py": {"hubserve.process_guard"},
     "jobs/process.py": {"hubserve.pipeline"},
     "service/exports.py": {"hubserve.workers.export"},
     "service/model_details.py": {"hubserve.workers.describe_package"},

@@ -411,13 +411,16 @@ class TestSearchJobs:
     def test_a_job_is_parsed_once(self, client, monkeypatch):
         parsed = []
 
-        def parse(text, *, where):
-            parsed.append(where)
-            return real(text, where=where)
+        def counting(real):
+            def parse(given, *, where):
+                parsed.append(where)
+                return real(given, where=where)
 
-        real = jobs.parse_job
-        for place in ("hubserve.jobs.parse_job", f"{jobs.create.__module__}.parse_job"):
-            monkeypatch.setattr(place, parse)
+            return parse
+
+        module = jobs.create.__module__
+        for place in ("hubserve.jobs.parse_job", "hubserve.jobs.parse_mapping", f"{module}.parse_job"):
+            monkeypatch.setattr(place, counting(getattr(jobs, place.rpartition(".")[2])))
         monkeypatch.setattr(jobs, "start", lambda run: None)
         identity = client.post("/search_jobs", json={"definition": TINY}, headers=CHANGE).json()["id"]
         assert parsed == ["the definition"]
