@@ -20,7 +20,14 @@ QUOTA = 'mount -t tmpfs tmpfs /sys/fs/cgroup && echo "100000 100000" > /sys/fs/c
 
 def counts(tmp_path: Path, prefix: list[str]) -> dict[str, int]:
     (tmp_path / "image.png").write_bytes(noise())
-    program = [sys.executable, "-W", "ignore", ROOT / "tests" / "thread_counts.py", small_package().path, tmp_path / "image.png"]
+    program = [
+        sys.executable,
+        "-W",
+        "ignore",
+        ROOT / "tests" / "thread_counts.py",
+        small_package().path,
+        tmp_path / "image.png",
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     ran = subprocess.run(
         [*prefix, *map(str, program)],
