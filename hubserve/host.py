@@ -125,6 +125,20 @@ def _quota() -> float | None:
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
 
 
+def available_memory_bytes() -> float:
+    """Memory that processes can still take on this machine, or in its container; infinite where the system does not say."""
+    found = [float("inf")]
+    for line in (_read("/proc/meminfo") or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024.0)
+    limit, used = _read("/sys/fs/cgroup/memory.max") or "", _read("/sys/fs/cgroup/memory.current") or ""
+    if limit.isdigit() and used.isdigit():
+        stat = dict(line.split() for line in (_read("/sys/fs/cgroup/memory.stat") or "").splitlines())
+        # The cache of files counts as used, and is given up first.
+        found.append(float(int(limit) - int(used) + int(stat.get("inactive_file", 0))))
+    return max(0.0, min(found))
+
+
 def _memory_gib() -> float | None:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None

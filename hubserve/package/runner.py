@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Batch = NDArray[np.float32]
 
+DAY = 86_400.0
+"""Seconds of a call, where nothing else is set."""
+
 
 class Runner(Protocol):
     """A loaded model.
