@@ -14,7 +14,10 @@ HubserveError
 │   ├── RequestBodyError          a body that cannot be read, or has no image
 │   ├── TopKError                 more classes asked for than the model has, or none
 │   ├── TensorError               tensors that do not fit the model
+│   ├── LogitsError               the model's answer is not finite
 │   ├── SlowRequestError          a body that did not arrive in time
+│   ├── BodyTooLargeError         a body, or the answer asked for, is longer than allowed
+│   ├── HostError                 the header Host has a name that the server does not answer for
 │   ├── UnauthorizedError         no token, or a wrong one
 │   └── ForbiddenError            the service has no token, so nobody may change anything
 ├── ServiceError          a service over HTTP does not answer, or refuses a request
@@ -111,8 +114,20 @@ class TensorError(RequestError):
     """Tensors whose name, type or shape the model does not take."""
 
 
+class LogitsError(RequestError):
+    """The model's answer to an image is not finite: NaN or infinite."""
+
+
 class SlowRequestError(RequestError):
     """A request body that did not arrive in time."""
+
+
+class BodyTooLargeError(RequestError):
+    """A request body, or the answer that it asks for, is longer than allowed."""
+
+
+class HostError(RequestError):
+    """The header Host names a host that the server does not answer for."""
 
 
 class UnauthorizedError(RequestError):

@@ -16,6 +16,7 @@ import bentoml
 from _bentoml_sdk import Service
 
 from hubserve import store
+from hubserve.service import http_protocol
 from hubserve.service.api import api
 from hubserve.service.middleware import ServiceMiddleware
 from hubserve.service.settings import ServiceSettings
@@ -34,6 +35,7 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
         # Called in the process that serves, after it has loaded its bento.
         for tag in store.unpack_bento():
             _log.info("%s came with the bento", tag)
+        http_protocol.install(_settings)
         return ServiceMiddleware(api, super().to_asgi(is_main), tracing=_settings.tracing)
 
 
@@ -42,7 +44,8 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
     workers=1,
     # Bodies and answers have limits of our own, which end first. BentoML's has an effect with the setting `tracing` only.
     traffic={"timeout": _settings.body_seconds + _settings.answer_seconds + 10},
-    logging={"access": {"enabled": _settings.access_log}},
+    # The middleware writes one line for each request; BentoML's would have the path with its line breaks and escape codes.
+    logging={"access": {"enabled": False}},
     tracing={"sample_rate": 1.0 if _settings.tracing else 0.0},
     service_class=_ServiceWithMiddleware,
 )

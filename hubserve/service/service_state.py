@@ -21,6 +21,7 @@ from hubserve.service.definition_checker import DefinitionChecker
 from hubserve.service.engine import Answer, Engine
 from hubserve.service.exports import Exports
 from hubserve.service.graceful_shutdown import GracefulShutdown
+from hubserve.service.host_check import HostCheck
 from hubserve.service.live_models import LiveModels, LoadedModel
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
@@ -47,6 +48,7 @@ class ServiceState:
         details: Size, drawing and latency of stored models.
         checker: Checks jobs and exports before they are started.
         body_reader: Reads the bodies of requests within the limits.
+        hosts: Checks the header Host of requests.
         resolver: The store and the aliases, as of the last look at them.
         queue: Queue of images and the threads that classify them.
         live_models: The models that are loaded.
@@ -63,6 +65,7 @@ class ServiceState:
             max_pending_bytes=int(settings.max_pending_mb * 1e6),
             seconds=settings.body_seconds,
         )
+        self.hosts = HostCheck(settings.allowed_hosts)
         self.resolver = NameResolver(settings.model)
         self._concurrency = self._choose_concurrency()
         self.queue = BatchQueue(

@@ -32,16 +32,25 @@ class ServiceSettings(BaseModel):
             request of more than 16 megapixels gets at most half of what is left of this and of `max_waiting`, unless nothing
             else waits; beyond that it is refused with 503.
         max_images: Largest number of images in one request.
-        max_body_mb: Largest body of a request, in megabytes (10^6 bytes).
+        max_body_mb: Largest body of a request, and largest answer to one, in megabytes (10^6 bytes); 413 beyond it. A body
+            without images may have 0.25 megabytes.
+        max_header_kb: Largest size of the line and the headers of a request, in kilobytes (10^3 bytes); 431 beyond it, and for
+            more than 100 headers.
+        max_connections: Largest number of connections of a process, or half of the files that it may open where that is less;
+            beyond it, the connection that has waited longest for its client is closed.
         max_pending_mb: Largest size of the bodies of all requests together that are held at once, in megabytes.
         max_megapixels: Largest number of pixels of an image, in millions.
-        body_seconds: Time within which a body must be received.
+        body_seconds: Time within which the headers of a request must be received, and then its body; 408 after that. A client
+            that reads nothing of its answer for as long is disconnected.
         answer_seconds: Time within which images must be classified after the body was received; 503 after that.
         resolve_seconds: Time between two looks at the store for new versions.
         model_memory_mb: Largest memory of all loaded models, in megabytes; beyond it, the least recently used are unloaded.
         drain_seconds: Time after SIGTERM in which clients are asked to connect elsewhere, before the server stops listening.
         max_exports: Largest number of exports that run at once.
         max_search_jobs: Largest number of searches that run when another is started over HTTP.
+        allowed_hosts: Names that the header Host of a request may have, separated by commas; "*.example.com" means all names
+            below it, "*" any. Addresses, localhost and names below it are always allowed. None allows these alone on
+            connections to a loopback address, and any name on others; 421 for another name.
         token: Token that a request must have to change something; None refuses all changes.
         read_token: Token that a request must have to read or classify; None requires none.
         tracing: Whether every request passes BentoML's tracing and metrics, which takes a tenth of the time of an image.
@@ -60,6 +69,8 @@ class ServiceSettings(BaseModel):
     max_waiting_megapixels: Amount = 800.0
     max_images: Annotated[int, Field(ge=1)] = 32
     max_body_mb: Amount = 20.0
+    max_header_kb: Amount = 32.0
+    max_connections: Annotated[int, Field(ge=1)] = 1000
     max_pending_mb: Amount = 256.0
     max_megapixels: Amount = MAX_PIXELS / 1e6
     body_seconds: Amount = 30.0
@@ -69,6 +80,7 @@ class ServiceSettings(BaseModel):
     drain_seconds: Seconds = 1.0
     max_exports: Annotated[int, Field(ge=1)] = 1
     max_search_jobs: Annotated[int, Field(ge=1)] = 2
+    allowed_hosts: str | None = None
     token: Token | None = None
     read_token: Token | None = None
     tracing: bool = False

@@ -59,9 +59,12 @@ class TestFromEnvironment:
     def test_there_is_no_other(self):
         """So that the test above has them all."""
         names = (
-            "model backend device threads session_threads max_batch max_waiting max_waiting_megapixels max_images max_body_mb "
-            "max_pending_mb max_megapixels body_seconds answer_seconds resolve_seconds model_memory_mb drain_seconds "
-            "max_exports max_search_jobs token read_token tracing access_log"
+            "model backend device threads session_threads max_batch "
+            "max_waiting max_waiting_megapixels "
+            "max_images max_body_mb max_header_kb max_connections max_pending_mb max_megapixels "
+            "body_seconds answer_seconds resolve_seconds model_memory_mb drain_seconds "
+            "max_exports max_search_jobs "
+            "allowed_hosts token read_token tracing access_log"
         )
         assert list(ServiceSettings.model_fields) == names.split()
 
