@@ -62,12 +62,14 @@ class OnnxRunner:
             ExportError: The network does not take such a batch.
             LateAnswerError: The call did not end within `seconds`.
         """
+        options = onnxruntime.RunOptions()
         try:
-            with RunLimit(self.seconds) as limit:
-                logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)}, limit.options)[0]
+            with RunLimit(options, self.seconds):
+                logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)}, options)[0]
         except Exception as error:
-            if limit.exceeded:
-                raise LateAnswerError(f"{self.name} did not answer {batch.shape} within {self.seconds:g} s, and was ended") from error
+            if options.terminate:
+                reason = f"{self.name} did not answer {batch.shape} within {self.seconds:g} s, and was ended"
+                raise LateAnswerError(reason) from error
             raise ExportError(f"ONNX Runtime cannot run {self.name} on {batch.shape}: {first_line(error)}") from error
         return logits
 

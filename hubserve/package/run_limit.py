@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import onnxruntime
+from typing import Protocol
 
 LOOK_SECONDS = 0.5
 """Time between two looks at the calls in progress; a call ends at most so much later than its limit."""
@@ -21,20 +20,30 @@ INTERRUPT_SECONDS = 3.0
 """Time that code that cannot be interrupted gets after Ctrl-C, such as a single node that computes for hours."""
 
 
+class RunOptions(Protocol):
+    """Options of a call: onnxruntime.RunOptions.
+
+    Attributes:
+        terminate: Set to end the call.
+    """
+
+    terminate: bool
+
+
 class _Watch:
     """The calls in progress that have a limit, and the thread that ends them."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, tuple[onnxruntime.RunOptions, float]] = {}
+        self._calls: dict[int, tuple[RunOptions, float]] = {}
         self._started = threading.Lock()
 
-    def begin(self, options: onnxruntime.RunOptions, seconds: float) -> None:
+    def begin(self, options: RunOptions, seconds: float) -> None:
         # Operations on a dict are atomic: no lock for each call.
         self._calls[id(options)] = options, time.monotonic() + seconds
         if self._started.acquire(blocking=False):
             threading.Thread(target=self._run, name="run-limit", daemon=True).start()
 
-    def end(self, options: onnxruntime.RunOptions) -> None:
+    def end(self, options: RunOptions) -> None:
         self._calls.pop(id(options), None)
 
     def terminate(self, before: float) -> None:
@@ -53,27 +62,22 @@ _watch = _Watch()
 
 
 class RunLimit:
-    """A block in which one call of ONNX Runtime runs, with `options`; ended after `seconds`.
+    """A block in which one call of ONNX Runtime runs; its options say afterwards whether it was ended.
 
-    Attributes:
-        options: Options for the call.
+    Args:
+        options: Options of the call.
+        seconds: Time after which it is ended.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.options = onnxruntime.RunOptions()
+    def __init__(self, options: RunOptions, seconds: float) -> None:
+        self._options = options
         self._seconds = seconds
 
-    def __enter__(self) -> RunLimit:
-        _watch.begin(self.options, self._seconds)
-        return self
+    def __enter__(self) -> None:
+        _watch.begin(self._options, self._seconds)
 
     def __exit__(self, *_: object) -> None:
-        _watch.end(self.options)
-
-    @property
-    def exceeded(self) -> bool:
-        """Whether the call was ended."""
-        return bool(self.options.terminate)
+        _watch.end(self._options)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class TestFromEnvironment:
             "model backend device threads session_threads max_batch "
             "max_waiting max_waiting_megapixels "
             "max_images max_body_mb max_header_kb max_connections max_pending_mb max_megapixels "
-            "body_seconds answer_seconds resolve_seconds model_memory_mb drain_seconds "
+            "body_seconds answer_seconds resolve_seconds model_memory_mb load_seconds drain_seconds "
             "max_exports max_search_jobs "
             "allowed_hosts token read_token tracing access_log"
         )

@@ -38,7 +38,8 @@ class ModelEntry(BaseModel):
         params: Number of parameters of the network.
         macs: Multiply-accumulate operations for one image.
         latency_ms: Median of the format onnx for one image, in milliseconds, measured on the machine that published it.
-        state: "loaded", "idle" until a request names it, or "refused" where it cannot be loaded.
+        state: "loaded"; "idle" until a request names it; "loading" while another process loads it for the first time; or
+            "refused" where it cannot be loaded.
         problem: Why it is refused; null otherwise.
     """
 
@@ -64,9 +65,10 @@ async def models(request: Request) -> list[ModelEntry]:
     """Every version in the store, newest first."""
     shared: ServiceState = request.app.state.shared
     try:
-        default = (await shared.live_models.get()).tag
+        served = await shared.live_models.get_soon()
     except HubserveError:
-        default = ""
+        served = None
+    default = served.tag if served is not None else ""
     return await to_thread.run_sync(_entries, shared, default)
 
 
