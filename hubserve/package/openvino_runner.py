@@ -21,6 +21,7 @@ class OpenVinoRunner:
         callers: Number of calls that run at the same time; further ones wait.
 
     Attributes:
+        callers: Number of calls that run at the same time.
         seconds: Time in seconds after which a call is given up. OpenVINO cannot end it, so it takes a core until the process
             ends; once all that may run at the same time were given up, further calls are refused.
 
@@ -48,13 +49,10 @@ class OpenVinoRunner:
         except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base.
             raise ExportError(f"OpenVINO {openvino.__version__} cannot load {path}: {first_line(error)}") from error
         self._local = threading.local()
+        # As OpenVINO reports it; asked later, it would wait for calls that do not end.
+        self.callers = int(self._compiled.get_property("NUM_STREAMS"))
         self.seconds = DAY
         self._given_up: list[Any] = []
-
-    @property
-    def callers(self) -> int:
-        """Number of calls that run at the same time, as OpenVINO reports it."""
-        return int(self._compiled.get_property("NUM_STREAMS"))
 
     def __call__(self, batch: Batch) -> Batch:
         """See Runner.
