@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from hubserve.telemetry import disable_telemetry
+
 if TYPE_CHECKING:
     from hubserve import blocks, evaluator, experiment, hub, space, store, strategy
     from hubserve.training.reporting import (
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+disable_telemetry()
 
 __all__ = [
     "__version__",

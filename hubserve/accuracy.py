@@ -17,6 +17,7 @@ from scipy.stats import binomtest
 from hubserve.client import Client
 from hubserve.data.image_folder import LabelledImages, Rule
 from hubserve.errors import DatasetError, ImageError, ServiceError
+from hubserve.package.runner import check_finite
 from hubserve.preprocess import Preprocess, decode_image
 
 TOP = 5
@@ -133,7 +134,9 @@ class LocalClassifier:
         readable = [image for image in prepared if image is not None]
         if not readable:
             return [None] * len(files)
-        answers = iter(np.argsort(-self._predict(np.stack(readable)), axis=1, kind="stable")[:, :TOP].tolist())
+        logits = self._predict(np.stack(readable))
+        check_finite(logits)
+        answers = iter(np.argsort(-logits, axis=1, kind="stable")[:, :TOP].tolist())
         return [None if image is None else next(answers) for image in prepared]
 
     def _prepare(self, path: Path) -> NDArray[np.float32] | None:

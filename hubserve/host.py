@@ -67,6 +67,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_bytes() -> int:
+    """Memory that this process may use: that of the machine, or less where a container has a limit."""
+    total = int((_memory_gib() or 8.0) * 2**30)
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        limit = _read(path) or ""
+        if limit.isdigit():
+            total = min(total, int(limit))
+    return total
+
+
 def describe_host() -> Host:
     """The machine that this process runs on, at this moment."""
     cpuinfo = _cpuinfo()

@@ -11,10 +11,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hubserve"
 
 SERVES = (
+    "telemetry",
     "errors",
     "atomic",
     "home",
+    "process_tree",
     "background",
+    "process_guard",
     "cuda_driver",
     "host",
     "timing",
@@ -92,6 +95,7 @@ ALONE = {
 """Heavy libraries and the only places that may import them."""
 
 STARTED = {
+    "background.py": {"hubserve.process_guard"},
     "jobs/process.py": {"hubserve.pipeline"},
     "service/exports.py": {"hubserve.workers.export"},
     "service/model_details.py": {"hubserve.workers.describe_package"},

@@ -119,9 +119,9 @@ def _list_available(as_json: bool) -> None:
 
 
 def _list_runs(as_json: bool) -> None:
-    found = jobs.list_statuses()
+    found = jobs.list_summaries()
     if as_json:
-        return print_json([status.model_dump(mode="json", exclude={"history", "oneshot"}) for status in found])
+        return print_json([status.model_dump(mode="json") for status in found])
     columns = ("id", "state", "phase", "trials", "best", "test_acc", "published")
     rows = [
         (s.id, s.state, s.phase, s.trials, values_text(s.best.values) if s.best else "", _test_accuracy(s), s.published)

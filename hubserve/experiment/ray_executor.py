@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,8 +17,6 @@ from hubserve.errors import ExperimentError
 from hubserve.experiment.process_executor import packed
 
 try:
-    # Otherwise Ray sends usage statistics over the network.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 except ImportError as missing:
     raise ExperimentError("Ray is not installed: pip install 'hubserve[ray]'") from missing
@@ -105,15 +103,17 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             # Without an address Ray takes that of the variable. It refuses num_cpus for a cluster that runs.
             ray.init(address=self._address, logging_level=logging.ERROR)
             return
-        ray.init(
-            # Otherwise Ray looks for a cluster that runs on this machine.
-            address="local",
-            num_cpus=self._asked,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
+        with _unusable_proxy() as own_proxies:
+            ray.init(
+                # Otherwise Ray looks for a cluster that runs on this machine.
+                address="local",
+                num_cpus=self._asked,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": own_proxies},
+                _node_ip_address="127.0.0.1",
+            )
         self._ours = True
 
     def _capacity(self) -> int:
@@ -121,6 +121,28 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         there = _resources()
         wanted = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
         return min((int(there.get(name, 0) / amount) for name, amount in wanted.items() if amount > 0), default=1)
+
+
+PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
+
+
+@contextlib.contextmanager
+def _unusable_proxy() -> Iterator[dict[str, str]]:
+    """Sets a proxy that refuses all connections while Ray starts; gives the values that trials are to have instead.
+
+    Ray's dashboard process, which cannot be left out, asks the metadata services of three cloud providers where it runs, even
+    with usage reports and the dashboard switched off. It goes through the proxy of its environment.
+    """
+    own = {name: os.environ.get(name) for name in PROXY_VARIABLES}
+    os.environ.update(dict.fromkeys(PROXY_VARIABLES, "http://127.0.0.1:9"))
+    try:
+        yield {name: value or "" for name, value in own.items()}
+    finally:
+        for name, value in own.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _resources() -> dict[str, float]:

@@ -30,6 +30,11 @@ def parse_job(text: str, *, where: str) -> Job:
         raise JobError(f"{where} is not YAML: {error}") from error
     if not isinstance(given, dict):
         raise JobError(f"{where} holds a {type(given).__name__}; a job is a mapping with name, space, data, strategy, ...")
+    return parse_mapping(given, where=where)
+
+
+def parse_mapping(given: Mapping[str, Any], *, where: str) -> Job:
+    """The job that data describe, such as the body of a request. Raises JobError as `parse_job` does."""
     try:
         return Job.model_validate(given)
     except ValidationError as error:

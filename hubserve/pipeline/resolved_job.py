@@ -14,7 +14,7 @@ from hubserve.evaluator import Classification, Objective
 from hubserve.experiment import Constraint
 from hubserve.experiment.constraints import Measure
 from hubserve.hub import HubSpace
-from hubserve.jobs import Job, Recipe
+from hubserve.jobs import UNLIMITED, Job, JobLimits, Recipe
 from hubserve.jobs.definition import JobFormat
 from hubserve.latency.arch_latency import SEARCH_SECONDS, MeasuredLatency, PredictedLatency
 from hubserve.latency.tables.table import LatencyTable
@@ -33,6 +33,7 @@ class ResolvedJob:
         data: The loaded data set.
         searchers: The strategies.
         table: Latency table that predicts latencies during the search; None if the job names none.
+        limits: What the job may reach and use.
     """
 
     job: Job
@@ -41,6 +42,7 @@ class ResolvedJob:
     data: LabelledData
     searchers: Searchers
     table: LatencyTable | None = None
+    limits: JobLimits = UNLIMITED
 
     @property
     def input_size(self) -> int:
@@ -66,6 +68,13 @@ class ResolvedJob:
     def notes(self) -> list[str]:
         """Sentences about what the job leaves out."""
         return choose_formats(self.job)[1]
+
+    @property
+    def max_trials(self) -> int | None:
+        """Number of trials after which the search ends; None sets no limit, and belongs to strategies without trials."""
+        if self.searchers.shares_weights and self.searchers.then is None:
+            return None
+        return self.limits.trials if self.job.budget.trials is None else self.job.budget.trials
 
     @property
     def search_latency(self) -> Measure:

@@ -20,6 +20,7 @@ from hubserve.pipeline.phases.train import train
 from hubserve.pipeline.resolve import resolve_job
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.status_writer import Draw, StatusWriter
+from hubserve.space.building_limit import limit_networks
 
 OnStatus = Callable[[JobStatus], None]
 
@@ -58,9 +59,10 @@ def run_job(
     status = StatusWriter(run, on_status, draw)
     with status.outcome():
         if resolved is None:
-            resolved = resolve_job(jobs.parse_job(run.definition(), where=run.id), where=run.where)
+            resolved = resolve_job(jobs.parse_job(run.definition(), where=run.id), where=run.where, limits=run.limits)
         status.set_job(resolved.job, resolved.notes)
-        _run_phases(resolved, run, status)
+        with limit_networks(modules=resolved.limits.modules, parameters=resolved.limits.parameters):
+            _run_phases(resolved, run, status)
     return status.status
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Literal
 
-from hubserve.errors import OverloadedError
+from hubserve.errors import LogitsError, OverloadedError
 from hubserve.package.runner import Batch
 from hubserve.preprocess import MAX_PIXELS
 from hubserve.service.engine import Engine, Prepared
@@ -202,7 +202,10 @@ class BatchQueue:
         else:
             self._count_as_done([image for image, _ in batch])
             for (image, _), answer in zip(batch, answers, strict=True):
-                image.set_result(answer)
+                if isinstance(answer, LogitsError):
+                    image.set_exception(answer)
+                else:
+                    image.set_result(answer)
 
     def _cancelled(self, image: QueuedImage) -> None:
         self._count_as_done([image])

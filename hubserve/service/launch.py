@@ -20,8 +20,6 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, model: str | None = None
         model: Name, tag or alias that answers where a request names none; None takes the setting HUBSERVE_MODEL.
     """
     environment = {**os.environ, **({"HUBSERVE_MODEL": model} if model else {})}
-    # Otherwise BentoML sends usage statistics to its makers.
-    environment.setdefault("BENTOML_DO_NOT_TRACK", "True")
     for name, value in MALLOC.items():
         environment.setdefault(name, value)
     command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]

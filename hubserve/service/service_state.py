@@ -28,6 +28,7 @@ from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.request_body import RequestBodyReader
+from hubserve.service.request_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.settings import ServiceSettings
 from hubserve.store import StoredModel
 
@@ -65,9 +66,9 @@ class ServiceState:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.shutdown = GracefulShutdown(settings.drain_seconds)
-        self.exports = Exports(settings.max_exports)
+        self.exports = Exports(settings.max_exports, export_limits(settings))
         self.details = ModelDetails()
-        self.checker = DefinitionChecker()
+        self.checker = DefinitionChecker(min(CHECK_MEMORY_MB, memory_mb(settings)))
         self.body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
             max_pending_bytes=int(settings.max_pending_mb * 1e6),

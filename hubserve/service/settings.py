@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from hubserve.preprocess import MAX_PIXELS
 
@@ -51,6 +52,17 @@ class ServiceSettings(BaseModel):
         drain_seconds: Time after SIGTERM in which clients are asked to connect elsewhere, before the server stops listening.
         max_exports: Largest number of exports that run at once.
         max_search_jobs: Largest number of searches that run when another is started over HTTP.
+        data_roots: Folders, separated by colons, in which data sets and latency tables of definitions over HTTP must lie; their
+            relative paths start in the first one. None is the folder `data` in HUBSERVE_HOME. 422 for all other paths.
+        job_workers: Largest number of processes that evaluate trials or read images, in a definition over HTTP; None is the
+            number of cores. 422 beyond it.
+        job_trials: Largest number of trials of a definition over HTTP; 422 beyond it. A search without a number ends there.
+        job_epochs: Largest number of epochs of one training of a definition over HTTP; 422 beyond it.
+        job_modules: Largest number of torch modules of the networks of a job or an export over HTTP; 422 beyond it.
+        job_memory_mb: Largest memory of all processes of a job, or of an export, over HTTP, in megabytes; it is killed beyond
+            it. None is a quarter of the memory of the machine or container.
+        job_seconds: Longest time that a job over HTTP may take, also when it goes on later; it is killed after it.
+        export_seconds: Longest time that an export over HTTP may take; it is killed after it.
         allowed_hosts: Names that the header Host of a request may have, separated by commas; "*.example.com" means all names
             below it, "*" any. Addresses, localhost and names below it are always allowed. None allows these alone on
             connections to a loopback address, and any name on others; 421 for another name.
@@ -84,11 +96,24 @@ class ServiceSettings(BaseModel):
     drain_seconds: Seconds = 1.0
     max_exports: Annotated[int, Field(ge=1)] = 1
     max_search_jobs: Annotated[int, Field(ge=1)] = 2
+    data_roots: tuple[Path, ...] | None = None
+    job_workers: Annotated[int, Field(ge=1)] | None = None
+    job_trials: Annotated[int, Field(ge=1)] = 10_000
+    job_epochs: Annotated[int, Field(ge=1)] = 1_000
+    job_modules: Annotated[int, Field(ge=1)] = 50_000
+    job_memory_mb: Amount | None = None
+    job_seconds: Amount = 86_400.0
+    export_seconds: Amount = 3_600.0
     allowed_hosts: str | None = None
     token: Token | None = None
     read_token: Token | None = None
     tracing: bool = False
     access_log: bool = False
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _separated(cls, given: Any) -> Any:
+        return [part for part in given.split(os.pathsep) if part] if isinstance(given, str) else given
 
     @classmethod
     def from_environment(cls) -> ServiceSettings:

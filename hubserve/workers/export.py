@@ -15,7 +15,8 @@ from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from hubserve.package.formats import default_formats
 from hubserve.package.manifest import ALL_FORMATS
-from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_request, write_phase
+from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_limits, read_request, write_phase
+from hubserve.space.building_limit import limit_networks
 
 
 def main(folder: Path) -> None:
@@ -24,7 +25,12 @@ def main(folder: Path) -> None:
     Raises:
         HubserveError: The model cannot be exported; the package is not there then.
     """
-    request = read_request(folder)
+    request, limits = read_request(folder), read_limits(folder)
+    with limit_networks(modules=limits.modules, parameters=limits.parameters):
+        _export(request, folder)
+
+
+def _export(request: ExportRequest, folder: Path) -> None:
     write_phase(folder, ExportPhase())
     source = _source(request)
     formats = tuple(name for name in ALL_FORMATS if name in request.formats) or default_formats()

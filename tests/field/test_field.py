@@ -19,6 +19,7 @@ SLOW = (
     "m1_read_only_store",
     "m3_failed_start_wipes_metrics",
     "m5_gauge_after_a_crash",
+    "m6_telemetry",
 )
 """Programs that take over 3 s; one name a line, sorted."""
 

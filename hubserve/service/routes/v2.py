@@ -94,27 +94,27 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     if request.headers.get("content-encoding", "identity") != "identity":
         raise TensorError("the body is compressed; send it as it is")
     async with shared.body_reader.body(request) as body, shared.awaited(request):
-        asked = await to_thread.run_sync(protocol.read_request, body, request.headers.get(protocol.HEADER))
-        if len(asked.images) > shared.settings.max_images:
-            raise TensorError(f"{len(asked.images)} images; at most {shared.settings.max_images} are taken at once")
+        header = request.headers.get(protocol.HEADER)
+        asked = await to_thread.run_sync(partial(protocol.read_request, max_images=shared.settings.max_images), body, header)
         served = await _served(request, name, version)
         outcomes = await shared.run(served, asked.images, 1)
-    head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
-    answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served)
+        head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
+        most = int(shared.settings.max_body_mb * 1e6)
+        answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served, most)
     kind = "application/json" if answer.json_length is None else "application/octet-stream"
     headers = {} if answer.json_length is None else {protocol.HEADER: str(answer.json_length)}
     return Response(answer.body, media_type=kind, headers=headers)
 
 
 def _written(
-    request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel
+    request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel, most: int
 ) -> protocol.EncodedAnswer:
     answers = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
         answers.append(outcome.logits)
-    return protocol.write_answer(request, head, np.stack(answers), served.engine.labels)
+    return protocol.write_answer(request, head, np.stack(answers), served.engine.labels, max_bytes=most)
 
 
 async def _served(request: Request, name: str, version: str | None) -> LoadedModel:
