@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "cgroup",
+    "usable_resources",
     "atomic",
     "home",
     "process_tree",
