@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "cgroup",
+    "usable_resources",
     "atomic",
     "home",
     "process_tree",
@@ -102,6 +104,7 @@ STARTED = {
     "service/definition_checker.py": {"hubserve.workers.check"},
     "service/launch.py": {"hubserve.service.app:HubServe"},
     "latency/memory.py": {"hubserve.latency.memory"},
+    "package/first_load.py": {"hubserve.workers.first_load"},
 }
 """Modules that are started by their name, in a process of their own, and the only places that may do so."""
 

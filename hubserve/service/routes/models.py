@@ -45,7 +45,8 @@ class ModelEntry(BaseModel):
         params: Number of parameters of the network.
         macs: Multiply-accumulate operations for one image.
         latency_ms: Median of the format onnx for one image, in milliseconds, measured on the machine that published it.
-        state: "loaded", "idle" until a request names it, or "refused" where it cannot be loaded.
+        state: "loaded"; "idle" until a request names it; "loading" while another process loads it for the first time; or
+            "refused" where it cannot be loaded.
         problem: Why it is refused; null otherwise.
     """
 
@@ -79,9 +80,10 @@ async def models(
     """The versions in the store, newest first, at most `limit` of them; those behind the tag `after` where it is given."""
     shared: ServiceState = request.app.state.shared
     try:
-        default = (await shared.live_models.get()).tag
+        served = await shared.live_models.get_soon()
     except HubserveError:
-        default = ""
+        served = None
+    default = served.tag if served is not None else ""
     return await to_thread.run_sync(_page, shared, default, limit, after)
 
 
