@@ -173,7 +173,9 @@ class _TrackedRequest:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), NOSNIFF]
+            headers = [*message.get("headers", ())]
+            if NOSNIFF not in headers:
+                headers.append(NOSNIFF)
             if self.shared.shutdown.started or self._waits_for_100_continue():
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}

@@ -182,6 +182,18 @@ def test_bounds_of_json_leave_room_for_tensors_and_images():
     assert too_many(b"[" * MAX_LISTS + b"{")
 
 
+def test_models_come_in_pages(client):
+    tags = [entry["tag"] for entry in client.get("/models").json()]
+    assert len(tags) == 2
+    first = client.get("/models?limit=1").json()
+    second = client.get("/models", params={"limit": 1, "after": first[0]["tag"]}).json()
+    assert [entry["tag"] for entry in first + second] == tags
+    assert client.get("/models", params={"after": tags[-1]}).json() == []
+    assert client.get("/models?limit=1001").status_code == 422
+    assert client.get("/models?after=none").status_code == 404
+    assert client.get("/models/small/card?limit=1").status_code == 422
+
+
 def test_lines_of_a_log():
     assert printable("/classify") == "/classify"
     assert printable("a\r\n\x1b[2J\x00\x85\u2028é") == "a\\r\\n\\x1b[2J\\x00\\x85\\u2028\\xe9"
