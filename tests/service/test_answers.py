@@ -67,7 +67,7 @@ def test_folders_have_names(monkeypatch, tmp_path):
 
 
 def test_no_browser_takes_an_answer_for_another_type(client):
-    paths = ["/", "/page/main.js", "/models", "/v2", "/nowhere", "/models/small/drawing.svg", "/readyz", "/classify"]
+    paths = ["/", "/page/main.js", "/models", "/v2", "/nowhere", "/page/icon.svg", "/readyz", "/classify"]
     for path in paths:
         assert client.get(path).headers.get_list("x-content-type-options") == ["nosniff"], path
     assert client.post("/classify", content=noise()).headers["x-content-type-options"] == "nosniff"
