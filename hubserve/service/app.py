@@ -14,6 +14,7 @@ from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service
+from bentoml._internal.utils.analytics import usage_stats
 
 from hubserve import store
 from hubserve.service import http_protocol
@@ -22,6 +23,9 @@ from hubserve.service.middleware import ServiceMiddleware
 from hubserve.service.settings import ServiceSettings
 
 _settings = ServiceSettings.from_environment()
+
+# `bentoml serve` has asked, and remembers, whether it may report usage, before `import hubserve` set the variable for that.
+usage_stats.do_not_track.cache_clear()
 
 _log = logging.getLogger("hubserve")
 # No handler of our own: BentoML's, on the root logger of each process that serves, prints our records too.
