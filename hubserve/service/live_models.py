@@ -30,6 +30,10 @@ Key = tuple[str, object]
 """Tag and time of publication: a tag that was deleted and published again is another version."""
 
 
+SMALLEST_BYTES = 2**20
+"""Least memory that is counted for a model: memory that was freed before is used again, so less cannot be measured."""
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A version that is loaded.
@@ -37,7 +41,7 @@ class LoadedModel:
     Attributes:
         tag: "name:version".
         engine: Its engine, warmed up.
-        memory_bytes: Bytes by which this process grew when it was loaded; at least the size of its largest file.
+        memory_bytes: Bytes by which this process grew when it was loaded; at least its largest file and `SMALLEST_BYTES`.
     """
 
     tag: str
@@ -212,7 +216,7 @@ class LiveModels:
             log.error("%s is refused: %s", model.tag, self.refused[_key(model)])
             return None
         largest = max(entry.bytes for entry in engine.manifest.files.values())
-        served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest))
+        served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest, SMALLEST_BYTES))
         self._keep({**self._engines, _key(model): served})
         return served
 

@@ -5,9 +5,16 @@ Labels are routes, statuses and names in the store, never a text that a caller c
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from hubserve.service.metrics_files import use_allocated_files
+
+log = logging.getLogger("hubserve.service")
+
+use_allocated_files()
 
 REQUESTS = Counter("hubserve_requests", "Requests that were answered.", ["route", "status"])
 SECONDS = Histogram("hubserve_request_seconds", "From the request's head to its answer.", ["route"])
@@ -17,8 +24,12 @@ LOADED = Gauge("hubserve_loaded_bytes", "Memory of all loaded models, as measure
 
 
 def count_request(route: str, status: int, seconds: float) -> None:
-    """Notes a request that was answered."""
-    requests, duration = _children(route, status)
+    """Notes a request that was answered. A new label that the disk has no room for is not noted."""
+    try:
+        requests, duration = _children(route, status)
+    except OSError as error:  # Only with several workers, which keep metrics in files.
+        log.warning("no metric for %s, status %d: %s", route, status, error)
+        return
     requests.inc()
     duration.observe(seconds)
 

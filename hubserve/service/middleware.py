@@ -22,6 +22,7 @@ from hubserve.service.error_responses import error_response, problem
 from hubserve.service.metrics import count_request
 from hubserve.service.routes import classify
 from hubserve.service.service_state import ServiceState
+from hubserve.service.supervised_worker import report_started
 
 log = logging.getLogger("hubserve.service")
 access_log = logging.getLogger("hubserve.access")
@@ -51,7 +52,7 @@ class ServiceMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._bentoml(scope, receive, send)
+            await self._bentoml(scope, receive, _reporting(send, self._api) if scope["type"] == "lifespan" else send)
             if scope["type"] == "lifespan":
                 log.info("shut down: %d requests were admitted, %d were answered", self._admitted, self._answered)
             return
@@ -81,6 +82,19 @@ class ServiceMiddleware:
             await _classify(call, receive)
         else:
             await self._api(scope, receive, call.send)
+
+
+def _reporting(send: Send, api: FastAPI) -> Send:
+    """Passes messages about the start on, and reports it to the supervisor; an expected error is one sentence, no traceback."""
+
+    async def report(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed" and (error := getattr(api.state, "start_error", None)):
+            message = {**message, "message": f"hubserve cannot start: {error}"}
+        await send(message)
+        if message["type"] == "lifespan.startup.complete":
+            report_started()
+
+    return report
 
 
 async def _classify(call: _TrackedRequest, receive: Receive) -> None:
