@@ -43,7 +43,7 @@ def serve(
     except Exception as error:  # BentoML reads its configuration when it is imported, and raises anything.
         if "BENTOML_CONFIG" not in os.environ:
             raise
-        raise ServerStartError(f"BENTOML_CONFIG={os.environ['BENTOML_CONFIG']}: {error}") from error
+        raise ServerStartError(f"BENTOML_CONFIG={os.environ['BENTOML_CONFIG']}: {' '.join(str(error).split())}") from error
     if model is not None:
         aliases.resolve(model)
     if as_json:
