@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import tempfile
 from typing import Any
 
 from hubserve.errors import ServerStartError
@@ -54,6 +55,10 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, model: str | None = None
         ServerStartError: BentoML cannot be started with this address or its configuration.
         SystemExit: No worker could be kept alive; the code is 1.
     """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ServerStartError("no folder for temporary files can be written: name one that can be in TMPDIR") from error
     if model:
         os.environ["HUBSERVE_MODEL"] = model
     # Otherwise BentoML sends usage statistics to its makers.

@@ -5,14 +5,11 @@ Labels are routes, statuses and names in the store, never a text that a caller c
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from hubserve.service.metrics_files import use_allocated_files
-
-log = logging.getLogger("hubserve.service")
 
 use_allocated_files()
 
@@ -24,12 +21,8 @@ LOADED = Gauge("hubserve_loaded_bytes", "Memory of all loaded models, as measure
 
 
 def count_request(route: str, status: int, seconds: float) -> None:
-    """Notes a request that was answered. A new label that the disk has no room for is not noted."""
-    try:
-        requests, duration = _children(route, status)
-    except OSError as error:  # Only with several workers, which keep metrics in files.
-        log.warning("no metric for %s, status %d: %s", route, status, error)
-        return
+    """Notes a request that was answered."""
+    requests, duration = _children(route, status)
     requests.inc()
     duration.observe(seconds)
 
