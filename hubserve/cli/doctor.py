@@ -130,7 +130,7 @@ def _devices() -> Finding:
 def _folders() -> Iterator[Finding]:
     from hubserve import home, store
 
-    for name, variable, folder in (("home", "HUBSERVE_HOME", home.home()), ("store", "BENTOML_HOME", store.folder())):
+    for name, variable, folder in (("home", "HUBSERVE_HOME", home.home()), ("store", "BENTOML_HOME", store.bentoml_home())):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free / 2**30
         found = f"{folder}, {free:.1f} GiB free"

@@ -15,7 +15,7 @@ from hubserve.export.write_package import write_package
 from hubserve.package.formats import default_formats, unsupported_format
 from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
 from hubserve.package.package import Package
-from hubserve.package.parity import Truth
+from hubserve.package.parity import LabelledAccuracy
 from hubserve.package.runner import Batch
 
 
@@ -79,7 +79,7 @@ def accuracy_note(package: Package) -> str | None:
     )
 
 
-def _accuracy(truth: Truth | None) -> tuple[str, str, str]:
+def _accuracy(truth: LabelledAccuracy | None) -> tuple[str, str, str]:
     if truth is None:
         return "", "", ""
     return f"{truth.top1:.1f}", f"{truth.reference_top1:.1f}", str(truth.images)

@@ -44,7 +44,7 @@ def build(
     from hubserve.cli.lookup_tables import Subject, moving_bar, table_facts
     from hubserve.latency.tables.build import BuildPlan, build_table
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     plan = BuildPlan(archs=archs, fit_nets=fit_nets, check_nets=check_nets, seed=seed)
     subject.path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(subject.path)
@@ -78,7 +78,7 @@ def show(
     """Show a table: the machine, the error, and the slowest operations."""
     from hubserve.cli.lookup_tables import Subject, table_facts
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load()
     if as_json:
         return print_json(
@@ -109,7 +109,7 @@ def predict(
     from hubserve.cli.lookup_tables import Subject
     from hubserve.cli.model_options import read_json
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load().explain(subject.space, read_json(arch))
     if as_json:
         return print_json({"latency_ms": found.ms, "operations": found.operations, "measured": found.measured})
@@ -134,7 +134,7 @@ def check(
     from hubserve.cli.lookup_tables import Subject, error_facts, moving_bar
     from hubserve.latency.tables.build import check_table
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     with moving_bar() as progress:
         error, pairs = check_table(subject.load(), subject.space, nets=nets, seed=seed, progress=progress)
     if as_json:
@@ -166,7 +166,7 @@ def feasible(
     from hubserve.cli.output import progress_bar
     from hubserve.latency.tables.limit_check import feasibility
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     with progress_bar("archs", archs) as advance:
         found = feasibility(subject.load(), subject.space, max_ms=max_ms, archs=archs, seed=seed, progress=advance)
     if as_json:

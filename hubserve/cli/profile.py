@@ -82,12 +82,12 @@ def compare(
 
     hubserve profile compare before.json after.json --format onnx
     """
-    from hubserve.cli.latency_reports import comparison_rows, read_report, warn_of_hosts
+    from hubserve.cli.latency_reports import comparison_rows, read_report, warn_if_hosts_differ
     from hubserve.latency.compare import compare_reports
 
     first, second = read_report(a), read_report(b)
     found = compare_reports(first, second, formats=formats or (), smallest=smallest / 100)
-    warn_of_hosts(first, second)
+    warn_if_hosts_differ(first, second)
     if as_json:
         print_json([comparison.model_dump() for comparison in found])
     else:

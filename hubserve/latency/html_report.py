@@ -20,7 +20,7 @@ def render_page(report: ProfileReport) -> str:
     return TEMPLATES.get_template("profile.html.j2").render(
         report=report,
         latency=list(zip(("format", *formats), *latency_rows(report), strict=True)),
-        throughput=[_distribution(report), *(_sweeps(report.sweep) if report.sweep else [])],
+        throughput=[_latency_distribution(report), *(_sweeps(report.sweep) if report.sweep else [])],
         operators=_operators(report) if report.operators else [],
         work=work_rows(report.cost) if report.cost is not None else [],
         parity=parity_rows(report.parity) if report.parity else [],
@@ -28,7 +28,7 @@ def render_page(report: ProfileReport) -> str:
     )
 
 
-def _distribution(report: ProfileReport) -> Figure:
+def _latency_distribution(report: ProfileReport) -> Figure:
     """Up to the 99th of a hundred: one slow call in thousands would squeeze all others into a line."""
     series = {}
     for found in report.formats:

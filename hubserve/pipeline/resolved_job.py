@@ -124,8 +124,8 @@ class ResolvedJob:
             return None
         error = self.table.error
         known = "" if error is None else f", {error.within_10:.0%} of {error.networks} networks within 10 %"
-        foreign = self.table.foreign()
-        where = f"built on {self.table.host.cpu}" if foreign is None else f"which was {foreign}: build one here"
+        difference = self.table.difference_to_host()
+        where = f"built on {self.table.host.cpu}" if difference is None else f"which was {difference}: build one here"
         return f"predicted by {self.job.latency.table}, {where}{known}; the winner is measured"
 
 

@@ -58,7 +58,7 @@ def stamp() -> tuple[tuple[str, int], ...]:
         return ()
 
 
-def folder() -> Path:
+def bentoml_home() -> Path:
     """BENTOML_HOME: the folder that holds the folder of models, and beside it the file of aliases."""
     return models_folder().parent
 

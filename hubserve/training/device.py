@@ -43,11 +43,11 @@ class Devices(Protocol):
         """The sum of the tensor `sums` over all processes."""
         ...
 
-    def agree(self, model: nn.Module) -> None:
+    def copy_buffers_from_first(self, model: nn.Module) -> None:
         """Copies the buffers of the first process, such as batch norm statistics, to all of them."""
         ...
 
-    def first_says(self, value: bool) -> bool:
+    def value_of_first(self, value: bool) -> bool:
         """The `value` that the first process has, in all of them."""
         ...
 
@@ -90,10 +90,10 @@ class OneDevice:
     def total(self, sums: torch.Tensor) -> torch.Tensor:
         return sums
 
-    def agree(self, model: nn.Module) -> None:
+    def copy_buffers_from_first(self, model: nn.Module) -> None:
         """There is no other process."""
 
-    def first_says(self, value: bool) -> bool:
+    def value_of_first(self, value: bool) -> bool:
         return value
 
 

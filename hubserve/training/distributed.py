@@ -101,9 +101,9 @@ class SeveralDevices:
     def total(self, sums: torch.Tensor) -> torch.Tensor:
         return self._fabric.all_reduce(sums, reduce_op="sum")
 
-    def agree(self, model: nn.Module) -> None:
+    def copy_buffers_from_first(self, model: nn.Module) -> None:
         for buffer in model.buffers():
             buffer.copy_(self._fabric.broadcast(buffer.cpu()))
 
-    def first_says(self, value: bool) -> bool:
+    def value_of_first(self, value: bool) -> bool:
         return self._fabric.broadcast(value)

@@ -137,7 +137,7 @@ class _Loop:
 
     def validated(self) -> Scores:
         """Scores of the averaged weights, or of the current ones where there is no average."""
-        self._devices.agree(self._model)
+        self._devices.copy_buffers_from_first(self._model)
         return self._parts.validate(self._model if self._average is None else self._average.module)
 
     def finish(self) -> None:
@@ -154,5 +154,5 @@ def _report(parts: LoopParts, devices: Devices, epoch: int, scores: Scores) -> N
             parts.report(epoch, scores)
         except TrialPruned as error:
             pruned = error
-    if devices.first_says(pruned is not None):
+    if devices.value_of_first(pruned is not None):
         raise pruned or TrialPruned(f"ended after epoch {epoch}")

@@ -13,7 +13,7 @@ from hubserve.export.onnx import export_onnx
 from hubserve.export.pt2 import export_pt2
 from hubserve.export.torchscript import export_torchscript
 from hubserve.package.onnx_runner import OnnxRunner
-from hubserve.package.parity import FLOAT16, Truth, check_parity, random_batches
+from hubserve.package.parity import FLOAT16, LabelledAccuracy, check_parity, random_batches
 from hubserve.package.torch_runners import Pt2Runner, TorchScriptRunner
 from tests.export.nets import lively, small_source
 
@@ -184,5 +184,5 @@ class TestForms:
 
 def test_the_key_of_earlier_packages_is_read():
     truth = {"reference_top1": 80.0, "top1": 70.0}
-    assert Truth.model_validate({"pictures": 9, **truth}) == Truth.model_validate({"images": 9, **truth})
-    assert Truth(images=9, **truth).model_dump() == {"images": 9, **truth}
+    assert LabelledAccuracy.model_validate({"pictures": 9, **truth}) == LabelledAccuracy.model_validate({"images": 9, **truth})
+    assert LabelledAccuracy(images=9, **truth).model_dump() == {"images": 9, **truth}

@@ -180,10 +180,10 @@ def _start(
         return fresh
     found = LatencyTable.load(path)
     found.check_fit(path, space, input_size=input_size, threads=threads, batch_size=batch_size)
-    foreign = found.foreign(fresh.host)
-    if foreign is not None:
+    difference = found.difference_to_host(fresh.host)
+    if difference is not None:
         raise ProfileError(
-            f"{path} was {foreign}; a table is of one machine and one runtime: remove it to measure anew, or choose another "
+            f"{path} was {difference}; a table is of one machine and one runtime: remove it to measure anew, or choose another "
             "file with --table"
         )
     return found

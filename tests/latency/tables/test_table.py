@@ -163,10 +163,10 @@ class TestFile:
 
     def test_of_another_onnx_runtime(self, tmp_path):
         table = build(tmp_path / "t.json")
-        assert table.foreign() is None
+        assert table.difference_to_host() is None
         older = {**table.host.versions, "onnxruntime": "1.0", "onnxruntime-gpu": "1.0"}
         table = table.model_copy(update={"host": table.host.model_copy(update={"versions": older})})
-        assert "and ONNX Runtime 1.0, and this is " in table.foreign()
+        assert "and ONNX Runtime 1.0, and this is " in table.difference_to_host()
         table.save(tmp_path / "t.json")
         with pytest.raises(ProfileError, match=r"ONNX Runtime 1\.0, and this is .*remove it to measure anew"):
             build(tmp_path / "t.json")
