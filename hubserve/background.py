@@ -154,7 +154,7 @@ def lead_a_session() -> None:
 
 
 def _is_gone(pid: int) -> bool:
-    """Whether the leader of a group has ended before its group; the kernel does not reuse the id until the last of it ends."""
+    """Whether the process `pid` has ended, while other processes of its group may still run and keep the id from being reused."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""A group of commands of which one needs no name: `hubserve profile MODEL` beside `hubserve profile compare A B`."""
+"""A command group with a default command: `hubserve profile MODEL` beside `hubserve profile compare A B`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 
 class DefaultCommand(TyperGroup):
-    """What is not the name of a command is an argument of the first one."""
+    """A typer group whose first command runs where the first argument is the name of none of its commands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):

@@ -29,7 +29,7 @@ def render_page(report: ProfileReport) -> str:
 
 
 def _latency_distribution(report: ProfileReport) -> Figure:
-    """Up to the 99th of a hundred: one slow call in thousands would squeeze all others into a line."""
+    """Histogram of the measured times, without the slowest 1 %: a single outlier would otherwise set the scale of the axis."""
     series = {}
     for found in report.formats:
         ordered = sorted(found.samples_ms)

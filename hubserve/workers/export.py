@@ -19,10 +19,10 @@ from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_r
 
 
 def main(folder: Path) -> None:
-    """Exports what request.json in `folder` asks for, and says in phase.json what it is doing.
+    """Runs one export: reads `folder`/request.json, writes the package into `folder`, and its progress into `folder`/phase.json.
 
     Raises:
-        HubserveError: The model cannot be exported; the package is not there then.
+        HubserveError: The model cannot be exported; no package is written then.
     """
     request = read_request(folder)
     write_phase(folder, ExportPhase())

@@ -71,7 +71,11 @@ class DartsSearch(DifferentiableSearch):
     def weights_for_logits(
         self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]
     ) -> dict[str, torch.Tensor] | None:
-        """Key -> weight at which the gradient of the logits is taken; None takes the leaves."""
+        """The weights, by parameter name, with which the loss of the logits is computed.
+
+        None means the supernet's own weights: the first-order approximation. A subclass may return others, such as the weights
+        after a virtual step.
+        """
         return None
 
     def weight_step(self, x: Any, target: Any) -> float:
