@@ -154,7 +154,7 @@ def lead_a_session() -> None:
 
 
 def _is_gone(pid: int) -> bool:
-    """Whether the process `pid` has ended, while other processes of its group may still run and keep the id from being reused."""
+    """Whether the process `pid` has ended; others of its group may still run, and keep the kernel from reusing the id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -56,8 +56,8 @@ class CallTimes:
         warm_up: Times of the calls before the samples, in order.
         warm_up_ended: "steady", or "cap" where `max_warm_up` calls did not make it so.
         samples: Times of the calls that count, in order.
-        stopped_by: "samples" where the confidence interval of the median became narrow enough, "max_seconds" where the time limit
-            came first.
+        stopped_by: "samples" where the confidence interval of the median became narrow enough, "max_seconds" where the time
+            limit came first.
     """
 
     first_ms: float

@@ -23,7 +23,7 @@ LONGEST_RATIO = 20
 Its usual order, resize then crop, would make an image of 65,535 x 1 pixels thousands of times larger."""
 
 MOST_EXTRA = 32
-"""Largest number of pixels beyond each end of the crop that are resized to begin and end at whole source pixels; see `_side`."""
+"""Largest number of pixels beyond each end of the crop that are resized too, to end at whole source pixels; see `_side`."""
 
 _PILLOW = int(pillow_version.partition(".")[0])
 

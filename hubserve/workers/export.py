@@ -19,7 +19,7 @@ from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_r
 
 
 def main(folder: Path) -> None:
-    """Runs one export: reads `folder`/request.json, writes the package into `folder`, and its progress into `folder`/phase.json.
+    """Runs one export: reads request.json in `folder`, writes the package there, and its progress into phase.json.
 
     Raises:
         HubserveError: The model cannot be exported; no package is written then.
