@@ -39,7 +39,7 @@ def write(
     chosen = default_formats() if formats is None else tuple(name for name in ALL_FORMATS if name in formats)
     for name in DEFAULT_FORMATS if formats is None else ():
         if (reason := unsupported_format(name)) is not None:
-            typer.echo(f"{name} was not exported: {reason}", err=True)
+            typer.echo(f"{name} is not exported: {reason}", err=True)
     if triton is not None:
         check_entry(triton, source.name, chosen)  # Before minutes are spent on an export that cannot be stored there.
     batches: list[Batch] = []

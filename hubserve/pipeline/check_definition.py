@@ -51,7 +51,7 @@ def choose_formats(job: Job) -> tuple[tuple[JobFormat, ...], list[str]]:
         name, reason = next(iter(reasons.items()))
         raise JobError(f"publish.formats: {name}: {reason}; leave it out")
     chosen = tuple(name for name in publish.formats if name not in reasons)
-    return chosen, [f"{name} was not exported: {reason}" for name, reason in reasons.items()]
+    return chosen, [f"{name} is not exported: {reason}" for name, reason in reasons.items()]
 
 
 def _check_data_names(job: Job) -> None:

@@ -117,6 +117,7 @@ class ResolvedJob:
             "constraints": ", ".join(map(str, self.constraints)) or None,
             "latency": self._latency_fact(),
             "published_as": self.job.store_name if self.job.publish else None,
+            "notes": "; ".join(self.notes) or None,
         }
 
     def _latency_fact(self) -> str | None:

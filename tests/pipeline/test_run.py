@@ -224,4 +224,4 @@ def test_the_status_says_which_format_was_left_out(home, monkeypatch):
     run = jobs.create(short(publish={}))
     with pytest.raises(KeyboardInterrupt):
         run_job(run, on_status=Interrupt("search"))
-    assert jobs.read(run).notes == ["torchscript was not exported: PyTorch does not support TorchScript on Python 3.14"]
+    assert jobs.read(run).notes == ["torchscript is not exported: PyTorch does not support TorchScript on Python 3.14"]
