@@ -96,7 +96,7 @@ def _draw_edge(
     }
     axis.annotate("", xy=end, xytext=start, arrowprops=arrow, zorder=1)
     if label:
-        x, y = _arc(start, end, bend).point_at_t(share)
+        x, y = _arc(start, end, bend)(share)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
         axis.text(x, y, label, ha="center", va="center", fontsize=7, color="#7a2e00", bbox=box, zorder=2)
 
