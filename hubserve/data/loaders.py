@@ -23,11 +23,9 @@ class DataModule(Protocol):
 
     def train_dataloader(self) -> Data:
         """Returns the training data."""
-        ...
 
     def val_dataloader(self) -> Data:
         """Returns the validation data."""
-        ...
 
 
 def data_of(train: Data, val: Data, module: DataModule | None) -> tuple[Data, Data]:

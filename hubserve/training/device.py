@@ -25,31 +25,24 @@ class Devices(Protocol):
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model that the loop calls, which averages gradients over the processes, and the optimizer that it steps."""
-        ...
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context manager for forward passes, which compute in the precision that was asked for."""
-        ...
 
     def backward(self, loss: torch.Tensor) -> None:
         """Computes the gradients of `loss`."""
-        ...
 
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None) -> None:
         """Clips the norm of all gradients to `clip`, where it is not None, and takes a step of the optimizer."""
-        ...
 
     def total(self, sums: torch.Tensor) -> torch.Tensor:
         """The sum of the tensor `sums` over all processes."""
-        ...
 
     def copy_buffers_from_first(self, model: nn.Module) -> None:
         """Copies the buffers of the first process, such as batch norm statistics, to all of them."""
-        ...
 
     def value_of_first(self, value: bool) -> bool:
         """The `value` that the first process has, in all of them."""
-        ...
 
 
 class OneDevice:
