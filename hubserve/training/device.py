@@ -98,15 +98,19 @@ def device_kind(accelerator: str) -> str:
     return "cuda" if available and accelerator != "cpu" else "cpu"
 
 
+def precision_on(kind: str, precision: str | int) -> str:
+    """Lightning's name of a precision on a kind of device, "cuda" or "cpu"; "auto" is "16-mixed" on CUDA, else "32-true"."""
+    name = PRECISIONS[str(precision)]
+    return name if name != "auto" else "16-mixed" if kind == "cuda" else "32-true"
+
+
 def autocast_dtype(precision: str | int, device: torch.device) -> torch.dtype | None:
     """The type that convolutions and products compute in; None is that of the weights, 32 bits.
 
     Raises:
         EvaluatorError: The precision is "16-mixed" and the device the CPU.
     """
-    name = PRECISIONS[str(precision)]
-    if name == "auto":
-        name = "16-mixed" if device.type == "cuda" else "32-true"
+    name = precision_on(device.type, precision)
     if name == "16-mixed" and device.type == "cpu":
         raise EvaluatorError("precision = '16-mixed' needs a CUDA device; on the CPU use '32-true' or 'bf16-mixed'")
     return {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}[name]
