@@ -1,7 +1,5 @@
 """Drawings of archs: a cell as a graph, a chain of blocks as a row of bars. Needs the extra `plots`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

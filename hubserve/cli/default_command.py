@@ -1,7 +1,5 @@
 """A command group with a default command: `hubserve profile MODEL` beside `hubserve profile compare A B`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from typer.core import TyperGroup

@@ -1,7 +1,5 @@
 """Whether every arch of a space had a trial."""
 
-from __future__ import annotations
-
 from hubserve.space import Arch, ModelSpace
 
 MOST_ARCHS = 1_000_000

@@ -1,7 +1,5 @@
 """Strategy: an Optuna sampler that proposes whole archs and keeps no memory beside the study."""
 
-from __future__ import annotations
-
 import abc
 import secrets
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """suggest_arch: the arch that a trial of any Optuna study tries."""
 
-from __future__ import annotations
-
 import optuna
 from optuna.trial import BaseTrial
 

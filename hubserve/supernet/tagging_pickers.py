@@ -3,8 +3,6 @@
 So its tensors have keys of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """One-shot strategies, which search a space by training one supernet."""
 
-from __future__ import annotations
-
 from hubserve.strategy.oneshot.base import OneShotResult, OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, RangeFilter
 from hubserve.strategy.oneshot.darts import DARTS, GumbelDARTS
