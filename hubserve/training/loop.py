@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from hubserve.data.loaders import Batches
 from hubserve.errors import DivergedError, EvaluatorError, TrialPruned
 from hubserve.training.device import Devices
+from hubserve.training.moving_average import moving_average
 from hubserve.training.settings import TrainingSettings
 
 Scores = dict[str, float]
@@ -24,12 +24,11 @@ class LoopParts:
     """The functions that a training loop calls, and its settings.
 
     Attributes:
-        settings: Number of epochs and steps, accumulation and clipping of gradients.
+        settings: Number of epochs and steps, accumulation and clipping of gradients, and the moving average of the weights.
         batches: Epoch, from 0 -> its batches.
         loss: (output of the network, targets) -> a scalar tensor.
         make_optimizer: Parameters -> optimizer.
         make_schedule: (optimizer, number of steps) -> scheduler that is stepped after every step; None keeps the learning rate.
-        make_average: Model -> moving average of its weights; None where there is no average.
         before_epoch: Called with the model and the epoch before each epoch.
         validate: Model -> scores on the validation data.
         report: Called with the epoch and its scores; raises TrialPruned to end the training.
@@ -40,7 +39,6 @@ class LoopParts:
     loss: Callable[[Any, Any], torch.Tensor]
     make_optimizer: Callable[[Iterator[nn.Parameter]], Optimizer]
     make_schedule: Callable[[Optimizer, int], LRScheduler | None]
-    make_average: Callable[[nn.Module], AveragedModel] | None
     before_epoch: Callable[[nn.Module, int], None]
     validate: Callable[[nn.Module], Scores]
     report: Callable[[int, Scores], None]
@@ -92,7 +90,7 @@ class _Loop:
         self._steps_left = planned if settings.max_steps < 0 else min(planned, settings.max_steps)
         self._wrapped, self._optimizer = devices.prepare(model, parts.make_optimizer(model.parameters()))
         self._schedule = parts.make_schedule(self._optimizer, self._steps_left)
-        self._average = None if parts.make_average is None else parts.make_average(model)
+        self._average = None if settings.ema_decay is None else moving_average(model, settings.ema_decay)
 
     @property
     def done(self) -> bool:
