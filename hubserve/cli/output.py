@@ -9,12 +9,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from typer.models import CommandFunctionType
 
 BAD_INPUT = 2
 """Exit code of an error that the user can correct; 0 is success, 1 a fault of hubserve, 130 an interrupt."""
@@ -31,11 +29,19 @@ Trust = Annotated[
 ]
 
 
-def command(function: Callable[P, R]) -> Callable[P, R]:
+class CommandGroup(typer.Typer):
+    """A typer app whose commands end with a sentence on stderr and exit code 2 where hubserve raises an error of its own."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        register = super().command(name, **options)
+        return lambda function: register(_reporting_errors(function))
+
+
+def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
     """Wraps a command: errors of hubserve end it with a sentence on stderr (and a document with --json) and exit code 2."""
 
     @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: Any, **kwargs: Any) -> Any:
         from pydantic import ValidationError
 
         from hubserve.errors import HubserveError, OutputError
@@ -51,7 +57,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             # A file or folder that the user named, or one beside it.
             fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
 
-    return run
+    return run  # type: ignore[return-value]
 
 
 def fail(error: Exception, *, as_json: bool) -> NoReturn:

@@ -19,11 +19,10 @@ from hubserve.experiment.executors import Executor
 from hubserve.experiment.journal_file import JournalFileStorage
 from hubserve.experiment.optuna_internals import reopen, storage_of_study, trial_id
 from hubserve.experiment.settings import ExperimentSettings
-from hubserve.experiment.space_exhaustion import SpaceExhaustion
 from hubserve.experiment.study import MOST_ATTEMPTS, interrupted_trials
 from hubserve.experiment.trial_evaluation import Outcome, ReportChannel, StudyTrial, evaluate, explain
 from hubserve.experiment.trial_record import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
-from hubserve.space import Arch
+from hubserve.space import Arch, ModelSpace
 from hubserve.strategy import suggest_arch, trial_arch
 from hubserve.training.evaluator import Evaluator
 
@@ -32,6 +31,10 @@ MOST_FAILURES = 20
 
 MOST_INFEASIBLE = 1000
 """Infeasible proposals in a row after which the search ends."""
+
+
+MOST_ARCHS = 1_000_000
+"""Number of archs above which a space counts as inexhaustible, and its tried archs are not kept."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,29 @@ class SearchInputs:
         if self.should_stop():
             return "stopped on request"
         return "the time is over" if self.deadline is not None and time.monotonic() >= self.deadline else ""
+
+
+class SpaceExhaustion:
+    """Counts the different archs of a space that were tried.
+
+    Args:
+        space: Space that is searched.
+    """
+
+    def __init__(self, space: ModelSpace) -> None:
+        # The grid is quick to count; a space with a rule of its own may take long to count exactly.
+        self._total = space.count() if space.grid_size <= MOST_ARCHS else None
+        self._tried: set[str] = set()
+
+    def add(self, arch: Arch) -> None:
+        """Counts `arch` as tried; its labels are in the order of the space."""
+        if self._total is not None:
+            self._tried.add(repr(arch))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every arch was tried."""
+        return self._total is not None and len(self._tried) >= self._total
 
 
 def search(inputs: SearchInputs) -> str:

@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, command, print_json, print_table
+from hubserve.cli.output import CommandGroup, Json, print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="Names such as production that a running service follows.")
+app = CommandGroup(no_args_is_help=True, help="Names such as production that a running service follows.")
 
 Name = Annotated[str, typer.Argument(help="Name of the alias.")]
 
 
 @app.command("set")
-@command
 def set_alias(
     name: Name,
     model: Annotated[str, typer.Argument(help="Tag in the store, or a name for its newest version.")],
@@ -39,7 +38,6 @@ def set_alias(
 
 
 @app.command("list")
-@command
 def list_aliases(as_json: Json = False) -> None:
     """List the aliases."""
     from hubserve.store import aliases
@@ -52,7 +50,6 @@ def list_aliases(as_json: Json = False) -> None:
 
 
 @app.command("delete")
-@command
 def delete_alias(name: Name, as_json: Json = False) -> None:
     """Remove an alias; the versions that it stood for stay."""
     from hubserve.store import aliases

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import MODEL_HELP, Json, command, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, Json, print_json, print_table
 
 FormatOption = StrEnum("FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8")
 
 
-@command
 def export(
     model: Annotated[str | None, typer.Argument(help=f"{MODEL_HELP} Or give --space and --arch.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the package; the model's name unless given.")] = None,

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, Model, command, print_json
+from hubserve.cli.output import Json, Model, print_json
 
 
-@command
 def publish(
     model: Model,
     name: Annotated[str | None, typer.Option(help="Name in the store; the model's own unless given.")] = None,
@@ -34,7 +33,6 @@ def publish(
     return typer.echo(stored.tag)
 
 
-@command
 def delete(
     tag: Annotated[str, typer.Argument(help="Tag name:version, or a name for its newest version.")], as_json: Json = False
 ) -> None:
@@ -46,7 +44,6 @@ def delete(
     return print_json({"deleted": stored.tag}) if as_json else typer.echo(f"deleted {stored.tag}")
 
 
-@command
 def store_export(
     tag: Annotated[str, typer.Argument(help="Name or tag in the store.")],
     path: Annotated[Path, typer.Argument(help="Folder or file to write.")],
@@ -59,7 +56,6 @@ def store_export(
     return print_json({"path": str(written)}) if as_json else typer.echo(written)
 
 
-@command
 def store_import(path: Annotated[Path, typer.Argument(help="File of store-export.")], as_json: Json = False) -> None:
     """Put a version from another machine into the store."""
     from hubserve import store
