@@ -1,4 +1,4 @@
-"""Strategy: an Optuna sampler that proposes whole archs and keeps no memory beside the study."""
+"""Strategy, an Optuna sampler that proposes whole archs and keeps no memory beside the study; and how a trial asks for one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import fields
 from random import Random as Rng
 from typing import Any
 
+import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
@@ -121,6 +122,26 @@ class Strategy(BaseSampler):
     ) -> Any:
         seed = Rng(f"{self.seed}/{trial.number}/{param_name}").randrange(2**32)
         return RandomSampler(seed).sample_independent(study, trial, param_name, param_distribution)
+
+
+def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
+    """The arch that the trial's sampler proposes; it is asked only for choices that matter.
+
+    With it any Optuna study searches a model space:
+
+    >>> study.optimize(lambda trial: evaluate(suggest_arch(trial, space)))
+
+    A `Strategy` that has no space yet is bound to `space`, and proposes what `space.check` allows. Another sampler of Optuna
+    does not know that rule: call `space.check` on its archs, or wrap the sampler with `as_strategy`.
+
+    Raises:
+        SpaceExhausted: The strategy has no arch left. `study.optimize` ends with this error, its last trial failed.
+    """
+    if isinstance(trial, optuna.Trial) and isinstance(trial.study.sampler, Strategy) and trial.study.sampler.space is None:
+        trial.study.sampler.bind(space)
+    return space.arch_from(
+        lambda choice: choice.from_category(trial.suggest_categorical(choice.label, distribution(choice).choices))
+    )
 
 
 def completed(study: Study) -> list[FrozenTrial]:
