@@ -122,10 +122,7 @@ class BlendedNetworkBuilder:
         """
         with torch.device("meta"):
             blended = self.build(plan, answers, view=_bare_subnet)
-            network = blended.subnet.network.train()
-            if x.is_floating_point():
-                network.to(x.dtype)
-            return activation_bytes(network, lambda: blended.run(torch.empty(x.shape, dtype=x.dtype), held))
+        return activation_bytes(blended.subnet.network, x, lambda batch: blended.run(batch, held))
 
     def _build(
         self, plan: BlendingPlan, answers: Mapping[str, Any], context: BlendContext, masked: frozenset[str], *, layers: bool

@@ -1,4 +1,4 @@
-"""Pickers that tag each layer with the answer it was built for.
+"""The picker that tags each layer with the answer it was built for.
 
 So its tensors have keys of their own.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from hubserve.space import FrozenPicker
-from hubserve.supernet.tensor_keys import AnswerTags, CandidateLayers
+from hubserve.supernet.tensor_keys import AnswerTags
 
 
 class TaggingPicker(FrozenPicker):
@@ -37,27 +37,3 @@ class TaggingPicker(FrozenPicker):
 
     def _made(self, label: str, name: str, make: Callable[[], nn.Module]) -> nn.Module:
         return self._tags.add(make(), label, name)
-
-
-class EveryLayerPicker(TaggingPicker):
-    """Answers numbers from an arch, but builds all candidates of layer choices and edges.
-
-    A network that is built with it has the tensors of many archs at once; it is never run.
-
-    Attributes:
-        layer_labels: Labels of the layer choices and edges of which all candidates were built.
-    """
-
-    def __init__(self, arch: Mapping[str, Any], tags: AnswerTags) -> None:
-        super().__init__(arch, tags)
-        self.layer_labels: set[str] = set()
-
-    def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        self.layer_labels.add(label)
-        return CandidateLayers([self._made(label, name, make) for name, make in candidates.items()])
-
-    def edges(
-        self, label: str, n_candidates: int, make: Callable[[int], nn.Module], n_chosen: int | None = 1
-    ) -> list[tuple[nn.Module, int]]:
-        self.layer_labels.add(label)
-        return [(self._tags.add(make(i), label, i), i) for i in range(n_candidates)]

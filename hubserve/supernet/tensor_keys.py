@@ -61,6 +61,11 @@ class NetworkTensor:
         (self.owner._buffers if self.is_buffer else self.owner._parameters)[self.name] = tensor
 
 
+def parameter_name(text: str) -> str:
+    """`text` as a name that torch accepts for a parameter: without dots, in place of which it has similar characters."""
+    return text.replace(".", "\u2024")
+
+
 class AnswerTags:
     """Remembers for which answers each module was built, as tags "label=candidate".
 
@@ -73,8 +78,7 @@ class AnswerTags:
 
     def add(self, module: nn.Module, label: str, answer: Any) -> nn.Module:
         """Tags `module` as built for `answer` to the choice `label`, and returns it."""
-        # torch forbids dots in the names of parameters.
-        tag = f"{label}={answer}".replace(".", "\u2024")
+        tag = parameter_name(f"{label}={answer}")
         known = self._tags.get(id(module), ())
         if tag not in known:
             self._tags[id(module)] = (tag, *known)
