@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -154,25 +155,18 @@ class Chain(Strategy):
             middleware.bind(space)
 
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
-        refusals = dict.fromkeys(range(len(self.settings.middlewares)), 0)
+        refusals = Counter[int]()
         while True:
             arch = self.settings.strategy.propose(study, trial)
-            refusing = self._first_refusing(study, trial, arch)
+            refusing = next((each for each in self.settings.middlewares if not each.accepts(study, trial, arch)), None)
             if refusing is None:
                 return arch
-            refusals[refusing] += 1
-            middleware = self.settings.middlewares[refusing]
-            if refusals[refusing] >= middleware.patience:
+            refusals[id(refusing)] += 1
+            if refusals[id(refusing)] >= refusing.patience:
                 raise SpaceExhausted(
-                    f"{type(middleware).__name__} refused {middleware.patience} proposals of "
+                    f"{type(refusing).__name__} refused {refusing.patience} proposals of "
                     f"{type(self.settings.strategy).__name__} for one trial; there may be no other left"
                 )
-
-    def _first_refusing(self, study: Study, trial: FrozenTrial, arch: Arch) -> int | None:
-        for position, middleware in enumerate(self.settings.middlewares):
-            if not middleware.accepts(study, trial, arch):
-                return position
-        return None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)

@@ -14,8 +14,7 @@ from hubserve.supernet.blend import BlendContext
 from hubserve.supernet.blending_picker import BlendingPicker
 from hubserve.supernet.probe_archs import PATIENCE, largest, random_answers, varied
 from hubserve.supernet.shared_tensors import SharedTensors, larger
-from hubserve.supernet.tagging_pickers import TaggingPicker
-from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor
+from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, TaggingPicker
 
 MakePicker = Callable[[Arch, AnswerTags], TaggingPicker]
 

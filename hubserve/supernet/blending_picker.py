@@ -11,8 +11,7 @@ from hubserve.space.input_choice import inputs_choice
 from hubserve.space.picker import depth_candidates, is_fixed
 from hubserve.supernet.blend import BlendContext
 from hubserve.supernet.blended_layers import MixedLayer, RepeatedBlock, WeightedEdge
-from hubserve.supernet.tagging_pickers import TaggingPicker
-from hubserve.supernet.tensor_keys import AnswerTags
+from hubserve.supernet.tensor_keys import AnswerTags, TaggingPicker
 
 T = TypeVar("T")
 

@@ -21,8 +21,7 @@ from hubserve.supernet.memory_estimates import activation_bytes
 from hubserve.supernet.probe_archs import largest
 from hubserve.supernet.recently_used import RecentlyUsed
 from hubserve.supernet.shared_tensors import SharedTensors, larger
-from hubserve.supernet.tagging_pickers import TaggingPicker
-from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, network_tensors
+from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, TaggingPicker, network_tensors
 
 Build = Callable[[], tuple[nn.Module, list[NetworkTensor]]]
 """Builds a network and lists its tensors."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import hubserve
 from hubserve.cli.output import Json, Model, print_json
 
 
@@ -20,14 +21,13 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Put a model into the store; a running service serves it within seconds."""
-    from hubserve import store
     from hubserve.cli.latency_reports import with_profile
     from hubserve.cli.resolve_model import open_package
 
     with open_package(model) as package:
         if profile:
             package = with_profile(model, package)
-        stored = store.publish(package.path, name=name, version=version)
+        stored = hubserve.store.publish(package.path, name=name, version=version)
     if as_json:
         return print_json({"tag": stored.tag, "path": str(stored.path)})
     return typer.echo(stored.tag)
@@ -37,10 +37,8 @@ def delete(
     tag: Annotated[str, typer.Argument(help="Tag name:version, or a name for its newest version.")], as_json: Json = False
 ) -> None:
     """Remove one version from the store; of a name, the newest one, and the others stay."""
-    from hubserve import store
-
-    stored = store.resolve(tag)
-    store.delete(stored.tag)
+    stored = hubserve.store.resolve(tag)
+    hubserve.store.delete(stored.tag)
     return print_json({"deleted": stored.tag}) if as_json else typer.echo(f"deleted {stored.tag}")
 
 
@@ -50,15 +48,11 @@ def store_export(
     as_json: Json = False,
 ) -> None:
     """Write a version as one file, to move it to another machine."""
-    from hubserve import store
-
-    written = store.export_model(tag, path)
+    written = hubserve.store.export_model(tag, path)
     return print_json({"path": str(written)}) if as_json else typer.echo(written)
 
 
 def store_import(path: Annotated[Path, typer.Argument(help="File of store-export.")], as_json: Json = False) -> None:
     """Put a version from another machine into the store."""
-    from hubserve import store
-
-    stored = store.import_model(path)
+    stored = hubserve.store.import_model(path)
     return print_json({"tag": stored.tag, "path": str(stored.path)}) if as_json else typer.echo(stored.tag)
