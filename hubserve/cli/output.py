@@ -103,9 +103,7 @@ def check_writable(path: Path | None) -> None:
     from hubserve.errors import OutputError
 
     if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
-        raise OutputError(
-            f"cannot write {path}: " + ("it is a folder" if path.is_dir() else "no such folder, or no permission")
-        )
+        raise OutputError(f"cannot write {path}: " + ("it is a folder" if path.is_dir() else "no such folder or no permission"))
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:

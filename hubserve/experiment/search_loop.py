@@ -229,16 +229,14 @@ class _SearchLoop:
     def _refuse(self, trial: optuna.Trial, feasibility: ArchFeasibility) -> None:
         trial.set_user_attr(INFEASIBLE, feasibility.misses)
         trial.set_user_attr(REASON, feasibility.reason)
-        self._store(trial, TrialState.PRUNED, evaluated=False)
+        self._store(trial, TrialState.PRUNED, counts=False)
         self._infeasible += 1
         if self._infeasible >= MOST_INFEASIBLE:
             self._reason = f"{self._infeasible} proposals in a row did not meet all constraints"
 
-    def _store(
-        self, trial: optuna.Trial, state: TrialState, values: list[float] | None = None, *, evaluated: bool = True
-    ) -> None:
-        """Ends `trial` in the study and reports it."""
-        self._evaluated += evaluated
+    def _store(self, trial: optuna.Trial, state: TrialState, values: list[float] | None = None, *, counts: bool = True) -> None:
+        """Ends `trial` in the study and reports it; it `counts` where it was evaluated."""
+        self._evaluated += counts
         stored = self._study.tell(trial, values, state=state)
         self._exhaustion.add(trial_arch(stored, self._settings.model_space))
         self._inputs.on_end(stored)

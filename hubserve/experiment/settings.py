@@ -102,9 +102,7 @@ class ExperimentSettings:
         if not isinstance(self.strategy, Strategy):
             raise ExperimentError("a supernet is trained, and searched, in this process; leave executor out")
         if isinstance(storage, InMemoryStorage) and not isinstance(self.pruner, NopPruner):
-            raise ExperimentError(
-                "trials in other processes cannot report into a study in memory; give storage a file or a URL"
-            )
+            raise ExperimentError("trials in other processes cannot report into a study in memory; give storage a file or URL")
 
 
 def training_evaluator(evaluator: Evaluator) -> TrainingEvaluator:

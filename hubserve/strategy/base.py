@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution as Distribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
@@ -49,15 +49,14 @@ class Strategy(BaseSampler):
         self.space: ModelSpace | None = None
         self.max_trials: int | None = None
         self._tried: TriedArchs | None = None
-        self._distributions: dict[str, BaseDistribution] = {}
+        self._distributions: dict[str, Distribution] = {}
         self._seeded_for = -1
         self._rng = Rng(self.seed)
 
     def __repr__(self) -> str:
         names = [] if self.settings is None else [field.name for field in fields(self.settings)]
-        return (
-            f"{type(self).__name__}({''.join(f'{name}={getattr(self.settings, name)!r}, ' for name in names)}seed={self.seed})"
-        )
+        shown = "".join(f"{name}={getattr(self.settings, name)!r}, " for name in names)
+        return f"{type(self).__name__}({shown}seed={self.seed})"
 
     def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
         """Sets the space, and the number of trials where it is known; an experiment calls it before the first trial."""
@@ -106,10 +105,10 @@ class Strategy(BaseSampler):
         self._seeded_for = trial.number
         self._rng = Rng(f"{self.seed}/{trial.number}")
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, Distribution]:
         return self._distributions
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Distribution]) -> dict[str, Any]:
         if self.space is None:
             return {}
         if trial.number != self._seeded_for:
@@ -117,9 +116,7 @@ class Strategy(BaseSampler):
             self.before_trial(study, trial)
         return categories(self.propose(study, trial), self.bound)
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         seed = Rng(f"{self.seed}/{trial.number}/{param_name}").randrange(2**32)
         return RandomSampler(seed).sample_independent(study, trial, param_name, param_distribution)
 
@@ -139,9 +136,7 @@ def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
     """
     if isinstance(trial, optuna.Trial) and isinstance(trial.study.sampler, Strategy) and trial.study.sampler.space is None:
         trial.study.sampler.bind(space)
-    return space.arch_from(
-        lambda choice: choice.from_category(trial.suggest_categorical(choice.label, distribution(choice).choices))
-    )
+    return space.arch_from(lambda each: each.from_category(trial.suggest_categorical(each.label, distribution(each).choices)))
 
 
 def completed(study: Study) -> list[FrozenTrial]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution as Distribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -175,8 +175,6 @@ class Chain(Strategy):
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
         self.settings.strategy.after_trial(study, trial, state, values)
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         self.bound.choices  # noqa: B018 - raises where there is no space
         return self.settings.strategy.sample_independent(study, trial, param_name, param_distribution)

@@ -101,6 +101,5 @@ class BlendingPicker(TaggingPicker):
         self.repeats.add(label)
         group = f"{label}/{self._n_repeats}"
         self._n_repeats += 1
-        return [
-            cast(T, RepeatedBlock(label, i, depths, cast(nn.Module, each), self._context, group)) for i, each in enumerate(made)
-        ]
+        blocks = enumerate(cast(list[nn.Module], made))
+        return [cast(T, RepeatedBlock(label, i, depths, each, self._context, group)) for i, each in blocks]

@@ -18,9 +18,7 @@ def set_alias(
     name: Name,
     model: Annotated[str, typer.Argument(help="Tag in the store, or a name for its newest version.")],
     canary: Annotated[str | None, typer.Option(help="Tag or name that gets a part of the traffic.")] = None,
-    weight: Annotated[
-        int | None, typer.Option(help="Percent of the traffic that the canary gets, 1 to 99; 10 unless given.")
-    ] = None,
+    weight: Annotated[int | None, typer.Option(help="Percent of the traffic for the canary, 1 to 99; 10 unless given.")] = None,
     as_json: Json = False,
 ) -> None:
     """Let a name stand for a version; a running service follows within a second.

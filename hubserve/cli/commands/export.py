@@ -21,9 +21,7 @@ def export(
     settings: Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")] = None,
     weights: Annotated[Path | None, typer.Option(help="File of weights (.pth or .safetensors).")] = None,
     key_format: Annotated[str | None, typer.Option(help="Naming scheme of the tensors in that file: nni, timm, ...")] = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Random weights in place of published ones.")
-    ] = False,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="Random weights instead of published ones.")] = False,
     formats: Annotated[
         list[FormatOption] | None,
         typer.Option("--format", help="A format to export; may be given several times. All float32 formats unless given."),
@@ -37,9 +35,7 @@ def export(
     ] = None,
     max_images: Annotated[int, typer.Option(min=16, help="Largest number of images to read from there.")] = 200,
     triton: Annotated[Path | None, typer.Option(help="Also add the model to this Triton model repository.")] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Measure its latency too, and add the report to the package.")
-    ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure its latency and add the report to the package.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a package that is there.")] = False,
     as_json: Json = False,
 ) -> None:

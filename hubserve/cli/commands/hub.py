@@ -10,9 +10,7 @@ import typer
 from hubserve.cli.output import Json, check_writable, print_facts, print_json, print_table
 
 
-def spaces(
-    space: Annotated[str | None, typer.Argument(help="One space, for its choices.")] = None, as_json: Json = False
-) -> None:
+def spaces(space: Annotated[str | None, typer.Argument(help="One space to show.")] = None, as_json: Json = False) -> None:
     """List the model spaces, or show one."""
     from hubserve.cli.listings import space_page, space_rows
 

@@ -14,9 +14,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 3000,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Name, tag or alias that answers where a request names none; else the alias production, or the newest."
-        ),
+        typer.Option(help="Name, tag or alias that answers if a request names none; else the alias production, or the newest."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -15,9 +15,7 @@ def publish(
     model: Model,
     name: Annotated[str | None, typer.Option(help="Name in the store; the model's own unless given.")] = None,
     version: Annotated[str | None, typer.Option(help="Version; the content decides unless given.")] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Measure its latency first, and add the report to the package.")
-    ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure its latency, and add the report to the package.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put a model into the store; a running service serves it within seconds."""
