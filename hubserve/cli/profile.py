@@ -80,9 +80,7 @@ def measure(
 def compare(
     a: Annotated[str, typer.Argument(help="A report (JSON of --save), or a package or tag that holds one: what was.")],
     b: Annotated[str, typer.Argument(help="A report like A: what is.")],
-    formats: Annotated[
-        list[str] | None, typer.Option("--format", help="Format to compare; all that both have unless given.")
-    ] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="Format to compare; all shared unless given.")] = None,
     smallest: Annotated[float, typer.Option(min=0, help="Percent of change below which no difference is reported.")] = 2.0,
     as_json: Json = False,
 ) -> None:

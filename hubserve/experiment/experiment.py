@@ -131,15 +131,13 @@ class NasExperiment(ExperimentResults):
                 measures=dict(measures or {}),
                 input_shape=input_shape,
                 pruner=pruner or NopPruner(),
-                executor=executor,
                 repeat=repeat,
                 seed=secrets.randbelow(2**31) if seed is None else seed,
                 keep_weights=keep_weights,
-                progress=progress,
-                on_trial=on_trial,
                 on_step=on_step,
             )
         )
+        self._executor, self._progress, self._on_trial = executor, progress, on_trial
         self.config = config or ExperimentConfig()
         if max_trials is not None:
             self.config.max_trial_number = max_trials
@@ -158,8 +156,8 @@ class NasExperiment(ExperimentResults):
             ExperimentError: Another process runs this experiment, or trials in other processes cannot reach the storage.
         """
         self._stop.clear()
-        settings, executor = self._settings, self._settings.executor or self.config.executor()
-        with self._locked(), executor, ProgressBar(self.name, self.objectives[0], shown=settings.progress) as bar:
+        settings, executor = self._settings, self._executor or self.config.executor()
+        with self._locked(), executor, ProgressBar(self.name, self.objectives[0], shown=self._progress) as bar:
             settings.sampler.bind(self.model_space, max_trials=self.config.max_trial_number)
             settings.check_executor(executor, storage_of_study(self.study))
             inputs = self._inputs(executor, bar)
@@ -195,8 +193,8 @@ class NasExperiment(ExperimentResults):
             weights.update(trial)
             record = self._record(trial)
             bar.advance(record)
-            if self._settings.on_trial is not None:
-                self._settings.on_trial(record)
+            if self._on_trial is not None:
+                self._on_trial(record)
 
         return SearchInputs(
             settings=self._settings,

@@ -14,7 +14,6 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from hubserve.errors import ExperimentError
 from hubserve.experiment.constraints import MEASURES, ComplexityMeasure, Constraint, FeasibilityCheck, InputShape, Measure
 from hubserve.experiment.executors import Executor
-from hubserve.experiment.trial_record import TrialRecord
 from hubserve.hub.hub_space import HubSpace
 from hubserve.space import ModelSpace
 from hubserve.strategy import OneShotStrategy, Strategy
@@ -23,7 +22,7 @@ from hubserve.training.evaluator import Evaluator, Objective, TrainingEvaluator
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentSettings:
-    """The arguments of `NasExperiment` under the same names, with their defaults filled in; what is not listed is as there.
+    """Arguments of `NasExperiment` under the same names, with their defaults filled in; what is not listed is as there.
 
     Attributes:
         strategy: Strategy of the experiment; a sampler of Optuna that was given is wrapped.
@@ -49,12 +48,9 @@ class ExperimentSettings:
     measures: Mapping[str, Measure]
     input_shape: InputShape | None
     pruner: BasePruner
-    executor: Executor | None
     repeat: bool
     seed: int
     keep_weights: int
-    progress: bool | None
-    on_trial: Callable[[TrialRecord], None] | None
     on_step: Callable[[dict[str, Any]], None] | None
 
     def __post_init__(self) -> None:

@@ -109,8 +109,7 @@ class ChainSettings:
     middlewares: tuple[Middleware, ...]
 
     def __post_init__(self) -> None:
-        wrong = [middleware for middleware in self.middlewares if not isinstance(middleware, Middleware)]
-        if wrong:
+        if wrong := [middleware for middleware in self.middlewares if not isinstance(middleware, Middleware)]:
             raise StrategyError(
                 f"Chain: {wrong[0]!r} is no middleware; known are Filter, Deduplication and subclasses of Middleware. "
                 "MultipleEvaluation and FailureHandler wrap an evaluator: see hubserve.evaluator"

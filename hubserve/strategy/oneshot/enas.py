@@ -191,12 +191,8 @@ class EnasSearch(OneShotSearch):
         rng = Random(f"{self._seed}/final")
         drawn = [self.propose(rng)[0] for _ in range(self._strategy.final_samples)]
         different = {tuple(map(str, arch.items())): arch for arch in drawn}
-
-        def score(arch: Arch) -> float:
-            return sign * extract(self.supernet, arch, self.evaluator, seed=self._seed).after[objective.name]
-
-        best: Arch = max(different.values(), key=score)
-        return best
+        scores = {key: extract(self.supernet, each, self.evaluator, seed=self._seed).after for key, each in different.items()}
+        return different[max(scores, key=lambda key: sign * scores[key][objective.name])]
 
     def get_extra_state(self) -> dict[str, Any]:
         return {
