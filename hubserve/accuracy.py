@@ -1,7 +1,5 @@
 """Accuracy of a classifier over labelled images: top-1 and top-5 of a loaded model, or of a service behind HTTP."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Whether such a process is alive is decided by a lock (`flock`) on a file, which 
 kernel releases however it ends. A process id alone would not do: the kernel gives the id of an ended process to another one.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -47,8 +47,6 @@ A message says what was asked, what was found, what is allowed, and how to go on
 the service answers with a 4xx status where the request was at fault.
 """
 
-from __future__ import annotations
-
 import difflib
 import traceback
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Which machine a latency was measured on: without this a number of milliseconds says nothing."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

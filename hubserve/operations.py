@@ -3,8 +3,6 @@
 `hubserve.complexity` sums them; a latency lookup table has one entry for each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod

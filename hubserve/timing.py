@@ -5,8 +5,6 @@ bound of the percentile with 99 % confidence, where t is the largest number of s
 rarely have by luck. A percentile for which no t >= 1 exists is not estimated at all.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 import time

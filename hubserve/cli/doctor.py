@@ -1,7 +1,5 @@
 """`hubserve doctor`: what of this installation works, what does not, and what to do about each finding."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

@@ -1,7 +1,5 @@
 """What `hubserve export` does once it knows what to export."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Image files that a user names: single files, patterns, and folders of images prepared for a model."""
 
-from __future__ import annotations
-
 import glob
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Shows a running job: a live view on a terminal, one line for each event elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

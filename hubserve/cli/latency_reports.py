@@ -1,7 +1,5 @@
 """Reports of latency, taken and shown for the commands."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """`hubserve latency-table`: measure this machine once, then predict any arch of a space."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What `hubserve spaces` and `hubserve models` list, as plain data."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import fields
 from typing import Any

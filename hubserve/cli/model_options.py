@@ -1,7 +1,5 @@
 """What the options of a command select: a model to export, an arch to draw, a classifier to evaluate."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager

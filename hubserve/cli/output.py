@@ -1,7 +1,5 @@
 """The output of commands: one JSON document or a table on stdout, everything else on stderr; and exit codes."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """`hubserve profile`: measure a model, or compare two measurements."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

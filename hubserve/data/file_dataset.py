@@ -1,7 +1,5 @@
 """Labelled image files, each read when it is asked for, or all of them once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Batches from a torch data set, a DataLoader or a data module, shuffled by a seed and divided among processes."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Protocol

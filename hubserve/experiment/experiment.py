@@ -1,7 +1,5 @@
 """NasExperiment: searches a model space with a strategy and an evaluator, and keeps every trial in an Optuna study."""
 
-from __future__ import annotations
-
 import contextlib
 import secrets
 import threading

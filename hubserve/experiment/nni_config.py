@@ -1,7 +1,5 @@
 """ExperimentConfig: the limits and the executor of an experiment under the names that NNI gives them."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, fields
 from typing import Any

@@ -1,7 +1,5 @@
 """The run of a one-shot strategy in an experiment: it trains a supernet, which ends in one arch or is searched."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What an experiment found, read from its study: trials, the best archs and their networks."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

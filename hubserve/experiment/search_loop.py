@@ -1,7 +1,5 @@
 """The loop of a search: asks the strategy for archs, has them evaluated, stores the results, and decides when to end."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait

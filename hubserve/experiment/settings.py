@@ -1,7 +1,5 @@
 """The settings of an experiment, checked to go together before it runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property

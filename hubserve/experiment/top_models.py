@@ -1,7 +1,5 @@
 """The best trials of a study, and their networks."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterable, Sequence
 from typing import Any, Literal, get_args
 

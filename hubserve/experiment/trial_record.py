@@ -1,7 +1,5 @@
 """The record of one trial of an experiment, and what is kept beside a trial in its study."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """How each format is written: a table of functions. `hubserve.package.formats` says how each is loaded and compared."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

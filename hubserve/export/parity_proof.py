@@ -1,7 +1,5 @@
 """Writes the formats of a model, and proves each from its file: loaded again, it answers as eager PyTorch does."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass

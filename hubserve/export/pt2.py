@@ -1,7 +1,5 @@
 """The format .pt2 of torch.export, which torch alone reads and its ahead-of-time compiler takes."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 The file `pid` of the run folder holds its process id and is locked while it is alive; see `hubserve.background`.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

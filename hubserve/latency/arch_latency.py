@@ -1,7 +1,5 @@
 """Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted by a lookup table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

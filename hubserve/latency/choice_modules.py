@@ -1,7 +1,5 @@
 """Which modules of a network depend on which choices of its arch; a profile sums the time of each choice by it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

@@ -5,8 +5,6 @@ turn by turn (a block bootstrap): resampling them one by one would give far too 
 Mann-Whitney test finds it, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

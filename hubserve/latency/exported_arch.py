@@ -1,7 +1,5 @@
 """Exports an arch to ONNX and times it as it will be served, in ONNX Runtime on the CPU."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """A profile as one HTML file that fetches nothing, so that it can be sent, archived, and read without a network."""
 
-from __future__ import annotations
-
 from markupsafe import Markup
 
 from hubserve.latency.profile_report import ProfileReport, Sweep

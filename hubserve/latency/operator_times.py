@@ -1,7 +1,5 @@
 """The time of each operator in one call, and of each choice of the arch."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """Compares the logits of an exported model with those of eager PyTorch, on images and on made-up batches."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

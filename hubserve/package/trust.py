@@ -3,8 +3,6 @@
 `HUBSERVE_HOME/written/` has an empty file for each, named by the hash of its content, so copies are recognised, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """What can be checked of a job without its data: the space, the strategies, and what does not go together."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Mapping
 from typing import Any

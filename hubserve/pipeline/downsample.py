@@ -1,7 +1,5 @@
 """A long series kept short: when it is full, every second entry is dropped."""
 
-from __future__ import annotations
-
 from typing import Generic, TypeVar
 
 T = TypeVar("T")

@@ -3,8 +3,6 @@
 They are drawn from the status of a job (`hubserve.jobs.JobStatus`), also of one that is running. Needs the extra `plots`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From the definition of a job to the objects that it names, checked against each other."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import fields
 from pathlib import Path

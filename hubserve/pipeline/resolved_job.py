@@ -1,7 +1,5 @@
 """ResolvedJob: a job with the objects that it names, its space, data, strategies and evaluators."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

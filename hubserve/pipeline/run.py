@@ -1,7 +1,5 @@
 """Runs a job from where it is to its end: search, train, test, export, profile, publish."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

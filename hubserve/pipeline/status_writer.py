@@ -1,7 +1,5 @@
 """StatusWriter: turns the trials, steps and phases of a running job into the status that the CLI and the service show."""
 
-from __future__ import annotations
-
 import math
 import statistics
 import time

@@ -1,7 +1,5 @@
 """The strategies that a job can name, made from their names and arguments."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ bytes where it changes nothing; by tiles of a TIFF, decoded whole however small 
 through which Pillow walks in Python.
 """
 
-from __future__ import annotations
-
 import io
 import re
 

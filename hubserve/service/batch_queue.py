@@ -1,7 +1,5 @@
 """The queue of images to classify: threads take them in batches, without waiting for more; too many are refused at once."""
 
-from __future__ import annotations
-
 import logging
 import queue
 import threading

@@ -6,8 +6,6 @@ answers in its place. Beyond a limit of memory, the models whose names were not 
 look a name up in a dict; they wait only where no version answers for it yet.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import random

@@ -1,7 +1,5 @@
 """Finds the versions that a name means: by the store and the aliases, which are read again only where they changed."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ They lie beside the store in one file, `BENTOML_HOME/hubserve.aliases.json`, whi
 follows it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated

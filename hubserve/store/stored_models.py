@@ -1,7 +1,5 @@
 """The versions of our models in BentoML's model store: listing, finding by name or tag, and which one is the newest."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -6,8 +6,6 @@ A strategy that never repeats an arch raises SpaceExhausted out of `suggest_arch
 ends, with that as its reason; `study.optimize` fails its last trial and raises the error.
 """
 
-from __future__ import annotations
-
 from hubserve.strategy.base import Strategy, suggest_arch
 from hubserve.strategy.chain import Chain, Deduplication, Filter, Middleware
 from hubserve.strategy.evolution import RegularizedEvolution

@@ -1,7 +1,5 @@
 """Strategy, an Optuna sampler that proposes whole archs and keeps no memory beside the study; and how a trial asks for one."""
 
-from __future__ import annotations
-
 import abc
 import secrets
 from collections.abc import Callable

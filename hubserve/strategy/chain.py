@@ -1,7 +1,5 @@
 """Chain: a strategy behind middlewares, such as Filter and Deduplication, that refuse some of its proposals."""
 
-from __future__ import annotations
-
 import abc
 from collections import Counter
 from collections.abc import Callable

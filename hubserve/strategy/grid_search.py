@@ -1,7 +1,5 @@
 """Grid search."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """PolicyBasedRL: reinforcement learning whose actions are the choices of an arch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime

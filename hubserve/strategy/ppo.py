@@ -1,7 +1,5 @@
 """Proximal policy optimization: how a policy over archs learns from rewards."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Any Optuna sampler as a strategy: with a space, it proposes whole archs that the space's rules allow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from random import Random as Rng
 from typing import Any

@@ -1,7 +1,5 @@
 """Finds how large the tensors of a supernet get, and fills them with fresh weights."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator
 from random import Random

@@ -1,7 +1,5 @@
 """A learned distribution over the archs of a space: a logit for each candidate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from random import Random
 from typing import Any, Self

@@ -3,8 +3,6 @@
 Each reads the weights of its choice from the `BlendContext` of its network. docs/supernets.md shows them in a drawing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

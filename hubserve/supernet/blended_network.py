@@ -1,7 +1,5 @@
 """A network in which all candidates of the blended choices take part."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

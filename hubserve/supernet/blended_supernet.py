@@ -1,7 +1,5 @@
 """The blended supernet: all candidates take part at once, weighed by learned logits."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from random import Random

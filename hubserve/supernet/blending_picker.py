@@ -1,7 +1,5 @@
 """The picker of a blended network, which answers with all candidates at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 

@@ -1,7 +1,5 @@
 """Proves by running blended networks beside single ones which choices can be blended."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from random import Random

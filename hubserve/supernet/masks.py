@@ -3,8 +3,6 @@
 docs/supernets.md shows masks in a drawing.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Estimates of the memory that training a network takes, and the memory that there is."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial

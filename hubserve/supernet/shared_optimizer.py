@@ -1,7 +1,5 @@
 """One optimizer for all networks of a supernet, which steps on windows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Shared tensors, and windows: the part of a shared tensor that one network uses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 docs/supernets.md explains it with drawings.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

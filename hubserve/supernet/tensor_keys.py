@@ -3,8 +3,6 @@
 docs/supernets.md explains keys, windows, blends and masks with drawings.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The evaluator that trains a classifier and scores its accuracy."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch

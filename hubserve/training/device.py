@@ -1,7 +1,5 @@
 """The device that a training loop runs on: what a loop asks of it, and one device; several are in `distributed`."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any, Protocol
 

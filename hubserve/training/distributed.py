@@ -1,7 +1,5 @@
 """Training on several devices with Lightning Fabric: one process for each, gradients averaged over them."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 from collections.abc import Callable

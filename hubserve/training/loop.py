@@ -1,7 +1,5 @@
 """The training loop, from the first epoch to the last, on one device or several."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The evaluator that trains a network to predict numbers and scores its error."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch

@@ -1,7 +1,5 @@
 """Settings of a training: those of the evaluator, and those that Lightning's trainer has, checked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any

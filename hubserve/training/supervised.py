@@ -1,7 +1,5 @@
 """The evaluator that trains on inputs with targets, from which Classification and Regression are made."""
 
-from __future__ import annotations
-
 import abc
 import math
 from collections.abc import Iterable, Iterator

@@ -6,8 +6,6 @@ REQUEST is a JSON object with a "job" (a job definition) or with "space", "setti
 object: {} where everything is in order, otherwise "type", the name of a class in `hubserve.errors`, and "message".
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """`hubserve alias`: names that stand for a version in the store, or for two with a share of the traffic each."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

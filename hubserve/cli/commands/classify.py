@@ -1,7 +1,5 @@
 """`hubserve predict` and `eval`: classify images, without a server or by one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """`hubserve spaces`, `models` and `draw`: what the hub has."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`hubserve search`, `jobs` and `plot`: searches as offline jobs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

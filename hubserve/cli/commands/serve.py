@@ -1,7 +1,5 @@
 """`hubserve serve`: the HTTP service."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`hubserve publish`, `delete`, `store-export`, `store-import`: what is in the model store."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -3,8 +3,6 @@
 The table is written as it grows, so a build that was stopped goes on where it was.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -1,7 +1,5 @@
 """The time of a single operation: as an ONNX graph of its own, measured by the profiler of ONNX Runtime."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Callable

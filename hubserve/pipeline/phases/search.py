@@ -1,7 +1,5 @@
 """The search of a job: an experiment in its run folder, which ends in a winner."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

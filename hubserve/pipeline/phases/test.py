@@ -1,7 +1,5 @@
 """The accuracy of the trained winner on the test part."""
 
-from __future__ import annotations
-
 from hubserve.jobs import Run
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.train import TrainedWinner

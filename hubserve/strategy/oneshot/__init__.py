@@ -1,7 +1,5 @@
 """One-shot strategies, which search a space by training one supernet; `hubserve.strategy` has them all."""
 
-from __future__ import annotations
-
 from hubserve.strategy.oneshot.extraction import Extraction, extract
 
 __all__ = ["Extraction", "extract"]

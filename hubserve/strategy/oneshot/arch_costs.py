@@ -1,7 +1,5 @@
 """What one arch costs: MACs, parameters or latency, by name or by a function."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Literal, Protocol, get_args
 

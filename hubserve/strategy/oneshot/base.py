@@ -1,7 +1,5 @@
 """The base class of one-shot strategies, which search by training one supernet."""
 
-from __future__ import annotations
-
 import abc
 import logging
 from collections.abc import Callable

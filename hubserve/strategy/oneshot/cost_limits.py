@@ -1,7 +1,5 @@
 """Limits on what archs cost: a penalty in the loss, and a filter for sampled paths."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args

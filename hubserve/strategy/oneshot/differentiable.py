@@ -1,7 +1,5 @@
 """The base of strategies that learn a probability for each candidate by gradient descent."""
 
-from __future__ import annotations
-
 import abc
 import logging
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The loop over epochs and batches that all one-shot strategies share."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager

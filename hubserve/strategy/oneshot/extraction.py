@@ -1,7 +1,5 @@
 """Extracts single networks from a trained supernet, and scores archs by them."""
 
-from __future__ import annotations
-
 import logging
 import math
 from dataclasses import KW_ONLY, dataclass

@@ -1,7 +1,5 @@
 """The base class of one-shot searches, which take a step for each training batch."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterator, Mapping
 from random import Random
