@@ -60,7 +60,6 @@ class Classifier(Protocol):
 
     def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
         """The indices of the best five classes of each file, best first; None for a file that is no readable image."""
-        ...
 
 
 def evaluate(

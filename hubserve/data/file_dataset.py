@@ -30,11 +30,8 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
     def __init__(self, items: Sequence[Item], preprocess: Preprocess, *, augment: bool = False) -> None:
         self.items = tuple(items)
         self._preprocess = preprocess
-        self._augment: Callable[[Tensor], Tensor] | None = None
-        if augment:
-            self._augment = transforms.Compose(
-                [transforms.RandomResizedCrop(preprocess.input_size, antialias=True), transforms.RandomHorizontalFlip()]
-            )
+        steps = [transforms.RandomResizedCrop(preprocess.input_size, antialias=True), transforms.RandomHorizontalFlip()]
+        self._augment: Callable[[Tensor], Tensor] | None = transforms.Compose(steps) if augment else None
 
     def __len__(self) -> int:
         return len(self.items)

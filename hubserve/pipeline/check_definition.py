@@ -20,7 +20,10 @@ def check_definition(job: Job) -> Searchers:
         JobError: A name does not exist, or settings do not go together; the message begins with the key.
     """
     make_space(job, job.space.settings)
-    _check_data_names(job)
+    try:
+        check_dataset_name(job.data.name, job.data.settings)
+    except DatasetError as error:
+        raise JobError(f"data: {error}") from error
     searchers = make_searchers(job.strategy, seed=job.seed)
     _check_budget(job, searchers)
     _check_executor(job, searchers)
@@ -50,13 +53,6 @@ def choose_formats(job: Job) -> tuple[tuple[JobFormat, ...], list[str]]:
         raise JobError(f"publish.formats: {name}: {reason}; leave it out")
     chosen = tuple(name for name in publish.formats if name not in reasons)
     return chosen, [f"{name} is not exported: {reason}" for name, reason in reasons.items()]
-
-
-def _check_data_names(job: Job) -> None:
-    try:
-        check_dataset_name(job.data.name, job.data.settings)
-    except DatasetError as error:
-        raise JobError(f"data: {error}") from error
 
 
 def _check_budget(job: Job, searchers: Searchers) -> None:

@@ -13,12 +13,7 @@ from hubserve.strategy import NSGA2, TPE, GridSearch, OneShotStrategy, PolicyBas
 T = TypeVar("T")
 
 MULTI_TRIAL: dict[str, type[Strategy]] = {
-    "Random": Random,
-    "GridSearch": GridSearch,
-    "RegularizedEvolution": RegularizedEvolution,
-    "TPE": TPE,
-    "PolicyBasedRL": PolicyBasedRL,
-    "NSGA2": NSGA2,
+    kind.__name__: kind for kind in (Random, GridSearch, RegularizedEvolution, TPE, PolicyBasedRL, NSGA2)
 }
 
 ONE_SHOT: dict[str, type[OneShotStrategy]] = {

@@ -17,5 +17,5 @@ def test(resolved: ResolvedJob, trained: TrainedWinner, run: Run, status: Status
         return {"test_acc": resolved.test_evaluator.validate(trained.model)["val_acc"]}
 
     test_acc = float(checkpoint(run.path / TEST, measure)["test_acc"])
-    status.test_accuracy(test_acc)
+    status.write(test_acc=test_acc)
     return test_acc
