@@ -11,7 +11,7 @@ from typing import Literal
 
 import typer
 
-from hubserve.cli.output import BAD_INPUT, Json, command, print_json, print_table
+from hubserve.cli.output import BAD_INPUT, Json, print_json, print_table
 
 NEEDED = ("torch", "torchvision", "onnx", "onnxscript", "bentoml", "optuna", "pillow", "pydantic", "safetensors")
 EXTRAS = {
@@ -47,7 +47,6 @@ class Finding:
     advice: str = ""
 
 
-@command
 def doctor(as_json: Json = False) -> None:
     """Check this installation: versions, extras, devices, folders, network. Exit code 2 where something must be done."""
     found = list(findings())

@@ -14,7 +14,6 @@ from hubserve.package.formats import default_formats, unsupported_format
 from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
 from hubserve.package.package import Package
 from hubserve.package.parity import LabelledAccuracy
-from hubserve.package.runner import Batch
 
 
 def write(
@@ -40,10 +39,7 @@ def write(
             typer.echo(f"{name} is not exported: {reason}", err=True)
     if triton is not None:
         check_entry(triton, source.name, chosen)  # Before minutes are spent on an export that cannot be stored there.
-    batches: list[Batch] = []
-    classes: list[int] = []
-    if images is not None:
-        batches, classes = image_batches(images, source.preprocess, source.labels, most=max_images)
+    batches, classes = image_batches(images, source.preprocess, source.labels, most=max_images) if images else ([], [])
     package = write_package(source, folder, formats=chosen, images=batches, classes=classes, overwrite=overwrite)
     if profile:
         package = with_profile(str(folder), package)

@@ -162,7 +162,5 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
         batch_size=options.batch_size,
     )
     if options.batch_size != 1:
-        raise ProfileError(
-            f"a table is compared with one image a call, and batch_size = {options.batch_size}; leave --table out"
-        )
+        raise ProfileError(f"a table is compared with single images, and batch_size = {options.batch_size}; leave --table out")
     return table

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table
+from hubserve.cli.output import CommandGroup, Json, check_writable, print_facts, print_json, print_table
 
-app = typer.Typer(
+app = CommandGroup(
     no_args_is_help=True,
     help="Predict the latency of any arch of a space, from its operations, each measured once on this machine.",
 )
@@ -21,7 +21,6 @@ Table = Annotated[Path | None, typer.Option(help="File of the table; one a space
 
 
 @app.command()
-@command
 def build(
     space: Space,
     settings: Settings = None,
@@ -62,7 +61,6 @@ def build(
 
 
 @app.command()
-@command
 def show(
     space: Space,
     settings: Settings = None,
@@ -92,7 +90,6 @@ def show(
 
 
 @app.command()
-@command
 def predict(
     space: Space,
     arch: Annotated[Path, typer.Option(help="JSON file: label -> value.")],
@@ -116,7 +113,6 @@ def predict(
 
 
 @app.command()
-@command
 def check(
     space: Space,
     settings: Settings = None,
@@ -141,7 +137,6 @@ def check(
 
 
 @app.command()
-@command
 def feasible(
     space: Space,
     max_ms: Annotated[float, typer.Option(min=0, help="Limit on the latency of a call, in ms.")],

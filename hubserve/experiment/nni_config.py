@@ -59,9 +59,7 @@ class ExperimentConfig:
         """
         in_processes = self.execution_engine == "ts" or (self.execution_engine is None and self.trial_concurrency > 1)
         if not in_processes and self.trial_concurrency > 1:
-            raise ExperimentError(
-                f"the sequential engine runs one trial at once, and trial_concurrency = {self.trial_concurrency}"
-            )
+            raise ExperimentError(f"the sequential engine runs single trials, and trial_concurrency = {self.trial_concurrency}")
         return ProcessExecutor(self.trial_concurrency) if in_processes else InlineExecutor()
 
 

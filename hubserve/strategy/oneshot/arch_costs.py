@@ -19,7 +19,6 @@ class ArchCost(Protocol):
 
     def __call__(self, arch: Arch) -> float:
         """The cost of `arch`, in a unit of its own; more is worse."""
-        ...
 
 
 class MeasuredCost:
