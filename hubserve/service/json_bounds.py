@@ -4,8 +4,6 @@
 Counting bytes takes 10 ms for 20 MB. With these bounds parsing takes at most about a tenth of a second.
 """
 
-from __future__ import annotations
-
 MAX_BYTES = 250_000
 """Largest JSON of a request that has no images, in bytes."""
 
