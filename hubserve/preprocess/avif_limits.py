@@ -132,7 +132,7 @@ class _Bits:
 def _sequence_pixels(data: bytes) -> int:
     """Largest width x height of the frames of a sequence, by its header (section 5.5.1)."""
     bits = _Bits(data)
-    bits.read(4)  # Profile, still picture.
+    bits.read(4)  # Profile, and whether it is one image.
     if bits.read(1):  # The reduced header has the level alone.
         bits.read(5)
     else:
