@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from scipy.stats import binomtest
 from hubserve.client import Client
 from hubserve.data.image_folder import LabelledImages, Rule
 from hubserve.errors import DatasetError, ImageError, ServiceError
+from hubserve.host import cores
 from hubserve.package.runner import check_finite
 from hubserve.preprocess import Preprocess, decode_image
 
@@ -121,13 +121,13 @@ class LocalClassifier:
     Args:
         predict: The model, from a batch of prepared images to logits.
         preprocess: Preparation of the images.
-        workers: Number of threads that decode; None takes one for each core of the machine.
+        workers: Number of threads that decode; None takes one for each core that this process may use.
     """
 
     def __init__(self, predict: Predict, preprocess: Preprocess, *, workers: int | None = None) -> None:
         self._predict = predict
         self._preprocess = preprocess
-        self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(workers or cores())
 
     def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
         prepared = list(self._pool.map(self._prepare, files))

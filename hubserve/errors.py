@@ -27,6 +27,7 @@ HubserveError
 ├── ExportError           a model cannot be exported
 │   └── ParityError               an exported model answers differently from eager PyTorch
 ├── PackageError          a package folder is missing something or was changed
+│   └── LoadLimitError            a model takes more time or memory to load than it may
 ├── ProfileError          a latency profile cannot be taken
 ├── SupernetError         a space, or one of its choices, cannot share weights in the way that was asked for
 ├── EvaluatorError        an evaluator is set up wrongly, or a benchmark has no such arch
@@ -171,6 +172,10 @@ class ParityError(ExportError):
 
 class PackageError(HubserveError):
     """A package folder is missing something or was changed."""
+
+
+class LoadLimitError(PackageError):
+    """A model that takes more time or memory to load than it may, or that crashes the process that loads it."""
 
 
 class ProfileError(HubserveError):

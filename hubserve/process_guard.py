@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hubserve.atomic import STAGED_VARIABLE, remove_staged
 from hubserve.process_tree import adopt_orphans, end_with_parent, kill_descendants, memory_bytes
+from hubserve.usable_resources import cores
 
 GRACE_SECONDS = 2.0
 """Time that the command has to end by itself after SIGTERM; then it is killed."""
@@ -111,7 +112,7 @@ def confine_memory(pid: int, memory_mb: float) -> None:
         pid: The process; 0 is this one. Processes that it starts have the same limit.
         memory_mb: Limit in megabytes; what libraries reserve for each core and do not use comes on top.
     """
-    most = int(memory_mb * 1e6) + SLACK_BYTES_PER_CORE * (os.cpu_count() or 1)
+    most = int(memory_mb * 1e6) + SLACK_BYTES_PER_CORE * cores()
     with suppress(OSError, ValueError, AttributeError):
         _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)

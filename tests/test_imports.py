@@ -13,6 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "bounded_files",
+    "cgroup",
+    "usable_resources",
     "atomic",
     "home",
     "process_tree",
@@ -102,6 +105,7 @@ STARTED = {
     "service/definition_checker.py": {"hubserve.workers.check"},
     "service/launch.py": {"hubserve.service.app:HubServe"},
     "latency/memory.py": {"hubserve.latency.memory"},
+    "package/first_load.py": {"hubserve.workers.first_load"},
 }
 """Modules that are started by their name, in a process of their own, and the only places that may do so."""
 

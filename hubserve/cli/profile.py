@@ -45,6 +45,7 @@ def measure(
     from hubserve.latency.html_report import render_page
     from hubserve.latency.profile_report import ProfileReport
     from hubserve.package.add_files import add_profile
+    from hubserve.package.run_limit import interruptible
 
     if schema:
         return print_json(ProfileReport.model_json_schema())
@@ -56,7 +57,8 @@ def measure(
         check_writable(path)
     options = ProfileOptions(batch_size, threads, percent, seconds, not latency_only, openvino, table)
     with open_package(model, trusted=trust) as package:
-        report = measure_package(package, options)
+        with interruptible():
+            report = measure_package(package, options)
         text = report.model_dump_json(indent=2) + "\n"
         if write:
             add_profile(package, text)

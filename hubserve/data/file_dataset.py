@@ -16,6 +16,7 @@ from torchvision import transforms
 from hubserve.data.image_folder import Item
 from hubserve.data.in_memory_dataset import InMemoryDataset, to_pixels
 from hubserve.errors import DatasetError, ImageError
+from hubserve.host import cores
 from hubserve.preprocess import Preprocess, decode_pixels
 
 
@@ -56,7 +57,7 @@ def read_into_memory(items: Sequence[Item], preprocess: Preprocess) -> InMemoryD
     Raises:
         DatasetError: A file is no readable image.
     """
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         pixels = list(pool.map(lambda item: to_pixels(_read_pixels(item[0]), preprocess), items))
     return InMemoryDataset(torch.stack(pixels), torch.tensor([label for _, label in items]), preprocess)
 

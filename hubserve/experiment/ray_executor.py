@@ -18,6 +18,7 @@ import cloudpickle
 from hubserve.atomic import STAGED_VARIABLE
 from hubserve.errors import ExperimentError
 from hubserve.experiment.process_executor import packed
+from hubserve.host import cores
 
 try:
     import ray
@@ -116,7 +117,7 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             ray.init(
                 # Otherwise Ray looks for a cluster that runs on this machine.
                 address="local",
-                num_cpus=self._asked,
+                num_cpus=self._asked or cores(),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

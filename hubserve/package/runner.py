@@ -11,6 +11,9 @@ from hubserve.errors import LogitsError
 
 Batch = NDArray[np.float32]
 
+DAY = 86_400.0
+"""Seconds of a call, where nothing else is set."""
+
 
 class Runner(Protocol):
     """A loaded model.

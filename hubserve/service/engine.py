@@ -16,7 +16,7 @@ from hubserve.package.formats import FORMATS, page_locked
 from hubserve.package.onnx_runner import Device
 from hubserve.package.package import Backend, Package
 from hubserve.package.parity import check_parity, made_up_batches
-from hubserve.package.runner import Batch, check_finite
+from hubserve.package.runner import DAY, Batch, check_finite
 from hubserve.preprocess import MAX_PIXELS, decode_pixels
 
 TOP_K = 5
@@ -83,6 +83,7 @@ class Engine:
         threads: Number of threads that one call may use for inference. On most machines a second core is better used for
             another image.
         max_pixels: Largest allowed width x height of an image.
+        seconds: Time after which inference of a batch is ended.
 
     Raises:
         PackageError: The package was changed, has no proven parity or not that format, or gives too few or many logits.
@@ -98,6 +99,7 @@ class Engine:
         threads: int = 1,
         callers: int = 1,
         max_pixels: int = MAX_PIXELS,
+        seconds: float = DAY,
     ) -> None:
         # Hashed again, although publishing did: files may have changed on disk since.
         package.verify()
@@ -105,7 +107,7 @@ class Engine:
         self.labels = package.labels
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
-        self._runner = package.runner(backend, threads=threads, device=device, callers=callers)
+        self._runner = package.runner(backend, threads=threads, device=device, callers=callers, seconds=seconds)
         if backend != "openvino" and (set_threads := FORMATS[backend].set_threads):
             set_threads(threads)
         self._check_answers(package)

@@ -20,9 +20,11 @@ from hubserve.service.concurrency_tuning import Concurrency, default_concurrency
 from hubserve.service.definition_checker import DefinitionChecker
 from hubserve.service.engine import Answer, Engine
 from hubserve.service.exports import Exports
+from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.host_check import HostCheck
-from hubserve.service.live_models import LiveModels, LoadedModel
+from hubserve.service.live_models import LiveModels
+from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.request_body import RequestBodyReader
@@ -31,6 +33,12 @@ from hubserve.service.settings import ServiceSettings
 from hubserve.store import StoredModel
 
 log = logging.getLogger("hubserve.service")
+
+START_SECONDS = 10.0
+"""How long the start waits for the first load of a model; after that the service answers that it is not ready."""
+
+USUAL_BATCH = 8
+"""Largest batch of a first load, where none is set: the largest that is measured."""
 
 Outcome = tuple[str, Answer] | BaseException
 """Outcome of one image: the tag of the model with its answer, or the error."""
@@ -68,6 +76,13 @@ class ServiceState:
         )
         self.hosts = HostCheck(settings.allowed_hosts)
         self.resolver = NameResolver(settings.model)
+        self._first_loads = FirstLoads(
+            backend=settings.backend,
+            device=settings.device,
+            batches=(1, settings.max_batch or USUAL_BATCH),
+            memory_bytes=settings.model_memory_mb * 1e6,
+            seconds=settings.load_seconds,
+        )
         self._concurrency = self._choose_concurrency()
         self.queue = BatchQueue(
             threads=self._concurrency.threads,
@@ -83,6 +98,7 @@ class ServiceState:
             self._load,
             seconds=settings.resolve_seconds,
             memory_bytes=settings.model_memory_mb * 1e6,
+            first_loads=self._first_loads,
             on_refusal=lambda model: metrics.REFUSED_VERSIONS.labels(model.name).inc(),
             on_memory=metrics.LOADED.set,
         )
@@ -122,19 +138,24 @@ class ServiceState:
         if self.shutdown.started:
             return "Draining", "this server is about to end"
         try:
-            await self.live_models.get()
+            if await self.live_models.get_soon() is not None:
+                return None
         except HubserveError as error:
             return type(error).__name__, str(error)
-        return None
+        loads = (f"{tag} since {seconds:.0f} s" for tag, seconds in self.live_models.first_loads.items())
+        return "Loading", f"no model is ready yet; loaded for the first time: {', '.join(loads) or 'none'}"
 
     def close(self) -> None:
         """Classifies what waits, and ends all threads."""
         self.queue.close()
         self.live_models.close()
+        self._first_loads.close()
 
     def _load_default(self) -> None:
         try:
-            served = self.live_models.ask(DEFAULT).result()
+            served = self.live_models.ask(DEFAULT).result(START_SECONDS)
+        except TimeoutError:
+            log.warning("no model is ready yet: the first load has not ended")
         except HubserveError as error:
             log.warning("no model is ready yet: %s", error)
         else:
@@ -157,6 +178,7 @@ class ServiceState:
             threads=session_threads,
             callers=settings.threads or max(1, cores() // session_threads),
             max_pixels=int(settings.max_megapixels * 1e6),
+            seconds=settings.answer_seconds,
         )
 
     def _choose_concurrency(self) -> Concurrency:
@@ -170,7 +192,8 @@ class ServiceState:
         with suppress(HubserveError):
             self.resolver.refresh()
             for model in self.resolver.traffic_shares(DEFAULT)[0].versions[:1]:
-                way = self._measured(model)
+                if self._first_loads.wait(model, START_SECONDS):
+                    way = self._measured(model)
         return way.model_copy(update=fixed)
 
     def _measured(self, model: StoredModel) -> Concurrency:

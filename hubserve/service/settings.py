@@ -34,7 +34,7 @@ class ServiceSettings(BaseModel):
             else waits; beyond that it is refused with 503.
         max_images: Largest number of images in one request.
         max_body_mb: Largest body of a request, and largest answer to one, in megabytes (10^6 bytes); 413 beyond it. A body
-            without images may have 0.25 megabytes.
+            without images may have 0.1 megabytes.
         max_header_kb: Largest size of the line and the headers of a request, in kilobytes (10^3 bytes); 431 beyond it, and for
             more than 100 headers.
         max_connections: Largest number of connections of a process, or half of the files that it may open where that is less;
@@ -46,6 +46,9 @@ class ServiceSettings(BaseModel):
         answer_seconds: Time within which images must be classified after the body was received; 503 after that.
         resolve_seconds: Time between two looks at the store for new versions.
         model_memory_mb: Largest memory of all loaded models, in megabytes; beyond it, the least recently used are unloaded.
+        load_seconds: Time within which a version that was never loaded on this machine must be loaded and run, by a process of
+            its own, which may take as much memory as `model_memory_mb` and at most 75 % of what is available; a version that
+            takes more is refused.
         drain_seconds: Time after SIGTERM in which clients are asked to connect elsewhere, before the server stops listening.
         max_exports: Largest number of exports that run at once.
         max_search_jobs: Largest number of searches that run when another is started over HTTP.
@@ -89,6 +92,7 @@ class ServiceSettings(BaseModel):
     answer_seconds: Amount = 60.0
     resolve_seconds: Seconds = 0.5
     model_memory_mb: Amount = 4096.0
+    load_seconds: Amount = 60.0
     drain_seconds: Seconds = 1.0
     max_exports: Annotated[int, Field(ge=1)] = 1
     max_search_jobs: Annotated[int, Field(ge=1)] = 2

@@ -22,10 +22,11 @@ def predict(
     """Classify image files, without a server."""
     from hubserve.cli.image_files import image_files, read_image
     from hubserve.cli.resolve_model import open_package
+    from hubserve.package.run_limit import interruptible
     from hubserve.service.engine import Engine
 
     paths = image_files(images)
-    with open_package(model) as package:
+    with open_package(model) as package, interruptible():
         engine = Engine(package)
         answers = {str(path): engine.classify(read_image(path), top_k=top_k).predictions for path in paths}
     if as_json:
@@ -52,8 +53,9 @@ def evaluate_model(
     from hubserve.accuracy import evaluate
     from hubserve.cli.model_options import classifier_of
     from hubserve.data.image_folder import labelled_images
+    from hubserve.package.run_limit import interruptible
 
-    with classifier_of(model, backend, url, trusted=trust) as (classifier, labels):
+    with interruptible(), classifier_of(model, backend, url, trusted=trust) as (classifier, labels):
         images = labelled_images(folder, labels)
         with progress_bar(model, len(images.items)) as advance:
             report = evaluate(

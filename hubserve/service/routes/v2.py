@@ -14,7 +14,7 @@ from hubserve.errors import TensorError
 from hubserve.service import inference_protocol as protocol
 from hubserve.service.engine import Answer
 from hubserve.service.error_responses import ProtocolErrorResponse, described, problem
-from hubserve.service.live_models import LoadedModel
+from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.service_state import ServiceState
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
