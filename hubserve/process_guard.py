@@ -25,7 +25,7 @@ from hubserve.atomic import STAGED_VARIABLE, remove_staged
 from hubserve.process_tree import adopt_orphans, end_with_parent, kill_descendants, memory_bytes
 from hubserve.usable_resources import cores
 
-GRACE_SECONDS = 2.5
+GRACE_SECONDS = 2.0
 """Time that the command has to end by itself after SIGTERM; then it is killed."""
 
 KILL_SECONDS = 30.0

@@ -157,6 +157,17 @@ def test_who_waits_for_100_continue_is_not_asked_for_a_body_that_is_refused(limi
         assert sent(limited[0], "POST", "/exports", (), *expect) == status
 
 
+@pytest.mark.parametrize("body", [b'{"a": [' + b"[]," * 30_000 + b"[]]}", b"[" * 99_000, b"".join(keys(1))[:90_000]])
+def test_json_up_to_the_limit_of_other_bodies(limited, body):
+    with measuring(limited) as found:
+        for method, path in CHANGES * 3:
+            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+            answer = httpx2.request(method, limited[0].url + path, content=body, headers=headers, timeout=60)
+            assert answer.status_code == 400, answer.text[:300]
+    assert found.seconds < SHORT
+    assert found.megabytes < SMALL_MB
+
+
 def test_a_body_that_comes_slowly(limited):
     begin = time.monotonic()
     assert sent(limited[0], "POST", "/exports", ([b"{"]), "Content-Length: 100", BEARER) == 408
