@@ -39,7 +39,7 @@ class OneShotSearch(abc.ABC):
         epoch: Number of the present epoch, from 0.
         rng: Draws answers; seeded anew for each epoch.
         val_batches: The validation data again and again, each time in another order; it never ends.
-        cost_r2: As in `OneShotResult`; known after `prepare`.
+        cost_r2: How well the table of costs predicts, as defined in `OneShotResult`; None before `prepare` or without a table.
         copies: Numbers that are kept for each weight: itself, its gradient, and the two averages of Adam.
     """
 
