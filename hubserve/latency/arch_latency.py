@@ -1,4 +1,4 @@
-"""Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted by a lookup table."""
+"""Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted (`tables/table.py`)."""
 
 import tempfile
 import time

@@ -82,7 +82,7 @@ def _check_recipes(resolved: ResolvedJob) -> None:
 
 
 def _check_input_size(job: Job, space: HubSpace, size: int) -> None:
-    """Some spaces need images of certain sizes: the shapes of one network are computed."""
+    """Raises JobError if a network of the space cannot run on images of `size` pixels; only its shapes are computed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.

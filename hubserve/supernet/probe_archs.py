@@ -8,14 +8,14 @@ from hubserve.errors import ArchError
 from hubserve.space import Arch, Choice, ModelSpace
 
 MAX_SWEEPS = 16
-"""Candidates of a choice that get an arch of their own; further ones are seen in random archs only."""
+"""Largest number of candidates of a choice that are each tried in turn; further ones occur in random archs only."""
 
 PATIENCE, MAX_RANDOM = 16, 128
-"""Random archs in a row without a larger tensor after which the search for tensors ends, and random archs at most."""
+"""Number of random archs in a row without a larger tensor after which the search ends; largest number of random archs."""
 
 
 def largest(space: ModelSpace) -> Iterator[Arch]:
-    """Answers to all labels with each number at its largest.
+    """Archs, with answers to all labels, in which every numeric choice has its largest value.
 
     All other choices go through their candidates together.
     """
