@@ -16,8 +16,8 @@ from hubserve.hub import HubSpace
 from hubserve.hub.registry import SPACES
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, Job, JobLimits
 from hubserve.latency.arch_latency import NAME
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
-from hubserve.latency.tables.table import LatencyTable
 from hubserve.pipeline.check_definition import check_definition, make_space
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.strategy.oneshot.base import shared_training

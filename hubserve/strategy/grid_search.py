@@ -79,7 +79,7 @@ class GridSearch(Strategy):
                 yield arch
 
     def _number(self, position: int, size: int) -> int:
-        """Grid index of the arch at `position`: (seed + position * step) % size; step and size are coprime, so none repeats."""
+        """Grid index of the arch at `position`: `position % size`; if shuffled, (seed + position * step) % size, step coprime to size."""
         if not self.settings.shuffle:
             return position % size
         step = max(1, int(size * 0.6180339887))

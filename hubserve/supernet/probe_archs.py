@@ -17,7 +17,7 @@ PATIENCE, MAX_RANDOM = 16, 128
 def largest(space: ModelSpace) -> Iterator[Arch]:
     """Archs, with answers to all labels, in which every numeric choice has its largest value.
 
-    All other choices go through their candidates together.
+    The i-th arch has the i-th candidate of every other choice, counted from the start again at the end.
     """
     others = [choice.size for choice in space.gates_first if not choice.is_numeric]
     for i in range(min(MAX_SWEEPS, max(others, default=1))):
@@ -25,9 +25,9 @@ def largest(space: ModelSpace) -> Iterator[Arch]:
 
 
 def varied(space: ModelSpace) -> Iterator[Arch]:
-    """Answers to all labels, first with each number at its smallest, then of all candidates.
+    """Archs, with answers to all labels: first with every number at its smallest, then with all choices varied together.
 
-    In the second part, all choices go through their candidates together.
+    The i-th arch of each part has the i-th candidate of the choices that are varied, counted from the start again at the end.
     """
     sizes = [choice.size for choice in space.gates_first if choice.is_numeric]
     for i in range(2):
