@@ -1,4 +1,4 @@
-"""The records of a job's state, as in status.json, `--json` and the service's answers; `run_folder` writes and reads the file."""
+"""The records of a job's state, as in status.json, `--json` and the service's answers; `run_folder` writes the file."""
 
 from datetime import datetime
 from typing import Any, Literal
