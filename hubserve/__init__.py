@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from hubserve.telemetry import disable_telemetry
+from hubserve.usable_resources import limit_library_threads
+
 if TYPE_CHECKING:
     from hubserve import blocks, evaluator, experiment, hub, space, store, strategy
     from hubserve.training.reporting import (
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+disable_telemetry()
+limit_library_threads()
 
 __all__ = [
     "__version__",

@@ -1,13 +1,9 @@
 """Accuracy of a classifier over labelled images: top-1 and top-5 of a loaded model, or of a service behind HTTP."""
 
-from __future__ import annotations
-
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +13,17 @@ from scipy.stats import binomtest
 from hubserve.client import Client
 from hubserve.data.image_folder import LabelledImages, Rule
 from hubserve.errors import DatasetError, ImageError, ServiceError
+from hubserve.host import cores
+from hubserve.package.runner import check_finite
 from hubserve.preprocess import Preprocess, decode_image
 
 TOP = 5
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Prepared images (n, 3, height, width) -> logits (n, classes)."""
+
+Classifier = Callable[[Sequence[Path]], list[list[int] | None]]
+"""Image files -> the indices of the best five classes of each, best first; None for a file that is no readable image."""
 
 
 class Accuracy(BaseModel):
@@ -55,14 +56,6 @@ class Accuracy(BaseModel):
     rule: Rule
     unreadable: tuple[str, ...]
     seconds: float
-
-
-class Classifier(Protocol):
-    """Function from image files to their best classes."""
-
-    def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
-        """The indices of the best five classes of each file, best first; None for a file that is no readable image."""
-        ...
 
 
 def evaluate(
@@ -120,20 +113,22 @@ class LocalClassifier:
     Args:
         predict: The model, from a batch of prepared images to logits.
         preprocess: Preparation of the images.
-        workers: Number of threads that decode; None takes one for each core of the machine.
+        workers: Number of threads that decode; None takes one for each core that this process may use.
     """
 
     def __init__(self, predict: Predict, preprocess: Preprocess, *, workers: int | None = None) -> None:
         self._predict = predict
         self._preprocess = preprocess
-        self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(workers or cores())
 
     def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
         prepared = list(self._pool.map(self._prepare, files))
         readable = [image for image in prepared if image is not None]
         if not readable:
             return [None] * len(files)
-        answers = iter(np.argsort(-self._predict(np.stack(readable)), axis=1, kind="stable")[:, :TOP].tolist())
+        logits = self._predict(np.stack(readable))
+        check_finite(logits)
+        answers = iter(np.argsort(-logits, axis=1, kind="stable")[:, :TOP].tolist())
         return [None if image is None else next(answers) for image in prepared]
 
     def _prepare(self, path: Path) -> NDArray[np.float32] | None:

@@ -4,15 +4,16 @@ A reader, and whatever is left after a `kill -9`, has the old content or the new
 when the machine itself stops, the file system decides what is there.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+STAGED_VARIABLE = "HUBSERVE_STAGED"
+"""Environment variable that names the file in which processes note what they have not finished yet, for `remove_staged`."""
 
 
 def write_atomic(path: Path, content: str | bytes, *, staging: Path | None = None) -> None:
@@ -41,6 +42,7 @@ def staged_file(path: Path, *, staging: Path | None = None) -> Iterator[Path]:
     # The suffix is kept: libraries choose a format by it.
     name = f".{path.stem}.{os.getpid()}.{threading.get_ident()}{path.suffix}"
     unfinished = (staging or path.parent) / name
+    _note_staged(unfinished)
     try:
         yield unfinished
         os.replace(unfinished, path)
@@ -59,6 +61,7 @@ def staged_folder(parent: Path, name: str) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+    _note_staged(stage)
     try:
         stage.chmod(0o755)  # mkdtemp gives it to this user alone.
         yield stage
@@ -79,3 +82,28 @@ def replace_folder(stage: Path, folder: Path) -> None:
         os.rename(old, folder)
         raise
     shutil.rmtree(old)
+
+
+def remove_staged(notes: Path) -> None:
+    """Removes the unfinished files and folders of processes that were killed.
+
+    Args:
+        notes: The file that `HUBSERVE_STAGED` named in their environment.
+    """
+    with suppress(OSError):
+        for line in set(notes.read_text("utf-8").splitlines()):
+            path = Path(line)
+            if not path.name.startswith("."):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _note_staged(path: Path) -> None:
+    notes = os.environ.get(STAGED_VARIABLE)
+    if notes:
+        # One write of one line: processes that append at the same time do not mix their lines.
+        with suppress(OSError), open(notes, "a", encoding="utf-8") as file:
+            file.write(f"{path.absolute()}\n")

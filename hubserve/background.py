@@ -1,25 +1,40 @@
-"""Processes that outlive the one that starts them: started with a lock, looked up from anywhere, stopped with their group.
+"""Processes that outlive the one that starts them: started with a lock, looked up from anywhere, stopped with all they started.
 
-Whether such a process is alive is decided by a lock (`flock`) on a file, which it holds from its first moment and which the
-kernel releases however it ends. A process id alone would not do: the kernel gives the id of an ended process to another one.
+Each runs below a process of `hubserve.process_guard`, which holds it to limits and ends what is left of it. Whether it is
+alive is decided by a lock (`flock`) on a file, which it holds from its first moment and which the kernel releases however it
+ends. A process id alone would not do: the kernel gives the id of an ended process to another one.
 """
-
-from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hubserve.process_tree import kill_descendants, kill_tree
+
+GUARD = "hubserve.process_guard"
+
+TOKEN_VARIABLES = ("HUBSERVE_TOKEN", "HUBSERVE_READ_TOKEN")
+"""Environment variables of the service that the processes that it starts do not get."""
+
 LOCK_SECONDS = 0.4
 """How long to wait for the lock: `is_alive` in another process takes it for a moment."""
+
+STOP_SECONDS = 3.0
+"""How long a process has to end after `end_soon`; its guard kills what has not ended before that."""
+
+CLEAN_SECONDS = 1.0
+"""How long a guard may take to remove unfinished files after all that it started has ended."""
 
 KILL_SECONDS = 10.0
 """How long the kernel may take to end a process after SIGKILL."""
@@ -33,15 +48,19 @@ A session of its own is not enough: BentoML's supervisor signals all descendants
 
 @dataclass(frozen=True)
 class BackgroundProcess:
-    """A process known by two files, which may be the same one.
+    """A process known by files, of which the first two may be the same one.
 
     Attributes:
-        lock_file: Locked for as long as the process is alive.
-        group_file: Holds the id of its process group, or the process id that it noted itself (`note_pid`).
+        lock_file: Locked for as long as the process, or anything that it started, is alive.
+        group_file: Holds the id of its process group, and then the process id of its guard, or its own (`note_pid`).
+        stop_file: Exists after a request to stop.
+        reason_file: Holds a sentence if the process was ended because it exceeded a limit.
     """
 
     lock_file: Path
     group_file: Path
+    stop_file: Path
+    reason_file: Path
 
     def is_alive(self) -> bool:
         """Whether a process holds the lock now."""
@@ -84,8 +103,12 @@ class BackgroundProcess:
         lock: int,
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+        memory_mb: float | None = None,
     ) -> None:
         """Starts `command` in a session of its own, without input, ignoring SIGINT, and as no descendant of this process.
+
+        It gets none of the service's tokens.
 
         Args:
             command: Program and arguments.
@@ -93,35 +116,61 @@ class BackgroundProcess:
             lock: Descriptor from `take_lock`; the started process gets a copy, and the caller closes its own.
             cwd: Working folder; None is ours.
             environment: All its environment variables; None passes ours.
+            seconds: Wall-clock time after which it is killed; None sets no limit.
+            memory_mb: Memory, in megabytes, of all its processes together above which it is killed; None sets no limit.
 
         Raises:
             OSError: There is no such program, or no process can be started. What the command itself does is not known here.
         """
         if shutil.which(command[0]) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+        limits: dict[str, object] = {"seconds": seconds, "memory_mb": memory_mb}
+        files = {name: str(getattr(self, name).absolute()) for name in ("group_file", "stop_file", "reason_file")}
+        guard = (sys.executable, "-m", GUARD, json.dumps(files | limits))
+        given = os.environ if environment is None else environment
         with log.open("ab") as output:
             subprocess.run(
-                [*DETACH, str(self.group_file), *command],
+                [*DETACH, str(self.group_file), *guard, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=cwd,
-                env=environment,
+                env={name: value for name, value in given.items() if name not in TOKEN_VARIABLES},
                 start_new_session=True,
                 pass_fds=(lock,),
             )
 
-    def send_signal(self, number: signal.Signals) -> None:
-        """Sends a signal to the process; SIGKILL to its whole group. Does nothing where the process is not alive."""
+    def request_stop(self) -> None:
+        """Asks the process to end and returns at once. Does nothing where it is not alive."""
+        with suppress(OSError, ValueError):
+            self.stop_file.touch()
+            pid = int(self.group_file.read_text())
+            if not self.is_alive():
+                return
+            if _is_gone(pid):
+                os.killpg(pid, signal.SIGTERM)
+            else:
+                os.kill(pid, signal.SIGTERM)
+
+    def end_soon(self) -> None:
+        """Asks the process to end and returns at once; what has not ended within `STOP_SECONDS` is killed."""
+        self.request_stop()
+        # Its guard kills what does not end; this is for a process without one, or with one that does not run.
+        threading.Thread(target=self.kill_after, args=(STOP_SECONDS,), name="stop", daemon=True).start()
+
+    def kill(self) -> None:
+        """Kills the process and all that it started. Does nothing where it is not alive."""
         with suppress(OSError, ValueError):
             pid = int(self.group_file.read_text())
             if not self.is_alive():
                 return
-            # Before SIGKILL the process itself decides what happens to the processes that it started.
-            if _is_gone(pid) or (number == signal.SIGKILL and os.getpgid(pid) == pid):
-                os.killpg(pid, number)
-            else:
-                os.kill(pid, number)
+            if _is_gone(pid):
+                os.killpg(pid, signal.SIGKILL)
+                return
+            kill_descendants(pid, seconds=KILL_SECONDS)
+            # A guard removes unfinished files now, and ends.
+            if not self.ends_within(CLEAN_SECONDS):
+                kill_tree(pid, seconds=KILL_SECONDS)
 
     def ends_within(self, seconds: float) -> bool:
         """Waits for the process to end, at most `seconds`; whether it did."""
@@ -134,27 +183,21 @@ class BackgroundProcess:
         return True
 
     def kill_after(self, seconds: float) -> bool:
-        """Waits `seconds` for the process to end, then kills it with its group; whether it has ended."""
+        """Waits `seconds` for the process to end, then kills it with all that it started; whether it has ended."""
         if self.ends_within(seconds):
             return True
-        self.send_signal(signal.SIGKILL)
+        self.kill()
         return self.ends_within(KILL_SECONDS)
 
 
 def note_pid(lock: int) -> None:
-    """Writes this process's id into the locked file, in place of the group id that `BackgroundProcess.start` wrote."""
+    """Writes this process's id into the locked file, for a process that has no guard."""
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
-def lead_a_session() -> None:
-    """Makes this process the leader of a session, so that it and all that it starts can be killed together."""
-    if os.getpgrp() != os.getpid():
-        os.setsid()
-
-
 def _is_gone(pid: int) -> bool:
-    """Whether the leader of a group has ended before its group; the kernel does not reuse the id until the last of it ends."""
+    """Whether the process `pid` has ended; others of its group may still run, and keep the kernel from reusing the id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

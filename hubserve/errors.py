@@ -6,7 +6,7 @@ HubserveError
 ├── CardError             a card file, or the name of a card, is wrong
 ├── WeightsError          weights cannot be had or do not fit
 │   ├── WeightsUnavailableError   no source answered with the file
-│   ├── ChecksumError             a file is not the one the card names
+│   ├── ChecksumError             a file's SHA-256 differs from the card's
 │   └── KeyFormatError            tensors do not match the model, name by name
 ├── ImageError            bytes that are not a readable image
 │   └── ImageTooLargeError        more bytes or pixels than allowed
@@ -14,7 +14,10 @@ HubserveError
 │   ├── RequestBodyError          a body that cannot be read, or has no image
 │   ├── TopKError                 more classes asked for than the model has, or none
 │   ├── TensorError               tensors that do not fit the model
+│   ├── LogitsError               the model's answer is not finite
 │   ├── SlowRequestError          a body that did not arrive in time
+│   ├── BodyTooLargeError         a body, or the answer asked for, is longer than allowed
+│   ├── HostError                 the header Host has a name that the server does not answer for
 │   ├── UnauthorizedError         no token, or a wrong one
 │   └── ForbiddenError            the service has no token, so nobody may change anything
 ├── ServiceError          a service over HTTP does not answer, or refuses a request
@@ -24,6 +27,7 @@ HubserveError
 ├── ExportError           a model cannot be exported
 │   └── ParityError               an exported model answers differently from eager PyTorch
 ├── PackageError          a package folder is missing something or was changed
+│   └── LoadLimitError            a model takes more time or memory to load than it may
 ├── ProfileError          a latency profile cannot be taken
 ├── SupernetError         a space, or one of its choices, cannot share weights in the way that was asked for
 ├── EvaluatorError        an evaluator is set up wrongly, or a benchmark has no such arch
@@ -46,8 +50,6 @@ HubserveError
 A message says what was asked, what was found, what is allowed, and how to go on. The CLI prints it and exits with code 2;
 the service answers with a 4xx status where the request was at fault.
 """
-
-from __future__ import annotations
 
 import difflib
 import traceback
@@ -79,7 +81,7 @@ class WeightsUnavailableError(WeightsError):
 
 
 class ChecksumError(WeightsError):
-    """A file is not the one the card names."""
+    """The SHA-256 of a weights file differs from the one in the model's card."""
 
 
 class KeyFormatError(WeightsError):
@@ -110,8 +112,20 @@ class TensorError(RequestError):
     """Tensors whose name, type or shape the model does not take."""
 
 
+class LogitsError(RequestError):
+    """The model's answer to an image is not finite: NaN or infinite."""
+
+
 class SlowRequestError(RequestError):
     """A request body that did not arrive in time."""
+
+
+class BodyTooLargeError(RequestError):
+    """A request body, or the answer that it asks for, is longer than allowed."""
+
+
+class HostError(RequestError):
+    """The header Host names a host that the server does not answer for."""
 
 
 class UnauthorizedError(RequestError):
@@ -160,6 +174,10 @@ class ParityError(ExportError):
 
 class PackageError(HubserveError):
     """A package folder is missing something or was changed."""
+
+
+class LoadLimitError(PackageError):
+    """A model that takes more time or memory to load than it may, or that crashes the process that loads it."""
 
 
 class ProfileError(HubserveError):

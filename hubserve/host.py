@@ -1,6 +1,4 @@
-"""Which machine a latency was measured on: without this a number of milliseconds says nothing."""
-
-from __future__ import annotations
+"""The machine that this process runs on: the cores and the memory that it may use, and a description for measurements."""
 
 import contextlib
 import os
@@ -10,8 +8,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from hubserve import __version__
+from hubserve import __version__, cgroup
 from hubserve.cuda_driver import gpus
+from hubserve.usable_resources import available_memory_bytes, cores, machine_memory, memory_bytes
+
+__all__ = ["Host", "available_memory_bytes", "cores", "describe_host", "installed_versions", "memory_bytes", "versions"]
 
 RELEVANT_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
 """Vector extensions that matter for speed."""
@@ -25,14 +26,14 @@ class Host(BaseModel):
 
     Attributes:
         cpu: Model name of the processor.
-        cores: Number of cores that this process may use.
+        cores: Number of cores that this process may use, by its affinity and the quota of its container.
         affinity: Numbers of these cores.
         smt: Whether simultaneous multithreading is on, so that two of the cores may share one core's arithmetic units.
         mhz: Clock frequency of the first core at that moment, in MHz.
         flags: Vector extensions of the processor that matter for speed.
         governor: Frequency policy of the kernel, such as "performance".
         cpu_quota: Limit of the container in cores; None without a limit.
-        memory_gib: Memory of the machine, in GiB.
+        memory_gib: Memory of the machine, or of the container where it may use less, in GiB.
         load_before: One-minute load average before the measurement; above a few tenths, something else ran.
         system: Operating system and kernel version.
         container: Whether the process runs in a container, as far as this is visible from inside.
@@ -62,11 +63,6 @@ class Host(BaseModel):
     gpu_driver: str | None = None
 
 
-def cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def describe_host() -> Host:
     """The machine that this process runs on, at this moment."""
     cpuinfo = _cpuinfo()
@@ -77,8 +73,8 @@ def describe_host() -> Host:
         cores=cores(),
         flags=tuple(flag for flag in RELEVANT_FLAGS if flag in flags),
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        cpu_quota=_quota(),
-        memory_gib=_memory_gib(),
+        cpu_quota=cgroup.cpu_quota(),
+        memory_gib=None if machine_memory() is None else round(memory_bytes() / 2**30, 1),
         load_before=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         system=f"{platform.system()} {platform.release()}",
         gpu=gpu.name if gpu else None,
@@ -118,14 +114,3 @@ def _cpuinfo() -> dict[str, str]:
     """The first processor's entry."""
     first = (_read("/proc/cpuinfo") or "").split("\n\n")[0]
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
-
-
-def _quota() -> float | None:
-    quota, _, period = (_read("/sys/fs/cgroup/cpu.max") or "").partition(" ")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
-
-
-def _memory_gib() -> float | None:
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return None
-    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)

@@ -108,11 +108,12 @@ def service_over(home: Path, bentoml: Callable[[ASGIApp], ASGIApp] | None = None
     `bentoml` stands in for BentoML's application around them; there is none unless given.
     """
     from hubserve.service.api import build_api
+    from hubserve.service.http_protocol import BoundedHttpProtocol
     from hubserve.service.middleware import ServiceMiddleware
 
     api = build_api()
     front = ServiceMiddleware(api, bentoml(api) if bentoml is not None else None)
-    server = uvicorn.Server(uvicorn.Config(front, host="127.0.0.1", port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(front, host="127.0.0.1", port=0, log_level="warning", http=BoundedHttpProtocol))
     with store_at(home):
         thread = threading.Thread(target=server.run)
         thread.start()

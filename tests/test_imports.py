@@ -11,10 +11,16 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hubserve"
 
 SERVES = (
+    "telemetry",
     "errors",
+    "bounded_files",
+    "cgroup",
+    "usable_resources",
     "atomic",
     "home",
+    "process_tree",
     "background",
+    "process_guard",
     "cuda_driver",
     "host",
     "timing",
@@ -102,12 +108,14 @@ ALONE = {
 """Heavy libraries and the only places that may import them."""
 
 STARTED = {
+    "background.py": {"hubserve.process_guard"},
     "jobs/process.py": {"hubserve.pipeline"},
     "service/exports.py": {"hubserve.workers.export"},
     "service/model_details.py": {"hubserve.workers.describe_package"},
     "service/definition_checker.py": {"hubserve.workers.check"},
     "service/launch.py": {"hubserve.service.app:HubServe"},
     "latency/memory.py": {"hubserve.latency.memory"},
+    "package/first_load.py": {"hubserve.workers.first_load"},
 }
 """Modules that are started by their name, in a process of their own, and the only places that may do so."""
 

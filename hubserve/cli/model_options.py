@@ -1,7 +1,5 @@
 """What the options of a command select: a model to export, an arch to draw, a classifier to evaluate."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
+from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.resolve_model import open_package
 from hubserve.errors import ArchError, ExportError
 from hubserve.export.eager_runner import EagerRunner
@@ -43,9 +42,7 @@ def source_of(
     if settings is not None and space is None:
         raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
     if key_format is not None and (weights is None or space is not None):
-        raise ExportError(
-            "--key-format names the scheme of the tensor names in the file of --weights, for a pre-searched model"
-        )
+        raise ExportError("--key-format names the scheme of the tensor names in the file of --weights of a pre-searched model")
     if model is not None:
         return named_source(model, random_weights=random_weights, weights=weights, key_format=key_format)
     given = read_json(settings) if settings is not None else {}
@@ -76,8 +73,8 @@ def read_json(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(read_bounded_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise ArchError(f"cannot read {path} as JSON: {error}") from error
     if not isinstance(found, dict):
         raise ArchError(f"{path} holds a {type(found).__name__}; expected an object: name -> value")

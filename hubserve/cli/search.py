@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hubserve import jobs
+from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.job_progress import show_progress
 from hubserve.cli.output import print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
-from hubserve.jobs import Job, JobStatus, Run
+from hubserve.jobs import Job, JobSummary, Run
+from hubserve.jobs.job_file import MOST_BYTES
 from hubserve.jobs.progress_text import eta_text, value_text, values_text
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def _read(job: str) -> tuple[str, Job]:
         text = jobs.available_job(job).text()
         return text, jobs.parse_job(text, where=job)
     try:
-        text = path.read_text("utf-8")
+        text = read_bounded_text(path, MOST_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         near = suggest(path.stem, [found.name for found in jobs.available_jobs()])
         raise JobError(f"cannot read the job {path}: {error}. {near}") from error
@@ -119,9 +121,9 @@ def _list_available(as_json: bool) -> None:
 
 
 def _list_runs(as_json: bool) -> None:
-    found = jobs.list_statuses()
+    found = jobs.list_summaries()
     if as_json:
-        return print_json([status.model_dump(mode="json", exclude={"history", "oneshot"}) for status in found])
+        return print_json([status.model_dump(mode="json") for status in found])
     columns = ("id", "state", "phase", "trials", "best", "test_acc", "published")
     rows = [
         (s.id, s.state, s.phase, s.trials, values_text(s.best.values) if s.best else "", _test_accuracy(s), s.published)
@@ -190,5 +192,5 @@ def _print_status(run: Run, as_json: bool) -> None:
     return print_facts(status.id, facts)
 
 
-def _test_accuracy(status: JobStatus) -> str:
+def _test_accuracy(status: JobSummary) -> str:
     return "" if status.test_acc is None else value_text("test_acc", status.test_acc)

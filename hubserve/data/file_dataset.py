@@ -1,7 +1,5 @@
 """Labelled image files, each read when it is asked for, or all of them once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +14,7 @@ from torchvision import transforms
 from hubserve.data.image_folder import Item
 from hubserve.data.in_memory_dataset import InMemoryDataset, to_pixels
 from hubserve.errors import DatasetError, ImageError
+from hubserve.host import cores
 from hubserve.preprocess import Preprocess, decode_pixels
 
 
@@ -32,11 +31,8 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
     def __init__(self, items: Sequence[Item], preprocess: Preprocess, *, augment: bool = False) -> None:
         self.items = tuple(items)
         self._preprocess = preprocess
-        self._augment: Callable[[Tensor], Tensor] | None = None
-        if augment:
-            self._augment = transforms.Compose(
-                [transforms.RandomResizedCrop(preprocess.input_size, antialias=True), transforms.RandomHorizontalFlip()]
-            )
+        steps = [transforms.RandomResizedCrop(preprocess.input_size, antialias=True), transforms.RandomHorizontalFlip()]
+        self._augment: Callable[[Tensor], Tensor] | None = transforms.Compose(steps) if augment else None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,7 +52,7 @@ def read_into_memory(items: Sequence[Item], preprocess: Preprocess) -> InMemoryD
     Raises:
         DatasetError: A file is no readable image.
     """
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         pixels = list(pool.map(lambda item: to_pixels(_read_pixels(item[0]), preprocess), items))
     return InMemoryDataset(torch.stack(pixels), torch.tensor([label for _, label in items]), preprocess)
 

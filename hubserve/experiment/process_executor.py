@@ -20,6 +20,7 @@ import loky
 import torch
 
 from hubserve.errors import ExperimentError
+from hubserve.host import cores
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
     classes and functions of scripts and notebooks are pickled by value. Workers end with this process, even if it is killed.
 
     Args:
-        workers: Number of processes, at least 1; None takes the number of cores.
+        workers: Number of processes, at least 1; None takes the number of cores that this process may use.
         threads: Number of threads that torch uses in each process, at least 1; None divides the cores among the processes.
 
     Raises:
@@ -46,9 +47,9 @@ class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
     shares_memory = False
 
     def __init__(self, workers: int | None = None, *, threads: int | None = None) -> None:
-        cores = os.cpu_count() or 1
-        self.workers = cores if workers is None else workers
-        self.threads = max(1, cores // max(1, self.workers)) if threads is None else threads
+        usable = cores()
+        self.workers = usable if workers is None else workers
+        self.threads = max(1, usable // max(1, self.workers)) if threads is None else threads
         if self.workers < 1 or self.threads < 1:
             raise ExperimentError(f"workers = {self.workers}, threads = {self.threads}: both must be at least 1")
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()

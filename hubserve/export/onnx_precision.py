@@ -1,20 +1,23 @@
 """ONNX in lower precision: float16 for GPUs, and 8-bit integers calibrated on images."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import onnx
+import onnxruntime
 from onnx import ModelProto
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.calibrate import CalibraterBase
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from hubserve.errors import ExportError, first_line
-from hubserve.package.onnx_runner import INPUT
+from hubserve.host import cores
+from hubserve.package.onnx_runner import INPUT, session_options
 from hubserve.package.runner import Batch
 
 
@@ -52,7 +55,8 @@ def quantize_onnx(float32: Path, path: Path, calibration: Sequence[Batch]) -> No
             "onnx-int8 needs images to calibrate the range of every tensor, and there are none: give a folder of some 100 "
             "images of the kind that the model will see (--images FOLDER)"
         )
-    with _explained(path, "8-bit integers"):
+    # The calibration would take a thread for each core of the machine, also of those that this process may not use.
+    with _explained(path, "8-bit integers"), patch.object(CalibraterBase, "create_inference_session", _make_session):
         quantize_static(
             str(float32),
             str(path),
@@ -64,6 +68,13 @@ def quantize_onnx(float32: Path, path: Path, calibration: Sequence[Batch]) -> No
             nodes_to_exclude=_not_quantizable(onnx.load(str(float32))),
         )
         onnx.checker.check_model(str(path))
+
+
+def _make_session(calibrater: Any) -> None:
+    options = session_options(cores())
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    path, providers = calibrater.augmented_model_path, calibrater.execution_providers
+    calibrater.infer_session = onnxruntime.InferenceSession(path, options, providers=providers)
 
 
 class _CalibrationBatches(CalibrationDataReader):  # type: ignore[misc]

@@ -7,8 +7,6 @@ An entry is a folder, which `tritonserver --model-repository=FOLDER` serves:
     NAME/1/model.onnx    run by its ONNX Runtime backend
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from hubserve.atomic import staged_folder
 from hubserve.errors import ExportError
+from hubserve.host import cores
 from hubserve.package.formats import FORMATS
 from hubserve.package.package import LABELS, Package
 
@@ -53,7 +52,8 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
         package: Package that has the format "onnx".
         repository: Folder of the repository; it is made where it does not exist.
         name: Name of the entry; that of the model where None.
-        instances: Number of instances side by side, with one thread each; one for each core of this machine where None.
+        instances: Number of instances side by side, with one thread each; None takes one for each usable
+            core.
 
     Raises:
         ExportError: The package has no ONNX format, `name` is not one that Triton takes, the entry exists, or `instances` is
@@ -67,7 +67,7 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
         (stage / "1").mkdir()
         shutil.copyfile(package.path / FORMATS["onnx"].file, stage / "1" / "model.onnx")
         shutil.copyfile(package.path / LABELS, stage / LABELS)
-        (stage / "config.pbtxt").write_text(_config(package, name, instances or os.cpu_count() or 1), "utf-8")
+        (stage / "config.pbtxt").write_text(_config(package, name, instances or cores()), "utf-8")
         os.rename(stage, entry)
     return entry
 

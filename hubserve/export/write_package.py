@@ -1,7 +1,5 @@
 """Writes a package: exports every format, proves each one, and puts the folder in place in one step."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence
@@ -73,7 +71,7 @@ def write_package(
             rebuild_model(Package(stage, manifest))
         check_target(folder, overwrite)  # An export takes seconds, in which others may write.
         replace_folder(stage, folder)
-    trust.record_written(manifest.files[FORMATS[name].file].sha256 for name in formats if FORMATS[name].program)
+    trust.record_written(manifest.files[FORMATS[name].file].sha256 for name in formats)
     return read_package(folder, trusted=True)
 
 

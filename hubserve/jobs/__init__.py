@@ -6,8 +6,10 @@ The command line, the service and the job's process communicate through the run 
     where           working folder in which it was submitted
     status.json     a JobStatus; replaced atomically by the job's process
     log.txt         output of the process
-    pid             id of the process; the file is locked for as long as the process is alive
+    pid             id of the process, or of its guard; the file is locked for as long as the process is alive
     stop            exists after a request to stop
+    reason          why the job was ended, if it exceeded a limit of time or memory
+    limits.json     a JobLimits, if the job was submitted over HTTP; also when it goes on
     plots/NAME.svg  plots of the search
     (and what `hubserve.pipeline` writes: the study, weights, checkpoints, the package)
 
@@ -17,8 +19,8 @@ This package imports neither torch nor Optuna, so the service can list, start an
 >>> start(run)                                            # in a process of its own, which outlives the caller
 >>> read(run)                                             # JobStatus; "failed" if the process was killed
 >>> find("digits_quickstart-20261125-102135-3f2a")        # JobNotFoundError for an unknown or unsafe id
->>> list_runs()                                           # newest first; `list_statuses()` reads their statuses
->>> request_stop(run)                                     # SIGTERM; returns at once, state "stopping" until the job ended
+>>> list_runs()                                           # newest first; `list_summaries()` reads their states
+>>> request_stop(run)                                     # returns at once, state "stopping" until the job ended, 5 s at most
 >>> stop(run, grace_seconds=20)                           # waits: SIGTERM, then SIGKILL; the JobStatus afterwards
 >>> start(run)                                            # continues a job that stopped or failed; JobError if running or done
 >>> run.plot("best")                                      # Path of plots/best.svg
@@ -28,22 +30,37 @@ This package imports neither torch nor Optuna, so the service can list, start an
 >>> available_job("digits_quickstart").text()             # JobNotFoundError with the nearest names
 """
 
-from __future__ import annotations
-
 from hubserve.jobs.available import AvailableJob, available_job, available_jobs
 from hubserve.jobs.definition import ExecutorEntry, Job, MultiTrialEntry, Recipe, StrategyEntry
-from hubserve.jobs.job_file import dump_job, parse_job, read_job
-from hubserve.jobs.process import delete, hold, is_running, list_statuses, read, request_stop, start, stop
+from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job
+from hubserve.jobs.limited_keys import TABLE_BYTES, check_limits, check_paths
+from hubserve.jobs.limits import UNLIMITED, JobLimits
+from hubserve.jobs.process import delete, end_soon, hold, is_running, list_summaries, read, request_stop, start, stop
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
-from hubserve.jobs.status import FINAL, Best, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Phase, State, TrialRow
+from hubserve.jobs.status import (
+    FINAL,
+    Best,
+    JobStatus,
+    JobSummary,
+    LabelProbabilities,
+    ObjectiveInfo,
+    OneShotView,
+    Phase,
+    State,
+    TrialRow,
+)
 
 __all__ = [
     "FINAL",
+    "TABLE_BYTES",
+    "UNLIMITED",
     "AvailableJob",
     "Best",
     "ExecutorEntry",
     "Job",
+    "JobLimits",
     "JobStatus",
+    "JobSummary",
     "LabelProbabilities",
     "MultiTrialEntry",
     "ObjectiveInfo",
@@ -56,17 +73,21 @@ __all__ = [
     "TrialRow",
     "available_job",
     "available_jobs",
+    "check_limits",
+    "check_paths",
     "create",
     "delete",
     "dump_job",
+    "end_soon",
     "find",
     "hold",
     "is_running",
     "jobs_folder",
     "list_runs",
-    "list_statuses",
+    "list_summaries",
     "open_run",
     "parse_job",
+    "parse_mapping",
     "read",
     "read_job",
     "request_stop",

@@ -1,22 +1,24 @@
 """The process of a job: started in the background, looked up from any process, asked to stop and then killed.
 
-The file `pid` of the run folder holds its process id and is locked while it is alive; see `hubserve.background`.
+The file `pid` of the run folder holds the id of its process, or of the guard above it, and is locked while it is alive; see
+`hubserve.background`.
 """
-
-from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from hubserve.background import KILL_SECONDS, BackgroundProcess, lead_a_session, note_pid
+from hubserve.background import KILL_SECONDS, BackgroundProcess, note_pid
 from hubserve.errors import JobError
-from hubserve.jobs.run_folder import JOB, LOG, PID, STOP, Run, list_runs
-from hubserve.jobs.status import FINAL, JobStatus
+from hubserve.jobs.run_folder import JOB, LOG, PID, REASON, STOP, Run, find, list_runs
+from hubserve.jobs.status import FINAL, JobStatus, JobSummary
+from hubserve.process_tree import adopt_orphans
+
+S = TypeVar("S", bound=JobSummary)
 
 COMMAND = (sys.executable, "-m", "hubserve.pipeline")
 """The command of a job's process; the run folder is its last argument."""
@@ -34,14 +36,45 @@ def read(run: Run) -> JobStatus:
     Raises:
         JobError: The folder is no run folder, or its status is corrupt.
     """
-    status = run.written_status()
+    return _corrected(run, run.written_status)
+
+
+def read_summary(run: Run) -> JobSummary:
+    """As `read`, without the single trials."""
+    return _corrected(run, run.written_summary)
+
+
+def list_summaries(limit: int | None = None, *, after: str | None = None) -> list[JobSummary]:
+    """The states of all runs, newest first; runs whose status is corrupt are left out.
+
+    Args:
+        limit: Largest number of runs; None lists all.
+        after: Id of a run, to list those that are older; None begins with the newest one.
+
+    Raises:
+        JobNotFoundError: There is no run `after`.
+    """
+    runs = list_runs()
+    if after is not None:
+        runs = runs[runs.index(find(after)) + 1 :]
+    found: list[JobSummary] = []
+    for run in runs:
+        if limit is not None and len(found) >= limit:
+            break
+        with suppress(JobError):
+            found.append(read_summary(run))
+    return found
+
+
+def _corrected(run: Run, written: Callable[[], S]) -> S:
+    status = written()
     if status.state in FINAL:
         return status
     if is_running(run):
         asked = (run.path / STOP).exists()
         return status.model_copy(update={"state": "stopping", "message": "stopping"}) if asked else status
     # The process may have ended, properly, since the status was read.
-    status = run.written_status()
+    status = written()
     if status.state in FINAL:
         return status
     if (run.path / STOP).exists():
@@ -49,17 +82,8 @@ def read(run: Run) -> JobStatus:
     if not (run.path / PID).exists():
         return status
     at = f" while at {status.phase}" if status.phase else ""
-    gone = f"its process vanished{at}: killed, out of memory, or the machine restarted"
+    gone = _reason(run) or f"its process vanished{at}: killed, out of memory, or the machine restarted"
     return status.model_copy(update={"state": "failed", "message": "vanished", "error": _how_to_resume(run, gone)})
-
-
-def list_statuses() -> list[JobStatus]:
-    """The statuses of all runs, newest first; runs whose status is corrupt are left out."""
-    found = []
-    for run in list_runs():
-        with suppress(JobError):
-            found.append(read(run))
-    return found
 
 
 def is_running(run: Run) -> bool:
@@ -78,9 +102,16 @@ def start(run: Run) -> None:
     lock = _take_lock(run)
     try:
         _queue(run)
-        environment = os.environ | {LOCK_VARIABLE: str(lock), "PYTHONUNBUFFERED": "1"}
-        # The file holds the id of the process group until the process notes its own, in `hold`.
-        _process(run).start([*COMMAND, str(run.path)], log=run.path / LOG, lock=lock, environment=environment)
+        limits = run.limits
+        _process(run).start(
+            [*COMMAND, str(run.path)],
+            log=run.path / LOG,
+            lock=lock,
+            environment=os.environ | {LOCK_VARIABLE: str(lock), "PYTHONUNBUFFERED": "1"},
+            # What earlier processes of this run took is gone.
+            seconds=None if limits.seconds is None else max(0.0, limits.seconds - run.written_status().seconds),
+            memory_mb=limits.memory_mb,
+        )
     except OSError as error:
         raise JobError(f"cannot start {run.id}: {error.strerror or error}") from error
     finally:
@@ -100,13 +131,13 @@ def hold(run: Run) -> Iterator[None]:
     lock = _inherited_lock(run)
     if lock is None:
         lock = _take_lock(run)
-        (run.path / STOP).unlink(missing_ok=True)
-    else:
-        lead_a_session()
+        for name in (STOP, REASON):
+            (run.path / name).unlink(missing_ok=True)
+        adopt_orphans()
+        note_pid(lock)
     try:
         # Processes that the job starts do not inherit the lock: one that outlives the job would keep it "running".
         os.set_inheritable(lock, False)
-        note_pid(lock)
         if (run.path / STOP).exists():
             raise KeyboardInterrupt  # Requested before the file had this process's id.
         yield
@@ -117,6 +148,7 @@ def hold(run: Run) -> Iterator[None]:
             run.write_status(status.model_copy(update={**stopped, "updated": datetime.now(UTC)}))
         raise
     finally:
+        adopt_orphans(False)
         os.close(lock)
 
 
@@ -126,9 +158,22 @@ def request_stop(run: Run) -> JobStatus:
     Raises:
         JobError: The folder is no run folder.
     """
-    if read(run).state not in FINAL:
+    if read_summary(run).state not in FINAL:
+        # Also where no process is alive: the job is "stopped" then.
         (run.path / STOP).touch()
-        _process(run).send_signal(signal.SIGTERM)
+        _process(run).request_stop()
+    return read(run)
+
+
+def end_soon(run: Run) -> JobStatus:
+    """As `request_stop`; what has not ended some seconds later is killed.
+
+    Raises:
+        JobError: The folder is no run folder.
+    """
+    if read_summary(run).state not in FINAL:
+        (run.path / STOP).touch()
+        _process(run).end_soon()
     return read(run)
 
 
@@ -137,7 +182,8 @@ def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
 
     Args:
         run: The run to stop.
-        grace_seconds: Seconds that the job has to end by itself, at least 0; then it is killed with all processes it started.
+        grace_seconds: Seconds to wait, at least 0, before the job is killed from here with all processes that it started.
+            Its guard, if it was started in the background, does so after 2 s.
 
     Raises:
         JobError: The folder is no run folder, or the process cannot be ended.
@@ -175,7 +221,15 @@ def _take_lock(run: Run) -> int:
 
 def _process(run: Run) -> BackgroundProcess:
     """The process of the run; the file `pid` is locked by it and holds its id."""
-    return BackgroundProcess(run.path / PID, run.path / PID)
+    return BackgroundProcess(run.path / PID, run.path / PID, run.path / STOP, run.path / REASON)
+
+
+def _reason(run: Run) -> str:
+    """Why the job was ended by its guard; empty if it was not."""
+    try:
+        return (run.path / REASON).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _inherited_lock(run: Run) -> int | None:

@@ -1,7 +1,5 @@
 """Run folders: where they are, how one is created, and the files in it."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets
@@ -10,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,9 +17,13 @@ from hubserve.errors import JobError, JobNotFoundError, suggest
 from hubserve.home import home
 from hubserve.jobs.definition import Job
 from hubserve.jobs.job_file import dump_job, parse_job
-from hubserve.jobs.status import JobStatus
+from hubserve.jobs.limits import UNLIMITED, JobLimits
+from hubserve.jobs.status import JobStatus, JobSummary
 
 JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"
+REASON, LIMITS = "reason", "limits.json"
+
+S = TypeVar("S", bound=JobSummary)
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """Without dots and slashes an id is one part of a path, so it cannot point outside the folder of jobs."""
@@ -57,14 +59,31 @@ class Run:
         except (OSError, UnicodeDecodeError):
             return self.path
 
+    @property
+    def limits(self) -> JobLimits:
+        """What the job may reach and use. Raises JobError if that cannot be read."""
+        try:
+            return JobLimits.model_validate_json((self.path / LIMITS).read_bytes())
+        except FileNotFoundError:
+            return UNLIMITED
+        except (OSError, ValidationError) as error:
+            raise JobError(f"{self.path} has no readable {LIMITS}, so the job's limits are unknown; submit it anew") from error
+
     def written_status(self) -> JobStatus:
         """The status that the job's process wrote last; `hubserve.jobs.read` also checks whether that process is alive.
 
         Raises:
             JobError: There is no status.json, or it is corrupt.
         """
+        return self._written(JobStatus)
+
+    def written_summary(self) -> JobSummary:
+        """As `written_status`, without the trials, which are not kept in memory either."""
+        return self._written(JobSummary)
+
+    def _written(self, kind: type[S]) -> S:
         try:
-            return JobStatus.model_validate_json((self.path / STATUS).read_text("utf-8"))
+            return kind.model_validate_json((self.path / STATUS).read_text("utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise JobError(f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
 
@@ -96,13 +115,22 @@ def jobs_folder() -> Path:
     return home() / "jobs"
 
 
-def create(definition: str | Mapping[str, Any], *, name: str | None = None, job: Job | None = None) -> Run:
+def create(
+    definition: str | Mapping[str, Any],
+    *,
+    name: str | None = None,
+    job: Job | None = None,
+    where: Path | None = None,
+    limits: JobLimits = UNLIMITED,
+) -> Run:
     """Creates a run folder in the state "queued"; `start` starts the job.
 
     Args:
         definition: Text of a job file, or its content as data.
         name: Name to show for the run; None takes the definition's.
         job: The definition, already parsed by the caller; None parses it here.
+        where: Folder in which relative paths of the definition start; None is the working folder.
+        limits: What the job may reach and use.
 
     Raises:
         JobError: The definition is no valid job, see `parse_job`, or the folder cannot be written.
@@ -116,7 +144,9 @@ def create(definition: str | Mapping[str, Any], *, name: str | None = None, job:
         # Made under a hidden name and renamed, so that no listing shows an incomplete folder.
         with staged_folder(folder, "new") as stage:
             (stage / JOB).write_text(text, "utf-8")
-            (stage / WHERE).write_text(str(Path.cwd()), "utf-8")
+            (stage / WHERE).write_text(str(where or Path.cwd()), "utf-8")
+            if limits != UNLIMITED:
+                (stage / LIMITS).write_text(limits.model_dump_json(exclude_none=True), "utf-8")
             run = Run(folder / _new_id(title, now))
             Run(stage).write_status(
                 JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)

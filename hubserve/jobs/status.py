@@ -1,6 +1,4 @@
-"""The status of a job while it runs and afterwards: the record in status.json, in `--json` and in the service's answers."""
-
-from __future__ import annotations
+"""The records of a job's state, as in status.json, `--json` and the service's answers; `run_folder` writes the file."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -91,8 +89,8 @@ class OneShotView(_Record):
     cost_r2: float | None = None
 
 
-class JobStatus(_Record):
-    """The state of one run of a job, its search so far and its result.
+class JobSummary(_Record):
+    """The state of one run of a job and its result, without its single trials.
 
     Attributes:
         id: Name of the run folder.
@@ -109,9 +107,6 @@ class JobStatus(_Record):
         eta_seconds: Estimated seconds until the current phase ends; None if unknown.
         objectives: Scores that the search optimizes, the most important one first.
         best: Best feasible trial; None until there is one.
-        history: All trials, ordered by number.
-        pareto: Numbers of the trials on the Pareto front.
-        oneshot: Progress of a one-shot strategy; None for jobs without one.
         plots: Names of the plots in plots/, without ".svg".
         test_acc: Accuracy of the trained winner on the test part, in [0, 1]; None until it was measured.
         notes: Sentences about what the job left out, such as a format that this Python does not support.
@@ -132,11 +127,22 @@ class JobStatus(_Record):
     eta_seconds: float | None = None
     objectives: list[ObjectiveInfo] = []
     best: Best | None = None
-    history: list[TrialRow] = []
-    pareto: list[int] = []
-    oneshot: OneShotView | None = None
     plots: list[str] = []
     test_acc: float | None = None
     notes: list[str] = []
     published: str | None = None
     error: str | None = None
+
+
+class JobStatus(JobSummary):
+    """The state of one run of a job, its search so far and its result.
+
+    Attributes, besides those of JobSummary:
+        history: All trials, ordered by number.
+        pareto: Numbers of the trials on the Pareto front.
+        oneshot: Progress of a one-shot strategy; None for jobs without one.
+    """
+
+    history: list[TrialRow] = []
+    pareto: list[int] = []
+    oneshot: OneShotView | None = None

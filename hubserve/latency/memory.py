@@ -4,11 +4,10 @@
 the libraries once, and forks one for each format that measures it.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -72,6 +71,7 @@ def _status(name: str) -> float:
 
 
 def _measure(path: str, trusted: bool, format: str, batch_size: int, threads: int) -> tuple[str, float, float]:
+    signal.alarm(MOST_SECONDS)  # Where the process that started this one is killed, this one ends, too.
     torch.set_num_threads(threads)
     package = read_package(Path(path), trusted=trusted)
     size = package.manifest.preprocess.input_size

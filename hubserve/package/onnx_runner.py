@@ -1,7 +1,5 @@
 """Runs ONNX files with ONNX Runtime."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +7,9 @@ import numpy as np
 import onnxruntime
 
 from hubserve.cuda_driver import gpus
-from hubserve.errors import ExportError, first_line
-from hubserve.package.runner import Batch
+from hubserve.errors import ExportError, LateAnswerError, first_line
+from hubserve.package.run_limit import RunLimit
+from hubserve.package.runner import DAY, Batch
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -25,6 +24,9 @@ class OnnxRunner:
         threads: Number of threads that one call may use. At batch size 1 a second one gains little; two sessions gain more.
         device: "cpu"; "cuda", which needs a GPU; or "auto", which takes a GPU where there is one.
         name: Name of the format, for messages.
+
+    Attributes:
+        seconds: Time in seconds after which a call is ended.
 
     Raises:
         ExportError: The file cannot be loaded, or its input or output is not one float32 tensor; or there is no GPU for "cuda".
@@ -49,12 +51,23 @@ class OnnxRunner:
             found = ", ".join(f"{tensor.name} {tensor.type}" for tensor in (*inputs, *outputs))
             raise ExportError(f"{path} has {found}; expected one input and one output, both tensor(float)")
         self._input = inputs[0].name
+        self.seconds = DAY
 
     def __call__(self, batch: Batch) -> Batch:
-        """See Runner. Raises ExportError where the network does not take such a batch."""
+        """See Runner.
+
+        Raises:
+            ExportError: The network does not take such a batch.
+            LateAnswerError: The call did not end within `seconds`.
+        """
+        options = onnxruntime.RunOptions()
         try:
-            logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
+            with RunLimit(options, self.seconds):
+                logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)}, options)[0]
         except Exception as error:
+            if options.terminate:
+                reason = f"{self.name} did not answer {batch.shape} within {self.seconds:g} s, and was ended"
+                raise LateAnswerError(reason) from error
             raise ExportError(f"ONNX Runtime cannot run {self.name} on {batch.shape}: {first_line(error)}") from error
         return logits
 

@@ -1,15 +1,13 @@
 """Runs ONNX files on CPUs with OpenVINO, which is an extra: pip install 'hubserve[openvino]'."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hubserve.errors import ExportError, first_line
-from hubserve.package.runner import Batch
+from hubserve.errors import ExportError, LateAnswerError, first_line
+from hubserve.package.runner import DAY, Batch
 
 
 class OpenVinoRunner:
@@ -19,6 +17,11 @@ class OpenVinoRunner:
         path: Path of the ONNX file.
         threads: Number of threads that one call may use.
         callers: Number of calls that run at the same time; further ones wait.
+
+    Attributes:
+        callers: Number of calls that run at the same time.
+        seconds: Time in seconds after which a call is given up. OpenVINO cannot end it, so it takes a core until the process
+            ends; once all that may run at the same time were given up, further calls are refused.
 
     Raises:
         ExportError: OpenVINO is not installed, or cannot load the file.
@@ -44,23 +47,39 @@ class OpenVinoRunner:
         except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base.
             raise ExportError(f"OpenVINO {openvino.__version__} cannot load {path}: {first_line(error)}") from error
         self._local = threading.local()
-
-    @property
-    def callers(self) -> int:
-        """Number of calls that run at the same time, as OpenVINO reports it."""
-        return int(self._compiled.get_property("NUM_STREAMS"))
+        # As OpenVINO reports it; asked later, it would wait for calls that do not end.
+        self.callers = int(self._compiled.get_property("NUM_STREAMS"))
+        self.seconds = DAY
+        self._given_up: list[Any] = []
 
     def __call__(self, batch: Batch) -> Batch:
-        """See Runner. Raises ExportError where the network does not take such a batch."""
+        """See Runner.
+
+        Raises:
+            ExportError: The network does not take such a batch.
+            LateAnswerError: The call did not end within `seconds`.
+        """
+        request = self._request()
         try:
-            found = self._request().infer([np.ascontiguousarray(batch)])
+            request.start_async([np.ascontiguousarray(batch)])
+            ended = request.wait_for(int(self.seconds * 1000))
+            found = request.results if ended else {}
         except Exception as error:
             raise ExportError(f"OpenVINO cannot run the network on {batch.shape}: {first_line(error)}") from error
+        if not ended:
+            request.cancel()  # Has an effect between two nodes, not in a loop.
+            self._given_up.append(request)
+            del self._local.request
+            raise LateAnswerError(f"OpenVINO did not answer {batch.shape} within {self.seconds:g} s, and was given up")
         logits: Batch = np.array(next(iter(found.values())))
         return logits
 
     def _request(self) -> Any:
         """A request of this thread's own: two threads may not share one."""
+        if self._given_up and len(self._given_up) >= self.callers:
+            raise LateAnswerError(
+                f"{len(self._given_up)} calls of OpenVINO did not end, as many as run at once; delete this model and restart"
+            )
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
         return self._local.request

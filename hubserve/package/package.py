@@ -1,4 +1,4 @@
-"""Packages: a frozen model on disk with all that serving needs. The folder appears in one step.
+"""Opens and verifies packages, each a folder with a frozen model and all that serving needs, and the hashes of its files.
 
     manifest.json          what the model is, where it came from, and the hash of every file
     weights.safetensors    under the names of `space.freeze(arch)`
@@ -13,8 +13,6 @@
 On request also `model.fp16.onnx` and `model.int8.onnx`. The exported formats run without hubserve.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,15 +21,17 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import ExportError, PackageError
-from hubserve.package import trust
+from hubserve.package import first_load, trust
+from hubserve.package.first_load import FirstLoad
 from hubserve.package.formats import FORMATS
 from hubserve.package.labels_parity_profile import read_labels, read_parity, read_profile
 from hubserve.package.manifest import FileEntry, Format, Manifest
-from hubserve.package.onnx_runner import Device, cuda_available
+from hubserve.package.onnx_runner import Device, OnnxRunner, cuda_available
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.parity import ParityReport
-from hubserve.package.runner import Runner
+from hubserve.package.runner import DAY, Runner
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
@@ -110,16 +110,42 @@ class Package:
             "(read_package(..., trusted=True)); else use onnx, which only computes"
         )
 
-    def runner(self, backend: Backend, *, threads: int = 1, device: Device = "cpu", callers: int = 1) -> Runner:
+    def first_load(self, backend: Backend, *, device: Device = "cpu", **limits: Any) -> FirstLoad | None:
+        """Starts a process that loads a file for the first time; None where it is known, or a program.
+
+        Args:
+            backend: The format, or "openvino".
+            device: "cpu", "cuda", or "auto" for a GPU where there is one.
+            limits: Further arguments of `FirstLoad`.
+        """
+        name: Format = "onnx" if backend == "openvino" else backend
+        path = self.path / FORMATS[name].file
+        if FORMATS[name].program is not None or not path.is_file():
+            return None
+        where = "cuda" if device != "cpu" and backend != "openvino" and cuda_available() else "cpu"
+        sha256 = first_load.hash_once(path)
+        # The answers of OpenVINO are compared with those of ONNX Runtime.
+        unknown = [used for used in dict.fromkeys((name, backend)) if not first_load.is_known(sha256, used, where)]
+        if not unknown:
+            return None
+        return FirstLoad(path, sha256, unknown, input_size=self.manifest.preprocess.input_size, device=where, **limits)
+
+    def runner(
+        self, backend: Backend, *, threads: int = 1, device: Device = "cpu", callers: int = 1, seconds: float = DAY
+    ) -> Runner:
         """Loads an exported format; or "openvino", which runs the format "onnx" on the CPU.
+
+        A file in ONNX that was neither written nor loaded here before is loaded by another process first, see `FirstLoad`.
 
         Args:
             backend: The format, or "openvino".
             threads: Number of threads that one call may use; the formats of torch use torch's own setting.
             device: "cpu", "cuda", or "auto" for a GPU where there is one.
             callers: Number of threads that will call it at the same time; only OpenVINO needs to know.
+            seconds: Time in seconds after which a call is ended; the formats of torch have no limit.
 
         Raises:
+            LoadLimitError: Loading it for the first time took too much time or memory.
             PackageError: The package does not have the format, or it is a program whose author is not trusted.
             ExportError: The file cannot be loaded, or the format is for GPUs and there is none.
         """
@@ -127,14 +153,26 @@ class Package:
         if name not in self.manifest.exports:
             raise PackageError(f"{self.path} has no {name}; it has {', '.join(self.manifest.exports)}")
         if backend == "openvino":
-            return OpenVinoRunner(self.path / FORMATS[name].file, threads=threads, callers=callers)
+            self._load_first(backend, "cpu")
+            compiled = OpenVinoRunner(self.path / FORMATS[name].file, threads=threads, callers=callers)
+            compiled.seconds = seconds
+            return compiled
         self.check_trust(name)
         reason = FORMATS[name].only_cuda
         if reason is not None and (device == "cpu" or not cuda_available()):
             raise ExportError(
                 f"{name} is for CUDA, and device is {device!r} on a machine without a GPU for it: {reason}; use onnx here"
             )
-        return FORMATS[name].load(self.path / FORMATS[name].file, threads, device)
+        self._load_first(backend, device)
+        runner = FORMATS[name].load(self.path / FORMATS[name].file, threads, device)
+        if isinstance(runner, OnnxRunner):
+            runner.seconds = seconds
+        return runner
+
+    def _load_first(self, backend: Backend, device: Device) -> None:
+        load = self.first_load(backend, device=device)
+        if load is not None:
+            load.check()
 
 
 def read_package(path: Path, *, trusted: bool = False) -> Package:
@@ -148,7 +186,7 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
         PackageError: The folder is not a package, or a file is missing.
     """
     try:
-        manifest = Manifest.model_validate_json((path / MANIFEST).read_text("utf-8"))
+        manifest = Manifest.model_validate_json(read_bounded_text(path / MANIFEST))
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} is not a package: it has no readable {MANIFEST}. `hubserve export` writes one") from error
     except ValidationError as error:

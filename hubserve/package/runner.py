@@ -1,13 +1,16 @@
 """The interface of a loaded model: a batch of prepared images in, logits out."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hubserve.errors import LogitsError
+
 Batch = NDArray[np.float32]
+
+DAY = 86_400.0
+"""Seconds of a call, where nothing else is set."""
 
 
 class Runner(Protocol):
@@ -24,3 +27,12 @@ class Runner(Protocol):
     def __call__(self, batch: Batch) -> Batch:
         """Prepared images (n, 3, height, width) -> logits (n, classes)."""
         ...
+
+
+def check_finite(logits: NDArray[np.floating]) -> None:
+    """Raises LogitsError where an element of the logits is NaN or infinite: then there is no best class."""
+    if not np.isfinite(logits).all():
+        raise LogitsError(
+            "the model's answer is not finite: some of its logits are NaN or infinite; the input may be far from what it was "
+            "trained on, or its weights are wrong"
+        )

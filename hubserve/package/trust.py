@@ -1,9 +1,9 @@
-"""Records which exported files this user wrote here: formats that are programs are loaded only where they are among these.
+"""Records which exported files this user wrote here. Those that are programs are loaded only where they are among these.
+
+Files in ONNX that are not are loaded by another process first, see `hubserve.package.first_load`.
 
 `HUBSERVE_HOME/written/` has an empty file for each, named by the hash of its content, so copies are recognised, too.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress

@@ -1,34 +1,58 @@
 """What can be checked of a job without its data: the space, the strategies, and what does not go together."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
+import torch
+
 from hubserve.data.named_datasets import check_dataset_name
-from hubserve.errors import DatasetError, JobError, SpaceError
+from hubserve.errors import DatasetError, HubserveError, JobError, SpaceError
 from hubserve.hub import HubSpace, get_space
-from hubserve.jobs import Job
+from hubserve.jobs import UNLIMITED, Job, JobLimits, check_limits
 from hubserve.jobs.definition import JobFormat, Publish
 from hubserve.package.formats import unsupported_format
 from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, Searchers, make_searchers
+from hubserve.space.building_limit import limit_networks
+from hubserve.supernet.probe_archs import largest
 
 
-def check_definition(job: Job) -> Searchers:
+def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> Searchers:
     """Checks a job as far as this is possible without its data and returns its strategies.
 
+    Args:
+        job: The definition.
+        limits: What the job may reach and use; where its paths lead to is not checked.
+
     Raises:
-        JobError: A name does not exist, or settings do not go together; the message begins with the key.
+        JobError: A name does not exist, a limit is exceeded, or settings do not go together; the message begins with the key.
     """
-    make_space(job, job.space.settings)
-    _check_data_names(job)
+    check_limits(job, limits)
+    with limit_networks(modules=limits.modules, parameters=limits.parameters):
+        space = make_space(job, job.space.settings)
+        if limits != UNLIMITED:
+            check_largest(space)
+    try:
+        check_dataset_name(job.data.name, job.data.settings)
+    except DatasetError as error:
+        raise JobError(f"data: {error}") from error
     searchers = make_searchers(job.strategy, seed=job.seed)
     _check_budget(job, searchers)
     _check_executor(job, searchers)
     _check_objectives(job)
     choose_formats(job)
     return searchers
+
+
+def check_largest(space: HubSpace) -> None:
+    """Builds a large network of a space on the meta device, so that limits on networks apply. Raises JobError."""
+    try:
+        arch = next(largest(space), None) or space.random(Random(0))
+        with torch.device("meta"):
+            space.freeze(arch)
+    except (HubserveError, TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
+        raise JobError(f"space: {error}") from error
 
 
 def make_space(job: Job, settings: Mapping[str, Any]) -> HubSpace:
@@ -51,14 +75,7 @@ def choose_formats(job: Job) -> tuple[tuple[JobFormat, ...], list[str]]:
         name, reason = next(iter(reasons.items()))
         raise JobError(f"publish.formats: {name}: {reason}; leave it out")
     chosen = tuple(name for name in publish.formats if name not in reasons)
-    return chosen, [f"{name} was not exported: {reason}" for name, reason in reasons.items()]
-
-
-def _check_data_names(job: Job) -> None:
-    try:
-        check_dataset_name(job.data.name, job.data.settings)
-    except DatasetError as error:
-        raise JobError(f"data: {error}") from error
+    return chosen, [f"{name} is not exported: {reason}" for name, reason in reasons.items()]
 
 
 def _check_budget(job: Job, searchers: Searchers) -> None:

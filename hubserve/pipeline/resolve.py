@@ -1,7 +1,5 @@
 """From the definition of a job to the objects that it names, checked against each other."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -16,10 +14,10 @@ from hubserve.data.named_datasets import load_dataset
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
 from hubserve.hub import HubSpace
 from hubserve.hub.registry import SPACES
-from hubserve.jobs import Job
+from hubserve.jobs import TABLE_BYTES, UNLIMITED, Job, JobLimits
 from hubserve.latency.arch_latency import NAME
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
-from hubserve.latency.tables.table import LatencyTable
 from hubserve.pipeline.check_definition import check_definition, make_space
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.strategy.oneshot.base import shared_training
@@ -27,18 +25,19 @@ from hubserve.training.device import OneDevice
 from hubserve.training.supervised import set_drop_path
 
 
-def resolve_job(job: Job, *, where: Path) -> ResolvedJob:
+def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED) -> ResolvedJob:
     """Makes all objects that a job names, loads its data, and checks them against each other; nothing is trained.
 
     Args:
         job: The definition.
         where: Folder in which relative paths of the definition start.
+        limits: What the job may reach and use.
 
     Raises:
         JobError: Something does not exist or does not fit; the message begins with the key.
     """
-    searchers = check_definition(job)
-    data = _load_data(job, where)
+    searchers = check_definition(job, limits)
+    data = _load_data(job, where, limits)
     settings = {"num_labels": len(data.labels)} | job.space.settings if _takes_labels(job) else job.space.settings
     # Made a second time, now with the number of classes; the first time saved loading data for settings that are wrong.
     space = make_space(job, settings)
@@ -48,8 +47,8 @@ def resolve_job(job: Job, *, where: Path) -> ResolvedJob:
             "leave num_labels out, or choose the space's dataset accordingly"
         )
     _check_input_size(job, space, data.preprocess.input_size)
-    table = _load_table(job, space, data.preprocess.input_size, where)
-    resolved = ResolvedJob(job, space, settings, data, searchers, table)
+    table = _load_table(job, space, data.preprocess.input_size, where, limits)
+    resolved = ResolvedJob(job, space, settings, data, searchers, table, limits)
     _check_recipes(resolved)
     return resolved
 
@@ -58,8 +57,10 @@ def _takes_labels(job: Job) -> bool:
     return any(field.name == "num_labels" for field in fields(SPACES[job.space.name]))  # type: ignore[arg-type]
 
 
-def _load_data(job: Job, where: Path) -> LabelledData:
-    folder = None if job.data.folder is None else where / job.data.folder.expanduser()
+def _load_data(job: Job, where: Path, limits: JobLimits) -> LabelledData:
+    folder = None
+    if job.data.folder is not None:
+        folder = limits.reachable_folder("data.folder", where / job.data.folder.expanduser())
     try:
         return load_dataset(job.data.name, folder, **job.data.settings)
     except (DatasetError, TypeError) as error:
@@ -81,7 +82,7 @@ def _check_recipes(resolved: ResolvedJob) -> None:
 
 
 def _check_input_size(job: Job, space: HubSpace, size: int) -> None:
-    """Some spaces need images of certain sizes: the shapes of one network are computed."""
+    """Raises JobError if a network of the space cannot run on images of `size` pixels; only its shapes are computed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.
@@ -92,7 +93,7 @@ def _check_input_size(job: Job, space: HubSpace, size: int) -> None:
         ) from error
 
 
-def _load_table(job: Job, space: HubSpace, size: int, where: Path) -> LatencyTable | None:
+def _load_table(job: Job, space: HubSpace, size: int, where: Path, limits: JobLimits) -> LatencyTable | None:
     """The latency table that the job names, checked to fit the job; None if it names none.
 
     A table that was built on this machine may show that no network is as fast as the job asks, which is refused. A table of
@@ -101,14 +102,14 @@ def _load_table(job: Job, space: HubSpace, size: int, where: Path) -> LatencyTab
     entry, limit = job.latency, job.limits.get(NAME)
     if entry.table is None:
         return None
-    path = where / entry.table.expanduser()
+    path = limits.reachable_file("latency.table", where / entry.table.expanduser(), max_bytes=TABLE_BYTES)
     try:
         table = LatencyTable.load(path)
         table.check_fit(path, space, input_size=size, batch_size=entry.batch_size, threads=entry.threads)
         found = None if limit is None else feasibility(table, space, max_ms=limit)
     except ProfileError as error:
         raise JobError(f"latency.table: {error}") from error
-    if found is not None and found.verdict == "no" and table.foreign() is None:
+    if found is not None and found.verdict == "no" and table.difference_to_host() is None:
         raise JobError(
             f"constraints: latency_ms <= {limit:g} cannot be met: the fastest network by the table is predicted at "
             f"{found.fastest_ms:.3g} ms, half of all stay below {found.quantiles[0.5]:.3g} ms; {path} was built on "

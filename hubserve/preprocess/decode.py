@@ -1,7 +1,5 @@
 """Image files of many formats, decoded to 8-bit RGB."""
 
-from __future__ import annotations
-
 import warnings
 from contextlib import suppress
 from typing import Any
@@ -12,7 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hubserve.errors import ImageError, ImageTooLargeError, clear_frames
+from hubserve.preprocess.avif_limits import check_avif
 from hubserve.preprocess.decode_limits import LimitedReads, check_scans, check_tiles
+from hubserve.preprocess.pixel_count import pixel_count
 
 MAX_PIXELS = 50_000_000
 """Default limit of width x height for an image, checked before its pixels are decoded."""
@@ -64,13 +64,15 @@ def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.ui
         with suppress(ValueError):
             pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
             return pixels
-    return np.array(decode_image(data, max_pixels=max_pixels))
+    return np.asarray(decode_image(data, max_pixels=max_pixels))
 
 
 def _decoded(data: bytes, max_pixels: int) -> Image.Image:
     image = _open(data, max_pixels)
     image.load()
-    return _to_rgb(ImageOps.exif_transpose(image))
+    # In place, and no copy of what is RGB already: each copy of a large image takes 200 MB.
+    ImageOps.exif_transpose(image, in_place=True)
+    return image if image.mode == "RGB" and "transparency" not in image.info else _to_rgb(image)
 
 
 def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
@@ -108,6 +110,11 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image = Image.open(LimitedReads(data), formats=FORMATS)
     _check_pixels(image, max_pixels)
+    counted = pixel_count(data)
+    if counted is not None and image.width * image.height > counted:
+        raise ImageError(f"an image of {image.width} x {image.height} pixels whose header says {counted:,}; save it anew")
+    if image.format == "AVIF" and counted is not None:
+        check_avif(data, counted)
     if data[:2] == b"\xff\xd8":
         check_scans(data, image.width * image.height, max_pixels)
     return image

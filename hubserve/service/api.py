@@ -1,7 +1,5 @@
 """The FastAPI application: all routes, and the state that they share while the server runs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +10,7 @@ from fastapi import FastAPI
 from hubserve import __version__
 from hubserve.errors import HubserveError
 from hubserve.service.error_responses import HANDLERS
+from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.page import router as page_router
 from hubserve.service.routes import aliases, classify, exports, models, search_jobs, v2
 from hubserve.service.service_state import ServiceState
@@ -41,6 +40,7 @@ def build_api() -> FastAPI:
         lifespan=_lifespan,
         openapi_url=None,  # Without it there are no pages of documentation either.
         exception_handlers=HANDLERS,
+        default_response_class=ClientJSONResponse,
     )
     for router in ROUTERS:
         built.include_router(router)

@@ -7,8 +7,6 @@ the store of its machine; those that `models` in bentofile.yaml lists are part o
 when it starts without them, as in a container.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 
@@ -19,7 +17,7 @@ from pydantic import ValidationError
 
 from hubserve import store
 from hubserve.errors import HubserveError
-from hubserve.service import supervised_worker
+from hubserve.service import http_protocol, supervised_worker
 from hubserve.service.api import api
 from hubserve.service.middleware import ServiceMiddleware
 from hubserve.service.settings import ServiceSettings, sentence
@@ -55,6 +53,7 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
             raise SystemExit(
                 f"hubserve cannot start: the models of the bento cannot be copied into the store: {error}"
             ) from error
+        http_protocol.install(_settings)
         return ServiceMiddleware(api, super().to_asgi(is_main), tracing=_settings.tracing)
 
 
@@ -63,7 +62,8 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
     workers=1,
     # Bodies and answers have limits of our own, which end first. BentoML's has an effect with the setting `tracing` only.
     traffic={"timeout": _settings.body_seconds + _settings.answer_seconds + 10},
-    logging={"access": {"enabled": _settings.access_log}},
+    # The middleware writes one line for each request; BentoML's would have the path with its line breaks and escape codes.
+    logging={"access": {"enabled": False}},
     tracing={"sample_rate": 1.0 if _settings.tracing else 0.0},
     service_class=_ServiceWithMiddleware,
 )

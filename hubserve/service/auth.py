@@ -4,8 +4,6 @@ Reading and classifying need a token only if HUBSERVE_READ_TOKEN is set. Request
 HUBSERVE_TOKEN, which is accepted for reading too.
 """
 
-from __future__ import annotations
-
 import secrets
 
 from fastapi import Depends, Request
@@ -26,21 +24,25 @@ def check_reader(connection: HTTPConnection, settings: ServiceSettings) -> None:
         raise UnauthorizedError("this server wants a token: send the header `Authorization: Bearer TOKEN`")
 
 
-async def changer(request: Request) -> None:
-    """A dependency, for FastAPI, of routes that change something: checks the token of the request.
+def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None:
+    """Checks the token of a request that changes something.
 
     Raises:
         ForbiddenError: The server has no token, so it takes no changes.
         UnauthorizedError: The request does not have the token.
     """
-    token = request.app.state.shared.settings.token
-    if token is None:
+    if settings.token is None:
         raise ForbiddenError(
             "this server takes no changes: start it with a secret of at least 8 characters in HUBSERVE_TOKEN, and send the "
             "header `Authorization: Bearer $HUBSERVE_TOKEN`"
         )
-    if not _bears(request, token):
+    if not _bears(connection, settings.token):
         raise UnauthorizedError("changes want a token: send the header `Authorization: Bearer $HUBSERVE_TOKEN`")
+
+
+async def changer(request: Request) -> None:
+    """A dependency, for FastAPI, of routes that change something: `check_changer` once more, behind the middleware's."""
+    check_changer(request, request.app.state.shared.settings)
 
 
 CHANGE = [Depends(changer), Depends(scheme)]

@@ -1,37 +1,28 @@
-"""The queue of images to classify: threads take them in batches, without waiting for more; too many are refused at once."""
+"""The queue of images to classify: threads take them in batches, without waiting for more; too many are refused at once.
 
-from __future__ import annotations
+Images are admitted by their number and their pixels, and taken in the order of `hubserve.service.waiting_images`.
+"""
 
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from concurrent.futures import CancelledError
+from typing import Literal
 
-from hubserve.errors import OverloadedError
+from hubserve.errors import LogitsError, OverloadedError
 from hubserve.package.runner import Batch
-from hubserve.service.engine import Answer, Engine, Prepared
+from hubserve.preprocess import MAX_PIXELS
+from hubserve.service.engine import Engine, Prepared
+from hubserve.service.waiting_images import LIGHT_PIXELS, QueuedImage, WaitingImages, weigh
 
 log = logging.getLogger("hubserve.service")
 
+Step = Literal["decode", "infer"]
 
-@dataclass(frozen=True)
-class QueuedImage:
-    """One image in the queue of images.
-
-    Attributes:
-        engine: Engine that is to classify the image.
-        data: Bytes of the image file, or a prepared array; see `Engine.prepare`.
-        top_k: Number of classes in the answer; None for the default.
-        result: Future that receives the answer.
-    """
-
-    engine: Engine
-    data: bytes | Batch
-    top_k: int | None
-    result: Future[Answer] = field(default_factory=Future)
+BATCH_PIXELS = 1_000_000
+"""Pixels of a batch for each image that it may hold: beyond that, the first would wait for the decoding of the others."""
 
 
 class BatchQueue:
@@ -44,51 +35,87 @@ class BatchQueue:
         threads: Number of threads; as many as cores, where a session uses one core.
         max_batch: Largest number of images in a batch.
         max_waiting: Largest number of images that are queued or being classified; one more is refused at once.
+        max_waiting_pixels: Largest number of pixels of these images. A request of more than 16 megapixels is refused where it
+            has more than half of the images or pixels that could still be taken, so that others are not locked out.
+        max_pixels: Largest number of pixels of an image.
         on_batch: Called with the size of every batch, in the threads.
+        on_drop: Called for each image that nobody waits for any more, with the step that was not done for it.
 
     Attributes:
         inside: Number of images that are queued or being classified.
     """
 
     def __init__(
-        self, *, threads: int, max_batch: int, max_waiting: int, on_batch: Callable[[int], None] = lambda size: None
+        self,
+        *,
+        threads: int,
+        max_batch: int,
+        max_waiting: int,
+        max_waiting_pixels: int = 16 * MAX_PIXELS,
+        max_pixels: int = MAX_PIXELS,
+        on_batch: Callable[[int], None] = lambda size: None,
+        on_drop: Callable[[Step], None] = lambda step: None,
     ) -> None:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._max_waiting_pixels = max_waiting_pixels
+        self._max_pixels = max_pixels
         self._on_batch = on_batch
+        self._on_drop = on_drop
         self.inside = 0
-        self._count = threading.Lock()
-        self._waiting: queue.SimpleQueue[QueuedImage | None] = queue.SimpleQueue()
+        self._pixels = 0.0
+        self._closing = False
+        self._waiting = WaitingImages(max(max_pixels, threads * LIGHT_PIXELS))
+        self._lock = threading.Lock()
+        # A thread without work counts itself as idle and waits for an item here: much faster than threading.Condition.
+        self._idle = 0
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name=f"classify-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    def check_room(self, count: int = 1) -> None:
-        """Raises OverloadedError where `count` more images exceed `max_waiting`. An idle queue takes any number."""
-        if self.inside + count > self._max_waiting and self.inside:
-            raise OverloadedError(
-                f"{self.inside} images wait and at most {self._max_waiting} may, so {count} more are not taken; "
-                "ask again in a second"
+    def check_room(self, count: int = 1, pixels: int = 0) -> None:
+        """Raises OverloadedError where `count` more images of together `pixels` are too many. An idle queue takes any."""
+        free, free_pixels = self._max_waiting - self.inside, max(0.0, self._max_waiting_pixels - self._pixels)
+        if not self.inside or (count <= free and pixels <= LIGHT_PIXELS):
+            return
+        if count > free:
+            reason = f"{self.inside} images wait and at most {self._max_waiting} may"
+        elif count > max(1, free // 2) or pixels > free_pixels / 2:
+            reason = (
+                f"{self.inside} images of {self._pixels / 1e6:.1f} megapixels wait, and a request may have at most half of the "
+                f"{free} images and {free_pixels / 1e6:.1f} megapixels that could still be taken"
             )
+        else:
+            return
+        what = f"{count} more of {pixels / 1e6:.1f} megapixels" if pixels > LIGHT_PIXELS else f"{count} more"
+        raise OverloadedError(f"{reason}, so {what} are not taken; ask again in a second")
 
-    def submit(self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None) -> list[Future[Answer]]:
-        """Queues images, and returns the future answer of each.
+    def submit(self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None) -> list[QueuedImage]:
+        """Queues the images of a request, and returns the future answer of each.
 
         Raises:
             OverloadedError: Too many are queued already; none of these was taken.
         """
-        with self._count:
-            self.check_room(len(images))
-            self.inside += len(images)
-        queued = [QueuedImage(engine, data, top_k) for data in images]
-        for image in queued:
-            self._waiting.put(image)
-        return [image.result for image in queued]
+        queued = [QueuedImage(engine, data, top_k, weigh(data, self._max_pixels), self._cancelled) for data in images]
+        pixels = sum(image.pixels for image in queued)
+        # Of a request that has more than half of all that may wait, half: then some is left for others.
+        share = min(1.0, self._max_waiting_pixels / 2 / max(pixels, 1))
+        with self._lock:
+            self.check_room(len(queued), pixels)
+            self.inside += len(queued)
+            for image in queued:
+                image.counted = image.pixels * share
+                self._pixels += image.counted
+            self._waiting.add(queued)
+            self._wake_threads(len(queued))
+        return queued
 
     def close(self, seconds: float = 10.0) -> None:
         """Ends the threads after all that is queued; those that need more than `seconds` end with the process."""
-        for _ in self._threads:
-            self._waiting.put(None)
+        with self._lock:
+            self._closing = True
+            self._wake_threads(self._idle)
         end = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -102,57 +129,97 @@ class BatchQueue:
 
     def _take(self) -> list[QueuedImage] | None:
         """The next images, at least one; None after `close`."""
-        images: list[QueuedImage] = []
-        while len(images) < self._max_batch:
-            try:
-                image = self._waiting.get(block=not images)
-            except queue.Empty:
-                break
-            if image is None:
-                if not images:
+        while True:
+            with self._lock:
+                if (first := self._waiting.take()) is not None:
+                    return self._batch(first)
+                if self._closing and not self._waiting:
+                    self._wake_threads(self._idle)
                     return None
-                self._waiting.put(None)
-                break
+                self._idle += 1
+            self._wake.get()
+
+    def _batch(self, first: QueuedImage) -> list[QueuedImage]:
+        images = [first]
+        pixels_left = self._max_batch * BATCH_PIXELS - first.pixels
+        while len(images) < self._max_batch and (image := self._waiting.take_light(pixels_left)) is not None:
             images.append(image)
+            pixels_left -= image.pixels
         return images
+
+    def _wake_threads(self, count: int) -> None:
+        """Wakes up to `count` threads; called with the lock."""
+        for _ in range(min(count, self._idle)):
+            self._idle -= 1
+            self._wake.put(None)
 
     def _classify(self, images: Sequence[QueuedImage]) -> None:
         batches: dict[Engine, list[tuple[QueuedImage, Prepared]]] = {}
         for image in images:
-            # Checked only now: an image before it may have taken long, and this one was cancelled.
-            if not image.result.set_running_or_notify_cancel():
-                self._count_as_done(1)
-                continue
-            try:
-                prepared = image.engine.prepare(image.data, top_k=image.top_k)
-            except Exception as error:  # Whatever it is, it is the answer for this image, and the thread goes on.
-                self._count_as_done(1)
-                _fail([image], error)
-            else:
+            prepared = self._prepare(image)
+            if prepared is not None:
                 batches.setdefault(image.engine, []).append((image, prepared))
         for engine, batch in batches.items():
-            self._on_batch(len(batch))
             self._answer(engine, batch)
 
-    def _answer(self, engine: Engine, batch: Sequence[tuple[QueuedImage, Prepared]]) -> None:
+    def _prepare(self, image: QueuedImage) -> Prepared | None:
+        """The decoded image; None where it has its error, or nobody waits for it."""
         try:
-            answers = engine.answer([prepared for _, prepared in batch])
+            # Checked only now: an image before it may have taken long, and this one was cancelled.
+            if not image.set_running_or_notify_cancel():
+                self._on_drop("decode")
+                return None
+            return image.engine.prepare(image.data, top_k=image.top_k)
+        except Exception as error:  # Whatever it is, it is the answer for this image, and the thread goes on.
+            self._count_as_done([image])
+            _fail([image], error)
+            return None
+        finally:
+            image.data = b""
+            if image.is_heavy:
+                with self._lock:
+                    self._waiting.decoded(image)
+                    self._wake_threads(1)
+
+    def _answer(self, engine: Engine, prepared: Sequence[tuple[QueuedImage, Prepared]]) -> None:
+        batch = [(image, pixels) for image, pixels in prepared if not image.dropped]
+        if len(batch) < len(prepared):
+            gone = [image for image, _ in prepared if image.dropped]
+            self._count_as_done(gone)
+            for image in gone:
+                self._on_drop("infer")
+                image.set_exception(CancelledError())
+        if not batch:
+            return
+        self._on_batch(len(batch))
+        try:
+            answers = engine.answer([pixels for _, pixels in batch])
         except Exception as error:
-            self._count_as_done(len(batch))
+            self._count_as_done([image for image, _ in batch])
             _fail([image for image, _ in batch], error)
         else:
-            self._count_as_done(len(batch))
+            self._count_as_done([image for image, _ in batch])
             for (image, _), answer in zip(batch, answers, strict=True):
-                image.result.set_result(answer)
+                if isinstance(answer, LogitsError):
+                    image.set_exception(answer)
+                else:
+                    image.set_result(answer)
 
-    def _count_as_done(self, count: int) -> None:
+    def _cancelled(self, image: QueuedImage) -> None:
+        self._count_as_done([image])
+
+    def _count_as_done(self, images: Sequence[QueuedImage]) -> None:
         """Counts images as done, before their answers are set: a client may send the next image as soon as it has one."""
-        with self._count:
-            self.inside -= count
+        with self._lock:
+            for image in images:
+                if image.counted is not None:
+                    self.inside -= 1
+                    self._pixels -= image.counted
+                    image.counted = None
 
 
 def _fail(images: Sequence[QueuedImage], error: Exception) -> None:
     """Sets the error as the result, without the frame that caught it: that refers to the images, a reference cycle."""
     error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
     for image in images:
-        image.result.set_exception(error)
+        image.set_exception(error)

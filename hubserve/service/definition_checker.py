@@ -1,10 +1,9 @@
 """Checks that need torch, made by `hubserve.workers.check` in a process of its own: a job's names, an export's arch."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,9 +12,11 @@ from typing import Any
 from anyio import to_thread
 
 from hubserve import errors
-from hubserve.errors import HubserveError, OverloadedError
-from hubserve.jobs import Job
-from hubserve.service.exports import ExportRequest
+from hubserve.background import TOKEN_VARIABLES
+from hubserve.errors import HubserveError, JobError, OverloadedError
+from hubserve.jobs import Job, JobLimits
+from hubserve.process_guard import confine_memory
+from hubserve.service.exports import ExportLimits, ExportRequest
 
 log = logging.getLogger("hubserve.service")
 
@@ -25,46 +26,70 @@ SECONDS = 60.0
 
 
 class DefinitionChecker:
-    """Runs one check at a time, outside the event loop."""
+    """Runs one check at a time, outside the event loop, in a process whose memory and time are limited.
 
-    def __init__(self) -> None:
+    Args:
+        memory_mb: Most memory of a check, in megabytes.
+    """
+
+    def __init__(self, memory_mb: float) -> None:
         self._running = asyncio.Lock()
+        self._memory_mb = memory_mb
 
-    async def check_job(self, job: Job) -> None:
+    async def check_job(self, job: Job, limits: JobLimits) -> None:
         """Checks that the space, the strategies, the data set's name and the rest of a job exist and go together.
 
         Raises:
-            JobError: They do not; the message names the key.
+            JobError: They do not, or a limit is exceeded; the message names the key.
             OverloadedError: The check did not end in time.
         """
-        await self._check({"job": job.model_dump(mode="json", exclude_unset=True)})
+        given = job.model_dump(mode="json", exclude_unset=True)
+        await self._check({"job": given, "limits": limits.model_dump(mode="json", exclude_none=True)})
 
-    async def check_export(self, request: ExportRequest) -> None:
+    async def check_export(self, request: ExportRequest, limits: ExportLimits) -> None:
         """Checks the space, the settings and the arch of a request that names a space.
 
         Raises:
-            SpaceError: There is no such space, or it does not take these settings.
+            SpaceError: There is no such space, it does not take these settings, or they make too large a network.
             ArchError: The arch is not one of the space.
             OverloadedError: The check did not end in time.
         """
-        await self._check({"space": request.space, "settings": request.settings, "arch": request.arch})
+        await self._check(
+            {"space": request.space, "settings": request.settings, "arch": request.arch, "limits": limits.model_dump()}
+        )
 
     async def _check(self, request: Mapping[str, Any]) -> None:
         async with self._running:
-            answer = await to_thread.run_sync(_ask_worker, json.dumps(request))
+            answer = await to_thread.run_sync(_ask_worker, json.dumps(request), self._memory_mb)
         if answer:
             kind: type[HubserveError] = getattr(errors, answer["type"], HubserveError)
             raise kind(answer["message"])
 
 
-def _ask_worker(request: str) -> dict[str, str]:
+def _ask_worker(request: str, memory_mb: float) -> dict[str, str]:
     command = [sys.executable, "-m", WORKER]
+    pipe = subprocess.PIPE
     try:
-        ended = subprocess.run(command, input=request, capture_output=True, text=True, timeout=SECONDS)
-        answer: dict[str, str] = json.loads(ended.stdout.splitlines()[-1])
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=_environment()) as worker:
+            confine_memory(worker.pid, memory_mb)
+            try:
+                said, wrong = worker.communicate(request, timeout=SECONDS)
+            except BaseException:
+                worker.kill()
+                raise
+        answer: dict[str, str] = json.loads(said.splitlines()[-1])
     except subprocess.TimeoutExpired as error:
-        raise OverloadedError(f"the request was not checked within {SECONDS:g} s; ask again later") from error
-    except (OSError, ValueError, IndexError) as error:
-        log.error("a check failed: %s", ended.stderr[-2000:] if isinstance(error, ValueError | IndexError) else error)
+        raise OverloadedError(f"the request was not checked within {SECONDS:g} s; ask again later, or for less") from error
+    except OSError as error:
+        log.error("a check failed: %s", error)
+        raise HubserveError("the process that checks requests failed; the server's log says why") from error
+    except (ValueError, IndexError) as error:
+        if worker.returncode < 0 or "MemoryError" in wrong or "bad_alloc" in wrong:
+            raise JobError(f"this takes more than {memory_mb:.0f} MB of memory to check; choose smaller settings") from error
+        log.error("a check failed: %s", wrong[-2000:])
         raise HubserveError("the process that checks requests failed; the server's log says why") from error
     return answer
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}

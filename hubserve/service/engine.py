@@ -1,7 +1,5 @@
 """The engine: classifies images with one package. It uses no web framework and no training code."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Sequence
@@ -11,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hubserve.errors import PackageError, ParityError, TensorError, TopKError
+from hubserve.errors import LogitsError, PackageError, ParityError, TensorError, TopKError
 from hubserve.package.formats import FORMATS, page_locked
 from hubserve.package.onnx_runner import Device
 from hubserve.package.package import Backend, Package
 from hubserve.package.parity import check_parity, made_up_batches
-from hubserve.package.runner import Batch
+from hubserve.package.runner import DAY, Batch, check_finite
 from hubserve.preprocess import MAX_PIXELS, decode_pixels
 
 TOP_K = 5
@@ -83,6 +81,7 @@ class Engine:
         threads: Number of threads that one call may use for inference. On most machines a second core is better used for
             another image.
         max_pixels: Largest allowed width x height of an image.
+        seconds: Time after which inference of a batch is ended.
 
     Raises:
         PackageError: The package was changed, has no proven parity or not that format, or gives too few or many logits.
@@ -98,6 +97,7 @@ class Engine:
         threads: int = 1,
         callers: int = 1,
         max_pixels: int = MAX_PIXELS,
+        seconds: float = DAY,
     ) -> None:
         # Hashed again, although publishing did: files may have changed on disk since.
         package.verify()
@@ -105,7 +105,7 @@ class Engine:
         self.labels = package.labels
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
-        self._runner = package.runner(backend, threads=threads, device=device, callers=callers)
+        self._runner = package.runner(backend, threads=threads, device=device, callers=callers, seconds=seconds)
         if backend != "openvino" and (set_threads := FORMATS[backend].set_threads):
             set_threads(threads)
         self._check_answers(package)
@@ -126,8 +126,12 @@ class Engine:
         Raises:
             ImageError: Not a readable image, or too large.
             TopKError: `top_k` is not between 1 and the number of classes.
+            LogitsError: The model's answer is not finite.
         """
-        return self.answer([self.prepare(data, top_k=top_k)])[0]
+        (found,) = self.answer([self.prepare(data, top_k=top_k)])
+        if isinstance(found, LogitsError):
+            raise found
+        return found
 
     def prepare(self, data: bytes | Batch, *, top_k: int | None = None) -> Prepared:
         """The first half of `classify`, decoding and preparing; it raises the same errors, and TensorError.
@@ -149,16 +153,20 @@ class Engine:
             raise TensorError(f"an image of shape {data.shape}; this model takes {shape}")
         return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3)
 
-    def answer(self, images: Sequence[Prepared]) -> list[Answer]:
-        """The second half of `classify`: inference for several images in one batch."""
+    def answer(self, images: Sequence[Prepared]) -> list[Answer | LogitsError]:
+        """The second half of `classify`: inference for several images in one batch; an error for one leaves the others."""
         start = time.perf_counter()
         pixels = [image.pixels for image in images]
         logits = self._runner(self._staging.stack(pixels) if self._staging else np.stack(pixels))
         infer_ms = (time.perf_counter() - start) * 1e3
-        return [
-            Answer(self._best(row.astype(np.float64), image.top_k), image.decode_ms, infer_ms, len(images), row)
-            for row, image in zip(logits, images, strict=True)
-        ]
+        return [self._answer(row, image, infer_ms, len(images)) for row, image in zip(logits, images, strict=True)]
+
+    def _answer(self, logits: NDArray[np.float32], image: Prepared, infer_ms: float, batch_size: int) -> Answer | LogitsError:
+        try:
+            check_finite(logits)
+        except LogitsError as error:
+            return error
+        return Answer(self._best(logits.astype(np.float64), image.top_k), image.decode_ms, infer_ms, batch_size, logits)
 
     def _check_answers(self, package: Package) -> None:
         size, wanted = self._preprocess.input_size, (1, len(self.labels))

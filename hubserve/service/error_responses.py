@@ -1,7 +1,5 @@
 """Errors as answers: the HTTP status of each error, and the JSON that all of them have."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 
@@ -14,13 +12,17 @@ from starlette.requests import ClientDisconnect
 
 from hubserve import errors
 from hubserve.errors import HubserveError, clear_frames
+from hubserve.service.outgoing_text import ClientJSONResponse, shortened
 
 log = logging.getLogger("hubserve.service")
 
 STATUS: dict[type[HubserveError], int] = {
     errors.ImageTooLargeError: 413,
     errors.ImageError: 415,
+    errors.BodyTooLargeError: 413,
+    errors.HostError: 421,
     errors.RequestBodyError: 400,
+    errors.LogitsError: 400,
     errors.TensorError: 400,
     errors.TopKError: 422,
     errors.SlowRequestError: 408,
@@ -38,6 +40,9 @@ STATUS: dict[type[HubserveError], int] = {
     errors.OverloadedError: 503,
 }
 """Error -> status; the first entry whose class fits counts. All other errors are answered with 500."""
+
+MOST_WRONG = 20
+"""How many wrong parameters a message names."""
 
 ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
 
@@ -72,18 +77,20 @@ DESCRIPTIONS = {
     401: "No token, or a wrong one.",
     403: "The service has no token, so nobody may change anything.",
     404: "The model, job, export or alias does not exist.",
-    408: "The body did not come in time.",
+    408: "The headers or the body did not come in time.",
     409: "No version of the model can be loaded.",
-    413: "Too many bytes or pixels.",
+    413: "Too many bytes or pixels, or an answer of too many bytes.",
     415: "Not a readable image.",
     422: "A parameter is unknown or out of range, or the request describes something that cannot exist.",
+    421: "The header Host has a name that the service does not answer for.",
+    431: "Too many or too large headers.",
     503: "Too many requests wait, or the answer took too long; the header Retry-After says when to ask again.",
 }
 
 
 def error_body(error: HubserveError) -> dict[str, Any]:
     """The JSON of an answer to a request that failed with `error`."""
-    return {"error": {"type": type(error).__name__, "message": str(error.args[0]) if error.args else str(error)}}
+    return _body(type(error).__name__, str(error.args[0]) if error.args else str(error))
 
 
 def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
@@ -97,14 +104,18 @@ def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
 
 def problem(status: int, kind: str, message: str, *, path: str = "") -> JSONResponse:
     """The answer to a request for `path` that failed otherwise than with an error of ours."""
-    return _answer(status, {"error": {"type": kind, "message": message}}, path)
+    return _answer(status, _body(kind, message), path)
+
+
+def _body(kind: str, message: str) -> dict[str, Any]:
+    return {"error": {"type": kind, "message": shortened(message)}}
 
 
 def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
     if path == "/v2" or path.startswith("/v2/"):
         # The Open Inference Protocol has the message alone.
         content = {"error": content["error"]["message"]}
-    return JSONResponse(content, status_code=status, headers=ERROR_HEADERS.get(status))
+    return ClientJSONResponse(content, status_code=status, headers=ERROR_HEADERS.get(status))
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
@@ -118,7 +129,7 @@ async def refuse(request: Request, error: Exception) -> JSONResponse:
 async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
     """Exception handler of parameters and JSON bodies that do not pass validation."""
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
-    message = "; ".join(f"{_where(entry)}: {entry['msg']}" for entry in wrong)
+    message = "; ".join(f"{_where(entry)}: {entry['msg']}" for entry in wrong[:MOST_WRONG])
     return problem(422, "ParameterError", message, path=request.url.path)
 
 

@@ -3,7 +3,10 @@
     HUBSERVE_HOME/exports/<id>/
         request.json    what was asked for, and when
         lock            locked for as long as the process is alive
-        group           id of its process group
+        group           id of the guard above its process
+        stop            exists after a request to stop it
+        reason          why it was ended, if it exceeded a limit of time or memory
+        limits.json     an ExportLimits
         phase.json      what the process is doing; written by the worker
         log.txt         what the process printed
         package/        the package, once it is complete
@@ -37,15 +40,36 @@ from hubserve.package.manifest import ALL_FORMATS, Format
 KEPT = 20
 """How many folders of ended exports are kept; older ones are removed."""
 
-MOST_SECONDS = 3600.0
-"""An export that takes longer is killed."""
-
 WORKER = "hubserve.workers.export"
 
-PACKAGE, REQUEST, LOCK, GROUP = "package", "request.json", "lock", "group"
+PACKAGE, REQUEST, LIMITS, LOCK, GROUP = "package", "request.json", "limits.json", "lock", "group"
+STOP, REASON = "stop", "reason"
 PHASE, LOG, ZIP = "phase.json", "log.txt", "package.zip"
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+
+
+ExportState = Literal["running", "stopping", "done", "failed", "stopped"]
+ACTIVE: frozenset[ExportState] = frozenset({"running", "stopping"})
+"""States in which a process works on the export."""
+
+
+class ExportLimits(BaseModel):
+    """Limits of an export, which hold until it ends, also when the server is started again.
+
+    Attributes:
+        seconds: Wall-clock time after which it is killed.
+        memory_mb: Memory of all its processes together, in megabytes, above which it is killed.
+        modules: Largest number of modules of a network that is built.
+        parameters: Largest number of parameters of a network that is built.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float
+    memory_mb: float
+    modules: int
+    parameters: int
 
 
 class ExportRequest(BaseModel):
@@ -101,7 +125,7 @@ class ExportStatus(BaseModel):
 
     Attributes:
         id: Name of its folder.
-        state: Whether its process is running, ended with a package, or ended without one.
+        state: Whether its process is running, is asked to stop, ended with a package, without one, or because it was stopped.
         phase: What its process is doing, or was doing when it ended.
         message: One sentence about that.
         created: When it was requested.
@@ -111,7 +135,7 @@ class ExportStatus(BaseModel):
     """
 
     id: str
-    state: Literal["running", "done", "failed"]
+    state: ExportState
     phase: Literal["load", "export", "done"]
     message: str
     created: datetime
@@ -137,18 +161,22 @@ class Exports:
 
     Args:
         most: Largest number of exports that run at once.
+        limits: Limits of each export.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, limits: ExportLimits) -> None:
         self._most = most
+        self._limits = limits
         self._folder = home.home() / "exports"
         self._starting = threading.Lock()
 
     def check_number_running(self) -> list[ExportStatus]:
         """All exports. Raises OverloadedError where as many run already as may run at once."""
         listed = self.list()
-        if sum(status.state == "running" for status in listed) >= self._most:
-            raise OverloadedError(f"at most {self._most} exports run at once; ask again when one is done")
+        if sum(status.state in ACTIVE for status in listed) >= self._most:
+            raise OverloadedError(
+                f"at most {self._most} exports run at once; ask again when one is done, or stop one by DELETE /exports/{{id}}"
+            )
         return listed
 
     def start(self, request: ExportRequest) -> ExportStatus:
@@ -159,14 +187,15 @@ class Exports:
             JobError: The process cannot be started.
         """
         with self._starting:
-            for old in [status for status in self.check_number_running() if status.state != "running"][KEPT - 1 :]:
+            for old in [status for status in self.check_number_running() if status.state not in ACTIVE][KEPT - 1 :]:
                 shutil.rmtree(self._folder / old.id, ignore_errors=True)
             now = datetime.now(UTC)
             folder = self._folder / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
             try:
                 folder.mkdir(parents=True)
                 (folder / REQUEST).write_text(SavedRequest(created=now, request=request).model_dump_json())
-                _start(folder)
+                (folder / LIMITS).write_text(self._limits.model_dump_json())
+                _start(folder, self._limits)
             except OSError as error:
                 raise JobError(f"cannot start an export: {error.strerror or error}") from error
         return self.read(folder.name)
@@ -196,9 +225,25 @@ class Exports:
             message = "the package is complete, and its formats give the same logits"
             return ExportStatus(**known, state="done", phase="done", message=message, package=url)
         phase = read_phase(folder)
+        stop = (folder / STOP).exists()
         if running:
-            return ExportStatus(**known, state="running", **phase.model_dump())
+            state = {"state": "stopping", "message": "stopping"} if stop else {"state": "running"}
+            return ExportStatus(**known | phase.model_dump() | state)
+        if stop:
+            return ExportStatus(**known, state="stopped", phase=phase.phase, message="it was stopped")
         return ExportStatus(**known, state="failed", phase=phase.phase, message="it failed", error=_end_of_log(folder))
+
+    def stop(self, identity: str) -> ExportStatus:
+        """Asks an export to end and returns at once; an export that ended stays as it is.
+
+        Its state is "stopping" until all its processes have ended, which takes less than 5 s, and "stopped" then.
+
+        Raises:
+            JobNotFoundError: There is no such export.
+        """
+        if self.read(identity).state in ACTIVE:
+            _process(self._folder / identity).end_soon()
+        return self.read(identity)
 
     def archive(self, identity: str) -> Path:
         """The package as a ZIP file. Raises JobNotFoundError where there is no such export, or no package of it."""
@@ -211,6 +256,11 @@ class Exports:
                 for path in sorted((folder / PACKAGE).iterdir()):
                     archive.write(path, f"{PACKAGE}/{path.name}")
         return folder / ZIP
+
+
+def read_limits(folder: Path) -> ExportLimits:
+    """The limits of an export, for its process. Raises OSError or ValidationError where the file is not readable."""
+    return ExportLimits.model_validate_json((folder / LIMITS).read_bytes())
 
 
 def read_request(folder: Path) -> ExportRequest:
@@ -232,19 +282,25 @@ def read_phase(folder: Path) -> ExportPhase:
 
 
 def _process(folder: Path) -> BackgroundProcess:
-    return BackgroundProcess(folder / LOCK, folder / GROUP)
+    return BackgroundProcess(folder / LOCK, folder / GROUP, folder / STOP, folder / REASON)
 
 
-def _start(folder: Path) -> None:
+def _start(folder: Path, limits: ExportLimits) -> None:
     process = _process(folder)
     lock = process.take_lock()
     try:
-        # In its own folder: a model's name is never taken for the name of a folder that happens to lie in the working folder.
-        process.start([sys.executable, "-m", WORKER, str(folder)], log=folder / LOG, lock=lock, cwd=folder)
+        process.start(
+            [sys.executable, "-m", WORKER, str(folder)],
+            log=folder / LOG,
+            lock=lock,
+            # In its own folder: a model's name is never taken for that of a folder that happens to lie in the working folder.
+            cwd=folder,
+            seconds=limits.seconds,
+            memory_mb=limits.memory_mb,
+        )
     finally:
         # The started process has a copy of this descriptor, and the lock with it.
         os.close(lock)
-    threading.Thread(target=process.kill_after, args=(MOST_SECONDS,), name="export", daemon=True).start()
 
 
 def _end_of_log(folder: Path) -> str:

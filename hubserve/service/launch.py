@@ -1,7 +1,5 @@
 """Starts BentoML's server on our service."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket
@@ -61,8 +59,6 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, model: str | None = None
         raise ServerStartError("no folder for temporary files can be written: name one that can be in TMPDIR") from error
     if model:
         os.environ["HUBSERVE_MODEL"] = model
-    # Otherwise BentoML sends usage statistics to its makers.
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     for name, value in MALLOC.items():
         os.environ.setdefault(name, value)
     from _bentoml_impl.server import serve_http

@@ -1,30 +1,35 @@
 """The models that are loaded: which engine answers for which name, while versions are published, deleted or unloaded.
 
 One thread looks at the store, and loads and warms up new versions; until one is ready, the version that answered before goes on
-answering. A version that cannot be loaded is refused once, which the log, /models and the metrics show, and the next older one
-answers in its place. Beyond a limit of memory, the models whose names were not asked for longest are unloaded. Requests only
-look a name up in a dict; they wait only where no version answers for it yet.
+answering. A version that was never loaded here is loaded by another process first, which may take long; where no other version
+answers, the next older one is loaded meanwhile. A version that cannot be loaded is refused once, which the log, /models and the
+metrics show, and the next older one answers in its place. Beyond a limit of memory, the models whose names were not asked for
+longest are unloaded. Requests only look a name up in a dict; they wait only where no version answers for it yet.
 """
-
-from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubserve.errors import HubserveError, ModelRefusedError, StoreError
 from hubserve.service.engine import Engine
+from hubserve.service.first_loads import FirstLoads
+from hubserve.service.loaded_model import LoadedModel, TrafficSplit
 from hubserve.service.name_resolution import DEFAULT, NameResolver, TrafficShare
 from hubserve.store import StoredModel
 
 log = logging.getLogger("hubserve.service")
+
+PATIENCE_SECONDS = 3.0
+"""Time in which a first load usually ends, so that loading the next older version would be in vain."""
+
+POLL_SECONDS = 0.05
+"""Time between two looks at first loads that have not ended."""
 
 Key = tuple[str, object]
 """Tag and time of publication: a tag that was deleted and published again is another version."""
@@ -34,40 +39,8 @@ SMALLEST_BYTES = 2**20
 """Least memory that is counted for a model: memory that was freed before is used again, so less cannot be measured."""
 
 
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A version that is loaded.
-
-    Attributes:
-        tag: "name:version".
-        engine: Its engine, warmed up.
-        memory_bytes: Bytes by which this process grew when it was loaded; at least its largest file and `SMALLEST_BYTES`.
-    """
-
-    tag: str
-    engine: Engine
-    memory_bytes: int
-
-
-@dataclass
-class TrafficSplit:
-    """The loaded models that answer for a name.
-
-    Attributes:
-        shares: Percent of the traffic with the model that gets it.
-        used: Time of the last request for the name, in seconds of the monotonic clock.
-    """
-
-    shares: Sequence[tuple[int, LoadedModel]]
-    used: float = field(default_factory=time.monotonic)
-
-    def pick(self) -> LoadedModel:
-        """The model for one request, chosen at random by the shares."""
-        self.used = time.monotonic()
-        if len(self.shares) == 1:
-            return self.shares[0][1]
-        weights = [weight for weight, _ in self.shares]
-        return random.choices([served for _, served in self.shares], weights)[0]
+class _StillLoadingError(Exception):
+    """No version can answer yet: the first load of one has not ended."""
 
 
 class LiveModels:
@@ -78,6 +51,7 @@ class LiveModels:
         load: Function from a version to its engine, warmed up.
         seconds: Time between two looks at the store.
         memory_bytes: Largest memory of all engines; beyond it, the least recently used names are unloaded.
+        first_loads: Says which versions may be loaded now; None where all may.
         on_refusal: Called with each version that cannot be loaded.
         on_memory: Called with the number of bytes that all engines take, whenever it changes.
 
@@ -93,12 +67,16 @@ class LiveModels:
         *,
         seconds: float,
         memory_bytes: float,
+        first_loads: FirstLoads | None = None,
         on_refusal: Callable[[StoredModel], None] = lambda model: None,
         on_memory: Callable[[int], None] = lambda count: None,
     ) -> None:
         self.resolver = resolver
         self.refused: dict[Key, str] = {}
         self._load = load
+        self._first_loads = first_loads
+        self._loading: dict[Key, float] = {}
+        self._unsettled: set[str] = set()
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._on_refusal = on_refusal
@@ -133,6 +111,19 @@ class LiveModels:
         self._wake.set()
         return found
 
+    async def get_soon(self, name: str = DEFAULT, seconds: float = 1.0) -> LoadedModel | None:
+        """As `get`, but None where it takes longer than some seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.get(name)
+        except TimeoutError:
+            return None
+
+    @property
+    def first_loads(self) -> dict[str, float]:
+        """Tag of each version that is being loaded for the first time -> seconds since that began."""
+        return {tag: time.monotonic() - start for (tag, _), start in list(self._loading.items())}
+
     @property
     def loaded(self) -> list[LoadedModel]:
         """All models that are loaded."""
@@ -150,35 +141,57 @@ class LiveModels:
                 self._look()
             except Exception:  # Such as a store that is being moved: the next look may succeed.
                 log.exception("the store could not be looked at")
-            self._wake.wait(max(self._seconds, 0.01))
+            self._wake.wait(POLL_SECONDS if self._loading else max(self._seconds, 0.01))
             self._wake.clear()
 
     def _look(self) -> None:
         with self._lock:
             asked, self._asked = self._asked, {}
+        again: set[str] = set()
         try:
             changed = self.resolver.refresh()
             for name, future in asked.items():
                 try:
                     future.set_result(self._settle(name).pick())
+                except _StillLoadingError:
+                    again.add(name)
+                    self._ask_again(name, future)
                 except HubserveError as error:
                     future.set_exception(error)
         finally:
-            for future in asked.values():
-                if not future.done():
+            for name, future in asked.items():
+                if not future.done() and name not in again:
                     future.set_exception(StoreError("the model store cannot be read at the moment; its log says why"))
-        for name in [name for name in self._routes if changed and name not in asked]:
-            with suppress(HubserveError):
-                self._settle(name)
-        if changed or asked:
+        unsettled = set(self._unsettled)
+        for name in [name for name in self._routes if changed or name in unsettled]:
+            if name not in asked:
+                with suppress(HubserveError, _StillLoadingError):
+                    self._settle(name)
+        if changed or asked or unsettled:
             self._unload_unused()
+            self._forget_deleted()
+        if not self._unsettled:
+            self._loading = {}
+
+    def _ask_again(self, name: str, future: Future[LoadedModel]) -> None:
+        """Leaves a question for the next look; together with one that came meanwhile."""
+        with self._lock:
+            other = self._asked.setdefault(name, future)
+        if other is not future:
+            other.add_done_callback(lambda done: _copy_outcome(done, future))
 
     def _settle(self, name: str) -> TrafficSplit:
         """Decides again which models answer for a name; those that did go on until the others are ready."""
+        self._unsettled.discard(name)
         try:
             shares = self._shares(name, self.resolver.traffic_shares(name))
         except HubserveError:
             self._routes.pop(name, None)
+            raise
+        except _StillLoadingError:
+            tags = {model.tag for model in self.resolver.models}
+            if name in self._routes and not all(served.tag in tags for _, served in self._routes[name].shares):
+                del self._routes[name]
             raise
         before = self._routes.get(name)
         route = TrafficSplit(shares, before.used) if before is not None else TrafficSplit(shares)
@@ -189,8 +202,10 @@ class LiveModels:
         return route
 
     def _shares(self, name: str, traffic_shares: Sequence[TrafficShare]) -> list[tuple[int, LoadedModel]]:
-        found = [(branch.weight, self._first_that_loads(branch.versions)) for branch in traffic_shares]
+        found = [(branch.weight, self._first_that_loads(name, branch.versions)) for branch in traffic_shares]
         shares = [(weight, served) for weight, served in found if served is not None]
+        if not shares and name in self._unsettled:
+            raise _StillLoadingError
         if not shares:
             newest = traffic_shares[0].versions[0]
             raise ModelRefusedError(
@@ -198,22 +213,49 @@ class LiveModels:
             )
         return shares
 
-    def _first_that_loads(self, versions: Sequence[StoredModel]) -> LoadedModel | None:
+    def _first_that_loads(self, name: str, versions: Sequence[StoredModel]) -> LoadedModel | None:
+        waits = False
         for model in versions:
-            if _key(model) not in self.refused:
-                served = self._engines.get(_key(model)) or self._loaded(model)
-                if served is not None:
-                    return served
+            if _key(model) in self.refused:
+                continue
+            served = self._engines.get(_key(model))
+            # While a newer one is loaded for the first time, only what is loaded already answers at once.
+            if served is None and not waits:
+                if not self._is_allowed(model):
+                    if _key(model) in self._loading:
+                        self._unsettled.add(name)
+                        waits = time.monotonic() - self._loading[_key(model)] < PATIENCE_SECONDS
+                    continue
+                served = self._loaded(model)
+            if served is not None:
+                return served
         return None
+
+    def _is_allowed(self, model: StoredModel) -> bool:
+        """Whether a version may be loaded now; refuses it where it never may."""
+        try:
+            allowed = self._first_loads is None or self._first_loads.may_load(model)
+        except Exception as error:
+            self._loading.pop(_key(model), None)
+            self._refuse(model, error)
+            return False
+        if allowed:
+            self._loading.pop(_key(model), None)
+        else:
+            self._loading.setdefault(_key(model), time.monotonic())
+        return allowed
+
+    def _refuse(self, model: StoredModel, error: Exception) -> None:
+        self.refused[_key(model)] = f"{type(error).__name__}: {error}"
+        self._on_refusal(model)
+        log.error("%s is refused: %s", model.tag, self.refused[_key(model)])
 
     def _loaded(self, model: StoredModel) -> LoadedModel | None:
         before = _resident_bytes()
         try:
             engine = self._load(model)
         except Exception as error:  # A corrupt package makes libraries raise anything.
-            self.refused[_key(model)] = f"{type(error).__name__}: {error}"
-            self._on_refusal(model)
-            log.error("%s is refused: %s", model.tag, self.refused[_key(model)])
+            self._refuse(model, error)
             return None
         largest = max(entry.bytes for entry in engine.manifest.files.values())
         served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest, SMALLEST_BYTES))
@@ -241,14 +283,29 @@ class LiveModels:
     def _keep_routed(self) -> None:
         routed = {served for route in self._routes.values() for _, served in route.shares}
         self._keep({key: served for key, served in self._engines.items() if served in routed})
+
+    def _forget_deleted(self) -> None:
+        if self._first_loads is not None:
+            self._first_loads.keep(self.resolver.models)
         there = set(map(_key, self.resolver.models))
+        self._unsettled &= set(self._routes) | set(self._asked)
         self.refused = {key: reason for key, reason in self.refused.items() if key in there}
+        self._loading = {key: start for key, start in self._loading.items() if key in there}
 
     def state_of(self, model: StoredModel) -> tuple[str, str | None]:
-        """One of "loaded", "idle" and "refused"; and why, where it is refused."""
+        """One of "loaded", "idle", "loading" and "refused"; and why, where it is refused."""
         if reason := self.refused.get(_key(model)):
             return "refused", reason
+        if _key(model) in self._loading:
+            return "loading", None
         return ("loaded" if _key(model) in self._engines else "idle"), None
+
+
+def _copy_outcome(done: Future[LoadedModel], future: Future[LoadedModel]) -> None:
+    if error := done.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(done.result())
 
 
 def _key(model: StoredModel) -> Key:

@@ -3,8 +3,6 @@
 Labels are routes, statuses and names in the store, never a text that a caller chooses: each new label takes memory.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -16,6 +14,7 @@ use_allocated_files()
 REQUESTS = Counter("hubserve_requests", "Requests that were answered.", ["route", "status"])
 SECONDS = Histogram("hubserve_request_seconds", "From the request's head to its answer.", ["route"])
 BATCHES = Histogram("hubserve_batch_images", "Images of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
+DROPPED = Counter("hubserve_dropped_images", "Images that nobody waited for any more, by the first step not done.", ["step"])
 REFUSED_VERSIONS = Counter("hubserve_refused_versions", "Versions in the store that could not be loaded.", ["model"])
 LOADED = Gauge("hubserve_loaded_bytes", "Memory of all loaded models, as measured.", multiprocess_mode="livesum")
 

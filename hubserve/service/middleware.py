@@ -1,4 +1,8 @@
-"""The outermost ASGI layer: routes each request to BentoML or to our API, checks read tokens, and counts requests.
+"""The outermost ASGI layer: checks host, token and size of each request, routes it to BentoML or our API, and counts it.
+
+The checks come before anything of the body is read, in this order, for every path and method, known or not. A request that
+changes something is one whose method is not among SAFE and whose path our API has, but for those that classify: so a route that
+is added later needs the token for changes unless it says otherwise here.
 
 BentoML's own layers (tracing, metrics by path, contexts) take about a tenth of the time of an image for each request, and add
 a label to its metrics for each path that a caller makes up. So they get only what they answer: health, /metrics and the API's
@@ -14,12 +18,15 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hubserve.errors import HubserveError
-from hubserve.service.auth import check_reader
+from hubserve.errors import HubserveError, RequestBodyError
+from hubserve.service import json_bounds
+from hubserve.service.auth import check_changer, check_reader
 from hubserve.service.error_responses import error_response, problem
 from hubserve.service.metrics import count_request
+from hubserve.service.outgoing_text import printable
 from hubserve.service.routes import classify
 from hubserve.service.service_state import ServiceState
 from hubserve.service.supervised_worker import report_started
@@ -33,6 +40,12 @@ BENTOML = HEALTH | {"/metrics", "/docs.json", "/schema.json"}
 
 _OPEN = ("/page/", "/v2/health/")
 """Beginnings of paths that need no token: the page asks for it, and health probes have none."""
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""Header that keeps a browser from taking an answer for another type than it says, such as a script."""
 
 
 class ServiceMiddleware:
@@ -51,35 +64,67 @@ class ServiceMiddleware:
         self._admitted = self._answered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._bentoml(scope, receive, _reporting(send, self._api) if scope["type"] == "lifespan" else send)
             if scope["type"] == "lifespan":
                 log.info("shut down: %d requests were admitted, %d were answered", self._admitted, self._answered)
             return
-        call = _TrackedRequest(scope, send, self._api.state.shared)
+        call = _TrackedRequest(scope, receive, send, self._api.state.shared)
         self._admitted += 1
         try:
-            await self._route(call, receive)
+            await self._answer(call)
+        except ClientDisconnect:
+            call.status = 499  # The status that nginx logs for this; no answer can be sent.
+        except Exception:
+            if call.status:  # A part of the answer was sent: only closing the connection says that there is no rest.
+                raise
+            log.exception("a request failed")
+            await problem(500, "InternalError", "see the server's log", path=scope["path"])(scope, receive, call.send)
         finally:
             self._answered += call.status > 0
             call.note()
 
+    async def _answer(self, call: _TrackedRequest) -> None:
+        scope, path = call.scope, call.scope["path"]
+        try:
+            self._check(call, HTTPConnection(scope))
+            if path == classify.PATH and scope["method"] == "POST" and not self._tracing:
+                call.route = classify.PATH
+                answer = await classify.answer_directly(Request(scope, call.receive), call.shared)
+                await answer(scope, call.receive, call.send)
+            elif _has_images(scope) or not _has_body(scope):
+                await self._route(call, call.receive)
+            else:
+                async with call.shared.body_reader.body(Request(scope, call.receive), most=json_bounds.MAX_BYTES) as body:
+                    if too_many := json_bounds.too_many(body, most=json_bounds.MAX_ENTRIES):
+                        raise RequestBodyError(too_many)
+                    await self._route(call, _replayed(body, call.receive))
+        except HubserveError as error:
+            await error_response(error, path=path)(scope, call.receive, call.send)
+
+    def _check(self, call: _TrackedRequest, connection: HTTPConnection) -> None:
+        scope, path, settings = call.scope, call.scope["path"], call.shared.settings
+        if path in HEALTH:
+            return
+        call.shared.hosts.check(connection)
+        if path != "/" and not path.startswith(_OPEN):
+            check_reader(connection, settings)
+        if scope["method"] not in SAFE and not _has_images(scope) and self._is_known(scope):
+            check_changer(connection, settings)
+
+    def _is_known(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is Match.FULL for route in self._api.routes)
+
     async def _route(self, call: _TrackedRequest, receive: Receive) -> None:
         scope, path = call.scope, call.scope["path"]
-        if path not in HEALTH and path != "/" and not path.startswith(_OPEN):
-            try:
-                check_reader(HTTPConnection(scope), call.shared.settings)
-            except HubserveError as error:
-                await error_response(error, path=path)(scope, receive, call.send)
-                return
         # BentoML answers 200 as soon as it listens, even with an empty store.
         if path == "/readyz" and (why := await call.shared.why_not_ready()):
             await problem(503, *why)(scope, receive, call.send)
         elif self._tracing or path in BENTOML:
             await self._bentoml(scope, receive, call.send)
-        elif path == classify.PATH and scope["method"] == "POST":
-            call.route = classify.PATH
-            await _classify(call, receive)
         else:
             await self._api(scope, receive, call.send)
 
@@ -97,41 +142,72 @@ def _reporting(send: Send, api: FastAPI) -> Send:
     return report
 
 
-async def _classify(call: _TrackedRequest, receive: Receive) -> None:
-    try:
-        answer = await classify.answer_directly(Request(call.scope, receive), call.shared)
-    except ClientDisconnect:
-        call.status = 499  # The status that nginx logs for this; no answer can be sent.
-        return
-    except Exception:
-        log.exception("a request failed")
-        answer = problem(500, "InternalError", "see the server's log")
-    await answer(call.scope, receive, call.send)
+def _has_images(scope: Scope) -> bool:
+    """Whether a route that classifies answers a request; it reads the body itself, within the limit for images."""
+    path: str = scope["path"]
+    return scope["method"] == "POST" and (path == classify.PATH or (path.startswith("/v2/models/") and path.endswith("/infer")))
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in scope["headers"]
+    )
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """The messages of a request whose body was read already."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed
 
 
 class _TrackedRequest:
-    """A request with the status of its answer and the time that it took."""
+    """A request with the status of its answer and the time that it took.
 
-    def __init__(self, scope: Scope, send: Send, shared: ServiceState) -> None:
+    Attributes:
+        scope: Its ASGI scope.
+        shared: The state that all requests share.
+        status: Status of its answer; 0 until it begins.
+        route: Path pattern of its route where the middleware knows it.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, shared: ServiceState) -> None:
         self.scope, self.shared = scope, shared
         self.status = 0
         self.route = ""
-        self._send = send
+        self._receive, self._send = receive, send
+        self._asked_for_body = False
         self._start = time.perf_counter()
+
+    async def receive(self) -> Message:
+        self._asked_for_body = True
+        return await self._receive()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.shared.shutdown.started:
-                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            headers = [*message.get("headers", ())]
+            if NOSNIFF not in headers:
+                headers.append(NOSNIFF)
+            if self.shared.shutdown.started or self._waits_for_100_continue():
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
         await self._send(message)
+
+    def _waits_for_100_continue(self) -> bool:
+        """Whether the client may or may not send the body after this answer: what comes next could be a body or a request."""
+        return not self._asked_for_body and any(name == b"expect" for name, _ in self.scope["headers"])
 
     def note(self) -> None:
         seconds = time.perf_counter() - self._start
         if self.status:
             count_request(self.route or self._path_of_route(), self.status, seconds)
         if self.shared.settings.access_log:
-            access_log.info("%s %s %s %.1f ms", self.scope["method"], self.scope["path"], self.status, seconds * 1e3)
+            method, path = printable(self.scope["method"]), printable(self.scope["path"])
+            access_log.info("%s %s %s %.1f ms", method, path, self.status, seconds * 1e3)
 
     def _path_of_route(self) -> str:
         """The path pattern of the route; not the path itself, of which a caller may make up any number."""

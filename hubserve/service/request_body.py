@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
-from hubserve.errors import ImageTooLargeError, OverloadedError, SlowRequestError
+from hubserve.errors import BodyTooLargeError, HubserveError, ImageTooLargeError, OverloadedError, SlowRequestError
 
 
 class _Share:
@@ -40,37 +40,42 @@ class RequestBodyReader:
         self._pending = 0
 
     @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """The body of a request, whose bytes count as held until the end of the block.
+    async def body(self, request: Request, *, most: int | None = None) -> AsyncIterator[bytes]:
+        """The body of a request, whose bytes count as held from their arrival until the end of the block.
+
+        Args:
+            request: The request.
+            most: Largest size in bytes where that is less than `max_bytes`; None for requests with images, which have no
+                other limit.
 
         Raises:
-            ImageTooLargeError: The body is longer than allowed; the rest of it is not read.
+            ImageTooLargeError: The body of a request with images is longer than allowed; the rest of it is not read.
+            BodyTooLargeError: The body of another request is.
             OverloadedError: Other requests hold too many bytes already.
             SlowRequestError: The body was not received in time.
         """
+        # What a client announces holds nothing yet: it may never send it.
         announced = request.headers.get("content-length", "")
-        expected = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
-        if expected > self._max_bytes or len(announced) >= 20:
-            raise ImageTooLargeError(self._too_long())
+        if announced.isdecimal() and (len(announced) >= 20 or int(announced) > self._limit(most)):
+            raise self._too_long(most)
         share = _Share(self)
         try:
-            share.grow_to(expected)
-            yield await self._read(request, share)
+            yield await self._read(request, share, most)
         finally:
             self._pending -= share.held
 
-    async def _read(self, request: Request, share: _Share) -> bytes:
+    async def _read(self, request: Request, share: _Share, most: int | None) -> bytes:
         chunks, size = [], 0
         try:
             async with asyncio.timeout(self._seconds):
                 async for chunk in request.stream():
                     size += len(chunk)
-                    if size > self._max_bytes:
-                        raise ImageTooLargeError(self._too_long())
+                    if size > self._limit(most):
+                        raise self._too_long(most)
                     share.grow_to(size)
                     chunks.append(chunk)
         except TimeoutError as error:
-            raise SlowRequestError(f"the body did not come within {self._seconds:g} s: send a smaller image") from error
+            raise SlowRequestError(f"the body did not come within {self._seconds:g} s: send a smaller one") from error
         return b"".join(chunks)
 
     def hold(self, count: int) -> None:
@@ -82,5 +87,9 @@ class RequestBodyReader:
             )
         self._pending += count
 
-    def _too_long(self) -> str:
-        return f"the body is longer than the allowed {self._max_bytes:,} bytes: send a smaller image"
+    def _limit(self, most: int | None) -> int:
+        return self._max_bytes if most is None else min(most, self._max_bytes)
+
+    def _too_long(self, most: int | None) -> HubserveError:
+        message = f"the body is longer than the allowed {self._limit(most):,} bytes"
+        return ImageTooLargeError(f"{message}: send a smaller image") if most is None else BodyTooLargeError(message)

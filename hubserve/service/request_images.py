@@ -1,7 +1,5 @@
 """The images in a request to /classify: the body itself, fields of a multipart form, or base64 in JSON."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 from collections.abc import AsyncGenerator
@@ -15,6 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hubserve.errors import RequestBodyError
+from hubserve.service import json_bounds
 from hubserve.service.unknown_parameters import check_names
 
 FIELD, FIELDS = "image", "images"
@@ -23,14 +22,16 @@ FIELD, FIELDS = "image", "images"
 LARGE = 200_000
 """Bytes of JSON that take about a millisecond to parse."""
 
+WHITESPACE = b" \t\r\n\f\v"
+
 
 def _decode(value: object) -> bytes:
     if not isinstance(value, str):
         raise ValueError("an image in JSON is text in base64")
     try:
         # Strictly: otherwise b64decode skips characters that are not base64 and returns the rest.
-        return base64.b64decode("".join(value.split()), validate=True)
-    except binascii.Error as error:
+        return base64.b64decode(value.encode().translate(None, WHITESPACE), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
         raise ValueError(f"not base64: {error}") from error
 
 
@@ -99,11 +100,13 @@ async def images_of(request: Request, body: bytes, *, max_images: int) -> Reques
 
 
 def _of_json(body: bytes) -> RequestImages:
+    if problem := json_bounds.too_many(body):
+        raise RequestBodyError(problem)
     try:
         given = JsonImages.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
+        where = ".".join(map(str, first["loc"]))[:100] or "the body"
         raise RequestBodyError(f"the JSON cannot be read: {where}: {first['msg']}") from error
     if given.image is not None and given.images is not None:
         raise RequestBodyError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")

@@ -1,31 +1,42 @@
 """What all requests share: the models, the threads that run them, the limits, exports and checks."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 
-from hubserve.errors import ExportError, HubserveError, LateAnswerError
+from starlette.requests import Request
+
+from hubserve.errors import ExportError, HubserveError
 from hubserve.host import cores
 from hubserve.package.runner import Batch
 from hubserve.service import metrics
+from hubserve.service.awaited_request import AwaitedRequest
 from hubserve.service.batch_queue import BatchQueue
 from hubserve.service.concurrency_tuning import Concurrency, default_concurrency, fastest_concurrency
 from hubserve.service.definition_checker import DefinitionChecker
 from hubserve.service.engine import Answer, Engine
 from hubserve.service.exports import Exports
+from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
-from hubserve.service.live_models import LiveModels, LoadedModel
+from hubserve.service.host_check import HostCheck
+from hubserve.service.live_models import LiveModels
+from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.request_body import RequestBodyReader
+from hubserve.service.request_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.settings import ServiceSettings
 from hubserve.store import StoredModel
 
 log = logging.getLogger("hubserve.service")
+
+START_SECONDS = 10.0
+"""How long the start waits for the first load of a model; after that the service answers that it is not ready."""
+
+USUAL_BATCH = 8
+"""Largest batch of a first load, where none is set: the largest that is measured."""
 
 Outcome = tuple[str, Answer] | BaseException
 """Outcome of one image: the tag of the model with its answer, or the error."""
@@ -44,6 +55,7 @@ class ServiceState:
         details: Size, drawing and latency of stored models.
         checker: Checks jobs and exports before they are started.
         body_reader: Reads the bodies of requests within the limits.
+        hosts: Checks the header Host of requests.
         resolver: The store and the aliases, as of the last look at them.
         queue: Queue of images and the threads that classify them.
         live_models: The models that are loaded.
@@ -52,27 +64,39 @@ class ServiceState:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.shutdown = GracefulShutdown(settings.drain_seconds)
-        self.exports = Exports(settings.max_exports)
+        self.exports = Exports(settings.max_exports, export_limits(settings))
         self.details = ModelDetails()
-        self.checker = DefinitionChecker()
+        self.checker = DefinitionChecker(min(CHECK_MEMORY_MB, memory_mb(settings)))
         self.body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
             max_pending_bytes=int(settings.max_pending_mb * 1e6),
             seconds=settings.body_seconds,
         )
+        self.hosts = HostCheck(settings.allowed_hosts)
         self.resolver = NameResolver(settings.model)
+        self._first_loads = FirstLoads(
+            backend=settings.backend,
+            device=settings.device,
+            batches=(1, settings.max_batch or USUAL_BATCH),
+            memory_bytes=settings.model_memory_mb * 1e6,
+            seconds=settings.load_seconds,
+        )
         self._concurrency = self._choose_concurrency()
         self.queue = BatchQueue(
             threads=self._concurrency.threads,
             max_batch=self._concurrency.max_batch,
             max_waiting=settings.max_waiting,
+            max_waiting_pixels=int(settings.max_waiting_megapixels * 1e6),
+            max_pixels=int(settings.max_megapixels * 1e6),
             on_batch=metrics.BATCHES.observe,
+            on_drop=lambda step: metrics.DROPPED.labels(step).inc(),
         )
         self.live_models = LiveModels(
             self.resolver,
             self._load,
             seconds=settings.resolve_seconds,
             memory_bytes=settings.model_memory_mb * 1e6,
+            first_loads=self._first_loads,
             on_refusal=lambda model: metrics.REFUSED_VERSIONS.labels(model.name).inc(),
             on_memory=metrics.LOADED.set,
         )
@@ -98,23 +122,9 @@ class ServiceState:
         answers = await self.run(model, images, top_k)
         return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
-    @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
-        """Limits the time for a block that classifies; images that no thread has begun by then are not begun.
-
-        Raises:
-            LateAnswerError: The block took longer than the setting `answer_seconds`.
-        """
-        seconds = self.settings.answer_seconds
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise LateAnswerError(
-                f"not classified within {seconds:g} s; ask again later, or with fewer or smaller images at once"
-            ) from error
+    def awaited(self, request: Request) -> AwaitedRequest:
+        """A block whose work is ended once nobody waits for it: the client is gone, or `answer_seconds` are over."""
+        return AwaitedRequest(request, self.settings.answer_seconds)
 
     async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
         """Classifies images by a loaded model. Raises OverloadedError where too many images wait already."""
@@ -126,19 +136,24 @@ class ServiceState:
         if self.shutdown.started:
             return "Draining", "this server is about to end"
         try:
-            await self.live_models.get()
+            if await self.live_models.get_soon() is not None:
+                return None
         except HubserveError as error:
             return type(error).__name__, str(error)
-        return None
+        loads = (f"{tag} since {seconds:.0f} s" for tag, seconds in self.live_models.first_loads.items())
+        return "Loading", f"no model is ready yet; loaded for the first time: {', '.join(loads) or 'none'}"
 
     def close(self) -> None:
         """Classifies what waits, and ends all threads."""
         self.queue.close()
         self.live_models.close()
+        self._first_loads.close()
 
     def _load_default(self) -> None:
         try:
-            served = self.live_models.ask(DEFAULT).result()
+            served = self.live_models.ask(DEFAULT).result(START_SECONDS)
+        except TimeoutError:
+            log.warning("no model is ready yet: the first load has not ended")
         except HubserveError as error:
             log.warning("no model is ready yet: %s", error)
         else:
@@ -161,6 +176,7 @@ class ServiceState:
             threads=session_threads,
             callers=settings.threads or max(1, cores() // session_threads),
             max_pixels=int(settings.max_megapixels * 1e6),
+            seconds=settings.answer_seconds,
         )
 
     def _choose_concurrency(self) -> Concurrency:
@@ -174,7 +190,8 @@ class ServiceState:
         with suppress(HubserveError):
             self.resolver.refresh()
             for model in self.resolver.traffic_shares(DEFAULT)[0].versions[:1]:
-                way = self._measured(model)
+                if self._first_loads.wait(model, START_SECONDS):
+                    way = self._measured(model)
         return way.model_copy(update=fixed)
 
     def _measured(self, model: StoredModel) -> Concurrency:

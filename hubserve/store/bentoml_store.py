@@ -4,8 +4,6 @@ BentoML's `save` copies file by file into the final place; here it writes to a s
 renames. The private modules below hold for the versions of bentoml that pyproject.toml allows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import yaml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models.model import Model, ModelStore
 from bentoml.exceptions import BentoMLException
 
 from hubserve.errors import StoreError
+from hubserve.store.archive import unpack
 
 __all__ = ["BentoMLContainer", "ModelStore"]
 
@@ -86,9 +86,23 @@ def write_archive(tag: str, path: Path) -> Path:
 
 
 def read_archive(path: Path, scratch: Path) -> tuple[str, str, Path]:
-    """Unpacks what `write_archive` wrote into `scratch`; name, version and folder. Raises StoreError for any other file."""
+    """Unpacks what `write_archive` wrote into `scratch`; name, version and folder.
+
+    Raises:
+        StoreError: Any other file, or one beyond the bounds of `hubserve.store.archive`.
+    """
+    unpack(path, scratch)
     try:
-        model = bentoml.models.import_model(str(path.resolve()), _model_store=ModelStore(scratch))
-    except Exception as error:  # Each kind of archive has errors of its own for corrupt files.
-        raise StoreError(f"{path} is not a model that was exported from a store: {error}") from error
-    return model.tag.name, str(model.tag.version), Path(model.path)
+        described = yaml.load((scratch / MODEL_YAML).read_bytes(), Loader=_PlainLoader)
+        return str(described["name"]), str(described["version"]), scratch
+    except (OSError, ValueError, yaml.YAMLError, RecursionError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is not a model that was exported from a store: it has no readable {MODEL_YAML}") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses references, by which a short text describes huge data."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("references are not allowed")
+        return super().compose_node(parent, index)

@@ -2,33 +2,54 @@
 
 python -m hubserve.workers.check < REQUEST
 
-REQUEST is a JSON object with a "job" (a job definition) or with "space", "settings" and "arch". The answer on stdout is a JSON
-object: {} where everything is in order, otherwise "type", the name of a class in `hubserve.errors`, and "message".
+REQUEST is a JSON object with "job" (a job definition) and "limits" (a JobLimits), or with "space", "settings", "arch" and
+"limits" (an ExportLimits). The answer on stdout is a JSON object: {} where everything is in order, otherwise "type", the name
+of a class in `hubserve.errors`, and "message".
 """
-
-from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from hubserve.errors import HubserveError
 from hubserve.hub.registry import get_space
-from hubserve.jobs import Job
+from hubserve.jobs import Job, JobLimits
+from hubserve.jobs.limited_keys import check_values
 from hubserve.pipeline import check_definition
+from hubserve.service.exports import ExportLimits
+from hubserve.space.building_limit import limit_networks
+
+MOST_CHARACTERS = 2000
+"""Longest message of an answer: messages quote values, which may be long."""
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, str]:
     """The answer to a request; see the module."""
     try:
         if "job" in request:
-            check_definition(Job.model_validate(request["job"]))
+            check_definition(Job.model_validate(request["job"]), JobLimits.model_validate(request["limits"]))
         else:
-            get_space(request["space"], request["settings"]).canonical(request["arch"])
+            _check_arch(request)
     except HubserveError as error:
-        return {"type": type(error).__name__, "message": str(error)}
+        return {"type": type(error).__name__, "message": str(error)[:MOST_CHARACTERS]}
+    except (MemoryError, RecursionError, RuntimeError, OverflowError) as error:
+        return {"type": "JobError", "message": f"this cannot be built: {type(error).__name__}: {str(error)[:200]}"}
     return {}
+
+
+def _check_arch(request: Mapping[str, Any]) -> None:
+    """Builds the network that an export names, on the meta device."""
+    limits = ExportLimits.model_validate(request["limits"])
+    with limit_networks(modules=limits.modules, parameters=limits.parameters):
+        check_values("settings", request["settings"])
+        check_values("arch", request["arch"])
+        space = get_space(request["space"], request["settings"])
+        arch = space.canonical(request["arch"])
+        with torch.device("meta"):
+            space.freeze(arch)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 python -m hubserve.workers.export FOLDER
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -15,16 +13,22 @@ from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from hubserve.package.formats import default_formats
 from hubserve.package.manifest import ALL_FORMATS
-from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_request, write_phase
+from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_limits, read_request, write_phase
+from hubserve.space.building_limit import limit_networks
 
 
 def main(folder: Path) -> None:
-    """Exports what request.json in `folder` asks for, and says in phase.json what it is doing.
+    """Runs one export: reads request.json in `folder`, writes the package there, and its progress into phase.json.
 
     Raises:
-        HubserveError: The model cannot be exported; the package is not there then.
+        HubserveError: The model cannot be exported; no package is written then.
     """
-    request = read_request(folder)
+    request, limits = read_request(folder), read_limits(folder)
+    with limit_networks(modules=limits.modules, parameters=limits.parameters):
+        _export(request, folder)
+
+
+def _export(request: ExportRequest, folder: Path) -> None:
     write_phase(folder, ExportPhase())
     source = _source(request)
     formats = tuple(name for name in ALL_FORMATS if name in request.formats) or default_formats()

@@ -20,10 +20,12 @@ SLOW = (
     "m1_read_only_store",
     "m3_failed_start_wipes_metrics",
     "m5_gauge_after_a_crash",
+    "m6_telemetry",
+    "m8_affinity_of_executor",
 )
 """Programs that take over 3 s; one name a line, sorted."""
 
-QUICK: tuple[str, ...] = ()
+QUICK = ("m7_cpu_quota",)
 """Programs that take less."""
 
 NAMESPACES = frozenset({"m1", "m2", "m7", "o2", "o3", "p3"})

@@ -42,7 +42,7 @@ def test_what_is_no_job_leaves_nothing(definition, home):
 def test_newest_first(home):
     made = [jobs.create(SMALLEST, name=f"job {i}") for i in range(3)]
     assert [run.id for run in jobs.list_runs()] == [run.id for run in reversed(made)]
-    assert [status.name for status in jobs.list_statuses()] == ["job 2", "job 1", "job 0"]
+    assert [status.name for status in jobs.list_summaries()] == ["job 2", "job 1", "job 0"]
 
 
 @pytest.mark.parametrize("bad", ["", ".", "..", "../jobs", "/etc", "a/b", "smallest\0", "x" * 200, ".new.abc"])
@@ -60,7 +60,7 @@ def test_damaged_folders_are_left_out(run, home):
     (home / "jobs" / "empty").mkdir()
     broken = jobs.create(SMALLEST)
     (broken.path / "status.json").write_text("{")
-    assert [status.id for status in jobs.list_statuses()] == [run.id]
+    assert [status.id for status in jobs.list_summaries()] == [run.id]
     with pytest.raises(JobError, match=r"no readable status\.json"):
         jobs.read(broken)
     with pytest.raises(JobError, match=r"no readable status\.json"):

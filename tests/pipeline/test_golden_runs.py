@@ -42,7 +42,7 @@ def copied(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_it_is_listed_and_read(name, copied):
     facts, run = EXPECTED[name], copied(name)
-    assert [found.id for found in jobs.list_statuses()] == [facts["id"]]
+    assert [found.id for found in jobs.list_summaries()] == [facts["id"]]
     status = jobs.read(jobs.open_run(run.path))
     assert (status.state, status.phase, status.published) == (facts["state"], facts["phase"], facts["published"])
     assert (status.trials, status.max_trials, status.plots) == (facts["trials_in_status"], facts["max_trials"], facts["plots"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -50,6 +51,7 @@ class TestFromEnvironment:
             ("resolve_seconds", "0", 0.0),
             ("backend", "openvino", "openvino"),
             ("tracing", "true", True),
+            ("data_roots", "/data:/mnt/more", (Path("/data"), Path("/mnt/more"))),
         ],
     )
     def test_each(self, monkeypatch, name, text, value):
@@ -59,9 +61,13 @@ class TestFromEnvironment:
     def test_there_is_no_other(self):
         """So that the test above has them all."""
         names = (
-            "model backend device threads session_threads max_batch max_waiting max_images max_body_mb max_pending_mb "
-            "max_megapixels body_seconds answer_seconds resolve_seconds model_memory_mb drain_seconds max_exports "
-            "max_search_jobs token read_token tracing access_log"
+            "model backend device threads session_threads max_batch "
+            "max_waiting max_waiting_megapixels "
+            "max_images max_body_mb max_header_kb max_connections max_pending_mb max_megapixels "
+            "body_seconds answer_seconds resolve_seconds model_memory_mb load_seconds drain_seconds "
+            "max_exports max_search_jobs "
+            "data_roots job_workers job_trials job_epochs job_modules job_memory_mb job_seconds export_seconds "
+            "allowed_hosts token read_token tracing access_log"
         )
         assert list(ServiceSettings.model_fields) == names.split()
 

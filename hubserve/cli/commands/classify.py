@@ -1,18 +1,15 @@
 """`hubserve predict` and `eval`: classify images, without a server or by one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from hubserve.cli.output import Json, Model, Trust, command, print_facts, print_json, print_table, progress_bar
+from hubserve.cli.output import Json, Model, Trust, print_facts, print_json, print_table, progress_bar
 
 BackendOption = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8", "openvino", "eager"]
 
 
-@command
 def predict(
     model: Model,
     images: Annotated[list[str], typer.Argument(help="Image files, or patterns such as 'photos/*.jpg'.")],
@@ -22,10 +19,11 @@ def predict(
     """Classify image files, without a server."""
     from hubserve.cli.image_files import image_files, read_image
     from hubserve.cli.resolve_model import open_package
+    from hubserve.package.run_limit import interruptible
     from hubserve.service.engine import Engine
 
     paths = image_files(images)
-    with open_package(model) as package:
+    with open_package(model) as package, interruptible():
         engine = Engine(package)
         answers = {str(path): engine.classify(read_image(path), top_k=top_k).predictions for path in paths}
     if as_json:
@@ -35,7 +33,6 @@ def predict(
     return None
 
 
-@command
 def evaluate_model(
     model: Model,
     folder: Annotated[Path, typer.Argument(help="Folder with a sub-folder of images for each class.")],
@@ -52,8 +49,9 @@ def evaluate_model(
     from hubserve.accuracy import evaluate
     from hubserve.cli.model_options import classifier_of
     from hubserve.data.image_folder import labelled_images
+    from hubserve.package.run_limit import interruptible
 
-    with classifier_of(model, backend, url, trusted=trust) as (classifier, labels):
+    with interruptible(), classifier_of(model, backend, url, trusted=trust) as (classifier, labels):
         images = labelled_images(folder, labels)
         with progress_bar(model, len(images.items)) as advance:
             report = evaluate(

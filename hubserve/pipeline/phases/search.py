@@ -1,7 +1,5 @@
 """The search of a job: an experiment in its run folder, which ends in a winner."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,7 +32,7 @@ def _search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
         status.begin("search", "searching")
     progress = SearchProgress(status)
     experiment = progress.experiment = make_experiment(resolved, run, progress, status.step)
-    progress.write()
+    write_trials(experiment, status)
     reason = experiment.run()
     progress.experiment = None
     if experiment.one_shot is not None:
@@ -58,12 +56,7 @@ class SearchProgress:
     def __call__(self, _: TrialRecord) -> None:
         if self._status.status.phase == "supernet":
             self._status.begin("search", "searching")
-        if self._status.due:
-            self.write()
-
-    def write(self) -> None:
-        """Writes all trials of the running experiment."""
-        if self.experiment is not None:
+        if self._status.due and self.experiment is not None:
             write_trials(self.experiment, self._status)
 
 
@@ -88,13 +81,13 @@ def make_experiment(
         resolved.searchers.first,
         name=run.id,
         folder=run.path / SEARCH,
-        max_trials=job.budget.trials,
+        max_trials=resolved.max_trials,
         max_seconds=job.budget.seconds,
         constraints=resolved.constraints,
         objectives=resolved.objectives,
         measures={NAME: resolved.search_latency},
         input_shape=(3, resolved.input_size, resolved.input_size),
-        executor=make_executor(job.executor),
+        executor=make_executor(job.executor, own_ray=resolved.limits.own_ray),
         seed=job.seed,
         progress=False,
         on_trial=on_trial,
@@ -103,12 +96,12 @@ def make_experiment(
     )
 
 
-def make_executor(entry: ExecutorEntry) -> Executor:
-    """The executor that a job names."""
+def make_executor(entry: ExecutorEntry, *, own_ray: bool = False) -> Executor:
+    """The executor that a job names; with `own_ray` a Ray that is started for it, whatever RAY_ADDRESS says."""
     if entry.kind == "processes":
         return ProcessExecutor(entry.workers)
     if entry.kind == "ray":
         # By attribute: Ray, an extra, is imported at that moment.
         make: Callable[..., Executor] = getattr(experiments, "RayExecutor")  # noqa: B009 - mypy knows no such name
-        return make(entry.workers, **entry.ray_settings)
+        return make(entry.workers, **entry.ray_settings | ({"address": "local"} if own_ray else {}))
     return InlineExecutor()

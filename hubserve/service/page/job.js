@@ -5,6 +5,7 @@ import { archTable, byId, duration, facts, follow, h, loading, number, table, ta
 import { problem } from './token.js';
 
 const PHASES = ['supernet', 'search', 'retrain', 'test', 'export', 'profile', 'publish'];
+const TRIALS = 1000;
 const FINAL = ['done', 'failed', 'stopped', 'refused'];
 
 export const badge = (state) => h('span', { class: `badge ${state}` }, state);
@@ -13,6 +14,7 @@ export class JobView {
   constructor(id) {
     this.id = id;
     this.status = null;
+    this.history = [];
     this.moving = true;
     this.charts = new Map();
     this.wrong = h('div');
@@ -31,12 +33,26 @@ export class JobView {
   async refresh() {
     if (this.status && !this.moving) return;
     try {
-      this.take(await call(`search_jobs/${encodeURIComponent(this.id)}`, { what: 'single searches' }));
+      this.take(await this.fetch());
     } catch (error) {
       if (error.status !== 404) throw error;
       this.moving = false;
       this.wait.replaceWith(problem(error));
     }
+  }
+
+  // The status, and those trials that are new or had not ended yet; an answer has at most TRIALS of them.
+  async fetch() {
+    const running = this.history.findIndex((trial) => trial.state === 'running');
+    const history = this.history.slice(0, running < 0 ? undefined : running);
+    let status;
+    do {
+      const after = history.at(-1)?.number ?? -1;
+      status = await call(`search_jobs/${encodeURIComponent(this.id)}?limit=${TRIALS}&after=${after}`, { what: 'single searches' });
+      history.push(...status.history);
+    } while (status.history.length === TRIALS);
+    this.history = history;
+    return { ...status, history };
   }
 
   take(status) {

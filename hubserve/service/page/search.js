@@ -6,11 +6,14 @@ import { problem } from './token.js';
 
 const SECOND = 1000;
 const SLOW = 5 * SECOND;
+const PAGE = 50;
+const MOST = 200;
 
 let timer = 0;
 let turn = 0;
 let view = null;
 let offered = null;
+let most = PAGE;
 
 const jobs = follow(drawJobs);
 
@@ -40,7 +43,7 @@ async function poll(mine, tick) {
   let pause = SECOND;
   try {
     // The list changes less than the job that is watched.
-    if (tick % 3 === 0 || !view) jobs.update((await call('search_jobs', { what: 'searches' })).map(summary));
+    if (tick % 3 === 0 || !view) jobs.update((await call(`search_jobs?limit=${most}`, { what: 'searches' })).map(summary));
     if (view) await view.refresh();
     if (!view?.moving) pause = 3 * SECOND;
   } catch (error) {
@@ -57,13 +60,19 @@ const summary = ({ id, name, state, phase, message, created, trials, max_trials:
 function drawJobs(list) {
   if (list instanceof Error) return problem(list);
   if (!list.length) return h('p', { class: 'empty' }, 'No search has run here yet.');
-  return table('Searches', ['Job', 'State', '#Trials', '#Best', 'Started', 'Now'], list.map((job) => h('tr', null,
+  const shown = table('Searches', ['Job', 'State', '#Trials', '#Best', 'Started', 'Now'], list.map((job) => h('tr', null,
     h('th', { scope: 'row' }, h('a', { href: toJob(job.id) }, job.name)),
     h('td', null, badge(job.state)),
     h('td', { class: 'number' }, job.most ? `${job.trials} / ${job.most}` : job.trials),
     h('td', { class: 'number' }, Number.isFinite(job.best) ? [number(job.best, 4), h('span', { class: 'version' }, ` ${job.goal}`)] : '–'),
     h('td', null, minute(job.created)),
     h('td', { class: 'long' }, job.published ? `published ${job.published}` : job.message || job.phase))));
+  return [shown, list.length === most && most < MOST && h('button', { type: 'button', onclick: more }, 'Show older ones')];
+}
+
+function more() {
+  most = Math.min(MOST, most + PAGE);
+  poll(++turn, 0);
 }
 
 async function listOffered() {

@@ -1,22 +1,27 @@
 """POST /classify: images in the request, the most likely classes in the answer."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hubserve.errors import HubserveError
-from hubserve.service.engine import Prediction
+from hubserve.errors import HubserveError, TopKError
+from hubserve.service.engine import TOP_K, Prediction
 from hubserve.service.error_responses import ErrorResponse, described, error_body, error_response, refuse_parameter
 from hubserve.service.request_images import FIELD, JsonImages, images_of
 from hubserve.service.service_state import Outcome, ServiceState
 from hubserve.service.unknown_parameters import only_parameters
 
 PATH = "/classify"
+
+MAX_PREDICTIONS = 50_000
+"""Largest number of predictions in an answer: some megabytes of JSON."""
+
+LARGE = 500
+"""Number of predictions that take about a millisecond to encode."""
 
 router = APIRouter(tags=["classify"])
 
@@ -76,7 +81,7 @@ _BODY = {
     responses={200: {"model": ClassifyResponse | ClassifyResponses}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
     openapi_extra={"requestBody": _BODY},
 )
-async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> JSONResponse:
+async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
     """Names the most likely classes of an image, given as the body, as the form field `image`, or in JSON as base64.
 
     Several images in one request are answered with a list.
@@ -84,7 +89,7 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     return await _classified(request, request.app.state.shared, query)
 
 
-async def answer_directly(request: Request, shared: ServiceState) -> JSONResponse:
+async def answer_directly(request: Request, shared: ServiceState) -> Response:
     """The route's answer to a request, errors included, without FastAPI's layers around it."""
     try:
         await _check_parameters(request)
@@ -97,18 +102,32 @@ async def answer_directly(request: Request, shared: ServiceState) -> JSONRespons
         return await refuse_parameter(request, RequestValidationError(error.errors()))
 
 
-async def _classified(request: Request, shared: ServiceState, query: ClassifyQuery) -> JSONResponse:
+async def _classified(request: Request, shared: ServiceState, query: ClassifyQuery) -> Response:
     # Before the body is read: under overload a refusal must cost next to nothing.
     shared.queue.check_room()
-    async with shared.body_reader.body(request) as body, shared.in_time():
+    async with shared.body_reader.body(request) as body, shared.awaited(request):
         images = await images_of(request, body, max_images=shared.settings.max_images)
+        predictions = (query.top_k or TOP_K) * len(images.data)
+        if predictions > MAX_PREDICTIONS:
+            raise TopKError(
+                f"{query.top_k} classes for each of {len(images.data)} images are more than {MAX_PREDICTIONS:,} in one answer; "
+                "ask for fewer classes, or send fewer images"
+            )
         outcomes = await shared.classify(query.model, images.data, query.top_k)
-    if images.several:
-        return JSONResponse({"results": [_result(outcome) for outcome in outcomes]})
-    (outcome,) = outcomes
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return JSONResponse(_result(outcome))
+        if predictions > LARGE:
+            return await to_thread.run_sync(_response, outcomes, images.several)
+        return _response(outcomes, images.several)
+
+
+def _response(outcomes: list[Outcome], several: bool) -> Response:
+    if not several:
+        (outcome,) = outcomes
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return JSONResponse(_result(outcome))
+    # Each result for itself: the encoder stops all other threads until it is done.
+    results = [JSONResponse(_result(outcome)).body for outcome in outcomes]
+    return Response(b'{"results":[%s]}' % b",".join(results), media_type="application/json")
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

@@ -1,6 +1,4 @@
-"""Exports over HTTP: POST starts one in a process of its own, GET shows its state, and the package is a download."""
-
-from __future__ import annotations
+"""Exports over HTTP: POST starts one in a process of its own, GET shows it, DELETE stops it; the package is a download."""
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
@@ -11,6 +9,7 @@ from hubserve.errors import ModelNotFoundError, suggest
 from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
 from hubserve.service.exports import ExportRequest, ExportStatus
+from hubserve.service.request_limits import export_limits
 from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters
 
@@ -25,7 +24,7 @@ async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
         _check_known(shared, wanted.model)
     else:
         await to_thread.run_sync(shared.exports.check_number_running)
-        await shared.checker.check_export(wanted)
+        await shared.checker.check_export(wanted, export_limits(shared.settings))
     return await to_thread.run_sync(shared.exports.start, wanted)
 
 
@@ -41,6 +40,15 @@ async def read(request: Request, identity: str) -> ExportStatus:
     """The state of an export, and its error where it failed."""
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.read, identity)
+
+
+@router.delete(
+    "/{identity}", status_code=202, summary="Stop an export", dependencies=CHANGE, responses=described(401, 403, 404)
+)
+async def stop(request: Request, identity: str) -> ExportStatus:
+    """Ends all processes of the export within 5 s; the state is "stopping" until then. One that has ended stays as it is."""
+    shared: ServiceState = request.app.state.shared
+    return await to_thread.run_sync(shared.exports.stop, identity)
 
 
 @router.get(

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from hubserve import jobs
-from hubserve.errors import OverloadedError
-from hubserve.jobs import Job, JobStatus
+from hubserve.errors import JobError, OverloadedError
+from hubserve.jobs import Job, JobLimits, JobStatus, JobSummary
 from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
+from hubserve.service.request_limits import definition_limits, hide_folders, named_job_limits
 from hubserve.service.service_state import ServiceState
+from hubserve.service.settings import ServiceSettings
 from hubserve.service.unknown_parameters import only_parameters
 
-router = APIRouter(prefix="/search_jobs", tags=["search jobs"], dependencies=[Depends(only_parameters())])
+router = APIRouter(prefix="/search_jobs", tags=["search jobs"])
+
+PLAIN = [Depends(only_parameters())]
+PAGED = [Depends(only_parameters("limit", "after"))]
+
+MOST_JOBS, MOST_TRIALS = 200, 10_000
+"""Most jobs, and most trials of one job, in one answer."""
+
+MOST_CHARACTERS, REASON_CHARACTERS = 50_000, 300
+"""Longest definition, as JSON, and longest reason of a trial in an answer."""
 
 _starting = threading.Lock()
 
@@ -55,49 +67,73 @@ class AvailableEntry(BaseModel):
     summary: str
 
 
-@router.post("", status_code=202, summary="Start a search", dependencies=CHANGE, responses=described(401, 403, 404, 422, 503))
-async def start(request: Request, wanted: JobRequest) -> JobStatus:
+@router.post(
+    "", status_code=202, summary="Start a search", dependencies=PLAIN + CHANGE, responses=described(401, 403, 404, 422, 503)
+)
+async def start(request: Request, wanted: JobRequest) -> JobSummary:
     """Starts a process that outlives this server; its result is published to the store, which the server follows.
 
-    Names in the job are checked before it starts; its data are checked by the process, whose state is then "refused".
+    A definition may reach and use what the server's settings allow. Names in the job are checked before it starts; its data
+    are checked by the process, whose state is then "refused".
     """
     shared: ServiceState = request.app.state.shared
     most = shared.settings.max_search_jobs
     await to_thread.run_sync(_check_number_running, most)
-    text, job = await to_thread.run_sync(_parsed, wanted)
-    await shared.checker.check_job(job)
-    return await to_thread.run_sync(_started, text, job, wanted.job, most)
+    text, job, limits = await to_thread.run_sync(_parsed, wanted, shared.settings)
+    await shared.checker.check_job(job, limits)
+    return await to_thread.run_sync(_started, text, job, wanted.job, limits, most)
 
 
-@router.get("", summary="List the searches", responses=described(401))
-async def listed() -> list[JobStatus]:
-    """All searches, newest first."""
-    return await to_thread.run_sync(jobs.list_statuses)
+@router.get("", summary="List the searches", dependencies=PAGED, responses=described(401, 404, 422))
+async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: str | None = None) -> list[JobSummary]:
+    """The newest searches first, at most `limit` of them, without their trials.
+
+    With `after`, the id of the last search of an answer, the next older ones.
+    """
+    found = await to_thread.run_sync(lambda: jobs.list_summaries(limit, after=after))
+    return [hide_folders(status) for status in found]
 
 
-@router.get("/available", summary="List the job files", responses=described(401))
+@router.get("/available", summary="List the job files", dependencies=PLAIN, responses=described(401))
 async def available() -> list[AvailableEntry]:
     """All job files, sorted by name."""
     found = await to_thread.run_sync(jobs.available_jobs)
     return [AvailableEntry(name=job.name, summary=job.summary) for job in found]
 
 
-@router.get("/{identity}", summary="Show a search", responses=described(401, 404))
-async def read(identity: str) -> JobStatus:
-    """Trials, the best so far, the Pareto front, the course of a one-shot strategy, and what was published."""
-    return await to_thread.run_sync(lambda: jobs.read(jobs.find(identity)))
+@router.get("/{identity}", summary="Show a search", dependencies=PAGED, responses=described(401, 404, 422))
+async def read(
+    identity: str,
+    limit: Annotated[int, Query(ge=0, le=MOST_TRIALS)] = 1000,
+    after: Annotated[int, Query(ge=-1)] | None = None,
+) -> JobStatus:
+    """Trials, the best so far, the Pareto front, the course of a one-shot strategy, and what was published.
+
+    `history` has the last `limit` trials; with `after`, the first `limit` of those whose numbers are larger than it.
+    """
+    return await to_thread.run_sync(lambda: _with_trials(jobs.read(jobs.find(identity)), limit, after))
 
 
-@router.delete("/{identity}", status_code=202, summary="Stop a search", dependencies=CHANGE, responses=described(401, 403, 404))
-async def stop(identity: str) -> JobStatus:
-    """Asks the process to end; the state is "stopping" until it has. `hubserve search --run FOLDER` continues the search."""
-    return await to_thread.run_sync(lambda: jobs.request_stop(jobs.find(identity)))
+@router.delete(
+    "/{identity}",
+    status_code=202,
+    summary="Stop a search",
+    dependencies=PLAIN + CHANGE,
+    responses=described(401, 403, 404),
+)
+async def stop(identity: str) -> JobSummary:
+    """Ends all processes of the search within 5 s; the state is "stopping" until then.
+
+    `hubserve search --run FOLDER`, on the server's machine, continues the search.
+    """
+    return _summary(await to_thread.run_sync(lambda: jobs.end_soon(jobs.find(identity))))
 
 
 @router.get(
     "/{identity}/plots/{name}.svg",
     summary="A plot of a search",
     response_class=FileResponse,
+    dependencies=PLAIN,
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404)},
 )
 async def plot(identity: str, name: str) -> FileResponse:
@@ -107,17 +143,45 @@ async def plot(identity: str, name: str) -> FileResponse:
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
 
 
-def _parsed(wanted: JobRequest) -> tuple[str, Job]:
-    text = jobs.available_job(wanted.job).text() if wanted.job is not None else jobs.dump_job(wanted.definition or {})
-    return text, jobs.parse_job(text, where=wanted.job or "the definition")
+def _parsed(wanted: JobRequest, settings: ServiceSettings) -> tuple[str, Job, JobLimits]:
+    """The text of the job, the job, and its limits. Raises JobError where it exceeds them."""
+    if wanted.job is not None:
+        text = jobs.available_job(wanted.job).text()
+        return text, jobs.parse_job(text, where=wanted.job), named_job_limits(settings)
+    definition, limits = wanted.definition or {}, definition_limits(settings)
+    size = len(json.dumps(definition))
+    if size > MOST_CHARACTERS:
+        raise JobError(f"the definition has {size:,} characters; {MOST_CHARACTERS:,} are allowed")
+    job = jobs.parse_mapping(definition, where="the definition")
+    jobs.check_limits(job, limits)
+    jobs.check_paths(job, limits, _where(limits))
+    return jobs.dump_job(definition), job, limits
 
 
-def _started(text: str, job: Job, name: str | None, most: int) -> JobStatus:
+def _where(limits: JobLimits) -> Any:
+    """Where relative paths of a definition start; None for a job file, whose paths start in the working folder."""
+    return limits.roots[0] if limits.roots else None
+
+
+def _started(text: str, job: Job, name: str | None, limits: JobLimits, most: int) -> JobSummary:
     with _starting:
         _check_number_running(most)
-        run = jobs.create(text, name=name, job=job)
+        run = jobs.create(text, name=name, job=job, where=_where(limits), limits=limits)
         jobs.start(run)
-    return jobs.read(run)
+    return _summary(jobs.read(run))
+
+
+def _summary(status: JobStatus) -> JobSummary:
+    return hide_folders(JobSummary.model_validate(status.model_dump()))
+
+
+def _with_trials(status: JobStatus, limit: int, after: int | None) -> JobStatus:
+    if after is None:
+        rows = status.history[-limit:] if limit else []
+    else:
+        rows = [row for row in status.history if row.number > after][:limit]
+    rows = [row.model_copy(update={"reason": row.reason[:REASON_CHARACTERS]}) for row in rows]
+    return hide_folders(status.model_copy(update={"history": rows, "pareto": status.pareto[:MOST_TRIALS]}))
 
 
 def _check_number_running(most: int) -> None:

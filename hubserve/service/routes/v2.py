@@ -1,7 +1,5 @@
 """The Open Inference Protocol, for clients of KServe and Triton: /v2/models/{name}/infer, metadata and health."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -14,7 +12,7 @@ from hubserve.errors import TensorError
 from hubserve.service import inference_protocol as protocol
 from hubserve.service.engine import Answer
 from hubserve.service.error_responses import ProtocolErrorResponse, described, problem
-from hubserve.service.live_models import LoadedModel
+from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.service_state import ServiceState
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -47,7 +45,7 @@ async def live() -> dict[str, bool]:
 
 @router.get("/health/ready", summary="Whether a model answers", responses=_described(503), response_model=None)
 async def ready(request: Request) -> dict[str, bool] | Response:
-    """503 while no model is loaded, and while the server shuts down."""
+    """{"ready": true} once a model is loaded; a problem with status 503 while none is, and while the server shuts down."""
     shared: ServiceState = request.app.state.shared
     why = await shared.why_not_ready()
     return {"ready": True} if why is None else problem(503, *why, path=request.url.path)
@@ -93,28 +91,28 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
     shared.queue.check_room()
     if request.headers.get("content-encoding", "identity") != "identity":
         raise TensorError("the body is compressed; send it as it is")
-    async with shared.body_reader.body(request) as body, shared.in_time():
-        asked = await to_thread.run_sync(protocol.read_request, body, request.headers.get(protocol.HEADER))
-        if len(asked.images) > shared.settings.max_images:
-            raise TensorError(f"{len(asked.images)} images; at most {shared.settings.max_images} are taken at once")
+    async with shared.body_reader.body(request) as body, shared.awaited(request):
+        header = request.headers.get(protocol.HEADER)
+        asked = await to_thread.run_sync(partial(protocol.read_request, max_images=shared.settings.max_images), body, header)
         served = await _served(request, name, version)
         outcomes = await shared.run(served, asked.images, 1)
-    head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
-    answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served)
+        head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
+        most = int(shared.settings.max_body_mb * 1e6)
+        answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served, most)
     kind = "application/json" if answer.json_length is None else "application/octet-stream"
     headers = {} if answer.json_length is None else {protocol.HEADER: str(answer.json_length)}
     return Response(answer.body, media_type=kind, headers=headers)
 
 
 def _written(
-    request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel
+    request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel, most: int
 ) -> protocol.EncodedAnswer:
     answers = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
         answers.append(outcome.logits)
-    return protocol.write_answer(request, head, np.stack(answers), served.engine.labels)
+    return protocol.write_answer(request, head, np.stack(answers), served.engine.labels, max_bytes=most)
 
 
 async def _served(request: Request, name: str, version: str | None) -> LoadedModel:

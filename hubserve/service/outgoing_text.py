@@ -1,0 +1,84 @@
+"""Texts that leave the process: without line breaks and escape codes in the log, without folders of this machine over HTTP."""
+
+import os
+import re
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+import hubserve
+from hubserve import home
+from hubserve.errors import OutputError
+from hubserve.store.bentoml_store import models_folder
+
+LONGEST_LINE = 500
+"""Longest part of a log line, in characters, that a client chose."""
+
+_ROUTES = frozenset({"/classify", "/models", "/aliases", "/exports", "/search_jobs", "/v2", "/page", "/metrics"})
+"""Paths of ours, which a folder at the root of a container may be called too."""
+
+LONGEST_MESSAGE = 4_000
+"""Longest message of an answer, in characters: it may quote the request, which may have 20 MB."""
+
+
+def printable(text: str) -> str:
+    """A client's text as one line of a log: what is not printable ASCII is escaped, the end of a long one left out."""
+    shown = text[:LONGEST_LINE]
+    return shown if shown.isascii() and shown.isprintable() else shown.encode("unicode_escape").decode("ascii")
+
+
+def shortened(message: str) -> str:
+    """A message without the rest of one that is very long."""
+    return message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + " ..."
+
+
+def without_folders(text: str) -> str:
+    """A text with names in place of this machine's folders, such as STORE/efficientnet-lite0."""
+    # Most texts have no path, and under overload a refusal must cost next to nothing.
+    if "/" not in text:
+        return text
+    names = _folders(os.environ.get("HUBSERVE_HOME"), str(models_folder()))
+    pattern = "|".join(re.escape(folder) for folder in sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w.])(?:{pattern})(?![\w.-])", lambda match: names[match[0]], text)
+
+
+class ClientJSONResponse(JSONResponse):
+    """JSON whose texts name no folder of this machine."""
+
+    def render(self, content: Any) -> bytes:
+        return without_folders(super().render(content).decode()).encode()
+
+
+@cache
+def _folders(_home: str | None, _store: str) -> dict[str, str]:
+    """Folder -> name of it; the arguments are what may change while the process runs."""
+    names: dict[str, str] = {}
+    for name, folder in _named_folders():
+        for path in (os.path.abspath(folder), os.path.realpath(folder)):
+            if len(path) > 1 and path not in _ROUTES:
+                names.setdefault(path, name)
+    return names
+
+
+def _named_folders() -> Iterator[tuple[str, str | Path]]:
+    yield "STORE", models_folder()
+    yield "BENTOML_HOME", models_folder().parent
+    with suppress(OutputError):
+        yield "HUBSERVE_HOME", home.home()
+    yield "hubserve", Path(hubserve.__file__).parent
+    for kind in ("purelib", "platlib", "stdlib", "platstdlib"):
+        yield "python", sysconfig.get_path(kind)
+    yield "python", sys.prefix
+    yield "python", sys.base_prefix
+    yield "TMPDIR", tempfile.gettempdir()
+    with suppress(RuntimeError):
+        yield "HOME", Path.home()
+    with suppress(FileNotFoundError):
+        yield "CWD", Path.cwd()

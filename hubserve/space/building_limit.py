@@ -1,0 +1,76 @@
+"""A limit on the networks that a process builds, which stops a space with huge settings while it is being built."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+from hubserve.errors import SpaceError
+
+
+@contextmanager
+def limit_networks(*, modules: int | None, parameters: int | None) -> Iterator[None]:
+    """Inside the block, all networks of this process together have at most so many modules and parameters; None sets no limit.
+
+    What is no longer used does not count. Networks on the meta device count as well, so that one which would not fit into the
+    memory is found without being made.
+
+    Raises:
+        SpaceError: By whatever builds one module, or registers one parameter, too many.
+    """
+    counted = [_Counter("modules", modules), _Counter("parameters", parameters)]
+    hooks = [
+        torch_module.register_module_module_registration_hook(counted[0].add_module),
+        torch_module.register_module_parameter_registration_hook(counted[1].add_parameter),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Counter:
+    """Adds up the sizes of those objects that are still alive.
+
+    Args:
+        what: What is counted, for the error.
+        limit: Largest sum; None counts nothing.
+    """
+
+    def __init__(self, what: str, limit: int | None) -> None:
+        self._what = what
+        self._limit = limit
+        self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._sum = 0
+
+    def add_module(self, parent: nn.Module, name: str, child: nn.Module | None) -> None:
+        """A hook of torch, called before `child` is registered."""
+        if child is not None:
+            self._add(child, 1)
+
+    def add_parameter(self, parent: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        """A hook of torch, called before `parameter` is registered."""
+        if parameter is not None:
+            self._add(parameter, parameter.numel())
+
+    def _add(self, thing: Any, size: int) -> None:
+        if self._limit is None or id(thing) in self._alive:
+            return
+        self._alive[id(thing)] = weakref.ref(thing, partial(self._forget, id(thing))), size
+        self._sum += size
+        if self._sum > self._limit:
+            gc.collect()  # Modules refer to each other in cycles.
+        if self._sum > self._limit:
+            raise SpaceError(
+                f"the network has more than the {self._limit:,} {self._what} that are allowed here; choose smaller settings"
+            )
+
+    def _forget(self, identity: int, _: object) -> None:
+        _, size = self._alive.pop(identity)
+        self._sum -= size
