@@ -6,6 +6,8 @@ renames. The private modules below hold for the versions of bentoml that pyproje
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from bentoml._internal.models.model import Model, ModelStore
 from bentoml.exceptions import BentoMLException
 
 from hubserve.errors import StoreError
+from hubserve.storage_faults import writing
 
 __all__ = ["BentoMLContainer", "ModelStore"]
 
@@ -44,13 +47,25 @@ class Description:
 
 def models_folder() -> Path:
     """The folder of the model store; it holds one folder per name, with one folder per version."""
-    return Path(BentoMLContainer.model_store_dir.get())
+    try:
+        return Path(BentoMLContainer.model_store_dir.get())
+    except OSError as error:
+        home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
+        if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC) and home.is_dir():
+            return home / "models"  # BentoML makes folders beside it, which reading does not need.
+        raise StoreError(
+            f"BENTOML_HOME is {home}, and no folder can be there ({error.strerror or error}): name one that can be written"
+        ) from error
+    except RuntimeError as error:
+        raise StoreError("this user has no home directory: set BENTOML_HOME to a folder that can be written") from error
 
 
 def staging_folder() -> Path:
     """A folder on the store's disk that is not part of the store; made where it is missing."""
-    folder = Path(BentoMLContainer.tmp_bento_store_dir.get())
-    folder.mkdir(parents=True, exist_ok=True)
+    models = models_folder()
+    with writing(models.parent):
+        folder = Path(BentoMLContainer.tmp_bento_store_dir.get())
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
