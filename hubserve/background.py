@@ -33,7 +33,7 @@ TOKEN_VARIABLES = ("HUBSERVE_TOKEN", "HUBSERVE_READ_TOKEN")
 LOCK_SECONDS = 0.4
 """How long to wait for the lock: `is_alive` in another process takes it for a moment."""
 
-STOP_SECONDS = 3.5
+STOP_SECONDS = 3.0
 """How long a process has to end after `end_soon`; its guard kills what has not ended before that."""
 
 CLEAN_SECONDS = 1.0

@@ -29,7 +29,7 @@ from hubserve.reserved_file import write_reserved
 from hubserve.storage_faults import storage_error
 from hubserve.usable_resources import cores
 
-GRACE_SECONDS = 2.5
+GRACE_SECONDS = 2.0
 """Time that the command has to end by itself after SIGTERM; then it is killed."""
 
 KILL_SECONDS = 30.0

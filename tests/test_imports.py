@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "bounded_files",
     "cgroup",
     "usable_resources",
     "storage_faults",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import CardError, suggest
 from hubserve.preprocess import Preprocess
 
@@ -146,7 +147,7 @@ def read_card(path: Path) -> Card:
         CardError: the file cannot be read or is not a card.
     """
     try:
-        text = path.read_text("utf-8")
+        text = read_bounded_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise CardError(f"cannot read the card {path}: {error}") from error
     return parse_card(text, where=str(path))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.lookup_tables import warn_of_foreign
 from hubserve.cli.output import print_table
 from hubserve.errors import HubserveError, ProfileError
@@ -87,7 +88,7 @@ def read_report(name: str) -> ProfileReport:
     path = Path(name)
     try:
         if path.is_file():
-            return ProfileReport.model_validate_json(path.read_text("utf-8"))
+            return ProfileReport.model_validate_json(read_bounded_text(path))
         package = package_named(name)
         if package is not None and package.profile is not None:
             return ProfileReport.model_validate(package.profile)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
+from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.resolve_model import open_package
 from hubserve.errors import ArchError, ExportError
 from hubserve.export.eager_runner import EagerRunner
@@ -76,8 +77,8 @@ def read_json(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(read_bounded_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise ArchError(f"cannot read {path} as JSON: {error}") from error
     if not isinstance(found, dict):
         raise ArchError(f"{path} holds a {type(found).__name__}; expected an object: name -> value")

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hubserve import jobs
+from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.job_progress import show_progress
 from hubserve.cli.output import print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
 from hubserve.jobs import Job, JobStatus, Run
+from hubserve.jobs.job_file import MOST_BYTES
 from hubserve.jobs.progress_text import eta_text, value_text, values_text
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def _read(job: str) -> tuple[str, Job]:
         text = jobs.available_job(job).text()
         return text, jobs.parse_job(text, where=job)
     try:
-        text = path.read_text("utf-8")
+        text = read_bounded_text(path, MOST_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         near = suggest(path.stem, [found.name for found in jobs.available_jobs()])
         raise JobError(f"cannot read the job {path}: {error}. {near}") from error

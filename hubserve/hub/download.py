@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from hubserve.errors import ChecksumError, WeightsUnavailableError
 
 TRIES = 3
+
+MOST_BYTES = 16 * 2**30
+"""Longest file that is downloaded, in bytes, where the server does not announce a length."""
 
 
 class _InterruptedError(Exception):
@@ -126,9 +130,17 @@ class Download:
     def _receive(self, answer: httpx2.Response, start: int) -> None:
         announced = answer.headers.get("content-length")
         total = start + int(announced) if announced is not None else None
+        left = shutil.disk_usage(self._part.parent).free
+        if total is not None and total - start > left:
+            raise WeightsUnavailableError(
+                f"the file has {total / 1e6:.3g} MB, and {self._part.parent} has {left / 1e6:.3g} MB of free space; "
+                "HUBSERVE_HOME names another folder"
+            )
         with self._part.open("ab" if start else "wb") as file, _bar(self.path.name, start, total, self.progress) as advance:
             file.truncate(start)
             for chunk in answer.iter_bytes():
+                if file.tell() + len(chunk) > MOST_BYTES:
+                    raise WeightsUnavailableError(f"the server sends more than the {MOST_BYTES / 1e9:.3g} GB that are received")
                 file.write(chunk)
                 advance(len(chunk))
 

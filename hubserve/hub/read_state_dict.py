@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hubserve.bounded_files import check_expansion, check_safetensors_header
 from hubserve.errors import WeightsError
 
 CONTAINERS = ("state_dict", "model", "model_state")
@@ -27,19 +28,26 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"there is no file {path}")
     if path.suffix == ".safetensors":
         try:
+            check_safetensors_header(path)
             return load_file(path)
         except Exception as error:  # SafetensorError, OSError, and torch's errors about types that it does not have.
             raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
     try:
+        check_expansion(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is not a plain file of tensors, or asks to run code while it loads, which is refused; "
-            f"it begins with {path.read_bytes()[:16]!r}. Save the state_dict alone, or as safetensors"
+            f"it begins with {_begin(path)!r}. Save the state_dict alone, or as safetensors"
         ) from error
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and more on corrupt files.
         raise WeightsError(f"{path} is not a readable PyTorch file: {error}") from error
     return _tensors(found, path)
+
+
+def _begin(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
 
 
 def _tensors(found: object, path: Path) -> dict[str, Tensor]:

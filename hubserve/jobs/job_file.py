@@ -9,9 +9,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import JobError
 from hubserve.jobs.definition import Job
 from hubserve.jobs.validation_message import explain
+
+MOST_BYTES = 2**20
+"""Longest job file that is read, in bytes."""
+
+MOST_REFERENCES = 50
+"""Most references of YAML in a job file; many that nest describe huge data in a short text."""
 
 
 def parse_job(text: str, *, where: str) -> Job:
@@ -49,7 +56,7 @@ def read_job(path: Path) -> Job:
 def read_text(path: Path) -> str:
     """The text of a job file. Raises JobError if it cannot be read."""
     try:
-        return path.read_text("utf-8")
+        return read_bounded_text(path, MOST_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"cannot read the job {path}: {error}") from error
 
@@ -64,6 +71,15 @@ def dump_job(definition: Mapping[str, Any]) -> str:
 
 class _Loader(yaml.SafeLoader):
     """Refuses duplicate keys, of which YAML would silently keep the last."""
+
+    references = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            self.references += 1
+            if self.references > MOST_REFERENCES:
+                raise yaml.YAMLError(f"it has more than {MOST_REFERENCES} references")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

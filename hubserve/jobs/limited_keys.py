@@ -131,6 +131,11 @@ def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
     return problem and f"executor.workers x data.workers = {problem}"
 
 
+def _readers(value: int, limits: JobLimits, job: Job) -> str | None:
+    # One reader more or less does not matter: it is the number of evaluating processes then.
+    return _workers(value, limits, job) if value > 1 else None
+
+
 def _epochs(value: int, limits: JobLimits, job: Job) -> str | None:
     return _at_most(value, limits.epochs)
 
@@ -175,7 +180,7 @@ RULES: dict[str, Rule] = {
     "data.name": _name,
     "data.folder": _path,
     "data.settings": _values,
-    "data.workers": _workers,
+    "data.workers": _readers,
     "strategy.name": _name,
     "strategy.arguments": _values,
     "strategy.then.name": _name,

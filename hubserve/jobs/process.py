@@ -192,7 +192,7 @@ def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
     Args:
         run: The run to stop.
         grace_seconds: Seconds to wait, at least 0, before the job is killed from here with all processes that it started.
-            Its guard, if it was started in the background, does so after 2.5 s.
+            Its guard, if it was started in the background, does so after 2 s.
 
     Raises:
         JobError: The folder is no run folder, or the process cannot be ended.

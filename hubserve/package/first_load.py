@@ -76,7 +76,7 @@ class FirstLoad:
     ) -> None:
         self._path, self._keys = path, [_key(sha256, backend, device) for backend in backends]
         self.seconds = seconds or float(os.environ.get("HUBSERVE_LOAD_SECONDS") or SECONDS)
-        available = available_memory_bytes() * MEMORY_SHARE
+        available = min(available_memory_bytes() * MEMORY_SHARE, 2.0**62)
         self._memory_bytes = min(memory_bytes or available, available)
         request = {
             "path": str(path.resolve()),
@@ -99,13 +99,15 @@ class FirstLoad:
     def ended(self) -> bool:
         """Whether it has ended; it is ended here where its time is over."""
         if self._process.poll() is None and time.monotonic() - self.started > self.seconds:
-            self.kill()
+            self._process.kill()
         return self._process.poll() is not None
 
     def kill(self) -> None:
         """Ends the process."""
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def check(self) -> None:
         """Waits for the end, and remembers the file where it was loaded.

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
+from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import PackageError
 from hubserve.package.parity import ParityReport
 
@@ -62,7 +63,7 @@ def _json(path: Path, advice: str) -> Any:
 
 def _text(path: Path, advice: str) -> str:
     try:
-        return path.read_text("utf-8")
+        return read_bounded_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} cannot be read as text in UTF-8: {error}; expected {advice}") from error
 

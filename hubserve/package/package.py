@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import ExportError, PackageError
 from hubserve.package import first_load, trust
 from hubserve.package.first_load import FirstLoad
@@ -187,7 +188,7 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
         PackageError: The folder is not a package, or a file is missing.
     """
     try:
-        manifest = Manifest.model_validate_json((path / MANIFEST).read_text("utf-8"))
+        manifest = Manifest.model_validate_json(read_bounded_text(path / MANIFEST))
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} is not a package: it has no readable {MANIFEST}. `hubserve export` writes one") from error
     except ValidationError as error:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hubserve.errors import ImageError, ImageTooLargeError, clear_frames
+from hubserve.preprocess.avif_limits import check_avif
 from hubserve.preprocess.decode_limits import LimitedReads, check_scans, check_tiles
 from hubserve.preprocess.pixel_count import pixel_count
 
@@ -114,6 +115,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     counted = pixel_count(data)
     if counted is not None and image.width * image.height > counted:
         raise ImageError(f"an image of {image.width} x {image.height} pixels whose header says {counted:,}; save it anew")
+    if image.format == "AVIF" and counted is not None:
+        check_avif(data, counted)
     if data[:2] == b"\xff\xd8":
         check_scans(data, image.width * image.height, max_pixels)
     return image

@@ -45,6 +45,9 @@ STATUS: dict[type[HubserveError], int] = {
 }
 """Error -> status; the first entry whose class fits counts. All other errors are answered with 500."""
 
+MOST_WRONG = 20
+"""How many wrong parameters a message names."""
+
 ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
 
 
@@ -140,7 +143,7 @@ async def refuse_storage(request: Request, error: Exception) -> JSONResponse:
 async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
     """Exception handler of parameters and JSON bodies that do not pass validation."""
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
-    message = "; ".join(f"{_where(entry)}: {entry['msg']}" for entry in wrong)
+    message = "; ".join(f"{_where(entry)}: {entry['msg']}" for entry in wrong[:MOST_WRONG])
     return problem(422, "ParameterError", message, path=request.url.path)
 
 

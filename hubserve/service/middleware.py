@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hubserve.errors import HubserveError
+from hubserve.errors import HubserveError, RequestBodyError
 from hubserve.service import json_bounds
 from hubserve.service.auth import check_changer, check_reader
 from hubserve.service.error_responses import error_response, problem
@@ -98,6 +98,8 @@ class ServiceMiddleware:
                 await self._route(call, call.receive)
             else:
                 async with call.shared.body_reader.body(Request(scope, call.receive), most=json_bounds.MAX_BYTES) as body:
+                    if too_many := json_bounds.too_many(body, most=json_bounds.MAX_ENTRIES):
+                        raise RequestBodyError(too_many)
                     await self._route(call, _replayed(body, call.receive))
         except HubserveError as error:
             await error_response(error, path=path)(scope, call.receive, call.send)
@@ -173,7 +175,9 @@ class _TrackedRequest:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), NOSNIFF]
+            headers = [*message.get("headers", ())]
+            if NOSNIFF not in headers:
+                headers.append(NOSNIFF)
             if self.shared.shutdown.started or self._waits_for_100_continue():
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}

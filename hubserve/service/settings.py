@@ -34,7 +34,7 @@ class ServiceSettings(BaseModel):
             else waits; beyond that it is refused with 503.
         max_images: Largest number of images in one request.
         max_body_mb: Largest body of a request, and largest answer to one, in megabytes (10^6 bytes); 413 beyond it. A body
-            without images may have 0.25 megabytes.
+            without images may have 0.1 megabytes.
         max_header_kb: Largest size of the line and the headers of a request, in kilobytes (10^3 bytes); 431 beyond it, and for
             more than 100 headers.
         max_connections: Largest number of connections of a process, or half of the files that it may open where that is less;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import yaml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models.model import Model, ModelStore
 from bentoml.exceptions import BentoMLException
 
+from hubserve.atomic import staged_folder
 from hubserve.errors import StoreError
-from hubserve.storage_faults import writing
+from hubserve.storage_faults import storage_error, writing
+from hubserve.store.archive import unpack
 
 __all__ = ["BentoMLContainer", "ModelStore"]
 
@@ -50,7 +54,7 @@ def models_folder() -> Path:
     try:
         return Path(BentoMLContainer.model_store_dir.get())
     except OSError as error:
-        home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
+        home = Path(os.environ.get("BENTOML_HOME") or "~/bentoml").expanduser()
         if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC) and home.is_dir():
             return home / "models"  # BentoML makes folders beside it, which reading does not need.
         raise StoreError(
@@ -93,17 +97,41 @@ def new_version(scratch: Path, tag: str, labels: Mapping[str, str], metadata: Ma
 
 
 def write_archive(tag: str, path: Path) -> Path:
-    """Writes a version of the store as one file, and returns the file. Raises StoreError where it cannot be written."""
+    """Writes a version of the store as one file, and returns the file.
+
+    Raises:
+        StoreError: It cannot be written.
+        StorageError: The disk is full, read-only, or not open to this user; no file is left.
+    """
+    path = path.resolve()
+    folder = path if path.is_dir() else path.parent
     try:
-        return Path(bentoml.models.export_model(tag, str(path.resolve())))
+        # BentoML itself would leave half a file.
+        with staged_folder(folder, "store-export") as stage:
+            written = Path(bentoml.models.export_model(tag, str(stage if path.is_dir() else stage / path.name)))
+            return Path(shutil.move(written, folder / written.name))
     except (BentoMLException, OSError) as error:
-        raise StoreError(f"cannot write {tag} to {path}: {error}") from error
+        raise storage_error(error, path) or StoreError(f"cannot write {tag} to {path}: {error}") from error
 
 
 def read_archive(path: Path, scratch: Path) -> tuple[str, str, Path]:
-    """Unpacks what `write_archive` wrote into `scratch`; name, version and folder. Raises StoreError for any other file."""
+    """Unpacks what `write_archive` wrote into `scratch`; name, version and folder.
+
+    Raises:
+        StoreError: Any other file, or one beyond the bounds of `hubserve.store.archive`.
+    """
+    unpack(path, scratch)
     try:
-        model = bentoml.models.import_model(str(path.resolve()), _model_store=ModelStore(scratch))
-    except Exception as error:  # Each kind of archive has errors of its own for corrupt files.
-        raise StoreError(f"{path} is not a model that was exported from a store: {error}") from error
-    return model.tag.name, str(model.tag.version), Path(model.path)
+        described = yaml.load((scratch / MODEL_YAML).read_bytes(), Loader=_PlainLoader)
+        return str(described["name"]), str(described["version"]), scratch
+    except (OSError, ValueError, yaml.YAMLError, RecursionError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is not a model that was exported from a store: it has no readable {MODEL_YAML}") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses references, by which a short text describes huge data."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("references are not allowed")
+        return super().compose_node(parent, index)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import typer
@@ -19,6 +20,7 @@ from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "servers")]
 from load import Load, load
+from paired import compare
 from photos import package_of, pictures
 from running import DidNotStart, free_port, hubserve_running, running
 
@@ -60,15 +62,26 @@ Results = dict[str, list[list[Load]]]
 
 
 def main(
-    seconds: float = 5.0, clients: str = "1,8,32,64", rounds: int = 3, model: str = "mobilenetv3-large-100", only: str = ""
+    seconds: float = 5.0,
+    clients: str = "1,8,32,64",
+    rounds: int = 3,
+    model: str = "mobilenetv3-large-100",
+    only: str = "",
+    before: Annotated[Path | None, typer.Option(help="Checkout of an earlier version: compares ours with it alone.")] = None,
 ) -> None:
-    """Rounds in which each server runs alone, and the limit is taken anew: what else the machine does hits all alike."""
+    """Rounds in which each server runs alone, and the limit is taken anew: what else the machine does hits all alike.
+
+    With --before, the two versions run at once and are asked in turn, `rounds` slices of `seconds` each.
+    """
     counts = [int(count) for count in clients.split(",")]
     bodies, limits = pictures(), []
     chosen = [contender for contender in CONTENDERS if only in contender.name]
     found: Results = {contender.name: [] for contender in chosen}
     with tempfile.TemporaryDirectory() as name:
         package = package_of(model, Path(name))
+        if before is not None:
+            compare(before, package.path, Path(name), bodies, counts, seconds, rounds)
+            return
         for number in range(rounds):
             limits.append(measure_limit(package, bodies, seconds))
             for contender in chosen:

@@ -67,7 +67,7 @@ def test_folders_have_names(monkeypatch, tmp_path):
 
 
 def test_no_browser_takes_an_answer_for_another_type(client):
-    paths = ["/", "/page/main.js", "/models", "/v2", "/nowhere", "/models/small/drawing.svg", "/readyz", "/classify"]
+    paths = ["/", "/page/main.js", "/models", "/v2", "/nowhere", "/page/icon.svg", "/readyz", "/classify"]
     for path in paths:
         assert client.get(path).headers.get_list("x-content-type-options") == ["nosniff"], path
     assert client.post("/classify", content=noise()).headers["x-content-type-options"] == "nosniff"
@@ -180,6 +180,18 @@ def test_bounds_of_json_leave_room_for_tensors_and_images():
     assert too_many(b'{"images": [' + b",".join([b'"' + b"A" * 600_000 + b'"'] * 32) + b"]}") is None
     assert too_many(b"," * (MAX_COMMAS + 1))
     assert too_many(b"[" * MAX_LISTS + b"{")
+
+
+def test_models_come_in_pages(client):
+    tags = [entry["tag"] for entry in client.get("/models").json()]
+    assert len(tags) == 2
+    first = client.get("/models?limit=1").json()
+    second = client.get("/models", params={"limit": 1, "after": first[0]["tag"]}).json()
+    assert [entry["tag"] for entry in first + second] == tags
+    assert client.get("/models", params={"after": tags[-1]}).json() == []
+    assert client.get("/models?limit=1001").status_code == 422
+    assert client.get("/models?after=none").status_code == 404
+    assert client.get("/models/small/card?limit=1").status_code == 422
 
 
 def test_lines_of_a_log():

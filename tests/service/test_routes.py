@@ -124,6 +124,7 @@ class TestModels:
 
     def test_drawing(self, client):
         answer = client.get("/models/small/drawing.svg")
+        assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-type"] == "image/svg+xml"
         assert "sandbox" in answer.headers["content-security-policy"]
         assert "<svg" in answer.text

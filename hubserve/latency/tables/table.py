@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from hubserve.atomic import write_atomic
+from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.host import Host, describe_host
 from hubserve.latency.tables.interpolation import OperationEstimator, fit_costs
@@ -64,7 +65,7 @@ class LatencyTable(BaseModel):
     def load(cls, path: Path) -> LatencyTable:
         """The table in a file. Raises ProfileError where the file is missing or holds none."""
         try:
-            return cls.model_validate_json(path.read_text("utf-8"))
+            return cls.model_validate_json(read_bounded_text(path))
         except (OSError, UnicodeDecodeError) as error:
             raise ProfileError(f"no latency table at {path}: {error}; `hubserve latency-table build` makes one") from error
         except ValidationError as error:

@@ -40,6 +40,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
     # A browser asks each time and gets 304, so a new version of the server never runs with half an old page.
     "Cache-Control": "no-cache",
     "Vary": "Accept-Encoding",

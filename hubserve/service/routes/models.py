@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
@@ -14,11 +14,18 @@ from hubserve.cards.card import Metric
 from hubserve.errors import HubserveError, ModelNotFoundError
 from hubserve.service.error_responses import described
 from hubserve.service.model_details import ModelDetails
+from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters
 from hubserve.store import StoredModel
 
-router = APIRouter(tags=["models"], dependencies=[Depends(only_parameters())])
+router = APIRouter(tags=["models"])
+
+PLAIN = [Depends(only_parameters())]
+PAGED = [Depends(only_parameters("limit", "after"))]
+
+MOST = 1000
+"""Largest number of versions in one answer."""
 
 
 class ModelEntry(BaseModel):
@@ -60,22 +67,37 @@ class ModelEntry(BaseModel):
     problem: str | None = None
 
 
-@router.get("/models", summary="List the models", responses=described(401))
-async def models(request: Request) -> list[ModelEntry]:
-    """Every version in the store, newest first."""
+@router.get(
+    "/models",
+    summary="List the models",
+    dependencies=PAGED,
+    response_model=list[ModelEntry],
+    responses=described(401, 404, 422),
+)
+async def models(
+    request: Request, limit: Annotated[int, Query(ge=1, le=MOST)] = MOST, after: str | None = None
+) -> ClientJSONResponse:
+    """The versions in the store, newest first, at most `limit` of them; those behind the tag `after` where it is given."""
     shared: ServiceState = request.app.state.shared
     try:
         served = await shared.live_models.get_soon()
     except HubserveError:
         served = None
     default = served.tag if served is not None else ""
-    return await to_thread.run_sync(_entries, shared, default)
+    return await to_thread.run_sync(_page, shared, default, limit, after)
 
 
-def _entries(shared: ServiceState, default: str) -> list[ModelEntry]:
+def _page(shared: ServiceState, default: str, limit: int, after: str | None) -> ClientJSONResponse:
     stored = shared.resolver.models
+    if after is not None:
+        tags = [model.tag for model in stored]
+        if after not in tags:
+            raise ModelNotFoundError(f"the store has no {after[:100]!r} behind which a page could begin")
+        stored = stored[tags.index(after) + 1 :]
+    stored = stored[:limit]
     shared.details.prepare([model for model in stored if shared.live_models.state_of(model)[0] != "refused"])
-    return [_entry(model, shared, default) for model in stored]
+    # Encoded here, in a thread, for the event loop.
+    return ClientJSONResponse([_entry(model, shared, default).model_dump(mode="json") for model in stored])
 
 
 def _entry(model: StoredModel, shared: ServiceState, default: str) -> ModelEntry:
@@ -112,7 +134,7 @@ def _facts(model: StoredModel, details: ModelDetails) -> dict[str, Any]:
     }
 
 
-@router.get("/models/{tag}/card", summary="Show a model", responses=described(401, 404, 409))
+@router.get("/models/{tag}/card", summary="Show a model", dependencies=PLAIN, responses=described(401, 404, 409))
 async def card(request: Request, tag: str) -> dict[str, Any]:
     """The manifest of its package: space, arch, preprocessing, provenance, versions; and the tag of the version."""
     model = _found(request, tag)
@@ -123,6 +145,7 @@ async def card(request: Request, tag: str) -> dict[str, Any]:
 @router.get(
     "/models/{tag}/drawing.svg",
     summary="A drawing of the arch",
+    dependencies=PLAIN,
     response_class=FileResponse,
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404, 409, 422)},
 )
@@ -135,7 +158,9 @@ async def drawing(request: Request, tag: str) -> FileResponse:
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
 
 
-@router.get("/models/{tag}/profile", summary="Show the latency of a model", responses=described(401, 404, 409))
+@router.get(
+    "/models/{tag}/profile", summary="Show the latency of a model", dependencies=PLAIN, responses=described(401, 404, 409)
+)
 async def profile(request: Request, tag: str) -> dict[str, Any]:
     """The latency report of the package; 404 where its latency was not measured."""
     model = _found(request, tag)

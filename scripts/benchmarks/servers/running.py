@@ -43,6 +43,10 @@ class Server:
         """Memory of the process and all that it started."""
         return sum(process.memory_info().rss for process in self._all()) / 1e6
 
+    def cpu_seconds(self) -> float:
+        """CPU time that the process and all that it started have used."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._all())
+
     def hubserve(self, *arguments: str) -> None:
         """The command line, on this server's store."""
         environment = {**os.environ, "BENTOML_HOME": str(self.home)}
@@ -88,15 +92,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def hubserve_running(
-    package: Path, folder: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] = {}
+    package: Path,
+    folder: Path,
+    *,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] = {},
+    root: Path = ROOT,
 ) -> Iterator[Server]:
-    """Our service, with one package published."""
+    """Our service, with one package published. `root` is the checkout whose code runs."""
     port = free_port()
-    home = {**os.environ, "BENTOML_HOME": str(folder / "bentoml")}
+    environment = {**environment, "PYTHONPATH": str(root)}
+    home = {**os.environ, **environment, "BENTOML_HOME": str(folder / "bentoml")}
     publish = [sys.executable, "-m", "hubserve", "publish", str(package), "--version", "v1"]
-    subprocess.run(publish, env=home, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(publish, env=home, cwd=root, check=True, stdout=subprocess.DEVNULL)
     command = [sys.executable, "-m", "hubserve", "serve", "--port", str(port), *arguments]
-    with running(command, folder, port=port, environment=environment) as server:
+    with running(command, folder, port=port, environment=environment, cwd=root) as server:
         yield server
 
 
