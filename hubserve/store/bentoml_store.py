@@ -105,6 +105,8 @@ def write_archive(tag: str, path: Path) -> Path:
     """
     path = path.resolve()
     folder = path if path.is_dir() else path.parent
+    if not folder.is_dir():
+        raise StoreError(f"cannot write {tag} to {path}: there is no such folder")
     try:
         # BentoML itself would leave half a file.
         with staged_folder(folder, "store-export") as stage:
