@@ -4,8 +4,6 @@ A reader, and whatever is left after a `kill -9`, has the old content or the new
 when the machine itself stops, the file system decides what is there.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

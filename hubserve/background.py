@@ -5,8 +5,6 @@ alive is decided by a lock (`flock`) on a file, which it holds from its first mo
 ends. A process id alone would not do: the kernel gives the id of an ended process to another one.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json
@@ -201,7 +199,7 @@ def note_pid(lock: int) -> None:
 
 
 def _is_gone(pid: int) -> bool:
-    """Whether the leader of a group has ended before its group; the kernel does not reuse the id until the last of it ends."""
+    """Whether the process `pid` has ended; others of its group may still run, and keep the kernel from reusing the id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

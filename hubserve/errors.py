@@ -6,7 +6,7 @@ HubserveError
 ├── CardError             a card file, or the name of a card, is wrong
 ├── WeightsError          weights cannot be had or do not fit
 │   ├── WeightsUnavailableError   no source answered with the file
-│   ├── ChecksumError             a file is not the one the card names
+│   ├── ChecksumError             a file's SHA-256 differs from the card's
 │   └── KeyFormatError            tensors do not match the model, name by name
 ├── ImageError            bytes that are not a readable image
 │   └── ImageTooLargeError        more bytes or pixels than allowed
@@ -52,8 +52,6 @@ A message says what was asked, what was found, what is allowed, and how to go on
 the service answers with a 4xx status where the request was at fault.
 """
 
-from __future__ import annotations
-
 import difflib
 import traceback
 from collections.abc import Iterable
@@ -84,7 +82,7 @@ class WeightsUnavailableError(WeightsError):
 
 
 class ChecksumError(WeightsError):
-    """A file is not the one the card names."""
+    """The SHA-256 of a weights file differs from the one in the model's card."""
 
 
 class KeyFormatError(WeightsError):
@@ -240,7 +238,7 @@ class StorageError(HubserveError, OSError):
         super().__init__(message)
         self.errno = number
 
-    def __reduce__(self) -> tuple[type[StorageError], tuple[str, int | None]]:
+    def __reduce__(self) -> tuple[type[HubserveError], tuple[str, int | None]]:
         return type(self), (str(self.args[0]), self.errno)
 
 

@@ -4,8 +4,6 @@ Environment:
     HUBSERVE_HOME: That folder. Unless set, it is the user's cache folder for hubserve: ~/.cache/hubserve on Linux.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -7,8 +7,6 @@ that asked for a job or an export is started again. After SIGTERM, or when the c
 the command started is left: no process, wherever it moved to, and no unfinished file.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil

@@ -1,7 +1,5 @@
 """Small files whose place on the disk is taken in advance, so that a reason can be written when the disk is full."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

@@ -3,8 +3,6 @@
 A folder without one, of an earlier version, counts as older than all that have one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path

@@ -4,8 +4,6 @@
 causes, at the top of commands, of a job, of an export and of the service.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import pwd

@@ -1,7 +1,5 @@
 """Self-attention over the patches of an image, with learned embeddings of the distance between two patches."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn import functional

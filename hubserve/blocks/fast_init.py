@@ -6,8 +6,6 @@ table: of two normal numbers, which is normal, or of two 16-bit numbers modulo 2
 of values only where the difference of the two offsets is equal, which has a probability below 1 in 200,000.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache
 

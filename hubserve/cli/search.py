@@ -12,7 +12,7 @@ from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.job_progress import show_progress
 from hubserve.cli.output import print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
-from hubserve.jobs import Job, JobStatus, Run
+from hubserve.jobs import Job, JobSummary, Run
 from hubserve.jobs.job_file import MOST_BYTES
 from hubserve.jobs.progress_text import eta_text, value_text, values_text
 
@@ -192,5 +192,5 @@ def _print_status(run: Run, as_json: bool) -> None:
     return print_facts(status.id, facts)
 
 
-def _test_accuracy(status: JobStatus) -> str:
+def _test_accuracy(status: JobSummary) -> str:
     return "" if status.test_acc is None else value_text("test_acc", status.test_acc)

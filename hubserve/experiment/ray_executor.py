@@ -74,9 +74,10 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             self._start()
         # A lost worker is a failed trial, not one that silently runs again.
         self._run = ray.remote(_run).options(**self._resources, max_retries=0)
-        capacity = self._capacity()
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        wanted = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
+        capacity = min((int(there.get(name, 0) / amount) for name, amount in wanted.items() if amount > 0), default=1)
         if capacity < 1:
-            there = _resources()
             self.__exit__()
             raise ExperimentError(f"the cluster has too few resources for a trial of {self._resources}; it has {there}")
         self.workers = capacity if self._asked is None else self._asked
@@ -127,12 +128,6 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             )
         self._ours = True
 
-    def _capacity(self) -> int:
-        """Number of trials that the cluster has resources for."""
-        there = _resources()
-        wanted = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
-        return min((int(there.get(name, 0) / amount) for name, amount in wanted.items() if amount > 0), default=1)
-
 
 PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
 
@@ -171,11 +166,6 @@ def _short_scratch() -> str | None:
     """A folder for Ray's files that is removed with the job's; None, Ray's choice, where sockets' paths would be too long."""
     folder = tempfile.gettempdir()
     return os.path.join(folder, "ray") if STAGED_VARIABLE in os.environ and len(folder) <= MAX_SCRATCH else None
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
 
 
 @dataclass(frozen=True)

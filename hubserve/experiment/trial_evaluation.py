@@ -1,7 +1,5 @@
 """The evaluation of one trial as an executor runs it, perhaps in another process, and how it reports to the study."""
 
-from __future__ import annotations
-
 import traceback
 from dataclasses import dataclass, field
 from typing import Literal

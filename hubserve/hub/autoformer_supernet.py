@@ -4,8 +4,6 @@ A supernet has each tensor in the largest size of its space. A subnet has the te
 entries along each axis whose size is chosen (Chen et al. 2021, section 3.2, "weight entanglement").
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The space NasBench101: one cell, a small graph of convolutions and poolings, repeated nine times."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """The space NasBench201: a cell of six edges, each with one of five operations, in three stacks."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The network of a card or an arch, with weights read from a file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal

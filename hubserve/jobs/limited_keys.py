@@ -1,7 +1,5 @@
 """Which limits the keys of a job have: each key has its rule here, and a test looks that none lacks one."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping

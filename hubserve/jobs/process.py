@@ -4,8 +4,6 @@ The file `pid` of the run folder holds the id of its process, or of the guard ab
 `hubserve.background`.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Run folders: where they are, how one is created, and the files in it."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

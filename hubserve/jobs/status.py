@@ -1,7 +1,5 @@
 """The status of a job while it runs and afterwards: the record in status.json, in `--json` and in the service's answers."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any, Literal
 

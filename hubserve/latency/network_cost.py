@@ -1,7 +1,5 @@
 """The work of a network, compared with its latency: parameters, multiply-accumulates, bytes, and a predicted latency."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

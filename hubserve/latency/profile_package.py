@@ -1,7 +1,5 @@
 """Measures the profile of a package: latency of its formats in turns, throughput, memory, operators and work."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -13,8 +13,6 @@
 On request also `model.fp16.onnx` and `model.int8.onnx`. The exported formats run without hubserve.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The process of a job: `python -m hubserve.pipeline RUN_FOLDER` runs it, as `hubserve.jobs.start` asks."""
 
-from __future__ import annotations
-
 import sys
 from contextlib import suppress
 from pathlib import Path

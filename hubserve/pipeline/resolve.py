@@ -1,7 +1,5 @@
 """From the definition of a job to the objects that it names, checked against each other."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -111,7 +109,7 @@ def _load_table(job: Job, space: HubSpace, size: int, where: Path, limits: JobLi
         found = None if limit is None else feasibility(table, space, max_ms=limit)
     except ProfileError as error:
         raise JobError(f"latency.table: {error}") from error
-    if found is not None and found.verdict == "no" and table.foreign() is None:
+    if found is not None and found.verdict == "no" and table.difference_to_host() is None:
         raise JobError(
             f"constraints: latency_ms <= {limit:g} cannot be met: the fastest network by the table is predicted at "
             f"{found.fastest_ms:.3g} ms, half of all stay below {found.quantiles[0.5]:.3g} ms; {path} was built on "

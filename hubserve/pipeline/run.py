@@ -1,7 +1,5 @@
 """Runs a job from where it is to its end: search, train, test, export, profile, publish."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +7,7 @@ from types import FrameType
 
 from hubserve import jobs
 from hubserve.errors import MissingExtraError
-from hubserve.jobs import JobStatus, Run
+from hubserve.jobs import Best, JobStatus, Run
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
 from hubserve.pipeline.phases.profile import profile
@@ -68,13 +66,13 @@ def run_job(
 
 def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
     winner: Winner = search(resolved, run, status)
-    status.winner(winner.number, winner.scores, winner.arch)
+    status.write(best=Best(number=winner.number, values=winner.scores, arch=winner.arch))
     plots = status.draw_plots()
     trained = train(resolved, winner, run, status)
     test_acc = test(resolved, trained, run, status)
     package = export(resolved, winner, trained, test_acc, run, status)
     package = profile(resolved, package, plots, status)
-    status.published(publish(resolved, package, run, status))
+    status.write(published=publish(resolved, package, run, status))
 
 
 def find_draw() -> Draw | None:

@@ -4,8 +4,6 @@ A file whose boxes say 100 x 100 may hold frames of 16,384 x 16,384, or a thousa
 here: the items of the box `iloc` (ISO/IEC 14496-12), and in each the OBUs (AV1 Bitstream Specification, section 5).
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 

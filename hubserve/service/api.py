@@ -1,7 +1,5 @@
 """The FastAPI application: all routes, and the state that they share while the server runs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -7,8 +7,6 @@ the store of its machine; those that `models` in bentofile.yaml lists are part o
 when it starts without them, as in a container.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Errors as answers: the HTTP status of each error, and the JSON that all of them have."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Starts BentoML's server on our service."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -7,8 +7,6 @@ metrics show, and the next older one answers in its place. Beyond a limit of mem
 longest are unloaded. Requests only look a name up in a dict; they wait only where no version answers for it yet.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import threading

@@ -1,7 +1,5 @@
 """A model that is loaded, and how the traffic of a name is split among those that answer for it."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Labels are routes, statuses and names in the store, never a text that a caller chooses: each new label takes memory.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram

@@ -1,7 +1,5 @@
 """One open question of a model space: one of its candidates, k of them, or any subset of them."""
 
-from __future__ import annotations
-
 import abc
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ gate. For each answer to the gate, the rest of the group is again split into ind
 the number of gates, not with the number of archs.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """`ModelSpace`: a family of networks, with its choices, its archs and their networks, from one method `build(pick)`."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Pickers: the objects that a builder asks for its choices."""
 
-from __future__ import annotations
-
 import abc
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

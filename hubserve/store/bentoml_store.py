@@ -4,8 +4,6 @@ BentoML's `save` copies file by file into the final place; here it writes to a s
 renames. The private modules below hold for the versions of bentoml that pyproject.toml allows.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -3,8 +3,6 @@
 A version appears in the store by one rename, so a reader, or a `kill -9` in the middle of publishing, never sees half of one.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

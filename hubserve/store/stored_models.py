@@ -1,7 +1,5 @@
 """The versions of our models in BentoML's model store: listing, finding by name or tag, and which one is the newest."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -62,7 +60,7 @@ def stamp() -> tuple[tuple[str, int], ...]:
         return ()
 
 
-def folder() -> Path:
+def bentoml_home() -> Path:
     """BENTOML_HOME: the folder that holds the folder of models, and beside it the file of aliases."""
     return models_folder().parent
 

@@ -1,7 +1,5 @@
 """Copying versions between stores: as one file, and from a bento into the store."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Grid search."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution as Distribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BruteForceSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -89,9 +87,7 @@ class GridSearch(Strategy):
             step += 1
         return (self.seed + position * step) % size
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         return self._brute_force.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:

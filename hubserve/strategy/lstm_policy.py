@@ -1,7 +1,5 @@
 """The policy of reinforcement learning over archs: an LSTM that answers one choice after the other."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Proves by running blended networks beside single ones which choices can be blended."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
@@ -80,9 +78,8 @@ class _Proof:
         n = self._space.choices[label].size
         blends[label] = Blend.all_of(torch.full((n,), 1 / n))
         try:
-            self._builder.build(plan, {**answers, **{other: plan.base[other] for other in blends}}, layers=False).run(
-                self._x, blends
-            )
+            largest = {**answers, **{other: plan.base[other] for other in blends}}
+            self._builder.build(plan, largest, layers=False).run(self._x, blends)
         except SupernetError:
             return False
         return True

@@ -1,7 +1,5 @@
 """Modules and tensor shapes of the networks of a space, found on the meta device."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

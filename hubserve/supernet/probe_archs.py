@@ -1,7 +1,5 @@
 """Archs that show how large the tensors of a space get, without listing all archs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from random import Random
 from typing import Any

@@ -1,7 +1,5 @@
 """One optimizer for all networks of a supernet, which steps on windows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,9 +30,7 @@ class SharedOptimizer:
         self.optimizer = optimizer
         self._tensors = tensors
         keys = {id(parameter): key for key, parameter in tensors.named_parameters()}
-        self._groups = {
-            keys[id(parameter)]: i for i, group in enumerate(optimizer.param_groups) for parameter in group["params"]
-        }
+        self._groups = {keys[id(each)]: i for i, group in enumerate(optimizer.param_groups) for each in group["params"]}
         self._known = dict(tensors.named_parameters())
 
     def step(self, leaves: Mapping[str, nn.Parameter]) -> None:

@@ -1,7 +1,5 @@
 """Shared tensors, and windows: the part of a shared tensor that one network uses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -77,16 +75,11 @@ class SharedTensors(nn.Module):
         return key in self._parameters or key in self._buffers
 
     def __getitem__(self, key: str) -> torch.Tensor:
-        found = self._parameters.get(key)
-        tensor = self._buffers[key] if found is None else found
-        assert tensor is not None  # None is never registered here.
-        return tensor
+        return getattr(self, key)
 
     def parameter(self, key: str) -> nn.Parameter:
         """The parameter of that key; a KeyError where it is a buffer or is not there."""
-        found = self._parameters[key]
-        assert found is not None  # None is never registered here.
-        return found
+        return self._parameters[key]  # type: ignore[return-value] # None is never registered here.
 
     def __iter__(self) -> Iterator[str]:
         """Keys of the parameters, then of the buffers."""

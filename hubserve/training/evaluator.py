@@ -1,7 +1,5 @@
 """The interface of evaluators: scores of an arch, and, to train shared weights, the parts of a training loop."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Evaluators around another evaluator: FailureHandler, MultipleEvaluation and Replay."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 

@@ -3,8 +3,6 @@
 python -m hubserve.workers.describe_package FOLDER PACKAGE...
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

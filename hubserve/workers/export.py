@@ -3,8 +3,6 @@
 python -m hubserve.workers.export FOLDER
 """
 
-from __future__ import annotations
-
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -23,10 +21,10 @@ from hubserve.storage_faults import storage_error
 
 
 def main(folder: Path) -> None:
-    """Exports what request.json in `folder` asks for, and says in phase.json what it is doing.
+    """Runs one export: reads request.json in `folder`, writes the package there, and its progress into phase.json.
 
     Raises:
-        HubserveError: The model cannot be exported; the package is not there then.
+        HubserveError: The model cannot be exported; no package is written then.
     """
     request, limits = read_request(folder), read_limits(folder)
     with limit_networks(modules=limits.modules, parameters=limits.parameters):

@@ -1,23 +1,18 @@
 """`hubserve serve`: the HTTP service."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, command, print_json
+from hubserve.cli.output import Json, print_json
 
 
-@command
 def serve(
     host: Annotated[str, typer.Option(help="Address to bind; only this machine reaches the default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to bind.")] = 3000,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Name, tag or alias that answers where a request names none; else the alias production, or the newest."
-        ),
+        typer.Option(help="Name, tag or alias that answers if a request names none; else the alias production, or the newest."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -1,7 +1,5 @@
 """Whether the archs of a space can meet a limit on latency, predicted by a lookup table in seconds, before a search."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random

@@ -1,7 +1,5 @@
 """The winner of a search: the best trial that meets the constraints, its latency measured again."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal

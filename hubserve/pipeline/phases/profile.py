@@ -1,7 +1,5 @@
 """The latency of the package, and the plots of the search, as files in the package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from hubserve.jobs.definition import Publish

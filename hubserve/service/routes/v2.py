@@ -1,7 +1,5 @@
 """The Open Inference Protocol, for clients of KServe and Triton: /v2/models/{name}/infer, metadata and health."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

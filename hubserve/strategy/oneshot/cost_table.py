@@ -1,7 +1,5 @@
 """A table of costs, one for each candidate: the mean cost of a distribution over archs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from random import Random
 from typing import Any

@@ -76,10 +76,8 @@ class ProxylessSearch(DifferentiableSearch):
 
     def draw_blends(self) -> dict[str, Blend]:
         """Label -> the gates of the candidates that take part in one pass, for the blended labels."""
-        choices = self.net.space.choices
-        return {
-            label: draw_gates(choices[label], p.detach()) for label, p in self.net.archs.probabilities(self.net.blended).items()
-        }
+        probabilities = self.net.archs.probabilities(self.net.blended)
+        return {label: draw_gates(self.net.space.choices[label], p.detach()) for label, p in probabilities.items()}
 
     def weight_step(self, x: Any, target: Any) -> float:
         loss, leaves = train_network(self.supernet, self.net.archs.draw_arch(self.rng), self.evaluator, x, target)

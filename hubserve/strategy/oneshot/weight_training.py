@@ -1,7 +1,5 @@
 """Training of the shared weights, one network at a time."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import cached_property
