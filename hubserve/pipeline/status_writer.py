@@ -130,7 +130,7 @@ class StatusWriter:
             )
 
     def one_shot(self, history: Iterable[Mapping[str, Any]], cost_r2: float | None) -> None:
-        """Writes the whole history of a one-shot strategy after its end, and how well its cost table fits, see OneShotView."""
+        """Writes the whole history of a one-shot strategy after its end, and the fit of its cost table, `cost_r2`."""
         rows = list(history)
         kept: Downsampled[Mapping[str, Any]] = Downsampled(MOST_STEPS)
         for row in [row for row in rows if "probabilities" in row] or rows:
