@@ -18,7 +18,7 @@ from hubserve.latency.profile_package import NOTHING, Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.latency.report_rows import host_rows, latency_rows, work_rows
 from hubserve.latency.tables.build import default_path
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.add_files import add_profile
 from hubserve.package.package import MANIFEST, Package
 from hubserve.timing import TimingProtocol

@@ -13,9 +13,9 @@ from hubserve.cli.model_options import read_json
 from hubserve.cli.output import progress_bar
 from hubserve.hub import HubSpace, get_space
 from hubserve.latency.tables.build import Progress, default_path
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import Feasibility
 from hubserve.latency.tables.records import TableError
-from hubserve.latency.tables.table import LatencyTable
 
 
 @dataclass(frozen=True)

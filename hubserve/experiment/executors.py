@@ -26,7 +26,7 @@ class Executor(Protocol):
         """A reference to `value` for use as an argument of `submit`, so that it is sent once, however many functions get it."""
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Runs `function(*args)`; where its process dies, the future raises."""
+        """Submits `function(*args)`; the future returns its result or raises its error, or raises because its process died."""
 
     def __enter__(self) -> Executor:
         """Starts the workers; an experiment does so for each run."""

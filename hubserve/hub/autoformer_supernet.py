@@ -36,7 +36,7 @@ LAYER_AXES: dict[str, tuple[bool, ...]] = {
     **{f"attn.rel_pos_embed_{of}.embeddings_table_{way}": (WHOLE, WHOLE) for of in "kv" for way in "vh"},
     **{f"{norm}.{tensor}": (CUT,) for norm in ("attn_layer_norm", "ffn_layer_norm") for tensor in ("weight", "bias")},
 }
-"""The same for the tensors of each layer, without the prefix and the number of the layer."""
+"""Key of a layer's tensor, without the prefix and number of the layer -> for each axis, whether it is cut."""
 
 
 def slice_supernet(state: Mapping[str, Tensor], space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -102,7 +102,7 @@ class NasBench101(HubSpace):
         return self._ask(FrozenPicker(arch)).pruned()
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """The cell, pruned, under the name "the"."""
+        """A dict with one entry: the pruned cell under the key "the", since all cells of the network are the same."""
         cell = self.cell(arch)
         edges = [(source, target, "") for target, sources in enumerate(cell.sources, 1) for source in sources]
         return {"the": CellOutline(("input", *cell.operations, "output"), tuple(edges))}

@@ -1,4 +1,4 @@
-"""Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted by a lookup table."""
+"""Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted (`tables/table.py`)."""
 
 import tempfile
 import time
@@ -14,7 +14,7 @@ from hubserve.errors import ExperimentError
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.format_writers import WRITERS
 from hubserve.latency.format_latency import FormatLatency, measure_formats
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.formats import FORMATS
 from hubserve.package.parity import random_batches
 from hubserve.package.runner import Runner

@@ -7,7 +7,7 @@ import torch
 
 from hubserve.complexity import Complexity
 from hubserve.latency.profile_report import NetworkCost
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.operations import trace_operations
 from hubserve.space import ModelSpace
 

@@ -28,7 +28,7 @@ from hubserve.latency.profile_report import (
     Rules,
     Sweep,
 )
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.throughput import BATCHES, sweep
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import ALL_FORMATS

@@ -16,8 +16,8 @@ from hubserve.hub import HubSpace
 from hubserve.hub.registry import SPACES
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, Job, JobLimits
 from hubserve.latency.arch_latency import NAME
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
-from hubserve.latency.tables.table import LatencyTable
 from hubserve.pipeline.check_definition import check_definition, make_space
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.strategy.oneshot.base import shared_training
@@ -82,7 +82,7 @@ def _check_recipes(resolved: ResolvedJob) -> None:
 
 
 def _check_input_size(job: Job, space: HubSpace, size: int) -> None:
-    """Some spaces need images of certain sizes: the shapes of one network are computed."""
+    """Raises JobError if a network of the space cannot run on images of `size` pixels; only its shapes are computed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.

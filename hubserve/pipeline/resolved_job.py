@@ -15,7 +15,7 @@ from hubserve.hub import HubSpace
 from hubserve.jobs import UNLIMITED, Job, JobLimits, Recipe
 from hubserve.jobs.definition import JobFormat
 from hubserve.latency.arch_latency import SEARCH_SECONDS, MeasuredLatency, PredictedLatency
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.pipeline.check_definition import choose_formats
 from hubserve.pipeline.strategies import Searchers
 

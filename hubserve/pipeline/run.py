@@ -24,7 +24,7 @@ OnStatus = Callable[[JobStatus], None]
 
 
 def run_here(run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStatus = lambda status: None) -> JobStatus:
-    """Runs a job in this process: `run_job`, with the run marked as running, plots, and SIGTERM treated like Ctrl-C.
+    """Runs a job in this process: `run_job` with plots; the run is marked as running, and SIGTERM acts as Ctrl-C.
 
     It must be called in the main thread. Arguments and errors are those of `run_job`; JobError also if another process works
     on this run.
@@ -43,15 +43,15 @@ def run_job(
 
     Args:
         run: The run.
-        resolved: The run's job, already resolved by the caller; None resolves it here. Its state becomes "refused" if that
-            fails.
+        resolved: The run's job, already resolved by the caller; None resolves it here; if that fails, the
+            state of the run becomes "refused".
         on_status: Called with the status after each change.
         draw: Draws plots of the search into a folder, see `find_draw`; None draws none.
 
     Raises:
         JobError: The definition or the data cannot be used.
         NothingFeasibleError: No arch meets the constraints; nothing was published.
-        HubserveError: What else a phase raises.
+        HubserveError: A phase failed for another reason.
         KeyboardInterrupt: The job was stopped; it can continue.
     """
     status = StatusWriter(run, on_status, draw)

@@ -14,7 +14,7 @@ from typing import Any
 from hubserve.space.choice import Arch, Choice
 
 Choices = tuple[Choice, ...]
-"""Choices in an order in which each comes after its gates."""
+"""Choices in topological order: each comes after its gates, the choices that decide whether it matters."""
 
 
 def count_archs(choices: Choices) -> int:

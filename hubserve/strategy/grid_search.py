@@ -79,7 +79,10 @@ class GridSearch(Strategy):
                 yield arch
 
     def _number(self, position: int, size: int) -> int:
-        """Number of the arch at a position: seed + position * step modulo size, all numbers as step and size are coprime."""
+        """Index in the grid of the arch at `position`: position % size, or, if shuffled, (seed + position * step) % size.
+
+        `step` and `size` are coprime, so no index repeats within `size` positions.
+        """
         if not self.settings.shuffle:
             return position % size
         step = max(1, int(size * 0.6180339887))

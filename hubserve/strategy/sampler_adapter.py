@@ -19,7 +19,7 @@ class WrappedSampler(Strategy):
     """Any Optuna sampler; it answers one choice after the other, again until the space's rules allow the arch.
 
     Args:
-        sampler: Sampler that is asked. It keeps its own seed and memory.
+        sampler: Sampler that proposes the answers. It keeps its own seed and memory.
         seed: Seed of the strategy, which the sampler does not use; None draws one.
 
     Raises (when asked for a trial):

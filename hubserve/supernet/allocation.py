@@ -21,13 +21,13 @@ BuildWith = Callable[[Arch, MakePicker], tuple[nn.Module, list[NetworkTensor]]]
 
 
 def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: Random) -> None:
-    """Fills `tensors` with fresh weights, as large as the networks looked at need them.
+    """Allocates `tensors` in the sizes that sampled networks of the space need, and fills them with fresh weights.
 
     Looks at the largest networks, at varied ones, and at random ones until `PATIENCE` in a row bring nothing new. A tensor
     takes its weights from the network in which it is largest.
 
     Args:
-        tensors: Empty.
+        tensors: The shared tensors to fill; empty at first.
         space: Any model space.
         build: Builds networks of the space; first on the meta device.
         rng: Draws the random archs.
@@ -89,7 +89,7 @@ class _LargestTensors:
         self._networks: list[tuple[Arch, MakePicker]] = []
 
     def add(self, arch: Arch, picker: MakePicker, found: Iterable[NetworkTensor]) -> bool:
-        """Takes in the tensors of one network; returns whether there was a new one or a larger one."""
+        """Records the tensors of one network; returns whether one of them was new or larger than those recorded before."""
         news = False
         for tensor in found:
             if tensor.is_shared:
@@ -102,7 +102,7 @@ class _LargestTensors:
         return news
 
     def by_network(self) -> Iterator[tuple[tuple[Arch, MakePicker], set[str]]]:
-        """(arch and picker of a network, keys of the tensors that are largest in it).
+        """Pairs ((arch, picker) of a network, keys of the tensors that are largest in that network).
 
         Networks without such tensors are left out.
         """

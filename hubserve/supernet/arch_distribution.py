@@ -12,7 +12,7 @@ from hubserve.space import Arch, Choice, ModelSpace
 from hubserve.supernet.tensor_keys import parameter_name
 
 MAX_DRAWS = 2000
-"""Draws after which the space's own check is taken to refuse everything."""
+"""Number of refused draws after which drawing ends with an error: the space's check may refuse everything."""
 
 N_FOR_LIKELIEST = 64
 """Archs that are drawn to find a likely one, where the space's check refuses the likeliest answers together."""
@@ -47,9 +47,9 @@ class ArchDistribution(nn.Module):
         self._list_logits()
 
     def probabilities(self, labels: Collection[str] | None = None) -> dict[str, torch.Tensor]:
-        """Label -> probability of each candidate (n,), with a graph.
+        """Label -> probability of each candidate, shape (n,); gradients go back to the logits.
 
-        Of a choice of any subset of inputs, it is the probability that each input is in it.
+        For a choice of any subset of inputs, these are the probabilities of each input to be in the subset.
 
         Args:
             labels: The labels that are wanted; None is all that have logits.

@@ -113,7 +113,7 @@ class BlendedNetworkBuilder:
 
         Args:
             plan: What is blended.
-            answers: As for `build`.
+            answers: Answers to all labels; those that are blended are at their largest.
             x: A batch, of which only shape and dtype count.
             held: Blends of the blended labels, with weights on the meta device.
         """
@@ -132,7 +132,7 @@ class BlendedNetworkBuilder:
 
 
 def _bare_subnet(build: Build) -> Subnet:
-    """The network that `build` makes, with its own tensors."""
+    """The network that `build` makes, with parameters of its own in place of windows of a supernet."""
     network, tensors = build()
     return Subnet(network, tuple(tensors))
 

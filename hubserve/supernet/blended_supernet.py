@@ -122,7 +122,7 @@ class BlendedSupernet(nn.Module):
         """Random answers to the sampled labels that the space's check accepts.
 
         Raises:
-            SupernetError: It never does.
+            SupernetError: The check refused every draw.
         """
         drawn = self.archs.draw(self.sampled, rng)
         return {label: drawn[label] for label in self.sampled}

@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class BlendingPicker(TaggingPicker):
-    """Builds all candidates of layer choices, layers on all inputs, and all blocks of repeats.
+    """Answers with all candidates: all layers of layer choices, layers on all inputs, and all blocks of repeats.
 
-    Other answers are those of an arch.
+    All other questions, such as widths, are answered from an arch.
 
     Args:
         arch: Answers to all labels.
-        tags: Takes the tags of the layers.
-        context: What the blended layers will read.
+        tags: Records for which answer each layer was built.
+        context: Holds the weights of the candidates, which the blended layers read in a forward pass.
         depths: Labels of the repeats to blend; None blends each repeat whose blocks are modules.
         layers: Whether to blend layer choices and edges; False answers them from `arch`, too.
 

@@ -20,7 +20,7 @@ from hubserve.supernet.shared_tensors import window_mask
 from hubserve.supernet.tensor_keys import NetworkTensor
 
 MAX_JOINT = 1024
-"""Networks that are built at most to find how several choices together decide about one axis."""
+"""Largest number of networks that are built to find how several choices together decide the length of an axis."""
 
 Shapes = dict[str, tuple[int, ...]]
 """Key -> shape of the tensor, in one network."""

@@ -21,7 +21,7 @@ class NetworkShapes:
 
     Attributes:
         modules: Key with type -> module, as `modules_by_key` names them.
-        tensors: Key -> tensor; of a tensor that stands at several places, the first.
+        tensors: Key -> tensor; the first occurrence, if the network has the tensor in several places.
         shapes: Key -> shape of the tensor.
     """
 

@@ -18,7 +18,7 @@ NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 def window(full: torch.Tensor, shape: Sequence[int], *, centred: bool = False) -> torch.Tensor:
     """The view of `full` that a network with a tensor of `shape` uses.
 
-    It is the beginning of each axis; the middle of those of a kernel.
+    It begins at index 0 of each axis; with `centred`, it is the middle of the axes of a kernel.
 
     Args:
         full: A shared tensor, at least as large as `shape` along each axis.
@@ -101,7 +101,7 @@ class SharedTensors(nn.Module):
     def allocate(self, tensor: NetworkTensor, shape: Shape) -> None:
         """Makes the shared tensor of `tensor`, or enlarges it.
 
-        Values that are there stay where the windows have them.
+        Values that were there before keep their place in the window of their shape.
 
         Places that are new and that `tensor` does not cover are drawn from N(m, s), with the mean m and the standard deviation
         s of `tensor`; where its values are all equal, so are the new ones.

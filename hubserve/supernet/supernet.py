@@ -41,7 +41,7 @@ class Subnet:
 
     @property
     def leaves(self) -> dict[str, nn.Parameter]:
-        """Key -> parameter of `network`. A parameter that stands at several places occurs once."""
+        """Key -> parameter of `network`. A parameter that several modules share occurs once."""
         return {tensor.key: tensor.value for tensor in self.tensors if not tensor.is_buffer}
 
 

@@ -63,7 +63,7 @@ class NetworkTensor:
 
 
 def parameter_name(text: str) -> str:
-    """`text` as a name that torch accepts for a parameter: without dots, in place of which it has similar characters."""
+    """`text` as a name that torch accepts for a parameter: each dot is replaced by a similar character."""
     return text.replace(".", "\u2024")
 
 
@@ -96,7 +96,7 @@ class TaggingPicker(FrozenPicker):
 
     Args:
         arch: Label -> answer.
-        tags: Takes the tags; `network_tensors` reads them.
+        tags: Records the tags, which `network_tensors` reads.
     """
 
     def __init__(self, arch: Mapping[str, Any], tags: AnswerTags) -> None:

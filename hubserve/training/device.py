@@ -82,7 +82,7 @@ class OneDevice:
         return sums
 
     def copy_buffers_from_first(self, model: nn.Module) -> None:
-        """There is no other process."""
+        """Does nothing, since there is no other process."""
 
     def value_of_first(self, value: bool) -> bool:
         return value

@@ -117,7 +117,7 @@ class TrainingEvaluator(Evaluator):
         return Random(seed).sample(batches, len(batches)) if isinstance(batches, Sequence) else batches
 
     def shared_training(self) -> SharedTraining:
-        """Settings for a training of shared weights that the other methods do not give."""
+        """Settings that a one-shot strategy needs in addition to the data, loss, optimizer and schedule."""
         return SharedTraining()
 
     @abc.abstractmethod

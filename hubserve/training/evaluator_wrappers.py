@@ -9,7 +9,7 @@ from hubserve.training.evaluator import Evaluator, Trial
 
 
 class FailureHandler(Evaluator):
-    """Evaluates an arch again, with another seed, where an evaluation fails, or gives it a score for that.
+    """Evaluates an arch again, with another seed, where an evaluation fails, or gives a failed arch a fixed score.
 
     Exactly one of `metric` and `retry_patience` must be given.
 

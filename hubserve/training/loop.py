@@ -143,7 +143,7 @@ class _Loop:
 
 
 def _report(parts: LoopParts, devices: Devices, epoch: int, scores: Scores) -> None:
-    """The first process reports; where that ends the training, it ends in all of them."""
+    """Reports the scores in the first process; if the report raises TrialPruned there, raises it in all processes."""
     pruned: TrialPruned | None = None
     if devices.part[0] == 0:
         try:

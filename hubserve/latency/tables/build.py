@@ -16,9 +16,9 @@ from hubserve.errors import ProfileError
 from hubserve.home import home
 from hubserve.host import describe_host
 from hubserve.latency.arch_latency import MeasuredLatency
+from hubserve.latency.tables.latency_table import LatencyTable, same_arch
 from hubserve.latency.tables.operation_onnx import time_operation
 from hubserve.latency.tables.records import NetworkTime, OperationTime, TableError
-from hubserve.latency.tables.table import LatencyTable, same_arch
 from hubserve.operations import Operation
 from hubserve.space import Arch, ModelSpace
 

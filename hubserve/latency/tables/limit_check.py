@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from hubserve.errors import ProfileError
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.space import Arch, ModelSpace
 
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)

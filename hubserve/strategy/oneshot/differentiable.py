@@ -140,7 +140,8 @@ class DifferentiableSearch(OneShotSearch):
         """`loss` with the penalty, and with a term by which the logits of sampled answers learn.
 
         With the loss L, its running mean b (0.9 b + 0.1 L) and the log probability log p of the `sampled` answers, that term
-        is (L - b) log p: its gradient is the score function estimate (Williams 1992, REINFORCE). Its value means nothing.
+        is (L - b) log p: its gradient is the score function estimate (Williams 1992, REINFORCE).
+        Only its gradient is of use, not its value.
         """
         total = loss
         if self._table is not None and self._penalty is not None:

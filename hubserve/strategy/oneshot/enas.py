@@ -28,7 +28,7 @@ PATIENCE = 1000
 """Archs that the space's check may refuse one after the other before the search fails."""
 
 MAX_ANSWERS = 4096
-"""Answers to one choice that a controller distinguishes; it has an output for each."""
+"""Largest number of answers that a choice may have; the controller has an output for each."""
 
 HIDDEN = 64
 """Units of the controller's LSTM."""
@@ -50,7 +50,7 @@ class ENAS(OneShotStrategy):
         replay_buffer_size: Number of the last rewards that an update learns from; None, or less than `batches_per_update`,
             takes `batches_per_update`.
         reward_metric_name: Name of a score of the evaluator: the reward is that score on all validation data, with batch norms
-            recalibrated, which takes as much longer. None rewards with minus the loss of the validation batch.
+            recalibrated, so each reward costs a whole validation. None rewards with minus the loss of the validation batch.
         update_kwargs: NNI's settings of an update, as in `PolicyBasedRL`: "repeat" times "update_times" are the epochs, and
             "batch_size" is the batch size; None takes 5 epochs with all rewards in one batch.
         warmup_epochs: Number of epochs at the start in which paths are uniform and the controller does not learn; at least 0.

@@ -15,10 +15,10 @@ from hubserve.training.seeding import seeded
 from hubserve.training.weights_file import save_weights
 
 CALIBRATION_BATCHES = 32
-"""Training batches on which batch norms are measured at most, unless the caller says otherwise."""
+"""Default for the largest number of training batches on which batch norms are recalibrated."""
 
 BEFORE = "before recalibration"
-"""Follows the name of a score that was measured with the statistics that all networks share."""
+"""Suffix of the names of scores that were measured with the batch norm statistics that all networks share."""
 
 log = logging.getLogger(__name__)
 

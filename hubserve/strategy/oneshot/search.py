@@ -33,13 +33,13 @@ class OneShotSearch(abc.ABC):
         gradient_clip_val: Largest norm of all gradients of the weights together; None takes the evaluator's.
 
     Attributes:
-        supernet: As given.
-        evaluator: As given.
+        supernet: The shared weights that are trained.
+        evaluator: Makes the losses, and the optimizer and the schedule of the weights.
         weights: Trains the shared weights.
         epoch: Number of the present epoch, from 0.
         rng: Draws answers; seeded anew for each epoch.
         val_batches: The validation data again and again, each time in another order; it never ends.
-        cost_r2: As in `OneShotResult`; known after `prepare`.
+        cost_r2: How well the table of costs predicts, as defined in `OneShotResult`; None before `prepare` or without a table.
         copies: Numbers that are kept for each weight: itself, its gradient, and the two averages of Adam.
     """
 
@@ -69,7 +69,7 @@ class OneShotSearch(abc.ABC):
         """
 
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        """Starts an epoch; the attributes say what the arguments are."""
+        """Starts an epoch: sets the attributes `epoch` and `val_batches`, and seeds `rng` for it."""
         self.epoch = epoch
         self.rng = Random(f"{self._seed}/{epoch}")
         self.val_batches = val_batches
@@ -104,7 +104,7 @@ class OneShotSearch(abc.ABC):
         return {**self.weights.state_dict(), **self.get_extra_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on where `state_dict` was taken; call it after `prepare`."""
+        """Restores the state that `state_dict` returned; call it after `prepare`."""
         self.weights.load_state_dict(state_dict)
         self.set_extra_state(state_dict)
 

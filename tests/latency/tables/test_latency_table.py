@@ -17,10 +17,10 @@ from hubserve.hub import SPACES, get_space
 from hubserve.latency.choice_modules import labels_of_modules
 from hubserve.latency.tables.build import BuildPlan, build_table, check_table, default_path
 from hubserve.latency.tables.interpolation import fit_costs
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
 from hubserve.latency.tables.operation_onnx import time_operation
 from hubserve.latency.tables.records import OperationTime, TableError
-from hubserve.latency.tables.table import LatencyTable
 from hubserve.operations import Operation, arch_operations
 from hubserve.space import ModelSpace
 
