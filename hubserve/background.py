@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubserve.process_tree import kill_descendants, kill_tree
+from hubserve.reserved_file import reserve
 
 GUARD = "hubserve.process_guard"
 
@@ -54,7 +55,7 @@ class BackgroundProcess:
         lock_file: Locked for as long as the process, or anything that it started, is alive.
         group_file: Holds the id of its process group, and then the process id of its guard, or its own (`note_pid`).
         stop_file: Exists after a request to stop.
-        reason_file: Holds a sentence if the process was ended because it exceeded a limit.
+        reason_file: Holds a sentence if the process was ended because it exceeded a limit, or if the disk was full.
     """
 
     lock_file: Path
@@ -124,6 +125,7 @@ class BackgroundProcess:
         """
         if shutil.which(command[0]) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+        reserve(self.reason_file)
         limits: dict[str, object] = {"seconds": seconds, "memory_mb": memory_mb}
         files = {name: str(getattr(self, name).absolute()) for name in ("group_file", "stop_file", "reason_file")}
         guard = (sys.executable, "-m", GUARD, json.dumps(files | limits))

@@ -40,6 +40,7 @@ HubserveError
 │   ├── JobNotFoundError          no job, or no run, has that name
 │   └── NothingFeasibleError      a search found nothing that meets its constraints
 ├── OutputError           a file or folder of the user cannot be written or read
+├── StorageError          a disk is full, read-only, or not open to this user
 ├── MissingExtraError     a library is not installed that comes with an extra of ours
 └── StoreError            the model store cannot do what was asked
     ├── ModelNotFoundError        no such name or version in the store
@@ -226,6 +227,23 @@ class NothingFeasibleError(JobError):
 
 class OutputError(HubserveError):
     """A file or folder of the user cannot be written or read."""
+
+
+class StorageError(HubserveError, OSError):
+    """A disk is full or read-only, or does not let this user in; `hubserve.storage_faults` writes the message.
+
+    It is an OSError too, so that what does without a file that cannot be written does without it here.
+
+    Attributes:
+        errno: Error number of the file system; None where it is not known.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
+
+    def __reduce__(self) -> tuple[type[HubserveError], tuple[str, int | None]]:
+        return type(self), (str(self.args[0]), self.errno)
 
 
 class MissingExtraError(HubserveError, ImportError):

@@ -43,17 +43,23 @@ def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
         from pydantic import ValidationError
 
         from hubserve.errors import HubserveError, OutputError
+        from hubserve.storage_faults import storage_error
 
         as_json = bool(kwargs.get("as_json"))
         try:
             return function(*args, **kwargs)
-        except (HubserveError, ValidationError) as error:
-            fail(error, as_json=as_json)
-        except OSError as error:
-            if error.filename is None:
-                raise
-            # A file or folder that the user named, or one beside it.
-            fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            fault = storage_error(error)
+            if fault is not None:
+                fail(fault, as_json=as_json)
+            if isinstance(error, (HubserveError, ValidationError)):
+                fail(error, as_json=as_json)
+            if isinstance(error, OSError) and error.filename is not None:
+                # A file or folder that the user named, or one beside it.
+                fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
+            raise
 
     return run  # type: ignore[return-value]
 

@@ -21,6 +21,7 @@ from hubserve.experiment.study import MOST_ATTEMPTS, interrupted_trials
 from hubserve.experiment.trial_evaluation import Outcome, ReportChannel, StudyTrial, evaluate, explain
 from hubserve.experiment.trial_record import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
 from hubserve.space import Arch, ModelSpace
+from hubserve.storage_faults import storage_error
 from hubserve.strategy import suggest_arch, trial_arch
 from hubserve.training.evaluator import Evaluator
 
@@ -162,6 +163,9 @@ class _SearchLoop:
         try:
             feasibility = self._settings.feasibility_check.check(arch)
         except Exception as error:
+            fault = storage_error(error)
+            if fault is not None:
+                raise fault from error
             self._fail(trial, f"it could not be measured: {explain(error)}")
             return
         if feasibility.misses:
@@ -190,6 +194,9 @@ class _SearchLoop:
     def _end(self, future: Future[Outcome]) -> None:
         trial, measures = self._pending.pop(future)
         error = future.exception()
+        fault = storage_error(error)
+        if fault is not None:
+            raise fault from error
         outcome = future.result() if error is None else Outcome("failed", reason=explain(error))
         if outcome.state == "complete":
             outcome = self._with_measures(outcome, measures)

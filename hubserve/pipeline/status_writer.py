@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import HubserveError
+from hubserve.errors import HubserveError, StorageError
 from hubserve.experiment import TrialRecord
 from hubserve.jobs import Best, Job, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Phase, Run, TrialRow
 from hubserve.pipeline.downsample import Downsampled
+from hubserve.storage_faults import storage_error
 
 Draw = Callable[[JobStatus, Mapping[str, float], Path], list[Path]]
 """(status, upper bound of each constrained measure, folder) -> files of the plots that were drawn into the folder."""
@@ -54,18 +55,22 @@ class StatusWriter:
     @contextmanager
     def outcome(self) -> Iterator[None]:
         """Writes how the block ends: done, stopped, failed, or, if one of our errors comes before any phase, refused."""
-        self.write(state="running", message="getting ready")
         how_to_continue = f"`hubserve search --run {self._run.path}` goes on where it was"
         try:
+            self.write(state="running", message="getting ready")
             yield
         except KeyboardInterrupt:
             self._end("stopped", f"stopped; {how_to_continue}")
             raise
-        except HubserveError as error:
-            self._end("failed" if self._in_a_phase else "refused", str(error))
-            raise
         except Exception as error:
-            self._end("failed", f"{type(error).__name__}: {error}; {how_to_continue}")
+            fault = storage_error(error)
+            if fault is not None:
+                self._end("failed", f"{fault}; {how_to_continue}")
+                raise fault from error
+            if isinstance(error, HubserveError):
+                self._end("failed" if self._in_a_phase else "refused", str(error))
+            else:
+                self._end("failed", f"{type(error).__name__}: {error}; {how_to_continue}")
             raise
         self._end("done", None)
 
@@ -140,7 +145,13 @@ class StatusWriter:
         return files
 
     def _end(self, state: str, error: str | None) -> None:
-        self.write(state=state, message=state, error=error, eta_seconds=None)
+        try:
+            self.write(state=state, message=state, error=error, eta_seconds=None)
+        except StorageError as fault:
+            # The reason has its place; `hubserve.jobs.read` makes the state of it.
+            self._run.write_reason(error or str(fault))
+            if state == "done":
+                raise
 
     def write(self, *, throttled: bool = False, **changes: Any) -> None:
         """Writes the status with some fields changed; `throttled` skips the file if it was just written."""

@@ -22,6 +22,10 @@ SLOW = (
     "m5_gauge_after_a_crash",
     "m6_telemetry",
     "m8_affinity_of_executor",
+    "o2_full_disk",
+    "p3_no_home",
+    "p4_store_is_a_file",
+    "p8_clock_was_ahead_once",
 )
 """Programs that take over 3 s; one name a line, sorted."""
 
