@@ -1,12 +1,9 @@
 """Accuracy of a classifier over labelled images: top-1 and top-5 of a loaded model, or of a service behind HTTP."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +21,9 @@ TOP = 5
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Prepared images (n, 3, height, width) -> logits (n, classes)."""
+
+Classifier = Callable[[Sequence[Path]], list[list[int] | None]]
+"""Image files -> the indices of the best five classes of each, best first; None for a file that is no readable image."""
 
 
 class Accuracy(BaseModel):
@@ -56,14 +56,6 @@ class Accuracy(BaseModel):
     rule: Rule
     unreadable: tuple[str, ...]
     seconds: float
-
-
-class Classifier(Protocol):
-    """Function from image files to their best classes."""
-
-    def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
-        """The indices of the best five classes of each file, best first; None for a file that is no readable image."""
-        ...
 
 
 def evaluate(

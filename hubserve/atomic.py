@@ -4,8 +4,7 @@ A reader, and whatever is left after a `kill -9`, has the old content or the new
 when the machine itself stops, the file system decides what is there.
 """
 
-from __future__ import annotations
-
+import errno
 import os
 import shutil
 import tempfile
@@ -13,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from hubserve.storage_faults import writing
 
 STAGED_VARIABLE = "HUBSERVE_STAGED"
 """Environment variable that names the file in which processes note what they have not finished yet, for `remove_staged`."""
@@ -46,10 +47,12 @@ def staged_file(path: Path, *, staging: Path | None = None) -> Iterator[Path]:
     unfinished = (staging or path.parent) / name
     _note_staged(unfinished)
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with writing(path):
+            yield unfinished
+            _replace(unfinished, path)
     except BaseException:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise
 
 
@@ -61,12 +64,14 @@ def staged_folder(parent: Path, name: str) -> Iterator[Path]:
         parent: The folder that it is made in, and is to be renamed within; made where it is missing.
         name: Part of the hidden name, for whoever finds it after a kill.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+    with writing(parent / name, also=(errno.ENOENT,)):
+        parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
     _note_staged(stage)
     try:
         stage.chmod(0o755)  # mkdtemp gives it to this user alone.
-        yield stage
+        with writing(parent / name):
+            yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
@@ -74,16 +79,45 @@ def staged_folder(parent: Path, name: str) -> Iterator[Path]:
 def replace_folder(stage: Path, folder: Path) -> None:
     """Renames `stage` to `folder`. A folder of that name is removed afterwards, or put back where the rename fails."""
     if not folder.exists():
-        os.rename(stage, folder)
+        move_folder(stage, folder)
         return
     old = stage.with_name(stage.name + ".old")
-    os.rename(folder, old)
+    move_folder(folder, old)
     try:
-        os.rename(stage, folder)
+        move_folder(stage, folder)
     except OSError:
-        os.rename(old, folder)
+        move_folder(old, folder)
         raise
     shutil.rmtree(old)
+
+
+def move_folder(folder: Path, target: Path) -> None:
+    """Renames a folder to a name that does not exist; between two file systems it is copied, and appears there in one step.
+
+    Raises:
+        OSError: It cannot be moved, or the target exists; then the folder is where it was.
+    """
+    try:
+        os.rename(folder, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with staged_folder(target.parent, target.name) as stage:
+            shutil.copytree(folder, stage / target.name, symlinks=True)
+            os.rename(stage / target.name, target)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(unfinished: Path, path: Path) -> None:
+    """Renames `unfinished` to `path`; between two file systems a copy beside `path` is renamed."""
+    try:
+        os.replace(unfinished, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with staged_file(path) as beside:
+            shutil.copyfile(unfinished, beside)
+        unfinished.unlink()
 
 
 def remove_staged(notes: Path) -> None:

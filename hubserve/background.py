@@ -5,8 +5,6 @@ alive is decided by a lock (`flock`) on a file, which it holds from its first mo
 ends. A process id alone would not do: the kernel gives the id of an ended process to another one.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json
@@ -23,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubserve.process_tree import kill_descendants, kill_tree
+from hubserve.reserved_file import reserve
 
 GUARD = "hubserve.process_guard"
 
@@ -32,7 +31,7 @@ TOKEN_VARIABLES = ("HUBSERVE_TOKEN", "HUBSERVE_READ_TOKEN")
 LOCK_SECONDS = 0.4
 """How long to wait for the lock: `is_alive` in another process takes it for a moment."""
 
-STOP_SECONDS = 3.5
+STOP_SECONDS = 3.0
 """How long a process has to end after `end_soon`; its guard kills what has not ended before that."""
 
 CLEAN_SECONDS = 1.0
@@ -56,7 +55,7 @@ class BackgroundProcess:
         lock_file: Locked for as long as the process, or anything that it started, is alive.
         group_file: Holds the id of its process group, and then the process id of its guard, or its own (`note_pid`).
         stop_file: Exists after a request to stop.
-        reason_file: Holds a sentence if the process was ended because it exceeded a limit.
+        reason_file: Holds a sentence if the process was ended because it exceeded a limit, or if the disk was full.
     """
 
     lock_file: Path
@@ -126,6 +125,7 @@ class BackgroundProcess:
         """
         if shutil.which(command[0]) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+        reserve(self.reason_file)
         limits: dict[str, object] = {"seconds": seconds, "memory_mb": memory_mb}
         files = {name: str(getattr(self, name).absolute()) for name in ("group_file", "stop_file", "reason_file")}
         guard = (sys.executable, "-m", GUARD, json.dumps(files | limits))
@@ -199,7 +199,7 @@ def note_pid(lock: int) -> None:
 
 
 def _is_gone(pid: int) -> bool:
-    """Whether the leader of a group has ended before its group; the kernel does not reuse the id until the last of it ends."""
+    """Whether the process `pid` has ended; others of its group may still run, and keep the kernel from reusing the id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,7 +1,5 @@
 """Reads small files whose writer is not trusted: a bound on their length is checked before any of it is parsed."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

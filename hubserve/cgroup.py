@@ -1,7 +1,5 @@
 """Limits that a container, or another group of processes (a cgroup of Linux), sets for CPU time and memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 

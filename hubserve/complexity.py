@@ -46,7 +46,7 @@ class Complexity:
 
     @classmethod
     def of(cls, model: nn.Module, operations: Sequence[Operation]) -> Complexity:
-        """The sums over `operations`, which `trace_operations` found in `model`."""
+        """Counts the parameters of `model` and sums the MACs of `operations`, which `trace_operations` found in it."""
         macs = Counter[str]()
         for operation in operations:
             macs[operation.kind] += operation.macs

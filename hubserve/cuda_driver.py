@@ -1,7 +1,5 @@
 """The GPUs that CUDA's driver sees, asked of its library (libcuda) so that no torch is needed."""
 
-from __future__ import annotations
-
 import ctypes
 from dataclasses import dataclass
 from functools import cache

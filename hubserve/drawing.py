@@ -1,7 +1,5 @@
 """Drawings of archs: a cell as a graph, a chain of blocks as a row of bars. Needs the extra `plots`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,7 +94,7 @@ def _draw_edge(
     }
     axis.annotate("", xy=end, xytext=start, arrowprops=arrow, zorder=1)
     if label:
-        x, y = _arc(start, end, bend).point_at_t(share)
+        x, y = _arc(start, end, bend)(share)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
         axis.text(x, y, label, ha="center", va="center", fontsize=7, color="#7a2e00", bbox=box, zorder=2)
 

@@ -6,7 +6,7 @@ HubserveError
 ├── CardError             a card file, or the name of a card, is wrong
 ├── WeightsError          weights cannot be had or do not fit
 │   ├── WeightsUnavailableError   no source answered with the file
-│   ├── ChecksumError             a file is not the one the card names
+│   ├── ChecksumError             a file's SHA-256 differs from the card's
 │   └── KeyFormatError            tensors do not match the model, name by name
 ├── ImageError            bytes that are not a readable image
 │   └── ImageTooLargeError        more bytes or pixels than allowed
@@ -40,6 +40,7 @@ HubserveError
 │   ├── JobNotFoundError          no job, or no run, has that name
 │   └── NothingFeasibleError      a search found nothing that meets its constraints
 ├── OutputError           a file or folder of the user cannot be written or read
+├── StorageError          a disk is full, read-only, or not open to this user
 ├── MissingExtraError     a library is not installed that comes with an extra of ours
 └── StoreError            the model store cannot do what was asked
     ├── ModelNotFoundError        no such name or version in the store
@@ -50,8 +51,6 @@ HubserveError
 A message says what was asked, what was found, what is allowed, and how to go on. The CLI prints it and exits with code 2;
 the service answers with a 4xx status where the request was at fault.
 """
-
-from __future__ import annotations
 
 import difflib
 import traceback
@@ -83,7 +82,7 @@ class WeightsUnavailableError(WeightsError):
 
 
 class ChecksumError(WeightsError):
-    """A file is not the one the card names."""
+    """The SHA-256 of a weights file differs from the one in the model's card."""
 
 
 class KeyFormatError(WeightsError):
@@ -148,6 +147,10 @@ class ServiceError(HubserveError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ServerStartError(HubserveError):
+    """The server cannot start with this address, port or configuration."""
 
 
 class OverloadedError(HubserveError):
@@ -224,6 +227,23 @@ class NothingFeasibleError(JobError):
 
 class OutputError(HubserveError):
     """A file or folder of the user cannot be written or read."""
+
+
+class StorageError(HubserveError, OSError):
+    """A disk is full or read-only, or does not let this user in; `hubserve.storage_faults` writes the message.
+
+    It is an OSError too, so that what does without a file that cannot be written does without it here.
+
+    Attributes:
+        errno: Error number of the file system; None where it is not known.
+    """
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
+
+    def __reduce__(self) -> tuple[type[HubserveError], tuple[str, int | None]]:
+        return type(self), (str(self.args[0]), self.errno)
 
 
 class MissingExtraError(HubserveError, ImportError):

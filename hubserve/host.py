@@ -1,7 +1,5 @@
 """The machine that this process runs on: the cores and the memory that it may use, and a description for measurements."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

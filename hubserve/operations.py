@@ -3,8 +3,6 @@
 `hubserve.complexity` sums them; a latency lookup table has one entry for each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -118,12 +116,10 @@ LINEAR = {aten.addmm: 1, aten.mm: 0}
 MATMUL = {aten.baddbmm: 1, aten.bmm: 0}
 """Product of two activations -> index of the first one among its arguments."""
 
-ATTENTION = frozenset(
-    {
-        aten.scaled_dot_product_attention,
-        aten._scaled_dot_product_flash_attention_for_cpu,
-        aten._scaled_dot_product_fused_attention_overrideable,
-    }
+ATTENTION = (
+    aten.scaled_dot_product_attention,
+    aten._scaled_dot_product_flash_attention_for_cpu,
+    aten._scaled_dot_product_fused_attention_overrideable,
 )
 
 UNARY = {

@@ -7,8 +7,6 @@ that asked for a job or an export is started again. After SIGTERM, or when the c
 the command started is left: no process, wherever it moved to, and no unfinished file.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil
@@ -25,9 +23,11 @@ from pydantic import BaseModel, ConfigDict
 
 from hubserve.atomic import STAGED_VARIABLE, remove_staged
 from hubserve.process_tree import adopt_orphans, end_with_parent, kill_descendants, memory_bytes
+from hubserve.reserved_file import write_reserved
+from hubserve.storage_faults import storage_error
 from hubserve.usable_resources import cores
 
-GRACE_SECONDS = 2.5
+GRACE_SECONDS = 2.0
 """Time that the command has to end by itself after SIGTERM; then it is killed."""
 
 KILL_SECONDS = 30.0
@@ -73,7 +73,6 @@ def main(guard: Guard, command: list[str]) -> int:
     scratch = Path(tempfile.mkdtemp(prefix="hubserve-"))
     staged = scratch / "staged"
     staged.touch()
-    guard.reason_file.unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Only now: from here on a SIGTERM to this process ends the command as well.
@@ -140,7 +139,7 @@ def _wait(child: subprocess.Popen[bytes], guard: Guard) -> int:
 
 def _exceeded(guard: Guard, reason: str) -> int:
     kill_descendants(os.getpid(), seconds=KILL_SECONDS)
-    guard.reason_file.write_text(reason)
+    write_reserved(guard.reason_file, reason)
     print(reason, file=sys.stderr, flush=True)
     return 1
 
@@ -169,5 +168,11 @@ def _end(child: subprocess.Popen[bytes] | None) -> int:
 
 
 if __name__ == "__main__":
-    code = main(Guard.model_validate_json(sys.argv[1]), sys.argv[2:])
+    given = Guard.model_validate_json(sys.argv[1])
+    try:
+        code = main(given, sys.argv[2:])
+    except OSError as failed:
+        # Such as a full TMPDIR: whoever reads the state finds the sentence.
+        write_reserved(given.reason_file, str(storage_error(failed) or failed))
+        raise
     sys.exit(code if code >= 0 else 128 - code)

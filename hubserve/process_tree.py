@@ -4,8 +4,6 @@ A process that moved to a group or session of its own is found as well, and one 
 at the top is the one that the kernel gives such orphans to (`adopt_orphans`). Without /proc, as on macOS, nothing is found.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -5,8 +5,6 @@ bound of the percentile with 99 % confidence, where t is the largest number of s
 rarely have by luck. A percentile for which no t >= 1 exists is not estimated at all.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 import time
@@ -49,14 +47,15 @@ class TimingProtocol:
 
 @dataclass
 class CallTimes:
-    """Times of one thing, in milliseconds.
+    """Times of repeated calls of one function, in milliseconds.
 
     Attributes:
         first_ms: Time of the very first call, which may compile and allocate; it is not among the samples.
         warm_up: Times of the calls before the samples, in order.
         warm_up_ended: "steady", or "cap" where `max_warm_up` calls did not make it so.
         samples: Times of the calls that count, in order.
-        stopped_by: "samples" where there were enough and the median is sure, "max_seconds" where the time was over before.
+        stopped_by: "samples" where the confidence interval of the median became narrow enough, "max_seconds" where the time
+            limit came first.
     """
 
     first_ms: float

@@ -1,7 +1,5 @@
 """Cores and memory that this process may use, by its affinity and by the limits of its container."""
 
-from __future__ import annotations
-
 import math
 import os
 from pathlib import Path

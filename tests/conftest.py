@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -12,6 +13,9 @@ import torch
 def pytest_configure() -> None:
     # Two cores are shared by the tests and the servers that they start.
     torch.set_num_threads(1)
+    # No test fails for its time: hypothesis' own limit of 200 ms an example does not hold on a busy machine.
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_runtest_call() -> None:

@@ -28,7 +28,7 @@ NAMES = ("chelsea", "coffee", "astronaut", "rocket", "cat")
 
 
 def rankings(package, files):
-    """All classes of each picture, best first: one picture at a time, by PyTorch, without the code under test."""
+    """All classes of each image, best first: one image at a time, by PyTorch, without the code under test."""
     model = EagerRunner(rebuild_model(package))
     prepared = (package.manifest.preprocess.reference(decode_image(path.read_bytes()))[None] for path in files)
     return [np.argsort(-model(batch)[0]).tolist() for batch in prepared]
@@ -58,7 +58,7 @@ def judge(classifier, items, **options):
 
 class TestCounting:
     RANKS = (0, 0, 0, 0, 1, 2, 4, 4, 5, 6, 5)
-    """Where the right class of each picture shall be in the model's own order."""
+    """Where the right class of each image shall be in the model's own order."""
 
     @pytest.fixture
     def items(self, small, files):
@@ -78,7 +78,7 @@ class TestCounting:
         judge(classifier(small), items, batch_size=4, advance=steps.append)
         assert steps == [4, 4, 3]
 
-    def test_the_order_of_pictures_does_not_matter(self, small, items):
+    def test_the_order_of_images_does_not_matter(self, small, items):
         forwards, backwards = judge(classifier(small), items), judge(classifier(small), reversed(items))
         assert (forwards.top1_hits, forwards.top5_hits) == (backwards.top1_hits, backwards.top5_hits)
 
@@ -100,7 +100,7 @@ class TestLocalClassifier:
 
     @pytest.mark.parametrize("workers", [1, 5])
     def test_answers_keep_their_places(self, small, files, tmp_path, workers):
-        (tmp_path / "text.jpg").write_text("no picture")
+        (tmp_path / "text.jpg").write_text("no image")
         mixed = [tmp_path / "text.jpg", files[1], files[0], tmp_path / "text.jpg", files[2]]
         best = rankings(small, files)
         answers = classifier(small, workers=workers)(mixed)
@@ -110,8 +110,8 @@ class TestLocalClassifier:
 class TestUnreadable:
     @pytest.fixture
     def spoiled(self, files):
-        """The first three: text, nothing, half a picture."""
-        files[0].write_text("no picture")
+        """The first three: text, nothing, half an image."""
+        files[0].write_text("no image")
         files[1].write_bytes(b"")
         files[2].write_bytes(files[2].read_bytes()[:500])
         return files
@@ -165,7 +165,7 @@ class TestHttpClassifier:
         assert HttpClassifier(f"{url}/")(files[:2]) == classifier(small, "onnx")(files[:2])
 
     def test_the_same_report_as_here(self, small, files, url):
-        files[3].write_text("no picture")
+        files[3].write_text("no image")
         items = [(path, i % 7) for i, path in enumerate(files)]
         here, there = judge(classifier(small, "onnx"), items), judge(HttpClassifier(url, model="small"), items)
         assert there.model_copy(update={"seconds": here.seconds}) == here
@@ -211,12 +211,12 @@ class other_server:  # noqa: N801 - used as a statement
         self.server.server_close()
 
 
-def test_lite0_is_right_on_224_of_250_pictures(shared):
+def test_lite0_is_right_on_224_of_250_images(shared):
     """With the real weights, as PyTorch runs them, over ImageNet's own classes."""
     card = load_card("efficientnet-lite0")
-    pictures = labelled_images(shared / "data" / "imagenet_samples", labels("imagenet-1k"))
+    images = labelled_images(shared / "data" / "imagenet_samples", labels("imagenet-1k"))
     lite0 = LocalClassifier(EagerRunner(load_model(card)), card.preprocess)
-    report = evaluate(lite0, pictures, model="efficientnet-lite0", backend="eager")
+    report = evaluate(lite0, images, model="efficientnet-lite0", backend="eager")
     assert (report.images, report.rule, report.unreadable) == (250, "wnid", ())
     assert abs(report.top1_hits - 224) <= 1
     assert abs(report.top5_hits - 246) <= 1

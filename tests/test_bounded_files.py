@@ -19,7 +19,7 @@ from hubserve.cli.model_options import read_json
 from hubserve.errors import CardError, HubserveError, JobError, PackageError, ProfileError, WeightsError
 from hubserve.hub.read_state_dict import read_state_dict
 from hubserve.jobs.job_file import read_job
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.labels_parity_profile import read_labels, read_parity, read_profile
 from hubserve.package.package import MANIFEST, read_package
 

@@ -1,4 +1,4 @@
-"""Drawings: what is in the picture is what is in the arch."""
+"""Drawings: what is in the image is what is in the arch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_unused_nodes_of_nasbench101_are_not_drawn():
     assert cell.edges == ((0, 1, ""), (1, 2, ""))
 
 
-def test_blocks_in_the_order_of_a_picture():
+def test_blocks_in_the_order_of_a_image():
     card = load_card("mobilenetv3-small-100")
     chain = block_outlines(card_space(card).freeze(card.arch), (3, 224, 224))
     assert [block.shape[0] for block in chain] == [16, 16, 24, 24, 40, 40, 40, 48, 48, 96, 96, 96, 576, 1024, 1000]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from random import Random
 
 import pytest
@@ -35,10 +36,8 @@ def test_the_bound_is_the_order_statistic_of_the_rule(n, percent):
     found = percentile([float(i) for i in range(n)], percent)
     exceed = 1 - percent / 100
 
-    def chance(t):
-        return sum(math.comb(n, k) * exceed**k * (1 - exceed) ** (n - k) for k in range(t + 1))
-
-    allowed = max((t for t in range(1, n) if chance(t) <= 0.01), default=0)
+    chances = accumulate(math.comb(n, k) * exceed**k * (1 - exceed) ** (n - k) for k in range(n))
+    allowed = max((t for t, chance in enumerate(chances) if chance <= 0.01), default=0)
     if allowed == 0:
         assert found.value is None
     else:

@@ -1,7 +1,5 @@
 """Keys by which tables name archs: from an arch to its key, and from a key to the arch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

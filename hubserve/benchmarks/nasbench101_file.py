@@ -1,7 +1,5 @@
 """Reads the files that NAS-Bench-101 published."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections import defaultdict

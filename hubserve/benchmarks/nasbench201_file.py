@@ -1,7 +1,5 @@
 """Reads the files that NAS-Bench-201 published."""
 
-from __future__ import annotations
-
 import pickle
 from collections import defaultdict
 from collections.abc import Iterator, Mapping

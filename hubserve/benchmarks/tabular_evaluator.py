@@ -1,7 +1,5 @@
 """The evaluator that looks scores up in a table, so that a search takes seconds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from random import Random

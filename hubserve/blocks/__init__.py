@@ -5,8 +5,6 @@ The others are plain torch modules, built from plain numbers. Convolutions made 
 does that once for the whole network, in the way of its paper (`init_mobile_weights`, for example).
 """
 
-from __future__ import annotations
-
 from hubserve.blocks.auto_activation import AutoActivation
 from hubserve.blocks.cell import Cell
 from hubserve.blocks.cell_network import AuxiliaryHead, CifarCellNetwork, ImageNetCellNetwork

@@ -1,7 +1,5 @@
 """Self-attention over the patches of an image, with learned embeddings of the distance between two patches."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -19,8 +17,8 @@ class RelativePosition2D(nn.Module):
 
     The vector of a pair is the sum of two table rows, one for the vertical and one for the horizontal distance. Row 0 of both
     tables is for pairs with the class token; rows 1 to 2 * max_distance + 1 are for the distances -max_distance to max_distance
-    of the key from the query, and longer distances count as those. Shaw et al. 2018 (https://arxiv.org/abs/1803.02155), in two
-    dimensions as in AutoFormer (Chen et al. 2021).
+    of the key from the query, and longer distances use the row of the largest distance. Shaw et al. 2018
+    (https://arxiv.org/abs/1803.02155), in two dimensions as in AutoFormer (Chen et al. 2021).
 
     Args:
         dim: Length of a vector.

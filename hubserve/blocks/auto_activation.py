@@ -1,7 +1,5 @@
 """AutoActivation: a searched activation function, composed of unary and binary functions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Networks of stacked cells for CIFAR-10 and ImageNet; each cell reads the outputs of the two cells before it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """LayerChoice, InputChoice and Repeat: choices as blocks for your own spaces; a frozen network has plain layers there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 

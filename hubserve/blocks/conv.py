@@ -1,7 +1,5 @@
 """Convolutions with batch norm and activation, and with TensorFlow's padding; none of them is initialised."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args

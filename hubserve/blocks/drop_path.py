@@ -1,7 +1,5 @@
 """Drop path: whole samples of one branch of a sum are set to zero in training."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

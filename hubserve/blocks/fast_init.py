@@ -6,8 +6,6 @@ table: of two normal numbers, which is normal, or of two 16-bit numbers modulo 2
 of values only where the difference of the two offsets is equal, which has a probability below 1 in 200,000.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache
 
@@ -80,7 +78,7 @@ def _random_int16(n: int) -> torch.Tensor:
 
 
 def _open(tables: tuple[torch.Tensor, torch.Tensor], n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`n` <= 131,072 numbers of each of two tables, from a random offset on."""
+    """`n` consecutive numbers of each of two tables, from a random offset in each; `n` is at most 131,072."""
     place = int(torch.randint(_PLACES * _PLACES, (), device="cpu"))
     first, second = divmod(place, _PLACES)
     return tables[0][first : first + n], tables[1][second : second + n]

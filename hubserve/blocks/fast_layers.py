@@ -4,8 +4,6 @@
 norms with 1 and 0, weights and biases uniformly in (-1 / sqrt(fan in), 1 / sqrt(fan in)).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any, TypeVar

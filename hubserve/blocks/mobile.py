@@ -1,7 +1,5 @@
 """Blocks of mobile networks: depthwise separable convolution, inverted residual, squeeze-and-excite."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """The cell of NAS-Bench-101: its vertices are operations, its edges tensors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import reduce
 

@@ -1,7 +1,5 @@
 """The cell of NAS-Bench-201: its vertices are tensors, its edges operations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 

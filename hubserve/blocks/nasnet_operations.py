@@ -4,8 +4,6 @@ An operation keeps the number of channels and divides height and width by its st
 with a ReLU and end with a batch norm; poolings have neither. Weights have torch's default initialisation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 

@@ -54,14 +54,15 @@ def xception_block(c_in: int, c_mid: int, c_out: int, *, stride: int = 1, affine
 
 
 class ShuffleBlock(nn.Module):
-    """Two branches whose outputs are concatenated; without a projection the first one copies every other channel.
+    """Concatenates the outputs of two branches along the channels; a ShuffleNet V2 block.
 
-    Every other channel goes to each branch: this is the channel shuffle at the end of the previous block in the paper, moved to
-    the split, where it needs no copy. Keys are NNI's.
+    Without `projection` (stride 1), the channels with even indices are passed through unchanged, and those with odd indices go
+    through `main`. With `projection` (stride 2), all channels go through both branches. Taking every second channel does
+    what the channel shuffle at the end of the previous block does in the paper, without a copy. State dict keys are NNI's.
 
     Args:
         main: Layers of the second branch.
-        projection: Layers of the first branch at stride 2; empty at stride 1.
+        projection: Layers of the first branch at stride 2; empty at stride 1, where that branch changes nothing.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).

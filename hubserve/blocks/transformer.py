@@ -1,7 +1,5 @@
 """Class token, position embedding and encoder layer of a vision transformer (Dosovitskiy et al. 2021)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """Pre-searched models as data: one card each, and the names of their classes. Imports no torch."""
 
-from __future__ import annotations
-
 from hubserve.cards.card import Card, Metric, WeightSource, list_cards, load_card, read_card
 from hubserve.cards.labels import imagenet_wnids, labels
 

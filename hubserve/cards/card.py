@@ -1,4 +1,4 @@
-"""Cards: one pre-searched model each, as data."""
+"""Model cards, read from cards/models/NAME.toml: the arch, weights, accuracy and preprocessing of a pre-searched model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Label sets: the names of a classifier's classes, in the order of its logits."""
 
-from __future__ import annotations
-
 from functools import cache
 from importlib import resources
 

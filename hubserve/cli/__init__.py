@@ -3,8 +3,6 @@
 Commands import what they need when they run, so that `hubserve --help` answers without loading torch.
 """
 
-from __future__ import annotations
-
 import sys
 
 if sys.platform == "win32":

@@ -1,7 +1,5 @@
 """`hubserve doctor`: what of this installation works, what does not, and what to do about each finding."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil
@@ -13,7 +11,7 @@ from typing import Literal
 
 import typer
 
-from hubserve.cli.output import BAD_INPUT, Json, command, print_json, print_table
+from hubserve.cli.output import BAD_INPUT, Json, print_json, print_table
 
 NEEDED = ("torch", "torchvision", "onnx", "onnxscript", "bentoml", "optuna", "pillow", "pydantic", "safetensors")
 EXTRAS = {
@@ -49,7 +47,6 @@ class Finding:
     advice: str = ""
 
 
-@command
 def doctor(as_json: Json = False) -> None:
     """Check this installation: versions, extras, devices, folders, network. Exit code 2 where something must be done."""
     found = list(findings())
@@ -130,7 +127,7 @@ def _devices() -> Finding:
 def _folders() -> Iterator[Finding]:
     from hubserve import home, store
 
-    for name, variable, folder in (("home", "HUBSERVE_HOME", home.home()), ("store", "BENTOML_HOME", store.folder())):
+    for name, variable, folder in (("home", "HUBSERVE_HOME", home.home()), ("store", "BENTOML_HOME", store.bentoml_home())):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free / 2**30
         found = f"{folder}, {free:.1f} GiB free"

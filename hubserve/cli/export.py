@@ -1,7 +1,5 @@
 """What `hubserve export` does once it knows what to export."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +13,7 @@ from hubserve.export.write_package import write_package
 from hubserve.package.formats import default_formats, unsupported_format
 from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
 from hubserve.package.package import Package
-from hubserve.package.parity import Truth
-from hubserve.package.runner import Batch
+from hubserve.package.parity import LabelledAccuracy
 
 
 def write(
@@ -39,13 +36,10 @@ def write(
     chosen = default_formats() if formats is None else tuple(name for name in ALL_FORMATS if name in formats)
     for name in DEFAULT_FORMATS if formats is None else ():
         if (reason := unsupported_format(name)) is not None:
-            typer.echo(f"{name} was not exported: {reason}", err=True)
+            typer.echo(f"{name} is not exported: {reason}", err=True)
     if triton is not None:
         check_entry(triton, source.name, chosen)  # Before minutes are spent on an export that cannot be stored there.
-    batches: list[Batch] = []
-    classes: list[int] = []
-    if images is not None:
-        batches, classes = image_batches(images, source.preprocess, source.labels, most=max_images)
+    batches, classes = image_batches(images, source.preprocess, source.labels, most=max_images) if images else ([], [])
     package = write_package(source, folder, formats=chosen, images=batches, classes=classes, overwrite=overwrite)
     if profile:
         package = with_profile(str(folder), package)
@@ -79,7 +73,7 @@ def accuracy_note(package: Package) -> str | None:
     )
 
 
-def _accuracy(truth: Truth | None) -> tuple[str, str, str]:
+def _accuracy(truth: LabelledAccuracy | None) -> tuple[str, str, str]:
     if truth is None:
         return "", "", ""
     return f"{truth.top1:.1f}", f"{truth.reference_top1:.1f}", str(truth.images)

@@ -1,7 +1,5 @@
 """Image files that a user names: single files, patterns, and folders of images prepared for a model."""
 
-from __future__ import annotations
-
 import glob
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,9 +44,7 @@ def _matching_files(name: str) -> list[Path]:
     return found
 
 
-def image_batches(
-    folder: Path, preprocess: Preprocess, labels: Sequence[str], *, most: int = 200
-) -> tuple[list[Batch], list[int]]:
+def image_batches(folder: Path, preprocess: Preprocess, labels: Sequence[str], *, most: int) -> tuple[list[Batch], list[int]]:
     """Up to `most` images under `folder`, drawn at random with a fixed seed, in batches of 8; and the class of each.
 
     The classes are known where the folder has one sub-folder for each (see `hubserve eval`); else the list is empty.

@@ -1,7 +1,5 @@
 """Shows a running job: a live view on a terminal, one line for each event elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -38,10 +36,8 @@ def show_progress() -> Iterator[Callable[[JobStatus], None]]:
 def progress_view(status: JobStatus) -> RenderableType:
     """The state of a job, its best trial and its last trials."""
     colour = STATE_COLOURS.get(status.state, "cyan")
-    head = Text.from_markup(
-        f"[bold]{escape(status.name)}[/bold]  [{colour}]{status.state}[/{colour}]  {escape(status.message)}"
-    )
-    parts: list[RenderableType] = [head]
+    top = Text.from_markup(f"[bold]{escape(status.name)}[/bold]  [{colour}]{status.state}[/{colour}]  {escape(status.message)}")
+    parts: list[RenderableType] = [top]
     if status.max_trials:
         parts.append(_bar(status))
     if status.best is not None:

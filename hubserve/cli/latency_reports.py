@@ -1,7 +1,5 @@
 """Reports of latency, taken and shown for the commands."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hubserve.bounded_files import read_bounded_text
-from hubserve.cli.lookup_tables import warn_of_foreign
+from hubserve.cli.lookup_tables import warn_if_of_another_host
 from hubserve.cli.output import print_table
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.named_source import package_named
@@ -20,7 +18,7 @@ from hubserve.latency.profile_package import NOTHING, Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.latency.report_rows import host_rows, latency_rows, work_rows
 from hubserve.latency.tables.build import default_path
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.add_files import add_profile
 from hubserve.package.package import MANIFEST, Package
 from hubserve.timing import TimingProtocol
@@ -132,7 +130,7 @@ def _comparison_row(c: Comparison) -> tuple[str, ...]:
     return c.format, f"{c.a_ms:.3f}", f"{c.b_ms:.3f}", f"{c.ratio:.3f}", interval, f"{c.p_value:.2g}", c.verdict
 
 
-def warn_of_hosts(a: ProfileReport, b: ProfileReport) -> None:
+def warn_if_hosts_differ(a: ProfileReport, b: ProfileReport) -> None:
     """Warns on stderr where two reports are of machines with another CPU or another number of cores."""
     if (a.host.cpu, a.host.cores) != (b.host.cpu, b.host.cores):
         sys.stderr.write(f"A is of {a.host.cpu} ({a.host.cores} cores), B of {b.host.cpu} ({b.host.cores} cores)\n")
@@ -142,7 +140,7 @@ def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
     """The one that was named, or that of this machine where there is one for the package's space, settings and calls."""
     if options.table is not None:
         table = _fitting(package, options, options.table)
-        warn_of_foreign(options.table, table)
+        warn_if_of_another_host(options.table, table)
         return table
     manifest, size = package.manifest, package.manifest.preprocess.input_size
     try:
@@ -151,7 +149,7 @@ def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
         table = _fitting(package, options, path)
     except HubserveError:  # None, or a space of somebody else, or a table of another version: nobody asked for it.
         return None
-    return table if table.foreign() is None else None
+    return table if table.difference_to_host() is None else None
 
 
 def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTable:
@@ -165,7 +163,5 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
         batch_size=options.batch_size,
     )
     if options.batch_size != 1:
-        raise ProfileError(
-            f"a table is compared with one image a call, and batch_size = {options.batch_size}; leave --table out"
-        )
+        raise ProfileError(f"a table is compared with single images, and batch_size = {options.batch_size}; leave --table out")
     return table

@@ -1,15 +1,13 @@
 """`hubserve latency-table`: measure this machine once, then predict any arch of a space."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table
+from hubserve.cli.output import CommandGroup, Json, check_writable, print_facts, print_json, print_table
 
-app = typer.Typer(
+app = CommandGroup(
     no_args_is_help=True,
     help="Predict the latency of any arch of a space, from its operations, each measured once on this machine.",
 )
@@ -23,7 +21,6 @@ Table = Annotated[Path | None, typer.Option(help="File of the table; one a space
 
 
 @app.command()
-@command
 def build(
     space: Space,
     settings: Settings = None,
@@ -44,7 +41,7 @@ def build(
     from hubserve.cli.lookup_tables import Subject, moving_bar, table_facts
     from hubserve.latency.tables.build import BuildPlan, build_table
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     plan = BuildPlan(archs=archs, fit_nets=fit_nets, check_nets=check_nets, seed=seed)
     subject.path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(subject.path)
@@ -64,7 +61,6 @@ def build(
 
 
 @app.command()
-@command
 def show(
     space: Space,
     settings: Settings = None,
@@ -78,7 +74,7 @@ def show(
     """Show a table: the machine, the error, and the slowest operations."""
     from hubserve.cli.lookup_tables import Subject, table_facts
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load()
     if as_json:
         return print_json(
@@ -94,7 +90,6 @@ def show(
 
 
 @app.command()
-@command
 def predict(
     space: Space,
     arch: Annotated[Path, typer.Option(help="JSON file: label -> value.")],
@@ -109,7 +104,7 @@ def predict(
     from hubserve.cli.lookup_tables import Subject
     from hubserve.cli.model_options import read_json
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     found = subject.load().explain(subject.space, read_json(arch))
     if as_json:
         return print_json({"latency_ms": found.ms, "operations": found.operations, "measured": found.measured})
@@ -118,7 +113,6 @@ def predict(
 
 
 @app.command()
-@command
 def check(
     space: Space,
     settings: Settings = None,
@@ -134,7 +128,7 @@ def check(
     from hubserve.cli.lookup_tables import Subject, error_facts, moving_bar
     from hubserve.latency.tables.build import check_table
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     with moving_bar() as progress:
         error, pairs = check_table(subject.load(), subject.space, nets=nets, seed=seed, progress=progress)
     if as_json:
@@ -143,7 +137,6 @@ def check(
 
 
 @app.command()
-@command
 def feasible(
     space: Space,
     max_ms: Annotated[float, typer.Option(min=0, help="Limit on the latency of a call, in ms.")],
@@ -166,7 +159,7 @@ def feasible(
     from hubserve.cli.output import progress_bar
     from hubserve.latency.tables.limit_check import feasibility
 
-    subject = Subject.of(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
+    subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     with progress_bar("archs", archs) as advance:
         found = feasibility(subject.load(), subject.space, max_ms=max_ms, archs=archs, seed=seed, progress=advance)
     if as_json:

@@ -1,7 +1,5 @@
 """What `hubserve spaces` and `hubserve models` list, as plain data."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import fields
 from typing import Any
@@ -84,10 +82,7 @@ def card_rows() -> list[dict[str, Any]]:
 
 def store_rows() -> list[dict[str, Any]]:
     """One row a version in the store, newest first; a corrupt one has its problem and no figures."""
-    return [
-        {"tag": model.tag, **_figures(model), "created": model.created.isoformat(timespec="seconds")}
-        for model in store.list_models()
-    ]
+    return [{"tag": m.tag, **_figures(m), "created": m.created.isoformat(timespec="seconds")} for m in store.list_models()]
 
 
 def _figures(model: StoredModel) -> dict[str, Any]:

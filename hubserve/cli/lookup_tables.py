@@ -13,9 +13,9 @@ from hubserve.cli.model_options import read_json
 from hubserve.cli.output import progress_bar
 from hubserve.hub import HubSpace, get_space
 from hubserve.latency.tables.build import Progress, default_path
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import Feasibility
 from hubserve.latency.tables.records import TableError
-from hubserve.latency.tables.table import LatencyTable
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Subject:
     path: Path
 
     @classmethod
-    def of(
+    def from_options(
         cls, space: str, settings: Path | None, *, input_size: int | None, threads: int, batch_size: int, table: Path | None
     ) -> Subject:
         """From the options of a command. Raises SpaceError for an unknown space, ArchError for settings that are no JSON."""
@@ -53,15 +53,15 @@ class Subject:
         """The table; warns where it is of another machine. Raises ProfileError where none fits."""
         table = LatencyTable.load(self.path)
         table.check_fit(self.path, self.space, input_size=self.input_size, threads=self.threads, batch_size=self.batch_size)
-        warn_of_foreign(self.path, table)
+        warn_if_of_another_host(self.path, table)
         return table
 
 
-def warn_of_foreign(path: Path, table: LatencyTable) -> None:
+def warn_if_of_another_host(path: Path, table: LatencyTable) -> None:
     """Warns on stderr where a table was measured on another machine, or by another ONNX Runtime."""
-    foreign = table.foreign()
-    if foreign is not None:
-        sys.stderr.write(f"{path} was {foreign}: what it predicts is not of this machine\n")
+    difference = table.difference_to_host()
+    if difference is not None:
+        sys.stderr.write(f"{path} was {difference}: what it predicts is not of this machine\n")
 
 
 def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The command line: all commands under one name."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -9,9 +7,10 @@ import typer
 from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, store
 from hubserve.cli.doctor import doctor
 from hubserve.cli.latency_table import app as latency_table_app
+from hubserve.cli.output import CommandGroup
 from hubserve.cli.profile import app as profile_app
 
-app = typer.Typer(
+app = CommandGroup(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Searched neural architectures in production: model spaces, pre-searched models, export, latency, serving.",
@@ -49,5 +48,6 @@ app.add_typer(alias.app, name="alias")
 app.command()(serve.serve)
 app.command()(jobs.search)
 app.command()(jobs.jobs)
+app.command()(jobs.exports)
 app.command()(jobs.plot)
 app.command()(doctor)

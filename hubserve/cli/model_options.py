@@ -1,7 +1,5 @@
 """What the options of a command select: a model to export, an arch to draw, a classifier to evaluate."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -44,9 +42,7 @@ def source_of(
     if settings is not None and space is None:
         raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
     if key_format is not None and (weights is None or space is not None):
-        raise ExportError(
-            "--key-format names the scheme of the tensor names in the file of --weights, for a pre-searched model"
-        )
+        raise ExportError("--key-format names the scheme of the tensor names in the file of --weights of a pre-searched model")
     if model is not None:
         return named_source(model, random_weights=random_weights, weights=weights, key_format=key_format)
     given = read_json(settings) if settings is not None else {}

@@ -1,7 +1,5 @@
 """The output of commands: one JSON document or a table on stdout, everything else on stderr; and exit codes."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os
@@ -9,12 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from typer.models import CommandFunctionType
 
 BAD_INPUT = 2
 """Exit code of an error that the user can correct; 0 is success, 1 a fault of hubserve, 130 an interrupt."""
@@ -31,27 +27,41 @@ Trust = Annotated[
 ]
 
 
-def command(function: Callable[P, R]) -> Callable[P, R]:
+class CommandGroup(typer.Typer):
+    """A typer app whose commands end with a sentence on stderr and exit code 2 where hubserve raises an error of its own."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        register = super().command(name, **options)
+        return lambda function: register(_reporting_errors(function))
+
+
+def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
     """Wraps a command: errors of hubserve end it with a sentence on stderr (and a document with --json) and exit code 2."""
 
     @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: Any, **kwargs: Any) -> Any:
         from pydantic import ValidationError
 
         from hubserve.errors import HubserveError, OutputError
+        from hubserve.storage_faults import storage_error
 
         as_json = bool(kwargs.get("as_json"))
         try:
             return function(*args, **kwargs)
-        except (HubserveError, ValidationError) as error:
-            fail(error, as_json=as_json)
-        except OSError as error:
-            if error.filename is None:
-                raise
-            # A file or folder that the user named, or one beside it.
-            fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            fault = storage_error(error)
+            if fault is not None:
+                fail(fault, as_json=as_json)
+            if isinstance(error, (HubserveError, ValidationError)):
+                fail(error, as_json=as_json)
+            if isinstance(error, OSError) and error.filename is not None:
+                # A file or folder that the user named, or one beside it.
+                fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
+            raise
 
-    return run
+    return run  # type: ignore[return-value]
 
 
 def fail(error: Exception, *, as_json: bool) -> NoReturn:
@@ -97,9 +107,7 @@ def check_writable(path: Path | None) -> None:
     from hubserve.errors import OutputError
 
     if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
-        raise OutputError(
-            f"cannot write {path}: " + ("it is a folder" if path.is_dir() else "no such folder, or no permission")
-        )
+        raise OutputError(f"cannot write {path}: " + ("it is a folder" if path.is_dir() else "no such folder or no permission"))
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:

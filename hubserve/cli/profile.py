@@ -1,16 +1,24 @@
 """`hubserve profile`: measure a model, or compare two measurements."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from hubserve.cli.default_command import DefaultCommand
-from hubserve.cli.output import MODEL_HELP, Json, Trust, check_writable, command, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, CommandGroup, Json, Trust, check_writable, print_json, print_table
 
-app = typer.Typer(
+
+class DefaultCommand(TyperGroup):
+    """A typer group whose first command runs where the first argument is the name of none of its commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help"):
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
+app = CommandGroup(
     cls=DefaultCommand,
     no_args_is_help=True,
     help="Measure latency, throughput, memory, and where the time goes. `hubserve profile MODEL` is `profile measure MODEL`.",
@@ -18,7 +26,6 @@ app = typer.Typer(
 
 
 @app.command()
-@command
 def measure(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images of a call.")] = 1,
@@ -70,13 +77,10 @@ def measure(
 
 
 @app.command()
-@command
 def compare(
     a: Annotated[str, typer.Argument(help="A report (JSON of --save), or a package or tag that holds one: what was.")],
     b: Annotated[str, typer.Argument(help="A report like A: what is.")],
-    formats: Annotated[
-        list[str] | None, typer.Option("--format", help="Format to compare; all that both have unless given.")
-    ] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="Format to compare; all shared unless given.")] = None,
     smallest: Annotated[float, typer.Option(min=0, help="Percent of change below which no difference is reported.")] = 2.0,
     as_json: Json = False,
 ) -> None:
@@ -84,12 +88,12 @@ def compare(
 
     hubserve profile compare before.json after.json --format onnx
     """
-    from hubserve.cli.latency_reports import comparison_rows, read_report, warn_of_hosts
+    from hubserve.cli.latency_reports import comparison_rows, read_report, warn_if_hosts_differ
     from hubserve.latency.compare import compare_reports
 
     first, second = read_report(a), read_report(b)
     found = compare_reports(first, second, formats=formats or (), smallest=smallest / 100)
-    warn_of_hosts(first, second)
+    warn_if_hosts_differ(first, second)
     if as_json:
         print_json([comparison.model_dump() for comparison in found])
     else:

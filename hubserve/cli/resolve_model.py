@@ -1,7 +1,5 @@
 """Resolves a MODEL argument, in this order: a package folder, an alias, a name or tag in the store, a pre-searched model."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager

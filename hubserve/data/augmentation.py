@@ -1,7 +1,5 @@
 """Augmentation: random changes of training images, drawn anew for every batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

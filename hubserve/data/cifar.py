@@ -1,7 +1,5 @@
 """CIFAR-10 and CIFAR-100, from class folders or from the files as they were published."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any

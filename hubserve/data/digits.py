@@ -1,7 +1,5 @@
 """The handwritten digits of scikit-learn: 1,797 images that need no download."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Labelled image files, each read when it is asked for, or all of them once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,11 +31,8 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
     def __init__(self, items: Sequence[Item], preprocess: Preprocess, *, augment: bool = False) -> None:
         self.items = tuple(items)
         self._preprocess = preprocess
-        self._augment: Callable[[Tensor], Tensor] | None = None
-        if augment:
-            self._augment = transforms.Compose(
-                [transforms.RandomResizedCrop(preprocess.input_size, antialias=True), transforms.RandomHorizontalFlip()]
-            )
+        steps = [transforms.RandomResizedCrop(preprocess.input_size, antialias=True), transforms.RandomHorizontalFlip()]
+        self._augment: Callable[[Tensor], Tensor] | None = transforms.Compose(steps) if augment else None
 
     def __len__(self) -> int:
         return len(self.items)

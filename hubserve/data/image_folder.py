@@ -1,7 +1,5 @@
 """Folders of images: which files are images, and which class each sub-folder is."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

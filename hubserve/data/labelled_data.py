@@ -1,7 +1,5 @@
 """A data set in its three parts, with its labels and the preprocessing that its networks are served with."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Batches from a torch data set, a DataLoader or a data module, shuffled by a seed and divided among processes."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Protocol
@@ -23,11 +21,9 @@ class DataModule(Protocol):
 
     def train_dataloader(self) -> Data:
         """Returns the training data."""
-        ...
 
     def val_dataloader(self) -> Data:
         """Returns the validation data."""
-        ...
 
 
 def data_of(train: Data, val: Data, module: DataModule | None) -> tuple[Data, Data]:
@@ -171,18 +167,13 @@ class _Part(Sampler[int]):
         return itertools.islice(iter(self._sampler), self._part[0], self._stop, self._part[1])
 
 
+_SAME = (
+    "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn", "multiprocessing_context",
+    "prefetch_factor",
+)  # fmt: skip
+"""Settings of a DataLoader that its copies keep."""
+
+
 def _same_but(loader: DataLoader[Any], sampler: Any, generator: torch.Generator | None) -> DataLoader[Any]:
-    return DataLoader(
-        loader.dataset,
-        loader.batch_size,
-        sampler=sampler,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        drop_last=loader.drop_last,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=generator,
-        prefetch_factor=loader.prefetch_factor,
-    )
+    same = {name: getattr(loader, name) for name in _SAME}
+    return DataLoader(loader.dataset, loader.batch_size, sampler=sampler, generator=generator, **same)

@@ -1,7 +1,5 @@
 """Data sets by name: `load_dataset`."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterable
 from functools import partial

@@ -1,7 +1,5 @@
 """A data set from one's own images, in one folder for each class; ImageNet's layout, too."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Splits of a data set into parts with the same share of every class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from random import Random
 

@@ -1,7 +1,5 @@
 """Evaluators, data sets and tabular benchmarks under the names that NNI gives them; the code is in the packages above."""
 
-from __future__ import annotations
-
 from torch.utils.data import DataLoader
 
 from hubserve.benchmarks.nasbench101_file import read_nasbench101

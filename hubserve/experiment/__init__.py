@@ -1,7 +1,5 @@
 """Experiments: a study that asks a strategy, evaluates and stores."""
 
-from __future__ import annotations
-
 import importlib
 
 from hubserve.experiment.constraints import Constraint

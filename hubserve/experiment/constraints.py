@@ -1,7 +1,5 @@
 """Constraints on archs, and the check that holds an arch to them before it is trained."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -24,19 +24,15 @@ class Executor(Protocol):
 
     def share(self, value: Any) -> Any:
         """A reference to `value` for use as an argument of `submit`, so that it is sent once, however many functions get it."""
-        ...
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Runs `function(*args)`; where its process dies, the future raises."""
-        ...
+        """Submits `function(*args)`; the future returns its result or raises its error, or raises because its process died."""
 
     def __enter__(self) -> Executor:
         """Starts the workers; an experiment does so for each run."""
-        ...
 
     def __exit__(self, *exception: object) -> None:
         """Ends the workers without waiting for functions that run."""
-        ...
 
 
 class InlineExecutor(contextlib.AbstractContextManager["InlineExecutor"]):

@@ -1,12 +1,10 @@
 """NasExperiment: searches a model space with a strategy and an evaluator, and keeps every trial in an Optuna study."""
 
-from __future__ import annotations
-
 import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -131,15 +129,13 @@ class NasExperiment(ExperimentResults):
                 measures=dict(measures or {}),
                 input_shape=input_shape,
                 pruner=pruner or NopPruner(),
-                executor=executor,
                 repeat=repeat,
                 seed=secrets.randbelow(2**31) if seed is None else seed,
                 keep_weights=keep_weights,
-                progress=progress,
-                on_trial=on_trial,
                 on_step=on_step,
             )
         )
+        self._executor, self._progress, self._on_trial = executor, progress, on_trial
         self.config = config or ExperimentConfig()
         if max_trials is not None:
             self.config.max_trial_number = max_trials
@@ -158,15 +154,15 @@ class NasExperiment(ExperimentResults):
             ExperimentError: Another process runs this experiment, or trials in other processes cannot reach the storage.
         """
         self._stop.clear()
-        settings, executor = self._settings, self._settings.executor or self.config.executor()
-        with self._lock(), executor, ProgressBar(self.name, self.objectives[0], shown=settings.progress) as bar:
+        settings, executor = self._settings, self._executor or self.config.executor()
+        with self._locked(), executor, ProgressBar(self.name, self.objectives[0], shown=self._progress) as bar:
             settings.sampler.bind(self.model_space, max_trials=self.config.max_trial_number)
             settings.check_executor(executor, storage_of_study(self.study))
             inputs = self._inputs(executor, bar)
             if isinstance(settings.strategy, Strategy):
                 reason = search(inputs)
             else:
-                self.one_shot = train_supernet(settings.strategy, inputs, self._stepped(bar))
+                self.one_shot = train_supernet(settings.strategy, inputs, bar.step)
                 reason = use_supernet(self.one_shot, inputs)
         self.stop_reason = "; ".join(filter(None, (reason, closest_to_feasible(self.study))))
         return self.stop_reason
@@ -195,8 +191,8 @@ class NasExperiment(ExperimentResults):
             weights.update(trial)
             record = self._record(trial)
             bar.advance(record)
-            if self._settings.on_trial is not None:
-                self._settings.on_trial(record)
+            if self._on_trial is not None:
+                self._on_trial(record)
 
         return SearchInputs(
             settings=self._settings,
@@ -209,26 +205,10 @@ class NasExperiment(ExperimentResults):
             should_stop=self._stop.is_set,
         )
 
-    def _stepped(self, bar: ProgressBar) -> Callable[[dict[str, Any]], None]:
-        """What is called after each step of a one-shot strategy."""
-
-        def stepped(row: dict[str, Any]) -> None:
-            bar.step(row)
-            if self._settings.on_step is not None:
-                self._settings.on_step(row)
-
-        return stepped
-
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Holds the experiment's lock, which the system releases when the process is killed."""
+    def _locked(self) -> contextlib.AbstractContextManager[object]:
+        """Takes the experiment's lock, which the block that it is used in releases, as the system does for a killed process."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "experiment.lock", timeout=0)
         try:
-            lock.acquire()
+            return FileLock(self.folder / "experiment.lock").acquire(timeout=0)
         except Timeout as error:
             raise ExperimentError(f"another process runs the experiment in {self.folder}; wait for its end") from error
-        try:
-            yield
-        finally:
-            lock.release()

@@ -1,7 +1,5 @@
 """A study in a file of Optuna's journal format; the many small records of a running trial are written together."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

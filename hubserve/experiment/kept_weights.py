@@ -1,7 +1,5 @@
 """Which trials keep their trained weights on disk: the best ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from optuna import Study

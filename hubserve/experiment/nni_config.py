@@ -1,7 +1,5 @@
 """ExperimentConfig: the limits and the executor of an experiment under the names that NNI gives them."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, fields
 from typing import Any
@@ -61,9 +59,7 @@ class ExperimentConfig:
         """
         in_processes = self.execution_engine == "ts" or (self.execution_engine is None and self.trial_concurrency > 1)
         if not in_processes and self.trial_concurrency > 1:
-            raise ExperimentError(
-                f"the sequential engine runs one trial at once, and trial_concurrency = {self.trial_concurrency}"
-            )
+            raise ExperimentError(f"the sequential engine runs single trials, and trial_concurrency = {self.trial_concurrency}")
         return ProcessExecutor(self.trial_concurrency) if in_processes else InlineExecutor()
 
 

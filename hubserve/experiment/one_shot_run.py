@@ -1,7 +1,5 @@
 """The run of a one-shot strategy in an experiment: it trains a supernet, which ends in one arch or is searched."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hubserve.errors import ExperimentError
 from hubserve.experiment.search_loop import SearchInputs, search
 from hubserve.experiment.settings import training_evaluator
-from hubserve.experiment.time_spent import SupernetClock
+from hubserve.experiment.time_spent import supernet_clock
 from hubserve.experiment.trial_record import INFEASIBLE, REASON, SCORES
 from hubserve.space import Arch
 from hubserve.strategy import OneShotResult, OneShotStrategy, SupernetEvaluator
@@ -19,15 +17,23 @@ from hubserve.strategy.trial_params import categories, distribution
 from hubserve.training.evaluator import Trial
 
 
-def train_supernet(strategy: OneShotStrategy, inputs: SearchInputs, on_step: Callable[[dict[str, Any]], None]) -> OneShotResult:
-    """Trains the supernet, or continues from its checkpoint; the time it takes is kept in the study."""
+def train_supernet(strategy: OneShotStrategy, inputs: SearchInputs, show: Callable[[dict[str, Any]], None]) -> OneShotResult:
+    """Trains the supernet, or continues from its checkpoint; the time it takes is kept in the study.
+
+    Args:
+        strategy: Strategy that trains it.
+        inputs: What the run of the experiment gives.
+        show: Called with the row of the history after each step, before `on_step` of the settings.
+    """
     settings = inputs.settings
 
     def stepped(row: dict[str, Any]) -> None:
-        clock.tick()
-        on_step(row)
+        tick()
+        show(row)
+        if settings.on_step is not None:
+            settings.on_step(row)
 
-    with SupernetClock(inputs.study) as clock:
+    with supernet_clock(inputs.study) as tick:
         return strategy.run(
             settings.model_space,
             training_evaluator(settings.evaluator),

@@ -1,7 +1,5 @@
 """The only place that uses parts of Optuna that it does not document; pyproject.toml bounds Optuna's version for their sake."""
 
-from __future__ import annotations
-
 import optuna
 from optuna import Study
 from optuna.storages import BaseStorage

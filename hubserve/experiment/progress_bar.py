@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -26,7 +25,7 @@ class ProgressBar:
     def __init__(self, title: str, objective: Objective, *, shown: bool | None = None) -> None:
         self._objective = objective
         self._best: float | None = None
-        self._others = {"failed": 0, "pruned": 0, "infeasible": 0}
+        self._others = dict.fromkeys(("failed", "pruned", "infeasible"), 0)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -43,7 +42,7 @@ class ProgressBar:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def begin(self, done: int, total: int | None) -> None:
@@ -55,7 +54,9 @@ class ProgressBar:
         if record.state in self._others:
             self._others[record.state] += 1
         if record.state == "complete":
-            self._take(record.scores[self._objective.name])
+            value = record.scores[self._objective.name]
+            better = max if self._objective.direction == "maximize" else min
+            self._best = value if self._best is None else better(self._best, value)
         self._bar.update(self._task, advance=record.state != "infeasible", note=self._note())
 
     def step(self, row: Mapping[str, Any]) -> None:
@@ -63,10 +64,6 @@ class ProgressBar:
         loss = row.get("train_loss")
         note = f"step {row.get('step')}" + ("" if loss is None else f", loss {loss:.3g}")
         self._bar.update(self._task, note=note)
-
-    def _take(self, value: float) -> None:
-        better = max if self._objective.direction == "maximize" else min
-        self._best = value if self._best is None else better(self._best, value)
 
     def _note(self) -> str:
         parts = [] if self._best is None else [f"best {self._objective.name} {self._best:.4g}"]

@@ -6,6 +6,8 @@ import contextlib
 import functools
 import logging
 import os
+import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,23 +15,30 @@ from typing import Any, TypeVar
 
 import cloudpickle
 
+from hubserve.atomic import STAGED_VARIABLE
 from hubserve.errors import ExperimentError
 from hubserve.experiment.process_executor import packed
 from hubserve.host import cores
 
 try:
     import ray
+    from ray import _raylet
+    from ray._private import ray_constants
 except ImportError as missing:
     raise ExperimentError("Ray is not installed: pip install 'hubserve[ray]'") from missing
 
 T = TypeVar("T")
+
+MAX_SCRATCH = 30
+"""Longest path of a folder for temporary files in which Ray's sockets, whose paths have at most 107 characters, fit."""
 
 
 class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
     """Runs functions as tasks of Ray; shared values are in its object store, once for each machine.
 
     Where Ray runs already (`ray.init` was called, `address` is given, or RAY_ADDRESS is set, as `ray job submit` does) that
-    cluster is used and left running; otherwise one is started on this machine, on its loopback address, and ended again.
+    cluster is used and left running; otherwise one is started on this machine and ended again. Of that one, all ports are on
+    the loopback address and need a token that only this process and its workers have, and there is no dashboard.
     What scripts and notebooks define is pickled by value; what modules define must be importable on the cluster, see Ray's
     `runtime_env`.
 
@@ -39,7 +48,7 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         workers: Number of trials at once, at least 1; None takes as many as the cluster has resources for.
         cpus_per_trial: Number of cores that Ray reserves for each trial, at least 0.
         gpus_per_trial: Number of GPUs, or a fraction of one, that Ray reserves for each trial, at least 0.
-        address: Address of a running cluster; "auto" finds one on this machine. None goes by RAY_ADDRESS.
+        address: Address of a running cluster; "auto" finds one on this machine, "local" starts one. None goes by RAY_ADDRESS.
 
     Raises:
         ExperimentError: A number is out of its range, or (when started) the cluster has too few resources for one trial.
@@ -66,9 +75,10 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             self._start()
         # A lost worker is a failed trial, not one that silently runs again.
         self._run = ray.remote(_run).options(**self._resources, max_retries=0)
-        capacity = self._capacity()
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        wanted = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
+        capacity = min((int(there.get(name, 0) / amount) for name, amount in wanted.items() if amount > 0), default=1)
         if capacity < 1:
-            there = _resources()
             self.__exit__()
             raise ExperimentError(f"the cluster has too few resources for a trial of {self._resources}; it has {there}")
         self.workers = capacity if self._asked is None else self._asked
@@ -100,10 +110,11 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         return future
 
     def _start(self) -> None:
-        if self._address is not None or os.environ.get("RAY_ADDRESS"):
+        if self._address != "local" and (self._address is not None or os.environ.get("RAY_ADDRESS")):
             # Without an address Ray takes that of the variable. It refuses num_cpus for a cluster that runs.
             ray.init(address=self._address, logging_level=logging.ERROR)
             return
+        _only_this_machine()
         with _unusable_proxy() as own_proxies:
             ray.init(
                 # Otherwise Ray looks for a cluster that runs on this machine.
@@ -114,14 +125,9 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": own_proxies},
                 _node_ip_address="127.0.0.1",
+                _temp_dir=_short_scratch(),
             )
         self._ours = True
-
-    def _capacity(self) -> int:
-        """Number of trials that the cluster has resources for."""
-        there = _resources()
-        wanted = {"CPU": self._resources["num_cpus"], "GPU": self._resources["num_gpus"]}
-        return min((int(there.get(name, 0) / amount) for name, amount in wanted.items() if amount > 0), default=1)
 
 
 PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
@@ -146,9 +152,23 @@ def _unusable_proxy() -> Iterator[dict[str, str]]:
                 os.environ[name] = value
 
 
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
+def _only_this_machine() -> None:
+    """Makes a Ray that is started afterwards listen on the loopback address, for callers that have a token of this process."""
+    # Ray replaces 127.0.0.1 by an address that other machines reach, but not where it is not to form clusters of several
+    # machines. It reads the variable when it is imported, so this process needs the attribute too, the ones it starts do not.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    # Ray from 2.52 on; earlier ones have no authentication. Ray keeps the first token that a process has.
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # The mode was read when Ray was imported.
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]
+
+
+def _short_scratch() -> str | None:
+    """A folder for Ray's files that is removed with the job's; None, Ray's choice, where sockets' paths would be too long."""
+    folder = tempfile.gettempdir()
+    return os.path.join(folder, "ray") if STAGED_VARIABLE in os.environ and len(folder) <= MAX_SCRATCH else None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,6 @@
 """What an experiment found, read from its study: trials, the best archs and their networks."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from optuna import Study
@@ -15,9 +12,6 @@ from hubserve.experiment.settings import ExperimentSettings
 from hubserve.experiment.study import open_study
 from hubserve.experiment.top_models import Formatter, ranked, top_models
 from hubserve.experiment.trial_record import TrialRecord, is_trial, record_of
-from hubserve.space import ModelSpace
-from hubserve.strategy import OneShotStrategy, Strategy
-from hubserve.training.evaluator import Evaluator, Objective
 
 
 class ExperimentResults:
@@ -27,48 +21,26 @@ class ExperimentResults:
         settings: Settings of the experiment.
 
     Attributes:
+        model_space: Space that is searched.
+        evaluator: Evaluator that scores archs.
+        strategy: Strategy of the experiment; a sampler of Optuna is wrapped in one.
+        objectives: Objectives that are optimized.
+        name: Name of the experiment, which is that of the study, too.
+        id: The same name, under NNI's name for it.
+        folder: Folder of the study and of what trials leave.
         stop_reason: Why the last run ended; None before the first one ended.
     """
 
     def __init__(self, settings: ExperimentSettings) -> None:
         self._settings = settings
+        self.model_space = settings.model_space
+        self.evaluator = settings.evaluator
+        self.strategy = settings.strategy
+        self.objectives = settings.objectives
+        self.name = self.id = settings.name
+        self.folder = settings.folder
         self._study: Study | None = None
         self.stop_reason: str | None = None
-
-    @property
-    def model_space(self) -> ModelSpace:
-        """The space that is searched."""
-        return self._settings.model_space
-
-    @property
-    def evaluator(self) -> Evaluator:
-        """What scores archs."""
-        return self._settings.evaluator
-
-    @property
-    def strategy(self) -> Strategy | OneShotStrategy:
-        """The strategy; a sampler of Optuna is wrapped in one."""
-        return self._settings.strategy
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        """What is optimized."""
-        return self._settings.objectives
-
-    @property
-    def name(self) -> str:
-        """The name, which is that of the study, too."""
-        return self._settings.name
-
-    @property
-    def id(self) -> str:
-        """The name, under NNI's name for it."""
-        return self.name
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the study and of what trials leave."""
-        return self._settings.folder
 
     @property
     def study(self) -> Study:

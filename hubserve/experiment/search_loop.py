@@ -1,7 +1,5 @@
 """The loop of a search: asks the strategy for archs, has them evaluated, stores the results, and decides when to end."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,11 +17,11 @@ from hubserve.experiment.executors import Executor
 from hubserve.experiment.journal_file import JournalFileStorage
 from hubserve.experiment.optuna_internals import reopen, storage_of_study, trial_id
 from hubserve.experiment.settings import ExperimentSettings
-from hubserve.experiment.space_exhaustion import SpaceExhaustion
 from hubserve.experiment.study import MOST_ATTEMPTS, interrupted_trials
 from hubserve.experiment.trial_evaluation import Outcome, ReportChannel, StudyTrial, evaluate, explain
 from hubserve.experiment.trial_record import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
-from hubserve.space import Arch
+from hubserve.space import Arch, ModelSpace
+from hubserve.storage_faults import storage_error
 from hubserve.strategy import suggest_arch, trial_arch
 from hubserve.training.evaluator import Evaluator
 
@@ -32,6 +30,10 @@ MOST_FAILURES = 20
 
 MOST_INFEASIBLE = 1000
 """Infeasible proposals in a row after which the search ends."""
+
+
+MOST_ARCHS = 1_000_000
+"""Number of archs above which a space counts as inexhaustible, and its tried archs are not kept."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,29 @@ class SearchInputs:
         if self.should_stop():
             return "stopped on request"
         return "the time is over" if self.deadline is not None and time.monotonic() >= self.deadline else ""
+
+
+class SpaceExhaustion:
+    """Counts the different archs of a space that were tried.
+
+    Args:
+        space: Space that is searched.
+    """
+
+    def __init__(self, space: ModelSpace) -> None:
+        # The grid is quick to count; a space with a rule of its own may take long to count exactly.
+        self._total = space.count() if space.grid_size <= MOST_ARCHS else None
+        self._tried: set[str] = set()
+
+    def add(self, arch: Arch) -> None:
+        """Counts `arch` as tried; its labels are in the order of the space."""
+        if self._total is not None:
+            self._tried.add(repr(arch))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every arch was tried."""
+        return self._total is not None and len(self._tried) >= self._total
 
 
 def search(inputs: SearchInputs) -> str:
@@ -138,6 +163,9 @@ class _SearchLoop:
         try:
             feasibility = self._settings.feasibility_check.check(arch)
         except Exception as error:
+            fault = storage_error(error)
+            if fault is not None:
+                raise fault from error
             self._fail(trial, f"it could not be measured: {explain(error)}")
             return
         if feasibility.misses:
@@ -166,6 +194,9 @@ class _SearchLoop:
     def _end(self, future: Future[Outcome]) -> None:
         trial, measures = self._pending.pop(future)
         error = future.exception()
+        fault = storage_error(error)
+        if fault is not None:
+            raise fault from error
         outcome = future.result() if error is None else Outcome("failed", reason=explain(error))
         if outcome.state == "complete":
             outcome = self._with_measures(outcome, measures)
@@ -203,16 +234,14 @@ class _SearchLoop:
     def _refuse(self, trial: optuna.Trial, feasibility: ArchFeasibility) -> None:
         trial.set_user_attr(INFEASIBLE, feasibility.misses)
         trial.set_user_attr(REASON, feasibility.reason)
-        self._store(trial, TrialState.PRUNED, evaluated=False)
+        self._store(trial, TrialState.PRUNED, counts=False)
         self._infeasible += 1
         if self._infeasible >= MOST_INFEASIBLE:
             self._reason = f"{self._infeasible} proposals in a row did not meet all constraints"
 
-    def _store(
-        self, trial: optuna.Trial, state: TrialState, values: list[float] | None = None, *, evaluated: bool = True
-    ) -> None:
-        """Ends `trial` in the study and reports it."""
-        self._evaluated += evaluated
+    def _store(self, trial: optuna.Trial, state: TrialState, values: list[float] | None = None, *, counts: bool = True) -> None:
+        """Ends `trial` in the study and reports it; it `counts` where it was evaluated."""
+        self._evaluated += counts
         stored = self._study.tell(trial, values, state=state)
         self._exhaustion.add(trial_arch(stored, self._settings.model_space))
         self._inputs.on_end(stored)

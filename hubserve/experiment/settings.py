@@ -1,7 +1,5 @@
 """The settings of an experiment, checked to go together before it runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +12,6 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from hubserve.errors import ExperimentError
 from hubserve.experiment.constraints import MEASURES, ComplexityMeasure, Constraint, FeasibilityCheck, InputShape, Measure
 from hubserve.experiment.executors import Executor
-from hubserve.experiment.trial_record import TrialRecord
 from hubserve.hub.hub_space import HubSpace
 from hubserve.space import ModelSpace
 from hubserve.strategy import OneShotStrategy, Strategy
@@ -23,7 +20,7 @@ from hubserve.training.evaluator import Evaluator, Objective, TrainingEvaluator
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentSettings:
-    """The arguments of `NasExperiment` under the same names, with their defaults filled in; what is not listed is as there.
+    """Arguments of `NasExperiment` under the same names, with their defaults filled in; what is not listed is as there.
 
     Attributes:
         strategy: Strategy of the experiment; a sampler of Optuna that was given is wrapped.
@@ -49,12 +46,9 @@ class ExperimentSettings:
     measures: Mapping[str, Measure]
     input_shape: InputShape | None
     pruner: BasePruner
-    executor: Executor | None
     repeat: bool
     seed: int
     keep_weights: int
-    progress: bool | None
-    on_trial: Callable[[TrialRecord], None] | None
     on_step: Callable[[dict[str, Any]], None] | None
 
     def __post_init__(self) -> None:
@@ -102,9 +96,7 @@ class ExperimentSettings:
         if not isinstance(self.strategy, Strategy):
             raise ExperimentError("a supernet is trained, and searched, in this process; leave executor out")
         if isinstance(storage, InMemoryStorage) and not isinstance(self.pruner, NopPruner):
-            raise ExperimentError(
-                "trials in other processes cannot report into a study in memory; give storage a file or a URL"
-            )
+            raise ExperimentError("trials in other processes cannot report into a study in memory; give storage a file or URL")
 
 
 def training_evaluator(evaluator: Evaluator) -> TrainingEvaluator:

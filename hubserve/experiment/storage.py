@@ -1,7 +1,5 @@
 """Opens the storage of a study: a journal file by its path, or any storage of Optuna by its URL."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The Optuna study of an experiment: created, or opened and checked to be of the same search."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import fields, is_dataclass
 from typing import Any

@@ -1,8 +1,8 @@
 """How long an experiment has been running, over all its runs."""
 
-from __future__ import annotations
-
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from optuna import Study
@@ -16,32 +16,25 @@ NOTE_SECONDS = 10.0
 """Seconds between two updates of `SUPERNET_SECONDS` while a supernet is trained."""
 
 
-class SupernetClock:
-    """Adds the time a supernet is trained to the study's `SUPERNET_SECONDS`, every few seconds, so that a kill loses little.
+@contextmanager
+def supernet_clock(study: Study) -> Iterator[Callable[[], None]]:
+    """Adds the time that the block takes to the study's `SUPERNET_SECONDS`.
 
-    Args:
-        study: Study of the experiment.
+    The function that it yields is to be called after each step; it updates the study every `NOTE_SECONDS`, so that a kill
+    loses little.
     """
+    before = float(study.user_attrs.get(SUPERNET_SECONDS, 0.0))
+    began = noted = time.monotonic()
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
-        self._before = float(study.user_attrs.get(SUPERNET_SECONDS, 0.0))
-        self._began = self._noted = time.monotonic()
+    def note() -> None:
+        nonlocal noted
+        noted = time.monotonic()
+        study.set_user_attr(SUPERNET_SECONDS, before + noted - began)
 
-    def __enter__(self) -> SupernetClock:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._note()
-
-    def tick(self) -> None:
-        """To be called after each step; updates the study every `NOTE_SECONDS`."""
-        if time.monotonic() - self._noted >= NOTE_SECONDS:
-            self._note()
-
-    def _note(self) -> None:
-        self._noted = time.monotonic()
-        self._study.set_user_attr(SUPERNET_SECONDS, self._before + self._noted - self._began)
+    try:
+        yield lambda: note() if time.monotonic() - noted >= NOTE_SECONDS else None
+    finally:
+        note()
 
 
 def seconds_spent(study: Study) -> float:

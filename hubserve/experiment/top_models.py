@@ -1,7 +1,5 @@
 """The best trials of a study, and their networks."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterable, Sequence
 from typing import Any, Literal, get_args
 
@@ -19,18 +17,16 @@ from hubserve.training.weights_file import WEIGHTS_FILE
 Formatter = Literal["dict", "instance"]
 
 
-def best_first(
-    complete: Iterable[FrozenTrial], space: ModelSpace, *, sign: int, front: Container[int] = ()
-) -> list[FrozenTrial]:
+def best_first(trials: Iterable[FrozenTrial], space: ModelSpace, *, sign: int, front: Container[int] = ()) -> list[FrozenTrial]:
     """Complete trials, the best first, one for each arch: its best, where it was tried several times.
 
     Args:
-        complete: Complete trials.
+        trials: Complete trials.
         space: Space that their archs belong to.
         sign: 1 where a larger first objective is better, -1 where a smaller one is.
         front: Numbers of the trials on the Pareto front, which come before the others.
     """
-    ordered = sorted(complete, key=lambda trial: (trial.number not in front, -sign * trial.values[0], trial.number))
+    ordered = sorted(trials, key=lambda trial: (trial.number not in front, -sign * trial.values[0], trial.number))
     best: dict[str, FrozenTrial] = {}
     for trial in ordered:
         best.setdefault(repr(trial_arch(trial, space)), trial)

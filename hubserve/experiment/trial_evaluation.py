@@ -1,7 +1,5 @@
 """The evaluation of one trial as an executor runs it, perhaps in another process, and how it reports to the study."""
 
-from __future__ import annotations
-
 import traceback
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,6 +11,7 @@ from optuna.storages import BaseStorage
 
 from hubserve.errors import TrialPruned
 from hubserve.space import Arch, ModelSpace
+from hubserve.storage_faults import storage_error
 from hubserve.training.evaluator import Evaluator, Trial
 
 
@@ -79,6 +78,9 @@ def evaluate(evaluator: Evaluator, space: ModelSpace, arch: Arch, trial: Trial) 
     except TrialPruned as pruned:
         return Outcome("pruned", reason=str(pruned))
     except Exception as error:
+        fault = storage_error(error)
+        if fault is not None:  # Not the arch's fault: the search ends, and the trial is begun again when it goes on.
+            raise fault from error
         return Outcome("failed", reason=explain(error))
 
 

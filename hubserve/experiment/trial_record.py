@@ -1,7 +1,5 @@
 """The record of one trial of an experiment, and what is kept beside a trial in its study."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -77,24 +75,17 @@ def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Object
     notes: dict[str, Any] = trial.user_attrs
     complete = trial.state is TrialState.COMPLETE
     scores = {o.name: value for o, value in zip(objectives, trial.values, strict=True)} if complete else {}
-    duration = trial.duration
     return TrialRecord(
         number=trial.number,
-        state=_state(trial),
+        state="infeasible" if INFEASIBLE in notes else _STATES[trial.state],
         arch=trial_arch(trial, space),
         scores=scores | notes.get(SCORES, {}),
         intermediate=dict(trial.intermediate_values),
         reason=notes.get(REASON, ""),
         started=trial.datetime_start,
-        seconds=None if duration is None else duration.total_seconds(),
+        seconds=None if trial.duration is None else trial.duration.total_seconds(),
         folder=folder,
     )
-
-
-def _state(trial: FrozenTrial) -> State:
-    if INFEASIBLE in trial.user_attrs:
-        return "infeasible"
-    return _STATES[trial.state]
 
 
 _STATES: dict[TrialState, State] = {

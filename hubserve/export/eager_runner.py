@@ -1,7 +1,5 @@
 """Eager PyTorch as a runner: the reference that every exported format is compared with."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

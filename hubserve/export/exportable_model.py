@@ -1,7 +1,5 @@
 """The input of every writer: a model in eval mode with example inputs, and what torch.export makes of them."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from functools import cached_property

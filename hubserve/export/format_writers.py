@@ -1,8 +1,7 @@
 """How each format is written: a table of functions. `hubserve.package.formats` says how each is loaded and compared."""
 
-from __future__ import annotations
-
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -11,10 +10,10 @@ from typing import Any
 
 import torch
 
+from hubserve.errors import ExportError, first_line
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.onnx import OPSET, export_onnx
 from hubserve.export.onnx_precision import halve_onnx, quantize_onnx
-from hubserve.export.pt2 import export_pt2
 from hubserve.export.torchscript import READS_WITH, export_torchscript
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import Format
@@ -55,15 +54,30 @@ def _torchscript(source: ExportableModel, path: Path) -> dict[str, Any]:
     return {"method": method, "precision": "float32", "reads_with": READS_WITH}
 
 
-def _pt2(source: ExportableModel, path: Path) -> dict[str, Any]:
-    export_pt2(source, path)
+def write_pt2(source: ExportableModel, path: Path) -> dict[str, Any]:
+    """Writes a `.pt2` archive of torch.export, which torch alone reads; its batch size is free.
+
+    Returns:
+        What the manifest says about it.
+
+    Raises:
+        ExportError: torch.export cannot capture the model, or not save it.
+    """
+    program = source.program
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About torch's own internals.
+            torch.export.save(program, path)
+    except Exception as error:  # The exceptions of torch.export have no common base.
+        path.unlink(missing_ok=True)
+        raise ExportError(f"{source.name} becomes no .pt2 archive: {first_line(error)}") from error
     return {"precision": "float32", "reads_with": f"torch {torch.__version__}"}
 
 
 WRITERS: dict[Format, Callable[[ExportableModel, Path], dict[str, Any]]] = {
     "onnx": _onnx,
     "torchscript": _torchscript,
-    "pt2": _pt2,
+    "pt2": write_pt2,
     "onnx-fp16": _fp16,
     "onnx-int8": _int8,
 }

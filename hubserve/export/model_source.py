@@ -1,7 +1,5 @@
 """What a package is written from: the model of a card, of an arch of a space, or of another package."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

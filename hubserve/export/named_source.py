@@ -1,7 +1,5 @@
 """What a name of a model means, in this order: package folder, alias, name or tag in the store, pre-searched model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from hubserve import store

@@ -1,7 +1,5 @@
 """Writes ONNX files with torch's exporter."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """ONNX in lower precision: float16 for GPUs, and 8-bit integers calibrated on images."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence

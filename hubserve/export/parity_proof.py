@@ -1,7 +1,5 @@
 """Writes the formats of a model, and proves each from its file: loaded again, it answers as eager PyTorch does."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,23 +79,16 @@ def write_proven(
             f"batches, and there are {len(images)}; give some 200 images of the kind that the model will see (--images FOLDER)"
         )
     exportable = ExportableModel(model, torch.from_numpy(made_up[1]), calibration=images[::2])
-    everything = _Comparison([*made_up, *images], [*[-1] * sum(map(len, made_up)), *classes] if classes else [])
-    held_out = _Comparison(images[1::2], _classes_of_odd(images, classes))
+    everything = [*made_up, *images], [*[-1] * sum(map(len, made_up)), *classes] if classes else []
+    held_out = images[1::2], _classes_of_odd(images, classes)
     exports: dict[Format, dict[str, Any]] = {}
     reports = []
     for name in formats:
         entry, path = FORMATS[name], folder / FORMATS[name].file
         exports[name] = WRITERS[name](exportable, path)
-        compared = held_out if entry.bounds.error is None else everything
-        runner = entry.load(path, 1, "cpu")
-        reports.append(check_parity(eager, runner, compared.batches, bounds=entry.bounds, classes=compared.classes))
+        batches, truth = held_out if entry.bounds.error is None else everything
+        reports.append(check_parity(eager, entry.load(path, 1, "cpu"), batches, bounds=entry.bounds, classes=truth))
     return ProvenFormats(exports, outputs, reports)
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    batches: Sequence[Batch]
-    classes: Sequence[int]
 
 
 def _classes_of_odd(images: Sequence[Batch], classes: Sequence[int]) -> list[int]:

@@ -1,7 +1,5 @@
 """Rebuilds the PyTorch module of a package."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from hubserve.errors import ArchError, PackageError, SpaceError

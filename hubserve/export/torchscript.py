@@ -4,8 +4,6 @@ torch says at every call that TorchScript is deprecated in favour of torch.expor
 silenced, because the manifest records the range of versions that read the file.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

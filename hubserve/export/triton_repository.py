@@ -7,8 +7,6 @@ An entry is a folder, which `tritonserver --model-repository=FOLDER` serves:
     NAME/1/model.onnx    run by its ONNX Runtime backend
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Writes a package: exports every format, proves each one, and puts the folder in place in one step."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The hub: model spaces under NNI's names, and the pre-searched models of these spaces."""
 
-from __future__ import annotations
-
 from hubserve.cards.card import Card, list_cards, load_card, read_card
 from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.hub_space import HubSpace

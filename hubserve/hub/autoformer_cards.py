@@ -1,7 +1,5 @@
 """Cards of subnets of AutoFormer's three published supernets, whose files have the weights of all subnets of a space."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ A supernet has each tensor in the largest size of its space. A subnet has the te
 entries along each axis whose size is chosen (Chen et al. 2021, section 3.2, "weight entanglement").
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +36,7 @@ LAYER_AXES: dict[str, tuple[bool, ...]] = {
     **{f"attn.rel_pos_embed_{of}.embeddings_table_{way}": (WHOLE, WHOLE) for of in "kv" for way in "vh"},
     **{f"{norm}.{tensor}": (CUT,) for norm in ("attn_layer_norm", "ffn_layer_norm") for tensor in ("weight", "bias")},
 }
-"""The same for the tensors of each layer, without the prefix and the number of the layer."""
+"""Key of a layer's tensor, without the prefix and number of the layer -> for each axis, whether it is cut."""
 
 
 def slice_supernet(state: Mapping[str, Tensor], space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, Tensor]:

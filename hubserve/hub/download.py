@@ -1,7 +1,5 @@
 """Downloads over HTTP: streamed, resumed, checked by hash, and moved into place by one rename."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

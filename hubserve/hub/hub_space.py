@@ -1,7 +1,5 @@
 """`HubSpace`: a model space with an input size, a paper, and pre-searched models."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """Naming schemes of tensors in published files, and their conversion to ours by explicit rules, never by shape or order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn

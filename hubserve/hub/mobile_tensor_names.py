@@ -4,8 +4,6 @@ The networks are MobileNetV3 (of MobileNetV3Space) and ProxylessNet (of Proxyles
 networks). A rule walks over our network layer by layer, so that it holds for every depth, width and kernel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor, nn

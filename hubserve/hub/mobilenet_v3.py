@@ -1,7 +1,5 @@
 """The space MobileNetV3Space: widths, kernels, expansions, depths and squeeze-and-excite of MobileNetV3 are chosen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The space NasBench101: one cell, a small graph of convolutions and poolings, repeated nine times."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -104,7 +102,7 @@ class NasBench101(HubSpace):
         return self._ask(FrozenPicker(arch)).pruned()
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """The cell, pruned, under the name "the"."""
+        """A dict with one entry: the pruned cell under the key "the", since all cells of the network are the same."""
         cell = self.cell(arch)
         edges = [(source, target, "") for target, sources in enumerate(cell.sources, 1) for source in sources]
         return {"the": CellOutline(("input", *cell.operations, "output"), tuple(edges))}

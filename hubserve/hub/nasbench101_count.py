@@ -1,7 +1,5 @@
 """Exact numbers of the cells of a NAS-Bench-101 space, without listing the cells."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Sequence

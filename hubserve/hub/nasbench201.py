@@ -1,7 +1,5 @@
 """The space NasBench201: a cell of six edges, each with one of five operations, in three stacks."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,7 +66,7 @@ class NasBench201(HubSpace):
         return NasBench201Net(self, partial(_cell, pick))
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """The cell, under the name "the", without edges whose operation is "none"."""
+        """A dict with one entry, "the": the cell that is repeated, without edges whose operation is "none"."""
         picked = self.canonical(arch)
         edges = ((source, target, picked[_label(source, target)]) for source, target in EDGES)
         return {"the": CellOutline(("input", "1", "2", "output"), tuple(edge for edge in edges if edge[2] != "none"))}

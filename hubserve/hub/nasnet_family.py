@@ -4,8 +4,6 @@ The scheme and the operations of each space are those of Radosavovic et al. 2019
 Recognition" (https://arxiv.org/abs/1905.13214), section 5.1 and table 1, as NNI has them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial

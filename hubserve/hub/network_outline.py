@@ -1,7 +1,5 @@
 """Outlines of networks, from which drawings are made: a cell as a graph, a chain of blocks as a list."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass

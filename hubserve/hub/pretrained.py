@@ -1,7 +1,5 @@
 """The network of a card or an arch, with weights read from a file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +19,7 @@ WeightsOrigin = Literal["published", "local", "random"]
 
 
 def weights_origin(*, pretrained: bool, weights: Path | None) -> WeightsOrigin:
-    """Which weights the arguments `pretrained` and `weights` of `load_model` ask for: a file goes before the card's sources."""
+    """Which weights `load_model` uses for these arguments; if `weights` is a file, `pretrained` does not matter."""
     if weights is not None:
         return "local"
     return "published" if pretrained else "random"

@@ -1,7 +1,5 @@
 """The space ProxylessNAS: inverted residuals whose kernel and expansion are chosen block by block."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Reads a state dict from a file of weights without running code; hubserve.hub.key_formats checks that it fits a network."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

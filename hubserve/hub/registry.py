@@ -1,7 +1,5 @@
 """The model spaces by name, and `load_model`, which makes the model of a card."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path

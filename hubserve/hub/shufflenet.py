@@ -1,7 +1,5 @@
 """The space ShuffleNetSpace of Single Path One-Shot: four kinds of shuffle block in each of twenty places."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -7,8 +7,6 @@ Environment:
     HF_HOME, HF_ENDPOINT, HF_TOKEN: Settings of huggingface_hub.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import urllib.parse

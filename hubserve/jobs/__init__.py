@@ -30,8 +30,6 @@ This package imports neither torch nor Optuna, so the service can list, start an
 >>> available_job("digits_quickstart").text()             # JobNotFoundError with the nearest names
 """
 
-from __future__ import annotations
-
 from hubserve.jobs.available import AvailableJob, available_job, available_jobs
 from hubserve.jobs.definition import ExecutorEntry, Job, MultiTrialEntry, Recipe, StrategyEntry
 from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job

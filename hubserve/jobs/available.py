@@ -1,7 +1,5 @@
 """Job files that can be started by name: those in `search_jobs/` of the working folder, and those that come with hubserve."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path

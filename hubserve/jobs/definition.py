@@ -83,7 +83,7 @@ class StrategyEntry(MultiTrialEntry):
     """A multi-trial or a one-shot strategy.
 
     Attributes:
-        name: Class name in `hubserve.strategy` or `hubserve.strategy.oneshot`.
+        name: Class name in `hubserve.strategy`.
         arguments: Arguments of that class, except its seed, which is the job's.
         then: Strategy that searches the trained supernet. Needed after RandomOneShot, which only trains one; None for all
             other strategies.

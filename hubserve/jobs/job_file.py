@@ -1,7 +1,5 @@
 """Reading and writing job files: YAML or JSON text to a `Job` and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which limits the keys of a job have: each key has its rule here, and a test looks that none lacks one."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -131,6 +129,11 @@ def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
     return problem and f"executor.workers x data.workers = {problem}"
 
 
+def _readers(value: int, limits: JobLimits, job: Job) -> str | None:
+    # One reader more or less does not matter: it is the number of evaluating processes then.
+    return _workers(value, limits, job) if value > 1 else None
+
+
 def _epochs(value: int, limits: JobLimits, job: Job) -> str | None:
     return _at_most(value, limits.epochs)
 
@@ -175,7 +178,7 @@ RULES: dict[str, Rule] = {
     "data.name": _name,
     "data.folder": _path,
     "data.settings": _values,
-    "data.workers": _workers,
+    "data.workers": _readers,
     "strategy.name": _name,
     "strategy.arguments": _values,
     "strategy.then.name": _name,

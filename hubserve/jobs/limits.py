@@ -1,7 +1,5 @@
 """JobLimits: what a job that was submitted over HTTP may reach and use. A user's own jobs, from the command line, have none."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

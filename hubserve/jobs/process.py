@@ -4,8 +4,6 @@ The file `pid` of the run folder holds the id of its process, or of the guard ab
 `hubserve.background`.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -15,10 +13,12 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from hubserve.background import KILL_SECONDS, BackgroundProcess, note_pid
-from hubserve.errors import JobError
+from hubserve.errors import JobError, StorageError
 from hubserve.jobs.run_folder import JOB, LOG, PID, REASON, STOP, Run, find, list_runs
 from hubserve.jobs.status import FINAL, JobStatus, JobSummary
 from hubserve.process_tree import adopt_orphans
+from hubserve.reserved_file import read_reserved, reserve
+from hubserve.storage_faults import is_full, storage_error, writing
 
 S = TypeVar("S", bound=JobSummary)
 
@@ -84,8 +84,12 @@ def _corrected(run: Run, written: Callable[[], S]) -> S:
     if not (run.path / PID).exists():
         return status
     at = f" while at {status.phase}" if status.phase else ""
-    gone = _reason(run) or f"its process vanished{at}: killed, out of memory, or the machine restarted"
-    return status.model_copy(update={"state": "failed", "message": "vanished", "error": _how_to_resume(run, gone)})
+    reason = read_reserved(run.path / REASON)
+    if not reason and is_full(run.path):
+        reason = f"its process ended{at}, and no space is left on the disk of {run.path}"
+    gone = reason or f"its process vanished{at}: killed, out of memory, or the machine restarted"
+    message = "failed" if reason else "vanished"
+    return status.model_copy(update={"state": "failed", "message": message, "error": _how_to_resume(run, gone)})
 
 
 def is_running(run: Run) -> bool:
@@ -115,7 +119,7 @@ def start(run: Run) -> None:
             memory_mb=limits.memory_mb,
         )
     except OSError as error:
-        raise JobError(f"cannot start {run.id}: {error.strerror or error}") from error
+        raise storage_error(error) or JobError(f"cannot start {run.id}: {error.strerror or error}") from error
     finally:
         # The started process has a copy of this descriptor, and the lock with it.
         os.close(lock)
@@ -133,8 +137,8 @@ def hold(run: Run) -> Iterator[None]:
     lock = _inherited_lock(run)
     if lock is None:
         lock = _take_lock(run)
-        for name in (STOP, REASON):
-            (run.path / name).unlink(missing_ok=True)
+        (run.path / STOP).unlink(missing_ok=True)
+        reserve(run.path / REASON)
         adopt_orphans()
         note_pid(lock)
     try:
@@ -147,7 +151,8 @@ def hold(run: Run) -> Iterator[None]:
         status = run.written_status()
         if status.state not in FINAL:
             stopped: dict[str, object] = {"state": "stopped", "message": "stopped", "error": _how_to_resume(run, "stopped")}
-            run.write_status(status.model_copy(update={**stopped, "updated": datetime.now(UTC)}))
+            with suppress(StorageError):  # `read` says the same where nothing can be written.
+                run.write_status(status.model_copy(update={**stopped, "updated": datetime.now(UTC)}))
         raise
     finally:
         adopt_orphans(False)
@@ -185,7 +190,7 @@ def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
     Args:
         run: The run to stop.
         grace_seconds: Seconds to wait, at least 0, before the job is killed from here with all processes that it started.
-            Its guard, if it was started in the background, does so after 2.5 s.
+            Its guard, if it was started in the background, does so after 2 s.
 
     Raises:
         JobError: The folder is no run folder, or the process cannot be ended.
@@ -216,7 +221,8 @@ def _take_lock(run: Run) -> int:
     if not (run.path / JOB).is_file():
         raise JobError(f"{run.path} is not the folder of a job: it has no {JOB}")
     try:
-        return _process(run).take_lock()
+        with writing(run.path / PID):
+            return _process(run).take_lock()
     except BlockingIOError as error:
         raise JobError(f"{run.id} is running already; `hubserve jobs {run.id}` shows it") from error
 
@@ -224,14 +230,6 @@ def _take_lock(run: Run) -> int:
 def _process(run: Run) -> BackgroundProcess:
     """The process of the run; the file `pid` is locked by it and holds its id."""
     return BackgroundProcess(run.path / PID, run.path / PID, run.path / STOP, run.path / REASON)
-
-
-def _reason(run: Run) -> str:
-    """Why the job was ended by its guard; empty if it was not."""
-    try:
-        return (run.path / REASON).read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _inherited_lock(run: Run) -> int | None:

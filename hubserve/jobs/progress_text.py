@@ -1,7 +1,5 @@
 """The status of a job as text: scores, times, and a log line for each new trial and message."""
 
-from __future__ import annotations
-
 import sys
 
 from hubserve.jobs.status import JobStatus, TrialRow

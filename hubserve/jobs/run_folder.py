@@ -1,7 +1,5 @@
 """Run folders: where they are, how one is created, and the files in it."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets
@@ -21,6 +19,8 @@ from hubserve.jobs.definition import Job
 from hubserve.jobs.job_file import dump_job, parse_job
 from hubserve.jobs.limits import UNLIMITED, JobLimits
 from hubserve.jobs.status import JobStatus, JobSummary
+from hubserve.reserved_file import reserve, write_reserved
+from hubserve.sequence_number import number_lock, read_number, write_next_number
 
 JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"
 REASON, LIMITS = "reason", "limits.json"
@@ -93,6 +93,10 @@ class Run:
         """Replaces status.json atomically: a reader sees the old record or the new one."""
         write_atomic(self.path / STATUS, status.model_dump_json() + "\n")
 
+    def write_reason(self, reason: str) -> None:
+        """Keeps why the job ended where status.json cannot be written; its place on the disk is reserved."""
+        write_reserved(self.path / REASON, reason)
+
     def plots(self) -> list[str]:
         """Names of the plots, without ".svg"."""
         return sorted(path.stem for path in (self.path / PLOTS).glob("*.svg"))
@@ -135,27 +139,28 @@ def create(
         limits: What the job may reach and use.
 
     Raises:
-        JobError: The definition is no valid job, see `parse_job`, or the folder cannot be written.
+        JobError: The definition is no valid job, see `parse_job`.
+        StorageError: The folder cannot be written.
     """
     text = definition if isinstance(definition, str) else dump_job(definition)
     job = job or parse_job(text, where=name or "the definition")
     now = datetime.now(UTC)
     title = name or job.name
     folder = jobs_folder()
-    try:
-        # Made under a hidden name and renamed, so that no listing shows an incomplete folder.
-        with staged_folder(folder, "new") as stage:
-            (stage / JOB).write_text(text, "utf-8")
-            (stage / WHERE).write_text(str(where or Path.cwd()), "utf-8")
-            if limits != UNLIMITED:
-                (stage / LIMITS).write_text(limits.model_dump_json(exclude_none=True), "utf-8")
-            run = Run(folder / _new_id(title, now))
-            Run(stage).write_status(
-                JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
-            )
+    # Made under a hidden name and renamed, so that no listing shows an incomplete folder.
+    with staged_folder(folder, "new") as stage:
+        (stage / JOB).write_text(text, "utf-8")
+        reserve(stage / REASON)
+        (stage / WHERE).write_text(str(where or Path.cwd()), "utf-8")
+        if limits != UNLIMITED:
+            (stage / LIMITS).write_text(limits.model_dump_json(exclude_none=True), "utf-8")
+        run = Run(folder / _new_id(title, now))
+        Run(stage).write_status(
+            JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
+        )
+        with number_lock(folder):
+            write_next_number(stage, _run_folders())
             os.rename(stage, run.path)
-    except OSError as error:
-        raise JobError(f"cannot write in {folder}: {error.strerror or error}; HUBSERVE_HOME names another folder") from error
     return run
 
 
@@ -180,9 +185,16 @@ def open_run(path: Path) -> Run:
 
 
 def list_runs() -> list[Run]:
-    """All runs, newest first."""
-    found = [path for path in jobs_folder().glob("*") if _ID.fullmatch(path.name) and (path / JOB).is_file()]
-    return [Run(path) for path in sorted(found, key=lambda path: ((path / JOB).stat().st_mtime_ns, path.name), reverse=True)]
+    """All runs, the one that was submitted last first; by time of the file job.yaml those without a number."""
+
+    def order(path: Path) -> tuple[int, int, str]:
+        return read_number(path), (path / JOB).stat().st_mtime_ns, path.name
+
+    return [Run(path) for path in sorted(_run_folders(), key=order, reverse=True)]
+
+
+def _run_folders() -> list[Path]:
+    return [path for path in jobs_folder().glob("*") if _ID.fullmatch(path.name) and (path / JOB).is_file()]
 
 
 def _new_id(name: str, now: datetime) -> str:

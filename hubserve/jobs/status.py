@@ -1,6 +1,4 @@
-"""The status of a job while it runs and afterwards: the record in status.json, in `--json` and in the service's answers."""
-
-from __future__ import annotations
+"""The records of a job's state, as in status.json, `--json` and the service's answers; `run_folder` writes the file."""
 
 from datetime import datetime
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """The message for a definition that is no valid job: each wrong key, what was found, what is allowed, and near names."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Iterable
 from typing import Any, Union, get_args, get_origin

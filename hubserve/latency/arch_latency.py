@@ -1,17 +1,25 @@
-"""Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted by a lookup table."""
+"""Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted (`tables/table.py`)."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
 
 from hubserve.errors import ExperimentError
-from hubserve.latency.exported_arch import time_arch, time_onnx
-from hubserve.latency.format_latency import FormatLatency
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.format_writers import WRITERS
+from hubserve.latency.format_latency import FormatLatency, measure_formats
+from hubserve.latency.tables.latency_table import LatencyTable
+from hubserve.package.formats import FORMATS
+from hubserve.package.parity import random_batches
 from hubserve.package.runner import Runner
 from hubserve.space import Arch, ModelSpace
-from hubserve.timing import TimingProtocol
+from hubserve.timing import Clock, TimingProtocol
 
 NAME = "latency_ms"
 
@@ -34,12 +42,17 @@ class MeasuredLatency:
         batch_size: Images of a call, at least 1.
         threads: Threads that a call may use, at least 1.
         seconds: Most seconds to measure an arch.
+        percent: Percentile, below 100, that decides how many calls are needed. For the 99th, a burst of other work on the
+            machine is a small share of the calls.
+        clock: Clock to measure by.
     """
 
     input_size: int
     batch_size: int = 1
     threads: int = 1
     seconds: float = SEARCH_SECONDS
+    percent: float = 99.0
+    clock: Clock = field(default=time.perf_counter, repr=False)
     _known: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __call__(self, space: ModelSpace, arch: Arch) -> dict[str, float]:
@@ -54,22 +67,25 @@ class MeasuredLatency:
             self._known[key] = sure_median(self.measure(space, arch))
         return {NAME: self._known[key]}
 
-    def measure(self, space: ModelSpace, arch: Arch) -> FormatLatency:
-        """The latency of an arch with all samples, measured now. Raises ExportError where it cannot be exported."""
-        return time_arch(
-            space, arch, input_size=self.input_size, batch_size=self.batch_size, threads=self.threads, protocol=self._protocol
-        )
+    def measure(self, space: ModelSpace, arch: Mapping[str, Any]) -> FormatLatency:
+        """The latency of an arch with all samples, measured now, with random weights: the time of a kernel is the same.
+
+        Raises:
+            ArchError: The arch is not of the space.
+            ExportError: The network cannot be exported.
+        """
+        with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
+            torch.manual_seed(0)
+            path = Path(folder) / FORMATS["onnx"].file
+            WRITERS["onnx"](ExportableModel(space.freeze(arch), torch.zeros(2, 3, self.input_size, self.input_size)), path)
+            return self.time(partial(FORMATS["onnx"].load, path, self.threads, "cpu"))
 
     def time(self, load: Callable[[], Runner]) -> FormatLatency:
         """The latency of an exported model that `load` loads, measured in the same way."""
-        return time_onnx(
-            load, input_size=self.input_size, batch_size=self.batch_size, threads=self.threads, protocol=self._protocol
-        )
-
-    @property
-    def _protocol(self) -> TimingProtocol:
-        # As many calls as the 99th percentile takes: a burst of other work on the machine is a small share of them.
-        return TimingProtocol(percent=99.0, max_seconds=self.seconds)
+        (batch,) = random_batches((3, self.input_size, self.input_size), sizes=(self.batch_size,))
+        protocol = TimingProtocol(percent=self.percent, max_seconds=self.seconds)
+        (found,) = measure_formats({"onnx": load}, batch, threads=self.threads, protocol=protocol, clock=self.clock)
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Which modules of a network depend on which choices of its arch; a profile sums the time of each choice by it."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +37,7 @@ def labels_of_modules(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, f
     # A value for every choice: with another value of one, choices may matter that the arch does not have.
     complete = {label: choice.answer_at(0) for label, choice in space.choices.items()}
     for label in picker.numbers:
-        for other in _others(space.choices[label], arch[label]):
+        for other in _two_other_answers(space.choices[label], arch[label]):
             with contextlib.suppress(ArchError), torch.device("meta"):  # A rule of the space may forbid the combination.
                 after = _signatures(space.freeze({**complete, **arch, label: other}))
                 for path in owners:
@@ -78,7 +76,7 @@ class _TaggingPicker(FrozenPicker):
         return blocks
 
 
-def _others(choice: Choice, chosen: Any) -> list[Any]:
+def _two_other_answers(choice: Choice, chosen: Any) -> list[Any]:
     """Two other values, the ends of the list: a module that depends on the choice differs with one of them."""
     rest = [answer for answer in choice.answers() if answer != chosen]
     return rest if len(rest) < 3 else [rest[0], rest[-1]]

@@ -5,8 +5,6 @@ turn by turn (a block bootstrap): resampling them one by one would give far too 
 Mann-Whitney test finds it, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 
@@ -104,7 +102,9 @@ def compare_samples(
                 f"{name} has {len(samples)} samples of {format or 'a format'}; {LEAST_SAMPLES} are needed: measure longer"
             )
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    low, high = _ratio_interval(first, second, np.random.default_rng(seed))
+    rng, tail = np.random.default_rng(seed), (1 - CONFIDENCE) / 2
+    ratios = _resampled_medians(second, rng) / _resampled_medians(first, rng)
+    low, high = map(float, np.quantile(ratios, [tail, 1 - tail]))
     p_value = float(mannwhitneyu(first, second, method="asymptotic").pvalue)
     certain = p_value < 1 - CONFIDENCE  # False for nan, where all samples are the same.
     verdict: Verdict = "no difference"
@@ -123,13 +123,6 @@ def compare_samples(
         smallest=smallest,
         verdict=verdict,
     )
-
-
-def _ratio_interval(a: NDArray[np.float64], b: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
-    ratios = _resampled_medians(b, rng) / _resampled_medians(a, rng)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def _resampled_medians(samples: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

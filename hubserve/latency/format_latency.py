@@ -1,7 +1,5 @@
 """Latency of several formats of one model, measured side by side: the record of each, and the measurement."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Mapping

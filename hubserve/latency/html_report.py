@@ -1,7 +1,5 @@
 """A profile as one HTML file that fetches nothing, so that it can be sent, archived, and read without a network."""
 
-from __future__ import annotations
-
 from markupsafe import Markup
 
 from hubserve.latency.profile_report import ProfileReport, Sweep
@@ -20,7 +18,7 @@ def render_page(report: ProfileReport) -> str:
     return TEMPLATES.get_template("profile.html.j2").render(
         report=report,
         latency=list(zip(("format", *formats), *latency_rows(report), strict=True)),
-        throughput=[_distribution(report), *(_sweeps(report.sweep) if report.sweep else [])],
+        throughput=[_latency_distribution(report), *(_sweeps(report.sweep) if report.sweep else [])],
         operators=_operators(report) if report.operators else [],
         work=work_rows(report.cost) if report.cost is not None else [],
         parity=parity_rows(report.parity) if report.parity else [],
@@ -28,8 +26,8 @@ def render_page(report: ProfileReport) -> str:
     )
 
 
-def _distribution(report: ProfileReport) -> Figure:
-    """Up to the 99th of a hundred: one slow call in thousands would squeeze all others into a line."""
+def _latency_distribution(report: ProfileReport) -> Figure:
+    """Histogram of the measured times, without the slowest 1 %: a single outlier would otherwise set the scale of the axis."""
     series = {}
     for found in report.formats:
         ordered = sorted(found.samples_ms)

@@ -4,8 +4,6 @@
 the libraries once, and forks one for each format that measures it.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """The work of a network, compared with its latency: parameters, multiply-accumulates, bytes, and a predicted latency."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +7,7 @@ import torch
 
 from hubserve.complexity import Complexity
 from hubserve.latency.profile_report import NetworkCost
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.operations import trace_operations
 from hubserve.space import ModelSpace
 

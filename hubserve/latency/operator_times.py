@@ -1,7 +1,5 @@
 """The time of each operator in one call, and of each choice of the arch."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import json
@@ -59,12 +57,7 @@ def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS
         name = event["name"].removesuffix("_kernel_time")
         times[name, event["args"]["op_name"]].append(event["dur"] / 1e3)
     medians = {key: statistics.median(values[WARM_UP:]) for key, values in times.items()}
-    total = sum(medians.values()) or 1.0
-    rows = [
-        OperatorShare(operator=operator, name=name, module=module_of(name, operator), ms=ms, share=ms / total)
-        for (name, operator), ms in medians.items()
-    ]
-    return sorted(rows, key=lambda row: -row.ms)
+    return _slowest_first(medians, module_of)
 
 
 def eager_operators(model: nn.Module, batch: Batch, *, calls: int = 5) -> list[OperatorShare]:
@@ -76,9 +69,17 @@ def eager_operators(model: nn.Module, batch: Batch, *, calls: int = 5) -> list[O
         with _quiet(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
             for _ in range(calls):
                 model(images)
-    found = {entry.key: entry.self_cpu_time_total / 1e3 / calls for entry in profiler.key_averages()}
-    total = sum(found.values()) or 1.0
-    rows = [OperatorShare(operator=name, name="", module=None, ms=ms, share=ms / total) for name, ms in found.items() if ms > 0]
+    found = {("", entry.key): entry.self_cpu_time_total / 1e3 / calls for entry in profiler.key_averages()}
+    return _slowest_first({key: ms for key, ms in found.items() if ms > 0}, lambda name, operator: None)
+
+
+def _slowest_first(times: Mapping[tuple[str, str], float], module_of: Callable[[str, str], str | None]) -> list[OperatorShare]:
+    """A row for each (name, operator) with its time in ms."""
+    total = sum(times.values()) or 1.0
+    rows = [
+        OperatorShare(operator=operator, name=name, module=module_of(name, operator), ms=ms, share=ms / total)
+        for (name, operator), ms in times.items()
+    ]
     return sorted(rows, key=lambda row: -row.ms)
 
 

@@ -1,7 +1,5 @@
 """Measures the profile of a package: latency of its formats in turns, throughput, memory, operators and work."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ from hubserve.latency.profile_report import (
     Rules,
     Sweep,
 )
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.throughput import BATCHES, sweep
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import ALL_FORMATS

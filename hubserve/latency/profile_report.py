@@ -1,7 +1,5 @@
 """The records of a profile, JSON on disk, with a schema of their own (`hubserve profile --schema`)."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field

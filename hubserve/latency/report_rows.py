@@ -1,7 +1,5 @@
 """The tables of a profile as rows of text, for the command line and for the HTML report."""
 
-from __future__ import annotations
-
 from hubserve.host import Host
 from hubserve.latency.profile_report import NetworkCost, ProfileReport
 from hubserve.package.parity import ParityReport

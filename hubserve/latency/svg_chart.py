@@ -1,7 +1,5 @@
 """Small charts as SVG text, for pages that must work without a network and without a plotting library."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Throughput of a model with other batch sizes, with more threads in a call, and with several models side by side."""
 
-from __future__ import annotations
-
 import statistics
 import threading
 import time

@@ -1,7 +1,5 @@
 """Adds files, such as a latency report, to a package that exists."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath

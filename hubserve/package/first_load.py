@@ -9,8 +9,6 @@ Environment:
     HUBSERVE_LOAD_SECONDS: Longest time of a first load, 60 s unless set.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

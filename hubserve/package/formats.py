@@ -1,7 +1,5 @@
 """The formats that a package may hold: the file of each, how it is loaded, and the bounds of its parity."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass

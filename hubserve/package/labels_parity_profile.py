@@ -1,7 +1,5 @@
 """Reads labels.txt, parity.json and profile.json of a package, whatever they hold: their content, or PackageError."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

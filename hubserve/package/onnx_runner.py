@@ -1,7 +1,5 @@
 """Runs ONNX files with ONNX Runtime."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Runs ONNX files on CPUs with OpenVINO, which is an extra: pip install 'hubserve[openvino]'."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Packages: a frozen model on disk with all that serving needs. The folder appears in one step.
+"""Opens and verifies packages, each a folder with a frozen model and all that serving needs, and the hashes of its files.
 
     manifest.json          what the model is, where it came from, and the hash of every file
     weights.safetensors    under the names of `space.freeze(arch)`
@@ -12,8 +12,6 @@
 
 On request also `model.fp16.onnx` and `model.int8.onnx`. The exported formats run without hubserve.
 """
-
-from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Compares the logits of an exported model with those of eager PyTorch, on images and on made-up batches."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +43,7 @@ INT8 = Bounds(error=None, agreement=0.9, near=0.0)
 """Eight bits cost accuracy; below this agreement the file is of no use."""
 
 
-class Truth(BaseModel):
+class LabelledAccuracy(BaseModel):
     """Accuracy of a model and its exported format on images whose class is known.
 
     Attributes:
@@ -92,7 +90,7 @@ class ParityReport(BaseModel):
     rms_tolerance: float | None = None
     top1_agreement: float
     agreement_needed: float = 1.0
-    truth: Truth | None = None
+    truth: LabelledAccuracy | None = None
     passed: bool
 
 
@@ -202,10 +200,10 @@ def _smallest_cosine(expected: NDArray[np.float64], found: NDArray[np.float64]) 
     return float(((expected * found).sum(1) / np.maximum(lengths, np.finfo(np.float64).tiny)).min())
 
 
-def _truth(expected: NDArray[np.float64], found: NDArray[np.float64], classes: Sequence[int]) -> Truth | None:
+def _truth(expected: NDArray[np.float64], found: NDArray[np.float64], classes: Sequence[int]) -> LabelledAccuracy | None:
     true = np.asarray(classes, dtype=np.int64)
     if len(true) != len(expected) or not (true >= 0).any():
         return None
     known = true >= 0
     right = [100 * float((logits.argmax(1) == true)[known].mean()) for logits in (expected, found)]
-    return Truth(images=int(known.sum()), reference_top1=right[0], top1=right[1])
+    return LabelledAccuracy(images=int(known.sum()), reference_top1=right[0], top1=right[1])

@@ -3,8 +3,6 @@
 ONNX Runtime looks at the flag `RunOptions.terminate` between two nodes, those of a loop's body too. One thread sets it.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

@@ -1,7 +1,5 @@
 """The interface of a loaded model: a batch of prepared images in, logits out."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Runs TorchScript files and `.pt2` archives. Imports torch, so it is imported only when such a file is loaded."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

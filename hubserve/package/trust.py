@@ -5,8 +5,6 @@ Files in ONNX that are not are loaded by another process first, see `hubserve.pa
 `HUBSERVE_HOME/written/` has an empty file for each, named by the hash of its content, so copies are recognised, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import suppress
 

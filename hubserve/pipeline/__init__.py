@@ -4,8 +4,6 @@
 runs the phases that a run folder does not have yet, and `run_here` does so with all that a process of its own needs.
 """
 
-from __future__ import annotations
-
 from hubserve.pipeline.check_definition import check_definition
 from hubserve.pipeline.resolve import resolve_job
 from hubserve.pipeline.resolved_job import ResolvedJob

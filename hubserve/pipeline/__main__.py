@@ -1,22 +1,28 @@
 """The process of a job: `python -m hubserve.pipeline RUN_FOLDER` runs it, as `hubserve.jobs.start` asks."""
 
-from __future__ import annotations
-
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from hubserve.errors import HubserveError
-from hubserve.jobs import open_run
+from hubserve.errors import HubserveError, StorageError
+from hubserve.jobs import Run, open_run
 from hubserve.jobs.progress_text import ProgressLines
 from hubserve.pipeline import run_here
+from hubserve.storage_faults import storage_error
 
 
 def main(folder: Path) -> int:
     """Runs the job in a run folder; returns the exit code. Its status says how it ended, this output goes to its log."""
     try:
         run_here(open_run(folder), on_status=ProgressLines().write)
-    except HubserveError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except Exception as error:
+        found = storage_error(error) or error
+        if not isinstance(found, HubserveError):
+            raise
+        if isinstance(found, StorageError):
+            Run(folder).write_reason(str(found))
+        with suppress(OSError):  # The log lies on the same disk.
+            print(f"{type(found).__name__}: {found}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -1,7 +1,5 @@
 """What can be checked of a job without its data: the space, the strategies, and what does not go together."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Mapping
 from random import Random
@@ -35,7 +33,10 @@ def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> Searchers:
         space = make_space(job, job.space.settings)
         if limits != UNLIMITED:
             check_largest(space)
-    _check_data_names(job)
+    try:
+        check_dataset_name(job.data.name, job.data.settings)
+    except DatasetError as error:
+        raise JobError(f"data: {error}") from error
     searchers = make_searchers(job.strategy, seed=job.seed)
     _check_budget(job, searchers)
     _check_executor(job, searchers)
@@ -74,14 +75,7 @@ def choose_formats(job: Job) -> tuple[tuple[JobFormat, ...], list[str]]:
         name, reason = next(iter(reasons.items()))
         raise JobError(f"publish.formats: {name}: {reason}; leave it out")
     chosen = tuple(name for name in publish.formats if name not in reasons)
-    return chosen, [f"{name} was not exported: {reason}" for name, reason in reasons.items()]
-
-
-def _check_data_names(job: Job) -> None:
-    try:
-        check_dataset_name(job.data.name, job.data.settings)
-    except DatasetError as error:
-        raise JobError(f"data: {error}") from error
+    return chosen, [f"{name} is not exported: {reason}" for name, reason in reasons.items()]
 
 
 def _check_budget(job: Job, searchers: Searchers) -> None:

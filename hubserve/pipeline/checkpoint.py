@@ -1,7 +1,5 @@
 """Checkpoints: small JSON files in a run folder, one for each phase, so that a killed run continues where it was."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

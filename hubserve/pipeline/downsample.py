@@ -1,7 +1,5 @@
 """A long series kept short: when it is full, every second entry is dropped."""
 
-from __future__ import annotations
-
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -21,22 +19,20 @@ class Downsampled(Generic[T]):
         self._size = size
         self._every = 1
         self._added = 0
-        self._entries: list[T] = []
+        self._kept: list[T] = []
         self._last: list[T] = []
 
     def add(self, entry: T) -> None:
         """Appends an entry."""
-        self._last = [entry]
         if self._added % self._every == 0:
-            self._entries.append(entry)
-            self._last = []
-            if len(self._entries) >= self._size:
-                self._entries = self._entries[::2]
+            self._kept.append(entry)
+            if len(self._kept) >= self._size:
+                self._kept = self._kept[::2]
                 self._every *= 2
-                self._last = [] if self._added % self._every == 0 else [entry]
+        self._last = [] if self._added % self._every == 0 else [entry]
         self._added += 1
 
     @property
     def entries(self) -> list[T]:
         """The entries that are kept, in the order in which they were added."""
-        return self._entries + self._last
+        return self._kept + self._last

@@ -3,10 +3,9 @@
 They are drawn from the status of a job (`hubserve.jobs.JobStatus`), also of one that is running. Needs the extra `plots`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 
 from hubserve.errors import ExperimentError, MissingExtraError, suggest
@@ -35,7 +34,14 @@ AXIS_NAMES = {"val_acc": "validation accuracy", "latency_ms": "latency (ms)", "p
 
 def plot_names(status: JobStatus) -> list[str]:
     """Names of the plots for which the status has data."""
-    return [name for name, (has_data, _) in _PLOTS.items() if has_data(status)]
+    has_scores = bool(status.objectives) and bool(_scored(status, status.objectives[0].name))
+    view = status.oneshot
+    has_data = {
+        "best": has_scores,
+        "pareto": has_scores and cost_of(status) is not None,
+        "probabilities": view is not None and bool(view.labels) and len(view.steps) > 1,
+    }
+    return [name for name, has in has_data.items() if has]
 
 
 def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float] | None = None) -> None:
@@ -55,7 +61,7 @@ def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float
         raise ExperimentError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
     if name not in plot_names(status):
         raise ExperimentError(f"{status.id} has no plot {name!r} (yet). {suggest(name, plot_names(status))}")
-    figure = _PLOTS[name][1](status, limits or {})
+    figure = _DRAW[name](status, limits or {})
     try:
         # Text stays text in SVG, so it can be searched and read aloud. With a date, equal plots would be different files.
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -71,18 +77,6 @@ def draw_all(status: JobStatus, limits: Mapping[str, float], folder: Path) -> li
     for name, path in files.items():
         plot(status, name, path, limits=limits)
     return list(files.values())
-
-
-def _has_scores(status: JobStatus) -> bool:
-    return bool(status.objectives) and bool(_scored(status, status.objectives[0].name))
-
-
-def _has_two(status: JobStatus) -> bool:
-    return cost_of(status) is not None and _has_scores(status)
-
-
-def _has_probabilities(status: JobStatus) -> bool:
-    return status.oneshot is not None and bool(status.oneshot.labels) and len(status.oneshot.steps) > 1
 
 
 def cost_of(status: JobStatus) -> ObjectiveInfo | None:
@@ -101,24 +95,16 @@ def _scored(status: JobStatus, *names: str) -> list[TrialRow]:
 def _best(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     objective = status.objectives[0]
     rows = _scored(status, objective.name)
-    figure, axis = _figure(f"{status.name}: best {_axis_name(objective.name)} so far")
+    score = _axis_name(objective.name)
+    figure, axis = _figure(f"{status.name}: best {score} so far", "trial", score)
     _dots(axis, [(row.number, row.values[objective.name]) for row in rows])
     better: Callable[[float, float], float] = max if objective.direction == "maximize" else min
-    so_far: list[tuple[int, float]] = []
-    for row in rows:
-        value = row.values[objective.name]
-        so_far.append((row.number, better(so_far[-1][1], value) if so_far else value))
+    so_far = list(accumulate((row.values[objective.name] for row in rows), better))
     # The line of the best score reaches the right edge.
-    so_far.append((max(row.number for row in status.history), so_far[-1][1]))
-    numbers, values = zip(*so_far, strict=True)
-    axis.step(numbers, values, where="post", color=LINE, linewidth=1.8, label="best so far", zorder=3)
-    _mark_lower_edge(
-        axis, [row.number for row in status.history if row.state == "infeasible"], "|", GREY, "beyond a constraint"
-    )
-    lost = [row.number for row in status.history if row.state in ("failed", "pruned")]
-    _mark_lower_edge(axis, lost, "x", COLOURS[1], "failed or pruned")
-    axis.set_xlabel("trial")
-    axis.set_ylabel(_axis_name(objective.name))
+    numbers = [*(row.number for row in rows), max(row.number for row in status.history)]
+    axis.step(numbers, [*so_far, so_far[-1]], where="post", color=LINE, linewidth=1.8, label="best so far", zorder=3)
+    _mark_lower_edge(axis, status, ("infeasible",), "|", GREY, "beyond a constraint")
+    _mark_lower_edge(axis, status, ("failed", "pruned"), "x", COLOURS[1], "failed or pruned")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(loc="best", edgecolor="none", framealpha=0.85)
     return figure
@@ -127,7 +113,8 @@ def _best(status: JobStatus, limits: Mapping[str, float]) -> Figure:
 def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     objective, cost = status.objectives[0], cost_of(status)
     assert cost is not None  # see plot_names
-    figure, axis = _figure(f"{status.name}: {_axis_name(objective.name)} against {_axis_name(cost.name)}")
+    x, y = _axis_name(cost.name), _axis_name(objective.name)
+    figure, axis = _figure(f"{status.name}: {y} against {x}", x, y)
     rows = _scored(status, objective.name, cost.name)
     place = {row.number: (row.values[cost.name], row.values[objective.name]) for row in rows}
     front = front_of(place, cost, objective)
@@ -142,10 +129,8 @@ def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
         axis.plot(
             *place[status.best.number], "*", color="#e69f00", markersize=16, markeredgecolor="black", label="chosen", zorder=4
         )
-    axis.set_xlabel(_axis_name(cost.name))
     if cost.name in ("params", "macs"):
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.set_ylabel(_axis_name(objective.name))
     axis.legend(loc="best", edgecolor="none", framealpha=0.85)
     return figure
 
@@ -214,10 +199,11 @@ def _change(found: LabelProbabilities) -> float:
     return max(abs(a - b) for a, b in zip(first, last, strict=True))
 
 
-def _figure(title: str) -> tuple[Figure, Axes]:
+def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axis = figure.subplots()
     axis.set_title(title, loc="left", fontsize=11)
+    axis.set(xlabel=x, ylabel=y)
     axis.grid(color="#e6e9ed", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
@@ -229,9 +215,9 @@ def _dots(axis: Axes, points: list[tuple[float, float]]) -> None:
         axis.plot(*zip(*points, strict=True), "o", markersize=5, color=GREY, label="trial", zorder=1)
 
 
-def _mark_lower_edge(axis: Axes, numbers: list[int], marker: str, colour: str, label: str) -> None:
-    """Draws trials without a score as marks on the lower edge of the plot."""
-    if numbers:
+def _mark_lower_edge(axis: Axes, status: JobStatus, states: tuple[str, ...], marker: str, colour: str, label: str) -> None:
+    """Draws trials in these states, which have no score, as marks on the lower edge of the plot."""
+    if numbers := [row.number for row in status.history if row.state in states]:
         lower_edge = axis.get_xaxis_transform()
         axis.plot(numbers, [0.02] * len(numbers), marker, color=colour, transform=lower_edge, label=label, zorder=2)
 
@@ -240,9 +226,9 @@ def _axis_name(name: str) -> str:
     return AXIS_NAMES.get(name, name)
 
 
-_PLOTS: dict[str, tuple[Callable[[JobStatus], bool], Callable[[JobStatus, Mapping[str, float]], Figure]]] = {
-    "best": (_has_scores, _best),
-    "pareto": (_has_two, _pareto),
-    "probabilities": (_has_probabilities, _probabilities),
+_DRAW: dict[str, Callable[[JobStatus, Mapping[str, float]], Figure]] = {
+    "best": _best,
+    "pareto": _pareto,
+    "probabilities": _probabilities,
 }
-"""(whether the status has data for it, function that draws it) of each plot by name."""
+"""Name of each plot -> function that draws it."""

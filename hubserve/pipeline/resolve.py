@@ -1,7 +1,5 @@
 """From the definition of a job to the objects that it names, checked against each other."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -18,8 +16,8 @@ from hubserve.hub import HubSpace
 from hubserve.hub.registry import SPACES
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, Job, JobLimits
 from hubserve.latency.arch_latency import NAME
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
-from hubserve.latency.tables.table import LatencyTable
 from hubserve.pipeline.check_definition import check_definition, make_space
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.strategy.oneshot.base import shared_training
@@ -84,7 +82,7 @@ def _check_recipes(resolved: ResolvedJob) -> None:
 
 
 def _check_input_size(job: Job, space: HubSpace, size: int) -> None:
-    """Some spaces need images of certain sizes: the shapes of one network are computed."""
+    """Raises JobError if a network of the space cannot run on images of `size` pixels; only its shapes are computed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.
@@ -111,7 +109,7 @@ def _load_table(job: Job, space: HubSpace, size: int, where: Path, limits: JobLi
         found = None if limit is None else feasibility(table, space, max_ms=limit)
     except ProfileError as error:
         raise JobError(f"latency.table: {error}") from error
-    if found is not None and found.verdict == "no" and table.foreign() is None:
+    if found is not None and found.verdict == "no" and table.difference_to_host() is None:
         raise JobError(
             f"constraints: latency_ms <= {limit:g} cannot be met: the fastest network by the table is predicted at "
             f"{found.fastest_ms:.3g} ms, half of all stay below {found.quantiles[0.5]:.3g} ms; {path} was built on "

@@ -1,7 +1,5 @@
 """ResolvedJob: a job with the objects that it names, its space, data, strategies and evaluators."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +15,7 @@ from hubserve.hub import HubSpace
 from hubserve.jobs import UNLIMITED, Job, JobLimits, Recipe
 from hubserve.jobs.definition import JobFormat
 from hubserve.latency.arch_latency import SEARCH_SECONDS, MeasuredLatency, PredictedLatency
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.pipeline.check_definition import choose_formats
 from hubserve.pipeline.strategies import Searchers
 
@@ -126,6 +124,7 @@ class ResolvedJob:
             "constraints": ", ".join(map(str, self.constraints)) or None,
             "latency": self._latency_fact(),
             "published_as": self.job.store_name if self.job.publish else None,
+            "notes": "; ".join(self.notes) or None,
         }
 
     def _latency_fact(self) -> str | None:
@@ -133,8 +132,8 @@ class ResolvedJob:
             return None
         error = self.table.error
         known = "" if error is None else f", {error.within_10:.0%} of {error.networks} networks within 10 %"
-        foreign = self.table.foreign()
-        where = f"built on {self.table.host.cpu}" if foreign is None else f"which was {foreign}: build one here"
+        difference = self.table.difference_to_host()
+        where = f"built on {self.table.host.cpu}" if difference is None else f"which was {difference}: build one here"
         return f"predicted by {self.job.latency.table}, {where}{known}; the winner is measured"
 
 

@@ -1,7 +1,5 @@
 """Runs a job from where it is to its end: search, train, test, export, profile, publish."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +7,7 @@ from types import FrameType
 
 from hubserve import jobs
 from hubserve.errors import MissingExtraError
-from hubserve.jobs import JobStatus, Run
+from hubserve.jobs import Best, JobStatus, Run
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
 from hubserve.pipeline.phases.profile import profile
@@ -26,7 +24,7 @@ OnStatus = Callable[[JobStatus], None]
 
 
 def run_here(run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStatus = lambda status: None) -> JobStatus:
-    """Runs a job in this process: `run_job`, with the run marked as running, plots, and SIGTERM treated like Ctrl-C.
+    """Runs a job in this process: `run_job` with plots; the run is marked as running, and SIGTERM acts as Ctrl-C.
 
     It must be called in the main thread. Arguments and errors are those of `run_job`; JobError also if another process works
     on this run.
@@ -45,15 +43,15 @@ def run_job(
 
     Args:
         run: The run.
-        resolved: The run's job, already resolved by the caller; None resolves it here. Its state becomes "refused" if that
-            fails.
+        resolved: The run's job, already resolved by the caller; None resolves it here; if that fails, the
+            state of the run becomes "refused".
         on_status: Called with the status after each change.
         draw: Draws plots of the search into a folder, see `find_draw`; None draws none.
 
     Raises:
         JobError: The definition or the data cannot be used.
         NothingFeasibleError: No arch meets the constraints; nothing was published.
-        HubserveError: What else a phase raises.
+        HubserveError: A phase failed for another reason.
         KeyboardInterrupt: The job was stopped; it can continue.
     """
     status = StatusWriter(run, on_status, draw)
@@ -68,13 +66,13 @@ def run_job(
 
 def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
     winner: Winner = search(resolved, run, status)
-    status.winner(winner.number, winner.scores, winner.arch)
+    status.write(best=Best(number=winner.number, values=winner.scores, arch=winner.arch))
     plots = status.draw_plots()
     trained = train(resolved, winner, run, status)
     test_acc = test(resolved, trained, run, status)
     package = export(resolved, winner, trained, test_acc, run, status)
     package = profile(resolved, package, plots, status)
-    status.published(publish(resolved, package, run, status))
+    status.write(published=publish(resolved, package, run, status))
 
 
 def find_draw() -> Draw | None:

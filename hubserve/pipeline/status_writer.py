@@ -1,7 +1,5 @@
 """StatusWriter: turns the trials, steps and phases of a running job into the status that the CLI and the service show."""
 
-from __future__ import annotations
-
 import math
 import statistics
 import time
@@ -11,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import HubserveError
+from hubserve.errors import HubserveError, StorageError
 from hubserve.experiment import TrialRecord
 from hubserve.jobs import Best, Job, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Phase, Run, TrialRow
 from hubserve.pipeline.downsample import Downsampled
+from hubserve.storage_faults import storage_error
 
 Draw = Callable[[JobStatus, Mapping[str, float], Path], list[Path]]
 """(status, upper bound of each constrained measure, folder) -> files of the plots that were drawn into the folder."""
@@ -56,17 +55,22 @@ class StatusWriter:
     @contextmanager
     def outcome(self) -> Iterator[None]:
         """Writes how the block ends: done, stopped, failed, or, if one of our errors comes before any phase, refused."""
-        self._write(state="running", message="getting ready")
+        how_to_continue = f"`hubserve search --run {self._run.path}` goes on where it was"
         try:
+            self.write(state="running", message="getting ready")
             yield
         except KeyboardInterrupt:
-            self._end("stopped", f"stopped; {self._how_to_continue()}")
-            raise
-        except HubserveError as error:
-            self._end("failed" if self._in_a_phase else "refused", str(error))
+            self._end("stopped", f"stopped; {how_to_continue}")
             raise
         except Exception as error:
-            self._end("failed", f"{type(error).__name__}: {error}; {self._how_to_continue()}")
+            fault = storage_error(error)
+            if fault is not None:
+                self._end("failed", f"{fault}; {how_to_continue}")
+                raise fault from error
+            if isinstance(error, HubserveError):
+                self._end("failed" if self._in_a_phase else "refused", str(error))
+            else:
+                self._end("failed", f"{type(error).__name__}: {error}; {how_to_continue}")
             raise
         self._end("done", None)
 
@@ -74,13 +78,13 @@ class StatusWriter:
         """Writes what the definition says about the search, and notes on what the job leaves out."""
         self._job = job
         objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
-        self._write(objectives=objectives, max_trials=job.budget.trials, notes=notes)
+        self.write(objectives=objectives, max_trials=job.budget.trials, notes=notes)
 
     def begin(self, phase: Phase, message: str) -> None:
         """Writes that a phase begins."""
         self._in_a_phase = True
         self._phase_began = time.monotonic()
-        self._write(phase=phase, message=message, eta_seconds=None)
+        self.write(phase=phase, message=message, eta_seconds=None)
 
     def progress(self, message: str, *, share: float | None = None) -> None:
         """Writes what the current phase is doing.
@@ -90,7 +94,7 @@ class StatusWriter:
             share: Share of the phase that is done, in (0, 1], from which its remaining time is estimated; None if unknown.
         """
         spent = time.monotonic() - self._phase_began
-        self._write(message=message, eta_seconds=spent / share - spent if share else None, throttled=True)
+        self.write(message=message, eta_seconds=spent / share - spent if share else None, throttled=True)
 
     @property
     def due(self) -> bool:
@@ -101,7 +105,7 @@ class StatusWriter:
         """Writes all trials of the search, the numbers of those on the Pareto front, and the best one."""
         rows = [_row(trial) for trial in trials]
         ended = [row for row in rows if row.state not in ("running", "infeasible")]
-        self._write(
+        self.write(
             history=rows,
             trials=len(ended),
             pareto=sorted(front),
@@ -120,43 +124,37 @@ class StatusWriter:
             self._steps.add(row)
         if self.due and self._job is not None:
             epochs, epoch = self._job.recipe.epochs, int(row.get("epoch", 0))
-            self._write(oneshot=one_shot_view(self._steps.entries))
+            self.write(oneshot=one_shot_view(self._steps.entries))
             self.progress(
                 f"epoch {epoch + 1} of {epochs}, loss {row.get('train_loss', math.nan):.4f}", share=epoch / epochs or None
             )
 
     def one_shot(self, history: Iterable[Mapping[str, Any]], cost_r2: float | None) -> None:
-        """Writes the whole history of a one-shot strategy after its end, and how well its cost table fits, see OneShotView."""
+        """Writes the whole history of a one-shot strategy after its end, and the fit of its cost table, `cost_r2`."""
         rows = list(history)
         kept: Downsampled[Mapping[str, Any]] = Downsampled(MOST_STEPS)
         for row in [row for row in rows if "probabilities" in row] or rows:
             kept.add(row)
-        self._write(oneshot=one_shot_view(kept.entries).model_copy(update={"cost_r2": cost_r2}))
-
-    def winner(self, number: int | None, values: Mapping[str, float], arch: Mapping[str, Any]) -> None:
-        """Writes the winner."""
-        self._write(best=Best(number=number, values=dict(values), arch=dict(arch)))
-
-    def test_accuracy(self, test_acc: float) -> None:
-        """Writes the winner's accuracy on the test part, in [0, 1]."""
-        self._write(test_acc=test_acc)
-
-    def published(self, tag: str | None) -> None:
-        """Writes the tag of the published model; None if the job publishes nothing."""
-        self._write(published=tag)
+        self.write(oneshot=one_shot_view(kept.entries).model_copy(update={"cost_r2": cost_r2}))
 
     def draw_plots(self) -> list[Path]:
         """Draws the plots of the search into the run folder; returns their files, none if plots cannot be drawn."""
         limits = {} if self._job is None else self._job.limits
         files = [] if self._draw is None else self._draw(self.status, limits, self._run.path / "plots")
-        self._write(plots=self._run.plots())
+        self.write(plots=self._run.plots())
         return files
 
     def _end(self, state: str, error: str | None) -> None:
-        self._write(state=state, message=state, error=error, eta_seconds=None)
+        try:
+            self.write(state=state, message=state, error=error, eta_seconds=None)
+        except StorageError as fault:
+            # The reason has its place; `hubserve.jobs.read` makes the state of it.
+            self._run.write_reason(error or str(fault))
+            if state == "done":
+                raise
 
-    def _write(self, *, throttled: bool = False, **changes: Any) -> None:
-        """Updates the status; `throttled` skips the file if it was just written."""
+    def write(self, *, throttled: bool = False, **changes: Any) -> None:
+        """Writes the status with some fields changed; `throttled` skips the file if it was just written."""
         seconds = self._seconds_before + time.monotonic() - self._began
         self.status = self.status.model_copy(update={**changes, "updated": datetime.now(UTC), "seconds": seconds})
         if not throttled or self.due:
@@ -172,9 +170,6 @@ class StatusWriter:
         budget, workers = self._job.budget, self._job.executor.workers
         left = max(0, self._job.budget.trials - len(ended)) * statistics.median(durations) / workers
         return left if budget.seconds is None else max(0.0, min(left, budget.seconds - sum(durations) / workers))
-
-    def _how_to_continue(self) -> str:
-        return f"`hubserve search --run {self._run.path}` goes on where it was"
 
 
 def one_shot_view(steps: Iterable[Mapping[str, Any]]) -> OneShotView:

@@ -1,32 +1,25 @@
 """The strategies that a job can name, made from their names and arguments."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from hubserve import strategy
 from hubserve.errors import JobError, StrategyError, suggest
 from hubserve.jobs import MultiTrialEntry, StrategyEntry
-from hubserve.strategy import NSGA2, TPE, GridSearch, PolicyBasedRL, Random, RegularizedEvolution, Strategy, oneshot
-from hubserve.strategy.oneshot import OneShotStrategy
+from hubserve.strategy import NSGA2, TPE, GridSearch, OneShotStrategy, PolicyBasedRL, Random, RegularizedEvolution, Strategy
 
 T = TypeVar("T")
 
 MULTI_TRIAL: dict[str, type[Strategy]] = {
-    "Random": Random,
-    "GridSearch": GridSearch,
-    "RegularizedEvolution": RegularizedEvolution,
-    "TPE": TPE,
-    "PolicyBasedRL": PolicyBasedRL,
-    "NSGA2": NSGA2,
+    kind.__name__: kind for kind in (Random, GridSearch, RegularizedEvolution, TPE, PolicyBasedRL, NSGA2)
 }
 
 ONE_SHOT: dict[str, type[OneShotStrategy]] = {
     name: kind
-    for name, kind in vars(oneshot).items()
-    if name in oneshot.__all__ and inspect.isclass(kind) and issubclass(kind, OneShotStrategy) and not inspect.isabstract(kind)
+    for name, kind in vars(strategy).items()
+    if name in strategy.__all__ and inspect.isclass(kind) and issubclass(kind, OneShotStrategy) and not inspect.isabstract(kind)
 }
 
 ENDS_IN_SUPERNET = ("RandomOneShot",)

@@ -1,7 +1,5 @@
 """From the bytes of an image file to the array that a network was trained on. Imports no torch."""
 
-from __future__ import annotations
-
 from hubserve.preprocess.decode import MAX_PIXELS, decode_image, decode_pixels
 from hubserve.preprocess.preprocess import Preprocess
 

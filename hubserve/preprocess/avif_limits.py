@@ -4,8 +4,6 @@ A file whose boxes say 100 x 100 may hold frames of 16,384 x 16,384, or a thousa
 here: the items of the box `iloc` (ISO/IEC 14496-12), and in each the OBUs (AV1 Bitstream Specification, section 5).
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 
@@ -132,7 +130,7 @@ class _Bits:
 def _sequence_pixels(data: bytes) -> int:
     """Largest width x height of the frames of a sequence, by its header (section 5.5.1)."""
     bits = _Bits(data)
-    bits.read(4)  # Profile, still picture.
+    bits.read(4)  # Profile, and whether it is one image.
     if bits.read(1):  # The reduced header has the level alone.
         bits.read(5)
     else:

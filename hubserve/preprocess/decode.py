@@ -1,7 +1,5 @@
 """Image files of many formats, decoded to 8-bit RGB."""
 
-from __future__ import annotations
-
 import warnings
 from contextlib import suppress
 from typing import Any

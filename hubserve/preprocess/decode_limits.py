@@ -5,8 +5,6 @@ bytes where it changes nothing; by tiles of a TIFF, decoded whole however small 
 through which Pillow walks in Python.
 """
 
-from __future__ import annotations
-
 import io
 import re
 
@@ -24,7 +22,10 @@ MOST_SEGMENTS = 10_000
 """Largest number of segments of a JPEG in which scans are counted; colour profiles and metadata take some hundreds."""
 
 _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
-"""Markers with a length behind them, and the end. The others stand alone; within pixels there is 0xff only before 0 or them."""
+"""JPEG markers that a length field follows, and the end marker EOI.
+
+Standalone markers (RST, TEM) are left out. Within entropy-coded data 0xff is followed by 0 or a standalone marker only, so no
+match lies there."""
 
 _SCAN, _END = 0xDA, 0xD9
 

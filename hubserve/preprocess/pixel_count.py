@@ -4,8 +4,6 @@ The service weighs requests by it before they wait. Decoders look at more of a f
 larger than its header says here, so that nothing is weighed too lightly.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Callable, Iterator

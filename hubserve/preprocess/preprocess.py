@@ -18,22 +18,24 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Triple = tuple[float, float, float]
 
 LONGEST_RATIO = 20
-"""Ratio of the longer side to the shorter one above which `reference`, too, resizes only the part of an image that it keeps."""
+"""Aspect ratio (longer side / shorter side) from which `reference` crops an image before it resizes it, to bound the work.
+
+Its usual order, resize then crop, would make an image of 65,535 x 1 pixels thousands of times larger."""
 
 MOST_EXTRA = 32
-"""Pixels on each side that are resized beyond the crop at all times, where this makes the ends exact numbers; see `_side`."""
+"""Largest number of pixels beyond each end of the crop that are resized too, to end at whole source pixels; see `_side`."""
 
 _PILLOW = int(pillow_version.partition(".")[0])
 
 
 class _Side(NamedTuple):
-    """What of one side of an image is resized.
+    """The region of one image side (width or height) that is read and resized.
 
     Attributes:
-        needed: The pixels of the image that the resize looks at.
-        begin: Where, within these, the part begins that is resized; in pixels.
-        end: Where it ends.
-        length: Number of pixels that the part has afterwards.
+        needed: Source pixels that the resize reads, filter support included.
+        begin: First coordinate of the resized region, in source pixels from the start of `needed`; may be fractional.
+        end: End coordinate of the region, likewise.
+        length: Length of the region after the resize, in pixels.
         kept: The pixels of the crop, within those.
     """
 

@@ -4,8 +4,6 @@ Reading and classifying need a token only if HUBSERVE_READ_TOKEN is set. Request
 HUBSERVE_TOKEN, which is accepted for reading too.
 """
 
-from __future__ import annotations
-
 import secrets
 
 from fastapi import Depends, Request

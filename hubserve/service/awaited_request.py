@@ -1,7 +1,5 @@
 """Ends the work for a request that nobody waits for any more: its client has disconnected, or its time is over."""
 
-from __future__ import annotations
-
 import asyncio
 from types import TracebackType
 

@@ -3,8 +3,6 @@
 Images are admitted by their number and their pixels, and taken in the order of `hubserve.service.waiting_images`.
 """
 
-from __future__ import annotations
-
 import logging
 import queue
 import threading

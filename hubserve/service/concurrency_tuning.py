@@ -6,8 +6,6 @@ What wins depends on the network and on the processor's caches: batches save the
 second core for one image saves time, and wastes some of that core. So the candidates are tried on the model to serve.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 import logging

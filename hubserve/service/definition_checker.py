@@ -1,7 +1,5 @@
 """Checks that need torch, made by `hubserve.workers.check` in a process of its own: a job's names, an export's arch."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

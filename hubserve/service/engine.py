@@ -1,7 +1,5 @@
 """The engine: classifies images with one package. It uses no web framework and no training code."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Sequence

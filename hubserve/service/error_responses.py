@@ -1,7 +1,5 @@
 """Errors as answers: the HTTP status of each error, and the JSON that all of them have."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 
@@ -15,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from hubserve import errors
 from hubserve.errors import HubserveError, clear_frames
 from hubserve.service.outgoing_text import ClientJSONResponse, shortened
+from hubserve.storage_faults import storage_error
 
 log = logging.getLogger("hubserve.service")
 
@@ -40,6 +39,7 @@ STATUS: dict[type[HubserveError], int] = {
     errors.ArchError: 422,
     errors.CardError: 422,
     errors.OverloadedError: 503,
+    errors.StorageError: 507,
 }
 """Error -> status; the first entry whose class fits counts. All other errors are answered with 500."""
 
@@ -86,6 +86,7 @@ DESCRIPTIONS = {
     422: "A parameter is unknown or out of range, or the request describes something that cannot exist.",
     421: "The header Host has a name that the service does not answer for.",
     431: "Too many or too large headers.",
+    507: "A disk of the server is full, read-only, or not open to it.",
     503: "Too many requests wait, or the answer took too long; the header Retry-After says when to ask again.",
 }
 
@@ -97,6 +98,7 @@ def error_body(error: HubserveError) -> dict[str, Any]:
 
 def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
     """The answer to a request for `path` that failed with `error`."""
+    error = storage_error(error) or error
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
         log.error("a request failed", exc_info=error)
@@ -126,6 +128,14 @@ async def refuse(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, HubserveError):
         return error_response(error, path=path)
     return problem(500, "InternalError", "see the server's log", path=path)
+
+
+async def refuse_storage(request: Request, error: Exception) -> JSONResponse:
+    """Exception handler of errors of the file system."""
+    fault = storage_error(error)
+    if fault is None:
+        raise error
+    return error_response(fault, path=request.url.path)
 
 
 async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
@@ -159,5 +169,6 @@ HANDLERS: dict[Any, Any] = {
     RequestValidationError: refuse_parameter,
     HTTPException: refuse_route,
     ClientDisconnect: refuse_disconnected,
+    OSError: refuse_storage,
 }
 """The exception handlers for FastAPI."""

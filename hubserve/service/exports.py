@@ -33,9 +33,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hubserve import home
 from hubserve.atomic import staged_file, write_atomic
-from hubserve.background import BackgroundProcess
+from hubserve.background import STOP_SECONDS, BackgroundProcess
 from hubserve.errors import JobError, JobNotFoundError, OverloadedError
 from hubserve.package.manifest import ALL_FORMATS, Format
+from hubserve.reserved_file import read_reserved
+from hubserve.sequence_number import read_number, write_next_number
+from hubserve.storage_faults import is_full, storage_error
 
 KEPT = 20
 """How many folders of ended exports are kept; older ones are removed."""
@@ -194,16 +197,18 @@ class Exports:
             try:
                 folder.mkdir(parents=True)
                 (folder / REQUEST).write_text(SavedRequest(created=now, request=request).model_dump_json())
+                write_next_number(folder, self._folder.glob("*/"))
                 (folder / LIMITS).write_text(self._limits.model_dump_json())
                 _start(folder, self._limits)
             except OSError as error:
-                raise JobError(f"cannot start an export: {error.strerror or error}") from error
+                shutil.rmtree(folder, ignore_errors=True)
+                raise storage_error(error, folder) or JobError(f"cannot start an export: {error.strerror or error}") from error
         return self.read(folder.name)
 
     def list(self) -> list[ExportStatus]:
         """All exports whose folders exist, newest first."""
         found = []
-        for path in sorted(self._folder.glob(f"*/{REQUEST}"), reverse=True):
+        for path in sorted(self._folder.glob(f"*/{REQUEST}"), key=lambda path: (read_number(path.parent), path), reverse=True):
             with suppress(JobNotFoundError):
                 found.append(self.read(path.parent.name))
         return found
@@ -231,7 +236,7 @@ class Exports:
             return ExportStatus(**known | phase.model_dump() | state)
         if stop:
             return ExportStatus(**known, state="stopped", phase=phase.phase, message="it was stopped")
-        return ExportStatus(**known, state="failed", phase=phase.phase, message="it failed", error=_end_of_log(folder))
+        return ExportStatus(**known, state="failed", phase=phase.phase, message="it failed", error=_why(folder))
 
     def stop(self, identity: str) -> ExportStatus:
         """Asks an export to end and returns at once; an export that ended stays as it is.
@@ -243,6 +248,12 @@ class Exports:
         """
         if self.read(identity).state in ACTIVE:
             _process(self._folder / identity).end_soon()
+        return self.read(identity)
+
+    def end(self, identity: str) -> ExportStatus:
+        """As `stop`, but waits until all its processes have ended."""
+        self.stop(identity)
+        _process(self._folder / identity).kill_after(STOP_SECONDS)
         return self.read(identity)
 
     def archive(self, identity: str) -> Path:
@@ -303,9 +314,16 @@ def _start(folder: Path, limits: ExportLimits) -> None:
         os.close(lock)
 
 
+def _why(folder: Path) -> str:
+    """Why an export failed: the reason that was kept for it, a full disk, or what it printed last."""
+    return read_reserved(folder / REASON) or _end_of_log(folder)
+
+
 def _end_of_log(folder: Path) -> str:
     try:
         text = (folder / LOG).read_text("utf-8", "replace").strip()
     except OSError:
         text = ""
+    if not text and is_full(folder):
+        return f"no space is left on the disk of {folder}"
     return text[-2000:] or "the process ended and printed nothing; it may have been killed"

@@ -1,7 +1,5 @@
 """The first loads of versions in the store: each in a process of its own, several at a time, while others answer."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Collection, Sequence

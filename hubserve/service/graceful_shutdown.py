@@ -5,8 +5,6 @@ connection at that moment gets no answer. So uvicorn gets the signal some second
 `Connection: close`, so that clients connect anew, elsewhere, and the server reports that it is not ready.
 """
 
-from __future__ import annotations
-
 import asyncio
 import signal
 import threading

@@ -5,8 +5,6 @@ the page's own name is resolved to the server's address once the page is loaded 
 Host, never an address, so addresses need no list.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from functools import lru_cache
 

@@ -4,8 +4,6 @@ https://github.com/kserve/open-inference-protocol, and the extensions "binary te
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

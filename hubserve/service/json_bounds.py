@@ -5,8 +5,6 @@ Counting bytes takes 10 ms for 20 MB. With these bounds parsing takes at most ab
 for a request without images, which is parsed in the event loop.
 """
 
-from __future__ import annotations
-
 MAX_BYTES = 100_000
 """Largest body of a request that has no images, in bytes."""
 

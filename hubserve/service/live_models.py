@@ -7,8 +7,6 @@ metrics show, and the next older one answers in its place. Beyond a limit of mem
 longest are unloaded. Requests only look a name up in a dict; they wait only where no version answers for it yet.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import threading
@@ -35,6 +33,10 @@ POLL_SECONDS = 0.05
 
 Key = tuple[str, object]
 """Tag and time of publication: a tag that was deleted and published again is another version."""
+
+
+SMALLEST_BYTES = 2**20
+"""Least memory that is counted for a model: memory that was freed before is used again, so less cannot be measured."""
 
 
 class _StillLoadingError(Exception):
@@ -256,7 +258,7 @@ class LiveModels:
             self._refuse(model, error)
             return None
         largest = max(entry.bytes for entry in engine.manifest.files.values())
-        served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest))
+        served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest, SMALLEST_BYTES))
         self._keep({**self._engines, _key(model): served})
         return served
 

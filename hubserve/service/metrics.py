@@ -3,11 +3,13 @@
 Labels are routes, statuses and names in the store, never a text that a caller chooses: each new label takes memory.
 """
 
-from __future__ import annotations
-
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from hubserve.service.metrics_files import use_allocated_files
+
+use_allocated_files()
 
 REQUESTS = Counter("hubserve_requests", "Requests that were answered.", ["route", "status"])
 SECONDS = Histogram("hubserve_request_seconds", "From the request's head to its answer.", ["route"])

@@ -5,8 +5,6 @@ Counting MACs and drawing need torch and a plotting library, which the server's 
 the package's content.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import subprocess

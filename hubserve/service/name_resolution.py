@@ -1,7 +1,5 @@
 """Finds the versions that a name means: by the store and the aliases, which are read again only where they changed."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +72,7 @@ class NameResolver:
         return [stable] if alias.canary is None else [stable, TrafficShare(alias.weight, self._versions(alias.canary))]
 
     def aliases_of(self, tag: str) -> list[str]:
-        """The aliases that mean a version now; a canary with its share."""
+        """The names of the aliases that resolve to the version `tag`; those of a canary with its percentage of the requests."""
         found = []
         for name, alias in sorted(self.aliases.items()):
             found += [name] if self._means(alias.model, tag) else []

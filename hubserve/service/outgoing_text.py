@@ -1,7 +1,5 @@
 """Texts that leave the process: without line breaks and escape codes in the log, without folders of this machine over HTTP."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """The images in a request to /classify: the body itself, fields of a multipart form, or base64 in JSON."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 from collections.abc import AsyncGenerator

@@ -1,7 +1,5 @@
 """The limits of jobs and exports that are asked for over HTTP, from the settings of the service and the size of the machine."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TypeVar
 

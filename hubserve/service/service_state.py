@@ -1,7 +1,5 @@
 """What all requests share: the models, the threads that run them, the limits, exports and checks."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

@@ -1,7 +1,5 @@
 """Refuses query parameters and form fields that a route does not have: ignored, a misspelled one would go unnoticed."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from fastapi import Request

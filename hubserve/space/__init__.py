@@ -19,8 +19,6 @@ Sequential(
 )
 """
 
-from __future__ import annotations
-
 from hubserve.space.choice import Arch, Choice, Condition, OneOf
 from hubserve.space.input_choice import AnyOf, KOf
 from hubserve.space.model_space import ModelSpace

@@ -1,7 +1,5 @@
 """A limit on the networks that a process builds, which stops a space with huge settings while it is being built."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """One open question of a model space: one of its candidates, k of them, or any subset of them."""
 
-from __future__ import annotations
-
 import abc
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,11 +78,11 @@ class Choice(abc.ABC):
 
     @abc.abstractmethod
     def to_category(self, answer: Any) -> Any:
-        """`answer` as a category of Optuna's, which are numbers and strings."""
+        """`answer` as a category of Optuna's CategoricalDistribution: a number or a string."""
 
     @abc.abstractmethod
     def from_category(self, category: Any) -> Any:
-        """The answer that `to_category` writes as `category`."""
+        """The answer whose `to_category` is `category`."""
 
     @property
     def is_numeric(self) -> bool:
@@ -101,7 +99,7 @@ class Choice(abc.ABC):
         return any(all(arch.get(label) in values for label, values in alternative) for alternative in self.conditions)
 
     def answer_in(self, arch: Mapping[str, Any]) -> Any:
-        """What `arch` answers to this choice.
+        """The answer to this choice in `arch`, parsed as `parse` does.
 
         Raises:
             ArchError: `arch` lacks the label, or has a value that is no answer.
@@ -111,7 +109,7 @@ class Choice(abc.ABC):
         return self.parse(arch[self.label])
 
     def expected_chosen(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """How often each candidate is in an answer, in the mean: (candidates,)."""
+        """Expected number of times that each candidate is in an answer drawn by `probabilities`; shape (candidates,)."""
         return probabilities
 
     @abc.abstractmethod

@@ -5,8 +5,6 @@ gate. For each answer to the gate, the rest of the group is again split into ind
 the number of gates, not with the number of archs.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from typing import Any
 from hubserve.space.choice import Arch, Choice
 
 Choices = tuple[Choice, ...]
-"""Choices in an order in which each comes after its gates."""
+"""Choices in topological order: each comes after its gates, the choices that decide whether it matters."""
 
 
 def count_archs(choices: Choices) -> int:

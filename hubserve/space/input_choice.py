@@ -1,7 +1,5 @@
 """Choices of inputs: k of n, or any subset of them."""
 
-from __future__ import annotations
-
 import abc
 import itertools
 import math

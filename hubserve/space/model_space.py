@@ -1,7 +1,5 @@
 """`ModelSpace`: a family of networks, with its choices, its archs and their networks, from one method `build(pick)`."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -140,7 +138,7 @@ class ModelSpace(abc.ABC):
 
     @cached_property
     def gates_first(self) -> tuple[Choice, ...]:
-        """The choices in an order in which each comes after those that decide whether it matters."""
+        """All choices in topological order: each comes after the choices whose answers decide whether it is asked for."""
         return gates_first(self.choices)
 
     @cached_property

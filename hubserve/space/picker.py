@@ -1,7 +1,5 @@
 """Pickers: the objects that a builder asks for its choices."""
 
-from __future__ import annotations
-
 import abc
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,7 +83,7 @@ def _covers(path: tuple[Condition, ...], other: tuple[Condition, ...]) -> bool:
 
 
 def is_fixed(candidates: Any) -> bool:
-    """Whether a builder asks for a value that its settings have already decided: a bare number or string."""
+    """Whether `candidates` is a single number or string: the value is fixed by the settings, and there is nothing to choose."""
     return isinstance(candidates, (int, float, str))
 
 
@@ -178,7 +176,7 @@ class RecordingPicker(Picker):
             paths.append(tuple(self._path))
 
     def _conditions(self, label: str) -> tuple[tuple[Condition, ...], ...]:
-        """The alternative conditions of a label, without those that another one covers."""
+        """The alternative conditions of a label, without alternatives that hold only where another one holds, too."""
         kept: list[tuple[Condition, ...]] = []
         for path in self._alternatives[label]:
             if not any(_covers(other, path) for other in kept):

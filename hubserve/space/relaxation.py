@@ -4,8 +4,6 @@ DARTS (Liu et al. 2019, https://arxiv.org/abs/1806.09055, section 2.2) relaxes a
 of any subset of inputs has a sigmoid for each input instead.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,16 +1,14 @@
 """The model store: BentoML's, with a package in each version, and the aliases of its models. Imports no torch."""
 
-from __future__ import annotations
-
 from hubserve.store.publishing import delete, publish
-from hubserve.store.stored_models import StoredModel, folder, list_models, resolve, stamp
+from hubserve.store.stored_models import StoredModel, bentoml_home, list_models, resolve, stamp
 from hubserve.store.transfer import export_model, import_model, unpack_bento
 
 __all__ = [
     "StoredModel",
+    "bentoml_home",
     "delete",
     "export_model",
-    "folder",
     "import_model",
     "list_models",
     "publish",

@@ -4,8 +4,6 @@ They lie beside the store in one file, `BENTOML_HOME/hubserve.aliases.json`, whi
 follows it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -131,9 +129,9 @@ def _write(aliases: dict[str, Alias]) -> None:
 
 def _lock() -> FileLock:
     """A lock for changes of the file; readers need none, since it is replaced in one step."""
-    store.folder().mkdir(parents=True, exist_ok=True)
+    store.bentoml_home().mkdir(parents=True, exist_ok=True)
     return FileLock(str(_path()) + ".lock", timeout=10)
 
 
 def _path() -> Path:
-    return store.folder() / FILE
+    return store.bentoml_home() / FILE

@@ -4,8 +4,6 @@ Everything is bounded while it is read: the number of files, their kind and name
 manifest announces, by the length of the archive and by the free space of the disk.
 """
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

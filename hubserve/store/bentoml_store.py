@@ -4,8 +4,9 @@ BentoML's `save` copies file by file into the final place; here it writes to a s
 renames. The private modules below hold for the versions of bentoml that pyproject.toml allows.
 """
 
-from __future__ import annotations
-
+import errno
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models.model import Model, ModelStore
 from bentoml.exceptions import BentoMLException
 
+from hubserve.atomic import staged_folder
 from hubserve.errors import StoreError
+from hubserve.storage_faults import storage_error, writing
 from hubserve.store.archive import unpack
 
 __all__ = ["BentoMLContainer", "ModelStore"]
@@ -46,13 +49,25 @@ class Description:
 
 def models_folder() -> Path:
     """The folder of the model store; it holds one folder per name, with one folder per version."""
-    return Path(BentoMLContainer.model_store_dir.get())
+    try:
+        return Path(BentoMLContainer.model_store_dir.get())
+    except OSError as error:
+        home = Path(os.environ.get("BENTOML_HOME") or "~/bentoml").expanduser()
+        if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC) and home.is_dir():
+            return home / "models"  # BentoML makes folders beside it, which reading does not need.
+        raise StoreError(
+            f"BENTOML_HOME is {home}, and no folder can be there ({error.strerror or error}): name one that can be written"
+        ) from error
+    except RuntimeError as error:
+        raise StoreError("this user has no home directory: set BENTOML_HOME to a folder that can be written") from error
 
 
 def staging_folder() -> Path:
     """A folder on the store's disk that is not part of the store; made where it is missing."""
-    folder = Path(BentoMLContainer.tmp_bento_store_dir.get())
-    folder.mkdir(parents=True, exist_ok=True)
+    models = models_folder()
+    with writing(models.parent):
+        folder = Path(BentoMLContainer.tmp_bento_store_dir.get())
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -80,11 +95,23 @@ def new_version(scratch: Path, tag: str, labels: Mapping[str, str], metadata: Ma
 
 
 def write_archive(tag: str, path: Path) -> Path:
-    """Writes a version of the store as one file, and returns the file. Raises StoreError where it cannot be written."""
+    """Writes a version of the store as one file, and returns the file.
+
+    Raises:
+        StoreError: It cannot be written.
+        StorageError: The disk is full, read-only, or not open to this user; no file is left.
+    """
+    path = path.resolve()
+    folder = path if path.is_dir() else path.parent
+    if not folder.is_dir():
+        raise StoreError(f"cannot write {tag} to {path}: there is no such folder")
     try:
-        return Path(bentoml.models.export_model(tag, str(path.resolve())))
+        # BentoML itself would leave half a file.
+        with staged_folder(folder, "store-export") as stage:
+            written = Path(bentoml.models.export_model(tag, str(stage if path.is_dir() else stage / path.name)))
+            return Path(shutil.move(written, folder / written.name))
     except (BentoMLException, OSError) as error:
-        raise StoreError(f"cannot write {tag} to {path}: {error}") from error
+        raise storage_error(error, path) or StoreError(f"cannot write {tag} to {path}: {error}") from error
 
 
 def read_archive(path: Path, scratch: Path) -> tuple[str, str, Path]:

@@ -3,22 +3,22 @@
 A version appears in the store by one rename, so a reader, or a `kill -9` in the middle of publishing, never sees half of one.
 """
 
-from __future__ import annotations
-
+import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hubserve.atomic import staged_folder
+from hubserve.atomic import move_folder, staged_folder
 from hubserve.errors import AlreadyPublishedError, ModelNotFoundError, StoreError
 from hubserve.package.manifest import Manifest
 from hubserve.package.package import MANIFEST, Package, read_package
-from hubserve.store.bentoml_store import models_folder, new_version, staging_folder
-from hubserve.store.stored_models import NAME, StoredModel, point_latest, read_version, resolve, update_latest
+from hubserve.sequence_number import NUMBER_FILE, number_lock, write_next_number
+from hubserve.store.bentoml_store import MODEL_YAML, models_folder, new_version, staging_folder
+from hubserve.store.stored_models import NAME, StoredModel, point_latest, read_version, resolve, update_latest, version_folders
 
 
 def publish(path: Path, *, name: str | None = None, version: str | None = None) -> StoredModel:
@@ -43,9 +43,8 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
     if target.exists():
         return _already_published(target, package, tag)
     with _staged(tag, package) as stage:
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.rename(stage, target)
+            put_version(stage, target)
         except OSError:
             if not target.exists():
                 raise
@@ -53,6 +52,30 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
             return _already_published(target, package, tag)
     point_latest(target)
     return resolve(tag)
+
+
+def put_version(stage: Path, target: Path, *, newest: bool = True) -> None:
+    """Moves a version into its place in the store, in one step.
+
+    Args:
+        stage: Folder of the version.
+        target: Its folder in the store, which must not exist.
+        newest: Whether it is newer than all others; otherwise it is older than those that were published in this store.
+
+    Raises:
+        OSError: The target exists, or cannot be written; then nothing of it is there.
+    """
+    (stage / NUMBER_FILE).unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with number_lock(models_folder().parent):
+            if newest:
+                write_next_number(stage, version_folders(models_folder()))
+            move_folder(stage, target)
+    except BaseException:
+        with suppress(OSError):
+            target.parent.rmdir()  # Only where it is empty: it was made for this version.
+        raise
 
 
 def delete(tag: str) -> None:
@@ -67,10 +90,21 @@ def delete(tag: str) -> None:
     stored = resolve(tag)
     with staged_folder(staging_folder(), "delete") as scratch:
         try:
-            os.rename(stored.path, scratch / stored.path.name)
+            _take_out(stored.path, scratch / stored.path.name)
         except FileNotFoundError as error:
             raise ModelNotFoundError(f"{stored.tag} was deleted by another process just now") from error
     update_latest(stored.path.parent)
+
+
+def _take_out(version: Path, scratch: Path) -> None:
+    try:
+        os.rename(version, scratch)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # The store is on another file system, or a layer of a container's: without its description there is no such version.
+        (version / MODEL_YAML).unlink()
+        shutil.rmtree(version)
 
 
 @contextmanager

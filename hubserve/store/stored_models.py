@@ -1,18 +1,18 @@
 """The versions of our models in BentoML's model store: listing, finding by name or tag, and which one is the newest."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 
 from hubserve.atomic import write_atomic
 from hubserve.errors import ModelNotFoundError, StoreError, suggest
 from hubserve.package.package import MANIFEST, Package, read_package
+from hubserve.sequence_number import read_number
 from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder, read_description, staging_folder
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
@@ -26,12 +26,14 @@ class StoredModel:
     Attributes:
         tag: "name:version".
         path: Folder of its package.
-        created: When it was published.
+        created: When it was published, by the clock of that machine.
+        number: Place in the order in which the versions of this store were published; 0 where it is not known.
     """
 
     tag: str
     path: Path
     created: datetime
+    number: int = 0
 
     @property
     def name(self) -> str:
@@ -45,7 +47,7 @@ class StoredModel:
 
 
 def list_models() -> list[StoredModel]:
-    """All versions of all our models, newest first. Raises StoreError where the store is not a folder."""
+    """All versions of all our models, last published first. Raises StoreError where the store is not a folder."""
     return _listed("*")
 
 
@@ -58,7 +60,7 @@ def stamp() -> tuple[tuple[str, int], ...]:
         return ()
 
 
-def folder() -> Path:
+def bentoml_home() -> Path:
     """BENTOML_HOME: the folder that holds the folder of models, and beside it the file of aliases."""
     return models_folder().parent
 
@@ -83,7 +85,9 @@ def resolve(tag: str) -> StoredModel:
 def read_version(folder: Path) -> StoredModel | None:
     """The version in a folder of a store; None where it is incomplete, not ours, or not there."""
     found = read_description(folder)
-    return StoredModel(found.tag, folder, found.created) if found and (folder / MANIFEST).is_file() else None
+    if found is None or not (folder / MANIFEST).is_file():
+        return None
+    return StoredModel(found.tag, folder, found.created, read_number(folder))
 
 
 def point_latest(version: Path) -> None:
@@ -106,16 +110,20 @@ def _listed(name: str) -> list[StoredModel]:
     root = models_folder()
     if root.exists() and not root.is_dir():
         raise StoreError(f"the model store {root} is not a folder; BENTOML_HOME names the folder above it")
-    found = (read_version(path.parent) for path in root.glob(f"{name}/*/{MODEL_YAML}"))
-    return sorted((model for model in found if model is not None), key=lambda model: model.created, reverse=True)
+    found = (read_version(folder) for folder in version_folders(root, name))
+    # By number first: a clock may have been wrong.
+    order = attrgetter("number", "created")
+    return sorted((model for model in found if model is not None), key=order, reverse=True)
+
+
+def version_folders(root: Path, name: str = "*") -> list[Path]:
+    """The folders of complete versions in a store, ours or not."""
+    return [path.parent for path in root.glob(f"{name}/*/{MODEL_YAML}") if not path.parent.name.startswith(".")]
 
 
 def _newest(name: str) -> StoredModel | None:
-    """The version that is recorded as the newest; where that record is missing or wrong, the one published last."""
-    folder = models_folder() / name
-    recorded = _recorded_latest(folder)
-    stored = read_version(folder / recorded) if NAME.fullmatch(recorded) else None
-    return stored or next(iter(_listed(name)), None)
+    """The version that was published last: the same one as in `list_models`, whatever BentoML has recorded."""
+    return next(iter(_listed(name)), None)
 
 
 def _recorded_latest(folder: Path) -> str:

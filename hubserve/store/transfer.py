@@ -1,23 +1,19 @@
 """Copying versions between stores: as one file, and from a bento into the store."""
 
-from __future__ import annotations
-
-import os
 import shutil
 from pathlib import Path
 
 from hubserve.atomic import staged_folder
 from hubserve.errors import StoreError
 from hubserve.store.bentoml_store import (
-    MODEL_YAML,
     bundled_models_folder,
     models_folder,
     read_archive,
     staging_folder,
     write_archive,
 )
-from hubserve.store.publishing import publish
-from hubserve.store.stored_models import StoredModel, read_version, resolve, update_latest
+from hubserve.store.publishing import publish, put_version
+from hubserve.store.stored_models import StoredModel, list_models, read_version, resolve, update_latest, version_folders
 
 
 def export_model(tag: str, path: Path) -> Path:
@@ -55,8 +51,8 @@ def unpack_bento() -> list[str]:
     bundled = bundled_models_folder()
     if bundled.resolve() == models_folder().resolve():
         return []
-    found = [read_version(path.parent) for path in sorted(bundled.glob(f"*/*/{MODEL_YAML}"))]
-    return [model.tag for model in found if model is not None and _copied(model)]
+    found = [model for path in version_folders(bundled) if (model := read_version(path)) is not None]
+    return [model.tag for model in sorted(found, key=lambda model: (model.number, model.created)) if _copied(model)]
 
 
 def _copied(model: StoredModel) -> bool:
@@ -67,9 +63,9 @@ def _copied(model: StoredModel) -> bool:
     try:
         with staged_folder(staging_folder(), "unpack") as scratch:
             shutil.copytree(model.path, scratch / target.name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(scratch / target.name, target)
-    except OSError as error:
+            newest = next(iter(list_models()), None)
+            put_version(scratch / target.name, target, newest=newest is None or newest.created < model.created)
+    except (OSError, StoreError) as error:
         if target.exists():  # Another worker was faster.
             return False
         raise StoreError(

@@ -6,29 +6,21 @@ A strategy that never repeats an arch raises SpaceExhausted out of `suggest_arch
 ends, with that as its reason; `study.optimize` fails its last trial and raises the error.
 """
 
-from __future__ import annotations
-
-from hubserve.strategy.base import Strategy
+from hubserve.strategy.base import Strategy, suggest_arch
 from hubserve.strategy.chain import Chain, Deduplication, Filter, Middleware
 from hubserve.strategy.evolution import RegularizedEvolution
 from hubserve.strategy.grid_search import GridSearch
-from hubserve.strategy.oneshot import (
-    DARTS,
-    ENAS,
-    GumbelDARTS,
-    OneShotProgress,
-    OneShotResult,
-    OneShotStrategy,
-    Penalty,
-    Proxyless,
-    RandomOneShot,
-    RangeFilter,
-    SupernetEvaluator,
-)
+from hubserve.strategy.oneshot.base import OneShotResult, OneShotStrategy
+from hubserve.strategy.oneshot.cost_limits import Penalty, RangeFilter
+from hubserve.strategy.oneshot.darts import DARTS, GumbelDARTS
+from hubserve.strategy.oneshot.enas import ENAS
+from hubserve.strategy.oneshot.extraction import SupernetEvaluator
+from hubserve.strategy.oneshot.proxyless import Proxyless
+from hubserve.strategy.oneshot.random_oneshot import RandomOneShot
+from hubserve.strategy.oneshot.search import OneShotProgress
 from hubserve.strategy.policy_based_rl import PolicyBasedRL
 from hubserve.strategy.random_search import Random
 from hubserve.strategy.sampler_adapter import Reseeded, as_strategy
-from hubserve.strategy.suggest_arch import suggest_arch
 from hubserve.strategy.tpe_nsga2 import NSGA2, TPE, TPEStrategy
 from hubserve.strategy.trial_params import trial_arch
 

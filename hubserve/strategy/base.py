@@ -1,6 +1,4 @@
-"""Strategy: an Optuna sampler that proposes whole archs and keeps no memory beside the study."""
-
-from __future__ import annotations
+"""Strategy, an Optuna sampler that proposes whole archs and keeps no memory beside the study; and how a trial asks for one."""
 
 import abc
 import secrets
@@ -9,10 +7,11 @@ from dataclasses import fields
 from random import Random as Rng
 from typing import Any
 
+import optuna
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution as Distribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
@@ -48,15 +47,14 @@ class Strategy(BaseSampler):
         self.space: ModelSpace | None = None
         self.max_trials: int | None = None
         self._tried: TriedArchs | None = None
-        self._distributions: dict[str, BaseDistribution] = {}
+        self._distributions: dict[str, Distribution] = {}
         self._seeded_for = -1
         self._rng = Rng(self.seed)
 
     def __repr__(self) -> str:
         names = [] if self.settings is None else [field.name for field in fields(self.settings)]
-        return (
-            f"{type(self).__name__}({''.join(f'{name}={getattr(self.settings, name)!r}, ' for name in names)}seed={self.seed})"
-        )
+        shown = "".join(f"{name}={getattr(self.settings, name)!r}, " for name in names)
+        return f"{type(self).__name__}({shown}seed={self.seed})"
 
     def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
         """Sets the space, and the number of trials where it is known; an experiment calls it before the first trial."""
@@ -105,10 +103,10 @@ class Strategy(BaseSampler):
         self._seeded_for = trial.number
         self._rng = Rng(f"{self.seed}/{trial.number}")
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, Distribution]:
         return self._distributions
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Distribution]) -> dict[str, Any]:
         if self.space is None:
             return {}
         if trial.number != self._seeded_for:
@@ -116,11 +114,27 @@ class Strategy(BaseSampler):
             self.before_trial(study, trial)
         return categories(self.propose(study, trial), self.bound)
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         seed = Rng(f"{self.seed}/{trial.number}/{param_name}").randrange(2**32)
         return RandomSampler(seed).sample_independent(study, trial, param_name, param_distribution)
+
+
+def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
+    """The arch that the trial's sampler proposes; it is asked only for choices that matter.
+
+    With it any Optuna study searches a model space:
+
+    >>> study.optimize(lambda trial: evaluate(suggest_arch(trial, space)))
+
+    A `Strategy` that has no space yet is bound to `space`, and proposes what `space.check` allows. Another sampler of Optuna
+    does not know that rule: call `space.check` on its archs, or wrap the sampler with `as_strategy`.
+
+    Raises:
+        SpaceExhausted: The strategy has no arch left. `study.optimize` ends with this error, its last trial failed.
+    """
+    if isinstance(trial, optuna.Trial) and isinstance(trial.study.sampler, Strategy) and trial.study.sampler.space is None:
+        trial.study.sampler.bind(space)
+    return space.arch_from(lambda each: each.from_category(trial.suggest_categorical(each.label, distribution(each).choices)))
 
 
 def completed(study: Study) -> list[FrozenTrial]:

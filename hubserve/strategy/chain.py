@@ -1,14 +1,13 @@
 """Chain: a strategy behind middlewares, such as Filter and Deduplication, that refuse some of its proposals."""
 
-from __future__ import annotations
-
 import abc
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution as Distribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -108,8 +107,7 @@ class ChainSettings:
     middlewares: tuple[Middleware, ...]
 
     def __post_init__(self) -> None:
-        wrong = [middleware for middleware in self.middlewares if not isinstance(middleware, Middleware)]
-        if wrong:
+        if wrong := [middleware for middleware in self.middlewares if not isinstance(middleware, Middleware)]:
             raise StrategyError(
                 f"Chain: {wrong[0]!r} is no middleware; known are Filter, Deduplication and subclasses of Middleware. "
                 "MultipleEvaluation and FailureHandler wrap an evaluator: see hubserve.evaluator"
@@ -154,25 +152,18 @@ class Chain(Strategy):
             middleware.bind(space)
 
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
-        refusals = dict.fromkeys(range(len(self.settings.middlewares)), 0)
+        refusals = Counter[int]()
         while True:
             arch = self.settings.strategy.propose(study, trial)
-            refusing = self._first_refusing(study, trial, arch)
+            refusing = next((each for each in self.settings.middlewares if not each.accepts(study, trial, arch)), None)
             if refusing is None:
                 return arch
-            refusals[refusing] += 1
-            middleware = self.settings.middlewares[refusing]
-            if refusals[refusing] >= middleware.patience:
+            refusals[id(refusing)] += 1
+            if refusals[id(refusing)] >= refusing.patience:
                 raise SpaceExhausted(
-                    f"{type(middleware).__name__} refused {middleware.patience} proposals of "
+                    f"{type(refusing).__name__} refused {refusing.patience} proposals of "
                     f"{type(self.settings.strategy).__name__} for one trial; there may be no other left"
                 )
-
-    def _first_refusing(self, study: Study, trial: FrozenTrial, arch: Arch) -> int | None:
-        for position, middleware in enumerate(self.settings.middlewares):
-            if not middleware.accepts(study, trial, arch):
-                return position
-        return None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         super().before_trial(study, trial)
@@ -181,8 +172,6 @@ class Chain(Strategy):
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
         self.settings.strategy.after_trial(study, trial, state, values)
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         self.bound.choices  # noqa: B018 - raises where there is no space
         return self.settings.strategy.sample_independent(study, trial, param_name, param_distribution)

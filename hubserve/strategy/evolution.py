@@ -1,7 +1,5 @@
 """Regularized evolution."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

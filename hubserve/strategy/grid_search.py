@@ -1,7 +1,5 @@
 """Grid search."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution as Distribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BruteForceSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -81,7 +79,10 @@ class GridSearch(Strategy):
                 yield arch
 
     def _number(self, position: int, size: int) -> int:
-        """Number of the arch at a position: seed + position * step modulo size, all numbers as step and size are coprime."""
+        """Index in the grid of the arch at `position`: position % size, or, if shuffled, (seed + position * step) % size.
+
+        `step` and `size` are coprime, so no index repeats within `size` positions.
+        """
         if not self.settings.shuffle:
             return position % size
         step = max(1, int(size * 0.6180339887))
@@ -89,9 +90,7 @@ class GridSearch(Strategy):
             step += 1
         return (self.seed + position * step) % size
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         return self._brute_force.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:

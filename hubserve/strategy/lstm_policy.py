@@ -1,7 +1,5 @@
 """The policy of reinforcement learning over archs: an LSTM that answers one choice after the other."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -60,7 +58,7 @@ class Episode:
     """One pass of the policy through the choices of an arch, or of several archs with the same labels.
 
     Args:
-        policy: Policy that is asked.
+        policy: Policy whose logits are read.
         batch: Number of archs.
     """
 
@@ -75,12 +73,12 @@ class Episode:
         return self._policy.logits(label, n_choices, self._state[0])
 
     def take(self, label: str, actions: torch.Tensor) -> None:
-        """Feeds the answers (batch,) to `label` to the policy."""
+        """Makes the answers to `label`, indices of shape (batch,), the input of the policy's next step."""
         self._seen = self._policy.embedding(label, actions)
 
     @torch.no_grad()
     def sample(self, label: str, n_choices: int, rng: Rng) -> int:
-        """Draws one answer and takes it; for a batch of one."""
+        """Draws an answer from the policy's probabilities, feeds it back with `take`, returns its index; `batch` must be 1."""
         action = rng.choices(range(n_choices), self.logits(label, n_choices)[0].softmax(0).tolist())[0]
         self.take(label, torch.tensor([action]))
         return action

@@ -1,7 +1,5 @@
 """PolicyBasedRL: reinforcement learning whose actions are the choices of an arch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution as Distribution
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.space import Arch, Choice
@@ -100,9 +99,7 @@ class PolicyBasedRL(Strategy):
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
         return self.allowed(lambda: self.bound.arch_from(partial(self._drawn, Episode(self._policy))))
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         if not isinstance(param_distribution, CategoricalDistribution):
             return super().sample_independent(study, trial, param_name, param_distribution)
         return self._category(self._episode, param_name, param_distribution)

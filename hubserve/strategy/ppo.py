@@ -1,7 +1,5 @@
 """Proximal policy optimization: how a policy over archs learns from rewards."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,8 +66,7 @@ def nni_update(update_kwargs: Mapping[str, int] | None, epochs: int, batch_size:
     """
     given = dict(update_kwargs or {})
     known = ("batch_size", "repeat", "update_times")
-    unknown = [name for name in given if name not in known]
-    if unknown:
+    if unknown := [name for name in given if name not in known]:
         raise StrategyError(f"PolicyBasedRL: update_kwargs has {unknown[0]!r}. {suggest(unknown[0], known)}")
     if "repeat" in given or "update_times" in given:
         epochs = given.get("repeat", 1) * given.get("update_times", 1)

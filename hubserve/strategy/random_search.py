@@ -1,7 +1,5 @@
 """Random search."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from optuna import Study

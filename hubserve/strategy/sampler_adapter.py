@@ -1,14 +1,12 @@
 """Any Optuna sampler as a strategy: with a space, it proposes whole archs that the space's rules allow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from random import Random as Rng
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution as Distribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -21,7 +19,7 @@ class WrappedSampler(Strategy):
     """Any Optuna sampler; it answers one choice after the other, again until the space's rules allow the arch.
 
     Args:
-        sampler: Sampler that is asked. It keeps its own seed and memory.
+        sampler: Sampler that proposes the answers. It keeps its own seed and memory.
         seed: Seed of the strategy, which the sampler does not use; None draws one.
 
     Raises (when asked for a trial):
@@ -58,23 +56,21 @@ class WrappedSampler(Strategy):
         super().before_trial(study, trial)
         self._sampler.before_trial(study, trial)
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, Distribution]:
         if self.space is not None:
             return super().infer_relative_search_space(study, trial)
         return self._sampled_together(study, trial)
 
-    def _sampled_together(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def _sampled_together(self, study: Study, trial: FrozenTrial) -> dict[str, Distribution]:
         """The parameters that the sampler draws together, and their distributions."""
         return self._sampler.infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Distribution]) -> dict[str, Any]:
         if self.space is not None:
             return super().sample_relative(study, trial, search_space)
         return self._sampler.sample_relative(study, trial, search_space)
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
@@ -111,7 +107,7 @@ class Reseeded(WrappedSampler):
         self._sampler = self._make(Rng(f"{self.seed}/{trial.number}").randrange(2**31))
         super().before_trial(study, trial)
 
-    def _sampled_together(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def _sampled_together(self, study: Study, trial: FrozenTrial) -> dict[str, Distribution]:
         if not self.same_for_all_trials:
             return super()._sampled_together(study, trial)
         if study not in self._readers:

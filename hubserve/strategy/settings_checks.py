@@ -1,7 +1,5 @@
 """Range checks that the settings of strategies share."""
 
-from __future__ import annotations
-
 from hubserve.errors import StrategyError
 
 

@@ -1,7 +1,5 @@
 """TPE and NSGA2: Optuna's samplers as strategies, with defaults for architecture search."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 
 from optuna.samplers import NSGAIISampler, TPESampler

@@ -1,7 +1,5 @@
 """An arch as the parameters of an Optuna trial, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any

@@ -55,7 +55,7 @@ class TriedArchs:
         return frozenset((label, value) for label, value in params.items() if label in self._space.choices)
 
     def first_untried(self, propose: Callable[[], Arch], rng: Random) -> Arch:
-        """The first of 500 proposals that was not tried, else the next untried arch of the space from a random one on.
+        """The first untried arch among 500 proposals; if all were tried, the next untried one after a random grid index.
 
         Raises:
             SpaceExhausted: All archs were tried.

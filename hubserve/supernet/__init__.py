@@ -3,8 +3,6 @@
 docs/supernets.md explains keys, windows, blends, masks and the blending plan.
 """
 
-from __future__ import annotations
-
 from hubserve.supernet.batch_norm_statistics import recalibrate_batch_norm
 from hubserve.supernet.blend import Blend
 from hubserve.supernet.blended_supernet import BlendedSupernet

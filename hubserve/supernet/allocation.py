@@ -1,7 +1,5 @@
 """Finds how large the tensors of a supernet get, and fills them with fresh weights."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
@@ -10,23 +8,26 @@ import torch
 from torch import nn
 
 from hubserve.space import Arch, ModelSpace
+from hubserve.supernet.blend import BlendContext
+from hubserve.supernet.blending_picker import BlendingPicker
 from hubserve.supernet.probe_archs import PATIENCE, largest, random_answers, varied
 from hubserve.supernet.shared_tensors import SharedTensors, larger
-from hubserve.supernet.tagging_pickers import EveryLayerPicker, TaggingPicker
-from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor
+from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, TaggingPicker
 
-BuildWith = Callable[[Arch, type[TaggingPicker]], tuple[nn.Module, list[NetworkTensor]]]
-"""Builds the network of an arch with a picker of the given class, and lists its tensors."""
+MakePicker = Callable[[Arch, AnswerTags], TaggingPicker]
+
+BuildWith = Callable[[Arch, MakePicker], tuple[nn.Module, list[NetworkTensor]]]
+"""Builds the network of an arch with the picker that a function makes, and lists its tensors."""
 
 
 def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: Random) -> None:
-    """Fills `tensors` with fresh weights, as large as the networks looked at need them.
+    """Allocates `tensors` in the sizes that sampled networks of the space need, and fills them with fresh weights.
 
     Looks at the largest networks, at varied ones, and at random ones until `PATIENCE` in a row bring nothing new. A tensor
     takes its weights from the network in which it is largest.
 
     Args:
-        tensors: Empty.
+        tensors: The shared tensors to fill; empty at first.
         space: Any model space.
         build: Builds networks of the space; first on the meta device.
         rng: Draws the random archs.
@@ -37,7 +38,7 @@ def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: R
     sizes = _LargestTensors()
     with torch.device("meta"):
         for arch in _largest_networks(space):
-            sizes.add(arch, EveryLayerPicker, build(arch, EveryLayerPicker)[1])
+            sizes.add(arch, _every_layer, build(arch, _every_layer)[1])
         for arch in varied(space):
             sizes.add(arch, TaggingPicker, build(arch, TaggingPicker)[1])
         without_news = 0
@@ -51,17 +52,25 @@ def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: R
                 tensors.allocate(tensor, sizes.shapes[tensor.key])
 
 
+def _every_layer(arch: Arch, tags: AnswerTags) -> BlendingPicker:
+    """A picker that answers numbers from `arch`, and builds all candidates of layer choices and edges.
+
+    A network that is built with it has the tensors of many archs at once; it is never run.
+    """
+    return BlendingPicker(arch, tags, BlendContext(), frozenset())
+
+
 def _largest_networks(space: ModelSpace) -> Iterator[Arch]:
     """The archs of `largest` that differ in numbers.
 
-    `EveryLayerPicker` builds all candidates of layer choices and edges for each of them.
+    `_every_layer` builds all candidates of layer choices and edges for each of them.
     """
     seen: set[str] = set()
     for arch in largest(space):
         if not seen:
-            picker = EveryLayerPicker(arch, AnswerTags())
+            picker = _every_layer(arch, AnswerTags())
             space.build(picker)
-        values = json.dumps({label: answer for label, answer in arch.items() if label not in picker.layer_labels})
+        values = json.dumps({label: answer for label, answer in arch.items() if label not in picker.layers})
         if values not in seen:
             seen.add(values)
             yield arch
@@ -77,10 +86,10 @@ class _LargestTensors:
     def __init__(self) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._most: dict[str, tuple[int, int]] = {}
-        self._networks: list[tuple[Arch, type[TaggingPicker]]] = []
+        self._networks: list[tuple[Arch, MakePicker]] = []
 
-    def add(self, arch: Arch, picker: type[TaggingPicker], found: Iterable[NetworkTensor]) -> bool:
-        """Takes in the tensors of one network; returns whether there was a new one or a larger one."""
+    def add(self, arch: Arch, picker: MakePicker, found: Iterable[NetworkTensor]) -> bool:
+        """Records the tensors of one network; returns whether one of them was new or larger than those recorded before."""
         news = False
         for tensor in found:
             if tensor.is_shared:
@@ -92,8 +101,8 @@ class _LargestTensors:
         self._networks.append((arch, picker))
         return news
 
-    def by_network(self) -> Iterator[tuple[tuple[Arch, type[TaggingPicker]], set[str]]]:
-        """(arch and picker of a network, keys of the tensors that are largest in it).
+    def by_network(self) -> Iterator[tuple[tuple[Arch, MakePicker], set[str]]]:
+        """Pairs ((arch, picker) of a network, keys of the tensors that are largest in that network).
 
         Networks without such tensors are left out.
         """

@@ -1,7 +1,5 @@
 """A learned distribution over the archs of a space: a logit for each candidate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from random import Random
 from typing import Any, Self
@@ -11,9 +9,10 @@ from torch import nn
 
 from hubserve.errors import ArchError, SupernetError
 from hubserve.space import Arch, Choice, ModelSpace
+from hubserve.supernet.tensor_keys import parameter_name
 
 MAX_DRAWS = 2000
-"""Draws after which the space's own check is taken to refuse everything."""
+"""Number of refused draws after which drawing ends with an error: the space's check may refuse everything."""
 
 N_FOR_LIKELIEST = 64
 """Archs that are drawn to find a likely one, where the space's check refuses the likeliest answers together."""
@@ -40,7 +39,7 @@ class ArchDistribution(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self._parameters_by_name = nn.ParameterDict(
             {
-                _parameter_name(label): nn.Parameter(1e-3 * torch.randn(len(choice.candidates), generator=generator))
+                parameter_name(label): nn.Parameter(1e-3 * torch.randn(len(choice.candidates), generator=generator))
                 for label, choice in space.choices.items()
                 if choice.size > 1
             }
@@ -48,9 +47,9 @@ class ArchDistribution(nn.Module):
         self._list_logits()
 
     def probabilities(self, labels: Collection[str] | None = None) -> dict[str, torch.Tensor]:
-        """Label -> probability of each candidate (n,), with a graph.
+        """Label -> probability of each candidate, shape (n,); gradients go back to the logits.
 
-        Of a choice of any subset of inputs, it is the probability that each input is in it.
+        For a choice of any subset of inputs, these are the probabilities of each input to be in the subset.
 
         Args:
             labels: The labels that are wanted; None is all that have logits.
@@ -142,7 +141,7 @@ class ArchDistribution(nn.Module):
     def _list_logits(self) -> None:
         # Listed once and not when asked for: strategies ask label by label, in each step.
         labels = [label for label, choice in self._space.choices.items() if choice.size > 1]
-        self.logits = {label: self._parameters_by_name[_parameter_name(label)] for label in labels}
+        self.logits = {label: self._parameters_by_name[parameter_name(label)] for label in labels}
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -159,8 +158,3 @@ def _may_matter(choice: Choice, answers: Mapping[str, Any]) -> bool:
         all(label not in answers or answers[label] in values for label, values in alternative)
         for alternative in choice.conditions
     )
-
-
-def _parameter_name(label: str) -> str:
-    # torch forbids dots in the names of parameters.
-    return label.replace(".", "\u2024")

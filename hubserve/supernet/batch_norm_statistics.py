@@ -1,7 +1,5 @@
 """Recalibration of batch norms: running statistics measured again for one network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any

@@ -3,8 +3,6 @@
 Each reads the weights of its choice from the `BlendContext` of its network. docs/supernets.md shows them in a drawing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,12 +39,7 @@ class MixedLayer(CandidateLayers):
         total: Any = None
         for i in blend.held:
             part = blend.weights[i] * self.candidates[i](*inputs)
-            if total is not None and part.shape != total.shape:
-                raise SupernetError(
-                    f"the candidates of {self.label!r} give different shapes, {tuple(total.shape)} and {tuple(part.shape)}, "
-                    "and cannot be added up; use RandomOneShot or ENAS, which run one of them at a time"
-                )
-            total = part if total is None else total + part
+            total = _added(total, part, f"the candidates of {self.label!r}", "of them")
         return total
 
 
@@ -118,13 +111,8 @@ class RepeatedBlock(Wrapper):
         if depth not in self.depths or self.depths.index(depth) not in blend.held:
             return
         part = blend.weights[self.depths.index(depth)] * y
-        total = self.context.depth_sums.get(self.group)
-        if total is not None and total.shape != part.shape:
-            raise SupernetError(
-                f"the depths of {self.label!r} give different shapes, {tuple(total.shape)} and {tuple(part.shape)}, and cannot "
-                "be added up; use RandomOneShot or ENAS, which run one depth at a time"
-            )
-        self.context.depth_sums[self.group] = part if total is None else total + part
+        sums = self.context.depth_sums
+        sums[self.group] = _added(sums.get(self.group), part, f"the depths of {self.label!r}", "depth")
 
 
 class OptionalLayer(Wrapper):
@@ -184,3 +172,13 @@ class KeptLayerNorm(Wrapper):
         centred = x - (x * share).sum(-1, keepdim=True)
         y = centred * ((centred.square() * share).sum(-1, keepdim=True) + self.inner.eps).rsqrt()
         return y * self.inner.weight + self.inner.bias if self.inner.elementwise_affine else y * keep
+
+
+def _added(total: torch.Tensor | None, part: torch.Tensor, what: str, one: str) -> torch.Tensor:
+    """`total` and `part` added up; `what` and `one` name the parts in the error. Raises SupernetError for another shape."""
+    if total is not None and total.shape != part.shape:
+        raise SupernetError(
+            f"{what} give different shapes, {tuple(total.shape)} and {tuple(part.shape)}, and cannot be added up; use "
+            f"RandomOneShot or ENAS, which run one {one} at a time"
+        )
+    return part if total is None else total + part

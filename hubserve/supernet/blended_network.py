@@ -1,7 +1,5 @@
 """A network in which all candidates of the blended choices take part."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +11,7 @@ from torch import nn
 from hubserve.supernet.blend import Blend, BlendContext
 from hubserve.supernet.blended_layers import KeptLayerNorm, OptionalLayer
 from hubserve.supernet.blending_picker import BlendingPicker
-from hubserve.supernet.blending_plan import BlendingPlan, Presence, make_plan
+from hubserve.supernet.blending_plan import BlendingPlan, Presence
 from hubserve.supernet.masks import MaskedAxes, find_masks
 from hubserve.supernet.memory_estimates import activation_bytes
 from hubserve.supernet.network_shapes import NetworkShapesCache
@@ -68,17 +66,16 @@ class BlendedNetworkBuilder:
 
     Args:
         supernet: Its space is built, on its weights.
+
+    Attributes:
+        shapes: Shapes of the networks of the space, without the candidates of layer choices that an arch does not have.
     """
 
     def __init__(self, supernet: Supernet) -> None:
         self._supernet = supernet
         self._space = supernet.space
-        self._shapes = NetworkShapesCache(self._space, layers=False)
+        self.shapes = NetworkShapesCache(self._space, layers=False)
         self._shapes_with_layers = NetworkShapesCache(self._space, layers=True)
-
-    def plan(self) -> BlendingPlan:
-        """The plan for the space, before `prove` has run its networks."""
-        return make_plan(self._shapes)
 
     def build(
         self,
@@ -97,7 +94,7 @@ class BlendedNetworkBuilder:
             view: Makes a subnet of a function that builds a network; None is the supernet's `view`.
         """
         choices = [self._space.choices[label] for label in sorted(plan.values)]
-        shapes = self._shapes_with_layers if layers and plan.layers else self._shapes
+        shapes = self._shapes_with_layers if layers and plan.layers else self.shapes
         masks = find_masks(shapes, answers, choices, everywhere=plan.masks_everywhere)
         context = BlendContext()
         masked = frozenset(each.key for each in masks)
@@ -116,16 +113,13 @@ class BlendedNetworkBuilder:
 
         Args:
             plan: What is blended.
-            answers: As for `build`.
+            answers: Answers to all labels; those that are blended are at their largest.
             x: A batch, of which only shape and dtype count.
             held: Blends of the blended labels, with weights on the meta device.
         """
         with torch.device("meta"):
             blended = self.build(plan, answers, view=_bare_subnet)
-            network = blended.subnet.network.train()
-            if x.is_floating_point():
-                network.to(x.dtype)
-            return activation_bytes(network, lambda: blended.run(torch.empty(x.shape, dtype=x.dtype), held))
+        return activation_bytes(blended.subnet.network, x, lambda batch: blended.run(batch, held))
 
     def _build(
         self, plan: BlendingPlan, answers: Mapping[str, Any], context: BlendContext, masked: frozenset[str], *, layers: bool
@@ -138,7 +132,7 @@ class BlendedNetworkBuilder:
 
 
 def _bare_subnet(build: Build) -> Subnet:
-    """The network that `build` makes, with its own tensors."""
+    """The network that `build` makes, with parameters of its own in place of windows of a supernet."""
     network, tensors = build()
     return Subnet(network, tuple(tensors))
 

@@ -1,7 +1,5 @@
 """The blended supernet: all candidates take part at once, weighed by learned logits."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from random import Random
@@ -14,7 +12,7 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.supernet.arch_distribution import ArchDistribution
 from hubserve.supernet.blend import Blend
 from hubserve.supernet.blended_network import BlendedNetwork, BlendedNetworkBuilder
-from hubserve.supernet.blending_plan import BlendingPlan
+from hubserve.supernet.blending_plan import BlendingPlan, make_plan
 from hubserve.supernet.blending_proof import prove
 from hubserve.supernet.recently_used import RecentlyUsed
 from hubserve.supernet.supernet import Supernet
@@ -65,7 +63,7 @@ class BlendedSupernet(nn.Module):
         self._version = self.supernet.version
         self._builder = BlendedNetworkBuilder(self.supernet)
         self._proven = False
-        self._set_plan(self._builder.plan())
+        self._set_plan(make_plan(self._builder.shapes))
 
     def blends(self) -> dict[str, Blend]:
         """Label -> all candidates weighed by their probabilities, for the blended labels."""
@@ -124,7 +122,7 @@ class BlendedSupernet(nn.Module):
         """Random answers to the sampled labels that the space's check accepts.
 
         Raises:
-            SupernetError: It never does.
+            SupernetError: The check refused every draw.
         """
         drawn = self.archs.draw(self.sampled, rng)
         return {label: drawn[label] for label in self.sampled}

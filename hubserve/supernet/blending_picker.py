@@ -1,7 +1,5 @@
 """The picker of a blended network, which answers with all candidates at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -11,21 +9,20 @@ from hubserve.space.input_choice import inputs_choice
 from hubserve.space.picker import depth_candidates, is_fixed
 from hubserve.supernet.blend import BlendContext
 from hubserve.supernet.blended_layers import MixedLayer, RepeatedBlock, WeightedEdge
-from hubserve.supernet.tagging_pickers import TaggingPicker
-from hubserve.supernet.tensor_keys import AnswerTags
+from hubserve.supernet.tensor_keys import AnswerTags, TaggingPicker
 
 T = TypeVar("T")
 
 
 class BlendingPicker(TaggingPicker):
-    """Builds all candidates of layer choices, layers on all inputs, and all blocks of repeats.
+    """Answers with all candidates: all layers of layer choices, layers on all inputs, and all blocks of repeats.
 
-    Other answers are those of an arch.
+    All other questions, such as widths, are answered from an arch.
 
     Args:
         arch: Answers to all labels.
-        tags: Takes the tags of the layers.
-        context: What the blended layers will read.
+        tags: Records for which answer each layer was built.
+        context: Holds the weights of the candidates, which the blended layers read in a forward pass.
         depths: Labels of the repeats to blend; None blends each repeat whose blocks are modules.
         layers: Whether to blend layer choices and edges; False answers them from `arch`, too.
 
@@ -102,6 +99,5 @@ class BlendingPicker(TaggingPicker):
         self.repeats.add(label)
         group = f"{label}/{self._n_repeats}"
         self._n_repeats += 1
-        return [
-            cast(T, RepeatedBlock(label, i, depths, cast(nn.Module, each), self._context, group)) for i, each in enumerate(made)
-        ]
+        blocks = enumerate(cast(list[nn.Module], made))
+        return [cast(T, RepeatedBlock(label, i, depths, each, self._context, group)) for i, each in blocks]

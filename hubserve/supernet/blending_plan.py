@@ -68,7 +68,7 @@ class BlendingPlan:
 
 
 def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
-    """Looks at networks that differ from the largest one in a single choice.
+    """Makes the plan from the shapes of networks that differ from the largest one in a single choice.
 
     Args:
         networks: Shapes of the networks of a space, without the candidates of layer choices that an arch does not have.
@@ -96,7 +96,7 @@ def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
 
 
 def _fullest(networks: NetworkShapesCache, base: Arch, choice: Choice) -> Any:
-    """The largest number; of names, the one whose network has the most modules."""
+    """The candidate that gives the largest network: the largest number, or the name whose network has the most modules."""
     if choice.is_numeric:
         return base[choice.label]
     found = {answer: networks.get({**base, choice.label: answer}) for answer in choice.candidates}

@@ -1,7 +1,5 @@
 """Proves by running blended networks beside single ones which choices can be blended."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
@@ -51,7 +49,7 @@ class _Proof:
 
     @torch.no_grad()
     def of(self, plan: BlendingPlan) -> BlendingPlan:
-        """The plan that holds."""
+        """The plan in which every choice whose blend was found inexact is sampled."""
         rng = Random(0)
         trials = [self._trial(plan, rng, smallest=i == 0) for i in range(N_TRIALS)]
         plan = plan.without([label for label in self._learned(plan.repeats) if not self._depths_add_up(plan, label, trials[0])])
@@ -75,22 +73,21 @@ class _Proof:
         return {**answers, **{label: min(choices[label].candidates) for label in numbers}}
 
     def _depths_add_up(self, plan: BlendingPlan, label: str, answers: Arch) -> bool:
-        """Whether the outputs of a repeat have one shape at all its depths."""
+        """Whether the outputs of the repeat `label` have the same shape at every candidate depth, so that they can be added."""
         blends = self._blends(plan, answers)
         n = self._space.choices[label].size
         blends[label] = Blend.all_of(torch.full((n,), 1 / n))
         try:
-            self._builder.build(plan, {**answers, **{other: plan.base[other] for other in blends}}, layers=False).run(
-                self._x, blends
-            )
+            largest = {**answers, **{other: plan.base[other] for other in blends}}
+            self._builder.build(plan, largest, layers=False).run(self._x, blends)
         except SupernetError:
             return False
         return True
 
     def _agrees(self, plan: BlendingPlan, answers: Arch) -> bool:
-        """Whether all weight on `answers` gives the output of the single network.
+        """Whether the blended network, with all weight on `answers`, gives the output of the single network of `answers`.
 
-        Layer choices and edges have the answers' layers in both.
+        Layer choices and edges are not blended here: both networks are built with the layers that `answers` name.
         """
         try:
             largest = {**answers, **{label: plan.base[label] for label in plan.uncertain}}
@@ -108,7 +105,7 @@ class _Proof:
         return {label: Blend.only(choices[label], answers[label]) for label in self._learned(plan.uncertain)}
 
     def _culprits(self, plan: BlendingPlan, trials: list[Arch]) -> frozenset[str]:
-        """Labels that alone make a difference; where none does, all that are uncertain."""
+        """Labels whose blend is inexact even with all others at their largest; all uncertain labels if there is none."""
         found = set()
         for label in sorted(plan.uncertain):
             others = {other: plan.base[other] for other in plan.uncertain if other != label}
@@ -118,7 +115,7 @@ class _Proof:
 
 
 def _use_batch_statistics(network: nn.Module) -> None:
-    """Sets `network` to evaluation, but for batch norms, which use the batch.
+    """Sets `network` to eval mode, except its batch norms, which normalise with the statistics of the batch.
 
     With statistics of an untrained supernet, the output of a deep network may not depend on its input.
     """

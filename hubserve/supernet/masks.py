@@ -3,8 +3,6 @@
 docs/supernets.md shows masks in a drawing.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from hubserve.supernet.shared_tensors import window_mask
 from hubserve.supernet.tensor_keys import NetworkTensor
 
 MAX_JOINT = 1024
-"""Networks that are built at most to find how several choices together decide about one axis."""
+"""Largest number of networks that are built to find how several choices together decide the length of an axis."""
 
 Shapes = dict[str, tuple[int, ...]]
 """Key -> shape of the tensor, in one network."""
@@ -30,12 +28,12 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Mask:
-    """How much of some axes of a tensor is kept.
+    """Which positions along the masked axes of one parameter belong to the subnet, for each combination of candidates.
 
     Attributes:
-        labels: Labels of the choices that decide about it together, k of them.
-        table: 1 where a combination of candidates keeps a place, else 0; shape (candidates of the first label, ..., of the
-            k-th, length of the first axis, ...).
+        labels: Labels of the choices whose candidates together decide the mask.
+        table: 1 where the combination of candidates keeps the position, else 0. Its shape is the number of candidates of each
+            label, in the order of `labels`, then the length of each masked axis.
     """
 
     labels: tuple[str, ...]

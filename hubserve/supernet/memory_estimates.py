@@ -1,7 +1,5 @@
 """Estimates of the memory that training a network takes, and the memory that there is."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial
@@ -14,27 +12,25 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def activation_bytes(network: nn.Module, run: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of `run`, without parameters.
+def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.Tensor], Any]) -> int:
+    """Bytes that autograd keeps for the backward pass of `run`, without parameters; the pass runs on the meta device.
 
     Args:
-        network: A network on the meta device. Its batch norms are replaced by products, so it cannot be used afterwards.
-        run: A forward pass through it; returns the output.
+        network: A network on the meta device. Its mode and type are set, and its batch norms are replaced by products, so it
+            cannot be used afterwards.
+        x: A batch, of which only shape and dtype count.
+        run: A forward pass through the network; takes a batch on the meta device and returns the output.
     """
+    network.train()
+    if x.is_floating_point():
+        network.to(x.dtype)
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             # It keeps its input, as a product does; on the meta device, a product takes a small part of the time of a norm.
             module.register_parameter("factor", nn.Parameter(torch.ones((), device="meta")))
             module.forward = partial(torch.mul, module.factor)  # type: ignore[method-assign,arg-type]
-    return saved_bytes(run)
-
-
-def saved_bytes(run: Callable[[], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of `run`, without parameters.
-
-    Its tensors may be on the meta device.
-    """
     seen: dict[int, int] = {}
+    kept: list[torch.Tensor] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         if not isinstance(tensor, nn.Parameter):
@@ -43,9 +39,8 @@ def saved_bytes(run: Callable[[], Any]) -> int:
             kept.append(tensor)  # Its address must not be used again while it is counted.
         return tensor
 
-    kept: list[torch.Tensor] = []
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept.append(run())
+    with torch.device("meta"), saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept.append(run(torch.empty(x.shape, dtype=x.dtype)))
     return sum(seen.values())
 
 
@@ -63,11 +58,8 @@ def machine_bytes(device: torch.device) -> tuple[int, int]:
         free, total = torch.cuda.mem_get_info(device)
         return free, total
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for line in _lines(Path("/proc/meminfo")):
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.exists() else ():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024, total
     return total, total
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []

@@ -1,7 +1,5 @@
 """Modules and tensor shapes of the networks of a space, found on the meta device."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ class NetworkShapes:
 
     Attributes:
         modules: Key with type -> module, as `modules_by_key` names them.
-        tensors: Key -> tensor; of a tensor that stands at several places, the first.
+        tensors: Key -> tensor; the first occurrence, if the network has the tensor in several places.
         shapes: Key -> shape of the tensor.
     """
 

@@ -1,7 +1,5 @@
 """Archs that show how large the tensors of a space get, without listing all archs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -10,16 +8,16 @@ from hubserve.errors import ArchError
 from hubserve.space import Arch, Choice, ModelSpace
 
 MAX_SWEEPS = 16
-"""Candidates of a choice that get an arch of their own; further ones are seen in random archs only."""
+"""Largest number of candidates of a choice that are each tried in turn; further ones occur in random archs only."""
 
 PATIENCE, MAX_RANDOM = 16, 128
-"""Random archs in a row without a larger tensor after which the search for tensors ends, and random archs at most."""
+"""Number of random archs in a row without a larger tensor after which the search ends; largest number of random archs."""
 
 
 def largest(space: ModelSpace) -> Iterator[Arch]:
-    """Answers to all labels with each number at its largest.
+    """Archs, with answers to all labels, in which every numeric choice has its largest value.
 
-    All other choices go through their candidates together.
+    The i-th arch has the i-th candidate of every other choice, counted from the start again at the end.
     """
     others = [choice.size for choice in space.gates_first if not choice.is_numeric]
     for i in range(min(MAX_SWEEPS, max(others, default=1))):
@@ -27,9 +25,9 @@ def largest(space: ModelSpace) -> Iterator[Arch]:
 
 
 def varied(space: ModelSpace) -> Iterator[Arch]:
-    """Answers to all labels, first with each number at its smallest, then of all candidates.
+    """Archs, with answers to all labels: first with every number at its smallest, then with all choices varied together.
 
-    In the second part, all choices go through their candidates together.
+    The i-th arch of each part has the i-th candidate of the choices that are varied, counted from the start again at the end.
     """
     sizes = [choice.size for choice in space.gates_first if choice.is_numeric]
     for i in range(2):

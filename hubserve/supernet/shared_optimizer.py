@@ -1,7 +1,5 @@
 """One optimizer for all networks of a supernet, which steps on windows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,9 +30,7 @@ class SharedOptimizer:
         self.optimizer = optimizer
         self._tensors = tensors
         keys = {id(parameter): key for key, parameter in tensors.named_parameters()}
-        self._groups = {
-            keys[id(parameter)]: i for i, group in enumerate(optimizer.param_groups) for parameter in group["params"]
-        }
+        self._groups = {keys[id(each)]: i for i, group in enumerate(optimizer.param_groups) for each in group["params"]}
         self._known = dict(tensors.named_parameters())
 
     def step(self, leaves: Mapping[str, nn.Parameter]) -> None:
@@ -68,7 +64,7 @@ class SharedOptimizer:
         return {"groups": settings, "state": state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes what `state_dict` returned; the shared tensors must have been loaded before."""
+        """Restores the state that `state_dict` returned; the shared tensors must have been loaded before."""
         self._replace_grown(key for key, _ in self._tensors.named_parameters())
         for group, settings in zip(self.optimizer.param_groups, state_dict["groups"], strict=True):
             group.update(settings)
@@ -102,7 +98,7 @@ class SharedOptimizer:
         return window(full, leaf.shape, centred=key in self._tensors.centred)
 
     def _replace_grown(self, keys: Iterable[str]) -> None:
-        """Hands parameters that are new or larger since the last step to the optimizer."""
+        """Registers parameters that were added or enlarged since the last step with the optimizer."""
         for key in keys:
             parameter, old = self._tensors.parameter(key), self._known.get(key)
             if old is parameter:

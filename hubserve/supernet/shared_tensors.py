@@ -1,7 +1,5 @@
 """Shared tensors, and windows: the part of a shared tensor that one network uses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +18,7 @@ NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 def window(full: torch.Tensor, shape: Sequence[int], *, centred: bool = False) -> torch.Tensor:
     """The view of `full` that a network with a tensor of `shape` uses.
 
-    It is the beginning of each axis; the middle of those of a kernel.
+    It begins at index 0 of each axis; with `centred`, it is the middle of the axes of a kernel.
 
     Args:
         full: A shared tensor, at least as large as `shape` along each axis.
@@ -77,16 +75,11 @@ class SharedTensors(nn.Module):
         return key in self._parameters or key in self._buffers
 
     def __getitem__(self, key: str) -> torch.Tensor:
-        found = self._parameters.get(key)
-        tensor = self._buffers[key] if found is None else found
-        assert tensor is not None  # None is never registered here.
-        return tensor
+        return getattr(self, key)
 
     def parameter(self, key: str) -> nn.Parameter:
         """The parameter of that key; a KeyError where it is a buffer or is not there."""
-        found = self._parameters[key]
-        assert found is not None  # None is never registered here.
-        return found
+        return self._parameters[key]  # type: ignore[return-value] # None is never registered here.
 
     def __iter__(self) -> Iterator[str]:
         """Keys of the parameters, then of the buffers."""
@@ -108,7 +101,7 @@ class SharedTensors(nn.Module):
     def allocate(self, tensor: NetworkTensor, shape: Shape) -> None:
         """Makes the shared tensor of `tensor`, or enlarges it.
 
-        Values that are there stay where the windows have them.
+        Values that were there before keep their place in the window of their shape.
 
         Places that are new and that `tensor` does not cover are drawn from N(m, s), with the mean m and the standard deviation
         s of `tensor`; where its values are all equal, so are the new ones.

@@ -3,8 +3,6 @@
 docs/supernets.md explains it with drawings.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,14 +13,13 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from hubserve.space import ModelSpace
-from hubserve.supernet.allocation import allocate
+from hubserve.space import Arch, ModelSpace
+from hubserve.supernet.allocation import MakePicker, allocate
 from hubserve.supernet.memory_estimates import activation_bytes
 from hubserve.supernet.probe_archs import largest
 from hubserve.supernet.recently_used import RecentlyUsed
 from hubserve.supernet.shared_tensors import SharedTensors, larger
-from hubserve.supernet.tagging_pickers import TaggingPicker
-from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, network_tensors
+from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, TaggingPicker, network_tensors
 
 Build = Callable[[], tuple[nn.Module, list[NetworkTensor]]]
 """Builds a network and lists its tensors."""
@@ -44,7 +41,7 @@ class Subnet:
 
     @property
     def leaves(self) -> dict[str, nn.Parameter]:
-        """Key -> parameter of `network`. A parameter that stands at several places occurs once."""
+        """Key -> parameter of `network`. A parameter that several modules share occurs once."""
         return {tensor.key: tensor.value for tensor in self.tensors if not tensor.is_buffer}
 
 
@@ -143,10 +140,8 @@ class Supernet(nn.Module):
         """
         arch = next(largest(self.space), None) or self.space.random(Random(0))
         with torch.device("meta"):
-            network = self._build(arch)[0].train()
-            if x.is_floating_point():
-                network.to(x.dtype)
-            return activation_bytes(network, lambda: network(torch.empty(x.shape, dtype=x.dtype)))
+            network, _ = self._build(arch)
+        return activation_bytes(network, x, network)
 
     def view(self, build: Build) -> Subnet:
         """The network that `build` makes, on windows of this supernet's tensors.
@@ -178,9 +173,7 @@ class Supernet(nn.Module):
         self._subnets.clear()
         self.version += 1
 
-    def _build(
-        self, arch: Mapping[str, Any], picker: type[TaggingPicker] = TaggingPicker
-    ) -> tuple[nn.Module, list[NetworkTensor]]:
+    def _build(self, arch: Arch, picker: MakePicker = TaggingPicker) -> tuple[nn.Module, list[NetworkTensor]]:
         tags = AnswerTags()
         network = self.space.build(picker(arch, tags))
         return network, network_tensors(network, tags)

@@ -3,16 +3,17 @@
 docs/supernets.md explains keys, windows, blends and masks with drawings.
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+
+from hubserve.space import FrozenPicker
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class NetworkTensor:
         (self.owner._buffers if self.is_buffer else self.owner._parameters)[self.name] = tensor
 
 
+def parameter_name(text: str) -> str:
+    """`text` as a name that torch accepts for a parameter: each dot is replaced by a similar character."""
+    return text.replace(".", "\u2024")
+
+
 class AnswerTags:
     """Remembers for which answers each module was built, as tags "label=candidate".
 
@@ -73,8 +79,7 @@ class AnswerTags:
 
     def add(self, module: nn.Module, label: str, answer: Any) -> nn.Module:
         """Tags `module` as built for `answer` to the choice `label`, and returns it."""
-        # torch forbids dots in the names of parameters.
-        tag = f"{label}={answer}".replace(".", "\u2024")
+        tag = parameter_name(f"{label}={answer}")
         known = self._tags.get(id(module), ())
         if tag not in known:
             self._tags[id(module)] = (tag, *known)
@@ -84,6 +89,30 @@ class AnswerTags:
     def of(self, module: nn.Module) -> str:
         """All tags of `module` as one text, each in brackets; "" where it has none."""
         return "".join(f"[{tag}]" for tag in self._tags.get(id(module), ()))
+
+
+class TaggingPicker(FrozenPicker):
+    """Answers from an arch, and tags the layers that stand for an answer.
+
+    Args:
+        arch: Label -> answer.
+        tags: Records the tags, which `network_tensors` reads.
+    """
+
+    def __init__(self, arch: Mapping[str, Any], tags: AnswerTags) -> None:
+        super().__init__(arch)
+        self._tags = tags
+
+    def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
+        return super().layer(label, {name: partial(self._made, label, name, make) for name, make in candidates.items()})
+
+    def edges(
+        self, label: str, n_candidates: int, make: Callable[[int], nn.Module], n_chosen: int | None = 1
+    ) -> list[tuple[nn.Module, int]]:
+        return super().edges(label, n_candidates, lambda i: self._tags.add(make(i), label, i), n_chosen)
+
+    def _made(self, label: str, name: str, make: Callable[[], nn.Module]) -> nn.Module:
+        return self._tags.add(make(), label, name)
 
 
 class Wrapper(nn.Module):

@@ -1,7 +1,5 @@
 """The device that a training loop runs on: what a loop asks of it, and one device; several are in `distributed`."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any, Protocol
 
@@ -25,31 +23,24 @@ class Devices(Protocol):
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """The model that the loop calls, which averages gradients over the processes, and the optimizer that it steps."""
-        ...
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context manager for forward passes, which compute in the precision that was asked for."""
-        ...
 
     def backward(self, loss: torch.Tensor) -> None:
         """Computes the gradients of `loss`."""
-        ...
 
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None) -> None:
         """Clips the norm of all gradients to `clip`, where it is not None, and takes a step of the optimizer."""
-        ...
 
     def total(self, sums: torch.Tensor) -> torch.Tensor:
         """The sum of the tensor `sums` over all processes."""
-        ...
 
-    def agree(self, model: nn.Module) -> None:
+    def copy_buffers_from_first(self, model: nn.Module) -> None:
         """Copies the buffers of the first process, such as batch norm statistics, to all of them."""
-        ...
 
-    def first_says(self, value: bool) -> bool:
+    def value_of_first(self, value: bool) -> bool:
         """The `value` that the first process has, in all of them."""
-        ...
 
 
 class OneDevice:
@@ -90,10 +81,10 @@ class OneDevice:
     def total(self, sums: torch.Tensor) -> torch.Tensor:
         return sums
 
-    def agree(self, model: nn.Module) -> None:
-        """There is no other process."""
+    def copy_buffers_from_first(self, model: nn.Module) -> None:
+        """Does nothing, since there is no other process."""
 
-    def first_says(self, value: bool) -> bool:
+    def value_of_first(self, value: bool) -> bool:
         return value
 
 
@@ -105,15 +96,19 @@ def device_kind(accelerator: str) -> str:
     return "cuda" if available and accelerator != "cpu" else "cpu"
 
 
+def precision_on(kind: str, precision: str | int) -> str:
+    """Lightning's name of a precision on a kind of device, "cuda" or "cpu"; "auto" is "16-mixed" on CUDA, else "32-true"."""
+    name = PRECISIONS[str(precision)]
+    return name if name != "auto" else "16-mixed" if kind == "cuda" else "32-true"
+
+
 def autocast_dtype(precision: str | int, device: torch.device) -> torch.dtype | None:
     """The type that convolutions and products compute in; None is that of the weights, 32 bits.
 
     Raises:
         EvaluatorError: The precision is "16-mixed" and the device the CPU.
     """
-    name = PRECISIONS[str(precision)]
-    if name == "auto":
-        name = "16-mixed" if device.type == "cuda" else "32-true"
+    name = precision_on(device.type, precision)
     if name == "16-mixed" and device.type == "cpu":
         raise EvaluatorError("precision = '16-mixed' needs a CUDA device; on the CPU use '32-true' or 'bf16-mixed'")
     return {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}[name]

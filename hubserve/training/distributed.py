@@ -1,7 +1,5 @@
 """Training on several devices with Lightning Fabric: one process for each, gradients averaged over them."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 from collections.abc import Callable
@@ -11,8 +9,8 @@ import torch
 from torch import nn
 
 from hubserve.errors import EvaluatorError, HubserveError
-from hubserve.training.device import Devices, device_kind
-from hubserve.training.settings import PRECISIONS, TrainingSettings
+from hubserve.training.device import Devices, device_kind, precision_on
+from hubserve.training.settings import TrainingSettings
 
 T = TypeVar("T")
 
@@ -36,12 +34,9 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
         from lightning_fabric import Fabric
     except ImportError as error:
         raise EvaluatorError(f"devices = {settings.n_devices} needs Lightning Fabric: pip install 'hubserve[ddp]'") from error
-    fabric: Any = Fabric(
-        accelerator=device_kind(settings.accelerator),
-        devices=settings.n_devices,
-        strategy="ddp_spawn",
-        precision=_precision(settings),
-    )
+    kind = device_kind(settings.accelerator)
+    precision: Any = precision_on(kind, settings.precision)
+    fabric: Any = Fabric(accelerator=kind, devices=settings.n_devices, strategy="ddp_spawn", precision=precision)
     result: T
     result, failure = fabric.launch(_in_process, work, model)
     if failure is not None:
@@ -62,13 +57,6 @@ def _in_process(
         fabric.barrier()
         torch.distributed.destroy_process_group()
     return result, None
-
-
-def _precision(settings: TrainingSettings) -> Any:
-    name = PRECISIONS[str(settings.precision)]
-    if name == "auto":
-        return "16-mixed" if device_kind(settings.accelerator) == "cuda" else "32-true"
-    return name
 
 
 class SeveralDevices:
@@ -101,9 +89,9 @@ class SeveralDevices:
     def total(self, sums: torch.Tensor) -> torch.Tensor:
         return self._fabric.all_reduce(sums, reduce_op="sum")
 
-    def agree(self, model: nn.Module) -> None:
+    def copy_buffers_from_first(self, model: nn.Module) -> None:
         for buffer in model.buffers():
             buffer.copy_(self._fabric.broadcast(buffer.cpu()))
 
-    def first_says(self, value: bool) -> bool:
+    def value_of_first(self, value: bool) -> bool:
         return self._fabric.broadcast(value)

@@ -1,7 +1,5 @@
 """The interface of evaluators: scores of an arch, and, to train shared weights, the parts of a training loop."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,7 +117,7 @@ class TrainingEvaluator(Evaluator):
         return Random(seed).sample(batches, len(batches)) if isinstance(batches, Sequence) else batches
 
     def shared_training(self) -> SharedTraining:
-        """Settings for a training of shared weights that the other methods do not give."""
+        """Settings that a one-shot strategy needs in addition to the data, loss, optimizer and schedule."""
         return SharedTraining()
 
     @abc.abstractmethod

@@ -1,7 +1,5 @@
 """Evaluators around another evaluator: FailureHandler, MultipleEvaluation and Replay."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 
@@ -11,7 +9,7 @@ from hubserve.training.evaluator import Evaluator, Trial
 
 
 class FailureHandler(Evaluator):
-    """Evaluates an arch again, with another seed, where an evaluation fails, or gives it a score for that.
+    """Evaluates an arch again, with another seed, where an evaluation fails, or gives a failed arch a fixed score.
 
     Exactly one of `metric` and `retry_patience` must be given.
 

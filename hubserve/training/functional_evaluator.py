@@ -1,7 +1,5 @@
 """The evaluator that calls a function of the user with the network."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The training loop, from the first epoch to the last, on one device or several."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,11 +9,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from hubserve.data.loaders import Batches
 from hubserve.errors import DivergedError, EvaluatorError, TrialPruned
 from hubserve.training.device import Devices
+from hubserve.training.moving_average import moving_average
 from hubserve.training.settings import TrainingSettings
 
 Scores = dict[str, float]
@@ -26,12 +24,11 @@ class LoopParts:
     """The functions that a training loop calls, and its settings.
 
     Attributes:
-        settings: Number of epochs and steps, accumulation and clipping of gradients.
+        settings: Number of epochs and steps, accumulation and clipping of gradients, and the moving average of the weights.
         batches: Epoch, from 0 -> its batches.
         loss: (output of the network, targets) -> a scalar tensor.
         make_optimizer: Parameters -> optimizer.
         make_schedule: (optimizer, number of steps) -> scheduler that is stepped after every step; None keeps the learning rate.
-        make_average: Model -> moving average of its weights; None where there is no average.
         before_epoch: Called with the model and the epoch before each epoch.
         validate: Model -> scores on the validation data.
         report: Called with the epoch and its scores; raises TrialPruned to end the training.
@@ -42,7 +39,6 @@ class LoopParts:
     loss: Callable[[Any, Any], torch.Tensor]
     make_optimizer: Callable[[Iterator[nn.Parameter]], Optimizer]
     make_schedule: Callable[[Optimizer, int], LRScheduler | None]
-    make_average: Callable[[nn.Module], AveragedModel] | None
     before_epoch: Callable[[nn.Module, int], None]
     validate: Callable[[nn.Module], Scores]
     report: Callable[[int, Scores], None]
@@ -94,7 +90,7 @@ class _Loop:
         self._steps_left = planned if settings.max_steps < 0 else min(planned, settings.max_steps)
         self._wrapped, self._optimizer = devices.prepare(model, parts.make_optimizer(model.parameters()))
         self._schedule = parts.make_schedule(self._optimizer, self._steps_left)
-        self._average = None if parts.make_average is None else parts.make_average(model)
+        self._average = None if settings.ema_decay is None else moving_average(model, settings.ema_decay)
 
     @property
     def done(self) -> bool:
@@ -137,7 +133,7 @@ class _Loop:
 
     def validated(self) -> Scores:
         """Scores of the averaged weights, or of the current ones where there is no average."""
-        self._devices.agree(self._model)
+        self._devices.copy_buffers_from_first(self._model)
         return self._parts.validate(self._model if self._average is None else self._average.module)
 
     def finish(self) -> None:
@@ -147,12 +143,12 @@ class _Loop:
 
 
 def _report(parts: LoopParts, devices: Devices, epoch: int, scores: Scores) -> None:
-    """The first process reports; where that ends the training, it ends in all of them."""
+    """Reports the scores in the first process; if the report raises TrialPruned there, raises it in all processes."""
     pruned: TrialPruned | None = None
     if devices.part[0] == 0:
         try:
             parts.report(epoch, scores)
         except TrialPruned as error:
             pruned = error
-    if devices.first_says(pruned is not None):
+    if devices.value_of_first(pruned is not None):
         raise pruned or TrialPruned(f"ended after epoch {epoch}")

@@ -1,7 +1,5 @@
 """An exponential moving average of weights, which often scores better than the last weights."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

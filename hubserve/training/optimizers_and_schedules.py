@@ -1,7 +1,5 @@
 """Optimizers and learning-rate schedules by name, as in a job file."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """The evaluator that trains a network to predict numbers and scores its error."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch
@@ -10,8 +8,8 @@ from torch import nn
 from hubserve.data.loaders import Data, DataModule, data_of
 from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Objective
-from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
-from hubserve.training.settings import Criterion, training_settings
+from hubserve.training.optimizers_and_schedules import MakeOptimizer
+from hubserve.training.settings import Criterion, TrainingSettings, known_settings
 from hubserve.training.supervised import SupervisedEvaluator
 
 
@@ -40,8 +38,8 @@ class Regression(SupervisedEvaluator):
             saved. None takes the last weights.
         auxiliary_weight: Factor of the loss of an auxiliary head; 0.4 is that of Szegedy et al. and DARTS.
         drop_path_prob: Probability of drop path in the last epoch, in [0, 1), for networks that have it; it rises linearly.
-        trainer_kwargs: Settings of Lightning's trainer, such as max_epochs, limit_train_batches, gradient_clip_val, accelerator
-            and precision; see TrainingSettings.
+        more_settings: The above from `batch_size` on, and settings of Lightning's trainer, such as max_epochs,
+            limit_train_batches, gradient_clip_val, accelerator and precision; see TrainingSettings.
 
     Raises:
         EvaluatorError: An argument is unknown or has a value that is not allowed.
@@ -60,29 +58,10 @@ class Regression(SupervisedEvaluator):
         val_dataloaders: Data = None,
         datamodule: DataModule | None = None,
         export_onnx: bool = False,
-        *,
-        batch_size: int = 64,
-        schedule: str | MakeSchedule | None = None,
-        warm_up: float = 0.0,
-        ema_decay: float | None = None,
-        auxiliary_weight: float = 0.4,
-        drop_path_prob: float = 0.0,
-        **trainer_kwargs: Any,
+        **more_settings: Any,
     ) -> None:
-        settings = training_settings(
-            trainer_kwargs,
-            export_onnx=export_onnx,
-            criterion=criterion,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            batch_size=batch_size,
-            schedule=schedule,
-            warm_up=warm_up,
-            ema_decay=ema_decay,
-            auxiliary_weight=auxiliary_weight,
-            drop_path_prob=drop_path_prob,
-        )
+        more = known_settings(more_settings, export_onnx=export_onnx)
+        settings = TrainingSettings(criterion, learning_rate, weight_decay, optimizer, **more)
         super().__init__(settings, data_of(train_dataloaders, val_dataloaders, datamodule))
 
     def loss(self, output: Any, target: Any) -> torch.Tensor:

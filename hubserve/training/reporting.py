@@ -1,7 +1,5 @@
 """Functions that an evaluated function calls to report results, as in NNI; a context variable holds the current trial."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Seeds of torch's random number generators."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,12 +1,11 @@
 """Settings of a training: those of the evaluator, and those that Lightning's trainer has, checked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from hubserve.errors import EvaluatorError, suggest
 from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
@@ -36,12 +35,12 @@ PRECISIONS = {
 """Precision as it may be given -> its name in Lightning."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TrainingSettings:
     """How an evaluator trains a network, checked.
 
     Attributes:
-        criterion: Loss, from the network's output and the targets to a scalar.
+        criterion: Loss, from the network's output and the targets to a scalar; or its class, of which an instance is made.
         learning_rate: Learning rate of the optimizer before its schedule, at least 0.
         weight_decay: Weight decay of the optimizer, at least 0.
         optimizer: Class of torch.optim, a functools.partial of one, or a name of OPTIMIZERS.
@@ -69,16 +68,17 @@ class TrainingSettings:
         EvaluatorError: A value is not one of these.
     """
 
-    criterion: Criterion
+    criterion: type[nn.Module] | Criterion
     learning_rate: float
     weight_decay: float
     optimizer: str | MakeOptimizer
-    batch_size: int
-    schedule: str | MakeSchedule | None
-    warm_up: float
-    ema_decay: float | None
-    auxiliary_weight: float
-    drop_path_prob: float
+    _: KW_ONLY
+    batch_size: int = 64
+    schedule: str | MakeSchedule | None = None
+    warm_up: float = 0.0
+    ema_decay: float | None = None
+    auxiliary_weight: float = 0.4
+    drop_path_prob: float = 0.0
     max_epochs: int = 10
     max_steps: int = -1
     limit_train_batches: int | float = 1.0
@@ -102,7 +102,11 @@ class TrainingSettings:
             if (getattr(self, name) or 0) < least:
                 raise EvaluatorError(f"{name} = {getattr(self, name)} must be at least {least}")
         for name in ("limit_train_batches", "limit_val_batches"):
-            _check_limit(name, getattr(self, name))
+            value = getattr(self, name)
+            if value <= 0 or (isinstance(value, float) and value > 1):
+                raise EvaluatorError(
+                    f"{name} = {value!r}: an int of at least 1 counts batches, a float in (0, 1] is a share of them"
+                )
         if self.max_steps != -1 and self.max_steps < 1:
             raise EvaluatorError(f"max_steps = {self.max_steps} must be at least 1, or -1 for no such end")
         if not 0.0 <= self.drop_path_prob < 1.0:
@@ -128,34 +132,28 @@ LEAST = {
 """Setting -> smallest value that is allowed."""
 
 
-def training_settings(trainer_kwargs: Mapping[str, Any], *, export_onnx: bool, **settings: Any) -> TrainingSettings:
-    """The settings of an evaluator from its arguments.
+def known_settings(arguments: Mapping[str, Any], *, export_onnx: bool) -> dict[str, Any]:
+    """Those arguments of an evaluator that are fields of TrainingSettings; what has no effect here is left out.
 
     Args:
-        trainer_kwargs: Arguments of Lightning's trainer, such as max_epochs, which may be unknown.
+        arguments: Arguments by name, among them those of Lightning's trainer; some may be unknown.
         export_onnx: NNI's argument; must be False.
-        settings: The arguments that the evaluator itself names.
 
     Raises:
-        EvaluatorError: An argument is unknown, with the nearest known one, or has a value that is not allowed.
+        EvaluatorError: An argument is unknown, with the nearest known one, or `export_onnx` is True.
     """
     if export_onnx:
         raise EvaluatorError("export_onnx: a model is exported, with proof, by `hubserve export`; leave it False here")
-    known = {field.name for field in fields(TrainingSettings)} - set(settings)
-    for name in trainer_kwargs:
+    known = {field.name for field in fields(TrainingSettings)}
+    for name in arguments:
         if name not in known | WITHOUT_EFFECT:
-            raise EvaluatorError(f"unknown argument {name!r}: {INSTEAD.get(name) or suggest(name, known | set(settings))}")
-    return TrainingSettings(**settings, **{name: value for name, value in trainer_kwargs.items() if name in known})
+            raise EvaluatorError(f"unknown argument {name!r}: {INSTEAD.get(name) or suggest(name, known)}")
+    return {name: value for name, value in arguments.items() if name in known}
 
 
 def limit(length: int, wanted: int | float) -> int:
     """Number of batches that are used of `length`, at least one; `wanted` counts them or is a share."""
     return min(length, wanted) if isinstance(wanted, int) else max(1, int(length * wanted))
-
-
-def _check_limit(name: str, value: int | float) -> None:
-    if value <= 0 or (isinstance(value, float) and value > 1):
-        raise EvaluatorError(f"{name} = {value!r}: an int of at least 1 counts batches, a float in (0, 1] is a share of them")
 
 
 def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:

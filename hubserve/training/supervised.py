@@ -1,7 +1,5 @@
 """The evaluator that trains on inputs with targets, from which Classification and Regression are made."""
 
-from __future__ import annotations
-
 import abc
 import math
 from collections.abc import Iterable, Iterator
@@ -20,7 +18,6 @@ from hubserve.training.device import Devices, OneDevice, device_kind
 from hubserve.training.distributed import run_together
 from hubserve.training.evaluator import SharedTraining, TrainingEvaluator, Trial
 from hubserve.training.loop import LoopParts, train
-from hubserve.training.moving_average import moving_average
 from hubserve.training.optimizers_and_schedules import find_optimizer, find_schedule
 from hubserve.training.seeding import seeded
 from hubserve.training.settings import PRECISIONS, Criterion, TrainingSettings, limit
@@ -155,14 +152,12 @@ class SupervisedEvaluator(TrainingEvaluator):
         return self._fit_on(devices, model, trial), pack(model)
 
     def _loop_parts(self, devices: Devices, trial: Trial) -> LoopParts:
-        decay = self.settings.ema_decay
         return LoopParts(
             settings=self.settings,
             batches=lambda epoch: self._train_part(_seed_of(trial.seed, epoch), devices.part),
             loss=self.loss,
             make_optimizer=self.make_optimizer,
             make_schedule=self.make_schedule,
-            make_average=None if decay is None else partial(moving_average, decay=decay),
             before_epoch=self._before_epoch,
             validate=lambda model: self._validate(devices, model),
             report=lambda epoch, scores: trial.report(epoch, scores[self.objectives[0].name]),

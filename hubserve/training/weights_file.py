@@ -1,7 +1,5 @@
 """Trained weights as a safetensors file, or as its bytes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from safetensors.torch import load, save

@@ -7,8 +7,6 @@ REQUEST is a JSON object with "job" (a job definition) and "limits" (a JobLimits
 of a class in `hubserve.errors`, and "message".
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping

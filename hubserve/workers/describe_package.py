@@ -3,11 +3,10 @@
 python -m hubserve.workers.describe_package FOLDER PACKAGE...
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,17 @@ from hubserve.complexity import complexity
 from hubserve.errors import HubserveError
 from hubserve.hub.registry import get_space
 from hubserve.package.package import MANIFEST, read_package
+from hubserve.process_guard import confine_memory
+from hubserve.usable_resources import available_memory_bytes
+
+SECONDS = 120
+"""Seconds after which the process ends, whether or not the one that started it is there."""
+
+MOST_MEMORY_MB = 8000.0
+"""Most memory that counting and drawing may take, in megabytes."""
+
+MEMORY_SHARE = 0.5
+"""Largest share of the memory that is available."""
 
 
 def main(folder: Path, packages: list[Path]) -> None:
@@ -51,4 +61,7 @@ def _numbers(path: Path, drawing: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # A manifest may describe a network of any size.
+    signal.alarm(SECONDS)
+    confine_memory(0, min(MOST_MEMORY_MB, MEMORY_SHARE * available_memory_bytes() / 1e6))
     main(Path(sys.argv[1]), [Path(argument) for argument in sys.argv[2:]])

@@ -3,27 +3,28 @@
 python -m hubserve.workers.export FOLDER
 """
 
-from __future__ import annotations
-
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from hubserve.errors import HubserveError
+from hubserve.errors import HubserveError, StorageError
 from hubserve.export.model_source import ModelSource, arch_source
 from hubserve.export.named_source import named_source
 from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from hubserve.package.formats import default_formats
 from hubserve.package.manifest import ALL_FORMATS
-from hubserve.service.exports import PACKAGE, ExportPhase, ExportRequest, read_limits, read_request, write_phase
+from hubserve.reserved_file import write_reserved
+from hubserve.service.exports import PACKAGE, REASON, ExportPhase, ExportRequest, read_limits, read_request, write_phase
 from hubserve.space.building_limit import limit_networks
+from hubserve.storage_faults import storage_error
 
 
 def main(folder: Path) -> None:
-    """Exports what request.json in `folder` asks for, and says in phase.json what it is doing.
+    """Runs one export: reads request.json in `folder`, writes the package there, and its progress into phase.json.
 
     Raises:
-        HubserveError: The model cannot be exported; the package is not there then.
+        HubserveError: The model cannot be exported; no package is written then.
     """
     request, limits = read_request(folder), read_limits(folder)
     with limit_networks(modules=limits.modules, parameters=limits.parameters):
@@ -49,5 +50,12 @@ def _source(request: ExportRequest) -> ModelSource:
 if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
-    except HubserveError as failed:
-        sys.exit(f"{type(failed).__name__}: {failed}")
+    except Exception as failed:
+        found = storage_error(failed) or failed
+        if not isinstance(found, HubserveError):
+            raise
+        if isinstance(found, StorageError):
+            write_reserved(Path(sys.argv[1]) / REASON, str(found))
+        with suppress(OSError):  # The log lies on the same disk.
+            print(f"{type(found).__name__}: {found}", file=sys.stderr, flush=True)
+        sys.exit(1)

@@ -7,8 +7,6 @@ where the file was loaded and run; {"memory": true} where the memory did not suf
 error. Nothing is printed by a process that was ended.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource

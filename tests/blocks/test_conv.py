@@ -13,7 +13,7 @@ SAME = ConvStyle(padding="same")
 
 
 def ones_over(size: int, style: ConvStyle) -> torch.Tensor:
-    """How many pixels, not zeros of the padding, each 3x3 window of stride 2 sees on a size x size picture."""
+    """How many pixels, not zeros of the padding, each 3x3 window of stride 2 sees on a size x size image."""
     conv = style.conv(1, 1, 3, stride=2)
     nn.init.ones_(conv.weight)
     return conv(torch.ones(1, 1, size, size))[0, 0].detach()

@@ -20,12 +20,12 @@ HARMFUL = ['"', "[", "]]", "{", "=", "\n", "-1", "1e999", "nan", "inf", "true"]
 
 
 def parsed(text: str) -> Card | None:
-    """The card, or None where it is told what is wrong."""
+    """The card, or None where an error says what is wrong."""
     try:
         return parse_card(text, where="a card")
     except CardError as error:
-        told = str(error)
-    assert "a card" in told
+        reported = str(error)
+    assert "a card" in reported
     return None
 
 

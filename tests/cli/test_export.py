@@ -10,7 +10,7 @@ import pytest
 
 from hubserve.cli.export import accuracy_note
 from hubserve.package.package import read_package
-from hubserve.package.parity import Truth
+from hubserve.package.parity import LabelledAccuracy
 from tests.export.nets import ARCH, SETTINGS
 from tests.stores import small_package
 
@@ -197,7 +197,7 @@ class TestPictures:
     def test_eight_bits_tell_what_they_cost_where_the_classes_are_known(self):
         package = small_package()
         report = package.parity[0].model_copy(update={"format": "onnx-int8", "tolerance": None})
-        known = report.model_copy(update={"truth": Truth(images=9, reference_top1=80.0, top1=70.0)})
+        known = report.model_copy(update={"truth": LabelledAccuracy(images=9, reference_top1=80.0, top1=70.0)})
         said = {name: accuracy_note(SimpleNamespace(parity=(r,))) for name, r in (("unknown", report), ("known", known))}
         assert "onnx-int8: how much accuracy was lost is not known" in said["unknown"]
         assert "a sub-folder for each class" in said["unknown"]

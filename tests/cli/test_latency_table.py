@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from tests.export.nets import ARCH, SETTINGS
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hubserve import store
 from hubserve.host import describe_host
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.package import read_package
 
 

@@ -67,7 +67,7 @@ class TestWnids:
         with pytest.raises(DatasetError, match="there are 3 folders, so their order does not give the class either"):
             labelled_images(folder("n02123045/1.jpg"), IMAGENET)
 
-    def test_the_pictures_of_the_developers(self, shared):
+    def test_the_images_of_the_developers(self, shared):
         images = labelled_images(shared / "data" / "imagenet_samples", IMAGENET)
         assert images.rule == "wnid"
         assert len(images.items) == 250
@@ -110,7 +110,7 @@ class TestClassFolders:
 
 
 class TestFiles:
-    def test_pictures_deep_inside(self, folder):
+    def test_images_deep_inside(self, folder):
         root = folder("cat/a/b/1.jpg", "cat/2.jpg", "dog/x/3.jpg")
         assert found(labelled_images(root, CIFAR10), root) == {"cat/2.jpg": 3, "cat/a/b/1.jpg": 3, "dog/x/3.jpg": 5}
 
@@ -156,6 +156,6 @@ class TestNothingThere:
         with pytest.raises(DatasetError, match="has no sub-folders; expected one for each class, with images in it"):
             labelled_images(folder("1.jpg"), CIFAR10)
 
-    def test_no_pictures(self, folder):
+    def test_no_images(self, folder):
         with pytest.raises(DatasetError, match=r"has 2 class folders and no image in them; known endings: \['\.bmp', "):
             labelled_images(folder("cat/notes.txt", "dog/notes.txt"), CIFAR10)

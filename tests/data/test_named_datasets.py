@@ -44,23 +44,23 @@ def test_a_digit_is_trained_as_it_is_served():
     data = load_dataset("digits", size=24, augment=False)
     plain = load_dataset("digits", size=8, augment=False)
     for index in (0, 100):
-        picture = Image.fromarray(plain.val.pixels[index].permute(1, 2, 0).numpy())
+        image = Image.fromarray(plain.val.pixels[index].permute(1, 2, 0).numpy())
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
+        image.save(buffer, "PNG")
         served = torch.from_numpy(data.preprocess.fast(decode_pixels(buffer.getvalue())))
         # The rounding to whole pixel values is 1/2 of 255, over the deviation.
         assert torch.allclose(served, data.val[index][0], atol=0.5 / 255 / 0.5 + 1e-6)
         assert served.shape == (3, 24, 24)
 
 
-def test_batches_are_what_single_pictures_are():
+def test_batches_are_what_single_images_are():
     data = load_dataset("digits", size=8, augment=False)
     inputs, labels = next(iter(DataLoader(data.train, 5)))
     assert torch.equal(inputs, torch.stack([data.train[i][0] for i in range(5)]))
     assert labels.tolist() == [int(data.train[i][1]) for i in range(5)]
 
 
-def test_crops_are_windows_of_the_padded_picture():
+def test_crops_are_windows_of_the_padded_image():
     torch.manual_seed(0)
     pixels = torch.randint(1, 256, (40, 3, 6, 6), dtype=torch.uint8)
     changed = CropAndFlip(padding=2)(pixels)
@@ -93,7 +93,7 @@ def test_parts_hold_their_share_of_each_class():
     ]
 
 
-def pictures(root, counts, size=(40, 36)):
+def images(root, counts, size=(40, 36)):
     """`root/PART/CLASS/n.png`, each of one colour that tells part and number."""
     for (part, name), count in counts.items():
         folder = root / part / name
@@ -105,17 +105,17 @@ def pictures(root, counts, size=(40, 36)):
 
 def test_cifar_in_class_folders(tmp_path):
     counts = {("train", "cat"): 10, ("train", "dog"): 10, ("test", "cat"): 4, ("test", "dog"): 4}
-    data = load_dataset("cifar10", pictures(tmp_path, counts, size=(32, 32)))
+    data = load_dataset("cifar10", images(tmp_path, counts, size=(32, 32)))
     assert data.labels == ("cat", "dog")
     assert [len(part) for part in (data.train, data.val, data.test)] == [18, 2, 8]
     assert Counter(targets(data.val)) == {0: 1, 1: 1}
-    picture = Image.open(tmp_path / "test" / "cat" / "2.png")
-    assert torch.allclose(data.test[2][0], torch.from_numpy(data.preprocess.reference(picture)), atol=1e-6)
+    image = Image.open(tmp_path / "test" / "cat" / "2.png")
+    assert torch.allclose(data.test[2][0], torch.from_numpy(data.preprocess.reference(image)), atol=1e-6)
     assert len(load_dataset("cifar10", tmp_path, limit=4).test) == 4
 
 
 def test_cifar_as_it_was_published(tmp_path, monkeypatch):
-    """Files in the published layout, with fewer pictures; torchvision checks their sums, which are of the real ones."""
+    """Files in the published layout, with fewer images; torchvision checks their sums, which are of the real ones."""
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def test_cifar_as_it_was_published(tmp_path, monkeypatch):
 @pytest.mark.parametrize("second", ["val", "test"])
 def test_two_folders_leave_validation_to_the_training_part(tmp_path, second):
     counts = {("train", "a"): 10, ("train", "b"): 10, (second, "a"): 3, (second, "b"): 3}
-    data = load_dataset("folder", pictures(tmp_path, counts), size=16)
+    data = load_dataset("folder", images(tmp_path, counts), size=16)
     assert [len(part) for part in (data.train, data.val, data.test)] == [18, 2, 6]
     assert all(second in str(path) for path, _ in data.test.items)
     assert not {path for path, _ in data.val.items} & {path for path, _ in data.train.items}
@@ -145,7 +145,7 @@ def test_two_folders_leave_validation_to_the_training_part(tmp_path, second):
 
 def test_three_folders_are_the_parts(tmp_path):
     counts = {(part, name): 2 for part in ("train", "val", "test") for name in "ab"}
-    data = load_dataset("folder", pictures(tmp_path, counts), size=16)
+    data = load_dataset("folder", images(tmp_path, counts), size=16)
     assert [{path.parts[-3] for path, _ in part.items} for part in (data.train, data.val, data.test)] == [
         {"train"},
         {"val"},
@@ -154,7 +154,7 @@ def test_three_folders_are_the_parts(tmp_path):
 
 
 def test_class_folders_alone_are_divided(tmp_path):
-    data = load_dataset("folder", pictures(tmp_path, {("", "a"): 10, ("", "b"): 20}), size=16, val_share=0.2)
+    data = load_dataset("folder", images(tmp_path, {("", "a"): 10, ("", "b"): 20}), size=16, val_share=0.2)
     assert [Counter(targets(part)) for part in (data.train, data.val, data.test)] == [
         {0: 6, 1: 12},
         {0: 2, 1: 4},
@@ -162,8 +162,8 @@ def test_class_folders_alone_are_divided(tmp_path):
     ]
 
 
-def test_pictures_of_folders_are_prepared_as_served(tmp_path):
-    root = pictures(tmp_path, {("", "a"): 10, ("", "b"): 10}, size=(50, 30))
+def test_images_of_folders_are_prepared_as_served(tmp_path):
+    root = images(tmp_path, {("", "a"): 10, ("", "b"): 10}, size=(50, 30))
     data = load_dataset("folder", root, size=16, resize=20)
     path, label = data.val.items[0]
     inputs, target = data.val[0]
@@ -177,7 +177,7 @@ def test_pictures_of_folders_are_prepared_as_served(tmp_path):
 
 def test_wordnet_ids_become_words(tmp_path):
     first, last = imagenet_wnids()[0], imagenet_wnids()[-1]
-    data = load_dataset("folder", pictures(tmp_path, {("", last): 6, ("", first): 6}), size=16)
+    data = load_dataset("folder", images(tmp_path, {("", last): 6, ("", first): 6}), size=16)
     assert data.labels[0].startswith("tench")
     assert len(data.labels) == 2
 
@@ -197,26 +197,26 @@ def test_errors_name_what_is_wrong(tmp_path):
         with pytest.raises(DatasetError, match=message):
             call()
     counts = {("train", "a"): 4, ("train", "b"): 4, ("val", "a"): 1, ("val", "c"): 1}
-    root = pictures(tmp_path / "other", counts)
+    root = images(tmp_path / "other", counts)
     with pytest.raises(DatasetError, match="a folder 'c'"):
         load_dataset("folder", root)
     for share in (0.0, 0.5, 1.0):
         with pytest.raises(DatasetError, match=rf"'folder': val_share = {share}: Input should be"):
             load_dataset("folder", root, val_share=share)
     with pytest.raises(DatasetError, match="'folder': Value error, resize = 20 is below input_size = 32"):
-        load_dataset("folder", pictures(tmp_path / "small", {("", "a"): 5}), size=32, resize=20)
+        load_dataset("folder", images(tmp_path / "small", {("", "a"): 5}), size=32, resize=20)
     (tmp_path / "alone" / "train" / "a").mkdir(parents=True)
     with pytest.raises(DatasetError, match="train/ alone"):
         load_dataset("folder", tmp_path / "alone")
-    broken = pictures(tmp_path / "broken", {("", "a"): 9, ("", "b"): 9})
-    (broken / "a" / "0.png").write_bytes(b"no picture")
+    broken = images(tmp_path / "broken", {("", "a"): 9, ("", "b"): 9})
+    (broken / "a" / "0.png").write_bytes(b"no image")
     data = load_dataset("folder", broken, size=16)
     with pytest.raises(DatasetError, match=r"a/0.png.*take it out"):
         [part[i] for part in (data.train, data.val, data.test) for i in range(len(part))]
 
 
-def test_real_cifar_pictures(shared, tmp_path):
-    """The first pictures of the packed JPEGs; 50,000 of them take too long here."""
+def test_real_cifar_images(shared, tmp_path):
+    """The first images of the packed JPEGs; 50,000 of them take too long here."""
     with tarfile.open(shared / "data" / "cifar10-jpeg.tar.xz") as archive:
         for member in archive:
             if member.isfile() and int(member.name[-8:-4]) < 3 and member.name.startswith("train/"):

@@ -188,10 +188,10 @@ class RemoteConformance(ExecutorConformance):
 
     def test_what_is_shared_is_read_once_in_each_process(self, executor: Executor) -> None:
         shared = executor.share(Big())
-        told = [executor.submit(times_read, shared).result(timeout=120) for _ in range(6)]
-        assert {value for value, _, _ in told} == {7}
-        for process in {process for _, _, process in told}:
-            assert max(read for _, read, p in told if p == process) == 1
+        reported = [executor.submit(times_read, shared).result(timeout=120) for _ in range(6)]
+        assert {value for value, _, _ in reported} == {7}
+        for process in {process for _, _, process in reported}:
+            assert max(read for _, read, p in reported if p == process) == 1
 
     def test_what_cannot_travel_is_refused_before_it_is_submitted(self, executor: Executor) -> None:
         with pytest.raises(ExperimentError, match=r"cannot be sent to another process.*inside the evaluation"):

@@ -13,7 +13,7 @@ from hubserve.space import Arch, ModelSpace, Picker
 
 @dataclass(frozen=True)
 class Small(ModelSpace):
-    """8 widths x (depth 1: 3 kernels, depth 2: 9) = 96 archs; pictures (batch, 3, 8, 8)."""
+    """8 widths x (depth 1: 3 kernels, depth 2: 9) = 96 archs; images (batch, 3, 8, 8)."""
 
     num_labels: int = 4
 

@@ -110,7 +110,7 @@ def test_measures_of_one_s_own(tmp_path):
     assert max(arch["width"] for arch in (r.arch for r in experiment.export_data())) == 4
 
 
-def test_a_hub_space_knows_the_shape_of_its_pictures(tmp_path):
+def test_a_hub_space_knows_the_shape_of_its_images(tmp_path):
     space = NasBench201(stem_out_channels=2, num_modules_per_stack=1)
 
     class Zero(Evaluator):

@@ -136,16 +136,16 @@ def test_the_time_ends_it(tmp_path):
 
 
 def test_it_stops_when_asked(tmp_path):
-    told = []
+    reported = []
 
     def on_trial(record):
-        told.append(record.number)
-        if len(told) == 3:
+        reported.append(record.number)
+        if len(reported) == 3:
             experiment.stop()
 
     experiment = NasExperiment(Small(), Value(), Random(seed=1), max_trials=50, folder=tmp_path, on_trial=on_trial)
     assert experiment.run() == "stopped on request"
-    assert told == [0, 1, 2]
+    assert reported == [0, 1, 2]
     assert experiment.stop_reason == "stopped on request"
     thread = threading.Timer(0.1, experiment.stop)
     thread.start()

@@ -15,7 +15,7 @@ from hubserve.strategy import RegularizedEvolution
 
 
 def digits(count):
-    """Training and validation pictures (3, 32, 32)."""
+    """Training and validation images (3, 32, 32)."""
     data = load_dataset("digits", size=32)
     return Subset(data.train, range(count)), Subset(data.val, range(count))
 

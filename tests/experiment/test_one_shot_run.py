@@ -22,7 +22,7 @@ from tests.experiment.small import Value
 
 @dataclass(frozen=True)
 class Wide(ModelSpace):
-    """Three archs with a batch norm; pictures (batch, 3, 4, 4), 3 classes."""
+    """Three archs with a batch norm; images (batch, 3, 4, 4), 3 classes."""
 
     def build(self, pick):
         width = pick("width", (4, 8, 12))
@@ -57,7 +57,7 @@ class SinglePath(OneShotStrategy):
 
 
 def colours(n=96, seed=0):
-    """Pictures of noise, brightest in the plane of their class."""
+    """Images of noise, brightest in the plane of their class."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.arange(n) % 3
     return TensorDataset(torch.randn(n, 3, 4, 4, generator=generator) + 2 * torch.eye(3)[targets][:, :, None, None], targets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -81,3 +82,56 @@ with RayExecutor({workers}) as executor:
 
         with pytest.raises(ExperimentError, match="too few resources for a trial"), RayExecutor(cpus_per_trial=64):
             pass
+
+
+OWN_CLUSTER = """
+import json, os, subprocess, sys
+from hubserve.experiment import RayExecutor
+from hubserve.process_tree import descendants
+
+with RayExecutor(1, address="local") as executor:
+    assert executor.submit(sum, [1, 2]).result(60) == 3
+    import ray
+
+    below = {os.getpid(), *descendants(os.getpid())}
+    print(json.dumps([sorted(below), ray.get_runtime_context().gcs_address]), flush=True)
+    sys.stdin.readline()
+"""
+
+OTHER = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+print("connected")
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_of_ones_own_is_for_this_process_alone():
+    """All its ports are on the loopback address, and a process without its token is refused."""
+    pytest.importorskip("ray")
+    pytest.importorskip("psutil")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    job = subprocess.Popen(
+        [sys.executable, "-c", OWN_CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean
+    )
+    try:
+        below, address = json.loads(job.stdout.readline())
+        addresses = [sock for pid in below for sock in listening(pid)]
+        assert len(addresses) >= 3
+        assert {ip for ip, _ in addresses} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+        assert address.startswith("127.0.0.1:")
+        other = subprocess.run([sys.executable, "-c", OTHER, address], env=clean, capture_output=True, text=True, timeout=120)
+        assert other.returncode != 0
+        assert "connected" not in other.stdout
+    finally:
+        job.communicate("\n", timeout=60)
+
+
+def listening(pid: int) -> list[tuple[str, int]]:
+    """(address, port) of each TCP socket on which a process listens."""
+    import psutil
+
+    try:
+        return [(c.laddr.ip, c.laddr.port) for c in psutil.Process(pid).net_connections("tcp") if c.status == "LISTEN"]
+    except psutil.NoSuchProcess:
+        return []

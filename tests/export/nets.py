@@ -28,7 +28,7 @@ ARCH = {
 
 
 def lively(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Batch norm statistics and a classifier that make logits differ from picture to picture."""
+    """Batch norm statistics and a classifier that make logits differ from image to image."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -43,7 +43,7 @@ def lively(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def small_source(name: str = "small", seed: int = 0) -> ModelSource:
-    """A ProxylessNAS subnet of 7 classes for pictures of 32 x 32."""
+    """A ProxylessNAS subnet of 7 classes for images of 32 x 32."""
     return ModelSource(
         name=name,
         model=lively(ProxylessNAS(**SETTINGS).freeze(ARCH), seed),

@@ -24,10 +24,10 @@ from hubserve.package.parity import FLOAT16, INT8, Bounds, check_parity, prepare
 from tests.export.nets import lively, small_source
 
 SOURCE = small_source()
-PICTURES = prepared_batches(SOURCE.preprocess, seed=3, sizes=(8, 8, 8, 6))
+IMAGES = prepared_batches(SOURCE.preprocess, seed=3, sizes=(8, 8, 8, 6))
 EAGER = EagerRunner(SOURCE.model)
-CLASSES = [int(k) for batch in PICTURES for k in EAGER(batch).argmax(1)]
-"""Classes that the network gets right, but for the second picture of the second batch."""
+CLASSES = [int(k) for batch in IMAGES for k in EAGER(batch).argmax(1)]
+"""Classes that the network gets right, but for the second image of the second batch."""
 CLASSES[9] = (CLASSES[9] + 1) % 7
 
 
@@ -37,7 +37,7 @@ def package(tmp_path_factory):
         SOURCE,
         tmp_path_factory.mktemp("variants") / "small",
         formats=("onnx", "onnx-fp16", "onnx-int8"),
-        images=PICTURES,
+        images=IMAGES,
         classes=CLASSES,
     )
 
@@ -64,7 +64,7 @@ def test_float16(package):
     assert 1e-5 < report.max_abs_error / report.scale <= report.tolerance == FLOAT16.error
     assert report.rms_error / report.scale <= report.rms_tolerance == FLOAT16.rms
     runner = FORMATS["onnx-fp16"].load(package.path / "model.fp16.onnx", 1, "cpu")
-    assert runner(PICTURES[0]).dtype == np.float32
+    assert runner(IMAGES[0]).dtype == np.float32
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -88,11 +88,11 @@ class TestInt8:
         assert all(list(scales[t.name].dims) == [t.dims[0]] for t in weights)
         assert package.manifest.exports["onnx-int8"]["calibration_images"] == 16
 
-    def test_is_judged_by_pictures_that_it_did_not_learn_from(self, package):
+    def test_is_judged_by_images_that_it_did_not_learn_from(self, package):
         report = next(report for report in package.parity if report.format == "onnx-int8")
         assert report.batches == (8, 6)
         assert report.tolerance is None
-        held_out = np.concatenate([PICTURES[1], PICTURES[3]])
+        held_out = np.concatenate([IMAGES[1], IMAGES[3]])
         expected = EAGER(held_out)
         found = package.runner("onnx-int8")(held_out)
         assert report.top1_agreement == pytest.approx((expected.argmax(1) == found.argmax(1)).mean())
@@ -102,15 +102,15 @@ class TestInt8:
     def test_its_loss_is_written_down(self, package):
         """Thirteen of the fourteen held out are right by their making."""
         truth = next(report for report in package.parity if report.format == "onnx-int8").truth
-        held_out = np.concatenate([PICTURES[1], PICTURES[3]])
+        held_out = np.concatenate([IMAGES[1], IMAGES[3]])
         true = np.array(CLASSES[8:16] + CLASSES[24:30])
         assert (truth.images, truth.reference_top1) == (14, pytest.approx(100 * 13 / 14))
         assert truth.top1 == pytest.approx(100 * (package.runner("onnx-int8")(held_out).argmax(1) == true).mean())
 
-    @pytest.mark.parametrize("pictures", [(), PICTURES[:1]])
-    def test_needs_pictures(self, tmp_path, pictures):
+    @pytest.mark.parametrize("images", [(), IMAGES[:1]])
+    def test_needs_images(self, tmp_path, images):
         with pytest.raises(ExportError, match=r"calibrate the range .* at least two batches.*--images FOLDER"):
-            write_package(SOURCE, tmp_path / "p", formats=("onnx-int8",), images=pictures)
+            write_package(SOURCE, tmp_path / "p", formats=("onnx-int8",), images=images)
         assert list(tmp_path.iterdir()) == []
         with pytest.raises(ExportError, match="there are none"):
             quantize_onnx(tmp_path / "m.onnx", tmp_path / "q.onnx", ())
@@ -128,10 +128,10 @@ class TestInt8:
                 return logits
 
         if kept:
-            assert check_parity(EAGER, Altered(), [np.concatenate(PICTURES)[:14]], bounds=INT8).passed
+            assert check_parity(EAGER, Altered(), [np.concatenate(IMAGES)[:14]], bounds=INT8).passed
             return
         with pytest.raises(ParityError, match=r"best class agrees on 85\.7% of which 90% are needed"):
-            check_parity(EAGER, Altered(), [np.concatenate(PICTURES)[:14]], bounds=INT8)
+            check_parity(EAGER, Altered(), [np.concatenate(IMAGES)[:14]], bounds=INT8)
 
     def test_products_with_a_constant_that_is_no_matrix_stay_as_they_are(self, tmp_path):
         class Heads(nn.Module):
@@ -144,28 +144,28 @@ class TestInt8:
                 return self.linear((x[:, :, :8, :] @ self.table).mean((1, 2)))
 
         model = lively(Heads())
-        exportable = ExportableModel(model, torch.from_numpy(PICTURES[0]), calibration=PICTURES)
+        exportable = ExportableModel(model, torch.from_numpy(IMAGES[0]), calibration=IMAGES)
         facts = WRITERS["onnx-int8"](exportable, tmp_path / "q.onnx")
         assert facts["calibration_images"] == 30
-        found = OnnxRunner(tmp_path / "q.onnx", device="cpu")(PICTURES[0])
-        assert np.corrcoef(found.ravel(), EagerRunner(model)(PICTURES[0]).ravel())[0, 1] > 0.95
+        found = OnnxRunner(tmp_path / "q.onnx", device="cpu")(IMAGES[0])
+        assert np.corrcoef(found.ravel(), EagerRunner(model)(IMAGES[0]).ravel())[0, 1] > 0.95
         assert [path.name for path in tmp_path.iterdir()] == ["q.onnx"]
 
 
 class TestOpenVino:
     def test_answers_as_eager_does(self, package):
         runner = package.runner("openvino", threads=1)
-        assert check_parity(EAGER, runner, PICTURES).passed
+        assert check_parity(EAGER, runner, IMAGES).passed
         assert (runner.name, runner.device) == ("openvino", "cpu")
 
     def test_several_threads_at_once(self, package):
         from concurrent.futures import ThreadPoolExecutor
 
         runner = package.runner("openvino")
-        expected = [runner(batch) for batch in PICTURES]
+        expected = [runner(batch) for batch in IMAGES]
         with ThreadPoolExecutor(4) as pool:
             for _ in range(5):
-                for found, right in zip(pool.map(runner, PICTURES), expected, strict=True):
+                for found, right in zip(pool.map(runner, IMAGES), expected, strict=True):
                     np.testing.assert_allclose(found, right, atol=1e-5)
 
     def test_a_file_that_is_no_model(self, tmp_path):
@@ -193,7 +193,7 @@ class TestOpenVino:
 
 
 def test_parity_knows_the_worst_row():
-    """One picture's logits are turned by a right angle."""
+    """One image's logits are turned by a right angle."""
 
     class Turned:
         name, device = "turned", "cpu"
@@ -204,16 +204,16 @@ def test_parity_knows_the_worst_row():
             return logits
 
     loose = Bounds(error=None, agreement=0.0, near=0)
-    assert check_parity(EAGER, Turned(), PICTURES[:1], bounds=loose).cosine == pytest.approx(0, abs=1e-6)
-    assert check_parity(EAGER, EAGER, PICTURES[:1], bounds=loose).cosine == pytest.approx(1)
+    assert check_parity(EAGER, Turned(), IMAGES[:1], bounds=loose).cosine == pytest.approx(0, abs=1e-6)
+    assert check_parity(EAGER, EAGER, IMAGES[:1], bounds=loose).cosine == pytest.approx(1)
 
 
-def test_classes_are_one_a_picture(tmp_path):
+def test_classes_are_one_a_image(tmp_path):
     with pytest.raises(PackageError, match="3 classes for 30 images"):
-        write_package(SOURCE, tmp_path / "p", formats=("torchscript",), images=PICTURES, classes=[1, 2, 3])
+        write_package(SOURCE, tmp_path / "p", formats=("torchscript",), images=IMAGES, classes=[1, 2, 3])
 
 
-def test_made_up_pictures_are_in_the_range_of_the_network():
+def test_made_up_images_are_in_the_range_of_the_network():
     raw = dataclasses.replace(
         SOURCE, preprocess=SOURCE.preprocess.model_copy(update={"scale": 1.0, "mean": (0, 0, 0), "std": (1, 1, 1)})
     )

@@ -38,16 +38,16 @@ def bare_python(tmp_path_factory) -> Path:
 
 def test_in_an_environment_of_its_own(bare_python, tmp_path):
     """Its site-packages hold numpy, pillow and onnxruntime."""
-    pictures = {"cat.jpg": photo("chelsea"), "noise.png": noise(50, seed=2)}
-    for name, data in pictures.items():
+    images = {"cat.jpg": photo("chelsea"), "noise.png": noise(50, seed=2)}
+    for name, data in images.items():
         (tmp_path / name).write_bytes(data)
     probe = "import importlib.util as u; print([n for n in ('torch', 'torchvision', 'hubserve', 'onnx') if u.find_spec(n)])"
     assert subprocess.run([bare_python, "-I", "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"
-    command = [bare_python, "-I", small_package().path / "run_onnx.py", *pictures, "--json", "--top", "3"]
+    command = [bare_python, "-I", small_package().path / "run_onnx.py", *images, "--json", "--top", "3"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     answers = json.loads(done.stdout)
     engine = Engine(small_package(), device="cpu")
-    for name, data in pictures.items():
+    for name, data in images.items():
         expected = engine.classify(data, top_k=3).predictions
         assert [label for label, _ in answers[name]] == [p.label for p in expected]
         for (_, probability), p in zip(answers[name], expected, strict=True):
@@ -70,7 +70,7 @@ def test_prepares_exactly_as_the_reference(size, how):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def test_reads_pictures_as_we_do(tmp_path):
+def test_reads_images_as_we_do(tmp_path):
     """Turned by EXIF, half transparent, palette."""
     rng = np.random.default_rng(0)
     turned = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))

@@ -70,7 +70,7 @@ class TestAgainstNni:
         asked = fixture_of(name)["eval_preprocessing"]
         found = load_card(name).preprocess
         size = fixture_of(name)["eval_input_size"]
-        # CIFAR-10's pictures need no resizing; over HTTP other sizes come, which are brought to that of its pictures.
+        # CIFAR-10's images need no resizing; over HTTP other sizes come, which are brought to that of its images.
         wanted = (asked["center_crop"] or size, asked["resize"] or size, asked["interpolation"] or "bilinear")
         assert (found.input_size, found.resize, found.interpolation) == wanted
         assert found.channels.upper() == asked["channel_order"]

@@ -124,7 +124,7 @@ def test_redirects_are_followed(server, download):
     assert download("/old.pth").fetch().read_bytes() == CONTENT
 
 
-def test_a_circle_of_redirects_ends(server, download):
+def test_endless_redirects_end(server, download):
     server.answers["/old.pth"] = [redirect("/old.pth")] * 50
     with pytest.raises(WeightsUnavailableError, match="TooManyRedirects"):
         download("/old.pth").fetch()

@@ -38,12 +38,12 @@ class TestArchStrings:
             from_arch_string(text)
 
     @given(st.data())
-    def test_a_damaged_string_is_never_another_arch(self, data):
+    def test_a_corrupt_string_is_never_another_arch(self, data):
         place = data.draw(st.integers(0, len(PUBLISHED) - 1))
-        damaged = PUBLISHED[:place] + data.draw(st.sampled_from("|~+0x_ ")) + PUBLISHED[place + 1 :]
-        if damaged.strip() != PUBLISHED:
+        corrupt = PUBLISHED[:place] + data.draw(st.sampled_from("|~+0x_ ")) + PUBLISHED[place + 1 :]
+        if corrupt.strip() != PUBLISHED:
             with pytest.raises(ArchError, match=r"arch string|names the operation"):
-                from_arch_string(damaged)
+                from_arch_string(corrupt)
 
     def test_an_unknown_operation(self):
         with pytest.raises(ArchError, match=r"names the operation 'nor_conv_5x5'\. Did you mean nor_conv_\dx\d"):

@@ -72,7 +72,7 @@ class TestCards:
 
 
 def test_the_four_ways_of_evaluation():
-    """As data, in the cards: the usual one; bicubic; small pictures, 7/8 of the resize; and BGR in 0..255, not normalised."""
+    """As data, in the cards: the usual one; bicubic; small images, 7/8 of the resize; and BGR in 0..255, not normalised."""
 
     def facts(name):
         p = load_card(name).preprocess

@@ -35,20 +35,20 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures (n, 3, 16, 16) in [-1, 1] and labels."""
+    """Images (n, 3, 16, 16) in [-1, 1] and labels."""
     found = load_digits()
-    pictures = torch.from_numpy(found.images.astype(np.float32) / 8 - 1)[:, None].repeat(1, 3, 1, 1)
-    return functional.interpolate(pictures, scale_factor=2, mode="bilinear"), torch.from_numpy(found.target)
+    images = torch.from_numpy(found.images.astype(np.float32) / 8 - 1)[:, None].repeat(1, 3, 1, 1)
+    return functional.interpolate(images, scale_factor=2, mode="bilinear"), torch.from_numpy(found.target)
 
 
 def losses(model: nn.Module, digits: tuple[torch.Tensor, torch.Tensor], *, steps: int = 12) -> list[float]:
-    """Of a few steps on the same 64 pictures, in training mode."""
-    pictures, labels = digits[0][:64], digits[1][:64]
+    """Of a few steps on the same 64 images, in training mode."""
+    images, labels = digits[0][:64], digits[1][:64]
     optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
     model.train()
     history = []
     for _ in range(steps):
-        output = model(pictures)
+        output = model(images)
         loss = functional.cross_entropy(output[0] if isinstance(output, tuple) else output, labels)
         optimizer.zero_grad()
         loss.backward()

@@ -119,7 +119,7 @@ class TestFetchFirst:
         assert path.read_bytes() == CONTENT
         assert source is sources[1]
 
-    def test_all_answers_are_told(self, server):
+    def test_all_answers_are_reported(self, server):
         server.answers["/bad.pth"] = [status(403)]
         sources = [
             WeightSource(url=f"{server.url}/bad.pth", sha256=SHA256),
@@ -128,12 +128,12 @@ class TestFetchFirst:
         ]
         with pytest.raises(WeightsUnavailableError) as caught:
             fetch_first(sources, what="my-model", progress=False)
-        told = str(caught.value)
-        assert "my-model" in told
+        reported = str(caught.value)
+        assert "my-model" in reported
         for part in (
             "/bad.pth: HTTP 403",
             f"sha256 is {SHA256}, expected 00000000",
             "pip install no-such-package",
             "--weights FILE",
         ):
-            assert part in told
+            assert part in reported

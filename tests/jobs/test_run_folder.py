@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hubserve import jobs
-from hubserve.errors import JobError
+from hubserve.errors import JobError, StorageError
 from hubserve.jobs import JobStatus
 from tests.jobs.definitions import SMALLEST
 
@@ -20,7 +20,7 @@ def test_a_new_run(run, home):
     status = jobs.read(run)
     assert (status.id, status.name, status.state, status.max_trials) == (run.id, "smallest", "queued", 3)
     assert jobs.find(run.id) == run == jobs.open_run(run.path)
-    assert sorted(path.name for path in run.path.iterdir()) == ["job.yaml", "status.json", "where"]
+    assert sorted(path.name for path in run.path.iterdir()) == [".number", "job.yaml", "reason", "status.json", "where"]
     assert run.where == Path.cwd()
 
 
@@ -86,7 +86,7 @@ def test_the_log_from_its_end(run):
 
 def test_a_home_that_cannot_be_written(monkeypatch):
     monkeypatch.setenv("HUBSERVE_HOME", "/proc/nothing")
-    with pytest.raises(JobError, match="HUBSERVE_HOME names another folder"):
+    with pytest.raises(StorageError, match="HUBSERVE_HOME, BENTOML_HOME and TMPDIR name other folders"):
         jobs.create(SMALLEST)
 
 

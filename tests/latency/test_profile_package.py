@@ -16,8 +16,8 @@ from hubserve.latency.html_report import render_page
 from hubserve.latency.memory import measure_memory
 from hubserve.latency.profile_package import Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.records import OperationTime
-from hubserve.latency.tables.table import LatencyTable
 from hubserve.operations import arch_operations
 from hubserve.package.package import read_package
 from hubserve.timing import TimingProtocol

@@ -11,7 +11,7 @@ from hubserve.latency.throughput import knee, sweep
 
 
 class Machine:
-    """Calls take 4 ms and 1 ms a picture, shared by the threads of a call."""
+    """Calls take 4 ms and 1 ms an image, shared by the threads of a call."""
 
     device, name = "cpu", "machine"
 
@@ -61,7 +61,7 @@ def test_knee(rates, batch):
     assert knee(points) == batch
 
 
-def test_a_failure_in_a_thread_is_told():
+def test_a_failure_in_a_thread_is_reported():
     class Broken:
         def __init__(self):
             self.calls = 0

@@ -9,11 +9,11 @@ import torch
 from hubserve.errors import ExportError, ParityError
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.format_writers import write_pt2
 from hubserve.export.onnx import export_onnx
-from hubserve.export.pt2 import export_pt2
 from hubserve.export.torchscript import export_torchscript
 from hubserve.package.onnx_runner import OnnxRunner
-from hubserve.package.parity import FLOAT16, Truth, check_parity, random_batches
+from hubserve.package.parity import FLOAT16, LabelledAccuracy, check_parity, random_batches
 from hubserve.package.torch_runners import Pt2Runner, TorchScriptRunner
 from tests.export.nets import lively, small_source
 
@@ -138,7 +138,7 @@ class TestForms:
     def test_no_warning_reaches_the_user(self, model, tmp_path, recwarn, capfd):
         export_onnx(ExportableModel(model, EXAMPLE), tmp_path / "m.onnx")
         export_torchscript(ExportableModel(model, EXAMPLE), tmp_path / "m.pt")
-        export_pt2(ExportableModel(model, EXAMPLE), tmp_path / "m.pt2")
+        write_pt2(ExportableModel(model, EXAMPLE), tmp_path / "m.pt2")
         TorchScriptRunner(tmp_path / "m.pt")(BATCHES[0])
         Pt2Runner(tmp_path / "m.pt2")(BATCHES[0])
         OnnxRunner(tmp_path / "m.onnx")(BATCHES[0])
@@ -150,7 +150,7 @@ class TestForms:
             def forward(self, x):
                 return eval("x if x.sum() > 0 else -x")
 
-        for export in (export_onnx, export_pt2):
+        for export in (export_onnx, write_pt2):
             with pytest.raises(ExportError, match=r"torch\.export cannot capture Branching"):
                 export(ExportableModel(Branching(), EXAMPLE), tmp_path / "m")
         assert list(tmp_path.iterdir()) == []
@@ -166,7 +166,7 @@ class TestForms:
             Pt2Runner(tmp_path / "m.pt2")
 
     def test_pt2_takes_any_batch(self, model, tmp_path):
-        export_pt2(ExportableModel(model, EXAMPLE[:1]), tmp_path / "m.pt2")
+        write_pt2(ExportableModel(model, EXAMPLE[:1]), tmp_path / "m.pt2")
         assert check_parity(EagerRunner(model), Pt2Runner(tmp_path / "m.pt2"), BATCHES).passed
 
     def test_a_torchscript_file_that_is_no_model(self, tmp_path):
@@ -184,5 +184,5 @@ class TestForms:
 
 def test_the_key_of_earlier_packages_is_read():
     truth = {"reference_top1": 80.0, "top1": 70.0}
-    assert Truth.model_validate({"pictures": 9, **truth}) == Truth.model_validate({"images": 9, **truth})
-    assert Truth(images=9, **truth).model_dump() == {"images": 9, **truth}
+    assert LabelledAccuracy.model_validate({"pictures": 9, **truth}) == LabelledAccuracy.model_validate({"images": 9, **truth})
+    assert LabelledAccuracy(images=9, **truth).model_dump() == {"images": 9, **truth}

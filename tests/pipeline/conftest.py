@@ -23,12 +23,12 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> tuple[Run, list[JobStatus], Path]:
-    """The run of the short job, all that it told on the way, and the home of the store that it published to."""
+    """The run of the short job, all that it reported on the way, and the home of the store that it published to."""
     folder = tmp_path_factory.mktemp("finished")
-    told: list[JobStatus] = []
+    reported: list[JobStatus] = []
     with pytest.MonkeyPatch.context() as patch, store_at(folder / "bentoml"):
         patch.setenv("HUBSERVE_HOME", str(folder / "home"))
         run = jobs.create(SHORT)
         with jobs.hold(run):
-            run_job(run, on_status=told.append, draw=draw_all)
-    return run, told, folder / "bentoml"
+            run_job(run, on_status=reported.append, draw=draw_all)
+    return run, reported, folder / "bentoml"

@@ -1,4 +1,4 @@
-"""Jobs with one-shot strategies: shared weights are trained, told as they go, and served where nobody retrains."""
+"""Jobs with one-shot strategies: shared weights are trained, their progress is reported, and served where nobody retrains."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ class Interrupt:
 
 @pytest.fixture(scope="module")
 def found_by_darts(tmp_path_factory):
-    """The run of a DARTS job that keeps the shared weights, and all that it told."""
-    told: list[JobStatus] = []
+    """The run of a DARTS job that keeps the shared weights, and all that it reported."""
+    reported: list[JobStatus] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HUBSERVE_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr("hubserve.pipeline.status_writer.PAUSE_SECONDS", 0.0)
         run = jobs.create(short(strategy=DARTS, recipe={"epochs": 2}, budget={}, retrain=None, publish=None))
-        run_job(run, on_status=told.append, draw=draw_all)
-    return run, told
+        run_job(run, on_status=reported.append, draw=draw_all)
+    return run, reported
 
 
 class TestDarts:
     def test_supernet_first(self, found_by_darts):
-        _, told = found_by_darts
-        phases = [phase for phase, _ in itertools.groupby(status.phase for status in told) if phase is not None]
+        _, reported = found_by_darts
+        phases = [phase for phase, _ in itertools.groupby(status.phase for status in reported) if phase is not None]
         assert phases == ["supernet", "search", "test", "export", "profile"]
-        assert any(status.message.startswith("epoch 2 of 2, loss ") for status in told)
+        assert any(status.message.startswith("epoch 2 of 2, loss ") for status in reported)
 
     def test_probabilities_over_time(self, found_by_darts):
         run, _ = found_by_darts
@@ -96,7 +96,7 @@ def test_spos_goes_on_after_a_stop_in_either_half(home, monkeypatch):
     status = jobs.read(run)
     assert (status.phase, status.trials, status.best.number in (0, 1, 2)) == ("export", 3, True)
     assert [row.number for row in status.history] == [0, 1, 2]
-    # An epoch of 17 steps is told as it was, though the supernet was trained in two sittings.
+    # An epoch of 17 steps is reported whole, though the supernet was trained in two sittings.
     assert status.oneshot.steps[-1] == 3 * 17 - 1
     assert status.oneshot.labels == {}
     winner = (run.path / "winner.json").read_text()
@@ -104,7 +104,7 @@ def test_spos_goes_on_after_a_stop_in_either_half(home, monkeypatch):
     assert winner.count('"val_acc before recalibration"') == 1
 
 
-def test_a_picture_needs_rows_that_tell_all():
+def test_a_image_needs_rows_that_tell_all():
     rows = [{"step": i, "train_loss": 1.0, "probabilities": {"a": {"x": 0.5, "y": 0.5}}} for i in range(3)]
     assert one_shot_view(rows).labels["a"].candidates == ["x", "y"]
     assert one_shot_view([*rows, {"step": 3, "probabilities": {"b": {"x": 1.0}}}]).labels == {}

@@ -1,4 +1,4 @@
-"""Pictures of a search: drawn when there is something to draw, the same for the same record, and of what it says."""
+"""Images of a search: drawn when there is something to draw, the same for the same record, and of what it says."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_best_so_far_is_a_staircase_over_the_trials_with_a_score(tmp_path, m
     assert drawn == [([0, 3, 4, 4], [0.5, 0.7, 0.7, 0.7])]
 
 
-def test_what_the_pareto_picture_says(tmp_path):
+def test_what_the_pareto_image_says(tmp_path):
     plot(SEARCHED, "pareto", tmp_path / "pareto.svg", limits={"latency_ms": 8})
     said = words(tmp_path / "pareto.svg")
     for text in ("validation accuracy against latency (ms)", "Pareto front", "at most 8", "chosen"):

@@ -53,7 +53,7 @@ def test_what_we_ship_can_be_run(name, tmp_path):
             resolve_job(found, where=tmp_path)
 
 
-def test_pictures_of_ones_own(tmp_path):
+def test_images_of_ones_own(tmp_path):
     """Labels and preparation are the data's; the folder starts where the job was submitted."""
     from tests.images import noise
 
@@ -96,14 +96,14 @@ def test_pictures_of_ones_own(tmp_path):
         ),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_key(changes, message, tmp_path):
+def test_what_does_not_fit_is_reported_with_its_key(changes, message, tmp_path):
     with pytest.raises(JobError, match=message):
         resolve_job(job(**changes), where=tmp_path)
 
 
 @pytest.mark.parametrize("name", MULTI_TRIAL)
 def test_who_takes_several_objectives(name):
-    """What a definition is told before the start is what the strategy itself would say in the middle of a search."""
+    """What a definition is refused for before the start is what the strategy itself would say in the middle of a search."""
     space, entry = NasBench201(), jobs.MultiTrialEntry(name=name)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=multi_trial(entry, key="strategy", seed=1))
     refusal = pytest.raises(StrategyError, match="searches for one objective")
@@ -183,7 +183,7 @@ class TestLatencyTable:
         assert isinstance(resolved.search_latency, MeasuredLatency)
         assert resolved.facts()["latency"] is None
 
-    def test_a_limit_that_no_network_meets_is_told_before_the_start(self, table, tmp_path):
+    def test_a_limit_that_no_network_meets_is_reported_before_the_start(self, table, tmp_path):
         table()
         with pytest.raises(JobError, match=r"latency_ms <= 0.001 cannot be met: the fastest network .* half of all stay below"):
             resolve_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
@@ -230,7 +230,10 @@ class TestOnPython314:
     def test_a_default_format_is_left_out(self, publish):
         formats, notes = choose_formats(job(publish=publish))
         assert formats == ("onnx",)
-        assert notes == ["torchscript was not exported: PyTorch does not support TorchScript on Python 3.14"]
+        assert notes == ["torchscript is not exported: PyTorch does not support TorchScript on Python 3.14"]
+
+    def test_a_check_says_so(self):
+        assert resolve_job(job(publish={}), where=Path.cwd()).facts()["notes"].startswith("torchscript is not exported")
 
     def test_one_that_is_named_is_refused_before_anything_runs(self):
         with pytest.raises(JobError, match=r"^publish\.formats: torchscript: PyTorch does not .* 3\.14; leave it out"):
@@ -243,6 +246,7 @@ class TestOnPython314:
 
 def test_on_this_python_the_default_formats_are_exported():
     assert choose_formats(job(publish={})) == (("onnx", "torchscript"), [])
+    assert resolve_job(job(publish={}), where=Path.cwd()).facts()["notes"] is None
 
 
 def test_evaluators_are_built_once(tmp_path):

@@ -53,12 +53,12 @@ class TestFinished:
             assert [model.tag for model in store.list_models()] == [status.published]
 
     def test_the_phases_came_in_order(self, finished):
-        _, told, _ = finished
-        phases = [phase for phase, _ in itertools.groupby(status.phase for status in told) if phase is not None]
+        _, reported, _ = finished
+        phases = [phase for phase, _ in itertools.groupby(status.phase for status in reported) if phase is not None]
         assert phases == ["search", "retrain", "test", "export", "profile", "publish"]
-        assert told[0].state == "running"
-        assert [status.trials for status in told] == sorted(status.trials for status in told)
-        assert any("epoch 3 of 6" in status.message and status.eta_seconds > 0 for status in told)
+        assert reported[0].state == "running"
+        assert [status.trials for status in reported] == sorted(status.trials for status in reported)
+        assert any("epoch 3 of 6" in status.message and status.eta_seconds > 0 for status in reported)
 
     def test_where_the_model_came_from(self, finished, package):
         run, _, _ = finished
@@ -74,7 +74,7 @@ class TestFinished:
         assert provenance.metric.top1 == pytest.approx(100 * found["test_acc"], abs=1e-3)
 
     def test_the_score_is_that_of_the_served_network_on_the_test_part(self, package):
-        """Computed again from the package: its own module, and pictures that neither search nor training has seen."""
+        """Computed again from the package: its own module, and images that neither search nor training has seen."""
         data = load_dataset("digits", size=16, augment=False)
         again = Classification(train_dataloaders=data.train, val_dataloaders=data.test).validate(rebuild_model(package))
         assert again["val_acc"] == pytest.approx(package.manifest.provenance.search["test_acc"])
@@ -86,9 +86,9 @@ class TestFinished:
         digits = load_digits()
         right = []
         for place, (mode, size) in itertools.product(range(0, 200, 5), (("L", 8), ("RGB", 64))):
-            picture = Image.fromarray((digits.images[place] * 255 / 16).astype(np.uint8)).convert(mode).resize((size, size))
+            image = Image.fromarray((digits.images[place] * 255 / 16).astype(np.uint8)).convert(mode).resize((size, size))
             file = io.BytesIO()
-            picture.save(file, "PNG")
+            image.save(file, "PNG")
             right.append(engine.classify(file.getvalue()).predictions[0].label == str(digits.target[place]))
         assert np.mean(right) > 0.9
 
@@ -224,4 +224,4 @@ def test_the_status_says_which_format_was_left_out(home, monkeypatch):
     run = jobs.create(short(publish={}))
     with pytest.raises(KeyboardInterrupt):
         run_job(run, on_status=Interrupt("search"))
-    assert jobs.read(run).notes == ["torchscript was not exported: PyTorch does not support TorchScript on Python 3.14"]
+    assert jobs.read(run).notes == ["torchscript is not exported: PyTorch does not support TorchScript on Python 3.14"]

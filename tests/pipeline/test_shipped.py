@@ -1,4 +1,4 @@
-"""The shipped jobs whose data nobody ships, run for real: with their layouts of data, a few pictures, and short budgets."""
+"""The shipped jobs whose data nobody ships, run for real: with their layouts of data, a few images, and short budgets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def here(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def write_pictures(folder: Path, count: int, size: tuple[int, int], ending: str, seed: int) -> None:
+def write_images(folder: Path, count: int, size: tuple[int, int], ending: str, seed: int) -> None:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     for place in range(count):
@@ -56,7 +56,7 @@ def published(definition: str) -> tuple[jobs.JobStatus, store.StoredModel]:
 
 
 def label_of(model: store.StoredModel, size: int) -> str:
-    """What the model, as it is served, says of a grey picture."""
+    """What the model, as it is served, says of a grey image."""
     file = io.BytesIO()
     Image.new("RGB", (size, size), "grey").save(file, "PNG")
     return Engine(model.package).classify(file.getvalue()).predictions[0].label
@@ -64,8 +64,8 @@ def label_of(model: store.StoredModel, size: int) -> str:
 
 def test_cifar10(tmp_path):
     for seed, name in enumerate(CIFAR):
-        write_pictures(tmp_path / "data" / "cifar10" / "train" / name, 8, (32, 32), "png", seed)
-        write_pictures(tmp_path / "data" / "cifar10" / "test" / name, 2, (32, 32), "png", 100 + seed)
+        write_images(tmp_path / "data" / "cifar10" / "train" / name, 8, (32, 32), "png", seed)
+        write_images(tmp_path / "data" / "cifar10" / "test" / name, 2, (32, 32), "png", 100 + seed)
     status, model = published(shortened("cifar10"))
     assert status.published.startswith("cifar10:")
     assert all(row.values["params"] <= 1_500_000 for row in status.history if row.state == "complete")
@@ -75,11 +75,11 @@ def test_cifar10(tmp_path):
 
 
 def test_imagenet(tmp_path):
-    """On a Ray cluster of this machine, pictures read by other processes; a machine without GPUs gives trials none."""
+    """On a Ray cluster of this machine, images read by other processes; a machine without GPUs gives trials none."""
     pytest.importorskip("ray")
     for seed, name in enumerate(IMAGENET):
-        write_pictures(tmp_path / "data" / "imagenet" / "train" / name, 10, (80, 60), "jpg", seed)
-        write_pictures(tmp_path / "data" / "imagenet" / "val" / name, 2, (60, 80), "jpg", 100 + seed)
+        write_images(tmp_path / "data" / "imagenet" / "train" / name, 10, (80, 60), "jpg", seed)
+        write_images(tmp_path / "data" / "imagenet" / "val" / name, 2, (60, 80), "jpg", 100 + seed)
     data = yaml.safe_load(SHIPPED["imagenet"].read_text())["data"] | {"workers": 1}
     executor = {"kind": "ray", "workers": 1, "cpus_per_trial": 1}
     status, model = published(shortened("imagenet", data=data, executor=executor))

@@ -181,7 +181,7 @@ class TestDecode:
             decode_image(data[: len(data) // 2])
 
     @given(st.binary(max_size=200))
-    def test_any_bytes_are_a_picture_or_an_image_error(self, data):
+    def test_any_bytes_are_a_image_or_an_image_error(self, data):
         try:
             mode = decode_image(data).mode
         except ImageError:
@@ -254,7 +254,7 @@ class TestFast:
 
     @given(st.data())
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_damaged_jpegs_are_answered_or_refused(self, photo, data):
+    def test_corrupt_jpegs_are_answered_or_refused(self, photo, data):
         whole = bytearray(encode(photo, "JPEG", quality=40))
         for _ in range(data.draw(st.integers(1, 8))):
             whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
@@ -267,7 +267,7 @@ class TestFast:
 
 
 class TestNarrow:
-    """Pictures that are much longer than wide: only their middle is resized, to the same pixels."""
+    """Images that are much longer than wide: only their middle is resized, to the same pixels."""
 
     @pytest.mark.parametrize(
         "size", [(3000, 1), (1, 3000), (2000, 97), (97, 2000), (7001, 350), (11, 4999), (9000, 256), (21, 1)]
@@ -333,7 +333,7 @@ class TestWork:
         decode(jpeg_of_scans(100 - usual))
         with pytest.raises(ImageError, match=r"more than 100 scans.* 1,000,000 pixels"):
             decode(jpeg_of_scans(101 - usual))
-        # The largest pictures may have fewer.
+        # The largest images may have fewer.
         decode(jpeg_of_scans(20 - usual), max_pixels=1_000_000)
         with pytest.raises(ImageError, match="more than 20 scans"):
             decode(jpeg_of_scans(21 - usual), max_pixels=1_000_000)
@@ -364,7 +364,7 @@ class TestWork:
 
 
 @pytest.mark.parametrize("name", ["large webp without its pixels", "huge png", "half a png", "half a jpeg", "png bomb"])
-def test_an_error_that_is_kept_keeps_no_picture(name):
+def test_an_error_that_is_kept_keeps_no_image(name):
     (body,) = (body for body in wrong_bodies() if body.name == name)
     gc.collect()
     gc.disable()

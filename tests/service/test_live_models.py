@@ -194,7 +194,7 @@ class TestVersionsComeAndGo:
 class TestDamage:
     def test_the_old_one_goes_on_and_the_new_one_is_told(self, make, refusals):
         publish("v1")
-        with store_at(store.folder().parent / "elsewhere"):
+        with store_at(store.bentoml_home().parent / "elsewhere"):
             damaged = store.resolve(publish("v2"))
             damage("small:v2")
         live_models = make()

@@ -31,7 +31,7 @@ def test_set_and_delete(home):
     assert list(aliases.list_aliases()) == ["production", "next"]
     aliases.delete_alias("production")
     assert list(aliases.list_aliases()) == ["next"]
-    assert {path.name for path in home.iterdir()} == {"models", "tmp", aliases.FILE, f"{aliases.FILE}.lock"}
+    assert {path.name for path in home.iterdir()} == {"models", "tmp", ".number.lock", aliases.FILE, f"{aliases.FILE}.lock"}
 
 
 def test_what_a_name_means():

@@ -76,7 +76,7 @@ class TestPublish:
         assert stored.path.is_relative_to(home / "models")
         assert stored.package.manifest == first.manifest
         stored.package.verify()
-        assert {p.name for p in stored.path.iterdir()} == {p.name for p in first.path.iterdir()} | {"model.yaml"}
+        assert {p.name for p in stored.path.iterdir()} == {p.name for p in first.path.iterdir()} | {"model.yaml", ".number"}
 
     def test_the_same_content_is_the_same_version(self, home, first):
         tag = store.publish(first.path).tag

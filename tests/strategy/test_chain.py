@@ -78,7 +78,7 @@ def test_deduplication():
         history(Chain(Random(dedup=False, seed=0), Deduplication()), Small(), 12)
 
 
-def test_first_one_first_and_each_is_told_the_space():
+def test_first_one_first_and_each_is_reported_the_space():
     asked = []
 
     class Asks(Middleware):

@@ -37,7 +37,7 @@ def test_learns_a_toy_reward(direction, sign):
     assert late > early + 2
 
 
-def test_does_not_learn_where_nothing_is_told():
+def test_does_not_learn_where_nothing_is_reported():
     scores = search(PolicyBasedRL(samples_per_update=10, seed=0), lambda arch: 1.0, 60)
     assert set(scores) == {1.0}
 

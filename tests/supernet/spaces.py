@@ -24,7 +24,7 @@ from hubserve.hub import (
 from hubserve.space import ModelSpace
 
 SIZE = 16
-"""Height and width of the pictures of all these spaces."""
+"""Height and width of the images of all these spaces."""
 
 
 class TwoNodes:
@@ -117,5 +117,5 @@ class Small(ModelSpace):
         )
 
 
-def pictures(batch: int = 2, *, seed: int = 0) -> torch.Tensor:
+def images(batch: int = 2, *, seed: int = 0) -> torch.Tensor:
     return torch.randn(batch, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))

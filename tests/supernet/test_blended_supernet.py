@@ -15,7 +15,7 @@ from hubserve.errors import SupernetError
 from hubserve.space import ModelSpace
 from hubserve.supernet import Blend, BlendedSupernet
 from tests.marks import slow_but
-from tests.supernet.spaces import CHANNELS, TINY, Small, pictures
+from tests.supernet.spaces import CHANNELS, TINY, Small, images
 
 SPACES = {**TINY, "ShuffleNetSpace-channels": CHANNELS, "Small": Small()}
 QUICK = {"Small", "NasBench201", "ProxylessNAS", "AutoFormer", "PNAS"}
@@ -31,7 +31,7 @@ def nets():
     def get(name: str) -> BlendedSupernet:
         if name not in built:
             built[name] = BlendedSupernet(SPACES[name])
-            built[name].prove(pictures(4))
+            built[name].prove(images(4))
         return built[name]
 
     return get
@@ -49,11 +49,11 @@ class TestEverySpace:
     def test_all_weight_on_one_arch_is_that_arch(self, nets, name):
         if name in LOOSE_ENDS:
             pytest.skip("single cells give fewer nodes")
-        net, rng, x = nets(name).eval(), Random(1), pictures()
+        net, rng, x = nets(name).eval(), Random(1), images()
         for _ in range(2):
             arch = SPACES[name].random(rng)
             with torch.no_grad():
-                net.supernet.train()(pictures(8, seed=2), arch)  # Fresh statistics would hide the input from a deep network.
+                net.supernet.train()(images(8, seed=2), arch)  # Fresh statistics would hide the input from a deep network.
                 net.eval()
                 expected, found = net.supernet(x, arch), net(x, *weigh(net, arch))
             assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
@@ -61,10 +61,10 @@ class TestEverySpace:
     def test_gradients_reach_the_logits_of_what_is_blended(self, nets, name):
         net = nets(name).train()
         net.zero_grad()
-        output = net(pictures(4))
+        output = net(images(4))
         (output * torch.randn_like(output)).sum().backward()
         assert {label for label, logits in net.archs.logits.items() if logits.grad is not None} == net.blended
-        # Where pictures have shrunk to a point, all kernels are one.
+        # Where images have shrunk to a point, all kernels are one.
         for label in (label for label in net.blended if not label.endswith("_ks")):
             assert net.archs.logits[label].grad.abs().sum() > 0, label
 
@@ -80,14 +80,14 @@ class TestEverySpace:
 
     def test_estimates_its_activations(self, nets, name):
         net = nets(name)
-        one, two = (net.activation_bytes(pictures(batch)) for batch in (4, 8))
+        one, two = (net.activation_bytes(images(batch)) for batch in (4, 8))
         assert 0 < one < two <= 2 * one
 
     def test_runs_where_the_shared_weights_are(self, nets, name):
         # As on a GPU: only the weights and the batch are there, logits and masks are not.
         net = copy.deepcopy(nets(name))
         net.supernet.to("meta")
-        output = net(pictures(4).to("meta"))
+        output = net(images(4).to("meta"))
         assert output.device.type == "meta"
         assert output.requires_grad
         assert all(logits.device.type == "cpu" for logits in net.archs.logits.values())
@@ -115,7 +115,7 @@ class TestWhatIsSampled:
 
     def test_few_structures_are_kept_ready(self):
         net = BlendedSupernet(SPACES["NasBench101"], cache=3)
-        rng, x = Random(0), pictures()
+        rng, x = Random(0), images()
         drawn = [net.sample(rng) for _ in range(6)]
         networks = [net.network(sampled, x) for sampled in drawn]
         assert len(net._networks) == 3
@@ -180,50 +180,50 @@ class TestSpacesOfOnesOwn:
     def test_candidates_of_different_shapes_are_refused_by_name(self):
         net = BlendedSupernet(Strided(layers=True))
         with pytest.raises(SupernetError, match=r"candidates of 'op' give different shapes"):
-            net(pictures())
+            net(images())
 
     def test_depths_of_different_shapes_are_sampled(self):
         net = BlendedSupernet(Strided(layers=False))
-        net.prove(pictures())
+        net.prove(images())
         assert net.sampled == {"depth"}
 
     def test_outputs_that_are_not_finite_prove_nothing(self):
         net = BlendedSupernet(Broken())
-        net.prove(pictures())
+        net.prove(images())
         assert net.sampled == {"width"}
 
     def test_an_optional_layer_is_passed_by_with_the_rest_of_the_weight(self):
         net = BlendedSupernet(Skipped())
-        net.prove(pictures())
+        net.prove(images())
         assert (net.blended, net.sampled) == ({"extra"}, {"factor"})
-        x, half = pictures(), {"extra": Blend.all_of(torch.tensor([0.5, 0.5]))}
+        x, half = images(), {"extra": Blend.all_of(torch.tensor([0.5, 0.5]))}
         one, two = (net.supernet(x, {"extra": extra, "factor": "all"}) for extra in ("no", "yes"))
         found = net(x, half, {"factor": "all"})
         assert torch.allclose(found, (one + two) / 2, atol=1e-6)
 
     def test_a_blend_of_depths_is_the_sum_of_what_comes_out_at_each(self):
         net = BlendedSupernet(Small())
-        net.prove(pictures())
+        net.prove(images())
         arch = {"width": 16, "depth": 1, "op_0": "conv", "ks_0": 3, "op_1": "pool", "op_2": "conv", "ks_2": 5}
         blends, _ = weigh(net, arch)
         pooled = {}
         for depth in (1, 2, 3):
-            hidden = net.supernet.subnet({**arch, "depth": depth}).network[:-2](pictures())
+            hidden = net.supernet.subnet({**arch, "depth": depth}).network[:-2](images())
             pooled[depth] = hidden
         mean = sum(weight * pooled[depth] for weight, depth in ((0.2, 1), (0.3, 2), (0.5, 3)))
         blends["depth"] = Blend.all_of(torch.tensor([0.2, 0.3, 0.5]))
         last = net.supernet.subnet(arch).network[-1]
-        assert torch.allclose(net(pictures(), blends), last(mean.flatten(1)), atol=1e-5)
+        assert torch.allclose(net(images(), blends), last(mean.flatten(1)), atol=1e-5)
 
     def test_candidates_that_are_not_held_do_not_run(self):
         net = BlendedSupernet(TINY["NasBench201"])
         ran = []
-        for module in net.network(x=pictures()).subnet.network.modules():
+        for module in net.network(x=images()).subnet.network.modules():
             if isinstance(module, nn.Conv2d):
                 module.register_forward_hook(lambda *_: ran.append(1))
         n = {}
         for op in ("none", "conv_3x3"):
             ran.clear()
-            net(pictures(), weigh(net, dict.fromkeys(net.archs.logits, op))[0])
+            net(images(), weigh(net, dict.fromkeys(net.archs.logits, op))[0])
             n[op] = len(ran)
         assert n["conv_3x3"] == n["none"] + 18  # Three cells of six edges.

@@ -9,7 +9,7 @@ import torch
 
 from hubserve.supernet import SharedOptimizer, Supernet
 from hubserve.supernet.shared_tensors import window
-from tests.supernet.spaces import Small, pictures
+from tests.supernet.spaces import Small, images
 
 MAKERS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.05),
@@ -24,7 +24,7 @@ WIDE = {"width": 64, "depth": 1, "op_0": "conv", "ks_0": 5}
 
 
 def step(network, optimizer, seed, leaves=None):
-    network(pictures(4, seed=seed)).square().sum().backward()
+    network(images(4, seed=seed)).square().sum().backward()
     optimizer.step() if leaves is None else optimizer.step(leaves)
 
 

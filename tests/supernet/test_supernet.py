@@ -15,7 +15,7 @@ from hubserve.errors import ArchError, SupernetError
 from hubserve.space import ModelSpace
 from hubserve.supernet import SharedOptimizer, Supernet
 from hubserve.supernet.shared_tensors import window
-from tests.supernet.spaces import CHANNELS, TINY, Small, pictures
+from tests.supernet.spaces import CHANNELS, TINY, Small, images
 
 SPACES = {**TINY, "ShuffleNetSpace-channels": CHANNELS, "Small": Small()}
 
@@ -37,7 +37,7 @@ def supernets():
 class TestEverySpace:
     def test_a_subnet_is_the_extracted_network(self, supernets, name):
         net, rng = supernets(name), Random(3)
-        x = pictures()
+        x = images()
         for _ in range(3):
             arch = SPACES[name].random(rng)
             with torch.no_grad():
@@ -60,7 +60,7 @@ class TestEverySpace:
         net = supernets(name).train()
         arch = SPACES[name].random(Random(5))
         net.zero_grad()
-        output = net(pictures(), arch)
+        output = net(images(), arch)
         output.square().sum().backward()
         seen = {tensor.key: tensor for tensor in net.subnet(arch).tensors if not tensor.is_buffer}
         for key, parameter in net.tensors.named_parameters():
@@ -76,12 +76,12 @@ class TestEverySpace:
         arch = SPACES[name].random(Random(6))
         net.zero_grad()
         torch.manual_seed(0)
-        net(pictures(), arch).square().sum().backward()
+        net(images(), arch).square().sum().backward()
         whole = {key: p.grad.clone() for key, p in net.tensors.named_parameters() if p.grad is not None}
         net.zero_grad()
         subnet = net.subnet(arch)
         torch.manual_seed(0)
-        subnet.network(pictures()).square().sum().backward()
+        subnet.network(images()).square().sum().backward()
         for tensor in subnet.tensors:
             if not tensor.is_buffer and tensor.value.grad is not None:
                 expected = window(whole[tensor.key], tensor.shape, centred=tensor.centred)
@@ -145,7 +145,7 @@ class TestGrowth:
         net = Supernet(Hidden())
         narrow, wide = {"n0": 1, "n1": 1, "n2": 1}, {"n0": 17, "n1": 1, "n2": 17}
         before = net.extract(narrow).state_dict()
-        assert net(pictures(), wide).shape == (2, 4)
+        assert net(images(), wide).shape == (2, 4)
         after = net.extract(narrow).state_dict()
         assert all(torch.equal(before[key], after[key]) for key in before)
 
@@ -155,7 +155,7 @@ class TestGrowth:
         for arch in ({"n0": 1, "n1": 1, "n2": 1}, {"n0": 17, "n1": 1, "n2": 17}, {"n0": 1, "n1": 1, "n2": 1}):
             subnet = net.subnet(arch)
             before = {key: leaf.detach().clone() for key, leaf in subnet.leaves.items()}
-            subnet.network(pictures()).square().sum().backward()
+            subnet.network(images()).square().sum().backward()
             optimizer.step(subnet.leaves)
             now = net.subnet(arch).leaves
             assert all(not torch.equal(now[key], before[key]) for key in before)
@@ -247,7 +247,7 @@ def test_pickles_with_its_weights():
     arch = Small().random(Random(0))
     net.subnet(arch)
     copied = pickle.loads(pickle.dumps(net))
-    assert torch.equal(copied(pictures(), arch), net(pictures(), arch))
+    assert torch.equal(copied(images(), arch), net(images(), arch))
 
 
 class TestState:
@@ -260,7 +260,7 @@ class TestState:
         arch = Small().random(Random(0))
         other.subnet(arch)
         other.load_state_dict(one.state_dict())
-        assert torch.equal(other.subnet(arch).network(pictures()), one.subnet(arch).network(pictures()))
+        assert torch.equal(other.subnet(arch).network(images()), one.subnet(arch).network(images()))
 
     def test_a_missing_tensor_is_named(self):
         net = Supernet(Small())
@@ -282,8 +282,8 @@ def test_keeps_few_networks_ready():
 def test_moves_to_another_type():
     net = Supernet(Small()).double()
     arch = Small().random(Random(0))
-    assert net(pictures().double(), arch).dtype == torch.float64
-    assert net.subnet(arch).network(pictures().double()).dtype == torch.float64
+    assert net(images().double(), arch).dtype == torch.float64
+    assert net.subnet(arch).network(images().double()).dtype == torch.float64
 
 
 def test_an_arch_is_validated_once():

@@ -13,7 +13,7 @@ from hubserve.space import ModelSpace, Picker
 
 @dataclass(frozen=True)
 class Mlp(ModelSpace):
-    """For pictures (batch, 3, 8, 8) and 10 classes."""
+    """For images (batch, 3, 8, 8) and 10 classes."""
 
     def build(self, pick: Picker) -> nn.Module:
         width = pick("width", (16, 64))

@@ -186,8 +186,8 @@ def test_drop_path_rises_over_the_epochs():
     from random import Random
 
     model = space.freeze(space.random(Random(0)))
-    pictures = TensorDataset(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
-    Noting(train_dataloaders=pictures, val_dataloaders=pictures, drop_path_prob=0.3, max_epochs=3).fit(model)
+    images = TensorDataset(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+    Noting(train_dataloaders=images, val_dataloaders=images, drop_path_prob=0.3, max_epochs=3).fit(model)
     assert seen == pytest.approx([0.0, 0.1, 0.2])
     with pytest.raises(EvaluatorError, match="Linear has no drop path"):
         Classification(train_dataloaders=blobs(), val_dataloaders=blobs(), drop_path_prob=0.3).fit(linear())

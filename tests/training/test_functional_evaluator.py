@@ -34,11 +34,11 @@ def test_the_weights_are_those_of_the_seed():
 
 
 def test_results_are_reported_as_in_nni():
-    told = []
+    reported = []
 
     class Listening(Trial):
         def report(self, step, value):
-            told.append((step, value))
+            reported.append((step, value))
 
     def function(model):
         for accuracy in (0.5, 0.6):
@@ -50,7 +50,7 @@ def test_results_are_reported_as_in_nni():
 
     scores = FunctionalEvaluator(function).evaluate(Mlp(), ARCH, Listening(number=4, experiment="mine"))
     assert scores == {"default": 0.7, "size": 3.0}
-    assert told == [(0, 0.5), (1, 0.6)]
+    assert reported == [(0, 0.5), (1, 0.6)]
 
 
 def test_several_objectives_by_name():
@@ -68,7 +68,7 @@ def test_several_objectives_by_name():
         (lambda model: hubserve.report_intermediate_result({"other": 1.0}), "without 'accuracy'"),
     ],
 )
-def test_missing_results_are_told(function, message):
+def test_missing_results_are_reported(function, message):
     with pytest.raises(EvaluatorError, match=message):
         FunctionalEvaluator(function, ("accuracy",)).evaluate(Mlp(), ARCH, Trial())
 

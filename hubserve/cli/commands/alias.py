@@ -1,27 +1,22 @@
 """`hubserve alias`: names that stand for a version in the store, or for two with a share of the traffic each."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, command, print_json, print_table
+from hubserve.cli.output import CommandGroup, Json, print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="Names such as production that a running service follows.")
+app = CommandGroup(no_args_is_help=True, help="Names such as production that a running service follows.")
 
 Name = Annotated[str, typer.Argument(help="Name of the alias.")]
 
 
 @app.command("set")
-@command
 def set_alias(
     name: Name,
     model: Annotated[str, typer.Argument(help="Tag in the store, or a name for its newest version.")],
     canary: Annotated[str | None, typer.Option(help="Tag or name that gets a part of the traffic.")] = None,
-    weight: Annotated[
-        int | None, typer.Option(help="Percent of the traffic that the canary gets, 1 to 99; 10 unless given.")
-    ] = None,
+    weight: Annotated[int | None, typer.Option(help="Percent of the traffic for the canary, 1 to 99; 10 unless given.")] = None,
     as_json: Json = False,
 ) -> None:
     """Let a name stand for a version; a running service follows within a second.
@@ -39,7 +34,6 @@ def set_alias(
 
 
 @app.command("list")
-@command
 def list_aliases(as_json: Json = False) -> None:
     """List the aliases."""
     from hubserve.store import aliases
@@ -52,7 +46,6 @@ def list_aliases(as_json: Json = False) -> None:
 
 
 @app.command("delete")
-@command
 def delete_alias(name: Name, as_json: Json = False) -> None:
     """Remove an alias; the versions that it stood for stay."""
     from hubserve.store import aliases

@@ -1,18 +1,15 @@
 """`hubserve predict` and `eval`: classify images, without a server or by one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from hubserve.cli.output import Json, Model, Trust, command, print_facts, print_json, print_table, progress_bar
+from hubserve.cli.output import Json, Model, Trust, print_facts, print_json, print_table, progress_bar
 
 BackendOption = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8", "openvino", "eager"]
 
 
-@command
 def predict(
     model: Model,
     images: Annotated[list[str], typer.Argument(help="Image files, or patterns such as 'photos/*.jpg'.")],
@@ -36,7 +33,6 @@ def predict(
     return None
 
 
-@command
 def evaluate_model(
     model: Model,
     folder: Annotated[Path, typer.Argument(help="Folder with a sub-folder of images for each class.")],

@@ -1,19 +1,16 @@
 """`hubserve export`: writes a package."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import MODEL_HELP, Json, command, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, Json, print_json, print_table
 
 FormatOption = StrEnum("FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8")
 
 
-@command
 def export(
     model: Annotated[str | None, typer.Argument(help=f"{MODEL_HELP} Or give --space and --arch.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the package; the model's name unless given.")] = None,
@@ -22,9 +19,7 @@ def export(
     settings: Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")] = None,
     weights: Annotated[Path | None, typer.Option(help="File of weights (.pth or .safetensors).")] = None,
     key_format: Annotated[str | None, typer.Option(help="Naming scheme of the tensors in that file: nni, timm, ...")] = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Random weights in place of published ones.")
-    ] = False,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="Random weights instead of published ones.")] = False,
     formats: Annotated[
         list[FormatOption] | None,
         typer.Option("--format", help="A format to export; may be given several times. All float32 formats unless given."),
@@ -38,9 +33,7 @@ def export(
     ] = None,
     max_images: Annotated[int, typer.Option(min=16, help="Largest number of images to read from there.")] = 200,
     triton: Annotated[Path | None, typer.Option(help="Also add the model to this Triton model repository.")] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Measure its latency too, and add the report to the package.")
-    ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure its latency and add the report to the package.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a package that is there.")] = False,
     as_json: Json = False,
 ) -> None:

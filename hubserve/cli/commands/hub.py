@@ -1,19 +1,14 @@
 """`hubserve spaces`, `models` and `draw`: what the hub has."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, check_writable, command, print_facts, print_json, print_table
+from hubserve.cli.output import Json, check_writable, print_facts, print_json, print_table
 
 
-@command
-def spaces(
-    space: Annotated[str | None, typer.Argument(help="One space, for its choices.")] = None, as_json: Json = False
-) -> None:
+def spaces(space: Annotated[str | None, typer.Argument(help="One space to show.")] = None, as_json: Json = False) -> None:
     """List the model spaces, or show one."""
     from hubserve.cli.listings import space_page, space_rows
 
@@ -32,7 +27,6 @@ def spaces(
     return print_table("Choices", ("label", "candidates", "matters if"), choices)
 
 
-@command
 def models(
     model: Annotated[str | None, typer.Argument(help="An alias, a name or tag in the store, or a pre-searched model.")] = None,
     as_json: Json = False,
@@ -53,7 +47,6 @@ def models(
     return print_table("Models in the store", titles, [[row[column] for column in columns] for row in stored])
 
 
-@command
 def draw(
     model: Annotated[str | None, typer.Argument(help="A pre-searched model; or give --space and --arch.")] = None,
     out: Annotated[Path | None, typer.Option(help="Drawing to write (.svg, .png, .pdf); NAME.svg unless given.")] = None,

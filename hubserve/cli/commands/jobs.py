@@ -1,16 +1,13 @@
-"""`hubserve search`, `jobs` and `plot`: searches as offline jobs."""
-
-from __future__ import annotations
+"""`hubserve search`, `jobs`, `exports` and `plot`: what runs in the background."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, command
+from hubserve.cli.output import Json
 
 
-@command
 def search(
     job: Annotated[str | None, typer.Argument(help="A job file, or its name in search_jobs/; lists all unless given.")] = None,
     run: Annotated[Path | None, typer.Option(help="Go on with the job in this run folder.")] = None,
@@ -30,7 +27,6 @@ def search(
     run_search(job, run=run, resume=resume, check=check, detach=detach, as_json=as_json)
 
 
-@command
 def jobs(
     job: Annotated[str | None, typer.Argument(help="One job, by its id; lists all unless given.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="End it; it can go on later.")] = False,
@@ -45,7 +41,17 @@ def jobs(
     manage(job, stop=stop, resume=resume, delete=delete_it, log=log, as_json=as_json)
 
 
-@command
+def exports(
+    export: Annotated[str | None, typer.Argument(help="One export, by its id; lists all unless given.")] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the exports that were asked for over HTTP, or show or stop one."""
+    from hubserve.cli.search import manage_exports
+
+    manage_exports(export, stop=stop, as_json=as_json)
+
+
 def plot(
     run: Annotated[str, typer.Argument(help="A job, by its id or its run folder.")],
     names: Annotated[

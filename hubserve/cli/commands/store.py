@@ -1,68 +1,54 @@
 """`hubserve publish`, `delete`, `store-export`, `store-import`: what is in the model store."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json, Model, command, print_json
+import hubserve
+from hubserve.cli.output import Json, Model, print_json
 
 
-@command
 def publish(
     model: Model,
     name: Annotated[str | None, typer.Option(help="Name in the store; the model's own unless given.")] = None,
     version: Annotated[str | None, typer.Option(help="Version; the content decides unless given.")] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Measure its latency first, and add the report to the package.")
-    ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure its latency, and add the report to the package.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put a model into the store; a running service serves it within seconds."""
-    from hubserve import store
     from hubserve.cli.latency_reports import with_profile
     from hubserve.cli.resolve_model import open_package
 
     with open_package(model) as package:
         if profile:
             package = with_profile(model, package)
-        stored = store.publish(package.path, name=name, version=version)
+        stored = hubserve.store.publish(package.path, name=name, version=version)
     if as_json:
         return print_json({"tag": stored.tag, "path": str(stored.path)})
     return typer.echo(stored.tag)
 
 
-@command
 def delete(
     tag: Annotated[str, typer.Argument(help="Tag name:version, or a name for its newest version.")], as_json: Json = False
 ) -> None:
     """Remove one version from the store; of a name, the newest one, and the others stay."""
-    from hubserve import store
-
-    stored = store.resolve(tag)
-    store.delete(stored.tag)
+    stored = hubserve.store.resolve(tag)
+    hubserve.store.delete(stored.tag)
     return print_json({"deleted": stored.tag}) if as_json else typer.echo(f"deleted {stored.tag}")
 
 
-@command
 def store_export(
     tag: Annotated[str, typer.Argument(help="Name or tag in the store.")],
     path: Annotated[Path, typer.Argument(help="Folder or file to write.")],
     as_json: Json = False,
 ) -> None:
     """Write a version as one file, to move it to another machine."""
-    from hubserve import store
-
-    written = store.export_model(tag, path)
+    written = hubserve.store.export_model(tag, path)
     return print_json({"path": str(written)}) if as_json else typer.echo(written)
 
 
-@command
 def store_import(path: Annotated[Path, typer.Argument(help="File of store-export.")], as_json: Json = False) -> None:
     """Put a version from another machine into the store."""
-    from hubserve import store
-
-    stored = store.import_model(path)
+    stored = hubserve.store.import_model(path)
     return print_json({"tag": stored.tag, "path": str(stored.path)}) if as_json else typer.echo(stored.tag)

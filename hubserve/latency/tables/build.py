@@ -3,8 +3,6 @@
 The table is written as it grows, so a build that was stopped goes on where it was.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time
@@ -17,13 +15,12 @@ from typing import Any
 from hubserve.errors import ProfileError
 from hubserve.home import home
 from hubserve.host import describe_host
-from hubserve.latency.exported_arch import time_arch
+from hubserve.latency.arch_latency import MeasuredLatency
+from hubserve.latency.tables.latency_table import LatencyTable, same_arch
 from hubserve.latency.tables.operation_onnx import time_operation
 from hubserve.latency.tables.records import NetworkTime, OperationTime, TableError
-from hubserve.latency.tables.table import LatencyTable, same_arch
 from hubserve.operations import Operation
 from hubserve.space import Arch, ModelSpace
-from hubserve.timing import TimingProtocol
 
 SAVE_SECONDS = 5.0
 
@@ -152,16 +149,9 @@ def time_network(space: ModelSpace, arch: Mapping[str, Any], table: LatencyTable
     Raises:
         ExportError: The network cannot be exported.
     """
-    found = time_arch(
-        space,
-        arch,
-        input_size=table.input_size,
-        batch_size=table.batch_size,
-        threads=table.threads,
-        protocol=TimingProtocol(percent=90.0, max_seconds=max_seconds),
-        clock=time.thread_time if table.threads == 1 else time.perf_counter,
-    )
-    ordered = sorted(found.samples_ms)
+    clock = time.thread_time if table.threads == 1 else time.perf_counter
+    latency = MeasuredLatency(table.input_size, table.batch_size, table.threads, max_seconds, percent=90.0, clock=clock)
+    ordered = sorted(latency.measure(space, arch).samples_ms)
     return ordered[len(ordered) // 2], len(ordered)
 
 
@@ -180,10 +170,10 @@ def _start(
         return fresh
     found = LatencyTable.load(path)
     found.check_fit(path, space, input_size=input_size, threads=threads, batch_size=batch_size)
-    foreign = found.foreign(fresh.host)
-    if foreign is not None:
+    difference = found.difference_to_host(fresh.host)
+    if difference is not None:
         raise ProfileError(
-            f"{path} was {foreign}; a table is of one machine and one runtime: remove it to measure anew, or choose another "
+            f"{path} was {difference}; a table is of one machine and one runtime: remove it to measure anew, or choose another "
             "file with --table"
         )
     return found

@@ -3,8 +3,6 @@
 In a space with searchable widths there are more shapes of operations than can be measured.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Whether the archs of a space can meet a limit on latency, predicted by a lookup table in seconds, before a search."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -10,7 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from hubserve.errors import ProfileError
-from hubserve.latency.tables.table import LatencyTable
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.space import Arch, ModelSpace
 
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)

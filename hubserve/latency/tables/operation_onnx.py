@@ -1,7 +1,5 @@
 """The time of a single operation: as an ONNX graph of its own, measured by the profiler of ONNX Runtime."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -148,7 +146,7 @@ def _concat(operation: Operation) -> Graph:
     return _simple("Concat", axis=int(operation.attribute("axis")))(operation)
 
 
-def _move(operation: Operation) -> Graph:
+def _layout_change(operation: Operation) -> Graph:
     """A copy in another order; which one matters less than that every number is read and written."""
     shape = operation.inputs[0]
     flat = np.array([prod(shape) // shape[-1], shape[-1]], np.int64)
@@ -180,6 +178,6 @@ NODES: dict[str, Callable[[Operation], Graph]] = {
     "add": _binary("Add"),
     "mul": _binary("Mul"),
     "concat": _concat,
-    "move": _move,
+    "move": _layout_change,
 }
 """Kind of an operation -> function that makes its graph."""

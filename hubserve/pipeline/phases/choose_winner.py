@@ -1,7 +1,5 @@
 """The winner of a search: the best trial that meets the constraints, its latency measured again."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +14,7 @@ from hubserve.strategy.oneshot.extraction import BEFORE, extract
 from hubserve.training.weights_file import WEIGHTS_FILE
 
 MOST_CANDIDATES = 20
-"""Number of the best trials whose latency is measured again at most, until one still meets the limit."""
+"""Largest number of trials, the best first, whose latency is measured again until one meets the limit."""
 
 
 class Winner(BaseModel):
@@ -43,7 +41,7 @@ def choose_winner(experiment: NasExperiment, resolved: ResolvedJob) -> Winner:
     """The best trial that meets all constraints; latency is measured again, for longer than during the search.
 
     Raises:
-        NothingFeasibleError: There is none; the message says which constraint is missed, and by how much.
+        NothingFeasibleError: No trial meets them; the message says which constraint is missed, and by how much.
     """
     candidates = experiment.top_trials(MOST_CANDIDATES)
     if not candidates:

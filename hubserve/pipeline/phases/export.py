@@ -1,7 +1,5 @@
 """The package of the trained winner: exported, and compared with PyTorch."""
 
-from __future__ import annotations
-
 from itertools import islice
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The latency of the package, and the plots of the search, as files in the package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from hubserve.jobs.definition import Publish
@@ -13,11 +11,17 @@ from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.timing import TimingProtocol
 
 UNPUBLISHED = Publish(profile_seconds=10.0)
-"""How long the package of a job that publishes nothing is measured."""
+"""Settings used where a job publishes nothing: its package is measured for 10 seconds."""
 
 
 def profile(resolved: ResolvedJob, package: Package, plots: list[Path], status: StatusWriter) -> Package:
-    """Measures the latency of the package and adds the result to it, and the plots as search-NAME.svg."""
+    """Adds a latency profile and the plots of the search, as search-NAME.svg, to the package; returns the new package.
+
+    What the package has already, from a run that was interrupted, is neither measured nor added again.
+
+    Raises:
+        ProfileError: No format of the package can be measured on this machine.
+    """
     if PROFILE not in package.manifest.files:
         status.begin("profile", "measuring latency")
         latency = resolved.job.latency

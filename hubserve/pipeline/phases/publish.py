@@ -1,7 +1,5 @@
 """The package in the model store."""
 
-from __future__ import annotations
-
 from hubserve import store
 from hubserve.errors import NothingFeasibleError
 from hubserve.jobs import Run

@@ -1,7 +1,5 @@
 """The search of a job: an experiment in its run folder, which ends in a winner."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,7 +32,7 @@ def _search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
         status.begin("search", "searching")
     progress = SearchProgress(status)
     experiment = progress.experiment = make_experiment(resolved, run, progress, status.step)
-    progress.write()
+    write_trials(experiment, status)
     reason = experiment.run()
     progress.experiment = None
     if experiment.one_shot is not None:
@@ -58,12 +56,7 @@ class SearchProgress:
     def __call__(self, _: TrialRecord) -> None:
         if self._status.status.phase == "supernet":
             self._status.begin("search", "searching")
-        if self._status.due:
-            self.write()
-
-    def write(self) -> None:
-        """Writes all trials of the running experiment."""
-        if self.experiment is not None:
+        if self._status.due and self.experiment is not None:
             write_trials(self.experiment, self._status)
 
 

@@ -1,7 +1,5 @@
 """The accuracy of the trained winner on the test part."""
 
-from __future__ import annotations
-
 from hubserve.jobs import Run
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.train import TrainedWinner
@@ -19,5 +17,5 @@ def test(resolved: ResolvedJob, trained: TrainedWinner, run: Run, status: Status
         return {"test_acc": resolved.test_evaluator.validate(trained.model)["val_acc"]}
 
     test_acc = float(checkpoint(run.path / TEST, measure)["test_acc"])
-    status.test_accuracy(test_acc)
+    status.write(test_acc=test_acc)
     return test_acc

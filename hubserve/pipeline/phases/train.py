@@ -1,7 +1,5 @@
 """The network of the winner with its weights: trained from fresh ones, or those that the search left."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The web page at `/`: a few files of our own, read once, and the headers that keep anything else out of it."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 from dataclasses import dataclass

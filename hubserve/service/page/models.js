@@ -99,6 +99,7 @@ function name(model) {
   const several = models.filter((other) => other.tag.startsWith(`${first}:`)).length > 1;
   const badges = [model.default && 'default', ...(model.aliases ?? [])].filter(Boolean);
   return [h('a', { href: toModel(model.tag), title: model.tag }, several ? tagOf(model.tag) : first), badges.map((text) => h('span', { class: 'badge' }, text)),
+    model.state === 'loading' && h('span', { class: 'badge', title: 'loaded for the first time' }, 'loading'),
     model.state === 'refused' && h('span', { class: 'badge failed', title: model.problem }, 'refused')];
 }
 

@@ -1,7 +1,5 @@
 """Aliases over HTTP: the version that a name such as `production` means, and the share of the traffic for a canary."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from anyio import to_thread

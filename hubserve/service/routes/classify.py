@@ -1,7 +1,5 @@
 """POST /classify: images in the request, the most likely classes in the answer."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from anyio import to_thread

@@ -1,7 +1,5 @@
 """Exports over HTTP: POST starts one in a process of its own, GET shows it, DELETE stops it; the package is a download."""
 
-from __future__ import annotations
-
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse

@@ -1,7 +1,5 @@
 """The models in the store: GET /models, and the card, the drawing and the profile of one version."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any
 

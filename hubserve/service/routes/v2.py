@@ -1,7 +1,5 @@
 """The Open Inference Protocol, for clients of KServe and Triton: /v2/models/{name}/infer, metadata and health."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -47,7 +45,7 @@ async def live() -> dict[str, bool]:
 
 @router.get("/health/ready", summary="Whether a model answers", responses=_described(503), response_model=None)
 async def ready(request: Request) -> dict[str, bool] | Response:
-    """503 while no model is loaded, and while the server shuts down."""
+    """{"ready": true} once a model is loaded; a problem with status 503 while none is, and while the server shuts down."""
     shared: ServiceState = request.app.state.shared
     why = await shared.why_not_ready()
     return {"ready": True} if why is None else problem(503, *why, path=request.url.path)

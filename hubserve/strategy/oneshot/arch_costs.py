@@ -1,7 +1,5 @@
 """What one arch costs: MACs, parameters or latency, by name or by a function."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Literal, Protocol, get_args
 
@@ -21,7 +19,6 @@ class ArchCost(Protocol):
 
     def __call__(self, arch: Arch) -> float:
         """The cost of `arch`, in a unit of its own; more is worse."""
-        ...
 
 
 class MeasuredCost:

@@ -1,7 +1,5 @@
 """The base class of one-shot strategies, which search by training one supernet."""
 
-from __future__ import annotations
-
 import abc
 import logging
 from collections.abc import Callable
@@ -95,9 +93,9 @@ class OneShotStrategy(abc.ABC):
             StrategyError: The folder holds the checkpoint of another search, a loss is not finite, the evaluator has no data,
                 or it has a setting that shared weights are not trained with.
         """
-        training = shared_training(evaluator)
-        where = torch.device(device or training.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        with seeded_epoch(seed, -1, training):
+        asked = shared_training(evaluator)
+        where = torch.device(device or asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        with seeded_epoch(seed, -1, asked):
             batches = _n_train_batches(evaluator, seed)
             search = self.search(space, evaluator, seed=seed, total_steps=batches * evaluator.max_epochs)
             x, _ = to_device(next(iter(evaluator.train_batches(seed))), where)
@@ -105,9 +103,7 @@ class OneShotStrategy(abc.ABC):
             memory = search.memory_bytes(x)
             _check_memory(type(self).__name__, memory, where)
             search.supernet.to(where)
-        loop = EpochLoop(
-            evaluator, search, seed=seed, device=where, training=training, on_step=on_step, should_stop=should_stop
-        )
+        loop = EpochLoop(evaluator, search, seed=seed, device=where, training=asked, on_step=on_step, should_stop=should_stop)
         identity = [type(self).__name__, repr(space), seed, evaluator.max_epochs, batches]
         if folder is not None and (found := read_checkpoint(folder, identity)):
             search.load_state_dict(found["search"])

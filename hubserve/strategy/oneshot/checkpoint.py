@@ -1,7 +1,5 @@
 """The checkpoint of a one-shot run, which only the same search may read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

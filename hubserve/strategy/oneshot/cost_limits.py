@@ -1,7 +1,5 @@
 """Limits on what archs cost: a penalty in the loss, and a filter for sampled paths."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -45,10 +43,9 @@ class Penalty:
     def __post_init__(self) -> None:
         if not self.baseline > 0:
             raise StrategyError(f"penalty: baseline = {self.baseline} must be above 0")
-        if self.nonlinear not in get_args(Nonlinear):
-            raise StrategyError(f"penalty: nonlinear = {self.nonlinear!r} is not one of {get_args(Nonlinear)}")
-        if self.aggregate not in get_args(Aggregate):
-            raise StrategyError(f"penalty: aggregate = {self.aggregate!r} is not one of {get_args(Aggregate)}")
+        for name, allowed in (("nonlinear", get_args(Nonlinear)), ("aggregate", get_args(Aggregate))):
+            if getattr(self, name) not in allowed:
+                raise StrategyError(f"penalty: {name} = {getattr(self, name)!r} is not one of {allowed}")
 
     def apply(self, loss: torch.Tensor, cost: torch.Tensor | float) -> torch.Tensor:
         """`loss` with the term for `cost`, both scalars; gradients go back through both."""
@@ -129,8 +126,7 @@ def _from_dict(name: str, kind: type, given: Any) -> Any:
     if not isinstance(given, Mapping):
         return given
     known = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    unknown = [key for key in given if key not in known]
-    if unknown:
+    if unknown := [key for key in given if key not in known]:
         raise StrategyError(f"{name} has {unknown[0]!r}. {suggest(str(unknown[0]), known)}")
     try:
         return kind(**given)

@@ -1,7 +1,5 @@
 """A table of costs, one for each candidate: the mean cost of a distribution over archs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from random import Random
 from typing import Any
@@ -54,7 +52,7 @@ class CostTable:
         return {"numbers": self._numbers, "scale": self._scale, "r2": self.r2}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes what `state_dict` returned for the same space."""
+        """Restores the fitted numbers that `state_dict` returned for the same space."""
         self._numbers, self._scale, self.r2 = state_dict["numbers"], state_dict["scale"], state_dict["r2"]
 
     def estimate(self, arch: Mapping[str, Any]) -> float:

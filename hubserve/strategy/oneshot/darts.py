@@ -10,7 +10,7 @@ import torch
 
 from hubserve.data.loaders import Batch
 from hubserve.errors import StrategyError
-from hubserve.space import ModelSpace
+from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy
 from hubserve.supernet import Blend
 from hubserve.training.evaluator import TrainingEvaluator
@@ -68,10 +68,12 @@ class DartsSearch(DifferentiableSearch):
         self.step_logits(self.gradients(self.total_loss(loss, sampled))[0])
         return float(loss.detach())
 
-    def weights_for_logits(
-        self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]
-    ) -> dict[str, torch.Tensor] | None:
-        """Key -> weight at which the gradient of the logits is taken; None takes the leaves."""
+    def weights_for_logits(self, train: Batch, blends: Mapping[str, Blend], sampled: Arch) -> dict[str, torch.Tensor] | None:
+        """The weights, by parameter name, with which the loss of the logits is computed.
+
+        None means the supernet's own weights: the first-order approximation. A subclass may return others, such as the weights
+        after a virtual step.
+        """
         return None
 
     def weight_step(self, x: Any, target: Any) -> float:
@@ -88,9 +90,7 @@ class SecondOrderDartsSearch(DartsSearch):
     # The gradients of the inner step have gradients of their own, which keep its activations a second time.
     copies = 8
 
-    def weights_for_logits(
-        self, train: Batch, blends: Mapping[str, Blend], sampled: Mapping[str, Any]
-    ) -> dict[str, torch.Tensor]:
+    def weights_for_logits(self, train: Batch, blends: Mapping[str, Blend], sampled: Arch) -> dict[str, torch.Tensor]:
         """Key -> weight after one gradient step on the training batch, with the graph of that step."""
         leaves = self.net.network(sampled, train[0]).subnet.leaves
         trained = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}

@@ -1,7 +1,5 @@
 """The base of strategies that learn a probability for each candidate by gradient descent."""
 
-from __future__ import annotations
-
 import abc
 import logging
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty
 from hubserve.strategy.oneshot.cost_table import CostTable
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
+from hubserve.strategy.settings_checks import at_least
 from hubserve.supernet import BlendedSupernet
 from hubserve.training.evaluator import TrainingEvaluator
 
@@ -58,11 +57,8 @@ class DifferentiableStrategy(OneShotStrategy):
         object.__setattr__(self, "penalty", make_penalty(self.penalty))
         if not self.arc_learning_rate > 0:
             raise StrategyError(f"arc_learning_rate = {self.arc_learning_rate} must be above 0")
-        if self.log_prob_every_n_step < 1 or self.warmup_epochs < 0:
-            raise StrategyError(
-                f"log_prob_every_n_step = {self.log_prob_every_n_step} must be at least 1, and warmup_epochs = "
-                f"{self.warmup_epochs} at least 0"
-            )
+        at_least(self, 1, "log_prob_every_n_step")
+        at_least(self, 0, "warmup_epochs")
 
 
 class DifferentiableSearch(OneShotSearch):
@@ -144,7 +140,8 @@ class DifferentiableSearch(OneShotSearch):
         """`loss` with the penalty, and with a term by which the logits of sampled answers learn.
 
         With the loss L, its running mean b (0.9 b + 0.1 L) and the log probability log p of the `sampled` answers, that term
-        is (L - b) log p: its gradient is the score function estimate (Williams 1992, REINFORCE). Its value means nothing.
+        is (L - b) log p: its gradient is the score function estimate (Williams 1992, REINFORCE).
+        Only its gradient is of use, not its value.
         """
         total = loss
         if self._table is not None and self._penalty is not None:

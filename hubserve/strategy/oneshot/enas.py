@@ -20,6 +20,7 @@ from hubserve.strategy.oneshot.extraction import extract
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.strategy.ppo import Ppo, nni_update
+from hubserve.strategy.settings_checks import at_least
 from hubserve.supernet import Supernet
 from hubserve.training.evaluator import TrainingEvaluator
 
@@ -27,7 +28,7 @@ PATIENCE = 1000
 """Archs that the space's check may refuse one after the other before the search fails."""
 
 MAX_ANSWERS = 4096
-"""Answers to one choice that a controller distinguishes; it has an output for each."""
+"""Largest number of answers that a choice may have; the controller has an output for each."""
 
 HIDDEN = 64
 """Units of the controller's LSTM."""
@@ -49,7 +50,7 @@ class ENAS(OneShotStrategy):
         replay_buffer_size: Number of the last rewards that an update learns from; None, or less than `batches_per_update`,
             takes `batches_per_update`.
         reward_metric_name: Name of a score of the evaluator: the reward is that score on all validation data, with batch norms
-            recalibrated, which takes as much longer. None rewards with minus the loss of the validation batch.
+            recalibrated, so each reward costs a whole validation. None rewards with minus the loss of the validation batch.
         update_kwargs: NNI's settings of an update, as in `PolicyBasedRL`: "repeat" times "update_times" are the epochs, and
             "batch_size" is the batch size; None takes 5 epochs with all rewards in one batch.
         warmup_epochs: Number of epochs at the start in which paths are uniform and the controller does not learn; at least 0.
@@ -75,11 +76,9 @@ class ENAS(OneShotStrategy):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "penalty", make_penalty(self.penalty))
-        if self.batches_per_update < 2 or self.final_samples < 1 or self.warmup_epochs < 0:
-            raise StrategyError(
-                f"ENAS: batches_per_update = {self.batches_per_update} must be at least 2, final_samples = "
-                f"{self.final_samples} at least 1, and warmup_epochs = {self.warmup_epochs} at least 0"
-            )
+        at_least(self, 2, "batches_per_update")
+        at_least(self, 1, "final_samples")
+        at_least(self, 0, "warmup_epochs")
         nni_update(self.update_kwargs, 5, None)  # Raises where a key is unknown.
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> EnasSearch:
@@ -116,9 +115,6 @@ class EnasSearch(OneShotSearch):
     def prepare(self, x: Any) -> None:
         if self._penalty is not None:
             self._cost = cost_of(self._penalty.profiler, self._space, shape_of(x))
-
-    def activation_bytes(self, x: torch.Tensor) -> int:
-        return self.supernet.activation_bytes(x)
 
     def step(self, x: Any, target: Any) -> OneShotProgress:
         learns = self.epoch >= self._strategy.warmup_epochs
@@ -195,12 +191,8 @@ class EnasSearch(OneShotSearch):
         rng = Random(f"{self._seed}/final")
         drawn = [self.propose(rng)[0] for _ in range(self._strategy.final_samples)]
         different = {tuple(map(str, arch.items())): arch for arch in drawn}
-
-        def score(arch: Arch) -> float:
-            return sign * extract(self.supernet, arch, self.evaluator, seed=self._seed).after[objective.name]
-
-        best: Arch = max(different.values(), key=score)
-        return best
+        scores = {key: extract(self.supernet, each, self.evaluator, seed=self._seed).after for key, each in different.items()}
+        return different[max(scores, key=lambda key: sign * scores[key][objective.name])]
 
     def get_extra_state(self) -> dict[str, Any]:
         return {

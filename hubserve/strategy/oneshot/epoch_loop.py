@@ -1,13 +1,10 @@
 """The loop over epochs and batches that all one-shot strategies share."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field
 from random import Random
-from typing import Any
 
 import torch
 
@@ -87,9 +84,5 @@ def seeded_epoch(seed: int, epoch: int, training: SharedTraining) -> AbstractCon
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Inputs and targets of `batch` on `device`, where they are tensors."""
-    x, target = batch
-    return _moved(x, device), _moved(target, device)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, torch.Tensor) else value
+    x, target = (part.to(device) if isinstance(part, torch.Tensor) else part for part in batch)
+    return x, target

@@ -1,10 +1,8 @@
 """Extracts single networks from a trained supernet, and scores archs by them."""
 
-from __future__ import annotations
-
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from torch import nn
 
@@ -17,10 +15,10 @@ from hubserve.training.seeding import seeded
 from hubserve.training.weights_file import save_weights
 
 CALIBRATION_BATCHES = 32
-"""Training batches on which batch norms are measured at most, unless the caller says otherwise."""
+"""Default for the largest number of training batches on which batch norms are recalibrated."""
 
 BEFORE = "before recalibration"
-"""Follows the name of a score that was measured with the statistics that all networks share."""
+"""Suffix of the names of scores that were measured with the batch norm statistics that all networks share."""
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +97,7 @@ def _scores_before(model: nn.Module, evaluator: TrainingEvaluator, seed: int) ->
     return {name: score for name, score in scores.items() if math.isfinite(score)}
 
 
+@dataclass(eq=False, repr=False)
 class SupernetEvaluator(Evaluator):
     """Scores archs by their networks in a trained supernet; nothing is trained.
 
@@ -115,21 +114,15 @@ class SupernetEvaluator(Evaluator):
         compare: Whether to return the first objective "before recalibration", too, which takes a second validation.
     """
 
-    def __init__(
-        self,
-        supernet: Supernet,
-        evaluator: TrainingEvaluator,
-        *,
-        calibration_batches: int = CALIBRATION_BATCHES,
-        seed: int = 0,
-        compare: bool = False,
-    ) -> None:
-        self.supernet = supernet
-        self.evaluator = evaluator
-        self.calibration_batches = calibration_batches
-        self.seed = seed
-        self.compare = compare
-        self.objectives = evaluator.objectives
+    supernet: Supernet
+    evaluator: TrainingEvaluator
+    _: KW_ONLY
+    calibration_batches: int = CALIBRATION_BATCHES
+    seed: int = 0
+    compare: bool = False
+
+    def __post_init__(self) -> None:
+        self.objectives = self.evaluator.objectives
 
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
         found = extract(

@@ -24,7 +24,7 @@ class Proxyless(DifferentiableStrategy):
     https://github.com/mit-han-lab/proxylessnas). In a step on the logits, two candidates of each choice are drawn by their
     probabilities, and one of the two is active. Both run; the gradient of the loss with respect to the two gates, 1 and 0,
     says how the logits of the two should change. The logits of the others stay as they are, and the two are shifted together
-    so that the others' probabilities do, too.
+    so that the probabilities of the others stay the same, too.
 
     Of a choice of numbers, the two candidates are two masks of one network. Where any subset of inputs may be chosen, each
     input has a gate of its own, and those that are open run.
@@ -76,10 +76,8 @@ class ProxylessSearch(DifferentiableSearch):
 
     def draw_blends(self) -> dict[str, Blend]:
         """Label -> the gates of the candidates that take part in one pass, for the blended labels."""
-        choices = self.net.space.choices
-        return {
-            label: draw_gates(choices[label], p.detach()) for label, p in self.net.archs.probabilities(self.net.blended).items()
-        }
+        probabilities = self.net.archs.probabilities(self.net.blended)
+        return {label: draw_gates(self.net.space.choices[label], p.detach()) for label, p in probabilities.items()}
 
     def weight_step(self, x: Any, target: Any) -> float:
         loss, leaves = train_network(self.supernet, self.net.archs.draw_arch(self.rng), self.evaluator, x, target)

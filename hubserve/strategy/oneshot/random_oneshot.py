@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.arch_costs import shape_of
@@ -73,9 +71,6 @@ class SinglePathSearch(OneShotSearch):
             self._accepts = self._filter.bound(self._space, () if callable(self._filter.profiler) else shape_of(x))
         elif self._filter is not None:
             self._accepts = self._filter
-
-    def activation_bytes(self, x: torch.Tensor) -> int:
-        return self.supernet.activation_bytes(x)
 
     def draw(self) -> Arch:
         """The next path: a random arch that the filter accepts."""

@@ -1,7 +1,5 @@
 """The base class of one-shot searches, which take a step for each training batch."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterator, Mapping
 from random import Random
@@ -35,13 +33,13 @@ class OneShotSearch(abc.ABC):
         gradient_clip_val: Largest norm of all gradients of the weights together; None takes the evaluator's.
 
     Attributes:
-        supernet: As given.
-        evaluator: As given.
+        supernet: The shared weights that are trained.
+        evaluator: Makes the losses, and the optimizer and the schedule of the weights.
         weights: Trains the shared weights.
         epoch: Number of the present epoch, from 0.
         rng: Draws answers; seeded anew for each epoch.
         val_batches: The validation data again and again, each time in another order; it never ends.
-        cost_r2: As in `OneShotResult`; known after `prepare`.
+        cost_r2: How well the table of costs predicts, as defined in `OneShotResult`; None before `prepare` or without a table.
         copies: Numbers that are kept for each weight: itself, its gradient, and the two averages of Adam.
     """
 
@@ -71,7 +69,7 @@ class OneShotSearch(abc.ABC):
         """
 
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
-        """Starts an epoch; the attributes say what the arguments are."""
+        """Starts an epoch: sets the attributes `epoch` and `val_batches`, and seeds `rng` for it."""
         self.epoch = epoch
         self.rng = Random(f"{self._seed}/{epoch}")
         self.val_batches = val_batches
@@ -97,16 +95,16 @@ class OneShotSearch(abc.ABC):
         activations = self.activation_bytes(x) if isinstance(x, torch.Tensor) else 0
         return weight_bytes(self.supernet, copies=self.copies) + activations
 
-    @abc.abstractmethod
     def activation_bytes(self, x: torch.Tensor) -> int:
-        """Bytes that a step on batches like `x` keeps for its backward pass."""
+        """Bytes that a step on batches like `x` keeps for its backward pass; here, one on the largest network."""
+        return self.supernet.activation_bytes(x)
 
     def state_dict(self) -> dict[str, Any]:
         """All that steps change: tensors, numbers, strings, and lists and dicts of them; no copies."""
         return {**self.weights.state_dict(), **self.get_extra_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on where `state_dict` was taken; call it after `prepare`."""
+        """Restores the state that `state_dict` returned; call it after `prepare`."""
         self.weights.load_state_dict(state_dict)
         self.set_extra_state(state_dict)
 

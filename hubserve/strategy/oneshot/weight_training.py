@@ -1,7 +1,5 @@
 """Training of the shared weights, one network at a time."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import cached_property
@@ -79,7 +77,7 @@ class WeightTraining:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes what `state_dict` returned, here or in version 0.1.0 before it had torch's keys."""
+        """Restores a state that `state_dict` returned, in this version or in one before its keys were those of torch."""
         optimizer, schedule = self._made
         self._supernet.load_state_dict(_with_torch_keys(state_dict["weights"]))
         optimizer.load_state_dict(state_dict["optimizer"])

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from hubserve.training.evaluator import Objective, TrainingEvaluator
-from tests.supernet.spaces import pictures
+from tests.supernet.spaces import images
 
 
 class Noise(TrainingEvaluator):
@@ -19,7 +19,7 @@ class Noise(TrainingEvaluator):
         generator = torch.Generator().manual_seed(0)
         self.batches = [
             (
-                pictures(batch, seed=i).double() if double else pictures(batch, seed=i),
+                images(batch, seed=i).double() if double else images(batch, seed=i),
                 torch.randint(labels, (batch,), generator=generator),
             )
             for i in range(2 * batches)

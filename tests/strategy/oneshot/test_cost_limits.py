@@ -104,13 +104,13 @@ class TestPenalty:
         caplog.set_level("INFO")
         exact = DARTS(penalty={"profiler": "params", "baseline": 1000.0}).run(TINY["NasBench201"], Noise(), device="cpu")
         assert exact.cost_r2 == pytest.approx(1.0, abs=1e-4)
-        (told,) = [record for record in caplog.records if "r2 = 1.000" in record.getMessage()]
-        assert told.levelname == "INFO"
+        (reported,) = [record for record in caplog.records if "r2 = 1.000" in record.getMessage()]
+        assert reported.levelname == "INFO"
         coin = Random(0)
         noise = Penalty(lambda arch: coin.random(), 1.0)
         assert Proxyless(penalty=noise).run(Small(), Noise(), device="cpu").cost_r2 < 0.5
-        told = [record for record in caplog.records if "table of costs with r2" in record.getMessage()]
-        assert [record.levelname for record in told] == ["INFO", "WARNING"]
+        reported = [record for record in caplog.records if "table of costs with r2" in record.getMessage()]
+        assert [record.levelname for record in reported] == ["INFO", "WARNING"]
         assert DARTS().run(Small(), Noise(), device="cpu").cost_r2 is None
 
     def test_of_a_sampled_arch_is_in_the_reward(self):

@@ -12,7 +12,7 @@ from hubserve.strategy import DARTS, ENAS, GumbelDARTS, Proxyless, RandomOneShot
 from hubserve.supernet import Supernet
 from tests.marks import slow_but
 from tests.strategy.oneshot.data import Noise
-from tests.supernet.spaces import TINY, Small, pictures
+from tests.supernet.spaces import TINY, Small, images
 
 SPACES = {**TINY, "Small": Small()}
 QUICK = {"Small", "NasBench201", "ProxylessNAS", "AutoFormer"}
@@ -40,7 +40,7 @@ def test_searches(strategy, name):
     else:
         assert space.canonical(result.arch) == result.arch
         with torch.no_grad():
-            assert result.supernet.extract(result.arch)(pictures()).shape == (2, 10)
+            assert result.supernet.extract(result.arch)(images()).shape == (2, 10)
     if strategy in ("DARTS", "GumbelDARTS", "Proxyless"):
         row = result.history[-1]
         for label, probabilities in row["probabilities"].items():

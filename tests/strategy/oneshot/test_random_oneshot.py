@@ -19,7 +19,7 @@ from hubserve.strategy.oneshot.arch_costs import MeasuredCost
 from hubserve.supernet import Supernet
 from hubserve.training.evaluator import Trial
 from tests.strategy.oneshot.data import Noise
-from tests.supernet.spaces import SIZE, TINY, Small, pictures
+from tests.supernet.spaces import SIZE, TINY, Small, images
 
 
 def search_on(space, strategy=None):
@@ -150,7 +150,7 @@ class TestTheSupernetAfterwards:
 
     def test_statistics_that_fit_no_network_fail_no_trial(self):
         space = TINY["NasBench201"]
-        data = TensorDataset(pictures(8), torch.arange(8))
+        data = TensorDataset(images(8), torch.arange(8))
         evaluator = Classification(train_dataloaders=data, val_dataloaders=data, batch_size=4)
         supernet = Supernet(space)
         for name, buffer in supernet.named_buffers():

@@ -93,13 +93,13 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path):
         RandomOneShot().run(Small(), Noise(), folder=tmp_path, seed=2, device="cpu")
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+def test_a_corrupt_checkpoint_is_named(tmp_path):
     (tmp_path / "oneshot.pt").write_bytes(b"nothing")
     with pytest.raises(StrategyError, match="cannot be read"):
         RandomOneShot().run(Small(), Noise(), folder=tmp_path, device="cpu")
 
 
-def test_a_machine_that_is_too_small_is_told_before_the_start(monkeypatch):
+def test_a_machine_that_is_too_small_is_reported_before_the_start(monkeypatch):
     monkeypatch.setattr(base, "machine_bytes", lambda device: (1000, 1000))
     evaluator = Noise()
     with pytest.raises(SupernetError, match="DARTS is estimated to take"):

@@ -12,17 +12,17 @@ from hubserve.errors import EvaluatorError, StrategyError, SupernetError
 from hubserve.evaluator import Classification
 from hubserve.strategy import DARTS, ENAS, GumbelDARTS, Proxyless, RandomOneShot
 from hubserve.strategy.oneshot import base
-from tests.supernet.spaces import TINY, Small, pictures
+from tests.supernet.spaces import TINY, Small, images
 
 
 def evaluator(**settings) -> Classification:
-    data = TensorDataset(pictures(8), torch.arange(8))
+    data = TensorDataset(images(8), torch.arange(8))
     defaults = {"batch_size": 4, "max_epochs": 1, "accelerator": "cpu"}
     return Classification(train_dataloaders=data, val_dataloaders=data, **(defaults | settings))
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reported"),
     [
         ({"ema_decay": 0.9}, "ema_decay = 0.9"),
         ({"drop_path_prob": 0.2}, "drop_path_prob = 0.2"),
@@ -31,12 +31,12 @@ def evaluator(**settings) -> Classification:
         ({"devices": 2}, "devices = 2"),
     ],
 )
-def test_what_means_nothing_for_shared_weights_is_refused_before_the_start(settings, told):
+def test_what_means_nothing_for_shared_weights_is_refused_before_the_start(settings, reported):
     class NoData(Classification):
         def train_batches(self, seed):
             raise AssertionError("it has begun")
 
-    with pytest.raises(StrategyError, match=f"shared weights are trained without {told}: .*retrain"):
+    with pytest.raises(StrategyError, match=f"shared weights are trained without {reported}: .*retrain"):
         RandomOneShot().run(Small(), NoData(**settings))
 
 
@@ -65,11 +65,11 @@ def test_it_trains_where_the_evaluator_says(monkeypatch):
 
 def test_operations_that_vary_are_refused_where_that_is_asked():
     def strict(**settings):
-        told = []
+        reported = []
         RandomOneShot().run(
-            Small(), evaluator(**settings), on_step=lambda row: told.append(torch.are_deterministic_algorithms_enabled())
+            Small(), evaluator(**settings), on_step=lambda row: reported.append(torch.are_deterministic_algorithms_enabled())
         )
-        return set(told)
+        return set(reported)
 
     assert (strict(), strict(deterministic=True)) == ({False}, {True})
     assert not torch.are_deterministic_algorithms_enabled()

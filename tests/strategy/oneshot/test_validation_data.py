@@ -10,7 +10,7 @@ from hubserve.evaluator import Classification
 from hubserve.strategy import DARTS, ENAS, Proxyless
 from hubserve.strategy.oneshot import darts, enas, proxyless
 from tests.strategy.oneshot.data import Noise
-from tests.supernet.spaces import TINY, pictures
+from tests.supernet.spaces import TINY, images
 
 LOOKS = {
     "DARTS": (DARTS, darts.DartsSearch, "arch_step", lambda train, val: val[1]),
@@ -20,8 +20,8 @@ LOOKS = {
 
 
 def by_class(n: int, n_classes: int) -> TensorDataset:
-    """Pictures as they lie in folders: one class after the other."""
-    return TensorDataset(pictures(n), torch.arange(n) * n_classes // n)
+    """Images as they lie in folders: one class after the other."""
+    return TensorDataset(images(n), torch.arange(n) * n_classes // n)
 
 
 @pytest.mark.parametrize("name", LOOKS)
@@ -38,7 +38,7 @@ def test_all_classes_in_each_batch_and_all_batches_in_time(name, monkeypatch, tm
 
     def run(epochs, **settings):
         evaluator = Classification(
-            train_dataloaders=TensorDataset(pictures(8), torch.arange(8)),
+            train_dataloaders=TensorDataset(images(8), torch.arange(8)),
             val_dataloaders=DataLoader(by_class(24, 3), 6),
             batch_size=4,
             max_epochs=epochs,

@@ -17,10 +17,10 @@ from hubserve.hub import SPACES, get_space
 from hubserve.latency.choice_modules import labels_of_modules
 from hubserve.latency.tables.build import BuildPlan, build_table, check_table, default_path
 from hubserve.latency.tables.interpolation import fit_costs
+from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
 from hubserve.latency.tables.operation_onnx import time_operation
 from hubserve.latency.tables.records import OperationTime, TableError
-from hubserve.latency.tables.table import LatencyTable
 from hubserve.operations import Operation, arch_operations
 from hubserve.space import ModelSpace
 
@@ -163,10 +163,10 @@ class TestFile:
 
     def test_of_another_onnx_runtime(self, tmp_path):
         table = build(tmp_path / "t.json")
-        assert table.foreign() is None
+        assert table.difference_to_host() is None
         older = {**table.host.versions, "onnxruntime": "1.0", "onnxruntime-gpu": "1.0"}
         table = table.model_copy(update={"host": table.host.model_copy(update={"versions": older})})
-        assert "and ONNX Runtime 1.0, and this is " in table.foreign()
+        assert "and ONNX Runtime 1.0, and this is " in table.difference_to_host()
         table.save(tmp_path / "t.json")
         with pytest.raises(ProfileError, match=r"ONNX Runtime 1\.0, and this is .*remove it to measure anew"):
             build(tmp_path / "t.json")
@@ -248,7 +248,7 @@ class TestFeasible:
 
 def test_a_tiny_space_for_real(tmp_path):
     """Operations by ONNX Runtime's profiler, networks by export and session."""
-    told = []
+    reported = []
     plan = BuildPlan(archs=4, fit_nets=1, check_nets=1, calls=5, net_seconds=0.1)
     table = build_table(
         SPACE,
@@ -256,9 +256,9 @@ def test_a_tiny_space_for_real(tmp_path):
         tmp_path / "t.json",
         input_size=16,
         plan=plan,
-        progress=lambda what, done, total: told.append((what, done, total)),
+        progress=lambda what, done, total: reported.append((what, done, total)),
     )
-    assert told[-1] == ("whole networks", 2, 2)
+    assert reported[-1] == ("whole networks", 2, 2)
     assert [net.role for net in table.networks].count("fit") == 1
     assert all(net.ms > 0 and net.n >= 10 for net in table.networks)
     assert table.error.networks == 1

@@ -95,7 +95,7 @@ class LatencyTable(BaseModel):
                 )
         self._check_settings(space, str(path))
 
-    def foreign(self, host: Host | None = None) -> str | None:
+    def difference_to_host(self, host: Host | None = None) -> str | None:
         """How the machine, or its ONNX Runtime, differs from the one that was measured; None where neither does.
 
         Args:

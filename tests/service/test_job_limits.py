@@ -1,0 +1,179 @@
+"""Jobs and exports over HTTP: what they may reach, how they are ended, and how much of them an answer holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx2
+import pytest
+from typer.testing import CliRunner
+
+from hubserve import jobs
+from hubserve.cli.main import app
+from hubserve.jobs import TrialRow
+from hubserve.service import exports
+from hubserve.service.definition_checker import _ask_worker
+from tests.stores import service_over
+from tests.waiting import until
+
+TOKEN = "secret-of-the-tests"
+TINY = {
+    "name": "tiny",
+    "space": {"name": "NasBench201"},
+    "data": {"name": "digits"},
+    "strategy": {"name": "Random"},
+    "budget": {"trials": 1},
+}
+EDGES = ("cell/0_1", "cell/0_2", "cell/1_2", "cell/0_3", "cell/1_3", "cell/2_3")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    home = tmp_path_factory.mktemp("bentoml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HUBSERVE_TOKEN", TOKEN)
+        patch.setenv("HUBSERVE_JOB_WORKERS", "2")
+        patch.setenv("HUBSERVE_HOME", str(tmp_path_factory.mktemp("home")))
+        with service_over(home) as url:
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            with httpx2.Client(base_url=url, timeout=60, headers=headers) as client:
+                yield client
+
+
+def refused(client: httpx2.Client, **changes: object) -> str:
+    answer = client.post("/search_jobs", json={"definition": {**TINY, **changes}})
+    assert answer.status_code == 422, answer.text
+    assert client.get("/search_jobs").json() == []
+    return str(answer.json()["error"]["message"])
+
+
+def test_a_definition_is_held_to_the_limits_before_anything_starts(client, tmp_path):
+    assert "executor.address" in refused(client, executor={"kind": "ray", "address": "ray://192.0.2.1:10001"})
+    assert "2 that this server allows" in refused(client, executor={"kind": "processes", "workers": 4096})
+    folders = [{"name": "folder", "folder": str(path)} for path in ("/etc", "/nosuch", tmp_path, "../../../etc", "/dev/zero")]
+    said = {refused(client, data=folder) for folder in folders}
+    assert len(said) == 1
+    assert "HUBSERVE_DATA_ROOTS" in said.pop()
+    assert "latency.table" in refused(client, latency={"table": "/dev/zero"})
+    assert "characters" in refused(client, strategy={"name": "Random", "arguments": {f"a{i}": "x" * 100 for i in range(600)}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"num_modules_per_stack": 100_000}, {"stem_out_channels": 100_000}])
+def test_a_network_that_is_too_large_is_not_built(settings):
+    """By the check's process, which has limits of its own; 100,000 modules outlived a restart as an export before."""
+    limits = {"modules": 20_000, "parameters": 10**9, "seconds": 60, "memory_mb": 1000}
+    request = {"space": "NasBench201", "settings": settings, "arch": dict.fromkeys(EDGES, "conv_3x3"), "limits": limits}
+    began = time.monotonic()
+    answer = _ask_worker(json.dumps(request), 1000.0)
+    assert "more than the" in answer["message"]
+    assert time.monotonic() - began < 40
+
+
+def test_one_hung_export_can_be_stopped(client, monkeypatch, tmp_path):
+    """Its process ignores SIGTERM; the next export may start 5 s later, and the server could have been started again."""
+    (tmp_path / "hangs.py").write_text(
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('hangs', flush=True)\ntime.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+    monkeypatch.setattr(exports, "WORKER", "hangs")
+    answer = client.post("/exports", json={"model": "efficientnet-lite0"})
+    assert answer.status_code == 202, answer.text
+    place = f"/exports/{answer.json()['id']}"
+    folder = exports.home.home() / place[1:]
+    until(lambda: "hangs" in (folder / "log.txt").read_text())
+    assert client.post("/exports", json={"model": "efficientnet-lite0"}).status_code == 503
+    began = time.monotonic()
+    assert client.delete(place).json()["state"] == "stopping"
+    until(lambda: client.get(place).json()["state"] == "stopped", seconds=10)
+    assert time.monotonic() - began < 5
+    assert client.delete(place).json()["state"] == "stopped"
+    assert client.delete("/exports/20200101-000000-00000000").status_code == 404
+    monkeypatch.setenv("HUBSERVE_EXPORT_SECONDS", "1")
+    limits = exports.ExportLimits(seconds=1.0, memory_mb=1000, modules=1000, parameters=1000)
+    hung = exports.Exports(1, limits).start(exports.ExportRequest(model="efficientnet-lite0"))
+    until(lambda: client.get(f"/exports/{hung.id}").json()["state"] == "failed", seconds=20)
+    assert "ended after 1 s" in client.get(f"/exports/{hung.id}").json()["error"]
+
+
+def test_a_search_is_ended_within_five_seconds(client, monkeypatch, tmp_path):
+    """Also one whose process ignores SIGTERM, and whose child left its group."""
+    program = tmp_path / "stubborn.py"
+    program.write_text(
+        "import pathlib, signal, subprocess, sys, time\nfrom hubserve import jobs\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "run = jobs.open_run(pathlib.Path(sys.argv[-1]))\n"
+        "with jobs.hold(run):\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+        "    run.write_status(run.written_status().model_copy(update={'state': 'running'}))\n"
+        "    (run.path / 'child').write_text(str(child.pid)); time.sleep(600)\n"
+    )
+    monkeypatch.setattr(jobs.process, "COMMAND", (sys.executable, str(program)))
+    run = jobs.create(jobs.dump_job(TINY))
+    jobs.start(run)
+    until(lambda: (run.path / "child").is_file() and (run.path / "child").read_text() != "")
+    began = time.monotonic()
+    assert client.delete(f"/search_jobs/{run.id}").status_code == 202
+    until(lambda: client.get(f"/search_jobs/{run.id}").json()["state"] == "stopped", seconds=10)
+    assert time.monotonic() - began < 5
+    assert not alive(int((run.path / "child").read_text()))
+    assert str(exports.home.home()) not in client.get(f"/search_jobs/{run.id}").text
+    jobs.delete(run)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and not only waits for its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_searches_are_listed_page_by_page_without_their_trials(client):
+    """120 searches of 300 trials each were 4 MB."""
+    row = TrialRow(number=0, values={"val_acc": 0.5, "params": 1e6}, state="complete", seconds=1.0)
+    history = [row.model_copy(update={"number": i}) for i in range(300)]
+    runs = [jobs.create(jobs.dump_job(TINY)) for _ in range(120)]
+    for run in runs:
+        run.write_status(run.written_status().model_copy(update={"history": history, "state": "done"}))
+    newest = [run.id for run in jobs.list_runs()]
+    try:
+        answer = client.get("/search_jobs")
+        assert len(answer.content) < 50_000
+        assert not any("history" in entry for entry in answer.json())
+        pages, after = [], None
+        while True:
+            page = client.get("/search_jobs", params={"limit": 50} | ({"after": after} if after else {})).json()
+            if not page:
+                break
+            pages += [entry["id"] for entry in page]
+            after = pages[-1]
+        assert pages == newest
+        for wrong in ({"limit": 0}, {"limit": 201}, {"limit": "x"}):
+            assert client.get("/search_jobs", params=wrong).status_code == 422
+        assert client.get("/search_jobs", params={"after": "nosuch"}).status_code == 404
+        place = f"/search_jobs/{newest[0]}"
+        assert [trial["number"] for trial in client.get(place, params={"limit": 2}).json()["history"]] == [298, 299]
+        assert [t["number"] for t in client.get(place, params={"limit": 2, "after": 9}).json()["history"]] == [10, 11]
+        assert len(client.get(place).json()["history"]) == 300
+        assert client.get(place, params={"limit": 10_001}).status_code == 422
+        assert runs[0].written_summary().updated < datetime.now(UTC)
+    finally:
+        for run in runs:
+            jobs.delete(run)
+
+
+def test_the_command_line_ends_exports_too(client, monkeypatch, tmp_path):
+    (tmp_path / "hangs.py").write_text("import time\nprint('hangs', flush=True)\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+    monkeypatch.setattr(exports, "WORKER", "hangs")
+    identity = client.post("/exports", json={"model": "efficientnet-lite0"}).json()["id"]
+    found = CliRunner().invoke(app, ["exports", "--json"])
+    assert [entry["state"] for entry in json.loads(found.stdout) if entry["id"] == identity] == ["running"]
+    ended = CliRunner().invoke(app, ["exports", identity, "--stop", "--json"])
+    assert json.loads(ended.stdout)["state"] == "stopped"
+    assert CliRunner().invoke(app, ["exports", "--stop"]).exit_code == 2
