@@ -1,4 +1,4 @@
-"""Finds how large the tensors of a supernet get, and fills them with fresh weights."""
+"""Allocates the shared tensors of a supernet: finds the size of each tensor and fills it with fresh weights."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -23,17 +23,18 @@ BuildWith = Callable[[Arch, MakePicker], tuple[nn.Module, list[NetworkTensor]]]
 def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: Random) -> None:
     """Allocates `tensors` in the sizes that sampled networks of the space need, and fills them with fresh weights.
 
-    Looks at the largest networks, at varied ones, and at random ones until `PATIENCE` in a row bring nothing new. A tensor
-    takes its weights from the network in which it is largest.
+    Builds the archs of `largest` and `varied` (see `probe_archs`), then random archs until `PATIENCE` of them in a row have
+    neither a new tensor nor a larger one. The fresh weights of a shared tensor are copied from the network in which it is
+    largest.
 
     Args:
-        tensors: The shared tensors to fill; empty at first.
+        tensors: The shared tensors to fill; it must be empty.
         space: Any model space.
-        build: Builds networks of the space; first on the meta device.
+        build: Builds networks of the space. It is called on the meta device to find sizes, and on the CPU to get weights.
         rng: Draws the random archs.
 
     Raises:
-        SupernetError: Tensors with different numbers of axes have one key.
+        SupernetError: Tensors with different numbers of axes have the same key.
     """
     sizes = _LargestTensors()
     with torch.device("meta"):
@@ -53,17 +54,18 @@ def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: R
 
 
 def _every_layer(arch: Arch, tags: AnswerTags) -> BlendingPicker:
-    """A picker that answers numbers from `arch`, and builds all candidates of layer choices and edges.
+    """Returns a picker that answers numbers from `arch` and builds all candidates of layer choices and edges.
 
-    A network that is built with it has the tensors of many archs at once; it is never run.
+    A network built with it has the tensors of many archs at once. It is built only to find the sizes of tensors; it is never
+    run.
     """
     return BlendingPicker(arch, tags, BlendContext(), frozenset())
 
 
 def _largest_networks(space: ModelSpace) -> Iterator[Arch]:
-    """The archs of `largest` that differ in numbers.
+    """Yields those archs of `largest(space)` that differ in an answer other than those to layer choices and edges.
 
-    `_every_layer` builds all candidates of layer choices and edges for each of them.
+    `_every_layer` builds all candidates of layer choices and edges, so archs that differ only in these give the same network.
     """
     seen: set[str] = set()
     for arch in largest(space):
@@ -77,10 +79,10 @@ def _largest_networks(space: ModelSpace) -> Iterator[Arch]:
 
 
 class _LargestTensors:
-    """Finds how large each tensor must be, and the network in which it is largest.
+    """Records the largest shape of each tensor over several networks, and the network in which the tensor is largest.
 
     Attributes:
-        shapes: Key -> smallest shape that holds the tensor of each network added.
+        shapes: Maps each key to the smallest shape that holds the tensor of every network added so far.
     """
 
     def __init__(self) -> None:
@@ -89,7 +91,7 @@ class _LargestTensors:
         self._networks: list[tuple[Arch, MakePicker]] = []
 
     def add(self, arch: Arch, picker: MakePicker, found: Iterable[NetworkTensor]) -> bool:
-        """Records the tensors of one network; returns whether one of them was new or larger than those recorded before."""
+        """Records the tensors of one network; returns True if one of them is new or larger than those recorded before."""
         news = False
         for tensor in found:
             if tensor.is_shared:
@@ -102,9 +104,9 @@ class _LargestTensors:
         return news
 
     def by_network(self) -> Iterator[tuple[tuple[Arch, MakePicker], set[str]]]:
-        """Pairs ((arch, picker) of a network, keys of the tensors that are largest in that network).
+        """Yields ((arch, picker), keys): one network, and the keys of the tensors that are largest in that network.
 
-        Networks without such tensors are left out.
+        Networks in which no tensor is largest are left out.
         """
         for i, network in enumerate(self._networks):
             keys = {key for key, (_, best) in self._most.items() if best == i}

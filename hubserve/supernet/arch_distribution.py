@@ -1,4 +1,4 @@
-"""A learned distribution over the archs of a space: a logit for each candidate."""
+"""`ArchDistribution`, a learned probability distribution over the archs of a space with one logit for each candidate."""
 
 from collections.abc import Callable, Collection, Mapping
 from random import Random
@@ -19,18 +19,18 @@ N_FOR_LIKELIEST = 64
 
 
 class ArchDistribution(nn.Module):
-    """A distribution over archs: the answers to all choices are drawn independently.
+    """A learned probability distribution over archs, in which the answer to each choice is independent of the others.
 
-    The `relaxation` of a choice says how its logits become probabilities: by softmax over the candidates, or by a sigmoid for
-    each input where any subset of inputs may be chosen.
+    The `relaxation` of a choice converts its logits to probabilities: by a softmax over the candidates or, for a choice of any
+    subset of inputs, by a sigmoid for each input.
 
     Args:
         space: Any model space.
-        seed: Seed of the fresh logits.
+        seed: Seed of the initial logits.
 
     Attributes:
-        logits: Label -> one number for each candidate (n,), drawn from N(0, 1e-3) at first; on the CPU. Choices with a single
-            answer have none.
+        logits: Maps each label to its logits, one for each of n candidates, shape (n,). They are initialised from a normal
+            distribution with mean 0 and standard deviation 1e-3, on the CPU. Choices with a single answer have no logits.
     """
 
     def __init__(self, space: ModelSpace, *, seed: int = 0) -> None:
@@ -47,12 +47,13 @@ class ArchDistribution(nn.Module):
         self._list_logits()
 
     def probabilities(self, labels: Collection[str] | None = None) -> dict[str, torch.Tensor]:
-        """Label -> probability of each candidate, shape (n,); gradients go back to the logits.
+        """Returns the probabilities of the candidates of each label, shape (n,); gradients flow back to the logits.
 
-        For a choice of any subset of inputs, these are the probabilities of each input to be in the subset.
+        For a choice of any subset of inputs, they are the probabilities that each input is in the subset (their sum may differ
+        from 1).
 
         Args:
-            labels: The labels that are wanted; None is all that have logits.
+            labels: Labels to return; labels without logits are left out. None returns all labels that have logits.
         """
         choices = self._space.choices
         return {
@@ -62,11 +63,12 @@ class ArchDistribution(nn.Module):
         }
 
     def likeliest(self, labels: Collection[str] | None = None) -> Arch:
-        """The likeliest answer to each of `labels` on its own; None is all labels.
+        """Returns the most likely answer to each label, each found independently of the other labels.
 
-        The space's check may refuse them together.
+        The combination is not validated: the space's check may refuse it. A choice with a single answer gets that answer.
 
-        A choice with a single answer has that answer.
+        Args:
+            labels: Labels to answer; None answers all labels.
         """
         learned = self.probabilities(labels)
         return {
@@ -76,12 +78,13 @@ class ArchDistribution(nn.Module):
         }
 
     def arch(self) -> Arch:
-        """The canonical arch of the likeliest answers.
+        """Returns the canonical arch of the most likely answers.
 
-        Where the space's own check refuses them together, the likeliest of `N_FOR_LIKELIEST` archs that are drawn.
+        If the space's check refuses their combination, returns the most likely of `N_FOR_LIKELIEST` archs, drawn with a fixed
+        seed.
 
         Raises:
-            SupernetError: No arch that was drawn is valid either.
+            SupernetError: The check refused the combination, and also `MAX_DRAWS` draws in a row.
         """
         try:
             return self._space.canonical(self.likeliest())
@@ -93,12 +96,16 @@ class ArchDistribution(nn.Module):
             return self._answers_that_matter(best)
 
     def draw(self, labels: Collection[str], rng: Random) -> Arch:
-        """Answers to all labels: those of `labels` are drawn, the others are the likeliest.
+        """Draws answers to `labels`, and returns valid answers to all labels; other labels get their most likely answer.
 
-        They are drawn again until the space's check accepts them.
+        The draw is repeated until the space's check accepts the answers.
+
+        Args:
+            labels: Labels to draw; those without logits have a single answer.
+            rng: The source of random numbers.
 
         Raises:
-            SupernetError: It accepts none of `MAX_DRAWS` draws.
+            SupernetError: The check refused `MAX_DRAWS` draws.
         """
         likeliest, choices = self.likeliest(), self._space.choices
         probabilities = {label: p.tolist() for label, p in self.probabilities(labels).items()}
@@ -115,21 +122,27 @@ class ArchDistribution(nn.Module):
         )
 
     def draw_arch(self, rng: Random) -> Arch:
-        """A canonical arch of which all answers are drawn.
+        """Draws the answers to all choices and returns the canonical arch.
 
         Raises:
-            SupernetError: The space's check accepts none of `MAX_DRAWS` draws.
+            SupernetError: The space's check refused `MAX_DRAWS` draws.
         """
         return self._answers_that_matter(self.draw(self.logits, rng))
 
     def _answers_that_matter(self, valid: Arch) -> Arch:
-        """The canonical arch of answers to all labels that `draw` has validated."""
+        """Returns the canonical arch of `valid`, which holds answers to all labels that the space's check has accepted.
+
+        Answers to choices that are inactive (that the builder does not ask for, given the other answers) are left out.
+        """
         return self._space.arch_from(lambda choice: valid[choice.label])
 
     def log_probability(self, answers: Mapping[str, Any]) -> torch.Tensor:
-        """The log probability of `answers` (label -> answer), a scalar in nats with a graph.
+        """Returns the natural logarithm of the probability of `answers`, a scalar tensor; gradients flow back to the logits.
 
-        Labels without logits, and those that do not matter beside the others, add nothing.
+        Labels without logits, labels missing in `answers`, and choices that are inactive given the other answers add 0.
+
+        Args:
+            answers: Maps labels to answers; it may hold some of the labels only.
         """
         total = torch.zeros(())
         for label, logits in self.logits.items():
@@ -150,9 +163,9 @@ class ArchDistribution(nn.Module):
 
 
 def _may_matter(choice: Choice, answers: Mapping[str, Any]) -> bool:
-    """Whether `choice` matters beside `answers`.
+    """Returns whether `choice` may be active given `answers`, i.e. whether one of its conditions can hold.
 
-    True also where answers that decide about it are missing.
+    Labels that are missing in `answers` are assumed to have the value that the condition asks for.
     """
     return any(
         all(label not in answers or answers[label] in values for label, values in alternative)

@@ -1,4 +1,4 @@
-"""Recalibration of batch norms: running statistics measured again for one network."""
+"""`recalibrate_batch_norm`, which measures the running statistics of a network's batch norms again."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -10,18 +10,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[tuple[Any, Any]], n: int = 32) -> int:
-    """Sets the statistics of all batch norms to plain averages over up to `n` training batches.
+    """Recomputes the running statistics of all batch norms as plain averages over up to `n` training batches.
 
-    Statistics that many networks shared fit none of them, and scores with them do not rank networks (Guo et al. 2020, "Single
-    Path One-Shot", https://arxiv.org/abs/1904.00420, section 3.4). Weights, and the modes of all modules, stay as they are.
+    A network taken from a supernet needs this before it is evaluated: its running statistics were updated by many networks in
+    turn, and scores computed with them do not rank networks (Guo et al. 2020, "Single Path One-Shot",
+    https://arxiv.org/abs/1904.00420, section 3.4). Weights and the training mode of each module stay unchanged.
 
     Args:
-        model: The network; the batches are on its device.
-        batches: Pairs (inputs, targets); the targets are not used.
+        model: The network.
+        batches: Pairs (inputs, targets), with the inputs on the device of `model`; the targets are not used.
         n: Largest number of batches to use.
 
     Returns:
-        Number of batches that were used; 0 where the model has no batch norm with running statistics.
+        The number of batches used; 0 if the model has no batch norm with running statistics.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:

@@ -1,4 +1,4 @@
-"""The weights of a choice's candidates in one pass, and where modules read them."""
+"""`Blend`: the weights with which a choice's candidates are summed; `BlendContext`: holds them during a forward pass."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hubserve.space import Choice
 
 @dataclass(frozen=True)
 class Blend:
-    """The weights with which the candidates of one choice take part in a pass.
+    """The weights with which the outputs of one choice's candidates are summed in one forward pass.
 
     Attributes:
-        weights: One weight for each of n candidates, shape (n,). Gradients go back through it.
-        held: Indices of the candidates that run. The others are not computed, whatever their weights are.
+        weights: The weight of each of n candidates, shape (n,). Gradients flow back through it.
+        held: Indices of the candidates that are computed. All others are skipped, whatever their weights are.
     """
 
     weights: torch.Tensor
@@ -25,26 +25,24 @@ class Blend:
 
     @classmethod
     def all_of(cls, weights: torch.Tensor) -> Blend:
-        """All candidates run."""
+        """Returns the blend with these weights, in which all candidates are computed."""
         return cls(weights, tuple(range(len(weights))))
 
     @classmethod
     def only(cls, choice: Choice, answer: Any) -> Blend:
-        """All weight on `answer`: the output is that of the single network with that answer."""
+        """Returns the blend with all weight on `answer`: the output is that of the single network with this answer."""
         chosen = choice.indices(answer)
         return cls(choice.relaxation.certain(len(choice.candidates), chosen), tuple(chosen))
 
 
 @dataclass
 class BlendContext:
-    """What the modules of one blended network read during a forward pass.
-
-    `BlendedNetwork.run` sets it.
+    """Values that the layers of a blended network read during a forward pass; `BlendedNetwork.run` sets them before each pass.
 
     Attributes:
-        blends: Label -> blend.
-        keeps: Key of a layer norm's weight -> how much of each channel is kept (channels,), where channels are searched.
-        depth_sums: Name of a repeat that is under way -> weighted sum of the outputs at the depths passed so far.
+        blends: Maps the label of each blended choice to its blend.
+        keeps: Maps the key of each masked tensor (e.g. a layer norm's weight) to its expected mask, numbers in [0, 1].
+        depth_sums: Maps the name of each repeat that is being run to the weighted sum of the outputs at the depths run so far.
     """
 
     blends: Mapping[str, Blend] = field(default_factory=dict)

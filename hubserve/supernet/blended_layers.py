@@ -1,6 +1,6 @@
-"""Modules that run several candidates at once and return the sum of their outputs by weight.
+"""Layers of a blended network: each runs several candidates and returns the weighted sum of their outputs.
 
-Each reads the weights of its choice from the `BlendContext` of its network. docs/supernets.md shows them in a drawing.
+Each layer reads the weights of its choice from the `BlendContext` of its network. docs/supernets.md has drawings of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,17 +16,17 @@ from hubserve.supernet.tensor_keys import CandidateLayers, Wrapper
 
 
 class MixedLayer(CandidateLayers):
-    """The weighted sum of the outputs of a layer choice's candidates.
+    """Returns the weighted sum of the outputs of all candidates of a layer choice.
 
-    Liu et al. 2019, DARTS, https://arxiv.org/abs/1806.09055, equation 2.
+    Liu et al. 2019, "DARTS", https://arxiv.org/abs/1806.09055, equation 2.
 
     Args:
         label: Label of the layer choice.
-        candidates: Its candidates in order; all give one shape.
-        context: Where the weights are read.
+        candidates: The candidate layers, in the order of the weights; their outputs must have the same shape.
+        context: Holds the weights of the candidates during a forward pass.
 
     Raises (when run):
-        SupernetError: Candidates give different shapes.
+        SupernetError: The outputs of candidates have different shapes.
     """
 
     def __init__(self, label: str, candidates: Iterable[nn.Module], context: BlendContext) -> None:
@@ -44,15 +44,15 @@ class MixedLayer(CandidateLayers):
 
 
 class WeightedEdge(Wrapper):
-    """A layer on one of several inputs, times the weight of that input.
+    """Runs a layer on one of several inputs and multiplies the output by the weight of that input.
 
-    Returns a zero where the input is not held.
+    If the input is not in `held` of the blend, the layer is not run and a zero tensor of shape (1, ..., 1) is returned.
 
     Args:
         choice: The choice of inputs.
         index: Index of this input among the candidates.
         inner: The layer on this input.
-        context: Where the weights are read.
+        context: Holds the weights of the inputs during a forward pass.
     """
 
     def __init__(self, choice: Choice, index: int, inner: nn.Module, context: BlendContext) -> None:
@@ -71,18 +71,18 @@ class WeightedEdge(Wrapper):
 
 
 class RepeatedBlock(Wrapper):
-    """One block of a repeat; the last one returns the weighted sum of the outputs at each depth.
+    """One block of a repeat; the last block returns the weighted sum of the outputs at all candidate depths.
 
     Args:
         label: Label of the repeat.
         index: Index of this block in the repeat, from 0.
         depths: The candidate depths, in the order of the weights.
-        inner: The block.
-        context: Where the weights are read, and the sum is kept meanwhile.
-        group: Name of this repeat in the network; several repeats may have one label.
+        inner: The wrapped block.
+        context: Holds the weights of the depths, and the sum so far, during a forward pass.
+        group: Unique name of this repeat in the network; several repeats may have the same label.
 
     Raises (when run):
-        SupernetError: The shape changes between depths.
+        SupernetError: The outputs at two depths have different shapes.
     """
 
     def __init__(
@@ -116,16 +116,16 @@ class RepeatedBlock(Wrapper):
 
 
 class OptionalLayer(Wrapper):
-    """A layer that some candidates leave out: the weighted sum of its output and its input.
+    """A layer that only some candidates have: returns w * output + (1 - w) * input, where w is the weight of those candidates.
 
     Args:
         label: Label of the choice.
-        present: Whether each candidate of the choice has the layer.
-        inner: The layer; it keeps the shape of its input.
-        context: Where the weights are read.
+        present: One bool for each candidate of the choice: True if the network of that candidate has the layer.
+        inner: The wrapped layer; its output must have the shape of its input.
+        context: Holds the weights of the candidates during a forward pass.
 
     Raises (when run):
-        SupernetError: The layer changes the shape.
+        SupernetError: The layer changes the shape of its input.
     """
 
     def __init__(self, label: str, present: Sequence[bool], inner: nn.Module, context: BlendContext) -> None:
@@ -150,14 +150,14 @@ class OptionalLayer(Wrapper):
 
 
 class KeptLayerNorm(Wrapper):
-    """A layer norm over channels of which some are searched.
+    """A layer norm over channels whose number is searched.
 
-    Each channel counts in mean and variance as much as it is kept.
+    Mean and variance are weighted averages over the channels; the weight of a channel is its expected mask in `context.keeps`.
 
     Args:
-        key: Key of the norm's weight, by which the context knows how much of each channel is kept.
-        inner: A layer norm over the last axis.
-        context: Where the kept shares are read.
+        key: Key of the norm's weight, by which its mask is found in `context.keeps`.
+        inner: The wrapped layer norm, over the last axis.
+        context: Holds the expected mask during a forward pass.
     """
 
     def __init__(self, key: str, inner: nn.LayerNorm, context: BlendContext) -> None:
@@ -175,7 +175,17 @@ class KeptLayerNorm(Wrapper):
 
 
 def _added(total: torch.Tensor | None, part: torch.Tensor, what: str, one: str) -> torch.Tensor:
-    """`total` and `part` added up; `what` and `one` name the parts in the error. Raises SupernetError for another shape."""
+    """Returns `total + part`, or `part` if `total` is None.
+
+    Args:
+        total: The sum so far; None before the first part.
+        part: The tensor to add.
+        what: Names all parts in the error message, e.g. "the depths of 'depth'".
+        one: Names a single part in the error message.
+
+    Raises:
+        SupernetError: `total` and `part` have different shapes.
+    """
     if total is not None and total.shape != part.shape:
         raise SupernetError(
             f"{what} give different shapes, {tuple(total.shape)} and {tuple(part.shape)}, and cannot be added up; use "

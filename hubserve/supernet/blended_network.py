@@ -1,4 +1,4 @@
-"""A network in which all candidates of the blended choices take part."""
+"""`BlendedNetwork`, a network that computes all candidates of the blended choices at once, and its builder."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, Wrapper, mo
 
 @dataclass(frozen=True)
 class BlendedNetwork:
-    """The largest network of a space, with all candidates and masks of its tensors.
+    """The largest network of a space, with all candidates of the blended choices and with masks on its tensors.
 
     Attributes:
-        subnet: The network, on a supernet's memory.
-        context: What its modules read during a pass.
-        masks: The masks of its tensors.
+        subnet: The network, whose parameters are windows of a supernet's tensors.
+        context: Holds the values that the network's layers read during a forward pass.
+        masks: The masks by which tensors of the network are multiplied in each forward pass.
     """
 
     subnet: Subnet
@@ -34,12 +34,12 @@ class BlendedNetwork:
     masks: tuple[MaskedAxes, ...]
 
     def run(self, x: Any, blends: Mapping[str, Blend], weights: Mapping[str, torch.Tensor] | None = None) -> Any:
-        """The output for a batch `x`.
+        """Runs the network on a batch and returns its output.
 
         Args:
-            x: A batch, as the networks of the space take it.
-            blends: Blends of the blended labels.
-            weights: Key -> tensor to use in place of each leaf of `subnet`; None uses the leaves.
+            x: A batch of inputs in the format that the networks of the space accept.
+            blends: Maps the label of each blended choice to its blend.
+            weights: Maps the key of each leaf of `subnet` to the tensor to use in its place; None uses the leaves.
         """
         tensors = dict(self.subnet.leaves if weights is None else weights)
         changed = set() if weights is None else set(tensors)
@@ -65,10 +65,10 @@ class BlendedNetworkBuilder:
     """Builds the blended networks of a supernet.
 
     Args:
-        supernet: Its space is built, on its weights.
+        supernet: The supernet whose space is built and whose tensors the networks use.
 
     Attributes:
-        shapes: Shapes of the networks of the space, without the candidates of layer choices that an arch does not have.
+        shapes: The shapes of the space's networks, each with only the layers that its arch chooses in layer choices and edges.
     """
 
     def __init__(self, supernet: Supernet) -> None:
@@ -85,13 +85,13 @@ class BlendedNetworkBuilder:
         layers: bool = True,
         view: Callable[[Build], Subnet] | None = None,
     ) -> BlendedNetwork:
-        """The blended network on the supernet's memory.
+        """Returns the blended network, whose parameters are windows of the supernet's tensors.
 
         Args:
-            plan: What is blended.
-            answers: Answers to all labels; those that are blended are at their largest.
-            layers: Whether layer choices and edges are blended; False answers them from `answers`.
-            view: Makes a subnet of a function that builds a network; None is the supernet's `view`.
+            plan: Says which choices are blended, and how.
+            answers: Answers to all labels; blended labels have the answer that gives the largest network.
+            layers: True blends layer choices and edges; False answers them from `answers`.
+            view: Makes a subnet from a function that builds a network; None uses `Supernet.view`.
         """
         choices = [self._space.choices[label] for label in sorted(plan.values)]
         shapes = self._shapes_with_layers if layers and plan.layers else self.shapes
@@ -102,20 +102,20 @@ class BlendedNetworkBuilder:
         return BlendedNetwork((view or self._supernet.view)(build), context, tuple(masks))
 
     def single(self, answers: Mapping[str, Any]) -> nn.Module:
-        """The network of `answers` on the supernet's memory, with nothing blended."""
+        """Returns the network of `answers` (to all labels) on the supernet's tensors, with nothing blended."""
         plan = BlendingPlan(dict(answers), layers=frozenset(), repeats=frozenset())
         return self._supernet.view(partial(self._build, plan, answers, BlendContext(), frozenset(), layers=False)).network
 
     def activation_bytes(self, plan: BlendingPlan, answers: Mapping[str, Any], x: torch.Tensor, held: dict[str, Blend]) -> int:
-        """Bytes that a pass on batches like `x` keeps for its backward pass.
+        """Returns the number of bytes that autograd keeps for the backward pass on a batch of the shape and dtype of `x`.
 
-        The pass runs on the meta device.
+        The pass runs on the meta device, so it takes no memory.
 
         Args:
-            plan: What is blended.
-            answers: Answers to all labels; those that are blended are at their largest.
-            x: A batch, of which only shape and dtype count.
-            held: Blends of the blended labels, with weights on the meta device.
+            plan: Says which choices are blended, and how.
+            answers: Answers to all labels; blended labels have the answer that gives the largest network.
+            x: A batch; only its shape and dtype are used.
+            held: Maps the label of each blended choice to its blend, with weights on the meta device.
         """
         with torch.device("meta"):
             blended = self.build(plan, answers, view=_bare_subnet)
@@ -124,7 +124,7 @@ class BlendedNetworkBuilder:
     def _build(
         self, plan: BlendingPlan, answers: Mapping[str, Any], context: BlendContext, masked: frozenset[str], *, layers: bool
     ) -> tuple[nn.Module, list[NetworkTensor]]:
-        """A network whose layers read `context`, and its tensors."""
+        """Builds a network whose blended layers read `context`; returns it with a list of its tensors."""
         tags = AnswerTags()
         network = self._space.build(BlendingPicker(answers, tags, context, plan.repeats, layers=layers))
         _wrap_layers(network, tags, plan.optional, masked, context)
@@ -132,7 +132,7 @@ class BlendedNetworkBuilder:
 
 
 def _bare_subnet(build: Build) -> Subnet:
-    """The network that `build` makes, with parameters of its own in place of windows of a supernet."""
+    """Returns the network that `build` makes as a `Subnet` with its own parameters rather than a supernet's."""
     network, tensors = build()
     return Subnet(network, tuple(tensors))
 
@@ -140,9 +140,9 @@ def _bare_subnet(build: Build) -> Subnet:
 def _wrap_layers(
     network: nn.Module, tags: AnswerTags, optional: Mapping[str, Presence], masked: frozenset[str], context: BlendContext
 ) -> None:
-    """Wraps optional layers, and layer norms whose weights are masked, in place.
+    """Wraps the optional layers of `network`, and its layer norms whose weights are masked; changes `network` in place.
 
-    No module of `network` writes into its input any more: other candidates read it, too.
+    Also switches off the in-place mode of all modules (e.g. of `nn.ReLU`), since several candidates read the same input.
     """
     keys = {id(module): key for key, module in modules_by_key(network, tags).items()}
     for parent in list(network.modules()):

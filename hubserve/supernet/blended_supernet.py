@@ -1,4 +1,4 @@
-"""The blended supernet: all candidates take part at once, weighed by learned logits."""
+"""`BlendedSupernet`, a supernet that computes all candidates at once, weighted by learned probabilities."""
 
 import json
 from collections.abc import Mapping
@@ -19,39 +19,41 @@ from hubserve.supernet.supernet import Supernet
 
 
 class BlendedSupernet(nn.Module):
-    """A supernet in which all candidates of a choice take part at once, each by its weight.
+    """A supernet that computes all candidates of a choice at once and weights each by its learned probability.
 
-    The builder of the space runs with a picker that answers with all candidates:
+    A choice is blended in one of these ways:
     - the outputs of a layer choice's candidates, and of layers on several inputs, are summed by weight (Liu et al. 2019,
       "DARTS", https://arxiv.org/abs/1806.09055, equation 2);
-    - a repeat returns the weighted sum of the outputs at each depth;
-    - numbers such as widths and kernel sizes: the largest network runs on tensors multiplied by the expected mask, which says
-      how much of each channel and of each place of a kernel is kept (Wan et al. 2020, "FBNetV2",
-      https://arxiv.org/abs/2004.05565, masks the outputs of layers instead). With all weight on one candidate this is exactly
-      the smaller network. A layer that some answers leave out is passed by with the rest of the weight.
+    - a repeat returns the weighted sum of the outputs at each candidate depth;
+    - for numbers such as widths and kernel sizes, the largest network runs on tensors that are multiplied by the expected mask,
+      which says how much of each channel and of each position of a kernel is kept (Wan et al. 2020, "FBNetV2",
+      https://arxiv.org/abs/2004.05565, masks the outputs of layers instead). With all weight on one candidate the output is
+      exactly that of the smaller network;
+    - a layer that some candidates leave out is summed with its input: w * output + (1 - w) * input.
 
-    What cannot be blended is sampled: the answer is drawn from the probabilities before each pass, and the logits learn by the
-    score function (`ArchDistribution.log_probability`). That holds for answers with which the builder itself computes (the
-    number of cells, the edges of NasBench101's graph), and for those whose mask is not exactly the smaller network; `prove`
-    finds these by running both. docs/supernets.md explains blends, masks and the plan with drawings.
+    Choices that cannot be blended are sampled: the answer is drawn from the probabilities before each pass, and the logits
+    learn by the score function (`ArchDistribution.log_probability`). These are answers with which the builder itself computes
+    (the number of cells, the edges of NasBench101's graph), and those for which the masked network is not exactly the smaller
+    one; `prove` finds the latter by running both. docs/supernets.md explains blends, masks and the plan with drawings.
 
     Args:
         space: Any model space.
-        seed: Seed of the fresh weights and logits.
-        cache: Number of blended networks kept ready, those used last, and of subnets; they hold modules and no weights.
+        seed: Seed of the initial weights and logits.
+        cache: Number of blended networks, and of subnets, that are kept for reuse (the most recently used ones). They hold
+            modules but no weights of their own.
 
     Attributes:
-        supernet: The shared weights; it also makes subnets and extracts networks. It alone is moved to a GPU.
+        supernet: The shared weights, which also makes subnets and extracts networks. Move this alone to a GPU.
         archs: The learned distribution over archs; it stays on the CPU.
-        plan: What is blended, and how.
+        plan: Says which choices are blended, and how.
         blended: Labels with more than one answer that are blended.
         sampled: Labels with more than one answer that are sampled.
 
     Shapes:
-        forward: the inputs and outputs of the networks of the space.
+        forward: Inputs and outputs have the shapes of those of the networks of the space.
 
     Raises:
-        SupernetError: As for `Supernet`.
+        SupernetError: Tensors with different numbers of axes have the same key.
     """
 
     def __init__(self, space: ModelSpace, *, seed: int = 0, cache: int = 64) -> None:
@@ -66,7 +68,7 @@ class BlendedSupernet(nn.Module):
         self._set_plan(make_plan(self._builder.shapes))
 
     def blends(self) -> dict[str, Blend]:
-        """Label -> all candidates weighed by their probabilities, for the blended labels."""
+        """Returns a blend for each blended label: all candidates are computed, and their weights are their probabilities."""
         return {label: Blend.all_of(p) for label, p in self.archs.probabilities(self.blended).items()}
 
     def forward(
@@ -76,24 +78,24 @@ class BlendedSupernet(nn.Module):
         sampled: Mapping[str, Any] | None = None,
         weights: Mapping[str, torch.Tensor] | None = None,
     ) -> Any:
-        """Runs the blended network.
+        """Runs the blended network on a batch and returns its output.
 
         Args:
-            x: A batch.
-            blends: Blends of the blended labels; None weighs by the probabilities.
-            sampled: Answers to the sampled labels; None takes the likeliest.
-            weights: Key -> tensor to use in place of each leaf of `network(sampled)`; None uses the leaves.
+            x: A batch of inputs in the format that the networks of the space accept.
+            blends: Maps the label of each blended choice to its blend; None uses `self.blends()`.
+            sampled: Maps the label of each sampled choice to its answer; None uses the most likely answers.
+            weights: Maps the key of each leaf of `network(sampled)` to the tensor to use in its place; None uses the leaves.
         """
         return self.network(sampled, x).run(x, self.blends() if blends is None else blends, weights)
 
     def network(self, sampled: Mapping[str, Any] | None = None, x: Any = None) -> BlendedNetwork:
-        """The blended network for these answers to the sampled labels.
+        """Returns the blended network for the given answers to the sampled labels.
 
-        An optimizer moves the leaves of its subnet.
+        Its `subnet.leaves` are the parameters to pass to an optimizer.
 
         Args:
-            sampled: Answers to the sampled labels; None takes the likeliest.
-            x: A batch with which the first call proves what can be blended; None proves nothing.
+            sampled: Maps the label of each sampled choice to its answer; None uses the most likely answers.
+            x: A batch on which the first call with a batch runs `prove`; None does not run it.
         """
         if not self._proven and x is not None:
             self.prove(x)
@@ -108,9 +110,9 @@ class BlendedSupernet(nn.Module):
         return network
 
     def prove(self, x: Any) -> None:
-        """Finds out on a batch `x` which choices can be blended.
+        """Checks on a batch `x` which choices can be blended, and updates `plan`, `blended` and `sampled`.
 
-        Runs blended networks beside single ones; labels for which they differ are sampled from then on.
+        Compares the outputs of blended networks with those of single ones; labels for which they differ are sampled afterwards.
         """
         self._proven = True
         mode = self.training
@@ -119,22 +121,22 @@ class BlendedSupernet(nn.Module):
         self.train(mode)
 
     def sample(self, rng: Random) -> Arch:
-        """Random answers to the sampled labels that the space's check accepts.
+        """Returns random answers to the sampled labels that the space's check accepts, drawn from the learned probabilities.
 
         Raises:
-            SupernetError: The check refused every draw.
+            SupernetError: The check refused `MAX_DRAWS` draws.
         """
         drawn = self.archs.draw(self.sampled, rng)
         return {label: drawn[label] for label in self.sampled}
 
     def activation_bytes(self, x: torch.Tensor, held: int | None = None) -> int:
-        """Bytes that a pass on batches like `x` keeps for its backward pass.
+        """Returns the number of bytes that autograd keeps for the backward pass on a batch of the shape and dtype of `x`.
 
-        Weights that masks have multiplied are counted, too.
+        Weights multiplied by masks are counted as well. The pass runs on the meta device, so it takes no memory.
 
         Args:
-            x: A batch, of which only shape and dtype count: the pass runs on the meta device.
-            held: Number of candidates of each choice that run; None runs all.
+            x: A batch; only its shape and dtype are used.
+            held: Number of candidates of each choice that are computed; None computes all of them.
         """
         blends = {}
         for label in self.blended:

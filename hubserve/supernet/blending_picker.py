@@ -1,4 +1,4 @@
-"""The picker of a blended network, which answers with all candidates at once."""
+"""`BlendingPicker`, the picker that builds all candidates of a choice for a blended network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -15,21 +15,21 @@ T = TypeVar("T")
 
 
 class BlendingPicker(TaggingPicker):
-    """Answers with all candidates: all layers of layer choices, layers on all inputs, and all blocks of repeats.
+    """A picker that builds all layers of layer choices, layers on all inputs, and all blocks of repeats.
 
-    All other questions, such as widths, are answered from an arch.
+    All other questions of the builder, such as widths, are answered from an arch.
 
     Args:
         arch: Answers to all labels.
         tags: Records for which answer each layer was built.
-        context: Holds the weights of the candidates, which the blended layers read in a forward pass.
-        depths: Labels of the repeats to blend; None blends each repeat whose blocks are modules.
-        layers: Whether to blend layer choices and edges; False answers them from `arch`, too.
+        context: Passed to the blended layers, which read the weights of the candidates from it in a forward pass.
+        depths: Labels of the repeats to blend; None blends every repeat whose blocks are modules.
+        layers: True blends layer choices and edges; False answers them from `arch`, too.
 
     Attributes:
-        layers: Labels of the layer choices and edges that were asked for.
+        layers: Labels of the layer choices and edges that the builder asked for, blended or not.
         repeats: Labels of the repeats that were blended.
-        values: Labels that were answered from `arch`, layer choices and edges excepted.
+        values: Labels of all other questions, which were answered from `arch`.
     """
 
     def __init__(

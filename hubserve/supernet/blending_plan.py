@@ -1,4 +1,4 @@
-"""The blending plan: which choices of a space are blended, and how.
+"""`BlendingPlan`, which says how each choice of a space is blended, and `make_plan`.
 
 docs/supernets.md shows how a plan is made.
 """
@@ -26,16 +26,17 @@ Presence = dict[str, tuple[bool, ...]]
 
 @dataclass(frozen=True)
 class BlendingPlan:
-    """How the choice of each label is blended. A label that is in none of the sets is sampled.
+    """Says how the choice of each label is blended; a label that is in none of the sets is sampled.
 
     Attributes:
         base: Answers to all labels that give the largest network.
-        layers: Labels of layer choices and edges, blended as weighted sums.
+        layers: Labels of layer choices and edges, blended as weighted sums of the candidates' outputs.
         repeats: Labels of repeats, blended as a weighted sum over depths.
-        values: Labels of numbers and names that change the shapes of tensors, blended by masks, or that leave layers out of an
-            `nn.Sequential`, blended by passing these by.
-        optional: Label among `values` -> the layers that it leaves out.
-        masks_everywhere: Whether all axes are masked; False masks the outputs of layers only (see `find_masks`).
+        values: Labels of other choices that change the shapes of tensors (blended by masks) or that leave layers out of an
+            `nn.Sequential` (blended by `OptionalLayer`).
+        optional: Maps those labels of `values` that leave layers out to the layers they leave out.
+        masks_everywhere: True masks all axes whose lengths the choices change; False masks the outputs of layers only (see
+            `find_masks`).
     """
 
     base: Arch
@@ -52,11 +53,11 @@ class BlendingPlan:
 
     @property
     def uncertain(self) -> frozenset[str]:
-        """Labels that are blended, without layer choices and edges: `prove` runs these."""
+        """The blended labels except layer choices and edges: their blends may be inexact, so `prove` checks them."""
         return (self.repeats | self.values) - self.layers
 
     def without(self, labels: Collection[str]) -> BlendingPlan:
-        """The plan in which `labels` are sampled."""
+        """Returns a copy of the plan in which `labels` are sampled rather than blended."""
         dropped = frozenset(labels)
         return replace(
             self,
@@ -68,10 +69,10 @@ class BlendingPlan:
 
 
 def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
-    """Makes the plan from the shapes of networks that differ from the largest one in a single choice.
+    """Returns the plan for a space, made from the shapes of networks that differ from the largest one in a single choice.
 
     Args:
-        networks: Shapes of the networks of a space, without the candidates of layer choices that an arch does not have.
+        networks: The shapes of the space's networks, each with only the layers that its arch chooses (`layers=False`).
     """
     space = networks.space
     base = next(largest(space), None) or next(random_answers(space, Random(0)))
@@ -96,7 +97,10 @@ def make_plan(networks: NetworkShapesCache) -> BlendingPlan:
 
 
 def _fullest(networks: NetworkShapesCache, base: Arch, choice: Choice) -> Any:
-    """The candidate that gives the largest network: the largest number, or the name whose network has the most modules."""
+    """Returns the answer to `choice` that gives the largest network when all other answers are those of `base`.
+
+    For numbers it is the answer of `base`, which is the largest already; for names, the one whose network has the most modules.
+    """
     if choice.is_numeric:
         return base[choice.label]
     found = {answer: networks.get({**base, choice.label: answer}) for answer in choice.candidates}
@@ -104,9 +108,17 @@ def _fullest(networks: NetworkShapesCache, base: Arch, choice: Choice) -> Any:
 
 
 def _presence(networks: NetworkShapesCache, base: Arch, choice: Choice, whole: NetworkShapes) -> Presence | None:
-    """The modules that some candidates leave out of an `nn.Sequential`, with who has them.
+    """Returns the modules that some candidates of `choice` leave out of an `nn.Sequential`, and which candidates have them.
 
-    Empty where candidates change shapes only; None where they change more than that, or neither modules nor shapes.
+    Args:
+        networks: The shapes of the space's networks.
+        base: Answers to all labels that give the largest network.
+        choice: The choice whose candidates are compared; all other answers are those of `base`.
+        whole: The network of `base`.
+
+    Returns:
+        An empty dict if the candidates change only the shapes of tensors. None if the choice cannot be blended: a candidate
+        adds modules, leaves modules out of another container or is refused by the builder, or no candidate changes anything.
     """
     found = [networks.get({**base, choice.label: answer}) for answer in other_answers(choice, base[choice.label])]
     if any(other is None or not other.modules.keys() <= whole.modules.keys() for other in found):
@@ -122,9 +134,11 @@ def _presence(networks: NetworkShapesCache, base: Arch, choice: Choice, whole: N
 
 
 def _outermost(modules: Mapping[str, nn.Module], missing: set[str]) -> set[str] | None:
-    """Those of the `missing` modules whose parents are not missing.
+    """Returns the `missing` modules whose parent module is not missing; None if the parent of one is not an `nn.Sequential`.
 
-    None where such a parent is no `nn.Sequential`.
+    Args:
+        modules: Maps keys to all modules of a network.
+        missing: Keys of the modules that some candidates leave out.
     """
     parents: dict[int, nn.Module] = {}
     for module in modules.values():

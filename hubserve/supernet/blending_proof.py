@@ -1,4 +1,4 @@
-"""Proves by running blended networks beside single ones which choices can be blended."""
+"""`prove`, which checks by running blended networks and single networks which choices can be blended exactly."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -23,24 +23,24 @@ TOLERANCE = 0.01
 
 
 def prove(plan: BlendingPlan, builder: BlendedNetworkBuilder, space: ModelSpace, x: Any) -> BlendingPlan:
-    """The plan without the choices whose blend is not exact.
+    """Returns `plan` with the choices removed whose blend is not exact; these are sampled instead.
 
-    With all weight on one candidate, the output must be that of the single network with that candidate. Runs both on `x` for a
-    few archs, first with as few masks as may be enough, then with all. Choices for which they still differ, and repeats whose
-    depths give different shapes, are sampled in the plan returned. Batch norms use the batch, and their running statistics
-    stay as they are.
+    A blend is exact if, with all weight on one candidate, the output is that of the single network with that candidate. Both
+    networks are run on `x` for `N_TRIALS` archs, first with masks on the outputs of layers only, then with masks on all axes.
+    Choices for which the outputs still differ, and repeats whose depths give different shapes, are removed. Batch norms
+    normalise with the statistics of the batch; their running statistics stay unchanged.
 
     Args:
-        plan: The plan for the space.
-        builder: Builds the networks, on a supernet in evaluation mode.
-        space: The space.
-        x: A batch, of which the first 4 inputs are used where it is a tensor.
+        plan: The plan to check.
+        builder: Builds the networks; its supernet must be in eval mode.
+        space: The space of the supernet.
+        x: A batch; only its first 4 inputs are used if it is a tensor.
     """
     return _Proof(builder, space, x[:4] if isinstance(x, torch.Tensor) else x).of(plan)
 
 
 class _Proof:
-    """Runs the networks of a proof on one batch `x`."""
+    """Compares blended networks with single networks on one batch `x`."""
 
     def __init__(self, builder: BlendedNetworkBuilder, space: ModelSpace, x: Any) -> None:
         self._builder = builder
@@ -49,7 +49,7 @@ class _Proof:
 
     @torch.no_grad()
     def of(self, plan: BlendingPlan) -> BlendingPlan:
-        """The plan in which every choice whose blend was found inexact is sampled."""
+        """Returns `plan` without the choices whose blend was found to be inexact."""
         rng = Random(0)
         trials = [self._trial(plan, rng, smallest=i == 0) for i in range(N_TRIALS)]
         plan = plan.without([label for label in self._learned(plan.repeats) if not self._depths_add_up(plan, label, trials[0])])
@@ -60,11 +60,11 @@ class _Proof:
         return plan
 
     def _learned(self, labels: Iterable[str]) -> list[str]:
-        """Those of `labels` that have more than one answer, sorted."""
+        """Returns those of `labels` whose choice has more than one answer, sorted."""
         return sorted(label for label in labels if self._space.choices[label].size > 1)
 
     def _trial(self, plan: BlendingPlan, rng: Random, *, smallest: bool) -> Arch:
-        """Random answers to all labels; with `smallest`, numbers that are blended at their smallest."""
+        """Returns random answers to all labels; with `smallest`, blended numbers and depths get their smallest value."""
         choices = self._space.choices
         answers = {label: choice.random(rng) for label, choice in choices.items()} | self._space.random(rng)
         if not smallest:
@@ -73,7 +73,7 @@ class _Proof:
         return {**answers, **{label: min(choices[label].candidates) for label in numbers}}
 
     def _depths_add_up(self, plan: BlendingPlan, label: str, answers: Arch) -> bool:
-        """Whether the outputs of the repeat `label` have the same shape at every candidate depth, so that they can be added."""
+        """Returns whether the outputs of the repeat `label` have the same shape at every candidate depth and can be added."""
         blends = self._blends(plan, answers)
         n = self._space.choices[label].size
         blends[label] = Blend.all_of(torch.full((n,), 1 / n))
@@ -85,9 +85,9 @@ class _Proof:
         return True
 
     def _agrees(self, plan: BlendingPlan, answers: Arch) -> bool:
-        """Whether the blended network, with all weight on `answers`, gives the output of the single network of `answers`.
+        """Returns whether the blended network with all weight on `answers` gives the output of the single network of `answers`.
 
-        Layer choices and edges are not blended here: both networks are built with the layers that `answers` name.
+        Layer choices and edges are not blended here: both networks are built with the layers that `answers` choose.
         """
         try:
             largest = {**answers, **{label: plan.base[label] for label in plan.uncertain}}
@@ -105,7 +105,10 @@ class _Proof:
         return {label: Blend.only(choices[label], answers[label]) for label in self._learned(plan.uncertain)}
 
     def _culprits(self, plan: BlendingPlan, trials: list[Arch]) -> frozenset[str]:
-        """Labels whose blend is inexact even with all others at their largest; all uncertain labels if there is none."""
+        """Returns the uncertain labels whose blend is inexact even when all other uncertain labels have their largest answer.
+
+        Returns all uncertain labels if there is no such label.
+        """
         found = set()
         for label in sorted(plan.uncertain):
             others = {other: plan.base[other] for other in plan.uncertain if other != label}

@@ -1,4 +1,4 @@
-"""Masks: how much of each place of a tensor is kept, where choices of numbers are blended.
+"""Masks, by which tensors are multiplied in a blended network so that it computes what a smaller network would.
 
 docs/supernets.md shows masks in a drawing.
 """
@@ -40,9 +40,12 @@ class Mask:
     table: torch.Tensor
 
     def keep(self, blends: Mapping[str, Blend]) -> torch.Tensor:
-        """The expected mask where each label is drawn by its weights: numbers in [0, 1].
+        """Returns the expected mask when each label's candidate is drawn with its weight as probability: numbers in [0, 1].
 
-        Its shape is (length of the first masked axis, ...).
+        Its shape is the length of each masked axis, in order.
+
+        Args:
+            blends: Maps at least the labels of this mask to their blends.
         """
         first = blends[self.labels[0]].weights
         kept = self.table.to(first.device, first.dtype)
@@ -53,12 +56,12 @@ class Mask:
 
 @dataclass(frozen=True)
 class MaskedAxes:
-    """A mask of some axes of one tensor.
+    """A mask and the axes of a tensor to which it applies.
 
     Attributes:
         key: Key of the tensor.
-        axes: The axes that are masked: one, or several axes of a kernel.
-        mask: The mask; tensors with equal masks share it.
+        axes: Indices of the masked axes: one axis, or several axes of a convolution's kernel.
+        mask: The mask; tensors with equal masks share one `Mask` object.
     """
 
     key: str
@@ -66,21 +69,21 @@ class MaskedAxes:
     mask: Mask
 
     def apply(self, tensor: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """`tensor` times `keep` (what `mask.keep` returned), along the axes."""
+        """Returns `tensor` multiplied by `keep`, the result of `mask.keep`, along the masked axes."""
         return tensor * keep.view([size if axis in self.axes else 1 for axis, size in enumerate(tensor.shape)])
 
 
 def find_masks(
     networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice], *, everywhere: bool
 ) -> list[MaskedAxes]:
-    """The masks of all tensors whose shapes `choices` decide about.
+    """Returns the masks of all tensors whose shapes depend on `choices`; an empty list if there are no choices.
 
     Args:
-        networks: Shapes of the networks of the space.
-        base: An answer to each label, together those of the largest network; other answers are tried by changing these.
+        networks: The shapes of the space's networks.
+        base: Answers to all labels that give the largest network. Other answers are tried by changing these.
         choices: Choices whose answer is one number or name and changes the shapes of tensors.
-        everywhere: True masks every axis that the choices change. False masks only the outputs of layers (in the norm behind
-            a layer, where there is one): the inputs of the next layer are then multiplied by zeros anyway.
+        everywhere: True masks every axis that the choices change. False masks only the outputs of layers (or of the norm that
+            follows a layer): the masked channels are then 0, so the inputs of the next layer need no mask.
     """
     if not choices:
         return []
@@ -94,9 +97,9 @@ def find_masks(
 def _deciding_labels(
     networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice]
 ) -> dict[tuple[NetworkTensor, tuple[int, ...]], tuple[str, ...]]:
-    """(tensor, axes) -> labels on which the lengths of the axes depend.
+    """Returns a dict from (tensor, axes) to the labels on which the lengths of these axes depend.
 
-    Axes of a kernel that depend on the same labels stay together.
+    The axes of a kernel that depend on the same labels are one entry; any other axis is an entry of its own.
     """
     whole = networks.get(base)
     parameters = {} if whole is None else {key: tensor for key, tensor in whole.tensors.items() if not tensor.is_buffer}
@@ -121,9 +124,10 @@ def _deciding_labels(
 
 
 def _masks_outputs(tensor: NetworkTensor, axes: tuple[int, ...]) -> bool:
-    """Whether these axes are outputs of a layer, or those of a kernel.
+    """Returns whether these axes are masked when only the outputs of layers are masked.
 
-    A layer's inputs need no mask where the outputs before them are zero.
+    They are unless they are the input channels of a convolution or linear layer, or the output channels of a convolution
+    without bias, whose norm is masked instead.
     """
     if len(tensor.shape) == 1 or axes[0] >= 2:
         return True
@@ -137,13 +141,20 @@ def _masks_outputs(tensor: NetworkTensor, axes: tuple[int, ...]) -> bool:
 def _joint_shapes(
     networks: NetworkShapesCache, base: Mapping[str, Any], choices: Sequence[Choice], groups: set[tuple[str, ...]]
 ) -> list[tuple[dict[str, int], Shapes]]:
-    """Shapes of networks that show each combination of candidates of each group of labels.
+    """Returns the tensor shapes of networks that together show every combination of candidates of each group of labels.
 
-    Labels that share no group can change at the same time. So labels are coloured, two of one group differently (a greedy
-    colouring), and there is one network for each combination of an index for each colour, `MAX_JOINT` at most.
+    Labels that are in no common group can change at the same time, which saves networks: each label gets a colour, different
+    from those of all labels with which it shares a group (greedy graph colouring), and labels of one colour change together. At
+    most `MAX_JOINT` networks are built.
+
+    Args:
+        networks: The shapes of the space's networks.
+        base: Answers to all labels; labels that are in no group keep these.
+        choices: The choices to change.
+        groups: Each group holds the labels that together decide the length of an axis.
 
     Returns:
-        (label -> index of its candidate, shapes) for each network.
+        A pair for each network: a dict from label to the index of its candidate, and the shapes.
     """
     # Other choices stay as in `base`: the tensors of layers that they leave out would not be seen.
     choices = [choice for choice in choices if any(choice.label in group for group in groups)]
@@ -163,9 +174,13 @@ def _joint_shapes(
 
 
 class _MaskTables:
-    """Makes masks from the shapes that tensors have under each combination of candidates.
+    """Makes masks from the shapes that tensors have for each combination of candidates.
 
-    Masks that are equal are made once.
+    Equal masks are returned as the same object.
+
+    Args:
+        choices: Maps labels to choices.
+        seen: What `_joint_shapes` returned.
     """
 
     def __init__(self, choices: Mapping[str, Choice], seen: Sequence[tuple[dict[str, int], Shapes]]) -> None:
@@ -174,7 +189,7 @@ class _MaskTables:
         self._made: dict[Any, Mask] = {}
 
     def mask(self, tensor: NetworkTensor, axes: tuple[int, ...], labels: tuple[str, ...]) -> Mask:
-        """The mask of `axes` of `tensor`, about which `labels` decide."""
+        """Returns the mask of `axes` of `tensor`, whose lengths depend on `labels`."""
         sizes = [self._choices[label].size for label in labels]
         full = tuple(tensor.shape[axis] for axis in axes)
         lengths: dict[tuple[int, ...], tuple[int, ...]] = {}

@@ -1,4 +1,4 @@
-"""Estimates of the memory that training a network takes, and the memory that there is."""
+"""Estimates the memory that training a network needs, and reads how much memory the machine or a GPU has."""
 
 import os
 from collections.abc import Callable
@@ -13,13 +13,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.Tensor], Any]) -> int:
-    """Bytes that autograd keeps for the backward pass of `run`, without parameters; the pass runs on the meta device.
+    """Returns the number of bytes, without parameters, that autograd keeps for the backward pass of `run`.
+
+    The pass runs on the meta device, so it takes no memory.
 
     Args:
-        network: A network on the meta device. Its mode and type are set, and its batch norms are replaced by products, so it
-            cannot be used afterwards.
-        x: A batch, of which only shape and dtype count.
-        run: A forward pass through the network; takes a batch on the meta device and returns the output.
+        network: A network on the meta device. It cannot be used afterwards: it is set to train mode and converted to the dtype
+            of `x`, and the forward methods of its batch norms are replaced by products.
+        x: A batch; only its shape and dtype are used.
+        run: A forward pass through `network`; it is called with a batch on the meta device.
     """
     network.train()
     if x.is_floating_point():
@@ -45,15 +47,18 @@ def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.T
 
 
 def weight_bytes(module: nn.Module, *, copies: int) -> int:
-    """Bytes of the parameters of `module` times `copies`.
+    """Returns the number of bytes of the parameters of `module`, multiplied by `copies`.
 
-    There are four copies with gradients and the two averages of Adam.
+    Training with Adam needs four copies: the weights, their gradients, and the two moving averages of Adam.
     """
     return copies * sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
 
 
 def machine_bytes(device: torch.device) -> tuple[int, int]:
-    """(bytes that are free now, bytes in total) of the GPU `device`, or of the machine."""
+    """Returns (free bytes, total bytes) of the memory of the GPU `device` or, for any other device, of the machine's memory.
+
+    Where the system does not report the available memory (/proc/meminfo), the total is returned as free.
+    """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free, total

@@ -1,4 +1,4 @@
-"""Modules and tensor shapes of the networks of a space, found on the meta device."""
+"""Finds the modules and tensor shapes of a space's networks by building them on the meta device, without memory for weights."""
 
 import json
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, modules_by_
 
 @dataclass(frozen=True)
 class NetworkShapes:
-    """Modules and tensors of one network, which was built on the meta device.
+    """The modules and tensors of one network, which was built on the meta device.
 
     Attributes:
-        modules: Key with type -> module, as `modules_by_key` names them.
-        tensors: Key -> tensor; the first occurrence, if the network has the tensor in several places.
-        shapes: Key -> shape of the tensor.
+        modules: Maps keys with type ("key:Type", see `modules_by_key`) to modules.
+        tensors: Maps keys to tensors. If several places of the network hold one tensor, it is the first.
+        shapes: Maps the keys of `tensors` to the tensors' shapes.
     """
 
     modules: dict[str, nn.Module]
@@ -31,11 +31,11 @@ class NetworkShapes:
 
 
 class NetworkShapesCache:
-    """`NetworkShapes` of the archs of a space, built when first asked for.
+    """Builds and caches the `NetworkShapes` of the archs of a space.
 
     Args:
         space: Any model space.
-        layers: Whether each network has all candidates of layer choices and edges, rather than those of its arch.
+        layers: True builds each network with all candidates of layer choices and edges; False with those of its arch only.
     """
 
     def __init__(self, space: ModelSpace, *, layers: bool) -> None:
@@ -44,14 +44,14 @@ class NetworkShapesCache:
         self._seen: dict[str, NetworkShapes | None] = {}
 
     def get(self, answers: Mapping[str, Any]) -> NetworkShapes | None:
-        """The network of `answers` to all labels; None where the builder refuses them together."""
+        """Returns the shapes of the network of `answers` (to all labels); None if the builder refuses the combination."""
         name = json.dumps(answers, sort_keys=True)
         if name not in self._seen:
             self._seen[name] = self._build(answers)
         return self._seen[name]
 
     def shapes(self, answers: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Key -> shape of each tensor; empty where the builder refuses `answers` together."""
+        """Returns the shape of each tensor by key for the network of `answers`; empty if the builder refuses these."""
         found = self.get(answers)
         return {} if found is None else found.shapes
 

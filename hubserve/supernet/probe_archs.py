@@ -1,4 +1,4 @@
-"""Archs that show how large the tensors of a space get, without listing all archs."""
+"""Chooses archs of a space whose networks show how large its tensors get, without listing all archs."""
 
 from collections.abc import Iterator
 from random import Random
@@ -15,9 +15,10 @@ PATIENCE, MAX_RANDOM = 16, 128
 
 
 def largest(space: ModelSpace) -> Iterator[Arch]:
-    """Archs, with answers to all labels, in which every numeric choice has its largest value.
+    """Yields archs, with answers to all labels, in which every numeric choice has its largest value.
 
-    The i-th arch has the i-th candidate of every other choice, counted from the start again at the end.
+    In the i-th arch, every other choice has its candidate i modulo the number of candidates. There are at most `MAX_SWEEPS`
+    archs; those that the space's check refuses are left out.
     """
     others = [choice.size for choice in space.gates_first if not choice.is_numeric]
     for i in range(min(MAX_SWEEPS, max(others, default=1))):
@@ -25,9 +26,10 @@ def largest(space: ModelSpace) -> Iterator[Arch]:
 
 
 def varied(space: ModelSpace) -> Iterator[Arch]:
-    """Archs, with answers to all labels: first with every number at its smallest, then with all choices varied together.
+    """Yields archs, with answers to all labels: two with all numbers at their smallest, then some with all choices varied.
 
-    The i-th arch of each part has the i-th candidate of the choices that are varied, counted from the start again at the end.
+    In the i-th arch of each part, a varied choice has its candidate i modulo the number of candidates. The second part has at
+    most `MAX_SWEEPS` archs. Archs that the space's check refuses are left out.
     """
     sizes = [choice.size for choice in space.gates_first if choice.is_numeric]
     for i in range(2):
@@ -37,15 +39,16 @@ def varied(space: ModelSpace) -> Iterator[Arch]:
 
 
 def random_answers(space: ModelSpace, rng: Random) -> Iterator[Arch]:
-    """`MAX_RANDOM` random answers to all labels, those that do not matter included."""
+    """Yields `MAX_RANDOM` archs with random answers to all labels, those of inactive choices included."""
     for _ in range(MAX_RANDOM):
         yield {choice.label: choice.random(rng) for choice in space.gates_first} | space.random(rng)
 
 
 def other_answers(choice: Choice, base: Any) -> list[Any]:
-    """Answers other than `base` that show what `choice` changes in a network.
+    """Returns answers to `choice` other than `base` that show what the choice changes in a network.
 
-    They are the smallest number, or each other name.
+    For a numeric choice it is the smallest other number, for others every other candidate; empty if there is no other
+    candidate.
     """
     others = [answer for answer in choice.candidates if answer != base]
     return [min(others)] if others and choice.is_numeric else others

@@ -1,4 +1,4 @@
-"""A cache of what was used last."""
+"""`RecentlyUsed`, a cache that keeps the values that were used most recently (LRU)."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 class RecentlyUsed(Generic[T]):
-    """Keeps the `size` values that were used last. A copy of it, or a pickle, is empty.
+    """A cache that keeps the `size` most recently used values. Copying or pickling it gives an empty cache.
 
     Args:
-        size: Number of values to keep.
+        size: Largest number of values to keep.
     """
 
     def __init__(self, size: int) -> None:
@@ -22,7 +22,7 @@ class RecentlyUsed(Generic[T]):
         return len(self._values)
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """The value of `key`; `make()` where it is not kept."""
+        """Returns the value of `key`; if it is not in the cache, calls `make()` and stores its result."""
         if key not in self._values:
             made = make()  # May clear the cache.
             self._values[key] = made
@@ -32,7 +32,7 @@ class RecentlyUsed(Generic[T]):
         return self._values[key]
 
     def clear(self) -> None:
-        """Drops all values."""
+        """Removes all values from the cache."""
         self._values.clear()
 
     def __getstate__(self) -> dict[str, Any]:

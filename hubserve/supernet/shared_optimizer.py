@@ -1,4 +1,4 @@
-"""One optimizer for all networks of a supernet, which steps on windows."""
+"""`SharedOptimizer`, one optimizer for all networks of a supernet."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,20 +10,20 @@ from hubserve.supernet.shared_tensors import SharedTensors, window
 
 
 class SharedOptimizer:
-    """Steps a torch optimizer of shared tensors on the windows of one network.
+    """Updates, in each step, only those parts of a supernet's tensors that one of its networks (subnets) uses.
 
-    The optimizer's state (momenta, ...) is used by windows, too. A step costs what it costs the bare network: no tensor of full
-    size is read or written. What lies outside the windows stays as it is; neither momentum nor weight decay moves it. Works
-    for optimizers that treat each number of a tensor on its own (SGD, Adam, AdamW, RMSprop, Adagrad, ...) and whose fresh state
-    is 0.
+    Such a part is called a window. The optimizer's state (momenta, ...) is restricted to the same window, so a step costs as
+    much as for the subnet alone. Values outside the windows stay unchanged; neither momentum nor weight decay changes them.
+    Works for optimizers that update each element of a tensor independently (SGD, Adam, AdamW, RMSprop, Adagrad, ...) and whose
+    initial state is 0.
 
     Args:
         tensors: The shared tensors of a supernet.
-        optimizer: A torch optimizer of their parameters, in one group or in several. A learning rate schedule may be built on
-            it.
+        optimizer: A torch optimizer of their parameters, in one parameter group or several. A learning rate scheduler may be
+            used on it.
 
     Attributes:
-        optimizer: The same optimizer. Between steps, its state is that of the full tensors.
+        optimizer: The torch optimizer that was passed. Between steps, its state is that of the full tensors.
     """
 
     def __init__(self, tensors: SharedTensors, optimizer: torch.optim.Optimizer) -> None:
@@ -34,10 +34,10 @@ class SharedOptimizer:
         self._known = dict(tensors.named_parameters())
 
     def step(self, leaves: Mapping[str, nn.Parameter]) -> None:
-        """One step on those of `leaves` that have a gradient, which is dropped afterwards.
+        """Performs one optimizer step on the `leaves` that have a gradient, and sets their gradients to None.
 
         Args:
-            leaves: Key -> parameter of a subnet, as `Subnet.leaves` returns them.
+            leaves: Maps keys to the parameters of a subnet (`Subnet.leaves`).
         """
         ready = {key: leaf for key, leaf in leaves.items() if leaf.grad is not None}
         self._replace_grown(ready)
@@ -55,16 +55,16 @@ class SharedOptimizer:
             group["params"] = parameters
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings of each group ("groups") and the state of each tensor by key ("state").
+        """Returns {"groups": settings of each parameter group, "state": optimizer state of each tensor by its key}.
 
-        Nothing is copied.
+        The tensors in it are not copied: later steps change them.
         """
         settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         state = {key: dict(self.optimizer.state[full]) for key, full in self._known.items() if full in self.optimizer.state}
         return {"groups": settings, "state": state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores the state that `state_dict` returned; the shared tensors must have been loaded before."""
+        """Restores a state returned by `state_dict`. Load the shared tensors first."""
         self._replace_grown(key for key, _ in self._tensors.named_parameters())
         for group, settings in zip(self.optimizer.param_groups, state_dict["groups"], strict=True):
             group.update(settings)
@@ -98,7 +98,7 @@ class SharedOptimizer:
         return window(full, leaf.shape, centred=key in self._tensors.centred)
 
     def _replace_grown(self, keys: Iterable[str]) -> None:
-        """Registers parameters that were added or enlarged since the last step with the optimizer."""
+        """Registers with the optimizer those parameters of `keys` that were added or enlarged since the last step."""
         for key in keys:
             parameter, old = self._tensors.parameter(key), self._known.get(key)
             if old is parameter:
@@ -119,16 +119,13 @@ class SharedOptimizer:
 
 
 def _is_like(value: Any, tensor: torch.Tensor) -> bool:
-    """Whether `value`, an entry of an optimizer's state, has the shape of `tensor`.
-
-    A count of steps does not.
-    """
+    """Returns whether `value`, an entry of an optimizer's state, is a tensor of the shape of `tensor` (a step count is not)."""
     return isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape == tensor.shape
 
 
 def _on_device(value: Any, parameter: torch.Tensor) -> Any:
-    """`value` on the device of `parameter`.
+    """Returns `value` moved to the device of `parameter`.
 
-    Counts of steps (0 axes) stay on the CPU, where optimizers keep them.
+    Scalars, such as step counts, stay on the CPU, where torch's optimizers keep them.
     """
     return value.to(parameter.device) if isinstance(value, torch.Tensor) and value.dim() > 0 else value

@@ -1,4 +1,4 @@
-"""Shared tensors, and windows: the part of a shared tensor that one network uses."""
+"""`SharedTensors`, the tensors of a supernet, and windows, the parts of these tensors that a single network uses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,14 +16,14 @@ NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def window(full: torch.Tensor, shape: Sequence[int], *, centred: bool = False) -> torch.Tensor:
-    """The view of `full` that a network with a tensor of `shape` uses.
+    """Returns the view of `full` that a network uses whose own tensor has the shape `shape`.
 
-    It begins at index 0 of each axis; with `centred`, it is the middle of the axes of a kernel.
+    The view begins at index 0 of each axis; with `centred`, it is in the middle of the axes of a convolution's kernel.
 
     Args:
         full: A shared tensor, at least as large as `shape` along each axis.
         shape: Shape of the view; it has as many axes as `full`.
-        centred: Whether the view is in the middle of the axes from the third on, those of a convolution's kernel.
+        centred: True takes the middle of the axes from the third on, which are those of a convolution's kernel.
     """
     for axis, size in enumerate(shape):
         spare = full.shape[axis] - size
@@ -33,9 +33,12 @@ def window(full: torch.Tensor, shape: Sequence[int], *, centred: bool = False) -
 
 
 def window_mask(full: int, size: int, *, centred: bool = False) -> torch.Tensor:
-    """1 where a window of length `size` covers an axis of length `full`, else 0.
+    """Returns a float32 tensor of shape (full,): 1 where a window of length `size` covers the axis, else 0.
 
-    The shape is (full,), the type float32.
+    Args:
+        full: Length of the axis.
+        size: Length of the window, at most `full`.
+        centred: True puts the window in the middle of the axis; False at its beginning.
     """
     mask = torch.zeros(full)
     window(mask.view(1, 1, full), (1, 1, size), centred=centred).fill_(1.0)
@@ -43,7 +46,7 @@ def window_mask(full: int, size: int, *, centred: bool = False) -> torch.Tensor:
 
 
 def larger(a: Shape, tensor: NetworkTensor) -> Shape:
-    """The smallest shape that holds both `a` and `tensor`.
+    """Returns the smallest shape that holds both the shape `a` and that of `tensor`, i.e. the maximum along each axis.
 
     Raises:
         SupernetError: They have different numbers of axes.
@@ -58,13 +61,13 @@ def larger(a: Shape, tensor: NetworkTensor) -> Shape:
 
 
 class SharedTensors(nn.Module):
-    """Parameters and norm statistics by key, each as large as the largest network needs it.
+    """The parameters and norm statistics of a supernet by key, each in the largest size that a network needs.
 
-    `load_state_dict` also takes tensors of other shapes than those that are here, and tensors that are not here yet: those of
-    a supernet that has grown since. They are put on the device of the tensors that are here.
+    `load_state_dict` also accepts tensors whose shapes differ from the present ones, and tensors that are not present yet (of a
+    supernet whose tensors have grown). They are put on the device of the present tensors.
 
     Attributes:
-        centred: Keys of kernels, whose windows are in the middle.
+        centred: Keys of convolution kernels, whose windows are in the middle.
     """
 
     def __init__(self) -> None:
@@ -78,37 +81,39 @@ class SharedTensors(nn.Module):
         return getattr(self, key)
 
     def parameter(self, key: str) -> nn.Parameter:
-        """The parameter of that key; a KeyError where it is a buffer or is not there."""
+        """Returns the parameter with this key.
+
+        Raises:
+            KeyError: There is no such parameter (a buffer is none).
+        """
         return self._parameters[key]  # type: ignore[return-value] # None is never registered here.
 
     def __iter__(self) -> Iterator[str]:
-        """Keys of the parameters, then of the buffers."""
+        """Yields the keys of the parameters, then those of the buffers."""
         yield from self._parameters
         yield from self._buffers
 
     def fits(self, tensor: NetworkTensor) -> bool:
-        """Whether the shared tensor of `tensor` is there, and at least as large along each axis."""
+        """Returns whether the shared tensor for `tensor` exists and is at least as large as `tensor` along each axis."""
         key = tensor.key
         return key in self and all(have >= need for have, need in zip(self[key].shape, tensor.shape, strict=True))
 
     def window_of(self, tensor: NetworkTensor) -> torch.Tensor:
-        """The window that a network uses in place of `tensor`.
+        """Returns the window of the shared tensor that a network uses in place of `tensor`.
 
-        Gradients go back from it to the whole shared tensor.
+        Gradients flow back from the window to the whole shared tensor.
         """
         return window(self[tensor.key], tensor.shape, centred=tensor.centred)
 
     def allocate(self, tensor: NetworkTensor, shape: Shape) -> None:
-        """Makes the shared tensor of `tensor`, or enlarges it.
+        """Creates or enlarges the shared tensor for `tensor`.
 
-        Values that were there before keep their place in the window of their shape.
-
-        Places that are new and that `tensor` does not cover are drawn from N(m, s), with the mean m and the standard deviation
-        s of `tensor`; where its values are all equal, so are the new ones.
+        Present values are kept, in the window of their shape. Other elements get the values of `tensor`; elements that `tensor`
+        does not cover either are drawn from a normal distribution with the mean and standard deviation of `tensor`.
 
         Args:
-            tensor: Its key names the shared tensor, and its fresh values fill the window of its shape.
-            shape: The new shape; at least that of `tensor` and of what is there, along each axis.
+            tensor: Its key names the shared tensor, and its values fill the window of its shape.
+            shape: The new shape; along each axis at least as large as `tensor` and the present tensor.
         """
         values, key = tensor.value.detach(), tensor.key
         full = _distributed_as(values, shape)
@@ -139,7 +144,7 @@ class SharedTensors(nn.Module):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, metadata: Any, strict: bool, missing_keys: list[str], *others: Any
     ) -> None:
-        """Replaces tensors of another shape, and adds those that are not here."""
+        """Loads the tensors of `state_dict`: replaces those whose shape differs, and adds those that are not present."""
         device = self._device
         for name, values in state_dict.items():
             if not name.startswith(prefix):
@@ -155,9 +160,10 @@ class SharedTensors(nn.Module):
 
 
 def _distributed_as(values: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """A tensor of `shape` drawn from N(mean, standard deviation) of `values`.
+    """Returns a tensor of `shape` drawn from a normal distribution with the mean and standard deviation of `values`.
 
-    Where they have that shape, a copy of them.
+    If `values` has this shape, returns a copy. If its elements are equal, are not floats or are fewer than 2, fills with the
+    first.
     """
     if tuple(values.shape) == tuple(shape):
         return values.clone()

@@ -1,4 +1,4 @@
-"""The supernet: weights that all networks of a space share.
+"""`Supernet`, whose weights are shared by all networks of a space, and `Subnet`, one network on these weights.
 
 docs/supernets.md explains it with drawings.
 """
@@ -27,12 +27,12 @@ Build = Callable[[], tuple[nn.Module, list[NetworkTensor]]]
 
 @dataclass(frozen=True)
 class Subnet:
-    """A network whose parameters and norm statistics are windows of a supernet's tensors.
+    """A network whose parameters and norm statistics are windows (views) of a supernet's tensors.
 
     Attributes:
-        network: A plain module. Its parameters are leaf tensors that share memory with the supernet's: a gradient is as large
-            as the window, and a step of a `SharedOptimizer` changes the supernet. Where a window is all of a shared tensor,
-            the parameter is the supernet's own.
+        network: A plain torch module. Its parameters are leaf tensors that share memory with the supernet's tensors: a gradient
+            has the size of the window, and a step of a `SharedOptimizer` changes the supernet. Where a window covers a whole
+            shared tensor, the parameter is that of the supernet.
         tensors: The tensors of `network` that are shared.
     """
 
@@ -41,41 +41,41 @@ class Subnet:
 
     @property
     def leaves(self) -> dict[str, nn.Parameter]:
-        """Key -> parameter of `network`. A parameter that several modules share occurs once."""
+        """Returns a dict from key to parameter of `network`; a parameter that several modules share occurs once."""
         return {tensor.key: tensor.value for tensor in self.tensors if not tensor.is_buffer}
 
 
 class Supernet(nn.Module):
     """Weights shared by all networks of a space; each network runs on windows of them.
 
-    A window is the beginning of each axis, and the middle of the axes of a kernel (Cai et al. 2020, "Once-for-All",
-    https://arxiv.org/abs/1908.09791, without its kernel transform matrices; Chen et al. 2021, "AutoFormer",
-    https://arxiv.org/abs/2107.00651, "weight entanglement"). Candidates of a layer choice have weights of their
-    own, and so have layers on different inputs; `network_tensors` says which tensors are the same. Running statistics of norms
-    are shared in the same way, and fit no network until `recalibrate_batch_norm` has measured them for one arch. Weights start
+    A window of a tensor begins at index 0 of each axis; along the axes of a kernel, it is in the middle (Cai et al. 2020,
+    "Once-for-All", https://arxiv.org/abs/1908.09791, without its kernel transform matrices; Chen et al. 2021, "AutoFormer",
+    https://arxiv.org/abs/2107.00651, "weight entanglement"). Candidates of a layer choice have weights of their own, and so
+    have layers on different inputs; `network_tensors` says which tensors are the same. Running statistics of norms are shared
+    in the same way, and fit no network until `recalibrate_batch_norm` has measured them for one arch. Weights are initialised
     as the space initialises them. docs/supernets.md shows windows in a drawing.
 
-    How large the tensors must be is found by building networks on the meta device. Where an arch needs a larger tensor than
-    those networks did, the tensor grows and keeps its values; optimizers made before, other than `SharedOptimizer`, then do
-    not know the new tensor.
+    The sizes of the tensors are found by building some networks on the meta device. If an arch later needs a larger tensor than
+    those networks did, the tensor grows and keeps its values. A torch optimizer that was made before does not update the new
+    tensor; a `SharedOptimizer` does.
 
-    `state_dict` and `load_state_dict` are torch's; a state in which tensors have grown can be loaded, too.
+    `state_dict` and `load_state_dict` work as in torch; a state in which tensors have grown can be loaded as well.
 
     >>> net = Supernet(get_space("MobileNetV3Space"))
     >>> logits = net(images, space.random(rng))
 
     Args:
         space: Any model space.
-        seed: Seed of the fresh weights.
-        cache: Number of networks kept ready, those used last.
+        seed: Seed of the initial weights.
+        cache: Number of networks that are kept for reuse (the most recently used ones).
 
     Attributes:
         tensors: The shared tensors by key.
-        version: Number of times that networks given out before became invalid, because tensors were replaced by larger ones
-            or moved to another device.
+        version: Number of times that previously returned networks became invalid, because tensors were replaced by larger ones,
+            were loaded or were moved to another device.
 
     Shapes:
-        forward: the inputs and outputs of the networks of the space.
+        forward: Inputs and outputs have the shapes of those of the networks of the space.
 
     Raises:
         SupernetError: Tensors with different numbers of axes have one key; the message names it.
@@ -92,7 +92,7 @@ class Supernet(nn.Module):
             allocate(self.tensors, space, self._build, Random(seed))
 
     def forward(self, x: Any, arch: Mapping[str, Any]) -> Any:
-        """Runs the network of `arch`; gradients arrive in the parameters of this module.
+        """Runs the network of `arch` on a batch `x` and returns its output; gradients flow to the parameters of this module.
 
         Raises:
             ArchError: `arch` is not in the space.
@@ -102,10 +102,10 @@ class Supernet(nn.Module):
         return torch.func.functional_call(subnet.network, windows, (x,))
 
     def subnet(self, arch: Mapping[str, Any]) -> Subnet:
-        """The network of `arch` on this supernet's memory, in this supernet's mode.
+        """Returns the network of `arch` on this supernet's tensors, in this supernet's training or eval mode.
 
-        It costs no more to run and to train than the bare network. Ask for it in each step: it is kept ready, and replaced
-        where tensors have grown.
+        It costs no more to run and to train than a network with its own weights. Call this in each step rather than keep the
+        result: networks are cached, and replaced when tensors have grown.
 
         Raises:
             ArchError: `arch` is not in the space.
@@ -117,9 +117,9 @@ class Supernet(nn.Module):
         return subnet
 
     def extract(self, arch: Mapping[str, Any]) -> nn.Module:
-        """A network of `arch` with copies of the weights, in eval mode.
+        """Returns a new network of `arch` with copies of the supernet's weights, in eval mode.
 
-        It is what `space.freeze(arch)` builds, and its state dict has the same keys.
+        It is the network that `space.freeze(arch)` builds, and its state dict has the same keys.
 
         Raises:
             ArchError: `arch` is not in the space.
@@ -134,9 +134,12 @@ class Supernet(nn.Module):
         return network.eval()
 
     def activation_bytes(self, x: torch.Tensor) -> int:
-        """Bytes that the largest network keeps for its backward pass on batches like `x`.
+        """Returns the number of bytes that autograd keeps for the backward pass of the largest network.
 
-        The pass runs on the meta device.
+        The pass runs on the meta device, so it takes no memory.
+
+        Args:
+            x: A batch; only its shape and dtype are used.
         """
         arch = next(largest(self.space), None) or self.space.random(Random(0))
         with torch.device("meta"):
@@ -144,10 +147,11 @@ class Supernet(nn.Module):
         return activation_bytes(network, x, network)
 
     def view(self, build: Build) -> Subnet:
-        """The network that `build` makes, on windows of this supernet's tensors.
+        """Returns the network that `build` makes, with windows of this supernet's tensors in place of its own.
 
         Args:
-            build: Makes a network and lists its tensors; called on the meta device, and on the CPU where values are needed.
+            build: Makes a network and lists its tensors. It is called on the meta device, and again on the default device if
+                the network holds constants that its builder computed or if shared tensors must grow.
         """
         with torch.device("meta"):
             network, found = build()
@@ -166,9 +170,9 @@ class Supernet(nn.Module):
         return Subnet(network, shared)
 
     def forget_networks(self) -> None:
-        """Drops the networks that are kept ready.
+        """Clears the cache of networks and increments `version`.
 
-        Subnets that were returned before may not see later changes of the weights.
+        Call it after tensors were replaced: subnets returned earlier may not see later changes of the weights.
         """
         self._subnets.clear()
         self.version += 1
@@ -179,7 +183,7 @@ class Supernet(nn.Module):
         return network, network_tensors(network, tags)
 
     def _grow(self, build: Build, found: Iterable[NetworkTensor]) -> None:
-        """Enlarges the shared tensors that are too small for a network with the tensors `found`."""
+        """Enlarges the shared tensors that are too small for a network whose tensors are `found`, and adds missing ones."""
         narrow = {tensor.key for tensor in found if tensor.is_shared and not self.tensors.fits(tensor)}
         if narrow:
             self.forget_networks()
@@ -200,9 +204,10 @@ class Supernet(nn.Module):
 
 
 def _leaf(full: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-    """The tensor that a network holds for the shared tensor `full`, whose window is `view`.
+    """Returns the tensor that a network holds for the shared tensor `full`, given its window `view`.
 
-    `full` itself where the window is all of it, else a leaf on the window.
+    It is `full` itself if the window covers all of it; else, for a parameter, a leaf that shares memory with the window, and
+    for a buffer the window.
     """
     if view.shape == full.shape:
         return full
@@ -212,10 +217,7 @@ def _leaf(full: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
 
 
 def _has_constants(network: nn.Module, found: Iterable[NetworkTensor]) -> bool:
-    """Whether the network holds numbers that its builder computed.
-
-    On the meta device they would be lost.
-    """
+    """Returns whether the network holds constants that its builder computed, whose values the meta device does not keep."""
     if not all(tensor.is_shared for tensor in found):
         return True
     return any(isinstance(value, torch.Tensor) for module in network.modules() for value in vars(module).values())

@@ -1,4 +1,4 @@
-"""Keys of shared tensors: which tensor of one network is which of another.
+"""Keys of tensors: tensors of different networks that have the same key share one tensor of the supernet.
 
 docs/supernets.md explains keys, windows, blends and masks with drawings.
 """
@@ -18,14 +18,14 @@ from hubserve.space import FrozenPicker
 
 @dataclass(frozen=True)
 class NetworkTensor:
-    """One parameter or buffer of a network, with the key of its shared tensor.
+    """One parameter or buffer of a network, with the key of the shared tensor that it uses.
 
     Attributes:
         owner: The module that holds the parameter or buffer.
         name: Its name in `owner`, for example "weight".
         path: Its name in the state dict of the network.
         key: The key of the shared tensor in `SharedTensors`.
-        is_buffer: Whether it is a buffer rather than a parameter.
+        is_buffer: True for a buffer, False for a parameter.
     """
 
     owner: nn.Module
@@ -36,7 +36,7 @@ class NetworkTensor:
 
     @property
     def value(self) -> Any:
-        """The tensor that the network holds now."""
+        """The parameter or buffer that `owner` holds at present."""
         return (self.owner._buffers if self.is_buffer else self.owner._parameters)[self.name]
 
     @property
@@ -46,31 +46,28 @@ class NetworkTensor:
 
     @property
     def centred(self) -> bool:
-        """Whether it is a convolution's kernel: a smaller kernel is the middle of the largest."""
+        """True for the kernel of a convolution: smaller kernels use the middle of the largest kernel."""
         return isinstance(self.owner, _ConvNd) and self.name == "weight"
 
     @property
     def is_shared(self) -> bool:
-        """Whether it is a parameter or a statistic of a norm.
-
-        Any other buffer is a constant of its arch.
-        """
+        """True for parameters and for running statistics of norms. Networks do not share other buffers, which are constants."""
         return not self.is_buffer or isinstance(self.owner, _NormBase)
 
     def assign(self, tensor: Any) -> None:
-        """Replaces the parameter or buffer of `owner` by `tensor`."""
+        """Sets the parameter or buffer `name` of `owner` to `tensor`."""
         (self.owner._buffers if self.is_buffer else self.owner._parameters)[self.name] = tensor
 
 
 def parameter_name(text: str) -> str:
-    """`text` as a name that torch accepts for a parameter: each dot is replaced by a similar character."""
+    """Returns `text` with each dot replaced by a similar character, since torch does not accept dots in parameter names."""
     return text.replace(".", "\u2024")
 
 
 class AnswerTags:
-    """Remembers for which answers each module was built, as tags "label=candidate".
+    """Records for which answer each module was built, as tags "label=candidate".
 
-    The tags of outer choices come first.
+    If a module has several tags, those of outer choices come before those of nested ones.
     """
 
     def __init__(self) -> None:
@@ -78,7 +75,7 @@ class AnswerTags:
         self._kept: list[nn.Module] = []
 
     def add(self, module: nn.Module, label: str, answer: Any) -> nn.Module:
-        """Tags `module` as built for `answer` to the choice `label`, and returns it."""
+        """Records that `module` was built for `answer` to the choice `label`, and returns `module`."""
         tag = parameter_name(f"{label}={answer}")
         known = self._tags.get(id(module), ())
         if tag not in known:
@@ -87,16 +84,16 @@ class AnswerTags:
         return module
 
     def of(self, module: nn.Module) -> str:
-        """All tags of `module` as one text, each in brackets; "" where it has none."""
+        """Returns all tags of `module` as one string, each in square brackets; an empty string if it has none."""
         return "".join(f"[{tag}]" for tag in self._tags.get(id(module), ()))
 
 
 class TaggingPicker(FrozenPicker):
-    """Answers from an arch, and tags the layers that stand for an answer.
+    """A picker that answers from an arch and tags each layer of a layer choice or edge with the answer for which it was built.
 
     Args:
-        arch: Label -> answer.
-        tags: Records the tags, which `network_tensors` reads.
+        arch: Maps labels to answers.
+        tags: The tags are recorded here; `network_tensors` reads them.
     """
 
     def __init__(self, arch: Mapping[str, Any], tags: AnswerTags) -> None:
@@ -116,7 +113,7 @@ class TaggingPicker(FrozenPicker):
 
 
 class Wrapper(nn.Module):
-    """A module around another one, which has the keys of the inner module.
+    """Base class of modules that wrap another one; the tensors keep the keys that they have without the wrapper.
 
     Attributes:
         inner: The wrapped module.
@@ -126,10 +123,10 @@ class Wrapper(nn.Module):
 
 
 class CandidateLayers(nn.Module):
-    """Holds all candidates of a layer choice, where a single network has one of them.
+    """Holds all candidates of a layer choice, in the place where a single network has one of them.
 
     Attributes:
-        candidates: The candidates, each tagged with its answer so that each has keys of its own.
+        candidates: The candidate layers. Each is tagged with its answer, so their tensors have different keys.
     """
 
     def __init__(self, candidates: Iterable[nn.Module]) -> None:
@@ -138,20 +135,19 @@ class CandidateLayers(nn.Module):
 
 
 def network_tensors(network: nn.Module, tags: AnswerTags) -> list[NetworkTensor]:
-    """All parameters and buffers of `network`, with their keys.
+    """Returns all parameters and buffers of `network`, with their keys.
 
-    A key does not depend on how the rest of the network was picked.
-
-    A key is the path of the tensor in the network, except that
-    - a tagged module is named by its tags. So each candidate of a layer choice, and each layer on another input, has weights
-      of its own, whatever its index in a list is;
-    - other members of an `nn.Sequential` are named by their type and by how many of that type come before them, since their
-      indices change where an optional member is left out;
-    - the type of the last module is part of the key. Modules of different types at one place share nothing.
+    A key does not depend on the answers to choices elsewhere in the network. It is the path of the tensor in the network,
+    except:
+    - A tagged module is named by its tags. So each candidate of a layer choice, and each layer on another input, has weights of
+      its own, whatever its index in a list is.
+    - Other members of an `nn.Sequential` are named by their type and the number of members of this type before them, since
+      their indices change when an optional member is left out.
+    - The type of the module that holds the tensor is part of the key. Modules of different types in one place share nothing.
 
     Args:
         network: Any module; it may be on the meta device.
-        tags: The tags that its picker has made while it was built.
+        tags: The tags that the picker recorded while the network was built.
     """
     found: list[NetworkTensor] = []
     keys: dict[int, str] = {}
@@ -164,21 +160,21 @@ def network_tensors(network: nn.Module, tags: AnswerTags) -> list[NetworkTensor]
 
 
 def modules_by_key(network: nn.Module, tags: AnswerTags) -> dict[str, nn.Module]:
-    """All modules of `network` by key and type ("key:Type").
+    """Returns a dict from "key:Type" to module for all modules of `network`.
 
-    That is the key of their tensors, without the name of the tensor.
+    This string is the part of the keys of the module's tensors that comes before "/" and the tensor's name.
     """
     return {f"{key}:{type(module).__name__}": module for module, _, key in _walk(network, tags)}
 
 
 def _own_tensors(module: nn.Module) -> Iterator[tuple[str, Any, bool]]:
-    """(name, tensor, whether it is a buffer) for the tensors of `module` itself."""
+    """Yields (name, tensor, is_buffer) for the parameters and buffers that `module` holds itself, without its children."""
     yield from ((name, tensor, False) for name, tensor in module._parameters.items() if tensor is not None)
     yield from ((name, tensor, True) for name, tensor in module._buffers.items() if tensor is not None)
 
 
 def _walk(network: nn.Module, tags: AnswerTags) -> Iterator[tuple[nn.Module, str, str]]:
-    """(module, path, key) for each module once, without wrappers and `CandidateLayers`."""
+    """Yields (module, path, key) for each module once; wrappers and `CandidateLayers` are left out."""
     seen: set[int] = set()
 
     def visit(module: nn.Module, path: str, key: str) -> Iterator[tuple[nn.Module, str, str]]:
@@ -201,7 +197,7 @@ def _walk(network: nn.Module, tags: AnswerTags) -> Iterator[tuple[nn.Module, str
 
 
 def _children(module: nn.Module, tags: AnswerTags) -> Iterator[tuple[str, nn.Module, str]]:
-    """(name, child, the child's component of the key) for each child."""
+    """Yields (name, child, component) for each child of `module`; `component` is the last part of the child's key."""
     counts: Counter[str] = Counter()
     in_sequential = isinstance(module, nn.Sequential)
     for name, child in module._modules.items():
@@ -228,5 +224,5 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _first_tag(candidates: nn.Module, tags: AnswerTags) -> str:
-    """The tags of the first candidate: they distinguish two layer choices in one list."""
+    """Returns the tags of the first candidate, which distinguish two layer choices in one list; "" for any other module."""
     return tags.of(_unwrapped(candidates.candidates[0])) if isinstance(candidates, CandidateLayers) else ""
