@@ -89,7 +89,7 @@ def free_bytes(path: Path) -> int | None:
 
 
 def is_full(path: Path) -> bool:
-    """Whether the file system of `path` has no room for a small file."""
+    """Whether the file system of `path` is too full for a small file."""
     free = free_bytes(path)
     return free is not None and free < 2 * 4096
 
