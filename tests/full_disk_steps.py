@@ -1,6 +1,6 @@
-"""Runs one step on a small disk that has k bytes left, for several k, and then with space: python -m tests.full_disk_steps STEP FOLDER.
+"""Runs one step on a small disk that has k bytes left, for several k, and then with space.
 
-It runs inside `unshare -rm`. Prints one JSON object for each k: what happened, and the files that were left.
+`python -m tests.full_disk_steps STEP FOLDER`; it runs inside `unshare -rm`. Prints one JSON object for each k: what happened, and the files that were left.
 """
 
 import functools

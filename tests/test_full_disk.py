@@ -1,4 +1,4 @@
-"""Every step that writes, on a disk that is full after k bytes: one sentence, nothing half-written, and it goes on afterwards."""
+"""Every step that writes, on a disk that is full after k bytes: a sentence, nothing half-written, and it goes on."""
 
 import json
 import os
@@ -38,6 +38,7 @@ def test_a_step_on_a_full_disk(step, tmp_path):
     disk.mkdir()
     command = [unshare, "-rm", sys.executable, "-m", "tests.full_disk_steps", step, str(disk)]
     root = Path(__file__).parent.parent
+    environment = os.environ | {"PYTHONPATH": str(root)}
     ran = subprocess.run(
         command, capture_output=True, text=True, timeout=200, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
     )
@@ -59,13 +60,9 @@ def test_a_step_on_a_full_disk(step, tmp_path):
     ],
 )
 def test_a_full_disk_is_found_below_other_errors(error):
-    try:
-        try:
-            raise error
-        except Exception as cause:
-            raise ValueError("cannot be exported") from cause
-    except ValueError as outer:
-        assert isinstance(storage_error(outer), StorageError)
+    outer = ValueError("cannot be exported")
+    outer.__cause__ = error
+    assert isinstance(storage_error(outer), StorageError)
 
 
 def test_other_errors_are_none():
