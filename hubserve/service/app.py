@@ -12,6 +12,7 @@ from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service
+from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import BentoMLConfigException
 from pydantic import ValidationError
 
@@ -27,6 +28,9 @@ try:
     _settings = ServiceSettings.from_environment()
 except ValidationError as _error:  # BentoML's commands print the message of this one, without a traceback.
     raise BentoMLConfigException(sentence(_error)) from _error
+
+# `bentoml serve` has asked, and remembers, whether it may report usage, before `import hubserve` set the variable for that.
+usage_stats.do_not_track.cache_clear()
 
 _log = logging.getLogger("hubserve")
 # No handler of our own: BentoML's, on the root logger of each process that serves, prints our records too.
