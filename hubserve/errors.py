@@ -149,6 +149,10 @@ class ServiceError(HubserveError):
         self.status = status
 
 
+class ServerStartError(HubserveError):
+    """The server cannot start with this address, port or configuration."""
+
+
 class OverloadedError(HubserveError):
     """The service has as much waiting work as it takes; asking again later helps."""
 

@@ -17,6 +17,10 @@ VARIABLES = {
 
 
 def disable_telemetry() -> None:
-    """Sets each of `VARIABLES` in this process's environment, unless the user has set it already."""
+    """Sets each of `VARIABLES` in this process's environment.
+
+    One that the user has set already is kept, but where HUBSERVE_OFFLINE is set: then nothing is reported in any case.
+    """
+    offline = os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
     for name, value in VARIABLES.items():
-        os.environ.setdefault(name, value)
+        os.environ[name] = value if offline else os.environ.get(name, value)

@@ -71,11 +71,21 @@ def allowed(importer: str) -> set[str]:
     return {name for name in below if importer in ONLY_ABOVE.get(name, {importer})}
 
 
-LATE = {"package/formats.py", "workers/describe_package.py", "pipeline/run.py"}
-"""Modules that import another one only when it is needed, because it imports torch, or an extra that may be absent."""
+LATE = {"package/formats.py", "workers/describe_package.py", "pipeline/run.py", "service/app.py", "service/launch.py"}
+"""Modules that import another one only when it is needed.
+
+It imports torch, an extra that may be absent, or circus, which workers do not need; or logging is configured before.
+"""
 
 ALONE = {
-    "bentoml": {"store/bentoml_store.py", "service/app.py", "service/launch.py"},
+    "bentoml": {
+        "store/bentoml_store.py",
+        "service/app.py",
+        "service/launch.py",
+        "service/supervisor.py",
+        "service/supervised_worker.py",
+    },
+    "circus": {"service/supervisor.py"},
     "onnx": {"export/onnx.py", "export/onnx_precision.py", "latency/tables/operation_onnx.py", "latency/operator_times.py"},
     "onnxruntime": {
         "cli/doctor.py",
@@ -93,7 +103,7 @@ ALONE = {
     "lightning_fabric": {"training/distributed.py"},
     "sklearn": {"data/digits.py"},
     "optuna": {"strategy", "experiment"},
-    "prometheus_client": {"service/metrics.py"},
+    "prometheus_client": {"service/metrics.py", "service/metrics_files.py"},
     "matplotlib": {"drawing.py", "pipeline/plots.py"},
     "networkx": {"drawing.py"},
     "jinja2": {"latency/svg_chart.py"},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hubserve.telemetry import VARIABLES
+from hubserve.telemetry import VARIABLES, disable_telemetry
 from tests.images import noise
 from tests.stores import small_package
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not may_unshare(), reason="this machine does not
 
 SERVE = """
 import os, subprocess, sys, time, urllib.request
-server = subprocess.Popen([sys.executable, "-m", "hubserve", "serve", "--port", "3000"])
+server = subprocess.Popen([sys.executable, "-m", *sys.argv[2:], "--port", "3000"])
 url, body = "http://127.0.0.1:3000", open(sys.argv[1], "rb").read()
 end = time.time() + 90
 while True:
@@ -99,6 +99,15 @@ def test_the_watch_sees_what_is_tried(watch):
     assert found == {"names": ["reports.example"], "connections": [80], "ids": []}
 
 
+@pytest.mark.parametrize(("offline", "kept"), [("", "0"), ("0", "0"), ("1", "1")])
+def test_what_the_user_set_is_kept_but_offline(monkeypatch, offline, kept):
+    monkeypatch.setenv("HUBSERVE_OFFLINE", offline)
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "0")
+    disable_telemetry()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == kept
+
+
 def test_the_script_of_a_package(watch, image):
     assert watch(sys.executable, small_package().path / "run_onnx.py", image) == NOTHING
 
@@ -120,9 +129,10 @@ def test_export_and_profile(watch, tmp_path):
 
 
 @pytest.mark.slow
-def test_serve(watch, image):
+@pytest.mark.parametrize("command", ["hubserve serve", "bentoml serve hubserve.service.app:HubServe"])
+def test_serve(watch, image, command):
     assert watch(sys.executable, "-m", "hubserve", "publish", small_package().path) == NOTHING
-    assert watch(sys.executable, "-c", SERVE, image) == NOTHING
+    assert watch(sys.executable, "-c", SERVE, image, *command.split()) == NOTHING
 
 
 @pytest.mark.slow

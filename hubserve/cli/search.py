@@ -1,4 +1,4 @@
-"""What `hubserve search`, `hubserve jobs` and `hubserve plot` do."""
+"""What `hubserve search`, `hubserve jobs`, `hubserve exports` and `hubserve plot` do."""
 
 from __future__ import annotations
 
@@ -66,6 +66,25 @@ def manage(job_id: str | None, *, stop: bool, resume: bool, delete: bool, log: i
         lines = run.log_tail(log)
         return print_json(lines) if as_json else typer.echo("\n".join(lines))
     return _print_status(run, as_json)
+
+
+def manage_exports(export_id: str | None, *, stop: bool, as_json: bool) -> None:
+    """Lists the exports, or shows or stops one; see `hubserve exports --help`."""
+    from hubserve.service.exports import Exports
+    from hubserve.service.request_limits import export_limits
+    from hubserve.service.settings import ServiceSettings
+
+    exports = Exports(1, export_limits(ServiceSettings()))
+    if export_id is None:
+        if stop:
+            raise JobError("name the export: `hubserve exports` lists them")
+        found = exports.list()
+        if as_json:
+            return print_json([status.model_dump(mode="json") for status in found])
+        rows = [(status.id, status.state, status.phase, status.message) for status in found]
+        return print_table("Exports", ("id", "state", "phase", ""), rows)
+    status = exports.end(export_id) if stop else exports.read(export_id)
+    return print_json(status.model_dump(mode="json")) if as_json else print_facts(status.id, status.model_dump(mode="json"))
 
 
 def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from hubserve.host import cores
 
 try:
     import ray
+    from ray import _raylet
     from ray._private import ray_constants
 except ImportError as missing:
     raise ExperimentError("Ray is not installed: pip install 'hubserve[ray]'") from missing
@@ -153,13 +154,15 @@ def _unusable_proxy() -> Iterator[dict[str, str]]:
 
 def _only_this_machine() -> None:
     """Makes a Ray that is started afterwards listen on the loopback address, for callers that have a token of this process."""
-    # Ray replaces 127.0.0.1 by an address that other machines reach, but not where it is told not to form clusters of several
+    # Ray replaces 127.0.0.1 by an address that other machines reach, but not where it is not to form clusters of several
     # machines. It reads the variable when it is imported, so this process needs the attribute too, the ones it starts do not.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
     # Ray from 2.52 on; earlier ones have no authentication. Ray keeps the first token that a process has.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # The mode was read when Ray was imported.
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]
 
 
 def _short_scratch() -> str | None:

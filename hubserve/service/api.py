@@ -8,6 +8,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from hubserve import __version__
+from hubserve.errors import HubserveError
 from hubserve.service.error_responses import HANDLERS
 from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.page import router as page_router
@@ -20,7 +21,11 @@ ROUTERS = (page_router, classify.router, models.router, v2.router, aliases.route
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    shared = await to_thread.run_sync(ServiceState, ServiceSettings.from_environment())
+    try:
+        shared = await to_thread.run_sync(ServiceState, ServiceSettings.from_environment())
+    except (HubserveError, OSError) as error:
+        app.state.start_error = f"{type(error).__name__}: {error}"
+        raise
     app.state.shared = shared
     shared.shutdown.install(asyncio.get_running_loop())
     yield

@@ -12,14 +12,25 @@ from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service
+from bentoml._internal.utils.analytics import usage_stats
+from bentoml.exceptions import BentoMLConfigException
+from pydantic import ValidationError
 
 from hubserve import store
-from hubserve.service import http_protocol
+from hubserve.errors import HubserveError
+from hubserve.service import http_protocol, supervised_worker
 from hubserve.service.api import api
 from hubserve.service.middleware import ServiceMiddleware
-from hubserve.service.settings import ServiceSettings
+from hubserve.service.settings import ServiceSettings, sentence
 
-_settings = ServiceSettings.from_environment()
+supervised_worker.prepare()
+try:
+    _settings = ServiceSettings.from_environment()
+except ValidationError as _error:  # BentoML's commands print the message of this one, without a traceback.
+    raise BentoMLConfigException(sentence(_error)) from _error
+
+# `bentoml serve` has asked, and remembers, whether it may report usage, before `import hubserve` set the variable for that.
+usage_stats.do_not_track.cache_clear()
 
 _log = logging.getLogger("hubserve")
 # No handler of our own: BentoML's, on the root logger of each process that serves, prints our records too.
@@ -27,12 +38,25 @@ _log.setLevel(logging.INFO)
 
 
 class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
-    """BentoML's service, with our middleware around its ASGI application."""
+    """BentoML's service, with our middleware around its ASGI application, and our supervisor of its workers."""
+
+    def inject_config(self) -> None:
+        # Called by whatever serves, before it makes the supervisor: `hubserve serve`, `bentoml serve`, a container.
+        super().inject_config()
+        if not supervised_worker.is_worker():
+            from hubserve.service import supervisor  # A worker has no use for circus.
+
+            supervisor.install()
 
     def to_asgi(self, is_main: bool = True) -> Any:
         # Called in the process that serves, after it has loaded its bento.
-        for tag in store.unpack_bento():
-            _log.info("%s came with the bento", tag)
+        try:
+            for tag in store.unpack_bento():
+                _log.info("%s came with the bento", tag)
+        except (HubserveError, OSError) as error:
+            raise SystemExit(
+                f"hubserve cannot start: the models of the bento cannot be copied into the store: {error}"
+            ) from error
         http_protocol.install(_settings)
         return ServiceMiddleware(api, super().to_asgi(is_main), tracing=_settings.tracing)
 

@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hubserve import home
 from hubserve.atomic import staged_file, write_atomic
-from hubserve.background import BackgroundProcess
+from hubserve.background import STOP_SECONDS, BackgroundProcess
 from hubserve.errors import JobError, JobNotFoundError, OverloadedError
 from hubserve.package.manifest import ALL_FORMATS, Format
 from hubserve.reserved_file import read_reserved
@@ -248,6 +248,12 @@ class Exports:
         """
         if self.read(identity).state in ACTIVE:
             _process(self._folder / identity).end_soon()
+        return self.read(identity)
+
+    def end(self, identity: str) -> ExportStatus:
+        """As `stop`, but waits until all its processes have ended."""
+        self.stop(identity)
+        _process(self._folder / identity).kill_after(STOP_SECONDS)
         return self.read(identity)
 
     def archive(self, identity: str) -> Path:

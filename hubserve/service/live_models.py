@@ -35,6 +35,10 @@ Key = tuple[str, object]
 """Tag and time of publication: a tag that was deleted and published again is another version."""
 
 
+SMALLEST_BYTES = 2**20
+"""Least memory that is counted for a model: memory that was freed before is used again, so less cannot be measured."""
+
+
 class _StillLoadingError(Exception):
     """No version can answer yet: the first load of one has not ended."""
 
@@ -254,7 +258,7 @@ class LiveModels:
             self._refuse(model, error)
             return None
         largest = max(entry.bytes for entry in engine.manifest.files.values())
-        served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest))
+        served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest, SMALLEST_BYTES))
         self._keep({**self._engines, _key(model): served})
         return served
 

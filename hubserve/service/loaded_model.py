@@ -15,7 +15,7 @@ class LoadedModel:
     Attributes:
         tag: "name:version".
         engine: Its engine, warmed up.
-        memory_bytes: Bytes by which this process grew when it was loaded; at least the size of its largest file.
+        memory_bytes: Bytes by which this process grew when it was loaded; at least its largest file, and 1 MB.
     """
 
     tag: str

@@ -7,6 +7,10 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from hubserve.service.metrics_files import use_allocated_files
+
+use_allocated_files()
+
 REQUESTS = Counter("hubserve_requests", "Requests that were answered.", ["route", "status"])
 SECONDS = Histogram("hubserve_request_seconds", "From the request's head to its answer.", ["route"])
 BATCHES = Histogram("hubserve_batch_images", "Images of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64))

@@ -29,6 +29,7 @@ from hubserve.service.metrics import count_request
 from hubserve.service.outgoing_text import printable
 from hubserve.service.routes import classify
 from hubserve.service.service_state import ServiceState
+from hubserve.service.supervised_worker import report_started
 
 log = logging.getLogger("hubserve.service")
 access_log = logging.getLogger("hubserve.access")
@@ -67,7 +68,7 @@ class ServiceMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
-            await self._bentoml(scope, receive, send)
+            await self._bentoml(scope, receive, _reporting(send, self._api) if scope["type"] == "lifespan" else send)
             if scope["type"] == "lifespan":
                 log.info("shut down: %d requests were admitted, %d were answered", self._admitted, self._answered)
             return
@@ -126,6 +127,19 @@ class ServiceMiddleware:
             await self._bentoml(scope, receive, call.send)
         else:
             await self._api(scope, receive, call.send)
+
+
+def _reporting(send: Send, api: FastAPI) -> Send:
+    """Passes messages about the start on, and reports it to the supervisor; an expected error is one sentence, no traceback."""
+
+    async def report(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed" and (error := getattr(api.state, "start_error", None)):
+            message = {**message, "message": f"hubserve cannot start: {error}"}
+        await send(message)
+        if message["type"] == "lifespan.startup.complete":
+            report_started()
+
+    return report
 
 
 def _has_images(scope: Scope) -> bool:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from hubserve.preprocess import MAX_PIXELS
 
@@ -120,3 +120,11 @@ class ServiceSettings(BaseModel):
         """The settings of this process. Raises pydantic's ValidationError, which names the setting."""
         given = {name: os.environ.get(PREFIX + name.upper()) for name in cls.model_fields}
         return cls.model_validate({name: value for name, value in given.items() if value})
+
+
+def sentence(error: ValidationError) -> str:
+    """What is wrong with the settings, in one line. No value is in it: it may be a secret."""
+    found = (
+        f"{PREFIX}{'_'.join(map(str, one['loc'])).upper()}: {one['msg'][0].lower()}{one['msg'][1:]}" for one in error.errors()
+    )
+    return "; ".join(found)

@@ -19,6 +19,7 @@ from bentoml._internal.container import construct_containerfile
 from bentoml._internal.container.generate import BENTO_UID_GID
 
 from tests.images import photo
+from tests.process_tree import listening
 from tests.service.conftest import ROOT, environment, free_port, start, stop
 from tests.stores import store_at
 
@@ -81,6 +82,7 @@ def serving(command: list[str], home: Path, log: Path, cwd: Path, more: dict[str
     more = {"PYTHONPATH": "", **more}
     process = start([*command, "--host", "127.0.0.1", "--port", str(port)], home, log, url, cwd=cwd, more=more)
     try:
+        assert listening(process.pid) == {f"tcp 127.0.0.1:{port}"}
         yield url
     finally:
         stop(process)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
 from hubserve import jobs
+from hubserve.cli.main import app
 from hubserve.jobs import TrialRow
 from hubserve.service import exports
 from hubserve.service.definition_checker import _ask_worker
@@ -57,7 +59,7 @@ def test_a_definition_is_held_to_the_limits_before_anything_starts(client, tmp_p
     assert len(said) == 1
     assert "HUBSERVE_DATA_ROOTS" in said.pop()
     assert "latency.table" in refused(client, latency={"table": "/dev/zero"})
-    assert "characters" in refused(client, strategy={"name": "Random", "arguments": {f"a{i}": "x" * 100 for i in range(1000)}})
+    assert "characters" in refused(client, strategy={"name": "Random", "arguments": {f"a{i}": "x" * 100 for i in range(600)}})
 
 
 @pytest.mark.slow
@@ -163,3 +165,15 @@ def test_searches_are_listed_page_by_page_without_their_trials(client):
     finally:
         for run in runs:
             jobs.delete(run)
+
+
+def test_the_command_line_ends_exports_too(client, monkeypatch, tmp_path):
+    (tmp_path / "hangs.py").write_text("import time\nprint('hangs', flush=True)\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+    monkeypatch.setattr(exports, "WORKER", "hangs")
+    identity = client.post("/exports", json={"model": "efficientnet-lite0"}).json()["id"]
+    found = CliRunner().invoke(app, ["exports", "--json"])
+    assert [entry["state"] for entry in json.loads(found.stdout) if entry["id"] == identity] == ["running"]
+    ended = CliRunner().invoke(app, ["exports", identity, "--stop", "--json"])
+    assert json.loads(ended.stdout)["state"] == "stopped"
+    assert CliRunner().invoke(app, ["exports", "--stop"]).exit_code == 2

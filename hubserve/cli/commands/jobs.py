@@ -1,4 +1,4 @@
-"""`hubserve search`, `jobs` and `plot`: searches as offline jobs."""
+"""`hubserve search`, `jobs`, `exports` and `plot`: what runs in the background."""
 
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +39,17 @@ def jobs(
     from hubserve.cli.search import manage
 
     manage(job, stop=stop, resume=resume, delete=delete_it, log=log, as_json=as_json)
+
+
+def exports(
+    export: Annotated[str | None, typer.Argument(help="One export, by its id; lists all unless given.")] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the exports that were asked for over HTTP, or show or stop one."""
+    from hubserve.cli.search import manage_exports
+
+    manage_exports(export, stop=stop, as_json=as_json)
 
 
 def plot(

@@ -20,14 +20,28 @@ def serve(
     import os
     import sys
 
-    from hubserve.service.launch import serve as start
-    from hubserve.service.settings import ServiceSettings
-    from hubserve.store import aliases
+    from pydantic import ValidationError
 
-    ServiceSettings.from_environment()  # A wrong setting is reported here, not by a server that restarts over and over.
+    from hubserve.errors import ServerStartError
+    from hubserve.service.launch import find_address
+    from hubserve.service.launch import serve as start
+    from hubserve.service.settings import ServiceSettings, sentence
+
+    # What is wrong is reported here, not by a server that ends after its start.
+    try:
+        ServiceSettings.from_environment()
+    except ValidationError as error:
+        raise ServerStartError(f"wrong settings: {sentence(error)}") from error
+    address = find_address(host, port)
+    try:
+        from hubserve.store import aliases
+    except Exception as error:  # BentoML reads its configuration when it is imported, and raises anything.
+        if "BENTOML_CONFIG" not in os.environ:
+            raise
+        raise ServerStartError(f"BENTOML_CONFIG={os.environ['BENTOML_CONFIG']}: {' '.join(str(error).split())}") from error
     if model is not None:
         aliases.resolve(model)
     if as_json:
         print_json({"url": f"http://{host}:{port}", "pid": os.getpid()})
         sys.stdout.flush()
-    start(host=host, port=port, model=model)
+    start(host=address, port=port, model=model)

@@ -1,0 +1,201 @@
+"""The process that starts the workers: BentoML's, without sockets of its own, and with an end to restarts.
+
+BentoML 1.4 has circus start the workers, and gives it two TCP ports on loopback: one takes commands from every local user
+without authentication and shows the environment of the workers, tokens included. Here both are names within the process.
+BentoML also empties a folder in the store for the workers' metrics, and starts a worker that ends again for ever. `install`
+replaces both.
+
+All that is private in BentoML and circus, and concerns starting, is used in this module and in `supervised_worker`;
+pyproject.toml bounds the version.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import bentoml.serving
+from bentoml._internal.utils import circus as bentoml_circus
+from circus.watcher import Watcher
+
+from hubserve.service.settings import ServiceSettings
+from hubserve.service.supervised_worker import METRICS_FOLDER, STARTED_FD
+
+log = logging.getLogger("hubserve.service")
+
+CHECK_SECONDS = 1.0
+"""Time between two looks at the workers."""
+
+START_SECONDS = 300.0
+"""Longest time from the start of a worker until it answers."""
+
+MOST_ENDS = 5
+"""This many unexpected ends of workers within `ENDS_SECONDS` end the server."""
+
+ENDS_SECONDS = 300.0
+
+EXTRA_SECONDS = 20.0
+"""A worker that is to end has this time after its last request must have been answered."""
+
+HINTS = {int(signal.SIGKILL): ", as when memory is exhausted", int(signal.SIGBUS): ", as when a disk is full"}
+
+LIVE_GAUGES = "gauge_live"
+"""Start of the names of files with gauges of a process, which are no longer true when it has ended."""
+
+
+def install() -> None:
+    """Replaces what BentoML's `serve` uses to make its supervisor, in this process."""
+    bentoml_circus.create_standalone_arbiter = _make_arbiter
+    bentoml.serving.ensure_prometheus_dir = _no_folder
+
+
+class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
+    """BentoML's supervisor, which ends itself with a sentence and exit code 1 where its workers cannot work.
+
+    Args:
+        watchers: The workers to start, as circus describes them.
+        options: Further arguments of circus' arbiter.
+    """
+
+    def __init__(self, watchers: list[Watcher], **options: Any) -> None:
+        super().__init__(watchers, **options)
+        self._workers = _Workers()
+        self._metrics_folder = _prepare(watchers, self._workers)
+
+    def start(self, cb: Callable[[Any], Any] | None = None) -> None:
+        """Serves until SIGTERM or SIGINT. Raises SystemExit with code 1 where no worker can be kept alive."""
+        try:
+            super().start(cb)
+        except RuntimeError:  # circus has no worker left.
+            log.error("the server ends: %s", self._workers.reason or "no worker process could be started")
+            raise SystemExit(1) from None
+        finally:
+            self.exit_stack.close()
+            if self._metrics_folder is not None:
+                shutil.rmtree(self._metrics_folder, ignore_errors=True)
+
+    def stop(self) -> Any:
+        """Ends the workers, then the server; later where circus is just starting a worker, since it refuses to do both."""
+        if self._exclusive_running_command is not None:
+            return self.loop.call_later(0.1, self.stop)
+        return super().stop()
+
+    def manage_watchers(self) -> Any:
+        """Starts workers in place of those that have ended; called by circus again and again."""
+        for watcher in self.watchers:
+            self._workers.kill_late(list(watcher.processes))
+        return super().manage_watchers()
+
+
+class _Workers:
+    """What is known of the workers: which answer, and how often one ended unexpectedly.
+
+    Attributes:
+        reason: Why the server ends; empty while it does not.
+        started_fd: Descriptor to which a worker writes its process id once it answers.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._read_fd, self.started_fd = os.pipe()
+        os.set_blocking(self._read_fd, False)
+        os.set_inheritable(self.started_fd, True)
+        self._started: set[int] = set()
+        self._since: dict[int, float] = {}
+        self._ends: deque[float] = deque(maxlen=MOST_ENDS)
+
+    def kill_late(self, pids: list[int]) -> None:
+        """Kills workers that did not answer in time; the others among `pids` are known from now on."""
+        self._read()
+        now = time.monotonic()
+        for pid in pids:
+            if pid not in self._started and now - self._since.setdefault(pid, now) > START_SECONDS:
+                log.error("worker %d did not answer within %g s of its start", pid, START_SECONDS)
+                os.kill(pid, signal.SIGKILL)
+
+    def ended(self, pid: int, code: int | None) -> bool:
+        """Notes the end of a worker; whether the server is to end too."""
+        self._read()
+        self._since.pop(pid, None)
+        if code == -signal.SIGTERM:  # As it was asked to.
+            return False
+        how = f"its worker ended {_describe(code)}"
+        if not self._started:
+            self.reason = f"{how} before it could answer; its messages above say why"
+            return True
+        log.error("worker %d ended %s", pid, _describe(code))
+        self._ends.append(time.monotonic())
+        if len(self._ends) == MOST_ENDS and self._ends[-1] - self._ends[0] < ENDS_SECONDS:
+            self.reason = f"{how}, the {MOST_ENDS}th within {ENDS_SECONDS:g} s"
+            return True
+        return False
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            self._started.update(int(line) for line in os.read(self._read_fd, 65536).split())
+
+
+def _prepare(watchers: list[Watcher], workers: _Workers) -> str | None:
+    """Sets up the workers that circus is to start; the folder of their metrics, None for one worker, which needs none."""
+    several = sum(watcher.numprocesses for watcher in watchers) > 1
+    folder = tempfile.mkdtemp(prefix="hubserve-metrics-") if several else None
+    settings = ServiceSettings.from_environment()
+    for watcher in watchers:
+        for name in (METRICS_FOLDER, METRICS_FOLDER.lower()):
+            watcher.env.pop(name, None)
+        if folder is not None:
+            watcher.env[METRICS_FOLDER] = folder
+        watcher.env[STARTED_FD] = str(workers.started_fd)
+        watcher.graceful_timeout = settings.drain_seconds + settings.body_seconds + settings.answer_seconds + EXTRA_SECONDS
+        watcher.hooks["after_reap"] = _after_reap(workers, folder)
+    return folder
+
+
+def _after_reap(workers: _Workers, folder: str | None) -> Callable[..., bool]:
+    def after_reap(*, watcher: Watcher, arbiter: Arbiter, process_pid: int, exit_code: int | None, **_: Any) -> bool:
+        if folder is not None:
+            _forget_gauges(folder, {process.pid for process in watcher.processes.values()})
+        if not watcher.is_stopping() and workers.ended(process_pid, exit_code):
+            # circus ends the other workers, and then itself.
+            watcher.respawn, watcher.numprocesses = False, 0
+        elif not watcher.respawn:  # In a container another one is started from outside.
+            workers.reason = workers.reason or f"its worker ended {_describe(exit_code)}"
+        return True
+
+    return after_reap
+
+
+def _forget_gauges(folder: str, alive: set[int]) -> None:
+    for name in os.listdir(folder):
+        pid = name.rpartition("_")[2].removesuffix(".db")
+        if name.startswith(LIVE_GAUGES) and pid.isdecimal() and int(pid) not in alive:
+            os.unlink(os.path.join(folder, name))
+
+
+def _describe(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"with exit code {code}"
+    return f"by {signal.Signals(-code).name}{HINTS.get(-code, '')}"
+
+
+def _make_arbiter(watchers: list[Watcher], *, threaded: bool = False, **options: Any) -> Any:
+    """In place of BentoML's function of the same purpose, which binds TCP ports."""
+    name = f"inproc://hubserve-{uuid.uuid4()}"
+    if options.get("plugins"):  # They are processes: `bentoml serve --reload`. mkdtemp's folder is open to this user alone.
+        name = f"ipc://{tempfile.mkdtemp(prefix='hubserve-control-')}/control"
+    options = {"check_delay": CHECK_SECONDS, **options, "endpoint": name, "pubsub_endpoint": f"{name}-events"}
+    return bentoml_circus.ThreadedArbiter(watchers, **options) if threaded else Arbiter(watchers, **options)
+
+
+def _no_folder(*_: Any, **__: Any) -> str:
+    """In place of BentoML's function that empties the folder of metrics in the store, which all servers share."""
+    return ""
