@@ -1,6 +1,7 @@
 """Runs one step on a small disk that has k bytes left, for several k, and then with space.
 
-`python -m tests.full_disk_steps STEP FOLDER`; it runs inside `unshare -rm`. Prints one JSON object for each k: what happened, and the files that were left.
+`python -m tests.full_disk_steps STEP FOLDER` runs inside `unshare -rm`. It prints one JSON object for each k: what happened,
+and the files that were left.
 """
 
 import functools
