@@ -55,7 +55,7 @@ def storage_error(error: BaseException | None, path: Path | None = None) -> Stor
             return error
         number = _fault(error)
         if number is not None and (number in FULL or error is outermost):
-            named = getattr(error, "filename", None)
+            named = getattr(error, "filename2", None) or getattr(error, "filename", None)  # Of a copy, the target.
             return _described(number, path or (Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else None))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
