@@ -55,7 +55,7 @@ def storage_error(error: BaseException | None, path: Path | None = None) -> Stor
             return error
         number = _fault(error)
         if number is not None and (number in FULL or error is outermost):
-            named = getattr(error, "filename", None)
+            named = getattr(error, "filename2", None) or getattr(error, "filename", None)  # Of a copy, the target.
             return _described(number, path or (Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else None))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
@@ -89,7 +89,7 @@ def free_bytes(path: Path) -> int | None:
 
 
 def is_full(path: Path) -> bool:
-    """Whether the file system of `path` has no room for a small file."""
+    """Whether the file system of `path` is too full for a small file."""
     free = free_bytes(path)
     return free is not None and free < 2 * 4096
 

@@ -154,7 +154,7 @@ def _unusable_proxy() -> Iterator[dict[str, str]]:
 
 def _only_this_machine() -> None:
     """Makes a Ray that is started afterwards listen on the loopback address, for callers that have a token of this process."""
-    # Ray replaces 127.0.0.1 by an address that other machines reach, but not where it is not to form clusters of several
+    # Ray replaces 127.0.0.1 by an address that other machines reach, but unless it may not join clusters of several
     # machines. It reads the variable when it is imported, so this process needs the attribute too, the ones it starts do not.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False

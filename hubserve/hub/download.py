@@ -1,12 +1,13 @@
 """Downloads over HTTP: streamed, resumed, checked by hash, and moved into place by one rename."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from hubserve.errors import ChecksumError, WeightsUnavailableError
+from hubserve.storage_faults import storage_error
 
 TRIES = 3
 
@@ -64,6 +66,12 @@ class Download:
                     os.replace(self._part, self.path)
                     self._note.unlink(missing_ok=True)
         except OSError as error:
+            fault = storage_error(error, self.path)
+            if fault is not None:
+                for left in (self._part, self._note):  # What was received would keep the disk full.
+                    with suppress(OSError):
+                        left.unlink()
+                raise fault from error
             raise WeightsUnavailableError(
                 f"cannot write {self.path}: {error.strerror or error}; HUBSERVE_HOME names another folder"
             ) from error
@@ -130,10 +138,8 @@ class Download:
         total = start + int(announced) if announced is not None else None
         left = shutil.disk_usage(self._part.parent).free
         if total is not None and total - start > left:
-            raise WeightsUnavailableError(
-                f"the file has {total / 1e6:.3g} MB, and {self._part.parent} has {left / 1e6:.3g} MB of free space; "
-                "HUBSERVE_HOME names another folder"
-            )
+            # As the write itself would say, before anything is received.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         with self._part.open("ab" if start else "wb") as file, _bar(self.path.name, start, total, self.progress) as advance:
             file.truncate(start)
             for chunk in answer.iter_bytes():

@@ -64,7 +64,8 @@ class TestFiles:
         assert client.get("/page/main.js").headers["etag"] != tag
 
     def test_small(self):
-        assert sum(len(file.plain) for file in page.FILES.values()) < 60_000
+        assert sum(len(file.plain) for file in page.FILES.values()) < 62_000
+        assert sum(len(file.packed) for file in page.FILES.values()) < 24_000
 
 
 class TestSafety:

@@ -258,7 +258,7 @@ class TestUnknownParameters:
             ("POST", "/classify?threshold=0.5", "threshold: unknown in the query. Known: model, top_k."),
             ("POST", "/classify?topk=3", "topk: unknown in the query. Did you mean top_k?"),
             ("POST", "/classify?top_k=3&Model=small", "Model: unknown in the query. Did you mean model?"),
-            ("GET", "/models?limit=3", "limit: unknown in the query. There is none."),
+            ("GET", "/models?page=3", "page: unknown in the query. "),
             ("GET", "/models/small/card?full=1", "full"),
             ("GET", "/aliases?x=", "x: unknown"),
             ("GET", "/exports?state=done", "state"),

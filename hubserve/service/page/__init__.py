@@ -50,10 +50,10 @@ class PageFile:
     """One file of the page.
 
     Attributes:
-        kind: its content type.
-        plain: its bytes.
-        packed: the same, gzipped.
-        etag: Hash of its content, as an HTTP entity tag.
+        kind: Content type.
+        plain: Content of the file.
+        packed: The same content, compressed by gzip.
+        etag: Hash of the content, as an HTTP entity tag.
     """
 
     kind: str

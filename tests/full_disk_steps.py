@@ -1,0 +1,169 @@
+"""Runs one step on a small disk that has k bytes left, for several k, and then with space.
+
+`python -m tests.full_disk_steps STEP FOLDER` runs inside `unshare -rm`. It prints one JSON object for each k: what happened,
+and the files that were left.
+"""
+
+import functools
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from hubserve import jobs, store
+from hubserve.experiment.journal_file import JournalFileStorage
+from hubserve.export.write_package import write_package
+from hubserve.hub.download import Download
+from hubserve.package.add_files import add_files
+from hubserve.package.package import read_package
+from hubserve.storage_faults import storage_error
+from hubserve.store import aliases
+from hubserve.strategy.oneshot.checkpoint import write_checkpoint
+from hubserve.training.weights_file import save_weights
+from tests.export.nets import small_source
+from tests.jobs.definitions import SMALLEST
+from tests.stores import store_at
+
+SIZE_KB = 2000
+LEFT_KB = (0, 4, 8, 16, 32, 64, 96)
+
+Step = Callable[[], object]
+
+
+def publish(disk: Path, outside: Path) -> Step:
+    package = write_package(small_source(), outside / "package")
+    return lambda: store.publish(package.path, name="own", version="v1")
+
+
+def set_alias(disk: Path, outside: Path) -> Step:
+    store.publish(write_package(small_source(), outside / "package").path, name="own", version="v1")
+    return lambda: aliases.set_alias("production", "own:v1")
+
+
+def store_export(disk: Path, outside: Path) -> Step:
+    with store_at(outside / "store"):
+        store.publish(write_package(small_source(), outside / "package").path, name="own", version="v1")
+
+    def step() -> None:
+        with store_at(outside / "store"):
+            store.export_model("own:v1", disk / "own.bentomodel")
+
+    return step
+
+
+def store_import(disk: Path, outside: Path) -> Step:
+    with store_at(outside / "store"):
+        store.publish(write_package(small_source(), outside / "package").path, name="own", version="v1")
+        file = store.export_model("own:v1", outside)
+
+    def step() -> None:
+        if not store.list_models():
+            store.import_model(file)
+
+    return step
+
+
+def export(disk: Path, outside: Path) -> Step:
+    return lambda: write_package(small_source(), disk / "package", overwrite=True)
+
+
+def profile_in_package(disk: Path, outside: Path) -> Step:
+    package = write_package(small_source(), disk / "package")
+    return lambda: add_files(read_package(package.path), {"profile.json": b"{}" + b" " * 9000})
+
+
+def job(disk: Path, outside: Path) -> Step:
+    return lambda: jobs.create(SMALLEST)
+
+
+def weights(disk: Path, outside: Path) -> Step:
+    return lambda: save_weights(torch.nn.Linear(100, 100), disk / "trial")
+
+
+def one_shot_checkpoint(disk: Path, outside: Path) -> Step:
+    return lambda: write_checkpoint(disk / "run", ["it"], {"weights": torch.zeros(20_000)})
+
+
+def journal(disk: Path, outside: Path) -> Step:
+    import optuna
+
+    def step() -> None:
+        study = optuna.create_study(storage=JournalFileStorage(disk / "journal.log"), study_name="it", load_if_exists=True)
+        for _ in range(60):
+            study.tell(study.ask(), 1.0)
+
+    return step
+
+
+def download(disk: Path, outside: Path) -> Step:
+    content = os.urandom(70_000)
+    (outside / "file.bin").write_bytes(content)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(outside))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/file.bin"
+    return Download(url, disk / "weights" / "file.bin", hashlib.sha256(content).hexdigest(), progress=False).fetch
+
+
+STEPS = (
+    publish,
+    set_alias,
+    store_export,
+    store_import,
+    export,
+    profile_in_package,
+    job,
+    weights,
+    one_shot_checkpoint,
+    journal,
+    download,
+)
+
+
+def fill(disk: Path, left_kb: int) -> Path:
+    """Fills the disk but for so much; returns the file."""
+    file = disk / "fill"
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    file.write_bytes(bytes(max(0, free - 1024 * left_kb)))
+    return file
+
+
+def unfinished(disk: Path) -> list[str]:
+    """Hidden, temporary and partial files on the disk, but for locks and numbers."""
+    found = [path.relative_to(disk) for path in disk.rglob("*")]
+    return [str(p) for p in found if (p.name.startswith(".") and ".number" not in p.name) or ".part" in p.name]
+
+
+def main(name: str, disk: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_KB}k", "tmpfs", str(disk)], check=True)
+    os.environ["HUBSERVE_HOME"] = str(disk / "home")
+    (disk / "home").mkdir()
+    with tempfile.TemporaryDirectory() as outside, store_at(disk / "bentoml"):
+        step = next(step for step in STEPS if step.__name__ == name)(disk, Path(outside))
+        for left in LEFT_KB:
+            full = fill(disk, left)
+            said, kind = "", "done"
+            try:
+                step()
+            except Exception as error:
+                fault = storage_error(error)
+                kind, said = type(fault or error).__name__, str(fault or error)
+            left_over = unfinished(disk)
+            full.unlink()
+            print(json.dumps({"left": left, "kind": kind, "said": said, "unfinished": left_over}), flush=True)
+            if kind == "done":
+                break
+        step()  # With space it goes on.
+        print(json.dumps({"left": None, "kind": "done", "said": "", "unfinished": unfinished(disk)}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,77 @@
+"""Every step that writes, on a disk that is full after k bytes: a sentence, nothing half-written, and it goes on."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubserve.errors import StorageError
+from hubserve.reserved_file import read_reserved, reserve, write_reserved
+from hubserve.storage_faults import storage_error
+
+STEPS = (
+    "publish",
+    "set_alias",
+    "store_export",
+    "export",
+    "profile_in_package",
+    "job",
+    "weights",
+    "one_shot_checkpoint",
+    "journal",
+    "download",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_on_a_full_disk(step, tmp_path):
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this machine does not allow user and mount namespaces")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = [unshare, "-rm", sys.executable, "-m", "tests.full_disk_steps", step, str(disk)]
+    root = Path(__file__).parent.parent
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=root, env=environment)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    rounds = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert rounds[0]["kind"] == "StorageError"
+    for found in rounds:
+        assert found["kind"] in ("StorageError", "done"), found
+        assert found["kind"] == "done" or "no space is left on its disk" in found["said"], found
+        assert found["unfinished"] == [], found
+    assert rounds[-1]["kind"] == "done"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
+)
+def test_a_full_disk_is_found_below_other_errors(error):
+    outer = ValueError("cannot be exported")
+    outer.__cause__ = error
+    assert isinstance(storage_error(outer), StorageError)
+
+
+def test_other_errors_are_none():
+    assert storage_error(ValueError("x")) is None
+    assert storage_error(FileNotFoundError(2, "No such file or directory", "x")) is None
+
+
+def test_a_reserved_file_keeps_a_reason(tmp_path):
+    path = tmp_path / "reason"
+    reserve(path)
+    assert read_reserved(path) == ""
+    size = path.stat().st_size
+    write_reserved(path, "no space is left")
+    assert read_reserved(path) == "no space is left"
+    assert path.stat().st_size == size
