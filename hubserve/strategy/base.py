@@ -1,5 +1,4 @@
-"""`Strategy`, the base class of Optuna samplers that propose whole archs, and `suggest_arch`, which gets an arch for a trial.
-"""
+"""`Strategy`, the base class of Optuna samplers that propose whole archs, and `suggest_arch`, which returns a trial's arch."""
 
 import abc
 import secrets
@@ -24,7 +23,7 @@ PATIENCE = 1000
 
 
 class Strategy(BaseSampler):
-    """Base class of strategies: an Optuna sampler whose proposals depend only on its seed, the trial's number and the stored trials.
+    """Base class of strategies: Optuna samplers whose proposals depend only on the seed, the trial's number and stored trials.
 
     A study that was stopped, even by `kill -9`, therefore continues as if it had not been, and with one worker the same seed
     gives the same history. Attributes of a strategy other than its settings only cache what can be computed from the study.

@@ -81,7 +81,7 @@ class WrappedSampler(Strategy):
 
 
 class Reseeded(WrappedSampler):
-    """A strategy that creates an Optuna sampler anew for each trial with its own seed, so a resumed study repeats no random draws.
+    """A strategy that creates an Optuna sampler for each trial with its own seed, so a resumed study repeats no random draws.
 
     Args:
         make: Function of a seed that returns a sampler. The sampler must learn from the study alone and keep no state of its

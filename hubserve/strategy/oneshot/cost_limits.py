@@ -49,8 +49,7 @@ class Penalty:
                 raise StrategyError(f"penalty: {name} = {getattr(self, name)!r} is not one of {allowed}")
 
     def apply(self, loss: torch.Tensor, cost: torch.Tensor | float) -> torch.Tensor:
-        """Returns the scalar `loss` with the penalty for `cost` added or multiplied; gradients flow back through both arguments.
-        """
+        """Returns the scalar `loss` with the penalty for `cost` applied; gradients flow back through both arguments."""
         over = _FUNCTIONS[self.nonlinear](torch.as_tensor(cost, dtype=loss.dtype, device=loss.device) / self.baseline - 1)
         if self.aggregate == "add":
             return loss + self.scale * over

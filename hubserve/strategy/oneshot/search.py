@@ -98,8 +98,7 @@ class OneShotSearch(abc.ABC):
         return self.supernet.activation_bytes(x)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state of the search for a checkpoint: tensors, numbers, strings, and lists and dicts of them. Nothing is copied.
-        """
+        """Returns the state for a checkpoint: tensors, numbers, strings, and lists and dicts of them. Nothing is copied."""
         return {**self.weights.state_dict(), **self.get_extra_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

@@ -77,8 +77,7 @@ class WeightTraining:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores a state that `state_dict` returned, also one from commit 4304603 or earlier, whose weights had other keys.
-        """
+        """Restores a state that `state_dict` returned; states of commit 4304603 and earlier, with other keys, are accepted."""
         optimizer, schedule = self._made
         self._supernet.load_state_dict(_with_torch_keys(state_dict["weights"]))
         optimizer.load_state_dict(state_dict["optimizer"])
