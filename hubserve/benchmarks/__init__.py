@@ -1,1 +1,1 @@
-"""Tabular benchmarks: scores of archs that are looked up in a table instead of measured by training."""
+"""Tabular benchmarks: tables of the published scores of archs, used in place of training."""

@@ -1,4 +1,4 @@
-"""Keys by which tables name archs: from an arch to its key, and from a key to the arch."""
+"""Converts archs to the keys by which tables of scores name them, and back."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,12 +13,14 @@ ArchKey = Callable[[ModelSpace, Mapping[str, Any]], str]
 
 
 def nasbench201_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
-    """The arch string of NAS-Bench-201; `hub.nasbench201.from_arch_string` gives the arch of one."""
+    """Returns the arch string that NAS-Bench-201 uses as the key; `hub.nasbench201.from_arch_string` converts it back."""
     return to_arch_string(arch)
 
 
 def nasbench101_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
-    """The digest of NAS-Bench-101 of the pruned cell, which isomorphic cells share; `arch_from_matrix` gives the arch of a row.
+    """Returns the digest that NAS-Bench-101 uses as the key of `arch`; isomorphic cells have the same digest.
+
+    It is computed from the pruned cell. `arch_from_matrix` makes an arch from a row of the table.
 
     Raises:
         EvaluatorError: The space is not NasBench101.
@@ -29,10 +31,13 @@ def nasbench101_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
 
 
 def digits_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
-    """A digit for each choice of the space, in its order: the index of the chosen candidate, as in NAS-Bench-Macro.
+    """Returns a string with a digit for each choice of the space, in its order: the index of the chosen candidate.
+
+    NAS-Bench-Macro uses such keys.
 
     Raises:
-        EvaluatorError: A choice has more than ten candidates, chooses several, or does not always matter.
+        EvaluatorError: A choice has more than ten candidates, has several candidates in an answer, or is not always active.
+        ArchError: `arch` is not in the space.
     """
     _check_digits(space)
     canonical = space.canonical(arch)
@@ -40,11 +45,11 @@ def digits_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
 
 
 def arch_from_digits(space: ModelSpace, digits: str) -> Arch:
-    """The arch whose `digits_key` is `digits`.
+    """Returns the arch for which `digits_key` returns `digits`.
 
     Raises:
-        ArchError: `digits` is the key of no arch.
-        EvaluatorError: The choices of the space cannot be digits; see `digits_key`.
+        ArchError: `digits` is not the key of an arch.
+        EvaluatorError: The space has a choice that `digits_key` does not support.
     """
     _check_digits(space)
     choices = list(space.choices.values())
@@ -58,14 +63,15 @@ def arch_from_digits(space: ModelSpace, digits: str) -> Arch:
 
 
 def arch_from_matrix(matrix: Sequence[Sequence[int]], operations: Sequence[str]) -> Arch:
-    """The arch of NasBench101 whose cell has a certain graph.
+    """Returns the arch of NasBench101 whose cell has the given graph.
 
     Args:
-        matrix: Adjacency matrix, upper triangular: row -> column is an edge where the entry is not 0.
-        operations: Operation of each vertex, "input" and "output" included.
+        matrix: Upper triangular adjacency matrix: an entry other than 0 is an edge from the vertex of its row to that of its
+            column.
+        operations: Operation of each vertex, including "input" and "output".
 
     Raises:
-        ArchError: The sizes of `matrix` and `operations` differ, or an edge leads backwards.
+        ArchError: The sizes of `matrix` and `operations` do not match, or an entry on or below the diagonal is not 0.
     """
     n = len(operations)
     if n < 2 or len(matrix) != n or any(len(row) != n for row in matrix):
@@ -78,7 +84,7 @@ def arch_from_matrix(matrix: Sequence[Sequence[int]], operations: Sequence[str])
 
 
 def default_key(space: ModelSpace) -> ArchKey:
-    """The function that gives the keys of the published tables of a space; `digits_key` for spaces without such tables."""
+    """Returns the function that computes the keys of the published tables of `space`; `digits_key` for spaces without any."""
     if isinstance(space, NasBench201):
         return nasbench201_key
     return nasbench101_key if isinstance(space, NasBench101) else digits_key

@@ -1,4 +1,4 @@
-"""Reads the files that NAS-Bench-101 published."""
+"""Reads the files published with NAS-Bench-101."""
 
 import base64
 import json
@@ -48,7 +48,7 @@ def read_nasbench101(path: Path) -> Table:
 
 
 class _Evaluation(NamedTuple):
-    """Training time so far in seconds, and accuracies in percent."""
+    """The training time so far in seconds, and the accuracies in percent."""
 
     seconds: float = 0.0
     train: float = 0.0
@@ -57,7 +57,7 @@ class _Evaluation(NamedTuple):
 
 
 def _metrics(message: bytes) -> tuple[int, list[_Evaluation]]:
-    """Number of parameters (field 2) and evaluations (field 1) of a message ModelMetrics."""
+    """Returns the number of parameters (field 2) and the evaluations (field 1) of an encoded message ModelMetrics."""
     params, evaluations = 0, []
     for number, value in fields(message):
         if number == 1 and isinstance(value, bytes):
@@ -68,7 +68,7 @@ def _metrics(message: bytes) -> tuple[int, list[_Evaluation]]:
 
 
 def _evaluation(message: bytes) -> _Evaluation:
-    """The message EvaluationData: field 2 is the training time, 3 to 5 are the training, validation and test accuracies."""
+    """Decodes a message EvaluationData: field 2 is the training time, 3 to 5 are training, validation and test accuracy."""
     found = {number: value for number, value in fields(message) if isinstance(value, float)}
     shares = (100 * found.get(number, 0.0) for number in (3, 4, 5))
     return _Evaluation(found.get(2, 0.0), *shares)

@@ -1,4 +1,4 @@
-"""Reads the files that NAS-Bench-201 published."""
+"""Reads the files published with NAS-Bench-201."""
 
 import pickle
 from collections import defaultdict

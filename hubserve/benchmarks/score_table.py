@@ -1,4 +1,4 @@
-"""Tables of measured archs, one row of numbers for each, and how to read them from CSV and JSON files."""
+"""`Table`, the scores of archs with one row for each arch, and functions that read it from CSV and JSON files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Row = Mapping[str, Cell]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of measured archs, each under the key of its arch.
+    """The scores of archs: a row for each arch, under the arch's key.
 
     Attributes:
-        source: File or description that error messages name.
-        rows: Key of an arch -> its row; at least one. What a key looks like depends on the table; see `arch_keys`.
+        source: Name of the file, or another description of the table, for error messages.
+        rows: Maps the key of each arch to its row; not empty. The format of keys depends on the table; see `arch_keys`.
 
     Raises:
         EvaluatorError: There are no rows.
@@ -44,14 +44,14 @@ class Table:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of the first row."""
+        """The names of the columns of the first row."""
         return tuple(next(iter(self.rows.values())))
 
     def column(self, name: str) -> dict[str, Cell]:
-        """Key -> value of one column.
+        """Returns the values of one column by key.
 
         Raises:
-            EvaluatorError: There is no such column, or a row lacks it.
+            EvaluatorError: The first row has no such column, or another row lacks it.
         """
         if name not in self.columns:
             raise EvaluatorError(f"{self.source} has no column {name!r}. {suggest(name, self.columns)}")
@@ -62,7 +62,7 @@ class Table:
             raise EvaluatorError(f"{self.source}: row {lacking!r} has no {name!r}, which the first row has") from None
 
     def keyed_by(self, column: str) -> Table:
-        """The same rows, with the values of `column` as keys.
+        """Returns a table with the same rows, whose keys are the values of `column` as text.
 
         Raises:
             EvaluatorError: There is no such column, or two rows have the same value in it.
@@ -71,10 +71,10 @@ class Table:
         return Table(self.source, _unique(zip(keys, self.rows.values(), strict=True), self.source, column))
 
     def joined(self, other: Table) -> Table:
-        """The rows of both tables in one, by key: accuracies together with latencies, for example.
+        """Returns a table whose rows have the columns of both tables, matched by key, e.g. accuracies together with latencies.
 
         Args:
-            other: Table that has a row for each key of this one; its further rows are left out.
+            other: A table with a row for each key of this one; its other rows are left out.
 
         Raises:
             EvaluatorError: `other` lacks a row, or both tables have a column of the same name.
@@ -88,20 +88,20 @@ class Table:
         return Table(f"{self.source} with {other.source}", {key: {**row, **other.rows[key]} for key, row in self.rows.items()})
 
     def write_json(self, path: Path) -> None:
-        """Writes a file that `read_json` reads, which is smaller and faster to read than the published files."""
+        """Writes the table to a JSON file for `read_json`, which is smaller and faster to read than the published files."""
         write_atomic(path, json.dumps(self.rows, separators=(",", ":")))
 
 
 def read_csv(path: Path, key: str = "arch") -> Table:
-    """The table of a CSV file with a header.
+    """Reads a table from a CSV file with a header.
 
     Args:
-        path: The file, in UTF-8. A cell that reads as a number becomes one.
-        key: Name of the column that has the keys of the archs.
+        path: The file, in UTF-8. A cell that can be parsed as a number becomes one.
+        key: Name of the column with the keys of the archs.
 
     Raises:
-        EvaluatorError: The file cannot be read, has no such column, has two columns of one name, a row of another length than
-            the header, or two rows with the same key.
+        EvaluatorError: The file cannot be read or has no rows, has no such column or two columns of the same name, a row has
+            another number of fields than the header, or two rows have the same key.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -120,15 +120,16 @@ def read_csv(path: Path, key: str = "arch") -> Table:
 
 
 def read_json(path: Path, key: str = "arch") -> Table:
-    """The table of a JSON file: an object with a row for each key, or a list of rows.
+    """Reads a table from a JSON file: an object with a row for each key, or a list of rows.
 
     Args:
-        path: The file, in UTF-8. A row is an object, column -> value; a list of numbers has the values of several runs.
-        key: Name of the column that has the keys of the archs, in a list of rows.
+        path: The file, in UTF-8. A row is an object that maps columns to values; a list of numbers has the values of several
+            runs.
+        key: Name of the column with the keys of the archs, if the file is a list of rows.
 
     Raises:
-        EvaluatorError: The file cannot be read, has neither of these two layouts, has two rows with the same key, or a row with
-            two columns of the same name.
+        EvaluatorError: The file cannot be read, has neither of these layouts, has no rows, has two rows with the same key, or a
+            row with two columns of the same name.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=partial(_object, path))
@@ -142,7 +143,11 @@ def read_json(path: Path, key: str = "arch") -> Table:
 
 
 def _object(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The dict of a JSON object, whose names must differ: json itself would keep the last of two."""
+    """Returns the dict of a JSON object; the `json` module itself would keep only the last of two equal names.
+
+    Raises:
+        EvaluatorError: Two names of the object are the same.
+    """
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

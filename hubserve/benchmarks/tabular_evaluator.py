@@ -1,4 +1,4 @@
-"""The evaluator that looks scores up in a table, so that a search takes seconds."""
+"""`TabularEvaluator`, an evaluator that reads the scores of archs from a table instead of training them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,26 @@ from hubserve.training.evaluator import Direction, Evaluator, Objective, Trial
 
 
 class TabularEvaluator(Evaluator):
-    """Scores archs by their rows in a table, which `read_csv`, `read_json`, `read_nasbench101` or `read_nasbench201` reads.
+    """An evaluator that returns the scores in an arch's row of a table.
+
+    `read_csv`, `read_json`, `read_nasbench101` and `read_nasbench201` read tables.
 
     >>> table = read_csv(folder / "nb201.csv")
     >>> TabularEvaluator(table, "c100_val_12ep", report=["c100_test_12ep"])
     >>> TabularEvaluator(table.joined(latencies), {"c100_val_12ep": "maximize", "gold_6226": "minimize"})
 
     Args:
-        table: Table with a row for each arch of the space that is searched.
-        objectives: Column -> direction, for the columns that the search improves; a name alone is maximized.
-        report: Further columns that are among the scores, and that the search does not use, such as the test accuracy.
-        key: Function from a space and an arch to the key of the arch's row; None takes arch strings for NasBench201, digests
-            for NasBench101, and digits for other spaces.
-        runs: Score of an arch with several training runs: their "mean", or "one" of them, drawn with the trial's seed.
+        table: A table with a row for each arch of the searched space.
+        objectives: Maps the columns to optimize to "maximize" or "minimize"; a single name is maximized.
+        report: Columns that are also returned as scores but are not optimized, such as the test accuracy.
+        key: Function that returns the key of an arch's row, given a space and an arch. None uses `default_key(space)`: arch
+            strings for NasBench201, digests for NasBench101, digits for other spaces.
+        runs: Says which score an arch with several training runs gets: "mean" is their mean, "one" is that of one run, drawn
+            with the trial's seed.
 
     Raises:
-        EvaluatorError: The table lacks a column, a row of it has no number there, or an argument has another value.
+        EvaluatorError: The table lacks a column or has a value in it that is not a number, or `objectives` or `runs` is not
+        valid.
     """
 
     def __init__(
@@ -54,20 +58,20 @@ class TabularEvaluator(Evaluator):
         self._key = key
 
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        """The objectives and the reported columns of the arch's row.
+        """Returns the values of the objectives and of the `report` columns in the arch's row.
 
         Raises:
-            EvaluatorError: The table has no such arch.
+            EvaluatorError: The table has no row for the arch.
         """
         row = self.row(space, arch)
         names = (*(objective.name for objective in self.objectives), *self.report)
         return {name: self._score(row[name], trial) for name in dict.fromkeys(names)}
 
     def row(self, space: ModelSpace, arch: Arch) -> Row:
-        """The whole row of an arch.
+        """Returns the row of an arch, with all columns of the table.
 
         Raises:
-            EvaluatorError: The table has no such arch.
+            EvaluatorError: The table has no row for the arch.
         """
         key = (self._key or default_key(space))(space, arch)
         if key not in self.table.rows:

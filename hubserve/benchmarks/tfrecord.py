@@ -1,4 +1,4 @@
-"""Reads TFRecord files and protocol buffers, as far as NAS-Bench-101 uses them, without TensorFlow."""
+"""Reads those parts of TFRecord files and protocol buffers that NAS-Bench-101 uses, without TensorFlow."""
 
 import struct
 from collections.abc import Iterator
@@ -11,9 +11,11 @@ Field = int | float | bytes
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file. Each has its length (8 bytes), the length's checksum (4), itself, its checksum (4).
+    """Yields the records of a TFRecord file.
 
-    Checksums are not verified: a corrupt record fails when it is parsed, a corrupt length where the file ends within a record.
+    In the file, a record consists of its length (8 bytes), the length's checksum (4), its content, and the content's checksum
+    (4). Checksums are not verified: corrupt content is found when it is parsed, and a corrupt length when the file ends too
+    early.
 
     Raises:
         EvaluatorError: The file cannot be read, or ends within a record.
@@ -33,10 +35,10 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def fields(message: bytes) -> Iterator[tuple[int, Field]]:
-    """(number, value) of each field of a protocol buffer message, in order.
+    """Yields (number, value) for each field of an encoded protocol buffer message, in order.
 
     Raises:
-        EvaluatorError: `message` is truncated, or is no such message.
+        EvaluatorError: `message` is truncated, or is not such a message.
     """
     at = 0
     try:
@@ -63,7 +65,10 @@ def fields(message: bytes) -> Iterator[tuple[int, Field]]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """The variable-length integer at the offset `at`, seven bits a byte with the lowest first, and the offset after it."""
+    """Returns the variable-length integer at offset `at` of `message`, and the offset after it.
+
+    Each byte holds seven bits, the lowest first; the top bit of all but the last byte is set.
+    """
     value = shift = 0
     while True:
         byte = message[at]

@@ -1,4 +1,4 @@
-"""Experiments: a study that asks a strategy, evaluates and stores."""
+"""Experiments: searches of a model space by a strategy and an evaluator, whose trials are stored in an Optuna study."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Constraints on archs, and the check that holds an arch to them before it is trained."""
+"""`Constraint`, a bound on a measure such as parameters or latency, and the check of archs before they are evaluated."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,10 @@ class Constraint:
         return f"{self.measure} {self.relation} {self.bound:g}"
 
     def miss(self, value: float) -> float:
-        """The share of the bound by which `value` misses it; 0 where it holds, infinity where the bound is 0."""
+        """Returns |value - bound| / |bound| if `value` violates the constraint, and 0 if the constraint holds.
+
+        Returns infinity if the constraint is violated and the bound is 0.
+        """
         if RELATIONS[self.relation](value, self.bound):
             return 0.0
         return abs(value - self.bound) / abs(self.bound) if self.bound else float("inf")
@@ -63,12 +66,13 @@ class Constraint:
 
 @dataclass(frozen=True)
 class ArchFeasibility:
-    """What was measured of an arch, and which constraints it misses.
+    """The measures of an arch, and the constraints that it violates.
 
     Attributes:
-        measures: Value of each measure by its name; those after the first missed constraint are left out.
-        misses: Share of the bound by which each missed constraint is missed, by the constraint's text; empty where all hold.
-        reason: Sentence that says what is missed and by how much; empty where all hold.
+        measures: Value of each measure by name; measures after the first violated constraint are not taken.
+        misses: Relative amount by which each violated constraint is violated (`Constraint.miss`), by the constraint's text;
+            empty if all hold.
+        reason: Sentence that says which constraints are violated and by how much; empty if all hold.
     """
 
     measures: dict[str, float]
@@ -77,13 +81,13 @@ class ArchFeasibility:
 
 
 class FeasibilityCheck:
-    """Measures archs, cheap measures first, and stops at the first constraint that is missed.
+    """Measures archs, in the order of `measures`, and stops at the first measure that violates a constraint.
 
     Args:
-        space: Space that the archs belong to.
+        space: The space of the archs.
         constraints: Constraints that must all hold.
-        wanted: Names of measures that are objectives, and so are taken even where no constraint needs them.
-        measures: Function for each measure by its name, the cheap ones first. One function may return several measures.
+        wanted: Names of measures that are objectives, and so are always taken.
+        measures: The function for each measure by its name, the fast ones first. One function may return several measures.
 
     Raises:
         ExperimentError: A constraint or objective names a measure that has no function.
@@ -102,7 +106,7 @@ class FeasibilityCheck:
         self._measures = {name: measure for name, measure in measures.items() if name in names}
 
     def check(self, arch: Arch) -> ArchFeasibility:
-        """Measures `arch` until a constraint is missed or all measures are taken."""
+        """Measures `arch` until a constraint is violated or all measures are taken, and returns the result."""
         known: dict[str, float] = {}
         for name, measure in self._measures.items():
             if name not in known:
@@ -116,7 +120,7 @@ class FeasibilityCheck:
 
 
 class ComplexityMeasure:
-    """Measures "params" and "macs" of an arch together, on the meta device: no weights are made and nothing is computed.
+    """Returns the "params" and "macs" of an arch, counted on the meta device without allocating weights or computing outputs.
 
     Args:
         input_shape: Shape of one input image: (channels, height, width).

@@ -1,4 +1,4 @@
-"""Executors run the evaluations of trials: what an experiment asks of one, and the one that runs them in this thread."""
+"""`Executor`, the interface of what runs the evaluations of trials, and `InlineExecutor`, which uses this thread."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Executor(Protocol):
-    """Runs functions, in this process or another, and returns futures, as executors of `concurrent.futures` do.
+    """Interface of objects that run functions, in this process or another, and return futures as `concurrent.futures` does.
 
     Attributes:
         workers: Number of functions that run at the same time, at least 1.
-        shares_memory: Whether the functions run in this process.
+        shares_memory: True if the functions run in this process.
     """
 
     workers: int
     shares_memory: bool
 
     def share(self, value: Any) -> Any:
-        """A reference to `value` for use as an argument of `submit`, so that it is sent once, however many functions get it."""
+        """Returns a reference to `value` for use as an argument of `submit`; `value` is then sent once to each worker."""
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Submits `function(*args)`; the future returns its result or raises its error, or raises because its process died."""
+        """Submits `function(*args)` and returns a future of its result.
+
+        The future raises the error of the function, or an error if the process of the function died.
+        """
 
     def __enter__(self) -> Executor:
-        """Starts the workers; an experiment does so for each run."""
+        """Starts the workers and returns the executor; an experiment calls it for each run."""
 
     def __exit__(self, *exception: object) -> None:
-        """Ends the workers without waiting for functions that run."""
+        """Stops the workers without waiting for functions that are running."""
 
 
 class InlineExecutor(contextlib.AbstractContextManager["InlineExecutor"]):
-    """Runs each function at once, in the thread that calls `submit`."""
+    """Runs each function immediately, in the thread that calls `submit`."""
 
     workers = 1
     shares_memory = True
@@ -53,4 +56,4 @@ class InlineExecutor(contextlib.AbstractContextManager["InlineExecutor"]):
         return future
 
     def __exit__(self, *exception: object) -> None:
-        """Does nothing, since nothing was started."""
+        """Does nothing, since no workers were started."""

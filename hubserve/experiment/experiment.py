@@ -1,4 +1,4 @@
-"""NasExperiment: searches a model space with a strategy and an evaluator, and keeps every trial in an Optuna study."""
+"""`NasExperiment`, which searches a model space with a strategy and an evaluator and stores every trial in an Optuna study."""
 
 import contextlib
 import secrets
@@ -145,13 +145,15 @@ class NasExperiment(ExperimentResults):
         self._stop = threading.Event()
 
     def run(self) -> str:
-        """Searches until a limit is reached, the space is exhausted, or `stop` is called; continues what was begun.
+        """Searches until a limit is reached, the space is exhausted, or `stop` is called; continues an experiment that exists.
 
         Returns:
-            Why it ended, a sentence; `stop_reason` is the same.
+            A sentence that says why the search ended; `stop_reason` is the same.
 
         Raises:
-            ExperimentError: Another process runs this experiment, or trials in other processes cannot reach the storage.
+            ExperimentError: Another process is running this experiment, the study has another space or other objectives, or
+            trials
+                in other processes cannot reach the storage.
         """
         self._stop.clear()
         settings, executor = self._settings, self._executor or self.config.executor()
@@ -168,21 +170,24 @@ class NasExperiment(ExperimentResults):
         return self.stop_reason
 
     def resume(self) -> str:
-        """Continues an experiment that exists; otherwise the same as `run`.
+        """Continues an experiment that exists, as `run` does, and returns why the search ended.
 
         Raises:
-            ExperimentError: There is no experiment of this name, or an error of `run`.
+            ExperimentError: There is no experiment of this name, or an error that `run` raises.
         """
         if not exists(self.name, storage_of(self._settings)):
             raise ExperimentError(f"there is no experiment {self.name!r} in {self.folder}; run() begins one")
         return self.run()
 
     def stop(self) -> None:
-        """Asks a running search to end, from another thread, `on_trial` or an evaluation: no further trial begins."""
+        """Stops a running search: no further trial begins, and running trials are finished.
+
+        Call it from another thread, from `on_trial` or from an evaluation.
+        """
         self._stop.set()
 
     def _inputs(self, executor: Executor, bar: ProgressBar) -> SearchInputs:
-        """What the search loop gets for this run."""
+        """Returns the arguments of the search loop for this run."""
         study, seconds = self.study, self.config.max_seconds
         weights = KeptWeights(study, self.model_space, self.folder / "trials", self._settings.keep_weights)
         bar.begin(sum(map(was_evaluated, study.get_trials(deepcopy=False))), self.config.max_trial_number)
@@ -206,7 +211,13 @@ class NasExperiment(ExperimentResults):
         )
 
     def _locked(self) -> contextlib.AbstractContextManager[object]:
-        """Takes the experiment's lock, which the block that it is used in releases, as the system does for a killed process."""
+        """Acquires the experiment's file lock and returns a context manager that releases it.
+
+        The operating system releases the lock if the process is killed.
+
+        Raises:
+            ExperimentError: Another process holds the lock.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             return FileLock(self.folder / "experiment.lock").acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""A study in a file of Optuna's journal format; the many small records of a running trial are written together."""
+"""`JournalFileStorage`, Optuna's journal storage in a file, which writes the many small records of a running trial together."""
 
 import fcntl
 import json
@@ -15,13 +15,13 @@ from hubserve.experiment.optuna_internals import RUNNING_TRIAL_OPERATIONS, TRIAL
 
 
 class JournalFileStorage(JournalStorage):
-    """Optuna's journal storage on a file, with few writes.
+    """Optuna's journal storage in a file, with few writes.
 
-    What a running trial suggests and notes is held in memory until the next record that other processes must see: a new trial,
-    an intermediate value, the end of the trial. `flush` writes it at once.
+    The parameters and attributes of a running trial are held in memory until the next record that other processes must see: a
+    new trial, an intermediate value, or the end of a trial. `flush` writes them at once.
 
     Args:
-        path: The file; it is created where it does not exist, in a folder that does.
+        path: The file; it is created if it does not exist. Its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,21 +29,21 @@ class JournalFileStorage(JournalStorage):
         super().__init__(self._file)
 
     def flush(self) -> None:
-        """Writes what is held in memory, so that other processes, and this study after a crash, see what a trial tries."""
+        """Writes the records held in memory to the file, where other processes, and this study after a crash, read them."""
         self._file.flush()
 
 
 class BatchedJournalBackend(BaseJournalBackend):
-    """Optuna's journal file format, with the records of a running trial written together.
+    """A backend of Optuna's journal storage that writes the records of a running trial to the file together.
 
-    Records that are held in memory are given to this process's readers at once, and left out when the file is read later. A
-    last record that a crash cut off is removed before the next write. The file's lock (`flock`) ends with the process that
-    holds it, so a killed writer blocks no other.
+    Readers in this process get records that are held in memory immediately, and do not get them again from the file. An
+    incomplete last record, which a crash may leave, is removed before the next write. The operating system releases the file's
+    lock (`flock`) when the process that holds it ends, so a killed writer blocks no other.
 
     Optuna's own JournalFileBackend has none of these: docs/decisions/0012 says why it is not used.
 
     Args:
-        path: The file; it is created where it does not exist.
+        path: The file; it is created if it does not exist. Its folder must exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,7 +81,7 @@ class BatchedJournalBackend(BaseJournalBackend):
         return [json.loads(line) for line in lines]
 
     def flush(self, *, on_disk: bool = False) -> None:
-        """Appends the records in memory in one write; `on_disk` waits until they are on the disk (fsync)."""
+        """Appends the records held in memory to the file in one write; with `on_disk`, also calls fsync."""
         with self._lock:
             if not self._waiting:
                 return
@@ -134,7 +134,11 @@ def _cut_off_torn_record(descriptor: int) -> None:
 
 
 def _append(descriptor: int, data: bytes) -> int:
-    """Writes all of `data` or nothing at the end of the file; returns the file's new length."""
+    """Appends `data` to the file, completely or, if an error is raised, not at all; returns the new length of the file.
+
+    Raises:
+        OSError: The data cannot be written, e.g. because the disk is full.
+    """
     before = os.fstat(descriptor).st_size
     try:
         while data:

@@ -1,4 +1,4 @@
-"""Which trials keep their trained weights on disk: the best ones."""
+"""`KeptWeights`, which deletes the weights of finished trials that are not among the best."""
 
 from pathlib import Path
 
@@ -11,15 +11,16 @@ from hubserve.training.weights_file import WEIGHTS_FILE
 
 
 class KeptWeights:
-    """Deletes the weights of finished trials that are not among the best, as trials end.
+    """Deletes the weights files of finished trials that are not among the best, each time a trial ends.
 
-    It looks only at trials that still have weights, so the cost of a trial does not grow with the study.
+    Only trials that still have weights are compared, so the time for each trial does not grow with the study.
 
     Args:
-        study: Study of the trials.
-        space: Space that their archs belong to.
-        folder: Folder with a folder for each trial, named by its number.
-        keep: Number of archs of which the best trial keeps its weights; trials on the Pareto front keep theirs as well.
+        study: The study of the trials.
+        space: The space of their archs.
+        folder: Folder with a subfolder for each trial, named by its number.
+        keep: Number of the best archs of which the best trial keeps its weights. Trials on the Pareto front keep theirs as
+            well.
     """
 
     def __init__(self, study: Study, space: ModelSpace, folder: Path, keep: int) -> None:
@@ -35,7 +36,7 @@ class KeptWeights:
                 self._add(trial)
 
     def update(self, trial: FrozenTrial) -> None:
-        """Takes in a trial that ended; deletes weights that are no longer among the best."""
+        """Registers a trial that has ended, and deletes the weights of trials that are no longer among the best."""
         if not self._file(trial.number).exists():
             return
         self._add(trial)
@@ -61,5 +62,5 @@ class KeptWeights:
 
 
 def _dominates(first: list[float], second: list[float]) -> bool:
-    """Whether `first` is nowhere smaller than `second` and differs from it."""
+    """Returns whether `first` is at least as large as `second` in every element and larger in one."""
     return first != second and all(a >= b for a, b in zip(first, second, strict=True))

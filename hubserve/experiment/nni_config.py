@@ -1,4 +1,4 @@
-"""ExperimentConfig: the limits and the executor of an experiment under the names that NNI gives them."""
+"""`ExperimentConfig`, the limits and the executor of an experiment with the names that NNI uses."""
 
 import re
 from dataclasses import dataclass, fields
@@ -13,15 +13,17 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @dataclass
 class ExperimentConfig:
-    """What may be set on `experiment.config` until the experiment runs.
+    """The settings of `experiment.config`, which may be changed until the experiment runs.
 
     Attributes:
-        max_trial_number: Number of evaluated trials, at least 1, after which the search ends, `max_trials` of NasExperiment;
+        max_trial_number: Number of evaluated trials, at least 1, after which the search ends (`max_trials` of NasExperiment);
             None sets no limit.
-        max_experiment_duration: Seconds above 0, or text such as "30m", "2h", after which no trial begins; None sets no limit.
-        trial_concurrency: Number of trials at once, at least 1; more than one run in processes of their own. Not used where
-            NasExperiment has an executor.
-        execution_engine: "sequential" runs trials in this process, "ts" in others; None goes by `trial_concurrency`.
+        max_experiment_duration: Time after which no trial begins: seconds above 0, or text such as "30m" or "2h"; None sets no
+            limit.
+        trial_concurrency: Number of trials that run at once, at least 1; if it is more, they run in separate processes. Not
+            used if NasExperiment has an `executor`.
+        execution_engine: "sequential" runs trials in this process, "ts" in separate processes; None chooses by
+            `trial_concurrency`.
 
     Raises:
         ExperimentError: An attribute of another name is set, or a value is out of its range.
@@ -52,10 +54,10 @@ class ExperimentConfig:
         return _seconds(self.max_experiment_duration)
 
     def executor(self) -> Executor:
-        """The executor for trials of an experiment that was given none.
+        """Returns the executor for an experiment without an `executor` argument.
 
         Raises:
-            ExperimentError: The sequential engine is asked for several trials at once.
+            ExperimentError: `execution_engine` is "sequential" and `trial_concurrency` is above 1.
         """
         in_processes = self.execution_engine == "ts" or (self.execution_engine is None and self.trial_concurrency > 1)
         if not in_processes and self.trial_concurrency > 1:

@@ -1,4 +1,4 @@
-"""The run of a one-shot strategy in an experiment: it trains a supernet, which ends in one arch or is searched."""
+"""Runs a one-shot strategy in an experiment: trains a supernet, then stores the arch it found or searches the supernet."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,11 +18,13 @@ from hubserve.training.evaluator import Trial
 
 
 def train_supernet(strategy: OneShotStrategy, inputs: SearchInputs, show: Callable[[dict[str, Any]], None]) -> OneShotResult:
-    """Trains the supernet, or continues from its checkpoint; the time it takes is kept in the study.
+    """Trains the supernet, continuing from its checkpoint if there is one, and returns the result.
+
+    The training time is stored in the study.
 
     Args:
-        strategy: Strategy that trains it.
-        inputs: What the run of the experiment gives.
+        strategy: The one-shot strategy.
+        inputs: The arguments of this run of the experiment.
         show: Called with the row of the history after each step, before `on_step` of the settings.
     """
     settings = inputs.settings
@@ -45,13 +47,15 @@ def train_supernet(strategy: OneShotStrategy, inputs: SearchInputs, show: Callab
 
 
 def use_supernet(result: OneShotResult, inputs: SearchInputs) -> str:
-    """Stores the arch that a one-shot strategy ended in as the study's only trial, or searches its supernet.
+    """Stores the arch found by a one-shot strategy as the study's only trial or, if it found none, searches its supernet.
+
+    Without a search strategy in the settings, the supernet is not searched.
 
     Returns:
-        Why the experiment ended, a sentence.
+        A sentence that says why the experiment ended.
 
     Raises:
-        ExperimentError: The strategy kept no supernet to score archs with.
+        ExperimentError: The result has no supernet, which is needed to score archs.
     """
     settings, strategy = inputs.settings, type(inputs.settings.strategy).__name__
     if result.stopped:
@@ -72,7 +76,7 @@ def use_supernet(result: OneShotResult, inputs: SearchInputs) -> str:
 
 
 def _add_trial(inputs: SearchInputs, arch: Arch) -> FrozenTrial:
-    """Scores `arch` and adds it to the study, as infeasible where it misses a constraint."""
+    """Scores `arch`, adds it to the study and returns the trial; an arch that violates a constraint is added as infeasible."""
     settings, study = inputs.settings, inputs.study
     space = settings.model_space
     found = settings.feasibility_check.check(arch)

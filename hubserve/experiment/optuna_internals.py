@@ -1,4 +1,4 @@
-"""The only place that uses parts of Optuna that it does not document; pyproject.toml bounds Optuna's version for their sake."""
+"""All uses of undocumented parts of Optuna; because of them, pyproject.toml bounds Optuna's version."""
 
 import optuna
 from optuna import Study
@@ -13,15 +13,15 @@ TRIAL_STATE_OPERATION = 6
 
 
 def storage_of_study(study: Study) -> BaseStorage:
-    """The storage that `study` reads and writes."""
+    """Returns the storage of `study`."""
     return study._storage
 
 
 def trial_id(trial: optuna.Trial) -> int:
-    """The id of `trial` in its storage, which is not its number where the storage holds several studies."""
+    """Returns the id of `trial` in its storage; it differs from the trial's number if the storage holds several studies."""
     return trial._trial_id
 
 
 def reopen(study: Study, trial: FrozenTrial) -> optuna.Trial:
-    """A running trial of `study` as `study.ask` returned it, so that another process goes on with it."""
+    """Returns a running trial of `study` as an `optuna.Trial`, as `study.ask` does, so that another process can continue it."""
     return optuna.Trial(study, trial._trial_id)

@@ -1,4 +1,4 @@
-"""ProcessExecutor: trials in processes of this machine; one that dies fails its own trial alone."""
+"""`ProcessExecutor`, which runs trials in separate processes of this machine; if one dies, only its trial fails."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _CHECK_SECONDS = 0.5
 
 
 class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
-    """Runs functions in worker processes, one at a time in each; a worker that dies is replaced.
+    """Runs functions in worker processes, each one function at a time; a worker that dies is replaced.
 
     Workers are new processes, not forks of this one, so CUDA works in them. Scripts need no `if __name__ == "__main__"`:
     classes and functions of scripts and notebooks are pickled by value. Workers end with this process, even if it is killed.
 
     Args:
-        workers: Number of processes, at least 1; None takes the number of cores that this process may use.
+        workers: Number of processes, at least 1; None is the number of cores that this process may use.
         threads: Number of threads that torch uses in each process, at least 1; None divides the cores among the processes.
 
     Raises:
@@ -72,7 +72,7 @@ class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
         self._workers, self._folder = [], None
 
     def share(self, value: Any) -> Any:
-        """A file that holds `value`, which each worker reads once.
+        """Writes `value` to a file that each worker reads once, and returns a reference to it.
 
         Raises:
             ExperimentError: `value` cannot be pickled, or the executor is not started.
@@ -84,7 +84,7 @@ class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):
         return Shared(Path(file.name))
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Waits for a free worker and returns the future, which raises if the worker dies.
+        """Waits for a free worker, runs `function(*args)` in it, and returns a future, which raises if the worker dies.
 
         Raises:
             ExperimentError: An argument cannot be pickled, or the executor is not started.
@@ -103,14 +103,14 @@ class Shared:
     """A reference to a value in a file.
 
     Attributes:
-        path: Path of the file, which is different for each value.
+        path: Path of the file; each value has its own.
     """
 
     path: Path
 
 
 class _Worker:
-    """One worker process, and its replacement after it died."""
+    """One worker process, which is started again if it died."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -138,7 +138,7 @@ class _Worker:
 
 
 def packed(value: Any) -> bytes:
-    """`value` pickled; classes and functions of scripts and notebooks are included by value.
+    """Returns `value` pickled by cloudpickle, including the code of classes and functions of scripts and notebooks.
 
     Raises:
         ExperimentError: `value` holds something that cannot be pickled.
@@ -158,10 +158,10 @@ def _begin(threads: int, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process soon after the process `parent`, which may have been killed.
+    """Waits until the process `parent` has ended, e.g. because it was killed, and then ends this process.
 
-    Loky's workers would otherwise wait for work for ever, and one that works would write into the folder of a trial that
-    another process has begun again.
+    Otherwise Loky's workers would wait for work forever, and a busy one would write into the folder of a trial that another
+    process has begun again.
     """
     while os.getppid() == parent:
         time.sleep(_CHECK_SECONDS)

@@ -1,4 +1,4 @@
-"""The progress bar of an experiment."""
+"""`ProgressBar`, which shows the progress of an experiment in the terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hubserve.training.evaluator import Objective
 
 
 class ProgressBar:
-    """Shows how many trials were evaluated, how many failed or were pruned or infeasible, and the best score.
+    """Shows the number of evaluated trials, the numbers of failed, pruned and infeasible ones, and the best score.
 
     Args:
         title: Text before the bar.
-        objective: Objective whose best value is shown.
-        shown: Whether to show a bar; None shows one where the standard error is a terminal.
+        objective: The objective whose best value is shown.
+        shown: True shows the bar, False hides it; None shows it if the standard error is a terminal.
     """
 
     def __init__(self, title: str, objective: Objective, *, shown: bool | None = None) -> None:
@@ -46,11 +46,11 @@ class ProgressBar:
         self._bar.stop()
 
     def begin(self, done: int, total: int | None) -> None:
-        """Sets how many trials were evaluated and how many may be; a total of None is not known."""
+        """Sets the number of trials evaluated so far, and the number at which the search ends; None if it has no such limit."""
         self._bar.update(self._task, completed=done, total=total)
 
     def advance(self, record: TrialRecord) -> None:
-        """Counts a trial that ended."""
+        """Updates the bar with a trial that has ended."""
         if record.state in self._others:
             self._others[record.state] += 1
         if record.state == "complete":
@@ -60,7 +60,7 @@ class ProgressBar:
         self._bar.update(self._task, advance=record.state != "infeasible", note=self._note())
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """Shows a step of a one-shot strategy: a row of its history."""
+        """Shows the step number and the loss of a row of a one-shot strategy's history."""
         loss = row.get("train_loss")
         note = f"step {row.get('step')}" + ("" if loss is None else f", loss {loss:.3g}")
         self._bar.update(self._task, note=note)

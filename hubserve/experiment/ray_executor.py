@@ -1,4 +1,4 @@
-"""RayExecutor: trials on a Ray cluster, a running one or one started on this machine."""
+"""`RayExecutor`, which runs trials on a Ray cluster: a running one, or one that it starts on this machine."""
 
 from __future__ import annotations
 
@@ -34,21 +34,22 @@ MAX_SCRATCH = 30
 
 
 class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
-    """Runs functions as tasks of Ray; shared values are in its object store, once for each machine.
+    """Runs functions as Ray tasks; shared values are in Ray's object store, once for each machine.
 
-    Where Ray runs already (`ray.init` was called, `address` is given, or RAY_ADDRESS is set, as `ray job submit` does) that
-    cluster is used and left running; otherwise one is started on this machine and ended again. Of that one, all ports are on
-    the loopback address and need a token that only this process and its workers have, and there is no dashboard.
-    What scripts and notebooks define is pickled by value; what modules define must be importable on the cluster, see Ray's
-    `runtime_env`.
+    If Ray is running already (`ray.init` was called, `address` is given, or RAY_ADDRESS is set, as `ray job submit` does), that
+    cluster is used and left running. Otherwise a cluster is started on this machine and shut down afterwards. All its ports are
+    on the loopback address and need a token that only this process and its workers have, and it has no dashboard. Code of
+    scripts and notebooks is pickled by value; modules must be importable on the cluster, see Ray's `runtime_env`.
 
-    Where trials report intermediate values from other machines, the study must be a URL, or a file that all machines can open.
+    If trials report intermediate values from other machines, the storage of the study must be a URL, or a file that all
+    machines can open.
 
     Args:
-        workers: Number of trials at once, at least 1; None takes as many as the cluster has resources for.
+        workers: Number of trials that run at once, at least 1; None is the number for which the cluster has resources.
         cpus_per_trial: Number of cores that Ray reserves for each trial, at least 0.
         gpus_per_trial: Number of GPUs, or a fraction of one, that Ray reserves for each trial, at least 0.
-        address: Address of a running cluster; "auto" finds one on this machine, "local" starts one. None goes by RAY_ADDRESS.
+        address: Address of a running cluster; "auto" finds one on this machine, "local" starts one. None uses RAY_ADDRESS if it
+            is set, else starts one.
 
     Raises:
         ExperimentError: A number is out of its range, or (when started) the cluster has too few resources for one trial.
@@ -91,7 +92,7 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             self._ours = False
 
     def share(self, value: Any) -> Any:
-        """A reference to `value` in the object store.
+        """Puts `value` into the object store and returns a reference to it.
 
         Raises:
             ExperimentError: `value` cannot be pickled.
@@ -99,10 +100,10 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         return Reference(ray.put(packed(value)))
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Starts a task and returns its future, which raises if the task's process dies.
+        """Runs `function(*args)` as a Ray task and returns its future, which raises if the task's process dies.
 
         Raises:
-            ExperimentError: An argument cannot be pickled, or the executor is not started.
+            ExperimentError: The function cannot be pickled, or the executor is not started.
         """
         if self._run is None:
             raise ExperimentError("the RayExecutor is not started: use it as `with RayExecutor() as executor`")
@@ -135,10 +136,11 @@ PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
 
 @contextlib.contextmanager
 def _unusable_proxy() -> Iterator[dict[str, str]]:
-    """Sets a proxy that refuses all connections while Ray starts; gives the values that trials are to have instead.
+    """Context manager that sets a proxy which refuses all connections, for use while Ray starts; yields the original values.
 
-    Ray's dashboard process, which cannot be left out, asks the metadata services of three cloud providers where it runs, even
-    with usage reports and the dashboard switched off. It goes through the proxy of its environment.
+    Ray's dashboard process, which cannot be left out, sends requests to the metadata services of three cloud providers through
+    the proxy of its environment, even if usage reports and the dashboard are switched off. The original values are for the
+    trials; a variable that is not set is yielded as "".
     """
     own = {name: os.environ.get(name) for name in PROXY_VARIABLES}
     os.environ.update(dict.fromkeys(PROXY_VARIABLES, "http://127.0.0.1:9"))
@@ -153,7 +155,7 @@ def _unusable_proxy() -> Iterator[dict[str, str]]:
 
 
 def _only_this_machine() -> None:
-    """Makes a Ray that is started afterwards listen on the loopback address, for callers that have a token of this process."""
+    """Configures Ray, before it is started, to listen only on the loopback address and to require a token of this process."""
     # Ray replaces 127.0.0.1 by an address that other machines reach, but unless it may not join clusters of several
     # machines. It reads the variable when it is imported, so this process needs the attribute too, the ones it starts do not.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -166,14 +168,17 @@ def _only_this_machine() -> None:
 
 
 def _short_scratch() -> str | None:
-    """A folder for Ray's files that is removed with the job's; None, Ray's choice, where sockets' paths would be too long."""
+    """Returns a folder for Ray's files that is removed together with a job's files; None lets Ray choose.
+
+    It is None outside of a job, or if the paths of Ray's sockets would be too long.
+    """
     folder = tempfile.gettempdir()
     return os.path.join(folder, "ray") if STAGED_VARIABLE in os.environ and len(folder) <= MAX_SCRATCH else None
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A value in the object store, for use as an argument, which a worker reads once, however many tasks it runs.
+    """A reference to a value in the object store, for use as an argument; a worker reads the value once for all its tasks.
 
     Attributes:
         ref: Ray's reference to the pickled value.

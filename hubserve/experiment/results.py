@@ -1,4 +1,4 @@
-"""What an experiment found, read from its study: trials, the best archs and their networks."""
+"""`ExperimentResults`, the results of an experiment read from its study: trials, best archs and their networks."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,20 +15,20 @@ from hubserve.experiment.trial_record import TrialRecord, is_trial, record_of
 
 
 class ExperimentResults:
-    """The settings of an experiment and the results in its study; `NasExperiment` adds the running of it.
+    """The settings of an experiment and the results in its study; the subclass `NasExperiment` runs it.
 
     Args:
         settings: Settings of the experiment.
 
     Attributes:
-        model_space: Space that is searched.
-        evaluator: Evaluator that scores archs.
-        strategy: Strategy of the experiment; a sampler of Optuna is wrapped in one.
-        objectives: Objectives that are optimized.
-        name: Name of the experiment, which is that of the study, too.
-        id: The same name, under NNI's name for it.
-        folder: Folder of the study and of what trials leave.
-        stop_reason: Why the last run ended; None before the first one ended.
+        model_space: The space that is searched.
+        evaluator: The evaluator that scores archs.
+        strategy: The strategy of the experiment; an Optuna sampler that was given is wrapped in one.
+        objectives: The objectives that are optimized.
+        name: Name of the experiment, and of its study.
+        id: The same as `name`; NNI uses this attribute.
+        folder: Folder of the study and of the files of trials.
+        stop_reason: Sentence that says why the last run ended; None before the first run has ended.
     """
 
     def __init__(self, settings: ExperimentSettings) -> None:
@@ -44,10 +44,10 @@ class ExperimentResults:
 
     @property
     def study(self) -> Study:
-        """The Optuna study, which is created or opened the first time.
+        """The Optuna study, which is created or opened when it is first read.
 
         Raises:
-            ExperimentError: There is a study of this name that has another space or other objectives.
+            ExperimentError: The study of this name has another space or other objectives, or was not created by an experiment.
         """
         if self._study is None:
             self._study, seed = open_study(self._settings)
@@ -56,46 +56,47 @@ class ExperimentResults:
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
-        """All trials, in the order of their numbers."""
+        """The records of all trials, ordered by number."""
         return tuple(self._record(trial) for trial in self.study.get_trials(deepcopy=False) if is_trial(trial))
 
     def list_trial_jobs(self) -> list[TrialRecord]:
-        """All trials, under NNI's name for them."""
+        """Returns the records of all trials, ordered by number; NNI uses this name."""
         return list(self.trials)
 
     @property
     def pareto_front(self) -> tuple[TrialRecord, ...]:
-        """The complete trials that no other one beats in every objective; with one objective, the best one."""
+        """The complete trials that no other trial dominates; with one objective, those with the best value."""
         return tuple(self._record(trial) for trial in self.study.best_trials)
 
     def top_trials(self, top_k: int = 1) -> tuple[TrialRecord, ...]:
-        """The best complete trials with different archs, the best first.
+        """Returns the `top_k` best complete trials with different archs, the best first.
 
-        With several objectives, those of the Pareto front come first, and then the first objective decides.
+        With several objectives, trials on the Pareto front come first; within each part, trials are ordered by the first
+        objective.
         """
         return tuple(self._record(trial) for trial in ranked(self.study, self.model_space)[:top_k])
 
     def export_top_models(self, top_k: int = 1, formatter: Formatter = "dict") -> list[Any]:
-        """The archs of the best trials, the best first, or their networks.
+        """Returns the archs, or the networks, of the best trials, the best first.
 
         Args:
-            top_k: Number of archs, at least 1; fewer are returned where fewer trials are complete.
-            formatter: "dict" returns archs. "instance" returns networks in eval mode, with the weights that were trained in
-                the trial where it kept them, and newly initialized ones otherwise.
+            top_k: Number of archs, at least 1; fewer are returned if fewer trials are complete.
+            formatter: "dict" returns archs. "instance" returns networks in eval mode, with the weights trained in the trial if
+                they were kept, else newly initialized.
 
         Raises:
-            ExperimentError: The formatter is another one, or `top_k` is below 1.
+            ExperimentError: `formatter` has another value, or `top_k` is below 1.
         """
         if top_k < 1:
             raise ExperimentError(f"top_k = {top_k} must be at least 1")
         return top_models(self.model_space, self.top_trials(top_k), formatter)
 
     def export_data(self) -> list[TrialRecord]:
-        """The complete trials, in the order of their numbers."""
+        """Returns the records of the complete trials, ordered by number."""
         return [record for record in self.trials if record.state == "complete"]
 
     def best_model(self) -> nn.Module:
-        """The network of the best trial, in eval mode; see `export_top_models`.
+        """Returns the network of the best trial in eval mode, with trained weights if they were kept (see `export_top_models`).
 
         Raises:
             ExperimentError: No trial is complete; the message says why.

@@ -1,4 +1,4 @@
-"""The loop of a search: asks the strategy for archs, has them evaluated, stores the results, and decides when to end."""
+"""`search`, the loop that asks the strategy for archs, has them evaluated, stores the results, and decides when to end."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -38,18 +38,18 @@ MOST_ARCHS = 1_000_000
 
 @dataclass(frozen=True)
 class SearchInputs:
-    """What one run of an experiment gives to the search loop.
+    """The arguments of the search loop for one run of an experiment.
 
     Attributes:
         settings: Settings of the experiment.
-        evaluator: Evaluator that scores the archs: that of the settings, or one with the weights of a supernet.
-        study: Study that trials are added to; its sampler is bound to the space.
-        executor: Executor for the evaluations, started.
-        max_trials: Number of evaluated trials in the study, those of earlier runs included, at which the search ends; None
-            sets no limit.
-        deadline: Time of `time.monotonic` after which no trial begins; None sets no limit.
-        on_end: Called with each trial after it ended.
-        should_stop: Asked before each trial whether the search was asked to stop.
+        evaluator: The evaluator that scores archs: that of the settings, or one that uses the weights of a supernet.
+        study: The study to which trials are added; its sampler is bound to the space.
+        executor: The executor that runs evaluations; it must be started.
+        max_trials: Number of evaluated trials in the study, including earlier runs, at which the search ends; None sets no
+            limit.
+        deadline: Value of `time.monotonic` after which no trial begins; None sets no limit.
+        on_end: Called with each trial after it has ended.
+        should_stop: Called before each trial; True ends the search.
     """
 
     settings: ExperimentSettings
@@ -63,17 +63,17 @@ class SearchInputs:
 
     @property
     def stop_reason(self) -> str:
-        """Why nothing further may begin: a request to stop, or the deadline; empty where neither holds."""
+        """Text that says why no further trial may begin (`should_stop` or the deadline); empty if one may."""
         if self.should_stop():
             return "stopped on request"
         return "the time is over" if self.deadline is not None and time.monotonic() >= self.deadline else ""
 
 
 class SpaceExhaustion:
-    """Counts the different archs of a space that were tried.
+    """Counts the different archs of a space that were tried; nothing is counted if its grid has more than `MOST_ARCHS` archs.
 
     Args:
-        space: Space that is searched.
+        space: The space that is searched.
     """
 
     def __init__(self, space: ModelSpace) -> None:
@@ -82,23 +82,23 @@ class SpaceExhaustion:
         self._tried: set[str] = set()
 
     def add(self, arch: Arch) -> None:
-        """Counts `arch` as tried; its labels are in the order of the space."""
+        """Counts `arch` as tried; its labels must be in the order of the space."""
         if self._total is not None:
             self._tried.add(repr(arch))
 
     @property
     def complete(self) -> bool:
-        """Whether every arch was tried."""
+        """True if every arch of the space was tried; always False for spaces that are too large to count."""
         return self._total is not None and len(self._tried) >= self._total
 
 
 def search(inputs: SearchInputs) -> str:
-    """Runs trials until there is a reason to end; returns the reason, a sentence."""
+    """Runs trials until the search ends; returns a sentence that says why it ended."""
     return _SearchLoop(inputs).run()
 
 
 class _SearchLoop:
-    """The state of one search: trials under way, and counts that decide when it ends."""
+    """The state of one search: the running trials, and the counts that decide when it ends."""
 
     def __init__(self, inputs: SearchInputs) -> None:
         self._inputs = inputs
@@ -127,7 +127,7 @@ class _SearchLoop:
                 self._end(future)
 
     def _over(self) -> bool:
-        """Whether no further trial begins; keeps the reason."""
+        """Returns whether no further trial may begin, and sets `_reason` if so."""
         most = self._inputs.max_trials
         if not self._reason and not self._inputs.should_stop():
             if most is not None and self._evaluated + len(self._pending) >= most:
@@ -139,7 +139,10 @@ class _SearchLoop:
         return bool(self._reason)
 
     def _trials(self) -> Iterator[optuna.Trial]:
-        """Trials that an earlier process left running, under their own numbers, and then new ones without end."""
+        """Yields trials that an earlier process left running, under their old numbers, and then new trials without end.
+
+        Those that were begun `MOST_ATTEMPTS` times are stored as failed and not yielded.
+        """
         again, given_up = interrupted_trials(self._study)
         for trial in given_up:
             reason = f"it was begun {MOST_ATTEMPTS} times, and each time the process was gone before it ended"
@@ -214,7 +217,7 @@ class _SearchLoop:
         self._store(trial, TrialState.COMPLETE, [outcome.scores[name] for name in names])
 
     def _with_measures(self, outcome: Outcome, measures: dict[str, float]) -> Outcome:
-        """`outcome` with the measures among its scores; a failed one where an objective is missing or not a number."""
+        """Returns `outcome` with `measures` added to its scores; a failed outcome if an objective is missing or NaN."""
         scores = measures | outcome.scores
         for objective in self._settings.objectives:
             value = scores.get(objective.name)
@@ -240,7 +243,7 @@ class _SearchLoop:
             self._reason = f"{self._infeasible} proposals in a row did not meet all constraints"
 
     def _store(self, trial: optuna.Trial, state: TrialState, values: list[float] | None = None, *, counts: bool = True) -> None:
-        """Ends `trial` in the study and reports it; it `counts` where it was evaluated."""
+        """Ends `trial` in the study and calls `on_end`; `counts` says whether it counts as an evaluated trial."""
         self._evaluated += counts
         stored = self._study.tell(trial, values, state=state)
         self._exhaustion.add(trial_arch(stored, self._settings.model_space))

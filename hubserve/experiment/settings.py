@@ -1,4 +1,4 @@
-"""The settings of an experiment, checked to go together before it runs."""
+"""`ExperimentSettings`, the arguments of an experiment, which are checked before it runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from hubserve.training.evaluator import Evaluator, Objective, TrainingEvaluator
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentSettings:
-    """Arguments of `NasExperiment` under the same names, with their defaults filled in; what is not listed is as there.
+    """The arguments of `NasExperiment`, with default values filled in; those not listed here are documented there.
 
     Attributes:
-        strategy: Strategy of the experiment; a sampler of Optuna that was given is wrapped.
-        sampler: Strategy that proposes archs: `strategy` itself, or, after a one-shot strategy, the one that searches its
+        strategy: The strategy of the experiment; an Optuna sampler that was given is wrapped in one.
+        sampler: The strategy that proposes archs: `strategy` itself or, after a one-shot strategy, the one that searches its
             supernet.
-        searches_supernet: Whether `sampler` searches the supernet that a one-shot strategy ends in.
-        seed: Seed of what is random in evaluations; once the study is open, the seed of the experiment's first run.
+        searches_supernet: True if `sampler` searches the supernet of a one-shot strategy.
+        seed: Seed of the random numbers of evaluations; once the study is open, the seed of the experiment's first run.
 
     Raises:
-        ExperimentError: A setting is out of its range, or two do not go together.
+        ExperimentError: A setting is out of its range, or two settings cannot be combined.
     """
 
     model_space: ModelSpace
@@ -68,7 +68,7 @@ class ExperimentSettings:
 
     @cached_property
     def feasibility_check(self) -> FeasibilityCheck:
-        """Measures archs before they are evaluated and holds them to the constraints."""
+        """The check that measures archs before they are evaluated and compares the measures with the constraints."""
         wanted = [objective.name for objective in self.objectives if objective.name in (*MEASURES, *self.measures)]
         if not wanted and not self.constraints:
             return FeasibilityCheck(self.model_space, (), (), {})
@@ -86,11 +86,17 @@ class ExperimentSettings:
         )
 
     def trial_folder(self, number: int) -> Path:
-        """The folder for the files of the trial `number`; it need not exist."""
+        """Returns the folder for the files of trial number `number`; it may not exist yet."""
         return self.folder / "trials" / f"{number:06d}"
 
     def check_executor(self, executor: Executor, storage: BaseStorage) -> None:
-        """Raises ExperimentError where trials on `executor` could not use a supernet, or report to `storage`."""
+        """Checks that trials that run on `executor` can do what the settings ask for.
+
+        Raises:
+            ExperimentError: `executor` runs trials in other processes, and these would need a supernet of this process, or
+            would
+                have to report intermediate values to a `storage` in memory.
+        """
         if executor.shares_memory:
             return
         if not isinstance(self.strategy, Strategy):
@@ -100,10 +106,10 @@ class ExperimentSettings:
 
 
 def training_evaluator(evaluator: Evaluator) -> TrainingEvaluator:
-    """`evaluator` itself, checked to be one that shared weights can be trained with.
+    """Returns `evaluator` after checking that it can train shared weights.
 
     Raises:
-        ExperimentError: It has no training data and loss.
+        ExperimentError: It is not a TrainingEvaluator, i.e. has no training data and loss.
     """
     if not isinstance(evaluator, TrainingEvaluator):
         raise ExperimentError(

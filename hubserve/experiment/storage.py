@@ -1,4 +1,4 @@
-"""Opens the storage of a study: a journal file by its path, or any storage of Optuna by its URL."""
+"""`open_storage`, which opens the storage of a study: a journal file, or any Optuna storage by its URL."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,13 @@ from hubserve.experiment.journal_file import JournalFileStorage
 
 
 def open_storage(place: str | Path) -> BaseStorage:
-    """The storage at `place`: a journal file, made with its folders where it is new, or a URL such as `sqlite:///study.db`.
+    """Returns the storage at `place`, a path of a journal file or a URL such as `sqlite:///study.db`.
 
-    A file is in the format of Optuna's journal, which optuna-dashboard opens; `kill -9` at any moment loses no finished trial.
-    docs/decisions/0012 has the measurements that made it the default.
+    A file that does not exist is created, with its folders. It has the format of Optuna's journal, which optuna-dashboard
+    opens; `kill -9` at any moment loses no finished trial. docs/decisions/0012 has the measurements that made it the default.
 
     Raises:
-        ExperimentError: `place` is a folder, a file that is no journal, or a URL that no storage of Optuna accepts.
+        ExperimentError: `place` is a folder, a file that is not a journal, or a URL that Optuna does not accept.
     """
     if "://" in str(place):
         return _by_url(str(place))

@@ -1,4 +1,4 @@
-"""The Optuna study of an experiment: created, or opened and checked to be of the same search."""
+"""Creates the Optuna study of an experiment, or opens it and checks that it belongs to the same search."""
 
 import warnings
 from dataclasses import fields, is_dataclass
@@ -23,7 +23,7 @@ MOST_ATTEMPTS = 3
 
 
 def storage_of(settings: ExperimentSettings) -> BaseStorage:
-    """The storage of an experiment: the one that was given, or the journal file in its folder, which is created."""
+    """Returns the storage given in `settings`, or else the journal file in the experiment's folder, which is created."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     if isinstance(settings.storage, BaseStorage):
         return settings.storage
@@ -31,15 +31,17 @@ def storage_of(settings: ExperimentSettings) -> BaseStorage:
 
 
 def exists(name: str, storage: BaseStorage) -> bool:
-    """Whether the storage has a study of that name."""
+    """Returns whether `storage` has a study called `name`."""
     return any(study.study_name == name for study in storage.get_all_studies())
 
 
 def open_study(settings: ExperimentSettings) -> tuple[Study, int]:
-    """The study of an experiment and the seed of its first run. The strategy gets its seed of the first run back.
+    """Creates or opens the study of an experiment; returns it with the seed of the experiment's first run.
+
+    Also sets the seed of the strategy (`settings.sampler`) to its seed in the first run.
 
     Raises:
-        ExperimentError: The study is there and has another space or other objectives, or was not made by an experiment.
+        ExperimentError: The study exists and has another space or other objectives, or was not created by an experiment.
     """
     purpose = {
         "space": describe_space(settings.model_space),
@@ -67,7 +69,11 @@ def open_study(settings: ExperimentSettings) -> tuple[Study, int]:
 
 
 def _same_purpose(study: Study, purpose: dict[str, Any]) -> dict[str, Any]:
-    """The purpose that the study was created with. Raises ExperimentError where it is another one."""
+    """Returns the `PURPOSE` attribute that the study was created with, after checking that it agrees with `purpose`.
+
+    Raises:
+        ExperimentError: It differs, or the study was not created by an experiment.
+    """
     begun: dict[str, Any] | None = study.user_attrs.get(PURPOSE)
     if begun is None:
         raise ExperimentError(f"the study {study.study_name!r} was not made by an experiment; choose another name")
@@ -81,9 +87,9 @@ def _same_purpose(study: Study, purpose: dict[str, Any]) -> dict[str, Any]:
 
 
 def interrupted_trials(study: Study) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-    """Trials that a process which is gone left running: those to begin again, and those that were begun too often.
+    """Returns (trials to begin again, trials that were begun too often) of those that a killed process left running.
 
-    The caller holds the experiment's lock, so no other process runs them.
+    The caller must hold the experiment's lock, so that no other process is running them.
     """
     running = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if is_trial(trial)]
     again = [trial for trial in running if trial.user_attrs.get(ATTEMPTS, 1) < MOST_ATTEMPTS]
@@ -91,6 +97,6 @@ def interrupted_trials(study: Study) -> tuple[list[FrozenTrial], list[FrozenTria
 
 
 def describe_space(space: ModelSpace) -> dict[str, Any]:
-    """The space's class name and settings as plain data."""
+    """Returns the class name and the settings of `space` as a dict of strings, for comparison with a stored one."""
     names: list[str] = [field.name for field in fields(space)] if is_dataclass(space) else []
     return {"name": type(space).__name__, "settings": {name: repr(getattr(space, name)) for name in names}}

@@ -1,4 +1,4 @@
-"""How long an experiment has been running, over all its runs."""
+"""Measures how long an experiment has been running, over all its runs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ NOTE_SECONDS = 10.0
 
 @contextmanager
 def supernet_clock(study: Study) -> Iterator[Callable[[], None]]:
-    """Adds the time that the block takes to the study's `SUPERNET_SECONDS`.
+    """Context manager that adds the time spent in its block to the study's attribute `SUPERNET_SECONDS`.
 
-    The function that it yields is to be called after each step; it updates the study every `NOTE_SECONDS`, so that a kill
-    loses little.
+    Call the function that it yields after each step: it updates the study every `NOTE_SECONDS`, so that little is lost if the
+    process is killed.
     """
     before = float(study.user_attrs.get(SUPERNET_SECONDS, 0.0))
     began = noted = time.monotonic()
@@ -38,9 +38,9 @@ def supernet_clock(study: Study) -> Iterator[Callable[[], None]]:
 
 
 def seconds_spent(study: Study) -> float:
-    """Seconds over all runs in which a supernet was trained or at least one trial, now finished, was evaluated.
+    """Returns the seconds, over all runs, in which a supernet was trained or at least one trial that has ended was running.
 
-    Trials that were begun again after a crash are left out: their start is that of the first attempt.
+    Trials that were begun again after a crash are left out, because their stored start is that of the first attempt.
     """
     spans = sorted(
         (trial.datetime_start, trial.datetime_complete)

@@ -1,4 +1,4 @@
-"""The best trials of a study, and their networks."""
+"""Ranks the trials of a study, and returns the archs or networks of the best ones."""
 
 from collections.abc import Container, Iterable, Sequence
 from typing import Any, Literal, get_args
@@ -18,12 +18,12 @@ Formatter = Literal["dict", "instance"]
 
 
 def best_first(trials: Iterable[FrozenTrial], space: ModelSpace, *, sign: int, front: Container[int] = ()) -> list[FrozenTrial]:
-    """Complete trials, the best first, one for each arch: its best, where it was tried several times.
+    """Returns the best trial of each arch, the best arch first.
 
     Args:
         trials: Complete trials.
-        space: Space that their archs belong to.
-        sign: 1 where a larger first objective is better, -1 where a smaller one is.
+        space: The space of their archs.
+        sign: 1 if a larger first objective is better, -1 if a smaller one is.
         front: Numbers of the trials on the Pareto front, which come before the others.
     """
     ordered = sorted(trials, key=lambda trial: (trial.number not in front, -sign * trial.values[0], trial.number))
@@ -34,14 +34,21 @@ def best_first(trials: Iterable[FrozenTrial], space: ModelSpace, *, sign: int, f
 
 
 def ranked(study: Study, space: ModelSpace) -> list[FrozenTrial]:
-    """The complete trials of a study, the best first, one for each arch."""
+    """Returns the best complete trial of each arch of a study, the best first.
+
+    With several objectives, trials on the Pareto front come first; within each part the first objective decides.
+    """
     front = {trial.number for trial in study.best_trials} if len(study.directions) > 1 else ()
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return best_first(complete, space, sign=1 if study.directions[0].name == "MAXIMIZE" else -1, front=front)
 
 
 def top_models(space: ModelSpace, records: Sequence[TrialRecord], formatter: Formatter) -> list[Any]:
-    """The archs of `records`, or their networks; see `NasExperiment.export_top_models`."""
+    """Returns the archs of `records` ("dict"), or their networks ("instance"); see `NasExperiment.export_top_models`.
+
+    Raises:
+        ExperimentError: `formatter` has another value.
+    """
     if formatter == "dict":
         return [record.arch for record in records]
     if formatter == "instance":

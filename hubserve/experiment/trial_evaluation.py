@@ -1,4 +1,4 @@
-"""The evaluation of one trial as an executor runs it, perhaps in another process, and how it reports to the study."""
+"""Evaluates one trial, possibly in another process, and reports its intermediate values to the study."""
 
 import traceback
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from hubserve.training.evaluator import Evaluator, Trial
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an evaluation ended.
+    """The result of an evaluation.
 
     Attributes:
-        state: "complete" where there are scores, "failed" after an error, "pruned" where the pruner ended it.
+        state: "complete" if there are scores, "failed" after an error, "pruned" if the pruner ended it.
         scores: Scores by name; empty unless the evaluation is complete.
-        reason: Why there are no scores; empty where there are.
+        reason: Says why there are no scores; empty if there are.
     """
 
     state: Literal["complete", "failed", "pruned"]
@@ -32,13 +32,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ReportChannel:
-    """Stores the intermediate values of one trial and asks the pruner; it is pickled with a trial that runs elsewhere.
+    """Stores the intermediate values of one trial and asks the pruner; it can be pickled and sent to another process.
 
     Attributes:
-        storage: Storage of the study; other processes must be able to open it.
+        storage: Storage of the study; the process that runs the trial must be able to open it.
         study: Name of the study.
         trial_id: Id of the trial in the storage.
-        pruner: Pruner that is asked after each report.
+        pruner: The pruner, which is asked after each report.
     """
 
     storage: BaseStorage
@@ -47,7 +47,7 @@ class ReportChannel:
     pruner: BasePruner
 
     def report(self, step: int, value: float) -> bool:
-        """Stores `value` for `step`; returns whether the trial should end here."""
+        """Stores the intermediate `value` of `step`; returns whether the trial should be pruned."""
         # A trial that is begun again after a crash reports the same steps again.
         if step not in self.storage.get_trial(self.trial_id).intermediate_values:
             self.storage.set_trial_intermediate_value(self.trial_id, step, float(value))
@@ -57,10 +57,10 @@ class ReportChannel:
 
 @dataclass(frozen=True)
 class StudyTrial(Trial):
-    """A trial that reports to its study.
+    """A trial that reports intermediate values to its study.
 
     Attributes:
-        channel: Where intermediate values are reported; None ignores them.
+        channel: Stores the values and asks the pruner; None ignores the values.
     """
 
     channel: ReportChannel | None = None
@@ -71,7 +71,11 @@ class StudyTrial(Trial):
 
 
 def evaluate(evaluator: Evaluator, space: ModelSpace, arch: Arch, trial: Trial) -> Outcome:
-    """Scores `arch`; an error becomes an outcome, since a failed trial does not end a search."""
+    """Scores `arch` and returns the outcome; an error of the evaluator gives a failed outcome, so that the search goes on.
+
+    Raises:
+        StorageError: A file could not be written or read, e.g. because the disk is full (see `storage_error`).
+    """
     try:
         scores = evaluator.evaluate(space, arch, trial)
         return Outcome("complete", {name: float(score) for name, score in scores.items()})
@@ -85,7 +89,7 @@ def evaluate(evaluator: Evaluator, space: ModelSpace, arch: Arch, trial: Trial) 
 
 
 def explain(error: BaseException) -> str:
-    """The error in one line, with the file and line that raised it."""
+    """Returns the type and message of `error`, with the file and line that raised it if they are known."""
     where = traceback.extract_tb(error.__traceback__)
     place = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
     return f"{type(error).__name__}: {error}{place}"

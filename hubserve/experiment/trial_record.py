@@ -1,4 +1,4 @@
-"""The record of one trial of an experiment, and what is kept beside a trial in its study."""
+"""`TrialRecord`, the record of one trial of an experiment, and the names of the user attributes stored with a trial."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,16 +37,15 @@ class TrialRecord:
 
     Attributes:
         number: Number of the trial in its study, from 0.
-        state: "complete" has scores; "failed" raised an error; "pruned" was ended early by its intermediate values;
-            "infeasible" misses a constraint and was not evaluated; "running" has not ended.
-        arch: Arch that the trial tries, its labels in the order of the space.
-        scores: Scores by name: the objectives, and what else the evaluator and the constraints measured; empty unless the
-            trial is complete.
-        intermediate: Value of the first objective by step, as the evaluation reported it.
-        reason: Why the trial failed, was pruned or is infeasible; empty otherwise.
-        started: Local time at which the trial began, without a time zone.
-        seconds: Duration in seconds; None while the trial runs.
-        folder: Folder of the trial's files, such as trained weights; it need not exist.
+        state: "complete" has scores; "failed" raised an error; "pruned" was ended early because of its intermediate values;
+            "infeasible" violates a constraint and was not evaluated; "running" has not ended.
+        arch: The arch of the trial, its labels in the order of the space.
+        scores: Scores by name: the objectives, and other scores and measures; empty unless the trial is complete.
+        intermediate: Intermediate values of the first objective by step, as the evaluation reported them.
+        reason: Says why the trial failed, was pruned or is infeasible; empty otherwise.
+        started: Local time at which the trial began, without a time zone; None if it has not begun.
+        seconds: Duration in seconds; None while the trial is running.
+        folder: Folder of the trial's files, such as trained weights; it may not exist.
     """
 
     number: int
@@ -61,17 +60,17 @@ class TrialRecord:
 
 
 def is_trial(trial: FrozenTrial) -> bool:
-    """Whether `trial` tries an arch, unlike one that the strategy had no arch for."""
+    """Returns False for a stored trial for which the strategy had no arch left to propose, else True."""
     return EXHAUSTED not in trial.user_attrs
 
 
 def was_evaluated(trial: FrozenTrial) -> bool:
-    """Whether `trial` counts towards a budget of trials: it ended and was not refused as infeasible."""
+    """Returns whether `trial` counts towards `max_trials`: it has ended, has an arch, and was not infeasible."""
     return trial.state.is_finished() and is_trial(trial) and INFEASIBLE not in trial.user_attrs
 
 
 def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Objective], folder: Path) -> TrialRecord:
-    """The record of a stored trial."""
+    """Returns the `TrialRecord` of a trial stored in a study."""
     notes: dict[str, Any] = trial.user_attrs
     complete = trial.state is TrialState.COMPLETE
     scores = {o.name: value for o, value in zip(objectives, trial.values, strict=True)} if complete else {}
@@ -98,7 +97,10 @@ _STATES: dict[TrialState, State] = {
 
 
 def closest_to_feasible(study: Study) -> str:
-    """A sentence on the trial that misses the constraints by least; empty where a trial met them or none was refused."""
+    """Returns a sentence about the trial that violates the constraints least, if all trials are infeasible.
+
+    Returns an empty string if there are no trials or one of them is not infeasible.
+    """
     trials = [trial for trial in study.get_trials(deepcopy=False) if is_trial(trial)]
     infeasible = [trial for trial in trials if INFEASIBLE in trial.user_attrs]
     if not infeasible or len(infeasible) < len(trials):

@@ -1,4 +1,4 @@
-"""A limit on the networks that a process builds, which stops a space with huge settings while it is being built."""
+"""`limit_networks`, a limit on the size of the networks that a process builds, which stops a space with too large settings."""
 
 import gc
 import weakref
@@ -15,13 +15,17 @@ from hubserve.errors import SpaceError
 
 @contextmanager
 def limit_networks(*, modules: int | None, parameters: int | None) -> Iterator[None]:
-    """Inside the block, all networks of this process together have at most so many modules and parameters; None sets no limit.
+    """Context manager that limits the modules and parameters of all networks built inside the block, counted together.
 
-    What is no longer used does not count. Networks on the meta device count as well, so that one which would not fit into the
-    memory is found without being made.
+    Modules and parameters that have been garbage-collected are no longer counted. Networks on the meta device are counted as
+    well, so a network that would not fit into memory can be detected without allocating it.
+
+    Args:
+        modules: Largest number of modules; None sets no limit.
+        parameters: Largest number of elements of all parameters; None sets no limit.
 
     Raises:
-        SpaceError: By whatever builds one module, or registers one parameter, too many.
+        SpaceError: Raised inside the block by the code that registers a module or parameter beyond the limit.
     """
     counted = [_Counter("modules", modules), _Counter("parameters", parameters)]
     hooks = [
@@ -36,10 +40,10 @@ def limit_networks(*, modules: int | None, parameters: int | None) -> Iterator[N
 
 
 class _Counter:
-    """Adds up the sizes of those objects that are still alive.
+    """Adds up the sizes of objects that have not been garbage-collected, and raises SpaceError if the sum exceeds a limit.
 
     Args:
-        what: What is counted, for the error.
+        what: Name of the counted objects for the error message.
         limit: Largest sum; None counts nothing.
     """
 
@@ -50,12 +54,12 @@ class _Counter:
         self._sum = 0
 
     def add_module(self, parent: nn.Module, name: str, child: nn.Module | None) -> None:
-        """A hook of torch, called before `child` is registered."""
+        """Counts `child`; a hook that torch calls before it registers a module."""
         if child is not None:
             self._add(child, 1)
 
     def add_parameter(self, parent: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        """A hook of torch, called before `parameter` is registered."""
+        """Counts the elements of `parameter`; a hook that torch calls before it registers a parameter."""
         if parameter is not None:
             self._add(parameter, parameter.numel())
 

@@ -1,4 +1,4 @@
-"""One open question of a model space: one of its candidates, k of them, or any subset of them."""
+"""`Choice`, a label with candidates of a model space, and `OneOf`, a choice of one candidate."""
 
 import abc
 import math
@@ -21,14 +21,14 @@ Condition = tuple[str, tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Choice(abc.ABC):
-    """One open question of a model space: a label with its candidates. It is a `OneOf`, a `KOf` or an `AnyOf`.
+    """A question of a model space: a label and the candidates of its answer. Subclasses are `OneOf`, `KOf` and `AnyOf`.
 
     Attributes:
-        label: Name of the choice, unique in its space; a label that is asked twice has one answer.
+        label: Name of the choice, unique in its space. A label that is asked for twice has one answer.
         candidates: Values among which the answer chooses.
-        conditions: Alternatives, each a tuple of conditions that must all hold; the choice matters if one alternative does.
-            A choice that always matters has the one alternative `()`.
-        relaxation: How the logits of a differentiable search, one for each candidate, become probabilities.
+        conditions: Alternatives, each a tuple of conditions on other choices that must all hold. The choice is active (asked
+            for by the builder) if one alternative holds. A choice that is always active has the single alternative `()`.
+        relaxation: Says how the logits of a differentiable search, one for each candidate, are converted to probabilities.
 
     Raises:
         SpaceError: There are no candidates.
@@ -46,90 +46,91 @@ class Choice(abc.ABC):
     @property
     @abc.abstractmethod
     def size(self) -> int:
-        """Number of different answers."""
+        """The number of different answers."""
 
     @abc.abstractmethod
     def answers(self) -> Iterator[Any]:
-        """All answers, in a fixed order."""
+        """Yields all answers, in a fixed order."""
 
     @abc.abstractmethod
     def answer_at(self, index: int) -> Any:
-        """The answer at position `index` of `answers()`, computed without listing them."""
+        """Returns the answer at position `index` of `answers()`, computed without listing the answers."""
 
     @abc.abstractmethod
     def random(self, rng: Random) -> Any:
-        """A random answer."""
+        """Returns a random answer."""
 
     @abc.abstractmethod
     def another(self, current: Any, rng: Random) -> Any:
-        """A random answer other than `current`, each equally likely; there must be one."""
+        """Returns a random answer other than `current`; there must be at least two answers."""
 
     @abc.abstractmethod
     def parse(self, value: Any) -> Any:
-        """The answer equal to `value` (4 and 4.0 are equal).
+        """Returns the answer that equals `value` (4 and 4.0 are equal).
 
         Raises:
-            ArchError: `value` is no answer to this choice.
+            ArchError: `value` is not an answer to this choice.
         """
 
     @abc.abstractmethod
     def indices(self, answer: Any) -> list[int]:
-        """Positions in `candidates` of what `answer` chose."""
+        """Returns the indices in `candidates` of the candidates that `answer` chooses."""
 
     @abc.abstractmethod
     def to_category(self, answer: Any) -> Any:
-        """`answer` as a category of Optuna's CategoricalDistribution: a number or a string."""
+        """Returns `answer` as a category of Optuna's CategoricalDistribution: a number or a string."""
 
     @abc.abstractmethod
     def from_category(self, category: Any) -> Any:
-        """The answer whose `to_category` is `category`."""
+        """Returns the answer for which `to_category` returned `category`."""
 
     @property
     def is_numeric(self) -> bool:
-        """Whether an answer is a single number."""
+        """True if each answer is a single number."""
         return False
 
     @property
     def gates(self) -> frozenset[str]:
-        """Labels that decide whether this choice matters."""
+        """Labels of the choices whose answers decide whether this choice is active (those in `conditions`)."""
         return frozenset(label for alternative in self.conditions for label, _ in alternative)
 
     def active(self, arch: Mapping[str, Any]) -> bool:
-        """Whether the answer to this choice matters, given the answers in `arch` to the choices asked before it."""
+        """Returns whether the builder asks for this choice, given the answers in `arch` to its `gates`."""
         return any(all(arch.get(label) in values for label, values in alternative) for alternative in self.conditions)
 
     def answer_in(self, arch: Mapping[str, Any]) -> Any:
-        """The answer to this choice in `arch`, parsed as `parse` does.
+        """Returns the answer to this choice in `arch`, as `parse` returns it.
 
         Raises:
-            ArchError: `arch` lacks the label, or has a value that is no answer.
+            ArchError: `arch` lacks the label, or its value is not an answer.
         """
         if self.label not in arch:
             raise ArchError(f"arch has no {self.label!r}, which must be one of {self.candidates}. {suggest(self.label, arch)}")
         return self.parse(arch[self.label])
 
     def expected_chosen(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """Expected number of times that each candidate is in an answer drawn by `probabilities`; shape (candidates,)."""
+        """Returns the expected count of each candidate in an answer drawn by `probabilities`; shape (candidates,)."""
         return probabilities
 
     @abc.abstractmethod
     def likeliest(self, probabilities: torch.Tensor) -> Any:
-        """The likeliest answer."""
+        """Returns the most likely answer given the probability of each candidate, shape (candidates,)."""
 
     @abc.abstractmethod
     def draw(self, probabilities: Sequence[float], rng: Random) -> Any:
-        """An answer drawn by `probabilities`, one number for each candidate."""
+        """Returns a random answer, drawn by `probabilities`, one number for each candidate."""
 
 
 @dataclass(frozen=True)
 class OneOf(Choice):
-    """A choice whose answer is one candidate.
+    """A choice whose answer is one of the candidates.
 
     Attributes:
         weights: Numbers to which the probabilities of the candidates are proportional in `random`; None is uniform.
 
     Raises:
-        SpaceError: `weights` are not one finite number for each candidate, none negative and at least one positive.
+        SpaceError: There are no candidates; or `weights` does not have one number for each candidate, one is negative or not
+            finite, or none is positive.
     """
 
     weights: tuple[float, ...] | None = None
@@ -157,7 +158,7 @@ class OneOf(Choice):
         return self.candidates[index]
 
     def random(self, rng: Random) -> Any:
-        """A candidate drawn by `weights`."""
+        """Returns a candidate drawn with probabilities proportional to `weights`."""
         if self.weights is None:
             return self.candidates[rng.randrange(len(self.candidates))]
         return rng.choices(self.candidates, self.weights)[0]
@@ -192,9 +193,10 @@ def _are_weights(weights: tuple[float, ...], n_candidates: int) -> bool:
 
 
 def gates_first(choices: Mapping[str, Choice]) -> tuple[Choice, ...]:
-    """Choices in a stable topological order: each after those that decide whether it matters.
+    """Returns the choices in a stable topological order: each after the choices that decide whether it is active.
 
-    The order of asking is not enough: a label shared by several branches may be asked before one of its gates is.
+    The order in which the builder asks is not enough: a label shared by several branches may be asked for before one of its
+    gates.
 
     Raises:
         SpaceError: Choices are conditions of each other.

@@ -1,8 +1,8 @@
-"""Exact number of the archs of a space, and the arch at an index, without listing archs or building networks.
+"""Counts the archs of a space exactly, and computes the arch at an index, without listing archs or building networks.
 
-Choices are split into groups with no condition between the groups, and the groups' counts are multiplied. A group begins with a
-gate. For each answer to the gate, the rest of the group is again split into independent, smaller groups. So the work grows with
-the number of gates, not with the number of archs.
+Choices are split into groups with no condition between the groups, and the groups' counts are multiplied. A group begins with
+a gate, a choice that decides whether others are active. For each answer to the gate, the rest of the group is again split into
+independent, smaller groups. So the time grows with the number of gates, not with the number of archs.
 """
 
 import math
@@ -18,12 +18,12 @@ Choices = tuple[Choice, ...]
 
 
 def count_archs(choices: Choices) -> int:
-    """Number of different canonical archs of `choices`."""
+    """Returns the number of different canonical archs of `choices`."""
     return math.prod(_count_group(group) for group in _groups(choices))
 
 
 def arch_at(choices: Choices, index: int) -> Arch:
-    """The canonical arch at `index`, 0 <= index < count_archs(choices); different indices give different archs."""
+    """Returns the canonical arch at `index`, 0 <= index < count_archs(choices); different indices give different archs."""
     arch: Arch = {}
     for group in _groups(choices):
         index, number = divmod(index, _count_group(group))
@@ -56,7 +56,7 @@ def _group_at(group: Choices, number: int) -> Arch:
 
 
 def _left(choices: Sequence[Choice], label: str, answer: Any) -> Choices:
-    """The choices that may still matter after `answer` to `label`, under the conditions that are still open."""
+    """Returns the choices that may still be active after `answer` to `label`, with the conditions that are still undecided."""
     left = []
     for choice in choices:
         open_paths = tuple(
@@ -74,7 +74,7 @@ def _what_is_open(choices: Choices) -> tuple[tuple[str, Any], ...]:
 
 
 def _groups(choices: Choices) -> list[Choices]:
-    """Choices split into groups with no condition between them, order kept."""
+    """Returns the choices split into groups with no condition between the groups; the order within a group is kept."""
     joined_to: dict[str, str] = {}
 
     def root(label: str) -> str:

@@ -1,4 +1,4 @@
-"""Choices of inputs: k of n, or any subset of them."""
+"""`KOf` and `AnyOf`, choices of inputs: k of n, or any subset of them."""
 
 import abc
 import itertools
@@ -17,7 +17,7 @@ from hubserve.space.relaxation import SIGMOID, Relaxation
 
 @dataclass(frozen=True)
 class _Inputs(Choice):
-    """A choice whose answer is a sorted list of candidates, which are the indices 0..n-1 of inputs."""
+    """Base class of choices whose answer is a sorted list of candidates, which are the indices 0..n-1 of inputs."""
 
     def another(self, current: Any, rng: Random) -> Any:
         # Drawn until it differs: to list all subsets would take too long for many inputs.
@@ -28,7 +28,7 @@ class _Inputs(Choice):
     @property
     @abc.abstractmethod
     def _lengths(self) -> range:
-        """Lengths that the list may have."""
+        """The lengths that the answer may have."""
 
     @property
     def size(self) -> int:
@@ -57,7 +57,7 @@ class _Inputs(Choice):
         return list(answer)
 
     def to_category(self, answer: Any) -> Any:
-        """Text such as "0,2"."""
+        """Returns the answer as text such as "0,2"."""
         return ",".join(map(str, answer))
 
     def from_category(self, category: Any) -> Any:
@@ -107,7 +107,7 @@ class KOf(_Inputs):
 
 @dataclass(frozen=True)
 class AnyOf(_Inputs):
-    """A choice whose answer is a sorted list of any number of inputs, none included: each is in or out."""
+    """A choice whose answer is a sorted list of any number of inputs, possibly empty."""
 
     relaxation: ClassVar[Relaxation] = SIGMOID
 
@@ -126,13 +126,13 @@ class AnyOf(_Inputs):
 
 
 def inputs_choice(label: str, n_candidates: int, n_chosen: int | None) -> KOf | AnyOf:
-    """The choice of `n_chosen` of `n_candidates` inputs; None is any number of them."""
+    """Returns a `KOf` that chooses `n_chosen` of `n_candidates` inputs or, for None, an `AnyOf` of any number of them."""
     candidates = tuple(range(n_candidates))
     return AnyOf(label, candidates) if n_chosen is None else KOf(label, candidates, n_chosen)
 
 
 def _combination_at(candidates: tuple[Any, ...], size: int, index: int) -> list[Any]:
-    """The combination at position `index` of `itertools.combinations(candidates, size)`."""
+    """Returns the combination at position `index` of `itertools.combinations(candidates, size)` without listing them."""
     chosen: list[Any] = []
     for place, candidate in enumerate(candidates):
         with_it = math.comb(len(candidates) - place - 1, size - len(chosen) - 1) if len(chosen) < size else 0

@@ -1,4 +1,4 @@
-"""`ModelSpace`: a family of networks, with its choices, its archs and their networks, from one method `build(pick)`."""
+"""`ModelSpace`, a family of networks that a method `build(pick)` defines, with its choices, archs and networks."""
 
 import abc
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
 
 
 class ModelSpace(abc.ABC):
-    """A family of networks. Subclass it as a frozen dataclass whose fields are its settings, and write `build`.
+    """A family of networks. A subclass is a frozen dataclass whose fields are its settings, with a method `build`.
 
     Lists given as settings are converted to tuples, so that a space is hashable and its settings cannot change.
     """
@@ -28,53 +28,56 @@ class ModelSpace(abc.ABC):
 
     @abc.abstractmethod
     def build(self, pick: Picker) -> nn.Module:
-        """Builds one network of the family, and calls `pick` for each value that is to be chosen.
+        """Builds and returns one network of the family, calling `pick` for each value that is to be chosen.
 
         A call of `pick` must not depend on the answer to an earlier one: `if pick("se", (False, True)): pick("ratio", ...)`
-        would hide the second choice. A choice that matters only under some answers belongs inside a candidate of `pick.layer`
-        or inside a block of `pick.repeat`; then the space knows on what it depends.
+        would hide the second choice. A choice that applies only to some answers belongs inside a candidate of `pick.layer` or a
+        block of `pick.repeat`; then the space knows on which answers it depends.
         """
 
     def check(self, arch: Arch) -> None:
-        """Raises ArchError where answers do not go together. Override it for a rule about several choices.
+        """Raises ArchError if answers may not be combined; override it for a rule about several choices.
 
-        `arch` has an answer to every choice that matters. `freeze` may also pass labels that do not matter.
+        The default accepts every arch. `arch` has an answer to every active choice; `freeze` may also pass labels of inactive
+        choices.
         """
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
-        """Label -> choice, nested ones included, in the order in which `build` asks; found by one build on the meta device."""
+        """All choices by label, including nested ones, in the order in which `build` asks for them."""
         recorder = RecordingPicker()
         with torch.device("meta"):
             self.build(recorder)
         return recorder.choices
 
     def freeze(self, arch: Mapping[str, Any]) -> nn.Module:
-        """The network of `arch`, with fresh weights: plain torch modules, and only the candidates that were chosen.
+        """Returns the network of `arch`, newly initialized: plain torch modules with only the chosen candidates.
 
-        Labels of `arch` that the space does not ask for are ignored.
+        Labels of `arch` that the builder does not ask for are ignored.
 
         Raises:
-            ArchError: A label is missing, a value is no candidate, or `check` refuses the arch.
+            ArchError: A label is missing, a value is not a candidate, or `check` refuses the arch.
         """
         self.check(_Answers(arch))
         return self.build(FrozenPicker(arch))
 
     def canonical(self, arch: Mapping[str, Any]) -> Arch:
-        """`arch` reduced to the labels that matter, in the order of asking: archs of one network have one canonical arch.
+        """Returns `arch` with only the active choices, in the order in which `build` asks.
+
+        Two archs with the same canonical arch have the same network.
 
         Raises:
-            ArchError: A label is missing, a value is no candidate, or `check` refuses the arch.
+            ArchError: A label is missing, a value is not a candidate, or `check` refuses the arch.
         """
         picked = self.arch_from(lambda choice: choice.answer_in(arch))
         self.check(picked)
         return picked
 
     def arch_from(self, answer: Callable[[Choice], Any]) -> Arch:
-        """The arch made of `answer(choice)` for each choice that matters, in the order of asking; `check` is not asked.
+        """Returns the arch made of `answer(choice)` for each active choice, without calling `check`.
 
-        `answer` is called for a gate before the choices that depend on it, and only for choices that matter. Every walk over
-        the choices of an arch goes through this method.
+        The arch's labels are in the order in which `build` asks. `answer` is called only for active choices, and for the gates
+        of a choice before the choice. Use this method for every iteration over the choices of an arch.
         """
         arch: Arch = {}
         for choice in self.gates_first:
@@ -83,7 +86,7 @@ class ModelSpace(abc.ABC):
         return self._in_order_of_asking(arch)
 
     def allows(self, arch: Arch) -> bool:
-        """Whether `check` accepts an arch that answers every choice that matters."""
+        """Returns whether `check` accepts `arch`, which must have an answer to every active choice."""
         try:
             self.check(arch)
         except ArchError:
@@ -91,25 +94,29 @@ class ModelSpace(abc.ABC):
         return True
 
     def validate(self, arch: Mapping[str, Any]) -> None:
-        """Raises ArchError where `freeze(arch)` would, without building a network."""
+        """Checks, without building a network, that `freeze` accepts `arch`.
+
+        Raises:
+            ArchError: A label is missing, a value is not a candidate, or `check` refuses the arch.
+        """
         self.canonical(arch)
 
     def random(self, rng: Random | None = None) -> Arch:
-        """A random canonical arch: each choice is drawn independently, again and again until `check` accepts the arch.
+        """Returns a random canonical arch, drawing each choice independently until `check` accepts the arch.
 
         Args:
             rng: Source of the random numbers; None is a new one with a random seed.
 
         Raises:
-            SpaceError: `check` accepts none of 10,000 archs.
+            SpaceError: `check` refused 10,000 archs.
         """
         rng = rng or Random()
         return self._first_allowed(lambda: self.arch_from(lambda choice: choice.random(rng)))
 
     def mutate(self, arch: Mapping[str, Any], rng: Random | None = None) -> Arch:
-        """`arch` with another answer to one choice, drawn from those that matter and have several answers.
+        """Returns `arch` with another answer to one random choice; choices that become active by this are drawn.
 
-        Choices that begin to matter by the change are drawn.
+        The choice is drawn from the active ones with more than one answer, again until `check` accepts the result.
 
         Args:
             arch: A valid arch; it is not changed.
@@ -117,7 +124,7 @@ class ModelSpace(abc.ABC):
 
         Raises:
             ArchError: `arch` is not valid.
-            SpaceError: No choice of the arch has a second answer, or `check` accepts none of 10,000 changed archs.
+            SpaceError: No choice of the arch has a second answer, or `check` refused 10,000 changed archs.
         """
         rng = rng or Random()
         parent = self.canonical(arch)
@@ -133,7 +140,7 @@ class ModelSpace(abc.ABC):
         return self._first_allowed(child)
 
     def count(self) -> int:
-        """Exact number of different canonical archs. A space that overrides `check` overrides this, too."""
+        """Returns the exact number of different canonical archs; a space that overrides `check` must override this as well."""
         return self.grid_size
 
     @cached_property
@@ -143,11 +150,13 @@ class ModelSpace(abc.ABC):
 
     @cached_property
     def grid_size(self) -> int:
-        """Number of canonical archs, with those that `check` refuses: `grid_arch` numbers them from 0."""
+        """The number of canonical archs, including those that `check` refuses; `grid_arch` numbers them from 0."""
         return count_archs(self.gates_first)
 
     def grid_arch(self, index: int) -> Arch:
-        """The canonical arch at `index`, 0 <= index < grid_size; different indices give different archs. `check` is not asked.
+        """Returns the canonical arch at `index`, 0 <= index < grid_size; different indices give different archs.
+
+        `check` is not called, so the arch may be one that it refuses.
 
         Raises:
             SpaceError: `index` is out of range.
@@ -167,7 +176,7 @@ class ModelSpace(abc.ABC):
 
 
 class _Answers(dict[str, Any]):
-    """An arch before its validation: `check` gets an ArchError for a label that is missing."""
+    """An arch that is not validated yet: reading a missing label, e.g. in `check`, raises ArchError."""
 
     def __missing__(self, label: str) -> Any:
         raise ArchError(f"arch has no {label!r}. {suggest(label, self)}")

@@ -1,4 +1,4 @@
-"""Pickers: the objects that a builder asks for its choices."""
+"""Pickers, the objects that the `build` method of a model space asks for its choices."""
 
 import abc
 import contextlib
@@ -16,30 +16,34 @@ T = TypeVar("T")
 
 
 class Picker(abc.ABC):
-    """Answers what a builder asks: for a value, a layer, the inputs of a node (or layers on these), or a number of blocks.
+    """Base class of pickers, which answer the questions of a builder.
 
-    Each method takes the label of its choice first. `weights` are the sampling weights of `OneOf`.
+    A builder asks for a value, a layer, the inputs of a node (or layers on these), or a number of blocks. The first argument of
+    each method is the label of the choice. `weights` are the sampling weights of `OneOf`.
     """
 
     @abc.abstractmethod
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
-        """One of a sequence of candidates. A number or string in place of the sequence is no choice and is returned."""
+        """Returns one of a sequence of candidates. A single number or string is no choice and is returned unchanged."""
 
     @abc.abstractmethod
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        """The layer with the chosen name; the others are not built in a frozen network."""
+        """Returns the layer made by the chosen function; `candidates` maps names to functions without arguments.
+
+        For the network of a single arch, the other candidates are not made.
+        """
 
     @abc.abstractmethod
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
-        """Sorted indices of the chosen inputs; `n_chosen=None` allows any number of them, and none."""
+        """Returns the sorted indices of the chosen inputs; `n_chosen=None` allows any number of them, including none."""
 
     def edges(
         self, label: str, n_candidates: int, make: Callable[[int], nn.Module], n_chosen: int | None = 1
     ) -> list[tuple[nn.Module, int]]:
-        """Layers on the chosen inputs, each with the index of its input, for a builder that sums their outputs.
+        """Returns (layer, index of its input) for each chosen input, for a builder that sums the outputs of these layers.
 
-        `make(i)` builds the layer on input i. `inputs` always returns `n_chosen` indices; here a supernet may return all
-        candidates, each layer with a weight.
+        `make(i)` builds the layer on input i. Unlike with `inputs`, a supernet may return more than `n_chosen` pairs: a layer
+        on each of the inputs, which multiplies its output by a weight.
         """
         return [(make(i), i) for i in self.inputs(label, n_candidates, n_chosen)]
 
@@ -47,7 +51,7 @@ class Picker(abc.ABC):
     def repeat(
         self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
-        """`block(0) ... block(d - 1)` for the chosen depth d; choices in `block(i)` matter only where d > i.
+        """Returns [block(0), ..., block(d - 1)] for the chosen depth d; choices made in `block(i)` are active only if d > i.
 
         `depth` is an int (no choice), a tuple (min, max), both included, or candidates: a range, a list, or a longer tuple.
         """
@@ -61,10 +65,10 @@ def _candidates(label: str, candidates: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def depth_candidates(label: str, depth: int | Sequence[int]) -> tuple[int, ...]:
-    """The candidates that the argument `depth` of `Picker.repeat` stands for; an int is the only one.
+    """Returns the candidate depths for the argument `depth` of `Picker.repeat`; for an int, this int alone.
 
     Raises:
-        SpaceError: `depth` is nothing that `Picker.repeat` takes.
+        SpaceError: `depth` has no format that `Picker.repeat` accepts.
     """
     depths = (depth,) if isinstance(depth, int) else tuple(depth)
     whole = all(isinstance(d, int) and d >= 0 for d in depths)
@@ -78,20 +82,20 @@ def depth_candidates(label: str, depth: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _covers(path: tuple[Condition, ...], other: tuple[Condition, ...]) -> bool:
-    """Whether the conditions of `path` hold wherever those of `other` do."""
+    """Returns whether the conditions of `path` hold in every case in which those of `other` hold."""
     return all(any(label == gate and set(found) <= set(values) for gate, found in other) for label, values in path)
 
 
 def is_fixed(candidates: Any) -> bool:
-    """Whether `candidates` is a single number or string: the value is fixed by the settings, and there is nothing to choose."""
+    """Returns whether `candidates` is a single number or string, so that there is nothing to choose."""
     return isinstance(candidates, (int, float, str))
 
 
 class FrozenPicker(Picker):
-    """Answers from an arch. Labels of the arch for which the builder does not ask are ignored.
+    """A picker that answers from an arch; labels of the arch that the builder does not ask for are ignored.
 
     Raises (when asked):
-        ArchError: The arch lacks the label, or has a value that is no candidate.
+        ArchError: The arch lacks the label, or its value is not a candidate.
     """
 
     def __init__(self, arch: Mapping[str, Any]) -> None:
@@ -117,7 +121,7 @@ class FrozenPicker(Picker):
 
 
 class RecordingPicker(Picker):
-    """Runs every branch of a builder once, and records what it asks, in order, and under which conditions."""
+    """A picker that makes the builder run every branch once, and records the choices, their order and their conditions."""
 
     def __init__(self) -> None:
         self._choices: dict[str, Choice] = {}
@@ -126,7 +130,7 @@ class RecordingPicker(Picker):
 
     @property
     def choices(self) -> dict[str, Choice]:
-        """Label -> choice, in the order of asking."""
+        """The recorded choices by label, in the order in which the builder asked."""
         return {label: replace(choice, conditions=self._conditions(label)) for label, choice in self._choices.items()}
 
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
@@ -164,7 +168,11 @@ class RecordingPicker(Picker):
         return made
 
     def _note(self, choice: Choice) -> None:
-        """Records the choice and the conditions under which it is asked."""
+        """Records `choice` and the conditions under which the builder asks for it now.
+
+        Raises:
+            SpaceError: The label was recorded before with different candidates.
+        """
         known = self._choices.setdefault(choice.label, choice)
         if known != choice:
             raise SpaceError(
@@ -176,7 +184,7 @@ class RecordingPicker(Picker):
             paths.append(tuple(self._path))
 
     def _conditions(self, label: str) -> tuple[tuple[Condition, ...], ...]:
-        """The alternative conditions of a label, without alternatives that hold only where another one holds, too."""
+        """Returns the alternatives of conditions of a label, without those that are a special case of another alternative."""
         kept: list[tuple[Condition, ...]] = []
         for path in self._alternatives[label]:
             if not any(_covers(other, path) for other in kept):

@@ -13,27 +13,39 @@ from torch.nn.functional import logsigmoid
 class Softmax:
     """Relaxation of a choice of one candidate or of k inputs: the probabilities of the candidates add up to 1.
 
-    The probability of several candidates is taken to be the product of those of each, as if each were drawn alone.
+    The probability of k inputs is the product of their probabilities, as if each were drawn alone.
     """
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Probability of each candidate: logits (candidates,) -> (candidates,)."""
+        """Returns the probability of each candidate: logits (candidates,) -> (candidates,)."""
         return logits.softmax(0)
 
     def certain(self, n_candidates: int, chosen: Sequence[int]) -> torch.Tensor:
-        """The probabilities (n_candidates,) with which the candidates at the indices `chosen` are the only possible answer."""
+        """Returns the probabilities (n_candidates,) of a certain answer: those of the k `chosen` are 1 / k, others 0."""
         return _indicator(n_candidates, chosen) / len(chosen)
 
     def log_probability(self, logits: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
-        """Log probability of the answer with the candidates at the indices `chosen`: a scalar in nats, with a graph."""
+        """Returns the log probability of the answer with the candidates at the indices `chosen`, a scalar tensor.
+
+        The logarithm is natural. Gradients flow back to `logits`.
+        """
         return logits.log_softmax(0)[list(chosen)].sum()
 
     def draw_relaxed(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
-        """A random relaxed answer (Jang et al. 2017, https://arxiv.org/abs/1611.01144): (candidates,), with a graph."""
+        """Returns random weights (candidates,) drawn from the Gumbel softmax; gradients flow back to `logits`.
+
+        Jang et al. 2017, https://arxiv.org/abs/1611.01144.
+
+        Args:
+            logits: One logit for each candidate.
+            temperature: Above 0; the lower it is, the nearer the weights are to 0 and 1.
+        """
         return ((logits.log_softmax(0) - (-_uniform_like(logits).log()).log()) / temperature).softmax(0)
 
     def draw_gates(self, probabilities: torch.Tensor) -> tuple[list[int], list[int]]:
-        """Sorted indices of two candidates, drawn by their probabilities, and the index of the one of them that is chosen.
+        """Draws two candidates by their probabilities, then one of these two.
+
+        Returns the sorted indices of the two, and a list with the index of the one.
 
         ProxylessNAS compares such a pair in each step (Cai et al. 2019, https://arxiv.org/abs/1812.00332, section 3.2).
         """
@@ -43,14 +55,19 @@ class Softmax:
         return sorted(pair.tolist()), chosen.tolist()
 
     def keep_total(self, logits: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-        """Logits of some candidates, shifted so that all others have the probabilities they had when these were `before`."""
+        """Returns `logits` of some candidates plus a number, so that the probabilities of all other candidates do not change.
+
+        Args:
+            logits: New logits of these candidates.
+            before: Their logits before the change.
+        """
         return logits + (before.logsumexp(0) - logits.logsumexp(0))
 
 
 class Sigmoid:
-    """Relaxation of a choice of any inputs: each candidate has a probability of its own to be in the answer.
+    """Relaxation of a choice of any subset of inputs: each input has its own probability of being in the subset.
 
-    The methods have the meanings that they have in `Softmax`.
+    The methods are documented in `Softmax`.
     """
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
@@ -68,7 +85,7 @@ class Sigmoid:
         return ((logits + uniform.log() - (-uniform).log1p()) / temperature).sigmoid()
 
     def draw_gates(self, probabilities: torch.Tensor) -> tuple[list[int], list[int]]:
-        """Indices of the candidates that are in the answer, twice: each is compared with its absence."""
+        """Draws each candidate by its probability; returns the indices of the drawn ones twice, as in `Softmax`."""
         drawn = torch.bernoulli(probabilities).nonzero().flatten().tolist()
         return drawn, drawn
 

@@ -1,9 +1,10 @@
-"""Search strategies, which are Optuna samplers: they propose the archs that a search tries.
+"""Search strategies: Optuna samplers that propose the archs that a search tries.
 
-Any Optuna sampler is a strategy, and these work in any Optuna study; `suggest_arch` asks a trial for an arch.
+Every `Strategy` works in any Optuna study, and any Optuna sampler can be passed where a strategy is expected; `suggest_arch`
+makes an arch from an Optuna trial.
 
-A strategy that never repeats an arch raises SpaceExhausted out of `suggest_arch` when it has no other. A NasExperiment then
-ends, with that as its reason; `study.optimize` fails its last trial and raises the error.
+A strategy that never repeats an arch raises SpaceExhausted from `suggest_arch` when no untried arch is left. A NasExperiment
+then ends and records this as the reason; `study.optimize` marks its last trial as failed and raises the error.
 """
 
 from hubserve.strategy.base import Strategy, suggest_arch

@@ -1,4 +1,4 @@
-"""Strategy, an Optuna sampler that proposes whole archs and keeps no memory beside the study; and how a trial asks for one."""
+"""`Strategy`, the base class of Optuna samplers that propose whole archs, and `suggest_arch`, which returns a trial's arch."""
 
 import abc
 import secrets
@@ -23,21 +23,22 @@ PATIENCE = 1000
 
 
 class Strategy(BaseSampler):
-    """An Optuna sampler whose proposal depends on the seed, the trial's number and the stored trials, and on nothing else.
+    """Base class of strategies: Optuna samplers whose proposals depend only on the seed, the trial's number and stored trials.
 
     A study that was stopped, even by `kill -9`, therefore continues as if it had not been, and with one worker the same seed
-    gives the same history. What a strategy remembers beside the study only saves time.
+    gives the same history. Attributes of a strategy other than its settings only cache what can be computed from the study.
 
-    Once `bind` gave it a space, it proposes whole archs that the space's rules allow; `suggest_arch` binds it. In a study that
-    calls `suggest_categorical` and the like itself, it suggests one parameter after the other.
+    After `bind` has set a space, the strategy proposes whole archs that the space's `check` accepts; `suggest_arch` calls
+    `bind`. Without a space, e.g. in a study whose objective calls `suggest_categorical` itself, it suggests one parameter after
+    the other.
 
     Args:
-        seed: Seed of all that is random; None draws one, which `strategy.seed` returns.
+        seed: Seed of all random numbers; None draws a seed, which `strategy.seed` returns.
 
     Attributes:
-        settings: Settings of the strategy but the seed, a frozen dataclass; None where it has none.
-        space: Space that `bind` gave; None before.
-        max_trials: Number of trials of the search that `bind` gave; None where it is not known.
+        settings: A frozen dataclass with the arguments of the strategy except the seed; None if it has none.
+        space: The space set by `bind`; None before.
+        max_trials: The number of trials of the search set by `bind`; None if it is not known.
     """
 
     settings: Any = None
@@ -57,7 +58,7 @@ class Strategy(BaseSampler):
         return f"{type(self).__name__}({shown}seed={self.seed})"
 
     def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
-        """Sets the space, and the number of trials where it is known; an experiment calls it before the first trial."""
+        """Sets the space and, if known, the number of trials of the search; an experiment calls it before the first trial."""
         self.space = space
         self.max_trials = max_trials
         self._tried = TriedArchs(space)
@@ -65,15 +66,17 @@ class Strategy(BaseSampler):
 
     @abc.abstractmethod
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
-        """An arch of `self.bound` that its `check` allows; called again for the same trial, another one where there is one.
+        """Returns an arch of `self.bound` that its `check` accepts.
+
+        Called again for the same trial, it returns another arch if there is one.
 
         Raises:
-            SpaceExhausted: There is no arch left to propose.
+            SpaceExhausted: No arch is left to propose.
         """
 
     @property
     def bound(self) -> ModelSpace:
-        """The space that `bind` gave.
+        """The space set by `bind`.
 
         Raises:
             StrategyError: `bind` was not called.
@@ -83,16 +86,16 @@ class Strategy(BaseSampler):
         return self.space
 
     def tried(self, study: Study, trial: FrozenTrial) -> TriedArchs:
-        """The archs that other trials of `study` than `trial` have tried, in `self.bound`."""
+        """Returns the archs that the trials of `study`, except `trial`, have tried in the space `self.bound`."""
         if self._tried is None:
             self._tried = TriedArchs(self.bound)
         return self._tried.update(study, trial)
 
     def allowed(self, propose: Callable[[], Arch]) -> Arch:
-        """The first proposal that the space's rules allow.
+        """Calls `propose` until it returns an arch that the space's `check` accepts, and returns this arch.
 
         Raises:
-            StrategyError: The rules refused 1000 proposals in a row.
+            StrategyError: The check refused 1000 proposals in a row.
         """
         for _ in range(PATIENCE):
             if self.bound.allows(arch := propose()):
@@ -120,17 +123,18 @@ class Strategy(BaseSampler):
 
 
 def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
-    """The arch that the trial's sampler proposes; it is asked only for choices that matter.
+    """Returns the arch that the trial's sampler proposes, with an answer to each active choice of the space.
 
     With it any Optuna study searches a model space:
 
     >>> study.optimize(lambda trial: evaluate(suggest_arch(trial, space)))
 
-    A `Strategy` that has no space yet is bound to `space`, and proposes what `space.check` allows. Another sampler of Optuna
-    does not know that rule: call `space.check` on its archs, or wrap the sampler with `as_strategy`.
+    If the sampler is a `Strategy` without a space, it is bound to `space` and then proposes only archs that `space.check`
+    accepts. Other Optuna samplers do not know this check: call `space.check` on their archs, or wrap the sampler with
+    `as_strategy`.
 
     Raises:
-        SpaceExhausted: The strategy has no arch left. `study.optimize` ends with this error, its last trial failed.
+        SpaceExhausted: The strategy has no arch left. `study.optimize` ends with this error and marks its last trial as failed.
     """
     if isinstance(trial, optuna.Trial) and isinstance(trial.study.sampler, Strategy) and trial.study.sampler.space is None:
         trial.study.sampler.bind(space)
@@ -138,12 +142,12 @@ def suggest_arch(trial: BaseTrial, space: ModelSpace) -> Arch:
 
 
 def completed(study: Study) -> list[FrozenTrial]:
-    """Trials that ended with a value, in the order of their numbers; they are not copies."""
+    """Returns the trials that ended with a value, ordered by number; they are not copies and must not be changed."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def single_objective(study: Study, strategy: BaseSampler) -> int:
-    """1 where a larger objective is better, -1 where a smaller one is.
+    """Returns 1 if the study maximizes its objective, -1 if it minimizes it.
 
     Raises:
         StrategyError: The study has several objectives.

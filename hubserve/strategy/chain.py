@@ -1,4 +1,4 @@
-"""Chain: a strategy behind middlewares, such as Filter and Deduplication, that refuse some of its proposals."""
+"""`Chain`, a strategy whose proposals must be accepted by middlewares such as `Filter` and `Deduplication`."""
 
 import abc
 from collections import Counter
@@ -20,10 +20,13 @@ from hubserve.strategy.tried_archs import TriedArchs
 
 
 class Middleware(abc.ABC):
-    """Accepts or refuses the archs that a strategy proposes, in a `Chain`.
+    """Base class of objects that accept or refuse the archs proposed by the strategy of a `Chain`.
 
     Args:
-        patience: Number of its refusals for one trial, at least 1, after which the search ends.
+        patience: Number of archs, at least 1, that the middleware may refuse for one trial; then the search ends.
+
+    Raises:
+        StrategyError: `patience` is below 1.
     """
 
     def __init__(self, *, patience: int = 1000) -> None:
@@ -34,24 +37,24 @@ class Middleware(abc.ABC):
         return f"{type(self).__name__}(patience={self.patience})"
 
     def bind(self, space: ModelSpace) -> None:
-        """Sets the space; called before the first trial."""
+        """Sets the space; `Chain` calls it before the first trial. The default does nothing."""
 
     @abc.abstractmethod
     def accepts(self, study: Study, trial: FrozenTrial, arch: Arch) -> bool:
-        """Whether `trial` may try `arch`; it must depend on the stored trials alone."""
+        """Returns whether `trial` may try `arch`; the answer must depend only on `arch` and the stored trials of `study`."""
 
 
 class Filter(Middleware):
-    """Accepts the archs for which a function returns true: those with few parameters, say, or with a certain answer.
+    """Accepts the archs for which a function returns True, e.g. those with few parameters or with a certain answer.
 
     Args:
-        accept: Function of an arch that returns whether it is accepted, always the same for the same arch. It is called for
-            every proposal, so it should be quick.
-        metric_for_invalid: An argument of NNI's that must be None: a refused arch is no trial here, and has no metric.
-        patience: Number of its refusals for one trial, at least 1, after which the search ends.
+        accept: Function of an arch that returns whether it is accepted; always the same for the same arch. It is called for
+            every proposal, so it should be fast.
+        metric_for_invalid: Must be None. NNI's argument of this name scores refused archs; here they are never trials.
+        patience: Number of archs, at least 1, that may be refused for one trial; then the search ends.
 
     Raises:
-        StrategyError: `metric_for_invalid` is given, or `patience` is below 1.
+        StrategyError: `metric_for_invalid` is not None, or `patience` is below 1.
     """
 
     def __init__(
@@ -70,12 +73,12 @@ class Filter(Middleware):
 
 
 class Deduplication(Middleware):
-    """Refuses archs that the study has tried, running and failed trials too.
+    """Refuses archs that another trial of the study has tried, including running and failed trials.
 
     Args:
-        action: "invalid" has the strategy propose again. NNI's "replay", which scores the arch as the first time, is a wrapper
-            of the evaluator here: hubserve.evaluator.Replay.
-        patience: Number of its refusals for one trial, at least 1, after which the search ends.
+        action: Must be "invalid": after a refusal the strategy proposes again. In place of NNI's "replay", which gives a
+            repeated arch its first score, wrap the evaluator in `hubserve.evaluator.Replay`.
+        patience: Number of archs, at least 1, that may be refused for one trial; then the search ends.
 
     Raises:
         StrategyError: `action` is not "invalid", or `patience` is below 1.
@@ -100,7 +103,11 @@ class ChainSettings:
     """The arguments of `Chain`.
 
     Attributes:
-        strategy: Strategy that proposes; a sampler of Optuna is wrapped.
+        strategy: The strategy that proposes archs. (`Chain` wraps other Optuna samplers in a strategy.)
+        middlewares: Middlewares that must all accept a proposal, asked in this order.
+
+    Raises:
+        StrategyError: One of `middlewares` is not a `Middleware`.
     """
 
     strategy: Strategy
@@ -115,19 +122,19 @@ class ChainSettings:
 
 
 class Chain(Strategy):
-    """A strategy whose proposals must be accepted by middlewares, which are asked in their order.
+    """A strategy whose proposals must be accepted by middlewares; after a refusal it proposes again.
 
     >>> Chain(RegularizedEvolution(), Filter(lambda arch: arch["depth"] < 4), Deduplication())
 
     Args:
-        strategy: Strategy that proposes, or any sampler of Optuna. Its seed is that of the chain.
-        middlewares: Middlewares that must all accept a proposal.
+        strategy: A strategy or another Optuna sampler that proposes archs. Its seed is also that of the chain.
+        middlewares: Middlewares that must all accept a proposal, asked in this order.
 
     Raises:
-        StrategyError: One of `middlewares` is no middleware. When asked for a trial: `bind` was not called, since middlewares
-            need whole archs.
-        SpaceExhausted: When asked for a trial: a middleware refused as many proposals as it has patience, or the strategy
-            has none left.
+        StrategyError: One of `middlewares` is not a `Middleware`; or, when a trial is sampled, `bind` was not called
+        (middlewares
+            need whole archs, so a chain needs a space).
+        SpaceExhausted: When a trial is sampled: a middleware refused `patience` proposals, or the strategy has none left.
     """
 
     settings: ChainSettings
@@ -138,7 +145,7 @@ class Chain(Strategy):
 
     @property
     def seed(self) -> int:
-        """The seed of the strategy that proposes."""
+        """The seed of the strategy that proposes archs; setting it sets that strategy's seed."""
         return self.settings.strategy.seed
 
     @seed.setter

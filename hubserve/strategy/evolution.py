@@ -1,4 +1,4 @@
-"""Regularized evolution."""
+"""`RegularizedEvolution`, the strategy of Real et al. 2019 (aging evolution)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CROSSOVERS = 500
 
 @dataclass(frozen=True)
 class RegularizedEvolutionSettings:
-    """The arguments of `RegularizedEvolution` but its seed; None in place of a size follows the number of trials."""
+    """The arguments of `RegularizedEvolution` except its seed; they are documented there."""
 
     population_size: int | None
     sample_size: int | None
@@ -41,33 +41,34 @@ class RegularizedEvolutionSettings:
 
 
 class RegularizedEvolution(Strategy):
-    """Aging evolution: a tournament in the population picks a parent, its child differs in one choice, the oldest trial leaves.
+    """Aging evolution: mutates the best of a random sample of recent trials; the population is the most recent trials.
 
     Real et al. 2019, "Regularized Evolution for Image Classifier Architecture Search", algorithm 1
-    (https://arxiv.org/abs/1802.01548). The population is the last `population_size` complete trials, in the order of their
-    numbers, so the *oldest* leaves, not the worst. The mutation changes one choice to another candidate, never to the same
-    one; choices that this brings in are drawn.
+    (https://arxiv.org/abs/1802.01548). The population is the last `population_size` complete trials, ordered by number, so the
+    *oldest* trial leaves the population, not the worst. A mutation changes the answer to one choice, never to the same answer;
+    choices that become active by the change are drawn at random.
 
     The first `population_size` trials are random: with the paper's 100, NNI's default, the first 100 trials are random search.
-    By default the population follows the number of trials of the search, where `bind` gave it: 20 up to 500 trials, though at
-    most half of them, and a 25th of more, up to the paper's 100 for 2500. docs/decisions/0013 has the measurements.
+    By default the population size depends on the number of trials of the search set by `bind` (500 if it is not known): 20 up
+    to 500 trials, but at most half of the trials; above, a 25th of the trials, at most the paper's 100.
+    docs/decisions/0013 has the measurements.
 
     Args:
-        population_size: Number of trials in the population, at least 1; None follows the number of trials, see above.
-        sample_size: Number of trials in a tournament, drawn from the population with replacement, at least 1. None takes two
-            fifths of the population, which finds more within a few hundred trials than the paper's fourth.
-        mutation_prob: None mutates exactly one choice, as the paper does. A probability mutates each choice of the parent with
-            this probability, one after the other, and at least one; NNI's 0.05 may mutate none, and may draw the candidate
-            again that was there.
-        crossover: Whether to first answer each choice as one of two parents does, each from a tournament of its own.
-        dedup: Whether to propose no arch that the study has tried: after 500 children that were tried, each from a tournament
-            of its own, comes the next untried arch of the space from a random one on. The paper, without it, may train an
-            arch again. Without a space, `dedup`, `crossover` and `mutation_prob` have no effect, see `Strategy`.
-        seed: Seed of all that is random; None draws one.
+        population_size: Number of trials in the population, at least 1; None derives it from the number of trials, see above.
+        sample_size: Number of trials in a tournament, drawn from the population with replacement, at least 1. None is two
+            fifths of the population, which finds better archs within a few hundred trials than the paper's fourth.
+        mutation_prob: None mutates exactly one choice, as the paper does. With a probability in [0, 1], one mutation is made
+            for each choice of the parent with this probability, and at least one. (NNI's 0.05 may make none, and may draw the
+            old answer again.)
+        crossover: True first takes the answer to each choice from one of two parents, each the winner of its own tournament.
+        dedup: True never proposes an arch that the study has tried. After 500 children in a row that were tried before, the
+            next untried arch of the space after a random position is proposed. The paper, without this, may train an arch
+            again. Without a space, `dedup`, `crossover` and `mutation_prob` have no effect, see `Strategy`.
+        seed: Seed of all random numbers; None draws a seed.
 
     Raises:
-        StrategyError: An argument is out of its range. When asked for a trial: the study has several objectives.
-        SpaceExhausted: When asked for a trial: all archs were tried, with `dedup` only.
+        StrategyError: An argument is out of its range; or, when a trial is sampled, the study has several objectives.
+        SpaceExhausted: When a trial is sampled, with `dedup`: all archs were tried.
     """
 
     settings: RegularizedEvolutionSettings
@@ -87,7 +88,7 @@ class RegularizedEvolution(Strategy):
 
     @property
     def population_size(self) -> int:
-        """Number of trials in the population; trials are random until as many are complete."""
+        """The number of trials in the population; trials are random until this many are complete."""
         if self.settings.population_size is not None:
             return int(self.settings.population_size)
         budget = self.max_trials or 500
@@ -95,7 +96,7 @@ class RegularizedEvolution(Strategy):
 
     @property
     def sample_size(self) -> int:
-        """Number of trials in a tournament."""
+        """The number of trials that are drawn for a tournament."""
         return self.settings.sample_size or max(1, self.population_size * 2 // 5)
 
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
@@ -122,7 +123,10 @@ class RegularizedEvolution(Strategy):
         return self._crossed(parent, trial_arch(self._tournament(population, sign), self.bound))
 
     def _crossed(self, first: Arch, second: Arch) -> Arch:
-        """Each choice as one of the two answers it; the first parent itself where the space's rules allow no other."""
+        """Returns an arch that takes the answer to each choice from `first` or `second`, at random.
+
+        Returns `first` if the space's check refused `CROSSOVERS` such archs.
+        """
         space = self.bound
 
         def inherited(choice: Choice) -> Any:
@@ -159,7 +163,7 @@ class RegularizedEvolution(Strategy):
         return self._mutated_params(study, self._tournament(self._population(study), single_objective(study, self)))
 
     def _mutated_params(self, study: Study, parent: FrozenTrial) -> dict[str, Any]:
-        """The parent's parameters with one of them changed."""
+        """Returns the parameters of `parent` with one of them changed to another value."""
         labels = [label for label, distribution in parent.distributions.items() if not distribution.single()]
         if not labels:
             return dict(parent.params)

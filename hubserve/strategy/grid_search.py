@@ -1,4 +1,4 @@
-"""Grid search."""
+"""`GridSearch`, the strategy that tries every arch of a space once."""
 
 import contextlib
 import warnings
@@ -22,26 +22,31 @@ from hubserve.strategy.base import Strategy
 
 @dataclass(frozen=True)
 class GridSearchSettings:
-    """The arguments of `GridSearch` but its seed."""
+    """The arguments of `GridSearch` except its seed.
+
+    Attributes:
+        shuffle: True tries the archs in an order that depends on the seed; False in the order of `ModelSpace.grid_arch`.
+        dedup: True ends after every arch was proposed; False starts again.
+    """
 
     shuffle: bool
     dedup: bool
 
 
 class GridSearch(Strategy):
-    """Every arch of the space once, in order or shuffled; the archs are numbered, not listed, however many there are.
+    """Proposes every arch of the space once, in order or shuffled; archs are computed from their index and never listed.
 
-    In a study that suggests one parameter after the other it is Optuna's BruteForceSampler, which needs no space and always
-    shuffles.
+    In a study that suggests one parameter after the other it works as Optuna's BruteForceSampler, which needs no space and
+    always shuffles.
 
     Args:
-        shuffle: Whether to visit the archs in an order that depends on the seed: a fixed step through all numbers that repeats
-            none. NNI shuffles 100 neighbours at a time.
-        dedup: Whether to end when all archs had their turn; otherwise they start over, for evaluations that vary.
-        seed: Seed of the order; None draws one.
+        shuffle: True visits the archs in an order that depends on the seed, by a constant step through all indices that repeats
+            none; False in the order of their indices. (NNI shuffles 100 neighbours at a time.)
+        dedup: True ends the search after every arch was proposed; False starts again, for evaluations with random results.
+        seed: Seed of the order; None draws a seed.
 
-    Raises (when asked for a trial):
-        SpaceExhausted: All archs had their turn, with `dedup` only.
+    Raises (when a trial is sampled):
+        SpaceExhausted: With `dedup`: every arch was proposed.
     """
 
     settings: GridSearchSettings
@@ -71,7 +76,7 @@ class GridSearch(Strategy):
         raise SpaceExhausted(f"all archs of {type(self.bound).__name__} had their turn")
 
     def _walk(self, start: int) -> Iterator[Arch]:
-        """All archs that the space's rules allow, from position `start` of the order on."""
+        """Yields all archs that the space's check accepts, from position `start` of the order of the search on."""
         space = self.bound
         for position in range(start, start + space.grid_size):
             arch = space.grid_arch(self._number(position, space.grid_size))
@@ -79,7 +84,7 @@ class GridSearch(Strategy):
                 yield arch
 
     def _number(self, position: int, size: int) -> int:
-        """Index in the grid of the arch at `position`: position % size, or, if shuffled, (seed + position * step) % size.
+        """Returns the grid index of the arch at `position`: position % size or, if shuffled, (seed + position * step) % size.
 
         `step` and `size` are coprime, so no index repeats within `size` positions.
         """

@@ -1,4 +1,4 @@
-"""The policy of reinforcement learning over archs: an LSTM that answers one choice after the other."""
+"""`Policy`, the LSTM that answers one choice after the other, and `Episode`, one pass of it, for `PolicyBasedRL`."""
 
 import hashlib
 from collections import defaultdict
@@ -13,9 +13,9 @@ Actions = tuple[tuple[str, int, int], ...]
 
 
 class Policy(nn.Module):
-    """Logits for the next choice given the answers before it; a label gets its parameters when it is first used.
+    """An LSTM that returns logits for the next choice given the answers before it.
 
-    An untrained policy is uniform.
+    The parameters of a label are made when it is first used. An untrained policy is uniform.
 
     Args:
         hidden: Number of units of the LSTM.
@@ -33,17 +33,17 @@ class Policy(nn.Module):
             parameter.data = self._noise(name, tuple(parameter.shape)) * 0.1
 
     def logits(self, label: str, n_choices: int, features: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, n_choices) of the categories of `label`, from features (batch, hidden)."""
+        """Returns the logits (batch, n_choices) of the categories of `label`, computed from `features` (batch, hidden)."""
         self.add_label(label, n_choices)
         weight = self.heads[_key(label)]
         return features @ weight[:, :-1].T + weight[:, -1]
 
     def embedding(self, label: str, actions: torch.Tensor) -> torch.Tensor:
-        """Embeddings (batch, hidden) of answers (batch,) to a label that was used before."""
+        """Returns the embeddings (batch, hidden) of the answers `actions` (batch,) to `label`, which `add_label` has added."""
         return self.answers[_key(label)][actions]
 
     def add_label(self, label: str, n_choices: int) -> None:
-        """Makes the parameters of `label` where there are none yet."""
+        """Creates the parameters of `label` unless they exist; `n_choices` is its number of answers."""
         key = _key(label)
         if key not in self.heads:
             self.answers[key] = nn.Parameter(self._noise(f"answers/{label}", (n_choices, self.hidden)) * 0.1)
@@ -55,10 +55,10 @@ class Policy(nn.Module):
 
 
 class Episode:
-    """One pass of the policy through the choices of an arch, or of several archs with the same labels.
+    """One pass of the policy through the choices of an arch, or of a batch of archs with the same labels.
 
     Args:
-        policy: Policy whose logits are read.
+        policy: The policy that returns the logits.
         batch: Number of archs.
     """
 
@@ -68,24 +68,24 @@ class Episode:
         self._state: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def logits(self, label: str, n_choices: int) -> torch.Tensor:
-        """Logits (batch, n_choices) for the next label; call it once for each label, and `take` after it."""
+        """Returns the logits (batch, n_choices) for the next label. Call it once for each label, and `take` after it."""
         self._state = self._policy.cell(self._seen, self._state)
         return self._policy.logits(label, n_choices, self._state[0])
 
     def take(self, label: str, actions: torch.Tensor) -> None:
-        """Makes the answers to `label`, indices of shape (batch,), the input of the policy's next step."""
+        """Sets the input of the policy's next step to the answers to `label`, given as indices of shape (batch,)."""
         self._seen = self._policy.embedding(label, actions)
 
     @torch.no_grad()
     def sample(self, label: str, n_choices: int, rng: Rng) -> int:
-        """Draws an answer from the policy's probabilities, feeds it back with `take`, returns its index; `batch` must be 1."""
+        """Draws an answer from the policy's probabilities, calls `take` with it and returns its index; `batch` must be 1."""
         action = rng.choices(range(n_choices), self.logits(label, n_choices)[0].softmax(0).tolist())[0]
         self.take(label, torch.tensor([action]))
         return action
 
 
 def log_probabilities(policy: Policy, trials: Sequence[Actions]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log probability of each trial's answers together (trials,), and the policy's summed entropy along them (trials,)."""
+    """Returns the log probability of each trial's answers and the sum of the policy's entropies over them, both (trials,)."""
     totals: list[torch.Tensor] = [torch.zeros(())] * len(trials)
     entropies: list[torch.Tensor] = [torch.zeros(())] * len(trials)
     # Trials with the same labels are computed in one batch, which is many times faster.

@@ -1,4 +1,4 @@
-"""PolicyBasedRL: reinforcement learning whose actions are the choices of an arch."""
+"""`PolicyBasedRL`, the strategy that learns by reinforcement learning which archs to propose."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from hubserve.strategy.trial_params import distribution
 
 @dataclass(frozen=True)
 class PolicyBasedRLSettings:
-    """The arguments of `PolicyBasedRL` but its seed, those of an update together.
+    """The arguments of `PolicyBasedRL` except its seed; they are documented there.
 
     Attributes:
-        ppo: How an update of the policy is made.
+        ppo: The arguments of the policy's updates.
     """
 
     samples_per_update: int
@@ -40,30 +40,31 @@ class PolicyBasedRLSettings:
 
 
 class PolicyBasedRL(Strategy):
-    """An LSTM policy that answers one choice after the other and learns from the rewards by proximal policy optimization.
+    """An LSTM policy that answers one choice after the other and learns from the scores by proximal policy optimization (PPO).
 
     The policy is that of Zoph and Le 2017 (https://arxiv.org/abs/1611.01578), the update that of Schulman et al. 2017
-    (https://arxiv.org/abs/1707.06347), with the reward standardised over the batch in place of a critic. It learns after every
-    `samples_per_update` finished trials, in the order in which they ended; a resumed study replays these updates, so it needs
-    no checkpoint. It may propose an arch again; `Chain(PolicyBasedRL(), Deduplication())` does not.
+    (https://arxiv.org/abs/1707.06347), with the reward standardised over the batch instead of a critic. It learns after every
+    `samples_per_update` finished trials, in the order in which they ended. A resumed study repeats these updates from its
+    stored trials, so no checkpoint is needed. It may propose an arch twice; `Chain(PolicyBasedRL(), Deduplication())` does not.
 
     Args:
         samples_per_update: Number of finished trials between two updates, at least 2.
-        replay_buffer_size: Number of trials that an update learns from, the last ones, at least `samples_per_update`, which
-            None takes.
+        replay_buffer_size: Number of the most recent trials that an update learns from, at least `samples_per_update`. None is
+            `samples_per_update`.
         reward_for_invalid: Reward of a failed trial; None does not learn from failed trials.
-        update_kwargs: NNI's name for two arguments: "repeat" times "update_times" are the epochs, "batch_size" the batch size.
+        update_kwargs: NNI's arguments of an update, which override ours: `epochs` becomes "repeat" times "update_times" (1 if
+            missing), and `batch_size` becomes "batch_size".
         learning_rate: Learning rate of Adam, at least 0. NNI's 1e-4 hardly changes the policy within a few hundred trials.
         epochs: Number of passes over the trials of an update, at least 1.
-        batch_size: Number of trials in a step, at least 2; None takes all of an update together.
-        clip: Distance from 1 at which the ratio of new to old probability is clipped, from 0 to 1.
-        entropy_weight: Weight of the policy's entropy in the loss, at least 0, which keeps it from settling too early.
+        batch_size: Number of trials in an optimizer step, at least 2; None uses all trials of an update in one step.
+        clip: The ratio of new to old probability is clipped to [1 - clip, 1 + clip]; from 0 to 1.
+        entropy_weight: Weight of the policy's entropy in the loss, at least 0. A larger weight makes the policy explore longer.
         hidden: Number of units of the LSTM, at least 1.
-        seed: Seed of all that is random; None draws one.
+        seed: Seed of all random numbers; None draws a seed.
 
     Raises:
-        StrategyError: An argument is out of its range. When asked for a trial: the study has several objectives, or the
-            space's rules refused 1000 archs in a row.
+        StrategyError: An argument is out of its range; or, when a trial is sampled, the study has several objectives or the
+            space's check refused 1000 archs in a row.
     """
 
     settings: PolicyBasedRLSettings
@@ -113,7 +114,10 @@ class PolicyBasedRL(Strategy):
         return categories.choices[episode.sample(label, len(categories.choices), self._rng)]
 
     def _catch_up(self, study: Study) -> None:
-        """Makes the updates that the study's finished trials are due; starts afresh where it learned from other trials."""
+        """Makes all updates of the policy for which the study has enough finished trials.
+
+        Starts again from an untrained policy if the trials that it learned from are not those of this study.
+        """
         settings, sign = self.settings, single_objective(study, self)
         states = (TrialState.COMPLETE,) if settings.reward_for_invalid is None else (TrialState.COMPLETE, TrialState.FAIL)
         trials = [trial for trial in study.get_trials(deepcopy=False, states=states) if trial.params]

@@ -1,4 +1,4 @@
-"""Proximal policy optimization: how a policy over archs learns from rewards."""
+"""`Ppo`, proximal policy optimization, by which `PolicyBasedRL` learns from the scores of trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from hubserve.strategy.settings_checks import at_least, probability
 
 @dataclass(frozen=True)
 class Ppo:
-    """Proximal policy optimization (Schulman et al. 2017), with the reward standardised over the batch in place of a critic.
+    """Proximal policy optimization (Schulman et al. 2017), with the reward standardised over the batch instead of a critic.
 
     Attributes:
         learning_rate: Learning rate of Adam, at least 0.
         epochs: Number of passes over the trials of an update, at least 1.
-        batch_size: Number of trials in a step, at least 2; None takes all of an update together.
-        clip: Distance from 1 at which the ratio of new to old probability is clipped, from 0 to 1.
-        entropy_weight: Weight of the policy's entropy in the loss, at least 0, which keeps it from settling too early.
+        batch_size: Number of trials in an optimizer step, at least 2; None uses all trials of an update in one step.
+        clip: The ratio of new to old probability is clipped to [1 - clip, 1 + clip]; from 0 to 1.
+        entropy_weight: Weight of the policy's entropy in the loss, at least 0. A larger weight makes the policy explore longer.
 
     Raises:
         StrategyError: A setting is out of its range.
@@ -38,7 +38,13 @@ class Ppo:
         probability(self, "clip")
 
     def update(self, policy: Policy, trials: Sequence[Actions], rewards: Sequence[float]) -> None:
-        """Makes trials with better rewards likelier, in clipped steps; `rewards` has one number for each trial."""
+        """Trains the policy, in place, to give the answers of trials with better rewards a higher probability.
+
+        Args:
+            policy: The policy to train.
+            trials: The answers of each trial.
+            rewards: One reward for each trial; larger is better.
+        """
         reward = torch.tensor(rewards, dtype=torch.float32)
         advantage = (reward - reward.mean()) / (reward.std() + 1e-8)
         with torch.no_grad():
@@ -59,10 +65,12 @@ class Ppo:
 
 
 def nni_update(update_kwargs: Mapping[str, int] | None, epochs: int, batch_size: int | None) -> tuple[int, int | None]:
-    """Epochs and batch size of an update: those of NNI's `update_kwargs` where it has them, else the other arguments.
+    """Returns (epochs, batch size) of an update: values in NNI's `update_kwargs` override the other two arguments.
+
+    `epochs` becomes "repeat" times "update_times" if one of them is given; the other counts as 1.
 
     Raises:
-        StrategyError: `update_kwargs` has another key than "batch_size", "repeat", "update_times".
+        StrategyError: `update_kwargs` has a key other than "batch_size", "repeat" and "update_times".
     """
     given = dict(update_kwargs or {})
     known = ("batch_size", "repeat", "update_times")

@@ -1,4 +1,4 @@
-"""Random search."""
+"""`Random`, the strategy of random search."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,28 @@ from hubserve.strategy.base import Strategy
 
 @dataclass(frozen=True)
 class RandomSettings:
-    """The arguments of `Random` but its seed."""
+    """The arguments of `Random` except its seed.
+
+    Attributes:
+        dedup: True never proposes an arch that the study has tried.
+    """
 
     dedup: bool
 
 
 class Random(Strategy):
-    """Draws every choice on its own, by the weights of its candidates where the space states some: the baseline to beat.
+    """Random search, the usual baseline: draws the answer to each choice independently, by the `weights` of the choice if any.
 
     Bergstra and Bengio 2012, "Random Search for Hyper-Parameter Optimization".
 
     Args:
-        dedup: Whether to never propose an arch that the study has tried, and to end when there is no other: after 500 draws of
-            tried ones, as in NNI, comes the next untried arch from a random one on. Without a space it has no effect, see
-            `Strategy`.
-        seed: Seed of all that is random; None draws one.
+        dedup: True never proposes an arch that the study has tried, and ends the search when none is left. After 500 draws in
+            a row that were tried before (as in NNI), the next untried arch of the space after a random position is proposed.
+            Without a space it has no effect, see `Strategy`.
+        seed: Seed of all random numbers; None draws a seed.
 
-    Raises (when asked for a trial):
-        SpaceExhausted: All archs were tried, with `dedup` only.
+    Raises (when a trial is sampled):
+        SpaceExhausted: With `dedup`: all archs were tried.
     """
 
     settings: RandomSettings

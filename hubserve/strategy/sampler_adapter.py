@@ -1,4 +1,4 @@
-"""Any Optuna sampler as a strategy: with a space, it proposes whole archs that the space's rules allow."""
+"""`as_strategy`, `WrappedSampler` and `Reseeded`, which make a strategy of any Optuna sampler."""
 
 from collections.abc import Callable
 from random import Random as Rng
@@ -16,14 +16,14 @@ from hubserve.strategy.trial_params import distribution
 
 
 class WrappedSampler(Strategy):
-    """Any Optuna sampler; it answers one choice after the other, again until the space's rules allow the arch.
+    """A strategy that asks an Optuna sampler for one choice after the other, until the space's check accepts the arch.
 
     Args:
-        sampler: Sampler that proposes the answers. It keeps its own seed and memory.
-        seed: Seed of the strategy, which the sampler does not use; None draws one.
+        sampler: The Optuna sampler. It keeps its own seed and its own state.
+        seed: Seed of the strategy, which the sampler does not use; None draws a seed.
 
-    Raises (when asked for a trial):
-        StrategyError: The rules refused 1000 archs in a row.
+    Raises (when a trial is sampled):
+        StrategyError: The check refused 1000 archs in a row.
     """
 
     def __init__(self, sampler: BaseSampler, *, seed: int | None = None) -> None:
@@ -62,7 +62,7 @@ class WrappedSampler(Strategy):
         return self._sampled_together(study, trial)
 
     def _sampled_together(self, study: Study, trial: FrozenTrial) -> dict[str, Distribution]:
-        """The parameters that the sampler draws together, and their distributions."""
+        """Returns the distributions of the parameters that the sampler draws together (its relative search space)."""
         return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Distribution]) -> dict[str, Any]:
@@ -81,17 +81,17 @@ class WrappedSampler(Strategy):
 
 
 class Reseeded(WrappedSampler):
-    """Any Optuna sampler, made anew for each trial with a seed of its own, so that a resumed study repeats nothing.
+    """A strategy that creates an Optuna sampler for each trial with its own seed, so a resumed study repeats no random draws.
 
     Args:
-        make: Function of a seed that returns a sampler, which must keep what it learns in the study, as Optuna's TPE, NSGA-II
-            and GP do.
-        seed: Seed from which those of the samplers follow; None draws one.
+        make: Function of a seed that returns a sampler. The sampler must learn from the study alone and keep no state of its
+            own, as Optuna's TPE, NSGA-II and GP samplers do.
+        seed: Seed from which the seeds of the samplers are derived; None draws a seed.
 
     Attributes:
-        same_for_all_trials: Whether the parameters that a sampler of `make` draws together depend on the study alone, and not
-            on the sampler's seed. One sampler is then kept to find them, which has read the earlier trials; a new one for each
-            trial would read all trials of the study again.
+        same_for_all_trials: True if the relative search space of a sampler depends only on the study, not on its seed. A single
+            sampler is then kept to infer it, which remembers the trials that it has read; a new sampler for each trial would
+            read all trials of the study again.
 
     >>> NasExperiment(space, evaluator, Reseeded(lambda seed: optuna.samplers.GPSampler(seed=seed)))
     """
@@ -116,5 +116,5 @@ class Reseeded(WrappedSampler):
 
 
 def as_strategy(sampler: BaseSampler) -> Strategy:
-    """`sampler` itself where it is a strategy, else a strategy that wraps it."""
+    """Returns `sampler` unchanged if it is a `Strategy`, else a `WrappedSampler` of it."""
     return sampler if isinstance(sampler, Strategy) else WrappedSampler(sampler)

@@ -1,10 +1,10 @@
-"""Range checks that the settings of strategies share."""
+"""Checks of the ranges of strategies' settings."""
 
 from hubserve.errors import StrategyError
 
 
 def at_least(settings: object, minimum: float, *names: str) -> None:
-    """Raises StrategyError for an attribute of `settings`, among `names`, below `minimum`; None passes."""
+    """Raises StrategyError if one of the attributes `names` of `settings` is below `minimum` or NaN; None is accepted."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not value >= minimum:
@@ -12,7 +12,7 @@ def at_least(settings: object, minimum: float, *names: str) -> None:
 
 
 def probability(settings: object, *names: str) -> None:
-    """Raises StrategyError for an attribute of `settings`, among `names`, outside 0 to 1; None passes."""
+    """Raises StrategyError if one of the attributes `names` of `settings` is not in [0, 1]; None is accepted."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and not 0 <= value <= 1:

@@ -1,4 +1,4 @@
-"""TPE and NSGA2: Optuna's samplers as strategies, with defaults for architecture search."""
+"""`TPE` and `NSGA2`, strategies that use Optuna's samplers with defaults for architecture search."""
 
 from dataclasses import asdict, dataclass
 
@@ -10,7 +10,7 @@ from hubserve.strategy.settings_checks import at_least, probability
 
 @dataclass(frozen=True)
 class TPESettings:
-    """The arguments of `TPE` but its seed, which are those of Optuna's TPESampler."""
+    """The arguments of `TPE` except its seed; they have the names of those of Optuna's TPESampler."""
 
     n_startup_trials: int
     n_ei_candidates: int
@@ -20,15 +20,15 @@ class TPESettings:
 
 
 class TPE(Reseeded):
-    """Tree-structured Parzen estimator: Optuna's, which learns where good trials differ from the others.
+    """Optuna's tree-structured Parzen estimator, which models how the answers of good trials differ from those of the others.
 
-    Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4. It follows the study's direction, unlike
-    NNI's wrapper, which always minimizes.
+    Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4. It minimizes or maximizes as the study does,
+    unlike NNI's wrapper, which always minimizes.
 
     Args:
         n_startup_trials: Number of random trials before the first estimate, at least 1.
         n_ei_candidates: Number of draws of which the most promising one is proposed, at least 1.
-        seed: Seed of all that is random; None draws one.
+        seed: Seed of all random numbers; None draws a seed.
 
     Raises:
         StrategyError: An argument is out of its range.
@@ -48,7 +48,7 @@ TPEStrategy = TPE
 
 @dataclass(frozen=True)
 class NSGA2Settings:
-    """The arguments of `NSGA2` but its seed, which are those of Optuna's NSGAIISampler."""
+    """The arguments of `NSGA2` except its seed; they have the names of those of Optuna's NSGAIISampler."""
 
     population_size: int
     mutation_prob: float | None
@@ -61,16 +61,16 @@ class NSGA2Settings:
 
 
 class NSGA2(Reseeded):
-    """NSGA-II, Optuna's: evolves a Pareto front, for two objectives or more.
+    """Optuna's NSGA-II, a genetic algorithm that finds a Pareto front of several objectives.
 
     Deb et al. 2002, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II".
 
     Args:
         population_size: Number of trials in a generation, at least 2; the first generation is random.
-        mutation_prob: Probability of each choice to be drawn again; None is one divided by the number of choices.
-        crossover_prob: Probability of a child to have two parents.
-        swapping_prob: Probability of each choice to come from the second parent.
-        seed: Seed of all that is random; None draws one.
+        mutation_prob: Probability with which each choice is drawn again; None is 1 divided by the number of choices.
+        crossover_prob: Probability that a child has two parents.
+        swapping_prob: Probability with which each choice is taken from the second parent.
+        seed: Seed of all random numbers; None draws a seed.
 
     Raises:
         StrategyError: An argument is out of its range.

@@ -1,4 +1,4 @@
-"""An arch as the parameters of an Optuna trial, and back."""
+"""Converts archs to the parameters of Optuna trials and back."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,17 +11,17 @@ from hubserve.space import Arch, Choice, ModelSpace
 
 
 def trial_arch(trial: FrozenTrial, space: ModelSpace) -> Arch:
-    """The arch that a stored trial tries; empty where the strategy proposed none."""
+    """Returns the arch that a stored trial tries; an empty dict if the trial has no parameters of the space."""
     params = trial.params
     return {label: choice.from_category(params[label]) for label, choice in space.choices.items() if label in params}
 
 
 @lru_cache(maxsize=4096)
 def distribution(choice: Choice) -> CategoricalDistribution:
-    """The categorical distribution over the answers to a choice; an answer of several inputs is text such as "0,2"."""
+    """Returns the categorical distribution over the answers to `choice`; a list of inputs becomes text such as "0,2"."""
     return CategoricalDistribution(tuple(map(choice.to_category, choice.answers())))
 
 
 def categories(arch: Mapping[str, Any], space: ModelSpace) -> dict[str, Any]:
-    """The parameters of a trial that tries `arch`."""
+    """Returns the Optuna parameters of a trial that tries `arch`, by label."""
     return {label: space.choices[label].to_category(answer) for label, answer in arch.items()}

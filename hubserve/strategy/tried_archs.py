@@ -1,4 +1,4 @@
-"""Which archs a study has tried, and a proposal that it has not."""
+"""`TriedArchs`, the set of archs that the trials of a study have tried, and the search for an untried one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Params = frozenset[tuple[str, Any]]
 
 
 class TriedArchs:
-    """The archs of a study's trials, running and failed ones too; each finished trial is read once.
+    """The set of archs that a study's trials have tried, including running and failed ones. Each finished trial is read once.
 
     >>> arch in tried.update(study, trial)
 
     Args:
-        space: Space of the archs.
+        space: The space of the archs.
     """
 
     def __init__(self, space: ModelSpace) -> None:
@@ -37,7 +37,7 @@ class TriedArchs:
         self._running: set[Params] = set()
 
     def update(self, study: Study, trial: FrozenTrial) -> TriedArchs:
-        """Reads the study's new trials, except `trial`, which another process may have begun; returns itself."""
+        """Reads the trials of `study` that are new since the last call, except `trial`, and returns itself."""
         if self._study is None or self._study() is not study:
             self._study, self._read, self._finished = weakref.ref(study), 0, set()
         trials = study.get_trials(deepcopy=False)
@@ -55,7 +55,9 @@ class TriedArchs:
         return frozenset((label, value) for label, value in params.items() if label in self._space.choices)
 
     def first_untried(self, propose: Callable[[], Arch], rng: Random) -> Arch:
-        """The first untried arch among 500 proposals; if all were tried, the next untried one after a random grid index.
+        """Returns the first untried arch among 500 calls of `propose`; if all were tried, the next untried arch of the grid.
+
+        The grid (`ModelSpace.grid_arch`) is searched from a random index on, which `rng` draws.
 
         Raises:
             SpaceExhausted: All archs were tried.

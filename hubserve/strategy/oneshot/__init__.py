@@ -1,4 +1,4 @@
-"""One-shot strategies, which search a space by training one supernet; `hubserve.strategy` has them all."""
+"""One-shot strategies, which search a space by training one supernet; import them from `hubserve.strategy`."""
 
 from hubserve.strategy.oneshot.extraction import Extraction, extract
 

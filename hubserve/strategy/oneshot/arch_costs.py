@@ -1,4 +1,4 @@
-"""What one arch costs: MACs, parameters or latency, by name or by a function."""
+"""The cost of an arch: its MACs, parameters or latency, or the result of a function."""
 
 import json
 from typing import Any, Literal, Protocol, get_args
@@ -15,22 +15,22 @@ Measure = Literal["macs", "params", "latency_ms"]
 
 
 class ArchCost(Protocol):
-    """A function that returns what an arch costs."""
+    """A function that returns the cost of an arch."""
 
     def __call__(self, arch: Arch) -> float:
-        """The cost of `arch`, in a unit of its own; more is worse."""
+        """Returns the cost of `arch`, in any unit; a larger value is worse."""
 
 
 class MeasuredCost:
-    """MACs, parameters or latency of the networks of a space; each arch is measured once.
+    """Returns the MACs, parameters or latency of the network of an arch; each arch is measured once.
 
     Args:
-        measure: "macs", "params" or "latency_ms".
+        measure: "macs", "params" or "latency_ms" (see `Measure`).
         space: The space of the archs.
-        input_shape: Shape of one input, (channels, height, width).
+        input_shape: Shape of one input without the batch axis, (channels, height, width).
 
     Raises:
-        StrategyError: There is no such measure.
+        StrategyError: `measure` is none of these.
     """
 
     def __init__(self, measure: str, space: ModelSpace, input_shape: tuple[int, ...]) -> None:
@@ -58,15 +58,15 @@ class MeasuredCost:
 
 
 def cost_of(profiler: Measure | ArchCost | Any, space: ModelSpace, input_shape: tuple[int, ...]) -> ArchCost:
-    """The `MeasuredCost` of that name, or `profiler` itself where it is a function of an arch.
+    """Returns `profiler` as a function of an arch: a `MeasuredCost` if it is a name, else `profiler` itself.
 
     Args:
         profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
         space: The space of the archs.
-        input_shape: Shape of one input, (channels, height, width).
+        input_shape: Shape of one input without the batch axis, (channels, height, width).
 
     Raises:
-        StrategyError: `profiler` names no measure.
+        StrategyError: `profiler` is another string.
     """
     return MeasuredCost(profiler, space, input_shape) if isinstance(profiler, str) else profiler
 
@@ -79,10 +79,10 @@ def _latency_ms(space: ModelSpace, arch: Arch, input_shape: tuple[int, ...]) -> 
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
-    """The shape of one input of the batch `x`, without the axis of the batch.
+    """Returns the shape of one input of the batch `x`, without the batch axis.
 
     Raises:
-        StrategyError: The batch is no tensor.
+        StrategyError: `x` is not a tensor.
     """
     if not isinstance(x, torch.Tensor):
         raise StrategyError("costs are counted for inputs that are one tensor; give a function of an arch as profiler")

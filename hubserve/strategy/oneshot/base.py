@@ -1,4 +1,4 @@
-"""The base class of one-shot strategies, which search by training one supernet."""
+"""`OneShotStrategy`, the base class of strategies that search by training one supernet, and `OneShotResult`."""
 
 import abc
 import logging
@@ -26,13 +26,14 @@ class OneShotResult:
     """The result of a one-shot strategy.
 
     Attributes:
-        arch: The canonical arch that was found; None where a multi-trial strategy must search the supernet yet.
+        arch: The canonical arch that was found. None if the strategy only trains the supernet (`RandomOneShot`), in which a
+            multi-trial strategy then searches.
         supernet: The supernet with the trained weights.
-        history: A row for each step.
-        stopped: Whether the run was stopped before its last epoch was complete.
-        memory_bytes: Bytes that the run was estimated to need.
-        cost_r2: Coefficient of determination of the table of costs that a penalty uses, on archs that it was not fitted to: 1
-            is exact, 0 no better than the mean of their costs. None where no table was needed.
+        history: One row for each training step.
+        stopped: True if the run was stopped before its last epoch was complete.
+        memory_bytes: Number of bytes of memory that the run was estimated to need.
+        cost_r2: Coefficient of determination (R squared) of the `CostTable` of a penalty, on archs that it was not fitted to:
+            1 is exact, 0 no better than predicting their mean. None if no table was used.
     """
 
     arch: Arch | None
@@ -44,26 +45,24 @@ class OneShotResult:
 
 
 class OneShotStrategy(abc.ABC):
-    """The settings of a strategy that searches by training one supernet.
-
-    Subclasses are frozen dataclasses.
+    """Base class of strategies that search a space by training one supernet; a subclass is a frozen dataclass of settings.
 
     The same seed gives the same history. With a folder, a checkpoint is written after each epoch; a run that is started again
-    with that folder goes on from it, and ends as if it had not been interrupted.
+    with that folder continues from it, with the same result as without the interruption.
     """
 
     @abc.abstractmethod
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> OneShotSearch:
-        """A search with these settings that has taken no step yet.
+        """Returns a new search with these settings that has taken no step yet; `run` calls it.
 
         Args:
             space: Any model space.
-            evaluator: Its loss, optimizer and schedule train the shared weights.
-            seed: Seed of the weights and of all that the search draws.
+            evaluator: Its loss, optimizer and learning rate schedule train the shared weights.
+            seed: Seed of the weights and of all random draws of the search.
             total_steps: Number of training steps of all epochs together.
 
         Raises:
-            SupernetError: The strategy is not defined for a choice of the space.
+            SupernetError: The strategy does not support a choice of the space.
         """
 
     def run(
@@ -77,21 +76,22 @@ class OneShotStrategy(abc.ABC):
         should_stop: Callable[[], bool] | None = None,
         device: str | torch.device | None = None,
     ) -> OneShotResult:
-        """Trains for `evaluator.max_epochs` passes over the training data.
+        """Searches `space` by training a supernet for `evaluator.max_epochs` epochs, and returns the result.
 
         Args:
             space: Any model space.
-            evaluator: Its data, loss, optimizer, schedule and clipping train the shared weights.
-            seed: Seed of all that is random.
-            folder: Folder of the checkpoint; None writes none.
+            evaluator: Its data, loss, optimizer, learning rate schedule and gradient clipping train the shared weights.
+            seed: Seed of all random numbers.
+            folder: Folder of the checkpoint, from which a run continues; None writes no checkpoint.
             on_step: Called with the row of the history after each step.
             should_stop: Called after each step; True stops the run, which keeps the checkpoint of its last complete epoch.
-            device: Device to train on; None takes the evaluator's, or the GPU where there is one.
+            device: Device to train on; None uses the evaluator's or, if it has none, a GPU if there is one.
 
         Raises:
-            SupernetError: The strategy is not defined for a choice of the space, or needs more memory than the machine has.
+            SupernetError: The strategy does not support a choice of the space, or needs more memory than the device has.
             StrategyError: The folder holds the checkpoint of another search, a loss is not finite, the evaluator has no data,
-                or it has a setting that shared weights are not trained with.
+            or it
+                has a setting that cannot be used when weights are shared.
         """
         asked = shared_training(evaluator)
         where = torch.device(device or asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -120,10 +120,10 @@ class OneShotStrategy(abc.ABC):
 
 
 def shared_training(evaluator: TrainingEvaluator) -> SharedTraining:
-    """What `evaluator` asks of a training of shared weights.
+    """Returns the settings of `evaluator` that apply to the training of shared weights.
 
     Raises:
-        StrategyError: One of its settings has no meaning there.
+        StrategyError: `evaluator` has a setting that cannot be used when weights are shared.
     """
     training = evaluator.shared_training()
     if training.unmet:
@@ -143,7 +143,11 @@ def _n_train_batches(evaluator: TrainingEvaluator, seed: int) -> int:
 
 
 def _check_memory(strategy: str, needed: int, device: torch.device) -> None:
-    """Logs the estimate of `needed` bytes; SupernetError where `device` has less memory."""
+    """Logs the estimated number of bytes, as a warning if it exceeds the free memory of `device`.
+
+    Raises:
+        SupernetError: The estimate exceeds the total memory of `device`.
+    """
     free, total = machine_bytes(device)
     estimate = f"{strategy} is estimated to take {needed / 2**20:,.0f} MiB"
     if needed > total:

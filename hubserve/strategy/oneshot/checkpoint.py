@@ -1,4 +1,4 @@
-"""The checkpoint of a one-shot run, which only the same search may read."""
+"""Writes and reads the checkpoint of a one-shot run; only a run of the same search can read it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ CHECKPOINT = "oneshot.pt"
 
 
 def write_checkpoint(folder: Path, identity: list[Any], content: Mapping[str, Any]) -> None:
-    """Replaces the checkpoint in `folder` by one rename.
+    """Writes the checkpoint in `folder`, replacing the previous one atomically.
 
-    Removes the unfinished files of processes that were killed while they wrote.
+    Also removes temporary files that killed processes have left.
 
     Args:
-        folder: Folder of the run; it is made where it does not exist. One process at a time may write there.
+        folder: Folder of the run; it is created if it does not exist. Only one process at a time may write to it.
         identity: Describes the search; `read_checkpoint` compares it.
-        content: Name -> what `torch.load` reads with `weights_only`.
+        content: The values to store by name, of types that `torch.load` reads with `weights_only=True`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f".{Path(CHECKPOINT).stem}.*"):
@@ -30,10 +30,14 @@ def write_checkpoint(folder: Path, identity: list[Any], content: Mapping[str, An
 
 
 def read_checkpoint(folder: Path, identity: list[Any]) -> dict[str, Any] | None:
-    """The content written last, on the CPU; None where nothing was written.
+    """Returns the content of the checkpoint in `folder`, with its tensors on the CPU; None if there is no checkpoint.
+
+    Args:
+        folder: Folder of the run.
+        identity: Describes the search; it must equal what was passed to `write_checkpoint`.
 
     Raises:
-        StrategyError: The checkpoint is of another search, or corrupt.
+        StrategyError: The checkpoint was written by another search, or it cannot be read.
     """
     path = folder / CHECKPOINT
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Limits on what archs cost: a penalty in the loss, and a filter for sampled paths."""
+"""`Penalty`, a loss term for the cost of archs, and `RangeFilter`, which accepts archs by their cost."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,18 +16,19 @@ Aggregate = Literal["add", "mul"]
 
 @dataclass(frozen=True)
 class Penalty:
-    """A term of the loss that grows with what the network costs.
+    """A loss term that grows with the cost of the network.
 
-    With c = cost / baseline - 1 and f the nonlinear function, "add" gives loss + scale * f(c), and "mul" gives
-    loss * (1 + f(c)) ** scale, the reward of MnasNet as a loss (Tan et al. 2019, https://arxiv.org/abs/1807.11626,
-    section 3.1). Strategies that learn probabilities use a table of costs, and `OneShotResult.cost_r2` says how exact it is.
+    With c = cost / baseline - 1 and the function f set by `nonlinear`, "add" gives loss + scale * f(c), and "mul" gives
+    loss * (1 + f(c)) ** scale, which is MnasNet's reward used as a loss (Tan et al. 2019, https://arxiv.org/abs/1807.11626,
+    section 3.1). Strategies that learn probabilities estimate the cost by a `CostTable`; `OneShotResult.cost_r2` says how exact
+    it is.
 
     Attributes:
         profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
-        baseline: The cost to aim at, above 0, in the profiler's unit.
+        baseline: The target cost, above 0, in the unit of `profiler`.
         scale: Factor ("add") or exponent ("mul") of the term.
-        nonlinear: f(c). "linear" is c; "positive" is max(c, 0), which only penalises what is above the baseline; "negative" is
-            min(c, 0), which only rewards what is below it; "absolute" is |c|, which penalises both.
+        nonlinear: The function f(c). "linear" is c; "positive" is max(c, 0), which penalises only costs above the baseline;
+            "negative" is min(c, 0), which rewards only costs below it; "absolute" is |c|, which penalises both.
         aggregate: "add" or "mul".
 
     Raises:
@@ -48,7 +49,7 @@ class Penalty:
                 raise StrategyError(f"penalty: {name} = {getattr(self, name)!r} is not one of {allowed}")
 
     def apply(self, loss: torch.Tensor, cost: torch.Tensor | float) -> torch.Tensor:
-        """`loss` with the term for `cost`, both scalars; gradients go back through both."""
+        """Returns the scalar `loss` with the penalty for `cost` applied; gradients flow back through both arguments."""
         over = _FUNCTIONS[self.nonlinear](torch.as_tensor(cost, dtype=loss.dtype, device=loss.device) / self.baseline - 1)
         if self.aggregate == "add":
             return loss + self.scale * over
@@ -87,14 +88,15 @@ class RangeFilter:
             raise StrategyError(f"filter: min = {self.min} is above max = {self.max}")
 
     def bound(self, space: ModelSpace, input_shape: tuple[int, ...]) -> Callable[[Arch], bool]:
-        """The filter as a function of an arch of `space`.
+        """Returns a function that returns whether an arch of `space` is accepted.
 
         Args:
             space: The space of the archs.
-            input_shape: Shape of one input, (channels, height, width), for costs that are counted.
+            input_shape: Shape of one input without the batch axis, (channels, height, width). Not used if `profiler` is a
+                function.
 
         Raises:
-            StrategyError: `profiler` names no measure.
+            StrategyError: `profiler` is a string but none of the names of `Measure`.
         """
         cost = cost_of(self.profiler, space, input_shape)
         low = float("-inf") if self.min is None else self.min
@@ -103,10 +105,10 @@ class RangeFilter:
 
 
 def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
-    """A `Penalty` from a dict of its attributes; anything else is returned as it is.
+    """Returns a `Penalty` made from a dict of its attributes; any other argument is returned unchanged.
 
     Raises:
-        StrategyError: The dict has an unknown attribute, lacks one, or has a value that is not allowed.
+        StrategyError: The dict has an unknown attribute, lacks a required one, or has a value that is not allowed.
     """
     return _from_dict("penalty", Penalty, penalty)
 
@@ -114,10 +116,10 @@ def make_penalty(penalty: Penalty | Mapping[str, Any] | None) -> Penalty | None:
 def make_filter(
     given: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None,
 ) -> RangeFilter | Callable[[Arch], bool] | None:
-    """A `RangeFilter` from a dict of its attributes; anything else is returned as it is.
+    """Returns a `RangeFilter` made from a dict of its attributes; any other argument is returned unchanged.
 
     Raises:
-        StrategyError: The dict has an unknown attribute, lacks one, or has a value that is not allowed.
+        StrategyError: The dict has an unknown attribute, lacks a required one, or has a value that is not allowed.
     """
     return _from_dict("filter", RangeFilter, given)
 

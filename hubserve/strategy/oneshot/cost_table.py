@@ -1,4 +1,4 @@
-"""A table of costs, one for each candidate: the mean cost of a distribution over archs."""
+"""`CostTable`, a linear model of the cost of archs, which gives the mean cost of a distribution over archs."""
 
 from collections.abc import Mapping
 from random import Random
@@ -13,19 +13,19 @@ from hubserve.strategy.oneshot.arch_costs import ArchCost
 class CostTable:
     """A cost for each candidate of each choice, fitted to archs of known cost.
 
-    The cost of an arch is taken to be a constant plus one number for each candidate in its answers; an answer counts only where
-    its choice matters. The numbers come from ridge regression over random archs. That is exact where candidates cost the same
-    whatever the rest of the arch is (NasBench201, ProxylessNAS). Where widths multiply it is an approximation, and `r2` says
-    how good it is.
+    The cost of an arch is modelled as a constant plus one number for each candidate chosen in its active choices. The numbers
+    are fitted by ridge regression to random archs. The model is exact if the cost of a candidate does not depend on the rest of
+    the arch (NasBench201, ProxylessNAS). If it does, e.g. because widths multiply, it is an approximation whose quality is
+    `r2`.
 
     Args:
         space: Any model space.
-        cost: The known cost of an arch.
+        cost: Function that returns the cost of an arch.
         rng: Draws the archs.
-        n_archs: Number of archs to fit; None takes three for each number to find, 64 at least and 512 at most.
+        n_archs: Number of archs to fit; None is three for each number to fit, at least 64 and at most 512.
 
     Attributes:
-        r2: Coefficient of determination on archs that were not fitted: 1 is exact, 0 no better than the mean of their costs.
+        r2: Coefficient of determination on archs that were not fitted: 1 is exact, 0 no better than predicting their mean.
         n_archs: Number of archs that were fitted.
     """
 
@@ -48,22 +48,23 @@ class CostTable:
         self.r2 = 1.0 - float(missed / spread) if spread > 0 else 1.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The fitted numbers; latency that is measured again would give other ones."""
+        """Returns the fitted numbers, so that a resumed search need not measure costs again (latencies would differ)."""
         return {"numbers": self._numbers, "scale": self._scale, "r2": self.r2}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores the fitted numbers that `state_dict` returned for the same space."""
+        """Restores the numbers that `state_dict` returned; they must have been fitted for the same space."""
         self._numbers, self._scale, self.r2 = state_dict["numbers"], state_dict["scale"], state_dict["r2"]
 
     def estimate(self, arch: Mapping[str, Any]) -> float:
-        """The cost of one arch by the table, in the unit of the known cost."""
+        """Returns the cost of `arch` that the table predicts, in the unit of the `cost` argument."""
         return float(self._row(self._space.canonical(arch)) @ self._numbers) * self._scale
 
     def expected(self, probabilities: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The mean cost over archs whose answers are drawn independently: a scalar with a graph.
+        """Returns the mean cost of archs whose answers are drawn independently, a scalar through which gradients flow.
 
         Args:
-            probabilities: Label -> probability of each candidate (n,); a label that is missing has a single answer.
+            probabilities: Maps labels to the probability of each candidate, shape (n,). A label that is missing has a single
+                answer.
         """
         total = torch.as_tensor(float(self._numbers[0]))
         chances: dict[str, torch.Tensor] = {}
@@ -87,14 +88,14 @@ class CostTable:
 
 
 def _chance(choice: Choice, choices: Mapping[str, Choice], chances: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The probability that `choice` matters.
+    """Returns the probability that `choice` is active, i.e. that one of its alternatives of conditions holds.
 
-    That is the probability that one of its alternatives of conditions holds, where all conditions are independent.
+    All conditions are taken to be independent.
 
     Args:
         choice: The choice.
-        choices: Label -> choice, of those that decide about it.
-        chances: Label -> probability of each candidate (n,), of the same.
+        choices: Maps labels to choices; it has at least the labels of the conditions.
+        chances: Maps the labels of the conditions to the probability of each candidate, shape (n,).
     """
     misses = torch.ones(())
     for alternative in choice.conditions:
@@ -107,13 +108,13 @@ def _chance(choice: Choice, choices: Mapping[str, Choice], chances: Mapping[str,
 
 
 def _ridge(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The numbers n that minimise |rows n - values|^2 + 1e-4 |n|^2: ridge regression.
+    """Returns the vector n that minimises |rows n - values|^2 + 1e-4 |n|^2 (ridge regression).
 
-    The second term is so small that it only decides what the archs leave open.
+    The second term is small; it makes the solution unique where the archs do not determine it.
 
     Args:
-        rows: One row for each arch (archs, numbers), float64.
-        values: The cost of each arch (archs,), float64.
+        rows: One row for each arch, shape (archs, numbers), float64.
+        values: The cost of each arch, shape (archs,), float64.
     """
     gram = rows.T @ rows
     return torch.linalg.solve(gram + 1e-4 * torch.eye(len(gram), dtype=gram.dtype), rows.T @ values)

@@ -1,4 +1,4 @@
-"""DARTS, and its variant with Gumbel noise."""
+"""`DARTS` and `GumbelDARTS`, one-shot strategies that run all candidates weighted by learned probabilities."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from hubserve.training.evaluator import TrainingEvaluator
 
 @dataclass(frozen=True)
 class DARTS(DifferentiableStrategy):
-    """All candidates run at once, weighed by a softmax of learned logits.
+    """Runs all candidates at once, weighted by a softmax of learned logits.
 
-    Weights learn on training data, logits on validation data.
+    The network's weights are trained on training data, the logits on validation data.
 
     Liu et al. 2019, "DARTS: Differentiable Architecture Search" (https://arxiv.org/abs/1806.09055, section 2; reference code
-    https://github.com/quark0/darts). The arch is the likeliest candidate of each choice, `none` included where it is one. The
-    paper keeps the two strongest of all edges into a node; here a space asks for a fixed number of inputs, each a choice of its
-    own.
+    https://github.com/quark0/darts). The result is the most likely candidate of each choice, which may be the candidate `none`.
+    The paper keeps the two strongest edges into each node; here a space defines the number of inputs, and each input is a
+    choice of its own.
 
-    What cannot be blended (`BlendedSupernet.sampled`) is drawn before each step, and learns by the score function.
+    Choices that cannot be blended (`BlendedSupernet.sampled`) are drawn before each step, and learn by the score function.
 
-    The attributes that are not here are those of `DifferentiableStrategy`.
+    All other attributes are those of `DifferentiableStrategy`.
 
     Attributes:
-        order: 1 or 2. With 1, the gradient of the validation loss is taken at the weights w as they are. With 2, it is taken
-            at w - r g through that step, with the gradient g of the training loss at w and the learning rate r of the weights
-            (the paper's second order, equation 6): here by exact differentiation, where the reference code takes finite
-            differences; momentum and weight decay, which the code has in that step, are left out.
+        order: 1 or 2. With 1, the gradient of the validation loss is taken at the present weights w. With 2, it is taken at
+            w - r g, where g is the gradient of the training loss at w and r the learning rate of the weights, and it includes
+            the derivative of this step (the paper's second order, equation 6). Here that derivative is exact; the reference
+            code uses finite differences, and its step includes momentum and weight decay, which are left out here.
 
     Raises:
         StrategyError: A value is not allowed.
@@ -57,7 +57,7 @@ class DartsSearch(DifferentiableSearch):
     """The search of `DARTS` with order 1; the arguments are those of `DifferentiableSearch`."""
 
     def blends(self) -> dict[str, Blend]:
-        """Label -> how the candidates are weighed in one pass, for the blended labels."""
+        """Returns the blend of each blended label for one forward pass: all candidates with their weights."""
         return self.net.blends()
 
     def arch_step(self, train: Batch, val: Batch) -> float:
@@ -69,10 +69,10 @@ class DartsSearch(DifferentiableSearch):
         return float(loss.detach())
 
     def weights_for_logits(self, train: Batch, blends: Mapping[str, Blend], sampled: Arch) -> dict[str, torch.Tensor] | None:
-        """The weights, by parameter name, with which the loss of the logits is computed.
+        """Returns the weights, by key, with which the validation loss of the logits is computed.
 
-        None means the supernet's own weights: the first-order approximation. A subclass may return others, such as the weights
-        after a virtual step.
+        None means the supernet's own weights, the first-order approximation. A subclass may return others, e.g. the weights
+        after a gradient step.
         """
         return None
 
@@ -91,7 +91,7 @@ class SecondOrderDartsSearch(DartsSearch):
     copies = 8
 
     def weights_for_logits(self, train: Batch, blends: Mapping[str, Blend], sampled: Arch) -> dict[str, torch.Tensor]:
-        """Key -> weight after one gradient step on the training batch, with the graph of that step."""
+        """Returns the weights, by key, after one gradient step on the training batch; gradients flow through that step."""
         leaves = self.net.network(sampled, train[0]).subnet.leaves
         trained = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
         loss = self.evaluator.loss(self.net(train[0], blends, sampled), train[1])
@@ -106,18 +106,18 @@ class SecondOrderDartsSearch(DartsSearch):
 
 @dataclass(frozen=True)
 class GumbelDARTS(DifferentiableStrategy):
-    """DARTS whose candidates are weighed by one draw of a Gumbel softmax in each step.
+    """DARTS in which the weights of the candidates are drawn from a Gumbel softmax in each step.
 
-    As the temperature falls, the weights come near those of single archs.
+    As the temperature decreases, the drawn weights approach those of single archs.
 
     Xie et al. 2019, "SNAS" (https://arxiv.org/abs/1812.09926), and Wu et al. 2019, "FBNet" (https://arxiv.org/abs/1812.03443).
-    A choice of any subset of inputs is drawn input by input, by the sigmoid of logistic noise.
+    For a choice of any subset of inputs, the weight of each input is the sigmoid of its logit plus logistic noise.
 
-    The attributes that are not here are those of `DifferentiableStrategy`.
+    All other attributes are those of `DifferentiableStrategy`.
 
     Attributes:
-        temperature: (first, last), both above 0: the temperature of the first epoch, from which it falls linearly, epoch by
-            epoch, to that of the last. A single number is the temperature of all epochs.
+        temperature: (first, last), both above 0: the temperature decreases linearly, epoch by epoch, from the first epoch's to
+            the last epoch's. A single number is the temperature of all epochs.
 
     Raises:
         StrategyError: A value is not allowed.
@@ -132,7 +132,7 @@ class GumbelDARTS(DifferentiableStrategy):
             raise StrategyError(f"GumbelDARTS: temperature = {self.temperature} must be above 0")
 
     def temperature_at(self, epoch: int, epochs: int) -> float:
-        """The temperature in an epoch, numbered from 0, of `epochs`."""
+        """Returns the temperature of epoch number `epoch`, counted from 0, of `epochs` in total."""
         first, last = self._ends
         return first + (last - first) * epoch / max(1, epochs - 1)
 

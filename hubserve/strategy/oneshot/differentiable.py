@@ -1,4 +1,4 @@
-"""The base of strategies that learn a probability for each candidate by gradient descent."""
+"""The base classes of strategies that learn a probability for each candidate by gradient descent."""
 
 import abc
 import logging
@@ -32,16 +32,16 @@ Gradients = dict[str, torch.Tensor | None]
 
 @dataclass(frozen=True)
 class DifferentiableStrategy(OneShotStrategy):
-    """The settings that differentiable strategies have in common, under NNI's names.
+    """The settings that differentiable strategies have in common, with NNI's names.
 
     Attributes:
         arc_learning_rate: Learning rate of the logits, above 0. Their optimizer is Adam with betas (0.5, 0.999) and weight
             decay 1e-3, as in the code of DARTS.
-        gradient_clip_val: Largest norm of all gradients of the weights together; None takes the evaluator's.
-        log_prob_every_n_step: Number of steps, at least 1, after which the history has new probabilities; the rows between
+        gradient_clip_val: Largest norm of all gradients of the weights together; None uses the evaluator's.
+        log_prob_every_n_step: Number of steps, at least 1, after which the history records new probabilities; the rows between
             repeat the last ones.
-        warmup_epochs: Number of epochs at the start in which only weights are trained; at least 0.
-        penalty: A term of the loss for what archs cost, or a dict of the attributes of `Penalty`; None has no such term.
+        warmup_epochs: Number of epochs at the start, at least 0, in which only the weights are trained.
+        penalty: A `Penalty` for the cost of archs, or a dict of its attributes; None adds no penalty to the loss.
 
     Raises:
         StrategyError: A value is not allowed.
@@ -62,21 +62,21 @@ class DifferentiableStrategy(OneShotStrategy):
 
 
 class DifferentiableSearch(OneShotSearch):
-    """Steps on the logits and on the weights in turn (Liu et al. 2019, DARTS, algorithm 1).
+    """Base class of searches that alternate steps on the logits and on the weights (Liu et al. 2019, DARTS, algorithm 1).
 
-    Logits learn on validation batches, weights on training batches.
+    The logits are trained on validation batches, the weights on training batches.
 
     Args:
         space: Any model space.
-        evaluator: Makes the losses, and trains the weights.
+        evaluator: Computes the losses, and provides the optimizer of the weights.
         strategy: The settings.
-        seed: Seed of weights, logits and draws.
+        seed: Seed of the weights, the logits and all random draws.
         total_steps: Number of training steps of all epochs together.
 
     Attributes:
-        net: Shared weights and logits.
+        net: The supernet with the learned logits.
         strategy: The settings.
-        held: Number of candidates of each choice that run at a time in a step on the logits; None runs all.
+        held: Number of candidates of each choice that are computed at once in a step on the logits; None computes all.
     """
 
     held: int | None = None
@@ -115,7 +115,7 @@ class DifferentiableSearch(OneShotSearch):
         return self.net.activation_bytes(x, self.held)
 
     def refuse(self) -> None:
-        """Raises SupernetError where the strategy is not defined for a choice of the space."""
+        """Raises SupernetError if the strategy does not support a choice of the space; the default supports all."""
 
     def step(self, x: Any, target: Any) -> OneShotProgress:
         self.net.train()
@@ -130,18 +130,23 @@ class DifferentiableSearch(OneShotSearch):
 
     @abc.abstractmethod
     def arch_step(self, train: Batch, val: Batch) -> float:
-        """One step on the logits; returns the validation loss."""
+        """Takes one step on the logits, and returns the validation loss.
+
+        Args:
+            train: A training batch (inputs, targets).
+            val: A validation batch (inputs, targets).
+        """
 
     @abc.abstractmethod
     def weight_step(self, x: Any, target: Any) -> float:
-        """One step on the weights; returns the training loss."""
+        """Takes one step on the weights with a batch of inputs `x` and targets `target`, and returns the training loss."""
 
     def total_loss(self, loss: torch.Tensor, sampled: Mapping[str, Any]) -> torch.Tensor:
-        """`loss` with the penalty, and with a term by which the logits of sampled answers learn.
+        """Returns `loss` plus the penalty and, if answers were sampled, plus a term by which the logits of these learn.
 
-        With the loss L, its running mean b (0.9 b + 0.1 L) and the log probability log p of the `sampled` answers, that term
-        is (L - b) log p: its gradient is the score function estimate (Williams 1992, REINFORCE).
-        Only its gradient is of use, not its value.
+        With the loss L, its running mean b (updated to 0.9 b + 0.1 L) and the log probability log p of the `sampled` answers,
+        this term is (L - b) log p: its gradient is the score function estimate (Williams 1992, REINFORCE). Use only the
+        gradient of the result; its value has no meaning.
         """
         total = loss
         if self._table is not None and self._penalty is not None:
@@ -155,14 +160,14 @@ class DifferentiableSearch(OneShotSearch):
         return total
 
     def step_logits(self, gradients: Gradients) -> None:
-        """One step of the logits' optimizer."""
+        """Takes one step of the logits' optimizer with `gradients` (label -> gradient, None for none)."""
         for label, logits in self.net.archs.logits.items():
             logits.grad = gradients.get(label)
         self.arch_optimizer.step()
         self.arch_optimizer.zero_grad()
 
     def gradients(self, loss: torch.Tensor, gates: Mapping[str, torch.Tensor] | None = None) -> tuple[Gradients, Gradients]:
-        """Gradients of `loss` with respect to the logits and to `gates` (label -> tensor)."""
+        """Returns the gradients of `loss` with respect to the logits, and those with respect to `gates`, both by label."""
         logits, others = self.net.archs.logits, gates or {}
         if not loss.requires_grad:
             return dict.fromkeys(logits), dict.fromkeys(others)

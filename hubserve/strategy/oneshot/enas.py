@@ -1,4 +1,4 @@
-"""ENAS: a controller proposes paths through a supernet, and learns which do well."""
+"""`ENAS`, a one-shot strategy in which a controller (an LSTM) learns which archs of a supernet score well."""
 
 from __future__ import annotations
 
@@ -36,28 +36,30 @@ HIDDEN = 64
 
 @dataclass(frozen=True)
 class ENAS(OneShotStrategy):
-    """A controller draws the path of each training step, and learns which paths do well.
+    """A controller draws the arch for each training step, and learns by reinforcement learning which archs score well.
 
     Pham et al. 2018, "Efficient Neural Architecture Search via Parameter Sharing" (https://arxiv.org/abs/1802.03268,
     section 2.2). The controller and its update are those of `PolicyBasedRL`: an LSTM and proximal policy optimization, where
-    the paper has REINFORCE. Steps on weights and on rewards alternate batch by batch. The arch is the best of some that the
-    trained controller draws, each with its batch norms recalibrated and scored on the validation data. Defined for every space
-    whose choices have at most `MAX_ANSWERS` answers each.
+    the paper uses REINFORCE. Each training batch is followed by one validation batch, which gives a reward. The result is the
+    best of `final_samples` archs that the trained controller draws, each with its batch norms recalibrated and scored on the
+    validation data. Supports every space whose choices have at most `MAX_ANSWERS` answers each.
 
     Attributes:
         batches_per_update: Number of rewards, one for each validation batch, between two updates of the controller; at least 2.
-        log_prob_every_n_step: Unused; NNI has it. A controller has no probabilities that hold for all archs.
-        replay_buffer_size: Number of the last rewards that an update learns from; None, or less than `batches_per_update`,
-            takes `batches_per_update`.
-        reward_metric_name: Name of a score of the evaluator: the reward is that score on all validation data, with batch norms
-            recalibrated, so each reward costs a whole validation. None rewards with minus the loss of the validation batch.
-        update_kwargs: NNI's settings of an update, as in `PolicyBasedRL`: "repeat" times "update_times" are the epochs, and
-            "batch_size" is the batch size; None takes 5 epochs with all rewards in one batch.
-        warmup_epochs: Number of epochs at the start in which paths are uniform and the controller does not learn; at least 0.
-        penalty: A term of the reward for what the drawn arch costs, or a dict of the attributes of `Penalty`; None has none.
-        gradient_clip_val: Largest norm of all gradients of the weights together; None takes the evaluator's.
+        log_prob_every_n_step: Not used; it exists for compatibility with NNI.
+        replay_buffer_size: Number of the most recent rewards that an update learns from; None, or less than
+            `batches_per_update`, is `batches_per_update`.
+        reward_metric_name: Name of a score of the evaluator. The reward is then that score on all validation data, with batch
+            norms recalibrated, so each reward takes a whole validation. None: the reward is minus the loss of the validation
+            batch.
+        update_kwargs: NNI's settings of an update, as in `PolicyBasedRL`: the number of epochs is "repeat" times
+            "update_times", and "batch_size" is the batch size. None is 5 epochs with all rewards in one batch.
+        warmup_epochs: Number of epochs at the start, at least 0, in which archs are drawn at random and the controller does not
+            learn.
+        penalty: A `Penalty` of the reward for the cost of the drawn arch, or a dict of its attributes; None applies no penalty.
+        gradient_clip_val: Largest norm of all gradients of the weights together; None uses the evaluator's.
         learning_rate: Learning rate of the controller's optimizer, Adam.
-        final_samples: Number of archs that are drawn in the end, at least 1; the best of them is the result.
+        final_samples: Number of archs that are drawn at the end, at least 1; the best of them is the result.
 
     Raises:
         StrategyError: A value is not allowed.
@@ -90,13 +92,13 @@ class EnasSearch(OneShotSearch):
 
     Args:
         space: Any model space whose choices have at most `MAX_ANSWERS` answers.
-        evaluator: Makes the losses and scores, and trains the weights.
+        evaluator: Computes the losses and scores, and provides the optimizer of the weights.
         strategy: The settings.
-        seed: Seed of weights, controller and paths.
+        seed: Seed of the weights, the controller and the drawn archs.
         total_steps: Number of training steps of all epochs together.
 
     Raises:
-        SupernetError: A choice has more answers.
+        SupernetError: A choice has more than `MAX_ANSWERS` answers.
     """
 
     def __init__(self, space: ModelSpace, evaluator: TrainingEvaluator, strategy: ENAS, *, seed: int, total_steps: int) -> None:
@@ -126,13 +128,13 @@ class EnasSearch(OneShotSearch):
         return row
 
     def propose(self, rng: Random | None = None) -> tuple[Arch, Actions]:
-        """An arch that the controller draws, and its answers as actions.
+        """Returns an arch drawn by the controller, and its answers in the format that `Ppo.update` accepts.
 
         Args:
-            rng: Draws the answers; None takes the generator of the epoch.
+            rng: Draws the answers; None uses the random generator of the present epoch.
 
         Raises:
-            StrategyError: The space's check refused `PATIENCE` archs one after the other.
+            StrategyError: The space's check refused `PATIENCE` archs in a row.
         """
         rng = rng or self.rng
         for _ in range(PATIENCE):
@@ -143,10 +145,7 @@ class EnasSearch(OneShotSearch):
         raise StrategyError(f"ENAS proposed {PATIENCE} archs that the rules of {type(self._space).__name__} refuse")
 
     def _drawn(self, episode: Episode, actions: list[tuple[str, int, int]], rng: Random, choice: Choice) -> Any:
-        """The controller's answer to a choice.
-
-        Appends its action to `actions`, unless there is only one answer.
-        """
+        """Returns the controller's answer to `choice`, and appends it to `actions` unless the choice has a single answer."""
         if choice.size == 1:
             return choice.answer_at(0)
         action = episode.sample(choice.label, choice.size, rng)
@@ -154,7 +153,10 @@ class EnasSearch(OneShotSearch):
         return choice.answer_at(action)
 
     def _learn(self, x: Any, target: Any) -> OneShotProgress:
-        """Takes one reward, and updates the controller after every `batches_per_update` of them."""
+        """Gets one reward on a validation batch; updates the controller after every `batches_per_update` rewards.
+
+        Returns {"val_loss": ..., "reward": ...} for the history.
+        """
         every = self._strategy.batches_per_update
         arch, actions = self.propose()
         loss, reward = self._reward(arch, x, target)
@@ -169,7 +171,7 @@ class EnasSearch(OneShotSearch):
         return {"val_loss": loss, "reward": reward}
 
     def _reward(self, arch: Arch, x: Any, target: Any) -> tuple[float, float]:
-        """The loss of `arch` on a validation batch, and its reward."""
+        """Returns the loss of `arch` on a validation batch, and its reward."""
         with torch.no_grad():
             # In training mode: the running statistics of batch norms fit no single arch.
             loss, _ = train_network(self.supernet, arch, self.evaluator, x, target)
@@ -208,7 +210,11 @@ class EnasSearch(OneShotSearch):
 
 
 def _policy(space: ModelSpace, seed: int) -> Policy:
-    """A controller with all its tensors, which a checkpoint can be loaded into."""
+    """Returns a controller that already has the parameters of all choices, so that a checkpoint can be loaded into it.
+
+    Raises:
+        SupernetError: A choice has more than `MAX_ANSWERS` answers.
+    """
     policy = Policy(HIDDEN, seed)
     for choice in space.choices.values():
         if choice.size > MAX_ANSWERS:

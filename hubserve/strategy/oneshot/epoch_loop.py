@@ -1,4 +1,4 @@
-"""The loop over epochs and batches that all one-shot strategies share."""
+"""`EpochLoop`, the loop over epochs and batches that all one-shot strategies use."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -17,18 +17,18 @@ from hubserve.training.seeding import seeded
 
 @dataclass
 class EpochLoop:
-    """Hands training and validation batches to a search, epoch by epoch, and keeps the history.
+    """Passes training and validation batches to a search, epoch by epoch, and records the history.
 
     Attributes:
-        evaluator: Its data are used.
-        search: Takes the steps.
-        seed: Seed of the order of the data and of torch's generator in each epoch.
+        evaluator: Provides the training and validation data.
+        search: Takes a step for each training batch.
+        seed: Seed of the order of the data, and of torch's random numbers in each epoch.
         device: Device to which batches are moved.
-        training: What the evaluator asks of the training.
+        training: The settings of the evaluator that apply to the training of shared weights.
         on_step: Called with each row of the history; None calls nothing.
         should_stop: Called after each step; True ends the epoch there. None never ends it.
-        history: A row for each step so far.
-        epoch: Number of the epochs that are complete.
+        history: One row for each step so far.
+        epoch: Number of epochs that are complete.
     """
 
     evaluator: TrainingEvaluator
@@ -43,7 +43,11 @@ class EpochLoop:
     epoch: int = 0
 
     def run_epoch(self) -> bool:
-        """Runs one epoch; returns False where `should_stop` ended it early."""
+        """Runs one epoch; returns True if it was completed, False if `should_stop` ended it early.
+
+        Raises:
+            StrategyError: The search needs validation data and the evaluator has none, or a loss is not finite.
+        """
         with seeded_epoch(self.seed, self.epoch, self.training):
             self.search.begin(self.epoch, self._val_batches())
             for batch in self.evaluator.train_batches(epoch_seed(self.seed, self.epoch)):
@@ -70,19 +74,19 @@ class EpochLoop:
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of the order of the training data in an epoch, in [0, 2**63)."""
+    """Returns the seed of the order of the training data in an epoch, in [0, 2**63)."""
     return (seed * 1_000_003 + epoch + 1) % 2**63
 
 
 def seeded_epoch(seed: int, epoch: int, training: SharedTraining) -> AbstractContextManager[None]:
-    """A context in which torch draws from a seed made of `seed` and `epoch`.
+    """Returns a context manager in which random numbers are seeded by `seed` and `epoch`.
 
-    The states of the caller's generators are restored afterwards.
+    The states of the random generators are restored afterwards.
     """
     return seeded(Random(f"{seed}/{epoch}").randrange(2**63), deterministic=training.deterministic)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Inputs and targets of `batch` on `device`, where they are tensors."""
+    """Returns `batch` with its inputs and targets on `device`; those that are not tensors are returned unchanged."""
     x, target = (part.to(device) if isinstance(part, torch.Tensor) else part for part in batch)
     return x, target

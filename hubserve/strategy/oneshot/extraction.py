@@ -1,4 +1,4 @@
-"""Extracts single networks from a trained supernet, and scores archs by them."""
+"""`extract`, which takes a single network out of a trained supernet, and `SupernetEvaluator`, which scores archs by it."""
 
 import logging
 import math
@@ -28,11 +28,11 @@ class Extraction:
     """A network extracted from a supernet, with its scores.
 
     Attributes:
-        model: The network, with weights of its own and batch norms recalibrated, in eval mode.
-        before: Scores on the validation data with the supernet's statistics; empty where they were not asked for, and without
-            those that are not finite: statistics that fit no network may give such scores.
-        after: Scores on the validation data with the recalibrated statistics.
-        batches: Number of training batches on which the statistics were measured; 0 where there are no batch norms.
+        model: The network, with its own weights and recalibrated batch norms, in eval mode.
+        before: Finite scores on the validation data with the batch norm statistics of the supernet, by name. Empty unless
+            `compare` was set, or if they could not be measured.
+        after: Scores on the validation data with the recalibrated statistics, by name.
+        batches: Number of training batches on which the statistics were measured; 0 if there are no batch norms.
     """
 
     model: nn.Module
@@ -41,10 +41,7 @@ class Extraction:
     batches: int
 
     def score_before(self, name: str) -> dict[str, float]:
-        """The score `name` of `before`, as {"NAME before recalibration": value}.
-
-        Empty where there is none.
-        """
+        """Returns {"NAME before recalibration": value} for the score `name` of `before`; an empty dict if there is none."""
         return {f"{name} {BEFORE}": self.before[name]} if name in self.before else {}
 
 
@@ -57,21 +54,19 @@ def extract(
     batches: int = CALIBRATION_BATCHES,
     compare: bool = False,
 ) -> Extraction:
-    """Extracts the network of `arch`, recalibrates its batch norms, and scores it.
-
-    Batch norms are measured on training data, scores on validation data.
+    """Extracts the network of `arch`, recalibrates its batch norms on training data, and scores it on validation data.
 
     Args:
         supernet: A trained supernet.
         arch: An arch of its space.
-        evaluator: Its data and scores are used.
-        seed: Seed of the order of the training data, and of what their augmentation draws.
-        batches: Largest number of training batches to measure the batch norms on.
-        compare: Whether to score the network before the batch norms are measured, too.
+        evaluator: Provides the data and computes the scores.
+        seed: Seed of the order of the training data and of its augmentation.
+        batches: Largest number of training batches on which the batch norms are recalibrated.
+        compare: True also scores the network before the recalibration.
 
     Raises:
         ArchError: `arch` is not in the space.
-        EvaluatorError: The evaluator cannot score the network; `DivergedError` where a score is not finite.
+        EvaluatorError: The evaluator cannot score the network; `DivergedError` if a score is not finite.
     """
     device = next(supernet.parameters()).device
     with seeded(seed):  # Building draws fresh weights, which the copies replace.
@@ -84,10 +79,7 @@ def extract(
 
 
 def _scores_before(model: nn.Module, evaluator: TrainingEvaluator, seed: int) -> dict[str, float]:
-    """The finite scores of `model` before its batch norms are measured.
-
-    Empty where the evaluator fails: they are for comparison only.
-    """
+    """Returns the finite scores of `model` before its batch norms are recalibrated; empty if the evaluator raises an error."""
     try:
         with seeded(seed):
             scores = evaluator.validate(model)
@@ -99,19 +91,19 @@ def _scores_before(model: nn.Module, evaluator: TrainingEvaluator, seed: int) ->
 
 @dataclass(eq=False, repr=False)
 class SupernetEvaluator(Evaluator):
-    """Scores archs by their networks in a trained supernet; nothing is trained.
+    """An evaluator that scores an arch by its network in a trained supernet; nothing is trained.
 
     >>> result = RandomOneShot().run(space, evaluator, seed=0)
     >>> study = NasExperiment(space, SupernetEvaluator(result.supernet, evaluator), RegularizedEvolution())
 
-    The weights of each network, batch norms recalibrated, are written to the folder of its trial.
+    The weights of each network, with batch norms recalibrated, are written to the folder of its trial.
 
     Args:
         supernet: A trained supernet.
-        evaluator: Its data, scores and objectives are used.
-        calibration_batches: Largest number of training batches to measure batch norms on.
-        seed: Seed of the training data's order and augmentation, the same for all archs so that scores can be compared.
-        compare: Whether to return the first objective "before recalibration", too, which takes a second validation.
+        evaluator: Provides the data, the scores and the objectives.
+        calibration_batches: Largest number of training batches on which batch norms are recalibrated.
+        seed: Seed of the order and augmentation of the training data, the same for all archs so that scores can be compared.
+        compare: True also returns the first objective "before recalibration", which takes a second validation.
     """
 
     supernet: Supernet

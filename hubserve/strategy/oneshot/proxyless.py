@@ -1,4 +1,4 @@
-"""ProxylessNAS: two candidates in memory, one of them active."""
+"""`Proxyless` (ProxylessNAS), a one-shot strategy that computes at most two candidates of a choice at once."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from hubserve.training.evaluator import TrainingEvaluator
 
 @dataclass(frozen=True)
 class Proxyless(DifferentiableStrategy):
-    """Weights learn on one path at a time, logits by comparing two candidates of each choice.
+    """Trains the weights on one arch at a time, and the logits by comparing two candidates of each choice.
 
     Cai et al. 2019, "ProxylessNAS" (https://arxiv.org/abs/1812.00332, section 3.2; reference code
     https://github.com/mit-han-lab/proxylessnas). In a step on the logits, two candidates of each choice are drawn by their
-    probabilities, and one of the two is active. Both run; the gradient of the loss with respect to the two gates, 1 and 0,
-    says how the logits of the two should change. The logits of the others stay as they are, and the two are shifted together
-    so that the probabilities of the others stay the same, too.
+    probabilities, and one of the two is made active: its gate is 1, the other's 0. Both are computed; the gradient of the loss
+    with respect to the two gates gives that of their logits. All other logits stay unchanged, and the two are shifted by one
+    number so that the probabilities of all other candidates stay the same, too.
 
-    Of a choice of numbers, the two candidates are two masks of one network. Where any subset of inputs may be chosen, each
-    input has a gate of its own, and those that are open run.
+    For a choice of numbers, the two candidates are two masks of one network. For a choice of any subset of inputs, each input
+    has its own gate, and the inputs with gate 1 are computed.
 
     The attributes are those of `DifferentiableStrategy`.
 
     Raises:
         StrategyError: A value is not allowed.
-        SupernetError (when run): A choice takes more than one, but a fixed number, of inputs: two gates cannot say which.
+        SupernetError (when run): A choice asks for a fixed number of inputs above 1, which two gates cannot represent.
     """
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> ProxylessSearch:
@@ -75,7 +75,7 @@ class ProxylessSearch(DifferentiableSearch):
         return float(loss.detach())
 
     def draw_blends(self) -> dict[str, Blend]:
-        """Label -> the gates of the candidates that take part in one pass, for the blended labels."""
+        """Returns a blend for each blended label, with the gates of the candidates that are computed in one pass."""
         probabilities = self.net.archs.probabilities(self.net.blended)
         return {label: draw_gates(self.net.space.choices[label], p.detach()) for label, p in probabilities.items()}
 
@@ -85,9 +85,10 @@ class ProxylessSearch(DifferentiableSearch):
 
 
 def draw_gates(choice: Choice, probabilities: torch.Tensor) -> Blend:
-    """Gates (n,) drawn by `probabilities` (n,): 1 for active candidates, 0 for the others.
+    """Returns a blend whose weights are gates (n,) drawn by `probabilities` (n,): 1 for active candidates, 0 for the others.
 
-    Two candidates run, of which one is active; of a choice of any subset, each input that is drawn runs and is active.
+    Two candidates are computed, of which one is active. For a choice of any subset of inputs, each drawn input is computed and
+    active.
     """
     held, active = choice.relaxation.draw_gates(probabilities)
     gates = torch.zeros_like(probabilities)
@@ -96,11 +97,16 @@ def draw_gates(choice: Choice, probabilities: torch.Tensor) -> Blend:
 
 
 def gate_gradient(choice: Choice, logits: torch.Tensor, of_gates: torch.Tensor, held: tuple[int, ...]) -> torch.Tensor:
-    """The gradient of the logits (n,) from that of the gates (n,): the paper's equation 4.
+    """Returns the gradient of the logits (n,), computed from that of the gates (n,): the paper's equation 4.
 
-    Candidates that are not held have none.
+    It is 0 for candidates that were not computed. With the gates g, and with the probabilities p given by the logits a of the
+    computed candidates alone: dL/da_i = sum over j of dL/dg_j dp_j/da_i.
 
-    With the gates g, and the probabilities p that the held logits a alone give: dL/da_i = sum over j of dL/dg_j dp_j/da_i.
+    Args:
+        choice: The choice of the logits.
+        logits: The logits.
+        of_gates: The gradient of the loss with respect to the gates.
+        held: Indices of the candidates that were computed.
     """
     places = list(held)
     gradient = torch.zeros_like(logits)
@@ -110,15 +116,15 @@ def gate_gradient(choice: Choice, logits: torch.Tensor, of_gates: torch.Tensor, 
 
 
 def keep_others(choice: Choice, logits: torch.Tensor, before: torch.Tensor, held: tuple[int, ...]) -> None:
-    """Changes `logits` (n,) so that candidates that did not run keep their probability.
+    """Changes `logits` (n,) in place so that candidates that were not computed keep their logits and probabilities.
 
-    Their logits are restored, and those of the candidates that ran are shifted together.
+    The logits of the candidates that were computed are shifted by one number to achieve this.
 
     Args:
         choice: The choice of the logits.
         logits: The logits after a step.
-        before: The logits before it.
-        held: Indices of the candidates that ran.
+        before: The logits before the step.
+        held: Indices of the candidates that were computed.
     """
     places = list(held)
     moved = logits[places].clone()

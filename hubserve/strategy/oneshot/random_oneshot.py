@@ -1,4 +1,4 @@
-"""Single path one-shot: uniform paths through a supernet."""
+"""`RandomOneShot`, the one-shot strategy that trains a random arch in each step (single path one-shot)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ MAX_DRAWS = 100
 
 @dataclass(frozen=True)
 class RandomOneShot(OneShotStrategy):
-    """Each training step draws a uniform arch, and trains it alone on the shared weights.
+    """Draws a random arch in each training step and trains only its network, on the shared weights of a supernet.
 
     Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling" (https://arxiv.org/abs/1904.00420,
-    section 3). The result is a supernet, which any multi-trial strategy then searches through `SupernetEvaluator`. Defined for
-    every space. Where a choice of the space has weights, as those of NasBench101 do, it is drawn by these.
+    section 3). The result is a supernet without an arch; any multi-trial strategy can then search it with `SupernetEvaluator`.
+    Supports every space. Answers are drawn uniformly, or by the `weights` of a choice that has some (as in NasBench101).
 
     Attributes:
-        filter: Which archs may be drawn: a function of an arch, a `RangeFilter`, or a dict of its attributes; None allows all.
-        gradient_clip_val: Largest norm of all gradients together; None takes the evaluator's.
+        filter: Says which archs may be drawn: a function of an arch, a `RangeFilter`, or a dict of its attributes; None allows
+            all.
+        gradient_clip_val: Largest norm of all gradients together; None uses the evaluator's.
 
-    Raises (when run):
-        StrategyError: The filter refused `MAX_DRAWS` archs one after the other.
+    Raises:
+        StrategyError: `filter` is a dict that is not valid; or, when run, the filter refused `MAX_DRAWS` archs in a row.
     """
 
     filter: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None = None
@@ -51,9 +52,9 @@ class SinglePathSearch(OneShotSearch):
 
     Args:
         space: Any model space.
-        evaluator: Makes the loss, and trains the weights.
+        evaluator: Computes the loss, and provides the optimizer of the weights.
         strategy: The settings.
-        seed: Seed of weights and paths.
+        seed: Seed of the weights and of the drawn archs.
         total_steps: Number of training steps of all epochs together.
     """
 
@@ -73,7 +74,11 @@ class SinglePathSearch(OneShotSearch):
             self._accepts = self._filter
 
     def draw(self) -> Arch:
-        """The next path: a random arch that the filter accepts."""
+        """Returns a random arch that the filter accepts, for the next training step.
+
+        Raises:
+            StrategyError: The filter refused `MAX_DRAWS` archs in a row.
+        """
         for _ in range(MAX_DRAWS):
             arch = self._space.random(self.rng)
             if self._accepts(arch):

@@ -1,4 +1,4 @@
-"""The base class of one-shot searches, which take a step for each training batch."""
+"""`OneShotSearch`, the base class of the running search of a one-shot strategy, which takes a step for each batch."""
 
 import abc
 from collections.abc import Iterator, Mapping
@@ -20,27 +20,27 @@ strategies that learn probabilities, "probabilities" (label -> candidate -> numb
 
 
 class OneShotSearch(abc.ABC):
-    """The state of a one-shot strategy that searches one space.
+    """Base class of the state of a one-shot strategy while it searches one space.
 
-    A `OneShotStrategy` holds the settings and makes one of these for each run. Calls come in this order: `prepare`, then for
-    each epoch `begin` and a `step` for each training batch.
+    A `OneShotStrategy` holds the settings and makes a `OneShotSearch` for each run. Call `prepare` first, then for each epoch
+    `begin` and one `step` for each training batch.
 
     Args:
-        supernet: The shared weights that are trained.
-        evaluator: Makes the losses, and the optimizer and the schedule of the weights.
-        seed: Seed of all that the search draws.
+        supernet: The supernet whose weights are trained.
+        evaluator: Computes the losses, and provides the optimizer and learning rate schedule of the weights.
+        seed: Seed of all random draws of the search.
         total_steps: Number of training steps of all epochs together.
-        gradient_clip_val: Largest norm of all gradients of the weights together; None takes the evaluator's.
+        gradient_clip_val: Largest norm of all gradients of the weights together; None uses the evaluator's.
 
     Attributes:
-        supernet: The shared weights that are trained.
-        evaluator: Makes the losses, and the optimizer and the schedule of the weights.
-        weights: Trains the shared weights.
+        supernet: The supernet whose weights are trained.
+        evaluator: Computes the losses, and provides the optimizer and learning rate schedule of the weights.
+        weights: Takes optimizer steps on the shared weights.
         epoch: Number of the present epoch, from 0.
         rng: Draws answers; seeded anew for each epoch.
-        val_batches: The validation data again and again, each time in another order; it never ends.
-        cost_r2: How well the table of costs predicts, as defined in `OneShotResult`; None before `prepare` or without a table.
-        copies: Numbers that are kept for each weight: itself, its gradient, and the two averages of Adam.
+        val_batches: An endless iterator over the validation batches, in another order in each pass.
+        cost_r2: Quality of the table of costs, as in `OneShotResult`; None before `prepare` or without a table.
+        copies: Number of values that are stored for each weight; 4 are the weight, its gradient, and the two averages of Adam.
     """
 
     cost_r2: float | None = None
@@ -59,13 +59,13 @@ class OneShotSearch(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, x: Any) -> None:
-        """Makes what depends on the shape of the inputs.
+        """Sets up what depends on the shape of the inputs; call it once, before the first epoch.
 
         Args:
             x: The inputs of one training batch.
 
         Raises:
-            SupernetError: The strategy is not defined for a choice of the space.
+            SupernetError: The strategy does not support a choice of the space.
         """
 
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
@@ -76,41 +76,39 @@ class OneShotSearch(abc.ABC):
 
     @abc.abstractmethod
     def step(self, x: Any, target: Any) -> OneShotProgress:
-        """One step on a training batch.
+        """Takes one step on a training batch with inputs `x` and targets `target`.
 
-        Returns its row of the history, without "step" and "epoch".
+        Returns the row of the history for this step, without "step" and "epoch".
         """
 
     @abc.abstractmethod
     def arch(self) -> Arch | None:
-        """The canonical arch found so far; None where the strategy only trains the weights."""
+        """Returns the canonical arch found so far; None if the strategy only trains the weights."""
 
     def memory_bytes(self, x: Any) -> int:
-        """Estimated bytes of a step on batches like `x`.
+        """Returns the estimated number of bytes that a step on a batch like `x` needs.
 
-        Counts weights, gradients, the optimizer's state, and activations.
-
-        Activations are left out where `x` is not a tensor.
+        They are those of the weights, gradients, optimizer state and, if `x` is a tensor, activations.
         """
         activations = self.activation_bytes(x) if isinstance(x, torch.Tensor) else 0
         return weight_bytes(self.supernet, copies=self.copies) + activations
 
     def activation_bytes(self, x: torch.Tensor) -> int:
-        """Bytes that a step on batches like `x` keeps for its backward pass; here, one on the largest network."""
+        """Returns the number of bytes that autograd keeps in a step on a batch like `x`; by default, of the largest network."""
         return self.supernet.activation_bytes(x)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that steps change: tensors, numbers, strings, and lists and dicts of them; no copies."""
+        """Returns the state for a checkpoint: tensors, numbers, strings, and lists and dicts of them. Nothing is copied."""
         return {**self.weights.state_dict(), **self.get_extra_state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores the state that `state_dict` returned; call it after `prepare`."""
+        """Restores a state that `state_dict` returned; call it after `prepare`."""
         self.weights.load_state_dict(state_dict)
         self.set_extra_state(state_dict)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What steps change beside the weights and the state of their optimizer and schedule."""
+        """Returns the part of the state that is not in `weights.state_dict()`; subclasses with such state override it."""
         return {}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Takes what `get_extra_state` returned, among other keys."""
+        """Restores what `get_extra_state` returned; `state` may have other keys as well."""

@@ -1,4 +1,4 @@
-"""Training of the shared weights, one network at a time."""
+"""Trains the shared weights of a supernet, one network at a time."""
 
 import math
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from hubserve.training.evaluator import TrainingEvaluator
 
 
 class WeightTraining:
-    """The evaluator's optimizer and schedule on the weights of a supernet.
+    """Takes steps of the evaluator's optimizer and learning rate schedule on the weights of a supernet.
 
-    Both are made when first needed: by then the weights are on their device.
+    Both are created when they are first used, since the weights must be on their device by then.
 
     Args:
-        supernet: Its weights are trained.
-        evaluator: Makes the optimizer and the schedule.
+        supernet: The supernet whose weights are trained.
+        evaluator: Creates the optimizer and the schedule.
         total_steps: Number of steps of the whole schedule.
-        gradient_clip_val: Largest norm of all gradients of a step together; None takes the evaluator's.
+        gradient_clip_val: Largest norm of all gradients of a step together; None uses the evaluator's.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class WeightTraining:
 
     @property
     def learning_rate(self) -> float:
-        """The present learning rate of the optimizer's first group."""
+        """The present learning rate of the optimizer's first parameter group."""
         optimizer, _ = self._made
         return float(optimizer.optimizer.param_groups[0]["lr"])
 
     def step(self, loss: torch.Tensor, leaves: Mapping[str, nn.Parameter]) -> float:
-        """One step of the optimizer and of the schedule; returns the value of `loss`.
+        """Takes one step of the optimizer and of the schedule; returns the value of `loss`.
 
         Args:
-            loss: The training loss of one network, a scalar with a graph.
-            leaves: Key -> parameter of that network, as `Subnet.leaves` returns them.
+            loss: The training loss of one network, a scalar on which `backward` is called.
+            leaves: Maps keys to the parameters of that network (`Subnet.leaves`).
 
         Raises:
             StrategyError: The loss is not finite.
@@ -68,7 +68,7 @@ class WeightTraining:
         return value
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the weights, of the optimizer and of the schedule; no copies."""
+        """Returns the state of the weights, the optimizer and the schedule. Nothing is copied."""
         optimizer, schedule = self._made
         return {
             "weights": self._supernet.state_dict(),
@@ -77,7 +77,7 @@ class WeightTraining:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores a state that `state_dict` returned, in this version or in one before its keys were those of torch."""
+        """Restores a state that `state_dict` returned; states of commit 4304603 and earlier, with other keys, are accepted."""
         optimizer, schedule = self._made
         self._supernet.load_state_dict(_with_torch_keys(state_dict["weights"]))
         optimizer.load_state_dict(state_dict["optimizer"])
@@ -86,9 +86,9 @@ class WeightTraining:
 
 
 def _with_torch_keys(weights: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The supernet's state dict, from a checkpoint of any version.
+    """Returns the supernet's state dict stored in a checkpoint of any version.
 
-    Commit 4304603 and earlier ones wrote {"parameters": ..., "buffers": ...} in its place.
+    Commit 4304603 and earlier ones stored {"parameters": ..., "buffers": ...} in place of the state dict.
     """
     if weights.keys() != {"parameters", "buffers"}:
         return weights
@@ -98,7 +98,15 @@ def _with_torch_keys(weights: Mapping[str, Any]) -> Mapping[str, Any]:
 def train_network(
     supernet: Supernet, arch: Mapping[str, Any], evaluator: TrainingEvaluator, x: Any, target: Any
 ) -> tuple[torch.Tensor, dict[str, nn.Parameter]]:
-    """The loss of the network of `arch` on one batch, and the parameters that a step moves."""
+    """Returns (loss, leaves): the loss of the network of `arch` on one batch, and its parameters by key.
+
+    Args:
+        supernet: The supernet; it is set to train mode.
+        arch: The arch whose network is run.
+        evaluator: Computes the loss.
+        x: Inputs of the batch.
+        target: Targets of the batch.
+    """
     supernet.train()
     subnet = supernet.subnet(arch)
     return evaluator.loss(subnet.network(x), target), subnet.leaves
