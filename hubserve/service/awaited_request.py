@@ -7,8 +7,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from hubserve.errors import LateAnswerError
 
-WATCH_AFTER_SECONDS = 0.1
-"""Age at which a request's connection begins to be watched. That takes a task, which most requests do not live to see."""
+WATCH_AFTER_SECONDS = 0.5
+"""Age at which a request's connection begins to be watched. That takes a task, which under usual load no request is given."""
 
 REPEAT_SECONDS = 0.1
 """Time until a server is asked again that answers with something else than that the client has disconnected."""
