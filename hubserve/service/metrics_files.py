@@ -34,6 +34,7 @@ class AllocatedDict(mmap_dict.MmapedDict):
                 with open(filename, "ab") as file:
                     _allocate(file.fileno(), START_BYTES)
             except OSError as error:
+                os.unlink(filename)  # Without content, it would be an error to /metrics.
                 memory = _memory(filename, error)
                 filename = f"/proc/self/fd/{memory}"
         super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
