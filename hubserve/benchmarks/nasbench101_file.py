@@ -12,15 +12,15 @@ from hubserve.errors import EvaluatorError
 
 
 def read_nasbench101(path: Path) -> Table:
-    """The table of `nasbench_only108.tfrecord` or `nasbench_full.tfrecord`; its keys are the digests of the cells.
+    """Reads a table from `nasbench_only108.tfrecord` or `nasbench_full.tfrecord`; its keys are the digests of the cells.
 
-    Each record is a JSON array: digest, epochs, adjacency matrix row by row, operations, and a base64 text of the message
-    ModelMetrics (github.com/google-research/nasbench, nasbench/lib/model_metrics.proto).
+    Each record of the file is a JSON array: digest, epochs, adjacency matrix row by row, operations, and a base64 text of the
+    message ModelMetrics (github.com/google-research/nasbench, nasbench/lib/model_metrics.proto).
 
-    For each number of epochs E, these columns have the values of all runs: `val_E`, `test_E` and `train_E`, accuracies in
-    percent (the file has shares of one), and `seconds_E`, the training time; `val_E_half` and so on are the same after half
-    of the epochs. Each arch has `params`, its number of parameters, and as text `adjacency` and `operations`, which
-    `arch_from_matrix` makes an arch of.
+    For each number of epochs E, the columns `val_E`, `test_E` and `train_E` have the accuracies of all runs in percent (the
+    file has fractions), and `seconds_E` their training times; `val_E_half` and so on are the same after half of the epochs.
+    `params` is the number of parameters; `adjacency` and `operations` are texts that describe the cell, which
+    `arch_from_matrix` converts to an arch after parsing.
 
     Raises:
         EvaluatorError: The file cannot be read, or is not in this format.

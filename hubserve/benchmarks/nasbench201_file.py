@@ -13,25 +13,26 @@ from hubserve.benchmarks.score_table import Row, Table
 from hubserve.errors import EvaluatorError
 
 EPOCHS = {"less": 12, "full": 200}
-"""Name of a training in the file -> its number of epochs."""
+"""Maps the name of each training in the file to its number of epochs."""
 
 
 def read_nasbench201(path: Path, *, trusted: bool = False) -> Table:
-    """The table of `NAS-Bench-201-v1_1-096897.pth` or `NAS-Bench-201-v1_0-e61699.pth`; its keys are the arch strings.
+    """Reads a table from `NAS-Bench-201-v1_1-096897.pth` or `NAS-Bench-201-v1_0-e61699.pth`; its keys are arch strings.
 
-    The file is a pickled dict (github.com/D-X-Y/NAS-Bench-201, nas_201_api): "meta_archs" lists the arch strings, "arch2infos"
-    has by their index the trainings of 12 epochs, "less", and of 200, "full"; "all_results" of these has each run by data set
-    and seed. Reading takes minutes and as much memory as the file is large: write the table with `write_json` for later.
+    The file is a pickled dict (github.com/D-X-Y/NAS-Bench-201, nas_201_api). "meta_archs" lists the arch strings. "arch2infos"
+    maps the index of each arch to its trainings of 12 epochs ("less") and of 200 epochs ("full"), whose "all_results" has each
+    run by data set and seed. Reading takes minutes and as much memory as the size of the file: store the table with
+    `write_json`.
 
     These columns have the values of all runs: `DATASET/SPLIT@EPOCHS`, the accuracy in percent after all epochs, with data set
     and split as the file names them, such as `cifar100/x-valid@12`, `cifar10-valid/x-valid@200`, `ImageNet16-120/x-test@200`
     and `cifar10/ori-test@200`; `DATASET/params` and `DATASET/flops`, in millions; and `DATASET/latency`, in seconds at a batch
-    of 256, where it was measured. An arch lacks the columns of data sets that it was not trained on.
+    size of 256, if it was measured. The row of an arch has no columns of data sets on which it was not trained.
 
     Args:
         path: The file.
-        trusted: Whether to unpickle all classes that the file names, which runs code that its author wrote. Otherwise only
-            plain values, tensors and numbers of numpy are read.
+        trusted: True unpickles all classes that the file names, which can run code of its author. False reads only plain
+            values, tensors and NumPy numbers.
 
     Raises:
         EvaluatorError: The file cannot be read, is not in this format, or names other classes and is not `trusted`.

@@ -14,10 +14,10 @@ from hubserve.atomic import write_atomic
 from hubserve.errors import EvaluatorError, suggest
 
 Cell = float | str | tuple[float, ...]
-"""Value of one column: a number, a text, or the numbers of several training runs."""
+"""The value in one column of a row: a number, a text, or a tuple with the numbers of several training runs."""
 
 Row = Mapping[str, Cell]
-"""Column -> value, for one arch."""
+"""Maps the columns to their values, for one arch."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hubserve.errors import EvaluatorError
 
 Field = int | float | bytes
-"""Value of a field: an integer, a float, or the bytes of a text or of a nested message."""
+"""The value of a field: an integer, a float, or the bytes of a text or of a nested message."""
 
 
 def read_records(path: Path) -> Iterator[bytes]:

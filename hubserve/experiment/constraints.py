@@ -12,10 +12,10 @@ from hubserve.errors import ExperimentError, suggest
 from hubserve.space import Arch, ModelSpace
 
 LATENCY = "latency_ms"
-"""Name of the measure that an exported network is timed for on this machine, see `hubserve.latency`; the others are quick."""
+"""Name of the latency measure, for which an exported network is timed on this machine (see `hubserve.latency`)."""
 
 MEASURES = ("params", "macs", LATENCY)
-"""Names that an objective or constraint may have without a function in an experiment's `measures`, save latency."""
+"""Names of the known measures. "params" and "macs" need no function in an experiment's `measures`; latency needs one."""
 
 HOW_LATENCY = "Give measures={'latency_ms': hubserve.latency.MeasuredLatency(input_size=...)}, or PredictedLatency(table)."
 
@@ -24,7 +24,7 @@ Relation = Literal["<=", ">="]
 RELATIONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 
 Measure = Callable[[ModelSpace, Arch], dict[str, float]]
-"""A function of a space and an arch of it that returns name -> number; called before the arch is evaluated."""
+"""Function of a space and an arch that returns measures by name; called before the arch is evaluated."""
 
 InputShape = tuple[int, int, int]
 """Shape of one input image: (channels, height, width)."""
@@ -36,11 +36,11 @@ class Constraint:
 
     Attributes:
         measure: Name of the measure: "params", "macs", "latency_ms", or a key of an experiment's `measures`.
-        relation: How the measure must compare with the bound: "<=" or ">=".
+        relation: "<=" if the measure must be at most the bound, ">=" if at least.
         bound: The bound in the unit of the measure: parameters, multiply-accumulates for one image, or milliseconds.
 
     Raises:
-        ExperimentError: The relation is another one.
+        ExperimentError: `relation` has another value.
     """
 
     measure: str

@@ -36,48 +36,48 @@ from hubserve.training.evaluator import Evaluator, Objective
 
 
 class NasExperiment(ExperimentResults):
-    """Searches a model space: asks the strategy for archs, evaluates them, stores every trial, and ends by itself.
+    """Searches a model space: asks the strategy for archs, evaluates them, and stores every trial in an Optuna study.
 
-    The trials are stored in an Optuna study, a file that optuna-dashboard opens. A killed process loses no finished trial: run
-    the experiment again under the same name, and trials that were running begin again under their own numbers. With one worker
-    the same seeds give the same history, whether the search was killed in between or not.
+    The study is by default a file, which optuna-dashboard opens. A killed process loses no finished trial: run the experiment
+    again with the same name, and trials that were running begin again under their old numbers. With one worker the same seeds
+    give the same history, whether or not the search was killed in between.
 
     Args:
-        model_space: Space that is searched.
+        model_space: The space to search.
         evaluator: Scores archs, and says which scores are objectives and whether larger is better.
-        strategy: Strategy of `hubserve.strategy`, one-shot ones included, or any sampler of Optuna.
-        config: Settings under the names that NNI gives them, see `ExperimentConfig`.
-        name: Name of the experiment; one that exists in `storage` is continued. None makes up a new one.
-        storage: File, URL or Optuna storage of the study; None takes the file `study.journal` in `folder`.
-        folder: Folder for the study and for what trials leave; None takes HUBSERVE_HOME/experiments/NAME.
-        max_trials: Number of evaluated trials, those of earlier runs included, after which the search ends; infeasible ones do
-            not count. None sets no limit: in a large space the search then goes on until its time is over or `stop` is called.
-        max_seconds: Seconds of searching, and of training a supernet, over all runs, after which no trial begins; trials that
-            are running are finished. None sets no limit.
-        constraints: Constraints on measures of an arch; an arch that misses one is not evaluated.
-        objectives: What is optimized, the evaluator's objectives if None. They may name measures, too.
-        measures: Functions of a space and an arch by the name of what they measure, called in this order after "params" and
-            "macs", which are always known.
-        input_shape: Shape of one input image, (channels, height, width), for the measures; None takes the shape that a space
-            of the hub has.
-        pruner: Optuna pruner that ends trials early by the values they report; None prunes nothing.
-        executor: Where trials run; None goes by `config`, and so runs them in this process unless that says otherwise.
-        repeat: Whether to go on when every arch of the space had a trial, for evaluations that vary.
-        seed: Seed of what is random in evaluations; None draws one. The strategy has a seed of its own.
-        keep_weights: Number of the best archs whose trained weights stay on disk, at least 1; the trials of a Pareto front
+        strategy: A strategy of `hubserve.strategy` (multi-trial or one-shot), or any Optuna sampler.
+        config: Settings with the names that NNI uses, see `ExperimentConfig`; None uses its default values.
+        name: Name of the experiment; an experiment of this name in `storage` is continued. None generates a new name.
+        storage: File, URL or Optuna storage of the study; None is the file `study.journal` in `folder`.
+        folder: Folder for the study and the files of trials; None is HUBSERVE_HOME/experiments/NAME.
+        max_trials: Number of evaluated trials, including those of earlier runs, after which the search ends; infeasible trials
+            are not counted. None sets no limit: in a large space the search then continues until `max_seconds` or `stop`.
+        max_seconds: Number of seconds of searching and of training a supernet, over all runs, after which no trial begins;
+            running trials are finished. None sets no limit.
+        constraints: Constraints on measures of an arch; an arch that violates one is not evaluated.
+        objectives: The objectives to optimize, which may name measures as well; None uses the evaluator's objectives.
+        measures: Functions of a space and an arch, by the name of what they measure; called in this order after "params" and
+            "macs", which need no function.
+        input_shape: Shape of one input image, (channels, height, width), for "params" and "macs"; None uses the input size of a
+            space of the hub.
+        pruner: Optuna pruner that ends trials early because of the values they report; None prunes nothing.
+        executor: Runs the trials; None uses the executor of `config`, which by default runs them in this process.
+        repeat: True continues when every arch of the space had a trial, for evaluations with random results.
+        seed: Seed of the random numbers of evaluations; None draws a seed. The strategy has its own seed.
+        keep_weights: Number of the best archs whose trained weights are kept on disk, at least 1; trials on the Pareto front
             keep theirs as well.
-        progress: Whether to show a progress bar; None shows one where the standard error is a terminal.
-        on_trial: Called with the record of each trial after it ended.
-        search_strategy: Strategy, or sampler of Optuna, that searches the supernet of a one-shot strategy that ends in one,
-            such as RandomOneShot, within the limits above; its trials use the shared weights. None only trains the supernet.
+        progress: True shows a progress bar, False none; None shows it if the standard error is a terminal.
+        on_trial: Called with the record of each trial after it has ended.
+        search_strategy: Strategy or Optuna sampler that searches the supernet trained by a one-shot strategy such as
+            RandomOneShot, within the limits above; its trials use the shared weights. None only trains the supernet.
         on_step: Called after each step of a one-shot strategy with its row of the history.
 
     Attributes:
-        stop_reason: Why the last run ended; None before the first one ended.
-        one_shot: Result of a one-shot strategy, its supernet and the history of its steps; None before it ended.
+        stop_reason: Sentence that says why the last run ended; None before the first run has ended.
+        one_shot: Result of a one-shot strategy: its supernet and the history of its steps; None before it has ended.
 
     Raises:
-        ExperimentError: An argument is out of its range, or two do not go together.
+        ExperimentError: An argument is out of its range, or two arguments cannot be combined.
 
     >>> experiment = NasExperiment(space, evaluator, strategy, max_trials=100, constraints=[Constraint("macs", "<=", 300e6)])
     >>> experiment.run()

@@ -27,7 +27,7 @@ T = TypeVar("T")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 _CHECK_SECONDS = 0.5
-"""Seconds between two checks of a worker whether the process that started it still exists."""
+"""Number of seconds between two checks by a worker that the process that started it still exists."""
 
 
 class ProcessExecutor(contextlib.AbstractContextManager["ProcessExecutor"]):

@@ -30,7 +30,7 @@ except ImportError as missing:
 T = TypeVar("T")
 
 MAX_SCRATCH = 30
-"""Longest path of a folder for temporary files in which Ray's sockets, whose paths have at most 107 characters, fit."""
+"""Largest length of the path of a temporary folder for Ray; the paths of its sockets may have 107 characters."""
 
 
 class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):

@@ -26,14 +26,14 @@ from hubserve.strategy import suggest_arch, trial_arch
 from hubserve.training.evaluator import Evaluator
 
 MOST_FAILURES = 20
-"""Failed trials in a row after which the search ends, since something other than the archs must be wrong."""
+"""Number of failed trials in a row after which the search ends, since the cause is probably not the archs."""
 
 MOST_INFEASIBLE = 1000
-"""Infeasible proposals in a row after which the search ends."""
+"""Number of infeasible proposals in a row after which the search ends."""
 
 
 MOST_ARCHS = 1_000_000
-"""Number of archs above which a space counts as inexhaustible, and its tried archs are not kept."""
+"""Largest grid size of a space whose tried archs are counted to detect that all were tried."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from hubserve.experiment.trial_record import ATTEMPTS, is_trial
 from hubserve.space import ModelSpace
 
 PURPOSE = "hubserve"
-"""User attribute of a study: the space and objectives it was created for, and the seeds of its first run."""
+"""User attribute of a study: its space, its objectives, and the seeds of its first run."""
 
 MOST_ATTEMPTS = 3
-"""Times that a trial is begun; one whose process is gone each time is given up."""
+"""Number of times that a trial is begun; if its process was killed each time, the trial fails."""
 
 
 def storage_of(settings: ExperimentSettings) -> BaseStorage:

@@ -10,10 +10,10 @@ from optuna import Study
 from hubserve.experiment.trial_record import ATTEMPTS
 
 SUPERNET_SECONDS = "supernet_seconds"
-"""User attribute of a study: seconds for which a supernet was trained, over all runs."""
+"""User attribute of a study: number of seconds spent training a supernet, over all runs."""
 
 NOTE_SECONDS = 10.0
-"""Seconds between two updates of `SUPERNET_SECONDS` while a supernet is trained."""
+"""Number of seconds between two updates of `SUPERNET_SECONDS` while a supernet is trained."""
 
 
 @contextmanager

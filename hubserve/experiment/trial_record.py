@@ -16,19 +16,19 @@ from hubserve.training.evaluator import Objective
 State = Literal["complete", "failed", "pruned", "infeasible", "running"]
 
 SCORES = "scores"
-"""User attribute of a trial: all its scores by name, where they are more than the objectives."""
+"""User attribute of a trial: all its scores by name; set only if there are scores besides the objectives."""
 
 REASON = "reason"
-"""User attribute of a trial: why it failed, was pruned or is infeasible."""
+"""User attribute of a trial: text that says why it failed, was pruned or is infeasible."""
 
 INFEASIBLE = "infeasible"
-"""User attribute of a trial: by which share of its bound each constraint is missed; only trials that miss one have it."""
+"""User attribute of an infeasible trial: relative violation (`Constraint.miss`) of each violated constraint by its text."""
 
 ATTEMPTS = "attempts"
-"""User attribute of a trial: how many times it was begun, where that is more than once."""
+"""User attribute of a trial: number of times that it was begun; set only if that is more than once."""
 
 EXHAUSTED = "exhausted"
-"""User attribute of a trial that the strategy had no arch for."""
+"""User attribute that marks a trial for which the strategy had no arch left to propose."""
 
 
 @dataclass(frozen=True)

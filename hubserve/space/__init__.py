@@ -1,8 +1,8 @@
-"""Model spaces: a builder that asks for choices, and the pickers that answer.
+"""Model spaces: families of networks, each defined by one method `build(pick)`, and the pickers that answer its questions.
 
-A `ModelSpace` describes a family of networks by one method, `build(pick)`. The method builds *one* network and calls `pick` for
-each value in which the networks of the family differ. Run with different pickers, the same method gives the list of choices or
-the network of one arch.
+A `ModelSpace` describes a family of networks by its method `build(pick)`. The method builds *one* network and calls `pick` for
+each value in which the networks of the family differ. With different pickers, the same method gives the list of choices or the
+network of one arch.
 
 >>> @dataclass(frozen=True)
 ... class Tiny(ModelSpace):

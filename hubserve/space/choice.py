@@ -13,10 +13,10 @@ from hubserve.errors import ArchError, SpaceError, suggest
 from hubserve.space.relaxation import SOFTMAX, Relaxation
 
 Arch = dict[str, Any]
-"""Label -> chosen value. Plain JSON values: numbers, strings, and sorted lists of int for choices of inputs."""
+"""Maps the label of each choice to its answer, a JSON value: a number, a string, or a sorted list of ints for inputs."""
 
 Condition = tuple[str, tuple[Any, ...]]
-"""A label and those of its values under which another choice is asked."""
+"""(label, values): another choice is asked for only if the answer to this label is one of these values."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from hubserve.space.choice import Arch, Choice
 
 Choices = tuple[Choice, ...]
-"""Choices in topological order: each comes after its gates, the choices that decide whether it matters."""
+"""Choices in topological order: each comes after its gates, the choices that decide whether it is active."""
 
 
 def count_archs(choices: Choices) -> int:

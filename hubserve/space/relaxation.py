@@ -1,4 +1,4 @@
-"""Continuous relaxations of choices: one logit for each candidate, and the probabilities that the logits give.
+"""Continuous relaxations of choices: each converts one logit for each candidate to probabilities.
 
 DARTS (Liu et al. 2019, https://arxiv.org/abs/1806.09055, section 2.2) relaxes a choice of one candidate by a softmax. A choice
 of any subset of inputs has a sigmoid for each input instead.

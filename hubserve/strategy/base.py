@@ -19,7 +19,7 @@ from hubserve.strategy.trial_params import categories, distribution
 from hubserve.strategy.tried_archs import TriedArchs
 
 PATIENCE = 1000
-"""Archs in a row that the space's rules may refuse."""
+"""Number of archs in a row that the space's check may refuse before `Strategy.allowed` raises an error."""
 
 
 class Strategy(BaseSampler):

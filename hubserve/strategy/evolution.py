@@ -16,7 +16,7 @@ from hubserve.strategy.settings_checks import at_least, probability
 from hubserve.strategy.trial_params import trial_arch
 
 CROSSOVERS = 500
-"""Crossovers of two parents that the space's rules may refuse before the first parent is taken as it is."""
+"""Number of crossovers of two parents that the space's check may refuse before the first parent is used unchanged."""
 
 
 @dataclass(frozen=True)

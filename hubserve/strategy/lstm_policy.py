@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 Actions = tuple[tuple[str, int, int], ...]
-"""The answers of an arch in order, each as label, number of categories, and index of the chosen one."""
+"""The answers of an arch in order, each as (label, number of categories, index of the chosen category)."""
 
 
 class Policy(nn.Module):

@@ -43,7 +43,7 @@ class TPE(Reseeded):
 
 
 TPEStrategy = TPE
-"""NNI's other name of it."""
+"""An alias of `TPE`, which NNI uses."""
 
 
 @dataclass(frozen=True)

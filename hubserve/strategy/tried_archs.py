@@ -15,7 +15,7 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.trial_params import categories
 
 REDRAWS = 500
-"""Proposals in a row that may have been tried before the untried ones are looked up; NNI's number."""
+"""Number of proposals in a row that were tried before, after which `first_untried` searches the grid; as in NNI."""
 
 Params = frozenset[tuple[str, Any]]
 

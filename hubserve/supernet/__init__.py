@@ -1,7 +1,4 @@
-"""Networks of a space that share their weights.
-
-docs/supernets.md explains keys, windows, blends, masks and the blending plan.
-"""
+"""Supernets: networks of a space that share their weights, as subnets (`Supernet`) or all at once (`BlendedSupernet`)."""
 
 from hubserve.supernet.batch_norm_statistics import recalibrate_batch_norm
 from hubserve.supernet.blend import Blend

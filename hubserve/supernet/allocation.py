@@ -17,7 +17,7 @@ from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, TaggingPick
 MakePicker = Callable[[Arch, AnswerTags], TaggingPicker]
 
 BuildWith = Callable[[Arch, MakePicker], tuple[nn.Module, list[NetworkTensor]]]
-"""Builds the network of an arch with the picker that a function makes, and lists its tensors."""
+"""Function of an arch and of a function that makes its picker; returns the network and a list of its tensors."""
 
 
 def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: Random) -> None:

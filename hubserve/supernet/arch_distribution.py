@@ -12,10 +12,10 @@ from hubserve.space import Arch, Choice, ModelSpace
 from hubserve.supernet.tensor_keys import parameter_name
 
 MAX_DRAWS = 2000
-"""Number of refused draws after which drawing ends with an error: the space's check may refuse everything."""
+"""Number of draws that the space's check may refuse before drawing raises an error."""
 
 N_FOR_LIKELIEST = 64
-"""Archs that are drawn to find a likely one, where the space's check refuses the likeliest answers together."""
+"""Number of archs drawn to find a likely one if the space's check refuses the combination of the most likely answers."""
 
 
 class ArchDistribution(nn.Module):

@@ -21,7 +21,7 @@ from hubserve.supernet.probe_archs import largest, other_answers, random_answers
 from hubserve.supernet.tensor_keys import AnswerTags, Wrapper
 
 Presence = dict[str, tuple[bool, ...]]
-"""Key and type of a module -> whether each candidate of a choice has it."""
+"""Maps the key and type of a module ("key:Type") to one bool for each candidate of a choice: True if it has the module."""
 
 
 @dataclass(frozen=True)

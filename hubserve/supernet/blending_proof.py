@@ -16,10 +16,10 @@ from hubserve.supernet.blended_network import BlendedNetworkBuilder
 from hubserve.supernet.blending_plan import BlendingPlan
 
 N_TRIALS = 3
-"""Archs on which networks are compared."""
+"""Number of archs on which the blended and the single network are compared."""
 
 TOLERANCE = 0.01
-"""Largest difference that counts as none, as a share of the largest output: small batches amplify rounding."""
+"""Largest difference of two outputs that are considered equal, as a fraction of the largest output."""
 
 
 def prove(plan: BlendingPlan, builder: BlendedNetworkBuilder, space: ModelSpace, x: Any) -> BlendingPlan:
@@ -120,7 +120,7 @@ class _Proof:
 def _use_batch_statistics(network: nn.Module) -> None:
     """Sets `network` to eval mode, except its batch norms, which normalise with the statistics of the batch.
 
-    With statistics of an untrained supernet, the output of a deep network may not depend on its input.
+    With the running statistics of an untrained supernet, the output of a deep network may hardly depend on its input.
     """
     for module in network.eval().modules():
         if isinstance(module, _BatchNorm):

@@ -23,17 +23,17 @@ MAX_JOINT = 1024
 """Largest number of networks that are built to find how several choices together decide the length of an axis."""
 
 Shapes = dict[str, tuple[int, ...]]
-"""Key -> shape of the tensor, in one network."""
+"""Maps the key of each tensor of one network to its shape."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """Which positions along the masked axes of one parameter belong to the subnet, for each combination of candidates.
+    """Says which positions along the masked axes of a tensor are used, for each combination of candidates of some choices.
 
     Attributes:
         labels: Labels of the choices whose candidates together decide the mask.
-        table: 1 where the combination of candidates keeps the position, else 0. Its shape is the number of candidates of each
-            label, in the order of `labels`, then the length of each masked axis.
+        table: 1 if the network with this combination of candidates has the position, else 0. Its shape is the number of
+            candidates of each label, in the order of `labels`, followed by the length of each masked axis.
     """
 
     labels: tuple[str, ...]

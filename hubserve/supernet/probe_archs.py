@@ -8,10 +8,10 @@ from hubserve.errors import ArchError
 from hubserve.space import Arch, Choice, ModelSpace
 
 MAX_SWEEPS = 16
-"""Largest number of candidates of a choice that are each tried in turn; further ones occur in random archs only."""
+"""Largest number of candidates of a choice that `largest` and `varied` try; further ones occur in random archs only."""
 
 PATIENCE, MAX_RANDOM = 16, 128
-"""Number of random archs in a row without a larger tensor after which the search ends; largest number of random archs."""
+"""PATIENCE random archs in a row without a larger tensor end the search; MAX_RANDOM random archs end it in any case."""
 
 
 def largest(space: ModelSpace) -> Iterator[Arch]:

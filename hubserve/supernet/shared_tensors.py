@@ -12,7 +12,7 @@ from hubserve.supernet.tensor_keys import NetworkTensor
 Shape = tuple[int, ...]
 
 NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""Names of the buffers that are shared, as torch's norms have them."""
+"""Names of the buffers of torch's norm layers, which networks share."""
 
 
 def window(full: torch.Tensor, shape: Sequence[int], *, centred: bool = False) -> torch.Tensor:

@@ -22,7 +22,7 @@ from hubserve.supernet.shared_tensors import SharedTensors, larger
 from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, TaggingPicker, network_tensors
 
 Build = Callable[[], tuple[nn.Module, list[NetworkTensor]]]
-"""Builds a network and lists its tensors."""
+"""Function without arguments that returns a network and a list of its tensors."""
 
 
 @dataclass(frozen=True)

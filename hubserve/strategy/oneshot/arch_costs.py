@@ -11,7 +11,7 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.timing import median_ms
 
 Measure = Literal["macs", "params", "latency_ms"]
-"""MACs and parameters are counted exactly; latency is that of eager PyTorch on one input, on the CPU of this machine."""
+"""Names of costs. MACs and parameters are counted exactly; latency is measured in eager PyTorch on this machine's CPU."""
 
 
 class ArchCost(Protocol):

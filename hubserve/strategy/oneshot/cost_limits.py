@@ -66,12 +66,12 @@ _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 @dataclass(frozen=True)
 class RangeFilter:
-    """Accepts archs whose cost is between two bounds, both included.
+    """Accepts archs whose cost is in a range; both bounds are included.
 
     Attributes:
         profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
-        min: Smallest cost, in the profiler's unit; None has no lower bound.
-        max: Largest cost, in the profiler's unit; None has no upper bound.
+        min: Smallest accepted cost, in the unit of `profiler`; None sets no lower bound.
+        max: Largest accepted cost, in the unit of `profiler`; None sets no upper bound.
 
     Raises:
         StrategyError: Neither bound is given, or `min` is above `max`.

@@ -22,12 +22,12 @@ from hubserve.supernet import BlendedSupernet
 from hubserve.training.evaluator import TrainingEvaluator
 
 FAIR_R2 = 0.8
-"""Coefficient of determination below which a warning says that a penalty's table of costs is coarse."""
+"""Coefficient of determination of a penalty's `CostTable` below which it is logged as a warning."""
 
 log = logging.getLogger(__name__)
 
 Gradients = dict[str, torch.Tensor | None]
-"""Label -> gradient; None where there is none."""
+"""Maps each label to its gradient; None if the loss does not depend on it."""
 
 
 @dataclass(frozen=True)

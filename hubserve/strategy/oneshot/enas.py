@@ -25,13 +25,13 @@ from hubserve.supernet import Supernet
 from hubserve.training.evaluator import TrainingEvaluator
 
 PATIENCE = 1000
-"""Archs that the space's check may refuse one after the other before the search fails."""
+"""Number of archs in a row that the space's check may refuse before the search raises an error."""
 
 MAX_ANSWERS = 4096
 """Largest number of answers that a choice may have; the controller has an output for each."""
 
 HIDDEN = 64
-"""Units of the controller's LSTM."""
+"""Number of units of the controller's LSTM."""
 
 
 @dataclass(frozen=True)

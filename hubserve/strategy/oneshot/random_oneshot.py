@@ -17,7 +17,7 @@ from hubserve.supernet import Supernet
 from hubserve.training.evaluator import TrainingEvaluator
 
 MAX_DRAWS = 100
-"""Archs that a filter may refuse one after the other before the search fails; NNI's number."""
+"""Number of archs in a row that a filter may refuse before the search raises an error; as in NNI."""
 
 
 @dataclass(frozen=True)
