@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
-from hubserve.atomic import replace_folder, staged_file, staged_folder, write_atomic
+from hubserve.atomic import move_folder, replace_folder, staged_file, staged_folder, write_atomic
 
 
 def test_a_new_file(tmp_path):
@@ -82,3 +84,42 @@ def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path):
     with pytest.raises(FileNotFoundError):
         replace_folder(tmp_path / "missing", tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder on another file system than `tmp_path`."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+def test_a_file_that_is_staged_on_another_file_system(tmp_path, elsewhere):
+    write_atomic(tmp_path / "note", "old")
+    write_atomic(tmp_path / "note", "new", staging=elsewhere)
+    assert (tmp_path / "note").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_folder_that_moves_to_another_file_system(tmp_path, elsewhere):
+    (elsewhere / "run" / "deep").mkdir(parents=True)
+    (elsewhere / "run" / "deep" / "note").write_text("kept")
+    (elsewhere / "run" / "link").symlink_to("deep/note")
+    move_folder(elsewhere / "run", tmp_path / "run")
+    assert (tmp_path / "run" / "link").read_text() == "kept"
+    assert (tmp_path / "run" / "link").is_symlink()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_folder_that_replaces_one_on_another_file_system(tmp_path, elsewhere):
+    for folder, text in ((tmp_path / "run", "old"), (elsewhere / "run", "new")):
+        folder.mkdir()
+        (folder / "note").write_text(text)
+    replace_folder(elsewhere / "run", tmp_path / "run")
+    assert (tmp_path / "run" / "note").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert list(elsewhere.iterdir()) == []

@@ -49,7 +49,7 @@ def seconds_spent(study: Study) -> float:
     )
     total, until = float(study.user_attrs.get(SUPERNET_SECONDS, 0.0)), datetime.min
     for start, end in spans:
-        if end > until:
+        if end > max(start, until):  # Where the clock was set back during a trial, its end lies before its start.
             total += (end - max(start, until)).total_seconds()
             until = end
     return total

@@ -82,7 +82,8 @@ def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Object
         intermediate=dict(trial.intermediate_values),
         reason=notes.get(REASON, ""),
         started=trial.datetime_start,
-        seconds=None if trial.duration is None else trial.duration.total_seconds(),
+        # Below 0 where the clock was set back meanwhile.
+        seconds=None if trial.duration is None else max(0.0, trial.duration.total_seconds()),
         folder=folder,
     )
 
