@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from hubserve import jobs
+from hubserve.atomic import write_atomic
 from hubserve.errors import StorageError
 from hubserve.reserved_file import read_reserved, reserve, write_reserved
 from hubserve.storage_faults import storage_error
+from tests.jobs.definitions import SMALLEST
 
 STEPS = (
     "publish",
@@ -58,6 +62,34 @@ def test_a_step_on_a_full_disk(step, rounds):
         assert found["unfinished"] == [], found
     assert rounds[step][-1]["left"] is None
     assert rounds[step][-1]["kind"] == "done"
+
+
+@pytest.mark.slow
+def test_results_on_a_disk_that_is_full_or_read_only(tmp_path):
+    signs = {"full": "no space is left on its disk", "read-only": "read-only"}
+    found = in_namespace("tests.full_disk_results", tmp_path)
+    assert len(found) == 12
+    for entry in found:
+        assert entry["kind"] in ("StorageError", "OutputError"), entry
+        assert signs[entry["disk"]] in entry["said"] or entry["kind"] == "OutputError", entry
+        assert entry["whole"], entry
+    assert all(entry["kind"] == "StorageError" for entry in found if entry["disk"] == "full"), found
+
+
+@pytest.mark.parametrize("step", ["file", "job"])
+def test_a_folder_of_another_user(step, monkeypatch):
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as another user")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        monkeypatch.setenv("HUBSERVE_HOME", folder)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(StorageError, match=rf"{folder} belongs to user root with mode 0755, and this is user nobody"):
+                write_atomic(Path(folder, "x"), "") if step == "file" else jobs.create(SMALLEST)
+        finally:
+            os.seteuid(0)
+        assert os.listdir(folder) == []
 
 
 @pytest.mark.parametrize(
