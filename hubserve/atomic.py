@@ -57,6 +57,18 @@ def staged_file(path: Path, *, staging: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
+def staged_result(path: Path) -> Iterator[Path]:
+    """As `staged_file`, for a file that the user named: of a link, its target is replaced; a device or a pipe is written to."""
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with writing(path):
+            yield path
+    else:
+        with staged_file(path) as unfinished:
+            yield unfinished
+
+
+@contextmanager
 def staged_folder(parent: Path, name: str) -> Iterator[Path]:
     """A new hidden folder to fill and then rename; what is still under its first name afterwards is removed.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hubserve.atomic import staged_result
 from hubserve.errors import MissingExtraError, OutputError
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.network_outline import BlockOutline, CellOutline, block_outlines
@@ -37,6 +38,7 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
     Raises:
         ArchError: The arch is not valid.
         OutputError: The file's ending is none of `ENDINGS`, or the file cannot be written.
+        StorageError: The disk is full, or does not permit it; the old file is as it was.
     """
     if path.suffix.lower() not in ENDINGS:
         raise OutputError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
@@ -49,7 +51,8 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
     # Text is text in SVG, so that it can be searched and read aloud. No date, so that equal drawings are equal files.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         try:
-            figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
+            with staged_result(path) as unfinished:
+                figure.savefig(unfinished, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 

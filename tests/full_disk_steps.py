@@ -1,7 +1,7 @@
-"""Runs one step on a small disk that has k bytes left, for several k, and then with space.
+"""Runs steps that write, each on a small disk that has k bytes left, for several k, and then with space.
 
-`python -m tests.full_disk_steps STEP FOLDER` runs inside `unshare -rm`. It prints one JSON object for each k: what happened,
-and the files that were left.
+`python -m tests.full_disk_steps FOLDER STEP...` runs inside `unshare -rm`: all steps in one process, which imports and exports
+once. It prints one JSON object for each step and k: what happened, and the files that were left.
 """
 
 import functools
@@ -9,11 +9,13 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -30,27 +32,27 @@ from hubserve.strategy.oneshot.checkpoint import write_checkpoint
 from hubserve.training.weights_file import save_weights
 from tests.export.nets import small_source
 from tests.jobs.definitions import SMALLEST
-from tests.stores import store_at
+from tests.stores import small_package, store_at
 
 SIZE_KB = 2000
-LEFT_KB = (0, 4, 8, 16, 32, 64, 96)
+LEFT_KB = (0, 8, 32, 96)
 
 Step = Callable[[], object]
 
 
 def publish(disk: Path, outside: Path) -> Step:
-    package = write_package(small_source(), outside / "package")
+    package = small_package()
     return lambda: store.publish(package.path, name="own", version="v1")
 
 
 def set_alias(disk: Path, outside: Path) -> Step:
-    store.publish(write_package(small_source(), outside / "package").path, name="own", version="v1")
+    store.publish(small_package().path, name="own", version="v1")
     return lambda: aliases.set_alias("production", "own:v1")
 
 
 def store_export(disk: Path, outside: Path) -> Step:
     with store_at(outside / "store"):
-        store.publish(write_package(small_source(), outside / "package").path, name="own", version="v1")
+        store.publish(small_package().path, name="own", version="v1")
 
     def step() -> None:
         with store_at(outside / "store"):
@@ -61,7 +63,7 @@ def store_export(disk: Path, outside: Path) -> Step:
 
 def store_import(disk: Path, outside: Path) -> Step:
     with store_at(outside / "store"):
-        store.publish(write_package(small_source(), outside / "package").path, name="own", version="v1")
+        store.publish(small_package().path, name="own", version="v1")
         file = store.export_model("own:v1", outside)
 
     def step() -> None:
@@ -76,8 +78,8 @@ def export(disk: Path, outside: Path) -> Step:
 
 
 def profile_in_package(disk: Path, outside: Path) -> Step:
-    package = write_package(small_source(), disk / "package")
-    return lambda: add_files(read_package(package.path), {"profile.json": b"{}" + b" " * 9000})
+    package = Path(shutil.copytree(small_package().path, disk / "package"))
+    return lambda: add_files(read_package(package), {"profile.json": b"{}" + b" " * 9000})
 
 
 def job(disk: Path, outside: Path) -> Step:
@@ -142,28 +144,49 @@ def unfinished(disk: Path) -> list[str]:
     return [str(p) for p in found if (p.name.startswith(".") and ".number" not in p.name) or ".part" in p.name]
 
 
-def main(name: str, disk: Path) -> None:
+def run(name: str, disk: Path, outside: Path) -> None:
+    """Runs one step on a disk of its own, first with little space, then with enough."""
+    disk.mkdir()
+    outside.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_KB}k", "tmpfs", str(disk)], check=True)
     os.environ["HUBSERVE_HOME"] = str(disk / "home")
     (disk / "home").mkdir()
-    with tempfile.TemporaryDirectory() as outside, store_at(disk / "bentoml"):
-        step = next(step for step in STEPS if step.__name__ == name)(disk, Path(outside))
+    with store_at(disk / "bentoml"):
+        step = next(step for step in STEPS if step.__name__ == name)(disk, outside)
         for left in LEFT_KB:
             full = fill(disk, left)
-            said, kind = "", "done"
-            try:
-                step()
-            except Exception as error:
-                fault = storage_error(error)
-                kind, said = type(fault or error).__name__, str(fault or error)
+            kind, said = outcome(step)
             left_over = unfinished(disk)
             full.unlink()
-            print(json.dumps({"left": left, "kind": kind, "said": said, "unfinished": left_over}), flush=True)
+            note(step=name, left=left, kind=kind, said=said, unfinished=left_over)
             if kind == "done":
                 break
-        step()  # With space it goes on.
-        print(json.dumps({"left": None, "kind": "done", "said": "", "unfinished": unfinished(disk)}), flush=True)
+        kind, said = outcome(step)  # With space it goes on.
+        note(step=name, left=None, kind=kind, said=said, unfinished=unfinished(disk))
+
+
+def outcome(step: Step) -> tuple[str, str]:
+    """The kind and the text of the error that a command would show; ("done", "") without one."""
+    try:
+        step()
+    except Exception as error:
+        shown = storage_error(error) or error
+        return type(shown).__name__, str(shown)
+    return "done", ""
+
+
+def note(**found: object) -> None:
+    print(json.dumps(found), flush=True)
+
+
+def main(folder: Path, names: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory() as outside:
+        for name in names:
+            try:
+                run(name, folder / name, Path(outside) / name)
+            except Exception:
+                note(step=name, left=None, kind="failed", said=traceback.format_exc(), unfinished=[])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2:])

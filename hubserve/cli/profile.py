@@ -46,6 +46,7 @@ def measure(
 
     hubserve profile efficientnet-lite0 --html lite0.html
     """
+    from hubserve.atomic import staged_result
     from hubserve.cli.latency_reports import ProfileOptions, measure_package, own_folder, print_report
     from hubserve.cli.resolve_model import open_package
     from hubserve.errors import ProfileError
@@ -69,10 +70,10 @@ def measure(
         text = report.model_dump_json(indent=2) + "\n"
         if write:
             add_profile(package, text)
-    if save is not None:
-        save.write_text(text, "utf-8")
-    if html is not None:
-        html.write_text(render_page(report), "utf-8")
+    for path, content in ((save, text), (html, render_page(report) if html else "")):
+        if path is not None:
+            with staged_result(path) as unfinished:
+                unfinished.write_text(content, "utf-8")
     return print_json(report.model_dump(mode="json")) if as_json else print_report(report)
 
 

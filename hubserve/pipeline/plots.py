@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
 
+from hubserve.atomic import staged_result
 from hubserve.errors import ExperimentError, MissingExtraError, suggest
 from hubserve.jobs import JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
 
@@ -56,6 +57,7 @@ def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float
     Raises:
         ExperimentError: There is no such plot, or no data for it yet, or the ending is none of `ENDINGS`, or the file cannot be
             written.
+        StorageError: The disk is full, or does not permit it; the old file is as it was.
     """
     if path.suffix.lower() not in ENDINGS:
         raise ExperimentError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
@@ -64,8 +66,8 @@ def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float
     figure = _DRAW[name](status, limits or {})
     try:
         # Text stays text in SVG, so it can be searched and read aloud. With a date, equal plots would be different files.
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-            figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
+        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), staged_result(path) as unfinished:
+            figure.savefig(unfinished, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
     except OSError as error:
         raise ExperimentError(f"cannot draw into {path}: {error.strerror or error}") from error
 

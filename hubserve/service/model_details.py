@@ -10,6 +10,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,9 @@ log = logging.getLogger("hubserve.service")
 
 WORKER = "hubserve.workers.describe_package"
 SECONDS = 120.0
+
+RETRY_SECONDS = 60.0
+"""Seconds after a worker that wrote nothing, as on a full disk, in which none is started for the same version."""
 
 
 class NetworkSize(BaseModel):
@@ -49,6 +53,7 @@ class ModelDetails:
         self._folder = home.home() / "figures"
         self._working = threading.Lock()
         self._asked: set[str] = set()
+        self._failed: dict[str, float] = {}
 
     def size_of(self, model: StoredModel) -> NetworkSize | None:
         """The size of the network; None until the worker has counted, which `prepare` starts."""
@@ -92,7 +97,10 @@ class ModelDetails:
     def _make(self, models: Sequence[StoredModel]) -> None:
         # One worker at a time; it gives itself the lowest priority.
         with self._working:
-            missing = [model for model in models if self.size_of(model) is None]
+            since = time.monotonic() - RETRY_SECONDS
+            missing = [
+                model for model in models if self.size_of(model) is None and self._failed.get(_name(model), since) <= since
+            ]
             if not missing:
                 return
             command = [sys.executable, "-m", WORKER, str(self._folder), *(str(model.path) for model in missing)]
@@ -103,6 +111,14 @@ class ModelDetails:
             else:
                 if ended.returncode:
                     log.warning("figures of %s: %s", models[0].tag, ended.stderr[-2000:])
+            self._note_failures(missing)
+
+    def _note_failures(self, models: Sequence[StoredModel]) -> None:
+        for model in models:
+            if self.size_of(model) is None:
+                self._failed[_name(model)] = time.monotonic()
+            else:
+                self._failed.pop(_name(model), None)
 
 
 def _name(model: StoredModel) -> str:

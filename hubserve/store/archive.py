@@ -5,10 +5,12 @@ manifest announces, by the length of the archive and by the free space of the di
 """
 
 import bz2
+import errno
 import gzip
 import io
 import json
 import lzma
+import os
 import shutil
 import tarfile
 import zipfile
@@ -18,6 +20,7 @@ from typing import IO, Any, Protocol, cast
 
 from hubserve.errors import StoreError
 from hubserve.package.package import MANIFEST
+from hubserve.storage_faults import storage_error
 
 MOST_FILES = 100
 """Most files of a package."""
@@ -49,6 +52,7 @@ def unpack(path: Path, folder: Path) -> None:
 
     Raises:
         StoreError: It is no such archive, or beyond a bound; the message says which one.
+        StorageError: The disk is full, or does not permit it.
     """
     try:
         most = MOST_EXPANSION * path.stat().st_size + SLACK_BYTES
@@ -60,7 +64,8 @@ def unpack(path: Path, folder: Path) -> None:
     except _RefusedError as error:
         raise StoreError(f"{path} is not a model that was exported from a store: {error}") from error
     except (OSError, EOFError, ValueError, NotImplementedError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError) as error:
-        raise StoreError(f"{path} is not a model that was exported from a store: {type(error).__name__}: {error}") from error
+        refused = StoreError(f"{path} is not a model that was exported from a store: {type(error).__name__}: {error}")
+        raise (storage_error(error) or refused) from error
     except RuntimeError as error:  # zipfile raises it for an archive with a password.
         raise StoreError(f"{path} is not a model that was exported from a store: {error}") from error
 
@@ -112,7 +117,7 @@ class _Writer:
             )
         free = shutil.disk_usage(self._folder).free
         if length > free:
-            raise _RefusedError(f"{name} has {length / 1e6:.3g} MB, and {self._folder} has {free / 1e6:.3g} MB of free space")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder / name))
         return name
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hubserve.atomic import staged_file, write_atomic
+from hubserve.atomic import write_atomic
 from hubserve.complexity import complexity
 from hubserve.errors import HubserveError
 from hubserve.hub.registry import get_space
@@ -53,8 +53,7 @@ def _numbers(path: Path, drawing: Path) -> dict[str, Any]:
         # Imported here: without the extra that draws, the numbers are there all the same.
         from hubserve.drawing import draw
 
-        with staged_file(drawing) as unfinished:
-            draw(space, manifest.arch, unfinished, title=manifest.name)
+        draw(space, manifest.arch, drawing, title=manifest.name)
     except HubserveError as error:
         found["problem"] = f"it cannot be drawn: {error}"
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
 import os
@@ -309,6 +310,16 @@ class TestAliases:
         assert answers == {"small:v1", "small:v2"}
         assert client.delete("/aliases/production", headers=CHANGE).status_code == 204
         sees(lambda: client.get("/models").json()[1]["aliases"] == [])
+
+    def test_on_a_full_disk(self, client, monkeypatch):
+        def full(unfinished, path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(unfinished))
+
+        before = client.get("/aliases").json()
+        monkeypatch.setattr("hubserve.atomic._replace", full)
+        answer = client.put("/aliases/full", json={"model": "small:v1"}, headers=CHANGE)
+        assert "no space is left on its disk" in problem(answer, 507, "StorageError")
+        assert client.get("/aliases").json() == before
 
     def test_what_cannot_be(self, client):
         assert problem(client.put("/aliases/x", json={"model": "nosuch"}, headers=CHANGE), 404, "ModelNotFoundError")

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import pytest
 
 from hubserve import store
-from hubserve.errors import StoreError
+from hubserve.errors import StorageError, StoreError
 from hubserve.store import archive
 from tests.stores import small_package, store_at
 
@@ -146,7 +146,9 @@ def test_many_files(home, tmp_path, files):
 
 def test_no_room_on_the_disk(home, tmp_path, files, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5))
-    assert "of free space" in refused(write(tmp_path / "x.bentomodel", files), home)
+    with pytest.raises(StorageError, match="no space is left on its disk"):
+        store.import_model(write(tmp_path / "x.bentomodel", files))
+    assert store.list_models() == []
 
 
 def test_a_zip_that_expands(home, tmp_path, files):
