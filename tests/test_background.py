@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from hubserve.background import BackgroundProcess
+from tests.waiting import until
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -19,12 +21,14 @@ def start(process: BackgroundProcess, command: list[str], folder, **options) -> 
     lock = process.take_lock()
     process.start(command, log=folder / "log", lock=lock, **options)
     os.close(lock)
+    # At first it holds the id of the group, whose leader has ended, and then that of the guard.
+    until(lambda: not process.is_alive() or psutil.pid_exists(int(process.group_file.read_text())))
     return int(process.group_file.read_text())
 
 
 @pytest.fixture
 def process(tmp_path):
-    found = BackgroundProcess(tmp_path / "lock", tmp_path / "group")
+    found = BackgroundProcess(tmp_path / "lock", tmp_path / "group", tmp_path / "stop", tmp_path / "reason")
     yield found
     found.kill_after(0)
 
@@ -41,9 +45,9 @@ def test_it_is_no_descendant_and_ignores_interrupts(process, tmp_path):
     pid = start(process, SLEEPS, tmp_path)
     assert process.is_alive()
     assert pid not in [child.pid for child in psutil.Process().children(recursive=True)]
-    process.send_signal(signal.SIGINT)
+    os.kill(pid, signal.SIGINT)
     assert not process.ends_within(0.5)
-    process.send_signal(signal.SIGTERM)
+    process.request_stop()
     assert process.ends_within(10)
 
 
@@ -54,8 +58,15 @@ def test_only_one_process_holds_the_lock(process, tmp_path):
 
 
 def test_environment_and_working_folder(process, tmp_path):
+    environment = {"MARK": "m1", "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-c", "import os; print(os.getcwd(), os.environ['MARK'], 'HOME' in os.environ)"]
-    start(process, command, tmp_path, cwd=tmp_path, environment={"MARK": "m1", "PATH": os.environ["PATH"]})
+    start(
+        process,
+        command,
+        tmp_path,
+        cwd=tmp_path,
+        environment={"MARK": "m1", "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
     assert process.ends_within(10)
     assert (tmp_path / "log").read_text() == f"{tmp_path} m1 False\n"
 
@@ -80,7 +91,7 @@ def test_a_process_that_ignores_sigterm_is_killed_with_its_children(process, tmp
         assert time.monotonic() < end
         time.sleep(0.02)
     child = psutil.Process(int((tmp_path / "child").read_text()))
-    process.send_signal(signal.SIGTERM)
+    process.request_stop()
     assert process.kill_after(0.3)
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
@@ -91,7 +102,8 @@ def test_a_reused_process_id_gets_no_signal(process, tmp_path):
     with subprocess.Popen(SLEEPS) as other:
         process.lock_file.touch()
         process.group_file.write_text(str(other.pid))
-        process.send_signal(signal.SIGKILL)
+        process.request_stop()
+        process.kill()
         time.sleep(0.1)
         assert other.poll() is None
         other.kill()

@@ -15,6 +15,7 @@ import pytest
 from hubserve.background import BackgroundProcess
 from hubserve.process_guard import SLACK_BYTES_PER_CORE
 from hubserve.process_tree import descendants
+from hubserve.reserved_file import read_reserved
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
@@ -89,7 +90,7 @@ def test_within_five_seconds_nothing_is_left(process, tmp_path, how):
 def test_time_is_limited_by_itself(process, tmp_path):
     start(process, "import time; time.sleep(600)", tmp_path / "work", seconds=1.0)
     until(lambda: not process.is_alive(), seconds=20)
-    assert process.reason_file.read_text() == "it was ended after 1 s, the most that it may take"
+    assert read_reserved(process.reason_file) == "it was ended after 1 s, the most that it may take"
 
 
 def test_memory_of_all_processes_together_is_limited(process, tmp_path):
@@ -100,7 +101,7 @@ def test_memory_of_all_processes_together_is_limited(process, tmp_path):
     )
     start(process, program, tmp_path / "work", memory_mb=150)
     until(lambda: not process.is_alive(), seconds=30)
-    assert process.reason_file.read_text().endswith("MB of memory, and it may have 150")
+    assert read_reserved(process.reason_file).endswith("MB of memory, and it may have 150")
 
 
 def test_one_process_cannot_ask_for_more(process, tmp_path):

@@ -126,8 +126,14 @@ def _devices() -> Finding:
 
 def _folders() -> Iterator[Finding]:
     from hubserve import home, store
+    from hubserve.errors import HubserveError
 
-    for name, variable, folder in (("home", "HUBSERVE_HOME", home.home()), ("store", "BENTOML_HOME", store.bentoml_home())):
+    for name, variable, place in (("home", "HUBSERVE_HOME", home.home), ("store", "BENTOML_HOME", store.bentoml_home)):
+        try:
+            folder = place()
+        except HubserveError as error:
+            yield Finding(name, "problem", str(error), f"set {variable} to a folder that you may write")
+            continue
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free / 2**30
         found = f"{folder}, {free:.1f} GiB free"

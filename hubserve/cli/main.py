@@ -1,4 +1,4 @@
-"""The command line: all commands under one name."""
+"""The command line: all commands under one name. Results and exit codes are printed and chosen in `hubserve.cli.output`."""
 
 from typing import Annotated
 

@@ -71,7 +71,7 @@ def manage(job_id: str | None, *, stop: bool, resume: bool, delete: bool, log: i
 def manage_exports(export_id: str | None, *, stop: bool, as_json: bool) -> None:
     """Lists the exports, or shows or stops one; see `hubserve exports --help`."""
     from hubserve.service.exports import Exports
-    from hubserve.service.request_limits import export_limits
+    from hubserve.service.job_and_export_limits import export_limits
     from hubserve.service.settings import ServiceSettings
 
     exports = Exports(1, export_limits(ServiceSettings()))

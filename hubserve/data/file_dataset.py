@@ -42,7 +42,7 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
         pixels = _read_pixels(path)
         if self._augment is None:
             return torch.from_numpy(self._preprocess.fast(pixels)), label
-        augmented = self._augment(torch.from_numpy(pixels).permute(2, 0, 1))
+        augmented = self._augment(torch.tensor(pixels).permute(2, 0, 1))
         return torch.from_numpy(self._preprocess.normalise(augmented.numpy())), label
 
 

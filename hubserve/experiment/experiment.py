@@ -152,8 +152,7 @@ class NasExperiment(ExperimentResults):
 
         Raises:
             ExperimentError: Another process is running this experiment, the study has another space or other objectives, or
-            trials
-                in other processes cannot reach the storage.
+                trials in other processes cannot reach the storage.
         """
         self._stop.clear()
         settings, executor = self._settings, self._executor or self.config.executor()

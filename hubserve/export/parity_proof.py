@@ -1,4 +1,7 @@
-"""Writes the formats of a model, and proves each from its file: loaded again, it answers as eager PyTorch does."""
+"""Writes the formats of a model, and proves each from its file: loaded again, it answers as eager PyTorch does.
+
+Which differences are allowed is in `hubserve.package.parity`.
+"""
 
 import copy
 from collections.abc import Sequence

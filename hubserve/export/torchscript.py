@@ -1,7 +1,8 @@
 """TorchScript: PyTorch's older format, still the only one that C++ programs load without a compiler.
 
-torch says at every call that TorchScript is deprecated in favour of torch.export; here, and only here, that warning is
-silenced, because the manifest records the range of versions that read the file.
+torch says at every call that TorchScript is deprecated in favour of torch.export. That warning is silenced where a file is
+written, here, and where it is loaded, in `hubserve.package.torch_runners`: the manifest records the range of versions that
+read the file.
 """
 
 from pathlib import Path

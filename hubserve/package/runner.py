@@ -14,7 +14,7 @@ DAY = 86_400.0
 
 
 class Runner(Protocol):
-    """A loaded model.
+    """A loaded model, which is called: a batch of prepared images (n, 3, height, width) gives their logits (n, classes).
 
     Attributes:
         name: What runs it: "eager", "openvino", or the name of an exported format.

@@ -15,9 +15,10 @@ REPEAT_SECONDS = 0.1
 
 
 class AwaitedRequest:
-    """A block that is cancelled when the client of the request disconnects, or after some seconds.
+    """`async with AwaitedRequest(...)`: its block is cancelled when the request's client disconnects, or after some time.
 
-    The body must have been read before: the messages after it are watched for the end of the connection.
+    The body must have been read before: the messages after it are watched for the end of the connection, from
+    `WATCH_AFTER_SECONDS` on. The errors are raised where the block ends.
 
     Args:
         request: The request.

@@ -23,14 +23,17 @@ MOST_BYTES = 16 * 10**9
 
 
 class FirstLoads:
-    """Starts first loads, and says which versions may be loaded by this process. Used by one thread.
+    """Loads each version that was never loaded in a process of its own, which may fail or hang without harm to the service.
+
+    `may_load` starts that process, and returns False until it has ended well; ask again. At most `AT_ONCE` run at a time. A
+    version that was loaded before needs none. Used by one thread.
 
     Args:
         backend: What runs the models.
         device: Device that was asked for.
-        batches: Batch sizes that must run.
-        memory_bytes: Largest memory that one may take.
-        seconds: Longest time of one.
+        batches: Batch sizes that a version must run in its first load.
+        memory_bytes: Largest memory of the process of a first load.
+        seconds: Longest time of a first load.
     """
 
     def __init__(

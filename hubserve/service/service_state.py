@@ -21,12 +21,12 @@ from hubserve.service.exports import Exports
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.host_check import HostCheck
+from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.request_body import RequestBodyReader
-from hubserve.service.request_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.settings import ServiceSettings
 from hubserve.store import StoredModel
 

@@ -55,4 +55,6 @@ def test_no_service(client):
 def test_imports_errors_only():
     code = "import sys, hubserve.client; print([m for m in sys.modules if m.startswith('hubserve.')])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(eval(ran.stdout)) == {"hubserve.client", "hubserve.client.client", "hubserve.errors"}
+    # What `import hubserve` itself does before anything else: telemetry off, threads within the quota.
+    first = {"hubserve.telemetry", "hubserve.cgroup", "hubserve.usable_resources"}
+    assert set(eval(ran.stdout)) == {"hubserve.client", "hubserve.client.client", "hubserve.errors", *first}

@@ -64,10 +64,10 @@ class TestProfileInside:
 
     def test_a_failure_leaves_the_package_as_it_was(self, copy, monkeypatch):
         def full(*_):
-            raise OSError(28, "No space left on device", "profile.json")
+            raise OSError(28, "no space is left on device", "profile.json")
 
         monkeypatch.setattr("os.rename", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="no space is left"):
             add_profile(copy, "{}")
         monkeypatch.undo()
         assert read_package(copy.path).manifest == copy.manifest

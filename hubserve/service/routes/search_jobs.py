@@ -16,7 +16,7 @@ from hubserve.errors import JobError, OverloadedError
 from hubserve.jobs import Job, JobLimits, JobStatus, JobSummary
 from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
-from hubserve.service.request_limits import definition_limits, hide_folders, named_job_limits
+from hubserve.service.job_and_export_limits import definition_limits, hide_folders, named_job_limits
 from hubserve.service.service_state import ServiceState
 from hubserve.service.settings import ServiceSettings
 from hubserve.service.unknown_parameters import only_parameters
