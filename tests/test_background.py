@@ -60,13 +60,7 @@ def test_only_one_process_holds_the_lock(process, tmp_path):
 def test_environment_and_working_folder(process, tmp_path):
     environment = {"MARK": "m1", "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-c", "import os; print(os.getcwd(), os.environ['MARK'], 'HOME' in os.environ)"]
-    start(
-        process,
-        command,
-        tmp_path,
-        cwd=tmp_path,
-        environment={"MARK": "m1", "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent)},
-    )
+    start(process, command, tmp_path, cwd=tmp_path, environment=environment)
     assert process.ends_within(10)
     assert (tmp_path / "log").read_text() == f"{tmp_path} m1 False\n"
 

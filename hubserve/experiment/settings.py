@@ -94,8 +94,7 @@ class ExperimentSettings:
 
         Raises:
             ExperimentError: `executor` runs trials in other processes, and these would need a supernet of this process, or
-            would
-                have to report intermediate values to a `storage` in memory.
+                would have to report intermediate values to a `storage` in memory.
         """
         if executor.shares_memory:
             return

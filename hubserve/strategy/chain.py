@@ -132,8 +132,7 @@ class Chain(Strategy):
 
     Raises:
         StrategyError: One of `middlewares` is not a `Middleware`; or, when a trial is sampled, `bind` was not called
-        (middlewares
-            need whole archs, so a chain needs a space).
+            (middlewares need whole archs, so a chain needs a space).
         SpaceExhausted: When a trial is sampled: a middleware refused `patience` proposals, or the strategy has none left.
     """
 

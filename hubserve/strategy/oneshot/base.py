@@ -90,8 +90,7 @@ class OneShotStrategy(abc.ABC):
         Raises:
             SupernetError: The strategy does not support a choice of the space, or needs more memory than the device has.
             StrategyError: The folder holds the checkpoint of another search, a loss is not finite, the evaluator has no data,
-            or it
-                has a setting that cannot be used when weights are shared.
+                or it has a setting that cannot be used when weights are shared.
         """
         asked = shared_training(evaluator)
         where = torch.device(device or asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
