@@ -57,4 +57,4 @@ def test_settings_that_make_no_sense(hubserve, monkeypatch):
 
     monkeypatch.setattr(os, "execve", becomes_the_server)
     monkeypatch.setenv("HUBSERVE_THREADS", "0")
-    assert "threads" in hubserve("serve").refused("ServerStartError")
+    assert "HUBSERVE_THREADS" in hubserve("serve").refused("ServerStartError")
