@@ -54,10 +54,16 @@ ONE = {
 """What one core allows. A pool that decodes images is one thread beside the one that waits for it."""
 
 
+def more_than_one_core(found: dict[str, int]) -> dict[str, int]:
+    """The counts above those of ONE. Threads are counted while they run, so a busy machine may show fewer."""
+    assert found.keys() == ONE.keys()
+    return {name: count for name, count in found.items() if count > ONE[name]}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
 def test_one_core_by_affinity(tmp_path):
-    assert counts(tmp_path, ["taskset", "-c", str(min(os.sched_getaffinity(0)))]) == ONE
+    assert more_than_one_core(counts(tmp_path, ["taskset", "-c", str(min(os.sched_getaffinity(0)))])) == {}
 
 
 @pytest.mark.slow
@@ -65,4 +71,4 @@ def test_one_core_by_affinity(tmp_path):
 def test_one_core_by_quota(tmp_path):
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this machine does not allow user and mount namespaces")
-    assert counts(tmp_path, ["unshare", "-rm", "sh", "-c", QUOTA, "sh"]) == ONE
+    assert more_than_one_core(counts(tmp_path, ["unshare", "-rm", "sh", "-c", QUOTA, "sh"])) == {}
