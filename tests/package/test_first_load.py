@@ -135,7 +135,12 @@ def test_a_command_ends_by_ctrl_c(make, command, tmp_path):
     images = str(tmp_path / "images" / ("kind 0/a.png" if command == "predict" else ""))
     if make is endless_onnx.loop_for_white:
         read_package(folder).runner("onnx")
-    process = subprocess.Popen([sys.executable, "-m", "hubserve", command, str(folder), images], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hubserve", command, str(folder), images],
+        stderr=subprocess.DEVNULL,
+        # A shell that runs the tests in the background has SIGINT ignored, which programs inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         # Busy for a second beyond its start: the loop, in the process itself or in the one that it started.
         until(lambda: _processor_seconds(process.pid) > (0 if make is endless_onnx.loop else 2.5), 60)
