@@ -58,7 +58,10 @@ def staged_file(path: Path, *, staging: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def staged_result(path: Path) -> Iterator[Path]:
-    """As `staged_file`, for a file that the user named: of a link, its target is replaced; a device or a pipe is written to."""
+    """Gives the name to write a file that the user named; it behaves like `staged_file` for a regular file.
+
+    A link stays, and its target is replaced. A device or a pipe is written to directly.
+    """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         with writing(path):
@@ -88,6 +91,17 @@ def staged_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
+def renamed(path: Path, target: Path) -> bool:
+    """Renames `path` to `target`. Returns False, and changes nothing, if they are on different file systems."""
+    try:
+        os.rename(path, target)  # POSIX: a file there is replaced.
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
+
+
 def replace_folder(stage: Path, folder: Path) -> None:
     """Renames `stage` to `folder`. A folder of that name is removed afterwards, or put back where the rename fails."""
     if not folder.exists():
@@ -109,11 +123,7 @@ def move_folder(folder: Path, target: Path) -> None:
     Raises:
         OSError: It cannot be moved, or the target exists; then the folder is where it was.
     """
-    try:
-        os.rename(folder, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
+    if not renamed(folder, target):
         with staged_folder(target.parent, target.name) as stage:
             shutil.copytree(folder, stage / target.name, symlinks=True)
             os.rename(stage / target.name, target)
@@ -122,11 +132,7 @@ def move_folder(folder: Path, target: Path) -> None:
 
 def _replace(unfinished: Path, path: Path) -> None:
     """Renames `unfinished` to `path`; between two file systems a copy beside `path` is renamed."""
-    try:
-        os.replace(unfinished, path)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
+    if not renamed(unfinished, path):
         with staged_file(path) as beside:
             shutil.copyfile(unfinished, beside)
         unfinished.unlink()

@@ -3,16 +3,14 @@
 A version appears in the store by one rename, so a reader, or a `kill -9` in the middle of publishing, never sees half of one.
 """
 
-import errno
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hubserve.atomic import move_folder, staged_folder
+from hubserve.atomic import move_folder, renamed, staged_folder
 from hubserve.errors import AlreadyPublishedError, ModelNotFoundError, StoreError
 from hubserve.package.manifest import Manifest
 from hubserve.package.package import MANIFEST, Package, read_package
@@ -97,11 +95,7 @@ def delete(tag: str) -> None:
 
 
 def _take_out(version: Path, scratch: Path) -> None:
-    try:
-        os.rename(version, scratch)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
+    if not renamed(version, scratch):
         # The store is on another file system, or a layer of a container's: without its description there is no such version.
         (version / MODEL_YAML).unlink()
         shutil.rmtree(version)

@@ -29,11 +29,11 @@ def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 if moment == "while a checkpoint is written":
-    rename, calls = os.replace, []
+    rename, calls = os.rename, []
     def replace(source, target):
         calls.append(target)
         return kill() if len(calls) == 2 else rename(source, target)
-    os.replace = replace
+    os.rename = replace
 run(name, Path(folder), lambda row: row["step"] == 3 and moment == "in a step" and kill())
 """
 
