@@ -35,7 +35,18 @@ from hubserve.jobs.definition import ExecutorEntry, Job, MultiTrialEntry, Recipe
 from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job
 from hubserve.jobs.limited_keys import TABLE_BYTES, check_limits, check_paths
 from hubserve.jobs.limits import UNLIMITED, JobLimits
-from hubserve.jobs.process import delete, end_soon, hold, is_running, list_summaries, read, request_stop, start, stop
+from hubserve.jobs.process import (
+    delete,
+    end_soon,
+    hold,
+    is_running,
+    list_summaries,
+    read,
+    read_summary,
+    request_stop,
+    start,
+    stop,
+)
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
 from hubserve.jobs.status import (
     FINAL,
@@ -90,6 +101,7 @@ __all__ = [
     "parse_mapping",
     "read",
     "read_job",
+    "read_summary",
     "request_stop",
     "start",
     "stop",

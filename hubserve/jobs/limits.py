@@ -65,7 +65,7 @@ class JobLimits(BaseModel):
         return found
 
     def reachable_file(self, key: str, path: Path, *, max_bytes: int) -> Path:
-        """As `reachable`, for a regular file of at most `max_bytes`."""
+        """Returns what `reachable` does, if that is a regular file of at most `max_bytes`; otherwise raises JobError."""
         found = self.reachable(key, path)
         if self.roots is not None:
             try:
@@ -79,7 +79,10 @@ class JobLimits(BaseModel):
         return found
 
     def reachable_folder(self, key: str, path: Path) -> Path:
-        """As `reachable`, for a folder in which no link leads out of the roots and nothing is a device, a pipe or a socket."""
+        """Returns what `reachable` does, if that is a folder whose content is allowed; otherwise raises JobError.
+
+        No link in it may lead out of the roots, and nothing in it may be a device, a pipe or a socket.
+        """
         found = self.reachable(key, path)
         if self.roots is not None:
             if not found.is_dir():
@@ -114,4 +117,4 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
 
 
 UNLIMITED = JobLimits()
-"""For the jobs of a user on the user's own machine."""
+"""No limits: those of the jobs that a user starts from the command line."""

@@ -42,7 +42,7 @@ def read(run: Run) -> JobStatus:
 
 
 def read_summary(run: Run) -> JobSummary:
-    """As `read`, without the single trials."""
+    """Returns the state of a run like `read`, but without its single trials."""
     return _corrected(run, run.written_summary)
 
 
@@ -172,8 +172,8 @@ def request_stop(run: Run) -> JobStatus:
     return read(run)
 
 
-def end_soon(run: Run) -> JobStatus:
-    """As `request_stop`; what has not ended some seconds later is killed.
+def end_soon(run: Run) -> JobSummary:
+    """Asks a job to end and returns at once, like `request_stop`; what has not ended some seconds later is killed.
 
     Raises:
         JobError: The folder is no run folder.
@@ -181,7 +181,7 @@ def end_soon(run: Run) -> JobStatus:
     if read_summary(run).state not in FINAL:
         (run.path / STOP).touch()
         _process(run).end_soon()
-    return read(run)
+    return read_summary(run)
 
 
 def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:

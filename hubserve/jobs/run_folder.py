@@ -80,7 +80,7 @@ class Run:
         return self._written(JobStatus)
 
     def written_summary(self) -> JobSummary:
-        """As `written_status`, without the trials, which are not kept in memory either."""
+        """Returns what status.json holds, like `written_status`, but without the trials, which are never kept in memory."""
         return self._written(JobSummary)
 
     def _written(self, kind: type[S]) -> S:

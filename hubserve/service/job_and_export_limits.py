@@ -1,15 +1,12 @@
 """The limits of jobs and exports that are asked for over HTTP, from the settings of the service and the size of the machine."""
 
 from pathlib import Path
-from typing import TypeVar
 
 from hubserve.home import home
 from hubserve.host import cores, memory_bytes
-from hubserve.jobs import JobLimits, JobSummary
+from hubserve.jobs import JobLimits
 from hubserve.service.exports import ExportLimits
 from hubserve.service.settings import ServiceSettings
-
-S = TypeVar("S", bound=JobSummary)
 
 IMAGE_SIZE, BATCH_SIZE = 1024, 4096
 """Largest height and width of images, in pixels, and largest batch, of a definition over HTTP."""
@@ -60,13 +57,6 @@ def export_limits(settings: ServiceSettings) -> ExportLimits:
         modules=settings.job_modules,
         parameters=PARAMETERS,
     )
-
-
-def hide_folders(status: S) -> S:
-    """The state of a job with texts that say HUBSERVE_HOME in place of that folder's path."""
-    folder = str(home().absolute())
-    texts = {name: getattr(status, name) for name in ("message", "error")}
-    return status.model_copy(update={name: text and text.replace(folder, "HUBSERVE_HOME") for name, text in texts.items()})
 
 
 def memory_mb(settings: ServiceSettings) -> float:

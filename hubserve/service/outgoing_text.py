@@ -44,9 +44,8 @@ def without_folders(text: str) -> str:
     # Most texts have no path, and under overload a refusal must cost next to nothing.
     if "/" not in text:
         return text
-    names = _folders(os.environ.get("HUBSERVE_HOME"), str(models_folder()))
-    pattern = "|".join(re.escape(folder) for folder in sorted(names, key=len, reverse=True))
-    return re.sub(rf"(?<![\w.])(?:{pattern})(?![\w.-])", lambda match: names[match[0]], text)
+    names, pattern = _folders(os.environ.get("HUBSERVE_HOME"), str(models_folder()))
+    return pattern.sub(lambda match: names[match[0]], text)
 
 
 class ClientJSONResponse(JSONResponse):
@@ -57,14 +56,15 @@ class ClientJSONResponse(JSONResponse):
 
 
 @cache
-def _folders(_home: str | None, _store: str) -> dict[str, str]:
-    """Folder -> name of it; the arguments are what may change while the process runs."""
+def _folders(_home: str | None, _store: str) -> tuple[dict[str, str], re.Pattern[str]]:
+    """Folder -> name of it, and the pattern that finds them; the arguments are what may change while the process runs."""
     names: dict[str, str] = {}
     for name, folder in _named_folders():
         for path in (os.path.abspath(folder), os.path.realpath(folder)):
             if len(path) > 1 and path not in _ROUTES:
                 names.setdefault(path, name)
-    return names
+    alternatives = "|".join(re.escape(folder) for folder in sorted(names, key=len, reverse=True))
+    return names, re.compile(rf"(?<![\w.])(?:{alternatives})(?![\w.-])")
 
 
 def _named_folders() -> Iterator[tuple[str, str | Path]]:

@@ -28,6 +28,7 @@ from hubserve.service.api import build_api
 from hubserve.service.middleware import ServiceMiddleware
 from tests.export.nets import small_source
 from tests.images import noise, photo
+from tests.jobs.definitions import TINY
 from tests.service.conftest import ROOT
 from tests.stores import service_over, store_at
 
@@ -65,13 +66,7 @@ PROFILE = json.dumps(
         ],
     }
 )
-DEFINITION = {
-    "name": "made_up",
-    "space": {"name": "NasBench201"},
-    "data": {"name": "digits"},
-    "strategy": {"name": "Random"},
-    "budget": {"trials": 8},
-}
+DEFINITION = {**TINY, "name": "made_up", "budget": {"trials": 8}}
 HOLD = """
 import pathlib, sys, time
 from hubserve import jobs

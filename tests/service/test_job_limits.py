@@ -17,17 +17,11 @@ from hubserve.cli.main import app
 from hubserve.jobs import TrialRow
 from hubserve.service import exports
 from hubserve.service.definition_checker import _ask_worker
+from tests.jobs.definitions import TINY
 from tests.stores import service_over
 from tests.waiting import until
 
 TOKEN = "secret-of-the-tests"
-TINY = {
-    "name": "tiny",
-    "space": {"name": "NasBench201"},
-    "data": {"name": "digits"},
-    "strategy": {"name": "Random"},
-    "budget": {"trials": 1},
-}
 EDGES = ("cell/0_1", "cell/0_2", "cell/1_2", "cell/0_3", "cell/1_3", "cell/2_3")
 
 

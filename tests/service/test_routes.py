@@ -23,15 +23,8 @@ from hubserve.jobs.process import _take_lock
 from hubserve.service.engine import Engine, softmax
 from tests.export.nets import ARCH, SETTINGS
 from tests.images import noise
+from tests.jobs.definitions import TINY
 from tests.stores import service_over, small_package, store_at
-
-TINY = {
-    "name": "tiny",
-    "space": {"name": "NasBench201"},
-    "data": {"name": "digits"},
-    "strategy": {"name": "Random"},
-    "budget": {"trials": 1},
-}
 
 TOKEN, READ_TOKEN = "secret-of-the-tests", "another-secret"
 CHANGE = {"Authorization": f"Bearer {TOKEN}"}

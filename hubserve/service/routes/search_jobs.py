@@ -16,7 +16,7 @@ from hubserve.errors import JobError, OverloadedError
 from hubserve.jobs import Job, JobLimits, JobStatus, JobSummary
 from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
-from hubserve.service.job_and_export_limits import definition_limits, hide_folders, named_job_limits
+from hubserve.service.job_and_export_limits import definition_limits, named_job_limits
 from hubserve.service.service_state import ServiceState
 from hubserve.service.settings import ServiceSettings
 from hubserve.service.unknown_parameters import only_parameters
@@ -90,8 +90,7 @@ async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: s
 
     With `after`, the id of the last search of an answer, the next older ones.
     """
-    found = await to_thread.run_sync(lambda: jobs.list_summaries(limit, after=after))
-    return [hide_folders(status) for status in found]
+    return await to_thread.run_sync(lambda: jobs.list_summaries(limit, after=after))
 
 
 @router.get("/available", summary="List the job files", dependencies=PLAIN, responses=described(401))
@@ -126,7 +125,7 @@ async def stop(identity: str) -> JobSummary:
 
     `hubserve search --run FOLDER`, on the server's machine, continues the search.
     """
-    return _summary(await to_thread.run_sync(lambda: jobs.end_soon(jobs.find(identity))))
+    return await to_thread.run_sync(lambda: jobs.end_soon(jobs.find(identity)))
 
 
 @router.get(
@@ -168,11 +167,7 @@ def _started(text: str, job: Job, name: str | None, limits: JobLimits, most: int
         _check_number_running(most)
         run = jobs.create(text, name=name, job=job, where=_where(limits), limits=limits)
         jobs.start(run)
-    return _summary(jobs.read(run))
-
-
-def _summary(status: JobStatus) -> JobSummary:
-    return hide_folders(JobSummary.model_validate(status.model_dump()))
+    return jobs.read_summary(run)
 
 
 def _with_trials(status: JobStatus, limit: int, after: int | None) -> JobStatus:
@@ -181,7 +176,7 @@ def _with_trials(status: JobStatus, limit: int, after: int | None) -> JobStatus:
     else:
         rows = [row for row in status.history if row.number > after][:limit]
     rows = [row.model_copy(update={"reason": row.reason[:REASON_CHARACTERS]}) for row in rows]
-    return hide_folders(status.model_copy(update={"history": rows, "pareto": status.pareto[:MOST_TRIALS]}))
+    return status.model_copy(update={"history": rows, "pareto": status.pareto[:MOST_TRIALS]})
 
 
 def _check_number_running(most: int) -> None:
