@@ -97,7 +97,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _confine(memory_mb: float | None) -> None:
-    """In the command's process, before it begins."""
+    """Prepares the command's process before the command begins: signals, end with the guard, and the memory limit."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
     if memory_mb is not None:

@@ -54,7 +54,7 @@ class OnnxRunner:
         self.seconds = DAY
 
     def __call__(self, batch: Batch) -> Batch:
-        """See Runner.
+        """Returns the logits of a batch of prepared images, as every `Runner` does.
 
         Raises:
             ExportError: The network does not take such a batch.

@@ -53,7 +53,7 @@ class OpenVinoRunner:
         self._given_up: list[Any] = []
 
     def __call__(self, batch: Batch) -> Batch:
-        """See Runner.
+        """Returns the logits of a batch of prepared images, as every `Runner` does.
 
         Raises:
             ExportError: The network does not take such a batch.

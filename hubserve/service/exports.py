@@ -251,7 +251,7 @@ class Exports:
         return self.read(identity)
 
     def end(self, identity: str) -> ExportStatus:
-        """As `stop`, but waits until all its processes have ended."""
+        """Stops an export like `stop`, and waits until all its processes have ended."""
         self.stop(identity)
         _process(self._folder / identity).kill_after(STOP_SECONDS)
         return self.read(identity)

@@ -72,7 +72,7 @@ class FirstLoads:
         return False
 
     def wait(self, model: StoredModel, seconds: float) -> bool:
-        """As `may_load`, after waiting for it at most some seconds."""
+        """Returns what `may_load` does, after waiting at most `seconds` until it is True. Raises what `may_load` raises."""
         end = time.monotonic() + seconds
         while not (found := self.may_load(model)) and time.monotonic() < end:
             time.sleep(0.05)

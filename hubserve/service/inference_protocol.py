@@ -289,7 +289,7 @@ def _kind_of_classes(values: NDArray[np.float32], top: int) -> dict[str, Any]:
 
 
 def _classes(values: NDArray[np.float32], top: Any, labels: Sequence[str]) -> Iterator[list[str]]:
-    """For each image its most likely classes, as texts "value:index:label"."""
+    """Gives, for each image, its `top` most likely classes as texts "value:index:label"."""
     if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= len(labels):
         raise TensorError(f"classification = {str(top)[:40]}: how many classes, 1 to {len(labels)}")
     for row in values:

@@ -112,7 +112,7 @@ class LiveModels:
         return found
 
     async def get_soon(self, name: str = DEFAULT, seconds: float = 1.0) -> LoadedModel | None:
-        """As `get`, but None where it takes longer than some seconds."""
+        """Returns what `get` does, or None if that takes longer than `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 return await self.get(name)

@@ -188,7 +188,7 @@ def _describe(code: int | None) -> str:
 
 
 def _make_arbiter(watchers: list[Watcher], *, threaded: bool = False, **options: Any) -> Any:
-    """In place of BentoML's function of the same purpose, which binds TCP ports."""
+    """Makes the supervisor's arbiter without TCP ports; it replaces BentoML's function, which binds some."""
     name = f"inproc://hubserve-{uuid.uuid4()}"
     if options.get("plugins"):  # They are processes: `bentoml serve --reload`. mkdtemp's folder is open to this user alone.
         name = f"ipc://{tempfile.mkdtemp(prefix='hubserve-control-')}/control"
@@ -197,5 +197,5 @@ def _make_arbiter(watchers: list[Watcher], *, threaded: bool = False, **options:
 
 
 def _no_folder(*_: Any, **__: Any) -> str:
-    """In place of BentoML's function that empties the folder of metrics in the store, which all servers share."""
+    """Does nothing; it replaces BentoML's function that empties the folder of metrics in the store, which all servers share."""
     return ""
