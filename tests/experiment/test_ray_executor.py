@@ -158,8 +158,6 @@ with RayExecutor(1) as executor:
 def test_a_process_that_used_a_cluster_without_a_token_can_start_one_with_it():
     pytest.importorskip("ray")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", AFTER_ANOTHER_CLUSTER], env=clean, capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run([sys.executable, "-c", AFTER_ANOTHER_CLUSTER], env=clean, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "3"
