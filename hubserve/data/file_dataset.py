@@ -39,7 +39,7 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.items[index]
-        pixels = _read_pixels(path)
+        pixels = read_pixels(path)
         if self._augment is None:
             return torch.from_numpy(self._preprocess.fast(pixels)), label
         augmented = self._augment(torch.tensor(pixels).permute(2, 0, 1))
@@ -53,11 +53,11 @@ def read_into_memory(items: Sequence[Item], preprocess: Preprocess) -> InMemoryD
         DatasetError: A file is no readable image.
     """
     with ThreadPoolExecutor(cores()) as pool:
-        pixels = list(pool.map(lambda item: to_pixels(_read_pixels(item[0]), preprocess), items))
+        pixels = list(pool.map(lambda item: to_pixels(read_pixels(item[0]), preprocess), items))
     return InMemoryDataset(torch.stack(pixels), torch.tensor([label for _, label in items]), preprocess)
 
 
-def _read_pixels(path: Path) -> NDArray[np.uint8]:
+def read_pixels(path: Path) -> NDArray[np.uint8]:
     """(height, width, 3) uint8, RGB."""
     try:
         return decode_pixels(path.read_bytes())
