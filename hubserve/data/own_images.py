@@ -44,7 +44,7 @@ def own_images(
         DatasetError: The folder has none of these layouts, or a part has a class that train/ lacks.
     """
     record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7))
-    train, val, test, classes = _parts(folder, val_share, seed)
+    train, val, test, classes = image_parts(folder, val_share, seed)
     parts = FileDataset(train, record, augment=augment), FileDataset(val, record), FileDataset(test, record)
     return LabelledData("folder", *parts, _label_names(classes), record)
 
@@ -53,7 +53,17 @@ _Parts = tuple[Sequence[Item], Sequence[Item], Sequence[Item], Sequence[str]]
 """The items of the training, the validation and the test part, and the names of the class folders."""
 
 
-def _parts(root: Path, val_share: float, seed: int) -> _Parts:
+def image_parts(root: Path, val_share: float, seed: int) -> _Parts:
+    """The image files in a folder, divided as `own_images` does.
+
+    Args:
+        root: Folder that holds train/ and the others, or the class folders.
+        val_share: Share of the training images that validate.
+        seed: Seed of the division.
+
+    Raises:
+        DatasetError: The folder has none of the layouts, or a part has a class that train/ lacks.
+    """
     present = [part for part in ("train", "val", "test") if (root / part).is_dir()]
     if present and ("train" not in present or len(present) == 1):
         raise DatasetError(

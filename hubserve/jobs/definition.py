@@ -1,4 +1,6 @@
-"""The records of a job file: a search described as data, from the model space to the name that the winner is published under.
+"""The records of a job file: a search, or the fine-tuning of a model, described as data.
+
+A search, from the model space to the name that the winner is published under:
 
     name: digits_quickstart
     summary: NAS-Bench-201 cells on scikit-learn's digits, in about a minute
@@ -12,6 +14,15 @@
     retrain: {epochs: 40}                      # leave it out to keep the weights of the trial
     publish: {name: digits}
 
+A fine-tuning, from the model to start from; it has `start` and no `strategy`:
+
+    name: flowers
+    start: {model: efficientnet-lite0}
+    data: {name: folder, folder: photos}
+    images: {size: 160, fit: pad}             # leave it out, and both are proposed from the images
+    recipe: {minutes: 10}
+    publish: {name: flowers}
+
 Keys, types and ranges are checked here, without torch. `hubserve.pipeline.check_definition` checks that the space and the
 strategy exist and take these values, and `hubserve.pipeline.resolve_job` also loads the data.
 """
@@ -23,9 +34,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
+
 DIRECTIONS = {"val_acc": "maximize", "params": "minimize", "macs": "minimize", "latency_ms": "minimize"}
 """Scores that a search can optimize, and the direction of each."""
 
+Fit = Literal["crop", "pad", "squash"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 StoreName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 Measure = Literal["params", "macs", "latency_ms"]
@@ -210,39 +224,63 @@ class Publish(_Record):
 
 
 class Job(_Record):
-    """A search described as data; the keys of a job file.
+    """What every job has: the keys that searches and fine-tunings share.
 
     Attributes:
         name: Name of the job, with which the ids of its runs begin: letters, digits, "_" and "-", at most 60.
         summary: One sentence that says what the job finds.
-        space: Model space to search.
         data: Data set to train, validate and test on.
-        strategy: Strategy that searches.
-        recipe: How each trial, or the supernet, is trained.
-        objectives: Direction of each score to optimize. The winner is the best feasible trial in the first one, val_acc.
-        constraints: Upper bound of each constrained measure.
         latency: How `latency_ms` is measured.
-        budget: When the search ends.
-        executor: Where trials are evaluated.
         seed: Seed of all random numbers of the job, 0 to 2**31 - 1.
-        retrain: How the winner is trained from fresh weights; None keeps the weights of its trial, or the supernet's.
-        publish: How the winner is published; None leaves the package in the run folder.
+        publish: How the model is published; None leaves the package in the run folder.
     """
 
     name: Name
     summary: str = ""
-    space: SpaceEntry
     data: DataEntry
+    latency: LatencyEntry = LatencyEntry()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    publish: Publish | None = Publish()
+
+    @property
+    def store_name(self) -> str:
+        """Name of the published model in the store."""
+        given = self.publish.name if self.publish is not None else None
+        return given or self.name.lower().rstrip("_-")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Upper bound of each constrained measure."""
+        return {}
+
+    @property
+    def max_trials(self) -> int | None:
+        """Number of trials after which a search ends; None without such a limit, and for jobs without trials."""
+        return None
+
+
+class SearchJob(Job):
+    """A search described as data; the keys of a job file with `space` and `strategy`.
+
+    Attributes, besides those of Job:
+        space: Model space to search.
+        strategy: Strategy that searches.
+        recipe: How each trial, or the supernet, is trained.
+        objectives: Direction of each score to optimize. The winner is the best feasible trial in the first one, val_acc.
+        constraints: Upper bound of each constrained measure.
+        budget: When the search ends.
+        executor: Where trials are evaluated.
+        retrain: How the winner is trained from fresh weights; None keeps the weights of its trial, or the supernet's.
+    """
+
+    space: SpaceEntry
     strategy: StrategyEntry
     recipe: Recipe = Recipe()
     objectives: Annotated[dict[Score, Literal["maximize", "minimize"]], Field(min_length=1)] = {"val_acc": "maximize"}
     constraints: dict[Measure, Positive] = {}
-    latency: LatencyEntry = LatencyEntry()
     budget: Budget = Budget()
     executor: ExecutorEntry = ExecutorEntry()
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     retrain: Recipe | None = None
-    publish: Publish | None = Publish()
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -268,7 +306,43 @@ class Job(_Record):
         return {str(name): bound for name, bound in self.constraints.items()}
 
     @property
-    def store_name(self) -> str:
-        """Name of the published model in the store."""
-        given = self.publish.name if self.publish is not None else None
-        return given or self.name.lower().rstrip("_-")
+    def max_trials(self) -> int | None:
+        """Number of trials after which the search ends; None without such a limit."""
+        return self.budget.trials
+
+
+class StartEntry(_Record):
+    """The model that a fine-tuning starts from.
+
+    Attributes:
+        model: A pre-searched model, a name, tag or alias of the store, or the folder of a package.
+    """
+
+    model: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class ImagesEntry(_Record):
+    """How images become the network's input.
+
+    Attributes:
+        size: Side in pixels of the square that the network sees, 16 to 4096; None takes one that is proposed from the images.
+        fit: How images that are no squares fit: "crop" keeps the middle, "pad" adds bars, "squash" changes the aspect ratio;
+            None takes the one that is proposed from the images.
+    """
+
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    fit: Fit | None = None
+
+
+class FineTuneJob(Job):
+    """The fine-tuning of a trained model described as data; the keys of a job file with `start` and without `strategy`.
+
+    Attributes, besides those of Job:
+        start: Model whose weights are the first ones; its head is replaced by one for the classes of the data.
+        images: How images become the network's input.
+        recipe: How the network is trained.
+    """
+
+    start: StartEntry
+    images: ImagesEntry = ImagesEntry()
+    recipe: FineTuneRecipe = FineTuneRecipe()
