@@ -31,7 +31,8 @@ This package imports neither torch nor Optuna, so the service can list, start an
 """
 
 from hubserve.jobs.available import AvailableJob, available_job, available_jobs
-from hubserve.jobs.definition import ExecutorEntry, FineTuneJob, Job, MultiTrialEntry, Recipe, SearchJob, StrategyEntry
+from hubserve.jobs.definition import Job
+from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job
 from hubserve.jobs.limited_keys import TABLE_BYTES, check_limits, check_paths
@@ -49,6 +50,7 @@ from hubserve.jobs.process import (
     stop,
 )
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
+from hubserve.jobs.search_job import ExecutorEntry, MultiTrialEntry, Recipe, SearchJob, StrategyEntry
 from hubserve.jobs.status import (
     FINAL,
     Best,

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import JobError
-from hubserve.jobs.definition import FineTuneJob, Job, SearchJob
+from hubserve.jobs.definition import Job
+from hubserve.jobs.fine_tune_job import FineTuneJob
+from hubserve.jobs.search_job import SearchJob
 from hubserve.jobs.validation_message import explain
 
 MOST_BYTES = 2**20

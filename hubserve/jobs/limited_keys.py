@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from hubserve.errors import JobError, SpaceError
-from hubserve.jobs.definition import FineTuneJob, Job, SearchJob
+from hubserve.jobs.definition import Job
+from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import Augmentation
 from hubserve.jobs.limits import JobLimits
+from hubserve.jobs.search_job import SearchJob
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
 """(value of the key, limits, the whole job) -> what is wrong with it; None where nothing is."""

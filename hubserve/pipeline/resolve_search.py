@@ -1,7 +1,6 @@
 """From the definition of a search to the objects that it names, checked against each other."""
 
 import warnings
-from dataclasses import fields
 from pathlib import Path
 from random import Random
 
@@ -13,7 +12,6 @@ from hubserve.data.labelled_data import LabelledData
 from hubserve.data.named_datasets import load_dataset
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
 from hubserve.hub import HubSpace
-from hubserve.hub.registry import SPACES
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, JobLimits, SearchJob
 from hubserve.latency.arch_latency import NAME
 from hubserve.latency.tables.latency_table import LatencyTable
@@ -29,13 +27,13 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
     """Does what `hubserve.pipeline.resolve_job` does, for a search."""
     searchers = check_search(job, limits)
     data = _load_data(job, where, limits)
-    settings = {"num_labels": len(data.labels)} | job.space.settings if _takes_labels(job) else job.space.settings
+    settings = {"num_labels": len(data.labels)} | job.space.settings
     # Made a second time, now with the number of classes; the first time saved loading data for settings that are wrong.
     space = make_space(job, settings)
     if space.num_labels != len(data.labels):
         raise JobError(
             f"space: {job.space.name} has {space.num_labels} classes and {data.name} has {len(data.labels)}; "
-            "leave num_labels out, or choose the space's dataset accordingly"
+            "leave num_labels out"
         )
     _check_input_size(job, space, data.preprocess.input_size)
     table = _load_table(job, space, data.preprocess.input_size, where, limits)
@@ -44,10 +42,6 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
     )
     _check_recipes(resolved)
     return resolved
-
-
-def _takes_labels(job: SearchJob) -> bool:
-    return any(field.name == "num_labels" for field in fields(SPACES[job.space.name]))  # type: ignore[arg-type]
 
 
 def _load_data(job: SearchJob, where: Path, limits: JobLimits) -> LabelledData:

@@ -29,13 +29,9 @@ def search(
 
 def finetune(
     model: Annotated[str, typer.Argument(help="A pre-searched model, a model of the store, or a package folder.")],
-    data: Annotated[
-        Path, typer.Argument(help="Folder with a folder of images for each class, or train/, val/, test/.")
-    ],
+    data: Annotated[Path, typer.Argument(help="Folder with a folder of images for each class, or train/, val/, test/.")],
     name: Annotated[str | None, typer.Option(help="Name to publish it under; that of DATA unless given.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Minutes of training; 10 unless --epochs is given.")
-    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes of training; 10 unless --epochs is given.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training images.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels; proposed unless given.")] = None,
     fit: Annotated[str | None, typer.Option(help="crop, pad or squash: how long images fit; proposed unless given.")] = None,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -246,7 +247,7 @@ class LayerTraining:
                 self._average.load_state_dict(content["average"])
             self._optimizer.load_state_dict(content["optimizer"])
             history = [EpochScores(**row) for row in content["history"]]
-        except (RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+        except (RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
             raise EvaluatorError(f"{self._file} is corrupt: {error}; delete it, and the training begins anew") from error
         self._state = _State(content["epoch"], content["stale"], history, content["best"])
         self._clock.before = max(0.0, content["seconds"])

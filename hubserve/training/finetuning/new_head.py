@@ -1,13 +1,13 @@
 """A trained network with a new head for other classes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hubserve.errors import KeyFormatError, SpaceError
+from hubserve.errors import KeyFormatError
 from hubserve.hub.hub_space import HubSpace
 
 
@@ -38,12 +38,9 @@ def with_new_head(space: HubSpace, arch: Mapping[str, Any], state: Mapping[str, 
         classes: Number of classes of the new head, at least 1.
 
     Raises:
-        SpaceError: The space has no setting `num_labels`.
         ArchError: `arch` is not of the space.
         KeyFormatError: A tensor is missing, unknown or of another shape.
     """
-    if "num_labels" not in {field.name for field in fields(space)}:  # type: ignore[arg-type]
-        raise SpaceError(f"{type(space).__name__} has no setting num_labels, so its networks cannot get another head")
     own, other = (_shapes(replace(space, num_labels=count), arch) for count in (space.num_labels, space.num_labels + 1))  # type: ignore[call-arg, type-var]
     head = tuple(name for name, shape in own.items() if other[name] != shape)
     _check(own, state)

@@ -104,7 +104,7 @@ def _output_shapes(graph: fx.Graph, model: nn.Module, example: Tensor) -> dict[s
     """Shape, without the batch axis, of what each node computes; of nodes that give one float tensor with the batch first."""
     shapes: dict[str, torch.Size] = {}
 
-    class Record(fx.Interpreter):
+    class ShapeRecorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> object:
             value = super().run_node(n)
             if isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1 and len(value) == len(example):
@@ -112,7 +112,7 @@ def _output_shapes(graph: fx.Graph, model: nn.Module, example: Tensor) -> dict[s
             return value
 
     with torch.no_grad():
-        Record(fx.GraphModule(model, graph)).run(example)
+        ShapeRecorder(fx.GraphModule(model, graph)).run(example)
     return shapes
 
 
