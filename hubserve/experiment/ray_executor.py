@@ -160,11 +160,13 @@ def _only_this_machine() -> None:
     # machines. It reads the variable when it is imported, so this process needs the attribute too, the ones it starts do not.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
-    # Ray from 2.52 on; earlier ones have no authentication. Ray keeps the first token that a process has.
+    # Ray from 2.52 on; earlier ones have no authentication.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # The mode was read when Ray was imported.
+    # The mode was read when Ray was imported, the token (or that there is none) when this process first used a cluster.
     _raylet.Config.initialize("")  # type: ignore[attr-defined]
+    if hasattr(_raylet, "AuthenticationTokenLoader"):
+        _raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _short_scratch() -> str | None:

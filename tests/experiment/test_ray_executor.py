@@ -141,3 +141,23 @@ def listening(pid: int) -> list[tuple[str, int]]:
         return [(c.laddr.ip, c.laddr.port) for c in psutil.Process(pid).net_connections("tcp") if c.status == "LISTEN"]
     except psutil.NoSuchProcess:
         return []
+
+
+AFTER_ANOTHER_CLUSTER = """
+import ray
+from hubserve.experiment import RayExecutor
+
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+ray.shutdown()
+with RayExecutor(1) as executor:
+    print(executor.submit(sum, [1, 2]).result(60))
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_used_a_cluster_without_a_token_can_start_one_with_it():
+    pytest.importorskip("ray")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run([sys.executable, "-c", AFTER_ANOTHER_CLUSTER], env=clean, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "3"
