@@ -1,4 +1,8 @@
-"""Searched neural architectures in production: model spaces, exact pre-searched models, export, HTTP serving."""
+"""Hub of neural-architecture-search model spaces: search, training, export, latency profiles and HTTP serving.
+
+Importing this package switches off the usage reports of other libraries, limits their threads to the CPU quota, if there is
+one, and does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +49,12 @@ _PACKAGES = ("blocks", "evaluator", "experiment", "hub", "space", "store", "stra
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used, so that `import hubserve` alone loads no torch.
+    """Imports a public subpackage or function when it is first used, so that `import hubserve` alone does not import torch.
 
-    The functions are those that NNI's trials call, under NNI's names.
+    The functions, such as `report_final_result`, have the names and meanings of NNI's trial API.
+
+    Raises:
+        AttributeError: `name` is not in `__all__`.
     """
     if name in _PACKAGES:
         return importlib.import_module(f"hubserve.{name}")

@@ -1,4 +1,4 @@
-"""`python -m hubserve` is `hubserve`."""
+"""Runs the command line: `python -m hubserve` does the same as the command `hubserve`."""
 
 from hubserve.cli import app
 

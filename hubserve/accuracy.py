@@ -1,4 +1,4 @@
-"""Accuracy of a classifier over labelled images: top-1 and top-5 of a loaded model, or of a service behind HTTP."""
+"""Measures top-1 and top-5 accuracy on labelled images, of a loaded model or of a service called over HTTP."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,27 +20,30 @@ from hubserve.preprocess import Preprocess, decode_image
 TOP = 5
 
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Prepared images (n, 3, height, width) -> logits (n, classes)."""
+"""Function from preprocessed images, (n, 3, height, width), to their logits, (n, classes)."""
 
 Classifier = Callable[[Sequence[Path]], list[list[int] | None]]
-"""Image files -> the indices of the best five classes of each, best first; None for a file that is no readable image."""
+"""Function from image files to the indices of the five most likely classes of each file, the most likely class first.
+
+A model with fewer than five classes gives fewer; a file that is not a readable image gives None.
+"""
 
 
 class Accuracy(BaseModel):
-    """How often a model is right about labelled images.
+    """Result of `evaluate`: how many of the labelled images a model classified correctly.
 
     Attributes:
         model: Name of the model that was evaluated.
-        backend: What ran it: "eager", "torchscript", "onnx", another export format, or "http" for a service.
+        backend: Name of the backend that ran it: "eager", "torchscript", "onnx", another export format, or "http".
         images: Number of images that were classified.
-        top1_hits: Number of images whose best class is right.
-        top5_hits: Number of images with the right class among the best five.
-        top1: Share of `top1_hits` in percent.
-        top5: Share of `top5_hits` in percent.
-        top1_interval: 95 % Wilson interval of `top1`, in percent.
-        rule: How folders became classes; see LabelledImages.
-        unreadable: Files that are no readable images; they are not among `images`.
-        seconds: Duration of the evaluation.
+        top1_hits: Number of images whose most likely class is the labelled one.
+        top5_hits: Number of images whose labelled class is among the five most likely ones.
+        top1: `top1_hits` in percent of `images`.
+        top5: `top5_hits` in percent of `images`.
+        top1_interval: Lower and upper end of the 95 % Wilson confidence interval of `top1`, in percent.
+        rule: How the names of folders were mapped to classes; `LabelledImages.rule` lists the values.
+        unreadable: Paths of the files that are not readable images; they do not count in `images`.
+        seconds: Duration of the evaluation in seconds.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,15 +70,17 @@ def evaluate(
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Accuracy:
-    """Classifies all images and compares the answers with their classes.
+    """Classifies all images, compares the predictions with the labels, and returns the accuracy.
+
+    Errors that `classifier` raises are passed on.
 
     Args:
-        classifier: Classifier that is evaluated.
-        images: Images with their classes.
-        model: Name of the model, for the result.
-        backend: What runs the model, for the result.
-        batch_size: Number of files that the classifier gets at a time.
-        advance: Called after each batch with its number of files, for a progress bar.
+        classifier: Classifier to evaluate.
+        images: Image files with the indices of their classes.
+        model: Name of the model, copied to `Accuracy.model`.
+        backend: Name of the backend, copied to `Accuracy.backend`.
+        batch_size: Number of files in one call of the classifier.
+        advance: Function that is called after each batch with the number of its files, for a progress bar.
 
     Raises:
         DatasetError: None of the files is a readable image.
@@ -108,12 +113,14 @@ def evaluate(
 
 
 class LocalClassifier:
-    """A loaded model with the reference preprocessing; images are decoded on a few threads.
+    """Classifier that runs a loaded model in this process; images are decoded and preprocessed on several threads.
+
+    Calling it raises LogitsError if a logit is NaN or infinite.
 
     Args:
-        predict: The model, from a batch of prepared images to logits.
-        preprocess: Preparation of the images.
-        workers: Number of threads that decode; None takes one for each core that this process may use.
+        predict: Function that runs the model on a batch of preprocessed images and returns its logits.
+        preprocess: Preprocessing of the model; its reference implementation is used.
+        workers: Number of threads that decode images; None takes one for each core that this process may use.
     """
 
     def __init__(self, predict: Predict, preprocess: Preprocess, *, workers: int | None = None) -> None:
@@ -139,12 +146,12 @@ class LocalClassifier:
 
 
 class HttpClassifier:
-    """A running service; each image is a request of its own, a few of them at a time.
+    """Classifier that sends each image to a running service in a request of its own, several requests at the same time.
 
-    Calling it raises DatasetError where the service does not answer, or refuses the request for another reason than the image.
+    Calling it raises DatasetError if the service does not answer, or refuses a request for a reason other than its image.
 
     Args:
-        url: Address of the service, without /classify.
+        url: Address of the service, without the path /classify.
         model: Name, alias or tag of the model; None asks for the service's default model.
         workers: Number of requests at the same time.
     """
@@ -167,9 +174,9 @@ class HttpClassifier:
         except OSError:
             return None
         if not data:
-            return None  # The service answers an empty body as a request without an image, not as an unreadable one.
+            return None  # The service would refuse an empty body with 400, as a request without an image, not with 415.
         try:
-            # It gives five classes, or fewer where there are no more.
+            # Without `top_k`, the service returns five classes, or all if the model has fewer.
             answer = self._client.classify(data, model=self._model)
         except ServiceError as error:
             if error.status in (413, 415):

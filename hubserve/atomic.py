@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all: written under another name, then renamed.
+"""Writes files and folders atomically: under a hidden name first, which is then renamed to the final one.
 
-A reader, and whatever is left after a `kill -9`, has the old content or the new one. Nothing is synchronised with the disk:
-when the machine itself stops, the file system decides what is there.
+Readers see either the old content or the new one, also after a process was killed by SIGKILL. Nothing is synchronised with
+the disk (no fsync), so there is no such guarantee when the machine itself crashes or loses power.
 """
 
 import errno
@@ -16,19 +16,23 @@ from pathlib import Path
 from hubserve.storage_faults import writing
 
 STAGED_VARIABLE = "HUBSERVE_STAGED"
-"""Environment variable that names the file in which processes note what they have not finished yet, for `remove_staged`."""
+"""Environment variable with the path of a file to which processes append the hidden paths that they write, one a line.
+
+`remove_staged` reads that file to clean up after processes that were killed.
+"""
 
 
 def write_atomic(path: Path, content: str | bytes, *, staging: Path | None = None) -> None:
-    """Replaces a file in one step.
+    """Writes or replaces a file in one step.
 
     Args:
-        path: The file; its folder must exist.
-        content: What the file is to hold; text is written as UTF-8.
-        staging: See `staged_file`.
+        path: File to write; its folder must exist.
+        content: New content of the file; text is written as UTF-8.
+        staging: Existing folder on the same disk for the unfinished file; None takes the folder of `path`.
 
     Raises:
-        OSError: It cannot be written, or there is no such folder; the old file is as it was, and nothing lies beside it.
+        OSError: The folder does not exist, or the file cannot be written (StorageError for a full, read-only or forbidden
+            disk). The old file is unchanged then, and no unfinished file is left.
     """
     with staged_file(path, staging=staging) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -36,13 +40,19 @@ def write_atomic(path: Path, content: str | bytes, *, staging: Path | None = Non
 
 @contextmanager
 def staged_file(path: Path, *, staging: Path | None = None) -> Iterator[Path]:
-    """Gives the name of a hidden file to write; afterwards it replaces `path`, or is removed where the block raised.
+    """Yields the path of a hidden file for the block to write; it replaces `path` when the block ends.
+
+    If the block raises, the hidden file is removed and `path` stays unchanged.
 
     Args:
-        path: The file to replace.
-        staging: An existing folder on the same disk for the unfinished file; None for the folder of `path`.
+        path: File to write or replace; its folder must exist.
+        staging: Existing folder on the same disk for the hidden file; None takes the folder of `path`.
+
+    Raises:
+        OSError: The hidden file does not exist at the end of the block, or the disk is full, read-only or forbidden
+            (StorageError).
     """
-    # The suffix is kept: libraries choose a format by it.
+    # The suffix is kept, as libraries choose a file format by it.
     name = f".{path.stem}.{os.getpid()}.{threading.get_ident()}{path.suffix}"
     unfinished = (staging or path.parent) / name
     _note_staged(unfinished)
@@ -58,9 +68,13 @@ def staged_file(path: Path, *, staging: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def staged_result(path: Path) -> Iterator[Path]:
-    """Gives the name to write a file that the user named; it behaves like `staged_file` for a regular file.
+    """Yields the path to which the block writes an output file that the user named.
 
-    A link stays, and its target is replaced. A device or a pipe is written to directly.
+    For a regular or a new file this is `staged_file`. If `path` is a symbolic link, the link is kept and its target is
+    replaced. A device or a pipe, such as /dev/stdout, is written to directly.
+
+    Raises:
+        OSError: The file cannot be written (StorageError for a full, read-only or forbidden disk).
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -73,18 +87,23 @@ def staged_result(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A new hidden folder to fill and then rename; what is still under its first name afterwards is removed.
+    """Yields a new hidden folder, which the block fills and renames to its final name.
+
+    If the block has not renamed the folder when it ends or raises, the folder is removed.
 
     Args:
-        parent: The folder that it is made in, and is to be renamed within; made where it is missing.
-        name: Part of the hidden name, for whoever finds it after a kill.
+        parent: Folder in which the new folder is made; it is created if it does not exist.
+        name: Name that becomes a part of the hidden name, so that a folder left by a killed process can be recognised.
+
+    Raises:
+        OSError: The folder cannot be made or written (StorageError for a full, read-only or forbidden disk).
     """
     with writing(parent / name, also=(errno.ENOENT,)):
         parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
     _note_staged(stage)
     try:
-        stage.chmod(0o755)  # mkdtemp gives it to this user alone.
+        stage.chmod(0o755)  # mkdtemp permits access to this user only (mode 0o700).
         with writing(parent / name):
             yield stage
     finally:
@@ -92,9 +111,13 @@ def staged_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 def renamed(path: Path, target: Path) -> bool:
-    """Renames `path` to `target`. Returns False, and changes nothing, if they are on different file systems."""
+    """Renames `path` to `target` and returns True; returns False, and changes nothing, if they are on different file systems.
+
+    Raises:
+        OSError: The rename failed for another reason.
+    """
     try:
-        os.rename(path, target)  # POSIX: a file there is replaced.
+        os.rename(path, target)  # POSIX: an existing file `target` is replaced.
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -103,7 +126,11 @@ def renamed(path: Path, target: Path) -> bool:
 
 
 def replace_folder(stage: Path, folder: Path) -> None:
-    """Renames `stage` to `folder`. A folder of that name is removed afterwards, or put back where the rename fails."""
+    """Renames the folder `stage` to `folder`; an existing folder of that name is removed once the new one is in place.
+
+    Raises:
+        OSError: The folder cannot be renamed; an existing one is back in its place then.
+    """
     if not folder.exists():
         move_folder(stage, folder)
         return
@@ -118,10 +145,12 @@ def replace_folder(stage: Path, folder: Path) -> None:
 
 
 def move_folder(folder: Path, target: Path) -> None:
-    """Renames a folder to a name that does not exist; between two file systems it is copied, and appears there in one step.
+    """Moves `folder` to `target`, which must not exist; it appears there in one step, also on another file system.
+
+    Between two file systems the folder is copied to a hidden folder beside `target`, which is then renamed.
 
     Raises:
-        OSError: It cannot be moved, or the target exists; then the folder is where it was.
+        OSError: The folder cannot be moved, or `target` exists and is not an empty folder; `folder` is unchanged then.
     """
     if not renamed(folder, target):
         with staged_folder(target.parent, target.name) as stage:
@@ -131,7 +160,7 @@ def move_folder(folder: Path, target: Path) -> None:
 
 
 def _replace(unfinished: Path, path: Path) -> None:
-    """Renames `unfinished` to `path`; between two file systems a copy beside `path` is renamed."""
+    """Renames `unfinished` to `path`; on another file system, a copy of it beside `path` is renamed instead."""
     if not renamed(unfinished, path):
         with staged_file(path) as beside:
             shutil.copyfile(unfinished, beside)
@@ -139,10 +168,10 @@ def _replace(unfinished: Path, path: Path) -> None:
 
 
 def remove_staged(notes: Path) -> None:
-    """Removes the unfinished files and folders of processes that were killed.
+    """Removes the unfinished files and folders that killed processes left. Errors of the file system are ignored.
 
     Args:
-        notes: The file that `HUBSERVE_STAGED` named in their environment.
+        notes: File with their paths, one a line: the one that the variable `HUBSERVE_STAGED` of these processes named.
     """
     with suppress(OSError):
         for line in set(notes.read_text("utf-8").splitlines()):
@@ -158,6 +187,6 @@ def remove_staged(notes: Path) -> None:
 def _note_staged(path: Path) -> None:
     notes = os.environ.get(STAGED_VARIABLE)
     if notes:
-        # One write of one line: processes that append at the same time do not mix their lines.
+        # Each line is appended in a single write, so that lines of several processes are not mixed.
         with suppress(OSError), open(notes, "a", encoding="utf-8") as file:
             file.write(f"{path.absolute()}\n")

@@ -1,8 +1,8 @@
-"""Processes that outlive the one that starts them: started with a lock, looked up from anywhere, stopped with all they started.
+"""Background processes that outlive the process that starts them: how to start, find, and stop them with all their children.
 
-Each runs below a process of `hubserve.process_guard`, which holds it to limits and ends what is left of it. Whether it is
-alive is decided by a lock (`flock`) on a file, which it holds from its first moment and which the kernel releases however it
-ends. A process id alone would not do: the kernel gives the id of an ended process to another one.
+Each runs below a process of `hubserve.process_guard`, which enforces its limits and ends what is left of it. A process counts
+as alive while a lock (`flock`) on its file is held: it holds the lock from its start on, and the kernel releases the lock
+however the process ends. A process id alone is no proof, because the kernel reuses the ids of processes that have ended.
 """
 
 import errno
@@ -26,36 +26,38 @@ from hubserve.reserved_file import reserve
 GUARD = "hubserve.process_guard"
 
 TOKEN_VARIABLES = ("HUBSERVE_TOKEN", "HUBSERVE_READ_TOKEN")
-"""Environment variables of the service that the processes that it starts do not get."""
+"""Environment variables with the service's tokens, which are not passed on to background processes."""
 
 LOCK_SECONDS = 0.4
-"""How long to wait for the lock: `is_alive` in another process takes it for a moment."""
+"""Longest wait for the lock in `take_lock`, in seconds: `is_alive`, called in another process, holds it for a moment."""
 
 STOP_SECONDS = 3.0
-"""How long a process has to end after `end_soon`; its guard kills what has not ended before that."""
+"""Seconds after `end_soon` after which a process is killed; its guard kills the command earlier, after its `GRACE_SECONDS`."""
 
 CLEAN_SECONDS = 1.0
-"""How long a guard may take to remove unfinished files after all that it started has ended."""
+"""Seconds that a guard has to remove unfinished files after all processes that it started have ended."""
 
 KILL_SECONDS = 10.0
-"""How long the kernel may take to end a process after SIGKILL."""
+"""Seconds that the kernel may take to end a process after SIGKILL."""
 
 DETACH = ("/bin/sh", "-c", 'echo $$ >"$0"; "$@" &')
-"""Starts a command that is no descendant of ours: the shell writes its process group's id to the file $0 and ends at once.
+"""Shell command that starts another command in the background, so that it is not a descendant of this process.
 
-A session of its own is not enough: BentoML's supervisor signals all descendants of a worker that is to end.
+The shell writes its own process id, which is the id of the new process group, to the file $0 and ends at once. A session of
+its own is not enough: when BentoML's supervisor stops a worker, it signals all descendants of the worker.
 """
 
 
 @dataclass(frozen=True)
 class BackgroundProcess:
-    """A process known by files, of which the first two may be the same one.
+    """A background process, identified by four files; `lock_file` and `group_file` may be the same file.
 
     Attributes:
-        lock_file: Locked for as long as the process, or anything that it started, is alive.
-        group_file: Holds the id of its process group, and then the process id of its guard, or its own (`note_pid`).
-        stop_file: Exists after a request to stop.
-        reason_file: Holds a sentence if the process was ended because it exceeded a limit, or if the disk was full.
+        lock_file: File that is locked while the process, or any process that it started, is alive.
+        group_file: File that holds the id of the process group at first, and then the process id of the guard, or of the
+            process itself if it has no guard (`note_pid`).
+        stop_file: File whose existence means that the process was asked to stop.
+        reason_file: File that gets a sentence if the process was ended because it exceeded a limit, or the disk was full.
     """
 
     lock_file: Path
@@ -64,7 +66,7 @@ class BackgroundProcess:
     reason_file: Path
 
     def is_alive(self) -> bool:
-        """Whether a process holds the lock now."""
+        """Returns whether a process holds the lock at this moment; False if the file cannot be opened."""
         try:
             lock = os.open(self.lock_file, os.O_RDONLY)
         except OSError:
@@ -78,11 +80,11 @@ class BackgroundProcess:
         return False
 
     def take_lock(self) -> int:
-        """A descriptor that holds the lock until the last copy of it is closed.
+        """Takes the lock and returns a file descriptor that holds it until the last copy of the descriptor is closed.
 
         Raises:
-            BlockingIOError: Another process is alive.
-            OSError: The file cannot be opened.
+            BlockingIOError: Another process holds the lock, and did so for `LOCK_SECONDS`.
+            OSError: The lock file cannot be opened.
         """
         lock = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
         end = time.monotonic() + LOCK_SECONDS
@@ -107,21 +109,23 @@ class BackgroundProcess:
         seconds: float | None = None,
         memory_mb: float | None = None,
     ) -> None:
-        """Starts `command` in a session of its own, without input, ignoring SIGINT, and as no descendant of this process.
+        """Starts `command` below a guard, in a session of its own, and returns at once.
 
-        It gets none of the service's tokens.
+        The command has no standard input, ignores SIGINT, and is not a descendant of this process. The environment variables
+        `TOKEN_VARIABLES` are not passed on.
 
         Args:
-            command: Program and arguments.
-            log: File to which its output is appended.
-            lock: Descriptor from `take_lock`; the started process gets a copy, and the caller closes its own.
-            cwd: Working folder; None is ours.
-            environment: All its environment variables; None passes ours.
-            seconds: Wall-clock time after which it is killed; None sets no limit.
-            memory_mb: Memory, in megabytes, of all its processes together above which it is killed; None sets no limit.
+            command: Program and its arguments.
+            log: File to which standard output and standard error are appended.
+            lock: Descriptor from `take_lock`; the started process inherits a copy, and the caller closes its own.
+            cwd: Working folder of the command; None takes that of this process.
+            environment: All environment variables of the command; None takes those of this process.
+            seconds: Wall-clock time in seconds after which the command is killed; None sets no limit.
+            memory_mb: Memory of all its processes together, in megabytes, above which it is killed; None sets no limit.
 
         Raises:
-            OSError: There is no such program, or no process can be started. What the command itself does is not known here.
+            OSError: The program does not exist, a file cannot be written, or no process can be started. Errors of the command
+                itself are not reported here.
         """
         if shutil.which(command[0]) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
@@ -143,7 +147,7 @@ class BackgroundProcess:
             )
 
     def request_stop(self) -> None:
-        """Asks the process to end and returns at once. Does nothing where it is not alive."""
+        """Creates `stop_file`, sends SIGTERM to the process if it is alive, and returns at once. Never raises OSError."""
         with suppress(OSError, ValueError):
             self.stop_file.touch()
             pid = int(self.group_file.read_text())
@@ -155,13 +159,13 @@ class BackgroundProcess:
                 os.kill(pid, signal.SIGTERM)
 
     def end_soon(self) -> None:
-        """Asks the process to end and returns at once; what has not ended within `STOP_SECONDS` is killed."""
+        """Asks the process to end and returns at once; a thread kills it if it has not ended after `STOP_SECONDS`."""
         self.request_stop()
-        # Its guard kills what does not end; this is for a process without one, or with one that does not run.
+        # A guard kills a command that does not end; the thread is for a process without a guard, or with a stopped one.
         threading.Thread(target=self.kill_after, args=(STOP_SECONDS,), name="stop", daemon=True).start()
 
     def kill(self) -> None:
-        """Kills the process and all that it started. Does nothing where it is not alive."""
+        """Kills the process and all processes that it started. Does nothing if it is not alive."""
         with suppress(OSError, ValueError):
             pid = int(self.group_file.read_text())
             if not self.is_alive():
@@ -170,12 +174,12 @@ class BackgroundProcess:
                 os.killpg(pid, signal.SIGKILL)
                 return
             kill_descendants(pid, seconds=KILL_SECONDS)
-            # A guard removes unfinished files now, and ends.
+            # Time for a guard to remove unfinished files, after which it ends by itself.
             if not self.ends_within(CLEAN_SECONDS):
                 kill_tree(pid, seconds=KILL_SECONDS)
 
     def ends_within(self, seconds: float) -> bool:
-        """Waits for the process to end, at most `seconds`; whether it did."""
+        """Waits at most `seconds` for the process to end and returns whether it has ended."""
         start = time.monotonic()
         while self.is_alive():
             waited = time.monotonic() - start
@@ -185,7 +189,7 @@ class BackgroundProcess:
         return True
 
     def kill_after(self, seconds: float) -> bool:
-        """Waits `seconds` for the process to end, then kills it with all that it started; whether it has ended."""
+        """Waits at most `seconds` for the process to end, then kills it with all that it started; returns whether it ended."""
         if self.ends_within(seconds):
             return True
         self.kill()
@@ -193,13 +197,20 @@ class BackgroundProcess:
 
 
 def note_pid(lock: int) -> None:
-    """Writes this process's id into the locked file, for a process that has no guard."""
+    """Writes the id of this process into its lock file; a process without a guard calls it, so that it can be stopped.
+
+    Args:
+        lock: Descriptor from `BackgroundProcess.take_lock`, of a process whose `group_file` is its `lock_file`.
+    """
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
 def _is_gone(pid: int) -> bool:
-    """Whether the process `pid` has ended; others of its group may still run, and keep the kernel from reusing the id."""
+    """Returns whether the process `pid` has ended.
+
+    Other processes of its group may still run; while they do, the kernel does not give the id to another process.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Reads small files whose writer is not trusted: a bound on their length is checked before any of it is parsed."""
+"""Reads small files whose writer is not trusted: their size is checked against a limit before they are parsed."""
 
 import errno
 import os
@@ -7,32 +7,38 @@ import zipfile
 from pathlib import Path
 
 MOST_TEXT_BYTES = 64 * 2**20
-"""Longest text file that is parsed, such as a manifest, a latency table or a profile, in bytes."""
+"""Largest text file, such as a manifest, a latency table or a profile, that is read, in bytes."""
 
 MOST_HEADER_BYTES = 8 * 2**20
-"""Longest header of a safetensors file, in bytes; a network of 10,000 tensors has one of about 1 MB."""
+"""Largest header of a safetensors file that is accepted, in bytes; that of 10,000 tensors takes about 1 MB."""
 
 MOST_EXPANSION = 4
-"""Content of an archive of weights by its length, beyond which it is not read; those that PyTorch writes are not compressed."""
+"""Bytes of unpacked content that are accepted for each byte of a ZIP archive of weights; PyTorch's are not compressed."""
 
 EXPANSION_SLACK_BYTES = 64 * 2**20
-"""Content of an archive that is read whatever its length, in bytes."""
+"""Bytes of unpacked content that are accepted in addition, whatever the size of the archive."""
 
 
 class FileTooLargeError(OSError):
-    """A file, or a part of one, is longer than what is read of its kind."""
+    """A file, or a part of one, is larger than the limit for its kind. The `errno` is EFBIG.
+
+    Args:
+        path: The file.
+        what: Start of the message, which names what is too large, such as "its header".
+        most: Limit in bytes.
+    """
 
     def __init__(self, path: Path, what: str, most: int) -> None:
         super().__init__(errno.EFBIG, f"{what} is longer than the {most / 1e6:.3g} MB that are read", str(path))
 
 
 def read_bounded(path: Path, most: int = MOST_TEXT_BYTES) -> bytes:
-    """The content of a regular file of at most `most` bytes.
+    """Returns the content of a regular file of at most `most` bytes.
 
     Raises:
-        OSError: It cannot be read, is longer, or is no regular file, but a device or a pipe.
+        OSError: The file cannot be read, is larger (FileTooLargeError), or is not a regular file but a device or a pipe.
     """
-    # Without O_NONBLOCK a pipe would be waited for.
+    # Without O_NONBLOCK, opening a pipe would wait for a process that writes to it.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -44,15 +50,20 @@ def read_bounded(path: Path, most: int = MOST_TEXT_BYTES) -> bytes:
 
 
 def read_bounded_text(path: Path, most: int = MOST_TEXT_BYTES) -> str:
-    """The text of a file in UTF-8; see `read_bounded`. Raises UnicodeDecodeError, a ValueError, where it is none."""
+    r"""Returns the text of a regular UTF-8 file of at most `most` bytes, with "\n" as line end.
+
+    Raises:
+        OSError: The file cannot be read, is larger (FileTooLargeError), or is not a regular file.
+        UnicodeDecodeError: The content is not UTF-8.
+    """
     return read_bounded(path, most).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def check_safetensors_header(path: Path) -> None:
-    """Checks the length of a safetensors file's header: that library would parse 100 MB of JSON.
+    """Checks that the header of a safetensors file has at most `MOST_HEADER_BYTES`; the library itself would parse 100 MB.
 
     Raises:
-        OSError: It cannot be read, or the header is too long, or longer than the file.
+        OSError: The file cannot be read, or its header is too large (FileTooLargeError) or larger than the file.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -63,10 +74,13 @@ def check_safetensors_header(path: Path) -> None:
 
 
 def check_expansion(path: Path) -> None:
-    """Checks that the files in a ZIP archive, such as PyTorch's, are not many times as long as the archive.
+    """Checks that the unpacked content of a ZIP archive, such as PyTorch writes, is not many times larger than the archive.
+
+    The limit is `MOST_EXPANSION` times the size of the archive plus `EXPANSION_SLACK_BYTES`. A file that is not a ZIP archive
+    passes.
 
     Raises:
-        OSError: They are, or the archive cannot be read. A file that is no archive is not looked at.
+        OSError: The content is too large (FileTooLargeError), or the file cannot be read.
     """
     with path.open("rb") as file:
         if file.read(4) != b"PK\3\4":

@@ -1,32 +1,36 @@
-"""Limits that a container, or another group of processes (a cgroup of Linux), sets for CPU time and memory."""
+"""Reads the limits of CPU time and memory that a container, or another Linux control group (cgroup), sets for this process."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 MOUNTS = Path("/proc/self/mountinfo")
-"""List of the mounted file systems of this process."""
+"""File that lists the file systems that this process sees mounted."""
 
 GROUPS = Path("/proc/self/cgroup")
-"""List of the groups that this process is in."""
+"""File that lists the control groups that this process belongs to."""
 
 USUAL_MOUNT = Path("/sys/fs/cgroup")
-"""Where containers see their own group."""
+"""Folder in which a container usually sees its own control group."""
 
 
 def cpu_quota() -> float | None:
-    """The least CPU quota of this process's group and the groups above it, in cores; None without one."""
+    """Returns the smallest CPU quota of this process's control group and those above it, in cores; None without a quota."""
     return min((quota for folder in _folders("cpu") if (quota := _quota(folder)) is not None), default=None)
 
 
 def memory_limit() -> int | None:
-    """The least memory limit of this process's group and the groups above it, in bytes; None without one."""
+    """Returns the smallest memory limit of this process's control group and those above it, in bytes; None without a limit."""
     return min((limit for folder in _folders("memory") if (limit := _limit(folder)) is not None), default=None)
 
 
 def memory_left() -> int | None:
-    """Bytes that this process's group can still take before a limit of it, or of a group above it; None without a limit.
+    """Returns how many bytes can still be used before this process's control group, or one above it, reaches its limit.
 
-    The cache of files counts as used memory of a group, but the part of it that was not used lately is given up first.
+    The kernel counts cached files as used memory of a group. Those that were not used lately ("inactive_file") count as free
+    here, because the kernel drops them before it refuses memory.
+
+    Returns:
+        Bytes, at least 0; None without a limit.
     """
     left = []
     for folder in _folders("memory"):
@@ -44,7 +48,7 @@ def _quota(folder: Path) -> float | None:
     else:
         quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
     if not (quota.isdigit() and period.isdigit()) or int(quota) * int(period) == 0:
-        return None  # "max", or -1.
+        return None  # No quota: version 2 writes "max", version 1 writes -1.
     return int(quota) / int(period)
 
 
@@ -61,7 +65,7 @@ def _inactive_file(folder: Path) -> int:
 
 
 def _folders(controller: str) -> Iterator[Path]:
-    """The folder of this process's group and of each group above it, in all hierarchies that may hold `controller`."""
+    """Yields the folders of this process's control group and of each group above it, in all hierarchies with `controller`."""
     yield USUAL_MOUNT
     groups = [line.split(":", 2) for line in _read(GROUPS).splitlines()]
     for root, mount, kind, options in _mounts():
@@ -73,7 +77,7 @@ def _folders(controller: str) -> Iterator[Path]:
 
 
 def _upwards(mount: Path, root: PurePosixPath, group: PurePosixPath) -> Iterator[Path]:
-    """From the folder of `group` up to `mount`, which shows the hierarchy from its group `root` on."""
+    """Yields the folder of `group` and all folders above it, up to the mount point `mount`, which shows the group `root`."""
     inside = group.relative_to(root) if group.is_relative_to(root) else PurePosixPath()
     if ".." in inside.parts:
         inside = PurePosixPath()
@@ -85,7 +89,7 @@ def _upwards(mount: Path, root: PurePosixPath, group: PurePosixPath) -> Iterator
 
 
 def _mounts() -> Iterator[tuple[PurePosixPath, Path, str, list[str]]]:
-    """Root, mount point, type and options of each mounted hierarchy of groups."""
+    """Yields (root group, mount point, type, options) of each mounted hierarchy of groups; type is "cgroup" or "cgroup2"."""
     for line in _read(MOUNTS).splitlines():
         before, _, after = line.partition(" - ")
         own, of_file_system = before.split(), after.split()

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates (MACs) of a network, counted over the operations that one forward pass executes."""
+"""Counts the parameters of a network and the multiply-accumulates (MACs) of one forward pass."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from hubserve.operations import UNKNOWN, Operation, trace_operations
 
 
 class UncountedOperationWarning(UserWarning):
-    """A network executes an operation whose multiply-accumulates are not known."""
+    """Warning that a network executes an operation for which no formula of its multiply-accumulates is known."""
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """Size and work of a network for one input.
+    """Number of parameters and multiply-accumulates of a network.
 
-    A multiply-accumulate (MAC) is one multiplication with its addition; what papers call FLOPs is this number or twice it.
-    Biases, normalisation, activations, pooling and element-wise operations count as 0, as in the published figures of mobile
-    networks.
+    A multiply-accumulate (MAC) is one multiplication and one addition; what papers call FLOPs is the number of MACs or twice
+    that number. Biases, normalisation, activations, pooling and element-wise operations count as 0, as in the published
+    figures of mobile networks.
 
     Attributes:
         params: Number of elements of all parameters; buffers are not counted.
         conv_macs: MACs of convolutions.
-        linear_macs: MACs of matrix products with a weight.
-        attention_macs: MACs of products between activations; papers differ on whether they count them.
-        uncounted: Name of each operation whose work is not known -> how often it is executed; none of the numbers includes it.
+        linear_macs: MACs of linear layers, which are products of activations with a weight matrix.
+        attention_macs: MACs of products of two activations, as in attention; papers differ on whether they count them.
+        uncounted: Name of each operation whose MACs are not known -> number of its executions. No other attribute includes
+            their MACs.
     """
 
     params: int
@@ -41,12 +42,12 @@ class Complexity:
 
     @property
     def macs(self) -> int:
-        """MACs of convolutions and linear layers."""
+        """The MACs of convolutions and linear layers; those of attention are not included."""
         return self.conv_macs + self.linear_macs
 
     @classmethod
     def of(cls, model: nn.Module, operations: Sequence[Operation]) -> Complexity:
-        """Counts the parameters of `model` and sums the MACs of `operations`, which `trace_operations` found in it."""
+        """Counts the parameters of `model` and sums the MACs of `operations`, which `trace_operations` returned for it."""
         macs = Counter[str]()
         for operation in operations:
             macs[operation.kind] += operation.macs
@@ -61,12 +62,13 @@ class Complexity:
 
 
 def complexity(model: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
-    """Parameters and MACs of `model` for one input; nothing is computed, and `model` is not changed.
+    """Counts the parameters of `model` and the MACs of one forward pass with a batch of one.
 
-    Warns with UncountedOperationWarning where the work of an operation is not known.
+    A copy of the model on the meta device, in eval mode, is traced: no values are computed, and `model` is not changed. Warns
+    with UncountedOperationWarning if the MACs of an operation are not known.
 
     Args:
-        model: Network on any device, in any mode; it is counted in eval mode.
+        model: Network on any device, in training or eval mode.
         input_shape: Shape of one input without the batch dimension, (channels, height, width) for images.
     """
     found = Complexity.of(model, trace_operations(copy.deepcopy(model).to("meta").eval(), (1, *input_shape)))

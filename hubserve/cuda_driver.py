@@ -1,4 +1,4 @@
-"""The GPUs that CUDA's driver sees, asked of its library (libcuda) so that no torch is needed."""
+"""Lists the NVIDIA GPUs that this process may use, by calling CUDA's driver library (libcuda), without torch."""
 
 import ctypes
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from functools import cache
 LIBRARY = "libcuda.so.1"
 
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
-"""Numbers of CUdevice_attribute in cuda.h."""
+"""Values of CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU.
+    """Description of one GPU.
 
     Attributes:
         name: Product name, such as "NVIDIA H100".
@@ -27,13 +27,16 @@ class Gpu:
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES limits them at the first call; none without a driver."""
+    """Returns the GPUs that this process may use, in CUDA's order; an empty tuple without a driver or a GPU.
+
+    The result of the first call is kept, so that later changes of CUDA_VISIBLE_DEVICES have no effect.
+    """
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError:
         return ()
     count, version = ctypes.c_int(), ctypes.c_int()
-    # Each function answers 0 where it succeeds.
+    # Each function of the driver returns 0 on success.
     if library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(count)) or library.cuDriverGetVersion(ctypes.byref(version)):
         return ()
     cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"

@@ -1,4 +1,7 @@
-"""Drawings of archs: a cell as a graph, a chain of blocks as a row of bars. Needs the extra `plots`."""
+"""Draws archs into SVG, PNG or PDF files: a cell as a graph, a sequence of blocks as a row of bars.
+
+Importing this module without the libraries of the extra `plots` raises MissingExtraError.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,24 +24,23 @@ except ImportError as missing:
 
 ENDINGS = (".svg", ".png", ".pdf")
 KERNEL_COLOURS = {0: "#d9d9d9", 1: "#bdbdbd", 3: "#9ecae1", 5: "#fdae6b", 7: "#e6550d"}
-"""Height of the kernel -> colour of the bar; other kernels have the colour of 1."""
+"""Kernel height of a block, 0 for a block without a kernel -> colour of its bar; other heights have the colour of 1."""
 
 
 def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) -> None:
     """Draws the network of `arch` into a file.
 
-    Of a space with cells, the cells are drawn as graphs; of any other, the blocks in the order in which an image passes them.
+    If the space has cells, each cell is drawn as a graph; otherwise the blocks are drawn as bars, in the order of execution.
 
     Args:
-        space: The space of the arch.
-        arch: Label -> chosen value.
-        path: File to write; its ending, one of `ENDINGS`, decides the format.
+        space: Model space of the arch.
+        arch: Chosen value of each choice, by label.
+        path: File to write; its ending, one of `ENDINGS`, decides the file format.
         title: Title of the drawing.
 
     Raises:
-        ArchError: The arch is not valid.
-        OutputError: The file's ending is none of `ENDINGS`, or the file cannot be written.
-        StorageError: The disk is full, or does not permit it; the old file is as it was.
+        ArchError: The arch does not belong to the space.
+        OutputError: The file's ending is none of `ENDINGS`, or the file cannot be written; an old file is unchanged then.
     """
     if path.suffix.lower() not in ENDINGS:
         raise OutputError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
@@ -48,7 +50,7 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
     else:
         size = space.input_size
         figure = _draw_blocks(block_outlines(space.freeze(arch), (3, size, size)), title)
-    # Text is text in SVG, so that it can be searched and read aloud. No date, so that equal drawings are equal files.
+    # SVG files keep text as text, for search and screen readers, and have no date, so that equal drawings give equal files.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         try:
             with staged_result(path) as unfinished:
@@ -76,7 +78,7 @@ def _draw_graph(axis: Axes, cell: CellOutline) -> None:
         box = {"boxstyle": "round,pad=0.4", "facecolor": "#f0f4fa", "edgecolor": "#5b7aa6"}
         axis.text(x, y, cell.nodes[node], ha="center", va="center", fontsize=9, bbox=box, zorder=3)
     for place, (source, target, label) in enumerate(cell.edges):
-        # Captions of edges that cross in the middle are readable at different positions along the edges.
+        # Captions alternate between two positions along the edges, as those of crossing edges would overlap in the middle.
         share = 0.4 if place % 2 else 0.62
         _draw_edge(axis, places[source], places[target], label, bend=_bend(cell, place), share=share)
     xs, ys = zip(*places.values(), strict=True)
@@ -103,14 +105,20 @@ def _draw_edge(
 
 
 def _arc(start: tuple[float, float], end: tuple[float, float], bend: float) -> BezierSegment:
-    """The curve of matplotlib's style `arc3`, whose control point is `bend` times the length of the edge off the middle."""
+    """Returns the Bezier curve that matplotlib draws with the connection style `arc3`.
+
+    Its control point lies beside the middle of the edge, at a distance of `bend` times the length of the edge.
+    """
     (x0, y0), (x1, y1) = start, end
     control = ((x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0))
     return BezierSegment([start, control, end])
 
 
 def _bend(cell: CellOutline, place: int) -> float:
-    """How far an edge bends: edges between the same two nodes differ, and edges that pass other nodes are not straight."""
+    """Returns the `bend` of `_arc` for the edge with index `place`.
+
+    Edges between the same two nodes get different values, and edges that pass other nodes are not straight (not 0).
+    """
     source, target, _ = cell.edges[place]
     same = [i for i, (a, b, _) in enumerate(cell.edges) if (a, b) == (source, target)]
     generation = _generation(cell)
@@ -119,14 +127,14 @@ def _bend(cell: CellOutline, place: int) -> float:
 
 
 def _generation(cell: CellOutline) -> dict[int, int]:
-    """Node -> number of nodes on the longest path to it."""
+    """Returns, for each node, the number of edges on the longest path that leads to it."""
     graph = nx.DiGraph([(source, target) for source, target, _ in cell.edges])
     graph.add_nodes_from(range(len(cell.nodes)))
     return {node: depth for depth, nodes in enumerate(nx.topological_generations(graph)) for node in nodes}
 
 
 def _places(cell: CellOutline) -> dict[int, tuple[float, float]]:
-    """Node -> (x, y): one column for each generation, from left to right; the output is in the last column, alone."""
+    """Returns the (x, y) of each node: one column for each generation, from left to right, with the output in the last one."""
     generation = _generation(cell)
     generation[len(cell.nodes) - 1] = max(generation.values())
     columns: dict[int, list[int]] = {}
@@ -158,7 +166,10 @@ def _draw_blocks(chain: Sequence[BlockOutline], title: str) -> Figure:
 
 
 def _draw_bar(axis: Axes, place: int, block: BlockOutline, top: int) -> None:
-    """A bar with a height by the root of the channels, the block's kind in it, and the size of its output below."""
+    """Draws one block as a bar, with its kind and its number of channels in the bar and its output size below.
+
+    The height of the bar grows with the square root of the channels; `top` is the largest number of channels of all blocks.
+    """
     height = 0.25 + 0.75 * (block.shape[0] / top) ** 0.5
     bar = FancyBboxPatch(
         (place - 0.36, 0.18),

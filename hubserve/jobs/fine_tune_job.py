@@ -1,13 +1,12 @@
 """The record of a fine-tuning, the kind of job with `start`; see `hubserve.jobs.definition` for an example."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from hubserve.jobs.definition import Job, JobRecord
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
-
-Fit = Literal["crop", "pad", "squash"]
+from hubserve.preprocess import Fit
 
 
 class StartEntry(JobRecord):

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubserve.data.own_images import image_parts
+from hubserve.data.scan import Scan, scan
 from hubserve.errors import DatasetError, suggest
 from hubserve.jobs import FineTuneJob
 from hubserve.preprocess import Preprocess
 from hubserve.training.finetuning.square_images import SquareImages
 
-SETTINGS = ("val_share",)
+SETTINGS = ("val_share", "check")
 """Settings of `data` in a fine-tuning."""
 
 
@@ -18,6 +18,7 @@ class ImageParts:
     """Labelled images in three parts.
 
     Attributes:
+        found: The scan that found them.
         train: Training images.
         val: Validation images.
         test: Test images; there may be none.
@@ -26,6 +27,7 @@ class ImageParts:
         notes: Sentences about what was chosen for the user.
     """
 
+    found: Scan
     train: SquareImages
     val: SquareImages
     test: SquareImages
@@ -43,22 +45,21 @@ def load_parts(folder: Path, job: FineTuneJob, start: Preprocess) -> ImageParts:
         start: Preparation of the model that is started from; its colours and its filter are kept.
 
     Raises:
-        DatasetError: The folder has no such layout, there are fewer than two classes, or a setting is unknown.
+        DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`, or a setting is unknown.
     """
     unknown = next((name for name in job.data.settings if name not in SETTINGS), None)
     if unknown is not None:
-        raise DatasetError(f"the folder of a fine-tuning has no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
-    train, val, test, labels = image_parts(folder, job.data.settings.get("val_share", 0.1), job.seed)
-    if len(labels) < 2:
-        raise DatasetError(f"{folder} has one class, {labels[0]!r}; a classifier needs two")
+        raise DatasetError(f"the images of a fine-tuning have no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
+    found = scan(folder, seed=job.seed, **job.data.settings)
     size = job.images.size or start.input_size
     # The whole shorter side: the network is trained on what this keeps, so nothing needs to be cut off.
-    preprocess = start.model_copy(update={"input_size": size, "resize": size})
+    preprocess = start.model_copy(update={"input_size": size, "resize": size, "fit": job.images.fit or "crop"})
     return ImageParts(
-        train=SquareImages(train, preprocess),
-        val=SquareImages(val, preprocess),
-        test=SquareImages(test, preprocess),
-        labels=tuple(labels),
+        found=found,
+        train=SquareImages(found.items("train"), preprocess),
+        val=SquareImages(found.items("val"), preprocess),
+        test=SquareImages(found.items("test"), preprocess),
+        labels=found.labels,
         preprocess=preprocess,
-        notes=(),
+        notes=found.notes,
     )

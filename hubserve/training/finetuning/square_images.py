@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hubserve.data.file_dataset import read_pixels
-from hubserve.data.image_folder import Item
+from hubserve.data.scan import Item
 from hubserve.host import cores
 from hubserve.preprocess import Preprocess
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hubserve.data.image_folder import Item
+from hubserve.data.scan import Item
 from hubserve.hub.registry import get_space
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.preprocess import Preprocess
