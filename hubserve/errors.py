@@ -1,55 +1,56 @@
-"""Every error hubserve raises, in one tree.
+"""The exceptions of hubserve, all derived from `HubserveError`, and functions for their messages and tracebacks.
 
 HubserveError
-├── SpaceError            a model space is written or set up wrongly
+├── SpaceError            a model space is defined or configured wrongly
 ├── ArchError             an arch does not belong to its space
 ├── CardError             a card file, or the name of a card, is wrong
-├── WeightsError          weights cannot be had or do not fit
-│   ├── WeightsUnavailableError   no source answered with the file
+├── WeightsError          weights cannot be obtained or do not fit the model
+│   ├── WeightsUnavailableError   no source of the file could be read
 │   ├── ChecksumError             a file's SHA-256 differs from the card's
 │   └── KeyFormatError            tensors do not match the model, name by name
-├── ImageError            bytes that are not a readable image
-│   └── ImageTooLargeError        more bytes or pixels than allowed
+├── ImageError            an image file cannot be read
+│   └── ImageTooLargeError        an image has more bytes or pixels than allowed
 ├── RequestError          a request to the service is wrong
-│   ├── RequestBodyError          a body that cannot be read, or has no image
-│   ├── TopKError                 more classes asked for than the model has, or none
-│   ├── TensorError               tensors that do not fit the model
-│   ├── LogitsError               the model's answer is not finite
-│   ├── SlowRequestError          a body that did not arrive in time
-│   ├── BodyTooLargeError         a body, or the answer asked for, is longer than allowed
+│   ├── RequestBodyError          a request body cannot be read, or has no image
+│   ├── TopKError                 more classes are asked for than the model has, or none
+│   ├── TensorError               the name, type or shape of a tensor does not fit the model
+│   ├── LogitsError               a logit of the model is NaN or infinite
+│   ├── SlowRequestError          a request body did not arrive in time
+│   ├── BodyTooLargeError         a request body, or the answer to it, is longer than allowed
 │   ├── HostError                 the header Host has a name that the server does not answer for
-│   ├── UnauthorizedError         no token, or a wrong one
-│   └── ForbiddenError            the service has no token, so nobody may change anything
+│   ├── UnauthorizedError         the token is missing or wrong
+│   └── ForbiddenError            the service has no token configured, so it refuses all changes
 ├── ServiceError          a service over HTTP does not answer, or refuses a request
-├── OverloadedError       the service has as much waiting work as it takes
-│   └── LateAnswerError           images were not classified in time
+├── ServerStartError      the server cannot start
+├── OverloadedError       a limit on waiting or running work of the service is reached
+│   └── LateAnswerError           a model did not answer in time
 ├── DatasetError          a data set is missing, unreadable, or not as expected
 ├── ExportError           a model cannot be exported
 │   └── ParityError               an exported model answers differently from eager PyTorch
-├── PackageError          a package folder is missing something or was changed
-│   └── LoadLimitError            a model takes more time or memory to load than it may
-├── ProfileError          a latency profile cannot be taken
-├── SupernetError         a space, or one of its choices, cannot share weights in the way that was asked for
-├── EvaluatorError        an evaluator is set up wrongly, or a benchmark has no such arch
-│   └── DivergedError             the loss or a score of a training is not finite any more
-├── StrategyError         a search strategy is set up wrongly
-│   └── SpaceExhausted            every arch of the space was tried
-├── ExperimentError       an experiment, or its executor, is set up wrongly or cannot go on
-├── TrialPruned           not a mistake: a trial was stopped early
+├── PackageError          a package folder is incomplete or was changed
+│   └── LoadLimitError            a model exceeds a limit on time, memory or size while it is loaded
+├── ProfileError          latency cannot be measured, compared or predicted
+├── SupernetError         a space, or one of its choices, does not support the requested weight sharing
+├── EvaluatorError        an evaluator is configured wrongly, or a benchmark lacks an arch
+│   └── DivergedError             the loss or a score of a training is not finite
+├── StrategyError         a search strategy is configured wrongly
+│   └── SpaceExhausted            a strategy has no further arch to propose
+├── ExperimentError       an experiment, or its executor, is configured wrongly or cannot continue
+├── TrialPruned           a trial was stopped early, which is not a failure
 ├── JobError              a job file is wrong, or a job cannot be run as it is written
-│   ├── JobNotFoundError          no job, or no run, has that name
-│   └── NothingFeasibleError      a search found nothing that meets its constraints
+│   ├── JobNotFoundError          no job, run or export has the given name or id
+│   └── NothingFeasibleError      a search found no arch that meets its constraints
 ├── OutputError           a file or folder of the user cannot be written or read
-├── StorageError          a disk is full, read-only, or not open to this user
-├── MissingExtraError     a library is not installed that comes with an extra of ours
-└── StoreError            the model store cannot do what was asked
-    ├── ModelNotFoundError        no such name or version in the store
-    ├── ModelRefusedError         no version of that name is intact and has proven parity
+├── StorageError          a disk is full or read-only, or this user has no permission
+├── MissingExtraError     a library of an optional extra is not installed
+└── StoreError            an operation on the model store failed
+    ├── ModelNotFoundError        the store has no such name or version
+    ├── ModelRefusedError         no version of that name can be served
     ├── AliasError                an alias is not allowed, or the file of aliases is corrupt
-    └── AlreadyPublishedError     that version exists
+    └── AlreadyPublishedError     that version exists with other content
 
-A message says what was asked, what was found, what is allowed, and how to go on. The CLI prints it and exits with code 2;
-the service answers with a 4xx status where the request was at fault.
+A message says what was asked, what was found, what is allowed, and how to continue. The command line prints it and exits with
+code 2; the service answers with a 4xx status if the request was wrong.
 """
 
 import difflib
@@ -58,90 +59,90 @@ from collections.abc import Iterable
 
 
 class HubserveError(Exception):
-    """Base of all errors below; catch it to catch them all."""
+    """Base class of all exceptions of hubserve."""
 
 
 class SpaceError(HubserveError, ValueError):
-    """A model space is written or set up wrongly."""
+    """Raised if a model space is defined or configured wrongly, or no space has the given name."""
 
 
 class ArchError(HubserveError, ValueError):
-    """An arch does not belong to its space."""
+    """Raised if an arch does not belong to its space."""
 
 
 class CardError(HubserveError, ValueError):
-    """A card file, or the name of a card, is wrong."""
+    """Raised if a card file, or the name of a card, is wrong."""
 
 
 class WeightsError(HubserveError):
-    """Weights cannot be had or do not fit."""
+    """Raised if the weights of a model cannot be obtained or read, or do not fit the model."""
 
 
 class WeightsUnavailableError(WeightsError):
-    """No source answered with the file."""
+    """Raised if a weights file could be read from none of its sources."""
 
 
 class ChecksumError(WeightsError):
-    """The SHA-256 of a weights file differs from the one in the model's card."""
+    """Raised if the SHA-256 of a weights file differs from the one in the model's card."""
 
 
 class KeyFormatError(WeightsError):
-    """Tensors do not match the model, name by name."""
+    """Raised if the names or shapes of the tensors in a weights file do not match those of the model."""
 
 
 class ImageError(HubserveError, ValueError):
-    """Bytes that are no readable image, or an image that would take too much work to decode."""
+    """Raised if bytes are not a readable image, or the image would take too much time or memory to decode."""
 
 
 class ImageTooLargeError(ImageError):
-    """More bytes or pixels than allowed."""
+    """Raised if an image has more bytes or pixels than allowed."""
 
 
 class RequestError(HubserveError, ValueError):
-    """A request to the service is wrong."""
+    """Raised if a request to the service is wrong."""
 
 
 class RequestBodyError(RequestError):
-    """A request body that cannot be read, or has no image."""
+    """Raised if a request body cannot be read, or has no image."""
 
 
 class TopKError(RequestError):
-    """More classes asked for than the model has, or none."""
+    """Raised if a request asks for no classes, or for more than the model has or one answer may hold."""
 
 
 class TensorError(RequestError):
-    """Tensors whose name, type or shape the model does not take."""
+    """Raised if the name, data type or shape of a tensor in a request does not fit the model."""
 
 
 class LogitsError(RequestError):
-    """The model's answer to an image is not finite: NaN or infinite."""
+    """Raised if a logit that the model computed for an image is NaN or infinite."""
 
 
 class SlowRequestError(RequestError):
-    """A request body that did not arrive in time."""
+    """Raised if a request body did not arrive in time."""
 
 
 class BodyTooLargeError(RequestError):
-    """A request body, or the answer that it asks for, is longer than allowed."""
+    """Raised if a request body, or the answer that it asks for, is longer than allowed."""
 
 
 class HostError(RequestError):
-    """The header Host names a host that the server does not answer for."""
+    """Raised if the header Host names a host that the server does not answer for."""
 
 
 class UnauthorizedError(RequestError):
-    """No token, or a wrong one."""
+    """Raised if a request has no token or a wrong one."""
 
 
 class ForbiddenError(RequestError):
-    """The service has no token, so nobody may change anything."""
+    """Raised if a request asks for a change and the service has no token configured: it refuses all changes then."""
 
 
 class ServiceError(HubserveError):
-    """A service over HTTP does not answer, or refuses a request.
+    """Raised by clients if a service does not answer over HTTP, or refuses a request.
 
     Attributes:
-        status: Status code of its answer; None where there was no answer.
+        status: HTTP status code of the answer; None if there was no answer.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -150,92 +151,92 @@ class ServiceError(HubserveError):
 
 
 class ServerStartError(HubserveError):
-    """The server cannot start with this address, port or configuration."""
+    """Raised if the server cannot start with the given address, port or configuration."""
 
 
 class OverloadedError(HubserveError):
-    """The service has as much waiting work as it takes; asking again later helps."""
+    """Raised if a limit on waiting or running work of the service is reached; the request may be repeated later."""
 
 
 class LateAnswerError(OverloadedError):
-    """Images were not classified in time."""
+    """Raised if a model did not classify images within the time limit."""
 
 
 class DatasetError(HubserveError, ValueError):
-    """A data set is missing, unreadable, or not as expected."""
+    """Raised if a data set is missing, unreadable, or not as expected."""
 
 
 class ExportError(HubserveError):
-    """A model cannot be exported."""
+    """Raised if a model cannot be exported, or an exported file cannot be loaded or run."""
 
 
 class ParityError(ExportError):
-    """An exported model answers differently from eager PyTorch."""
+    """Raised if the outputs of an exported model differ from those of eager PyTorch by more than allowed."""
 
 
 class PackageError(HubserveError):
-    """A package folder is missing something or was changed."""
+    """Raised if a package folder is incomplete, was changed, or is not a package."""
 
 
 class LoadLimitError(PackageError):
-    """A model that takes more time or memory to load than it may, or that crashes the process that loads it."""
+    """Raised if a model exceeds a limit on time, memory or size while it is loaded, or crashes the process that loads it."""
 
 
 class ProfileError(HubserveError):
-    """A latency profile cannot be taken."""
+    """Raised if latency, or another part of a profile, cannot be measured, compared or predicted."""
 
 
 class StrategyError(HubserveError):
-    """A search strategy is set up wrongly."""
+    """Raised if a search strategy is configured wrongly."""
 
 
 class SpaceExhausted(StrategyError):  # noqa: N818 - not a mistake: the search is complete
-    """Every arch of the space was tried."""
+    """Raised if a search strategy has no further arch to propose, because it has tried those of the space."""
 
 
 class SupernetError(HubserveError):
-    """A space, or one of its choices, cannot share weights in the way that was asked for."""
+    """Raised if a space, or one of its choices, does not support the requested way of weight sharing."""
 
 
 class EvaluatorError(HubserveError):
-    """An evaluator is set up wrongly, or a benchmark has no such arch."""
+    """Raised if an evaluator is configured wrongly, or a benchmark has no entry for an arch."""
 
 
 class DivergedError(EvaluatorError):
-    """The loss or a score of a training is not finite any more."""
+    """Raised if the loss or a score of a training is NaN or infinite."""
 
 
 class ExperimentError(HubserveError):
-    """An experiment, or its executor, is set up wrongly or cannot go on."""
+    """Raised if an experiment, or its executor, is configured wrongly or cannot continue."""
 
 
 class TrialPruned(HubserveError):  # noqa: N818 - not a mistake
-    """A trial was stopped early because others were better after as many epochs."""
+    """Raised in a trial to stop it early, because other trials were better at the same step; not a failure."""
 
 
 class JobError(HubserveError, ValueError):
-    """A job file is wrong, or a job cannot be run as it is written."""
+    """Raised if a job file is wrong, or a job cannot be run as it is written."""
 
 
 class JobNotFoundError(JobError, LookupError):
-    """No job, or no run of a job, has that name or id; over HTTP the answer is 404."""
+    """Raised if no job, run or export has the given name or id; the service answers with 404."""
 
 
 class NothingFeasibleError(JobError):
-    """A search found nothing that meets its constraints."""
+    """Raised if a search found no arch that meets its constraints."""
 
 
 class OutputError(HubserveError):
-    """A file or folder of the user cannot be written or read."""
+    """Raised if a file or folder that the user named cannot be written or read."""
 
 
 class StorageError(HubserveError, OSError):
-    """A disk is full or read-only, or does not let this user in; `hubserve.storage_faults` writes the message.
+    """Raised if a disk is full or read-only, or this user has no permission; `hubserve.storage_faults` writes the message.
 
-    It is an OSError too, so that what does without a file that cannot be written does without it here.
+    It is also an OSError, so that code that handles a file that cannot be written as an OSError handles this one, too.
 
     Attributes:
-        errno: Error number of the file system; None where it is not known.
+        errno: Error number of the file system; None if it is not known.
     """
 
     def __init__(self, message: str, number: int | None = None) -> None:
@@ -247,31 +248,34 @@ class StorageError(HubserveError, OSError):
 
 
 class MissingExtraError(HubserveError, ImportError):
-    """A library of an optional extra is not installed; the message names the extra."""
+    """Raised if a library of an optional extra is not installed; the message names the extra."""
 
 
 class StoreError(HubserveError):
-    """The model store cannot do what was asked."""
+    """Raised if an operation on the model store failed."""
 
 
 class ModelNotFoundError(StoreError, LookupError):
-    """No such name or version in the store."""
+    """Raised if the store has no such name or version."""
 
 
 class ModelRefusedError(StoreError):
-    """No version of that name is intact and has proven parity."""
+    """Raised if no version of a model in the store can be served: each is corrupt, or lacks proven parity."""
 
 
 class AliasError(StoreError, ValueError):
-    """An alias is not allowed, or the file of aliases is corrupt."""
+    """Raised if an alias is not allowed, or the file of aliases is corrupt."""
 
 
 class AlreadyPublishedError(StoreError):
-    """That version exists in the store, with other content."""
+    """Raised if a version to publish exists in the store with other content."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the entries of `known` nearest to `name`, whatever the case of letters, or else lists them all."""
+    """Returns a sentence for an error message: up to three names in `known` that are similar to `name`, or else all of them.
+
+    Upper and lower case count as the same. The sentence is like "Did you mean a or b?", "Known: a, b." or "There is none.".
+    """
     names = sorted(known)
     folded = {entry: entry.casefold() for entry in names}
     near = difflib.get_close_matches(name.casefold(), dict.fromkeys(folded.values()), n=3, cutoff=0.5)
@@ -282,10 +286,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def clear_frames(error: BaseException) -> None:
-    """Drops the local variables of all frames in the traceback of an error and of its causes; it can still be logged.
+    """Drops the local variables of all frames in the tracebacks of an error and of its causes; it can still be logged.
 
-    The traceback of a decoder's error refers to the pixels, perhaps 200 MB, and an error that is answered is part of a
-    reference cycle, which stays until the next garbage collection.
+    This frees memory early: the traceback of an error in an image decoder refers to the pixels, perhaps 200 MB, and an error
+    that was handled is often part of a reference cycle, which lasts until the next garbage collection.
     """
     found: BaseException | None = error
     while found is not None:
@@ -294,5 +298,8 @@ def clear_frames(error: BaseException) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text: exporters write many lines, of which the first says what happened."""
+    """Returns the first line of an error's message, or the name of its class if the message is empty.
+
+    Exporters write messages of many lines, the first of which says what happened.
+    """
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

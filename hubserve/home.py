@@ -1,7 +1,8 @@
-"""The folder of all that hubserve keeps for a user: downloads, runs of jobs, exports, measurements.
+"""Finds the folder in which hubserve keeps a user's files: downloads, runs of jobs, exports, measurements.
 
 Environment:
-    HUBSERVE_HOME: That folder. Unless set, it is the user's cache folder for hubserve: ~/.cache/hubserve on Linux.
+    HUBSERVE_HOME: Path of that folder. If it is not set, ~/.cache/hubserve is used if it exists, and else the cache folder of
+        the operating system for this user, which is ~/.cache/hubserve on Linux.
 """
 
 import os
@@ -13,16 +14,16 @@ from hubserve.errors import OutputError
 
 
 def home() -> Path:
-    """The folder, which need not exist yet; the environment is read at each call.
+    """Returns the path of the folder, which need not exist yet. The environment is read at each call.
 
     Raises:
-        OutputError: HUBSERVE_HOME is not set, and the user has no home directory; or a file lies where a folder should.
+        OutputError: HUBSERVE_HOME is not set and the user has no home directory, or a part of the path is a file.
     """
     given = os.environ.get("HUBSERVE_HOME")
     if given:
         return _checked(Path(given))
     try:
-        # Where earlier versions put it on every system.
+        # Earlier versions used this folder on every operating system.
         earlier = Path.home() / ".cache" / "hubserve"
     except RuntimeError as error:
         raise OutputError("this user has no home directory: set HUBSERVE_HOME to a folder that can be written") from error
@@ -39,5 +40,5 @@ def _checked(folder: Path) -> Path:
                     f"HUBSERVE_HOME is {folder}, and {path} is not a folder: set it to a folder that can be written"
                 )
         except PermissionError:
-            break  # Whoever writes there gets the reason.
+            break  # The error of a later write into the folder names the reason.
     return folder

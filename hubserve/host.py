@@ -1,4 +1,4 @@
-"""The machine that this process runs on: the cores and the memory that it may use, and a description for measurements."""
+"""Describes the machine that this process runs on, for records of measurements; also exports `usable_resources`' functions."""
 
 import contextlib
 import os
@@ -15,32 +15,33 @@ from hubserve.usable_resources import available_memory_bytes, cores, machine_mem
 __all__ = ["Host", "available_memory_bytes", "cores", "describe_host", "installed_versions", "memory_bytes", "versions"]
 
 RELEVANT_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
-"""Vector extensions that matter for speed."""
+"""Vector extensions, named as in /proc/cpuinfo, that change the speed of networks."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
 """Environment variables that set how many threads libraries use, and on which cores."""
 
 
 class Host(BaseModel):
-    """Description of a machine and its software; None where the system does not say.
+    """Description of a machine and its software. An attribute that the operating system does not report is None.
 
     Attributes:
         cpu: Model name of the processor.
-        cores: Number of cores that this process may use, by its affinity and the quota of its container.
-        affinity: Numbers of these cores.
+        cores: Number of cores that this process may use, by its affinity and the CPU quota of its container.
+        affinity: Indices of the cores that this process may run on; empty if the system does not report them.
         smt: Whether simultaneous multithreading is on, so that two of the cores may share one core's arithmetic units.
-        mhz: Clock frequency of the first core at that moment, in MHz.
-        flags: Vector extensions of the processor that matter for speed.
+        mhz: Clock frequency of the first core when the description was made, in MHz.
+        flags: Vector extensions of the processor that are in `RELEVANT_FLAGS`.
         governor: Frequency policy of the kernel, such as "performance".
-        cpu_quota: Limit of the container in cores; None without a limit.
-        memory_gib: Memory of the machine, or of the container where it may use less, in GiB.
-        load_before: One-minute load average before the measurement; above a few tenths, something else ran.
-        system: Operating system and kernel version.
+        cpu_quota: CPU quota of the container in cores; None without a quota.
+        memory_gib: Memory of the machine, or of the container if it may use less, in GiB.
+        load_before: One-minute load average when the description was made, before a measurement. If it is above about 0.3,
+            other programs were running.
+        system: Name of the operating system and version of its kernel.
         container: Whether the process runs in a container, as far as this is visible from inside.
         gpu: Name of the first GPU; None without one.
         gpu_driver: CUDA version that the GPU's driver supports, and the GPU's compute capability; None without a GPU.
-        environment: Environment variables that set threads, with their values.
-        versions: Installed version of each library that takes part.
+        environment: Those of the variables `THREAD_VARIABLES` that are set, with their values.
+        versions: Installed version of hubserve, of Python, and of each library that exports or runs models, by name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,7 +65,7 @@ class Host(BaseModel):
 
 
 def describe_host() -> Host:
-    """The machine that this process runs on, at this moment."""
+    """Returns a description of the machine that this process runs on, as it is at this moment."""
     cpuinfo = _cpuinfo()
     flags = cpuinfo.get("flags", cpuinfo.get("Features", "")).split()
     gpu = next(iter(gpus()), None)
@@ -89,13 +90,13 @@ def describe_host() -> Host:
 
 
 def versions() -> dict[str, str]:
-    """Library -> installed version, for hubserve, Python, and what runs models."""
+    """Returns the installed version of hubserve, of Python, and of each library that exports or runs models, by name."""
     own = {"hubserve": __version__, "python": platform.python_version()}
     return own | installed_versions("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "openvino")
 
 
 def installed_versions(*names: str) -> dict[str, str]:
-    """Name -> version of those of the distributions `names` that are installed, in their order."""
+    """Returns the versions of the distributions `names` by name, in the given order; those not installed are left out."""
     found = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -111,6 +112,6 @@ def _read(path: str) -> str | None:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor's entry."""
+    """Returns the fields of the first processor in /proc/cpuinfo by name; empty if there is no such file."""
     first = (_read("/proc/cpuinfo") or "").split("\n\n")[0]
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}

@@ -1,6 +1,6 @@
-"""Operations that a network executes in one forward pass, each with its shapes and its multiply-accumulates.
+"""Traces the operations that a network executes in one forward pass, with their shapes and multiply-accumulates.
 
-`hubserve.complexity` sums them; a latency lookup table has one entry for each.
+`hubserve.complexity` sums their multiply-accumulates; a latency lookup table has one entry for each different operation.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ aten = torch.ops.aten
 Shape = tuple[int, ...]
 
 UNKNOWN = "unknown:"
-"""Start of the kind of an operation whose work is not known; the name that torch gives it follows."""
+"""Prefix of the kind of an operation whose multiply-accumulates are not known; torch's name of the operator follows."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,11 @@ class Operation:
 
     Attributes:
         kind: Kind of the operation: "conv", "linear", "matmul", "attention", "max_pool", "add", "hardswish", ...; "move" copies
-            values, "other:NAME" is element-wise, a normalisation or a pooling, and "unknown:NAME" is none of these.
+            values, "other:NAME" is another operation without multiply-accumulates, such as an element-wise one, and
+            "unknown:NAME" is one whose multiply-accumulates are not known.
         inputs: Shapes of the activations that it reads, with the batch dimension.
         output: Shape of the tensor that it writes.
-        attributes: Pairs (name, value) of all else that its cost depends on, such as kernel, stride and groups.
+        attributes: Pairs (name, value) of its other parameters that its cost depends on, such as kernel, stride and groups.
     """
 
     kind: str
@@ -40,21 +41,21 @@ class Operation:
 
     @property
     def key(self) -> str:
-        """The operation as text, the same in every process: `conv 1x32x56x56 -> 1x16x56x56 kernel=1x1 groups=1`."""
+        """The operation as text, such as `linear 1x1280 -> 1x1000`; equal operations have equal keys, in every process."""
         shapes = " + ".join("x".join(map(str, shape)) for shape in self.inputs)
         attributes = "".join(f" {name}={_text(value)}" for name, value in self.attributes)
         return f"{self.kind} {shapes} -> {'x'.join(map(str, self.output))}{attributes}"
 
     def attribute(self, name: str) -> Any:
-        """The value of an attribute; None where the operation has none of that name."""
+        """Returns the value of the attribute `name`; None if the operation has no such attribute."""
         return dict(self.attributes).get(name)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates: multiplications with the addition that follows; 0 for all but convolutions and products."""
+        """Number of multiply-accumulates; 0 for all kinds but "conv", "linear", "matmul" and "attention"."""
         match self.kind:
             case "conv":
-                # Each weight meets each output position once; in a transposed convolution, each input position.
+                # Each weight is used once for each output position; in a transposed convolution, for each input position.
                 positions = self.inputs[0] if self.attribute("transposed") else self.output
                 return self.weights * positions[0] * prod(positions[2:])
             case "linear" | "matmul":
@@ -66,19 +67,19 @@ class Operation:
 
     @property
     def weights(self) -> int:
-        """Elements of the weight of a convolution or a linear layer, its bias left out."""
+        """Number of elements of the weight tensor of a convolution or linear layer, without the bias; 0 for other kinds."""
         if self.kind == "conv":
             return self.output[1] * prod(self.attribute("kernel")) * (self.inputs[0][1] // self.attribute("groups"))
         return self.inputs[0][-1] * self.output[-1] if self.kind == "linear" else 0
 
     @property
     def elements(self) -> int:
-        """Elements that are read and written, weights included."""
+        """Number of elements that the operation reads and writes, weights included."""
         return sum(map(prod, self.inputs)) + prod(self.output) + self.weights
 
 
 def parse_key(key: str) -> Operation:
-    """The operation that has the key `key`."""
+    """Returns the operation whose `Operation.key` is `key`. Raises ValueError if the text is not such a key."""
     kind, rest = key.split(" ", 1)
     sources, rest = rest.split(" -> ", 1)
     output, *attributes = rest.split(" ")
@@ -88,7 +89,7 @@ def parse_key(key: str) -> Operation:
 
 
 def trace_operations(model: nn.Module, input_shape: Shape) -> list[Operation]:
-    """The operations of one forward pass, in order. Nothing is computed, as the weights are on the meta device.
+    """Returns the operations of one forward pass, in the order of execution, without computing any values.
 
     Args:
         model: Network on the meta device, in eval mode.
@@ -101,20 +102,29 @@ def trace_operations(model: nn.Module, input_shape: Shape) -> list[Operation]:
 
 
 def arch_operations(space: ModelSpace, arch: Mapping[str, Any], input_shape: Shape) -> list[Operation]:
-    """The operations of one forward pass of an arch; see `trace_operations`. Raises ArchError where it is not of the space."""
+    """Returns the operations of one forward pass of an arch, in the order of execution, without computing any values.
+
+    Args:
+        space: Model space of the arch.
+        arch: Chosen value of each choice, by label.
+        input_shape: Shape of the input, (batch, channels, height, width) for images.
+
+    Raises:
+        ArchError: The arch does not belong to the space.
+    """
     with torch.device("meta"):
         model = space.freeze(arch)
     return trace_operations(model.eval(), input_shape)
 
 
 SCALARS = frozenset({"axis", "groups", "transposed"})
-"""Attributes that are an int; the others have an int for each spatial dimension."""
+"""Names of the attributes that are a single int; the others are a tuple with one int for each spatial dimension."""
 
 LINEAR = {aten.addmm: 1, aten.mm: 0}
-"""Product with a weight -> index of the activations among its arguments."""
+"""Operator of a matrix product with a weight -> index of the activations among its arguments."""
 
 MATMUL = {aten.baddbmm: 1, aten.bmm: 0}
-"""Product of two activations -> index of the first one among its arguments."""
+"""Operator of a matrix product of two activations -> index of the first activation among its arguments."""
 
 ATTENTION = (
     aten.scaled_dot_product_attention,
@@ -141,13 +151,13 @@ UNARY = {
 BINARY = {aten.add: "add", aten.mul: "mul", aten.sub: "add", aten.div: "mul"}
 
 FUSED = frozenset({"relu", "clip", "batch_norm"})
-"""Kinds that runtimes compute in the same pass as the convolution before them."""
+"""Kinds of operations that runtimes fuse with a convolution right before them."""
 
 MOVES = frozenset({"constant_pad_nd", "clone", "_to_copy", "index", "index_select", "gather", "repeat", "flip", "embedding"})
-"""Operations that copy values to another place."""
+"""Operators that only copy values to another place in memory; their kind is "move"."""
 
 NO_COST = frozenset({"_unsafe_view", "clamp", "sum", "zeros_like", "arange", "full", "lift_fresh", "copy"})
-"""Views, and operations on constants, which exporters compute once and for all."""
+"""Operators that take no time at inference: views, and operations on constants, which exporters compute in advance."""
 
 # fmt: off
 NO_MACS = frozenset(
@@ -158,7 +168,7 @@ NO_MACS = frozenset(
     }
 )
 # fmt: on
-"""Further operations that create, move, normalise or pool; element-wise ones are known by their tag."""
+"""Further operators without multiply-accumulates; element-wise operators are recognised by torch's tag `pointwise`."""
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -175,14 +185,17 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         first = out[0] if isinstance(out, (tuple, list)) else out
         after_conv = bool(args) and isinstance(args[0], torch.Tensor) and id(args[0]) in self._fusable
         if operation.kind == "conv" or (after_conv and operation.kind in FUSED):
-            self._fusable[id(first)] = first  # The tensor too, so that its id is not used again.
+            self._fusable[id(first)] = first  # Keeping the tensor prevents that another object gets its id.
         if not (after_conv and operation.kind in FUSED):
             self.operations.append(operation)
         return out
 
 
 def _operation(func: Any, args: Any, out: Any) -> Operation | None:
-    """An operator of torch with its arguments and its result as an operation; None where a runtime does nothing for it."""
+    """Converts a call of a torch operator, with its arguments and result, to an `Operation`.
+
+    Returns None for a call that takes no time at inference, such as a view or the creation of a tensor.
+    """
     if func.is_view:
         return None
     packet = func.overloadpacket

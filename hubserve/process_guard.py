@@ -1,10 +1,11 @@
-"""Runs a command, holds it and all that it starts to limits, and ends with all of them.
+"""Program that runs a command under limits of time and memory, and removes all that it leaves when it ends.
 
 python -m hubserve.process_guard GUARD COMMAND...
 
-GUARD is a `Guard` as JSON. This process needs neither torch nor the one that started it, so the limits hold when the server
-that asked for a job or an export is started again. After SIGTERM, or when the command ends or exceeds a limit, nothing that
-the command started is left: no process, wherever it moved to, and no unfinished file.
+GUARD is a `Guard` as JSON. The guard is a process of its own, so the limits stay in force when the server that started a job
+or an export is restarted; it does not import torch. When the command ends, exceeds a limit, or the guard gets SIGTERM, the
+guard kills all processes that the command started, also those in other process groups and sessions, and removes their
+unfinished files.
 """
 
 import os
@@ -28,26 +29,27 @@ from hubserve.storage_faults import storage_error
 from hubserve.usable_resources import cores
 
 GRACE_SECONDS = 2.0
-"""Time that the command has to end by itself after SIGTERM; then it is killed."""
+"""Seconds that the command has to end by itself after SIGTERM, before it is killed."""
 
 KILL_SECONDS = 30.0
-"""Time after which the guard ends although a killed process is still there, such as one that waits for a disk."""
+"""Seconds after which the guard ends although a killed process still exists, such as one that waits for a disk."""
 
 POLL_SECONDS, MEMORY_SECONDS = 0.05, 0.5
-"""Time between two looks at whether the command has ended, and at how much memory it has."""
+"""Seconds between two checks of whether the command has ended, and between two checks of its memory."""
 
 SLACK_BYTES_PER_CORE = 64 << 20
-"""Address space beyond the memory limit that each process may have for each core: libraries reserve what they do not use."""
+"""Bytes, for each core, that a process may reserve beyond the memory limit: libraries reserve memory that they do not use."""
 
 
 class Guard(BaseModel):
-    """Limits of a command, and the files about it.
+    """Limits of a command, and the files through which the guard is controlled and reports.
 
     Attributes:
-        group_file: Gets the process id of the guard; SIGTERM to it ends the command.
-        stop_file: The command is ended, as after SIGTERM, as soon as there is such a file.
-        reason_file: Gets a sentence when the command was ended because it exceeded a limit.
-        seconds: Wall-clock time after which the command is killed; None sets no limit.
+        group_file: File to which the guard writes its process id. SIGTERM to that process ends the command.
+        stop_file: File whose existence ends the command, in the same way as SIGTERM to the guard.
+        reason_file: File to which the guard writes a sentence if the command exceeded a limit, or the guard failed, for
+            example because a disk was full.
+        seconds: Wall-clock time in seconds after which the command is killed; None sets no limit.
         memory_mb: Memory of all its processes together, in megabytes (10^6 bytes), above which it is killed; None sets no
             limit.
     """
@@ -62,11 +64,18 @@ class Guard(BaseModel):
 
 
 class _Stopped(BaseException):
-    """SIGTERM came."""
+    """Raised in the guard if it got SIGTERM, or the stop file exists."""
 
 
 def main(guard: Guard, command: list[str]) -> int:
-    """Runs `command` in a session of its own until it ends or has to end; returns its exit code."""
+    """Runs `command` until it ends, exceeds a limit or is stopped; removes what it leaves, and returns its exit code.
+
+    The exit code is negative if a signal ended the command (-9 for SIGKILL), and 1 if the command exceeded a limit.
+
+    Args:
+        guard: Limits of the command, and files of the guard.
+        command: Program and its arguments.
+    """
     if os.getpgrp() != os.getpid():
         os.setsid()
     adopt_orphans()
@@ -75,7 +84,7 @@ def main(guard: Guard, command: list[str]) -> int:
     staged.touch()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Only now: from here on a SIGTERM to this process ends the command as well.
+    # Written after the handler is set, so that SIGTERM to the process id in the file always ends the command, too.
     guard.group_file.write_text(f"{os.getpid()}\n")
     child: subprocess.Popen[bytes] | None = None
     try:
@@ -97,7 +106,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _confine(memory_mb: float | None) -> None:
-    """Prepares the command's process before the command begins: signals, end with the guard, and the memory limit."""
+    """Prepares the process of the command before its program is loaded.
+
+    Resets the handling of SIGTERM, has the process killed when the guard ends, and limits its memory if `memory_mb` is given.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
     if memory_mb is not None:
@@ -105,11 +117,14 @@ def _confine(memory_mb: float | None) -> None:
 
 
 def confine_memory(pid: int, memory_mb: float) -> None:
-    """Limits the memory that one process can ask for: beyond it, it gets an error. A stop before `Guard` looks again.
+    """Limits the memory of a single process, by RLIMIT_DATA: allocations beyond the limit fail in that process.
+
+    The limit acts at once, while the guard checks memory, of all processes together, every `MEMORY_SECONDS`. Does nothing if
+    the operating system does not support the limit.
 
     Args:
-        pid: The process; 0 is this one. Processes that it starts have the same limit.
-        memory_mb: Limit in megabytes; what libraries reserve for each core and do not use comes on top.
+        pid: Id of the process; 0 is this process. Processes that it starts later inherit the limit.
+        memory_mb: Limit in megabytes, to which `SLACK_BYTES_PER_CORE` is added for each core.
     """
     most = int(memory_mb * 1e6) + SLACK_BYTES_PER_CORE * cores()
     with suppress(OSError, ValueError, AttributeError):
@@ -145,9 +160,9 @@ def _exceeded(guard: Guard, reason: str) -> int:
 
 
 def _ended(child: subprocess.Popen[bytes]) -> int | None:
-    """The exit code of the command; None while it runs. Adopted orphans that ended are collected."""
+    """Returns the exit code of the command, or None while it runs; also reaps adopted orphans that have ended."""
     code = child.poll()
-    # WNOWAIT: the status of the command itself is left to Popen.
+    # WNOWAIT leaves the exit status of the command itself to Popen.
     with suppress(ChildProcessError):
         while code is None and (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if found.si_pid == child.pid:
@@ -157,7 +172,10 @@ def _ended(child: subprocess.Popen[bytes]) -> int | None:
 
 
 def _end(child: subprocess.Popen[bytes] | None) -> int:
-    """Ends the command after SIGTERM."""
+    """Sends SIGTERM to the command and returns its exit code; 137 if it has not ended after `GRACE_SECONDS`.
+
+    Returns 143 if the command had not been started (`child` is None).
+    """
     if child is None:
         return 128 + signal.SIGTERM
     child.terminate()
@@ -172,7 +190,7 @@ if __name__ == "__main__":
     try:
         code = main(given, sys.argv[2:])
     except OSError as failed:
-        # Such as a full TMPDIR: whoever reads the state finds the sentence.
+        # An example is a full TMPDIR. The sentence in the file becomes the message of the job or export.
         write_reserved(given.reason_file, str(storage_error(failed) or failed))
         raise
     sys.exit(code if code >= 0 else 128 - code)

@@ -1,7 +1,7 @@
-"""All processes below one process: listed from /proc, their memory added up, ended together.
+"""Lists all descendants of a process from /proc, sums their memory, and kills them.
 
-A process that moved to a group or session of its own is found as well, and one whose parent has ended, as long as the process
-at the top is the one that the kernel gives such orphans to (`adopt_orphans`). Without /proc, as on macOS, nothing is found.
+Descendants in other process groups and sessions are found, too. Those whose parent has ended are found if the process at the
+top adopts orphans (`adopt_orphans`). Without /proc, as on macOS, no descendants are found.
 """
 
 import ctypes
@@ -17,12 +17,19 @@ PAUSE_SECONDS = 0.02
 
 
 def adopt_orphans(adopt: bool = True) -> None:
-    """Makes this process the new parent of all processes below it whose own parents end, or no longer; Linux only."""
+    """Makes this process the new parent of each descendant whose own parent ends; does nothing except on Linux.
+
+    Args:
+        adopt: False ends the adoption; later orphans get the parent that the kernel chooses by default.
+    """
     _prctl(_PR_SET_CHILD_SUBREAPER, int(adopt))
 
 
 def end_with_parent() -> None:
-    """Has the kernel kill this process when its parent ends, however that happens; Linux only. Lasts through exec."""
+    """Has the kernel kill this process when its parent ends for any reason; does nothing except on Linux.
+
+    The setting stays in force when the process runs another program by exec.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -32,7 +39,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """Ids of all processes below `pid`, those that ended and wait for their parent left out."""
+    """Returns the ids of all descendants of the process `pid`, in no particular order, without zombies."""
     children: defaultdict[int, list[int]] = defaultdict(list)
     for child, parent in _parents():
         children[parent].append(child)
@@ -46,12 +53,12 @@ def descendants(pid: int) -> list[int]:
 
 
 def _parents() -> list[tuple[int, int]]:
-    """(id, id of its parent) of each process of this machine that is alive."""
+    """Returns (id, id of its parent) of each process on this machine that has not ended; empty without /proc."""
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
         if name.isdigit():
             with suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:
-                # Behind the name of the program, which may hold spaces and brackets.
+                # The fields follow the name of the program in brackets, which may itself contain spaces and brackets.
                 state, parent = file.read().rpartition(b")")[2].split()[:2]
                 if state not in (b"Z", b"X"):
                     found.append((int(name), int(parent)))
@@ -59,11 +66,14 @@ def _parents() -> list[tuple[int, int]]:
 
 
 def memory_bytes(pid: int, limit: float = 0.0) -> int:
-    """Memory of all processes below `pid`, in bytes; pages that several of them share count once where it matters.
+    """Returns the anonymous and shared memory of all descendants of a process together, in bytes, without cached files.
+
+    A fast sum, which counts a page once for each process that shares it, is computed first. If it exceeds `limit`, a slower
+    sum that counts each page once is returned instead.
 
     Args:
-        pid: The process at the top, itself left out.
-        limit: Where the sum that counts shared pages for each process is below this, that one is returned: it is faster.
+        pid: Id of the process at the top, whose own memory is not included.
+        limit: Bytes up to which the fast sum is returned, since it is never too small.
     """
     below = descendants(pid)
     quick = sum(_field(f"/proc/{each}/status", b"RssAnon:", b"RssShmem:") for each in below)
@@ -71,7 +81,7 @@ def memory_bytes(pid: int, limit: float = 0.0) -> int:
 
 
 def _field(path: str, *names: bytes) -> int:
-    """Sum of the fields `names` of a file of /proc, in bytes; 0 where the process has ended."""
+    """Returns the sum of the fields `names` in a file of /proc, in bytes; 0 if the process has ended."""
     try:
         with open(path, "rb") as file:
             return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(names))
@@ -80,10 +90,14 @@ def _field(path: str, *names: bytes) -> int:
 
 
 def kill_descendants(pid: int, *, seconds: float) -> bool:
-    """Kills all processes below `pid`, also those that they start meanwhile; whether none is left after `seconds`."""
+    """Kills all descendants of `pid`, also those started meanwhile, and waits at most `seconds` for them to end.
+
+    Returns:
+        Whether no descendant is left.
+    """
     end = time.monotonic() + seconds
     while below := descendants(pid):
-        # Stopped first: what is stopped starts no further process while the others are being killed.
+        # All are stopped first, as a stopped process cannot start another one while the others are killed.
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for each in below:
                 with suppress(OSError):
@@ -95,7 +109,7 @@ def kill_descendants(pid: int, *, seconds: float) -> bool:
 
 
 def kill_tree(pid: int, *, seconds: float) -> None:
-    """Kills `pid` and all processes below it."""
+    """Kills the process `pid` and all its descendants; waits at most `seconds` for the descendants to end."""
     kill_descendants(pid, seconds=seconds)
     with suppress(OSError):
         os.kill(pid, signal.SIGKILL)

@@ -1,26 +1,30 @@
-"""Small files whose place on the disk is taken in advance, so that a reason can be written when the disk is full."""
+"""Small files with reserved disk space, to which the reason of a failure can be written even when the disk is full."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
 BYTES = 4096
-"""Length of such a file: one block of most file systems."""
+"""Length of a reserved file in bytes, which is one block of most file systems."""
 
 
 def reserve(path: Path) -> None:
-    """Makes the file, or empties it, without giving its place back. Raises OSError where there is no space for it."""
+    """Creates a reserved file without text; clears the text of an existing one and keeps its disk space.
+
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full.
+    """
     _overwrite(path, "")
 
 
 def write_reserved(path: Path, text: str) -> None:
-    """Replaces the content by `text`, cut to the length of the file. Does nothing where it cannot be written."""
+    """Replaces the text of a reserved file by `text`, cut to `BYTES` bytes of UTF-8. Errors of the file system are ignored."""
     with suppress(OSError):
         _overwrite(path, text)
 
 
 def read_reserved(path: Path) -> str:
-    """What was written; empty for nothing, and where there is no such file."""
+    """Returns the text of a reserved file; empty if nothing was written to it, or the file cannot be read."""
     try:
         return path.read_text("utf-8", "ignore").strip()
     except OSError:
@@ -31,7 +35,7 @@ def _overwrite(path: Path, text: str) -> None:
     content = text.encode()[:BYTES].ljust(BYTES)
     file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        # In place: file systems that do not copy on write need no new block for this.
+        # Overwriting in place needs no new block, except on file systems that copy on write.
         if os.pwrite(file, content, 0) < BYTES:
             os.pwrite(file, content, 0)
     finally:

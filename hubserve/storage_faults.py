@@ -1,7 +1,7 @@
-"""Disks that are full, read-only or not permitted: which errors mean that, and the sentence for each.
+"""Recognises errors of full, read-only or forbidden disks, and turns them into a StorageError with a clear message.
 
-`writing` names what is written where the error comes up; `storage_error` finds the fault in any error, however deep in its
-causes, at the top of commands, of a job, of an export and of the service.
+`writing` does so around the code that writes a certain file. `storage_error` finds such a fault in any exception or its chain
+of causes; commands, jobs, exports and the service call it for exceptions that they did not expect.
 """
 
 import errno
@@ -16,10 +16,10 @@ from pathlib import Path
 from hubserve.errors import HubserveError, StorageError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Error numbers of a disk, or a quota, that is used up."""
+"""Error numbers of a full disk and of an exhausted quota."""
 
 FAULTS = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.EFBIG, errno.EXDEV}
-"""Error numbers that mean that a file system does not do what was asked, whatever was asked."""
+"""Error numbers that count as a fault of the storage rather than of the code that reads or writes."""
 
 _FULL_SIGNS = (
     "no space left on device",
@@ -30,10 +30,10 @@ _FULL_SIGNS = (
     "iostream error",
     "database or disk is full",
 )
-"""How libraries say that a disk is full in errors that are no OSError, in lower case."""
+"""Parts, in lower case, of the messages with which libraries report a full disk by other exceptions than OSError."""
 
 _LITTLE = 1_000_000
-"""Bytes below which a disk is called full where an error names no file."""
+"""Free bytes below which a disk is named as the full one, if an error does not name a file."""
 
 _AGAIN = "then run the same again: it goes on with what is there"
 
@@ -41,13 +41,14 @@ _ELSEWHERE = "HUBSERVE_HOME, BENTOML_HOME and TMPDIR name other folders"
 
 
 def storage_error(error: BaseException | None, path: Path | None = None) -> StorageError | None:
-    """The error to show instead of `error`; None where that is not about storage.
+    """Returns the StorageError to report in place of `error`; None if `error` was not caused by the storage.
 
-    An error that another one caused is replaced only where that is a full disk: otherwise its own sentence says more.
+    If `error` itself is a fault of the storage and not an exception of hubserve, it is replaced. Among its causes only a full
+    disk is looked for, because for other faults the message of `error` says more. A StorageError in the chain is returned.
 
     Args:
-        error: Any error; its causes are looked at, too.
-        path: What was being written or read; None takes the file that the error names.
+        error: Any exception; its chain of causes is searched, too. None returns None.
+        path: File that was written or read; None takes the one that the error names.
     """
     outermost = None if isinstance(error, HubserveError) else error
     while error is not None:
@@ -55,7 +56,7 @@ def storage_error(error: BaseException | None, path: Path | None = None) -> Stor
             return error
         number = _fault(error)
         if number is not None and (number in FULL or error is outermost):
-            named = getattr(error, "filename2", None) or getattr(error, "filename", None)  # Of a copy, the target.
+            named = getattr(error, "filename2", None) or getattr(error, "filename", None)  # filename2 is a rename's target.
             return _described(number, path or (Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else None))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
@@ -63,11 +64,14 @@ def storage_error(error: BaseException | None, path: Path | None = None) -> Stor
 
 @contextmanager
 def writing(path: Path, *, also: Collection[int] = ()) -> Iterator[None]:
-    """Turns errors of the file system in the block into a StorageError; one that names a file keeps it, others get `path`.
+    """Context manager that turns faults of the storage in its block into a StorageError; other errors are passed on.
 
     Args:
-        path: What the block writes.
-        also: Further error numbers that are no mistake of the caller's here.
+        path: File that the block writes, for the message of errors that do not name a file.
+        also: Error numbers that count as a fault of the storage here in addition to `FAULTS`.
+
+    Raises:
+        StorageError: The block raised an error that a full, read-only or forbidden disk caused.
     """
     try:
         yield
@@ -82,20 +86,20 @@ def writing(path: Path, *, also: Collection[int] = ()) -> Iterator[None]:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Bytes that are free on the file system of `path`, or of the nearest folder above it; None where it cannot be read."""
+    """Returns the free bytes of the file system of `path`, or of its nearest existing parent; None if they cannot be read."""
     with suppress(OSError):
         return shutil.disk_usage(_existing(path)).free
     return None
 
 
 def is_full(path: Path) -> bool:
-    """Whether the file system of `path` is too full for a small file."""
+    """Returns whether the file system of `path` has less than 8 KiB free, too little for a small file."""
     free = free_bytes(path)
     return free is not None and free < 2 * 4096
 
 
 def describe_permissions(path: Path) -> str:
-    """Which file or folder on the way to `path` keeps this process out, whose it is, and its mode."""
+    """Returns a phrase that names the file or folder that denies access to `path`, its owner, its mode, and this user."""
     found = _blocking(path)
     try:
         status = found.stat()
@@ -142,7 +146,7 @@ def _full(path: Path | None) -> str:
 
 
 def _fullest() -> Path | None:
-    """The folder with the least free space of those that are written to, where that is little; None otherwise."""
+    """Returns the folder with the least free space of those that hubserve writes to; None if it has `_LITTLE` or more."""
     given = [os.environ.get(name) for name in ("TMPDIR", "HUBSERVE_HOME", "BENTOML_HOME")]
     folders = [Path(folder) for folder in given if folder] + [Path(tempfile.tempdir or "/tmp"), Path.cwd()]
     known = [(free, folder) for folder in folders if (free := free_bytes(folder)) is not None]
@@ -151,7 +155,7 @@ def _fullest() -> Path | None:
 
 
 def _existing(path: Path) -> Path:
-    """`path`, or the nearest one above it that exists."""
+    """Returns `path` if it exists, and else its nearest parent that exists."""
     for found in (path, *path.absolute().parents):
         with suppress(OSError):
             if found.exists():
@@ -160,7 +164,7 @@ def _existing(path: Path) -> Path:
 
 
 def _blocking(path: Path) -> Path:
-    """The first part of `path` that this process may not enter, read, or write."""
+    """Returns the first folder on the way to `path` that this process may not enter, or else `path` or its nearest parent."""
     path = path.absolute()
     for folder in reversed(path.parents):
         if folder.exists() and not os.access(folder, os.X_OK):

@@ -1,8 +1,8 @@
-"""Switches off the usage reports of the libraries that hubserve stands on.
+"""Switches off the usage reports of the libraries that hubserve depends on.
 
-ONNX Runtime, BentoML, Ray and huggingface_hub report usage to their makers unless an environment variable says otherwise, and
-ONNX Runtime writes a device id into the home folder. Each reads its variable when it is imported or started, so the variables
-are set when `hubserve` itself is imported, before any of them, and processes that hubserve starts inherit them.
+ONNX Runtime, BentoML, Ray and huggingface_hub report usage to their makers unless an environment variable prevents it, and
+ONNX Runtime writes a device id into the home folder. Each reads its variable when it is imported or started. Therefore the
+variables are set when `hubserve` is imported, before these libraries are; processes that hubserve starts inherit them.
 """
 
 import os
@@ -17,9 +17,10 @@ VARIABLES = {
 
 
 def disable_telemetry() -> None:
-    """Sets each of `VARIABLES` in this process's environment.
+    """Sets each of `VARIABLES` in the environment of this process.
 
-    One that the user has set already is kept, but where HUBSERVE_OFFLINE is set: then nothing is reported in any case.
+    A variable that is already set keeps its value, unless HUBSERVE_OFFLINE is set (to a value other than 0): then all reports
+    are switched off.
     """
     offline = os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
     for name, value in VARIABLES.items():

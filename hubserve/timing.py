@@ -1,8 +1,8 @@
-"""Timing of calls: the timer (warm-up until steady, several things in turns), and percentiles that say how sure they are.
+"""Measures the times of repeated calls, with warm-up and in turns, and computes their percentiles with confidence bounds.
 
-The sample rule of the percentiles is that of MLPerf Inference's early stopping: with n samples, the t-th largest is an upper
-bound of the percentile with 99 % confidence, where t is the largest number of slower-than-bound samples that so many would
-rarely have by luck. A percentile for which no t >= 1 exists is not estimated at all.
+The bounds follow the early stopping rule of MLPerf Inference. With n samples, the t-th largest sample is an upper bound of a
+percentile with 99 % confidence, where t is the largest number such that t or fewer of n samples exceed the true percentile
+with a probability of at most 1 %. If t is below 1, there are too few samples and the percentile is not estimated.
 """
 
 import math
@@ -20,23 +20,24 @@ from hubserve.errors import ProfileError
 
 CONFIDENCE = 0.99
 WINDOW = 10
-"""Calls of which the median is compared with that of as many before, during warm-up; and calls of a turn afterwards."""
+"""Number of calls whose median is compared with that of as many calls before them in warm-up; also the calls of a turn."""
 STEADY = 0.02
-"""Relative change of that median, and relative width of its confidence interval, below which it is called steady."""
+"""Relative change of that median up to which warm-up ends, and relative half-width of the final median's interval."""
 
 Clock = Callable[[], float]
-"""Returns seconds since some fixed moment."""
+"""Function that returns the seconds since some fixed moment."""
 
 
 @dataclass(frozen=True)
 class TimingProtocol:
-    """How long to measure.
+    """How many calls are measured, and for how long.
 
     Attributes:
-        percent: Deepest percentile that is wanted, between 0 and 100; it decides how many samples are needed: 662 for 99.
-        max_seconds: Seconds after which the measurement ends even without these samples, for all things together.
-        max_warm_up: Calls after which the warm-up of one thing ends though it is not steady.
-        seed: Seed of the order of the turns.
+        percent: Highest percentile to estimate, in (0, 100); it decides how many samples are needed, such as 662 for 99.
+        max_seconds: Seconds, for all functions together, after which measuring ends even if there are too few samples. Warm-up
+            is not included.
+        max_warm_up: Largest number of warm-up calls of each function, after which its warm-up ends though it is not steady.
+        seed: Seed of the random order in which the functions take turns.
     """
 
     percent: float = 99.0
@@ -50,12 +51,12 @@ class CallTimes:
     """Times of repeated calls of one function, in milliseconds.
 
     Attributes:
-        first_ms: Time of the very first call, which may compile and allocate; it is not among the samples.
-        warm_up: Times of the calls before the samples, in order.
-        warm_up_ended: "steady", or "cap" where `max_warm_up` calls did not make it so.
-        samples: Times of the calls that count, in order.
-        stopped_by: "samples" where the confidence interval of the median became narrow enough, "max_seconds" where the time
-            limit came first.
+        first_ms: Time of the very first call, which may compile and allocate; it is in neither list.
+        warm_up: Times of the warm-up calls after the first one, in order.
+        warm_up_ended: "steady" if the times became steady, "cap" if warm-up ended after `TimingProtocol.max_warm_up` calls.
+        samples: Times of the calls after warm-up, in order.
+        stopped_by: "samples" if there are enough samples for the percentile and the confidence interval of the median is
+            narrow enough, "max_seconds" if the time limit was reached before.
     """
 
     first_ms: float
@@ -66,14 +67,17 @@ class CallTimes:
 
 
 def call_ms(call: Callable[[], object], clock: Clock = time.perf_counter) -> float:
-    """Milliseconds that one call takes."""
+    """Calls a function once and returns how many milliseconds it took."""
     start = clock()
     call()
     return (clock() - start) * 1e3
 
 
 def median_ms(call: Callable[[], object], *, warm_up: int = 3, calls: int = 15, clock: Clock = time.perf_counter) -> float:
-    """Median milliseconds of some calls, after others that are not counted: a quick estimate, without a check of its noise."""
+    """Returns the median time of `calls` calls in milliseconds, after `warm_up` calls that are not counted.
+
+    This is a quick estimate; unlike `time_in_turns`, it does not check whether the times are steady.
+    """
     for _ in range(warm_up):
         call()
     return statistics.median(call_ms(call, clock) for _ in range(calls))
@@ -82,14 +86,15 @@ def median_ms(call: Callable[[], object], *, warm_up: int = 3, calls: int = 15, 
 def time_in_turns(
     calls: Mapping[str, Callable[[], object]], protocol: TimingProtocol, *, clock: Clock = time.perf_counter
 ) -> dict[str, CallTimes]:
-    """Times several things. They take turns, in random order, so that whatever else the machine does affects all of them.
+    """Times several functions in turns and returns the times of each by name.
 
-    Each is warmed up, and has at least one turn, however short `protocol.max_seconds` is.
+    The functions take turns of `WINDOW` calls in random order, so that other work on the machine affects all of them. Each is
+    warmed up and gets at least one turn, however short `protocol.max_seconds` is.
 
     Args:
-        calls: Name of a thing -> function that does it once.
-        protocol: How long to measure.
-        clock: Clock to measure by.
+        calls: Name -> function to time.
+        protocol: How many calls are measured, and for how long.
+        clock: Clock that measures the calls.
 
     Raises:
         ProfileError: `protocol.percent` is not between 0 and 100.
@@ -130,13 +135,13 @@ def _enough(samples: Sequence[float], needed: int) -> bool:
 
 
 class Percentile(BaseModel):
-    """One percentile of a sample.
+    """One percentile, estimated from samples.
 
     Attributes:
-        percent: Which percentile, between 0 and 100; 50 is the median.
-        value: Percentile of the sample itself; None where the sample is too small.
-        upper_bound: Bound that the true percentile does not exceed, with 99 % confidence; None where the sample is too small.
-        needs: Smallest number of samples for which there is a value.
+        percent: Number of the percentile, in (0, 100); 50 is the median.
+        value: Percentile of the samples; None if there are fewer samples than `needs`.
+        upper_bound: Value that the true percentile does not exceed, with 99 % confidence; None if there are too few samples.
+        needs: Smallest number of samples from which this percentile is estimated.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -148,7 +153,15 @@ class Percentile(BaseModel):
 
 
 def percentile(samples: Sequence[float], percent: float) -> Percentile:
-    """The percentile of `samples`, by the nearest rank, with its upper bound."""
+    """Estimates a percentile of `samples` by the nearest-rank method, with an upper bound at 99 % confidence.
+
+    Args:
+        samples: Measured values in any order.
+        percent: Number of the percentile, in (0, 100).
+
+    Raises:
+        ProfileError: `percent` is not between 0 and 100.
+    """
     needs = samples_needed(percent)
     allowed = _allowed_slower(len(samples), percent)
     if allowed < 1:
@@ -159,29 +172,35 @@ def percentile(samples: Sequence[float], percent: float) -> Percentile:
 
 
 def samples_needed(percent: float) -> int:
-    """Fewest samples that bound a percentile: 11 for 50, 64 for 90, 130 for 95, 662 for 99, 6,636 for 99.9.
+    """Returns the smallest number of samples from which a percentile is estimated.
+
+    It is 11 for 50, 64 for 90, 130 for 95, 662 for 99, and 6,636 for 99.9.
 
     Raises:
         ProfileError: `percent` is not between 0 and 100.
     """
     if not 0 < percent < 100:
         raise ProfileError(f"percent = {percent} is not between 0 and 100: no number of samples bounds it")
-    # With as many samples, 10 are slower than the percentile in the mean, and hardly ever fewer than 2.
+    # Among that many samples, more than 10 exceed the percentile on average, and fewer than 2 only with a chance below 1 %.
     enough = math.ceil(10 / (1 - percent / 100)) + 10
     return bisect_left(range(enough), True, lo=1, key=lambda n: _allowed_slower(n, percent) >= 1)
 
 
 def _allowed_slower(n: int, percent: float) -> int:
-    """Largest t with P(at most t of n samples exceed the percentile) <= 1 - confidence; -1 where even t = 0 is too likely."""
-    from scipy.stats import binom  # Here, as it takes half a second that nothing but percentiles should cost.
+    """Returns the largest t with P(at most t of n samples exceed the percentile) <= 1 %; -1 if that is not true of t = 0."""
+    from scipy.stats import binom  # Imported here, as the import takes half a second and only percentiles need it.
 
     return int(binom.ppf(1 - CONFIDENCE, n, 1 - percent / 100)) - 1
 
 
 def median_interval(ordered: Sequence[float]) -> tuple[float, float]:
-    """Order statistics around the median that hold the true one with about 99 % confidence.
+    """Returns two of the samples between which the true median lies with about 99 % confidence.
 
-    By the normal limit of the binomial distribution, not by scipy: it is asked for between the turns of a measurement.
+    It is called between the turns of a measurement. Therefore the ranks come from the normal approximation of the binomial
+    distribution, which is fast, and not from scipy.
+
+    Args:
+        ordered: Samples in ascending order, at least one.
     """
     n = len(ordered)
     reach = math.ceil(2.576 * math.sqrt(n) / 2)

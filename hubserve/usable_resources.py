@@ -1,4 +1,4 @@
-"""Cores and memory that this process may use, by its affinity and by the limits of its container."""
+"""Returns the CPU cores and the memory that this process may use, by its affinity and the limits of its container."""
 
 import math
 import os
@@ -7,33 +7,41 @@ from pathlib import Path
 from hubserve import cgroup
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables that bound the threads of torch and numpy, which follow the affinity by themselves, but not a quota."""
+"""Environment variables that limit the threads of torch and numpy, which respect the affinity but not a CPU quota."""
 
 
 def cores() -> int:
-    """Number of cores that this process may use, at least 1: by its affinity, and by the CPU quota of its container.
+    """Returns the number of cores that this process may use, by its affinity and the CPU quota of its container.
 
-    Whatever chooses a number of threads or processes takes this one; a quota of a part of a core is rounded up.
+    It is at least 1; a quota that is not a whole number of cores is rounded up. All default numbers of threads and processes
+    that depend on the machine are taken from here.
     """
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(found, math.ceil(cgroup.cpu_quota() or found)))
 
 
 def limit_library_threads() -> None:
-    """Bounds the threads of torch and numpy where there is a CPU quota, unless the user did: they read this when imported."""
+    """Sets those of `THREAD_VARIABLES` that the user has not set to the number of cores, if there is a CPU quota.
+
+    It must be called before torch and numpy are imported, as they read these variables at import. A value of OMP_NUM_THREADS
+    that the user has set is taken for the other variables.
+    """
     if cgroup.cpu_quota() is not None:
         for name in THREAD_VARIABLES:
             os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", str(cores())))
 
 
 def memory_bytes() -> int:
-    """Memory that this process may use: that of the machine, or less where a container has a limit."""
+    """Returns the memory that this process may use, in bytes: that of the machine, or the limit of its container if lower.
+
+    If the system does not report the memory of the machine, 8 GiB are assumed.
+    """
     machine = machine_memory() or 8 * 2**30
     return min(machine, cgroup.memory_limit() or machine)
 
 
 def available_memory_bytes() -> float:
-    """Memory that processes can still take on this machine, or in its container; infinite where the system does not say."""
+    """Returns the bytes that are still available on this machine and in its container; infinite if the system does not say."""
     left = cgroup.memory_left()
     found = [] if left is None else [float(left)]
     try:
@@ -45,7 +53,7 @@ def available_memory_bytes() -> float:
 
 
 def machine_memory() -> int | None:
-    """Memory of the machine in bytes; None where the system does not say."""
+    """Returns the memory of the machine in bytes; None if the system does not report it."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

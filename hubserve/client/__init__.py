@@ -1,4 +1,4 @@
-"""A client of the HTTP service. It needs no model code: besides the errors it imports httpx2 alone."""
+"""A client of the HTTP service. It imports no code of models: only httpx2 and `hubserve.errors`."""
 
 from hubserve.client.client import Client
 

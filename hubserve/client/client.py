@@ -1,4 +1,4 @@
-"""The client of a running service: one method for each kind of request."""
+"""The client of a running service, which sends images over HTTP and returns their classes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from hubserve.errors import ServiceError
 
 
 class Client:
-    """A running service at some address. Calls from several threads run side by side; close it, or use it in `with`.
+    """Client of a running service. It may be called by several threads at the same time.
+
+    Call `close` after use, or use the client as a context manager.
 
     Args:
         url: Address of the service, such as "http://127.0.0.1:3000".
-        token: Secret that the service asks for; None where it asks for none.
-        timeout_seconds: Time that one request may take.
+        token: Secret token to send with each request; None sends none.
+        timeout_seconds: Longest wait in seconds for each step of a request: to connect, to send, and for more of the answer.
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_seconds: float = 60.0) -> None:
@@ -24,26 +26,27 @@ class Client:
         self._http = httpx2.Client(headers=headers, timeout=timeout_seconds)
 
     def classify(self, image: bytes, top_k: int | None = None, *, model: str | None = None) -> dict[str, Any]:
-        """The most likely classes of an image.
+        """Classifies an image and returns its most likely classes.
 
         Args:
-            image: Bytes of an image file.
-            top_k: Number of classes, from 1 to those of the model; None takes five, or all where there are fewer.
-            model: Name, alias or tag of the model; None takes the service's default model.
+            image: Content of an image file.
+            top_k: Number of classes to return, from 1 to the number of classes of the model; None returns five, or all classes
+                if there are fewer.
+            model: Name, alias or tag of the model; None means the default model of the service.
 
         Returns:
-            The answer as the service gives it: "model" is the tag; "predictions" is a list, most likely class first, of
-            objects with "label", "index" and "probability".
+            The JSON answer of the service: "model" is the tag of the model; "predictions" is a list of objects with "label",
+            "index" and "probability", the most likely class first.
 
         Raises:
-            ServiceError: The service does not answer, or refuses the request; `status` is 413 or 415 where the bytes are too
-                large or not a readable image.
+            ServiceError: The service does not answer, or refuses the request; `status` is 413 if the image is too large, and
+                415 if it is not readable.
         """
         given = {"top_k": top_k, "model": model}
         return self._post("/classify", {name: value for name, value in given.items() if value is not None}, image)
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections to the service; the client cannot be used afterwards."""
         self._http.close()
 
     def __enter__(self) -> Client:

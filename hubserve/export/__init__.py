@@ -1,1 +1,1 @@
-"""Export of frozen models: every format, its proof of parity with eager PyTorch, and the package on disk."""
+"""Exports frozen models: writes each format, compares it with eager PyTorch, and writes the package folder."""

@@ -1,4 +1,4 @@
-"""Eager PyTorch as a runner: the reference that every exported format is compared with."""
+"""The runner of eager PyTorch, which is the reference that every exported format is compared with."""
 
 import torch
 from torch import nn
@@ -7,11 +7,14 @@ from hubserve.package.runner import Batch
 
 
 class EagerRunner:
-    """Runs a PyTorch module itself, in eval mode.
+    """Runner that calls a PyTorch module, in eval mode.
+
+    It is called with preprocessed images, (n, 3, height, width) float32, and returns their logits, (n, classes), both as numpy
+    arrays.
 
     Args:
-        model: Network; it is moved to `device` and put in eval mode, not copied.
-        device: Device of torch on which it runs, such as "cpu" or "cuda".
+        model: Network; it is not copied, but moved to `device` and put in eval mode.
+        device: Device of torch on which the network runs, such as "cpu" or "cuda".
     """
 
     name = "eager"

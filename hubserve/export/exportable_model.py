@@ -1,4 +1,4 @@
-"""The input of every writer: a model in eval mode with example inputs, and what torch.export makes of them."""
+"""The argument of every format writer: a model with example inputs, and the program that torch.export captures from it."""
 
 import warnings
 from collections.abc import Sequence
@@ -15,17 +15,18 @@ class ExportableModel:
     """A model with example inputs, from which every format is written.
 
     Args:
-        model: Network on the CPU; it is put in eval mode, not copied.
-        example: Prepared images, (n, 3, height, width) float32. Exported formats take any n; height and width become fixed.
-        calibration: Batches of prepared images as the model will see them, each (n, 3, height, width), for formats that need
-            the range of every tensor.
+        model: Network on the CPU; it is not copied, but put in eval mode.
+        example: Preprocessed images, (n, 3, height, width) float32. Exported files accept any n, but only this height and
+            width.
+        calibration: Batches of preprocessed images like those that the model will classify, each (n, 3, height, width). Only
+            "onnx-int8" needs them, to measure the range of every tensor.
     """
 
     def __init__(self, model: nn.Module, example: torch.Tensor, *, calibration: Sequence[Batch] = ()) -> None:
         self.name = type(model).__name__
         self.model = model.eval()
         self.calibration = calibration
-        # torch.export takes a batch of one for a constant.
+        # With a batch of one, torch.export would fix the batch size to 1.
         self.example = example if len(example) > 1 else example.repeat(2, 1, 1, 1)
 
     @cached_property
@@ -38,7 +39,7 @@ class ExportableModel:
         batch = {0: torch.export.Dim("batch", min=1)}
         try:
             with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")  # About torch's own internals.
+                warnings.simplefilter("ignore")  # They are about torch's own internals.
                 return torch.export.export(self.model, (self.example,), dynamic_shapes=(batch,))
         except Exception as error:  # torch.export has no common base of its exceptions.
             raise ExportError(f"torch.export cannot capture {self.name}: {first_line(error)}") from error

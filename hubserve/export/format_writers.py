@@ -1,4 +1,4 @@
-"""How each format is written: a table of functions. `hubserve.package.formats` says how each is loaded and compared."""
+"""The functions that write each export format (`WRITERS`). `hubserve.package.formats` loads and compares the formats."""
 
 import tempfile
 import warnings
@@ -39,7 +39,10 @@ def _int8(source: ExportableModel, path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _float32(source: ExportableModel, path: Path) -> Iterator[Path]:
-    """The float32 file to convert: the one beside `path` where that format was written before, else a temporary one."""
+    """Yields the path of the float32 ONNX file to convert.
+
+    It is the file of the format "onnx" beside `path`, if that was written before, or else a temporary file, written now.
+    """
     beside = path.with_name(FORMATS["onnx"].file)
     if beside.is_file():
         yield beside
@@ -55,18 +58,22 @@ def _torchscript(source: ExportableModel, path: Path) -> dict[str, Any]:
 
 
 def write_pt2(source: ExportableModel, path: Path) -> dict[str, Any]:
-    """Writes a `.pt2` archive of torch.export, which torch alone reads; its batch size is free.
+    """Writes a `.pt2` archive of torch.export, which only PyTorch reads, with a dynamic batch size.
+
+    Args:
+        source: Model to export.
+        path: File to write.
 
     Returns:
-        What the manifest says about it.
+        The entry of the format in the manifest: its precision and the version of torch that reads it.
 
     Raises:
-        ExportError: torch.export cannot capture the model, or not save it.
+        ExportError: torch.export cannot capture or save the model.
     """
     program = source.program
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About torch's own internals.
+            warnings.simplefilter("ignore")  # They are about torch's own internals.
             torch.export.save(program, path)
     except Exception as error:  # The exceptions of torch.export have no common base.
         path.unlink(missing_ok=True)
@@ -81,4 +88,4 @@ WRITERS: dict[Format, Callable[[ExportableModel, Path], dict[str, Any]]] = {
     "onnx-fp16": _fp16,
     "onnx-int8": _int8,
 }
-"""Format -> function that writes it to a path and returns what the manifest says about it."""
+"""Format -> function that writes a model in this format to a path and returns the entry of the format in the manifest."""

@@ -1,4 +1,4 @@
-"""What a package is written from: the model of a card, of an arch of a space, or of another package."""
+"""Models to export (`ModelSource`), made from a card, from an arch of a model space, or from another package."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from hubserve.preprocess import Preprocess
 from hubserve.space import FrozenPicker
 
 CROP_RATIO = 0.875
-"""Side of the crop by length of the shorter side after the resize, in ImageNet's usual preprocessing: 224 of 256 pixels."""
+"""Ratio of the crop's side to the shorter side after the resize in ImageNet's usual preprocessing: 224 to 256 pixels."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A frozen model with everything that the manifest of its package says about it.
+    """A frozen model to export, with the data about it that is written to the manifest of its package.
 
     Attributes:
         name: Name of the model.
         model: Network with its weights. Exporting it does not change it.
         space: Class name of its model space.
         settings: Settings of the space, by name.
-        arch: Chosen value of each choice, by label; canonical.
+        arch: Chosen value of each choice, by label, as `ModelSpace.canonical` returns it.
         preprocess: Preprocessing that turns an image into the network's input.
         labels: Label of each class, in the order of the logits.
-        provenance: Paper, licence, accuracy and origin of the weights.
+        provenance: Paper, licence and published accuracy of the model, and the origin of its weights.
     """
 
     name: str
@@ -56,12 +56,20 @@ def card_source(
     download: bool = True,
     progress: bool = True,
 ) -> ModelSource:
-    """The model of a card, with its published weights, the weights of a file, or random ones.
+    """Returns the model of a card to export, with its published weights, the weights in a file, or random ones.
 
-    The arguments and their defaults are those of `hubserve.hub.load_model`.
+    Args:
+        card: Card of the model.
+        pretrained: Whether to load weights; with False and no `weights`, they are random.
+        weights: File of weights that is used in place of the published ones; None uses those.
+        key_format: Naming scheme of the tensors in the file; None is "nni" for `weights`, and the card's own for its sources.
+        download: Whether the published weights may be downloaded.
+        progress: Whether to show a progress bar while downloading.
 
     Raises:
-        WeightsError: the weights cannot be downloaded or read, or do not fit the network.
+        CardError: The space of the card, or one of its settings, does not exist.
+        ArchError: The arch of the card does not belong to its space.
+        WeightsError: The weights cannot be downloaded or read, or do not fit the network.
     """
     origin = weights_origin(pretrained=pretrained, weights=weights)
     published = origin == "published"
@@ -90,23 +98,23 @@ def arch_source(
     preprocess: Preprocess | None = None,
     class_labels: tuple[str, ...] | None = None,
 ) -> ModelSource:
-    """The model of an arch, with the weights of a file or random ones.
+    """Returns the model of an arch to export, with the weights in a file or random ones.
 
     Args:
         space: Model space with `settings` applied.
         settings: Settings of the space by name, for the manifest.
         arch: Chosen value of each choice, by label.
         name: Name of the model.
-        weights: File of weights with the tensor names of `space.freeze(arch)`; the weights are random where None.
-        preprocess: Preprocessing of the model; where None, ImageNet's usual one at the input size of the space.
-        class_labels: Label of each class, in the order of the logits; "class 0", "class 1", ... where None.
+        weights: File of weights with the tensor names of `space.freeze(arch)` or of NNI; None gives random weights.
+        preprocess: Preprocessing of the model; None gives ImageNet's usual one at the input size of the space.
+        class_labels: Label of each class, in the order of the logits; None gives "class 0", "class 1", ...
 
     Raises:
-        ArchError: the arch is not of the space.
-        WeightsError: the weights do not fit the network.
+        ArchError: The arch does not belong to the space.
+        WeightsError: The file cannot be read, or its weights do not fit the network.
     """
     arch = space.canonical(arch)
-    # Not `freeze`, which would validate the arch once more.
+    # `space.freeze` would validate the arch a second time.
     model = space.build(FrozenPicker(arch)).eval() if weights is None else load_weights(space, arch, weights)
     size = space.input_size
     return ModelSource(
@@ -122,11 +130,13 @@ def arch_source(
 
 
 def package_source(package: Package) -> ModelSource:
-    """The model of a package, rebuilt from its space, settings, arch and weights: for further formats, or a later torch.
+    """Returns the model of a package, to export it again in other formats or with another version of torch.
+
+    The PyTorch module is rebuilt from the space, settings, arch and weights of the package.
 
     Raises:
-        PackageError: a file of the package was changed, or its space is not one of the hub.
-        WeightsError: the weights do not fit the network.
+        PackageError: A file of the package was changed, or its space is not one of the hub.
+        WeightsError: The weights do not fit the network.
     """
     package.verify()
     manifest = package.manifest

@@ -1,4 +1,7 @@
-"""What a name of a model means, in this order: package folder, alias, name or tag in the store, pre-searched model."""
+"""Finds the model that a name means: a package folder, an alias, a name or tag in the store, or a pre-searched model.
+
+They are tried in this order.
+"""
 
 from pathlib import Path
 
@@ -13,20 +16,24 @@ from hubserve.store import aliases
 def named_source(
     name: str, *, random_weights: bool = False, weights: Path | None = None, key_format: str | None = None
 ) -> ModelSource:
-    """What a package of the model `name` is written from.
+    """Returns the model that `name` means, to export it.
+
+    With `weights` or `random_weights`, a name that both a card and the store have means the card.
 
     Args:
-        name: See the module for its meaning.
-        random_weights: Fresh weights in place of the published ones; for a pre-searched model only.
-        weights: File of weights in place of the published ones; for a pre-searched model only. None takes those published.
-        key_format: Naming scheme of the tensors in that file; None expects the model's own names.
+        name: Package folder, alias, name or tag in the store, or pre-searched model.
+        random_weights: Whether to use random weights in place of the published ones; for a pre-searched model only.
+        weights: File of weights to use in place of the published ones, for a pre-searched model only; None uses those.
+        key_format: Naming scheme of the tensors in that file; None is "nni".
 
     Raises:
         ExportError: The name means a package, and other weights are given.
-        ModelNotFoundError: The name means nothing; the message has the nearest names.
+        ModelNotFoundError: No model has that name, or the version of an alias was deleted.
+        PackageError: The package was changed or cannot be rebuilt, or `name` has a "/" and is not a package folder.
+        WeightsError: The weights cannot be downloaded or read, or do not fit the network.
     """
     is_card, other_weights = name in list_cards(), weights is not None or random_weights
-    # With other weights, a name that a card and the store share means the card: a package has its own weights.
+    # A package has its own weights, so only the card of that name can be meant if others are given.
     package = None if is_card and other_weights else package_named(name)
     if package is not None and other_weights:
         raise ExportError(f"{name} is a package, which has its own weights: give neither a file of weights nor random weights")
@@ -38,11 +45,11 @@ def named_source(
 
 
 def package_named(name: str) -> Package | None:
-    """The package in the folder `name`, or the version in the store that it means; None where it is neither.
+    """Returns the package in the folder `name`, or that of the alias, name or tag `name` in the store; None if there is none.
 
     Raises:
-        PackageError: A path that is no package.
-        ModelNotFoundError: An alias whose version was deleted.
+        PackageError: `name` has a "/" and is not a package folder, or the package is incomplete.
+        ModelNotFoundError: `name` is an alias whose version was deleted.
     """
     if (Path(name) / MANIFEST).is_file() or "/" in name:
         return read_package(Path(name))
@@ -55,12 +62,12 @@ def package_named(name: str) -> Package | None:
 
 
 def unknown_model(name: str) -> ModelNotFoundError:
-    """The error for a name that means nothing; its message has the nearest names of cards, aliases and the store."""
+    """Returns the error, to be raised, for a name that means no model; its message suggests similar names."""
     return ModelNotFoundError(
         f"{name!r} is no package folder, no alias, no model in the store, and no card. {suggest(name, known_names())}"
     )
 
 
 def known_names() -> list[str]:
-    """All names with a meaning: the cards, the aliases, and the tags in the store."""
+    """Returns the names of all cards and aliases, and the tags of all versions in the store."""
     return [*list_cards(), *aliases.list_aliases(), *(model.tag for model in store.list_models())]

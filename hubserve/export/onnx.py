@@ -1,4 +1,4 @@
-"""Writes ONNX files with torch's exporter."""
+"""Writes float32 ONNX files with torch's exporter."""
 
 import contextlib
 import io
@@ -18,18 +18,18 @@ OPSET = 20
 
 
 def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> None:
-    """Writes one ONNX file with a dynamic batch size.
+    """Writes a model as one ONNX file with a dynamic batch size.
 
-    The exporter's own optimizer simplifies it: it folds constants, merges batch norms into convolutions, and removes what has
-    no effect in inference, such as dropout.
+    The exporter's optimizer simplifies the graph: it folds constants, merges batch norms into convolutions, and removes
+    operations that have no effect in inference, such as dropout.
 
     Args:
         source: Model to export.
-        path: File to write, with the weights inside.
+        path: File to write; the weights are stored inside it.
         opset: Version of the ONNX operator set.
 
     Raises:
-        ExportError: The exporter failed, or its file is not valid.
+        ExportError: The exporter failed, or its file is not valid; the file is removed then.
     """
     program = source.program
     try:
@@ -55,7 +55,7 @@ def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> N
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Silences the exporter, which prints its progress and warns about its own internals."""
+    """Silences the exporter in the block: it prints its progress and warns about its own internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""ONNX in lower precision: float16 for GPUs, and 8-bit integers calibrated on images."""
+"""Converts float32 ONNX files to lower precision: to float16 for GPUs, or to 8-bit integers, calibrated on images."""
 
 import contextlib
 import logging
@@ -22,40 +22,43 @@ from hubserve.package.runner import Batch
 
 
 def halve_onnx(float32: Path, path: Path) -> None:
-    """Writes an ONNX file in float16. Images and logits stay float32, so that it is used in the same way.
+    """Converts a float32 ONNX file to float16. Its input and output stay float32, so that callers need no change.
 
     Args:
         float32: ONNX file to convert.
         path: File to write.
 
     Raises:
-        ExportError: The file cannot be converted.
+        ExportError: The file cannot be converted; nothing is left at `path` then.
     """
     with _explained(path, "float16"):
         halved = OnnxModel(convert_float_to_float16(onnx.load(str(float32)), keep_io_types=True))
-        halved.topological_sort()  # The converter puts its casts at the end.
+        halved.topological_sort()  # The converter appends its casts at the end of the graph.
         onnx.save(halved.model, str(path))
         onnx.checker.check_model(str(path))
 
 
 def quantize_onnx(float32: Path, path: Path, calibration: Sequence[Batch]) -> None:
-    """Writes an ONNX file in 8-bit integers: static, weights per channel, in the QDQ layout that every runtime reads.
+    """Quantizes a float32 ONNX file to 8-bit integers.
+
+    Quantization is static, with a scale for each channel of the weights. Quantize and dequantize nodes (QDQ) stand in the
+    graph, a representation that ONNX Runtime and other runtimes read.
 
     Args:
         float32: ONNX file to convert.
         path: File to write.
-        calibration: Batches of prepared images, each (n, 3, height, width) float32, at least one; they give the range of
-            each tensor.
+        calibration: Batches of preprocessed images, each (n, 3, height, width) float32, at least one. The model is run on them
+            to measure the range of each tensor.
 
     Raises:
-        ExportError: `calibration` is empty, or the file cannot be converted.
+        ExportError: `calibration` is empty, or the file cannot be converted; nothing is left at `path` then.
     """
     if not calibration:
         raise ExportError(
             "onnx-int8 needs images to calibrate the range of every tensor, and there are none: give a folder of some 100 "
             "images of the kind that the model will see (--images FOLDER)"
         )
-    # The calibration would take a thread for each core of the machine, also of those that this process may not use.
+    # By default the calibration starts a thread for each core of the machine, even if this process may use fewer cores.
     with _explained(path, "8-bit integers"), patch.object(CalibraterBase, "create_inference_session", _make_session):
         quantize_static(
             str(float32),
@@ -87,14 +90,22 @@ class _CalibrationBatches(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _not_quantizable(model: ModelProto) -> list[str]:
-    """Names of products with a constant that is no matrix: ONNX Runtime has no 8-bit kernel with a scale per channel for it."""
+    """Returns the names of the MatMul nodes whose constant operand is not a matrix.
+
+    For these, ONNX Runtime has no 8-bit kernel with a scale for each channel.
+    """
     ranks = {constant.name: len(constant.dims) for constant in model.graph.initializer}
     return [node.name for node in model.graph.node if node.op_type == "MatMul" and ranks.get(node.input[1], 2) != 2]
 
 
 @contextlib.contextmanager
 def _explained(path: Path, what: str) -> Iterator[None]:
-    """Turns any exception of a converter into ExportError, and silences its log messages; removes an incomplete file."""
+    """Turns any exception of a converter in the block into an ExportError, removes an incomplete file, and silences its log.
+
+    Args:
+        path: File that the converter writes.
+        what: Name of the target precision, for the message.
+    """
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

@@ -1,6 +1,6 @@
-"""Writes the formats of a model, and proves each from its file: loaded again, it answers as eager PyTorch does.
+"""Writes the formats of a model, loads each file again, and compares its logits with those of eager PyTorch.
 
-Which differences are allowed is in `hubserve.package.parity`.
+`hubserve.package.formats` sets the allowed differences of each format; `hubserve.package.parity` compares.
 """
 
 import copy
@@ -26,12 +26,12 @@ from hubserve.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class ProvenFormats:
-    """Formats that were written and passed the comparison with eager PyTorch.
+    """Result of `write_proven`: formats that were written and passed the comparison with eager PyTorch.
 
     Attributes:
-        exports: What the manifest says about each format: opset, precision, ...
-        outputs: Number of logits of one image.
-        reports: Result of the comparison of each format, in the order in which they were written.
+        exports: Entry of each format in the manifest: its opset, precision, ...
+        outputs: Number of logits for one image.
+        reports: Result of the comparison of each format, in the order in which the formats were written.
     """
 
     exports: dict[Format, dict[str, Any]]
@@ -51,25 +51,25 @@ def write_proven(
 ) -> ProvenFormats:
     """Writes each format into `folder`, loads the file again, and compares its logits with those of eager PyTorch.
 
-    Float formats are compared on generated images, in the usual range and in that of `preprocess`, and on `images`.
-    "onnx-int8" is calibrated on every second batch of `images` and compared on the other batches alone: on generated images
-    the classes that it predicts mean nothing.
+    Floating-point formats are compared on `images` and on generated images, some in the value range that is usual for networks
+    and some in that of `preprocess`. "onnx-int8" is calibrated on every second batch of `images` and compared on the other
+    batches only, because the classes that it predicts for generated images are not meaningful.
 
     Args:
-        model: Network on any device and in any mode; it is not changed.
-        preprocess: Preprocessing of the model, which gives the input size.
+        model: Network on any device, in training or eval mode; it is not changed.
+        preprocess: Preprocessing of the model, which also sets the input size.
         folder: Existing folder for the files.
         formats: Formats to write.
-        n_labels: Number of labels, which must be that of the logits.
-        images: Batches of prepared images, each (n, 3, height, width) float32.
-        classes: True class of each of these images, in order, -1 where unknown; empty where none is known.
+        n_labels: Number of labels, which must be the number of logits.
+        images: Batches of preprocessed images, each (n, 3, height, width) float32; "onnx-int8" needs at least two.
+        classes: Index of the true class of each of these images, in order, -1 if unknown; empty if none is known.
 
     Raises:
         PackageError: The number of logits is not `n_labels`.
-        ExportError: A format cannot be written, or (ParityError) its logits differ.
+        ExportError: A format cannot be written or loaded, there are too few images, or (ParityError) the logits of a format
+            differ by more than allowed.
     """
-    # One copy for all formats and for the comparison: the caller's model may be in training mode or on a GPU, and what it
-    # does with it afterwards must not depend on the export.
+    # The caller's model may be in training mode or on a GPU and must not be changed, so a copy of it is exported.
     model = copy.deepcopy(model).cpu().eval()
     made_up = made_up_batches(preprocess)
     eager = _CachedRunner(EagerRunner(model))
@@ -95,14 +95,14 @@ def write_proven(
 
 
 def _classes_of_odd(images: Sequence[Batch], classes: Sequence[int]) -> list[int]:
-    """The classes of batches 1, 3, 5, ..."""
+    """Returns the classes of the images in the batches 1, 3, 5, ..., counted from 0."""
     remaining = iter(classes)
     by_batch = [list(islice(remaining, len(batch))) for batch in images]
     return [index for batch in by_batch[1::2] for index in batch]
 
 
 class _CachedRunner:
-    """Keeps the logits of each batch: eager PyTorch is the slowest runner, and every format is compared on the same batches."""
+    """Runner that keeps the logits of each batch, because each format is compared on the same batches and PyTorch is slow."""
 
     def __init__(self, runner: EagerRunner) -> None:
         self.name, self.device = runner.name, runner.device
@@ -111,5 +111,5 @@ class _CachedRunner:
 
     def __call__(self, batch: Batch) -> Batch:
         if id(batch) not in self._answers:
-            self._answers[id(batch)] = (batch, self._runner(batch))  # The batch too: its id must not be used again.
+            self._answers[id(batch)] = (batch, self._runner(batch))  # Keeping the batch prevents that its id is reused.
         return self._answers[id(batch)][1]

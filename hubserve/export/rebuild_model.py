@@ -9,11 +9,11 @@ from hubserve.package.package import WEIGHTS, Package
 
 
 def rebuild_model(package: Package) -> nn.Module:
-    """The PyTorch module of a package, rebuilt from space, settings, arch and weights, in eval mode.
+    """Rebuilds the PyTorch module of a package from its space, settings, arch and weights, and returns it in eval mode.
 
     Raises:
-        PackageError: The space is not one of the hub.
-        WeightsError: The weights do not fit.
+        PackageError: The space is not one of the hub, or the settings or the arch do not fit it.
+        WeightsError: The weights cannot be read, or do not fit the network.
     """
     try:
         space = get_space(package.manifest.space, package.manifest.settings)

@@ -1,8 +1,8 @@
-"""Classifies images with onnxruntime, numpy and pillow: no PyTorch, no hubserve.
+"""Classifies images with the ONNX model of a package. It needs onnxruntime, numpy and pillow, but not PyTorch or hubserve.
 
     python run_onnx.py photo.jpg [more.png ...] [--top 5] [--json]
 
-It lies in its package, beside model.onnx, manifest.json (how images are prepared) and labels.txt.
+This file must be in the package folder, beside model.onnx, manifest.json (preprocessing) and labels.txt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-# Read at the import: otherwise ONNX Runtime writes a device id into the home folder and reports to its makers.
+# ONNX Runtime reads this variable at import. Without it, it writes a device id into the home folder and reports usage.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
@@ -25,22 +25,50 @@ import onnxruntime
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 NARROW = 20
-"""Long side by short side, beyond which only the middle of an image is resized: all of it may not fit into memory."""
+"""Ratio of the longer to the shorter side above which only the middle of an image is resized, to limit the memory used."""
 
 
 def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
-    """An RGB image as input of the network: (3, input_size, input_size) float32."""
+    """Preprocesses an image: resizes it, crops its centre and normalises its pixels.
+
+    Args:
+        image: RGB image of any size.
+        how: The object "preprocess" of manifest.json.
+
+    Returns:
+        The input of the network, (3, input_size, input_size) float32.
+    """
     size = how["input_size"]
+    if how.get("fit", "crop") != "crop":
+        return normalise(np.asarray(whole_image(image, how)), how)
     short, long = sorted(image.size)
     if long > NARROW * short:
         image = resize_middle(image, how)
     elif short != how["resize"]:
-        # The shorter side becomes `resize`; the longer one is cut to a whole number.
+        # The shorter side becomes `resize` pixels; the length of the longer side is rounded down.
         longer = int(how["resize"] * long / short)
         target = (how["resize"], longer) if image.width <= image.height else (longer, how["resize"])
         image = image.resize(target, FILTERS[how["interpolation"]])
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32)
+    return normalise(np.asarray(image.crop((left, top, left + size, top + size))), how)
+
+
+def whole_image(image: Image.Image, how: dict[str, Any]) -> Image.Image:
+    """All of an RGB image as a square: distorted ("squash"), or with a border in the mean colour ("pad")."""
+    size, resample = how["input_size"], FILTERS[how["interpolation"]]
+    if how["fit"] == "squash":
+        return image.resize((size, size), resample)
+    colour = [round(min(max(value * how["scale"], 0), 255)) for value in how["mean"]]
+    red, green, blue = colour if how["channels"] == "rgb" else colour[::-1]
+    width, height = (max(1, round(length * size / max(image.size))) for length in image.size)
+    square = Image.new("RGB", (size, size), (red, green, blue))
+    square.paste(image.resize((width, height), resample), ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+def normalise(square: np.ndarray, how: dict[str, Any]) -> np.ndarray:
+    """Pixels (input_size, input_size, 3), RGB, as input of the network: (3, input_size, input_size) float32."""
+    pixels = square.astype(np.float32)
     if how["channels"] == "bgr":
         pixels = pixels[:, :, ::-1]
     pixels = (pixels / np.float32(how["scale"]) - np.float32(how["mean"])) / np.float32(how["std"])
@@ -48,11 +76,11 @@ def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
 
 
 def resize_middle(image: Image.Image, how: dict[str, Any]) -> Image.Image:
-    """Resizes only the middle of a long, narrow image, to the same pixels as if the whole image were resized.
+    """Resizes only the middle of a long, narrow image, with the same pixels there as if the whole image were resized.
 
     Args:
-        image: RGB image, more than NARROW times as long as wide.
-        how: The preprocessing in manifest.json: resize, input_size, interpolation.
+        image: RGB image whose longer side is more than NARROW times the shorter one.
+        how: The object "preprocess" of manifest.json; `resize`, `input_size` and `interpolation` are used.
 
     Returns:
         An image with `input_size` pixels along the longer side and `resize` along the shorter one.
@@ -73,7 +101,7 @@ def resize_middle(image: Image.Image, how: dict[str, Any]) -> Image.Image:
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """The image upright, as RGB, what is transparent on white."""
+    """Reads an image file as RGB, rotated as its EXIF data say, with transparent parts on a white background."""
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
@@ -82,17 +110,26 @@ def read_rgb(path: Path) -> Image.Image:
 
 
 def cores() -> int:
-    """Number of cores that this process may use, by its affinity and its container's quota, which ONNX Runtime does not ask."""
+    """Returns the number of cores that this process may use, by its affinity and the CPU quota of its container.
+
+    ONNX Runtime itself ignores the quota and would start too many threads.
+    """
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return min(found, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # There is no such limit.
+    except (OSError, ValueError):  # There is no quota.
         return found
 
 
 def classify(folder: Path, images: list[Path], top: int) -> dict[str, list[tuple[str, float]]]:
-    """Path of an image -> its most likely classes with their probabilities."""
+    """Classifies image files and returns, by path, (label, probability) of the most likely classes, the most likely first.
+
+    Args:
+        folder: Package folder.
+        images: Image files.
+        top: Number of classes to return for each image.
+    """
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     labels = (folder / "labels.txt").read_text("utf-8").removesuffix("\n").split("\n")
     options = onnxruntime.SessionOptions()
@@ -109,7 +146,7 @@ def classify(folder: Path, images: list[Path], top: int) -> dict[str, list[tuple
 
 
 def main() -> None:
-    """Reads the arguments and prints the answers."""
+    """Reads the command line, classifies the images and prints the classes."""
     parser = argparse.ArgumentParser(description="Classify images with this package.")
     parser.add_argument("images", metavar="image", nargs="+", type=Path)
     parser.add_argument("--top", type=int, default=5, help="classes to name")

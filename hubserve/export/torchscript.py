@@ -1,8 +1,8 @@
-"""TorchScript: PyTorch's older format, still the only one that C++ programs load without a compiler.
+"""Writes TorchScript, PyTorch's older export format, which C++ programs can load without a compiler.
 
-torch says at every call that TorchScript is deprecated in favour of torch.export. That warning is silenced where a file is
-written, here, and where it is loaded, in `hubserve.package.torch_runners`: the manifest records the range of versions that
-read the file.
+torch warns at every call that TorchScript is deprecated in favour of torch.export. The warning is silenced here, where a file
+is written, and in `hubserve.package.torch_runners`, where it is loaded; instead, the manifest records the versions of torch
+and Python that read the file.
 """
 
 from pathlib import Path
@@ -18,14 +18,22 @@ from hubserve.package.torch_runners import without_deprecation
 Method = Literal["scripted", "traced"]
 
 READS_WITH = f"torch {torch.__version__} or later, Python 3.11 to 3.13"
-"""What reads a file that is written here. torch names no release that drops TorchScript; Python 3.14 it does not support."""
+"""Versions that read a TorchScript file written here. torch has named no release without TorchScript, but does not support it
+on Python 3.14."""
 
 
 def export_torchscript(source: ExportableModel, path: Path) -> Method:
-    """Writes TorchScript; scripted where that works, else traced along the example.
+    """Writes a model as TorchScript: scripted if the compiler supports the model, and else traced on the example input.
+
+    Args:
+        source: Model to export.
+        path: File to write.
+
+    Returns:
+        The method that was used, "scripted" or "traced".
 
     Raises:
-        ExportError: neither works, or this Python is one that TorchScript does not support.
+        ExportError: The model can be neither scripted nor traced, or TorchScript does not support this version of Python.
     """
     reason = unsupported_format("torchscript")
     if reason is not None:

@@ -1,10 +1,10 @@
-"""A package as an entry of a Triton model repository: NVIDIA's inference server, and KServe, serve it from there.
+"""Adds packages to a Triton model repository, from which NVIDIA's Triton Inference Server and KServe serve models.
 
-An entry is a folder, which `tritonserver --model-repository=FOLDER` serves:
+The entry of a model is a folder in the repository, which `tritonserver --model-repository=REPOSITORY` serves:
 
-    NAME/config.pbtxt    name, tensors, batching, instances
-    NAME/labels.txt      Triton's classification extension answers with these
-    NAME/1/model.onnx    run by its ONNX Runtime backend
+    NAME/config.pbtxt    configuration: name, tensors, batching, instances
+    NAME/labels.txt      labels that Triton's classification extension returns
+    NAME/1/model.onnx    model, which Triton's ONNX Runtime backend runs
 """
 
 import os
@@ -21,7 +21,7 @@ from hubserve.package.package import LABELS, Package
 
 MAX_BATCH = 32
 MAX_DELAY_MICROSECONDS = 2000
-"""How long a request may wait for others to share its batch: a fraction of what a mobile network takes on one core."""
+"""Longest time that a request waits for others to join its batch; a mobile network takes several times as long on one core."""
 
 CONFIG = """\
 name: "{name}"
@@ -46,18 +46,18 @@ parameters {{ key: "inter_op_thread_count" value: {{ string_value: "1" }} }}
 
 
 def write_triton(package: Package, repository: Path, *, name: str | None = None, instances: int | None = None) -> Path:
-    """Adds a package to a model repository, as version 1, and returns the folder of its entry.
+    """Adds a package to a model repository, as version 1 of a model, and returns the folder of its entry.
 
     Args:
         package: Package that has the format "onnx".
-        repository: Folder of the repository; it is made where it does not exist.
-        name: Name of the entry; that of the model where None.
-        instances: Number of instances side by side, with one thread each; None takes one for each usable
-            core.
+        repository: Folder of the repository; it is created if it does not exist.
+        name: Name of the entry; None takes the name of the model.
+        instances: Number of instances that run in parallel, with one thread each; None takes one for each core that this
+            process may use.
 
     Raises:
-        ExportError: The package has no ONNX format, `name` is not one that Triton takes, the entry exists, or `instances` is
-            below 1.
+        ExportError: The package has no format "onnx", `name` is not a valid name in Triton, the entry exists, or `instances`
+            is below 1.
     """
     name = name or package.manifest.name
     if (instances or 1) < 1:
@@ -73,7 +73,9 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
 
 
 def check_entry(repository: Path, name: str, formats: Collection[str]) -> Path:
-    """The folder of a new entry, checked; call it before an export that takes minutes.
+    """Checks that an entry can be added to a repository, and returns its folder, which does not exist yet.
+
+    `write_triton` checks this, too; calling it before an export of several minutes reports the error early.
 
     Args:
         repository: Folder of the repository.
@@ -81,7 +83,7 @@ def check_entry(repository: Path, name: str, formats: Collection[str]) -> Path:
         formats: Formats of the package.
 
     Raises:
-        ExportError: There is no ONNX format, `name` is not one that Triton takes, or the entry exists.
+        ExportError: `formats` does not include "onnx", `name` is not a valid name in Triton, or the entry exists.
     """
     if "onnx" not in formats:
         raise ExportError(f"{name} has no format 'onnx', which Triton runs; it has {', '.join(formats)}")
@@ -94,7 +96,7 @@ def check_entry(repository: Path, name: str, formats: Collection[str]) -> Path:
 
 
 def _config(package: Package, name: str, instances: int) -> str:
-    """The text of config.pbtxt; its shapes have no batch dimension, which Triton adds."""
+    """Returns the text of config.pbtxt, whose shapes have no batch dimension, because Triton adds it."""
     manifest = package.manifest
     return CONFIG.format(
         name=name,

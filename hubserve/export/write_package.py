@@ -1,4 +1,4 @@
-"""Writes a package: exports every format, proves each one, and puts the folder in place in one step."""
+"""Writes a package: exports the formats of a model, compares each with eager PyTorch, and makes the folder in one step."""
 
 import json
 import shutil
@@ -32,21 +32,25 @@ def write_package(
     classes: Sequence[int] = (),
     overwrite: bool = False,
 ) -> Package:
-    """Exports a model in every format, proves each one, and puts the package in place in one step.
+    """Exports a model in the given formats, compares each with eager PyTorch, and writes the package folder in one step.
+
+    If it raises, no new folder is left, and an existing package is unchanged.
 
     Args:
         source: Model to export.
-        folder: Folder of the package; it and its parents are made.
+        folder: Folder of the package; it and its parents are created.
         formats: Formats to export, at least one.
-        images: Batches of prepared real images, each (n, 3, height, width) float32. All formats are compared on them, beside
-            generated ones; "onnx-int8" is calibrated on every second batch and compared on the others.
-        classes: True class of each of these images, in order, -1 where unknown; the accuracy of each format is then reported.
-        overwrite: Whether to replace a package that exists.
+        images: Batches of preprocessed real images, each (n, 3, height, width) float32. Floating-point formats are compared on
+            them and on generated images; "onnx-int8" is calibrated on every second batch and compared on the others.
+        classes: Index of the true class of each of these images, in order, -1 if unknown. If given, the accuracy of each format
+            is written to its parity report.
+        overwrite: Whether to replace an existing package at `folder`.
 
     Raises:
-        PackageError: The folder exists, or holds something that is not a package.
-        ExportError: A format cannot be written, or (ParityError) its logits differ. Nothing is left then.
-        WeightsError: Space, settings and arch do not rebuild the model; nothing is left either.
+        PackageError: `formats` is empty or has an unknown name, a label has a line break, the number of `classes` or labels is
+            wrong, `folder` exists and may not be replaced, or the model cannot be rebuilt from its space, settings and arch.
+        ExportError: A format cannot be written, or (ParityError) its logits differ by more than allowed.
+        WeightsError: The weights do not fit the network that its space, settings and arch give.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
@@ -69,7 +73,7 @@ def write_package(
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         if source.space in SPACES:
             rebuild_model(Package(stage, manifest))
-        check_target(folder, overwrite)  # An export takes seconds, in which others may write.
+        check_target(folder, overwrite)  # Checked again, as another process may have written there during the export.
         replace_folder(stage, folder)
     trust.record_written(manifest.files[FORMATS[name].file].sha256 for name in formats)
     return read_package(folder, trusted=True)

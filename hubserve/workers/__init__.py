@@ -1,1 +1,1 @@
-"""Programs that the service starts by name, each in a process of its own, because they need torch."""
+"""Programs that the service runs in processes of their own: they import torch or load files that are not trusted yet."""

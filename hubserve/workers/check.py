@@ -1,9 +1,9 @@
-"""Checks what a request names, before a folder is made for it: the parts of a job, or the arch of an export.
+"""Program that checks the job or the arch in a request to the service, before a folder is made for the job or the export.
 
 python -m hubserve.workers.check < REQUEST
 
 REQUEST is a JSON object with "job" (a job definition) and "limits" (a JobLimits), or with "space", "settings", "arch" and
-"limits" (an ExportLimits). The answer on stdout is a JSON object: {} where everything is in order, otherwise "type", the name
+"limits" (an ExportLimits). The program prints a JSON object: {} if the request can be carried out, and else "type", the name
 of a class in `hubserve.errors`, and "message".
 """
 
@@ -23,11 +23,11 @@ from hubserve.service.exports import ExportLimits
 from hubserve.space.building_limit import limit_networks
 
 MOST_CHARACTERS = 2000
-"""Longest message of an answer: messages quote values, which may be long."""
+"""Length to which the message of an answer is cut: messages quote values of the request, which may be long."""
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, str]:
-    """The answer to a request; see the module."""
+    """Checks the request, a parsed REQUEST of this module, and returns the answer to print: {}, or "type" and "message"."""
     try:
         if "job" in request:
             check_definition(Job.model_validate(request["job"]), JobLimits.model_validate(request["limits"]))
@@ -41,7 +41,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _check_arch(request: Mapping[str, Any]) -> None:
-    """Builds the network that an export names, on the meta device."""
+    """Builds the network of an export on the meta device, within the limits. Raises a HubserveError if that fails."""
     limits = ExportLimits.model_validate(request["limits"])
     with limit_networks(modules=limits.modules, parameters=limits.parameters):
         check_values("settings", request["settings"])

@@ -1,6 +1,8 @@
-"""Counts and draws packages, in a process of its own.
+"""Program that counts the parameters and multiply-accumulates of packages, and draws their archs.
 
 python -m hubserve.workers.describe_package FOLDER PACKAGE...
+
+The results for each PACKAGE are written into FOLDER, as described at `main`.
 """
 
 import hashlib
@@ -20,25 +22,33 @@ from hubserve.process_guard import confine_memory
 from hubserve.usable_resources import available_memory_bytes
 
 SECONDS = 120
-"""Seconds after which the process ends, whether or not the one that started it is there."""
+"""Seconds after which the process ends, even if the one that started it has ended and cannot stop it."""
 
 MOST_MEMORY_MB = 8000.0
-"""Most memory that counting and drawing may take, in megabytes."""
+"""Largest memory of the process, in megabytes."""
 
 MEMORY_SHARE = 0.5
-"""Largest share of the memory that is available."""
+"""Largest memory of the process, as a share of the memory that is available at its start; the smaller limit applies."""
 
 
 def main(folder: Path, packages: list[Path]) -> None:
-    """Writes <hash of the manifest>.json and .svg for each package; a failure is described in the former."""
-    # Requests to the service come first.
+    """Describes each package by two files in `folder`: NAME.json with its numbers, and NAME.svg with a drawing of its arch.
+
+    NAME is the first 24 digits of the SHA-256 of the manifest. The JSON object has "params" and "macs" (multiply-accumulates of
+    one image), and "problem", a sentence, if the package cannot be counted or drawn.
+
+    Args:
+        folder: Folder to write into; it is created if it does not exist.
+        packages: Package folders.
+    """
+    # The lowest priority, so that requests to the service are not slowed down.
     os.nice(19)
     folder.mkdir(parents=True, exist_ok=True)
     for path in packages:
         name = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:24]
         try:
             numbers = _numbers(path, folder / f"{name}.svg")
-        except Exception as error:  # A package may name a space that is not ours, or be corrupt.
+        except Exception as error:  # A package may be corrupt, or its space may not be one of the hub.
             numbers = {"problem": f"{type(error).__name__}: {error}"}
         write_atomic(folder / f"{name}.json", json.dumps(numbers))
 
@@ -50,7 +60,7 @@ def _numbers(path: Path, drawing: Path) -> dict[str, Any]:
     work = complexity(space.freeze(manifest.arch), (3, size, size))
     found: dict[str, Any] = {"params": work.params, "macs": work.macs}
     try:
-        # Imported here: without the extra that draws, the numbers are there all the same.
+        # Imported here, so that without the extra `plots` the numbers are still returned.
         from hubserve.drawing import draw
 
         draw(space, manifest.arch, drawing, title=manifest.name)

@@ -1,6 +1,9 @@
-"""Exports a model that was asked for over HTTP; the folder holds the request, and gets the package.
+"""Program that exports a model for a request over HTTP.
 
 python -m hubserve.workers.export FOLDER
+
+FOLDER holds the request; the package and the progress of the export are written into it. The exit code is 1 if the model
+cannot be exported; the reason is printed on stderr.
 """
 
 import sys
@@ -21,7 +24,7 @@ from hubserve.storage_faults import storage_error
 
 
 def main(folder: Path) -> None:
-    """Runs one export: reads request.json in `folder`, writes the package there, and its progress into phase.json.
+    """Runs one export: reads request.json in `folder`, writes the package there, and the progress to phase.json.
 
     Raises:
         HubserveError: The model cannot be exported; no package is written then.
@@ -56,6 +59,6 @@ if __name__ == "__main__":
             raise
         if isinstance(found, StorageError):
             write_reserved(Path(sys.argv[1]) / REASON, str(found))
-        with suppress(OSError):  # The log lies on the same disk.
+        with suppress(OSError):  # stderr is a log file, which may be on the same full disk.
             print(f"{type(found).__name__}: {found}", file=sys.stderr, flush=True)
         sys.exit(1)

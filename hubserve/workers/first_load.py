@@ -1,10 +1,10 @@
-"""Loads and runs an ONNX file for the first time, within limits of time and memory; see `hubserve.package.first_load`.
+"""Program that loads and runs an ONNX file for the first time, within limits of time and memory.
 
 python -m hubserve.workers.first_load REQUEST
 
-REQUEST is a JSON object: the arguments of `hubserve.package.first_load.FirstLoad`. The answer on stdout is a JSON object: {}
-where the file was loaded and run; {"memory": true} where the memory did not suffice; otherwise "type" and "message" of the
-error. Nothing is printed by a process that was ended.
+REQUEST is a JSON object with the arguments of `hubserve.package.first_load.FirstLoad`, which runs this program. The program
+prints a JSON object: {} if the file was loaded and run; {"memory": true} if the memory did not suffice; else "type" and
+"message" of the error. If the kernel ends the process because of a limit, nothing is printed.
 """
 
 import json
@@ -25,14 +25,14 @@ from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.runner import Runner
 
 MOST_MESSAGE = 2000
-"""Characters of a message; libraries write some that hold the whole file."""
+"""Length to which the message of an answer is cut: messages of libraries may contain the whole file."""
 
 _MEMORY_SIGNS = ("bad_alloc", "bad allocation", "failed to allocate", "can't allocate", "unable to allocate", "out of memory")
-"""How ONNX Runtime and OpenVINO say that they got no memory, in lower case."""
+"""Parts, in lower case, of the messages with which ONNX Runtime and OpenVINO report that they could not allocate memory."""
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Loads and runs the file; see the module."""
+    """Loads the file with each backend, runs it with each batch size, and returns the answer to print."""
     try:
         for backend in request["backends"]:
             runner = _load(Path(request["path"]), backend, request["device"])
@@ -53,8 +53,8 @@ def _load(path: Path, backend: str, device: Any) -> Runner:
 
 
 def limit(request: Mapping[str, Any]) -> None:
-    """Limits the time and the memory of this process."""
-    # Without a handler the kernel ends the process, whatever it does.
+    """Limits the time of this process and, unless it uses a GPU, its memory; also lowers its priority."""
+    # Without a handler for SIGALRM, the kernel ends the process at once, even while a library computes.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, request["seconds"])
     os.nice(request["nice"])
@@ -70,4 +70,4 @@ if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     limit(given)
     print(json.dumps(answer(given)), flush=True)
-    os._exit(0)  # Libraries that still hold threads end slowly.
+    os._exit(0)  # A normal exit would wait for the threads of the libraries.
