@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hubserve.errors import DatasetError, HubserveError, JobError
+from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError
 from hubserve.export.model_source import ModelSource
 from hubserve.export.named_source import named_source
 from hubserve.jobs import UNLIMITED, FineTuneJob, JobLimits
@@ -12,6 +12,7 @@ from hubserve.pipeline.check_definition import check_fine_tuning
 from hubserve.pipeline.image_parts import ImageParts, load_parts
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.preprocess import Preprocess
+from hubserve.training.finetuning.fine_tune import class_weights
 
 MOST_LABELS = 10
 """Largest number of class names that `facts` lists."""
@@ -72,4 +73,8 @@ def resolve_fine_tuning(job: FineTuneJob, *, where: Path, limits: JobLimits = UN
         parts = load_parts(folder, job, source.preprocess)
     except (DatasetError, TypeError) as error:
         raise JobError(f"data: {error}") from error
+    try:
+        class_weights(job.recipe, parts.train.labels, parts.labels)
+    except EvaluatorError as error:
+        raise JobError(str(error)) from error
     return ResolvedFineTuning(job=job, limits=limits, source=source, parts=parts)
