@@ -112,6 +112,7 @@ ALONE = {
 
 STARTED = {
     "background.py": {"hubserve.process_guard"},
+    "data/check_pool.py": {"hubserve.data.image_check"},
     "jobs/process.py": {"hubserve.pipeline"},
     "service/exports.py": {"hubserve.workers.export"},
     "service/model_details.py": {"hubserve.workers.describe_package"},

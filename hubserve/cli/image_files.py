@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 
 from hubserve.data import image_folder
+from hubserve.data.folder_walk import SUFFIXES
 from hubserve.errors import DatasetError, ImageError
 from hubserve.package.runner import Batch
 from hubserve.preprocess import Preprocess, decode_image
@@ -65,7 +66,7 @@ def image_batches(folder: Path, preprocess: Preprocess, labels: Sequence[str], *
             continue
         classes.append(true)
     if not found:
-        raise DatasetError(f"{folder} has no readable image; known endings: {sorted(image_folder.SUFFIXES)}")
+        raise DatasetError(f"{folder} has no readable image; known endings: {sorted(SUFFIXES)}")
     batches = [np.stack(found[i : i + BATCH]) for i in range(0, len(found), BATCH)]
     return batches, classes if max(classes) >= 0 else []
 

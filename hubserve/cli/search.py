@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,25 @@ def search(job: str | None, *, run: Path | None, resume: bool, check: bool, deta
     if run is not None:
         return _run_existing(jobs.open_run(run), check=check, detach=detach, as_json=as_json)
     text, parsed = _read(str(job))
+    return launch(
+        text, parsed, names={parsed.name, Path(str(job)).stem}, resume=resume, check=check, detach=detach, as_json=as_json
+    )
+
+
+def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, check: bool, detach: bool, as_json: bool) -> None:
+    """Checks a job, runs it in this process or in the background, or goes on with a run of it.
+
+    Args:
+        text: Text of the job file.
+        parsed: The job that it describes.
+        names: Names of the runs with one of which `resume` goes on.
+        resume: Whether to go on with the newest run that is not done.
+        check: Whether only to say if the job can run.
+        detach: Whether to run in the background.
+        as_json: Whether to print JSON.
+    """
     if resume:
-        return _run_existing(_newest_unfinished(str(job), parsed), check=check, detach=detach, as_json=as_json)
+        return _run_existing(_newest_unfinished(names), check=check, detach=detach, as_json=as_json)
     if check:
         return _check(parsed, Path.cwd(), as_json)
     if detach:
@@ -120,15 +138,14 @@ def _read(job: str) -> tuple[str, Job]:
     return text, jobs.parse_job(text, where=job)
 
 
-def _newest_unfinished(job: str, parsed: Job) -> Run:
-    """The newest run of that job that is not done."""
-    names = {parsed.name, Path(job).stem}
+def _newest_unfinished(names: Collection[str]) -> Run:
+    """The newest run that is not done of a job with one of these names."""
     for run in jobs.list_runs():
         status = jobs.read(run)
         if status.state != "done" and status.name in names:
             return run
     raise JobNotFoundError(
-        f"there is no run of {parsed.name} to resume: `hubserve jobs` lists them; without --resume a new one begins"
+        f"there is no run of {min(names)} to resume: `hubserve jobs` lists them; without --resume a new one begins"
     )
 
 

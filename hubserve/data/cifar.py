@@ -11,9 +11,9 @@ from torchvision import datasets as torchvision_datasets
 
 from hubserve.data.augmentation import CropAndFlip
 from hubserve.data.file_dataset import read_into_memory
-from hubserve.data.image_folder import scan_folder
 from hubserve.data.in_memory_dataset import InMemoryDataset
 from hubserve.data.labelled_data import LabelledData, Share
+from hubserve.data.layout import class_folders
 from hubserve.data.splits import stratified
 from hubserve.errors import DatasetError
 from hubserve.preprocess import Preprocess
@@ -65,11 +65,13 @@ _Read = tuple[InMemoryDataset, InMemoryDataset, tuple[str, ...]]
 def _read_class_folders(name: str, root: Path, preprocess: Preprocess, limit: int | None, seed: int) -> _Read:
     if not (root / "test").is_dir():
         raise DatasetError(f"{root} has train/ and no test/; {name} has both")
-    train = scan_folder(root / "train")
-    classes = {label: i for i, label in enumerate(train.files)}
+    found = [class_folders(root / part).parts[None] for part in ("train", "test")]
+    classes = {label: i for i, label in enumerate(found[0])}
+    if unknown := set(found[1]) - set(classes):
+        raise DatasetError(f"{root / 'test'} has a folder {min(unknown)!r}, which is none of the {len(classes)} classes")
     parts = []
-    for folder in (train, scan_folder(root / "test")):
-        items = folder.items(classes)
+    for files in found:
+        items = [(path, classes[name]) for name, paths in files.items() for path in paths]
         chosen = _some([label for _, label in items], limit, seed)
         parts.append(read_into_memory([items[i] for i in chosen], preprocess))
     return parts[0], parts[1], tuple(classes)

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision import transforms
 
-from hubserve.data.image_folder import Item
+from hubserve.data.augmentation import training_crop
 from hubserve.data.in_memory_dataset import InMemoryDataset, to_pixels
+from hubserve.data.scan import Item
 from hubserve.errors import DatasetError, ImageError
 from hubserve.host import cores
 from hubserve.preprocess import Preprocess, decode_pixels
@@ -24,26 +24,23 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
     Args:
         items: Image files with class indices. A file that is no readable image raises DatasetError when it is asked for.
         preprocess: Preparation of the images, as in serving.
-        augment: Whether to crop at random places and scales and to mirror half of the images (Szegedy et al. 2015), in place
-            of the resize and the centre crop.
+        augment: Whether to crop at random places and scales and to mirror half of the images, see `training_crop`.
     """
 
     def __init__(self, items: Sequence[Item], preprocess: Preprocess, *, augment: bool = False) -> None:
         self.items = tuple(items)
         self._preprocess = preprocess
-        steps = [transforms.RandomResizedCrop(preprocess.input_size, antialias=True), transforms.RandomHorizontalFlip()]
-        self._augment: Callable[[Tensor], Tensor] | None = transforms.Compose(steps) if augment else None
+        self._augment: Callable[[NDArray[np.uint8]], Tensor] | None = training_crop(preprocess) if augment else None
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.items[index]
-        pixels = _read_pixels(path)
+        pixels = read_pixels(path)
         if self._augment is None:
             return torch.from_numpy(self._preprocess.fast(pixels)), label
-        augmented = self._augment(torch.tensor(pixels).permute(2, 0, 1))
-        return torch.from_numpy(self._preprocess.normalise(augmented.numpy())), label
+        return torch.from_numpy(self._preprocess.normalise(self._augment(pixels).numpy())), label
 
 
 def read_into_memory(items: Sequence[Item], preprocess: Preprocess) -> InMemoryDataset:
@@ -53,12 +50,16 @@ def read_into_memory(items: Sequence[Item], preprocess: Preprocess) -> InMemoryD
         DatasetError: A file is no readable image.
     """
     with ThreadPoolExecutor(cores()) as pool:
-        pixels = list(pool.map(lambda item: to_pixels(_read_pixels(item[0]), preprocess), items))
+        pixels = list(pool.map(lambda item: to_pixels(read_pixels(item[0]), preprocess), items))
     return InMemoryDataset(torch.stack(pixels), torch.tensor([label for _, label in items]), preprocess)
 
 
-def _read_pixels(path: Path) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8, RGB."""
+def read_pixels(path: Path) -> NDArray[np.uint8]:
+    """The pixels of an image file, decoded as in serving: (height, width, 3) uint8, RGB.
+
+    Raises:
+        DatasetError: The file is no readable image.
+    """
     try:
         return decode_pixels(path.read_bytes())
     except (ImageError, OSError) as error:

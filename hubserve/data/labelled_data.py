@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch.utils.data import Dataset
 
+from hubserve.data.scan import Scan
 from hubserve.preprocess import Preprocess
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
@@ -23,6 +24,7 @@ class LabelledData:
         test: Part that scores the result of a search, once.
         labels: Names of the classes, in the order of their indices.
         preprocess: Preparation of the images in all three parts; the package of a network trained on them records it.
+        scan: What was found in the user's files, for one's own images; None for data sets that are known by name.
     """
 
     name: str
@@ -31,6 +33,7 @@ class LabelledData:
     test: Dataset[Any]
     labels: tuple[str, ...]
     preprocess: Preprocess
+    scan: Scan | None = None
 
     def train_dataloader(self) -> Dataset[Any]:
         """The training part, under the name that a data module of Lightning gives it."""

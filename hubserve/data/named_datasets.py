@@ -52,7 +52,8 @@ def check_dataset_name(name: str, settings: Iterable[str]) -> None:
     if name not in DATASETS:
         raise DatasetError(f"no data set {name!r}. {suggest(name, DATASETS)}")
     parameters = inspect.signature(DATASETS[name]).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    # `reading` is an argument of a program, not a setting of a job.
+    known = [found.name for found in parameters if found.kind is found.KEYWORD_ONLY and found.name != "reading"]
     for setting in settings:
         if setting not in known:
             raise DatasetError(f"the data set {name!r} has no setting {setting!r}. {suggest(setting, known)}")

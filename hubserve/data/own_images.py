@@ -1,78 +1,82 @@
-"""A data set from one's own images, in one folder for each class; ImageNet's layout, too."""
+"""A data set from one's own images: class folders, divided or not, checked by `hubserve.data.scan`."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import validate_call
+from pydantic import ConfigDict, Field, validate_call
 
-from hubserve.cards.labels import imagenet_wnids, labels
+from hubserve.data.check_pool import Advance
 from hubserve.data.file_dataset import FileDataset
-from hubserve.data.image_folder import Item, scan_folder
 from hubserve.data.labelled_data import LabelledData, Share
-from hubserve.data.splits import stratified
-from hubserve.errors import DatasetError
-from hubserve.preprocess import Preprocess
+from hubserve.data.parts import PinnedParts
+from hubserve.data.scan import CheckOption, Scan, scan
+from hubserve.preprocess import Fit, Preprocess
+
+Pixels = Annotated[int, Field(gt=0)]
 
 
-@validate_call
+@dataclass(frozen=True)
+class Reading:
+    """How data are read that does not change what they are.
+
+    Attributes:
+        pinned: Parts of an earlier scan, to which this one keeps; None divides anew.
+        advance: Called with the number of files that are checked, and of all files.
+    """
+
+    pinned: PinnedParts | None = None
+    advance: Advance = lambda done, total: None
+
+
+PLAIN = Reading()
+"""Without pinned parts, without reports of progress."""
+
+
+@validate_call(config=ConfigDict(arbitrary_types_allowed=True))
 def own_images(
     folder: Path,
     *,
-    size: int = 224,
-    resize: int | None = None,
+    size: Pixels = 224,
+    resize: Pixels | None = None,
+    fit: Fit = "crop",
     seed: int = 0,
     augment: bool = True,
     val_share: Share = 0.1,
+    check: CheckOption = "auto",
     preprocess: Preprocess | None = None,
+    reading: Reading = PLAIN,
 ) -> LabelledData:
-    """A data set of image files, one folder for each class, divided in one of three ways.
-
-    With train/, val/ and test/ these are the parts. With train/ and val/ alone (ImageNet), or train/ and test/ alone, the
-    second one is the test part, and a share of train/ validates. With class folders alone, a share validates and another one
-    of the same size tests.
+    """A data set of image files, one folder for each class; `hubserve.data.scan.scan` says how it is divided and checked.
 
     Args:
         folder: Folder that holds train/ and the others, or the class folders.
         size: Side in pixels of the square that the network takes.
         resize: Length in pixels to which the shorter side is resized before the crop; None takes 8/7 of `size` (256 for 224).
+        fit: How an image becomes that square, see `hubserve.preprocess.Preprocess`.
         seed: Seed of the draw that decides which image is in which part.
         augment: Whether to crop and mirror the training images at random; see FileDataset.
         val_share: Share of the training images that validate, above 0 and below 0.5.
-        preprocess: The whole preparation, in place of `size` and `resize`; None takes ImageNet's mean and deviation.
+        check: "all" decodes every file, "headers" reads headers alone, "auto" decodes up to 50,000 files.
+        preprocess: The whole preparation, in place of `size`, `resize` and `fit`; None takes ImageNet's mean and deviation.
+        reading: Parts of an earlier scan to keep to, and what reports the progress.
 
     Raises:
-        DatasetError: The folder has none of these layouts, or a part has a class that train/ lacks.
+        DatasetError: The folder has none of the known layouts, or cannot be trained on.
     """
-    record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7))
-    train, val, test, classes = _parts(folder, val_share, seed)
-    parts = FileDataset(train, record, augment=augment), FileDataset(val, record), FileDataset(test, record)
-    return LabelledData("folder", *parts, _label_names(classes), record)
+    record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7), fit=fit)
+    found = scan(folder, seed=seed, val_share=val_share, check=check, pinned=reading.pinned, advance=reading.advance)
+    return scanned_data(found, record, augment=augment)
 
 
-_Parts = tuple[Sequence[Item], Sequence[Item], Sequence[Item], Sequence[str]]
-"""The items of the training, the validation and the test part, and the names of the class folders."""
+def scanned_data(found: Scan, preprocess: Preprocess, *, augment: bool = True) -> LabelledData:
+    """The data set of scanned images.
 
-
-def _parts(root: Path, val_share: float, seed: int) -> _Parts:
-    present = [part for part in ("train", "val", "test") if (root / part).is_dir()]
-    if present and ("train" not in present or len(present) == 1):
-        raise DatasetError(
-            f"{root} has {'/, '.join(present)}/ alone; expected train/ and val/ or test/, or class folders alone"
-        )
-    first = scan_folder(root / "train" if present else root)
-    classes = {name: i for i, name in enumerate(first.files)}
-    items = first.items(classes)
-    others = [scan_folder(root / part).items(classes) for part in present[1:]]
-    if len(others) == 2:
-        return items, others[0], others[1], list(classes)
-    # One part is missing with train/ and another folder, two with class folders alone.
-    shares = (1 - val_share,) if others else (1 - 2 * val_share, val_share)
-    divided = stratified([label for _, label in items], shares, seed=seed)
-    train, val, *test = ([items[index] for index in part] for part in divided)
-    return train, val, (others or test)[0], list(classes)
-
-
-def _label_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names of the classes: those of the folders, or of ImageNet's classes where all folders are WordNet ids."""
-    names = dict(zip(imagenet_wnids(), labels("imagenet-1k"), strict=True))
-    return tuple(names[name] for name in classes) if all(name in names for name in classes) else tuple(classes)
+    Args:
+        found: The scan.
+        preprocess: Preparation of the images.
+        augment: Whether to change the training images at random; see FileDataset.
+    """
+    train, val, test = (found.items(part) for part in ("train", "val", "test"))
+    parts = FileDataset(train, preprocess, augment=augment), FileDataset(val, preprocess), FileDataset(test, preprocess)
+    return LabelledData(found.source, *parts, found.labels, preprocess, found)

@@ -44,6 +44,11 @@ def named_source(
     return card_source(load_card(name), pretrained=not random_weights, weights=weights, key_format=key_format)
 
 
+def model_exists(name: str) -> bool:
+    """Whether `name` means a package folder, an alias, a model in the store, or a pre-searched model."""
+    return name in list_cards() or package_named(name) is not None
+
+
 def package_named(name: str) -> Package | None:
     """Returns the package in the folder `name`, or that of the alias, name or tag `name` in the store; None if there is none.
 

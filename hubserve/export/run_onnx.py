@@ -39,6 +39,8 @@ def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
         The input of the network, (3, input_size, input_size) float32.
     """
     size = how["input_size"]
+    if how.get("fit", "crop") != "crop":
+        return normalise(np.asarray(whole_image(image, how)), how)
     short, long = sorted(image.size)
     if long > NARROW * short:
         image = resize_middle(image, how)
@@ -48,7 +50,25 @@ def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
         target = (how["resize"], longer) if image.width <= image.height else (longer, how["resize"])
         image = image.resize(target, FILTERS[how["interpolation"]])
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    pixels = np.asarray(image.crop((left, top, left + size, top + size)), np.float32)
+    return normalise(np.asarray(image.crop((left, top, left + size, top + size))), how)
+
+
+def whole_image(image: Image.Image, how: dict[str, Any]) -> Image.Image:
+    """All of an RGB image as a square: distorted ("squash"), or with a border in the mean colour ("pad")."""
+    size, resample = how["input_size"], FILTERS[how["interpolation"]]
+    if how["fit"] == "squash":
+        return image.resize((size, size), resample)
+    colour = [round(min(max(value * how["scale"], 0), 255)) for value in how["mean"]]
+    red, green, blue = colour if how["channels"] == "rgb" else colour[::-1]
+    width, height = (max(1, round(length * size / max(image.size))) for length in image.size)
+    square = Image.new("RGB", (size, size), (red, green, blue))
+    square.paste(image.resize((width, height), resample), ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+def normalise(square: np.ndarray, how: dict[str, Any]) -> np.ndarray:
+    """Pixels (input_size, input_size, 3), RGB, as input of the network: (3, input_size, input_size) float32."""
+    pixels = square.astype(np.float32)
     if how["channels"] == "bgr":
         pixels = pixels[:, :, ::-1]
     pixels = (pixels / np.float32(how["scale"]) - np.float32(how["mean"])) / np.float32(how["std"])

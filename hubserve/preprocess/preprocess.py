@@ -17,6 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Triple = tuple[float, float, float]
 
+Fit = Literal["crop", "pad", "squash"]
+"""How an image becomes the square that a network takes: its centre, all of it with a border, or all of it with its sides
+scaled differently."""
+
 LONGEST_RATIO = 20
 """Aspect ratio (longer side / shorter side) from which `reference` crops an image before it resizes it, to bound the work.
 
@@ -47,11 +51,15 @@ class _Side(NamedTuple):
 
 
 class Preprocess(BaseModel):
-    """The preparation that a network was trained with: resize, centre crop, channel order, scale, normalise.
+    """The preparation that a network was trained with: resize to a square, channel order, scale, normalise.
 
     Attributes:
         input_size: Side in pixels of the square that the network takes, 1 to 4096.
-        resize: Length in pixels to which the shorter side is resized before the crop; at least `input_size`, at most 8192.
+        resize: Length in pixels to which the shorter side is resized before the crop; at least `input_size`, at most 8192. It
+            has no effect with `fit` "pad" or "squash".
+        fit: How an image becomes a square. "crop" resizes its shorter side to `resize` and takes the centre, which cuts off the
+            ends of long images. "pad" resizes its longer side to `input_size` and adds a border in the colour `border`.
+            "squash" resizes both sides to `input_size`, which distorts all images that are not square.
         interpolation: Filter of the resize; both kinds average over several pixels when they shrink an image (antialiasing).
         channels: Order of the colour planes.
         scale: Number by which pixel values 0..255 are divided: 255 gives [0, 1], 1 leaves 0..255.
@@ -63,6 +71,7 @@ class Preprocess(BaseModel):
 
     input_size: Annotated[int, Field(gt=0, le=4096)] = 224
     resize: Annotated[int, Field(gt=0, le=8192)] = 256
+    fit: Fit = "crop"
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     channels: Literal["rgb", "bgr"] = "rgb"
     scale: Annotated[float, Field(gt=0)] = 255.0
@@ -82,13 +91,14 @@ class Preprocess(BaseModel):
     def reference(self, image: Image.Image) -> NDArray[np.float32]:
         """The network's input for an RGB image: the exact preparation, which faster ones are compared with.
 
-        It is what torchvision's Resize and CenterCrop make of the image. Of one whose longer side is over LONGEST_RATIO times
-        the shorter only the middle is resized, as in `fast`: whole, 65,535 x 1 pixels would become 16,776,960 x 256.
+        With `fit` "crop", it is what torchvision's Resize and CenterCrop make of the image. Of one whose longer side is over
+        LONGEST_RATIO times the shorter only the middle is resized, as in `fast`: whole, 65,535 x 1 pixels would become
+        16,776,960 x 256.
 
         Returns:
             (3, input_size, input_size) float32.
         """
-        if _is_long(*image.size):
+        if self.fit != "crop" or _is_long(*image.size):
             return self.fast(np.asarray(image))
         size = self._resized_size(image.size)
         resized = image if size == image.size else image.resize(size, self._filter)
@@ -108,9 +118,9 @@ class Preprocess(BaseModel):
         return self.normalise(self.square(pixels).transpose(2, 0, 1))
 
     def square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The pixels that the network sees, before they are normalised: resized and cropped, as in `fast`.
+        """The pixels that the network sees, before they are normalised: resized and cropped or padded, as in `fast`.
 
-        Only the part of the image that the crop keeps is resized.
+        Only the part of the image that is kept is resized.
 
         Args:
             pixels: (height, width, 3) uint8, RGB.
@@ -118,6 +128,8 @@ class Preprocess(BaseModel):
         Returns:
             (input_size, input_size, 3) uint8, RGB.
         """
+        if self.fit != "crop":
+            return self._whole(Image.fromarray(pixels))
         height, width = pixels.shape[:2]
         size = self._resized_size((width, height))
         vertical_first = _is_vertical_first((width, height), size)
@@ -153,6 +165,24 @@ class Preprocess(BaseModel):
         values -= mean
         values /= std
         return values
+
+    @property
+    def border(self) -> tuple[int, int, int]:
+        """Colour, RGB, of what "pad" adds: the nearest one to the mean, which is about 0 for the network."""
+        colour = [round(min(max(value * self.scale, 0), 255)) for value in self.mean]
+        red, green, blue = colour if self.channels == "rgb" else colour[::-1]
+        return red, green, blue
+
+    def _whole(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The square of all of an image, for "pad" and "squash"."""
+        side = self.input_size
+        if self.fit == "squash":
+            return np.array(image.resize((side, side), self._filter))
+        longer = max(image.size)
+        width, height = (max(1, round(length * side / longer)) for length in image.size)
+        square = Image.new("RGB", (side, side), self.border)
+        square.paste(image.resize((width, height), self._filter), ((side - width) // 2, (side - height) // 2))
+        return np.array(square)
 
     @property
     def _filter(self) -> Image.Resampling:

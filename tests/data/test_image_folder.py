@@ -157,5 +157,5 @@ class TestNothingThere:
             labelled_images(folder("1.jpg"), CIFAR10)
 
     def test_no_images(self, folder):
-        with pytest.raises(DatasetError, match=r"has 2 class folders and no image in them; known endings: \['\.bmp', "):
+        with pytest.raises(DatasetError, match=r"has 2 class folders and no image in them; known endings: \['\.apng', "):
             labelled_images(folder("cat/notes.txt", "dog/notes.txt"), CIFAR10)

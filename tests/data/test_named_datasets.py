@@ -206,12 +206,15 @@ def test_errors_name_what_is_wrong(tmp_path):
     with pytest.raises(DatasetError, match="'folder': Value error, resize = 20 is below input_size = 32"):
         load_dataset("folder", images(tmp_path / "small", {("", "a"): 5}), size=32, resize=20)
     (tmp_path / "alone" / "train" / "a").mkdir(parents=True)
-    with pytest.raises(DatasetError, match="train/ alone"):
+    with pytest.raises(DatasetError, match="1 class folders and no image in them"):
         load_dataset("folder", tmp_path / "alone")
     broken = images(tmp_path / "broken", {("", "a"): 9, ("", "b"): 9})
     (broken / "a" / "0.png").write_bytes(b"no image")
     data = load_dataset("folder", broken, size=16)
-    with pytest.raises(DatasetError, match=r"a/0.png.*take it out"):
+    assert [entry.file for entry in data.scan.left_out] == ["a/0.png"]
+    for path in broken.glob("a/*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"a/\d.png.*take it out"):
         [part[i] for part in (data.train, data.val, data.test) for i in range(len(part))]
 
 

@@ -27,6 +27,39 @@ def search(
     run_search(job, run=run, resume=resume, check=check, detach=detach, as_json=as_json)
 
 
+def finetune(
+    model: Annotated[str, typer.Argument(help="A pre-searched model, a model of the store, or a package folder.")],
+    data: Annotated[Path, typer.Argument(help="Folder with a folder of images for each class, or train/, val/, test/.")],
+    name: Annotated[str | None, typer.Option(help="Name to publish it under; that of DATA unless given.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes of training; 10 unless --epochs is given.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of passes over the training images.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels; proposed unless given.")] = None,
+    fit: Annotated[str | None, typer.Option(help="crop, pad or squash: how long images fit; proposed unless given.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe, such as learning_rate=0.01 or augment.mixup=0.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest run of that name that is not done.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether it can run.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `hubserve jobs` follows it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a model on your own images: new classes, training, test, export, profile, publish.
+
+    hubserve finetune efficientnet-lite0 photos --name flowers --minutes 10
+
+    Exit codes: 0 done, 2 bad input, 130 interrupted (it can go on).
+    """
+    from hubserve.cli.finetune import finetune as run_finetune
+
+    budget = {"minutes": minutes, "epochs": epochs}
+    images = {"size": size, "fit": fit}
+    run_finetune(
+        model, data, name=name, budget=budget, images=images, settings=set_ or [], seed=seed, resume=resume, check=check,
+        detach=detach, as_json=as_json,
+    )  # fmt: skip
+
+
 def jobs(
     job: Annotated[str | None, typer.Argument(help="One job, by its id; lists all unless given.")] = None,
     stop: Annotated[bool, typer.Option("--stop", help="End it; it can go on later.")] = False,

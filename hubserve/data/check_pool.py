@@ -1,0 +1,139 @@
+"""Checks many image files on all cores: in threads where they are few, else in processes that a bad file cannot take along."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hubserve.data.check_cache import Stamp, keep_checks, read_checks
+from hubserve.data.image_check import SECONDS, Check, check_file, hash_file
+from hubserve.host import available_memory_bytes, cores
+
+FEW = 256
+"""Number of files up to which they are checked in threads of this process; starting others would take longer."""
+
+PROCESS_BYTES = 2**30
+"""Memory that is counted for each process: the largest image that is read takes most of it."""
+
+BATCH = 512
+"""Number of results that are kept at once, so that a check that was interrupted goes on from there."""
+
+Advance = Callable[[int, int], None]
+"""Called with the number of files that are done, and of all files."""
+
+
+def check_files(paths: Sequence[Path], *, full: bool, advance: Advance = lambda done, total: None) -> list[tuple[int, Check]]:
+    """Size in bytes and result of the check of each file, in the order of `paths`; results of earlier calls are used.
+
+    Args:
+        paths: Image files.
+        full: Whether to decode and to hash each file; else headers alone are read, and only files of the same size as another
+            one are hashed, since no others can be equal.
+        advance: Called after files were checked.
+    """
+    stamps: dict[Path, Stamp] = {}
+    found: dict[Path, Check] = {}
+    absolute = [Path(os.path.abspath(path)) for path in paths]
+    for path in absolute:
+        try:
+            stamps[path] = Stamp.of(path.stat())
+        except OSError as error:
+            found[path] = Check(problem=f"cannot be opened: {error.strerror}", lasting=False)
+    found |= read_checks(stamps, full=full)
+    todo = [path for path in stamps if path not in found]
+    total, done = len(absolute), len(absolute) - len(todo)
+    advance(done, total)
+    fresh: list[tuple[Path, Stamp, Check]] = []
+    for path, check in _checked(todo, full=full):
+        found[path] = check
+        fresh.append((path, stamps[path], check))
+        done += 1
+        if len(fresh) == BATCH:
+            keep_checks(fresh, full=full)
+            fresh = []
+        if done % 16 == 0 or done == total:
+            advance(done, total)
+    keep_checks(fresh, full=full)
+    if not full:
+        found = _hashed(found, stamps)
+    return [(stamps[path].bytes if path in stamps else 0, found[path]) for path in absolute]
+
+
+def _hashed(found: Mapping[Path, Check], stamps: Mapping[Path, Stamp]) -> dict[Path, Check]:
+    """`found` with the hash of each readable file that has the same size as another one."""
+    by_size: dict[int, list[Path]] = {}
+    for path, check in found.items():
+        if check.problem is None:
+            by_size.setdefault(stamps[path].bytes, []).append(path)
+    todo = [path for paths in by_size.values() if len(paths) > 1 for path in paths if found[path].sha256 is None]
+    with ThreadPoolExecutor(cores()) as pool:
+        hashes = dict(zip(todo, pool.map(hash_file, todo), strict=True))
+    fresh = {path: found[path]._replace(sha256=sha256) for path, sha256 in hashes.items()}
+    keep_checks(((path, stamps[path], check) for path, check in fresh.items()), full=False)
+    return {**found, **fresh}
+
+
+def _checked(paths: Sequence[Path], *, full: bool) -> Iterator[tuple[Path, Check]]:
+    if len(paths) <= FEW:
+        with ThreadPoolExecutor(max(1, min(cores(), len(paths)))) as pool:
+            yield from zip(paths, pool.map(lambda path: check_file(path, full=full), paths), strict=True)
+        return
+    workers = max(1, min(cores(), int(available_memory_bytes() // PROCESS_BYTES)))
+    programs = [_Program(full) for _ in range(workers)]
+    free, lock = list(programs), threading.Lock()
+
+    def check(path: Path) -> Check:
+        with lock:
+            program = free.pop()
+        try:
+            return program.check(path)
+        finally:
+            with lock:
+                free.append(program)
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from zip(paths, pool.map(check, paths), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for program in programs:
+            program.close()
+
+
+class _Program:
+    """A process that checks one file after the other; one that a file crashed is started anew for the next file."""
+
+    def __init__(self, full: bool) -> None:
+        self._full = full
+        self._process: subprocess.Popen[str] | None = None
+
+    def check(self, path: Path) -> Check:
+        process = self._process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(os.fsencode(path).hex() + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            self.close()
+            return Check(problem=f"crashes the library that decodes it, or takes more than {SECONDS} s or too much memory")
+        sha256, width, height, kinds, problem, lasting = json.loads(answer)
+        return Check(sha256, width, height, tuple(kinds), problem, lasting)
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "hubserve.data.image_check", "full" if self._full else "header"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,176 @@
+"""Class folders: which parts and classes a folder of images has, refused with a sentence where that is not clear."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hubserve.data.folder_walk import SUFFIXES, LeftOut, Walk, left_out_text, named, walk
+from hubserve.data.names import PARTS, Part, class_names, part_of, quoted, shown
+from hubserve.errors import DatasetError, suggest
+
+Classes = Mapping[str, Sequence[Path]]
+"""Name of a class -> its image files, both sorted."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Image files by class, and by part where the data are divided.
+
+    Attributes:
+        root: The folder, or the folder of a listing.
+        parts: Part -> its classes; a data set that is not divided has the key None alone.
+        left_out: Files that are not used.
+        notes: Sentences about what was understood from names, for the user.
+    """
+
+    root: Path
+    parts: Mapping[Part | None, Classes]
+    left_out: Sequence[LeftOut] = ()
+    notes: Sequence[str] = field(default=())
+
+
+def class_folders(root: Path, *, allow_empty: bool = False) -> Layout:
+    """The class folders in `root`, as the part None, without looking for parts.
+
+    Args:
+        root: Folder with a sub-folder of images for each class.
+        allow_empty: Whether class folders may be without images.
+
+    Raises:
+        DatasetError: `root` is no such folder, or a name cannot be that of a class.
+    """
+    classes, left_out = _classes(root, root, allow_empty=allow_empty)
+    return Layout(root, {None: classes}, left_out)
+
+
+def folder_layout(root: Path) -> Layout:
+    """The parts and classes of a folder: train/, val/ and test/ with class folders in them, or class folders alone.
+
+    Raises:
+        DatasetError: The folder has neither of these layouts, it is one level too high or too low, two folders mean the same
+            part, a class has no image, or a name cannot be that of a class.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{shown(root)} is not a folder; expected one with a sub-folder for each class")
+    top = _walk(root, root)
+    parts: dict[Part, str] = {}
+    for name in top.folders:
+        part = part_of(name)
+        if part is not None and part in parts:
+            raise DatasetError(
+                f"{shown(root)} has {parts[part]}/ and {name}/, and both names mean the {part} part; keep one of them"
+            )
+        if part is not None:
+            parts[part] = name
+    if not parts:
+        classes, left_out = _classes(root, root, found=top)
+        return Layout(root, {None: classes}, left_out)
+    return _divided(root, parts, top)
+
+
+def _divided(root: Path, parts: Mapping[Part, str], top: Walk) -> Layout:
+    others = [name for name in top.folders if name not in parts.values()]
+    if "train" not in parts:
+        there = ", ".join(f"{name}/" for name in parts.values())
+        beside = f" beside {named(f'{name}/' for name in others)}" if others else " alone"
+        raise DatasetError(
+            f"{shown(root)} has {there}{beside}; expected train/ with val/ or test/, or class folders alone: rename {there} if "
+            "it is a class, or list the files with their parts in a CSV file"
+        )
+    found: dict[Part | None, Classes] = {}
+    left_out = [entry for entry in top.left_out if "/" not in entry.file]
+    for part in PARTS:
+        if part in parts:
+            found[part], more = _classes(root / parts[part], root, allow_empty=part != "train")
+            left_out.extend(more)
+    for name in others:
+        inside = walk(root / name, root)
+        left_out.extend(LeftOut(shown(path.relative_to(root)), "beside the parts") for path in inside.images)
+        left_out.extend(inside.left_out)
+    left_out.extend(_loose(root, top))
+    _check_same_classes(root, parts, found)
+    notes = [f"{name}/ is taken as the {part} part" for part, name in parts.items() if name != part]
+    return Layout(root, found, left_out, notes)
+
+
+def _check_same_classes(root: Path, parts: Mapping[Part, str], found: Mapping[Part | None, Classes]) -> None:
+    known = found["train"]
+    for part, classes in found.items():
+        unknown = next((name for name in classes if name not in known), None)
+        if part is not None and unknown is not None:
+            raise DatasetError(
+                f"{shown(root / parts[part])} has a folder {quoted(unknown)}, which is none of the {len(known)} classes of "
+                f"{parts['train']}/. {suggest(unknown, known)}"
+            )
+
+
+def _classes(
+    folder: Path, root: Path, *, found: Walk | None = None, allow_empty: bool = False
+) -> tuple[dict[str, list[Path]], list[LeftOut]]:
+    """Class -> image files of the class folders in `folder`, and what is left out; paths of the latter start at `root`."""
+    if not folder.is_dir():
+        raise DatasetError(f"{shown(folder)} is not a folder; expected one with a sub-folder for each class")
+    found = found or _walk(folder, root)
+    if not found.folders:
+        hint = f"; it has {found.direct} images directly in it: name the folder above it" if found.direct else ""
+        raise DatasetError(f"{shown(folder)} has no sub-folders; expected one for each class, with images in it{hint}")
+    images: dict[str, list[Path]] = {name: [] for name in found.folders}
+    for path in found.images:
+        first, *inner = path.relative_to(folder).parts
+        if inner:
+            images[first].append(path)
+    left_out = [*found.left_out, *_loose(folder, found, root)]
+    if not any(images.values()):
+        raise DatasetError(
+            f"{shown(folder)} has {len(images)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
+            + (f". Left out: {left_out_text(left_out)}" if left_out else "")
+        )
+    _check_level(folder, images)
+    names = class_names(list(images), shown(folder))
+    empty = [name for name, paths in images.items() if not paths]
+    if empty and not allow_empty:
+        below = tuple(f"{shown((folder / name).relative_to(root))}/" for name in empty)
+        skipped = [entry for entry in left_out if entry.file.startswith(below)]
+        raise DatasetError(
+            f"{shown(folder)}: there is no image in the class folders {named(f'{shown(name)}/' for name in empty)}; put images "
+            "there, or remove them" + (f". Left out: {left_out_text(skipped)}" if skipped else "")
+        )
+    return {names[name]: paths for name, paths in images.items()}, left_out
+
+
+def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
+    """Refuses a folder that is one level too high: its sub-folders hold the class folders, and no images themselves."""
+    inner = {name: {path.relative_to(folder / name).parts[0] for path in paths} for name, paths in images.items() if paths}
+    if any(path.parent == folder / name for name, paths in images.items() for path in paths):
+        return
+    if len(inner) == 1:
+        ((name, below),) = inner.items()
+        if len(below) > 1 or any(part_of(entry) for entry in below):
+            raise DatasetError(
+                f"{shown(folder)} has images in the one folder {shown(name)}/ alone, which holds the folders "
+                f"{named(f'{shown(entry)}/' for entry in sorted(below))}: this is one level too high; name "
+                f"{shown(folder / name)}"
+            )
+    common = set.intersection(*inner.values())
+    if len(inner) > 1 and (len(common) > 1 or any(part_of(entry) for entry in common)):
+        raise DatasetError(
+            f"{shown(folder)}: each of the folders {named(f'{shown(name)}/' for name in inner)} holds no image but the folders "
+            f"{named(f'{shown(entry)}/' for entry in sorted(common))}: this is one level too high; name one of them, or list "
+            "the files with their classes in a CSV file"
+        )
+
+
+def _loose(folder: Path, found: Walk, root: Path | None = None) -> list[LeftOut]:
+    """The images directly in `folder`, beside the class folders."""
+    return [
+        LeftOut(shown(path.relative_to(root or folder)), "beside the class folders")
+        for path in found.images
+        if path.parent == folder
+    ]
+
+
+def _walk(folder: Path, root: Path) -> Walk:
+    try:
+        return walk(folder, root)
+    except OSError as error:
+        raise DatasetError(f"{shown(folder)} cannot be opened: {error.strerror}") from error

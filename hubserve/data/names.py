@@ -1,0 +1,101 @@
+"""Names of files, folders and parts: what is hidden, which part a folder's name means, and how a name is printed."""
+
+import os
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from hubserve.errors import DatasetError
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+_PART_NAMES: Mapping[str, Part] = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""Name of a folder, or value of a listing's column, in small letters -> the part that it means."""
+
+_SYSTEM_FOLDERS = frozenset(
+    ("@eadir", "lost+found", "__macosx", "#recycle", "$recycle.bin", "system volume information", "__pycache__")
+)
+_SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
+_SYSTEM_NAMES = _SYSTEM_FOLDERS | _SYSTEM_FILES
+"""Names, in small letters, of what operating systems and storage devices put into folders without being asked."""
+
+
+def part_of(name: str) -> Part | None:
+    """The part that a folder's name means, whatever its case: train, training, val, valid, validation, dev, test or testing."""
+    return _PART_NAMES.get(name.casefold())
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden (its name begins with a dot), or is one that systems create, such as `@eaDir`."""
+    return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
+
+
+def shown(name: str | Path) -> str:
+    """A name or path for messages: line breaks, other control characters and bytes that are not UTF-8 are escaped."""
+    text = str(name)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # How Python keeps a byte of a file name that is not UTF-8.
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def class_names(names: Sequence[str], where: str) -> dict[str, str]:
+    """Returns the name of the class of each folder or label: its own name with composed accents (NFC).
+
+    Args:
+        names: Names as they were read, each once.
+        where: What has these names, for errors, such as "the folder photos/train".
+
+    Returns:
+        Name as it was read -> name of the class.
+
+    Raises:
+        DatasetError: A name is empty or not UTF-8, has a line break or another control character, or two of the names differ
+            only in how accents are encoded (NFC and NFD), so that they look the same.
+    """
+    found: dict[str, str] = {}
+    read: dict[str, str] = {}
+    for name in names:
+        composed = unicodedata.normalize("NFC", name)
+        if (problem := _name_problem(composed)) is not None:
+            raise DatasetError(f"{where}: the class name {quoted(name)} {problem}; rename it")
+        if composed in read:
+            raise DatasetError(
+                f"{where}: two classes are called {composed!r}, once as {read[composed]!a} (accents encoded in one way) and "
+                f"once as {name!a} (in another); put their images into one of them"
+            )
+        read[composed] = name
+        found[name] = composed
+    return found
+
+
+def quoted(name: str) -> str:
+    """A name in quotation marks; one that is not UTF-8 as Python writes its bytes."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return repr(os.fsencode(name))
+    return repr(name)
+
+
+def _name_problem(name: str) -> str | None:
+    if not name.strip():
+        return "is empty"
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not UTF-8, as labels must be"
+    # Cc: control characters, line breaks among them; Zl and Zp: Unicode's own separators of lines and paragraphs.
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+        return "has a line break or another control character, and a file of labels has one label a line"
+    return None

@@ -1,0 +1,168 @@
+"""Which image of a scan is in which part: as given, drawn, or pinned by an earlier scan; equal files never in two parts."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hubserve.data.folder_walk import LeftOut, named
+from hubserve.data.image_check import Check
+from hubserve.data.names import PARTS, Part, shown
+from hubserve.data.parts import How, PinnedParts, draw
+from hubserve.errors import DatasetError
+
+
+class Candidate(NamedTuple):
+    """A file that may be used.
+
+    Attributes:
+        path: The file.
+        file: The same relative to the data's folder; absolute where it lies elsewhere.
+        label: Index of its class.
+        part: Its part as given; None where the data are not divided.
+    """
+
+    path: Path
+    file: str
+    label: int
+    part: Part | None
+
+
+class Assigned(NamedTuple):
+    """The part of each candidate.
+
+    Attributes:
+        parts: Part of each candidate, in their order; None where it is left out.
+        left_out: Files that are left out.
+        how: How the images came into their parts.
+        notes: Sentences for the user.
+    """
+
+    parts: list[Part | None]
+    left_out: list[LeftOut]
+    how: How
+    notes: list[str]
+
+
+Checked = tuple[Candidate, int, Check]
+"""A candidate, the length of its file in bytes, and the result of its check."""
+
+
+def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> Assigned:
+    """The parts of images: as given, the missing ones drawn; see `hubserve.data.scan.scan`."""
+    given = {candidate.part for candidate, _, _ in checked}
+    parts: list[Part | None] = [candidate.part for candidate, _, _ in checked]
+    notes = _notes_on_equal(checked)
+    left_out: list[LeftOut] = []
+    if None in given:
+        _draw(checked, parts, range(len(parts)), (1 - 2 * val_share, val_share), PARTS, seed)
+        return Assigned(parts, left_out, "drawn", notes)
+    if "test" not in given and "val" in given:
+        notes.append("there is no test part: the validation part tests, and a share of the training part validates")
+        parts = ["test" if part == "val" else part for part in parts]
+    left_out, more = _equal_left_out(checked, parts)
+    notes += more
+    if "val" in parts:
+        return Assigned(parts, left_out, "given", notes)
+    train = [index for index, part in enumerate(parts) if part == "train"]
+    if "test" in parts:
+        _draw(checked, parts, train, (1 - val_share,), ("train", "val"), seed)
+    else:
+        notes.append("there is a training part alone: shares of it validate and test")
+        _draw(checked, parts, train, (1 - 2 * val_share, val_share), PARTS, seed)
+    return Assigned(parts, left_out, "partly drawn", notes)
+
+
+def keep_pinned(checked: Sequence[Checked], classes: Sequence[str], pinned: PinnedParts) -> Assigned:
+    """The parts of an earlier scan.
+
+    Files that are new, or whose content has changed, are left out, as are those that are gone.
+
+    Args:
+        checked: The files that can be read now.
+        classes: Names of the classes now.
+        pinned: The parts of the earlier scan.
+
+    Raises:
+        DatasetError: The classes are not those of the earlier scan.
+    """
+    if tuple(classes) != pinned.classes:
+        changed = sorted(set(classes) ^ set(pinned.classes))
+        raise DatasetError(
+            f"the classes are not those with which this run began; these came or went: {named(map(shown, changed))}. Put the "
+            "data back as they were, or start a new run"
+        )
+    known = {entry.file: entry for entry in pinned.files}
+    parts: list[Part | None] = []
+    left_out: list[LeftOut] = []
+    for candidate, size, check in checked:
+        entry = known.pop(candidate.file, None)
+        same = entry is not None and entry.label == candidate.label and _same_content(entry.sha256, entry.bytes, check, size)
+        parts.append(entry.part if entry is not None and same else None)
+        if not same:
+            left_out.append(LeftOut(shown(candidate.file), "new" if entry is None else "changed", "since the run began"))
+    left_out.extend(LeftOut(shown(file), "gone or unreadable", "since the run began") for file in known)
+    notes = [f"the data have changed since the run began: {len(left_out):,} files"] if left_out else []
+    return Assigned(parts, left_out, pinned.how, notes)
+
+
+def _same_content(sha256: str | None, size: int, check: Check, size_now: int) -> bool:
+    return size == size_now and (sha256 is None or check.sha256 is None or sha256 == check.sha256)
+
+
+def _draw(
+    checked: Sequence[Checked],
+    parts: list[Part | None],
+    indices: Sequence[int],
+    shares: Sequence[float],
+    names: Sequence[Part],
+    seed: int,
+) -> None:
+    """Draws the parts of the items with these indices, and writes them into `parts`."""
+    chosen = [checked[index] for index in indices]
+    keys = [check.sha256 or candidate.file for candidate, _, check in chosen]
+    found = draw([candidate.label for candidate, _, _ in chosen], keys, shares, seed=seed)
+    for index, part in zip(indices, found, strict=True):
+        parts[index] = names[part]
+
+
+def _equal_left_out(checked: Sequence[Checked], parts: list[Part | None]) -> tuple[list[LeftOut], list[str]]:
+    """Takes images out of `parts` that a later part has, too: out of train, and out of val where test has them."""
+    order = {part: number for number, part in enumerate(PARTS)}
+    last: dict[str, int] = {}
+    for index, ((_, _, check), part) in enumerate(zip(checked, parts, strict=True)):
+        if check.sha256 is not None and part is not None:
+            held = last.get(check.sha256)
+            if held is None or order[part] > order[parts[held] or "train"]:
+                last[check.sha256] = index
+    left_out = []
+    for index, (candidate, _, check) in enumerate(checked):
+        part, held = parts[index], last.get(check.sha256 or "", index)
+        other = parts[held]
+        if part is not None and other is not None and other != part:
+            left_out.append(
+                LeftOut(shown(candidate.file), f"equal to an image of the {other} part", shown(checked[held][0].file))
+            )
+            parts[index] = None
+    notes = [f"{len(left_out):,} images were in two parts and are left out of the earlier one"] if left_out else []
+    return left_out, notes
+
+
+def _notes_on_equal(checked: Sequence[Checked]) -> list[str]:
+    """Sentences on files with the same content, by class: in one class they only weigh more, in two one of them is wrong."""
+    groups: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate, _, check in checked:
+        if check.sha256 is not None:
+            groups[check.sha256].append(candidate)
+    several = [group for group in groups.values() if len(group) > 1]
+    crossed = [group for group in several if len({candidate.label for candidate in group}) > 1]
+    notes = []
+    if crossed:
+        pairs = (" = ".join(shown(candidate.file) for candidate in group[:2]) for group in crossed)
+        notes.append(f"{len(crossed):,} images are in two classes, which teaches the network nothing: {named(pairs)}")
+    same = [group for group in several if group not in crossed]
+    if same:
+        copies = sum(len(group) - 1 for group in same)
+        pairs = (" = ".join(shown(candidate.file) for candidate in group[:2]) for group in same)
+        notes.append(f"{copies:,} images are copies of another one of their class: {named(pairs)}")
+    return notes

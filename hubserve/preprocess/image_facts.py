@@ -1,0 +1,81 @@
+"""What an image file holds, found by decoding it as the service does or from its header: size, kind of pixels, readability."""
+
+import io
+import warnings
+from typing import NamedTuple
+
+from PIL import Image
+
+from hubserve.errors import ImageError
+from hubserve.preprocess.decode import FORMATS, MAX_PIXELS, decode_pixels
+
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
+"""Values of the EXIF orientation that swap width and height."""
+
+
+_SEVERAL = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")
+
+
+class ImageFacts(NamedTuple):
+    """Facts of an image file.
+
+    Attributes:
+        width: Width in pixels, turned upright.
+        height: Height in pixels, turned upright.
+        kinds: What is special about it, all of which is read: "16-bit", "floating point", "grey", "palette", "CMYK",
+            "transparent", "rotated" (by its EXIF orientation), "animated" and "several pages" (the first one is used).
+    """
+
+    width: int
+    height: int
+    kinds: tuple[str, ...]
+
+
+def image_facts(data: bytes, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> ImageFacts:
+    """Facts of the image file `data`.
+
+    Args:
+        data: Bytes of the file; its beginning is enough for some formats where `decode` is False.
+        decode: Whether to decode all pixels, by which truncated files are found; else the header alone is read.
+        max_pixels: Limit of width x height.
+
+    Raises:
+        ImageError: It is not an image that the service reads, or is truncated.
+    """
+    if decode:
+        decode_pixels(data, max_pixels=max_pixels)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return _facts(image)
+    except Exception as error:  # Pillow's parsers raise almost anything on hostile bytes.
+        raise ImageError(f"its header cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _facts(image: Image.Image) -> ImageFacts:
+    mode, kinds = image.mode, []
+    if mode.startswith("I"):
+        kinds.append("16-bit")
+    if mode == "F":
+        kinds.append("floating point")
+    if mode in ("L", "LA", "1", "I", "F") or mode.startswith("I;"):
+        kinds.append("grey")
+    if mode in ("P", "PA"):
+        kinds.append("palette")
+    if mode == "CMYK":
+        kinds.append("CMYK")
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        kinds.append("transparent")
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # EXIF that cannot be parsed turns nothing.
+        orientation = 1
+    if orientation in range(2, 9):
+        kinds.append("rotated")
+    # JPEGs of phones often hold a second image, which nobody looks at.
+    if image.format in _SEVERAL and getattr(image, "is_animated", False):
+        kinds.append("several pages" if image.format == "TIFF" else "animated")
+    width, height = image.size
+    return ImageFacts(*((height, width) if orientation in _TURNED else (width, height)), tuple(kinds))
