@@ -51,16 +51,20 @@ def search(job: str | None, *, run: Path | None, resume: bool, check: bool, deta
 
 
 def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, check: bool, detach: bool, as_json: bool) -> None:
-    """Checks a job, runs it in this process or in the background, or goes on with a run of it.
+    """Checks a job, runs it in this process or in the background, or resumes a run of it.
 
     Args:
         text: Text of the job file.
-        parsed: The job that it describes.
-        names: Names of the runs with one of which `resume` goes on.
-        resume: Whether to go on with the newest run that is not done.
-        check: Whether only to say if the job can run.
-        detach: Whether to run in the background.
-        as_json: Whether to print JSON.
+        parsed: Job that the text describes.
+        names: Names of jobs; `resume` takes the newest run, not done, of a job with one of them.
+        resume: Whether to resume that run in place of starting a new one.
+        check: Whether to only check that the job can run.
+        detach: Whether to run it in the background.
+        as_json: Whether to print a JSON document in place of tables.
+
+    Raises:
+        JobError: The job cannot be run, or (JobNotFoundError) there is no run to resume.
+        typer.Exit: No arch met the constraints (exit code 3), or the run was interrupted (exit code 130).
     """
     if resume:
         return _run_existing(_newest_unfinished(names), check=check, detach=detach, as_json=as_json)
@@ -185,7 +189,10 @@ def _read(job: str) -> tuple[str, Job]:
 
 
 def _newest_unfinished(names: Collection[str]) -> Run:
-    """The newest run that is not done of a job with one of these names."""
+    """Returns the newest run, among those that are not done, of a job with one of `names`.
+
+    Raises JobNotFoundError if there is none.
+    """
     for run in jobs.list_runs():
         status = jobs.read(run)
         if status.state != "done" and status.name in names:

@@ -53,7 +53,7 @@ class BuildPlan:
 def default_path(
     space: ModelSpace, settings: Mapping[str, Any], *, input_size: int, threads: int = 1, batch_size: int = 1
 ) -> Path:
-    """Returns the default path of a table, in the folder `latency` of `HUBSERVE_HOME`; all arguments are part of its name.
+    """Returns the default path of a table, in the folder latency/ of `home()`; its name depends on all arguments.
 
     Args:
         space: Model space with its settings.
