@@ -156,6 +156,7 @@ def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str,
 
     Raises:
         JobError: There is no such run (JobNotFoundError), or it has nothing to plot.
+        ExperimentError: A name or the file ending is unknown, there is no data for a plot yet, or its file cannot be written.
     """
     from hubserve.pipeline.plots import plot as draw
     from hubserve.pipeline.plots import plot_names
