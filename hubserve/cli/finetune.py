@@ -1,4 +1,4 @@
-"""What `hubserve finetune` does: writes a fine-tuning job from its options and runs it."""
+"""Carries out `hubserve finetune`: makes a fine-tuning job from the options of the command and runs it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,20 +26,23 @@ def finetune(
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Fine-tunes a model; see `hubserve finetune --help`.
+    """Makes a fine-tuning job from the options of `hubserve finetune`, and checks, runs or resumes it.
 
     Args:
         model: Name of the model to start from, or the folder of a package.
         data: Folder of the images.
         name: Name of the job and of the published model; None makes one from the name of the folder.
-        budget: The keys `minutes` and `epochs` of the recipe; those that are None are left out.
-        images: The keys `size` and `fit`; those that are None are left out.
-        settings: KEY=VALUE pairs of the recipe.
-        seed: Seed of the job.
-        resume: Whether to go on with the newest run of that name that is not done.
-        check: Whether only to say if the job can run.
-        detach: Whether to run in the background.
-        as_json: Whether to print JSON.
+        budget: Values of `minutes` and `epochs` in the recipe of the job; None leaves a key out.
+        images: Values of `size` and `fit` in the section `images` of the job; None leaves a key out.
+        settings: Further settings of the recipe as KEY=VALUE, such as "augment.mixup=0".
+        seed: Seed of all random numbers of the job.
+        resume: Whether to resume the newest run of that name that is not done, in place of starting a new one.
+        check: Whether to only check that the job can run.
+        detach: Whether to run it in the background.
+        as_json: Whether to print a JSON document in place of tables.
+
+    Raises:
+        JobError: An option is wrong, the job cannot be run, or (JobNotFoundError) there is no run to resume.
     """
     text = jobs.dump_job(
         {
@@ -56,13 +59,20 @@ def finetune(
 
 
 def name_of(data: Path) -> str:
-    """Name of a job made from that of a file or folder: letters, digits, "_" and "-", at most 60."""
+    """Makes the name of a job from the name of a file or folder.
+
+    It has at most 60 characters: small letters, digits, "_" and "-". It is "images" if the given name has none of these.
+    """
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", data.resolve().stem).strip("_-")[:60].strip("_-")
     return readable.lower() or "images"
 
 
 def _recipe(settings: Sequence[str]) -> dict[str, Any]:
-    """The recipe of KEY=VALUE pairs; a dot in a key goes into a record, as in augment.mixup=0. Raises JobError."""
+    """Parses KEY=VALUE pairs, whose values are YAML, to the dict of a recipe.
+
+    A dot in a key means a nested dict: "augment.mixup=0" gives {"augment": {"mixup": 0}}. Raises JobError for a pair that has
+    another format.
+    """
     recipe: dict[str, Any] = {}
     for pair in settings:
         key, equals, value = pair.partition("=")

@@ -45,7 +45,12 @@ def named_source(
 
 
 def model_exists(name: str) -> bool:
-    """Whether `name` means a package folder, an alias, a model in the store, or a pre-searched model."""
+    """Returns whether `name` means a package folder, an alias, a model in the store, or a pre-searched model.
+
+    Raises:
+        PackageError: `name` has a "/" and is not a package folder, or the package is incomplete.
+        ModelNotFoundError: `name` is an alias whose version was deleted.
+    """
     return name in list_cards() or package_named(name) is not None
 
 

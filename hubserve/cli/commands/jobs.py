@@ -1,4 +1,4 @@
-"""`hubserve search`, `jobs`, `exports` and `plot`: what runs in the background."""
+"""The commands `hubserve search`, `jobs`, `exports` and `plot`, which run, list and control search jobs and exports."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ def search(
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `hubserve jobs` follows it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a search job: search, retrain the winner, export, profile, publish; or go on with one.
+    """Run a search job: search, retrain the winner, export, profile, publish; or resume one.
 
     hubserve search digits_quickstart
 
@@ -79,7 +79,7 @@ def exports(
     stop: Annotated[bool, typer.Option("--stop", help="End it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the exports that were asked for over HTTP, or show or stop one."""
+    """List the exports that were requested over HTTP, or show or stop one."""
     from hubserve.cli.search import manage_exports
 
     manage_exports(export, stop=stop, as_json=as_json)
@@ -95,7 +95,7 @@ def plot(
     file_format: Annotated[str, typer.Option("--format", help="svg, png or pdf.")] = "svg",
     as_json: Json = False,
 ) -> None:
-    """Plot a search: best score so far, accuracy against a cost, probabilities of a one-shot run."""
+    """Plot a search: best score so far, accuracy against a cost, or probabilities of a one-shot run."""
     from hubserve.cli.search import plot as draw_plots
 
     draw_plots(run, out=out, names=names, ending=file_format, as_json=as_json)
