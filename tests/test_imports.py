@@ -45,6 +45,7 @@ MAKES = (
     "complexity",
     "data",
     "accuracy",
+    "accuracy_report",
     "training",
     "benchmarks",
     "evaluator",

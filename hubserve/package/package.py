@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import ExportError, PackageError
 from hubserve.package import first_load, trust
+from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.first_load import FirstLoad
 from hubserve.package.formats import FORMATS
 from hubserve.package.labels_parity_profile import read_labels, read_parity, read_profile
@@ -75,6 +76,21 @@ class Package:
             PackageError: profile.json is not a JSON object.
         """
         return read_profile(self.path / PROFILE) if PROFILE in self.manifest.files else None
+
+    @cached_property
+    def accuracy(self) -> AccuracyReport | None:
+        """The accuracy on test images; None where it was not measured.
+
+        Raises:
+            PackageError: The file is corrupt.
+        """
+        if ACCURACY_REPORT not in self.manifest.files:
+            return None
+        path = self.path / ACCURACY_REPORT
+        try:
+            return AccuracyReport.model_validate_json(read_bounded_text(path))
+        except (OSError, ValueError) as error:
+            raise PackageError(f"{path} cannot be read: {error}") from error
 
     def verify(self) -> None:
         """Checks all files: hashes, parity of every format, and the number of labels.

@@ -103,6 +103,7 @@ class Engine:
         package.verify()
         self.manifest = package.manifest
         self.labels = package.labels
+        self.temperature = package.manifest.temperature or 1.0
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
         self._runner = package.runner(backend, threads=threads, device=device, callers=callers, seconds=seconds)
@@ -186,7 +187,7 @@ class Engine:
             raise ParityError(f"{package.path}: {error.args[0]}; serve it with the backend onnx", *error.args[1:]) from error
 
     def _best(self, logits: NDArray[np.float64], top_k: int) -> tuple[Prediction, ...]:
-        probabilities = softmax(logits)
+        probabilities = softmax(logits / self.temperature)
         best = np.argsort(-logits, kind="stable")[:top_k]
         return tuple(Prediction(label=self.labels[i], index=int(i), probability=float(probabilities[i])) for i in best)
 

@@ -119,11 +119,11 @@ class FeatureFolder:
         """Number of bytes of one view of that many images."""
         return 2 * images * math.prod(self.shape)
 
-    def room_for(self, images: int) -> int:
-        """Number of views of that many images for which there is room, 0 to MOST_VIEWS."""
+    def capacity_for(self, images: int) -> int:
+        """Number of views of that many images that fit on the disk, 0 to MOST_VIEWS."""
         self.path.mkdir(parents=True, exist_ok=True)
-        room = min(MOST_BYTES, DISK_SHARE * shutil.disk_usage(self.path).free)
-        return min(MOST_VIEWS, int(room // max(1, self.bytes_of(images))))
+        free = min(MOST_BYTES, DISK_SHARE * shutil.disk_usage(self.path).free)
+        return min(MOST_VIEWS, int(free // max(1, self.bytes_of(images))))
 
     def view(self, name: str, images: SquareImages, views: RandomViews | None, *, seed: int, advance: Advance) -> Path:
         """The file of one view of all images, which is computed if it is not there.
