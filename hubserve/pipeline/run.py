@@ -1,4 +1,4 @@
-"""Runs a job from where it is to its end: search, train, test, export, profile, publish."""
+"""`run_job` and `run_here`: run all phases of a job that its run folder does not have a result of yet."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -30,10 +30,10 @@ OnStatus = Callable[[JobStatus], None]
 
 
 def run_here(run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStatus = lambda status: None) -> JobStatus:
-    """Runs a job in this process: `run_job` with plots; the run is marked as running, and SIGTERM acts as Ctrl-C.
+    """Runs a job in this process with `run_job`, draws plots, and returns the final status.
 
-    It must be called in the main thread. Arguments and errors are those of `run_job`; JobError also if another process works
-    on this run.
+    The run is marked as running meanwhile, and SIGTERM raises `KeyboardInterrupt`. Must be called in the main thread.
+    Arguments and errors are those of `run_job`; `JobError` is also raised if another process is running this run.
     """
     with jobs.hold(run), _sigterm_interrupts():
         return run_job(run, resolved, on_status=on_status, draw=find_draw())
@@ -42,10 +42,10 @@ def run_here(run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStat
 def run_job(
     run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStatus = lambda status: None, draw: Draw | None = None
 ) -> JobStatus:
-    """Does what is left to do of a job, phase by phase.
+    """Runs the remaining phases of a job, one after another, and returns the final status.
 
-    Each phase leaves its result in the run folder in one step, so a killed job continues where it was, and nothing is
-    published twice. The caller holds the run, see `hubserve.jobs.hold`.
+    Each phase writes its result to the run folder atomically, so that a killed job can be resumed and nothing is published
+    twice. The caller must hold the lock of the run, `hubserve.jobs.hold`.
 
     Args:
         run: The run.
@@ -100,7 +100,7 @@ def _fine_tuning_phases(resolved: ResolvedFineTuning, run: Run, status: StatusWr
 
 
 def find_draw() -> Draw | None:
-    """The function that draws plots; None if the extra `plots` is not installed."""
+    """Returns the function that draws plots, or None if the extra `plots` is not installed."""
     try:
         from hubserve.pipeline.plots import draw_all  # Imports matplotlib, which may be absent.
     except MissingExtraError:
@@ -110,7 +110,7 @@ def find_draw() -> Draw | None:
 
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM, which stops a job, raises KeyboardInterrupt as Ctrl-C does."""
+    """A context in which SIGTERM, which is sent to stop a job, raises `KeyboardInterrupt`."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
