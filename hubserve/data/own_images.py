@@ -1,4 +1,4 @@
-"""A data set from one's own images: class folders, divided or not, checked by `hubserve.data.scan`."""
+"""A data set from one's own images: class folders, a listing or a data set of the hub, checked by `hubserve.data.scan`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, validate_call
 from hubserve.data.check_pool import Advance
 from hubserve.data.file_dataset import FileDataset
 from hubserve.data.labelled_data import LabelledData, Share
+from hubserve.data.listing import Columns
 from hubserve.data.parts import PinnedParts
 from hubserve.data.scan import CheckOption, Scan, scan
 from hubserve.preprocess import Fit, Preprocess
@@ -22,10 +23,12 @@ class Reading:
 
     Attributes:
         pinned: Parts of an earlier scan, to which this one keeps; None divides anew.
+        roots: Folders below which all files of a listing must lie; None allows all files.
         advance: Called with the number of files that are checked, and of all files.
     """
 
     pinned: PinnedParts | None = None
+    roots: tuple[Path, ...] | None = None
     advance: Advance = lambda done, total: None
 
 
@@ -35,7 +38,7 @@ PLAIN = Reading()
 
 @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
 def own_images(
-    folder: Path,
+    data: Path | str,
     *,
     size: Pixels = 224,
     resize: Pixels | None = None,
@@ -44,13 +47,16 @@ def own_images(
     augment: bool = True,
     val_share: Share = 0.1,
     check: CheckOption = "auto",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    part_column: str | None = None,
     preprocess: Preprocess | None = None,
     reading: Reading = PLAIN,
 ) -> LabelledData:
-    """A data set of image files, one folder for each class; `hubserve.data.scan.scan` says how it is divided and checked.
+    """A data set of one's own images; `hubserve.data.scan.scan` says how it is read, divided and checked.
 
     Args:
-        folder: Folder that holds train/ and the others, or the class folders.
+        data: Folder that holds train/ and the others, or class folders; a listing; or `hf://owner/name`.
         size: Side in pixels of the square that the network takes.
         resize: Length in pixels to which the shorter side is resized before the crop; None takes 8/7 of `size` (256 for 224).
         fit: How an image becomes that square, see `hubserve.preprocess.Preprocess`.
@@ -58,14 +64,27 @@ def own_images(
         augment: Whether to crop and mirror the training images at random; see FileDataset.
         val_share: Share of the training images that validate, above 0 and below 0.5.
         check: "all" decodes every file, "headers" reads headers alone, "auto" decodes up to 50,000 files.
+        image_column: Column of a listing with the paths of the images, or of a data set of the hub with the images; None takes
+            a usual name.
+        label_column: Column with the classes; None takes a usual name.
+        part_column: Column of a listing with the parts; None takes a usual name, if there is one.
         preprocess: The whole preparation, in place of `size`, `resize` and `fit`; None takes ImageNet's mean and deviation.
-        reading: Parts of an earlier scan to keep to, and what reports the progress.
+        reading: Parts of an earlier scan to keep to, where files may lie, and what reports the progress.
 
     Raises:
-        DatasetError: The folder has none of the known layouts, or cannot be trained on.
+        DatasetError: The data have none of the known layouts, or cannot be trained on.
     """
     record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7), fit=fit)
-    found = scan(folder, seed=seed, val_share=val_share, check=check, pinned=reading.pinned, advance=reading.advance)
+    found = scan(
+        data,
+        columns=Columns(image_column, label_column, part_column),
+        roots=reading.roots,
+        seed=seed,
+        val_share=val_share,
+        check=check,
+        pinned=reading.pinned,
+        advance=reading.advance,
+    )
     return scanned_data(found, record, augment=augment)
 
 

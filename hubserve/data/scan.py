@@ -6,7 +6,7 @@ All commands that train on own images read them through it: `hubserve search`, `
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import fsencode
@@ -16,8 +16,10 @@ from typing import Any, Literal, NamedTuple
 from hubserve.cards.labels import imagenet_wnids, labels
 from hubserve.data.check_pool import Advance, check_files
 from hubserve.data.folder_walk import LeftOut, left_out_text
+from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.image_check import Check
 from hubserve.data.layout import Layout, folder_layout
+from hubserve.data.listing import ENDINGS, USUAL, Columns, is_listing, listing_layout
 from hubserve.data.names import PARTS, Part, quoted, shown
 from hubserve.data.parts import How, PinnedFile, PinnedParts
 from hubserve.data.scan_parts import Candidate, assign_parts, keep_pinned
@@ -25,6 +27,8 @@ from hubserve.errors import DatasetError
 
 Item = tuple[Path, int]
 """An image file and the index of its class."""
+
+Source = Literal["folder", "listing", "hf"]
 
 CheckOption = Literal["auto", "all", "headers"]
 
@@ -60,7 +64,7 @@ class Scan:
     """Image files that were checked and divided; made by `scan`.
 
     Attributes:
-        source: What the data are: a folder, or a listing.
+        source: What the data are: class folders, a listing, or a data set of the Hugging Face hub.
         root: The folder, or the folder of the listing.
         classes: Names of the classes, in the order of their indices: those of the folders, or of the listing's labels.
         images: Images that are used, sorted by class and name.
@@ -71,7 +75,7 @@ class Scan:
         notes: Sentences for the user: what was left out, understood from names, or looks like a mistake.
     """
 
-    source: str
+    source: Source
     root: Path
     classes: tuple[str, ...]
     images: tuple[ScannedImage, ...]
@@ -129,6 +133,11 @@ class Scan:
             "notes": list(self.notes),
         }
 
+    def outline(self) -> dict[str, Any]:
+        """The facts of `summary` that a package keeps: images in each part, how these were made, hash, what is left out."""
+        summary = self.summary()
+        return {key: summary[key] for key in ("images", "parts", "seed", "sha256", "left_out")}
+
     def facts(self) -> dict[str, Any]:
         """The report in lines for the command line, by name; None where there is nothing to say."""
         summary = self.summary()
@@ -143,8 +152,10 @@ class Scan:
 
 
 def scan(
-    data: Path,
+    data: Path | str,
     *,
+    columns: Columns = USUAL,
+    roots: Sequence[Path] | None = None,
     seed: int = 0,
     val_share: float = 0.1,
     check: CheckOption = "auto",
@@ -159,7 +170,10 @@ def scan(
     parts stay in the test part (else in the validation part) and are left out of the other.
 
     Args:
-        data: Folder of class folders.
+        data: Folder of class folders, or a listing (CSV, TSV or Parquet: path, label and, if wanted, split), or a data set of
+            the Hugging Face hub, as `hf://owner/name`, `hf://owner/name:configuration@revision`.
+        columns: Names of the columns of a listing, or of a data set of the hub.
+        roots: Folders below which all files of a listing must lie; None allows all files.
         seed: Seed of the draw that decides which image is in which part.
         val_share: Share of the training images that validate, above 0 and below 0.5.
         check: "all" decodes every file, "headers" reads headers alone, "auto" decodes up to 50,000 files.
@@ -169,13 +183,32 @@ def scan(
     Raises:
         DatasetError: There is nothing to train on, or it is not clear what; the message names files and what to do.
     """
-    return scan_layout(
-        "folder", folder_layout(data), seed=seed, val_share=val_share, check=check, pinned=pinned, advance=advance
-    )
+    source, layout = _layout(data, columns, roots, advance)
+    return scan_layout(source, layout, seed=seed, val_share=val_share, check=check, pinned=pinned, advance=advance)
+
+
+def _layout(data: Path | str, columns: Columns, roots: Sequence[Path] | None, advance: Advance) -> tuple[Source, Layout]:
+    if isinstance(data, str) and data.startswith(PREFIX):
+        return "hf", listing_layout(fetch(data, columns, advance=advance))
+    path = Path(data)
+    if is_listing(path) and not path.is_dir():
+        return "listing", listing_layout(path, columns, roots=roots)
+    if path.is_file():
+        raise DatasetError(
+            f"{shown(path)} is a file; expected a folder with a sub-folder for each class, a listing ({', '.join(ENDINGS)}) or "
+            f"{PREFIX}owner/name; unpack an archive first"
+        )
+    if columns != USUAL:
+        raise DatasetError(f"{shown(path)} is a folder, which has no columns; leave out {', '.join(_given(columns))}")
+    return "folder", folder_layout(path)
+
+
+def _given(columns: Columns) -> list[str]:
+    return [f"{name}_column" for name, value in columns._asdict().items() if value is not None]
 
 
 def scan_layout(
-    source: str,
+    source: Source,
     layout: Layout,
     *,
     seed: int,

@@ -10,6 +10,7 @@ The command line, the service and the job's process communicate through the run 
     stop            exists after a request to stop
     reason          why the job was ended, if it exceeded a limit of time or memory
     limits.json     a JobLimits, if the job was submitted over HTTP; also when it goes on
+    parts.json      the part of each of the user's images: training, validation or test
     plots/NAME.svg  plots of the search
     (and what `hubserve.pipeline` writes: the study, weights, checkpoints, the package)
 
@@ -33,7 +34,7 @@ This package imports neither torch nor Optuna, so the service can list, start an
 from hubserve.jobs.available import AvailableJob, available_job, available_jobs
 from hubserve.jobs.definition import ExecutorEntry, Job, MultiTrialEntry, Recipe, StrategyEntry
 from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job
-from hubserve.jobs.limited_keys import TABLE_BYTES, check_limits, check_paths
+from hubserve.jobs.limited_keys import LISTING_BYTES, TABLE_BYTES, check_limits, check_paths
 from hubserve.jobs.limits import UNLIMITED, JobLimits
 from hubserve.jobs.process import (
     delete,
@@ -63,6 +64,7 @@ from hubserve.jobs.status import (
 
 __all__ = [
     "FINAL",
+    "LISTING_BYTES",
     "TABLE_BYTES",
     "UNLIMITED",
     "AvailableJob",

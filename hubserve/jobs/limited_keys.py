@@ -22,6 +22,9 @@ MAX_SUMMARY = 2000
 TABLE_BYTES = 100_000_000
 """Largest latency table that a job over HTTP may name."""
 
+LISTING_BYTES = 200_000_000
+"""Largest listing of images that a job over HTTP may name."""
+
 SIZES = ("size", "resize", "input_size", "img_size")
 """Settings of data sets and spaces that are lengths in pixels."""
 
@@ -46,6 +49,8 @@ def check_paths(job: Job, limits: JobLimits, where: Path) -> None:
     """
     if job.data.folder is not None:
         limits.reachable("data.folder", where / job.data.folder)
+    if job.data.file is not None:
+        limits.reachable("data.file", where / job.data.file)
     if job.latency.table is not None:
         limits.reachable("latency.table", where / job.latency.table)
 
@@ -159,6 +164,10 @@ def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
     return "write a path without ~" if str(value).startswith("~") else None
 
 
+def _download(value: str, limits: JobLimits, job: Job) -> str | None:
+    return "over HTTP nothing is downloaded; name a folder, or a listing" if limits.roots is not None else None
+
+
 def _address(value: str, limits: JobLimits, job: Job) -> str | None:
     return "over HTTP a job may use only a Ray that it starts itself; leave it out" if limits.own_ray else None
 
@@ -177,6 +186,8 @@ RULES: dict[str, Rule] = {
     "space.settings": _values,
     "data.name": _name,
     "data.folder": _path,
+    "data.file": _path,
+    "data.dataset": _download,
     "data.settings": _values,
     "data.workers": _readers,
     "strategy.name": _name,

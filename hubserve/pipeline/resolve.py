@@ -1,7 +1,7 @@
 """From the definition of a job to the objects that it names, checked against each other."""
 
 import warnings
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from random import Random
 
@@ -11,10 +11,11 @@ from torch import nn
 from hubserve.complexity import complexity
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.named_datasets import load_dataset
+from hubserve.data.own_images import PLAIN, Reading
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
 from hubserve.hub import HubSpace
 from hubserve.hub.registry import SPACES
-from hubserve.jobs import TABLE_BYTES, UNLIMITED, Job, JobLimits
+from hubserve.jobs import LISTING_BYTES, TABLE_BYTES, UNLIMITED, Job, JobLimits
 from hubserve.latency.arch_latency import NAME
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
@@ -25,19 +26,20 @@ from hubserve.training.device import OneDevice
 from hubserve.training.supervised import set_drop_path
 
 
-def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED) -> ResolvedJob:
+def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED, reading: Reading = PLAIN) -> ResolvedJob:
     """Makes all objects that a job names, loads its data, and checks them against each other; nothing is trained.
 
     Args:
         job: The definition.
         where: Folder in which relative paths of the definition start.
         limits: What the job may reach and use.
+        reading: Parts of the data that an earlier call pinned, and what reports the progress of checking images.
 
     Raises:
         JobError: Something does not exist or does not fit; the message begins with the key.
     """
     searchers = check_definition(job, limits)
-    data = _load_data(job, where, limits)
+    data = _load_data(job, where, limits, reading)
     settings = {"num_labels": len(data.labels)} | job.space.settings if _takes_labels(job) else job.space.settings
     # Made a second time, now with the number of classes; the first time saved loading data for settings that are wrong.
     space = make_space(job, settings)
@@ -57,12 +59,15 @@ def _takes_labels(job: Job) -> bool:
     return any(field.name == "num_labels" for field in fields(SPACES[job.space.name]))  # type: ignore[arg-type]
 
 
-def _load_data(job: Job, where: Path, limits: JobLimits) -> LabelledData:
-    folder = None
-    if job.data.folder is not None:
-        folder = limits.reachable_folder("data.folder", where / job.data.folder.expanduser())
+def _load_data(job: Job, where: Path, limits: JobLimits, reading: Reading) -> LabelledData:
+    entry = job.data
+    place: Path | str | None = entry.dataset
+    if entry.folder is not None:
+        place = limits.reachable_folder("data.folder", where / entry.folder.expanduser())
+    if entry.file is not None:
+        place = limits.reachable_file("data.file", where / entry.file.expanduser(), max_bytes=LISTING_BYTES)
     try:
-        return load_dataset(job.data.name, folder, **job.data.settings)
+        return load_dataset(entry.name, place, reading=replace(reading, roots=limits.roots), **entry.settings)
     except (DatasetError, TypeError) as error:
         raise JobError(f"data: {error}") from error
 

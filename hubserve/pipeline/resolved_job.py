@@ -64,8 +64,9 @@ class ResolvedJob:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what the job leaves out."""
-        return choose_formats(self.job)[1]
+        """Sentences about what the job leaves out, and about its data."""
+        found = [] if self.data.scan is None else self.data.scan.notes
+        return [*choose_formats(self.job)[1], *found]
 
     @property
     def max_trials(self) -> int | None:
@@ -118,6 +119,7 @@ class ResolvedJob:
             "space": f"{type(self.space).__name__} with {self.space.count():,} archs",
             "data": f"{self.data.name}: {' / '.join(f'{len(part):,}' for part in parts)} images to train, validate, test",  # type: ignore[arg-type]
             "classes": len(self.data.labels),
+            **({} if self.data.scan is None else self.data.scan.facts()),
             "input_size": self.input_size,
             "strategy": self.job.strategy.name + (f", then {then.name}" if then else ""),
             "objectives": ", ".join(f"{direction} {name}" for name, direction in self.job.objectives.items()),

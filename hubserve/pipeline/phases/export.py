@@ -53,6 +53,7 @@ def provenance(resolved: ResolvedJob, winner: Winner, trained: TrainedWinner, te
         "strategy": job.strategy.model_dump(exclude_none=True),
         "seed": job.seed,
         "data": job.data.model_dump(mode="json", exclude_none=True),
+        **({} if resolved.data.scan is None else {"data_found": resolved.data.scan.outline()}),
         "scores": dict(winner.scores),
         "split": "validation",
         "constraints": job.limits,
