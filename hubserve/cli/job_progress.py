@@ -1,4 +1,4 @@
-"""Shows a running job: a live view on a terminal, one line for each event elsewhere."""
+"""Shows the progress of a running job on stderr: a live view on a terminal, or else one line for each event."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ LAST_TRIALS = 8
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[JobStatus], None]]:
-    """Inside the block, each status that the yielded function is called with is shown on stderr."""
+    """Context manager that yields a function, which shows each job status that it is called with on stderr."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield ProgressLines().write
@@ -45,7 +45,7 @@ def check_progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def progress_view(status: JobStatus) -> RenderableType:
-    """The state of a job, its best trial and its last trials."""
+    """Returns the live view of a job: its state, progress, best trial, last trials and error."""
     colour = STATE_COLOURS.get(status.state, "cyan")
     top = Text.from_markup(f"[bold]{escape(status.name)}[/bold]  [{colour}]{status.state}[/{colour}]  {escape(status.message)}")
     parts: list[RenderableType] = [top]

@@ -1,4 +1,4 @@
-"""The command line: all commands under one name. Results and exit codes are printed and chosen in `hubserve.cli.output`."""
+"""Assembles the command line `hubserve` from its commands. `hubserve.cli.output` prints results and sets exit codes."""
 
 from typing import Annotated
 
@@ -29,7 +29,7 @@ def _version(wanted: bool) -> None:
 def _main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Callback of all commands."""
+    """Takes the options of `hubserve` itself, which stand before the name of a command."""
 
 
 app.command()(hub.spaces)
@@ -46,6 +46,7 @@ app.command("store-export")(store.store_export)
 app.command("store-import")(store.store_import)
 app.add_typer(alias.app, name="alias")
 app.command()(serve.serve)
+app.command()(jobs.finetune)
 app.command()(jobs.search)
 app.command()(jobs.jobs)
 app.command()(jobs.exports)

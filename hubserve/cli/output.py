@@ -1,4 +1,4 @@
-"""The output of commands: one JSON document or a table on stdout, everything else on stderr; and exit codes."""
+"""Output and exit codes of commands: results go to stdout as a table or one JSON document, everything else to stderr."""
 
 import functools
 import json
@@ -13,7 +13,10 @@ import typer
 from typer.models import CommandFunctionType
 
 BAD_INPUT = 2
-"""Exit code of an error that the user can correct; 0 is success, 1 a fault of hubserve, 130 an interrupt."""
+"""Exit code for an error that the user can correct.
+
+Other exit codes are 0 for success, 1 for a bug of hubserve or a negative result of a check, and 130 for an interrupt.
+"""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
@@ -28,7 +31,7 @@ Trust = Annotated[
 
 
 class CommandGroup(typer.Typer):
-    """A typer app whose commands end with a sentence on stderr and exit code 2 where hubserve raises an error of its own."""
+    """A typer app whose commands report errors that the user can correct in a sentence on stderr, with exit code 2."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
         register = super().command(name, **options)
@@ -36,7 +39,10 @@ class CommandGroup(typer.Typer):
 
 
 def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
-    """Wraps a command: errors of hubserve end it with a sentence on stderr (and a document with --json) and exit code 2."""
+    """Wraps a command so that it reports errors that the user can correct by `fail`; other errors are passed on.
+
+    These are the exceptions of hubserve, pydantic's validation errors, and errors of the file system.
+    """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -57,7 +63,7 @@ def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
             if isinstance(error, (HubserveError, ValidationError)):
                 fail(error, as_json=as_json)
             if isinstance(error, OSError) and error.filename is not None:
-                # A file or folder that the user named, or one beside it.
+                # The user named this file or folder, or it is beside one that the user named.
                 fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
             raise
 
@@ -65,7 +71,7 @@ def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
 
 
 def fail(error: Exception, *, as_json: bool) -> NoReturn:
-    """Prints what is wrong and ends with exit code 2."""
+    """Prints an error on stderr, with `as_json` also as a JSON document on stdout, and ends the command with exit code 2."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -80,12 +86,12 @@ def _message(error: Exception) -> str:
 
 
 def print_json(document: Any) -> None:
-    """One document on stdout."""
+    """Prints a document as JSON on stdout; values that JSON does not know are printed as text."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Prints a table; columns of numbers are aligned to the right."""
+    """Prints a table with a title on stdout; columns of numbers are aligned to the right, and None is an empty cell."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -97,13 +103,17 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    # Not the table's own title, which would be broken to the width of the table: it often names a file.
+    # A title of the rich table itself would be wrapped to the width of the table, also within the name of a file.
     console.print(f"[italic]{escape(title)}[/italic]", highlight=False, soft_wrap=True)
     console.print(table)
 
 
 def check_writable(path: Path | None) -> None:
-    """Raises OutputError where no file can be written at `path`; called before the work whose result is written there."""
+    """Checks that a file can be written at `path`, before work whose result is written there. None is accepted.
+
+    Raises:
+        OutputError: The path is a folder, its folder does not exist, or there is no permission to write.
+    """
     from hubserve.errors import OutputError
 
     if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
@@ -111,12 +121,15 @@ def check_writable(path: Path | None) -> None:
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
-    """Names and values, one a line; what is None is left out."""
+    """Prints a table of names and values, one fact a line; facts whose value is None are left out."""
     print_table(title, ("", ""), [(name, _readable(value)) for name, value in facts.items() if value is not None])
 
 
 def _readable(value: Any) -> str:
-    """A value for a cell: a mapping as one `name = value` a line, a sequence with commas; nested ones on one line."""
+    """Formats a value for a table cell.
+
+    A mapping gets one line `name = value` for each entry, and a sequence is separated by commas; nested ones stay on one line.
+    """
     if isinstance(value, Mapping):
         return "\n".join(f"{name} = {_inline(inner)}" for name, inner in value.items() if inner not in (None, {}, []))
     return _inline(value)
@@ -132,7 +145,12 @@ def _inline(value: Any) -> str:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, where that is a terminal."""
+    """Context manager that shows a progress bar on stderr, if that is a terminal, and yields a function that advances it.
+
+    Args:
+        what: Text before the bar.
+        total: Number of steps at which the bar is full.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -37,6 +37,36 @@ PLAIN = Reading()
 
 
 @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+def read_scan(
+    data: Path | str,
+    reading: Reading = PLAIN,
+    *,
+    seed: int = 0,
+    val_share: Share = 0.1,
+    check: CheckOption = "auto",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    part_column: str | None = None,
+) -> Scan:
+    """Does what `hubserve.data.scan.scan` does, with settings of a job, whose types and ranges are checked.
+
+    Raises:
+        DatasetError: The data cannot be trained on.
+        ValueError: A setting has a value that is not allowed (pydantic.ValidationError).
+    """
+    return scan(
+        data,
+        columns=Columns(image_column, label_column, part_column),
+        roots=reading.roots,
+        seed=seed,
+        val_share=val_share,
+        check=check,
+        pinned=reading.pinned,
+        advance=reading.advance,
+    )
+
+
+@validate_call(config=ConfigDict(arbitrary_types_allowed=True))
 def own_images(
     data: Path | str,
     *,
@@ -75,16 +105,8 @@ def own_images(
         DatasetError: The data have none of the known layouts, or cannot be trained on.
     """
     record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7), fit=fit)
-    found = scan(
-        data,
-        columns=Columns(image_column, label_column, part_column),
-        roots=reading.roots,
-        seed=seed,
-        val_share=val_share,
-        check=check,
-        pinned=reading.pinned,
-        advance=reading.advance,
-    )
+    columns = {"image_column": image_column, "label_column": label_column, "part_column": part_column}
+    found = read_scan(data, reading, seed=seed, val_share=val_share, check=check, **columns)
     return scanned_data(found, record, augment=augment)
 
 

@@ -21,7 +21,6 @@ from hubserve.experiment.executors import Executor
 from hubserve.experiment.kept_weights import KeptWeights
 from hubserve.experiment.nni_config import ExperimentConfig
 from hubserve.experiment.one_shot_run import train_supernet, use_supernet
-from hubserve.experiment.optuna_internals import storage_of_study
 from hubserve.experiment.progress_bar import ProgressBar
 from hubserve.experiment.results import ExperimentResults
 from hubserve.experiment.search_loop import SearchInputs, search
@@ -32,6 +31,7 @@ from hubserve.experiment.trial_record import TrialRecord, closest_to_feasible, w
 from hubserve.home import home
 from hubserve.space import ModelSpace
 from hubserve.strategy import OneShotResult, OneShotStrategy, Random, Strategy, as_strategy
+from hubserve.strategy.optuna_internals import storage_of_study
 from hubserve.training.evaluator import Evaluator, Objective
 
 

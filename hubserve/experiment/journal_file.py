@@ -11,7 +11,7 @@ from typing import Any
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
-from hubserve.experiment.optuna_internals import RUNNING_TRIAL_OPERATIONS, TRIAL_STATE_OPERATION
+from hubserve.strategy.optuna_internals import RUNNING_TRIAL_OPERATIONS, TRIAL_STATE_OPERATION
 
 
 class JournalFileStorage(JournalStorage):

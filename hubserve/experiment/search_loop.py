@@ -15,14 +15,25 @@ from hubserve.errors import SpaceExhausted
 from hubserve.experiment.constraints import ArchFeasibility
 from hubserve.experiment.executors import Executor
 from hubserve.experiment.journal_file import JournalFileStorage
-from hubserve.experiment.optuna_internals import reopen, storage_of_study, trial_id
 from hubserve.experiment.settings import ExperimentSettings
 from hubserve.experiment.study import MOST_ATTEMPTS, interrupted_trials
+from hubserve.experiment.time_spent import TrialClock
 from hubserve.experiment.trial_evaluation import Outcome, ReportChannel, StudyTrial, evaluate, explain
-from hubserve.experiment.trial_record import ATTEMPTS, EXHAUSTED, INFEASIBLE, REASON, SCORES, is_trial, was_evaluated
+from hubserve.experiment.trial_record import (
+    ATTEMPTS,
+    EXHAUSTED,
+    INFEASIBLE,
+    REASON,
+    SCORES,
+    SECONDS,
+    SPENT_SECONDS,
+    is_trial,
+    was_evaluated,
+)
 from hubserve.space import Arch, ModelSpace
 from hubserve.storage_faults import storage_error
 from hubserve.strategy import suggest_arch, trial_arch
+from hubserve.strategy.optuna_internals import reopen, storage_of_study, trial_id
 from hubserve.training.evaluator import Evaluator
 
 MOST_FAILURES = 20
@@ -106,6 +117,7 @@ class _SearchLoop:
         self._study = inputs.study
         self._evaluator = inputs.executor.share(inputs.evaluator)
         self._space = inputs.executor.share(inputs.settings.model_space)
+        self._clock = TrialClock()
         self._exhaustion = SpaceExhaustion(inputs.settings.model_space)
         self._pending: dict[Future[Outcome], tuple[optuna.Trial, dict[str, float]]] = {}
         self._evaluated = self._failures = self._infeasible = 0
@@ -119,7 +131,10 @@ class _SearchLoop:
         trials = self._trials()
         while True:
             while not self._over() and len(self._pending) < self._inputs.executor.workers:
-                self._begin(next(trials))
+                began = time.monotonic()
+                trial = next(trials)
+                self._clock.begin(trial.number, began)
+                self._begin(trial)
             if not self._pending:
                 return self._reason
             done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
@@ -245,6 +260,10 @@ class _SearchLoop:
     def _store(self, trial: optuna.Trial, state: TrialState, values: list[float] | None = None, *, counts: bool = True) -> None:
         """Ends `trial` in the study and calls `on_end`; `counts` says whether it counts as an evaluated trial."""
         self._evaluated += counts
+        measured = self._clock.end(trial.number)
+        if measured is not None:
+            trial.set_user_attr(SECONDS, measured[0])
+            trial.set_user_attr(SPENT_SECONDS, measured[1])
         stored = self._study.tell(trial, values, state=state)
         self._exhaustion.add(trial_arch(stored, self._settings.model_space))
         self._inputs.on_end(stored)

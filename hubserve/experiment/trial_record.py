@@ -27,6 +27,12 @@ INFEASIBLE = "infeasible"
 ATTEMPTS = "attempts"
 """User attribute of a trial: number of times that it was begun; set only if that is more than once."""
 
+SECONDS = "seconds"
+"""User attribute of a trial that has ended: its duration in seconds, by a clock that nobody sets."""
+
+SPENT_SECONDS = "spent_seconds"
+"""User attribute of a trial that has ended: seconds, before its end, that the search spent and no earlier end had counted."""
+
 EXHAUSTED = "exhausted"
 """User attribute that marks a trial for which the strategy had no arch left to propose."""
 
@@ -82,10 +88,16 @@ def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Object
         intermediate=dict(trial.intermediate_values),
         reason=notes.get(REASON, ""),
         started=trial.datetime_start,
-        # Below 0 where the clock was set back meanwhile.
-        seconds=None if trial.duration is None else max(0.0, trial.duration.total_seconds()),
+        seconds=_seconds(trial),
         folder=folder,
     )
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    if trial.duration is None:
+        return None
+    # By the clock only trials of earlier versions; below 0 where it was set back meanwhile.
+    return float(trial.user_attrs.get(SECONDS, max(0.0, trial.duration.total_seconds())))
 
 
 _STATES: dict[TrialState, State] = {

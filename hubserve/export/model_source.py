@@ -105,7 +105,7 @@ def arch_source(
         settings: Settings of the space by name, for the manifest.
         arch: Chosen value of each choice, by label.
         name: Name of the model.
-        weights: File of weights with the tensor names of `space.freeze(arch)` or of NNI; None gives random weights.
+        weights: File of weights with the tensor names of `space.freeze(arch)`; None gives random weights.
         preprocess: Preprocessing of the model; None gives ImageNet's usual one at the input size of the space.
         class_labels: Label of each class, in the order of the logits; None gives "class 0", "class 1", ...
 

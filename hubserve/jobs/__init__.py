@@ -32,7 +32,9 @@ This package imports neither torch nor Optuna, so the service can list, start an
 """
 
 from hubserve.jobs.available import AvailableJob, available_job, available_jobs
-from hubserve.jobs.definition import ExecutorEntry, Job, MultiTrialEntry, Recipe, StrategyEntry
+from hubserve.jobs.definition import Job
+from hubserve.jobs.fine_tune_job import FineTuneJob
+from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job
 from hubserve.jobs.limited_keys import LISTING_BYTES, TABLE_BYTES, check_limits, check_paths
 from hubserve.jobs.limits import UNLIMITED, JobLimits
@@ -49,9 +51,11 @@ from hubserve.jobs.process import (
     stop,
 )
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
+from hubserve.jobs.search_job import ExecutorEntry, MultiTrialEntry, Recipe, SearchJob, StrategyEntry
 from hubserve.jobs.status import (
     FINAL,
     Best,
+    EpochRow,
     JobStatus,
     JobSummary,
     LabelProbabilities,
@@ -69,7 +73,10 @@ __all__ = [
     "UNLIMITED",
     "AvailableJob",
     "Best",
+    "EpochRow",
     "ExecutorEntry",
+    "FineTuneJob",
+    "FineTuneRecipe",
     "Job",
     "JobLimits",
     "JobStatus",
@@ -81,6 +88,7 @@ __all__ = [
     "Phase",
     "Recipe",
     "Run",
+    "SearchJob",
     "State",
     "StrategyEntry",
     "TrialRow",

@@ -156,7 +156,7 @@ def create(
             (stage / LIMITS).write_text(limits.model_dump_json(exclude_none=True), "utf-8")
         run = Run(folder / _new_id(title, now))
         Run(stage).write_status(
-            JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
+            JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.max_trials)
         )
         with number_lock(folder):
             write_next_number(stage, _run_folders())

@@ -50,21 +50,24 @@ class Provenance(_Record):
     """Where a model and its weights came from.
 
     Attributes:
-        origin: "card" (a pre-searched model), "arch" (chosen by a user) or "search" (found by a job).
+        origin: "card" (a pre-searched model), "arch" (chosen by a user), "search" (found by a job) or "fine-tuning" (another
+            model, trained on other images).
         paper: Address or title of the publication; None without one.
         licence: Licence of the weights; None where it is not known.
         metric: Published accuracy; None where there is none.
         weights: "published", "random", "local" (from a file of the user), "shared" (taken from a supernet), "trial" (trained in
-            the trial that found the arch) or "retrained" (trained from random weights after the search).
+            the trial that found the arch), "retrained" (trained from random weights after the search) or "fine-tuned".
         search: Study, trial, seed, score and data split of the search that found the model; empty without a search.
+        fine_tuning: The model that a fine-tuning started from, its data, recipe, seed and scores; empty without one.
     """
 
-    origin: Literal["card", "arch", "search"] = "arch"
+    origin: Literal["card", "arch", "search", "fine-tuning"] = "arch"
     paper: str | None = None
     licence: str | None = None
     metric: Metric | None = None
-    weights: Literal["published", "random", "local", "shared", "trial", "retrained"] = "random"
+    weights: Literal["published", "random", "local", "shared", "trial", "retrained", "fine-tuned"] = "random"
     search: dict[str, Any] = {}
+    fine_tuning: dict[str, Any] = {}
 
 
 class Manifest(_Record):

@@ -10,6 +10,8 @@ from hubserve.data.own_images import Reading
 from hubserve.data.parts import read_pinned
 from hubserve.errors import DatasetError, JobError, MissingExtraError
 from hubserve.jobs import Best, JobStatus, Run
+from hubserve.package.package import Package
+from hubserve.pipeline.fine_tuned_source import accuracy, fine_tuned_source, prepared_batches
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
 from hubserve.pipeline.phases.profile import profile
@@ -17,8 +19,12 @@ from hubserve.pipeline.phases.publish import publish
 from hubserve.pipeline.phases.search import search
 from hubserve.pipeline.phases.test import test
 from hubserve.pipeline.phases.train import train
+from hubserve.pipeline.phases.tune import tune
 from hubserve.pipeline.resolve import resolve_job
+from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.resolved_search import ResolvedSearch
+from hubserve.pipeline.search_source import comparison_images, search_source
 from hubserve.pipeline.status_writer import Draw, StatusWriter
 from hubserve.space.building_limit import limit_networks
 
@@ -86,20 +92,38 @@ def _resolve(run: Run, status: StatusWriter) -> ResolvedJob:
 
 def _pin_parts(resolved: ResolvedJob, run: Run) -> None:
     """Keeps which image is in which part, so that the run, when it goes on, is not tested on images that it trained on."""
-    scan, path = resolved.data.scan, run.path / PARTS
-    if scan is not None and not path.exists():
-        scan.pinned().write(path)
+    path = run.path / PARTS
+    if resolved.scan is not None and not path.exists():
+        resolved.scan.pinned().write(path)
 
 
 def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
+    if isinstance(resolved, ResolvedSearch):
+        package = _search_phases(resolved, run, status)
+    elif isinstance(resolved, ResolvedFineTuning):
+        package = _fine_tuning_phases(resolved, run, status)
+    else:
+        raise JobError(f"{type(resolved).__name__} has no phases")
+    package = profile(resolved, package, status.draw_plots(), status)
+    status.write(published=publish(resolved, package, run, status))
+
+
+def _search_phases(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Package:
     winner: Winner = search(resolved, run, status)
     status.write(best=Best(number=winner.number, values=winner.scores, arch=winner.arch))
-    plots = status.draw_plots()
+    status.draw_plots()
     trained = train(resolved, winner, run, status)
-    test_acc = test(resolved, trained, run, status)
-    package = export(resolved, winner, trained, test_acc, run, status)
-    package = profile(resolved, package, plots, status)
-    status.write(published=publish(resolved, package, run, status))
+    test_acc = test(lambda: resolved.test_evaluator.validate(trained.model)["val_acc"], run, status)
+    source = search_source(resolved, winner, trained, test_acc, run)
+    return export(source, resolved.formats, lambda: comparison_images(resolved), run, status)
+
+
+def _fine_tuning_phases(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> Package:
+    tuned = tune(resolved, run, status)
+    parts = resolved.parts
+    test_acc = test(lambda: accuracy(tuned.model, parts.test), run, status) if parts.test else None
+    source = fine_tuned_source(resolved, tuned, test_acc, run)
+    return export(source, resolved.formats, lambda: prepared_batches(parts.val), run, status)
 
 
 def find_draw() -> Draw | None:

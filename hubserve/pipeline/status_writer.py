@@ -11,7 +11,19 @@ from typing import Any
 
 from hubserve.errors import HubserveError, StorageError
 from hubserve.experiment import TrialRecord
-from hubserve.jobs import Best, Job, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Phase, Run, TrialRow
+from hubserve.jobs import (
+    Best,
+    EpochRow,
+    Job,
+    JobStatus,
+    LabelProbabilities,
+    ObjectiveInfo,
+    OneShotView,
+    Phase,
+    Run,
+    SearchJob,
+    TrialRow,
+)
 from hubserve.pipeline.downsample import Downsampled
 from hubserve.storage_faults import storage_error
 
@@ -39,7 +51,7 @@ class StatusWriter:
 
     def __init__(self, run: Run, on_status: Callable[[JobStatus], None], draw: Draw | None) -> None:
         self._run = run
-        self._job: Job | None = None
+        self._search: SearchJob | None = None
         self._on_status = on_status
         self._draw = draw
         self._began = time.monotonic()
@@ -75,10 +87,12 @@ class StatusWriter:
         self._end("done", None)
 
     def set_job(self, job: Job, notes: list[str]) -> None:
-        """Writes what the definition says about the search, and notes on what the job leaves out."""
-        self._job = job
-        objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
-        self.write(objectives=objectives, max_trials=job.budget.trials, notes=notes)
+        """Writes what the definition says about a search, and notes on what the job leaves out."""
+        objectives: list[ObjectiveInfo] = []
+        if isinstance(job, SearchJob):
+            self._search = job
+            objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
+        self.write(objectives=objectives, max_trials=job.max_trials, notes=notes)
 
     def begin(self, phase: Phase, message: str) -> None:
         """Writes that a phase begins."""
@@ -122,8 +136,8 @@ class StatusWriter:
             self._steps_have_probabilities, self._steps = True, Downsampled(MOST_STEPS)
         if has_probabilities or not self._steps_have_probabilities:
             self._steps.add(row)
-        if self.due and self._job is not None:
-            epochs, epoch = self._job.recipe.epochs, int(row.get("epoch", 0))
+        if self.due and self._search is not None:
+            epochs, epoch = self._search.recipe.epochs, int(row.get("epoch", 0))
             self.write(oneshot=one_shot_view(self._steps.entries))
             self.progress(
                 f"epoch {epoch + 1} of {epochs}, loss {row.get('train_loss', math.nan):.4f}", share=epoch / epochs or None
@@ -137,9 +151,13 @@ class StatusWriter:
             kept.add(row)
         self.write(oneshot=one_shot_view(kept.entries).model_copy(update={"cost_r2": cost_r2}))
 
+    def epochs(self, rows: Iterable[EpochRow]) -> None:
+        """Writes the scores of all epochs of a fine-tuning."""
+        self.write(epochs=list(rows))
+
     def draw_plots(self) -> list[Path]:
         """Draws the plots of the search into the run folder; returns their files, none if plots cannot be drawn."""
-        limits = {} if self._job is None else self._job.limits
+        limits = {} if self._search is None else self._search.limits
         files = [] if self._draw is None else self._draw(self.status, limits, self._run.path / "plots")
         self.write(plots=self._run.plots())
         return files
@@ -165,10 +183,10 @@ class StatusWriter:
     def _eta(self, ended: list[TrialRow]) -> float | None:
         """Seconds until the budget is used up, by the median duration of a trial; None before the first one ended."""
         durations = [row.seconds for row in ended if row.seconds is not None]
-        if self._job is None or self._job.budget.trials is None or not durations:
+        if self._search is None or self._search.budget.trials is None or not durations:
             return None
-        budget, workers = self._job.budget, self._job.executor.workers
-        left = max(0, self._job.budget.trials - len(ended)) * statistics.median(durations) / workers
+        budget, workers = self._search.budget, self._search.executor.workers
+        left = max(0, self._search.budget.trials - len(ended)) * statistics.median(durations) / workers
         return left if budget.seconds is None else max(0.0, min(left, budget.seconds - sum(durations) / workers))
 
 

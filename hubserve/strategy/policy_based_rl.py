@@ -14,9 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 from hubserve.space import Arch, Choice
 from hubserve.strategy.base import Strategy, single_objective
 from hubserve.strategy.lstm_policy import Actions, Episode, Policy
+from hubserve.strategy.optuna_internals import note_on_trial
 from hubserve.strategy.ppo import Ppo, nni_update
 from hubserve.strategy.settings_checks import at_least
 from hubserve.strategy.trial_params import distribution
+
+ENDED = "hubserve:ended"
+"""System attribute of a trial: its place, from 1, in the order in which the trials of the study ended."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,11 @@ class PolicyBasedRL(Strategy):
         self._catch_up(study)
         self._episode = Episode(self._policy)
 
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
+        if state in (TrialState.COMPLETE, TrialState.FAIL):
+            ended = (_ended(other) for other in study.get_trials(deepcopy=False))
+            note_on_trial(study, trial, ENDED, max(ended, default=0) + 1)
+
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
         return self.allowed(lambda: self.bound.arch_from(partial(self._drawn, Episode(self._policy))))
 
@@ -122,7 +131,8 @@ class PolicyBasedRL(Strategy):
         states = (TrialState.COMPLETE,) if settings.reward_for_invalid is None else (TrialState.COMPLETE, TrialState.FAIL)
         trials = [trial for trial in study.get_trials(deepcopy=False, states=states) if trial.params]
         # By their end, a trial that ends later never comes before one that was learned from, which would undo every update.
-        trials.sort(key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
+        # Not by their time, since the clock may be set back; only trials of earlier versions have nothing else.
+        trials.sort(key=lambda trial: (_ended(trial), trial.datetime_complete or datetime.min, trial.number))
         if [trial.number for trial in trials[: len(self._learned)]] != self._learned or self._policy.seed != self.seed:
             self._policy, self._learned = Policy(settings.hidden, self.seed), []
         while len(self._learned) + settings.samples_per_update <= len(trials):
@@ -135,6 +145,11 @@ class PolicyBasedRL(Strategy):
         reward = trial.values[0] if trial.state is TrialState.COMPLETE else self.settings.reward_for_invalid
         assert reward is not None, "failed trials are learned from only with a reward_for_invalid"
         return sign * reward
+
+
+def _ended(trial: FrozenTrial) -> int:
+    """The place of a trial in the order of ends; 0 where it is not known."""
+    return int(trial.system_attrs.get(ENDED, 0))
 
 
 def _actions(trial: FrozenTrial) -> Actions:

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.storages.journal._storage import JournalOperation
 
-from hubserve.experiment.optuna_internals import (
+from hubserve.strategy.optuna_internals import (
     RUNNING_TRIAL_OPERATIONS,
     TRIAL_STATE_OPERATION,
     reopen,

@@ -396,7 +396,7 @@ class TestSearchJobs:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"space": {"name": "NasBench202"}}, "space: .*NasBench201"),
+            pytest.param({"space": {"name": "NasBench202"}}, "space: .*NasBench201", marks=pytest.mark.slow),
             pytest.param({"space": {"name": "NasBench201", "settings": {"stem": 8}}}, "space: ", marks=pytest.mark.slow),
             pytest.param({"strategy": {"name": "Random", "arguments": {"population": 3}}}, "strategy", marks=pytest.mark.slow),
             ({"budget": {}}, "budget: give trials or seconds"),

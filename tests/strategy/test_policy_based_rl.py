@@ -7,9 +7,11 @@ import pytest
 from optuna.trial import TrialState
 
 from hubserve.errors import StrategyError
+from hubserve.experiment import open_storage
 from hubserve.hub import NasBench201
 from hubserve.strategy import PolicyBasedRL, suggest_arch
 from hubserve.strategy.ppo import Ppo
+from tests.experiment.test_set_back_clock import BackwardClock
 
 SPACE = NasBench201()
 
@@ -73,6 +75,29 @@ def test_trials_that_end_late_undo_no_update(monkeypatch):
     study.sampler = PolicyBasedRL(samples_per_update=4, seed=0)
     study.ask()
     assert updates[3:] == updates[:3]
+
+
+@pytest.mark.parametrize("storage", ["memory", "journal"])
+def test_a_clock_that_is_set_back_changes_no_order(storage, monkeypatch, tmp_path):
+    updates = []
+    monkeypatch.setattr(Ppo, "update", lambda self, policy, trials, rewards: updates.append(rewards))
+    where = {"memory": "optuna.storages._in_memory", "journal": "optuna.storages.journal._storage"}[storage]
+    monkeypatch.setattr(f"{where}.datetime", BackwardClock)
+    strategy = PolicyBasedRL(samples_per_update=4, seed=0)
+    strategy.bind(SPACE)
+    opened = open_storage(tmp_path / "study.journal") if storage == "journal" else None
+    study = optuna.create_study(direction="maximize", sampler=strategy, storage=opened)
+    trials = [study.ask() for _ in range(9)]
+    for trial in trials:
+        suggest_arch(trial, SPACE)
+    order = [3, 1, 2, 0, 8, 7, 6, 5, 4]
+    for number in order:
+        study.tell(trials[number], float(number))
+        study.ask()
+    assert updates == [[3.0, 1.0, 2.0, 0.0], [8.0, 7.0, 6.0, 5.0]]
+    study.sampler = PolicyBasedRL(samples_per_update=4, seed=0)
+    study.ask()
+    assert updates[2:] == updates[:2]
 
 
 @pytest.mark.parametrize(

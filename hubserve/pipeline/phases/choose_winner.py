@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from hubserve.errors import NothingFeasibleError
 from hubserve.experiment import NasExperiment, TrialRecord
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
-from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.strategy.oneshot.extraction import BEFORE, extract
 from hubserve.training.weights_file import WEIGHTS_FILE
 
@@ -37,7 +37,7 @@ class Winner(BaseModel):
     kind: Literal["trial", "shared"] = "trial"
 
 
-def choose_winner(experiment: NasExperiment, resolved: ResolvedJob) -> Winner:
+def choose_winner(experiment: NasExperiment, resolved: ResolvedSearch) -> Winner:
     """The best trial that meets all constraints; latency is measured again, for longer than during the search.
 
     Raises:
@@ -61,12 +61,12 @@ def choose_winner(experiment: NasExperiment, resolved: ResolvedJob) -> Winner:
     )
 
 
-def measure_again(resolved: ResolvedJob, arch: Mapping[str, Any]) -> float:
+def measure_again(resolved: ResolvedSearch, arch: Mapping[str, Any]) -> float:
     """Latency of an arch in ms, measured for up to `CHOICE_SECONDS`."""
     return sure_median(resolved.latency(CHOICE_SECONDS).measure(resolved.space, dict(arch)))
 
 
-def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedJob, trial: TrialRecord) -> dict[str, float]:
+def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedSearch, trial: TrialRecord) -> dict[str, float]:
     """For shared weights, the score with the supernet's BatchNorm statistics, to show what recalibration is worth."""
     supernet = None if experiment.one_shot is None else experiment.one_shot.supernet
     name = resolved.objectives[0].name
@@ -76,7 +76,7 @@ def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedJob
     return found.score_before(name)
 
 
-def _winner(experiment: NasExperiment, resolved: ResolvedJob, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
+def _winner(experiment: NasExperiment, resolved: ResolvedSearch, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
     weights = None if trial.folder is None else trial.folder / WEIGHTS_FILE
     return Winner(
         number=trial.number,

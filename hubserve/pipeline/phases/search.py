@@ -9,13 +9,13 @@ from hubserve.jobs import ExecutorEntry, Run
 from hubserve.latency.arch_latency import NAME
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.choose_winner import Winner, choose_winner
-from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.status_writer import StatusWriter
 
 WINNER, SEARCH = "winner.json", "search"
 
 
-def search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
+def search(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Winner:
     """Searches and chooses the winner; the checkpoint is winner.json.
 
     Raises:
@@ -25,7 +25,7 @@ def search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
     return Winner.model_validate(found)
 
 
-def _search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
+def _search(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Winner:
     if resolved.searchers.shares_weights:
         status.begin("supernet", "training the shared weights")
     else:
@@ -68,7 +68,7 @@ def write_trials(experiment: NasExperiment, status: StatusWriter) -> None:
 
 
 def make_experiment(
-    resolved: ResolvedJob,
+    resolved: ResolvedSearch,
     run: Run,
     on_trial: Callable[[TrialRecord], None],
     on_step: Callable[[Mapping[str, Any]], None] | None = None,

@@ -13,7 +13,7 @@ from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.choose_winner import Winner
-from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.training.weights_file import WEIGHTS_FILE
 
@@ -35,7 +35,7 @@ class TrainedWinner:
     scores: dict[str, float]
 
 
-def train(resolved: ResolvedJob, winner: Winner, run: Run, status: StatusWriter) -> TrainedWinner:
+def train(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> TrainedWinner:
     """Trains the winner's network from fresh weights if the job says so; else loads the weights that the search left.
 
     The checkpoint is retrained/scores.json, with the weights beside it.
@@ -54,7 +54,7 @@ def train(resolved: ResolvedJob, winner: Winner, run: Run, status: StatusWriter)
 
 
 def _train(
-    resolved: ResolvedJob, winner: Winner, evaluator: Classification, folder: Path, status: StatusWriter
+    resolved: ResolvedSearch, winner: Winner, evaluator: Classification, folder: Path, status: StatusWriter
 ) -> dict[str, float]:
     epochs = evaluator.max_epochs
     status.begin("retrain", f"training the winner for {epochs} epochs")

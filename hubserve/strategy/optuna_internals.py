@@ -22,6 +22,11 @@ def trial_id(trial: optuna.Trial) -> int:
     return trial._trial_id
 
 
+def note_on_trial(study: Study, trial: FrozenTrial, key: str, value: int | str) -> None:
+    """Stores a system attribute of a trial that has not ended, as Optuna's samplers do in `after_trial`."""
+    study._storage.set_trial_system_attr(trial._trial_id, key, value)
+
+
 def reopen(study: Study, trial: FrozenTrial) -> optuna.Trial:
     """Returns a running trial of `study` as an `optuna.Trial`, as `study.ask` does, so that another process can continue it."""
     return optuna.Trial(study, trial._trial_id)

@@ -1,0 +1,67 @@
+"""The images of a fine-tuning: training, validation and test part, and how they are prepared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubserve.data.own_images import PLAIN, Reading, read_scan
+from hubserve.data.scan import Scan
+from hubserve.errors import DatasetError, suggest
+from hubserve.jobs import FineTuneJob
+from hubserve.preprocess import Preprocess
+from hubserve.training.finetuning.square_images import SquareImages
+
+SETTINGS = ("val_share", "check", "image_column", "label_column", "part_column")
+"""Settings of `data` in a fine-tuning."""
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """Labelled images in three parts.
+
+    Attributes:
+        found: The scan that found them.
+        train: Training images.
+        val: Validation images.
+        test: Test images; there may be none.
+        labels: Name of each class, in the order of the logits.
+        preprocess: Preparation of the images.
+        notes: Sentences about what was chosen for the user.
+    """
+
+    found: Scan
+    train: SquareImages
+    val: SquareImages
+    test: SquareImages
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    notes: tuple[str, ...]
+
+
+def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading: Reading = PLAIN) -> ImageParts:
+    """Finds the images of a job.
+
+    Args:
+        data: Folder, listing, or address of a data set of the Hugging Face hub, see `hubserve.data.scan.scan`.
+        job: Gives settings, size, fit and the seed of the division.
+        start: Preparation of the model that is started from; its colours and its filter are kept.
+        reading: Parts of the data that an earlier call pinned, and what reports the progress of checking images.
+
+    Raises:
+        DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`, or a setting is unknown.
+    """
+    unknown = next((name for name in job.data.settings if name not in SETTINGS), None)
+    if unknown is not None:
+        raise DatasetError(f"the images of a fine-tuning have no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
+    found = read_scan(data, reading, seed=job.seed, **job.data.settings)
+    size = job.images.size or start.input_size
+    # The whole shorter side: the network is trained on what this keeps, so nothing needs to be cut off.
+    preprocess = start.model_copy(update={"input_size": size, "resize": size, "fit": job.images.fit or "crop"})
+    return ImageParts(
+        found=found,
+        train=SquareImages(found.items("train"), preprocess),
+        val=SquareImages(found.items("val"), preprocess),
+        test=SquareImages(found.items("test"), preprocess),
+        labels=found.labels,
+        preprocess=preprocess,
+        notes=found.notes,
+    )

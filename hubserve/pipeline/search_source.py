@@ -1,0 +1,60 @@
+"""What the package of a search's winner is written from."""
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from hubserve.cards.card import Metric
+from hubserve.export.model_source import ModelSource
+from hubserve.jobs import Run
+from hubserve.package.manifest import Provenance
+from hubserve.package.runner import Batch
+from hubserve.pipeline.phases.choose_winner import Winner
+from hubserve.pipeline.phases.train import TrainedWinner
+from hubserve.pipeline.resolved_search import ResolvedSearch
+
+
+def search_source(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float, run: Run) -> ModelSource:
+    """The trained winner with everything that the manifest of its package says about it."""
+    return ModelSource(
+        name=resolved.job.store_name,
+        model=trained.model,
+        space=type(resolved.space).__name__,
+        settings=resolved.settings,
+        arch=winner.arch,
+        preprocess=resolved.data.preprocess,
+        labels=resolved.data.labels,
+        provenance=_provenance(resolved, winner, trained, test_acc, run),
+    )
+
+
+def comparison_images(resolved: ResolvedSearch) -> list[Batch]:
+    """Two batches of validation images on which the exported formats are compared."""
+    batches = islice(resolved.search_evaluator.val_batches(), 2)
+    return [np.ascontiguousarray(inputs[:16].numpy()) for inputs, _ in batches]
+
+
+def _provenance(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float, run: Run) -> Provenance:
+    """Where the model comes from, for the package's manifest."""
+    job = resolved.job
+    found: dict[str, Any] = {
+        "job": job.name,
+        "run": run.id,
+        "study": run.id,
+        "trial": winner.number,
+        "trials": run.written_status().trials,
+        "strategy": job.strategy.model_dump(exclude_none=True),
+        "seed": job.seed,
+        "data": job.data.model_dump(mode="json", exclude_none=True),
+        **({"data_found": resolved.scan.outline()} if resolved.scan else {}),
+        "scores": dict(winner.scores),
+        "split": "validation",
+        "constraints": job.limits,
+        "weights": trained.weights,
+        "val_acc": trained.scores["val_acc"],
+        "test_acc": test_acc,
+        "test_images": len(resolved.data.test),  # type: ignore[arg-type]
+    }
+    metric = Metric(dataset=f"{resolved.data.name} (test)", top1=round(100 * test_acc, 4))
+    return Provenance(origin="search", paper=resolved.space.paper, metric=metric, weights=trained.weights, search=found)
