@@ -1,4 +1,4 @@
-"""Data sets by name: `load_dataset`."""
+"""`load_dataset`: loads a data set by its name, such as "cifar10", or "folder" for the user's own images."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -25,22 +25,22 @@ DATASETS: dict[str, Callable[..., LabelledData]] = {
     "cifar100": partial(cifar, "cifar100"),
     **dict.fromkeys(OWN_IMAGES, own_images),
 }
-"""Name -> function that makes the data set; its keywords are the settings."""
+"""Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
 
 
 def load_dataset(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> LabelledData:
-    """The data set of that name; nothing is downloaded, but for "hf".
+    """Loads a data set by its name. Nothing is downloaded, except for "hf".
 
     Args:
-        name: "digits", "cifar10", "cifar100", or for one's own images "folder", "listing" or "hf".
-        folder: Folder in which its files lie; the CSV, TSV or Parquet file of a "listing"; the name of an "hf" data set, as
-            `owner/name`; None for the digits, which have none.
-        reading: For one's own images, parts of an earlier scan to keep to and what reports the progress.
-        settings: Keywords of `digits`, `cifar` or `own_images`, such as `size`, `seed` and `val_share`.
+        name: "digits", "cifar10", "cifar100", or for the user's own images "folder", "listing" or "hf".
+        folder: Folder that holds the files of the data set; the CSV, TSV or Parquet file of a "listing"; the name of an "hf"
+            data set, as `owner/name`; must be None for "digits", which needs no files.
+        reading: For the user's own images, parts of an earlier scan to reuse, and a progress callback.
+        settings: Keyword arguments of `digits`, `cifar` or `own_images`, such as `size`, `seed` and `val_share`.
 
     Raises:
-        DatasetError: There is no such data set or setting, a setting has a value that is not allowed, or the files are not as
-            expected.
+        DatasetError: The data set or a setting is unknown, a value is not allowed, the folder is missing, or its files do not
+            have the expected layout.
 
     >>> data = load_dataset("digits", size=32)
     >>> Classification(datamodule=data, num_classes=len(data.labels), max_epochs=3)
@@ -56,11 +56,15 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
 
 
 def check_dataset_name(name: str, settings: Iterable[str]) -> None:
-    """Raises DatasetError if there is no such data set, or it has no setting of one of these names; no file is read."""
+    """Checks the name of a data set and the names of its settings without reading any file.
+
+    Raises:
+        DatasetError: There is no data set `name`, or it has no setting with one of the names in `settings`.
+    """
     if name not in DATASETS:
         raise DatasetError(f"no data set {name!r}. {suggest(name, DATASETS)}")
     parameters = inspect.signature(DATASETS[name]).parameters.values()
-    # `reading` is an argument of a program, not a setting of a job.
+    # `reading` is an argument for calling programs and not a setting that a user may give.
     known = [found.name for found in parameters if found.kind is found.KEYWORD_ONLY and found.name != "reading"]
     for setting in settings:
         if setting not in known:
