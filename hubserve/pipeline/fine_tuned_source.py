@@ -41,6 +41,7 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, test_ac
             "start_weights": start.provenance.weights,
             "seed": job.seed,
             "data": job.data.model_dump(mode="json", exclude_none=True),
+            "data_found": parts.found.outline(),
             "images": {"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
             "recipe": job.recipe.model_dump(mode="json", exclude_none=True),
             "epochs": tuned.history[-1].epoch,

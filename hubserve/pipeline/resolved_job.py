@@ -4,6 +4,7 @@ import abc
 from dataclasses import dataclass
 from typing import Any
 
+from hubserve.data.scan import Scan
 from hubserve.jobs import UNLIMITED, Job, JobLimits
 from hubserve.jobs.definition import JobFormat
 from hubserve.latency.arch_latency import SEARCH_SECONDS, MeasuredLatency
@@ -27,6 +28,11 @@ class ResolvedJob(abc.ABC):
     @abc.abstractmethod
     def preprocess(self) -> Preprocess:
         """The preprocessing of the images."""
+
+    @property
+    @abc.abstractmethod
+    def scan(self) -> Scan | None:
+        """What was found in the user's files; None for data sets that are known by name."""
 
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from hubserve.data.labelled_data import LabelledData
+from hubserve.data.scan import Scan
 from hubserve.evaluator import Classification, Objective
 from hubserve.experiment import Constraint
 from hubserve.experiment.constraints import Measure
@@ -44,6 +45,16 @@ class ResolvedSearch(ResolvedJob):
     def preprocess(self) -> Preprocess:
         """The preprocessing of the images."""
         return self.data.preprocess
+
+    @property
+    def scan(self) -> Scan | None:
+        """What was found in the user's files; None for data sets that are known by name."""
+        return self.data.scan
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what the job leaves out, and about its data."""
+        return [*super().notes, *(self.scan.notes if self.scan else ())]
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -101,6 +112,7 @@ class ResolvedSearch(ResolvedJob):
             "space": f"{type(self.space).__name__} with {self.space.count():,} archs",
             "data": f"{self.data.name}: {' / '.join(f'{len(part):,}' for part in parts)} images to train, validate, test",  # type: ignore[arg-type]
             "classes": len(self.data.labels),
+            **(self.scan.facts() if self.scan else {}),
             "input_size": self.input_size,
             "strategy": self.job.strategy.name + (f", then {then.name}" if then else ""),
             "objectives": ", ".join(f"{direction} {name}" for name, direction in self.job.objectives.items()),

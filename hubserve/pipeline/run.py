@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hubserve import jobs
-from hubserve.errors import JobError, MissingExtraError
+from hubserve.data.own_images import Reading
+from hubserve.data.parts import read_pinned
+from hubserve.errors import DatasetError, JobError, MissingExtraError
 from hubserve.jobs import Best, JobStatus, Run
 from hubserve.package.package import Package
 from hubserve.pipeline.fine_tuned_source import accuracy, fine_tuned_source, prepared_batches
@@ -25,6 +27,9 @@ from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.search_source import comparison_images, search_source
 from hubserve.pipeline.status_writer import Draw, StatusWriter
 from hubserve.space.building_limit import limit_networks
+
+PARTS = "parts.json"
+"""File of a run folder with the part of each of the user's images."""
 
 OnStatus = Callable[[JobStatus], None]
 
@@ -63,11 +68,33 @@ def run_job(
     status = StatusWriter(run, on_status, draw)
     with status.outcome():
         if resolved is None:
-            resolved = resolve_job(jobs.parse_job(run.definition(), where=run.id), where=run.where, limits=run.limits)
+            resolved = _resolve(run, status)
+        _pin_parts(resolved, run)
         status.set_job(resolved.job, resolved.notes)
         with limit_networks(modules=resolved.limits.modules, parameters=resolved.limits.parameters):
             _run_phases(resolved, run, status)
     return status.status
+
+
+def _resolve(run: Run, status: StatusWriter) -> ResolvedJob:
+    """The job of a run, with the parts of its data that were pinned when it began."""
+
+    def advance(done: int, total: int) -> None:
+        status.progress(f"checking images: {done:,} of {total:,}")
+
+    job = jobs.parse_job(run.definition(), where=run.id)
+    try:
+        reading = Reading(read_pinned(run.path / PARTS), advance=advance)
+    except DatasetError as error:
+        raise JobError(f"data: {error}") from error
+    return resolve_job(job, where=run.where, limits=run.limits, reading=reading)
+
+
+def _pin_parts(resolved: ResolvedJob, run: Run) -> None:
+    """Keeps which image is in which part, so that the run, when it goes on, is not tested on images that it trained on."""
+    path = run.path / PARTS
+    if resolved.scan is not None and not path.exists():
+        resolved.scan.pinned().write(path)
 
 
 def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:

@@ -47,6 +47,7 @@ def _provenance(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner
         "strategy": job.strategy.model_dump(exclude_none=True),
         "seed": job.seed,
         "data": job.data.model_dump(mode="json", exclude_none=True),
+        **({"data_found": resolved.scan.outline()} if resolved.scan else {}),
         "scores": dict(winner.scores),
         "split": "validation",
         "constraints": job.limits,
