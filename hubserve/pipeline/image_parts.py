@@ -1,4 +1,4 @@
-"""The images of a fine-tuning: training, validation and test part, and how they are prepared."""
+"""`ImageParts`: the training, validation and test images of a fine-tuning job, with their preprocessing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +11,21 @@ from hubserve.preprocess import Preprocess
 from hubserve.training.finetuning.square_images import SquareImages
 
 SETTINGS = ("val_share", "check", "image_column", "label_column", "part_column")
-"""Settings of `data` in a fine-tuning."""
+"""Names of the settings that `data.settings` of a fine-tuning job may have."""
 
 
 @dataclass(frozen=True)
 class ImageParts:
-    """Labelled images in three parts.
+    """The labelled images of a fine-tuning job in three parts.
 
     Attributes:
         found: The scan that found them.
         train: Training images.
         val: Validation images.
-        test: Test images; there may be none.
+        test: Test images; may be empty.
         labels: Name of each class, in the order of the logits.
-        preprocess: Preparation of the images.
-        notes: Sentences about what was chosen for the user.
+        preprocess: Preprocessing of the images in all parts.
+        notes: Messages of the scan for the user.
     """
 
     found: Scan

@@ -1,4 +1,4 @@
-"""From the definition of a job to the objects that it names."""
+"""`resolve_job`: makes the objects that a job definition names, such as its space, strategies and data."""
 
 from pathlib import Path
 
