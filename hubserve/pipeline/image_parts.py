@@ -38,13 +38,13 @@ class ImageParts:
 
 
 def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading: Reading = PLAIN) -> ImageParts:
-    """Finds the images of a job.
+    """Finds the images of a fine-tuning job and assigns them to parts.
 
     Args:
-        data: Folder, listing, or address of a data set of the Hugging Face hub, see `hubserve.data.scan.scan`.
-        job: Gives settings, size, fit and the seed of the division.
-        start: Preparation of the model that is started from; its colours and its filter are kept.
-        reading: Parts of the data that an earlier call pinned, and what reports the progress of checking images.
+        data: Folder, listing, or address of a data set of the Hugging Face hub, as `hubserve.data.scan.scan` accepts it.
+        job: Job whose data settings, image size, fit and seed are used.
+        start: Preprocessing of the model that is fine-tuned; all but the sizes and the fit is kept.
+        reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
 
     Raises:
         DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`, or a setting is unknown.
