@@ -1,4 +1,4 @@
-"""What the package of a fine-tuned network is written from."""
+"""`fine_tuned_source`: collects the network and the manifest entries from which a fine-tuning's package is written."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ TESTED_BATCH = 64
 
 
 def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested: TestedNetwork, run: Run) -> ModelSource:
-    """The fine-tuned network with everything that the manifest of its package says about it.
+    """Returns the fine-tuned network together with its labels, preprocessing and provenance for the package's manifest.
 
     Args:
         resolved: The job.
@@ -35,7 +35,7 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested:
     provenance = Provenance(
         origin="fine-tuning",
         paper=start.provenance.paper,
-        # What is made from licensed weights keeps their licence.
+        # Weights that are derived from licensed weights keep the licence.
         licence=start.provenance.licence,
         metric=metric,
         weights="fine-tuned",
@@ -71,14 +71,14 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested:
 
 
 def prepared_batches(images: SquareImages) -> list[Batch]:
-    """Two batches of images on which the exported formats are compared."""
+    """Returns at most two batches of 16 normalised images, on which the exported formats are compared with PyTorch."""
     count = min(len(images), COMPARED_BATCHES * COMPARED_IMAGES)
     prepared = images.normalise(images.squares(range(count)))
     return [np.ascontiguousarray(batch.numpy()) for batch in torch.split(prepared, COMPARED_IMAGES)]  # type: ignore[no-untyped-call]
 
 
 def labelled_parts(resolved: ResolvedFineTuning) -> LabelledParts:
-    """The validation and test images of a fine-tuning."""
+    """Returns the validation and the test images of a fine-tuning, as the test phase takes them."""
     parts = resolved.parts
     return LabelledParts(
         dataset=resolved.job.name,
