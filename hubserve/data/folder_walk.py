@@ -1,6 +1,7 @@
 """Finds the image files below a folder, and lists the files that are left out with the reason for each."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ SUFFIXES = frozenset(
     ]
 )
 """File name suffixes of images, in lower case; they are compared without regard to case."""
+
+_USUAL_ENDING = re.compile(r"\.[a-z][a-z0-9]{0,5}")
+"""Endings by which files are counted that are left out; others would be as many as files."""
 
 MOST_NAMED = 5
 """Largest number of files that a message lists by name."""
@@ -133,11 +137,9 @@ def ending_problem(path: Path) -> tuple[str, str] | None:
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return None
-    if not suffix:
-        return "without an ending", ""
     if suffix in (".heic", ".heif"):
-        return f"ending {suffix}", "Apple's format is not read: convert it to JPEG"
-    return f"ending {shown(suffix)}", ""
+        return f"ending {suffix}", "not read: convert it to JPEG"
+    return (f"ending {suffix}", "") if _USUAL_ENDING.fullmatch(suffix) else ("without a usual ending", "")
 
 
 def named(files: Iterable[str]) -> str:

@@ -79,7 +79,8 @@ class Batches:
 def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = (0, 1), in_order_too: bool = False) -> Any:
     """Returns a loader for one training epoch, in an order drawn with `seed`.
 
-    A data set is shuffled. A DataLoader that shuffles is copied and shuffles with `seed`; one with another order keeps it.
+    A data set is shuffled. A DataLoader that shuffles is copied and shuffles with `seed`; one with another order keeps it. A
+    last batch of one item, with which BatchNorm cannot be trained, is joined with the batch before it.
 
     Args:
         data: Data set, DataLoader, or iterable of batches with a length.
@@ -94,12 +95,12 @@ def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = 
     generator = torch.Generator().manual_seed(seed)
     if isinstance(data, Dataset):
         sampler: Any = RandomSampler(data, generator=generator)  # type: ignore[arg-type]
-        return DataLoader(data, batch_size, sampler=_Part(sampler, part, even=True), generator=generator)
+        return DataLoader(data, **_batching(_Part(sampler, part, even=True), batch_size), generator=generator)
     if isinstance(data, DataLoader) and data.batch_size is not None:
         sampler = data.sampler
         if in_order_too and type(sampler) is SequentialSampler:
             sampler = RandomSampler(sampler.data_source)
-        return _same_but(data, _Part(_seeded(sampler, generator), part, even=True), generator)
+        return _same_but(data, _Part(_seeded(sampler, generator), part, even=True), generator, training=True)
     return in_order(data, batch_size, part=part)
 
 
@@ -127,6 +128,30 @@ def in_order(data: Data, batch_size: int, *, part: tuple[int, int] = (0, 1)) -> 
     raise EvaluatorError(
         f"{type(data).__name__} cannot be divided among {part[1]} processes; give a torch data set or a plain DataLoader"
     )
+
+
+def _batching(sampler: Sampler[int], batch_size: int) -> dict[str, Any]:
+    """Arguments of a DataLoader for training: batches of `batch_size`, the last one larger by one rather than of one item."""
+    count = len(sampler)  # type: ignore[arg-type]
+    if batch_size > 1 and count > batch_size and count % batch_size == 1:
+        return {"batch_sampler": _LastOneJoined(sampler, batch_size)}
+    return {"batch_size": batch_size, "sampler": sampler}
+
+
+class _LastOneJoined(Sampler[list[int]]):
+    """Batches of a sampler that leaves one item over, which joins the last batch."""
+
+    def __init__(self, sampler: Any, batch_size: int) -> None:
+        self._sampler = sampler
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return int(len(self._sampler) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        indices = iter(self._sampler)
+        for number in range(1, len(self) + 1):
+            yield list(itertools.islice(indices, self._batch_size + (number == len(self))))
 
 
 def _seeded(sampler: Any, generator: torch.Generator) -> Any:
@@ -168,12 +193,17 @@ class _Part(Sampler[int]):
 
 
 _SAME = (
-    "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn", "multiprocessing_context",
-    "prefetch_factor",
+    "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor",
 )  # fmt: skip
 """Names of the `DataLoader` arguments that `_same_but` copies."""
 
 
-def _same_but(loader: DataLoader[Any], sampler: Any, generator: torch.Generator | None) -> DataLoader[Any]:
-    same = {name: getattr(loader, name) for name in _SAME}
-    return DataLoader(loader.dataset, loader.batch_size, sampler=sampler, generator=generator, **same)
+def _same_but(
+    loader: DataLoader[Any], sampler: Any, generator: torch.Generator | None, *, training: bool = False
+) -> DataLoader[Any]:
+    """A copy of a loader with another sampler; in training without a last batch of one item."""
+    same: dict[str, Any] = {name: getattr(loader, name) for name in _SAME}
+    size = loader.batch_size or 1
+    if training and not loader.drop_last:
+        return DataLoader(loader.dataset, **_batching(sampler, size), generator=generator, **same)
+    return DataLoader(loader.dataset, size, sampler=sampler, drop_last=loader.drop_last, generator=generator, **same)

@@ -10,25 +10,32 @@ from pydantic import ValidationError
 
 from hubserve.data.cifar import cifar
 from hubserve.data.digits import digits
+from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
-from hubserve.data.own_images import own_images
+from hubserve.data.listing import ENDINGS, is_listing
+from hubserve.data.own_images import PLAIN, Reading, own_images
 from hubserve.errors import DatasetError, suggest
+
+OWN_IMAGES = ("folder", "listing", "hf")
+"""Names of one's own images, by what they are read from; their function takes `reading`, too."""
 
 DATASETS: dict[str, Callable[..., LabelledData]] = {
     "digits": digits,
     "cifar10": partial(cifar, "cifar10"),
     "cifar100": partial(cifar, "cifar100"),
-    "folder": own_images,
+    **dict.fromkeys(OWN_IMAGES, own_images),
 }
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
 
 
-def load_dataset(name: str, folder: Path | str | None = None, **settings: Any) -> LabelledData:
-    """Loads a data set by its name. Nothing is downloaded.
+def load_dataset(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> LabelledData:
+    """Loads a data set by its name. Nothing is downloaded, except for "hf".
 
     Args:
-        name: "digits", "cifar10", "cifar100", or "folder" for the user's own images.
-        folder: Folder that holds the files of the data set; must be None for "digits", which needs no files.
+        name: "digits", "cifar10", "cifar100", or for the user's own images "folder", "listing" or "hf".
+        folder: Folder that holds the files of the data set; the CSV, TSV or Parquet file of a "listing"; the name of an "hf"
+            data set, as `owner/name`; must be None for "digits", which needs no files.
+        reading: For the user's own images, parts of an earlier scan to reuse, and a progress callback.
         settings: Keyword arguments of `digits`, `cifar` or `own_images`, such as `size`, `seed` and `val_share`.
 
     Raises:
@@ -40,7 +47,8 @@ def load_dataset(name: str, folder: Path | str | None = None, **settings: Any) -
     """
     check_dataset_name(name, settings)
     try:
-        return DATASETS[name](*_folder(name, folder), **settings)
+        more = {"reading": reading} if name in OWN_IMAGES else {}
+        return DATASETS[name](*_place(name, folder), **settings, **more)
     except ValidationError as error:
         first = error.errors()[0]
         where = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: " if first["loc"] else ""
@@ -63,11 +71,19 @@ def check_dataset_name(name: str, settings: Iterable[str]) -> None:
             raise DatasetError(f"the data set {name!r} has no setting {setting!r}. {suggest(setting, known)}")
 
 
-def _folder(name: str, folder: Path | str | None) -> tuple[Path, ...]:
+def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:
     if name == "digits":
         if folder is not None:
             raise DatasetError(f"digits come with scikit-learn, and folder = {folder} is given; leave it out")
         return ()
+    if name == "hf":
+        if not folder:
+            raise DatasetError("the data set 'hf' needs the name of a data set of the Hugging Face hub, such as owner/name")
+        return (PREFIX + str(folder).removeprefix(PREFIX),)
+    if name == "listing":
+        if folder is None or not is_listing(Path(folder)) or not Path(folder).is_file():
+            raise DatasetError(f"the data set 'listing' needs a file that ends in {', '.join(ENDINGS)}, and {folder} is none")
+        return (Path(folder),)
     if folder is None or not Path(folder).is_dir():
         raise DatasetError(f"the data set {name!r} needs its folder, and {folder} is none; it is never downloaded")
     return (Path(folder),)

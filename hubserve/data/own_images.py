@@ -1,4 +1,4 @@
-"""`own_images`: makes a data set of the user's own images, which lie in one folder per class."""
+"""`own_images`: makes a data set of the user's own images: class folders, a listing, or a data set of the hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, validate_call
 from hubserve.data.check_pool import Advance
 from hubserve.data.file_dataset import FileDataset
 from hubserve.data.labelled_data import LabelledData, Share
+from hubserve.data.listing import Columns
 from hubserve.data.parts import PinnedParts
 from hubserve.data.scan import CheckOption, Scan, scan
 from hubserve.preprocess import Fit, Preprocess
@@ -22,10 +23,12 @@ class Reading:
 
     Attributes:
         pinned: Parts of an earlier scan to reuse; None assigns the images to parts anew.
+        roots: Folders below which all files of a listing must lie; None allows all files.
         advance: Progress callback, called with the number of files checked so far and the number of all files.
     """
 
     pinned: PinnedParts | None = None
+    roots: tuple[Path, ...] | None = None
     advance: Advance = lambda done, total: None
 
 
@@ -34,8 +37,38 @@ PLAIN = Reading()
 
 
 @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+def read_scan(
+    data: Path | str,
+    reading: Reading = PLAIN,
+    *,
+    seed: int = 0,
+    val_share: Share = 0.1,
+    check: CheckOption = "auto",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    part_column: str | None = None,
+) -> Scan:
+    """Does what `hubserve.data.scan.scan` does, with settings of a job, whose types and ranges are checked.
+
+    Raises:
+        DatasetError: The data cannot be trained on.
+        ValueError: A setting has a value that is not allowed (pydantic.ValidationError).
+    """
+    return scan(
+        data,
+        columns=Columns(image_column, label_column, part_column),
+        roots=reading.roots,
+        seed=seed,
+        val_share=val_share,
+        check=check,
+        pinned=reading.pinned,
+        advance=reading.advance,
+    )
+
+
+@validate_call(config=ConfigDict(arbitrary_types_allowed=True))
 def own_images(
-    folder: Path,
+    data: Path | str,
     *,
     size: Pixels = 224,
     resize: Pixels | None = None,
@@ -44,15 +77,19 @@ def own_images(
     augment: bool = True,
     val_share: Share = 0.1,
     check: CheckOption = "auto",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    part_column: str | None = None,
     preprocess: Preprocess | None = None,
     reading: Reading = PLAIN,
 ) -> LabelledData:
-    """Makes a data set of the user's image files, which lie in one folder per class.
+    """Makes a data set of the user's image files.
 
-    The files are checked and assigned to parts by `hubserve.data.scan.scan`; its documentation describes the folder layouts.
+    The files are checked and assigned to parts by `hubserve.data.scan.scan`; its documentation describes the layouts.
 
     Args:
-        folder: Folder with class folders, or with train/, val/ and test/ that hold class folders.
+        data: Folder with class folders, or with train/, val/ and test/ that hold class folders; a listing; or the address of a
+            data set of the Hugging Face hub, `hf://owner/name`.
         size: Side in pixels of the square input of the network.
         resize: Length in pixels to which the shorter side is resized before the crop; None uses 8/7 of `size` (256 for 224).
         fit: How an image is fitted to the square; the values are those of `hubserve.preprocess.Preprocess.fit`.
@@ -60,16 +97,21 @@ def own_images(
         augment: Whether to crop and mirror the training images at random, as `FileDataset` does.
         val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
         check: "all" decodes every file, "headers" reads only headers, "auto" decodes if there are at most 50,000 files.
+        image_column: Column of a listing with the paths of the images, or of a data set of the hub with the images; None uses
+            a usual name.
+        label_column: Column with the classes; None uses a usual name.
+        part_column: Column of a listing with the parts; None uses a usual name, if there is a column of that name.
         preprocess: Complete preprocessing, used in place of `size`, `resize` and `fit`; None builds one from these, with
             ImageNet's mean and standard deviation.
-        reading: Parts of an earlier scan, and a progress callback.
+        reading: Parts of an earlier scan, folders to which a listing is restricted, and a progress callback.
 
     Raises:
-        DatasetError: The folder has none of the known layouts, or a class or part has no usable image.
+        DatasetError: The data have none of the known layouts, or a class or part has no usable image.
         pydantic.ValidationError: An argument is outside its range.
     """
     record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7), fit=fit)
-    found = scan(folder, seed=seed, val_share=val_share, check=check, pinned=reading.pinned, advance=reading.advance)
+    columns = {"image_column": image_column, "label_column": label_column, "part_column": part_column}
+    found = read_scan(data, reading, seed=seed, val_share=val_share, check=check, **columns)
     return scanned_data(found, record, augment=augment)
 
 

@@ -6,7 +6,7 @@ All commands that train on the user's images use it: `hubserve search`, `finetun
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import fsencode
@@ -16,8 +16,10 @@ from typing import Any, Literal, NamedTuple
 from hubserve.cards.labels import imagenet_wnids, labels
 from hubserve.data.check_pool import Advance, check_files
 from hubserve.data.folder_walk import LeftOut, left_out_text
+from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.image_check import Check
 from hubserve.data.layout import Layout, folder_layout
+from hubserve.data.listing import ENDINGS, USUAL, Columns, is_listing, listing_layout
 from hubserve.data.names import PARTS, Part, quoted, shown
 from hubserve.data.parts import How, PinnedFile, PinnedParts
 from hubserve.data.scan_parts import Candidate, assign_parts, keep_pinned
@@ -25,6 +27,8 @@ from hubserve.errors import DatasetError
 
 Item = tuple[Path, int]
 """An image file and the index of its class."""
+
+Source = Literal["folder", "listing", "hf"]
 
 CheckOption = Literal["auto", "all", "headers"]
 
@@ -60,9 +64,9 @@ class Scan:
     """The checked image files of a data set and their parts, as `scan` returns them.
 
     Attributes:
-        source: Kind of data source, such as "folder".
-        root: Folder of the data set.
-        classes: Names of the class folders, in the order of the class indices.
+        source: Kind of data source: "folder" (class folders), "listing", or "hf" (a data set of the Hugging Face hub).
+        root: Folder of the data set; of a listing, the folder in which it lies.
+        classes: Names of the class folders, or the labels of the listing, in the order of the class indices.
         images: Images that are used, in the order of given parts, then classes, then file names.
         left_out: Files that are not used, each with the reason.
         how: How the parts were found: "given", "partly drawn" or "drawn".
@@ -71,7 +75,7 @@ class Scan:
         notes: Messages for the user about files left out, folder names taken as parts, and probable mistakes.
     """
 
-    source: str
+    source: Source
     root: Path
     classes: tuple[str, ...]
     images: tuple[ScannedImage, ...]
@@ -132,6 +136,11 @@ class Scan:
             "notes": list(self.notes),
         }
 
+    def outline(self) -> dict[str, Any]:
+        """The facts of `summary` that a package keeps: images in each part, how these were made, hash, what is left out."""
+        summary = self.summary()
+        return {key: summary[key] for key in ("images", "parts", "seed", "sha256", "left_out")}
+
     def facts(self) -> dict[str, Any]:
         """Returns the report for the command line: a text for each field name, or None if there is nothing to report."""
         summary = self.summary()
@@ -146,8 +155,10 @@ class Scan:
 
 
 def scan(
-    data: Path,
+    data: Path | str,
     *,
+    columns: Columns = USUAL,
+    roots: Sequence[Path] | None = None,
     seed: int = 0,
     val_share: float = 0.1,
     check: CheckOption = "auto",
@@ -163,7 +174,11 @@ def scan(
     order train, val, test) is used.
 
     Args:
-        data: Folder with class folders, or with train/, val/ and test/ that hold class folders.
+        data: Folder with class folders, or with train/, val/ and test/ that hold class folders; or a listing: a CSV, TSV or
+            Parquet file with the columns path, label and, optionally, split; or the address of a data set of the Hugging Face
+            hub, as `hf://owner/name` or `hf://owner/name:configuration@revision`.
+        columns: Names of the columns of a listing, or of a data set of the hub.
+        roots: Folders below which all files of a listing must lie; None allows all files.
         seed: Seed of the random draw that assigns images to parts.
         val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
         check: "all" decodes every file, "headers" reads only headers, "auto" decodes if there are at most 50,000 files.
@@ -173,13 +188,32 @@ def scan(
     Raises:
         DatasetError: The layout is unclear, or a class or part has no usable image. The message names the files and a remedy.
     """
-    return scan_layout(
-        "folder", folder_layout(data), seed=seed, val_share=val_share, check=check, pinned=pinned, advance=advance
-    )
+    source, layout = _layout(data, columns, roots, advance)
+    return scan_layout(source, layout, seed=seed, val_share=val_share, check=check, pinned=pinned, advance=advance)
+
+
+def _layout(data: Path | str, columns: Columns, roots: Sequence[Path] | None, advance: Advance) -> tuple[Source, Layout]:
+    if isinstance(data, str) and data.startswith(PREFIX):
+        return "hf", listing_layout(fetch(data, columns, advance=advance))
+    path = Path(data)
+    if is_listing(path) and not path.is_dir():
+        return "listing", listing_layout(path, columns, roots=roots)
+    if path.is_file():
+        raise DatasetError(
+            f"{shown(path)} is a file; expected a folder with a sub-folder for each class, a listing ({', '.join(ENDINGS)}) or "
+            f"{PREFIX}owner/name; unpack an archive first"
+        )
+    if columns != USUAL:
+        raise DatasetError(f"{shown(path)} is a folder, which has no columns; leave out {', '.join(_given(columns))}")
+    return "folder", folder_layout(path)
+
+
+def _given(columns: Columns) -> list[str]:
+    return [f"{name}_column" for name, value in columns._asdict().items() if value is not None]
 
 
 def scan_layout(
-    source: str,
+    source: Source,
     layout: Layout,
     *,
     seed: int,
@@ -191,7 +225,7 @@ def scan_layout(
     """Checks the files of a layout and assigns them to parts, by the rules of `scan`; raises the same errors.
 
     Args:
-        source: Name of the kind of data source, such as "folder"; it is recorded in `Scan.source`.
+        source: Kind of data source, "folder", "listing" or "hf"; it is recorded in `Scan.source`.
         layout: Image files by part and class.
         seed: Seed of the random draw that assigns images to parts.
         val_share: Share of the training images that becomes the validation part.

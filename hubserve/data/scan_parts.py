@@ -11,6 +11,9 @@ from hubserve.data.names import PARTS, Part, shown
 from hubserve.data.parts import How, PinnedParts, draw
 from hubserve.errors import DatasetError
 
+LEAST_DRAWN = 5
+"""Number of different images that most classes need where validation and test part are drawn from them."""
+
 
 class Candidate(NamedTuple):
     """An image file of the data set before its part is decided.
@@ -61,6 +64,7 @@ def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> 
     notes = _notes_on_equal(checked)
     left_out: list[LeftOut] = []
     if None in given:
+        notes += _check_sizes(checked)
         _draw(checked, parts, range(len(parts)), (1 - 2 * val_share, val_share), PARTS, seed)
         return Assigned(parts, left_out, "drawn", notes)
     if "test" not in given and "val" in given:
@@ -75,6 +79,7 @@ def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> 
         _draw(checked, parts, train, (1 - val_share,), ("train", "val"), seed)
     else:
         notes.append("there is a training part alone: shares of it validate and test")
+        notes += _check_sizes(checked)
         _draw(checked, parts, train, (1 - 2 * val_share, val_share), PARTS, seed)
     return Assigned(parts, left_out, "partly drawn", notes)
 
@@ -114,6 +119,28 @@ def keep_pinned(checked: Sequence[Checked], classes: Sequence[str], pinned: Pinn
 
 def _same_content(sha256: str | None, size: int, check: Check, size_now: int) -> bool:
     return size == size_now and (sha256 is None or check.sha256 is None or sha256 == check.sha256)
+
+
+def _check_sizes(checked: Sequence[Checked]) -> list[str]:
+    """Sentences on classes with too few images for a draw of three parts; see `hubserve.data.parts.draw`.
+
+    Raises:
+        DatasetError: Most classes have too few.
+    """
+    different: dict[int, set[str]] = defaultdict(set)
+    for candidate, _, check in checked:
+        different[candidate.label].add(check.sha256 or candidate.file)
+    sizes = {label: len(found) for label, found in different.items()}
+    small = sum(size < LEAST_DRAWN for size in sizes.values())
+    if small > len(sizes) / 2:
+        raise DatasetError(
+            f"{small} of {len(sizes)} classes have fewer than {LEAST_DRAWN} different images, of which some would have to "
+            "validate and others to test; add images, or divide them into train/, val/ and test/ yourself"
+        )
+    untested = sum(size < len(PARTS) for size in sizes.values())
+    return (
+        [f"{untested} classes have fewer than {len(PARTS)} different images, too few to be in every part"] if untested else []
+    )
 
 
 def _draw(
