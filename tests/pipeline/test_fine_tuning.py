@@ -134,7 +134,7 @@ def test_killed_in_every_phase_it_ends_as_without(begun):
     [
         ({"start": {"model": "efficientnet-lite9"}}, r"start\.model: 'efficientnet-lite9' is no .*efficientnet-lite0"),
         ({"data": {"name": "digits"}}, r"data\.name = digits: a model is fine-tuned on image files"),
-        ({"data": {"name": "folder"}}, r"data\.folder: a fine-tuning needs the folder"),
+        ({"data": {"name": "folder"}}, r"data\.folder: a fine-tuning needs its images"),
         ({"data": {"name": "folder", "folder": "/nosuch"}}, "data: .*/nosuch"),
         ({"images": {"fit": "stretch"}}, "images.fit = 'stretch' is not one of crop, pad, squash"),
         ({"recipe": {"epoch": 3}}, "recipe.epoch: there is no such key. Did you mean epochs?"),
