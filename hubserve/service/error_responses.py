@@ -123,7 +123,7 @@ def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """The exception handler of HubserveError."""
+    """The exception handler of HubserveError; any other error is answered with status 500."""
     path = request.url.path
     if isinstance(error, HubserveError):
         return error_response(error, path=path)
