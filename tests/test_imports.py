@@ -100,7 +100,7 @@ ALONE = {
     "ray": {"experiment/ray_executor.py"},
     "loky": {"experiment/process_executor.py"},
     "cloudpickle": {"experiment"},
-    "lightning_fabric": {"training/distributed.py"},
+    "lightning_fabric": {"training/distributed.py", "training/local_processes.py"},
     "sklearn": {"data/digits.py"},
     "optuna": {"strategy", "experiment"},
     "prometheus_client": {"service/metrics.py", "service/metrics_files.py"},
