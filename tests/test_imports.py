@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "validation_sentence",
     "bounded_files",
     "cgroup",
     "usable_resources",
@@ -71,7 +72,14 @@ def allowed(importer: str) -> set[str]:
     return {name for name in below if importer in ONLY_ABOVE.get(name, {importer})}
 
 
-LATE = {"package/formats.py", "workers/describe_package.py", "pipeline/run.py", "service/app.py", "service/launch.py"}
+LATE = {
+    "package/formats.py",
+    "workers/describe_package.py",
+    "pipeline/run.py",
+    "service/app.py",
+    "service/launch.py",
+    "training/distributed.py",
+}
 """Modules that import another one only when it is needed.
 
 It imports torch, an extra that may be absent, or circus, which workers do not need; or logging is configured before.

@@ -13,6 +13,7 @@ from hubserve.data.digits import digits
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.own_images import own_images
 from hubserve.errors import DatasetError, suggest
+from hubserve.validation_sentence import first_mistake
 
 DATASETS: dict[str, Callable[..., LabelledData]] = {
     "digits": digits,
@@ -42,9 +43,7 @@ def load_dataset(name: str, folder: Path | str | None = None, **settings: Any) -
     try:
         return DATASETS[name](*_folder(name, folder), **settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: " if first["loc"] else ""
-        raise DatasetError(f"the data set {name!r}: {where}{first['msg']}") from error
+        raise DatasetError(f"the data set {name!r}: {first_mistake(error, show_value=True)}") from error
 
 
 def check_dataset_name(name: str, settings: Iterable[str]) -> None:

@@ -59,7 +59,7 @@ def read_onnx_contents(path: Path) -> OnnxContents:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             _read(content, 0, len(content), "model", found, 0)
     except (OSError, ValueError, IndexError) as error:
-        raise ExportError(f"{path} is not a file in ONNX: {error}") from error
+        raise ExportError(f"ONNX Runtime cannot load {path}: it is not a file in ONNX: {error}") from error
     return found
 
 

@@ -33,6 +33,7 @@ from hubserve.package.onnx_runner import Device, OnnxRunner, cuda_available
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.parity import ParityReport
 from hubserve.package.runner import DAY, Runner
+from hubserve.validation_sentence import first_mistake
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
@@ -212,9 +213,8 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} is not a package: it has no readable {MANIFEST}. `hubserve export` writes one") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {where}: {first['msg']}") from error
+        mistake = first_mistake(error)
+        raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {mistake}") from error
     for name in manifest.files:
         if PurePosixPath(name).name != name or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
             raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder, by plain names")

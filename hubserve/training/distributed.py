@@ -34,7 +34,7 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
     try:
         # Not above: it is an extra, and training on one device does not use it.
         from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments import LightningEnvironment
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
         from hubserve.training.local_processes import LocalProcesses
     except ImportError as error:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
@@ -29,7 +29,8 @@ class LocalProcesses(DDPStrategy):
         """Makes the group of processes; called in each of them before the training."""
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
             os.environ[variable] = LOOPBACK
-        self.accelerator.setup_device(self.root_device)
+        if self.root_device.type == "cuda":
+            torch.cuda.set_device(self.root_device)
         torch.distributed.init_process_group(
             self._get_process_group_backend(),
             init_method=(self._folder / "processes").as_uri(),
