@@ -110,6 +110,8 @@ ALONE = {
     "cloudpickle": {"experiment"},
     "lightning_fabric": {"training/distributed.py", "training/local_processes.py"},
     "sklearn": {"data/digits.py"},
+    "pyarrow": {"data/listing.py"},
+    "datasets": {"data/hub_dataset.py"},
     "optuna": {"strategy", "experiment"},
     "prometheus_client": {"service/metrics.py", "service/metrics_files.py"},
     "matplotlib": {"drawing.py", "pipeline/plots.py"},

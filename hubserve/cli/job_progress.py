@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +32,16 @@ def show_progress() -> Iterator[Callable[[JobStatus], None]]:
 
     with Live(get_renderable=lambda: latest[0], console=console, refresh_per_second=4):
         yield show
+
+
+@contextmanager
+def check_progress() -> Iterator[Callable[[int, int], None]]:
+    """Inside the block, the yielded function shows how many images, of how many, were checked: a bar on a terminal's stderr."""
+    console = Console(stderr=True)
+    columns = (TextColumn("checking images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=None, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
 def progress_view(status: JobStatus) -> RenderableType:

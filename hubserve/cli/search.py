@@ -10,7 +10,7 @@ import typer
 
 from hubserve import jobs
 from hubserve.bounded_files import read_bounded_text
-from hubserve.cli.job_progress import show_progress
+from hubserve.cli.job_progress import check_progress, show_progress
 from hubserve.cli.output import print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
 from hubserve.jobs import Job, JobSummary, Run
@@ -76,10 +76,12 @@ def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, chec
         # The data are not loaded here, as the job's own process loads them: if it cannot use them, the run ends as "refused".
         check_definition(parsed)
         return _start(jobs.create(text, job=parsed), as_json)
+    from hubserve.data.own_images import Reading
     from hubserve.pipeline import resolve_job
 
     # Resolved before the run folder is created, so that a job that cannot run leaves no folder.
-    resolved = resolve_job(parsed, where=Path.cwd())
+    with check_progress() as advance:
+        resolved = resolve_job(parsed, where=Path.cwd(), reading=Reading(advance=advance))
     return _run(jobs.create(text, job=parsed), resolved, as_json)
 
 
@@ -223,9 +225,11 @@ def _list_runs(as_json: bool) -> None:
 
 
 def _check(job: Job, where: Path, as_json: bool) -> None:
+    from hubserve.data.own_images import Reading
     from hubserve.pipeline import resolve_job
 
-    facts = resolve_job(job, where=where).facts()
+    with check_progress() as advance:
+        facts = resolve_job(job, where=where, reading=Reading(advance=advance)).facts()
     return print_json({"job": job.model_dump(mode="json"), **facts}) if as_json else print_facts(f"{job.name} can run", facts)
 
 

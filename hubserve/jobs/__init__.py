@@ -10,6 +10,7 @@ The command line, the service and the job's process communicate through the run 
     stop            exists after a request to stop
     reason          why the job was ended, if it exceeded a limit of time or memory
     limits.json     a JobLimits, if the job was submitted over HTTP; also when it goes on
+    parts.json      the part of each of the user's images: training, validation or test
     plots/NAME.svg  plots of the search
     (and what `hubserve.pipeline` writes: the study, weights, checkpoints, the package)
 
@@ -35,7 +36,7 @@ from hubserve.jobs.definition import Job
 from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job
-from hubserve.jobs.limited_keys import TABLE_BYTES, check_limits, check_paths
+from hubserve.jobs.limited_keys import LISTING_BYTES, TABLE_BYTES, check_limits, check_paths
 from hubserve.jobs.limits import UNLIMITED, JobLimits
 from hubserve.jobs.process import (
     delete,
@@ -67,6 +68,7 @@ from hubserve.jobs.status import (
 
 __all__ = [
     "FINAL",
+    "LISTING_BYTES",
     "TABLE_BYTES",
     "UNLIMITED",
     "AvailableJob",

@@ -1,4 +1,4 @@
-"""What all jobs share, and how a job file looks: a search, or the fine-tuning of a model, described as data.
+"""The keys that all job files share, for a search and for the fine-tuning of a model, with an example of a job file.
 
 A search, from the model space to the name that the winner is published under:
 
@@ -32,7 +32,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 StoreName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
@@ -50,17 +50,53 @@ class JobRecord(BaseModel):
 class DataEntry(JobRecord):
     """The data set to train, validate and test on.
 
+    A text in place of the mapping is the name of a data set without a folder (digits), or where one's own images are: a
+    folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name`.
+
     Attributes:
-        name: Name of a data set of `hubserve.data.named_datasets`: digits, cifar10, cifar100 or folder.
-        folder: Folder that holds the images, relative to where the job is submitted; None for digits, which have no folder.
+        name: Name of a data set of `hubserve.data.named_datasets`: digits, cifar10, cifar100, or one's own images: folder,
+            listing, hf.
+        folder: Folder that holds the images, relative to where the job is submitted; None for digits, listing and hf.
+        file: The listing, a CSV, TSV or Parquet file, relative to where the job is submitted; None for all but listing.
+        dataset: Name of a data set of the Hugging Face hub, such as owner/name; None for all but hf.
         settings: Arguments of the data set, such as `size` in pixels and `val_share`.
         workers: Number of processes that read images, 0 to 256; 0 reads them in the process that trains.
     """
 
     name: str
     folder: Path | None = None
+    file: Path | None = None
+    dataset: Annotated[str, Field(min_length=1)] | None = None
     settings: dict[str, Any] = {}
     workers: Annotated[int, Field(ge=0, le=256)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        if given == "digits":
+            return {"name": given}
+        if given.startswith("hf://"):
+            return {"name": "hf", "dataset": given.removeprefix("hf://")}
+        if given.lower().endswith((".csv", ".tsv", ".parquet")):
+            return {"name": "listing", "file": given}
+        return {"name": "folder", "folder": given}
+
+    @model_validator(mode="after")
+    def _has_its_place(self) -> DataEntry:
+        key = {"listing": "file", "hf": "dataset"}.get(self.name, "folder")
+        others = [other for other in ("folder", "file", "dataset") if other != key and getattr(self, other) is not None]
+        if others:
+            raise ValueError(f"{others[0]} is given, and the data set {self.name!r} has {key}")
+        if key != "folder" and self.place is None:
+            raise ValueError(f"the data set {self.name!r} needs {key}")
+        return self
+
+    @property
+    def place(self) -> Path | str | None:
+        """Where the data are: `folder`, `file` or `dataset`; None for a data set that comes with a library."""
+        return self.folder or self.file or self.dataset
 
 
 class LatencyEntry(JobRecord):
@@ -121,13 +157,13 @@ class Job(JobRecord):
 
     @property
     def store_name(self) -> str:
-        """Name of the published model in the store."""
+        """The name under which the model is published in the model store: `publish.name`, or the job's name in lower case."""
         given = self.publish.name if self.publish is not None else None
         return given or self.name.lower().rstrip("_-")
 
     @property
     def limits(self) -> dict[str, float]:
-        """Upper bound of each constrained measure."""
+        """The upper bound of each constrained measure, by the name of the measure; empty for jobs without constraints."""
         return {}
 
     @property

@@ -72,7 +72,7 @@ class FineTuneRecipe(BaseModel):
     warm_up: Share = 0.05
     label_smoothing: Share = 0.1
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.995
-    gradient_clip: Positive | None = None
+    gradient_clip: Positive | None = 5.0
     batch_norm: Literal["train", "frozen"] = "train"
     class_weights: Literal["none", "auto"] | dict[str, Positive] = "none"
     early_layers: Literal["frozen", "train"] = "frozen"

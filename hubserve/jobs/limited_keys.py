@@ -25,6 +25,9 @@ MAX_SUMMARY = 2000
 TABLE_BYTES = 100_000_000
 """Largest latency table that a job over HTTP may name."""
 
+LISTING_BYTES = 200_000_000
+"""Largest listing of images that a job over HTTP may name."""
+
 SIZES = ("size", "resize", "input_size", "img_size")
 """Settings of data sets and spaces that are lengths in pixels."""
 
@@ -50,6 +53,8 @@ def check_paths(job: Job, limits: JobLimits, where: Path) -> None:
     """
     if job.data.folder is not None:
         limits.reachable("data.folder", where / job.data.folder)
+    if job.data.file is not None:
+        limits.reachable("data.file", where / job.data.file)
     if job.latency.table is not None:
         limits.reachable("latency.table", where / job.latency.table)
 
@@ -164,6 +169,10 @@ def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
     return "write a path without ~" if str(value).startswith("~") else None
 
 
+def _download(value: str, limits: JobLimits, job: Job) -> str | None:
+    return "over HTTP nothing is downloaded; name a folder, or a listing" if limits.roots is not None else None
+
+
 def _model(value: str, limits: JobLimits, job: Job) -> str | None:
     """Names of cards, aliases and models of the store. A folder is not a name."""
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", value):
@@ -195,6 +204,8 @@ _JOB: dict[str, Rule] = {
     "summary": _summary,
     "data.name": _name,
     "data.folder": _path,
+    "data.file": _path,
+    "data.dataset": _download,
     "data.settings": _values,
     "data.workers": _readers,
     "latency.batch_size": _batch_size,

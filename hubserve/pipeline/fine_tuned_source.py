@@ -1,4 +1,4 @@
-"""What the package of a fine-tuned network is written from."""
+"""`fine_tuned_source`: collects the network and the manifest entries from which a fine-tuning's package is written."""
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ COMPARED_BATCHES, COMPARED_IMAGES = 2, 16
 
 
 def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, test_acc: float | None, run: Run) -> ModelSource:
-    """The fine-tuned network with everything that the manifest of its package says about it.
+    """Returns the fine-tuned network together with its labels, preprocessing and provenance for the package's manifest.
 
     Args:
         resolved: The job.
         tuned: Its network.
-        test_acc: Accuracy on the test images, in [0, 1]; None where there are none.
+        test_acc: Accuracy on the test images, in [0, 1]; None if there are no test images.
         run: The run.
     """
     start, parts, job = resolved.source, resolved.parts, resolved.job
@@ -30,7 +30,7 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, test_ac
     provenance = Provenance(
         origin="fine-tuning",
         paper=start.provenance.paper,
-        # What is made from licensed weights keeps their licence.
+        # Weights that are derived from licensed weights keep the licence.
         licence=start.provenance.licence,
         metric=metric,
         weights="fine-tuned",
@@ -41,6 +41,7 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, test_ac
             "start_weights": start.provenance.weights,
             "seed": job.seed,
             "data": job.data.model_dump(mode="json", exclude_none=True),
+            "data_found": parts.found.outline(),
             "images": {"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
             "recipe": job.recipe.model_dump(mode="json", exclude_none=True),
             "epochs": tuned.history[-1].epoch,
@@ -62,7 +63,7 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, test_ac
 
 
 def prepared_batches(images: SquareImages) -> list[Batch]:
-    """Two batches of images on which the exported formats are compared."""
+    """Returns at most two batches of 16 normalised images, on which the exported formats are compared with PyTorch."""
     count = min(len(images), COMPARED_BATCHES * COMPARED_IMAGES)
     prepared = images.normalise(images.squares(range(count)))
     return [np.ascontiguousarray(batch.numpy()) for batch in torch.split(prepared, COMPARED_IMAGES)]  # type: ignore[no-untyped-call]
@@ -70,7 +71,7 @@ def prepared_batches(images: SquareImages) -> list[Batch]:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: SquareImages, batch_size: int = 128) -> float:
-    """Share of the images, in [0, 1], whose class a network in eval mode gives the largest logit."""
+    """Returns the top-1 accuracy of a network on `images`, in [0, 1]; the network must be in eval mode."""
     hits = 0
     for begin in range(0, len(images), batch_size):
         indices = range(begin, min(begin + batch_size, len(images)))

@@ -1,30 +1,31 @@
-"""The images of a fine-tuning: training, validation and test part, and how they are prepared."""
+"""`ImageParts`: the training, validation and test images of a fine-tuning job, with their preprocessing."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from hubserve.data.scan import Scan, scan
+from hubserve.data.own_images import PLAIN, Reading, read_scan
+from hubserve.data.scan import Scan
 from hubserve.errors import DatasetError, suggest
 from hubserve.jobs import FineTuneJob
 from hubserve.preprocess import Preprocess
 from hubserve.training.finetuning.square_images import SquareImages
 
-SETTINGS = ("val_share", "check")
-"""Settings of `data` in a fine-tuning."""
+SETTINGS = ("val_share", "check", "image_column", "label_column", "part_column")
+"""Names of the settings that `data.settings` of a fine-tuning job may have."""
 
 
 @dataclass(frozen=True)
 class ImageParts:
-    """Labelled images in three parts.
+    """The labelled images of a fine-tuning job in three parts.
 
     Attributes:
         found: The scan that found them.
         train: Training images.
         val: Validation images.
-        test: Test images; there may be none.
+        test: Test images; may be empty.
         labels: Name of each class, in the order of the logits.
-        preprocess: Preparation of the images.
-        notes: Sentences about what was chosen for the user.
+        preprocess: Preprocessing of the images in all parts.
+        notes: Messages of the scan for the user.
     """
 
     found: Scan
@@ -36,13 +37,14 @@ class ImageParts:
     notes: tuple[str, ...]
 
 
-def load_parts(folder: Path, job: FineTuneJob, start: Preprocess) -> ImageParts:
-    """Finds the images of a job.
+def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading: Reading = PLAIN) -> ImageParts:
+    """Finds the images of a fine-tuning job and assigns them to parts.
 
     Args:
-        folder: Folder with class folders, or with train/ and others that hold class folders.
-        job: Gives settings, size, fit and the seed of the division.
-        start: Preparation of the model that is started from; its colours and its filter are kept.
+        data: Folder, listing, or address of a data set of the Hugging Face hub, as `hubserve.data.scan.scan` accepts it.
+        job: Job whose data settings, image size, fit and seed are used.
+        start: Preprocessing of the model that is fine-tuned; all but the sizes and the fit is kept.
+        reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
 
     Raises:
         DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`, or a setting is unknown.
@@ -50,7 +52,7 @@ def load_parts(folder: Path, job: FineTuneJob, start: Preprocess) -> ImageParts:
     unknown = next((name for name in job.data.settings if name not in SETTINGS), None)
     if unknown is not None:
         raise DatasetError(f"the images of a fine-tuning have no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
-    found = scan(folder, seed=job.seed, **job.data.settings)
+    found = read_scan(data, reading, seed=job.seed, **job.data.settings)
     size = job.images.size or start.input_size
     # The whole shorter side: the network is trained on what this keeps, so nothing needs to be cut off.
     preprocess = start.model_copy(update={"input_size": size, "resize": size, "fit": job.images.fit or "crop"})

@@ -1,4 +1,4 @@
-"""What the package of a search's winner is written from."""
+"""`search_source`: collects the network and the manifest entries from which a search winner's package is written."""
 
 from itertools import islice
 from typing import Any
@@ -16,7 +16,7 @@ from hubserve.pipeline.resolved_search import ResolvedSearch
 
 
 def search_source(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float, run: Run) -> ModelSource:
-    """The trained winner with everything that the manifest of its package says about it."""
+    """Returns the trained winner together with its labels, preprocessing and provenance for the package's manifest."""
     return ModelSource(
         name=resolved.job.store_name,
         model=trained.model,
@@ -30,13 +30,13 @@ def search_source(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinn
 
 
 def comparison_images(resolved: ResolvedSearch) -> list[Batch]:
-    """Two batches of validation images on which the exported formats are compared."""
+    """Returns two batches of at most 16 validation images, on which the exported formats are compared with PyTorch."""
     batches = islice(resolved.search_evaluator.val_batches(), 2)
     return [np.ascontiguousarray(inputs[:16].numpy()) for inputs, _ in batches]
 
 
 def _provenance(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float, run: Run) -> Provenance:
-    """Where the model comes from, for the package's manifest."""
+    """Returns the manifest's record of how the model was made: job, trial, scores, data and weights."""
     job = resolved.job
     found: dict[str, Any] = {
         "job": job.name,
@@ -47,6 +47,7 @@ def _provenance(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner
         "strategy": job.strategy.model_dump(exclude_none=True),
         "seed": job.seed,
         "data": job.data.model_dump(mode="json", exclude_none=True),
+        **({"data_found": resolved.scan.outline()} if resolved.scan else {}),
         "scores": dict(winner.scores),
         "split": "validation",
         "constraints": job.limits,

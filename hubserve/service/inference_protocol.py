@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from hubserve.errors import BodyTooLargeError, TensorError
+from hubserve.package.predictions import softmax
 from hubserve.service import json_bounds
-from hubserve.service.engine import softmax
 from hubserve.validation_sentence import first_mistake
 
 HEADER = "inference-header-content-length"

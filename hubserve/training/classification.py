@@ -1,4 +1,4 @@
-"""The evaluator that trains a classifier and scores its accuracy."""
+"""`Classification`: the evaluator that trains a classifier and scores its accuracy."""
 
 from typing import ClassVar, Unpack
 
@@ -87,7 +87,7 @@ def _smoothed(criterion: type[nn.Module] | Criterion, smoothing: float) -> type[
 
 
 class _SmoothedCrossEntropy(nn.Module):
-    """Cross entropy, smoothed only where gradients are computed: in training."""
+    """A cross-entropy loss with label smoothing that is applied only while gradients are computed, which is in training."""
 
     def __init__(self, smoothing: float) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
         HubserveError: `work` raised it in the first process.
     """
     try:
-        # Not above: it is an extra, and training on one device does not use it.
+        # Imported here because it is an extra, and training on one device does not use it.
         from lightning_fabric import Fabric
         from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
@@ -60,7 +60,7 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
 def _in_process(
     fabric: Any, work: Callable[[Devices, nn.Module], T], model: nn.Module
 ) -> tuple[T | None, HubserveError | None]:
-    """The result of `work`, or its HubserveError as a value: an exception comes from another process as text alone."""
+    """Returns the result of `work`, or the `HubserveError` that it raised, since only text of an exception is transferred."""
     try:
         result = work(SeveralDevices(fabric), model)
     except HubserveError as error:
@@ -73,10 +73,10 @@ def _in_process(
 
 
 class SeveralDevices:
-    """The device of one of the processes that train together; see Devices.
+    """The `Devices` of a training in several processes, as seen by one of them.
 
     Args:
-        fabric: Lightning's Fabric in that process, launched.
+        fabric: The launched `Fabric` of Lightning in this process.
     """
 
     def __init__(self, fabric: Any) -> None:

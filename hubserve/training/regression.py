@@ -1,4 +1,4 @@
-"""The evaluator that trains a network to predict numbers and scores its error."""
+"""`Regression`: the evaluator that trains a network to predict numbers and scores its mean squared error."""
 
 from typing import Any, ClassVar, Unpack
 
@@ -67,7 +67,7 @@ class Regression(SupervisedEvaluator):
 
 
 def _like(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """`output` in the shape of `target`: broadcasting (batch, 1) against (batch,) would compare all with all."""
+    """Reshapes `output` to the shape of `target`, since (batch, 1) and (batch,) would broadcast to (batch, batch)."""
     if output.shape == target.shape:
         return output
     if output.shape == (*target.shape, 1):

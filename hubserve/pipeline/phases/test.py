@@ -1,4 +1,4 @@
-"""The accuracy of the trained network on the test part."""
+"""Phase "test": measures the accuracy of the trained network on the test part."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ TEST = "test.json"
 
 
 def test(measure: Callable[[], float], run: Run, status: StatusWriter) -> float:
-    """Accuracy, in [0, 1], on the test part, which nothing else of the job uses. The checkpoint is test.json.
+    """Returns the accuracy on the test part, in [0, 1], and writes it to the status; the checkpoint is test.json.
 
     Args:
-        measure: Measures the accuracy.
+        measure: Function that measures the accuracy; called only if there is no checkpoint.
         run: The run.
-        status: Its status.
+        status: Writer of the run's status.
     """
 
     def begin_and_measure() -> dict[str, float]:

@@ -30,7 +30,7 @@ def write_images(folder: Path, count: int, *, seed: int = 0) -> list[Item]:
     for label, (name, colour) in enumerate(COLOURS.items()):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            pixels = rng.normal(colour, 60, (40, 36, 3)).clip(0, 255).astype(np.uint8)
+            pixels = rng.normal(colour, 30, (40, 36, 3)).clip(0, 255).astype(np.uint8)
             path = folder / name / f"{number}.png"
             Image.fromarray(pixels).save(path)
             items.append((path, label))
