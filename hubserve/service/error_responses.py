@@ -41,10 +41,10 @@ STATUS: dict[type[HubserveError], int] = {
     errors.OverloadedError: 503,
     errors.StorageError: 507,
 }
-"""The HTTP status of each class of errors. The first entry of which an error is an instance is used; otherwise 500."""
+"""Error -> status; the first entry whose class fits counts. All other errors are answered with 500."""
 
 MOST_WRONG = 20
-"""The largest number of invalid parameters that one error message names."""
+"""How many wrong parameters a message names."""
 
 ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
 
@@ -70,7 +70,7 @@ class ProtocolErrorResponse(BaseModel):
 
 
 def described(*statuses: int, model: type[BaseModel] = ErrorResponse) -> dict[int | str, dict[str, Any]]:
-    """Returns the value of a route's `responses` argument in FastAPI that documents these error statuses."""
+    """Errors that a route may answer with, for the API's description."""
     return {status: {"model": model, "description": DESCRIPTIONS[status]} for status in statuses}
 
 
@@ -123,7 +123,7 @@ def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """The exception handler of HubserveError; any other error is answered with status 500."""
+    """Exception handler of all our errors, and of those that no other handler is for."""
     path = request.url.path
     if isinstance(error, HubserveError):
         return error_response(error, path=path)
@@ -170,5 +170,6 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: refuse_route,
     ClientDisconnect: refuse_disconnected,
     OSError: refuse_storage,
+    Exception: refuse,
 }
 """The exception handlers for FastAPI."""
