@@ -22,6 +22,7 @@ from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.add_files import add_profile
 from hubserve.package.package import MANIFEST, Package
 from hubserve.timing import TimingProtocol
+from hubserve.validation_sentence import first_mistake
 
 MOST_ROWS = 12
 
@@ -104,7 +105,7 @@ def read_report(name: str) -> ProfileReport:
         if package is not None and package.profile is not None:
             return ProfileReport.model_validate(package.profile)
     except (UnicodeDecodeError, ValidationError) as error:
-        first = str(error).splitlines()[0]
+        first = first_mistake(error) if isinstance(error, ValidationError) else error
         raise ProfileError(f"{name} holds no report that this version reads: {first}; measure again") from error
     raise ProfileError(f"{name} is neither the file of a report nor a package with one; `hubserve profile MODEL --save {name}`")
 

@@ -225,7 +225,7 @@ def scan_layout(
     """Checks the files of a layout and assigns them to parts, by the rules of `scan`; raises the same errors.
 
     Args:
-        source: Name of the kind of data source, such as "folder"; it is recorded in `Scan.source`.
+        source: Kind of data source, "folder", "listing" or "hf"; it is recorded in `Scan.source`.
         layout: Image files by part and class.
         seed: Seed of the random draw that assigns images to parts.
         val_share: Share of the training images that becomes the validation part.

@@ -1,4 +1,4 @@
-"""What can be checked of a job without its data: names, limits, and what does not go together."""
+"""Checks of a job definition that need no data: names, limits, and settings that exclude each other."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> None:
 
     Args:
         job: The definition.
-        limits: What the job may reach and use; where its paths lead to is not checked.
+        limits: Limits on what the job may use; the paths in the definition are not checked against them.
 
     Raises:
         JobError: A name does not exist, a limit is exceeded, or settings do not go together; the message begins with the key.
@@ -35,7 +35,10 @@ def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> None:
 
 
 def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
-    """Checks a fine-tuning as `check_definition` does; whether the model can be rebuilt is seen when it is loaded."""
+    """Checks the definition of a fine-tuning; raises `JobError` as `check_definition` does.
+
+    The model to start from must exist, but it is not loaded, so whether it can be rebuilt is not checked.
+    """
     check_limits(job, limits)
     if job.data.name != "folder":
         raise JobError(f"data.name = {job.data.name}: a model is fine-tuned on image files; name: folder and its folder")
@@ -45,7 +48,7 @@ def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
 
 
 def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:
-    """Checks a search as `check_definition` does and returns its strategies."""
+    """Checks the definition of a search and returns its strategies; raises `JobError` as `check_definition` does."""
     check_limits(job, limits)
     with limit_networks(modules=limits.modules, parameters=limits.parameters):
         space = make_space(job, job.space.settings)
@@ -64,7 +67,11 @@ def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:
 
 
 def check_largest(space: HubSpace) -> None:
-    """Builds a large network of a space on the meta device, so that limits on networks apply. Raises JobError."""
+    """Builds a large network of a space on the meta device, so that a limit on networks is exceeded here and not later.
+
+    Raises:
+        JobError: The network cannot be built, or exceeds a limit.
+    """
     try:
         arch = next(largest(space), None) or space.random(Random(0))
         with torch.device("meta"):
@@ -74,7 +81,11 @@ def check_largest(space: HubSpace) -> None:
 
 
 def make_space(job: SearchJob, settings: Mapping[str, Any]) -> HubSpace:
-    """The job's space with these settings. Raises JobError."""
+    """Returns the job's model space, made with `settings`.
+
+    Raises:
+        JobError: The space does not exist, or a setting is not valid.
+    """
     try:
         return get_space(job.space.name, settings)
     except SpaceError as error:
@@ -106,7 +117,7 @@ def _check_executor(job: SearchJob, searchers: Searchers) -> None:
 
 
 def _check_objectives(job: SearchJob) -> None:
-    # The strategy that proposes archs comes second where the first one trains a supernet.
+    # `strategy.then` proposes the archs if `strategy` only trains a supernet.
     key, entry = ("strategy.then", job.strategy.then) if job.strategy.then is not None else ("strategy", job.strategy)
     if len(job.objectives) > 1 and entry.name in ONE_OBJECTIVE:
         raise JobError(

@@ -1,4 +1,4 @@
-"""The images of a fine-tuning: training, validation and test part, and how they are prepared."""
+"""`ImageParts`: the training, validation and test images of a fine-tuning job, with their preprocessing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +13,21 @@ from hubserve.preprocess import Fit, Preprocess
 from hubserve.training.finetuning.square_images import SquareImages
 
 SETTINGS = ("val_share", "check", "image_column", "label_column", "part_column")
-"""Settings of `data` in a fine-tuning."""
+"""Names of the settings that `data.settings` of a fine-tuning job may have."""
 
 
 @dataclass(frozen=True)
 class ImageParts:
-    """Labelled images in three parts.
+    """The labelled images of a fine-tuning job in three parts.
 
     Attributes:
         found: The scan that found them.
         train: Training images.
         val: Validation images.
-        test: Test images; there may be none.
+        test: Test images; may be empty.
         labels: Name of each class, in the order of the logits.
-        preprocess: Preparation of the images.
-        notes: Sentences about what was chosen for the user.
+        preprocess: Preprocessing of the images in all parts.
+        notes: Messages of the scan for the user.
     """
 
     found: Scan
@@ -40,13 +40,13 @@ class ImageParts:
 
 
 def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading: Reading = PLAIN) -> ImageParts:
-    """Finds the images of a job.
+    """Finds the images of a fine-tuning job and assigns them to parts.
 
     Args:
-        data: Folder, listing, or address of a data set of the Hugging Face hub, see `hubserve.data.scan.scan`.
-        job: Gives settings, size, fit and the seed of the division.
-        start: Preparation of the model that is started from; its colours and its filter are kept.
-        reading: Parts of the data that an earlier call pinned, and what reports the progress of checking images.
+        data: Folder, listing, or address of a data set of the Hugging Face hub, as `hubserve.data.scan.scan` accepts it.
+        job: Job whose data settings, image size, fit and seed are used.
+        start: Preprocessing of the model that is fine-tuned; all but the sizes and the fit is kept.
+        reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
 
     Raises:
         DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`, or a setting is unknown.

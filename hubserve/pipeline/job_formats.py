@@ -1,4 +1,4 @@
-"""The formats that a job exports on this Python."""
+"""`choose_formats`: selects the export formats of a job that the running Python version supports."""
 
 from hubserve.errors import JobError
 from hubserve.jobs import Job
@@ -7,7 +7,7 @@ from hubserve.package.formats import unsupported_format
 
 
 def choose_formats(job: Job) -> tuple[tuple[JobFormat, ...], list[str]]:
-    """Formats to export, and a note for each default format that this Python does not support.
+    """Returns the formats to export, and a message for each default format that this Python version does not support.
 
     Raises:
         JobError: The job names a format that this Python does not support.

@@ -1,4 +1,4 @@
-"""From the definition of a job to the objects that it names."""
+"""`resolve_job`: makes the objects that a job definition names, such as its space, strategies and data."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED, reading
 
     Args:
         job: The definition.
-        where: Folder in which relative paths of the definition start.
-        limits: What the job may reach and use.
-        reading: Parts of the data that an earlier call pinned, and what reports the progress of checking images.
+        where: Folder to which relative paths in the definition are relative.
+        limits: Limits on what the job may read and use.
+        reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
 
     Raises:
-        JobError: Something does not exist or does not fit; the message begins with the key.
+        JobError: A name or file does not exist, or settings exclude each other. The message begins with the key.
     """
     if isinstance(job, FineTuneJob):
         return resolve_fine_tuning(job, where=where, limits=limits, reading=reading)

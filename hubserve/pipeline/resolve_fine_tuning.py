@@ -1,4 +1,4 @@
-"""From the definition of a fine-tuning to the model that it starts from and the images that it is trained on."""
+"""`resolve_fine_tuning`: loads the model and the images that the definition of a fine-tuning job names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,12 @@ MOST_LABELS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedFineTuning(ResolvedJob):
-    """A fine-tuning and what it names; made by `hubserve.pipeline.resolve_job`.
+    """A fine-tuning job with its model and images, as `hubserve.pipeline.resolve_job` returns it.
 
     Attributes:
         job: The definition.
-        source: The model that it starts from.
-        parts: The images, and how they are prepared.
+        source: The model that is fine-tuned.
+        parts: The images in three parts, with their preprocessing.
     """
 
     job: FineTuneJob
@@ -39,7 +39,7 @@ class ResolvedFineTuning(ResolvedJob):
 
     @property
     def preprocess(self) -> Preprocess:
-        """Preparation of the images."""
+        """The preprocessing of the images."""
         return self.parts.preprocess
 
     @property
@@ -49,11 +49,11 @@ class ResolvedFineTuning(ResolvedJob):
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what the job leaves out, or chooses by itself."""
+        """Messages for the user about export formats that are left out, and those of the scan of the images."""
         return [*super().notes, *self.parts.notes]
 
     def facts(self) -> dict[str, Any]:
-        """Facts for `hubserve finetune --check`, by name."""
+        """Returns the lines that `hubserve finetune --check` prints, by name; None for a line that is not printed."""
         parts, recipe = self.parts, self.job.recipe
         counts = " / ".join(f"{len(part):,}" for part in (parts.train, parts.val, parts.test))
         more = len(parts.labels) - MOST_LABELS
@@ -73,7 +73,7 @@ class ResolvedFineTuning(ResolvedJob):
 def resolve_fine_tuning(
     job: FineTuneJob, *, where: Path, limits: JobLimits = UNLIMITED, reading: Reading = PLAIN
 ) -> ResolvedFineTuning:
-    """Does what `hubserve.pipeline.resolve_job` does, for a fine-tuning."""
+    """Loads the model and the images of a fine-tuning job; arguments and errors are those of `resolve_job`."""
     check_fine_tuning(job, limits)
     try:
         source = named_source(job.start.model)

@@ -1,4 +1,4 @@
-"""From the definition of a search to the objects that it names, checked against each other."""
+"""`resolve_search`: makes the space, strategies, data and latency table that the definition of a search job names."""
 
 import warnings
 from pathlib import Path
@@ -26,11 +26,11 @@ from hubserve.training.supervised import set_drop_path
 
 
 def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED, reading: Reading = PLAIN) -> ResolvedSearch:
-    """Does what `hubserve.pipeline.resolve_job` does, for a search."""
+    """Makes and checks the objects that a search job names; arguments and errors are those of `resolve_job`."""
     searchers = check_search(job, limits)
     data = _load_data(job, where, limits, reading)
     settings = {"num_labels": len(data.labels)} | job.space.settings
-    # Made a second time, now with the number of classes; the first time saved loading data for settings that are wrong.
+    # `check_search` made the space without the number of classes, to find wrong settings before the data are loaded.
     space = make_space(job, settings)
     if space.num_labels != len(data.labels):
         raise JobError(
@@ -69,7 +69,7 @@ def _check_recipes(resolved: ResolvedSearch) -> None:
 
 
 def _check_input_size(job: SearchJob, space: HubSpace, size: int) -> None:
-    """Raises JobError if a network of the space cannot run on images of `size` pixels; only its shapes are computed."""
+    """Raises `JobError` if a random network of the space cannot run on images of `size` pixels, by its shapes alone."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.
@@ -81,10 +81,11 @@ def _check_input_size(job: SearchJob, space: HubSpace, size: int) -> None:
 
 
 def _load_table(job: SearchJob, space: HubSpace, size: int, where: Path, limits: JobLimits) -> LatencyTable | None:
-    """The latency table that the job names, checked to fit the job; None if it names none.
+    """Loads the latency table that the job names; returns None if it names none.
 
-    A table that was built on this machine may show that no network is as fast as the job asks, which is refused. A table of
-    another machine may be wrong by a factor, and the winner is measured anyway.
+    Raises:
+        JobError: The table cannot be read, does not match the job, or was built on this machine and shows that no network
+            meets the latency constraint. A table of another machine is not used for this last check.
     """
     entry, limit = job.latency, job.limits.get(NAME)
     if entry.table is None:
@@ -106,6 +107,6 @@ def _load_table(job: SearchJob, space: HubSpace, size: int, where: Path, limits:
 
 
 def _meta_network(space: HubSpace) -> nn.Module:
-    """One network of the space on the meta device: shapes without values."""
+    """Returns a random network of the space on the meta device, whose parameters have shapes but no values."""
     with torch.device("meta"):
         return space.freeze(space.random(Random(0)))

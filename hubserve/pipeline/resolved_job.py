@@ -1,4 +1,4 @@
-"""ResolvedJob: a job with the objects that it names; what searches and fine-tunings have in common."""
+"""`ResolvedJob`: the base class of a job whose named objects were made; one subclass each for search and fine-tuning."""
 
 import abc
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from hubserve.preprocess import Preprocess
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedJob(abc.ABC):
-    """A job and the objects that it names.
+    """The base class of a job together with the objects that its definition names.
 
     Attributes:
         job: The definition.
-        limits: What the job may reach and use.
+        limits: Limits on what the job may read and use.
     """
 
     job: Job
@@ -27,7 +27,7 @@ class ResolvedJob(abc.ABC):
     @property
     @abc.abstractmethod
     def preprocess(self) -> Preprocess:
-        """Preparation of the images."""
+        """The preprocessing of the images."""
 
     @property
     @abc.abstractmethod
@@ -36,7 +36,7 @@ class ResolvedJob(abc.ABC):
 
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
-        """Facts for `--check`, by name."""
+        """Returns the lines that the option `--check` prints, by name; None for a line that is not printed."""
 
     @property
     def input_size(self) -> int:
@@ -45,15 +45,15 @@ class ResolvedJob(abc.ABC):
 
     @property
     def formats(self) -> tuple[JobFormat, ...]:
-        """Formats to export; those that this Python does not support are left out."""
+        """The formats to export, without those that this Python version does not support."""
         return choose_formats(self.job)[0]
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what the job leaves out, or chooses by itself."""
+        """Messages for the user about export formats that this Python version does not support."""
         return choose_formats(self.job)[1]
 
     def latency(self, seconds: float = SEARCH_SECONDS) -> MeasuredLatency:
-        """Measures latency with the batch size and threads of the job, each network for at most `seconds`."""
+        """Returns a latency measure with the batch size and threads of the job, and at most `seconds` for each network."""
         entry = self.job.latency
         return MeasuredLatency(self.input_size, entry.batch_size, entry.threads, seconds)

@@ -1,4 +1,4 @@
-"""ResolvedSearch: a search with the objects that it names, its space, data, strategies and evaluators."""
+"""`ResolvedSearch`: a search job together with its space, data, strategies, evaluators and latency table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from hubserve.preprocess import Preprocess
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSearch(ResolvedJob):
-    """A search and the objects that it names; made by `hubserve.pipeline.resolve_job`.
+    """A search job with the objects that its definition names, as `hubserve.pipeline.resolve_job` returns it.
 
     Attributes:
         job: The definition.
@@ -43,7 +43,7 @@ class ResolvedSearch(ResolvedJob):
 
     @property
     def preprocess(self) -> Preprocess:
-        """Preparation of the images."""
+        """The preprocessing of the images."""
         return self.data.preprocess
 
     @property
@@ -68,29 +68,29 @@ class ResolvedSearch(ResolvedJob):
 
     @property
     def max_trials(self) -> int | None:
-        """Number of trials after which the search ends; None sets no limit, and belongs to strategies without trials."""
+        """The number of trials after which the search ends; None if there is no limit."""
         if self.searchers.shares_weights and self.searchers.then is None:
             return None
         return self.limits.trials if self.job.budget.trials is None else self.job.budget.trials
 
     @property
     def search_latency(self) -> Measure:
-        """Latency of an arch during the search: predicted if the job names a latency table, else measured."""
+        """The measure of an arch's latency during the search: predicted if the job names a latency table, else measured."""
         return self.latency() if self.table is None else PredictedLatency(self.table)
 
     @cached_property
     def search_evaluator(self) -> Classification:
-        """Trains trials, or the supernet, by `recipe` and scores them on the validation part."""
+        """The evaluator that trains trials, or the supernet, with `recipe` and scores them on the validation part."""
         return self._evaluator(self.job.recipe, self.data.val)
 
     @cached_property
     def retrain_evaluator(self) -> Classification | None:
-        """Trains the winner by `retrain` and scores it on the validation part; None if the job does not retrain."""
+        """The evaluator that trains the winner with `retrain` and scores it on the validation part; None without `retrain`."""
         return None if self.job.retrain is None else self._evaluator(self.job.retrain, self.data.val)
 
     @cached_property
     def test_evaluator(self) -> Classification:
-        """Scores the winner on the test part."""
+        """The evaluator that scores the winner on the test part."""
         return self._evaluator(self.job.retrain or self.job.recipe, self.data.test)
 
     def _evaluator(self, recipe: Recipe, scored: Dataset[Any]) -> Classification:
@@ -105,7 +105,7 @@ class ResolvedSearch(ResolvedJob):
         )
 
     def facts(self) -> dict[str, Any]:
-        """Facts for `hubserve search JOB --check`, by name."""
+        """Returns the lines that `hubserve search JOB --check` prints, by name; None for a line that is not printed."""
         parts = (self.data.train, self.data.val, self.data.test)
         then = self.job.strategy.then
         return {

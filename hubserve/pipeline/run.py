@@ -1,4 +1,4 @@
-"""Runs a job from where it is to its end: search, train, test, export, profile, publish."""
+"""`run_job` and `run_here`: run all phases of a job that its run folder does not have a result of yet."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from hubserve.data.parts import read_pinned
 from hubserve.errors import DatasetError, JobError, MissingExtraError
 from hubserve.jobs import Best, JobStatus, Run
 from hubserve.package.package import Package
-from hubserve.pipeline.fine_tuned_source import accuracy, fine_tuned_source, prepared_batches
+from hubserve.pipeline.fine_tuned_source import fine_tuned_source, labelled_parts, prepared_batches
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
 from hubserve.pipeline.phases.profile import profile
@@ -25,7 +25,7 @@ from hubserve.pipeline.resolve import resolve_job
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.resolved_search import ResolvedSearch
-from hubserve.pipeline.search_source import comparison_images, search_source
+from hubserve.pipeline.search_source import comparison_images, search_source, tested_parts
 from hubserve.pipeline.status_writer import Draw, StatusWriter
 from hubserve.space.building_limit import limit_networks
 
@@ -36,10 +36,10 @@ OnStatus = Callable[[JobStatus], None]
 
 
 def run_here(run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStatus = lambda status: None) -> JobStatus:
-    """Runs a job in this process: `run_job` with plots; the run is marked as running, and SIGTERM acts as Ctrl-C.
+    """Runs a job in this process with `run_job`, draws plots, and returns the final status.
 
-    It must be called in the main thread. Arguments and errors are those of `run_job`; JobError also if another process works
-    on this run.
+    The run is marked as running meanwhile, and SIGTERM raises `KeyboardInterrupt`. Must be called in the main thread.
+    Arguments and errors are those of `run_job`; `JobError` is also raised if another process is running this run.
     """
     with jobs.hold(run), _sigterm_interrupts():
         return run_job(run, resolved, on_status=on_status, draw=find_draw())
@@ -48,10 +48,10 @@ def run_here(run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStat
 def run_job(
     run: Run, resolved: ResolvedJob | None = None, *, on_status: OnStatus = lambda status: None, draw: Draw | None = None
 ) -> JobStatus:
-    """Does what is left to do of a job, phase by phase.
+    """Runs the remaining phases of a job, one after another, and returns the final status.
 
-    Each phase leaves its result in the run folder in one step, so a killed job continues where it was, and nothing is
-    published twice. The caller holds the run, see `hubserve.jobs.hold`.
+    Each phase writes its result to the run folder atomically, so that a killed job can be resumed and nothing is published
+    twice. The caller must hold the lock of the run, `hubserve.jobs.hold`.
 
     Args:
         run: The run.
@@ -115,21 +115,20 @@ def _search_phases(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> 
     status.write(best=Best(number=winner.number, values=winner.scores, arch=winner.arch))
     status.draw_plots()
     trained = train(resolved, winner, run, status)
-    test_acc = test(lambda: resolved.test_evaluator.validate(trained.model)["val_acc"], run, status)
-    source = search_source(resolved, winner, trained, test_acc, run)
+    tested = test(trained.model, tested_parts(resolved), run, status)
+    source = search_source(resolved, winner, trained, tested, run)
     return export(source, resolved.formats, lambda: comparison_images(resolved), run, status)
 
 
 def _fine_tuning_phases(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> Package:
     tuned = tune(resolved, run, status)
-    parts = resolved.parts
-    test_acc = test(lambda: accuracy(tuned.model, parts.test), run, status) if parts.test else None
-    source = fine_tuned_source(resolved, tuned, test_acc, run)
-    return export(source, resolved.formats, lambda: prepared_batches(parts.val), run, status)
+    tested = test(tuned.model, labelled_parts(resolved), run, status)
+    source = fine_tuned_source(resolved, tuned, tested, run)
+    return export(source, resolved.formats, lambda: prepared_batches(resolved.parts.val), run, status)
 
 
 def find_draw() -> Draw | None:
-    """The function that draws plots; None if the extra `plots` is not installed."""
+    """Returns the function that draws plots, or None if the extra `plots` is not installed."""
     try:
         from hubserve.pipeline.plots import draw_all  # Imports matplotlib, which may be absent.
     except MissingExtraError:
@@ -139,7 +138,7 @@ def find_draw() -> Draw | None:
 
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM, which stops a job, raises KeyboardInterrupt as Ctrl-C does."""
+    """A context in which SIGTERM, which is sent to stop a job, raises `KeyboardInterrupt`."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -174,7 +174,7 @@ class Exports:
         self._starting = threading.Lock()
 
     def check_number_running(self) -> list[ExportStatus]:
-        """All exports. Raises OverloadedError where as many run already as may run at once."""
+        """Returns the status of all exports. Raises OverloadedError if the largest allowed number of exports is running."""
         listed = self.list()
         if sum(status.state in ACTIVE for status in listed) >= self._most:
             raise OverloadedError(
@@ -206,7 +206,7 @@ class Exports:
         return self.read(folder.name)
 
     def list(self) -> list[ExportStatus]:
-        """All exports whose folders exist, newest first."""
+        """Returns the status of every export whose folder exists, newest first."""
         found = []
         for path in sorted(self._folder.glob(f"*/{REQUEST}"), key=lambda path: (read_number(path.parent), path), reverse=True):
             with suppress(JobNotFoundError):
@@ -214,7 +214,7 @@ class Exports:
         return found
 
     def read(self, identity: str) -> ExportStatus:
-        """The state of an export. Raises JobNotFoundError where there is no such export."""
+        """Returns the status of an export. Raises JobNotFoundError if there is no such export."""
         folder = self._folder / identity
         try:
             if not re.fullmatch(r"[0-9a-f-]{1,40}", identity):

@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 3.0
 """Time in which a first load usually ends, so that loading the next older version would be in vain."""
 
 POLL_SECONDS = 0.05
-"""Time between two looks at first loads that have not ended."""
+"""The interval in seconds at which unfinished first loads are checked."""
 
 Key = tuple[str, object]
 """Tag and time of publication: a tag that was deleted and published again is another version."""
@@ -126,7 +126,7 @@ class LiveModels:
 
     @property
     def loaded(self) -> list[LoadedModel]:
-        """All models that are loaded."""
+        """Returns all models that are loaded."""
         return list(self._engines.values())
 
     def close(self, seconds: float = 10.0) -> None:

@@ -16,7 +16,7 @@ from hubserve.sequence_number import read_number
 from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder, read_description, staging_folder
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
-"""What the store allows as a name or version, "latest" apart."""
+"""The pattern of names and versions that the store allows; "latest" is refused in addition."""
 
 
 @dataclass(frozen=True)

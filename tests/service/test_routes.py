@@ -20,7 +20,8 @@ from prometheus_client import REGISTRY
 from hubserve import jobs, store
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.jobs.process import _take_lock
-from hubserve.service.engine import Engine, softmax
+from hubserve.package.predictions import softmax
+from hubserve.service.engine import Engine
 from tests.export.nets import ARCH, SETTINGS
 from tests.images import noise
 from tests.jobs.definitions import TINY

@@ -1,4 +1,4 @@
-"""The package of the trained network: exported, and compared with PyTorch."""
+"""Phase "export": writes the package of the trained network, and compares its formats with PyTorch."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,12 +21,12 @@ def export(
     Args:
         source: The trained network.
         formats: Formats to export.
-        images: Gives batches of prepared images on which the formats are compared.
+        images: Function that returns batches of preprocessed images, on which the formats are compared.
         run: The run.
-        status: Its status.
+        status: Writer of the run's status.
 
     Returns:
-        The package; one that a run that was interrupted has exported already is only read.
+        The package. If the run folder already has one, from before an interruption, it is read and not written again.
     """
     folder = run.path / PACKAGE
     if (folder / MANIFEST).is_file():

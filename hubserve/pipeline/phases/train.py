@@ -1,4 +1,4 @@
-"""The network of the winner with its weights: trained from fresh ones, or those that the search left."""
+"""Phase "train": trains the winner of a search from new weights, or loads the weights that the search saved."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ FOLDER, SCORES = "retrained", "scores.json"
 
 @dataclass(frozen=True)
 class TrainedWinner:
-    """The winner with its weights.
+    """The network of a search's winner with its final weights.
 
     Attributes:
         model: The network in eval mode.
-        weights: Where the weights come from: the winner's trial, the supernet ("shared"), or training after the search.
+        weights: Origin of the weights: "trial" (the winner's trial), "shared" (the supernet) or "retrained" (this phase).
         scores: Scores on the validation part by name.
     """
 
@@ -36,9 +36,9 @@ class TrainedWinner:
 
 
 def train(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> TrainedWinner:
-    """Trains the winner's network from fresh weights if the job says so; else loads the weights that the search left.
+    """Trains the winner from newly initialised weights if the job has `retrain`, else loads the weights that the search saved.
 
-    The checkpoint is retrained/scores.json, with the weights beside it.
+    The checkpoint is retrained/scores.json; the weights are saved in the same folder.
 
     Raises:
         JobError: The job does not retrain and the search left no weights.
@@ -69,7 +69,7 @@ def _train(
 
 @dataclass(frozen=True)
 class ReportingTrial(Trial):
-    """A training outside of a study that reports its progress.
+    """A trial that belongs to no study and passes each reported value to a callback.
 
     Attributes:
         on_epoch: Called after each epoch with its number, from 0, and val_acc.

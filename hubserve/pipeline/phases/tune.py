@@ -1,4 +1,4 @@
-"""The fine-tuning of the network that a job starts from."""
+"""Phase "fine-tune": fine-tunes the model that the job names under `start`."""
 
 import shutil
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ class TunedNetwork:
 
     Attributes:
         model: The network in eval mode.
-        settings: Arguments of its space, the number of classes included.
-        history: Scores of all epochs; the network has the weights of the best one.
+        settings: Arguments of the network's space, including the number of classes.
+        history: Scores of all epochs; the network has the weights of the best epoch.
     """
 
     model: nn.Module
@@ -44,7 +44,10 @@ class TunedNetwork:
 
 
 def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedNetwork:
-    """Fine-tunes the network, or loads it where that is done. The checkpoint is fine_tuned/scores.json, beside the weights."""
+    """Fine-tunes the network, or loads it if the run folder already has the result.
+
+    The checkpoint is fine_tuned/scores.json; the weights are saved in the same folder.
+    """
     source, classes = resolved.source, len(resolved.parts.labels)
     settings = {**source.settings, "num_labels": classes}
     folder = run.path / FOLDER
@@ -88,7 +91,7 @@ def _space(resolved: ResolvedFineTuning) -> HubSpace:
 
 
 def _share(last: EpochScores, resolved: ResolvedFineTuning) -> float | None:
-    """Share of the budget that is used after an epoch; None before the first one."""
+    """Returns the share of the epochs or seconds, in (0, 1], that is used after an epoch; None if nothing is used yet."""
     recipe = resolved.job.recipe
     shares = [last.epoch / recipe.epochs] if recipe.epochs else []
     shares += [last.seconds / recipe.seconds] if recipe.seconds else []

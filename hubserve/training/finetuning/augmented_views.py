@@ -29,7 +29,7 @@ class RandomViews:
         self._change = v2.Compose(steps) if steps else None
 
     def __call__(self, squares: Tensor) -> Tensor:
-        """Each image changed in its own way.
+        """Returns the images, each with a random change of its own.
 
         Args:
             squares: (n, 3, size, size) uint8.
@@ -53,7 +53,7 @@ class RandomMixtures:
         self._classes = classes
 
     def __call__(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch, and each image's probability of every class.
+        """Returns the mixed batch, and the class probabilities of each mixed image.
 
         Args:
             inputs: (n, ...) float; CutMix needs maps, (n, channels, height, width), and mixes other shapes by mixup.

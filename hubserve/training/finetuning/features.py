@@ -1,4 +1,4 @@
-"""The inputs of the layers that are trained: features of the early layers, stored for a few views of each image or not."""
+"""Features: outputs of the frozen early layers, the inputs of the trained layers, stored on disk or computed anew."""
 
 import math
 import shutil
@@ -30,20 +30,20 @@ DISK_SHARE = 0.5
 """Largest share of the free disk that features may take."""
 
 Advance = Callable[[int, int], None]
-"""Called with the number of images that are done, and that of all."""
+"""Progress callback, called with the number of images processed so far and the number of all images."""
 
 Extract = Callable[[Tensor], Tensor]
 """Prepared images (n, 3, size, size) -> features (n, ...), on the CPU."""
 
 
 class Features(Protocol):
-    """What a batch of the layers that are trained is made of."""
+    """The protocol of the features of a set of images, from which the trained layers get their batches."""
 
     def __len__(self) -> int:
         """Number of images."""
 
     def batch(self, indices: Tensor) -> Tensor:
-        """The features of these images, (len(indices), ...) float32, of a view drawn with torch's random numbers."""
+        """Returns the features of the images with these indices, (len(indices), ...) float32; views are drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -116,17 +116,17 @@ class FeatureFolder:
     shape: tuple[int, ...]
 
     def bytes_of(self, images: int) -> int:
-        """Number of bytes of one view of that many images."""
+        """Returns the size in bytes of the stored features of one view of `images` images."""
         return 2 * images * math.prod(self.shape)
 
-    def room_for(self, images: int) -> int:
-        """Number of views of that many images for which there is room, 0 to MOST_VIEWS."""
+    def capacity_for(self, images: int) -> int:
+        """Returns how many views of `images` images fit on the disk, from 0 to `MOST_VIEWS`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        room = min(MOST_BYTES, DISK_SHARE * shutil.disk_usage(self.path).free)
-        return min(MOST_VIEWS, int(room // max(1, self.bytes_of(images))))
+        free = min(MOST_BYTES, DISK_SHARE * shutil.disk_usage(self.path).free)
+        return min(MOST_VIEWS, int(free // max(1, self.bytes_of(images))))
 
     def view(self, name: str, images: SquareImages, views: RandomViews | None, *, seed: int, advance: Advance) -> Path:
-        """The file of one view of all images, which is computed if it is not there.
+        """Returns the file with the features of one view of all images; computes it if it does not exist.
 
         Args:
             name: Name of the view, which is also that of its file.
@@ -156,7 +156,7 @@ def chunks(images: SquareImages) -> Iterator[Tensor]:
 
 
 def extractor(early: nn.Module, device: torch.device) -> Extract:
-    """`early` in eval mode as a function of images on the CPU; its results are on the CPU, too."""
+    """Returns a function that runs `early` in eval mode on `device`; its inputs and its results are on the CPU."""
     early.eval()
 
     @torch.no_grad()

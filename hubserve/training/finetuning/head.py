@@ -24,7 +24,7 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What the head is trained on.
+    """The inputs and classes on which the head is trained.
 
     Attributes:
         inputs: Inputs of the linear layer, (n, width) float32.
@@ -83,8 +83,8 @@ def train_head(head: nn.Linear, train: HeadInputs, val: HeadInputs, class_weight
 
     Args:
         head: Layer whose weights are replaced.
-        train: What it is fitted on.
-        val: What the penalty is chosen by.
+        train: Inputs and classes to which the layer is fitted.
+        val: Inputs and classes on which the penalty with the best accuracy is chosen.
         class_weights: Weight of each class in the loss, (classes,); None weighs all alike.
 
     Returns:

@@ -62,13 +62,13 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Seconds so far."""
+        """Returns the seconds that the fine-tuning has taken so far."""
         return self.before + time.monotonic() - self._start
 
 
 @dataclass
 class _State:
-    """What a training has reached; all of it is in the checkpoint."""
+    """The state of a training that is saved in the checkpoint."""
 
     epoch: int = 0
     stale: int = 0
@@ -237,7 +237,7 @@ class LayerTraining:
         write_atomic(self._file, buffer.getvalue())
 
     def _resume(self) -> bool:
-        """Goes on from the checkpoint; returns False where there is none."""
+        """Loads the checkpoint and returns True; returns False if there is no checkpoint."""
         if not self._file.is_file():
             return False
         try:
@@ -303,7 +303,7 @@ def _optimizer(rest: nn.Module, head: Collection[nn.Module], recipe: FineTuneRec
 
 
 def _rate_factor(share: float, warm_up: float) -> float:
-    """Factor of the learning rate when `share` of the budget is used."""
+    """Returns the factor of the learning rate after the share `share` of the budget, in [0, 1]."""
     rising = min(1.0, max(share, 1e-3) / warm_up) if warm_up > 0 else 1.0
     return rising * SCHEDULES["cosine"](max(0.0, share - warm_up) / (1 - warm_up))
 

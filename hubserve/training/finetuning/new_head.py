@@ -1,4 +1,4 @@
-"""A trained network with a new head for other classes."""
+"""`with_new_head`: builds a network with the weights of a trained one and a new head for other classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -64,7 +64,7 @@ class _Tracer(fx.Tracer):
 
 
 def _trace(model: nn.Module) -> fx.Graph | None:
-    """The graph of `model`, if it is the same in training and evaluation; else None."""
+    """Returns the traced graph of `model`, or None if it cannot be traced or differs between training and evaluation."""
     found = []
     training = model.training
     try:
@@ -79,7 +79,7 @@ def _trace(model: nn.Module) -> fx.Graph | None:
 
 
 def _bottlenecks(graph: fx.Graph) -> Iterator[fx.Node]:
-    """The nodes through which alone what comes before reaches what comes after."""
+    """Yields the nodes whose output is the only value that later nodes use of all earlier computation."""
     place = {node: index for index, node in enumerate(graph.nodes)}
     reach = 0
     for index, node in enumerate(graph.nodes):
@@ -117,7 +117,7 @@ def _output_shapes(graph: fx.Graph, model: nn.Module, example: Tensor) -> dict[s
 
 
 def _parts(graph: fx.Graph, last: fx.Node, model: nn.Module) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """The modules that compute what lies up to the node `last`, and what lies behind it."""
+    """Returns two modules: one computes all nodes up to and including `last`, the other computes the nodes after it."""
     early, rest = fx.Graph(), fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:

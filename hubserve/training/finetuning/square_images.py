@@ -44,7 +44,7 @@ class SquareImages:
         return len(self.items)
 
     def squares(self, indices: Sequence[int]) -> Tensor:
-        """The images of these indices, (len(indices), 3, size, size) uint8, RGB.
+        """Returns the images with these indices, (len(indices), 3, size, size) uint8, in RGB.
 
         Raises:
             DatasetError: A file cannot be read, or is no image.
@@ -58,7 +58,7 @@ class SquareImages:
         return self._kept[torch.as_tensor(indices)]
 
     def normalise(self, squares: Tensor) -> Tensor:
-        """Squares (n, 3, size, size) uint8 as the network's input, the same shape in float32."""
+        """Normalises images (n, 3, size, size) uint8 to the network's input, a float32 tensor of the same shape."""
         return torch.from_numpy(self.preprocess.normalise(squares.numpy()))
 
     def _read(self, index: int) -> Tensor:
