@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 from typer.models import CommandFunctionType
 
 BAD_INPUT = 2
@@ -28,6 +29,13 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Load formats that are programs (torchscript, pt2) even where this user did not write them."),
 ]
+
+
+class CheckCommand(TyperCommand):
+    """A command with `--check`, which is written `--check=all` to decode all images."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--check-all" if argument == "--check=all" else argument for argument in args])
 
 
 class CommandGroup(typer.Typer):

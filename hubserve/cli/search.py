@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -21,17 +21,21 @@ from hubserve.jobs.progress_text import eta_text, value_text, values_text
 if TYPE_CHECKING:
     from hubserve.pipeline import ResolvedJob
 
+Check = Literal["auto", "all"] | None
+"""How a job is only checked: as usual, or with all images decoded; None runs it."""
+
 NOTHING_FEASIBLE, INTERRUPTED = 3, 130
 
 
-def search(job: str | None, *, run: Path | None, resume: bool, check: bool, detach: bool, as_json: bool) -> None:
+def search(job: str | None, *, run: Path | None, resume: bool, check: Check, detach: bool, as_json: bool) -> None:
     """Carries out `hubserve search`: lists the available jobs, checks one, or runs or resumes one.
 
     Args:
         job: Path of a job file, or its name in search_jobs/; None lists the jobs, unless `run` is given.
         run: Run folder whose job is resumed.
         resume: Whether to resume the newest run of `job` that is not done, in place of starting a new one.
-        check: Whether to only check that the job can run.
+        check: Whether to only check that the job can run: "auto" does so, "all" also decodes every image, however many there
+            are; None runs the job.
         detach: Whether to run it in the background.
         as_json: Whether to print a JSON document in place of tables.
 
@@ -51,7 +55,7 @@ def search(job: str | None, *, run: Path | None, resume: bool, check: bool, deta
     )
 
 
-def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, check: bool, detach: bool, as_json: bool) -> None:
+def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, check: Check, detach: bool, as_json: bool) -> None:
     """Checks a job, runs it in this process or in the background, or resumes a run of it.
 
     Args:
@@ -59,7 +63,8 @@ def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, chec
         parsed: Job that the text describes.
         names: Names of jobs; `resume` takes the newest run, not done, of a job with one of them.
         resume: Whether to resume that run in place of starting a new one.
-        check: Whether to only check that the job can run.
+        check: Whether to only check that the job can run: "auto" does so, "all" also decodes every image, however many there
+            are; None runs the job.
         detach: Whether to run it in the background.
         as_json: Whether to print a JSON document in place of tables.
 
@@ -70,7 +75,7 @@ def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, chec
     if resume:
         return _run_existing(_newest_unfinished(names), check=check, detach=detach, as_json=as_json)
     if check:
-        return _check(parsed, Path.cwd(), as_json)
+        return _check(parsed, Path.cwd(), check, as_json)
     if detach:
         from hubserve.pipeline import check_definition
 
@@ -225,18 +230,18 @@ def _list_runs(as_json: bool) -> None:
     return print_table("Jobs", columns, rows)
 
 
-def _check(job: Job, where: Path, as_json: bool) -> None:
+def _check(job: Job, where: Path, check: Literal["auto", "all"], as_json: bool) -> None:
     from hubserve.data.own_images import Reading
     from hubserve.pipeline import resolve_job
 
     with check_progress() as advance:
-        facts = resolve_job(job, where=where, reading=Reading(advance=advance)).facts()
+        facts = resolve_job(job, where=where, reading=Reading(advance=advance, check="all" if check == "all" else None)).facts()
     return print_json({"job": job.model_dump(mode="json"), **facts}) if as_json else print_facts(f"{job.name} can run", facts)
 
 
-def _run_existing(run: Run, *, check: bool, detach: bool, as_json: bool) -> None:
+def _run_existing(run: Run, *, check: Check, detach: bool, as_json: bool) -> None:
     if check:
-        return _check(jobs.parse_job(run.definition(), where=str(run.path)), run.where, as_json)
+        return _check(jobs.parse_job(run.definition(), where=str(run.path)), run.where, check, as_json)
     return _start(run, as_json) if detach else _run(run, None, as_json)
 
 

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 
 from hubserve import jobs
@@ -94,7 +95,8 @@ def _pin_parts(resolved: ResolvedJob, run: Run) -> None:
     """Keeps which image is in which part, so that the run, when it goes on, is not tested on images that it trained on."""
     path = run.path / PARTS
     if resolved.scan is not None and not path.exists():
-        resolved.scan.pinned().write(path)
+        shape = resolved.preprocess
+        replace(resolved.scan.pinned(), size=shape.input_size, fit=shape.fit).write(path)
 
 
 def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
