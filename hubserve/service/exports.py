@@ -17,6 +17,7 @@ The state of an export is read from its folder each time, so it survives a resta
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -38,7 +39,9 @@ from hubserve.errors import JobError, JobNotFoundError, OverloadedError
 from hubserve.package.manifest import ALL_FORMATS, Format
 from hubserve.reserved_file import read_reserved
 from hubserve.sequence_number import read_number, write_next_number
-from hubserve.storage_faults import is_full, storage_error
+from hubserve.storage_faults import denial, denied, is_full, storage_error
+
+log = logging.getLogger("hubserve.service")
 
 KEPT = 20
 """How many folders of ended exports are kept; older ones are removed."""
@@ -206,20 +209,31 @@ class Exports:
         return self.read(folder.name)
 
     def list(self) -> list[ExportStatus]:
-        """All exports whose folders exist, newest first."""
+        """All exports whose folders exist, newest first; the log says which ones this user may not read.
+
+        Raises:
+            JobError: This user may not list the folder of exports.
+        """
         found = []
+        if why := denied(self._folder):
+            raise JobError(f"the exports cannot be listed: {why}")
+        for folder in self._folder.glob("*/"):
+            if why := denied(folder) or denied(folder / REQUEST):
+                log.warning("export %s cannot be read: %s", folder.name, why)
         for path in sorted(self._folder.glob(f"*/{REQUEST}"), key=lambda path: (read_number(path.parent), path), reverse=True):
-            with suppress(JobNotFoundError):
+            with suppress(JobError):
                 found.append(self.read(path.parent.name))
         return found
 
     def read(self, identity: str) -> ExportStatus:
-        """The state of an export. Raises JobNotFoundError where there is no such export."""
+        """The state of an export. Raises JobNotFoundError where there is none, JobError where this user may not read it."""
         folder = self._folder / identity
         try:
             if not re.fullmatch(r"[0-9a-f-]{1,40}", identity):
                 raise OSError
             saved = SavedRequest.model_validate_json((folder / REQUEST).read_bytes())
+        except PermissionError as error:
+            raise JobError(f"export {identity} cannot be read: {denial(error, folder / REQUEST)}") from error
         except (OSError, ValidationError) as error:
             raise JobNotFoundError(f"there is no export {identity[:60]!r}; GET /exports lists them") from error
         # Asked before its files are read: it may end in between.
