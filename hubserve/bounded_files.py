@@ -20,7 +20,7 @@ EXPANSION_SLACK_BYTES = 64 * 2**20
 
 
 class FileTooLargeError(OSError):
-    """A file, or a part of one, is larger than the limit for its kind. The `errno` is EFBIG.
+    """Raised if a file, or a part of it, is larger than the limit for its kind; its `errno` is EFBIG.
 
     Args:
         path: The file.

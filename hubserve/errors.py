@@ -13,7 +13,7 @@ HubserveError
 ├── RequestError          a request to the service is wrong
 │   ├── RequestBodyError          a request body cannot be read, or has no image
 │   ├── TopKError                 more classes are asked for than the model has, or none
-│   ├── TensorError               the name, type or shape of a tensor does not fit the model
+│   ├── TensorError               tensors in a request cannot be read, or do not fit the model
 │   ├── LogitsError               a logit of the model is NaN or infinite
 │   ├── SlowRequestError          a request body did not arrive in time
 │   ├── BodyTooLargeError         a request body, or the answer to it, is longer than allowed
@@ -87,7 +87,7 @@ class ChecksumError(WeightsError):
 
 
 class KeyFormatError(WeightsError):
-    """Raised if the names or shapes of the tensors in a weights file do not match those of the model."""
+    """Raised if the tensors in a weights file do not match the model by name and shape, or their naming scheme is unknown."""
 
 
 class ImageError(HubserveError, ValueError):
@@ -111,7 +111,7 @@ class TopKError(RequestError):
 
 
 class TensorError(RequestError):
-    """Raised if the name, data type or shape of a tensor in a request does not fit the model."""
+    """Raised if the tensors in a request cannot be read, or their name, data type or shape does not fit the model."""
 
 
 class LogitsError(RequestError):
@@ -191,7 +191,7 @@ class StrategyError(HubserveError):
 
 
 class SpaceExhausted(StrategyError):  # noqa: N818 - not a mistake: the search is complete
-    """Raised if a search strategy has no further arch to propose, because it has tried those of the space."""
+    """Raised if a search strategy has no further arch to propose: all of the space were tried, or it finds no new one."""
 
 
 class SupernetError(HubserveError):

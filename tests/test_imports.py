@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "validation_sentence",
     "bounded_files",
     "cgroup",
     "usable_resources",
@@ -45,6 +46,7 @@ MAKES = (
     "complexity",
     "data",
     "accuracy",
+    "accuracy_report",
     "training",
     "benchmarks",
     "evaluator",
@@ -71,7 +73,14 @@ def allowed(importer: str) -> set[str]:
     return {name for name in below if importer in ONLY_ABOVE.get(name, {importer})}
 
 
-LATE = {"package/formats.py", "workers/describe_package.py", "pipeline/run.py", "service/app.py", "service/launch.py"}
+LATE = {
+    "package/formats.py",
+    "workers/describe_package.py",
+    "pipeline/run.py",
+    "service/app.py",
+    "service/launch.py",
+    "training/distributed.py",
+}
 """Modules that import another one only when it is needed.
 
 It imports torch, an extra that may be absent, or circus, which workers do not need; or logging is configured before.
@@ -100,8 +109,10 @@ ALONE = {
     "ray": {"experiment/ray_executor.py"},
     "loky": {"experiment/process_executor.py"},
     "cloudpickle": {"experiment"},
-    "lightning_fabric": {"training/distributed.py"},
+    "lightning_fabric": {"training/distributed.py", "training/local_processes.py"},
     "sklearn": {"data/digits.py"},
+    "pyarrow": {"data/listing.py"},
+    "datasets": {"data/hub_dataset.py"},
     "optuna": {"strategy", "experiment"},
     "prometheus_client": {"service/metrics.py", "service/metrics_files.py"},
     "matplotlib": {"drawing.py", "pipeline/plots.py"},

@@ -1,12 +1,12 @@
-"""The command line. `app` is the entry point.
+"""The command line `hubserve`; `app` is its entry point.
 
-Commands import what they need when they run, so that `hubserve --help` answers without loading torch.
+Commands import the modules that they need when they run, so that `hubserve --help` answers fast, without importing torch.
 """
 
 import sys
 
 if sys.platform == "win32":
-    # Locks, process groups and signals of POSIX are used in many places; without them nothing would fail early.
+    # Without this check, commands would fail late, where they use the locks, process groups and signals of POSIX.
     sys.exit("hubserve does not support Windows: use Linux, macOS, WSL or a container")
 
 from hubserve.cli.main import app

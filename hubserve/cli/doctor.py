@@ -1,4 +1,4 @@
-"""`hubserve doctor`: what of this installation works, what does not, and what to do about each finding."""
+"""The command `hubserve doctor`, which checks this installation and says what to do about each problem."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ EXTRAS = {
     "ddp": ("lightning_fabric", "training on several devices"),
     "openvino": ("openvino", "serving with OpenVINO"),
 }
-"""Extra of pyproject.toml -> module that it brings, and what that is for."""
+"""Name of an extra in pyproject.toml -> (module that it installs, purpose of the module)."""
 PYTHON = sys.version_info[:2]
 FREE_GIB = 2.0
 """Free disk space in GiB below which exports and downloads may fail."""
@@ -31,13 +31,13 @@ State = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check of the installation.
 
     Attributes:
-        name: What was looked at.
-        state: "ok", "note" where something optional is absent, or "problem" where a command will fail because of it.
-        found: What was found, as a sentence or a version.
-        advice: What to do; empty where nothing needs to be done.
+        name: Name of what was checked, such as "torch" or "store".
+        state: "ok"; "note" if something that is not required is missing or low; "problem" if commands will fail because of it.
+        found: What was found, such as a version, a folder, or a problem in words.
+        advice: What the user should do; empty if nothing needs to be done.
     """
 
     name: str
@@ -58,7 +58,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def findings() -> Iterator[Finding]:
-    """All findings, in the order in which they are printed."""
+    """Runs all checks and yields their findings, in the order in which they are printed."""
     yield _system()
     yield _python()
     yield from (_package(name) for name in NEEDED)
@@ -176,7 +176,7 @@ def _store() -> Finding:
 
 
 def _network() -> Finding:
-    """What the settings allow; nothing is asked of the network."""
+    """Reports what the environment variables say about downloads; the network itself is not used."""
     if os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0"):
         return Finding("network", "ok", "HUBSERVE_OFFLINE is set: weights come from this machine only")
     mirror = os.environ.get("HUBSERVE_MIRROR")

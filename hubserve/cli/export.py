@@ -1,4 +1,4 @@
-"""What `hubserve export` does once it knows what to export."""
+"""Writes the package of `hubserve export`, with its profile and Triton entry, and formats its parity reports as a table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,18 +29,30 @@ def write(
     profile: bool,
     overwrite: bool,
 ) -> Package:
-    """Writes the package, its profile, and its entry in a Triton model repository.
+    """Writes the package of a model, optionally with its profile, and optionally adds it to a Triton model repository.
+
+    Args:
+        source: Model to export.
+        folder: Folder of the package.
+        formats: Names of the formats to export; None takes all float32 formats that this version of Python supports.
+        images: Folder of images on which the formats are compared; None compares them on generated images only.
+        max_images: Largest number of these images to use.
+        triton: Folder of the Triton model repository; None adds no entry.
+        profile: Whether to measure the profile and add it to the package.
+        overwrite: Whether to replace an existing package at `folder`.
 
     Raises:
-        DatasetError: the folder has no readable image.
-        ExportError, PackageError: see `write_package` and `write_triton`.
+        DatasetError: The folder has no readable image.
+        ExportError: A format cannot be written, its logits differ (ParityError), or no entry can be added to the repository.
+        PackageError: The package cannot be written at `folder`.
+        ProfileError: The profile cannot be measured.
     """
     chosen = default_formats() if formats is None else tuple(name for name in ALL_FORMATS if name in formats)
     for name in DEFAULT_FORMATS if formats is None else ():
         if (reason := unsupported_format(name)) is not None:
             typer.echo(f"{name} is not exported: {reason}", err=True)
     if triton is not None:
-        check_entry(triton, source.name, chosen)  # Before minutes are spent on an export that cannot be stored there.
+        check_entry(triton, source.name, chosen)  # Reports an error before an export that may take minutes.
     check_target(folder, overwrite)
     check_folder_writable(folder.absolute().parent)
     batches, classes = image_batches(images, source.preprocess, source.labels, most=max_images) if images else ([], [])
@@ -53,7 +65,10 @@ def write(
 
 
 def parity_rows(package: Package) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows: how much each format differs from eager PyTorch, with accuracies where the true classes are known."""
+    """Returns the columns and rows of a table of how much each format differs from eager PyTorch.
+
+    If the true classes of images are known, the table also has the accuracies.
+    """
     reports = package.parity
     columns: tuple[str, ...] = ("format", "largest error", "standard deviation of logits", "same top-1")
     rows: list[tuple[str, ...]] = [
@@ -67,7 +82,7 @@ def parity_rows(package: Package) -> tuple[tuple[str, ...], list[tuple[str, ...]
 
 
 def accuracy_note(package: Package) -> str | None:
-    """A warning where a format may have lost accuracy and the loss was not measured; None otherwise."""
+    """Returns a warning if a format may have lost accuracy and the loss was not measured; None otherwise."""
     unknown = [r.format for r in package.parity if r.tolerance is None and r.truth is None]
     if not unknown:
         return None

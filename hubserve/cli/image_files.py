@@ -1,4 +1,4 @@
-"""Image files that a user names: single files, patterns, and folders of images prepared for a model."""
+"""Finds and reads the image files that a user names: single files, patterns, and folders of images."""
 
 import glob
 from collections.abc import Sequence
@@ -17,16 +17,19 @@ BATCH = 8
 
 
 def image_files(names: Sequence[str]) -> list[Path]:
-    """The files that `names` stand for, in that order; a pattern such as `photos/*.jpg` stands for all files that match.
+    """Returns the files that `names` mean, in the same order.
+
+    Args:
+        names: Paths of files, and patterns such as `photos/*.jpg`, each of which means all files that match it.
 
     Raises:
-        ImageError: a name is an address, or there is no such file.
+        ImageError: A name is a URL, or no such file exists.
     """
     return [path for name in names for path in _matching_files(name)]
 
 
 def read_image(path: Path) -> bytes:
-    """The bytes of a file. Raises ImageError where it cannot be read."""
+    """Returns the content of a file. Raises ImageError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -46,12 +49,22 @@ def _matching_files(name: str) -> list[Path]:
 
 
 def image_batches(folder: Path, preprocess: Preprocess, labels: Sequence[str], *, most: int) -> tuple[list[Batch], list[int]]:
-    """Up to `most` images under `folder`, drawn at random with a fixed seed, in batches of 8; and the class of each.
+    """Reads images in a folder, preprocessed and in batches of 8, and the index of the class of each image.
 
-    The classes are known where the folder has one sub-folder for each (see `hubserve eval`); else the list is empty.
+    The classes are known if the folder has a sub-folder for each class, as for `hubserve eval`.
+
+    Args:
+        folder: Folder of images.
+        preprocess: Preprocessing of the model.
+        labels: Label of each class of the model, in the order of the logits.
+        most: Largest number of images; they are drawn at random with a fixed seed.
+
+    Returns:
+        The batches, each (n, 3, height, width) float32, and the classes of their images in order; the list of classes is empty
+        if they are not known.
 
     Raises:
-        DatasetError: there is no readable image in it.
+        DatasetError: The folder does not exist, or has no readable image.
     """
     items = _items(folder, labels)
     Random(0).shuffle(items)
@@ -76,5 +89,5 @@ def _items(folder: Path, labels: Sequence[str]) -> list[tuple[Path, int]]:
         raise DatasetError(f"{folder} is not a folder of images")
     try:
         return list(image_folder.labelled_images(folder, labels).items)
-    except DatasetError:  # No folder for each class: unlabelled images are good enough to compare formats on.
+    except DatasetError:  # Without sub-folders for the classes, images have no labels but still serve to compare formats.
         return [(path, -1) for path in image_folder.image_files(folder)]

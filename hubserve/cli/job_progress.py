@@ -1,4 +1,4 @@
-"""Shows a running job: a live view on a terminal, one line for each event elsewhere."""
+"""Shows the progress of a running job on stderr: a live view on a terminal, or else one line for each event."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +20,7 @@ LAST_TRIALS = 8
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[JobStatus], None]]:
-    """Inside the block, each status that the yielded function is called with is shown on stderr."""
+    """Context manager that yields a function, which shows each job status that it is called with on stderr."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield ProgressLines().write
@@ -33,8 +34,18 @@ def show_progress() -> Iterator[Callable[[JobStatus], None]]:
         yield show
 
 
+@contextmanager
+def check_progress() -> Iterator[Callable[[int, int], None]]:
+    """Inside the block, the yielded function shows how many images, of how many, were checked: a bar on a terminal's stderr."""
+    console = Console(stderr=True)
+    columns = (TextColumn("checking images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=None, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+
 def progress_view(status: JobStatus) -> RenderableType:
-    """The state of a job, its best trial and its last trials."""
+    """Returns the live view of a job: its state, progress, best trial, last trials and error."""
     colour = STATE_COLOURS.get(status.state, "cyan")
     top = Text.from_markup(f"[bold]{escape(status.name)}[/bold]  [{colour}]{status.state}[/{colour}]  {escape(status.message)}")
     parts: list[RenderableType] = [top]

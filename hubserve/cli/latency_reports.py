@@ -1,4 +1,4 @@
-"""Reports of latency, taken and shown for the commands."""
+"""Measures, reads and prints latency profiles for `hubserve profile` and for the option --profile of other commands."""
 
 import sys
 from collections.abc import Sequence
@@ -22,22 +22,24 @@ from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.add_files import add_profile
 from hubserve.package.package import MANIFEST, Package
 from hubserve.timing import TimingProtocol
+from hubserve.validation_sentence import first_mistake
 
 MOST_ROWS = 12
 
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """What is measured for a report.
+    """Options of `hubserve profile`: what is measured, and for how long.
 
     Attributes:
-        batch_size: Images of a call, at least 1.
-        threads: Threads that a call may use, at least 1.
-        percent: Deepest percentile that is wanted, between 0 and 100.
-        seconds: Most seconds to measure latency, for all formats together.
-        details: Whether to measure throughput, memory and operators, too.
-        openvino: Whether to measure the ONNX file in OpenVINO, too.
-        table: Lookup table to compare with; where None, that of this machine if there is one.
+        batch_size: Number of images in a call, at least 1.
+        threads: Number of threads that a call may use, at least 1.
+        percent: Highest percentile to estimate, in (0, 100).
+        seconds: Longest time in seconds to measure latency, for all formats together.
+        details: Whether to also measure throughput, memory and operators.
+        openvino: Whether to also measure the ONNX file with OpenVINO.
+        table: File of the lookup table whose prediction is compared; None takes the default one if it exists and is of this
+            machine.
     """
 
     batch_size: int = 1
@@ -50,7 +52,12 @@ class ProfileOptions:
 
 
 def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
-    """The report of a package, measured now."""
+    """Measures the profile of a package and returns it.
+
+    Raises:
+        ProfileError: An option is out of range, a measurement failed, or the lookup table does not fit.
+        PackageError: The PyTorch module cannot be rebuilt.
+    """
     chosen = Details() if options.details else NOTHING
     details = replace(chosen, openvino=options.openvino, table=_table(package, options))
     protocol = TimingProtocol(percent=options.percent, max_seconds=options.seconds)
@@ -58,19 +65,23 @@ def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
 
 
 def with_profile(model: str, package: Package) -> Package:
-    """The package with its report in it, measured now.
+    """Measures the profile of a package, adds it to the package, and returns the changed package.
+
+    Args:
+        model: Name by which the user named the package; a card means that `package` was exported just now.
+        package: Package to measure.
 
     Raises:
-        ProfileError: `model` names a version in the store, which never changes.
+        ProfileError: `model` names a version in the store, which must not be changed, or a measurement failed.
     """
-    if package_named(model) is not None:  # Else it is a card, exported just now.
+    if package_named(model) is not None:  # None means a card, whose package is in a temporary folder.
         own_folder(model)
         check_folder_writable(Path(model).absolute().parent)
     return add_profile(package, measure_package(package, ProfileOptions()).model_dump_json(indent=2) + "\n")
 
 
 def own_folder(model: str) -> None:
-    """Raises ProfileError unless `model` is a package folder of the user's own, which may be changed."""
+    """Raises ProfileError unless `model` is the path of a package folder; a version in the store must not be changed."""
     if not (Path(model) / MANIFEST).is_file():
         raise ProfileError(
             f"a report can be put into a package folder only, and {model!r} is none: `hubserve export {model} --profile` "
@@ -79,10 +90,13 @@ def own_folder(model: str) -> None:
 
 
 def read_report(name: str) -> ProfileReport:
-    """The report in a JSON file, or in a package or version that holds one.
+    """Reads the profile in a JSON file, or in a package that has one.
+
+    Args:
+        name: Path of the file, or a package folder, an alias, or a name or tag in the store.
 
     Raises:
-        ProfileError: none of these.
+        ProfileError: There is no such file or package, or it has no profile that this version can read.
     """
     path = Path(name)
     try:
@@ -92,13 +106,13 @@ def read_report(name: str) -> ProfileReport:
         if package is not None and package.profile is not None:
             return ProfileReport.model_validate(package.profile)
     except (UnicodeDecodeError, ValidationError) as error:
-        first = str(error).splitlines()[0]
+        first = first_mistake(error) if isinstance(error, ValidationError) else error
         raise ProfileError(f"{name} holds no report that this version reads: {first}; measure again") from error
     raise ProfileError(f"{name} is neither the file of a report nor a package with one; `hubserve profile MODEL --save {name}`")
 
 
 def print_report(report: ProfileReport) -> None:
-    """All of it but the samples, as tables."""
+    """Prints a profile as tables, without the samples; notes about formats that were not measured go to stderr."""
     first = report.formats[0]
     title = f"{report.model}: batch {first.batch_size}, {first.threads} thread(s), {report.host.cpu}"
     print_table(title, ("", *(found.format for found in report.formats)), latency_rows(report))
@@ -121,7 +135,7 @@ def print_report(report: ProfileReport) -> None:
 
 
 def comparison_rows(found: Sequence[Comparison]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows."""
+    """Returns the columns and rows of a table of comparisons."""
     columns = ("format", "A, ms", "B, ms", "B over A", "99 % interval", "p", "B is")
     return columns, [_comparison_row(comparison) for comparison in found]
 
@@ -132,13 +146,17 @@ def _comparison_row(c: Comparison) -> tuple[str, ...]:
 
 
 def warn_if_hosts_differ(a: ProfileReport, b: ProfileReport) -> None:
-    """Warns on stderr where two reports are of machines with another CPU or another number of cores."""
+    """Prints a warning on stderr if two profiles were measured with different CPUs or numbers of cores."""
     if (a.host.cpu, a.host.cores) != (b.host.cpu, b.host.cores):
         sys.stderr.write(f"A is of {a.host.cpu} ({a.host.cores} cores), B of {b.host.cpu} ({b.host.cores} cores)\n")
 
 
 def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
-    """The one that was named, or that of this machine where there is one for the package's space, settings and calls."""
+    """Returns the lookup table to compare a profile with, or None.
+
+    It is the one that `options.table` names, or else the default one if it exists, fits the package and the options, and was
+    measured on this machine. Raises ProfileError if the named one cannot be read or does not fit.
+    """
     if options.table is not None:
         table = _fitting(package, options, options.table)
         warn_if_of_another_host(options.table, table)
@@ -148,13 +166,13 @@ def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
         space = get_space(manifest.space, manifest.settings)
         path = default_path(space, manifest.settings, input_size=size, threads=options.threads, batch_size=options.batch_size)
         table = _fitting(package, options, path)
-    except HubserveError:  # None, or a space of somebody else, or a table of another version: nobody asked for it.
+    except HubserveError:  # The user did not ask for a table, so one that is missing or does not fit is not reported.
         return None
     return table if table.difference_to_host() is None else None
 
 
 def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTable:
-    """The table of a file. Raises ProfileError where its predictions are not of what is measured."""
+    """Reads a lookup table and returns it. Raises ProfileError if it does not fit the package and the options."""
     table, manifest = LatencyTable.load(path), package.manifest
     table.check_fit(
         path,

@@ -1,4 +1,4 @@
-"""`hubserve latency-table`: measure this machine once, then predict any arch of a space."""
+"""The commands `hubserve latency-table ...`, which build and check lookup tables and predict latencies with them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +34,7 @@ def build(
     seed: Annotated[int, typer.Option(help="Seed of all random archs.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure the operations of a space, then some whole networks. Stopped, it goes on where it was.
+    """Measure the operations of a space, then some whole networks. If interrupted, the next run continues from there.
 
     hubserve latency-table build --space ProxylessNAS
     """
@@ -72,7 +72,7 @@ def show(
     rows: Annotated[int, typer.Option(min=0, help="Slowest operations to list.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show a table: the machine, the error, and the slowest operations."""
+    """Show a lookup table: its machine, the error of its predictions, and the slowest operations."""
     from hubserve.cli.lookup_tables import Subject, table_facts
 
     subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
@@ -125,7 +125,7 @@ def check(
     seed: Annotated[int, typer.Option(help="Seed of the random networks; not that of the build.")] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Measure random networks now, and show how far off the table's predictions are."""
+    """Measure random networks, and show the error of the table's predictions of them."""
     from hubserve.cli.lookup_tables import Subject, error_facts, moving_bar
     from hubserve.latency.tables.build import check_table
 

@@ -1,4 +1,4 @@
-"""What `hubserve spaces` and `hubserve models` list, as plain data."""
+"""Collects the data that `hubserve spaces` and `hubserve models` print, as dicts and lists."""
 
 import inspect
 from dataclasses import fields
@@ -19,12 +19,16 @@ from hubserve.store import StoredModel, aliases
 
 
 def space_rows() -> list[dict[str, Any]]:
-    """One row a model space."""
+    """Returns one row for each model space, as a dict."""
     return [_space_row(name, space()) for name, space in SPACES.items()]
 
 
 def space_page(name: str) -> dict[str, Any]:
-    """All of one model space. Raises SpaceError for an unknown name."""
+    """Returns all data about one model space: the row of `space_rows`, summary, settings, models and choices.
+
+    Raises:
+        SpaceError: There is no space of that name.
+    """
     if name not in SPACES:
         raise SpaceError(f"no model space is called {name!r}. {suggest(name, SPACES)}")
     space = SPACES[name]()
@@ -56,7 +60,7 @@ def _space_row(name: str, space: HubSpace) -> dict[str, Any]:
 
 
 def _conditions(choice: Choice) -> str:
-    """Why a choice matters, in words; empty where it always does."""
+    """Returns the condition under which a choice has an effect, such as "depth is 3 or 4"; empty if it always has."""
     alternatives = (
         " and ".join(f"{label} is {' or '.join(map(str, values))}" for label, values in alternative)
         for alternative in choice.conditions
@@ -65,7 +69,7 @@ def _conditions(choice: Choice) -> str:
 
 
 def card_rows() -> list[dict[str, Any]]:
-    """One row a pre-searched model."""
+    """Returns one row for each pre-searched model, as a dict."""
     cards = [load_card(name) for name in list_cards()]
     return [
         {
@@ -81,12 +85,19 @@ def card_rows() -> list[dict[str, Any]]:
 
 
 def store_rows() -> list[dict[str, Any]]:
-    """One row a version in the store, newest first; a corrupt one has its problem and no figures."""
+    """Returns one row for each version in the store, as a dict, the newest first.
+
+    The row of a corrupt version has the reason under "problem" and None for its other properties.
+    """
     return [{"tag": m.tag, **_figures(m), "created": m.created.isoformat(timespec="seconds")} for m in store.list_models()]
 
 
 def _figures(model: StoredModel) -> dict[str, Any]:
-    """Space, kind of weights, top-1 accuracy in percent, and median latency of the ONNX format in milliseconds."""
+    """Returns the columns of a version that come from its package.
+
+    They are the space, the origin of the weights, the top-1 accuracy in percent, the median latency of the format "onnx" in
+    milliseconds, and the problem that prevents reading the package; a value that is not known is None.
+    """
     try:
         manifest, profile = model.package.manifest, model.package.profile
     except PackageError as error:
@@ -102,7 +113,7 @@ def _figures(model: StoredModel) -> dict[str, Any]:
 
 
 def _median_ms(profile: dict[str, Any] | None) -> float | None:
-    """The median latency of the ONNX format; None without a profile, or one with too few samples for a median."""
+    """Returns the median latency of the format "onnx" in milliseconds; None if the profile is missing or has no median."""
     try:
         report = ProfileReport.model_validate(profile)
     except ValidationError:
@@ -112,7 +123,15 @@ def _median_ms(profile: dict[str, Any] | None) -> float | None:
 
 
 def model_page(name: str) -> dict[str, Any]:
-    """All of one version in the store, by alias, name or tag, or else of one card. Raises ModelNotFoundError."""
+    """Returns all data about one version in the store, or else about one card.
+
+    Args:
+        name: Alias, name or tag in the store, or name of a card.
+
+    Raises:
+        ModelNotFoundError: No model has that name.
+        PackageError: The package of the version is corrupt.
+    """
     try:
         stored = aliases.resolve(name)
     except ModelNotFoundError as error:
@@ -126,7 +145,11 @@ def model_page(name: str) -> dict[str, Any]:
 
 
 def card_page(name: str) -> dict[str, Any]:
-    """All of one card; parameters and MACs are counted, for one image, not copied from the paper."""
+    """Returns all data about one card; parameters and MACs (of one image) are counted on the network, not read from the card.
+
+    Raises:
+        CardError: There is no card of that name.
+    """
     card = load_card(name)
     size = card.preprocess.input_size
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Lookup tables of latency, found and shown for the commands."""
+"""Finds the lookup table that the options of a command mean, and formats tables and their results for printing."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from hubserve.latency.tables.records import TableError
 
 @dataclass(frozen=True)
 class Subject:
-    """What a lookup table is for, and its file.
+    """Space and calls for which a lookup table is built or used, and the file of the table.
 
     Attributes:
         space: Model space with its settings.
         settings: Settings of the space, by name.
-        input_size: Side of the images, in pixels.
-        threads: Threads that a call may use.
-        batch_size: Images of a call.
+        input_size: Height and width of the images, in pixels.
+        threads: Number of threads that a call may use.
+        batch_size: Number of images in a call.
         path: File of the table.
     """
 
@@ -42,7 +42,20 @@ class Subject:
     def from_options(
         cls, space: str, settings: Path | None, *, input_size: int | None, threads: int, batch_size: int, table: Path | None
     ) -> Subject:
-        """From the options of a command. Raises SpaceError for an unknown space, ArchError for settings that are no JSON."""
+        """Makes a subject from the options of a command.
+
+        Args:
+            space: Name of the model space.
+            settings: JSON file with settings of the space; None takes the defaults.
+            input_size: Height and width of the images, in pixels; None takes that of the space.
+            threads: Number of threads that a call may use.
+            batch_size: Number of images in a call.
+            table: File of the table; None takes the default one.
+
+        Raises:
+            SpaceError: There is no such space or setting, or a value is not allowed.
+            ArchError: The file of settings is not a JSON object.
+        """
         given = read_json(settings)
         built = get_space(space, given)
         size = input_size or built.input_size
@@ -50,7 +63,11 @@ class Subject:
         return cls(built, given, size, threads, batch_size, path)
 
     def load(self) -> LatencyTable:
-        """The table; warns where it is of another machine. Raises ProfileError where none fits."""
+        """Reads the table, and prints a warning on stderr if it is of another machine.
+
+        Raises:
+            ProfileError: The file does not exist, is not a lookup table, or is one of another space or for other calls.
+        """
         table = LatencyTable.load(self.path)
         table.check_fit(self.path, self.space, input_size=self.input_size, threads=self.threads, batch_size=self.batch_size)
         warn_if_of_another_host(self.path, table)
@@ -58,14 +75,14 @@ class Subject:
 
 
 def warn_if_of_another_host(path: Path, table: LatencyTable) -> None:
-    """Warns on stderr where a table was measured on another machine, or by another ONNX Runtime."""
+    """Prints a warning on stderr if a table was measured on another machine or with another ONNX Runtime."""
     difference = table.difference_to_host()
     if difference is not None:
         sys.stderr.write(f"{path} was {difference}: what it predicts is not of this machine\n")
 
 
 def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:
-    """Name and value of each fact about a table, to be shown."""
+    """Returns the properties of a lookup table to print, by name."""
     c = table.calibration
     return {
         "file": str(path),
@@ -83,7 +100,7 @@ def table_facts(path: Path, table: LatencyTable) -> dict[str, Any]:
 
 
 def error_facts(error: TableError) -> dict[str, Any]:
-    """Name and value of each figure of the error, to be shown."""
+    """Returns the error of a lookup table to print, by name."""
     return {
         "networks it never saw": error.networks,
         "rank correlation (Spearman)": None if error.spearman is None else f"{error.spearman:.3f}",
@@ -94,7 +111,7 @@ def error_facts(error: TableError) -> dict[str, Any]:
 
 
 def feasibility_facts(found: Feasibility) -> dict[str, Any]:
-    """Name and value of each fact about a limit, to be shown."""
+    """Returns the result of the check of a limit to print, by name."""
     low, high = found.share_interval
     return {
         "random archs that meet it": f"{found.share:.1%} of {found.drawn} (95 % interval {low:.1%} to {high:.1%})",
@@ -105,7 +122,7 @@ def feasibility_facts(found: Feasibility) -> dict[str, Any]:
 
 @contextmanager
 def moving_bar() -> Iterator[Progress]:
-    """A progress bar for each kind of measurement, one after the other."""
+    """Context manager that yields a `Progress` function; it shows a new progress bar for each kind of measurement."""
     what, shown = "", 0
     advance: Callable[[int], None]
     with ExitStack() as bars:

@@ -1,4 +1,4 @@
-"""The command line: all commands under one name. Results and exit codes are printed and chosen in `hubserve.cli.output`."""
+"""Assembles the command line `hubserve` from its commands. `hubserve.cli.output` prints results and sets exit codes."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, store
 from hubserve.cli.doctor import doctor
 from hubserve.cli.latency_table import app as latency_table_app
-from hubserve.cli.output import CommandGroup
+from hubserve.cli.output import CheckCommand, CommandGroup
 from hubserve.cli.profile import app as profile_app
 
 app = CommandGroup(
@@ -29,7 +29,7 @@ def _version(wanted: bool) -> None:
 def _main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Callback of all commands."""
+    """Takes the options of `hubserve` itself, which stand before the name of a command."""
 
 
 app.command()(hub.spaces)
@@ -46,7 +46,8 @@ app.command("store-export")(store.store_export)
 app.command("store-import")(store.store_import)
 app.add_typer(alias.app, name="alias")
 app.command()(serve.serve)
-app.command()(jobs.search)
+app.command(cls=CheckCommand)(jobs.finetune)
+app.command(cls=CheckCommand)(jobs.search)
 app.command()(jobs.jobs)
 app.command()(jobs.exports)
 app.command()(jobs.plot)

@@ -1,4 +1,4 @@
-"""What the options of a command select: a model to export, an arch to draw, a classifier to evaluate."""
+"""Resolves the options of a command to the model to export, the arch to draw, or the classifier to evaluate."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -28,17 +28,29 @@ def source_of(
     key_format: str | None,
     random_weights: bool,
 ) -> ModelSource:
-    """What `export` exports: what `model` means, see `hubserve.export.named_source`, or an arch of a space.
+    """Returns the model that the options of `hubserve export` name: either `model`, or the arch `arch` of `space`.
+
+    Args:
+        model: Package folder, alias, name or tag in the store, or pre-searched model; None takes `space` and `arch`.
+        space: Name of a model space.
+        arch: JSON file with the chosen value of each choice, by label.
+        settings: JSON file with settings of the space; None takes the defaults.
+        weights: File of weights; None takes the published ones of a pre-searched model, and random ones for an arch.
+        key_format: Naming scheme of the tensors in that file; only for a pre-searched model.
+        random_weights: Whether a pre-searched model gets random weights.
 
     Raises:
-        ExportError: the options do not go together.
-        ModelNotFoundError: nothing is called `model`.
+        ExportError: The options exclude each other, or one is missing or has no effect.
+        ModelNotFoundError: No model has the name `model`.
+        SpaceError: There is no such space or setting.
+        ArchError: A JSON file cannot be read, or the arch does not belong to the space.
+        WeightsError: The weights cannot be downloaded or read, or do not fit the network.
     """
     if (model is None) == (space is None) or (space is None) != (arch is None):
         raise ExportError("name a pre-searched model, or give --space together with --arch")
     if weights is not None and random_weights:
         raise ExportError("--weights and --random-weights exclude each other")
-    # An option that has no effect is refused: its user expects one.
+    # An option without effect is refused, because the user expects an effect.
     if settings is not None and space is None:
         raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
     if key_format is not None and (weights is None or space is not None):
@@ -54,10 +66,19 @@ def source_of(
 def drawn_arch(
     model: str | None, *, space: str | None, arch: Path | None, settings: Path | None
 ) -> tuple[str, HubSpace, dict[str, Any]]:
-    """Title, space and arch of what `draw` draws.
+    """Returns the title, the space and the arch that the options of `hubserve draw` name.
+
+    Args:
+        model: Name of a pre-searched model; None takes `space`.
+        space: Name of a model space.
+        arch: JSON file with the chosen value of each choice, by label; None draws a random arch.
+        settings: JSON file with settings of the space; None takes the defaults.
 
     Raises:
-        ExportError: the options do not go together.
+        ExportError: The options exclude each other, or neither `model` nor `space` is given.
+        CardError: There is no pre-searched model of that name.
+        SpaceError: There is no such space or setting.
+        ArchError: A JSON file cannot be read.
     """
     if (model is None) == (space is None) or (model is not None and (arch is not None or settings is not None)):
         raise ExportError("name a pre-searched model, or give --space, with --arch for one arch of it")
@@ -69,7 +90,11 @@ def drawn_arch(
 
 
 def read_json(path: Path | None) -> dict[str, Any]:
-    """The object in a JSON file; an empty one for no file. Raises ArchError where it is none."""
+    """Returns the object in a JSON file, or an empty one if `path` is None.
+
+    Raises:
+        ArchError: The file cannot be read as JSON, or holds something else than an object.
+    """
     if path is None:
         return {}
     try:
@@ -83,7 +108,19 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 @contextmanager
 def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Sequence[str]]]:
-    """The classifier that `eval` evaluates, and the labels of its classes."""
+    """Context manager that yields the classifier that `hubserve eval` evaluates, and the labels of its classes.
+
+    Args:
+        model: Package folder, alias, name or tag in the store, or pre-searched model.
+        backend: "eager", "openvino", or an export format of the package; has no effect with `url`.
+        url: Address of a service that classifies the images; None runs the model in this process.
+        trusted: Whether formats that are programs are loaded even if this user did not write them.
+
+    Raises:
+        ModelNotFoundError: No model has that name.
+        PackageError: The package does not have the format, or its author is not trusted.
+        ExportError: The format cannot be loaded on this machine.
+    """
     with open_package(model, trusted=trusted) as package:
         if url is not None:
             with closing(HttpClassifier(url, model=model)) as classifier:

@@ -1,4 +1,4 @@
-"""The output of commands: one JSON document or a table on stdout, everything else on stderr; and exit codes."""
+"""Output and exit codes of commands: results go to stdout as a table or one JSON document, everything else to stderr."""
 
 import functools
 import inspect
@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args
 
 import typer
+from typer.core import TyperCommand
 from typer.models import CommandFunctionType, ParameterInfo
 
 BAD_INPUT = 2
-"""Exit code of an error that the user can correct; 0 is success, 1 a fault of hubserve, 130 an interrupt."""
+"""Exit code for an error that the user can correct.
+
+Other exit codes are 0 for success, 1 for a bug of hubserve or a negative result of a check, and 130 for an interrupt.
+"""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
@@ -28,8 +32,15 @@ Trust = Annotated[
 ]
 
 
+class CheckCommand(TyperCommand):
+    """A command with `--check`, which is written `--check=all` to decode all images."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--check-all" if argument == "--check=all" else argument for argument in args])
+
+
 class CommandGroup(typer.Typer):
-    """A typer app whose commands end with a sentence on stderr and exit code 2 where hubserve raises an error of its own."""
+    """A typer app whose commands report errors that the user can correct in a sentence on stderr, with exit code 2."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
         register = super().command(name, **options)
@@ -45,7 +56,10 @@ class CommandGroup(typer.Typer):
 
 
 def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
-    """Wraps a command: errors of hubserve end it with a sentence on stderr (and a document with --json) and exit code 2."""
+    """Wraps a command so that it reports errors that the user can correct by `fail`; other errors are passed on.
+
+    These are the exceptions of hubserve, pydantic's validation errors, and errors of the file system.
+    """
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -68,7 +82,7 @@ def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
             if isinstance(error, (HubserveError, ValidationError)):
                 fail(error, as_json=as_json)
             if isinstance(error, OSError) and error.filename is not None:
-                # A file or folder that the user named, or one beside it.
+                # The user named this file or folder, or it is beside one that the user named.
                 fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
             raise
 
@@ -76,7 +90,7 @@ def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
 
 
 def fail(error: Exception, *, as_json: bool) -> NoReturn:
-    """Prints what is wrong and ends with exit code 2."""
+    """Prints an error on stderr, with `as_json` also as a JSON document on stdout, and ends the command with exit code 2."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -91,12 +105,12 @@ def _message(error: Exception) -> str:
 
 
 def print_json(document: Any) -> None:
-    """One document on stdout."""
+    """Prints a document as JSON on stdout; values that JSON does not know are printed as text."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Prints a table; columns of numbers are aligned to the right."""
+    """Prints a table with a title on stdout; columns of numbers are aligned to the right, and None is an empty cell."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -108,15 +122,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
-    # Not the table's own title, which would be broken to the width of the table: it often names a file.
+    # A title of the rich table itself would be wrapped to the width of the table, also within the name of a file.
     console.print(f"[italic]{escape(title)}[/italic]", highlight=False, soft_wrap=True)
     console.print(table)
 
 
 def check_writable(path: Path | None) -> None:
-    """Raises OutputError where no file can be written at `path`; called before the work whose result is written there.
+    """Checks that a file can be written at `path`, before work whose result is written there. None is accepted.
 
     A file is replaced by a new one in its folder, so the folder must be writable; a device is written to itself.
+
+    Raises:
+        OutputError: The path is a folder, its folder does not exist, or there is no permission to write.
     """
     from hubserve.errors import OutputError
 
@@ -155,12 +172,15 @@ def _check_access(path: Path, opened: Path) -> None:
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
-    """Names and values, one a line; what is None is left out."""
+    """Prints a table of names and values, one fact a line; facts whose value is None are left out."""
     print_table(title, ("", ""), [(name, _readable(value)) for name, value in facts.items() if value is not None])
 
 
 def _readable(value: Any) -> str:
-    """A value for a cell: a mapping as one `name = value` a line, a sequence with commas; nested ones on one line."""
+    """Formats a value for a table cell.
+
+    A mapping gets one line `name = value` for each entry, and a sequence is separated by commas; nested ones stay on one line.
+    """
     if isinstance(value, Mapping):
         return "\n".join(f"{name} = {_inline(inner)}" for name, inner in value.items() if inner not in (None, {}, []))
     return _inline(value)
@@ -176,7 +196,12 @@ def _inline(value: Any) -> str:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, where that is a terminal."""
+    """Context manager that shows a progress bar on stderr, if that is a terminal, and yields a function that advances it.
+
+    Args:
+        what: Text before the bar.
+        total: Number of steps at which the bar is full.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

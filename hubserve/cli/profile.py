@@ -1,4 +1,4 @@
-"""`hubserve profile`: measure a model, or compare two measurements."""
+"""The commands `hubserve profile ...`, which measure the profile of a model and compare two profiles."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from hubserve.cli.output import (
 
 
 class DefaultCommand(TyperGroup):
-    """A typer group whose first command runs where the first argument is the name of none of its commands."""
+    """A typer group that runs its first command if the first argument is not the name of one of its commands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, "--help"):

@@ -1,4 +1,4 @@
-"""Resolves a MODEL argument, in this order: a package folder, an alias, a name or tag in the store, a pre-searched model."""
+"""Opens the package that the argument MODEL of a command means; a pre-searched model is exported for that."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,16 +15,18 @@ from hubserve.package.package import Package
 
 @contextmanager
 def open_package(name: str, *, trusted: bool = False) -> Iterator[Package]:
-    """The package that `name` stands for; the module says in which order names are looked for.
+    """Context manager that yields the package that `name` means.
 
-    A card is exported into a temporary folder, with its published weights.
+    A pre-searched model is exported, with its published weights, into a temporary folder that is removed after the block.
 
     Args:
-        name: A package folder, an alias, a name or tag in the store, or a pre-searched model.
-        trusted: Whether formats that are programs are loaded even where this user did not write them.
+        name: Package folder, alias, name or tag in the store, or pre-searched model; looked for in this order.
+        trusted: Whether formats that are programs are loaded even if this user did not write them.
 
     Raises:
-        ModelNotFoundError: none of these; the message has the nearest names.
+        ModelNotFoundError: No model has that name; the message suggests similar names.
+        PackageError: The package is incomplete, or `name` is a path that is not a package.
+        WeightsError: The published weights cannot be downloaded or read.
     """
     found = package_named(name)
     if found is not None:

@@ -1,15 +1,16 @@
-"""What `hubserve search`, `hubserve jobs`, `hubserve exports` and `hubserve plot` do."""
+"""Carries out `hubserve search`, `hubserve jobs`, `hubserve exports` and `hubserve plot`, and prints their results."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from hubserve import jobs
 from hubserve.bounded_files import read_bounded_text
-from hubserve.cli.job_progress import show_progress
+from hubserve.cli.job_progress import check_progress, show_progress
 from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
 from hubserve.jobs import Job, JobSummary, Run
@@ -20,11 +21,28 @@ from hubserve.jobs.progress_text import eta_text, value_text, values_text
 if TYPE_CHECKING:
     from hubserve.pipeline import ResolvedJob
 
+Check = Literal["auto", "all"] | None
+"""How a job is only checked: as usual, or with all images decoded; None runs it."""
+
 NOTHING_FEASIBLE, INTERRUPTED = 3, 130
 
 
-def search(job: str | None, *, run: Path | None, resume: bool, check: bool, detach: bool, as_json: bool) -> None:
-    """Lists the available jobs, checks one, or runs one; see `hubserve search --help`."""
+def search(job: str | None, *, run: Path | None, resume: bool, check: Check, detach: bool, as_json: bool) -> None:
+    """Carries out `hubserve search`: lists the available jobs, checks one, or runs or resumes one.
+
+    Args:
+        job: Path of a job file, or its name in search_jobs/; None lists the jobs, unless `run` is given.
+        run: Run folder whose job is resumed.
+        resume: Whether to resume the newest run of `job` that is not done, in place of starting a new one.
+        check: Whether to only check that the job can run: "auto" does so, "all" also decodes every image, however many there
+            are; None runs the job.
+        detach: Whether to run it in the background.
+        as_json: Whether to print a JSON document in place of tables.
+
+    Raises:
+        JobError: The job is wrong or cannot be run, or both `job` and `run` are given.
+        typer.Exit: No arch met the constraints (exit code 3), or the run was interrupted (exit code 130).
+    """
     if run is None and job is None:
         return _list_available(as_json)
     if run is not None and job is not None:
@@ -32,25 +50,62 @@ def search(job: str | None, *, run: Path | None, resume: bool, check: bool, deta
     if run is not None:
         return _run_existing(jobs.open_run(run), check=check, detach=detach, as_json=as_json)
     text, parsed = _read(str(job))
+    return launch(
+        text, parsed, names={parsed.name, Path(str(job)).stem}, resume=resume, check=check, detach=detach, as_json=as_json
+    )
+
+
+def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, check: Check, detach: bool, as_json: bool) -> None:
+    """Checks a job, runs it in this process or in the background, or resumes a run of it.
+
+    Args:
+        text: Text of the job file.
+        parsed: Job that the text describes.
+        names: Names of jobs; `resume` takes the newest run, not done, of a job with one of them.
+        resume: Whether to resume that run in place of starting a new one.
+        check: Whether to only check that the job can run: "auto" does so, "all" also decodes every image, however many there
+            are; None runs the job.
+        detach: Whether to run it in the background.
+        as_json: Whether to print a JSON document in place of tables.
+
+    Raises:
+        JobError: The job cannot be run, or (JobNotFoundError) there is no run to resume.
+        typer.Exit: No arch met the constraints (exit code 3), or the run was interrupted (exit code 130).
+    """
     if resume:
-        return _run_existing(_newest_unfinished(str(job), parsed), check=check, detach=detach, as_json=as_json)
+        return _run_existing(_newest_unfinished(names), check=check, detach=detach, as_json=as_json)
     if check:
-        return _check(parsed, Path.cwd(), as_json)
+        return _check(parsed, Path.cwd(), check, as_json)
     if detach:
         from hubserve.pipeline import check_definition
 
-        # Without the data, which the job's process loads anyway: if they cannot be used, the run ends as "refused".
+        # The data are not loaded here, as the job's own process loads them: if it cannot use them, the run ends as "refused".
         check_definition(parsed)
         return _start(jobs.create(text, job=parsed), as_json)
+    from hubserve.data.own_images import Reading
     from hubserve.pipeline import resolve_job
 
-    # Before the run folder is created, so that a job that cannot run leaves none.
-    resolved = resolve_job(parsed, where=Path.cwd())
+    # Resolved before the run folder is created, so that a job that cannot run leaves no folder.
+    with check_progress() as advance:
+        resolved = resolve_job(parsed, where=Path.cwd(), reading=Reading(advance=advance))
     return _run(jobs.create(text, job=parsed), resolved, as_json)
 
 
 def manage(job_id: str | None, *, stop: bool, resume: bool, delete: bool, log: int, as_json: bool) -> None:
-    """Lists the runs, or shows, stops, resumes or deletes one; see `hubserve jobs --help`."""
+    """Carries out `hubserve jobs`: lists the runs of jobs, or shows, stops, resumes or deletes one.
+
+    Args:
+        job_id: Id of the run; None lists all runs.
+        stop: Whether to stop the run.
+        resume: Whether to resume the run in the background.
+        delete: Whether to delete the folder of the run.
+        log: Number of lines at the end of the log to print; 0 prints the status instead.
+        as_json: Whether to print a JSON document in place of tables.
+
+    Raises:
+        JobError: An option needs a job and none is named, no run has that id (JobNotFoundError), or the run is in a state in
+            which it cannot be stopped, resumed or deleted.
+    """
     if job_id is None:
         if stop or resume or delete or log:
             raise JobError("name the job: `hubserve jobs` lists them")
@@ -70,7 +125,16 @@ def manage(job_id: str | None, *, stop: bool, resume: bool, delete: bool, log: i
 
 
 def manage_exports(export_id: str | None, *, stop: bool, as_json: bool) -> None:
-    """Lists the exports, or shows or stops one; see `hubserve exports --help`."""
+    """Carries out `hubserve exports`: lists the exports that were requested over HTTP, or shows or stops one.
+
+    Args:
+        export_id: Id of the export; None lists all exports.
+        stop: Whether to stop the export.
+        as_json: Whether to print a JSON document in place of tables.
+
+    Raises:
+        JobError: `stop` is given without an id, or (JobNotFoundError) no export has that id.
+    """
     from hubserve.service.exports import Exports
     from hubserve.service.job_and_export_limits import export_limits
     from hubserve.service.settings import ServiceSettings
@@ -89,7 +153,19 @@ def manage_exports(export_id: str | None, *, stop: bool, as_json: bool) -> None:
 
 
 def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str, as_json: bool) -> None:
-    """Draws the plots of a run; see `hubserve plot --help`."""
+    """Carries out `hubserve plot`: writes the plots of a run and prints their paths.
+
+    Args:
+        target: Id of the run, or path of its run folder.
+        out: Folder to write into; None takes the folder plots/ of the run.
+        names: Names of the plots; None or an empty list draws all that the run has.
+        ending: File ending, which decides the format: "svg", "png" or "pdf".
+        as_json: Whether to print a JSON document in place of the paths.
+
+    Raises:
+        JobError: There is no such run (JobNotFoundError), or it has nothing to plot.
+        ExperimentError: A name or the file ending is unknown, there is no data for a plot yet, or its file cannot be written.
+    """
     from hubserve.pipeline.plots import plot as draw
     from hubserve.pipeline.plots import plot_names
 
@@ -109,7 +185,7 @@ def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str,
 
 
 def _read(job: str) -> tuple[str, Job]:
-    """The text of a job file, given by its path or by its name in search_jobs/, and the job that it describes."""
+    """Returns the text of a job file, named by its path or by its name in search_jobs/, and the parsed job."""
     path = Path(job)
     if path.suffix not in (".yaml", ".yml", ".json") and "/" not in job:
         text = jobs.available_job(job).text()
@@ -122,15 +198,17 @@ def _read(job: str) -> tuple[str, Job]:
     return text, jobs.parse_job(text, where=job)
 
 
-def _newest_unfinished(job: str, parsed: Job) -> Run:
-    """The newest run of that job that is not done."""
-    names = {parsed.name, Path(job).stem}
+def _newest_unfinished(names: Collection[str]) -> Run:
+    """Returns the newest run, among those that are not done, of a job with one of `names`.
+
+    Raises JobNotFoundError if there is none.
+    """
     for run in jobs.list_runs():
         status = jobs.read(run)
         if status.state != "done" and status.name in names:
             return run
     raise JobNotFoundError(
-        f"there is no run of {parsed.name} to resume: `hubserve jobs` lists them; without --resume a new one begins"
+        f"there is no run of {min(names)} to resume: `hubserve jobs` lists them; without --resume a new one begins"
     )
 
 
@@ -156,16 +234,18 @@ def _list_runs(as_json: bool) -> None:
     return print_table("Jobs", columns, rows)
 
 
-def _check(job: Job, where: Path, as_json: bool) -> None:
+def _check(job: Job, where: Path, check: Literal["auto", "all"], as_json: bool) -> None:
+    from hubserve.data.own_images import Reading
     from hubserve.pipeline import resolve_job
 
-    facts = resolve_job(job, where=where).facts()
+    with check_progress() as advance:
+        facts = resolve_job(job, where=where, reading=Reading(advance=advance, check="all" if check == "all" else None)).facts()
     return print_json({"job": job.model_dump(mode="json"), **facts}) if as_json else print_facts(f"{job.name} can run", facts)
 
 
-def _run_existing(run: Run, *, check: bool, detach: bool, as_json: bool) -> None:
+def _run_existing(run: Run, *, check: Check, detach: bool, as_json: bool) -> None:
     if check:
-        return _check(jobs.parse_job(run.definition(), where=str(run.path)), run.where, as_json)
+        return _check(jobs.parse_job(run.definition(), where=str(run.path)), run.where, check, as_json)
     return _start(run, as_json) if detach else _run(run, None, as_json)
 
 
@@ -175,7 +255,10 @@ def _start(run: Run, as_json: bool) -> None:
 
 
 def _run(run: Run, resolved: ResolvedJob | None, as_json: bool) -> None:
-    """Runs a job in this process; exit code 3 if nothing is feasible, 130 if it was interrupted."""
+    """Runs a job in this process and prints its status at the end.
+
+    Raises typer.Exit with code 3 if no arch met the constraints, and with code 130 if the run was interrupted.
+    """
     from hubserve.pipeline import run_here
 
     try:

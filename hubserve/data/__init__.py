@@ -1,1 +1,1 @@
-"""Data sets with a training, a validation and a test part, and the batches that evaluators make of them."""
+"""Image data sets with a training, a validation and a test part, and the loaders that make batches of them."""

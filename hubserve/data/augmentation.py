@@ -1,4 +1,4 @@
-"""Augmentation: random changes of training images, drawn anew for every batch or image."""
+"""Augmentation of training images: random crops and mirroring, drawn anew each time an image is read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,16 @@ from torchvision import transforms
 from hubserve.preprocess import Preprocess
 
 Augment = Callable[[Tensor], Tensor]
-"""Batch of images (n, 3, height, width) uint8 -> changed images of the same shape, drawn with torch's random numbers."""
+"""Function from a batch of images, (n, 3, height, width) uint8, to the augmented batch of the same shape and type.
+
+It draws from the global random number generator of PyTorch."""
 
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """The augmentation of He et al. 2016 for CIFAR: a random crop of the padded image, half of the crops mirrored.
+    """The augmentation of He et al. 2016 for CIFAR: crops each padded image at random and mirrors half of the crops.
+
+    Calling it with images (n, 3, height, width) uint8 returns the augmented images in the same shape and type.
 
     Attributes:
         padding: Number of black pixels that are added on each side before the crop.
@@ -40,23 +44,24 @@ class CropAndFlip:
 
 
 LEAST_AREA = {"crop": 0.08, "pad": 0.7, "squash": 0.7}
-"""Smallest share of an image that `training_crop` keeps, by how images fit the input.
+"""Smallest share of the image's area that a crop of `training_crop` covers, by `Preprocess.fit`.
 
-0.08 is that of Szegedy et al. 2015. Where the whole image is kept because what matters may lie at its ends, crops are large."""
+The 0.08 of "crop" is the value of Szegedy et al. 2015. "pad" and "squash" show the network the whole image at inference, so
+their training crops cover at least 0.7 of it."""
 
 
 def training_crop(preprocess: Preprocess) -> Callable[[NDArray[np.uint8]], Tensor]:
-    """The augmentation of single images of any size: a random crop, resized, half of them mirrored left to right.
+    """Returns a function that takes a random crop of one image, resizes it, and mirrors it with probability 0.5.
 
-    With fit "crop" the crop is taken from the image as it is. With "pad" and "squash" it is taken from the square that the
-    network is served with, so that training sees shapes as serving does.
+    With `preprocess.fit` "crop" the crop is taken from the original image. With "pad" and "squash" it is taken from the
+    square image that the service would give to the network, so that objects have the same proportions in training.
 
     Args:
-        preprocess: Preparation of the images.
+        preprocess: Preprocessing of the network; its `input_size` and `fit` are used.
 
     Returns:
-        Function from an image, (height, width, 3) uint8, RGB, to the square (3, input_size, input_size) uint8; it draws with
-        torch's random numbers.
+        Function from an image, (height, width, 3) uint8 in RGB, to a tensor (3, input_size, input_size) uint8. It draws from
+        the global random number generator of PyTorch.
     """
     size, area = preprocess.input_size, LEAST_AREA[preprocess.fit]
     change = transforms.Compose(

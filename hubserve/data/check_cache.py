@@ -1,4 +1,4 @@
-"""Results of image checks, kept by path, size and time of the file, so that a file is decoded once and not for every run."""
+"""Cache of the results of image checks, in an SQLite file, so that an unchanged image file is decoded only once."""
 
 import json
 import sqlite3
@@ -18,24 +18,26 @@ from hubserve.home import home
 FILE = "image_checks.sqlite"
 
 READER = f"1 pillow {pillow_version}"
-"""Version of the check and of what decodes; results of other ones are not used."""
+"""Version of the check and of Pillow, which decodes the images; cached results of other versions are not used."""
 
 KEPT_SECONDS = 180 * 86400
 """Age at which a result is deleted: 180 days."""
 
 RECENT_SECONDS = 2.0
-"""A file that was changed this short a time ago is not kept: it could be changed again without another time of change."""
+"""Age in seconds below which the result of a file is not cached.
+
+A file that was changed so recently could change again and keep the same modification time."""
 
 _TABLE = """CREATE TABLE IF NOT EXISTS checks
 (path BLOB PRIMARY KEY, bytes INTEGER, mtime_ns INTEGER, full INTEGER, reader TEXT, stored REAL, result TEXT) WITHOUT ROWID"""
 
 
 class Stamp(NamedTuple):
-    """Size and time of a file, by which a change is noticed.
+    """The size and modification time of a file; a cached result is used only while both are unchanged.
 
     Attributes:
-        bytes: Length of the file.
-        mtime_ns: Time of its last change, in nanoseconds since 1970.
+        bytes: Size of the file in bytes.
+        mtime_ns: Time of the last modification, in nanoseconds since 1970.
     """
 
     bytes: int
@@ -43,18 +45,19 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, status: stat_result) -> "Stamp":
-        """The stamp in the status of a file."""
+        """Returns the stamp of the file whose status, as `Path.stat` returns it, is given."""
         return cls(status.st_size, status.st_mtime_ns)
 
 
 def read_checks(stamps: Mapping[Path, Stamp], *, full: bool) -> dict[Path, Check]:
-    """The kept results of those files that have not changed since.
-
-    A cache that cannot be read counts as empty.
+    """Returns the cached check results of those files that have not changed since they were checked.
 
     Args:
-        stamps: Absolute path of each file -> its stamp now.
-        full: Whether only results of full checks are returned; else those of headers, too.
+        stamps: The present stamp of each file, by its absolute path.
+        full: If True, only results of full checks are returned; if False, results of header checks as well.
+
+    Returns:
+        Result by path. A file without a valid cached result is missing; a cache that cannot be read counts as empty.
     """
     found: dict[Path, Check] = {}
     with suppress(sqlite3.Error, OSError, HubserveError, ValueError, TypeError), _opened() as cache:
@@ -68,11 +71,14 @@ def read_checks(stamps: Mapping[Path, Stamp], *, full: bool) -> dict[Path, Check
 
 
 def keep_checks(results: Iterable[tuple[Path, Stamp, Check]], *, full: bool) -> None:
-    """Keeps results for the next time; without an effect where the folder of hubserve cannot be written.
+    """Writes check results to the cache, and deletes results that are older than `KEPT_SECONDS`.
+
+    Results with `Check.lasting` False and those of files changed within `RECENT_SECONDS` are skipped. Does nothing, without
+    an error, if the cache cannot be written.
 
     Args:
-        results: Absolute path, stamp from before the check, and result of each file.
-        full: Whether these are results of full checks.
+        results: For each file its absolute path, its stamp from before the check, and its result.
+        full: Whether these are results of full checks (True) or of header checks (False).
     """
     now = time.time()
     rows = [

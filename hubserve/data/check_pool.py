@@ -1,4 +1,4 @@
-"""Checks many image files on all cores: in threads where they are few, else in processes that a bad file cannot take along."""
+"""Checks many image files in parallel: up to 256 files in threads, more in worker processes that may crash safely."""
 
 import json
 import os
@@ -14,26 +14,28 @@ from hubserve.data.image_check import SECONDS, Check, check_file, hash_file
 from hubserve.host import available_memory_bytes, cores
 
 FEW = 256
-"""Number of files up to which they are checked in threads of this process; starting others would take longer."""
+"""Largest number of files that are checked in threads; for so few, starting worker processes would take longer."""
 
 PROCESS_BYTES = 2**30
-"""Memory that is counted for each process: the largest image that is read takes most of it."""
+"""Memory in bytes that is reserved for each worker process; decoding the largest allowed image takes most of it."""
 
 BATCH = 512
-"""Number of results that are kept at once, so that a check that was interrupted goes on from there."""
+"""Number of results that are written to the cache together; an interrupted check repeats fewer files than this."""
 
 Advance = Callable[[int, int], None]
-"""Called with the number of files that are done, and of all files."""
+"""Progress callback, called with the number of files checked so far and the number of all files."""
 
 
 def check_files(paths: Sequence[Path], *, full: bool, advance: Advance = lambda done, total: None) -> list[tuple[int, Check]]:
-    """Size in bytes and result of the check of each file, in the order of `paths`; results of earlier calls are used.
+    """Checks image files and returns, in the order of `paths`, the size in bytes and the check result of each.
+
+    Cached results of unchanged files are used. A file that cannot be read is reported in `Check.problem`, with no exception.
 
     Args:
         paths: Image files.
-        full: Whether to decode and to hash each file; else headers alone are read, and only files of the same size as another
-            one are hashed, since no others can be equal.
-        advance: Called after files were checked.
+        full: If True, each file is decoded and hashed. If False, only headers are read, and only files that have the same
+            size as another file are hashed, since files of different sizes cannot be equal.
+        advance: Progress callback, called at the start, after every 16 files and at the end.
     """
     stamps: dict[Path, Stamp] = {}
     found: dict[Path, Check] = {}
@@ -64,7 +66,7 @@ def check_files(paths: Sequence[Path], *, full: bool, advance: Advance = lambda 
 
 
 def _hashed(found: Mapping[Path, Check], stamps: Mapping[Path, Stamp]) -> dict[Path, Check]:
-    """`found` with the hash of each readable file that has the same size as another one."""
+    """Returns `found` with the hash added to each readable file that has the same size as another readable file."""
     by_size: dict[int, list[Path]] = {}
     for path, check in found.items():
         if check.problem is None:
@@ -105,7 +107,7 @@ def _checked(paths: Sequence[Path], *, full: bool) -> Iterator[tuple[Path, Check
 
 
 class _Program:
-    """A process that checks one file after the other; one that a file crashed is started anew for the next file."""
+    """A worker process that checks one file after another; if a file crashes it, the next file starts a new process."""
 
     def __init__(self, full: bool) -> None:
         self._full = full
@@ -128,7 +130,7 @@ class _Program:
         return Check(sha256, width, height, tuple(kinds), problem, lasting)
 
     def close(self) -> None:
-        """Ends the process."""
+        """Kills the worker process, if one is running."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, from class folders or from the files as they were published."""
+"""`cifar`: loads CIFAR-10 and CIFAR-100 from class folders of image files, or from the published files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ STATISTICS: dict[str, dict[str, Any]] = {
     "cifar10": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2616)},
     "cifar100": {"mean": (0.5071, 0.4865, 0.4409), "std": (0.2673, 0.2564, 0.2762)},
 }
-"""Mean and standard deviation of the training images' planes, for pixel values in [0, 1]."""
+"""Mean and standard deviation of the red, green and blue values of all training images, for pixel values in [0, 1]."""
 
 
 @validate_call
@@ -37,18 +37,19 @@ def cifar(
     val_share: Share = 0.1,
     limit: Annotated[int, Field(gt=0)] | None = None,
 ) -> LabelledData:
-    """CIFAR-10 or CIFAR-100: 50,000 images of 32 x 32 pixels to train and validate, 10,000 to test.
+    """Loads CIFAR-10 or CIFAR-100 into memory: 50,000 images of 32 x 32 pixels for training and validation, 10,000 for test.
 
     Args:
         name: "cifar10" or "cifar100".
-        folder: Folder with train/CLASS/ and test/CLASS/ of image files, or with the published files as torchvision keeps them.
-        seed: Seed of the draw that decides which training images validate, and which ones are left out by `limit`.
+        folder: Folder with image files in train/CLASS/ and test/CLASS/, or with the published files as torchvision stores them.
+        seed: Seed of the random draws of the validation part and of the images that `limit` keeps.
         augment: Whether to shift and mirror the training images at random.
-        val_share: Share of the training images that validate, above 0 and below 0.5.
-        limit: Number of images that are used of each of the two published parts, the same share of each class; None uses all.
+        val_share: Share of the published training images that becomes the validation part; above 0 and below 0.5.
+        limit: Approximate number of images to use of each of the two published parts, stratified by class; None uses all.
 
     Raises:
-        DatasetError: `folder` has neither of the two layouts, or a file is no readable image.
+        DatasetError: `folder` has neither of the two layouts, or an image file cannot be read.
+        pydantic.ValidationError: `val_share` or `limit` is outside its range.
     """
     preprocess = Preprocess(input_size=32, resize=32, **STATISTICS[name])
     read = _read_class_folders if (folder / "train").is_dir() else _read_published
@@ -59,7 +60,7 @@ def cifar(
 
 
 _Read = tuple[InMemoryDataset, InMemoryDataset, tuple[str, ...]]
-"""The published training part, the test part, and the names of the classes."""
+"""Triple of the published training part, the published test part, and the names of the classes."""
 
 
 def _read_class_folders(name: str, root: Path, preprocess: Preprocess, limit: int | None, seed: int) -> _Read:
@@ -92,7 +93,7 @@ def _read_published(name: str, root: Path, preprocess: Preprocess, limit: int | 
 
 
 def _some(targets: Sequence[int], limit: int | None, seed: int) -> Sequence[int]:
-    """Indices of about `limit` items, the same share of each class; all where there are no more, or `limit` is None."""
+    """Returns the indices of about `limit` items, the same share of each class, or all indices if `limit` is None."""
     if limit is None or limit >= len(targets):
         return range(len(targets))
     return stratified(targets, (limit / len(targets),), seed=seed)[0]

@@ -1,4 +1,4 @@
-"""The handwritten digits of scikit-learn: 1,797 images that need no download."""
+"""`digits`: loads the handwritten digits data set of scikit-learn, 1,797 images that need no download."""
 
 from typing import Annotated
 
@@ -18,12 +18,12 @@ LABELS = tuple("0123456789")
 
 @validate_call
 def digits(*, size: Annotated[int, Field(gt=0)] = 32, seed: int = 0, augment: bool = True) -> LabelledData:
-    """The digits: 60 % of each class to train, 20 % to validate, 20 % to test.
+    """Loads the handwritten digits: 60 % of each class for training, 20 % for validation and 20 % for test.
 
     Args:
-        size: Side in pixels to which the images, 8 x 8 pixels, white on black, are resized.
-        seed: Seed of the draw that decides which image is in which part.
-        augment: Whether to shift the training images at random, by up to a sixteenth of their side.
+        size: Side in pixels of the square images after resizing; the originals are 8 x 8 pixels, white on black.
+        seed: Seed of the random draw that assigns images to parts.
+        augment: Whether to shift the training images at random by up to `size // 16` pixels.
 
     Raises:
         DatasetError: scikit-learn is not installed.
@@ -37,7 +37,7 @@ def digits(*, size: Annotated[int, Field(gt=0)] = 32, seed: int = 0, augment: bo
 
 def _all_digits(size: int) -> InMemoryDataset:
     try:
-        # Not above: it takes a second, which only this data set should cost.
+        # Imported here because the import takes a second, which only users of this data set should wait for.
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise DatasetError("the digits come with scikit-learn: pip install 'hubserve[search]'") from error

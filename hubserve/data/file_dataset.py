@@ -1,4 +1,4 @@
-"""Labelled image files, each read when it is asked for, or all of them once."""
+"""`FileDataset`: a data set that reads an image file each time the item is accessed; also reads files into memory."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +19,15 @@ from hubserve.preprocess import Preprocess, decode_pixels
 
 
 class FileDataset(Dataset[tuple[Tensor, int]]):
-    """Image files with their classes; an item is (input (3, size, size) float32, class index).
+    """A data set of image files; each file is read and preprocessed when its item is accessed.
+
+    An item is a pair of the input, a float32 tensor (3, size, size), and the class index. Accessing an item whose file is not
+    a readable image raises `DatasetError`.
 
     Args:
-        items: Image files with class indices. A file that is no readable image raises DatasetError when it is asked for.
-        preprocess: Preparation of the images, as in serving.
-        augment: Whether to crop at random places and scales and to mirror half of the images, see `training_crop`.
+        items: Pairs of an image file and the index of its class.
+        preprocess: Preprocessing of the images, the same as in the service.
+        augment: Whether to augment the images with `training_crop`: random crops, half of them mirrored.
     """
 
     def __init__(self, items: Sequence[Item], preprocess: Preprocess, *, augment: bool = False) -> None:
@@ -44,10 +47,14 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
 
 
 def read_into_memory(items: Sequence[Item], preprocess: Preprocess) -> InMemoryDataset:
-    """All images of `items`, decoded and resized once; for data sets of small images.
+    """Decodes and resizes all images of `items`, and returns them as one data set in memory.
+
+    Args:
+        items: Pairs of an image file and the index of its class.
+        preprocess: Preprocessing that gives the size and is used to normalise the images.
 
     Raises:
-        DatasetError: A file is no readable image.
+        DatasetError: A file is not a readable image.
     """
     with ThreadPoolExecutor(cores()) as pool:
         pixels = list(pool.map(lambda item: to_pixels(read_pixels(item[0]), preprocess), items))
@@ -55,10 +62,10 @@ def read_into_memory(items: Sequence[Item], preprocess: Preprocess) -> InMemoryD
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:
-    """The pixels of an image file, decoded as in serving: (height, width, 3) uint8, RGB.
+    """Decodes an image file, as the service does, and returns its pixels: (height, width, 3) uint8, in RGB.
 
     Raises:
-        DatasetError: The file is no readable image.
+        DatasetError: The file is not a readable image.
     """
     try:
         return decode_pixels(path.read_bytes())

@@ -1,6 +1,7 @@
-"""Finds the image files below a folder, and names what is left out: hidden files, other endings, links that lead nowhere."""
+"""Finds the image files below a folder, and lists the files that are left out with the reason for each."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,19 +30,22 @@ SUFFIXES = frozenset(
         ".pnm",
     ]
 )
-"""Endings of the names of image files, in small letters; capitals are taken, too."""
+"""File name suffixes of images, in lower case; they are compared without regard to case."""
+
+_USUAL_ENDING = re.compile(r"\.[a-z][a-z0-9]{0,5}")
+"""Endings by which files are counted that are left out; others would be as many as files."""
 
 MOST_NAMED = 5
-"""Number of files that one sentence names."""
+"""Largest number of files that a message lists by name."""
 
 
 class LeftOut(NamedTuple):
-    """A file, or a whole hidden folder, that is not used.
+    """A file or folder of the data set that is not used, with the reason.
 
     Attributes:
-        file: Its path relative to the data, as it is printed.
-        kind: Why, in few words, by which left-out files are counted: "hidden", "ending .heic", "unreadable".
-        detail: What exactly is wrong with this file; empty where `kind` says all.
+        file: Path relative to the folder of the data set, escaped for printing.
+        kind: Short reason by which left-out files are grouped and counted, such as "hidden", "ending .heic", "unreadable".
+        detail: Further explanation for this file; empty if `kind` says everything.
     """
 
     file: str
@@ -50,13 +54,13 @@ class LeftOut(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """What was found below a folder.
+    """The files and folders that `walk` found below a folder.
 
     Attributes:
-        images: Paths of the image files, at any depth, sorted; a file is an image by the ending of its name.
-        left_out: All other files, and hidden folders as one entry each.
-        folders: Names of the folders directly in it, hidden ones excepted, sorted.
-        direct: Number of image files directly in it.
+        images: Sorted paths of the image files, at any depth; a file counts as an image by the suffix of its name.
+        left_out: All other files. A hidden folder is one entry, and so is a folder that cannot be read.
+        folders: Sorted names of the folders directly in the searched folder, without hidden ones.
+        direct: Number of image files directly in the searched folder.
     """
 
     images: list[Path]
@@ -66,11 +70,13 @@ class Walk(NamedTuple):
 
 
 def walk(folder: Path, root: Path | None = None) -> Walk:
-    """Looks through a folder and all folders in it; links are followed, and each folder is entered once on a way down.
+    """Searches a folder and all its sub-folders for image files.
+
+    Symbolic links are followed; a link to a folder that contains it is reported in `left_out` and not entered.
 
     Args:
-        folder: Folder to look through.
-        root: Folder to which the paths in `left_out` are relative; None takes `folder`.
+        folder: Folder to search.
+        root: Folder to which the paths in `left_out` are relative; None uses `folder`.
 
     Raises:
         OSError: `folder` itself cannot be read.
@@ -127,26 +133,24 @@ def _file_problem(entry: os.DirEntry[str], path: Path) -> tuple[str, str] | None
 
 
 def ending_problem(path: Path) -> tuple[str, str] | None:
-    """Why a file is no image by the ending of its name, as kind and detail of a LeftOut; None where it is one."""
+    """Returns None if a file is an image by its suffix, else the reason as the `kind` and `detail` of a `LeftOut`."""
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return None
-    if not suffix:
-        return "without an ending", ""
     if suffix in (".heic", ".heif"):
-        return f"ending {suffix}", "Apple's format is not read: convert it to JPEG"
-    return f"ending {shown(suffix)}", ""
+        return f"ending {suffix}", "not read: convert it to JPEG"
+    return (f"ending {suffix}", "") if _USUAL_ENDING.fullmatch(suffix) else ("without a usual ending", "")
 
 
 def named(files: Iterable[str]) -> str:
-    """The first few of some files, for a sentence: `a.jpg, b.jpg and 7 more`."""
+    """Returns the first `MOST_NAMED` files and the number of the others as text: `a.jpg, b.jpg and 7 more`."""
     found = list(files)
     rest = len(found) - MOST_NAMED
     return ", ".join(found[:MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def left_out_text(left_out: Sequence[LeftOut]) -> str:
-    """How many files are left out, by kind and with the first names: `2 hidden (a/._1.jpg, a/._2.jpg)`."""
+    """Returns a text with the number of left-out files of each kind and their first names: `2 hidden (a/.1.jpg, a/.2.jpg)`."""
     kinds = Counter(entry.kind for entry in left_out)
 
     def text(entry: LeftOut) -> str:

@@ -1,6 +1,6 @@
-"""Checks one image file: whether it can be read as the service reads it, its size in pixels, and its hash.
+"""Check of one image file: whether the service could read it, its size in pixels, and its hash.
 
-`python -m hubserve.data.image_check` does so in a process of its own, file by file, for `hubserve.data.check_pool`.
+`python -m hubserve.data.image_check` is the worker process of `hubserve.data.check_pool`: it checks one file after another.
 """
 
 import hashlib
@@ -15,22 +15,22 @@ from hubserve.errors import ImageError
 from hubserve.preprocess.image_facts import image_facts
 
 HEADER_BYTES = 256 * 1024
-"""Number of bytes, from the beginning of a file, in which a header is looked for first."""
+"""Number of bytes that a header check reads first; the rest of the file is read only if they do not hold the header."""
 
 SECONDS = 120
-"""Time after which the process of a check is killed by its own alarm: no image takes as long to decode."""
+"""Seconds after which the operating system kills a worker process that is still checking one file."""
 
 
 class Check(NamedTuple):
-    """Result of the check of one file.
+    """The result of checking one image file.
 
     Attributes:
-        sha256: Hash of the file's content in hexadecimal; None where only its header was read, or it cannot be opened.
-        width: Width of the image in pixels, turned upright; 0 where it cannot be read.
-        height: Height of the image in pixels, turned upright; 0 where it cannot be read.
-        kinds: What is special about the image, see `hubserve.preprocess.image_facts.ImageFacts`.
-        problem: Why the file cannot be used; None where it can.
-        lasting: Whether the result is that of the file's content, and so the same the next time.
+        sha256: SHA-256 of the file's content in hexadecimal; None if it was not hashed or the file could not be opened.
+        width: Width in pixels after the image is turned upright; 0 if the image cannot be read.
+        height: Height in pixels after the image is turned upright; 0 if the image cannot be read.
+        kinds: Special properties of the image; the values are those of `hubserve.preprocess.image_facts.ImageFacts.kinds`.
+        problem: Reason why the file cannot be used; None if it can be used.
+        lasting: Whether the result depends only on the file's content and may therefore be cached.
     """
 
     sha256: str | None = None
@@ -42,11 +42,13 @@ class Check(NamedTuple):
 
 
 def check_file(path: Path, *, full: bool) -> Check:
-    """Reads an image file.
+    """Checks whether an image file can be read, and returns its size, its hash or its problem.
+
+    An unreadable file raises no exception: the reason is in `Check.problem`.
 
     Args:
-        path: The file.
-        full: Whether to decode all pixels and to hash the file; else its header alone is read.
+        path: The image file.
+        full: If True, all pixels are decoded and the file is hashed; if False, only the header is read.
     """
     try:
         with path.open("rb") as file:
@@ -70,7 +72,7 @@ def check_file(path: Path, *, full: bool) -> Check:
 
 
 def hash_file(path: Path) -> str | None:
-    """The SHA-256 of a file's content in hexadecimal; None where it cannot be read."""
+    """Returns the SHA-256 of a file's content in hexadecimal, or None if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -79,7 +81,10 @@ def hash_file(path: Path) -> str | None:
 
 
 def main() -> None:
-    """Reads paths from stdin, one a line in hexadecimal, and writes the Check of each as a line of JSON."""
+    """Reads one path per line from stdin, encoded in hexadecimal, and writes the `Check` of each file as a line of JSON.
+
+    The first command-line argument is the mode: "full" decodes and hashes each file, any other value reads headers only.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the input.
     full = sys.argv[1] == "full"
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Folders of labelled images for a model that is there already: which class of the model each sub-folder is."""
+"""Reads a folder of labelled images for an existing model, and matches its sub-folders to the classes of the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from unicodedata import normalize
 from hubserve.cards.labels import imagenet_wnids
 from hubserve.cards.labels import labels as known_labels
 from hubserve.data.folder_walk import walk
-from hubserve.data.layout import class_folders
+from hubserve.data.layout import class_folders, no_image_text
 from hubserve.data.names import part_of
 from hubserve.data.scan import Item
 from hubserve.errors import DatasetError
@@ -19,13 +19,13 @@ Rule = Literal["wnid", "label", "number", "order"]
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with the classes of a certain model.
+    """Image files with the class indices of one given model.
 
     Attributes:
-        items: Image files with class indices, sorted by sub-folder and name.
-        rule: How sub-folders became classes: "wnid" (the name is the WordNet id of one of ImageNet's classes), "label" (the
-            folder has the name of the class), "number" (the folder has the index of the class, from 0, as its name), or
-            "order" (the n-th folder in the order of names is class n).
+        items: Pairs of an image file and the index of its class, sorted by sub-folder and file name.
+        rule: How the name of a sub-folder gave its class: "wnid" (the WordNet id of an ImageNet class), "label" (the label
+            of the class), "number" (the index of the class, counted from 0), or "order" (the sub-folders, sorted by name,
+            are the classes in the order of their indices).
     """
 
     items: tuple[Item, ...]
@@ -33,7 +33,9 @@ class LabelledImages:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files in `folder`, at any depth, sorted; a file is an image by the ending of its name, hidden ones are not.
+    """Returns the sorted paths of all image files below `folder`, at any depth.
+
+    A file counts as an image by the suffix of its name. Hidden files and folders are skipped.
 
     Raises:
         DatasetError: The folder cannot be opened.
@@ -45,20 +47,24 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def labelled_images(folder: Path, labels: Sequence[str]) -> LabelledImages:
-    """The images in `folder` with the classes of a model; of a folder that is divided into parts, those of its last part.
+    """Returns the images below `folder` with the class index that the model has for each.
 
-    The last part is test/, or val/ where there is no test/, under any of the names that `hubserve.data.names.part_of` knows.
+    If `folder` is divided into parts, only the images in test/ are returned, or those in val/ if there is no test/. The parts
+    may have any of the names that `hubserve.data.names.part_of` knows.
 
     Args:
-        folder: Folder with a sub-folder for each class, or for some of them.
-        labels: Names of the model's classes, in the order of their indices.
+        folder: Folder with one sub-folder per class. Classes of the model may be missing.
+        labels: Labels of the model's classes, in the order of their indices.
 
     Raises:
-        DatasetError: There is no such folder, no sub-folder or no image, or the sub-folders cannot be matched to classes.
+        DatasetError: The folder does not exist, has no sub-folder or no image, or its sub-folders do not match the classes.
     """
     root = _last_part(folder)
-    found = class_folders(root, allow_empty=True).parts[None]
+    layout = class_folders(root, allow_empty=True)
+    found = layout.parts[None]
     rule, classes = _match(list(found), labels, root)
+    if not any(found.values()):
+        raise DatasetError(no_image_text(root, found, layout.left_out))
     return LabelledImages(tuple((path, classes[name]) for name, paths in found.items() for path in paths), rule)
 
 
@@ -78,7 +84,7 @@ def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rul
     indices = {normalize("NFC", label): i for i, label in enumerate(labels)}
     if all(name in indices for name in names):
         return "label", indices
-    # A model that was trained on folders with these names has ImageNet's names of the classes as labels.
+    # The labels are ImageNet's class names where a model was trained on folders that are named by WordNet ids.
     imagenet = known_labels("imagenet-1k")
     if all(name in wnids and imagenet[wnids[name]] in indices for name in names):
         return "wnid", {name: indices[imagenet[wnids[name]]] for name in names}
@@ -91,7 +97,7 @@ def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rul
                 "the labels that they have"
             )
         return "number", numbers
-    # Where some folders are known by name, one that is not is mistyped, and the order would shift all the others.
+    # If some names are known, an unknown one is probably mistyped; matching by order would then shift the other classes.
     if len(names) == len(labels) and not any(name in indices or name in wnids for name in names):
         return "order", {name: i for i, name in enumerate(names)}
     unknown = next(name for name in names if name not in indices)

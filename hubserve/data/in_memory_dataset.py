@@ -1,4 +1,4 @@
-"""Small labelled images in memory, prepared batch by batch as the service prepares an image."""
+"""`InMemoryDataset`: a data set whose images are all held in memory, and normalised one batch at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from hubserve.preprocess import Preprocess
 
 
 class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images of one size with their classes; an item is (input (3, size, size) float32, class () int64).
+    """A data set of images of one size that are held in memory.
+
+    An item is a pair (input, class): a float32 tensor (3, size, size) and an int64 tensor without dimensions.
 
     Args:
-        pixels: Images, (n, 3, size, size) uint8, RGB, resized and cropped.
+        pixels: Images that are already resized and cropped, (n, 3, size, size) uint8, in RGB.
         targets: Class index of each image, (n,) int64.
-        preprocess: Gives the channel order, scale, mean and deviation that the images are normalised with.
-        augment: Changes the pixels of a batch before they are normalised, anew each time; None leaves them as they are.
+        preprocess: Holds the channel order, scale, mean and standard deviation with which the images are normalised.
+        augment: Augmentation that is applied to the pixels before they are normalised, each time they are read; None
+            applies none.
     """
 
     def __init__(self, pixels: Tensor, targets: Tensor, preprocess: Preprocess, augment: Augment | None = None) -> None:
@@ -37,7 +40,10 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """The items of a batch, which torch's DataLoader asks for together; they are augmented and normalised together."""
+        """Returns the items with these indices, augmented and normalised as one batch.
+
+        `torch.utils.data.DataLoader` calls this method, where a data set has it, in place of one `__getitem__` per item.
+        """
         chosen = torch.as_tensor(indices, dtype=torch.long)
         pixels = self.pixels[chosen]
         if self._augment is not None:
@@ -46,11 +52,22 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
         return list(zip(inputs.unbind(), self.targets[chosen].unbind(), strict=True))
 
     def part(self, indices: Sequence[int], *, augment: Augment | None = None) -> InMemoryDataset:
-        """A data set of the images with these indices, in that order, with an augmentation of its own."""
+        """Returns a new data set that holds copies of the images with these indices, in the order of `indices`.
+
+        The augmentation of this data set is not inherited: the new one has `augment`, or none where that is None.
+        """
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return InMemoryDataset(self.pixels[chosen], self.targets[chosen], self.preprocess, augment)
 
 
 def to_pixels(pixels: NDArray[np.uint8], preprocess: Preprocess) -> Tensor:
-    """The square that the network sees of an image (height, width, 3) uint8: (3, input_size, input_size) uint8, RGB."""
+    """Resizes an image to the square input of the network, without normalising it.
+
+    Args:
+        pixels: Image, (height, width, 3) uint8, in RGB.
+        preprocess: Preprocessing of the network; gives the input size and how the image is fitted to it.
+
+    Returns:
+        Tensor (3, input_size, input_size) uint8, in RGB.
+    """
     return torch.from_numpy(preprocess.square(pixels)).permute(2, 0, 1)

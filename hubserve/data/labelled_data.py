@@ -1,4 +1,4 @@
-"""A data set in its three parts, with its labels and the preprocessing that its networks are served with."""
+"""`LabelledData`: a data set with a training, a validation and a test part, its labels and its preprocessing."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,21 +10,21 @@ from hubserve.data.scan import Scan
 from hubserve.preprocess import Preprocess
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
-"""Share of the training images that validate: above 0 and below 0.5."""
+"""Share of the training images that is used as validation part; above 0 and below 0.5."""
 
 
 @dataclass(frozen=True)
 class LabelledData:
-    """A data set; it may be given to an evaluator as `datamodule`.
+    """A labelled data set in three parts; an evaluator accepts it as `datamodule`.
 
     Attributes:
-        name: Name of the data set, as in `load_dataset`.
-        train: Part that networks are trained on, augmented where the data set says so.
-        val: Part that scores networks during a search.
-        test: Part that scores the result of a search, once.
+        name: Name of the data set, as given to `load_dataset`.
+        train: Training part; its images are augmented if the data set defines an augmentation.
+        val: Validation part, on which networks are scored during a search.
+        test: Test part, on which only the final network of a search is scored.
         labels: Names of the classes, in the order of their indices.
-        preprocess: Preparation of the images in all three parts; the package of a network trained on them records it.
-        scan: What was found in the user's files, for one's own images; None for data sets that are known by name.
+        preprocess: Preprocessing of the images in all three parts; it is recorded in the package of a network trained on them.
+        scan: Report on the user's image files; None for a data set that is loaded by name.
     """
 
     name: str
@@ -36,9 +36,9 @@ class LabelledData:
     scan: Scan | None = None
 
     def train_dataloader(self) -> Dataset[Any]:
-        """The training part, under the name that a data module of Lightning gives it."""
+        """Returns the training part. The method has the name that `LightningDataModule` gives it."""
         return self.train
 
     def val_dataloader(self) -> Dataset[Any]:
-        """The validation part, under the name that a data module of Lightning gives it."""
+        """Returns the validation part. The method has the name that `LightningDataModule` gives it."""
         return self.val

@@ -1,6 +1,6 @@
-"""Class folders: which parts and classes a folder of images has, refused with a sentence where that is not clear."""
+"""Finds the parts (train, val, test) and the class folders in a folder of images, and refuses an unclear layout."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from hubserve.data.names import PARTS, Part, class_names, part_of, quoted, shown
 from hubserve.errors import DatasetError, suggest
 
 Classes = Mapping[str, Sequence[Path]]
-"""Name of a class -> its image files, both sorted."""
+"""Mapping from the name of each class to its image files; names and files are sorted."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Image files by class, and by part where the data are divided.
+    """The image files of a data set by part and class.
 
     Attributes:
-        root: The folder, or the folder of a listing.
-        parts: Part -> its classes; a data set that is not divided has the key None alone.
-        left_out: Files that are not used.
-        notes: Sentences about what was understood from names, for the user.
+        root: Folder of the data set; for a CSV listing the folder of the listing.
+        parts: Classes of each part; a data set that is not divided into parts has the single key None.
+        left_out: Files that are not used, each with the reason.
+        notes: Messages for the user about folder names that were taken as another part name, such as valid/ as val/.
     """
 
     root: Path
@@ -30,21 +30,24 @@ class Layout:
 
 
 def class_folders(root: Path, *, allow_empty: bool = False) -> Layout:
-    """The class folders in `root`, as the part None, without looking for parts.
+    """Returns the layout of a folder in which every sub-folder is a class; no sub-folder is taken as a part.
 
     Args:
         root: Folder with a sub-folder of images for each class.
-        allow_empty: Whether class folders may be without images.
+        allow_empty: Whether some class folders may have no image.
+
+    Returns:
+        Layout with the single part None.
 
     Raises:
-        DatasetError: `root` is no such folder, or a name cannot be that of a class.
+        DatasetError: `root` is not a folder, has no sub-folder or no image, or a sub-folder's name cannot be a class name.
     """
     classes, left_out = _classes(root, root, allow_empty=allow_empty)
     return Layout(root, {None: classes}, left_out)
 
 
 def folder_layout(root: Path) -> Layout:
-    """The parts and classes of a folder: train/, val/ and test/ with class folders in them, or class folders alone.
+    """Returns the layout of a folder that holds either train/, val/ and test/ with class folders in them, or class folders.
 
     Raises:
         DatasetError: The folder has neither of these layouts, it is one level too high or too low, two folders mean the same
@@ -107,7 +110,7 @@ def _check_same_classes(root: Path, parts: Mapping[Part, str], found: Mapping[Pa
 def _classes(
     folder: Path, root: Path, *, found: Walk | None = None, allow_empty: bool = False
 ) -> tuple[dict[str, list[Path]], list[LeftOut]]:
-    """Class -> image files of the class folders in `folder`, and what is left out; paths of the latter start at `root`."""
+    """Returns the image files of each class folder in `folder`, and the files left out with their paths relative to `root`."""
     if not folder.is_dir():
         raise DatasetError(f"{shown(folder)} is not a folder; expected one with a sub-folder for each class")
     found = found or _walk(folder, root)
@@ -120,11 +123,8 @@ def _classes(
         if inner:
             images[first].append(path)
     left_out = [*found.left_out, *_loose(folder, found, root)]
-    if not any(images.values()):
-        raise DatasetError(
-            f"{shown(folder)} has {len(images)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
-            + (f". Left out: {left_out_text(left_out)}" if left_out else "")
-        )
+    if not any(images.values()) and not allow_empty:
+        raise DatasetError(no_image_text(folder, images, left_out))
     _check_level(folder, images)
     names = class_names(list(images), shown(folder))
     empty = [name for name, paths in images.items() if not paths]
@@ -138,8 +138,14 @@ def _classes(
     return {names[name]: paths for name, paths in images.items()}, left_out
 
 
+def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut]) -> str:
+    """Returns the message for class folders none of which has an image."""
+    text = f"{shown(folder)} has {len(classes)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
+    return text + (f". Left out: {left_out_text(left_out)}" if left_out else "")
+
+
 def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
-    """Refuses a folder that is one level too high: its sub-folders hold the class folders, and no images themselves."""
+    """Raises `DatasetError` if `folder` is one level too high: its sub-folders hold class folders and no images themselves."""
     inner = {name: {path.relative_to(folder / name).parts[0] for path in paths} for name, paths in images.items() if paths}
     if any(path.parent == folder / name for name, paths in images.items() for path in paths):
         return
@@ -151,8 +157,8 @@ def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
                 f"{named(f'{shown(entry)}/' for entry in sorted(below))}: this is one level too high; name "
                 f"{shown(folder / name)}"
             )
-    common = set.intersection(*inner.values())
-    if len(inner) > 1 and (len(common) > 1 or any(part_of(entry) for entry in common)):
+    common = set.intersection(*inner.values()) if len(inner) > 1 else set()
+    if len(common) > 1 or any(part_of(entry) for entry in common):
         raise DatasetError(
             f"{shown(folder)}: each of the folders {named(f'{shown(name)}/' for name in inner)} holds no image but the folders "
             f"{named(f'{shown(entry)}/' for entry in sorted(common))}: this is one level too high; name one of them, or list "
@@ -161,7 +167,7 @@ def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
 
 
 def _loose(folder: Path, found: Walk, root: Path | None = None) -> list[LeftOut]:
-    """The images directly in `folder`, beside the class folders."""
+    """Returns the images that lie directly in `folder` and not in a class folder, as entries for `Layout.left_out`."""
     return [
         LeftOut(shown(path.relative_to(root or folder)), "beside the class folders")
         for path in found.images

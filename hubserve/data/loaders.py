@@ -1,4 +1,4 @@
-"""Batches from a torch data set, a DataLoader or a data module, shuffled by a seed and divided among processes."""
+"""Loaders that yield batches from a data set or DataLoader, shuffled with a seed and divided among processes."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sized
@@ -10,14 +10,14 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, Sequen
 from hubserve.errors import EvaluatorError
 
 Batch = tuple[Any, Any]
-"""Inputs and targets, as a DataLoader yields them."""
+"""Pair of inputs and targets, as a `DataLoader` yields it."""
 
 Data = Any
-"""A `torch.utils.data.Dataset`, a `DataLoader`, any other iterable of batches with a length, or a list with one of these."""
+"""A `torch.utils.data.Dataset`, a `DataLoader`, another iterable of batches with a length, or a list with one of these."""
 
 
 class DataModule(Protocol):
-    """Object that has both the training and the validation data; a data module of Lightning is one."""
+    """Protocol of an object that holds the training and the validation data, as `LightningDataModule` does."""
 
     def train_dataloader(self) -> Data:
         """Returns the training data."""
@@ -27,15 +27,16 @@ class DataModule(Protocol):
 
 
 def data_of(train: Data, val: Data, module: DataModule | None) -> tuple[Data, Data]:
-    """The training and the validation data, each None where it was not given.
+    """Returns the training and the validation data, taken from `module` or from `train` and `val`.
 
     Args:
-        train: Training data, or a list with one element.
-        val: Validation data, or a list with one element.
-        module: Gives both in place of `train` and `val`; None where these are given.
+        train: Training data, or a list with one element; None for none.
+        val: Validation data, or a list with one element; None for none.
+        module: Data module that holds both; its `prepare_data` and `setup("fit")` are called first, where it has them. None
+            uses `train` and `val`.
 
     Raises:
-        EvaluatorError: `module` and one of the others are both given, or a list does not have one element.
+        EvaluatorError: `module` is given together with `train` or `val`, or a list does not have exactly one element.
     """
     if module is None:
         return _only_one("train_dataloaders", train), _only_one("val_dataloaders", val)
@@ -57,11 +58,11 @@ def _only_one(name: str, data: Data) -> Data:
 
 
 class Batches:
-    """The first batches of a loader, with a known length.
+    """An iterable over the first `count` batches of a loader; `len` returns `count`.
 
     Args:
-        loader: Loader of all batches.
-        count: Number of batches to yield; the loader has as many.
+        loader: Iterable of batches.
+        count: Number of batches to yield; the loader must yield at least as many.
     """
 
     def __init__(self, loader: Iterable[Batch], count: int) -> None:
@@ -76,43 +77,43 @@ class Batches:
 
 
 def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = (0, 1), in_order_too: bool = False) -> Any:
-    """A loader for one training pass, in an order drawn with `seed`.
+    """Returns a loader for one training epoch, in an order drawn with `seed`.
 
-    A data set is shuffled; a DataLoader that shuffles does so with `seed`, and one with another order keeps it.
+    A data set is shuffled. A DataLoader that shuffles is copied and shuffles with `seed`; one with another order keeps it. A
+    last batch of one item, with which BatchNorm cannot be trained, is joined with the batch before it.
 
     Args:
         data: Data set, DataLoader, or iterable of batches with a length.
         batch_size: Number of items in a batch; used only where `data` is a data set.
         seed: Seed of the order, and of the random numbers in the loader's workers.
-        part: Pair (i, n) for processes that train together: the loader has the i-th of n equal parts of the pass.
-        in_order_too: Whether to shuffle also a DataLoader that goes from the first index to the last, as loaders of
-            validation data usually do.
+        part: Pair (i, n), i counted from 0, for n processes that train together: the loader yields the i-th of n equal parts.
+        in_order_too: Whether to shuffle even a DataLoader with a `SequentialSampler`, as loaders of validation data have.
 
     Raises:
-        EvaluatorError: `data` is none of these, or cannot be divided into parts.
+        EvaluatorError: `data` has none of these types, or cannot be divided into parts.
     """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(data, Dataset):
         sampler: Any = RandomSampler(data, generator=generator)  # type: ignore[arg-type]
-        return DataLoader(data, batch_size, sampler=_Part(sampler, part, even=True), generator=generator)
+        return DataLoader(data, **_batching(_Part(sampler, part, even=True), batch_size), generator=generator)
     if isinstance(data, DataLoader) and data.batch_size is not None:
         sampler = data.sampler
         if in_order_too and type(sampler) is SequentialSampler:
             sampler = RandomSampler(sampler.data_source)
-        return _same_but(data, _Part(_seeded(sampler, generator), part, even=True), generator)
+        return _same_but(data, _Part(_seeded(sampler, generator), part, even=True), generator, training=True)
     return in_order(data, batch_size, part=part)
 
 
 def in_order(data: Data, batch_size: int, *, part: tuple[int, int] = (0, 1)) -> Any:
-    """A loader for one pass in a fixed order: by index for a data set and for a DataLoader that shuffles.
+    """Returns a loader for one pass over the data in a fixed order: that of the indices, even for a DataLoader that shuffles.
 
     Args:
         data: Data set, DataLoader, or iterable of batches with a length.
         batch_size: Number of items in a batch; used only where `data` is a data set.
-        part: Pair (i, n) for processes that work together: the loader has every n-th item, from the i-th on.
+        part: Pair (i, n) for the i-th of n processes that work together: the loader yields every n-th item, from item i on.
 
     Raises:
-        EvaluatorError: `data` is none of these, or cannot be divided into parts.
+        EvaluatorError: `data` has none of these types, or cannot be divided into parts.
     """
     if isinstance(data, Dataset):
         return DataLoader(data, batch_size, sampler=_Part(SequentialSampler(data), part, even=False))  # type: ignore[arg-type]
@@ -129,8 +130,32 @@ def in_order(data: Data, batch_size: int, *, part: tuple[int, int] = (0, 1)) -> 
     )
 
 
+def _batching(sampler: Sampler[int], batch_size: int) -> dict[str, Any]:
+    """Arguments of a DataLoader for training: batches of `batch_size`, the last one larger by one rather than of one item."""
+    count = len(sampler)  # type: ignore[arg-type]
+    if batch_size > 1 and count > batch_size and count % batch_size == 1:
+        return {"batch_sampler": _LastOneJoined(sampler, batch_size)}
+    return {"batch_size": batch_size, "sampler": sampler}
+
+
+class _LastOneJoined(Sampler[list[int]]):
+    """Batches of a sampler that leaves one item over, which joins the last batch."""
+
+    def __init__(self, sampler: Any, batch_size: int) -> None:
+        self._sampler = sampler
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return int(len(self._sampler) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        indices = iter(self._sampler)
+        for number in range(1, len(self) + 1):
+            yield list(itertools.islice(indices, self._batch_size + (number == len(self))))
+
+
 def _seeded(sampler: Any, generator: torch.Generator) -> Any:
-    """`sampler` with its order drawn from `generator`; one that draws no order is returned as it is."""
+    """Returns a copy of a random sampler that draws its order from `generator`; other samplers are returned unchanged."""
     if type(sampler) is RandomSampler:
         drawn = sampler.num_samples if sampler.replacement else None
         return RandomSampler(sampler.data_source, sampler.replacement, drawn, generator)
@@ -146,13 +171,13 @@ def _fixed(sampler: Any) -> Any:
 
 
 class _Part(Sampler[int]):
-    """Every n-th index of a sampler.
+    """A sampler that yields every n-th index of another sampler, so that n processes share the indices.
 
     Args:
         sampler: Sampler of all indices.
-        part: Pair (i, n): the part has every n-th index, from the i-th on.
-        even: Whether to leave out the last indices where otherwise some parts would be longer, as all processes must make the
-            same number of steps in training.
+        part: Pair (i, n): every n-th index is yielded, from the i-th on.
+        even: Whether to drop the last indices so that all n parts have the same length, which training needs because all
+            processes must make the same number of steps.
     """
 
     def __init__(self, sampler: Any, part: tuple[int, int], *, even: bool) -> None:
@@ -168,12 +193,17 @@ class _Part(Sampler[int]):
 
 
 _SAME = (
-    "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn", "multiprocessing_context",
-    "prefetch_factor",
+    "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "prefetch_factor",
 )  # fmt: skip
-"""Settings of a DataLoader that its copies keep."""
+"""Names of the `DataLoader` arguments that `_same_but` copies."""
 
 
-def _same_but(loader: DataLoader[Any], sampler: Any, generator: torch.Generator | None) -> DataLoader[Any]:
-    same = {name: getattr(loader, name) for name in _SAME}
-    return DataLoader(loader.dataset, loader.batch_size, sampler=sampler, generator=generator, **same)
+def _same_but(
+    loader: DataLoader[Any], sampler: Any, generator: torch.Generator | None, *, training: bool = False
+) -> DataLoader[Any]:
+    """A copy of a loader with another sampler; in training without a last batch of one item."""
+    same: dict[str, Any] = {name: getattr(loader, name) for name in _SAME}
+    size = loader.batch_size or 1
+    if training and not loader.drop_last:
+        return DataLoader(loader.dataset, **_batching(sampler, size), generator=generator, **same)
+    return DataLoader(loader.dataset, size, sampler=sampler, drop_last=loader.drop_last, generator=generator, **same)

@@ -1,4 +1,4 @@
-"""Data sets by name: `load_dataset`."""
+"""`load_dataset`: loads a data set by its name, such as "cifar10", or "folder" for the user's own images."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -10,60 +10,79 @@ from pydantic import ValidationError
 
 from hubserve.data.cifar import cifar
 from hubserve.data.digits import digits
+from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
-from hubserve.data.own_images import own_images
+from hubserve.data.listing import ENDINGS, is_listing
+from hubserve.data.own_images import PLAIN, Reading, own_images
 from hubserve.errors import DatasetError, suggest
+from hubserve.validation_sentence import first_mistake
+
+OWN_IMAGES = ("folder", "listing", "hf")
+"""Names of one's own images, by what they are read from; their function takes `reading`, too."""
 
 DATASETS: dict[str, Callable[..., LabelledData]] = {
     "digits": digits,
     "cifar10": partial(cifar, "cifar10"),
     "cifar100": partial(cifar, "cifar100"),
-    "folder": own_images,
+    **dict.fromkeys(OWN_IMAGES, own_images),
 }
-"""Name -> function that makes the data set; its keywords are the settings."""
+"""Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
 
 
-def load_dataset(name: str, folder: Path | str | None = None, **settings: Any) -> LabelledData:
-    """The data set of that name; nothing is downloaded.
+def load_dataset(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> LabelledData:
+    """Loads a data set by its name. Nothing is downloaded, except for "hf".
 
     Args:
-        name: "digits", "cifar10", "cifar100", or "folder" for one's own images.
-        folder: Folder in which its files lie; None for the digits, which have none.
-        settings: Keywords of `digits`, `cifar` or `own_images`, such as `size`, `seed` and `val_share`.
+        name: "digits", "cifar10", "cifar100", or for the user's own images "folder", "listing" or "hf".
+        folder: Folder that holds the files of the data set; the CSV, TSV or Parquet file of a "listing"; the name of an "hf"
+            data set, as `owner/name`; must be None for "digits", which needs no files.
+        reading: For the user's own images, parts of an earlier scan to reuse, and a progress callback.
+        settings: Keyword arguments of `digits`, `cifar` or `own_images`, such as `size`, `seed` and `val_share`.
 
     Raises:
-        DatasetError: There is no such data set or setting, a setting has a value that is not allowed, or the files are not as
-            expected.
+        DatasetError: The data set or a setting is unknown, a value is not allowed, the folder is missing, or its files do not
+            have the expected layout.
 
     >>> data = load_dataset("digits", size=32)
     >>> Classification(datamodule=data, num_classes=len(data.labels), max_epochs=3)
     """
     check_dataset_name(name, settings)
     try:
-        return DATASETS[name](*_folder(name, folder), **settings)
+        more = {"reading": reading} if name in OWN_IMAGES else {}
+        return DATASETS[name](*_place(name, folder), **settings, **more)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: " if first["loc"] else ""
-        raise DatasetError(f"the data set {name!r}: {where}{first['msg']}") from error
+        raise DatasetError(f"the data set {name!r}: {first_mistake(error, show_value=True)}") from error
 
 
 def check_dataset_name(name: str, settings: Iterable[str]) -> None:
-    """Raises DatasetError if there is no such data set, or it has no setting of one of these names; no file is read."""
+    """Checks the name of a data set and the names of its settings without reading any file.
+
+    Raises:
+        DatasetError: There is no data set `name`, or it has no setting with one of the names in `settings`.
+    """
     if name not in DATASETS:
         raise DatasetError(f"no data set {name!r}. {suggest(name, DATASETS)}")
     parameters = inspect.signature(DATASETS[name]).parameters.values()
-    # `reading` is an argument of a program, not a setting of a job.
+    # `reading` is an argument for calling programs and not a setting that a user may give.
     known = [found.name for found in parameters if found.kind is found.KEYWORD_ONLY and found.name != "reading"]
     for setting in settings:
         if setting not in known:
             raise DatasetError(f"the data set {name!r} has no setting {setting!r}. {suggest(setting, known)}")
 
 
-def _folder(name: str, folder: Path | str | None) -> tuple[Path, ...]:
+def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:
     if name == "digits":
         if folder is not None:
             raise DatasetError(f"digits come with scikit-learn, and folder = {folder} is given; leave it out")
         return ()
+    if name == "hf":
+        if not folder:
+            raise DatasetError("the data set 'hf' needs the name of a data set of the Hugging Face hub, such as owner/name")
+        return (PREFIX + str(folder).removeprefix(PREFIX),)
+    if name == "listing":
+        if folder is None or not is_listing(Path(folder)) or not Path(folder).is_file():
+            raise DatasetError(f"the data set 'listing' needs a file that ends in {', '.join(ENDINGS)}, and {folder} is none")
+        return (Path(folder),)
     if folder is None or not Path(folder).is_dir():
         raise DatasetError(f"the data set {name!r} needs its folder, and {folder} is none; it is never downloaded")
     return (Path(folder),)

@@ -1,4 +1,4 @@
-"""Names of files, folders and parts: what is hidden, which part a folder's name means, and how a name is printed."""
+"""Rules for file, folder and class names: hidden names, names of the parts, valid class names, escaping for messages."""
 
 import os
 import unicodedata
@@ -15,28 +15,31 @@ _PART_NAMES: Mapping[str, Part] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""Name of a folder, or value of a listing's column, in small letters -> the part that it means."""
+"""Part that each folder name, or value in a listing's column, stands for; names are in lower case."""
 
 _SYSTEM_FOLDERS = frozenset(
     ("@eadir", "lost+found", "__macosx", "#recycle", "$recycle.bin", "system volume information", "__pycache__")
 )
 _SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 _SYSTEM_NAMES = _SYSTEM_FOLDERS | _SYSTEM_FILES
-"""Names, in small letters, of what operating systems and storage devices put into folders without being asked."""
+"""Lower-case names of files and folders that operating systems and storage devices create by themselves."""
 
 
 def part_of(name: str) -> Part | None:
-    """The part that a folder's name means, whatever its case: train, training, val, valid, validation, dev, test or testing."""
+    """Returns the part that a folder's name stands for, or None if it stands for none.
+
+    Known names, in any case, are train and training; val, valid, validation and dev; test and testing.
+    """
     return _PART_NAMES.get(name.casefold())
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden (its name begins with a dot), or is one that systems create, such as `@eaDir`."""
+    """Returns True for a name that begins with a dot, or that an operating system creates by itself, such as `@eaDir`."""
     return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
 
 
 def shown(name: str | Path) -> str:
-    """A name or path for messages: line breaks, other control characters and bytes that are not UTF-8 are escaped."""
+    """Returns a name or path for messages, with line breaks, control characters and bytes that are not UTF-8 escaped."""
     text = str(name)
     if text.isprintable():
         return text
@@ -44,7 +47,7 @@ def shown(name: str | Path) -> str:
 
 
 def _escaped(char: str) -> str:
-    if "\udc80" <= char <= "\udcff":  # How Python keeps a byte of a file name that is not UTF-8.
+    if "\udc80" <= char <= "\udcff":  # Python decodes a byte of a file name that is not UTF-8 to such a character.
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape").decode("ascii")
 
@@ -80,7 +83,7 @@ def class_names(names: Sequence[str], where: str) -> dict[str, str]:
 
 
 def quoted(name: str) -> str:
-    """A name in quotation marks; one that is not UTF-8 as Python writes its bytes."""
+    """Returns a name in quotation marks; a name that is not UTF-8 is returned as the `repr` of its bytes."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""A data set from one's own images: class folders, divided or not, checked by `hubserve.data.scan`."""
+"""`own_images`: makes a data set of the user's own images: class folders, a listing, or a data set of the hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, validate_call
 from hubserve.data.check_pool import Advance
 from hubserve.data.file_dataset import FileDataset
 from hubserve.data.labelled_data import LabelledData, Share
+from hubserve.data.listing import Columns
 from hubserve.data.parts import PinnedParts
 from hubserve.data.scan import CheckOption, Scan, scan
 from hubserve.preprocess import Fit, Preprocess
@@ -18,24 +19,58 @@ Pixels = Annotated[int, Field(gt=0)]
 
 @dataclass(frozen=True)
 class Reading:
-    """How data are read that does not change what they are.
+    """Arguments of `own_images` that a calling program sets, and that are not settings of the data set.
 
     Attributes:
-        pinned: Parts of an earlier scan, to which this one keeps; None divides anew.
-        advance: Called with the number of files that are checked, and of all files.
+        pinned: Parts of an earlier scan to reuse; None assigns the images to parts anew.
+        roots: Folders below which all files of a listing must lie; None allows all files.
+        advance: Progress callback, called with the number of files checked so far and the number of all files.
+        check: Replaces the setting `check` of the data set; None uses the setting.
     """
 
     pinned: PinnedParts | None = None
+    roots: tuple[Path, ...] | None = None
     advance: Advance = lambda done, total: None
+    check: CheckOption | None = None
 
 
 PLAIN = Reading()
-"""Without pinned parts, without reports of progress."""
+"""The default: no pinned parts and no progress callback."""
+
+
+@validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+def read_scan(
+    data: Path | str,
+    reading: Reading = PLAIN,
+    *,
+    seed: int = 0,
+    val_share: Share = 0.1,
+    check: CheckOption = "auto",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    part_column: str | None = None,
+) -> Scan:
+    """Does what `hubserve.data.scan.scan` does, with settings of a job, whose types and ranges are checked.
+
+    Raises:
+        DatasetError: The data cannot be trained on.
+        ValueError: A setting has a value that is not allowed (pydantic.ValidationError).
+    """
+    return scan(
+        data,
+        columns=Columns(image_column, label_column, part_column),
+        roots=reading.roots,
+        seed=seed,
+        val_share=val_share,
+        check=reading.check or check,
+        pinned=reading.pinned,
+        advance=reading.advance,
+    )
 
 
 @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
 def own_images(
-    folder: Path,
+    data: Path | str,
     *,
     size: Pixels = 224,
     resize: Pixels | None = None,
@@ -44,38 +79,51 @@ def own_images(
     augment: bool = True,
     val_share: Share = 0.1,
     check: CheckOption = "auto",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    part_column: str | None = None,
     preprocess: Preprocess | None = None,
     reading: Reading = PLAIN,
 ) -> LabelledData:
-    """A data set of image files, one folder for each class; `hubserve.data.scan.scan` says how it is divided and checked.
+    """Makes a data set of the user's image files.
+
+    The files are checked and assigned to parts by `hubserve.data.scan.scan`; its documentation describes the layouts.
 
     Args:
-        folder: Folder that holds train/ and the others, or the class folders.
-        size: Side in pixels of the square that the network takes.
-        resize: Length in pixels to which the shorter side is resized before the crop; None takes 8/7 of `size` (256 for 224).
-        fit: How an image becomes that square, see `hubserve.preprocess.Preprocess`.
-        seed: Seed of the draw that decides which image is in which part.
-        augment: Whether to crop and mirror the training images at random; see FileDataset.
-        val_share: Share of the training images that validate, above 0 and below 0.5.
-        check: "all" decodes every file, "headers" reads headers alone, "auto" decodes up to 50,000 files.
-        preprocess: The whole preparation, in place of `size`, `resize` and `fit`; None takes ImageNet's mean and deviation.
-        reading: Parts of an earlier scan to keep to, and what reports the progress.
+        data: Folder with class folders, or with train/, val/ and test/ that hold class folders; a listing; or the address of a
+            data set of the Hugging Face hub, `hf://owner/name`.
+        size: Side in pixels of the square input of the network.
+        resize: Length in pixels to which the shorter side is resized before the crop; None uses 8/7 of `size` (256 for 224).
+        fit: How an image is fitted to the square; the values are those of `hubserve.preprocess.Preprocess.fit`.
+        seed: Seed of the random draw that assigns images to parts.
+        augment: Whether to crop and mirror the training images at random, as `FileDataset` does.
+        val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
+        check: "all" decodes every file, "headers" reads only headers, "auto" decodes if there are at most 50,000 files.
+        image_column: Column of a listing with the paths of the images, or of a data set of the hub with the images; None uses
+            a usual name.
+        label_column: Column with the classes; None uses a usual name.
+        part_column: Column of a listing with the parts; None uses a usual name, if there is a column of that name.
+        preprocess: Complete preprocessing, used in place of `size`, `resize` and `fit`; None builds one from these, with
+            ImageNet's mean and standard deviation.
+        reading: Parts of an earlier scan, folders to which a listing is restricted, and a progress callback.
 
     Raises:
-        DatasetError: The folder has none of the known layouts, or cannot be trained on.
+        DatasetError: The data have none of the known layouts, or a class or part has no usable image.
+        pydantic.ValidationError: An argument is outside its range.
     """
     record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7), fit=fit)
-    found = scan(folder, seed=seed, val_share=val_share, check=check, pinned=reading.pinned, advance=reading.advance)
+    columns = {"image_column": image_column, "label_column": label_column, "part_column": part_column}
+    found = read_scan(data, reading, seed=seed, val_share=val_share, check=check, **columns)
     return scanned_data(found, record, augment=augment)
 
 
 def scanned_data(found: Scan, preprocess: Preprocess, *, augment: bool = True) -> LabelledData:
-    """The data set of scanned images.
+    """Returns the data set of the images that a scan found.
 
     Args:
-        found: The scan.
-        preprocess: Preparation of the images.
-        augment: Whether to change the training images at random; see FileDataset.
+        found: Result of the scan.
+        preprocess: Preprocessing of the images.
+        augment: Whether to crop and mirror the training images at random, as `FileDataset` does.
     """
     train, val, test = (found.items(part) for part in ("train", "val", "test"))
     parts = FileDataset(train, preprocess, augment=augment), FileDataset(val, preprocess), FileDataset(test, preprocess)

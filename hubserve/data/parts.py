@@ -1,4 +1,4 @@
-"""Divides images into training, validation and test part, equal files together, and pins each file to its part in a record."""
+"""Draws which image belongs to the training, validation and test part, and stores each file's part in a record."""
 
 import itertools
 import json
@@ -13,20 +13,21 @@ import numpy as np
 from hubserve.atomic import write_atomic
 from hubserve.data.names import PARTS, Part
 from hubserve.errors import DatasetError
+from hubserve.preprocess import Fit
 
 How = Literal["given", "drawn", "partly drawn"]
-"""How images came into their parts: by folders or by the column of a listing, by a draw, or by both."""
+"""How the parts were found: "given" by the user's folders or listing, "drawn" at random, or "partly drawn" (both)."""
 
 
 class PinnedFile(NamedTuple):
-    """A file and its part.
+    """One image file and the part to which it is assigned.
 
     Attributes:
-        file: Path relative to the data's folder; absolute where it lies elsewhere.
-        label: Index of its class.
-        part: Its part.
-        bytes: Length of the file.
-        sha256: Hash of its content in hexadecimal; None where only its header was read.
+        file: Path relative to the folder of the data set; absolute if the file lies outside of it.
+        label: Index of the file's class.
+        part: Part to which the file is assigned.
+        bytes: Size of the file in bytes.
+        sha256: SHA-256 of the file's content in hexadecimal; None if the file was not hashed.
     """
 
     file: str
@@ -38,14 +39,16 @@ class PinnedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class PinnedParts:
-    """The parts of a data set, file by file; a run keeps this record, and reads it when it goes on.
+    """A record of the part of each file of a data set; a run stores it, and reads it when it is resumed.
 
     Attributes:
         classes: Names of the classes, in the order of their indices.
-        how: How images came into their parts.
-        seed: Seed of the draw.
-        sha256: Hash of the classes and of all files with their content, class and part.
+        how: How the parts were found: "given", "partly drawn" or "drawn".
+        seed: Seed of the random draw.
+        sha256: Hash over the class names and each file's path, class, part and content, as `Scan.sha256`.
         files: All images that are used.
+        size: Side in pixels of the network's input in that run; None where it is not recorded.
+        fit: How images fit that input in that run; None where it is not recorded.
     """
 
     classes: tuple[str, ...]
@@ -53,19 +56,22 @@ class PinnedParts:
     seed: int
     sha256: str
     files: tuple[PinnedFile, ...]
+    size: int | None = None
+    fit: Fit | None = None
 
     def write(self, path: Path) -> None:
-        """Writes the record atomically."""
+        """Writes the record to the file `path` as JSON, atomically."""
         record = {"version": 1, "classes": self.classes, "how": self.how, "seed": self.seed, "sha256": self.sha256}
-        # In ASCII: bytes of file names that are not UTF-8, which Python keeps as lone surrogates, are escaped and come back.
+        record |= {"size": self.size, "fit": self.fit}
+        # ASCII, because Python holds bytes of file names that are not UTF-8 as lone surrogates, which UTF-8 cannot encode.
         write_atomic(path, json.dumps({**record, "files": self.files}, separators=(",", ":")) + "\n")
 
 
 def read_pinned(path: Path) -> PinnedParts | None:
-    """The record in the file `path`; None where there is no such file.
+    """Reads the record from the file `path`; returns None if the file does not exist.
 
     Raises:
-        DatasetError: It cannot be read.
+        DatasetError: The file cannot be read, or is not a valid record.
     """
     if not path.exists():
         return None
@@ -88,20 +94,25 @@ def _pinned(record: Mapping[str, Any]) -> PinnedParts:
             raise ValueError(f"{entry.file} is of class {entry.label} in part {entry.part}")
     if record["how"] not in get_args(How):
         raise ValueError(f"how = {record['how']}")
-    return PinnedParts(classes, record["how"], int(record["seed"]), str(record["sha256"]), files)
+    if record["fit"] not in (None, *get_args(Fit)):
+        raise ValueError(f"fit = {record['fit']}")
+    return PinnedParts(classes, record["how"], int(record["seed"]), str(record["sha256"]), files, record["size"], record["fit"])
 
 
 def draw(labels: Sequence[int], keys: Sequence[Hashable], shares: Sequence[float], *, seed: int) -> list[int]:
-    """The number of the part of each item, drawn so that every part has its share of each class.
+    """Draws a part for each item, so that every part holds the same share of each class.
 
-    Items with the same key come into the same part. A class of at least as many different items as there are parts has one in
-    each; one with fewer has them in the first part and then in the last one.
+    Items with equal keys get the same part. A class with at least as many different keys as there are parts has an item in
+    each part; a class with fewer has them in the first part, then in the last one.
 
     Args:
         labels: Class index of each item.
-        keys: What must be equal for items to come into the same part, such as the hash of a file.
+        keys: Key of each item, such as the hash of its file.
         shares: Share of every part but the last, each in [0, 1], their sum at most 1; the last part gets the rest.
         seed: Seed of the draw.
+
+    Returns:
+        Index of the part of each item, from 0 to `len(shares)`.
     """
     first: dict[Hashable, int] = {}
     for index, key in enumerate(keys):
@@ -121,9 +132,9 @@ def draw(labels: Sequence[int], keys: Sequence[Hashable], shares: Sequence[float
 
 
 def _counts(total: int, shares: Sequence[float]) -> list[int]:
-    """How many of the `total` items of a class come into each part."""
+    """Returns how many of the `total` items of a class each part gets; there is one part more than there are shares."""
     if total <= len(shares):
-        # Too few for all parts: one to train, the next one to test.
+        # There are fewer items than parts: the first goes to the training part, the second to the test part.
         order = [0, len(shares), *range(1, len(shares))][:total]
         return [int(part in order) for part in range(len(shares) + 1)]
     borders = [0, *(round(total * share) for share in np.cumsum(shares)), total]

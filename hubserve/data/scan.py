@@ -1,12 +1,12 @@
-"""`scan`: one's own images, from a folder or a listing to a checked and divided list of files, with a report.
+"""`scan`: finds and checks the user's own images, assigns them to train, val and test, and reports what was found.
 
-All commands that train on own images read them through it: `hubserve search`, `finetune`, jobs over HTTP.
+All commands that train on the user's images use it: `hubserve search`, `finetune` and jobs over HTTP.
 """
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import fsencode
@@ -16,8 +16,10 @@ from typing import Any, Literal, NamedTuple
 from hubserve.cards.labels import imagenet_wnids, labels
 from hubserve.data.check_pool import Advance, check_files
 from hubserve.data.folder_walk import LeftOut, left_out_text
+from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.image_check import Check
 from hubserve.data.layout import Layout, folder_layout
+from hubserve.data.listing import ENDINGS, USUAL, Columns, is_listing, listing_layout
 from hubserve.data.names import PARTS, Part, quoted, shown
 from hubserve.data.parts import How, PinnedFile, PinnedParts
 from hubserve.data.scan_parts import Candidate, assign_parts, keep_pinned
@@ -26,25 +28,27 @@ from hubserve.errors import DatasetError
 Item = tuple[Path, int]
 """An image file and the index of its class."""
 
+Source = Literal["folder", "listing", "hf"]
+
 CheckOption = Literal["auto", "all", "headers"]
 
 MOST_DECODED = 50_000
-"""Number of files up to which all are decoded; of more, headers alone are read unless the check is "all"."""
+"""Largest number of files that check "auto" decodes; of larger data sets it reads only the headers."""
 
 MOST_LISTED = 200
 """Number of left-out files that `Scan.summary` lists by name."""
 
 
 class ScannedImage(NamedTuple):
-    """An image that is used.
+    """An image file of a scan that is used in one of the parts.
 
     Attributes:
-        path: Its file.
-        file: The same relative to the data's folder; absolute where it lies elsewhere.
-        label: Index of its class.
-        part: Its part.
-        bytes: Length of the file.
-        check: What the check found: size in pixels, hash, kinds.
+        path: Path of the file.
+        file: Path relative to the folder of the data set; absolute if the file lies outside of it.
+        label: Index of the file's class.
+        part: Part that the file is used in.
+        bytes: Size of the file in bytes.
+        check: Result of the check: width and height, hash, and special properties.
     """
 
     path: Path
@@ -57,21 +61,21 @@ class ScannedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """Image files that were checked and divided; made by `scan`.
+    """The checked image files of a data set and their parts, as `scan` returns them.
 
     Attributes:
-        source: What the data are: a folder, or a listing.
-        root: The folder, or the folder of the listing.
-        classes: Names of the classes, in the order of their indices: those of the folders, or of the listing's labels.
-        images: Images that are used, sorted by class and name.
+        source: Kind of data source: "folder" (class folders), "listing", or "hf" (a data set of the Hugging Face hub).
+        root: Folder of the data set; of a listing, the folder in which it lies.
+        classes: Names of the class folders, or the labels of the listing, in the order of the class indices.
+        images: Images that are used, in the order of given parts, then classes, then file names.
         left_out: Files that are not used, each with the reason.
-        how: How images came into their parts.
-        seed: Seed of the draw.
-        decoded: Whether all files were decoded; else only their headers were read.
-        notes: Sentences for the user: what was left out, understood from names, or looks like a mistake.
+        how: How the parts were found: "given", "partly drawn" or "drawn".
+        seed: Seed of the random draw that assigned images to parts.
+        decoded: True if all files were decoded, False if only their headers were read.
+        notes: Messages for the user about files left out, folder names taken as parts, and probable mistakes.
     """
 
-    source: str
+    source: Source
     root: Path
     classes: tuple[str, ...]
     images: tuple[ScannedImage, ...]
@@ -82,12 +86,12 @@ class Scan:
     notes: tuple[str, ...]
 
     def items(self, part: Part) -> list[Item]:
-        """The images of a part with the indices of their classes, sorted by class and name."""
+        """Returns the image files of one part, each with the index of its class."""
         return [(image.path, image.label) for image in self.images if image.part == part]
 
     @cached_property
     def counts(self) -> dict[Part, list[int]]:
-        """Part -> number of its images in each class."""
+        """The number of images in each class, in the order of the class indices, by part."""
         found: dict[Part, list[int]] = {part: [0] * len(self.classes) for part in PARTS}
         for image in self.images:
             found[image.part][image.label] += 1
@@ -95,25 +99,28 @@ class Scan:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes for people: those of ImageNet's classes where all folders are WordNet ids, else `classes`."""
+        """The labels of the classes: ImageNet's class names if all class folders are named by WordNet ids, else `classes`."""
         names = dict(zip(imagenet_wnids(), labels("imagenet-1k"), strict=True))
         return tuple(names[name] for name in self.classes) if all(name in names for name in self.classes) else self.classes
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the classes, and of each file's name, class, part and content; its length where only its header was read."""
+        """The SHA-256, in hexadecimal, of the class names and of each file's path, class, part and content.
+
+        For a file that was not hashed its size in bytes stands for its content.
+        """
         found = hashlib.sha256("\n".join(self.classes).encode())
         for line in sorted((fsencode(i.file), i.label, i.part, i.check.sha256 or i.bytes) for i in self.images):
             found.update(b"\0%b\0%d\0%b\0%b" % (line[0], line[1], line[2].encode(), str(line[3]).encode()))
         return found.hexdigest()
 
     def pinned(self) -> PinnedParts:
-        """The parts file by file, for a run to keep; `scan` keeps to them when it gets them."""
+        """Returns the record of each file's part; passing it to `scan` as `pinned` gives the same parts again."""
         files = tuple(PinnedFile(i.file, i.label, i.part, i.bytes, i.check.sha256) for i in self.images)
         return PinnedParts(self.classes, self.how, self.seed, self.sha256, files)
 
     def summary(self) -> dict[str, Any]:
-        """The report as JSON: counts of each part and class, what was left out and why, hash, how the parts were made."""
+        """Returns the report as a dictionary for JSON: image counts by part and class, hash, left-out files and notes."""
         return {
             "source": self.source,
             "images": {part: sum(counts) for part, counts in self.counts.items()},
@@ -129,8 +136,13 @@ class Scan:
             "notes": list(self.notes),
         }
 
+    def outline(self) -> dict[str, Any]:
+        """The facts of `summary` that a package keeps: images in each part, how these were made, hash, what is left out."""
+        summary = self.summary()
+        return {key: summary[key] for key in ("images", "parts", "seed", "sha256", "left_out")}
+
     def facts(self) -> dict[str, Any]:
-        """The report in lines for the command line, by name; None where there is nothing to say."""
+        """Returns the report for the command line: a text for each field name, or None if there is nothing to report."""
         summary = self.summary()
         return {
             "files": _counted(summary["endings"]),
@@ -143,39 +155,65 @@ class Scan:
 
 
 def scan(
-    data: Path,
+    data: Path | str,
     *,
+    columns: Columns = USUAL,
+    roots: Sequence[Path] | None = None,
     seed: int = 0,
     val_share: float = 0.1,
     check: CheckOption = "auto",
     pinned: PinnedParts | None = None,
     advance: Advance = lambda done, total: None,
 ) -> Scan:
-    """Finds, checks and divides the images of a data set; nothing is trained, and nothing but the cache of checks is written.
+    """Finds and checks the images of a data set and assigns each to the training, validation or test part.
 
-    With train/, val/ and test/ these are the parts; training/, valid/, Test/ and similar names are understood. Without test/,
-    val/ is the test part, and without val/ a share of train/ validates. With class folders alone, a share of each class
-    validates and another one of the same size tests. Equal files never come into two parts: those that were given in two
-    parts stay in the test part (else in the validation part) and are left out of the other.
+    Only the cache of check results is written. Sub-folders train/, val/ and test/ (also training/, valid/, Test/ and similar
+    names) are taken as the parts. Without test/, val/ becomes the test part; without a validation part, `val_share` of train/
+    becomes it. Without any of these folders, `val_share` of each class becomes the validation part and as much the test part.
+    Files with equal content never end up in two parts: if they were given in two, only the copy in the later part (in the
+    order train, val, test) is used.
 
     Args:
-        data: Folder of class folders.
-        seed: Seed of the draw that decides which image is in which part.
-        val_share: Share of the training images that validate, above 0 and below 0.5.
-        check: "all" decodes every file, "headers" reads headers alone, "auto" decodes up to 50,000 files.
-        pinned: Parts of an earlier scan, to which this one keeps: files that are gone, changed or new since are left out.
-        advance: Called with the number of files that are checked, and of all files.
+        data: Folder with class folders, or with train/, val/ and test/ that hold class folders; or a listing: a CSV, TSV or
+            Parquet file with the columns path, label and, optionally, split; or the address of a data set of the Hugging Face
+            hub, as `hf://owner/name` or `hf://owner/name:configuration@revision`.
+        columns: Names of the columns of a listing, or of a data set of the hub.
+        roots: Folders below which all files of a listing must lie; None allows all files.
+        seed: Seed of the random draw that assigns images to parts.
+        val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
+        check: "all" decodes every file, "headers" reads only headers, "auto" decodes if there are at most 50,000 files.
+        pinned: Parts of an earlier scan to reuse; files that changed or are new since then are left out. None draws parts.
+        advance: Progress callback, called with the number of files checked so far and the number of all files.
 
     Raises:
-        DatasetError: There is nothing to train on, or it is not clear what; the message names files and what to do.
+        DatasetError: The layout is unclear, or a class or part has no usable image. The message names the files and a remedy.
     """
-    return scan_layout(
-        "folder", folder_layout(data), seed=seed, val_share=val_share, check=check, pinned=pinned, advance=advance
-    )
+    source, layout = _layout(data, columns, roots, advance)
+    return scan_layout(source, layout, seed=seed, val_share=val_share, check=check, pinned=pinned, advance=advance)
+
+
+def _layout(data: Path | str, columns: Columns, roots: Sequence[Path] | None, advance: Advance) -> tuple[Source, Layout]:
+    if isinstance(data, str) and data.startswith(PREFIX):
+        return "hf", listing_layout(fetch(data, columns, advance=advance))
+    path = Path(data)
+    if is_listing(path) and not path.is_dir():
+        return "listing", listing_layout(path, columns, roots=roots)
+    if path.is_file():
+        raise DatasetError(
+            f"{shown(path)} is a file; expected a folder with a sub-folder for each class, a listing ({', '.join(ENDINGS)}) or "
+            f"{PREFIX}owner/name; unpack an archive first"
+        )
+    if columns != USUAL:
+        raise DatasetError(f"{shown(path)} is a folder, which has no columns; leave out {', '.join(_given(columns))}")
+    return "folder", folder_layout(path)
+
+
+def _given(columns: Columns) -> list[str]:
+    return [f"{name}_column" for name, value in columns._asdict().items() if value is not None]
 
 
 def scan_layout(
-    source: str,
+    source: Source,
     layout: Layout,
     *,
     seed: int,
@@ -184,7 +222,17 @@ def scan_layout(
     pinned: PinnedParts | None,
     advance: Advance,
 ) -> Scan:
-    """Checks and divides the files of a layout; arguments and errors are those of `scan`."""
+    """Checks the files of a layout and assigns them to parts, by the rules of `scan`; raises the same errors.
+
+    Args:
+        source: Kind of data source, "folder", "listing" or "hf"; it is recorded in `Scan.source`.
+        layout: Image files by part and class.
+        seed: Seed of the random draw that assigns images to parts.
+        val_share: Share of the training images that becomes the validation part.
+        check: "all", "headers" or "auto".
+        pinned: Parts of an earlier scan to reuse; None draws parts.
+        advance: Progress callback.
+    """
     names = sorted({name for classes in layout.parts.values() for name in classes})
     candidates = [
         Candidate(path, _relative(path, layout.root), names.index(name), part)

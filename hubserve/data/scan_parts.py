@@ -1,4 +1,4 @@
-"""Which image of a scan is in which part: as given, drawn, or pinned by an earlier scan; equal files never in two parts."""
+"""Assigns the images of a scan to the training, validation and test part: as given, drawn, or as in an earlier scan."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,15 +11,18 @@ from hubserve.data.names import PARTS, Part, shown
 from hubserve.data.parts import How, PinnedParts, draw
 from hubserve.errors import DatasetError
 
+LEAST_DRAWN = 5
+"""Number of different images that most classes need where validation and test part are drawn from them."""
+
 
 class Candidate(NamedTuple):
-    """A file that may be used.
+    """An image file of the data set before its part is decided.
 
     Attributes:
-        path: The file.
-        file: The same relative to the data's folder; absolute where it lies elsewhere.
-        label: Index of its class.
-        part: Its part as given; None where the data are not divided.
+        path: Path of the file.
+        file: Path relative to the folder of the data set; absolute if the file lies outside of it.
+        label: Index of the file's class.
+        part: Part that the user's folders or listing give; None if the data set is not divided into parts.
     """
 
     path: Path
@@ -29,13 +32,13 @@ class Candidate(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """The part of each candidate.
+    """The parts that were assigned to a list of candidates.
 
     Attributes:
-        parts: Part of each candidate, in their order; None where it is left out.
-        left_out: Files that are left out.
-        how: How the images came into their parts.
-        notes: Sentences for the user.
+        parts: Part of each candidate, in the order of the candidates; None for a file that is left out.
+        left_out: Files that are left out, each with the reason.
+        how: How the parts were found: "given", "partly drawn" or "drawn".
+        notes: Messages for the user.
     """
 
     parts: list[Part | None]
@@ -45,16 +48,23 @@ class Assigned(NamedTuple):
 
 
 Checked = tuple[Candidate, int, Check]
-"""A candidate, the length of its file in bytes, and the result of its check."""
+"""Triple of a candidate, the size of its file in bytes, and the result of its check."""
 
 
 def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> Assigned:
-    """The parts of images: as given, the missing ones drawn; see `hubserve.data.scan.scan`."""
+    """Assigns each image to its given part, and draws the parts that were not given, by the rules of `scan`.
+
+    Args:
+        checked: Readable images.
+        seed: Seed of the random draw.
+        val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
+    """
     given = {candidate.part for candidate, _, _ in checked}
     parts: list[Part | None] = [candidate.part for candidate, _, _ in checked]
     notes = _notes_on_equal(checked)
     left_out: list[LeftOut] = []
     if None in given:
+        notes += _check_sizes(checked)
         _draw(checked, parts, range(len(parts)), (1 - 2 * val_share, val_share), PARTS, seed)
         return Assigned(parts, left_out, "drawn", notes)
     if "test" not in given and "val" in given:
@@ -69,22 +79,23 @@ def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> 
         _draw(checked, parts, train, (1 - val_share,), ("train", "val"), seed)
     else:
         notes.append("there is a training part alone: shares of it validate and test")
+        notes += _check_sizes(checked)
         _draw(checked, parts, train, (1 - 2 * val_share, val_share), PARTS, seed)
     return Assigned(parts, left_out, "partly drawn", notes)
 
 
 def keep_pinned(checked: Sequence[Checked], classes: Sequence[str], pinned: PinnedParts) -> Assigned:
-    """The parts of an earlier scan.
+    """Assigns each image to the part that it had in an earlier scan.
 
-    Files that are new, or whose content has changed, are left out, as are those that are gone.
+    Files that are new or changed since then get the part None. They are listed in `left_out`, as are files that are gone.
 
     Args:
-        checked: The files that can be read now.
-        classes: Names of the classes now.
-        pinned: The parts of the earlier scan.
+        checked: Images that are readable now.
+        classes: Names of the present classes.
+        pinned: Parts of the earlier scan.
 
     Raises:
-        DatasetError: The classes are not those of the earlier scan.
+        DatasetError: The classes differ from those of the earlier scan.
     """
     if tuple(classes) != pinned.classes:
         changed = sorted(set(classes) ^ set(pinned.classes))
@@ -110,6 +121,28 @@ def _same_content(sha256: str | None, size: int, check: Check, size_now: int) ->
     return size == size_now and (sha256 is None or check.sha256 is None or sha256 == check.sha256)
 
 
+def _check_sizes(checked: Sequence[Checked]) -> list[str]:
+    """Sentences on classes with too few images for a draw of three parts; see `hubserve.data.parts.draw`.
+
+    Raises:
+        DatasetError: Most classes have too few.
+    """
+    different: dict[int, set[str]] = defaultdict(set)
+    for candidate, _, check in checked:
+        different[candidate.label].add(check.sha256 or candidate.file)
+    sizes = {label: len(found) for label, found in different.items()}
+    small = sum(size < LEAST_DRAWN for size in sizes.values())
+    if small > len(sizes) / 2:
+        raise DatasetError(
+            f"{small} of {len(sizes)} classes have fewer than {LEAST_DRAWN} different images, of which some would have to "
+            "validate and others to test; add images, or divide them into train/, val/ and test/ yourself"
+        )
+    untested = sum(size < len(PARTS) for size in sizes.values())
+    return (
+        [f"{untested} classes have fewer than {len(PARTS)} different images, too few to be in every part"] if untested else []
+    )
+
+
 def _draw(
     checked: Sequence[Checked],
     parts: list[Part | None],
@@ -118,7 +151,16 @@ def _draw(
     names: Sequence[Part],
     seed: int,
 ) -> None:
-    """Draws the parts of the items with these indices, and writes them into `parts`."""
+    """Draws a part for each item in `indices`, and writes its name into `parts` in place.
+
+    Args:
+        checked: All images.
+        parts: Part of each image; changed in place.
+        indices: Indices of the images to draw parts for.
+        shares: Share of each part but the last, which gets the rest.
+        names: Names of the parts, one more than there are shares.
+        seed: Seed of the random draw.
+    """
     chosen = [checked[index] for index in indices]
     keys = [check.sha256 or candidate.file for candidate, _, check in chosen]
     found = draw([candidate.label for candidate, _, _ in chosen], keys, shares, seed=seed)
@@ -127,7 +169,11 @@ def _draw(
 
 
 def _equal_left_out(checked: Sequence[Checked], parts: list[Part | None]) -> tuple[list[LeftOut], list[str]]:
-    """Takes images out of `parts` that a later part has, too: out of train, and out of val where test has them."""
+    """Sets `parts` to None for each image with an equal one in a later part; the order is train, val, test.
+
+    Returns:
+        The images left out, and a message for the user about their number.
+    """
     order = {part: number for number, part in enumerate(PARTS)}
     last: dict[str, int] = {}
     for index, ((_, _, check), part) in enumerate(zip(checked, parts, strict=True)):
@@ -149,7 +195,7 @@ def _equal_left_out(checked: Sequence[Checked], parts: list[Part | None]) -> tup
 
 
 def _notes_on_equal(checked: Sequence[Checked]) -> list[str]:
-    """Sentences on files with the same content, by class: in one class they only weigh more, in two one of them is wrong."""
+    """Returns messages for the user about files with equal content, both in two classes and within one class."""
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate, _, check in checked:
         if check.sha256 is not None:

@@ -1,4 +1,4 @@
-"""Splits of a data set into parts with the same share of every class."""
+"""Stratified splits: divides the indices of a data set into parts that hold the same share of every class."""
 
 from collections.abc import Sequence
 from random import Random

@@ -62,13 +62,13 @@ def open_study(settings: ExperimentSettings) -> tuple[Study, int]:
         study.set_user_attr(PURPOSE, purpose | {"seed": settings.seed, "strategy_seed": sampler.seed})
         return study, settings.seed
     study = optuna.load_study(study_name=settings.name, storage=storage, sampler=sampler, pruner=settings.pruner)
-    begun = _same_purpose(study, purpose)
+    begun = _same_purpose(study, purpose, settings.model_space)
     # A strategy without a seed drew one in each process; the one that the study was begun with counts.
     sampler.seed = begun["strategy_seed"]
     return study, int(begun["seed"])
 
 
-def _same_purpose(study: Study, purpose: dict[str, Any]) -> dict[str, Any]:
+def _same_purpose(study: Study, purpose: dict[str, Any], space: ModelSpace) -> dict[str, Any]:
     """Returns the `PURPOSE` attribute that the study was created with, after checking that it agrees with `purpose`.
 
     Raises:
@@ -78,7 +78,7 @@ def _same_purpose(study: Study, purpose: dict[str, Any]) -> dict[str, Any]:
     if begun is None:
         raise ExperimentError(f"the study {study.study_name!r} was not made by an experiment; choose another name")
     for key, wanted in purpose.items():
-        if begun[key] != wanted:
+        if begun[key] != wanted and not (key == "space" and _is_older(begun[key], space)):
             raise ExperimentError(
                 f"the experiment {study.study_name!r} was begun with {key} = {begun[key]} and is now given {wanted}; choose "
                 "another name"
@@ -94,6 +94,15 @@ def interrupted_trials(study: Study) -> tuple[list[FrozenTrial], list[FrozenTria
     running = [trial for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if is_trial(trial)]
     again = [trial for trial in running if trial.user_attrs.get(ATTEMPTS, 1) < MOST_ATTEMPTS]
     return again, [trial for trial in running if trial.user_attrs.get(ATTEMPTS, 1) >= MOST_ATTEMPTS]
+
+
+def _is_older(begun: dict[str, Any], space: ModelSpace) -> bool:
+    """Whether `begun` describes `space` without settings that were added to its class since, which have their defaults."""
+    now = describe_space(space)
+    known = {name: value for name, value in now["settings"].items() if name in begun["settings"]}
+    if begun != {"name": now["name"], "settings": known}:
+        return False
+    return space == type(space)(**{name: getattr(space, name) for name in known})
 
 
 def describe_space(space: ModelSpace) -> dict[str, Any]:

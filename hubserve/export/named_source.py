@@ -45,6 +45,16 @@ def named_source(
     return card_source(load_card(name), pretrained=not random_weights, weights=weights, key_format=key_format)
 
 
+def model_exists(name: str) -> bool:
+    """Returns whether `name` means a package folder, an alias, a model in the store, or a pre-searched model.
+
+    Raises:
+        PackageError: `name` has a "/" and is not a package folder, or the package is incomplete.
+        ModelNotFoundError: `name` is an alias whose version was deleted.
+    """
+    return name in list_cards() or package_named(name) is not None
+
+
 def package_named(name: str) -> Package | None:
     """Returns the package in the folder `name`, or that of the alias, name or tag `name` in the store; None if there is none.
 

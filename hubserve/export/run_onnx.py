@@ -29,7 +29,9 @@ NARROW = 20
 
 
 def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
-    """Preprocesses an image: resizes it, crops its centre and normalises its pixels.
+    """Preprocesses an image: makes it a square of the input size, as `how["fit"]` says, and normalises its pixels.
+
+    With "crop", which is also the default, the image is resized and its centre cropped; see `whole_image` for the others.
 
     Args:
         image: RGB image of any size.
@@ -54,7 +56,10 @@ def prepare(image: Image.Image, how: dict[str, Any]) -> np.ndarray:
 
 
 def whole_image(image: Image.Image, how: dict[str, Any]) -> Image.Image:
-    """All of an RGB image as a square: distorted ("squash"), or with a border in the mean colour ("pad")."""
+    """Resizes a whole RGB image to a square of the input size, without cropping.
+
+    If `how["fit"]` is "squash", its aspect ratio changes; if it is "pad", borders in the mean colour fill the square.
+    """
     size, resample = how["input_size"], FILTERS[how["interpolation"]]
     if how["fit"] == "squash":
         return image.resize((size, size), resample)
@@ -67,7 +72,10 @@ def whole_image(image: Image.Image, how: dict[str, Any]) -> Image.Image:
 
 
 def normalise(square: np.ndarray, how: dict[str, Any]) -> np.ndarray:
-    """Pixels (input_size, input_size, 3), RGB, as input of the network: (3, input_size, input_size) float32."""
+    """Converts RGB pixels, (input_size, input_size, 3), to the input of the network, (3, input_size, input_size) float32.
+
+    Pixels are divided by `how["scale"]`, and then the mean of each channel is subtracted and divided by its standard deviation.
+    """
     pixels = square.astype(np.float32)
     if how["channels"] == "bgr":
         pixels = pixels[:, :, ::-1]
@@ -138,8 +146,9 @@ def classify(folder: Path, images: list[Path], top: int) -> dict[str, list[tuple
     answers = {}
     for path in images:
         batch = prepare(read_rgb(path), manifest["preprocess"])[None]
-        (logits,) = session.run(None, {manifest["input"]["name"]: batch})[0].astype(np.float64)
-        likely = np.exp(logits - logits.max())
+        (logits,) = session.run(None, {manifest["inputs"][0]["name"]: batch})[0].astype(np.float64)
+        scaled = logits / (manifest.get("temperature") or 1.0)
+        likely = np.exp(scaled - scaled.max())
         likely /= likely.sum()
         answers[str(path)] = [(labels[i], float(likely[i])) for i in np.argsort(-logits, kind="stable")[:top]]
     return answers

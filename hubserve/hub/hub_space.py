@@ -18,7 +18,7 @@ class HubSpace(ModelSpace):
     Attributes:
         paper: Address of the paper that published the space.
         default_input_size: Height and width, in pixels, of the images for which the space was made.
-        num_labels: Number of classes; a setting of the space, or the number of classes of its data set.
+        num_labels: Number of classes.
     """
 
     paper: ClassVar[str]

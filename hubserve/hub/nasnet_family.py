@@ -50,13 +50,14 @@ class NDSSpace(HubSpace):
         drop_path_prob: Probability in [0, 1) with which an edge is left out in training, per sample;
             `network.set_drop_path_prob` changes it. Keys do not depend on it. (In NNI they do, and published weights do not
             load.)
+        num_labels: Number of classes; None takes that of the data set, 10 or 1000. (NNI has no such setting.)
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: The data set is unknown, a width is below 1 (for "imagenet" below 2), there are fewer than three cells, or
-            the probability is not in [0, 1).
+        SpaceError: The data set is unknown, `num_labels` is below 1, a width is below 1 (for "imagenet" below 2), there are
+            fewer than three cells, or the probability is not in [0, 1).
     """
 
     width: tuple[int, ...] | int = (16, 24, 32)
@@ -64,6 +65,7 @@ class NDSSpace(HubSpace):
     dataset: str = "cifar"
     auxiliary_loss: bool = False
     drop_path_prob: float = 0.0
+    num_labels: int = None  # type: ignore[assignment]
 
     operations: ClassVar[tuple[str, ...]]
     n_nodes: ClassVar[int] = 5
@@ -74,6 +76,8 @@ class NDSSpace(HubSpace):
         # First: the number of classes follows from it.
         if self.dataset not in DATASETS:
             raise SpaceError(f"{name}: dataset = {self.dataset!r} is not one of {tuple(DATASETS)}")
+        if self.num_labels is None:
+            object.__setattr__(self, "num_labels", DATASETS[self.dataset][1])
         super().__post_init__()
         least = 2 if self.dataset == "imagenet" else 1  # Its first cell brings its first input to half the size.
         if min(_candidates(self.width), default=least) < least:
@@ -86,11 +90,6 @@ class NDSSpace(HubSpace):
     def input_size(self) -> int:
         """Height and width, in pixels, of the data set's images."""
         return DATASETS[self.dataset][0]
-
-    @property
-    def num_labels(self) -> int:  # type: ignore[override]
-        """Number of classes of the data set."""
-        return DATASETS[self.dataset][1]
 
     @cached_property
     def choices(self) -> dict[str, Choice]:

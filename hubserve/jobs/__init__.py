@@ -10,6 +10,7 @@ The command line, the service and the job's process communicate through the run 
     stop            exists after a request to stop
     reason          why the job was ended, if it exceeded a limit of time or memory
     limits.json     a JobLimits, if the job was submitted over HTTP; also when it goes on
+    parts.json      the part of each of the user's images: training, validation or test
     plots/NAME.svg  plots of the search
     (and what `hubserve.pipeline` writes: the study, weights, checkpoints, the package)
 
@@ -31,9 +32,11 @@ This package imports neither torch nor Optuna, so the service can list, start an
 """
 
 from hubserve.jobs.available import AvailableJob, available_job, available_jobs
-from hubserve.jobs.definition import ExecutorEntry, Job, MultiTrialEntry, Recipe, StrategyEntry
+from hubserve.jobs.definition import Job
+from hubserve.jobs.fine_tune_job import FineTuneJob
+from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job
-from hubserve.jobs.limited_keys import TABLE_BYTES, check_limits, check_paths
+from hubserve.jobs.limited_keys import LISTING_BYTES, TABLE_BYTES, check_limits, check_paths
 from hubserve.jobs.limits import UNLIMITED, JobLimits
 from hubserve.jobs.process import (
     delete,
@@ -48,9 +51,11 @@ from hubserve.jobs.process import (
     stop,
 )
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
+from hubserve.jobs.search_job import ExecutorEntry, MultiTrialEntry, Recipe, SearchJob, StrategyEntry
 from hubserve.jobs.status import (
     FINAL,
     Best,
+    EpochRow,
     JobStatus,
     JobSummary,
     LabelProbabilities,
@@ -63,11 +68,15 @@ from hubserve.jobs.status import (
 
 __all__ = [
     "FINAL",
+    "LISTING_BYTES",
     "TABLE_BYTES",
     "UNLIMITED",
     "AvailableJob",
     "Best",
+    "EpochRow",
     "ExecutorEntry",
+    "FineTuneJob",
+    "FineTuneRecipe",
     "Job",
     "JobLimits",
     "JobStatus",
@@ -79,6 +88,7 @@ __all__ = [
     "Phase",
     "Recipe",
     "Run",
+    "SearchJob",
     "State",
     "StrategyEntry",
     "TrialRow",

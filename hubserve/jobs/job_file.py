@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import JobError
 from hubserve.jobs.definition import Job
+from hubserve.jobs.fine_tune_job import FineTuneJob
+from hubserve.jobs.search_job import SearchJob
 from hubserve.jobs.validation_message import explain
 
 MOST_BYTES = 2**20
@@ -34,16 +36,23 @@ def parse_job(text: str, *, where: str) -> Job:
     except (yaml.YAMLError, RecursionError) as error:
         raise JobError(f"{where} is not YAML: {error}") from error
     if not isinstance(given, dict):
-        raise JobError(f"{where} holds a {type(given).__name__}; a job is a mapping with name, space, data, strategy, ...")
+        raise JobError(
+            f"{where} holds a {type(given).__name__}; a job is a mapping with name, data, and start, or space and strategy"
+        )
     return parse_mapping(given, where=where)
 
 
 def parse_mapping(given: Mapping[str, Any], *, where: str) -> Job:
-    """The job that data describe, such as the body of a request. Raises JobError as `parse_job` does."""
+    """The job that data describe, such as the body of a request. Raises JobError as `parse_job` does.
+
+    With `start` and without `space` and `strategy` it is a fine-tuning, otherwise a search.
+    """
+    is_fine_tuning = "start" in given and not {"space", "strategy"} & set(given)
+    record: type[Job] = FineTuneJob if is_fine_tuning else SearchJob
     try:
-        return Job.model_validate(given)
+        return record.model_validate(given)
     except ValidationError as error:
-        raise JobError(f"{where} is not a job: {explain(error, Job)}") from error
+        raise JobError(f"{where} is not a job: {explain(error, record)}") from error
 
 
 def read_job(path: Path) -> Job:

@@ -10,7 +10,10 @@ from pydantic import BaseModel
 
 from hubserve.errors import JobError, SpaceError
 from hubserve.jobs.definition import Job
+from hubserve.jobs.fine_tune_job import FineTuneJob
+from hubserve.jobs.fine_tune_recipe import Augmentation
 from hubserve.jobs.limits import JobLimits
+from hubserve.jobs.search_job import SearchJob
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
 """(value of the key, limits, the whole job) -> what is wrong with it; None where nothing is."""
@@ -22,6 +25,9 @@ MAX_SUMMARY = 2000
 TABLE_BYTES = 100_000_000
 """Largest latency table that a job over HTTP may name."""
 
+LISTING_BYTES = 200_000_000
+"""Largest listing of images that a job over HTTP may name."""
+
 SIZES = ("size", "resize", "input_size", "img_size")
 """Settings of data sets and spaces that are lengths in pixels."""
 
@@ -32,8 +38,9 @@ def check_limits(job: Job, limits: JobLimits) -> None:
     Raises:
         JobError: A value is not allowed; the message begins with the key.
     """
+    rules = RULES[type(job)]
     for key, value in given_keys(job):
-        problem = RULES[key](value, limits, job)
+        problem = rules[key](value, limits, job)
         if problem is not None:
             raise JobError(f"{key}: {problem}")
 
@@ -46,6 +53,8 @@ def check_paths(job: Job, limits: JobLimits, where: Path) -> None:
     """
     if job.data.folder is not None:
         limits.reachable("data.folder", where / job.data.folder)
+    if job.data.file is not None:
+        limits.reachable("data.file", where / job.data.file)
     if job.latency.table is not None:
         limits.reachable("latency.table", where / job.latency.table)
 
@@ -124,7 +133,8 @@ def _at_most(value: float, limit: float | None) -> str | None:
 
 def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
     """Each process that evaluates trials has its own ones that read images."""
-    product = job.executor.workers * max(1, job.data.workers)
+    evaluating = job.executor.workers if isinstance(job, SearchJob) else 1
+    product = evaluating * max(1, job.data.workers)
     problem = _at_most(product, limits.workers)
     return problem and f"executor.workers x data.workers = {problem}"
 
@@ -159,6 +169,25 @@ def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
     return "write a path without ~" if str(value).startswith("~") else None
 
 
+def _download(value: str, limits: JobLimits, job: Job) -> str | None:
+    return "over HTTP nothing is downloaded; name a folder, or a listing" if limits.roots is not None else None
+
+
+def _model(value: str, limits: JobLimits, job: Job) -> str | None:
+    """Names of cards, aliases and models of the store. A folder is not a name."""
+    if limits.roots is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", value):
+        return None
+    return f"{value[:60]!r} is no name of a model; over HTTP no folder can be given"
+
+
+def _side(value: int, limits: JobLimits, job: Job) -> str | None:
+    return _at_most(value, limits.image_size)
+
+
+def _class_weights(value: str | Mapping[str, float], limits: JobLimits, job: Job) -> str | None:
+    return None if isinstance(value, str) or limits.roots is None else _too_large(dict(value), 0)
+
+
 def _address(value: str, limits: JobLimits, job: Job) -> str | None:
     return "over HTTP a job may use only a Ray that it starts itself; leave it out" if limits.own_ray else None
 
@@ -170,15 +199,27 @@ _RECIPE: dict[str, Rule] = {
     **dict.fromkeys(("ema_decay", "gradient_clip", "auxiliary_weight", "drop_path_prob", "precision"), _free),
 }
 
-RULES: dict[str, Rule] = {
+_JOB: dict[str, Rule] = {
     "name": _free,
     "summary": _summary,
-    "space.name": _name,
-    "space.settings": _values,
     "data.name": _name,
     "data.folder": _path,
+    "data.file": _path,
+    "data.dataset": _download,
     "data.settings": _values,
     "data.workers": _readers,
+    "latency.batch_size": _batch_size,
+    "latency.threads": _threads,
+    "latency.table": _path,
+    "seed": _free,
+    "publish.name": _free,
+    "publish.formats": _free,
+    "publish.profile_seconds": _timed,
+}
+
+_SEARCH: dict[str, Rule] = {
+    "space.name": _name,
+    "space.settings": _values,
     "strategy.name": _name,
     "strategy.arguments": _values,
     "strategy.then.name": _name,
@@ -187,9 +228,6 @@ RULES: dict[str, Rule] = {
     **{f"retrain.{key}": rule for key, rule in _RECIPE.items()},
     "objectives": _free,
     "constraints": _free,
-    "latency.batch_size": _batch_size,
-    "latency.threads": _threads,
-    "latency.table": _path,
     "budget.trials": _trials,
     "budget.seconds": _timed,
     "executor.kind": _free,
@@ -197,9 +235,21 @@ RULES: dict[str, Rule] = {
     "executor.cpus_per_trial": _free,
     "executor.gpus_per_trial": _free,
     "executor.address": _address,
-    "seed": _free,
-    "publish.name": _free,
-    "publish.formats": _free,
-    "publish.profile_seconds": _timed,
 }
-"""Key -> its rule. A new key of a job needs a decision here: what can it reach, and what can it use up?"""
+
+_FINE_TUNING: dict[str, Rule] = {
+    "start.model": _model,
+    "images.size": _side,
+    "images.fit": _free,
+    "recipe.minutes": _timed,
+    "recipe.epochs": _epochs,
+    "recipe.batch_size": _batch_size,
+    **dict.fromkeys((f"recipe.augment.{name}" for name in Augmentation.model_fields), _free),
+    **dict.fromkeys(("recipe.learning_rate", "recipe.body_rate", "recipe.weight_decay", "recipe.warm_up"), _free),
+    **dict.fromkeys(("recipe.label_smoothing", "recipe.ema_decay", "recipe.gradient_clip", "recipe.batch_norm"), _free),
+    **dict.fromkeys(("recipe.early_layers", "recipe.patience", "recipe.precision"), _free),
+    "recipe.class_weights": _class_weights,
+}
+
+RULES: dict[type[Job], dict[str, Rule]] = {SearchJob: _JOB | _SEARCH, FineTuneJob: _JOB | _FINE_TUNING}
+"""Kind of job -> key -> its rule. A new key of a job needs a decision here: what can it reach, and what can it use up?"""

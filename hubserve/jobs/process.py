@@ -113,7 +113,7 @@ def _corrected(run: Run, written: Callable[[], S]) -> S:
 
 
 def is_running(run: Run) -> bool:
-    """Whether a process is working on this run."""
+    """Returns whether the process of this run is alive."""
     return _process(run).is_alive()
 
 
@@ -248,7 +248,7 @@ def _take_lock(run: Run) -> int:
 
 
 def _process(run: Run) -> BackgroundProcess:
-    """The process of the run; the file `pid` is locked by it and holds its id."""
+    """Returns a handle of the run's process, which locks the file `pid` of the run folder and writes its id there."""
     return BackgroundProcess(run.path / PID, run.path / PID, run.path / STOP, run.path / REASON)
 
 

@@ -65,7 +65,7 @@ class Run:
 
     @property
     def limits(self) -> JobLimits:
-        """What the job may reach and use. Raises JobError if that cannot be read."""
+        """The limits of the job; `UNLIMITED` if the folder has no file of limits. Raises JobError if the file is corrupt."""
         try:
             return JobLimits.model_validate_json((self.path / LIMITS).read_bytes())
         except FileNotFoundError:
@@ -103,7 +103,7 @@ class Run:
         write_reserved(self.path / REASON, reason)
 
     def plots(self) -> list[str]:
-        """Names of the plots, without ".svg"."""
+        """Returns the names of the plots in the run folder, sorted and without ".svg"."""
         return sorted(path.stem for path in (self.path / PLOTS).glob("*.svg"))
 
     def plot(self, name: str) -> Path:
@@ -113,7 +113,7 @@ class Run:
         return self.path / PLOTS / f"{name}.svg"
 
     def log_tail(self, lines: int = 50) -> list[str]:
-        """The last lines of the log; empty before the process starts."""
+        """Returns the last `lines` lines of log.txt; an empty list if there is no log yet."""
         try:
             with (self.path / LOG).open(encoding="utf-8", errors="replace") as file:
                 return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
@@ -137,7 +137,7 @@ def create(
     """Creates a run folder in the state "queued"; `start` starts the job.
 
     Args:
-        definition: Text of a job file, or its content as data.
+        definition: Text of a job file, or the mapping that the text contains.
         name: Name to show for the run; None takes the definition's.
         job: The definition, already parsed by the caller; None parses it here.
         where: Folder in which relative paths of the definition start; None is the working folder.
@@ -161,7 +161,7 @@ def create(
             (stage / LIMITS).write_text(limits.model_dump_json(exclude_none=True), "utf-8")
         run = Run(folder / _new_id(title, now))
         Run(stage).write_status(
-            JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.budget.trials)
+            JobStatus(id=run.id, name=title, state="queued", created=now, updated=now, max_trials=job.max_trials)
         )
         with number_lock(folder):
             write_next_number(stage, _run_folders())
@@ -170,7 +170,7 @@ def create(
 
 
 def find(job_id: str) -> Run:
-    """The run with that id.
+    """Returns the run whose folder is called `job_id`.
 
     Raises:
         JobNotFoundError: There is no such run, or the text is no id; the message has the nearest ids.
@@ -182,7 +182,7 @@ def find(job_id: str) -> Run:
 
 
 def open_run(path: Path) -> Run:
-    """The run in any folder of this machine. Raises JobError if the folder is no run folder."""
+    """Returns the run in the folder `path`, which may be anywhere. Raises JobError if it is no run folder."""
     run = Run(path.resolve())
     run.written_status()
     run.definition()

@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hubserve.package.accuracy_report import AccuracyReport
+
 State = Literal["queued", "running", "stopping", "done", "failed", "stopped", "refused"]
-Phase = Literal["search", "supernet", "retrain", "test", "export", "profile", "publish"]
+Phase = Literal["search", "supernet", "retrain", "fine-tune", "test", "export", "profile", "publish"]
 FINAL: frozenset[State] = frozenset({"done", "failed", "stopped", "refused"})
 """States in which no process works on the job."""
 
@@ -89,6 +91,24 @@ class OneShotView(_Record):
     cost_r2: float | None = None
 
 
+class EpochRow(_Record):
+    """The scores of one epoch of a fine-tuning.
+
+    Attributes:
+        epoch: Number of the epoch, from 1; 0 is the trained head before the other layers are trained.
+        train_loss: Mean loss of the training batches; None for epoch 0.
+        val_acc: Accuracy on the validation images, in [0, 1].
+        val_loss: Mean cross entropy on the validation images.
+        seconds: Seconds of the fine-tuning until the end of the epoch.
+    """
+
+    epoch: int
+    train_loss: float | None
+    val_acc: float
+    val_loss: float
+    seconds: float
+
+
 class JobSummary(_Record):
     """The state of one run of a job and its result, without its single trials.
 
@@ -141,8 +161,12 @@ class JobStatus(JobSummary):
         history: All trials, ordered by number.
         pareto: Numbers of the trials on the Pareto front.
         oneshot: Progress of a one-shot strategy; None for jobs without one.
+        epochs: Scores of the epochs of a fine-tuning so far; empty for searches.
+        accuracy: Accuracy of the trained network on the test images in detail; None until it was measured.
     """
 
     history: list[TrialRow] = []
     pareto: list[int] = []
     oneshot: OneShotView | None = None
+    epochs: list[EpochRow] = []
+    accuracy: AccuracyReport | None = None

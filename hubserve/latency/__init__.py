@@ -1,4 +1,4 @@
-"""How fast a network is on this machine, measured and predicted: profiles, their comparison, and lookup tables for searches."""
+"""Measures, compares and predicts the latency of networks on this machine, by profiles and by lookup tables for searches."""
 
 from hubserve.latency.arch_latency import MeasuredLatency, PredictedLatency
 

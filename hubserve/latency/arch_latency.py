@@ -1,4 +1,4 @@
-"""Latency of an arch as a measure of searches: exported to ONNX and timed here, or predicted (`tables/table.py`)."""
+"""Measures of latency for searches: one exports an arch to ONNX and times it, the other predicts it by a lookup table."""
 
 import tempfile
 import time
@@ -24,27 +24,30 @@ from hubserve.timing import Clock, TimingProtocol
 NAME = "latency_ms"
 
 SEARCH_SECONDS, CHOICE_SECONDS = 1.0, 4.0
-"""Most seconds to measure an arch during a search, and before it is chosen. Sampling ends sooner where the median is sure."""
+"""Longest time in seconds to measure an arch during a search, and to measure it again before it is chosen and published.
+
+Measuring ends earlier once the median is known precisely enough.
+"""
 
 
 @dataclass
 class MeasuredLatency:
-    """Median latency of a call in ms, by ONNX Runtime on the CPU; a measure for `NasExperiment`.
+    """Measure for `NasExperiment`: the latency of a call in milliseconds, measured with ONNX Runtime on the CPU.
 
-    The value is the upper bound of the median's 99 % confidence interval, so that an arch that meets a limit meets it when it
-    is measured again. An arch is measured once.
+    The value is an upper bound of the median latency at 99 % confidence, so that an arch that meets a limit is likely to meet
+    it when it is measured again. Each arch is measured once and its value kept, so an instance is for a single space.
 
     >>> limit, measure = Constraint("latency_ms", "<=", 5), MeasuredLatency(input_size=32)
     >>> NasExperiment(space, evaluator, strategy, constraints=[limit], measures={"latency_ms": measure})
 
     Attributes:
-        input_size: Side of the images, in pixels.
-        batch_size: Images of a call, at least 1.
-        threads: Threads that a call may use, at least 1.
-        seconds: Most seconds to measure an arch.
-        percent: Percentile, below 100, that decides how many calls are needed. For the 99th, a burst of other work on the
-            machine is a small share of the calls.
-        clock: Clock to measure by.
+        input_size: Height and width of the images, in pixels.
+        batch_size: Number of images in a call, at least 1.
+        threads: Number of threads that a call may use, at least 1.
+        seconds: Longest time in seconds to measure an arch, without its export and warm-up.
+        percent: Percentile in (0, 100) that decides how many calls are needed. The 99th needs 662, among which a short burst of
+            other work on the machine affects only a small share.
+        clock: Clock that measures the calls.
     """
 
     input_size: int
@@ -56,11 +59,12 @@ class MeasuredLatency:
     _known: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __call__(self, space: ModelSpace, arch: Arch) -> dict[str, float]:
-        """{"latency_ms": milliseconds}.
+        """Returns {"latency_ms": milliseconds} for an arch; measures it unless it was measured before.
 
         Raises:
-            ExportError: The arch cannot be exported.
-            ExperimentError: The model is so slow that there were too few calls.
+            ArchError: The arch does not belong to the space.
+            ExportError: The network cannot be exported.
+            ExperimentError: The network is so slow that there were too few calls for a bound of the median.
         """
         key = repr(sorted(space.canonical(arch).items()))
         if key not in self._known:
@@ -68,10 +72,12 @@ class MeasuredLatency:
         return {NAME: self._known[key]}
 
     def measure(self, space: ModelSpace, arch: Mapping[str, Any]) -> FormatLatency:
-        """The latency of an arch with all samples, measured now, with random weights: the time of a kernel is the same.
+        """Exports an arch to ONNX, measures it, and returns its latency with all samples.
+
+        The weights are random, as their values hardly affect the time of a call.
 
         Raises:
-            ArchError: The arch is not of the space.
+            ArchError: The arch does not belong to the space.
             ExportError: The network cannot be exported.
         """
         with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
@@ -81,7 +87,11 @@ class MeasuredLatency:
             return self.time(partial(FORMATS["onnx"].load, path, self.threads, "cpu"))
 
     def time(self, load: Callable[[], Runner]) -> FormatLatency:
-        """The latency of an exported model that `load` loads, measured in the same way."""
+        """Measures an ONNX model in the same way as `measure` and returns its latency with all samples.
+
+        Args:
+            load: Function that loads the model and returns its runner.
+        """
         (batch,) = random_batches((3, self.input_size, self.input_size), sizes=(self.batch_size,))
         protocol = TimingProtocol(percent=self.percent, max_seconds=self.seconds)
         (found,) = measure_formats({"onnx": load}, batch, threads=self.threads, protocol=protocol, clock=self.clock)
@@ -90,28 +100,33 @@ class MeasuredLatency:
 
 @dataclass(frozen=True)
 class PredictedLatency:
-    """Latency of a call in ms as a lookup table predicts it, in milliseconds where measuring takes seconds.
+    """Measure for `NasExperiment`: the latency of a call in milliseconds, predicted by a lookup table.
 
-    A measure for `NasExperiment`, in place of `MeasuredLatency`.
+    A prediction takes milliseconds, while `MeasuredLatency` takes seconds for each arch.
 
     >>> PredictedLatency(LatencyTable.load(path))  # A file that `hubserve latency-table build` wrote.
 
     Attributes:
-        table: Lookup table of the space, for the same image size, batch size and threads.
+        table: Lookup table of the space, which also sets the image size, the batch size and the number of threads.
     """
 
     table: LatencyTable
 
     def __call__(self, space: ModelSpace, arch: Arch) -> dict[str, float]:
-        """{"latency_ms": milliseconds}. Raises ProfileError where the table is of another space or other settings."""
+        """Returns {"latency_ms": milliseconds} for an arch.
+
+        Raises:
+            ProfileError: The table is empty, or of another space or other settings.
+            ArchError: The arch does not belong to the space.
+        """
         return {NAME: self.table.predict(space, arch)}
 
 
 def sure_median(found: FormatLatency) -> float:
-    """The upper bound of the median latency, in ms.
+    """Returns an upper bound of the median latency at 99 % confidence, in milliseconds.
 
     Raises:
-        ExperimentError: There were too few calls to know one.
+        ExperimentError: There were too few calls for such a bound.
     """
     median = next(p for p in found.percentiles if p.percent == 50.0)
     if median.upper_bound is None:

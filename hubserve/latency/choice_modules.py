@@ -1,4 +1,4 @@
-"""Which modules of a network depend on which choices of its arch; a profile sums the time of each choice by it."""
+"""Finds the modules of a network that depend on each choice of its arch, from which a profile sums the time of each choice."""
 
 import contextlib
 from collections import defaultdict
@@ -16,13 +16,14 @@ T = TypeVar("T")
 
 
 def labels_of_modules(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """Path of each leaf module -> labels of the choices that it depends on: with another value it would differ or be absent.
+    """Returns, by the path of each leaf module, the labels of the choices on whose values the module depends.
 
-    A layer depends on its layer choice, a block beyond the smallest depth on the depth, and a module on a number (a kernel, a
-    width) with which its weights or settings change. No module depends on a choice of inputs.
+    A module depends on a choice if it would be different or absent with another value: a layer depends on its layer choice, a
+    block beyond the smallest depth on the choice of the depth, and a module on a number, such as a kernel size or a width, that
+    changes its weights or settings. No module depends on a choice of inputs.
 
     Raises:
-        ArchError: The arch is not of the space.
+        ArchError: The arch does not belong to the space.
     """
     arch = space.canonical(arch)
     picker = _TaggingPicker(arch, space.choices)
@@ -34,11 +35,11 @@ def labels_of_modules(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, f
             if id(module) in picker.tags and (leaf == path or leaf.startswith(f"{path}.") or not path):
                 owners[leaf] |= picker.tags[id(module)]
     before = _signatures(model)
-    # A value for every choice: with another value of one, choices may matter that the arch does not have.
+    # With another value of one choice, the network may need values for choices that are not in the arch.
     complete = {label: choice.answer_at(0) for label, choice in space.choices.items()}
     for label in picker.numbers:
         for other in _two_other_answers(space.choices[label], arch[label]):
-            with contextlib.suppress(ArchError), torch.device("meta"):  # A rule of the space may forbid the combination.
+            with contextlib.suppress(ArchError), torch.device("meta"):  # The space may forbid this combination of values.
                 after = _signatures(space.freeze({**complete, **arch, label: other}))
                 for path in owners:
                     if after.get(path) != before[path]:
@@ -47,7 +48,12 @@ def labels_of_modules(space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, f
 
 
 class _TaggingPicker(FrozenPicker):
-    """Picks the values of an arch, and records which layers and blocks each label made."""
+    """Picks the values of an arch, and records which layers and blocks were made for each label.
+
+    Attributes:
+        tags: Id of a module -> labels of the choices for which it was made.
+        numbers: Labels of the choices of single values, such as kernel sizes and widths, in the order of their use.
+    """
 
     def __init__(self, arch: Mapping[str, Any], choices: Mapping[str, Choice]) -> None:
         super().__init__(arch)
@@ -77,7 +83,10 @@ class _TaggingPicker(FrozenPicker):
 
 
 def _two_other_answers(choice: Choice, chosen: Any) -> list[Any]:
-    """Two other values, the ends of the list: a module that depends on the choice differs with one of them."""
+    """Returns the values of a choice other than `chosen`; if there are more than two, only the first and the last.
+
+    A module that depends on the choice is different with at least one of them.
+    """
     rest = [answer for answer in choice.answers() if answer != chosen]
     return rest if len(rest) < 3 else [rest[0], rest[-1]]
 

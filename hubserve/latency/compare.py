@@ -1,8 +1,8 @@
-"""Whether one profile is slower than another, or differs only by the noise of the machine.
+"""Compares two latency profiles and decides whether one is slower, or whether they differ only by the noise of the machine.
 
-The samples of a report were taken in turns, and samples of one turn share whatever else the machine did, so they are resampled
-turn by turn (a block bootstrap): resampling them one by one would give far too narrow an interval. A change counts where the
-Mann-Whitney test finds it, too.
+The samples of a profile were taken in turns of several calls, and other work on the machine affects all calls of a turn.
+Therefore whole turns are resampled (a block bootstrap); resampling single calls would give too narrow a confidence interval.
+A difference is reported only if the Mann-Whitney test finds it, too.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Verdict = Literal["faster", "slower", "no difference"]
 
 
 class Comparison(BaseModel):
-    """B compared with A, in one format.
+    """Result of the comparison of profile B with profile A, for one format.
 
     Attributes:
         format: Format that was compared.
@@ -34,10 +34,10 @@ class Comparison(BaseModel):
         ratio: Median of B divided by that of A; above 1, B is slower.
         low: Lower end of the 99 % confidence interval of the ratio.
         high: Upper end of that interval.
-        p_value: p of the two-sided Mann-Whitney test that neither tends to be slower.
+        p_value: The p-value of the two-sided Mann-Whitney test, whose null hypothesis is that neither tends to be slower.
         smallest: Relative change below which no difference is reported; 0.02 is 2 %.
-        verdict: "slower" where the whole interval is above 1 + smallest and p is below 0.01, "faster" where it is below
-            1 / (1 + smallest) and p is below 0.01; otherwise "no difference".
+        verdict: "slower" if `p_value` is below 0.01 and the whole interval is above 1 + `smallest`; "faster" if `p_value` is
+            below 0.01 and the whole interval is below 1 / (1 + `smallest`); otherwise "no difference". It says how B is.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,16 +56,17 @@ class Comparison(BaseModel):
 def compare_reports(
     a: ProfileReport, b: ProfileReport, *, formats: Sequence[str] = (), smallest: float = 0.02
 ) -> list[Comparison]:
-    """Compares two profiles, format by format.
+    """Compares two profiles and returns one result for each format.
 
     Args:
-        a: Profile from before.
-        b: Profile from after.
-        formats: Formats to compare; all that both have where empty.
+        a: Profile A, the one before a change.
+        b: Profile B, the one after it.
+        formats: Names of the formats to compare; if empty, all that both profiles have.
         smallest: Relative change below which no difference is reported; 0.02 is 2 %.
 
     Raises:
-        ProfileError: No common format, another device, batch size or number of threads, or too few samples.
+        ProfileError: A format is not in both profiles, or they have none in common; a format was measured on another device or
+            with another batch size or number of threads; or there are fewer than 40 samples.
     """
     common = [found.format for found in a.formats if b.latency_of(found.format) is not None]
     chosen = list(formats) or common
@@ -91,10 +92,17 @@ def compare_reports(
 def compare_samples(
     a: Sequence[float], b: Sequence[float], *, format: str = "", smallest: float = 0.02, seed: int = 0
 ) -> Comparison:
-    """Compares two lists of latencies, in ms, in the order in which they were taken.
+    """Compares two lists of latencies.
+
+    Args:
+        a: Latencies of A in milliseconds, in the order of measurement.
+        b: Latencies of B in milliseconds, in the order of measurement.
+        format: Name of the format, for the result and the error message.
+        smallest: Relative change below which no difference is reported; 0.02 is 2 %.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ProfileError: One of them has fewer than 40 samples.
+        ProfileError: One of the lists has fewer than 40 latencies.
     """
     for name, samples in (("A", a), ("B", b)):
         if len(samples) < LEAST_SAMPLES:
@@ -106,7 +114,7 @@ def compare_samples(
     ratios = _resampled_medians(second, rng) / _resampled_medians(first, rng)
     low, high = map(float, np.quantile(ratios, [tail, 1 - tail]))
     p_value = float(mannwhitneyu(first, second, method="asymptotic").pvalue)
-    certain = p_value < 1 - CONFIDENCE  # False for nan, where all samples are the same.
+    certain = p_value < 1 - CONFIDENCE  # False for nan, the p-value if all samples are equal.
     verdict: Verdict = "no difference"
     if certain and low > 1 + smallest:
         verdict = "slower"
@@ -126,7 +134,10 @@ def compare_samples(
 
 
 def _resampled_medians(samples: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Medians of resamples, each of as many turns drawn with replacement; a last turn that is not whole is left out."""
+    """Returns the medians of `RESAMPLES` bootstrap samples, of shape (`RESAMPLES`,).
+
+    Each bootstrap sample consists of as many turns as there are, drawn with replacement. An incomplete last turn is left out.
+    """
     turns = samples[: len(samples) // WINDOW * WINDOW].reshape(-1, WINDOW)
     drawn = rng.integers(0, len(turns), (RESAMPLES, len(turns)))
     medians: NDArray[np.float64] = np.median(turns[drawn].reshape(RESAMPLES, -1), axis=1)

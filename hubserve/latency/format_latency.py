@@ -1,4 +1,4 @@
-"""Latency of several formats of one model, measured side by side: the record of each, and the measurement."""
+"""Measures the latency of several formats of one model in turns (`measure_formats`), with a record for each format."""
 
 import statistics
 import time
@@ -12,33 +12,34 @@ from hubserve.timing import CallTimes, Clock, Percentile, TimingProtocol, percen
 
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
 OLD_NAME = AliasChoices("format", "form")
-"""Reports that were written before the key was renamed have "form"."""
+"""JSON keys of the name of a format: reports that were written before the key was renamed have "form"."""
 
 
 class FormatLatency(BaseModel):
-    """Latency of one format. Times are milliseconds for one call with one batch.
+    """Latency of one format. Each time is that of one call with one batch, in milliseconds.
 
     Attributes:
         format: Format that was measured: "eager" (PyTorch itself), "openvino", or a format of packages such as "onnx".
         device: Device that it ran on, "cpu" or "cuda".
-        batch_size: Images of a call.
-        threads: Threads that a call may use.
-        load_ms: Time from the file to a loaded model.
+        batch_size: Number of images in a call.
+        threads: Number of threads that a call may use.
+        load_ms: Time to load the model from its file.
         first_call_ms: Time of the first call, which also compiles and allocates; it is not among the samples.
-        warm_up_calls: Calls between the first one and the samples.
-        warm_up_ended: "steady", or "cap" where the times did not settle.
-        stopped_by: "samples" where there were enough and the median was sure, or "max_seconds".
+        warm_up_calls: Number of calls between the first one and the samples.
+        warm_up_ended: "steady" if the times became steady, "cap" if warm-up ended at its largest number of calls before.
+        stopped_by: "samples" if there were enough samples and the median was known precisely enough, or "max_seconds" if the
+            time limit came first.
         n: Number of samples.
         min_ms: Smallest sample.
         mean_ms: Mean of the samples.
         sd_ms: Standard deviation of the samples.
-        iqr_ms: Distance between the quartiles of the samples.
-        outliers: Number of samples further than 5 median absolute deviations from the median.
-        percentiles: Percentiles with upper bounds; their values are None where n is too small.
-        images_per_second: Batch size divided by the mean time.
-        drift: Median of the second half divided by that of the first half, minus 1; 0 is no drift.
-        verdict: "stable", "noisy" or "unstable", by the spread of the samples and the drift.
-        samples_ms: All samples, in the order in which they were taken.
+        iqr_ms: Interquartile range of the samples.
+        outliers: Number of samples that are more than 5 median absolute deviations away from the median.
+        percentiles: Percentiles with upper bounds; both are None in those for which `n` is too small.
+        images_per_second: Number of images in a call divided by the mean time.
+        drift: Median of the second half of the samples divided by that of the first half, minus 1; 0 is no drift.
+        verdict: "stable", "noisy" or "unstable", by the interquartile range and the drift.
+        samples_ms: All samples, in the order of measurement.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,21 +74,24 @@ def measure_formats(
     protocol: TimingProtocol,
     clock: Clock = time.perf_counter,
 ) -> tuple[FormatLatency, ...]:
-    """Loads and measures several formats of a model, in turns.
+    """Loads several formats of a model, times them in turns, and returns one record for each, in the order of `loaders`.
 
     Args:
-        loaders: Format -> function that loads a runner of it.
-        batch: Prepared images of each call, (n, 3, height, width) float32.
-        threads: Threads that the runners may use; it is noted in the records, not set.
-        protocol: How long to measure.
-        clock: Clock to measure by.
+        loaders: Name of a format -> function that loads the format and returns its runner.
+        batch: Preprocessed images of each call, (n, 3, height, width) float32.
+        threads: Number of threads that the runners may use; it is recorded, but not set here.
+        protocol: How many calls are measured, and for how long.
+        clock: Clock that measures the calls.
+
+    Raises:
+        ProfileError: `protocol.percent` is not between 0 and 100.
     """
     runners, load_ms = {}, {}
     for name, load in loaders.items():
         start = clock()
         runners[name] = load()
         load_ms[name] = (clock() - start) * 1e3
-    # The logits are returned as numpy arrays on the CPU, so a GPU has finished when a call returns.
+    # A call returns logits on the CPU, so a GPU has finished by then and no synchronisation is needed.
     calls = {name: (lambda runner=runner: runner(batch)) for name, runner in runners.items()}
     times = time_in_turns(calls, protocol, clock=clock)  # type: ignore[arg-type]
     percents = sorted({*PERCENTS, protocol.percent})
@@ -131,7 +135,10 @@ def _record(
 
 
 def _verdict(spread: float, drift: float) -> Literal["stable", "noisy", "unstable"]:
-    """The bounds on the spread are those at which torch.utils.benchmark warns."""
+    """Returns the verdict on samples with a relative interquartile range `spread` and a drift `drift`.
+
+    The bounds of the spread, 10 and 25 %, are those of the warnings of torch.utils.benchmark.
+    """
     if spread > 0.25 or abs(drift) > 0.15:
         return "unstable"
     return "noisy" if spread > 0.10 or abs(drift) > 0.05 else "stable"

@@ -1,4 +1,4 @@
-"""A profile as one HTML file that fetches nothing, so that it can be sent, archived, and read without a network."""
+"""Renders a profile as a single HTML page without external resources, so that it can be archived and read offline."""
 
 from markupsafe import Markup
 
@@ -9,11 +9,11 @@ from hubserve.latency.svg_chart import TEMPLATES, bar_chart, line_chart
 MOST_ROWS = 15
 
 Figure = tuple[str, Markup]
-"""Caption and SVG."""
+"""Pair (caption, SVG markup) of one chart."""
 
 
 def render_page(report: ProfileReport) -> str:
-    """The whole page."""
+    """Returns the HTML page of a profile."""
     formats = [found.format for found in report.formats]
     return TEMPLATES.get_template("profile.html.j2").render(
         report=report,
@@ -27,7 +27,10 @@ def render_page(report: ProfileReport) -> str:
 
 
 def _latency_distribution(report: ProfileReport) -> Figure:
-    """Histogram of the measured times, without the slowest 1 %: a single outlier would otherwise set the scale of the axis."""
+    """Draws the cumulative distribution of the measured times, one line for each format.
+
+    The slowest 1 % are left out, as a single outlier would stretch the time axis.
+    """
     series = {}
     for found in report.formats:
         ordered = sorted(found.samples_ms)
@@ -75,5 +78,5 @@ def _package_rows(report: ProfileReport) -> Rows:
 
 
 def _svg(chart: str) -> Markup:
-    """A chart as markup: its own template has escaped every text in it."""
+    """Marks the SVG text of a chart as safe HTML; the template of the chart has escaped all text in it."""
     return Markup(chart)

@@ -1,7 +1,9 @@
-"""Peak memory of each format, in a process of its own: another one would use the memory again that earlier models left.
+"""Measures the peak memory of each format of a package, each in a process of its own.
 
-`python -m hubserve.latency.memory PACKAGE TRUSTED BATCH_SIZE THREADS FORMAT...` prints one JSON document. That process loads
-the libraries once, and forks one for each format that measures it.
+In a shared process, a model would reuse memory that earlier models have freed, and its own need would look too small.
+
+`python -m hubserve.latency.memory PACKAGE TRUSTED BATCH_SIZE THREADS FORMAT...` prints a JSON list of [format, MiB before,
+peak MiB]. TRUSTED is "trusted" or empty. This process imports the libraries once and forks one process for each format.
 """
 
 import json
@@ -28,16 +30,16 @@ MOST_SECONDS = 600
 
 
 def measure_memory(package: Package, formats: Iterable[str], *, batch_size: int, threads: int) -> tuple[Memory, ...]:
-    """Peak memory of loading each format and calling it.
+    """Measures the peak memory of each format while it is loaded and called a few times.
 
     Args:
         package: Package that has the formats.
-        formats: Formats to measure, "eager" and "openvino" among them.
-        batch_size: Images of a call.
-        threads: Threads that a call may use.
+        formats: Names of the formats to measure; "eager" is PyTorch itself, and "openvino" runs the format "onnx".
+        batch_size: Number of images in a call.
+        threads: Number of threads that a call may use.
 
     Raises:
-        ProfileError: The process failed, or this system does not report its memory, as Linux does.
+        ProfileError: The process failed, or the operating system is not Linux, whose /proc reports the memory.
     """
     trusted = "trusted" if package.trusted else ""
     arguments = [str(package.path.resolve()), trusted, str(batch_size), str(threads), *formats]
@@ -63,7 +65,7 @@ def _runner(package: Package, format: str, threads: int) -> Runner:
 
 
 def _status(name: str) -> float:
-    """A line of /proc/self/status, in MiB."""
+    """Returns the field `name` of /proc/self/status, such as "VmRSS", in MiB. Raises ProfileError if it does not exist."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return round(int(line.split()[1]) / 1024, 2)
@@ -71,13 +73,13 @@ def _status(name: str) -> float:
 
 
 def _measure(path: str, trusted: bool, format: str, batch_size: int, threads: int) -> tuple[str, float, float]:
-    signal.alarm(MOST_SECONDS)  # Where the process that started this one is killed, this one ends, too.
+    signal.alarm(MOST_SECONDS)  # Ends this process even if the one that started it was killed.
     torch.set_num_threads(threads)
     package = read_package(Path(path), trusted=trusted)
     size = package.manifest.preprocess.input_size
     (batch,) = random_batches((3, size, size), sizes=(batch_size,))
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # Sets the peak back to what is resident now.
+    Path("/proc/self/clear_refs").write_text("5")  # Resets the peak to the memory that is resident now.
     runner = _runner(package, format, threads)
     for _ in range(CALLS):
         runner(batch)
@@ -87,7 +89,7 @@ def _measure(path: str, trusted: bool, format: str, batch_size: int, threads: in
 def _main(path: str, trusted: str, batch_size: str, threads: str, *formats: str) -> None:
     found = []
     for format in formats:
-        # A process for each, so that none finds what another left.
+        # One process for each format, so that none reuses memory that another has freed.
         with multiprocessing.get_context("fork").Pool(1) as pool:
             found.append(pool.apply(_measure, (path, bool(trusted), format, int(batch_size), int(threads))))
     sys.stdout.write(json.dumps(found) + "\n")

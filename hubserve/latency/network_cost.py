@@ -1,4 +1,4 @@
-"""The work of a network, compared with its latency: parameters, multiply-accumulates, bytes, and a predicted latency."""
+"""Computes the cost of a network for the profile: parameters, multiply-accumulates, bytes moved, and predicted latency."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from hubserve.operations import trace_operations
 from hubserve.space import ModelSpace
 
 BYTES = 4
-"""Bytes of a number in float32."""
+"""Size of a float32 number in bytes."""
 
 
 def cost_of(
@@ -23,18 +23,18 @@ def cost_of(
     measured_ms: float | None = None,
     table: LatencyTable | None = None,
 ) -> NetworkCost:
-    """The work of an arch for one image; nothing is computed, as the weights are on the meta device.
+    """Returns the cost of a call of an arch with one image. The network is only traced, on the meta device, and not run.
 
     Args:
         space: Model space with its settings.
         arch: Chosen value of each choice, by label.
-        input_size: Side of the image, in pixels.
-        measured_ms: Measured latency of a call with one image, in ms; None where it was not measured.
-        table: Lookup table that predicts the latency; None for no prediction.
+        input_size: Height and width of the image, in pixels.
+        measured_ms: Measured latency of a call with one image, in milliseconds; None if it was not measured.
+        table: Lookup table that predicts the latency; None makes no prediction.
 
     Raises:
-        ArchError: The arch is not of the space.
-        ProfileError: The table is of another space.
+        ArchError: The arch does not belong to the space.
+        ProfileError: The table is empty, or of another space or other settings.
     """
     with torch.device("meta"):
         model = space.freeze(arch)

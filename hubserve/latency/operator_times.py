@@ -1,4 +1,4 @@
-"""The time of each operator in one call, and of each choice of the arch."""
+"""Measures the time of each operator in a call of a network, and sums it for each choice of the arch."""
 
 import ast
 import contextlib
@@ -26,17 +26,19 @@ from hubserve.package.runner import Batch
 WARM_UP, CALLS = 3, 20
 WEIGHT = ".weight"
 SCOPES = "pkg.torch.onnx.name_scopes"
-"""Key of a node's metadata where torch's exporter writes the modules that the operation was in."""
+"""Key in the metadata of an ONNX node under which torch's exporter writes the paths of the modules around the operation."""
 
 
 def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS) -> list[OperatorShare]:
-    """Times of the operations in the graph that ONNX Runtime optimised, by its own profiler, the slowest first.
+    """Returns the time of each operation of an ONNX model, the slowest first.
+
+    The times come from ONNX Runtime's profiler, on the CPU. The operations are those of the graph as ONNX Runtime optimised it.
 
     Args:
         path: ONNX file.
-        batch: Prepared images, (n, 3, height, width) float32.
-        threads: Threads that a call may use.
-        calls: Calls that are measured, after a warm-up.
+        batch: Preprocessed images, (n, 3, height, width) float32.
+        threads: Number of threads that a call may use.
+        calls: Number of calls that are measured, after a warm-up.
 
     Raises:
         ProfileError: ONNX Runtime cannot run the file.
@@ -61,7 +63,15 @@ def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS
 
 
 def eager_operators(model: nn.Module, batch: Batch, *, calls: int = 5) -> list[OperatorShare]:
-    """Times of the operators of eager PyTorch by torch.profiler, those of one kind together, the slowest first."""
+    """Returns the time of each kind of operator of a PyTorch module in one call, the slowest first.
+
+    The times come from torch.profiler, on the CPU; those of all operators of one kind are added up.
+
+    Args:
+        model: Network on the CPU, in eval mode.
+        batch: Preprocessed images, (n, 3, height, width) float32.
+        calls: Number of calls over which the times are averaged, after a warm-up.
+    """
     images = torch.from_numpy(batch)
     with torch.inference_mode():
         for _ in range(WARM_UP):
@@ -74,7 +84,7 @@ def eager_operators(model: nn.Module, batch: Batch, *, calls: int = 5) -> list[O
 
 
 def _slowest_first(times: Mapping[tuple[str, str], float], module_of: Callable[[str, str], str | None]) -> list[OperatorShare]:
-    """A row for each (name, operator) with its time in ms."""
+    """Returns a row for each entry of `times`, (name, operator) -> milliseconds, sorted by descending time."""
     total = sum(times.values()) or 1.0
     rows = [
         OperatorShare(operator=operator, name=name, module=module_of(name, operator), ms=ms, share=ms / total)
@@ -86,7 +96,9 @@ def _slowest_first(times: Mapping[tuple[str, str], float], module_of: Callable[[
 def by_choice(
     rows: Iterable[OperatorShare], owners: Mapping[str, frozenset[str]], arch: Mapping[str, object]
 ) -> list[ChoiceShare]:
-    """Time that depends on each choice, the largest first; an operation that depends on several choices counts for each.
+    """Sums the times of the operations that depend on each choice of an arch, and returns the sums, the largest first.
+
+    The time of an operation that depends on several choices is added to each of them.
 
     Args:
         rows: Times of the operations, from `onnx_operators`.
@@ -105,7 +117,7 @@ def by_choice(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the profiler of torch, which writes notes to file descriptor 2, past sys.stderr."""
+    """Silences the profiler of torch in the block; it writes to file descriptor 2 directly and not to sys.stderr."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -121,12 +133,15 @@ def _quiet() -> Iterator[None]:
 def kernel_events(
     model: str | bytes, call: Callable[[onnxruntime.InferenceSession], None], *, threads: int
 ) -> list[dict[str, Any]]:
-    """The executions of operations that ONNX Runtime's profiler records while `call` runs a model on the CPU, in order.
+    """Runs an ONNX model on the CPU with ONNX Runtime's profiler, and returns one event for each execution of an operation.
 
     Args:
         model: Path or content of an ONNX file.
-        call: Function that runs a session of the model.
-        threads: Threads that a call may use.
+        call: Function that gets the session of the model and runs it as often as needed.
+        threads: Number of threads that a call may use.
+
+    Returns:
+        Events of the profiler in the order of execution; "dur" is the duration in microseconds.
     """
     options = session_options(threads)
     options.enable_profiling = True
@@ -139,7 +154,13 @@ def kernel_events(
 
 
 class _Modules:
-    """Finds the path of the module that a node of ONNX Runtime's optimised graph came from."""
+    """Finds the path of the PyTorch module from which a node of ONNX Runtime's optimised graph was made.
+
+    Called with the name and the operator of a node, it returns the path, or None if the module is not known.
+
+    Args:
+        path: ONNX file, as torch's exporter wrote it.
+    """
 
     def __init__(self, path: Path) -> None:
         graph = onnx.load(str(path), load_external_data=False).graph
@@ -149,16 +170,16 @@ class _Modules:
     def __call__(self, name: str, operator: str) -> str | None:
         node = self._node(name)
         if operator == "Conv":
-            # Fused with what follows, it is named after the last of it.
+            # A convolution that was fused with the nodes after it has the name of the last of them.
             while node is not None and node.op_type != "Conv":
                 node = self._by_output.get(node.input[0]) if node.input else None
-            # One with a batch norm in it notes the batch norm's module; its weight is still called after its own.
+            # A convolution merged with a batch norm has the scope of the batch norm; the name of its weight is still its own.
             if node is not None and node.input[1].endswith(WEIGHT):
                 return node.input[1].removesuffix(WEIGHT)
         return None if node is None else _path(node)
 
     def _node(self, name: str) -> onnx.NodeProto | None:
-        """The node in the file: by its name, or by that of its output, without the suffixes that the optimiser appends."""
+        """Returns the node in the file that has the name, or an output of that name, without suffixes of the optimiser."""
         for known in (name, re.sub(r"(_token_\d+)$|/.*$", "", name), re.sub(r"_nchwc(_token_\d+)?$", "", name)):
             node = self._by_name.get(known) or self._by_output.get(known)
             if node is not None:
@@ -167,7 +188,10 @@ class _Modules:
 
 
 def _path(node: onnx.NodeProto) -> str | None:
-    """Path of the innermost module, the last scope but one; the last scope is the operation itself."""
+    """Returns the path of the innermost module around a node: its last scope but one, as the last is the node itself.
+
+    Returns None if the node has no metadata about its scopes.
+    """
     for prop in node.metadata_props:
         if prop.key == SCOPES:
             scopes = ast.literal_eval(prop.value)

@@ -1,4 +1,4 @@
-"""Measures the profile of a package: latency of its formats in turns, throughput, memory, operators and work."""
+"""Measures the profile of a package: latency of its formats in turns, throughput, memory, time of operators, and cost."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,22 +38,23 @@ from hubserve.package.runner import Batch, Runner
 from hubserve.timing import STEADY, WINDOW, TimingProtocol
 
 SERVED = "onnx"
-"""Format that the service runs, and of which the details are measured."""
+"""Format that the service runs; throughput and the times of operators are measured for it."""
 MOST_OPERATORS = 40
-"""Slowest operators of a format that are kept."""
+"""Largest number of operators of a format in the profile; the slowest ones are kept."""
 
 
 @dataclass(frozen=True)
 class Details:
-    """What is measured beside latency.
+    """Options of `profile_package`: what is measured in addition to latency.
 
     Attributes:
-        sweep_seconds: Seconds for each setting of batch, threads and models side by side; 0 leaves the sweep out.
+        sweep_seconds: Seconds for each setting of the throughput sweep over batch sizes, threads and parallel models; 0 leaves
+            the sweep out.
         batches: Batch sizes of the sweep, at least one.
-        memory: Whether to measure memory, in a process for each format.
-        operators: Whether to measure the time of each operator and choice.
-        openvino: Whether to measure the ONNX file in OpenVINO, too.
-        table: Lookup table of the space, whose prediction is compared with the latency; None for no comparison.
+        memory: Whether to measure peak memory, in a process for each format; only on Linux.
+        operators: Whether to measure the time of each operator, and of each choice of the arch.
+        openvino: Whether to also measure the ONNX file with OpenVINO.
+        table: Lookup table of the space, whose prediction is compared with the measured latency; None makes no comparison.
     """
 
     sweep_seconds: float = 0.5
@@ -76,20 +77,23 @@ def profile_package(
     details: Details = NOTHING,
     rebuild: bool = True,
 ) -> ProfileReport:
-    """Measures eager PyTorch and each exported format of a package on the CPU, in turns.
+    """Measures eager PyTorch and each exported format of a package on the CPU, in turns, and returns the profile.
+
+    Formats that cannot run on the CPU, or are programs whose author is not trusted, are listed in `ProfileReport.left_out`.
 
     Args:
         package: Package with at least one exported format.
-        batch_size: Images of a call, at least 1.
-        threads: Threads that a call may use, at least 1.
-        protocol: How long to measure; the defaults of `TimingProtocol` where None.
-        details: What else to measure; nothing unless given.
-        rebuild: Whether to measure eager PyTorch, too, for which the package's space must be one of the hub.
+        batch_size: Number of images in a call, at least 1.
+        threads: Number of threads that a call may use, at least 1.
+        protocol: How many calls are measured, and for how long; None takes the defaults of `TimingProtocol`.
+        details: What is measured in addition to latency; by default nothing.
+        rebuild: Whether to measure eager PyTorch, too; this needs a package whose space is one of the hub.
 
     Raises:
-        ProfileError: `batch_size` or `threads` is below 1, no format can be measured on this machine, or the lookup table is of
-            another space.
+        ProfileError: `batch_size` or `threads` is below 1, no format can be measured on this machine, a measurement failed, or
+            the lookup table is empty or of another space.
         PackageError: The PyTorch module cannot be rebuilt.
+        ExportError: A format cannot be loaded or run.
     """
     if batch_size < 1 or threads < 1:
         raise ProfileError(f"batch_size = {batch_size}, threads = {threads}: both must be at least 1")
@@ -125,7 +129,10 @@ def profile_package(
 def _loaders(
     package: Package, threads: int, *, rebuild: bool, openvino: bool
 ) -> tuple[dict[str, Callable[[], Runner]], dict[str, str]]:
-    """Functions that load the formats which can be measured on this machine, and why the others cannot."""
+    """Returns functions that load the formats that can be measured on this machine, and the reasons why others cannot.
+
+    Both are by the name of the format. Raises ProfileError if no format can be measured.
+    """
     loaders: dict[str, Callable[[], Runner]] = {}
     left_out: dict[str, str] = {}
     if rebuild:
@@ -174,7 +181,10 @@ def _artefact(package: Package, name: str) -> Artefact:
 
 
 def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner]], rebuild: bool) -> list[ParityReport]:
-    """The package holds the comparison of its own formats only, not that of OpenVINO."""
+    """Compares the outputs of OpenVINO with those of eager PyTorch, as a package has reports for its own formats only.
+
+    Returns one report, or none if OpenVINO or eager PyTorch is not measured.
+    """
     if "openvino" not in loaders or not rebuild:
         return []
     batches = prepared_batches(package.manifest.preprocess)
@@ -187,7 +197,7 @@ def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner
 def _where(
     package: Package, batch: Batch, threads: int, rebuild: bool
 ) -> tuple[dict[str, tuple[OperatorShare, ...]], tuple[ChoiceShare, ...]]:
-    """Time of each operator in the served format and in eager PyTorch, and of each choice in the served one."""
+    """Measures the time of each operator in "onnx" and in eager PyTorch, by format, and that of each choice in "onnx"."""
     operators: dict[str, tuple[OperatorShare, ...]] = {}
     choices: tuple[ChoiceShare, ...] = ()
     manifest = package.manifest
@@ -203,7 +213,7 @@ def _where(
 
 
 def _sweep(package: Package, measured: Iterable[str], details: Details, cores: int) -> Sweep | None:
-    """The sweep of the served format, or of the first one that can be measured; None where there is none."""
+    """Measures the throughput of "onnx", or else of another exported format; returns None if none can be measured."""
     formats = sorted((name for name in measured if name in package.manifest.exports), key=lambda name: name != SERVED)
     if not formats:
         return None
@@ -220,7 +230,7 @@ def _sweep(package: Package, measured: Iterable[str], details: Details, cores: i
 
 
 def _memory(package: Package, formats: Iterable[str], batch_size: int, threads: int) -> tuple[Memory, ...]:
-    if not Path("/proc/self/clear_refs").exists():  # Only Linux has it.
+    if not Path("/proc/self/clear_refs").exists():  # It exists on Linux only.
         return ()
     return measure_memory(package, formats, batch_size=batch_size, threads=threads)
 
@@ -228,7 +238,10 @@ def _memory(package: Package, formats: Iterable[str], batch_size: int, threads: 
 def _cost(
     package: Package, formats: Sequence[FormatLatency], batch_size: int, table: LatencyTable | None
 ) -> NetworkCost | None:
-    """The work of the network; None where its space is not one of the hub, or has changed since."""
+    """Returns the cost of the network; None if its space is not one of the hub, or the arch does not fit the space.
+
+    Raises ProfileError if the lookup table is of another space.
+    """
     manifest = package.manifest
     measured = next((f for f in formats if f.format == SERVED and batch_size == 1), None)
     median = None if measured is None else sorted(measured.samples_ms)[len(measured.samples_ms) // 2]
@@ -243,7 +256,7 @@ def _cost(
 
 @contextmanager
 def _torch_threads(threads: int) -> Iterator[None]:
-    """Sets the number of threads of torch, a setting of the whole process, and restores it afterwards."""
+    """Sets the number of threads of torch, which is a setting of the whole process, in the block and restores it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

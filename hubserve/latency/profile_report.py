@@ -1,4 +1,4 @@
-"""The records of a profile, JSON on disk, with a schema of their own (`hubserve profile --schema`)."""
+"""The records of a profile (`ProfileReport`), saved as JSON; `hubserve profile --schema` prints their JSON schema."""
 
 from typing import Any, Literal
 
@@ -16,15 +16,15 @@ class _Record(BaseModel):
 
 
 class Artefact(_Record):
-    """File that a format was loaded from.
+    """File from which a format was loaded.
 
     Attributes:
         format: Format that was measured: "eager", "openvino", or a format of packages such as "onnx".
         file: Name of the file in the package.
-        bytes: Length of the file.
-        sha256: Hash of its content, in hexadecimal digits.
-        made: What the manifest says about the format: opset, precision, ...
-        runtime: Library that ran it, with its version.
+        bytes: Size of the file in bytes.
+        sha256: SHA-256 of the file, in hexadecimal digits.
+        made: Entry of the format in the manifest of the package: its opset, precision, ...; empty for "eager".
+        runtime: Name and version of the library that ran the format.
     """
 
     format: str = Field(validation_alias=OLD_NAME)
@@ -36,16 +36,16 @@ class Artefact(_Record):
 
 
 class Rules(_Record):
-    """How the latency was measured.
+    """Settings with which the latency was measured.
 
     Attributes:
-        deepest_percent: Percentile that decided how many calls were needed, between 0 and 100.
-        max_seconds: Seconds after which the measurement ended, for all formats together.
-        max_warm_up: Calls after which the warm-up of a format ended though it was not steady.
-        steady: Relative change of the median at which the warm-up was over, and half-width of the median's 99 % confidence
+        deepest_percent: Highest percentile to estimate, in (0, 100), which decided how many calls were needed.
+        max_seconds: Seconds, for all formats together, after which measuring ended even with too few calls.
+        max_warm_up: Largest number of warm-up calls of a format, after which its warm-up ended though it was not steady.
+        steady: Relative change of the median at which warm-up ended, and relative half-width of the median's 99 % confidence
             interval at which there were enough calls; 0.02 is 2 %.
-        turns: Calls of a format before the next one had its turn.
-        seed: Seed of the order of the turns.
+        turns: Number of calls of a format in one turn.
+        seed: Seed of the random order in which the formats took turns.
     """
 
     deepest_percent: float
@@ -63,7 +63,7 @@ class Memory(_Record):
         format: Format that was measured.
         before_mib: Resident memory before the model was loaded, libraries included, in MiB.
         peak_mib: Largest resident memory while it was loaded and called, in MiB.
-        delta_mib: Their difference in MiB: what the model takes.
+        delta_mib: Difference of `peak_mib` and `before_mib`, which is the memory that the model needs.
     """
 
     format: str = Field(validation_alias=OLD_NAME)
@@ -73,15 +73,15 @@ class Memory(_Record):
 
 
 class SweepPoint(_Record):
-    """Throughput under one setting.
+    """Throughput with one batch size, number of threads, and number of parallel models.
 
     Attributes:
-        batch_size: Images of a call.
-        threads: Threads that a call may use.
-        sessions: Number of models side by side, each called by a thread of its own.
-        n: Number of calls, of all models together.
-        p50_ms: Median time of a call, in ms.
-        images_per_second: Throughput of all models together.
+        batch_size: Number of images in a call.
+        threads: Number of threads that a call may use.
+        sessions: Number of instances of the model that run in parallel, each called by a thread of its own.
+        n: Number of calls, of all instances together.
+        p50_ms: Median time of a call, in milliseconds.
+        images_per_second: Throughput of all instances together.
     """
 
     batch_size: int
@@ -93,14 +93,15 @@ class SweepPoint(_Record):
 
 
 class Sweep(_Record):
-    """Throughput of one format under other settings.
+    """Throughput of one format with several batch sizes, numbers of threads, and numbers of parallel models.
 
     Attributes:
         format: Format that was measured.
-        by_batch: Batch sizes 1, 2, 4, ... with one thread.
-        by_threads: From one thread to all cores for one call of one image.
-        by_sessions: From one model to as many as there are cores, each with one thread.
-        knee_batch: Smallest batch with 95 % of the best throughput; larger ones cost latency and gain little.
+        by_batch: Throughput for each batch size, such as 1, 2, 4, ..., with one thread and one model.
+        by_threads: Throughput with 1, 2, 4, ... threads, up to the number of cores, with one image in a call and one model.
+        by_sessions: Throughput with 1, 2, 4, ... parallel models, up to the number of cores, each with one image and thread.
+        knee_batch: Smallest batch size with at least 95 % of the best throughput in `by_batch`; larger batches add latency and
+            little throughput.
     """
 
     format: str = Field(validation_alias=OLD_NAME)
@@ -111,14 +112,14 @@ class Sweep(_Record):
 
 
 class OperatorShare(_Record):
-    """Time of one operation of a network.
+    """Time of one operation of a network, or, in eager PyTorch, of all operators of one kind.
 
     Attributes:
         operator: Kind of the operation, as the runtime names it.
-        name: Name of the node; empty where calls of a kind are counted together.
-        module: Path of the module in the PyTorch network; None where it is not known.
-        ms: Median time in one call of the network, in ms.
-        share: Share of the time of all operations, in [0, 1].
+        name: Name of the node in the ONNX graph; empty for eager PyTorch.
+        module: Path of the module in the PyTorch network; None if it is not known.
+        ms: Time in one call of the network, in milliseconds: the median over the calls, or the mean for eager PyTorch.
+        share: Share of `ms` in the time of all operations, in [0, 1].
     """
 
     operator: str
@@ -129,13 +130,14 @@ class OperatorShare(_Record):
 
 
 class ChoiceShare(_Record):
-    """Time that depends on one choice of the arch.
+    """Time of the operations that depend on one choice of the arch.
 
     Attributes:
         label: Label of the choice.
-        value: Value that the arch has chosen.
-        ms: Time, in one call, of the operations that would differ or be absent with another value, in ms.
-        share: Share of the time of all operations, in [0, 1]; an operation that depends on several choices counts for each.
+        value: Value of the choice in the arch.
+        ms: Time, in one call, of the operations that would be different or absent with another value, in milliseconds.
+        share: Share of `ms` in the time of all operations, in [0, 1]. The shares of all choices may add up to more than 1,
+            since an operation that depends on several choices is counted for each.
     """
 
     label: str
@@ -145,17 +147,18 @@ class ChoiceShare(_Record):
 
 
 class NetworkCost(_Record):
-    """Work of one call with one image, and how it compares with the time.
+    """Cost of one call of a network with one image, and its relation to the measured latency.
 
     Attributes:
         params: Number of elements of all parameters.
-        macs: Multiply-accumulates.
-        bytes_moved: Bytes that all operations read and write, in float32, with nothing kept in caches.
-        macs_per_byte: Arithmetic intensity; below some 5 a CPU waits for memory rather than for its multipliers.
-        gmacs_per_second: Billions of multiply-accumulates per second at the median of "onnx"; None where that was not measured.
-        predicted_ms: Latency that a lookup table predicts, in ms; None without a table.
-        measured_ms: Median latency of "onnx" with one image, in ms; None where that was not measured.
-        prediction_error: Predicted over measured latency, minus 1; None where one of them is missing.
+        macs: Number of multiply-accumulates, those of attention included.
+        bytes_moved: Bytes that all operations read and write, in float32, as if nothing were kept in caches.
+        macs_per_byte: Arithmetic intensity, `macs` divided by `bytes_moved`. Below about 5, the speed of the memory limits a
+            CPU more than its arithmetic.
+        gmacs_per_second: `macs` in billions divided by the median latency of "onnx" in seconds; None if that was not measured.
+        predicted_ms: Latency that a lookup table predicts, in milliseconds; None without a table.
+        measured_ms: Median latency of "onnx" with one image, in milliseconds; None if it was not measured.
+        prediction_error: `predicted_ms` divided by `measured_ms`, minus 1; None if one of them is None.
     """
 
     params: int
@@ -169,27 +172,27 @@ class NetworkCost(_Record):
 
 
 class ProfileReport(_Record):
-    """Formats of one model side by side, measured in one run on one machine.
+    """Profile of a model: its formats, measured in turns in one run on one machine.
 
     Attributes:
         format_version: Version of this record.
         model: Name of the model.
         created: Time of the measurement, in ISO 8601.
-        weights_sha256: Hash of the weights of the package, in hexadecimal digits.
-        input: Input of the exported formats.
-        output: Output of the exported formats.
+        weights_sha256: SHA-256 of the weights file of the package, in hexadecimal digits.
+        input: Name, type and shape of the input of the exported formats.
+        output: Name, type and shape of the output of the exported formats.
         preprocess: Preprocessing that turns an image into the input.
-        host: Machine on which it was measured.
-        rules: How the latency was measured.
-        artefacts: Files that the formats were loaded from.
+        host: Machine on which the profile was measured.
+        rules: Settings with which the latency was measured.
+        artefacts: File from which each format was loaded.
         formats: Latency of each format, at least one.
-        left_out: Format -> reason why it was not measured.
-        parity: How far each format is from eager PyTorch.
-        memory: Memory of each format; empty where it was not measured.
-        sweep: Throughput under other settings; None where it was not measured.
-        operators: Format -> its operations, the slowest first; empty where they were not measured.
-        choices: Time that depends on each choice of the arch, in the format "onnx"; empty where it was not measured.
-        cost: Work of the network; None where it cannot be rebuilt on this machine.
+        left_out: Reason why a format was not measured, by the name of the format.
+        parity: Result of the comparison of each exported format with eager PyTorch.
+        memory: Memory of each format; empty if it was not measured.
+        sweep: Throughput with several batch sizes, threads and parallel models; None if it was not measured.
+        operators: Times of operations, the slowest first, by the name of the format; empty if they were not measured.
+        choices: Time of each choice of the arch in the format "onnx"; empty if it was not measured.
+        cost: Cost of a call; None if the space of the package is not one of the hub.
     """
 
     format_version: Literal[2] = 2
@@ -212,5 +215,5 @@ class ProfileReport(_Record):
     cost: NetworkCost | None = None
 
     def latency_of(self, name: str) -> FormatLatency | None:
-        """The latency of the format `name`; None where it was not measured."""
+        """Returns the latency of the format `name`; None if it was not measured."""
         return next((found for found in self.formats if found.format == name), None)

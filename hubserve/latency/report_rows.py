@@ -1,4 +1,4 @@
-"""The tables of a profile as rows of text, for the command line and for the HTML report."""
+"""Formats a profile as rows of text, from which the command line and the HTML report make tables."""
 
 from hubserve.host import Host
 from hubserve.latency.profile_report import NetworkCost, ProfileReport
@@ -12,7 +12,10 @@ Rows = list[tuple[str, ...]]
 
 
 def latency_rows(report: ProfileReport) -> Rows:
-    """One row for each measure: its name, and its value for each format; `n/a` where there were too few samples."""
+    """Returns one row for each quantity: its name, and its value for each format.
+
+    A percentile has its upper bound in brackets; with too few samples it is "n/a" with the number of samples needed.
+    """
     found = report.formats
     memory = {row.format: f"{row.peak_mib:.0f} (+{row.delta_mib:.0f})" for row in report.memory}
     sizes = {row.format: f"{row.bytes / 2**20:.2f}" for row in report.artefacts}
@@ -45,7 +48,7 @@ def _ms(value: float) -> str:
 
 
 def work_rows(cost: NetworkCost) -> Rows:
-    """Work of the network for one image: name and value."""
+    """Returns the cost of a call with one image as rows (name, value)."""
     rows: Rows = [
         ("parameters", f"{cost.params:,}"),
         ("multiply-accumulates", f"{cost.macs:,}"),
@@ -61,7 +64,7 @@ def work_rows(cost: NetworkCost) -> Rows:
 
 
 def parity_rows(reports: tuple[ParityReport, ...]) -> Rows:
-    """Column names, then one row for each format: how far it is from eager PyTorch."""
+    """Returns the comparison of each format with eager PyTorch: a row of column names, then one row for each format."""
     columns = ("format", "images", "largest error", "allowed", "cosine", "same top-1", "top-1", "passed")
     return [columns, *map(_parity_row, reports)]
 
@@ -80,7 +83,7 @@ def _parity_row(r: ParityReport) -> tuple[str, ...]:
 
 
 def host_rows(host: Host) -> Rows:
-    """What times depend on, a row each; what the machine does not report is left out."""
+    """Returns the properties of a machine that affect times as rows (name, value), without those that are not known."""
     quota = "" if host.cpu_quota is None else f", of which the container may use {host.cpu_quota:g}"
     known = {
         "cpu": host.cpu,

@@ -1,4 +1,4 @@
-"""Small charts as SVG text, for pages that must work without a network and without a plotting library."""
+"""Draws small line and bar charts as SVG text, for pages that must work offline and without a plotting library."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-"""The templates of this package. Every text is escaped, and a name that a template does not get is an error."""
+"""The Jinja templates of `hubserve.latency`. All text is escaped, and an undefined variable in a template is an error."""
 
 Points = Sequence[tuple[float, float]]
 
 
 def line_chart(series: Mapping[str, Points], *, x: str, y: str, doubling: bool = False, dots: bool = True) -> str:
-    """Lines over a common x axis; y starts at 0.
+    """Draws a line chart whose y axis starts at 0, and returns its SVG text.
 
     Args:
-        series: Name of a line -> its points (x, y), sorted by x.
-        x: Quantity on the x axis, with its unit.
-        y: Quantity on the y axis, with its unit.
-        doubling: Whether x is 1, 2, 4, ..., which are then equally far apart.
-        dots: Whether to mark the points.
+        series: Name of a line -> its points (x, y), sorted by x; y is at least 0.
+        x: Title of the x axis: the quantity and its unit.
+        y: Title of the y axis: the quantity and its unit.
+        doubling: Whether the x axis is logarithmic with a tick at each point, for values such as 1, 2, 4, ...
+        dots: Whether to mark each point by a dot.
     """
     place = math.log2 if doubling else float
     xs = [place(px) for points in series.values() for px, _ in points]
@@ -64,7 +64,12 @@ def line_chart(series: Mapping[str, Points], *, x: str, y: str, doubling: bool =
 
 
 def bar_chart(rows: Sequence[tuple[str, float]], *, unit: str) -> str:
-    """Horizontal bars, one for each (name, value), with their values; a long name is shortened."""
+    """Draws a chart of horizontal bars and returns its SVG text.
+
+    Args:
+        rows: Pairs (name, value), one for each bar, from top to bottom; names over 30 characters are shortened.
+        unit: Unit of the values, which is written behind each value.
+    """
     most = max((value for _, value in rows), default=1.0) or 1.0
     scale = (WIDTH - BAR_LEFT - BAR_RIGHT) / most
     return TEMPLATES.get_template("bar_chart.svg.j2").render(
@@ -87,7 +92,7 @@ def _number(value: float) -> str:
 
 
 def _nice(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten."""
+    """Rounds a value up to the next of 1, 2, 2.5 and 5 times a power of ten; returns 1 for values up to 0."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

@@ -1,4 +1,4 @@
-"""Throughput of a model with other batch sizes, with more threads in a call, and with several models side by side."""
+"""Measures the throughput of a model with several batch sizes, numbers of threads, and numbers of parallel models."""
 
 import statistics
 import threading
@@ -13,12 +13,12 @@ from hubserve.timing import Clock, call_ms
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 ENOUGH = 0.95
-"""Share of the best throughput that the knee must reach."""
+"""Share of the best throughput that the batch size returned by `knee` must reach."""
 WARM_UP = 3
 LEAST_CALLS = 5
 
 Load = Callable[[int], Runner]
-"""Loads a model that may use so many threads."""
+"""Function that gets a number of threads and loads a model that may use that many."""
 
 
 def sweep(
@@ -31,19 +31,19 @@ def sweep(
     batches: Sequence[int] = BATCHES,
     clock: Clock = time.perf_counter,
 ) -> Sweep:
-    """Measures the throughput of one format under other settings.
+    """Measures the throughput of one format with several batch sizes, numbers of threads, and numbers of parallel models.
 
     Args:
         format: Name of the format, for the record.
-        load: Function from a number of threads to a loaded model.
-        batch_of: Function from a size to a batch of prepared images.
-        cores: Most threads, and most models side by side; at least 1.
-        seconds: Seconds for each setting, above 0; some calls are made however long they take.
-        batches: Batch sizes to try, at least one.
-        clock: Clock to measure by.
+        load: Function that gets a number of threads and loads a model that may use that many.
+        batch_of: Function that gets a batch size and returns a batch of that many preprocessed images.
+        cores: Largest number of threads, and of parallel models; at least 1.
+        seconds: Seconds for each setting, above 0; at least `LEAST_CALLS` calls are made even if they take longer.
+        batches: Batch sizes to measure, at least one.
+        clock: Clock that measures the calls.
 
     Raises:
-        ProfileError: `cores`, `batches` or `seconds` is out of range.
+        ProfileError: `cores` is below 1, `batches` is empty, or `seconds` is not above 0.
     """
     if cores < 1 or not batches or not seconds > 0:
         raise ProfileError(f"cores = {cores}, batches = {tuple(batches)}, seconds = {seconds}: a sweep needs some of each")
@@ -62,13 +62,13 @@ def sweep(
 
 
 def knee(points: Sequence[SweepPoint]) -> int:
-    """The smallest batch with nearly the best throughput."""
+    """Returns the smallest batch size in `points` with at least 95 % (`ENOUGH`) of the best throughput."""
     best = max(point.images_per_second for point in points)
     return min(point.batch_size for point in points if point.images_per_second >= ENOUGH * best)
 
 
 def _counts(cores: int) -> list[int]:
-    """1, 2, 4, ... and `cores`."""
+    """Returns the powers of two up to `cores`, and `cores` itself, in ascending order."""
     return sorted({1 << i for i in range(cores.bit_length()) if 1 << i <= cores} | {cores})
 
 
@@ -85,7 +85,10 @@ def _point(runner: Runner, batch: Batch, threads: int, seconds: float, clock: Cl
 
 
 def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock: Clock) -> SweepPoint:
-    """Each model is called by a thread of its own; ONNX Runtime releases Python's lock while it computes."""
+    """Measures the throughput of several models in parallel, each called by a thread of its own.
+
+    The threads run in parallel because ONNX Runtime releases Python's global interpreter lock while it computes.
+    """
     start_together = threading.Barrier(len(runners))
 
     def work(runner: Runner) -> list[float]:
@@ -105,7 +108,7 @@ def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock
 
 
 def _calls(runner: Runner, batch: Batch, seconds: float, clock: Clock) -> list[float]:
-    """Milliseconds of each call, after a warm-up."""
+    """Calls a model for `seconds`, after a warm-up, and returns the time of each call in milliseconds."""
     for _ in range(WARM_UP):
         runner(batch)
     times: list[float] = []

@@ -11,6 +11,7 @@ from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import PackageError
 from hubserve.package.parity import ParityReport
 from hubserve.storage_faults import denial
+from hubserve.validation_sentence import first_mistake
 
 _Reports = TypeAdapter(tuple[ParityReport, ...])
 
@@ -27,9 +28,8 @@ def read_parity(path: Path) -> tuple[ParityReport, ...]:
     try:
         return _Reports.validate_python(_json(path, advice))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its content"
-        raise PackageError(f"{path}: {where} = {_short(first['input'])}: {first['msg']}; expected {advice}") from error
+        mistake = first_mistake(error, whole="its content", show_value=True)
+        raise PackageError(f"{path}: {mistake}; expected {advice}") from error
 
 
 def read_profile(path: Path) -> dict[str, Any]:

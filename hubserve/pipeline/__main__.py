@@ -12,7 +12,10 @@ from hubserve.storage_faults import storage_error
 
 
 def main(folder: Path) -> int:
-    """Runs the job in a run folder; returns the exit code. Its status says how it ended, this output goes to its log."""
+    """Runs the job of a run folder and returns the exit code: 0 if it is done, 2 after an error, 130 if it was interrupted.
+
+    How the job ended is also written to its status. Exceptions other than `HubserveError` are raised.
+    """
     try:
         run_here(open_run(folder), on_status=ProgressLines().write)
     except Exception as error:
@@ -21,7 +24,7 @@ def main(folder: Path) -> int:
             raise
         if isinstance(found, StorageError):
             Run(folder).write_reason(str(found))
-        with suppress(OSError):  # The log lies on the same disk.
+        with suppress(OSError):  # The log is on the same disk, which may be full.
             print(f"{type(found).__name__}: {found}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What can be checked of a job without its data: the space, the strategies, and what does not go together."""
+"""Checks of a job definition that need no data: names, limits, and settings that exclude each other."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -9,25 +9,46 @@ import torch
 
 from hubserve.data.named_datasets import check_dataset_name
 from hubserve.errors import DatasetError, HubserveError, JobError, SpaceError
+from hubserve.export.named_source import model_exists, unknown_model
 from hubserve.hub import HubSpace, get_space
-from hubserve.jobs import UNLIMITED, Job, JobLimits, check_limits
-from hubserve.jobs.definition import JobFormat, Publish
-from hubserve.package.formats import unsupported_format
+from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, check_limits
+from hubserve.pipeline.job_formats import choose_formats
 from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, Searchers, make_searchers
 from hubserve.space.building_limit import limit_networks
 from hubserve.supernet.probe_archs import largest
 
 
-def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> Searchers:
-    """Checks a job as far as this is possible without its data and returns its strategies.
+def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> None:
+    """Checks a job as far as this is possible without its data.
 
     Args:
         job: The definition.
-        limits: What the job may reach and use; where its paths lead to is not checked.
+        limits: Limits on what the job may use; the paths in the definition are not checked against them.
 
     Raises:
         JobError: A name does not exist, a limit is exceeded, or settings do not go together; the message begins with the key.
     """
+    if isinstance(job, SearchJob):
+        check_search(job, limits)
+    elif isinstance(job, FineTuneJob):
+        check_fine_tuning(job, limits)
+
+
+def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
+    """Checks the definition of a fine-tuning; raises `JobError` as `check_definition` does.
+
+    The model to start from must exist, but it is not loaded, so whether it can be rebuilt is not checked.
+    """
+    check_limits(job, limits)
+    if job.data.name != "folder":
+        raise JobError(f"data.name = {job.data.name}: a model is fine-tuned on image files; name: folder and its folder")
+    if not model_exists(job.start.model):
+        raise JobError(f"start.model: {unknown_model(job.start.model)}")
+    choose_formats(job)
+
+
+def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:
+    """Checks the definition of a search and returns its strategies; raises `JobError` as `check_definition` does."""
     check_limits(job, limits)
     with limit_networks(modules=limits.modules, parameters=limits.parameters):
         space = make_space(job, job.space.settings)
@@ -46,7 +67,11 @@ def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> Searchers:
 
 
 def check_largest(space: HubSpace) -> None:
-    """Builds a large network of a space on the meta device, so that limits on networks apply. Raises JobError."""
+    """Builds a large network of a space on the meta device, so that a limit on networks is exceeded here and not later.
+
+    Raises:
+        JobError: The network cannot be built, or exceeds a limit.
+    """
     try:
         arch = next(largest(space), None) or space.random(Random(0))
         with torch.device("meta"):
@@ -55,30 +80,19 @@ def check_largest(space: HubSpace) -> None:
         raise JobError(f"space: {error}") from error
 
 
-def make_space(job: Job, settings: Mapping[str, Any]) -> HubSpace:
-    """The job's space with these settings. Raises JobError."""
+def make_space(job: SearchJob, settings: Mapping[str, Any]) -> HubSpace:
+    """Returns the job's model space, made with `settings`.
+
+    Raises:
+        JobError: The space does not exist, or a setting is not valid.
+    """
     try:
         return get_space(job.space.name, settings)
     except SpaceError as error:
         raise JobError(f"space: {error}") from error
 
 
-def choose_formats(job: Job) -> tuple[tuple[JobFormat, ...], list[str]]:
-    """Formats to export, and a note for each default format that this Python does not support.
-
-    Raises:
-        JobError: The job names a format that this Python does not support.
-    """
-    publish = job.publish or Publish()
-    reasons = {name: reason for name in publish.formats if (reason := unsupported_format(name)) is not None}
-    if reasons and "formats" in publish.model_fields_set:
-        name, reason = next(iter(reasons.items()))
-        raise JobError(f"publish.formats: {name}: {reason}; leave it out")
-    chosen = tuple(name for name in publish.formats if name not in reasons)
-    return chosen, [f"{name} is not exported: {reason}" for name, reason in reasons.items()]
-
-
-def _check_budget(job: Job, searchers: Searchers) -> None:
+def _check_budget(job: SearchJob, searchers: Searchers) -> None:
     if searchers.shares_weights and searchers.then is None:
         if job.budget.trials is not None:
             raise JobError(
@@ -89,7 +103,7 @@ def _check_budget(job: Job, searchers: Searchers) -> None:
         raise JobError("budget: give trials or seconds, or the search goes on until all archs were tried")
 
 
-def _check_executor(job: Job, searchers: Searchers) -> None:
+def _check_executor(job: SearchJob, searchers: Searchers) -> None:
     kind = job.executor.kind
     if searchers.shares_weights and kind != "inline":
         raise JobError(
@@ -102,8 +116,8 @@ def _check_executor(job: Job, searchers: Searchers) -> None:
         )
 
 
-def _check_objectives(job: Job) -> None:
-    # The strategy that proposes archs comes second where the first one trains a supernet.
+def _check_objectives(job: SearchJob) -> None:
+    # `strategy.then` proposes the archs if `strategy` only trains a supernet.
     key, entry = ("strategy.then", job.strategy.then) if job.strategy.then is not None else ("strategy", job.strategy)
     if len(job.objectives) > 1 and entry.name in ONE_OBJECTIVE:
         raise JobError(

@@ -1,4 +1,4 @@
-"""Checkpoints: small JSON files in a run folder, one for each phase, so that a killed run continues where it was."""
+"""`checkpoint`: stores the result of a phase as a JSON file in the run folder, so that a killed run can be resumed."""
 
 import json
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from hubserve.errors import JobError
 
 
 def checkpoint(path: Path, compute: Callable[[], Any]) -> Any:
-    """The content of a checkpoint; if there is none yet, `compute()`, which is written to it.
+    """Returns the content of a checkpoint file; if the file does not exist, calls `compute` and writes its result first.
 
     Args:
-        path: The JSON file; its folder is made if needed.
-        compute: Returns plain data. It is called only if the file does not exist.
+        path: The JSON file; its folder is created if it does not exist.
+        compute: Returns the result as data that JSON can represent. It is called only if the file does not exist.
 
     Raises:
         JobError: The file is corrupt.

@@ -1,4 +1,4 @@
-"""A long series kept short: when it is full, every second entry is dropped."""
+"""`Downsampled`: a series with a limited number of entries, which drops every second entry when it is full."""
 
 from typing import Generic, TypeVar
 
@@ -6,7 +6,7 @@ T = TypeVar("T")
 
 
 class Downsampled(Generic[T]):
-    """A series of at most `size` entries, evenly spaced among all entries that were added, the first and the last included.
+    """A series that keeps at most `size` of the added entries: the first, the last, and evenly spaced ones between them.
 
     >>> series = Downsampled(4)
     >>> for i in range(10):
@@ -23,7 +23,7 @@ class Downsampled(Generic[T]):
         self._last: list[T] = []
 
     def add(self, entry: T) -> None:
-        """Appends an entry."""
+        """Appends an entry, and drops every second entry if the series is full."""
         if self._added % self._every == 0:
             self._kept.append(entry)
             if len(self._kept) >= self._size:

@@ -23,7 +23,7 @@ except ImportError as missing:
 ENDINGS = (".svg", ".png", ".pdf")
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#000000")
-"""Distinguishable for colour-blind readers (Okabe and Ito 2008), the yellow darkened for a white background."""
+"""Colours that colour-blind readers can distinguish (Okabe and Ito 2008); the yellow is darkened for a white background."""
 
 GREY, LINE = "#9aa4b0", "#0072b2"
 
@@ -34,7 +34,7 @@ AXIS_NAMES = {"val_acc": "validation accuracy", "latency_ms": "latency (ms)", "p
 
 
 def plot_names(status: JobStatus) -> list[str]:
-    """Names of the plots for which the status has data."""
+    """Returns the names of the plots for which the status has data: some of "best", "pareto" and "probabilities"."""
     has_scores = bool(status.objectives) and bool(_scored(status, status.objectives[0].name))
     view = status.oneshot
     has_data = {
@@ -82,7 +82,10 @@ def draw_all(status: JobStatus, limits: Mapping[str, float], folder: Path) -> li
 
 
 def cost_of(status: JobStatus) -> ObjectiveInfo | None:
-    """The cost against which the first objective is drawn: the second one, or latency, MACs or parameters; None without any."""
+    """Returns the cost on the other axis of the Pareto plot; None if there is none.
+
+    It is the second objective of the search, or else the latency, MACs or number of parameters.
+    """
     if len(status.objectives) > 1:
         return status.objectives[1]
     measured = {name for row in status.history for name in row.values}
@@ -138,7 +141,7 @@ def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
 
 
 def front_of(place: Mapping[int, tuple[float, float]], cost: ObjectiveInfo, objective: ObjectiveInfo) -> list[int]:
-    """Numbers of the trials on the Pareto front, the cheapest first; of equal trials only the first one.
+    """Returns the numbers of the trials on the Pareto front, the cheapest first; of equal trials only the first one.
 
     Args:
         place: (cost, objective) of each trial by its number.

@@ -1,124 +1,29 @@
-"""From the definition of a job to the objects that it names, checked against each other."""
+"""`resolve_job`: makes the objects that a job definition names, such as its space, strategies and data."""
 
-import warnings
-from dataclasses import fields
 from pathlib import Path
-from random import Random
 
-import torch
-from torch import nn
-
-from hubserve.complexity import complexity
-from hubserve.data.labelled_data import LabelledData
-from hubserve.data.named_datasets import load_dataset
-from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
-from hubserve.hub import HubSpace
-from hubserve.hub.registry import SPACES
-from hubserve.jobs import TABLE_BYTES, UNLIMITED, Job, JobLimits
-from hubserve.latency.arch_latency import NAME
-from hubserve.latency.tables.latency_table import LatencyTable
-from hubserve.latency.tables.limit_check import feasibility
-from hubserve.pipeline.check_definition import check_definition, make_space
+from hubserve.data.own_images import PLAIN, Reading
+from hubserve.errors import JobError
+from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob
+from hubserve.pipeline.resolve_fine_tuning import resolve_fine_tuning
+from hubserve.pipeline.resolve_search import resolve_search
 from hubserve.pipeline.resolved_job import ResolvedJob
-from hubserve.strategy.oneshot.base import shared_training
-from hubserve.training.device import OneDevice
-from hubserve.training.supervised import set_drop_path
 
 
-def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED) -> ResolvedJob:
+def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED, reading: Reading = PLAIN) -> ResolvedJob:
     """Makes all objects that a job names, loads its data, and checks them against each other; nothing is trained.
 
     Args:
         job: The definition.
-        where: Folder in which relative paths of the definition start.
-        limits: What the job may reach and use.
+        where: Folder to which relative paths in the definition are relative.
+        limits: Limits on what the job may read and use.
+        reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
 
     Raises:
-        JobError: Something does not exist or does not fit; the message begins with the key.
+        JobError: A name or file does not exist, or settings exclude each other. The message begins with the key.
     """
-    searchers = check_definition(job, limits)
-    data = _load_data(job, where, limits)
-    settings = {"num_labels": len(data.labels)} | job.space.settings if _takes_labels(job) else job.space.settings
-    # Made a second time, now with the number of classes; the first time saved loading data for settings that are wrong.
-    space = make_space(job, settings)
-    if space.num_labels != len(data.labels):
-        raise JobError(
-            f"space: {job.space.name} has {space.num_labels} classes and {data.name} has {len(data.labels)}; "
-            "leave num_labels out, or choose the space's dataset accordingly"
-        )
-    _check_input_size(job, space, data.preprocess.input_size)
-    table = _load_table(job, space, data.preprocess.input_size, where, limits)
-    resolved = ResolvedJob(job, space, settings, data, searchers, table, limits)
-    _check_recipes(resolved)
-    return resolved
-
-
-def _takes_labels(job: Job) -> bool:
-    return any(field.name == "num_labels" for field in fields(SPACES[job.space.name]))  # type: ignore[arg-type]
-
-
-def _load_data(job: Job, where: Path, limits: JobLimits) -> LabelledData:
-    folder = None
-    if job.data.folder is not None:
-        folder = limits.reachable_folder("data.folder", where / job.data.folder.expanduser())
-    try:
-        return load_dataset(job.data.name, folder, **job.data.settings)
-    except (DatasetError, TypeError) as error:
-        raise JobError(f"data: {error}") from error
-
-
-def _check_recipes(resolved: ResolvedJob) -> None:
-    for key, evaluator in (("recipe", resolved.search_evaluator), ("retrain", resolved.retrain_evaluator)):
-        if evaluator is None:
-            continue
-        try:
-            OneDevice(evaluator.settings)
-            if key == "recipe" and resolved.searchers.shares_weights:
-                shared_training(evaluator)
-            if evaluator.settings.drop_path_prob > 0:
-                set_drop_path(_meta_network(resolved.space), 0.0)
-        except (EvaluatorError, StrategyError) as error:
-            raise JobError(f"{key}: {error}") from error
-
-
-def _check_input_size(job: Job, space: HubSpace, size: int) -> None:
-    """Raises JobError if a network of the space cannot run on images of `size` pixels; only its shapes are computed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.
-            complexity(_meta_network(space), (3, size, size))
-    except (HubserveError, RuntimeError, ValueError) as error:
-        raise JobError(
-            f"data: {job.space.name} does not take images of {size} pixels: {error}; set data.settings.size"
-        ) from error
-
-
-def _load_table(job: Job, space: HubSpace, size: int, where: Path, limits: JobLimits) -> LatencyTable | None:
-    """The latency table that the job names, checked to fit the job; None if it names none.
-
-    A table that was built on this machine may show that no network is as fast as the job asks, which is refused. A table of
-    another machine may be wrong by a factor, and the winner is measured anyway.
-    """
-    entry, limit = job.latency, job.limits.get(NAME)
-    if entry.table is None:
-        return None
-    path = limits.reachable_file("latency.table", where / entry.table.expanduser(), max_bytes=TABLE_BYTES)
-    try:
-        table = LatencyTable.load(path)
-        table.check_fit(path, space, input_size=size, batch_size=entry.batch_size, threads=entry.threads)
-        found = None if limit is None else feasibility(table, space, max_ms=limit)
-    except ProfileError as error:
-        raise JobError(f"latency.table: {error}") from error
-    if found is not None and found.verdict == "no" and table.difference_to_host() is None:
-        raise JobError(
-            f"constraints: latency_ms <= {limit:g} cannot be met: the fastest network by the table is predicted at "
-            f"{found.fastest_ms:.3g} ms, half of all stay below {found.quantiles[0.5]:.3g} ms; {path} was built on "
-            f"{table.host.cpu}"
-        )
-    return table
-
-
-def _meta_network(space: HubSpace) -> nn.Module:
-    """One network of the space on the meta device: shapes without values."""
-    with torch.device("meta"):
-        return space.freeze(space.random(Random(0)))
+    if isinstance(job, FineTuneJob):
+        return resolve_fine_tuning(job, where=where, limits=limits, reading=reading)
+    if isinstance(job, SearchJob):
+        return resolve_search(job, where=where, limits=limits, reading=reading)
+    raise JobError(f"{type(job).__name__} is no kind of job that can be run")

@@ -1,4 +1,4 @@
-"""StatusWriter: turns the trials, steps and phases of a running job into the status that the CLI and the service show."""
+"""`StatusWriter`: writes the phases, trials and progress of a running job to status.json in its run folder."""
 
 import math
 import statistics
@@ -11,18 +11,32 @@ from typing import Any
 
 from hubserve.errors import HubserveError, StorageError
 from hubserve.experiment import TrialRecord
-from hubserve.jobs import Best, Job, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Phase, Run, TrialRow
+from hubserve.jobs import (
+    Best,
+    EpochRow,
+    Job,
+    JobStatus,
+    LabelProbabilities,
+    ObjectiveInfo,
+    OneShotView,
+    Phase,
+    Run,
+    SearchJob,
+    TrialRow,
+)
 from hubserve.pipeline.downsample import Downsampled
 from hubserve.storage_faults import storage_error
 
 Draw = Callable[[JobStatus, Mapping[str, float], Path], list[Path]]
-"""(status, upper bound of each constrained measure, folder) -> files of the plots that were drawn into the folder."""
+"""Function that draws plots into a folder and returns their files.
+
+Its arguments are the status, the upper bound of each constrained measure by name, and the folder."""
 
 MOST_STEPS = 200
 """Largest number of steps of a one-shot strategy that a status holds."""
 
 PAUSE_SECONDS = 0.5
-"""Least time between two writes of status.json within a phase."""
+"""Minimum time in seconds between two writes of status.json within a phase."""
 
 
 class StatusWriter:
@@ -39,7 +53,7 @@ class StatusWriter:
 
     def __init__(self, run: Run, on_status: Callable[[JobStatus], None], draw: Draw | None) -> None:
         self._run = run
-        self._job: Job | None = None
+        self._search: SearchJob | None = None
         self._on_status = on_status
         self._draw = draw
         self._began = time.monotonic()
@@ -75,13 +89,15 @@ class StatusWriter:
         self._end("done", None)
 
     def set_job(self, job: Job, notes: list[str]) -> None:
-        """Writes what the definition says about the search, and notes on what the job leaves out."""
-        self._job = job
-        objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
-        self.write(objectives=objectives, max_trials=job.budget.trials, notes=notes)
+        """Writes the parts of the job definition that the status shows, and the messages in `notes`."""
+        objectives: list[ObjectiveInfo] = []
+        if isinstance(job, SearchJob):
+            self._search = job
+            objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
+        self.write(objectives=objectives, max_trials=job.max_trials, notes=notes)
 
     def begin(self, phase: Phase, message: str) -> None:
-        """Writes that a phase begins."""
+        """Writes that `phase` has begun; `message` describes it in one sentence."""
         self._in_a_phase = True
         self._phase_began = time.monotonic()
         self.write(phase=phase, message=message, eta_seconds=None)
@@ -98,7 +114,7 @@ class StatusWriter:
 
     @property
     def due(self) -> bool:
-        """Whether the last write is long enough ago for another one within a phase."""
+        """True if at least `PAUSE_SECONDS` have passed since the last write of status.json."""
         return time.monotonic() - self._written >= PAUSE_SECONDS
 
     def trials(self, trials: Iterable[TrialRecord], front: Iterable[int], best: TrialRecord | None) -> None:
@@ -115,15 +131,15 @@ class StatusWriter:
         )
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """Adds a step of a one-shot strategy, a row of its history."""
+        """Adds one row of the history of a one-shot strategy to the status."""
         has_probabilities = "probabilities" in row
         if has_probabilities and not self._steps_have_probabilities:
             # From now on only rows that have some: the plot needs them at each of its steps.
             self._steps_have_probabilities, self._steps = True, Downsampled(MOST_STEPS)
         if has_probabilities or not self._steps_have_probabilities:
             self._steps.add(row)
-        if self.due and self._job is not None:
-            epochs, epoch = self._job.recipe.epochs, int(row.get("epoch", 0))
+        if self.due and self._search is not None:
+            epochs, epoch = self._search.recipe.epochs, int(row.get("epoch", 0))
             self.write(oneshot=one_shot_view(self._steps.entries))
             self.progress(
                 f"epoch {epoch + 1} of {epochs}, loss {row.get('train_loss', math.nan):.4f}", share=epoch / epochs or None
@@ -137,9 +153,13 @@ class StatusWriter:
             kept.add(row)
         self.write(oneshot=one_shot_view(kept.entries).model_copy(update={"cost_r2": cost_r2}))
 
+    def epochs(self, rows: Iterable[EpochRow]) -> None:
+        """Writes the scores of all epochs of a fine-tuning."""
+        self.write(epochs=list(rows))
+
     def draw_plots(self) -> list[Path]:
-        """Draws the plots of the search into the run folder; returns their files, none if plots cannot be drawn."""
-        limits = {} if self._job is None else self._job.limits
+        """Draws the plots of the search into the run folder and returns their files; empty if plots cannot be drawn."""
+        limits = {} if self._search is None else self._search.limits
         files = [] if self._draw is None else self._draw(self.status, limits, self._run.path / "plots")
         self.write(plots=self._run.plots())
         return files
@@ -154,7 +174,7 @@ class StatusWriter:
                 raise
 
     def write(self, *, throttled: bool = False, **changes: Any) -> None:
-        """Writes the status with some fields changed; `throttled` skips the file if it was just written."""
+        """Changes fields of the status and writes it; with `throttled` the file is not written if `due` is False."""
         seconds = self._seconds_before + time.monotonic() - self._began
         self.status = self.status.model_copy(update={**changes, "updated": datetime.now(UTC), "seconds": seconds})
         if not throttled or self.due:
@@ -163,12 +183,12 @@ class StatusWriter:
         self._on_status(self.status)
 
     def _eta(self, ended: list[TrialRow]) -> float | None:
-        """Seconds until the budget is used up, by the median duration of a trial; None before the first one ended."""
+        """Returns the estimated seconds until the budget is used up, by the median duration of a trial; None if unknown."""
         durations = [row.seconds for row in ended if row.seconds is not None]
-        if self._job is None or self._job.budget.trials is None or not durations:
+        if self._search is None or self._search.budget.trials is None or not durations:
             return None
-        budget, workers = self._job.budget, self._job.executor.workers
-        left = max(0, self._job.budget.trials - len(ended)) * statistics.median(durations) / workers
+        budget, workers = self._search.budget, self._search.executor.workers
+        left = max(0, self._search.budget.trials - len(ended)) * statistics.median(durations) / workers
         return left if budget.seconds is None else max(0.0, min(left, budget.seconds - sum(durations) / workers))
 
 

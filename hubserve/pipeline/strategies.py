@@ -1,4 +1,4 @@
-"""The strategies that a job can name, made from their names and arguments."""
+"""`make_searchers`: makes the search strategies of a job from their names and arguments."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -23,10 +23,10 @@ ONE_SHOT: dict[str, type[OneShotStrategy]] = {
 }
 
 ENDS_IN_SUPERNET = ("RandomOneShot",)
-"""One-shot strategies that only train a supernet, which another strategy searches; the others end in an arch."""
+"""Names of the one-shot strategies that only train a supernet, so that `strategy.then` must search it."""
 
 ONE_OBJECTIVE = ("RegularizedEvolution", "PolicyBasedRL")
-"""Strategies that optimize one objective; the others take several."""
+"""Names of the multi-trial strategies that optimize a single objective; the others accept several."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,14 @@ class Searchers:
 
 
 def make_searchers(entry: StrategyEntry, *, seed: int) -> Searchers:
-    """The strategies that `entry` names.
+    """Makes the strategies that a job names.
+
+    Args:
+        entry: The key `strategy` of the job.
+        seed: Seed of the multi-trial strategy.
 
     Raises:
-        JobError: There is no such strategy or argument, a value is out of range, or `then` does not go with the strategy.
+        JobError: A strategy or argument does not exist, a value is out of range, or `then` is missing or not allowed.
     """
     if entry.name not in ONE_SHOT:
         if entry.then is not None and entry.name in MULTI_TRIAL:
@@ -67,7 +71,7 @@ def make_searchers(entry: StrategyEntry, *, seed: int) -> Searchers:
 
 
 def multi_trial(entry: MultiTrialEntry, *, key: str, seed: int, known: Iterable[str] = MULTI_TRIAL) -> Strategy:
-    """The multi-trial strategy that `entry` names.
+    """Makes the multi-trial strategy that `entry` names.
 
     Args:
         entry: Name and arguments of the strategy.
@@ -84,7 +88,7 @@ def multi_trial(entry: MultiTrialEntry, *, key: str, seed: int, known: Iterable[
 
 
 def _make(kind: type[T], entry: MultiTrialEntry, *, key: str, more: Mapping[str, object]) -> T:
-    """A strategy from the arguments of its entry and `more`. Raises JobError."""
+    """Calls `kind` with the arguments of `entry` and `more`; raises `JobError` if an argument is unknown or not valid."""
     known = [name for name in inspect.signature(kind).parameters if name not in ("seed", "args", "kwargs")]
     for name in entry.arguments:
         if name not in known:

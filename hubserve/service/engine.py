@@ -7,33 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from hubserve.errors import LogitsError, PackageError, ParityError, TensorError, TopKError
+from hubserve.errors import LogitsError, PackageError, ParityError, TensorError
 from hubserve.package.formats import FORMATS, page_locked
 from hubserve.package.onnx_runner import Device
 from hubserve.package.package import Backend, Package
 from hubserve.package.parity import check_parity, made_up_batches
+from hubserve.package.predictions import Prediction, best_predictions, number_of_predictions
 from hubserve.package.runner import DAY, Batch, check_finite
 from hubserve.preprocess import MAX_PIXELS, decode_pixels
-
-TOP_K = 5
-
-
-class Prediction(BaseModel):
-    """One class with its probability.
-
-    Attributes:
-        label: Readable name of the class.
-        index: Index of the class, counted from 0.
-        probability: Probability in [0, 1]; those of all classes add up to 1.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    label: str
-    index: int
-    probability: float
 
 
 @dataclass(frozen=True)
@@ -103,6 +85,7 @@ class Engine:
         package.verify()
         self.manifest = package.manifest
         self.labels = package.labels
+        self.temperature = package.manifest.temperature or 1.0
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
         self._runner = package.runner(backend, threads=threads, device=device, callers=callers, seconds=seconds)
@@ -140,10 +123,7 @@ class Engine:
             data: Bytes of an image file, or a prepared array (3, input_size, input_size) float32.
             top_k: Number of classes in the answer.
         """
-        if top_k is None:
-            top_k = min(TOP_K, len(self.labels))
-        if not 1 <= top_k <= len(self.labels):
-            raise TopKError(f"top_k = {top_k} is not between 1 and {len(self.labels)}, the number of classes of this model")
+        top_k = number_of_predictions(top_k, len(self.labels))
         start = time.perf_counter()
         if isinstance(data, bytes):
             pixels = self._preprocess.fast(decode_pixels(data, max_pixels=self._max_pixels))
@@ -166,7 +146,8 @@ class Engine:
             check_finite(logits)
         except LogitsError as error:
             return error
-        return Answer(self._best(logits.astype(np.float64), image.top_k), image.decode_ms, infer_ms, batch_size, logits)
+        predictions = best_predictions(logits, self.labels, image.top_k, temperature=self.temperature)
+        return Answer(predictions, image.decode_ms, infer_ms, batch_size, logits)
 
     def _check_answers(self, package: Package) -> None:
         size, wanted = self._preprocess.input_size, (1, len(self.labels))
@@ -184,18 +165,6 @@ class Engine:
             check_parity(onnx, self._runner, made_up_batches(self._preprocess), bounds=FORMATS["onnx"].bounds)
         except ParityError as error:
             raise ParityError(f"{package.path}: {error.args[0]}; serve it with the backend onnx", *error.args[1:]) from error
-
-    def _best(self, logits: NDArray[np.float64], top_k: int) -> tuple[Prediction, ...]:
-        probabilities = softmax(logits)
-        best = np.argsort(-logits, kind="stable")[:top_k]
-        return tuple(Prediction(label=self.labels[i], index=int(i), probability=float(probabilities[i])) for i in best)
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities of the classes; the last axis adds up to 1."""
-    likelihood = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float64] = likelihood / likelihood.sum(axis=-1, keepdims=True)
-    return shares
 
 
 class _Staging(threading.local):

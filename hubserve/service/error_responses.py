@@ -123,7 +123,7 @@ def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """Exception handler of all our errors."""
+    """Exception handler of all our errors, and of those that no other handler is for."""
     path = request.url.path
     if isinstance(error, HubserveError):
         return error_response(error, path=path)
@@ -170,5 +170,6 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: refuse_route,
     ClientDisconnect: refuse_disconnected,
     OSError: refuse_storage,
+    Exception: refuse,
 }
 """The exception handlers for FastAPI."""

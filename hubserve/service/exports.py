@@ -25,7 +25,6 @@ import shutil
 import sys
 import threading
 import zipfile
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,12 +33,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hubserve import home
 from hubserve.atomic import staged_file, write_atomic
-from hubserve.background import STOP_SECONDS, BackgroundProcess
+from hubserve.background import STOP_SECONDS, BackgroundProcess, end_of_log
 from hubserve.errors import JobError, JobNotFoundError, OverloadedError
 from hubserve.package.manifest import ALL_FORMATS, Format
 from hubserve.reserved_file import read_reserved
 from hubserve.sequence_number import read_number, write_next_number
-from hubserve.storage_faults import denial, denied, is_full, storage_error
+from hubserve.storage_faults import denial, denied, storage_error
 
 log = logging.getLogger("hubserve.service")
 
@@ -177,7 +176,7 @@ class Exports:
         self._starting = threading.Lock()
 
     def check_number_running(self) -> list[ExportStatus]:
-        """All exports. Raises OverloadedError where as many run already as may run at once."""
+        """Returns the status of all exports. Raises OverloadedError if the largest allowed number of exports is running."""
         listed = self.list()
         if sum(status.state in ACTIVE for status in listed) >= self._most:
             raise OverloadedError(
@@ -209,24 +208,21 @@ class Exports:
         return self.read(folder.name)
 
     def list(self) -> list[ExportStatus]:
-        """All exports whose folders exist, newest first; the log says which ones this user may not read.
-
-        Raises:
-            JobError: This user may not list the folder of exports.
-        """
+        """Returns the status of every readable export, newest first. Raises JobError if their folder cannot be listed."""
         found = []
         if why := denied(self._folder):
             raise JobError(f"the exports cannot be listed: {why}")
-        for folder in self._folder.glob("*/"):
-            if why := denied(folder) or denied(folder / REQUEST):
-                log.warning("export %s cannot be read: %s", folder.name, why)
-        for path in sorted(self._folder.glob(f"*/{REQUEST}"), key=lambda path: (read_number(path.parent), path), reverse=True):
-            with suppress(JobError):
-                found.append(self.read(path.parent.name))
+        for path in sorted(self._folder.glob("*/"), key=lambda path: (read_number(path), path), reverse=True):
+            try:
+                found.append(self.read(path.name))
+            except JobNotFoundError:
+                pass
+            except JobError as error:
+                log.warning("%s", error)
         return found
 
     def read(self, identity: str) -> ExportStatus:
-        """The state of an export. Raises JobNotFoundError where there is none, JobError where this user may not read it."""
+        """Returns the status of an export. Raises JobNotFoundError if there is none, JobError if this user may not read it."""
         folder = self._folder / identity
         try:
             if not re.fullmatch(r"[0-9a-f-]{1,40}", identity):
@@ -330,14 +326,4 @@ def _start(folder: Path, limits: ExportLimits) -> None:
 
 def _why(folder: Path) -> str:
     """Why an export failed: the reason that was kept for it, a full disk, or what it printed last."""
-    return read_reserved(folder / REASON) or _end_of_log(folder)
-
-
-def _end_of_log(folder: Path) -> str:
-    try:
-        text = (folder / LOG).read_text("utf-8", "replace").strip()
-    except OSError:
-        text = ""
-    if not text and is_full(folder):
-        return f"no space is left on the disk of {folder}"
-    return text[-2000:] or "the process ended and printed nothing; it may have been killed"
+    return read_reserved(folder / REASON) or end_of_log(folder / LOG)

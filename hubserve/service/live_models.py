@@ -30,7 +30,7 @@ PATIENCE_SECONDS = 3.0
 """Time in which a first load usually ends, so that loading the next older version would be in vain."""
 
 POLL_SECONDS = 0.05
-"""Time between two looks at first loads that have not ended."""
+"""The interval in seconds at which unfinished first loads are checked."""
 
 Key = tuple[str, object]
 """Tag and time of publication: a tag that was deleted and published again is another version."""
@@ -128,7 +128,7 @@ class LiveModels:
 
     @property
     def loaded(self) -> list[LoadedModel]:
-        """All models that are loaded."""
+        """Returns all models that are loaded."""
         return list(self._engines.values())
 
     def close(self, seconds: float = 10.0) -> None:
@@ -170,9 +170,7 @@ class LiveModels:
         finally:
             for name, future in asked.items():
                 if not future.done() and name not in again:
-                    future.set_exception(
-                        self.resolver.fault or StoreError("the model store cannot be read at the moment; its log says why")
-                    )
+                    future.set_exception(self.resolver.fault or StoreError("the model store cannot be read; the log says why"))
         unsettled = set(self._unsettled)
         for name in [name for name in self._routes if changed or name in unsettled]:
             if name not in asked:

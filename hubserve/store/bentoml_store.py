@@ -131,10 +131,10 @@ def write_archive(tag: str, path: Path) -> Path:
 
 
 def read_archive(path: Path, scratch: Path) -> tuple[str, str, Path]:
-    """Unpacks what `write_archive` wrote into `scratch`; name, version and folder.
+    """Unpacks a file of `write_archive` into the folder `scratch`; returns the name, the version and the folder.
 
     Raises:
-        StoreError: Any other file, or one beyond the bounds of `hubserve.store.archive`.
+        StoreError: The file is no such archive, or exceeds the limits of `hubserve.store.archive`.
     """
     unpack(path, scratch)
     try:
@@ -145,7 +145,7 @@ def read_archive(path: Path, scratch: Path) -> tuple[str, str, Path]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses references, by which a short text describes huge data."""
+    """A YAML loader that raises YAMLError for references, by which a short text can describe huge data."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

@@ -142,7 +142,7 @@ def _already_published(target: Path, package: Package, tag: str) -> StoredModel:
 
 
 def _content_version(path: Path) -> str:
-    """12 digits of the hash of the manifest, which holds the hash of every file."""
+    """Returns the first 12 hexadecimal digits of the SHA-256 of the manifest of the package in `path`."""
     return hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()[:12]
 
 

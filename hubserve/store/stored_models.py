@@ -18,7 +18,7 @@ from hubserve.storage_faults import denied, is_there, storage_error
 from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder, read_description, staging_folder
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
-"""What the store allows as a name or version, "latest" apart."""
+"""The pattern of names and versions that the store allows; "latest" is refused in addition."""
 
 
 @dataclass(frozen=True)

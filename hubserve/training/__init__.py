@@ -1,1 +1,1 @@
-"""Evaluators: what a search asks of one, those that train networks, and the training loop."""
+"""Evaluators, which train and score the networks of a search, and the training loop that they use."""

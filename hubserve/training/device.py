@@ -1,4 +1,4 @@
-"""The device that a training loop runs on: what a loop asks of it, and one device; several are in `distributed`."""
+"""`Devices`, the interface between a training loop and its device, and `OneDevice`, training on the CPU or one GPU."""
 
 import contextlib
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from hubserve.training.settings import PRECISIONS, TrainingSettings
 
 
 class Devices(Protocol):
-    """What a training loop asks of the device, or the devices, that it runs on.
+    """The protocol of the device, or the group of devices, that a training loop runs on.
 
     Attributes:
         device: Device of the model and the batches in this process.
@@ -22,10 +22,10 @@ class Devices(Protocol):
     part: tuple[int, int]
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """The model that the loop calls, which averages gradients over the processes, and the optimizer that it steps."""
+        """Returns the model and the optimizer that the loop must use; the model averages gradients over the processes."""
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Context manager for forward passes, which compute in the precision that was asked for."""
+        """Returns a context manager in which forward passes run in the precision of the settings."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Computes the gradients of `loss`."""
@@ -34,17 +34,17 @@ class Devices(Protocol):
         """Clips the norm of all gradients to `clip`, where it is not None, and takes a step of the optimizer."""
 
     def total(self, sums: torch.Tensor) -> torch.Tensor:
-        """The sum of the tensor `sums` over all processes."""
+        """Returns the sum of the tensor `sums` over all processes."""
 
     def copy_buffers_from_first(self, model: nn.Module) -> None:
-        """Copies the buffers of the first process, such as batch norm statistics, to all of them."""
+        """Copies the buffers of the model, such as batch norm statistics, from the first process to all others."""
 
     def value_of_first(self, value: bool) -> bool:
-        """The `value` that the first process has, in all of them."""
+        """Returns, in every process, the `value` that the first process passed."""
 
 
 class OneDevice:
-    """The CPU or one GPU, in this process; see Devices.
+    """The `Devices` of a training in this process, on the CPU or one GPU.
 
     Args:
         settings: Gives the accelerator and the precision.
@@ -89,7 +89,7 @@ class OneDevice:
 
 
 def device_kind(accelerator: str) -> str:
-    """The kind of device, "cuda" or "cpu", of an `accelerator`; EvaluatorError where it needs a GPU and there is none."""
+    """Returns the kind of device, "cuda" or "cpu", for an `accelerator`; raises `EvaluatorError` if a GPU is missing."""
     available = torch.cuda.is_available()
     if accelerator in ("gpu", "cuda") and not available:
         raise EvaluatorError(f"accelerator = {accelerator!r} and torch finds no CUDA device; use 'auto' or 'cpu'")
@@ -97,13 +97,13 @@ def device_kind(accelerator: str) -> str:
 
 
 def precision_on(kind: str, precision: str | int) -> str:
-    """Lightning's name of a precision on a kind of device, "cuda" or "cpu"; "auto" is "16-mixed" on CUDA, else "32-true"."""
+    """Returns Lightning's name of a precision, where "auto" becomes "16-mixed" for `kind` "cuda" and "32-true" for "cpu"."""
     name = PRECISIONS[str(precision)]
     return name if name != "auto" else "16-mixed" if kind == "cuda" else "32-true"
 
 
 def autocast_dtype(precision: str | int, device: torch.device) -> torch.dtype | None:
-    """The type that convolutions and products compute in; None is that of the weights, 32 bits.
+    """Returns the data type for `torch.autocast`, or None if the network computes in the 32 bits of its weights.
 
     Raises:
         EvaluatorError: The precision is "16-mixed" and the device the CPU.

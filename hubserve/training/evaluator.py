@@ -1,4 +1,4 @@
-"""The interface of evaluators: scores of an arch, and, to train shared weights, the parts of a training loop."""
+"""`Evaluator` and `TrainingEvaluator`: the interfaces of the objects that score archs in a search."""
 
 import abc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,12 +53,12 @@ class Trial:
             value: The value.
 
         Raises:
-            TrialPruned: The trial shall end here, as it is unlikely to become one of the best.
+            TrialPruned: The trial must end now because it is unlikely to become one of the best.
         """
 
 
 class Evaluator(abc.ABC):
-    """Scores archs.
+    """The base class of evaluators, which score archs.
 
     Attributes:
         objectives: Scores that a search improves, the main one first; each is a key of what `evaluate` returns.
@@ -68,9 +68,9 @@ class Evaluator(abc.ABC):
 
     @abc.abstractmethod
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        """Scores of `arch` by name: all objectives, and further numbers that are recorded.
+        """Evaluates `arch` and returns its scores by name: all objectives, and further numbers to record.
 
-        An exception means that the trial failed; TrialPruned means that it was ended early.
+        `TrialPruned` is raised if the trial is ended early; any other exception means that the trial failed.
         """
 
 
@@ -102,14 +102,14 @@ class TrainingEvaluator(Evaluator):
 
     @abc.abstractmethod
     def train_batches(self, seed: int) -> Iterable[Batch]:
-        """The batches of one pass over the training data, in an order drawn with `seed`; they have a `len()`."""
+        """Returns the batches of one training epoch, in an order drawn with `seed`; the iterable must have a length."""
 
     @abc.abstractmethod
     def val_batches(self) -> Iterable[Batch]:
-        """The batches of one pass over the validation data, in a fixed order."""
+        """Returns the batches of one pass over the validation data, in a fixed order."""
 
     def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
-        """The batches of one pass over the validation data, in an order drawn with `seed`, from which archs are learned.
+        """Returns the validation batches in an order drawn with `seed`; one-shot strategies learn the arch from them.
 
         A sequence of batches is shuffled here. An evaluator whose items are sorted, by class for example, overrides this.
         """
@@ -122,15 +122,15 @@ class TrainingEvaluator(Evaluator):
 
     @abc.abstractmethod
     def loss(self, output: Any, target: Any) -> torch.Tensor:
-        """The loss, a scalar tensor; in training `output` may be a pair (logits, logits of an auxiliary head)."""
+        """Returns the loss as a scalar tensor; in training `output` may be a pair (logits, logits of an auxiliary head)."""
 
     @abc.abstractmethod
     def make_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-        """A new optimizer of `parameters`."""
+        """Returns a new optimizer of `parameters`."""
 
     @abc.abstractmethod
     def make_schedule(self, optimizer: torch.optim.Optimizer, total_steps: int) -> torch.optim.lr_scheduler.LRScheduler | None:
-        """A scheduler that is stepped after every step of the optimizer; None keeps the learning rate."""
+        """Returns a scheduler to step after every optimizer step, or None for a constant learning rate."""
 
     @abc.abstractmethod
     def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
@@ -138,4 +138,4 @@ class TrainingEvaluator(Evaluator):
 
     @abc.abstractmethod
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Scores of a trained network on the validation data; `model` may be a view of a supernet, too."""
+        """Returns the scores of a network on the validation data; `model` may also be a view of a supernet."""

@@ -1,4 +1,4 @@
-"""Evaluators around another evaluator: FailureHandler, MultipleEvaluation and Replay."""
+"""Evaluators that wrap another evaluator: `FailureHandler`, `MultipleEvaluation` and `Replay`."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from hubserve.training.evaluator import Evaluator, Trial
 
 
 class FailureHandler(Evaluator):
-    """Evaluates an arch again, with another seed, where an evaluation fails, or gives a failed arch a fixed score.
+    """An evaluator that, if an evaluation fails, repeats it with another seed or returns a fixed score.
 
     Exactly one of `metric` and `retry_patience` must be given.
 
@@ -103,7 +103,7 @@ class Replay(Evaluator):
 
 
 def _again(trial: Trial, attempt: int) -> Trial:
-    """The trial itself for attempt 0; else one with another seed and a folder within the trial's, that reports nothing."""
+    """Returns the trial for attempt 0, else one that reports nothing, with another seed and a sub-folder of its folder."""
     if attempt == 0:
         return trial
     folder = None if trial.folder is None else trial.folder / f"attempt-{attempt}"

@@ -1,4 +1,4 @@
-"""The evaluator that calls a function of the user with the network."""
+"""`FunctionalEvaluator`: an evaluator that calls a function of the user to score a network."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from hubserve.training.seeding import seeded
 
 
 class FunctionalEvaluator(Evaluator):
-    """Scores a network by what a function returns, or reports, for it.
+    """An evaluator that scores a network with a function, which returns or reports the scores.
 
     Args:
         function: Function that gets the network (an `nn.Module` with fresh weights) and `arguments`. It returns a float, a dict

@@ -1,4 +1,4 @@
-"""The training loop, from the first epoch to the last, on one device or several."""
+"""`train`: the training loop over all epochs, on one device or several."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -49,14 +49,14 @@ def train(model: nn.Module, parts: LoopParts, devices: Devices) -> Scores:
 
     Args:
         model: Network with its first weights.
-        parts: What the loop calls.
-        devices: Where it runs.
+        parts: Functions that the loop calls, and its settings.
+        devices: Device or devices that the loop runs on.
 
     Returns:
         The scores of the last epoch, and "train_loss", the mean loss of its batches.
 
     Raises:
-        DivergedError: The training loss is not finite any more.
+        DivergedError: The training loss became infinite or NaN.
         EvaluatorError: The training data has no batch.
         TrialPruned: `parts.report` ended the training.
     """
@@ -94,7 +94,7 @@ class _Loop:
 
     @property
     def done(self) -> bool:
-        """Whether no step is left."""
+        """True if no training step is left."""
         return self._steps_left <= 0
 
     def epoch(self, epoch: int) -> float:
@@ -132,7 +132,7 @@ class _Loop:
         self._steps_left -= 1
 
     def validated(self) -> Scores:
-        """Scores of the averaged weights, or of the current ones where there is no average."""
+        """Returns the validation scores of the averaged weights, or of the current weights if none are averaged."""
         self._devices.copy_buffers_from_first(self._model)
         return self._parts.validate(self._model if self._average is None else self._average.module)
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of weights, which often scores better than the last weights."""
+"""`moving_average`: an exponential moving average of the weights of a network during training."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of `model` whose parameters and buffers become the moving average of those of `model`.
+    """Returns a copy of `model` that keeps the exponential moving average of the parameters and buffers of `model`.
 
     `update_parameters(model)` after each step includes the new weights; `module` is the averaged network. Over the first steps
     the average keeps less of the past, (1 + n) / (10 + n), so that short trainings are not averaged with their beginning (as

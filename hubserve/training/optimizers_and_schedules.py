@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name, as in a job file."""
+"""`find_optimizer` and `find_schedule`: optimizers and learning-rate schedules by the names that job files use."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +33,11 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def find_optimizer(wanted: str | MakeOptimizer) -> MakeOptimizer:
-    """The optimizer of that name; a function is returned as it is. Raises EvaluatorError where there is no such name."""
+    """Returns the optimizer class with the name `wanted`; returns a function unchanged.
+
+    Raises:
+        EvaluatorError: There is no optimizer with this name.
+    """
     if not isinstance(wanted, str):
         return wanted
     if wanted not in OPTIMIZERS:
@@ -42,7 +46,7 @@ def find_optimizer(wanted: str | MakeOptimizer) -> MakeOptimizer:
 
 
 def find_schedule(wanted: str | MakeSchedule | None, warm_up: float) -> MakeSchedule | None:
-    """The schedule of that name; a function is returned as it is, and None means that the learning rate stays the same.
+    """Returns the function that makes the named schedule; a function or None (a constant learning rate) is kept as it is.
 
     Args:
         wanted: "cosine", "step", "none", a function from the optimizer and the number of steps to a scheduler, or None.

@@ -9,7 +9,7 @@ from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Trial
 
 Metric = float | Mapping[str, float]
-"""One number, or name -> number; the name "default" stands for the first objective."""
+"""One number, or a mapping from names to numbers in which "default" stands for the first objective."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ def report_intermediate_result(metric: Metric) -> None:
     """Reports a value during the evaluation, such as the accuracy after an epoch.
 
     Raises:
-        TrialPruned: The trial shall end here; do not catch it.
+        TrialPruned: The trial must end now; the function must not catch this exception.
         EvaluatorError: Nothing is being evaluated, or a mapping lacks the first objective.
     """
     report = _current()
@@ -65,7 +65,7 @@ def report_final_result(metric: Metric) -> None:
 
 
 def current_trial() -> Trial:
-    """The trial that is being evaluated: its number, its seed, and a folder for files.
+    """Returns the trial that is being evaluated, with its number, its seed and a folder for files.
 
     Raises:
         EvaluatorError: Nothing is being evaluated.
@@ -89,10 +89,10 @@ def get_experiment_id() -> str:
 
 
 def main_value(metric: Metric, main: str) -> float:
-    """The value of the first objective in `metric`: the number itself, or that under `main` or "default".
+    """Returns the value of the first objective: `metric` itself if it is a number, else its entry `main` or "default".
 
     Raises:
-        EvaluatorError: It is a mapping that has neither.
+        EvaluatorError: `metric` is a mapping that has neither of these entries.
     """
     if not isinstance(metric, Mapping):
         return float(metric)

@@ -1,4 +1,4 @@
-"""Seeds of torch's random number generators."""
+"""`seeded`: a context manager that seeds the random number generators of PyTorch and restores them afterwards."""
 
 import contextlib
 from collections.abc import Iterator

@@ -16,7 +16,7 @@ import torch
 
 from hubserve.errors import HubserveError
 from hubserve.hub.registry import get_space
-from hubserve.jobs import Job, JobLimits
+from hubserve.jobs import JobLimits, parse_mapping
 from hubserve.jobs.limited_keys import check_values
 from hubserve.pipeline import check_definition
 from hubserve.service.exports import ExportLimits
@@ -30,7 +30,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, str]:
     """Checks the request, a parsed REQUEST of this module, and returns the answer to print: {}, or "type" and "message"."""
     try:
         if "job" in request:
-            check_definition(Job.model_validate(request["job"]), JobLimits.model_validate(request["limits"]))
+            check_definition(parse_mapping(request["job"], where="the definition"), JobLimits.model_validate(request["limits"]))
         else:
             _check_arch(request)
     except HubserveError as error:

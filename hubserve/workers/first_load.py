@@ -2,9 +2,10 @@
 
 python -m hubserve.workers.first_load REQUEST
 
-REQUEST is a JSON object with the arguments of `hubserve.package.first_load.FirstLoad`, which runs this program. The program
-prints a JSON object: {} if the file was loaded and run; {"memory": true} if the memory did not suffice; else "type" and
-"message" of the error. If the kernel ends the process because of a limit, nothing is printed.
+REQUEST is a JSON object with "path", "backends", "input_size", "batches", "device", "seconds", "memory_bytes" and "nice";
+`hubserve.package.first_load.FirstLoad`, which runs this program, explains them. The program prints a JSON object: {} if the
+file was loaded and run; {"memory": true} if the memory did not suffice; else "type" and "message" of the error. If the kernel
+ends the process because of a limit, nothing is printed.
 """
 
 import json

@@ -17,6 +17,20 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 SLOW = (
+    "a1_appledouble",
+    "a2_thumbnail_folders",
+    "a3_empty_class",
+    "a5_silently_left_out",
+    "b1_train_test_capital",
+    "b3_valid_ignored",
+    "b4_one_class",
+    "b5_one_level_too_high",
+    "c1_truncated_jpeg",
+    "d1_empty_test_part",
+    "d2_resume_leaks",
+    "e1_last_batch_of_one",
+    "f1_class_name_not_utf8",
+    "f3_class_name_with_line_break",
     "m1_read_only_store",
     "m3_failed_start_wipes_metrics",
     "m5_gauge_after_a_crash",

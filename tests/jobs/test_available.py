@@ -19,7 +19,7 @@ def test_files_of_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = {job.name: job.summary for job in jobs.available_jobs()}
     assert found["mine"] == "my own"
-    assert "is not a job: space is missing" in found["broken"]
+    assert "is not a job: data is missing; space is missing" in found["broken"]
     assert jobs.available_job("mine").text().startswith(SMALLEST)
     assert jobs.available_job("mine").path == Path.cwd() / "search_jobs" / "mine.yaml"
     with pytest.raises(JobNotFoundError, match="Did you mean mine"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from hubserve.errors import JobError
-from hubserve.jobs import Job, dump_job, parse_job, read_job
+from hubserve.jobs import FineTuneJob, SearchJob, dump_job, parse_job, read_job
 from tests.jobs.definitions import SMALLEST
 
 
@@ -48,7 +49,7 @@ def test_nobody_publishes_without_onnx():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sapce": 1}, "sapce: there is no such key. Did you mean space? Allowed: name, summary, space,"),
+        ({"sapce": 1}, "sapce: there is no such key. Did you mean space? Allowed: name, summary, data,"),
         ({"strategy": {"name": "Random", "then": {"nam": 1}}}, "strategy.then.nam: there is no such key. Did you mean name?"),
         ({"space": {}}, "space.name is missing"),
         ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
@@ -118,12 +119,14 @@ def test_every_key_is_described():
 
     def check(record: type) -> None:
         for name, field in record.model_fields.items():
-            assert f"\n        {name}: " in record.__doc__ or f"\n    {name}: " in record.__doc__, (record, name)
+            docs = "".join(base.__doc__ or "" for base in record.__mro__ if issubclass(base, BaseModel))
+            assert f"\n        {name}: " in docs or f"\n    {name}: " in docs, (record, name)
             seen.append(name)
             inner = getattr(field.annotation, "__args__", (field.annotation,))
             for kind in inner:
                 if hasattr(kind, "model_fields"):
                     check(kind)
 
-    check(Job)
-    assert len(seen) > 40
+    check(SearchJob)
+    check(FineTuneJob)
+    assert len(seen) > 70

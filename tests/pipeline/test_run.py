@@ -24,6 +24,7 @@ from hubserve.package.package import read_package
 from hubserve.pipeline import ResolvedJob, resolve_job, run_here, run_job
 from hubserve.pipeline.phases import choose_winner, profile
 from hubserve.pipeline.phases.search import SearchProgress, make_experiment
+from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.service.engine import Engine
 from tests.pipeline.definitions import short
@@ -182,7 +183,7 @@ class TestChoice:
 
     @pytest.fixture
     def searched(self, home, monkeypatch):
-        monkeypatch.setattr(ResolvedJob, "latency", lambda self: lambda space, arch: {"latency_ms": 1.0})
+        monkeypatch.setattr(ResolvedSearch, "latency", lambda self: lambda space, arch: {"latency_ms": 1.0})
         run = jobs.create(short(constraints={"latency_ms": 50}, budget={"trials": 3}))
         resolved = resolved_of(run)
         experiment = make_experiment(resolved, run, SearchProgress(StatusWriter(run, lambda status: None, None)))

@@ -21,8 +21,9 @@ from hubserve.package.manifest import FileEntry
 from hubserve.package.onnx_runner import cuda_available
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.package import read_package
+from hubserve.package.predictions import softmax
 from hubserve.preprocess import decode_pixels
-from hubserve.service.engine import Engine, softmax
+from hubserve.service.engine import Engine
 from tests.export.nets import ARCH, SETTINGS, lively, small_source
 from tests.images import noise, photo
 from tests.stores import small_package, tiny_package

@@ -20,7 +20,8 @@ from prometheus_client import REGISTRY
 from hubserve import jobs, store
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.jobs.process import _take_lock
-from hubserve.service.engine import Engine, softmax
+from hubserve.package.predictions import softmax
+from hubserve.service.engine import Engine
 from tests.export.nets import ARCH, SETTINGS
 from tests.images import noise
 from tests.jobs.definitions import TINY
@@ -396,7 +397,7 @@ class TestSearchJobs:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            ({"space": {"name": "NasBench202"}}, "space: .*NasBench201"),
+            pytest.param({"space": {"name": "NasBench202"}}, "space: .*NasBench201", marks=pytest.mark.slow),
             pytest.param({"space": {"name": "NasBench201", "settings": {"stem": 8}}}, "space: ", marks=pytest.mark.slow),
             pytest.param({"strategy": {"name": "Random", "arguments": {"population": 3}}}, "strategy", marks=pytest.mark.slow),
             ({"budget": {}}, "budget: give trials or seconds"),

@@ -20,8 +20,9 @@ from hubserve.export.write_package import write_package
 from hubserve.hub import load_card
 from hubserve.hub.registry import load_model
 from hubserve.package.package import read_package
+from hubserve.package.predictions import softmax
 from hubserve.preprocess import decode_image
-from hubserve.service.engine import Engine, softmax
+from hubserve.service.engine import Engine
 from tests.service.conftest import Server
 from tests.stores import store_at
 

@@ -1,1 +1,1 @@
-"""The commands: one module a subject, each with the options and the output of its commands and nothing else."""
+"""The commands of the command line, grouped in modules by subject, with their options and their output."""

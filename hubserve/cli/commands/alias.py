@@ -1,4 +1,4 @@
-"""`hubserve alias`: names that stand for a version in the store, or for two with a share of the traffic each."""
+"""The commands `hubserve alias ...`; an alias is a name for a version in the store, or for two that share the traffic."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ def set_alias(
     weight: Annotated[int | None, typer.Option(help="Percent of the traffic for the canary, 1 to 99; 10 unless given.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Let a name stand for a version; a running service follows within a second.
+    """Make an alias a name of a version in the store; a running service follows within a second.
 
     hubserve alias set production lite0:v2 --canary lite0:v3 --weight 10
     """
@@ -47,7 +47,7 @@ def list_aliases(as_json: Json = False) -> None:
 
 @app.command("delete")
 def delete_alias(name: Name, as_json: Json = False) -> None:
-    """Remove an alias; the versions that it stood for stay."""
+    """Remove an alias; the versions that it named stay in the store."""
     from hubserve.store import aliases
 
     aliases.delete_alias(name)

@@ -1,4 +1,4 @@
-"""`hubserve predict` and `eval`: classify images, without a server or by one."""
+"""The commands `hubserve predict` and `hubserve eval`, which classify images and measure accuracy."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,7 +42,7 @@ def evaluate_model(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the accuracy of a model over a folder of labelled images: top-1 and top-5.
+    """Measure the top-1 and top-5 accuracy of a model on a folder of labelled images.
 
     A folder is matched with a class by its WordNet id (ImageNet's layout), by the name of the class, or by its position.
     """

@@ -1,4 +1,4 @@
-"""`hubserve export`: writes a package."""
+"""The command `hubserve export`, which writes a package."""
 
 from enum import StrEnum
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`hubserve spaces`, `models` and `draw`: what the hub has."""
+"""The commands `hubserve spaces`, `hubserve models` and `hubserve draw`, which show what the hub and the store contain."""
 
 from pathlib import Path
 from typing import Annotated

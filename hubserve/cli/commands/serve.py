@@ -1,4 +1,4 @@
-"""`hubserve serve`: the HTTP service."""
+"""The command `hubserve serve`, which starts the HTTP service."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ def serve(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Serve every model in the store over HTTP; stop with Ctrl-C. --json first prints the address and the process."""
+    """Serve every model in the store over HTTP; stop with Ctrl-C. --json first prints the address and the process id."""
     import os
     import sys
 
@@ -27,7 +27,7 @@ def serve(
     from hubserve.service.launch import serve as start
     from hubserve.service.settings import ServiceSettings, sentence
 
-    # What is wrong is reported here, not by a server that ends after its start.
+    # Wrong settings are reported here in one sentence; otherwise the server would start and end with a traceback.
     try:
         ServiceSettings.from_environment()
     except ValidationError as error:
@@ -37,7 +37,7 @@ def serve(
         from hubserve.store import aliases
         from hubserve.store.bentoml_store import check_folders
         from hubserve.store.stored_models import check_readable
-    except Exception as error:  # BentoML reads its configuration when it is imported, and raises anything.
+    except Exception as error:  # BentoML reads its configuration at import, and raises exceptions of many types.
         if "BENTOML_CONFIG" not in os.environ:
             raise
         raise ServerStartError(f"BENTOML_CONFIG={os.environ['BENTOML_CONFIG']}: {' '.join(str(error).split())}") from error

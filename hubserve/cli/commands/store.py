@@ -1,4 +1,4 @@
-"""`hubserve publish`, `delete`, `store-export`, `store-import`: what is in the model store."""
+"""The commands `hubserve publish`, `delete`, `store-export` and `store-import`, which change the model store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +33,7 @@ def publish(
 def delete(
     tag: Annotated[str, typer.Argument(help="Tag name:version, or a name for its newest version.")], as_json: Json = False
 ) -> None:
-    """Remove one version from the store; of a name, the newest one, and the others stay."""
+    """Remove one version from the store; a name without a version means its newest one, and the others stay."""
     stored = hubserve.store.resolve(tag)
     hubserve.store.delete(stored.tag)
     return print_json({"deleted": stored.tag}) if as_json else typer.echo(f"deleted {stored.tag}")
@@ -44,7 +44,7 @@ def store_export(
     path: Annotated[Path, typer.Argument(help="Folder or file to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write a version as one file, to move it to another machine."""
+    """Write a version in the store to one file, to move it to another machine."""
     if path.is_dir():
         check_folder_writable(path)
     else:
@@ -54,6 +54,6 @@ def store_export(
 
 
 def store_import(path: Annotated[Path, typer.Argument(help="File of store-export.")], as_json: Json = False) -> None:
-    """Put a version from another machine into the store."""
+    """Put a version into the store from a file of store-export."""
     stored = hubserve.store.import_model(path)
     return print_json({"tag": stored.tag, "path": str(stored.path)}) if as_json else typer.echo(stored.tag)

@@ -1,1 +1,1 @@
-"""Lookup tables: the latency of any arch of a space, predicted from operations that were measured once."""
+"""Lookup tables, which predict the latency of any arch of a space from the times of its operations, each measured once."""

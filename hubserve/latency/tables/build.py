@@ -1,6 +1,6 @@
-"""Builds a lookup table on this machine: measures every operation once, then some whole networks.
+"""Builds and checks lookup tables: measures each operation of a space once, and then some whole networks.
 
-The table is written as it grows, so a build that was stopped goes on where it was.
+The table is saved while it is built, so a build that was interrupted continues where it stopped.
 """
 
 import hashlib
@@ -25,19 +25,20 @@ from hubserve.space import Arch, ModelSpace
 SAVE_SECONDS = 5.0
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is measured, how many are done, and how many there are."""
+"""Function that is called with the kind of what is measured, the number measured so far, and the total number."""
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """How much to measure.
+    """How many operations and networks are measured for a table, and for how long.
 
     Attributes:
         archs: Number of random archs whose operations are measured.
-        fit_nets: Number of whole networks to which the calibration is fitted; 0 for the plain sum.
+        fit_nets: Number of whole networks to which the calibration is fitted; with 0, a prediction is the sum of the times of
+            the operations.
         check_nets: Number of further networks on which the error is measured; at least 30 for a useful estimate.
-        calls: Calls of each operation.
-        net_seconds: Most seconds for each network.
+        calls: Largest number of calls of each operation.
+        net_seconds: Longest time in seconds to measure each network.
         seed: Seed of all random archs.
     """
 
@@ -52,7 +53,15 @@ class BuildPlan:
 def default_path(
     space: ModelSpace, settings: Mapping[str, Any], *, input_size: int, threads: int = 1, batch_size: int = 1
 ) -> Path:
-    """File of the table of a space unless another one is named: in `HUBSERVE_HOME/latency/`, its name says what it is for."""
+    """Returns the default path of a table, in the folder latency/ of `home()`; its name depends on all arguments.
+
+    Args:
+        space: Model space with its settings.
+        settings: Settings of the space, by name.
+        input_size: Height and width of the images, in pixels.
+        threads: Number of threads that a call may use.
+        batch_size: Number of images in a call.
+    """
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode()).hexdigest()[:8]
     settled = f"-{digest}" if settings else ""
     calls = f"{input_size}px-{threads}t" + (f"-{batch_size}b" if batch_size > 1 else "")
@@ -72,22 +81,26 @@ def build_table(
     measure: Callable[[Operation], list[float]] | None = None,
     measure_network: Callable[[Arch], tuple[float, int]] | None = None,
 ) -> LatencyTable:
-    """Measures the table of a space on this machine; what the file `path` holds already is not measured again.
+    """Measures the table of a space on this machine, saves it at `path`, and returns it.
+
+    Operations and networks that are in a table at `path` already are not measured again.
 
     Args:
         space: Model space with its settings.
         settings: Settings of the space by name, for the record.
-        path: File of the table, written again every few seconds.
-        input_size: Side of the images, in pixels.
-        threads: Threads that a call may use.
-        batch_size: Images of a call.
-        plan: How much to measure; the defaults of `BuildPlan` where None.
-        progress: Called after each measurement.
-        measure: Function from an operation to the ms of its calls; the profiler of ONNX Runtime where None.
-        measure_network: Function from an arch to median ms and number of calls; export and ONNX Runtime where None.
+        path: File of the table, which is saved every few seconds.
+        input_size: Height and width of the images, in pixels.
+        threads: Number of threads that a call may use.
+        batch_size: Number of images in a call.
+        plan: How much is measured; None takes the defaults of `BuildPlan`.
+        progress: Function that is called after each measurement.
+        measure: Function that gets an operation and returns the milliseconds of each call; None takes `time_operation`.
+        measure_network: Function that gets an arch and returns (median milliseconds, number of calls); None takes
+            `time_network`.
 
     Raises:
-        ProfileError: `path` holds another table, or one of another machine or another ONNX Runtime.
+        ProfileError: `path` holds a table of another space, settings, image size, batch size or number of threads, or of
+            another machine or ONNX Runtime; or an operation cannot be measured.
         ExportError: A network cannot be exported.
     """
     plan = plan or BuildPlan()
@@ -112,22 +125,23 @@ def check_table(
     progress: Progress = lambda what, done, total: None,
     measure_network: Callable[[Arch], tuple[float, int]] | None = None,
 ) -> tuple[TableError, list[tuple[float, float]]]:
-    """Measures random networks and compares them with the predictions; the table is not changed.
+    """Measures random networks and compares them with the predictions of a table, which is not changed.
 
     Args:
         table: Lookup table of the space.
         space: Model space with its settings.
         nets: Number of random networks, at least 1.
-        seed: Seed of the random networks; not that of the build, whose networks the table knows.
-        max_seconds: Most seconds for each network.
-        progress: Called after each network.
-        measure_network: Function from an arch to median ms and number of calls; export and ONNX Runtime where None.
+        seed: Seed of the random networks. It must differ from that of the build, to whose networks the table was fitted.
+        max_seconds: Longest time in seconds to measure each network.
+        progress: Function that is called after each network.
+        measure_network: Function that gets an arch and returns (median milliseconds, number of calls); None takes
+            `time_network`.
 
     Returns:
-        The error, and (predicted, measured) ms of each network.
+        The error of the predictions, and (predicted, measured) milliseconds of each network.
 
     Raises:
-        ProfileError: `nets` is below 1, or the table is of another space.
+        ProfileError: `nets` is below 1, or the table is empty or of another space or other settings.
         ExportError: A network cannot be exported.
     """
     if nets < 1:
@@ -142,11 +156,18 @@ def check_table(
 
 
 def time_network(space: ModelSpace, arch: Mapping[str, Any], table: LatencyTable, *, max_seconds: float) -> tuple[float, int]:
-    """Median latency of a whole network as it will be served, in ms, and the number of calls.
+    """Exports a network to ONNX, measures it, and returns its median latency in milliseconds and the number of calls.
 
-    With one thread it is the CPU time of that thread, so what else runs on the machine has little influence.
+    With one thread, the CPU time of that thread is measured, so that other work on the machine has little influence.
+
+    Args:
+        space: Model space with its settings.
+        arch: Chosen value of each choice, by label.
+        table: Lookup table that sets the image size, the batch size and the number of threads.
+        max_seconds: Longest time in seconds to measure the network.
 
     Raises:
+        ArchError: The arch does not belong to the space.
         ExportError: The network cannot be exported.
     """
     clock = time.thread_time if table.threads == 1 else time.perf_counter
@@ -180,7 +201,7 @@ def _start(
 
 
 def _operations(table: LatencyTable, space: ModelSpace, plan: BuildPlan, progress: Progress) -> dict[str, Operation]:
-    """The different operations of some random archs."""
+    """Returns the operations of `plan.archs` random archs by key, each of them once."""
     rng, found = Random(plan.seed), {}
     for i in range(plan.archs):
         found.update({operation.key: operation for operation in table.operations_of(space, space.random(rng))})
@@ -214,7 +235,10 @@ def _measure_networks(
     measure: Callable[[Arch], tuple[float, int]],
     progress: Progress,
 ) -> None:
-    """Measures random networks for the calibration and for the error in turn: what else the machine does affects both."""
+    """Measures random networks and adds them to the table, except for those that it already has.
+
+    Networks for the calibration alternate with networks for the error, so that other work on the machine affects both.
+    """
     rng = Random(plan.seed + 1)
     wanted = plan.fit_nets + plan.check_nets
     for i in range(wanted):

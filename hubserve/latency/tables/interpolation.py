@@ -1,6 +1,6 @@
-"""Times of operations that were not measured, interpolated from similar ones.
+"""Estimates the times of operations that were not measured, by a linear cost model fitted to similar ones.
 
-In a space with searchable widths there are more shapes of operations than can be measured.
+A space with choices of widths has more different shapes of operations than can be measured.
 """
 
 from collections import defaultdict
@@ -14,25 +14,29 @@ from hubserve.errors import ProfileError
 from hubserve.operations import Operation, parse_key
 
 ENOUGH = 6
-"""Measured operations of a class from which its cost is fitted."""
+"""Smallest number of measured operations of a class to which its cost is fitted."""
 
 
 def fit_costs(features: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coefficients with the least relative squared error, none below 0, as a cost cannot be negative.
+    """Fits a linear cost model and returns its coefficients, (k,).
+
+    They minimise the sum of squared relative errors of `features @ coefficients`; none is negative, as a cost cannot be.
 
     Args:
         features: Features of n samples, (n, k).
-        target: What `features @ coefficients` is to be, (n,), above 0.
+        target: Measured costs of the samples, (n,), each above 0.
     """
     coefficients: NDArray[np.float64] = nnls(features / target[:, None], np.ones(len(target)))[0]
     return coefficients
 
 
 class OperationEstimator:
-    """time = a x multiply-accumulates + b x elements that are read or written + c, fitted for each class of operations.
+    """Estimates the time of an operation as a x multiply-accumulates + b x elements read or written + c.
+
+    The coefficients are fitted for each class of operations, such as depthwise convolutions with the same kernel and stride.
 
     Args:
-        times: Key of an operation -> its time in ms.
+        times: Measured time of each operation in milliseconds, by the key of the operation.
     """
 
     def __init__(self, times: Mapping[str, float]) -> None:
@@ -45,10 +49,13 @@ class OperationEstimator:
                 self._times[group].append((operation, max(ms, 1e-4)))
 
     def estimate(self, operation: Operation) -> float:
-        """Time of an operation, in ms.
+        """Returns the estimated time of an operation in milliseconds.
+
+        The narrowest class with at least `ENOUGH` measured operations is taken. If there is none, the result is the number of
+        elements times the median time of an element in similar operations.
 
         Raises:
-            ProfileError: No operation of its kind was measured.
+            ProfileError: No operation of the same kind was measured.
         """
         for group in _groups(operation):
             if len(self._times[group]) >= ENOUGH:
@@ -68,7 +75,11 @@ class OperationEstimator:
 
 
 def _groups(operation: Operation) -> list[tuple[str, ...]]:
-    """The classes of an operation, the narrowest first: same kernel, stride and resolution; then less and less the same."""
+    """Returns the classes of an operation, the narrowest first.
+
+    The narrowest class of a convolution has the same groups, kernel, stride and output height, and the widest has all
+    convolutions. Any other operation has a single class, its kind.
+    """
     if operation.kind != "conv":
         return [(operation.kind,)]
     groups = int(operation.attribute("groups"))
@@ -84,5 +95,5 @@ def _groups(operation: Operation) -> list[tuple[str, ...]]:
 
 
 def _size(operation: Operation) -> np.ndarray:
-    """Millions of multiply-accumulates, millions of numbers, and 1."""
+    """Returns the features of an operation: millions of multiply-accumulates, millions of elements, and 1."""
     return np.array([operation.macs / 1e6, operation.elements / 1e6, 1.0])

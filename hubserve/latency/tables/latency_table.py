@@ -1,8 +1,8 @@
-"""The lookup table of a model space: the latency of any arch, from the latencies of its operations, each measured once.
+"""The lookup table of a model space, which predicts the latency of any arch from the times of its operations.
 
-The latency of a network is close to the sum of those of its operations (93 to 94 % of networks within 10 % on server CPUs in
-the literature). What the sum leaves out, layout changes and the steps between operations, is fitted to some whole networks
-(`Calibration`), and the error of the result is measured on others and kept with the table.
+The latency of a network is close to the sum of the times of its operations: within 10 % for 93 to 94 % of networks on server
+CPUs in the literature. The rest, such as changes of the memory layout and the time between operations, is fitted to some
+whole networks (`Calibration`). The error of the predictions is measured on further networks and saved with the table.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hubserve.latency.tables.interpolation import OperationEstimator, fit_costs
 from hubserve.latency.tables.records import Calibration, LatencyPrediction, NetworkTime, OperationTime, TableError
 from hubserve.operations import Operation, arch_operations
 from hubserve.space import Arch, ModelSpace
+from hubserve.validation_sentence import first_mistake
 
 
 class LatencyTable(BaseModel):
@@ -33,15 +34,15 @@ class LatencyTable(BaseModel):
         format_version: Version of this record.
         space: Class name of the space.
         settings: Settings of the space, by name.
-        input_size: Side of the images, in pixels.
-        batch_size: Images of a call.
-        threads: Threads that a call may use.
-        runtime: What runs the networks; always "onnx".
-        host: Machine on which it was measured.
-        operations: Key of an operation -> its time.
-        networks: Whole networks that were measured.
-        calibration: How the latency of a network follows from the sums over its operations.
-        error: Error of the predictions; None until networks were measured for it.
+        input_size: Height and width of the images, in pixels.
+        batch_size: Number of images in a call.
+        threads: Number of threads that a call may use.
+        runtime: Name of the runtime; always "onnx", which is ONNX Runtime.
+        host: Machine on which the table was measured.
+        operations: Time of each operation, by `Operation.key`.
+        networks: Times of whole networks.
+        calibration: Coefficients with which the latency of a network is computed from sums over its operations.
+        error: Error of the predictions; None until networks with the role "check" were measured.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -63,28 +64,30 @@ class LatencyTable(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> LatencyTable:
-        """The table in a file. Raises ProfileError where the file is missing or holds none."""
+        """Reads a table from a file.
+
+        Raises:
+            ProfileError: The file does not exist, cannot be read, or is not a latency table.
+        """
         try:
             return cls.model_validate_json(read_bounded_text(path))
         except (OSError, UnicodeDecodeError) as error:
             raise ProfileError(f"no latency table at {path}: {error}; `hubserve latency-table build` makes one") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ProfileError(f"{path} is not a latency table that this version reads: {where}: {first['msg']}") from error
+            raise ProfileError(f"{path} is not a latency table that this version reads: {first_mistake(error)}") from error
 
     def check_fit(self, path: Path, space: ModelSpace, *, input_size: int, threads: int, batch_size: int) -> None:
-        """Checks that the table is for what it is to predict.
+        """Checks that the table is of the given space and settings, and for calls of the given size.
 
         Args:
             path: File of the table, for the message.
             space: Model space with its settings.
-            input_size: Side of the images, in pixels.
-            threads: Threads that a call may use.
-            batch_size: Images of a call.
+            input_size: Height and width of the images, in pixels.
+            threads: Number of threads that a call may use.
+            batch_size: Number of images in a call.
 
         Raises:
-            ProfileError: It is of another space, of other settings, or for other calls; the message says what differs.
+            ProfileError: One of them differs; the message says which.
         """
         wanted = {"space": type(space).__name__, "input_size": input_size, "threads": threads, "batch_size": batch_size}
         for name, value in wanted.items():
@@ -96,30 +99,42 @@ class LatencyTable(BaseModel):
         self._check_settings(space, str(path))
 
     def difference_to_host(self, host: Host | None = None) -> str | None:
-        """How the machine, or its ONNX Runtime, differs from the one that was measured; None where neither does.
+        """Compares a machine with the one on which the table was measured: processor, number of cores, ONNX Runtime's version.
 
         Args:
-            host: Machine to compare with; this one where None.
+            host: Machine to compare with; None takes this machine.
+
+        Returns:
+            A phrase with both machines, "measured on A, and this is B"; None if they are the same.
         """
         measured, here = _machine(self.host), _machine(host or describe_host())
         return None if measured == here else f"measured on {measured}, and this is {here}"
 
     def save(self, path: Path) -> None:
-        """Writes the file in one step: a reader sees the old table or the new one, never a part."""
+        """Writes the table to a file in one step, so that readers see the old table or the new one, never a part of it.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, self.model_dump_json(indent=1) + "\n")
 
     def predict(self, space: ModelSpace, arch: Mapping[str, Any]) -> float:
-        """Predicted latency of an arch, in ms for one call.
+        """Returns the predicted latency of a call of an arch, in milliseconds.
 
         Raises:
-            ProfileError: The table is empty, or of another space or other settings.
-            ArchError: The arch is not of the space.
+            ProfileError: The table is empty, of another space or other settings, or has no operation of a kind that is needed.
+            ArchError: The arch does not belong to the space.
         """
         return self.explain(space, arch).ms
 
     def explain(self, space: ModelSpace, arch: Mapping[str, Any]) -> LatencyPrediction:
-        """Predicted latency of an arch, and how much of it was measured. Raises what `predict` raises."""
+        """Returns the predicted latency of a call of an arch, with the share of it that was measured.
+
+        Raises:
+            ProfileError: The table is empty, of another space or other settings, or has no operation of a kind that is needed.
+            ArchError: The arch does not belong to the space.
+        """
         self._check(space)
         arch = space.canonical(arch)
         key = json.dumps(arch, sort_keys=True, default=str)
@@ -128,19 +143,24 @@ class LatencyTable(BaseModel):
         return self._known[key]
 
     def operations_of(self, space: ModelSpace, arch: Mapping[str, Any]) -> list[Operation]:
-        """The operations of an arch, for the batch size and image size of this table."""
+        """Returns the operations of an arch, with the batch size and the image size of this table."""
         return arch_operations(space, arch, (self.batch_size, 3, self.input_size, self.input_size))
 
     def features(self, operations: Sequence[Operation]) -> np.ndarray:
-        """Factors of the fields of `Calibration`: ms of convolutions and products, ms of the rest, million weights, number of
-        operations, and 1.
+        """Returns the five numbers by which the fields of `Calibration` are multiplied, in their order, for a prediction.
+
+        They are the milliseconds of convolutions and matrix products, the milliseconds of the other operations, the millions of
+        weights, the number of operations, and 1.
         """
         heavy = sum(self._time(operation) for operation in operations if operation.macs)
         light = sum(self._time(operation) for operation in operations if not operation.macs)
         return np.array([heavy, light, sum(operation.weights for operation in operations) / 1e6, len(operations), 1.0])
 
     def recalibrated(self, space: ModelSpace) -> LatencyTable:
-        """A table with calibration and error computed from its networks; without networks, predictions are the plain sum."""
+        """Returns a copy of the table with calibration and error computed anew from `networks`.
+
+        Without networks of the role "fit", a prediction is the sum of the times of the operations.
+        """
         rows = {role: [net for net in self.networks if net.role == role] for role in ("fit", "check")}
         table = self.model_copy(update={"calibration": Calibration(), "error": None})
         if rows["fit"]:
@@ -185,16 +205,16 @@ class LatencyTable(BaseModel):
 
 
 def _settings_as_json(space: ModelSpace) -> str:
-    """The settings of a space as JSON, in which a tuple and a list are the same."""
+    """Returns the settings of a space as JSON, so that a tuple and a list with the same elements compare as equal."""
     return json.dumps({field.name: getattr(space, field.name) for field in fields(space)}, default=str)  # type: ignore[arg-type]
 
 
 def _machine(host: Host) -> str:
-    """What the times depend on."""
+    """Returns a phrase with the properties of a machine on which a table depends."""
     runtime = host.versions.get("onnxruntime-gpu", host.versions.get("onnxruntime"))
     return f"{host.cpu} with {host.cores} cores and ONNX Runtime {runtime}"
 
 
 def same_arch(a: Arch, b: Arch) -> bool:
-    """Whether two canonical archs are the same network."""
+    """Returns whether two canonical archs are equal, with tuples and lists of the same elements counted as equal."""
     return json.dumps(a, sort_keys=True, default=str) == json.dumps(b, sort_keys=True, default=str)

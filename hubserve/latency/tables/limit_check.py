@@ -1,4 +1,4 @@
-"""Whether the archs of a space can meet a limit on latency, predicted by a lookup table in seconds, before a search."""
+"""Checks before a search whether archs of a space can meet a limit on latency, by predictions of a lookup table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,17 +16,18 @@ QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 @dataclass(frozen=True)
 class Feasibility:
-    """How hard a limit on latency is to meet in a space.
+    """Result of `feasibility`: how many archs of a space meet a limit on latency.
 
     Attributes:
-        max_ms: Limit on the latency of a call, in ms.
-        fastest: Arch with the least predicted latency that was found.
-        fastest_ms: Predicted latency of that arch, in ms.
-        drawn: Number of random archs that were predicted.
-        quantiles: Share in (0, 1) -> latency in ms that this share of the random archs stays below.
-        share: Share of the random archs, in [0, 1], that meet the limit.
-        share_interval: 95 % confidence interval of that share in the whole space (Wilson).
-        verdict: "yes"; "rarely" where fewer than 1 % of the random archs meet it; "no" where not even the fastest arch does.
+        max_ms: Limit on the latency of a call, in milliseconds.
+        fastest: Arch with the lowest predicted latency that was found.
+        fastest_ms: Predicted latency of `fastest`, in milliseconds.
+        drawn: Number of random archs whose latency was predicted.
+        quantiles: Quantiles of the latency of the random archs in milliseconds, by the share of archs in (0, 1) below them.
+        share: Share of the random archs that meet the limit, in [0, 1].
+        share_interval: Lower and upper end of the 95 % Wilson confidence interval of that share in the whole space.
+        verdict: "no" if not even `fastest` meets the limit, "rarely" if it does but fewer than 1 % of the random archs do,
+            otherwise "yes".
     """
 
     max_ms: float
@@ -49,19 +50,21 @@ def feasibility(
     seed: int = 0,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Feasibility:
-    """Predicts random archs, then improves the fastest of them by changes of one choice at a time.
+    """Predicts the latency of random archs and searches for a fast one, to see whether a limit can be met.
+
+    The fastest random arch is improved by mutations, of which those that are faster are kept.
 
     Args:
         table: Lookup table of the space.
         space: Model space with its settings.
-        max_ms: Limit on the latency of a call, in ms, above 0.
+        max_ms: Limit on the latency of a call, in milliseconds, above 0.
         archs: Number of random archs, at least 1.
-        tries: Most changes that are tried on the fastest one.
-        seed: Seed of the random archs.
-        progress: Called with the number of archs that were predicted since the last call.
+        tries: Largest number of mutations to try.
+        seed: Seed of the random archs and mutations.
+        progress: Function that is called with the number of archs predicted since its last call.
 
     Raises:
-        ProfileError: `max_ms` or `archs` is out of range, or the table is of another space.
+        ProfileError: `max_ms` is not above 0, `archs` is below 1, or the table is empty or of another space or other settings.
     """
     if not max_ms > 0 or archs < 1:
         raise ProfileError(f"max_ms = {max_ms}, archs = {archs}: the limit must be above 0, and at least one arch be drawn")
@@ -92,7 +95,10 @@ def feasibility(
 def _downhill(
     table: LatencyTable, space: ModelSpace, start: tuple[float, Arch], rng: Random, tries: int, progress: Callable[[int], None]
 ) -> tuple[float, Arch]:
-    """Takes each change that is faster; ends after as many failures in a row as there are candidates, or after `tries`."""
+    """Improves an arch by mutations, keeping each that is faster; returns (milliseconds, arch) of the fastest.
+
+    It ends after `tries` mutations, or earlier after as many failures in a row as all choices together have candidates.
+    """
     best_ms, best = start
     patience, failures = sum(choice.size for choice in space.choices.values()), 0
     for _ in range(tries):

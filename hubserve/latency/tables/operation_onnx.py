@@ -1,4 +1,4 @@
-"""The time of a single operation: as an ONNX graph of its own, measured by the profiler of ONNX Runtime."""
+"""Measures the time of a single operation: builds an ONNX graph of it and runs that with ONNX Runtime's profiler."""
 
 import time
 from collections import defaultdict
@@ -16,21 +16,24 @@ from hubserve.latency.operator_times import kernel_events
 from hubserve.operations import Operation, Shape
 
 LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
-"""Steps that ONNX Runtime puts around a lone convolution; inside a network they stand at its ends only."""
+"""Operators that ONNX Runtime adds before and after a single convolution; in a network they are needed only at its ends."""
 IR_VERSION = 10
 
 
 def time_operation(operation: Operation, *, threads: int, calls: int = 30, most_seconds: float = 0.25) -> list[float]:
-    """Milliseconds of each call, after a warm-up, as the profiler of ONNX Runtime counts them for the operation alone.
+    """Measures an operation on the CPU and returns the time of each call in milliseconds, after a warm-up.
+
+    The times are those that ONNX Runtime's profiler reports for the operation itself, without the overhead of the call.
 
     Args:
         operation: Operation to measure.
-        threads: Threads that a call may use.
-        calls: Most calls, and the number of times returned where they take less than `most_seconds`.
-        most_seconds: Seconds after which fewer calls are made, at least 5.
+        threads: Number of threads that a call may use.
+        calls: Largest number of calls, and so of returned times.
+        most_seconds: Time in seconds that the calls may take together; if `calls` calls would take longer, fewer are made, but
+            at least 5.
 
     Raises:
-        ProfileError: There is no ONNX graph for this kind of operation, or ONNX Runtime does not run it.
+        ProfileError: There is no ONNX graph for this kind of operation, or ONNX Runtime cannot run it.
     """
     try:
         model = _model(operation).SerializeToString()
@@ -76,7 +79,7 @@ def _model(operation: Operation) -> ModelProto:
 
 
 Graph = tuple[list[NodeProto], dict[str, np.ndarray]]
-"""Nodes of a graph, and its constants by name."""
+"""Pair of the nodes of an ONNX graph and its constants by name. Inputs are called x0, x1, ..., and the output is y."""
 
 
 def _conv(operation: Operation) -> Graph:
@@ -87,7 +90,7 @@ def _conv(operation: Operation) -> Graph:
 
 
 def _window(operation: Operation) -> dict[str, Any]:
-    """The attributes that a convolution and a pooling share."""
+    """Returns the attributes that the ONNX nodes of a convolution and of a pooling have in common."""
     kernel, stride, padding = (list(operation.attribute(name)) for name in ("kernel", "stride", "padding"))
     return {"kernel_shape": kernel, "strides": stride, "pads": padding * 2}
 
@@ -147,7 +150,10 @@ def _concat(operation: Operation) -> Graph:
 
 
 def _layout_change(operation: Operation) -> Graph:
-    """A copy in another order; which one matters less than that every number is read and written."""
+    """Returns a graph that copies a tensor in another order, by a transpose.
+
+    It stands for every operation of the kind "move": its time depends more on the number of elements than on their order.
+    """
     shape = operation.inputs[0]
     flat = np.array([prod(shape) // shape[-1], shape[-1]], np.int64)
     nodes = [helper.make_node("Reshape", ["x0", "flat"], ["f"]), helper.make_node("Transpose", ["f"], ["y"], perm=[1, 0])]
@@ -180,4 +186,4 @@ NODES: dict[str, Callable[[Operation], Graph]] = {
     "concat": _concat,
     "move": _layout_change,
 }
-"""Kind of an operation -> function that makes its graph."""
+"""Kind of an operation -> function that returns the graph of such an operation."""

@@ -1,4 +1,4 @@
-"""What a lookup table consists of: times of operations and of whole networks, the calibration, and the error."""
+"""The records in a lookup table: times of operations and of whole networks, the calibration, and the error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hubserve.errors import ProfileError
 
 
 class Record(BaseModel):
-    """A part of a lookup table: it cannot be changed, and unknown keys are refused."""
+    """Base class of the records in a lookup table, which are immutable and refuse unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,8 +27,9 @@ class OperationTime(Record):
         mean_ms: Mean of all calls, in ms.
         sd_ms: Standard deviation of all calls, in ms.
         p50_ms: Median of all calls, in ms.
-        ms: Mean of the fastest three quarters, which predictions add up. It is steadier than the median, as the profiler of
-            ONNX Runtime counts whole microseconds, and what else ran on the machine has no influence on it.
+        ms: Mean of the fastest three quarters of the calls, in ms, from which predictions are computed. It varies less than the
+            median, because the profiler of ONNX Runtime reports whole microseconds, and leaves out calls that other work on the
+            machine slowed down.
     """
 
     n: int
@@ -39,7 +40,7 @@ class OperationTime(Record):
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> OperationTime:
-        """From the times of some calls, in ms. Raises ProfileError where there are none."""
+        """Computes the record from the times of calls in milliseconds. Raises ProfileError if `samples` is empty."""
         if not samples:
             raise ProfileError("an operation was measured in no call")
         ordered = np.sort(np.asarray(samples, np.float64))
@@ -54,17 +55,17 @@ class OperationTime(Record):
 
 
 class Calibration(Record):
-    """How the latency of a network follows from the sums over its operations.
+    """Coefficients with which the latency of a network is computed from sums over its operations.
 
-    An operation on its own finds its weights in the cache, where the call before left them; in a network other operations have
-    pushed them out. So a network takes longer than the sum, by the more the more weights it has.
+    When an operation is measured alone, its weights are still in the cache from the call before; in a network, other operations
+    have replaced them there. Therefore a network takes longer than the sum of its operations, the more weights it has.
 
     Attributes:
         conv: Factor of the summed time of convolutions and matrix products.
         other: Factor of the summed time of all other operations.
-        weight_ms: Milliseconds to read a million weights that are not in the cache.
-        step_ms: Milliseconds between two operations.
-        offset_ms: Milliseconds that every call takes besides.
+        weight_ms: Additional milliseconds for each million weights, to read them from memory.
+        step_ms: Additional milliseconds for each operation.
+        offset_ms: Additional milliseconds for each call.
     """
 
     conv: float = 1.0
@@ -75,13 +76,13 @@ class Calibration(Record):
 
 
 class NetworkTime(Record):
-    """Time of one whole network, measured as it is served.
+    """Time of one whole network, exported to ONNX and run by ONNX Runtime.
 
     Attributes:
         arch: Chosen value of each choice, by label.
-        ms: Median of its calls, in ms.
+        ms: Median time of a call, in milliseconds.
         n: Number of calls.
-        role: "fit" where the calibration was fitted to it, "check" where the error was measured on it.
+        role: "fit" if the calibration is fitted to the network, "check" if the error is measured on it.
     """
 
     arch: dict[str, Any]
@@ -91,13 +92,13 @@ class NetworkTime(Record):
 
 
 class TableError(Record):
-    """Error of the predictions, on networks from which nothing in the table was fitted.
+    """Error of the predictions of a table, measured on networks to which its calibration was not fitted.
 
     Attributes:
         networks: Number of networks.
-        spearman: Spearman's rank correlation of prediction and measurement; None for fewer than three networks, or where
-            one of the two is always the same.
-        within_10: Share of networks, in [0, 1], whose prediction is at most 10 % off.
+        spearman: Spearman's rank correlation of predicted and measured latencies; None for fewer than three networks, or if all
+            predictions or all measurements are equal.
+        within_10: Share of networks, in [0, 1], whose prediction is off by at most 10 %.
         mean_error: Mean of the absolute relative errors; 0.1 is 10 %.
         worst_error: Largest absolute relative error.
     """
@@ -110,7 +111,7 @@ class TableError(Record):
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[float, float]]) -> TableError:
-        """The error of (predicted, measured) ms of at least one network."""
+        """Computes the error from pairs (predicted, measured) of latencies in milliseconds, at least one."""
         predicted, measured = np.array(pairs, np.float64).T
         relative = np.abs(predicted / measured - 1)
         ranked = len(measured) > 2 and np.ptp(predicted) > 0 and np.ptp(measured) > 0
@@ -125,12 +126,13 @@ class TableError(Record):
 
 @dataclass(frozen=True)
 class LatencyPrediction:
-    """A predicted latency.
+    """Latency of a network, as a lookup table predicts it.
 
     Attributes:
-        ms: Milliseconds of one call.
+        ms: Predicted time of one call, in milliseconds.
         operations: Number of operations of the network.
-        measured: Share of the summed time, in [0, 1], that was measured; the rest is estimated from similar operations.
+        measured: Share of the summed time of the operations, in [0, 1], that was measured; the rest is estimated from similar
+            operations.
     """
 
     ms: float

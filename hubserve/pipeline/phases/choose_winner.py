@@ -1,4 +1,4 @@
-"""The winner of a search: the best trial that meets the constraints, its latency measured again."""
+"""`choose_winner`: selects the best trial of a search that meets all constraints, after measuring its latency again."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from hubserve.errors import NothingFeasibleError
 from hubserve.experiment import NasExperiment, TrialRecord
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
-from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.strategy.oneshot.extraction import BEFORE, extract
 from hubserve.training.weights_file import WEIGHTS_FILE
 
@@ -23,9 +23,9 @@ class Winner(BaseModel):
     Attributes:
         number: Number of the trial in the study.
         arch: Chosen value of each choice by label.
-        scores: Scores on the validation part, and measures, by name.
-        weights: File of the weights that the search left; None if it left none.
-        kind: Whether these weights were trained in the trial, or are a part of a supernet's ("shared").
+        scores: Scores on the validation part, and measures such as latency, by name.
+        weights: File with the weights that the search saved for this trial; None if it saved none.
+        kind: Origin of the weights: "trial" if they were trained in the trial, "shared" if they come from a supernet.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,8 +37,10 @@ class Winner(BaseModel):
     kind: Literal["trial", "shared"] = "trial"
 
 
-def choose_winner(experiment: NasExperiment, resolved: ResolvedJob) -> Winner:
-    """The best trial that meets all constraints; latency is measured again, for longer than during the search.
+def choose_winner(experiment: NasExperiment, resolved: ResolvedSearch) -> Winner:
+    """Returns the best trial that meets all constraints.
+
+    If latency is constrained, the best trials are measured again, for longer than during the search, until one meets it.
 
     Raises:
         NothingFeasibleError: No trial meets them; the message says which constraint is missed, and by how much.
@@ -61,13 +63,13 @@ def choose_winner(experiment: NasExperiment, resolved: ResolvedJob) -> Winner:
     )
 
 
-def measure_again(resolved: ResolvedJob, arch: Mapping[str, Any]) -> float:
-    """Latency of an arch in ms, measured for up to `CHOICE_SECONDS`."""
+def measure_again(resolved: ResolvedSearch, arch: Mapping[str, Any]) -> float:
+    """Measures the latency of an arch for up to `CHOICE_SECONDS` and returns it in milliseconds."""
     return sure_median(resolved.latency(CHOICE_SECONDS).measure(resolved.space, dict(arch)))
 
 
-def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedJob, trial: TrialRecord) -> dict[str, float]:
-    """For shared weights, the score with the supernet's BatchNorm statistics, to show what recalibration is worth."""
+def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedSearch, trial: TrialRecord) -> dict[str, float]:
+    """Returns the score of shared weights before BatchNorm recalibration; empty for a trial with weights of its own."""
     supernet = None if experiment.one_shot is None else experiment.one_shot.supernet
     name = resolved.objectives[0].name
     if supernet is None or f"{name} {BEFORE}" in trial.scores:
@@ -76,7 +78,7 @@ def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedJob
     return found.score_before(name)
 
 
-def _winner(experiment: NasExperiment, resolved: ResolvedJob, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
+def _winner(experiment: NasExperiment, resolved: ResolvedSearch, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
     weights = None if trial.folder is None else trial.folder / WEIGHTS_FILE
     return Winner(
         number=trial.number,
@@ -88,7 +90,7 @@ def _winner(experiment: NasExperiment, resolved: ResolvedJob, trial: TrialRecord
 
 
 def _no_candidates_text(experiment: NasExperiment) -> str:
-    """Why no trial has a score: which constraint the nearest arch misses and by how much, or how the last one failed."""
+    """Returns the error message for a search without a scored trial, with the stop reason and the last failure."""
     failed = [trial.reason for trial in experiment.trials if trial.state == "failed"]
     last = f"; the last trial that failed: {failed[-1]}" if failed else ""
     return (

@@ -1,4 +1,4 @@
-"""The latency of the package, and the plots of the search, as files in the package."""
+"""Phase "profile": measures the latency of the package, and adds the profile and the plots of the search to it."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ UNPUBLISHED = Publish(profile_seconds=10.0)
 def profile(resolved: ResolvedJob, package: Package, plots: list[Path], status: StatusWriter) -> Package:
     """Adds a latency profile and the plots of the search, as search-NAME.svg, to the package; returns the new package.
 
-    What the package has already, from a run that was interrupted, is neither measured nor added again.
+    A profile or plots that the package already has, from before an interruption, are not made again.
 
     Raises:
         ProfileError: No format of the package can be measured on this machine.

@@ -1,4 +1,4 @@
-"""The package in the model store."""
+"""Phase "publish": publishes the package in the model store."""
 
 from hubserve import store
 from hubserve.errors import NothingFeasibleError
@@ -13,9 +13,9 @@ PUBLISHED = "published.json"
 
 
 def publish(resolved: ResolvedJob, package: Package, run: Run, status: StatusWriter) -> str | None:
-    """Publishes the package; returns its tag, None if the job publishes nothing. The checkpoint is published.json.
+    """Publishes the package and returns its tag in the model store; returns None if the job publishes nothing.
 
-    The store gives a package the same tag when it is published again.
+    The checkpoint is published.json. The store gives an unchanged package the same tag if it is published again.
 
     Raises:
         NothingFeasibleError: The package, measured once more, takes longer than the constraint allows.

@@ -1,4 +1,4 @@
-"""The search of a job: an experiment in its run folder, which ends in a winner."""
+"""Phase "search": runs the experiment of a search job in its run folder, and chooses the winner."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from hubserve.jobs import ExecutorEntry, Run
 from hubserve.latency.arch_latency import NAME
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.choose_winner import Winner, choose_winner
-from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.status_writer import StatusWriter
 
 WINNER, SEARCH = "winner.json", "search"
 
 
-def search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
-    """Searches and chooses the winner; the checkpoint is winner.json.
+def search(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Winner:
+    """Runs the search and returns its winner; the checkpoint is winner.json.
 
     Raises:
         NothingFeasibleError: No arch meets the constraints.
@@ -25,7 +25,7 @@ def search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
     return Winner.model_validate(found)
 
 
-def _search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
+def _search(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Winner:
     if resolved.searchers.shares_weights:
         status.begin("supernet", "training the shared weights")
     else:
@@ -43,10 +43,10 @@ def _search(resolved: ResolvedJob, run: Run, status: StatusWriter) -> Winner:
 
 
 class SearchProgress:
-    """Writes the trials of an experiment to the status as they end; the experiment's `on_trial`.
+    """A callback for `NasExperiment(on_trial=...)` that writes the trials to the status of the job as they end.
 
     Attributes:
-        experiment: The running experiment; None before and after it.
+        experiment: The running experiment, set by the caller; None before and after the experiment runs.
     """
 
     def __init__(self, status: StatusWriter) -> None:
@@ -61,19 +61,26 @@ class SearchProgress:
 
 
 def write_trials(experiment: NasExperiment, status: StatusWriter) -> None:
-    """Writes all trials of an experiment to the status."""
+    """Writes all trials of an experiment, the Pareto front and the best trial to the status."""
     best = experiment.top_trials()
     front = [trial.number for trial in experiment.pareto_front]
     status.trials(experiment.trials, front, best[0] if best else None)
 
 
 def make_experiment(
-    resolved: ResolvedJob,
+    resolved: ResolvedSearch,
     run: Run,
     on_trial: Callable[[TrialRecord], None],
     on_step: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> NasExperiment:
-    """The experiment of a run; a run that continues opens the same one again."""
+    """Returns the experiment of a run; for a resumed run it is the stored experiment, with its trials.
+
+    Args:
+        resolved: The job.
+        run: The run; the experiment is stored in its folder.
+        on_trial: Called with each trial that ends.
+        on_step: Called with each history row of a one-shot strategy; None calls nothing.
+    """
     job = resolved.job
     return NasExperiment(
         resolved.space,
@@ -97,7 +104,12 @@ def make_experiment(
 
 
 def make_executor(entry: ExecutorEntry, *, own_ray: bool = False) -> Executor:
-    """The executor that a job names; with `own_ray` a Ray that is started for it, whatever RAY_ADDRESS says."""
+    """Returns the executor that a job names.
+
+    Args:
+        entry: The key `executor` of the job.
+        own_ray: If True, a local Ray instance is started for the job and the variable RAY_ADDRESS is ignored.
+    """
     if entry.kind == "processes":
         return ProcessExecutor(entry.workers)
     if entry.kind == "ray":

@@ -1,4 +1,4 @@
-"""The network of the winner with its weights: trained from fresh ones, or those that the search left."""
+"""Phase "train": trains the winner of a search from new weights, or loads the weights that the search saved."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.choose_winner import Winner
-from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.training.weights_file import WEIGHTS_FILE
 
@@ -22,11 +22,11 @@ FOLDER, SCORES = "retrained", "scores.json"
 
 @dataclass(frozen=True)
 class TrainedWinner:
-    """The winner with its weights.
+    """The network of a search's winner with its final weights.
 
     Attributes:
         model: The network in eval mode.
-        weights: Where the weights come from: the winner's trial, the supernet ("shared"), or training after the search.
+        weights: Origin of the weights: "trial" (the winner's trial), "shared" (the supernet) or "retrained" (this phase).
         scores: Scores on the validation part by name.
     """
 
@@ -35,10 +35,10 @@ class TrainedWinner:
     scores: dict[str, float]
 
 
-def train(resolved: ResolvedJob, winner: Winner, run: Run, status: StatusWriter) -> TrainedWinner:
-    """Trains the winner's network from fresh weights if the job says so; else loads the weights that the search left.
+def train(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> TrainedWinner:
+    """Trains the winner from newly initialised weights if the job has `retrain`, else loads the weights that the search saved.
 
-    The checkpoint is retrained/scores.json, with the weights beside it.
+    The checkpoint is retrained/scores.json; the weights are saved in the same folder.
 
     Raises:
         JobError: The job does not retrain and the search left no weights.
@@ -54,7 +54,7 @@ def train(resolved: ResolvedJob, winner: Winner, run: Run, status: StatusWriter)
 
 
 def _train(
-    resolved: ResolvedJob, winner: Winner, evaluator: Classification, folder: Path, status: StatusWriter
+    resolved: ResolvedSearch, winner: Winner, evaluator: Classification, folder: Path, status: StatusWriter
 ) -> dict[str, float]:
     epochs = evaluator.max_epochs
     status.begin("retrain", f"training the winner for {epochs} epochs")
@@ -69,7 +69,7 @@ def _train(
 
 @dataclass(frozen=True)
 class ReportingTrial(Trial):
-    """A training outside of a study that reports its progress.
+    """A trial that belongs to no study and passes each reported value to a callback.
 
     Attributes:
         on_epoch: Called after each epoch with its number, from 0, and val_acc.

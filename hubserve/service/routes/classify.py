@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hubserve.errors import HubserveError, TopKError
-from hubserve.service.engine import TOP_K, Prediction
+from hubserve.package.predictions import TOP_K, Prediction
 from hubserve.service.error_responses import ErrorResponse, described, error_body, error_response, refuse_parameter
 from hubserve.service.request_images import FIELD, JsonImages, images_of
 from hubserve.service.service_state import Outcome, ServiceState

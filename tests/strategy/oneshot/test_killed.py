@@ -45,7 +45,11 @@ def run(name, folder, on_step=None):
 
 @pytest.mark.parametrize(
     ("name", "moment"),
-    [("RandomOneShot", "in a step"), ("DARTS", "in a step"), ("RandomOneShot", "while a checkpoint is written")],
+    [
+        pytest.param("RandomOneShot", "in a step", marks=pytest.mark.slow),
+        ("DARTS", "in a step"),
+        ("RandomOneShot", "while a checkpoint is written"),
+    ],
 )
 def test_comes_to_the_end_of_a_run_left_alone(name, moment, tmp_path):
     root = Path(__file__).parents[3]

@@ -1,0 +1,146 @@
+"""Data sets of the Hugging Face hub, written once as image files with a listing, which is then read like one's own.
+
+Needs the extra `hf`: the library `datasets`, which downloads a data set, or finds it where it did so before.
+"""
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hubserve.atomic import staged_folder
+from hubserve.data.check_pool import Advance
+from hubserve.data.listing import USUAL, Columns
+from hubserve.data.names import part_of, quoted
+from hubserve.errors import DatasetError, MissingExtraError, suggest
+from hubserve.home import home
+
+PREFIX = "hf://"
+"""Beginning of an address of a data set: `hf://owner/name`, with `:configuration` and `@revision` where needed."""
+
+LISTING = "listing.csv"
+
+_ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF", ".webp"), (b"GIF8", ".gif"), (b"BM", ".bmp"))
+
+
+def fetch(address: str, columns: Columns = USUAL, *, advance: Advance = lambda done, total: None) -> Path:
+    """The listing of a data set of the hub, whose images were written beside it, now or earlier.
+
+    Args:
+        address: `owner/name`, `owner/name:configuration@revision`, or a folder of files that the library `datasets` reads;
+            with or without `hf://` before it.
+        columns: Columns of the images and of the labels; unless given, the one that holds images, and the one of classes.
+        advance: Called with the number of images that are written, and of all images.
+
+    Raises:
+        DatasetError: There is no such data set, it cannot be had, or has no such columns.
+        MissingExtraError: The library `datasets` is not installed.
+    """
+    name, config, revision = _parsed(address)
+    found = _load(name, config, revision)
+    image, label = _columns(found, columns, name)
+    # Private, and the library's only name for the content of a split.
+    prints = [f"{split} {getattr(rows, '_fingerprint', len(rows))}" for split, rows in sorted(found.items())]
+    key = hashlib.sha256("\n".join([name, str(config), str(revision), image, label, *prints]).encode()).hexdigest()[:16]
+    folder = home() / "datasets"
+    target = folder / f"{''.join(c if c.isalnum() else '-' for c in name)[-60:]}-{key}"
+    if not (target / LISTING).is_file():
+        with staged_folder(folder, "new") as stage:
+            _write(found, image, label, stage, advance)
+            os.replace(stage, target)
+    return target / LISTING
+
+
+def _parsed(address: str) -> tuple[str, str | None, str | None]:
+    rest, _, revision = address.removeprefix(PREFIX).partition("@")
+    name, _, config = rest.partition(":")
+    if not name:
+        raise DatasetError(f"{address!r} names no data set; write hf://owner/name, with :configuration and @revision if needed")
+    return name, config or None, revision or None
+
+
+def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]:
+    """Split -> its rows."""
+    if os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0"):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # Read when the library is imported.
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("data sets of the Hugging Face hub need datasets: pip install 'hubserve[hf]'") from error
+    datasets.disable_progress_bars()
+    try:
+        return dict(datasets.load_dataset(name, config, revision=revision))
+    except Exception as error:  # The library raises errors of many kinds, of its own and of others.
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise DatasetError(
+            f"the data set {name} of the Hugging Face hub cannot be loaded: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _columns(found: dict[str, Any], columns: Columns, name: str) -> tuple[str, str]:
+    """The columns of the images and of the labels."""
+    features = next(iter(found.values())).features
+    kinds = {column: type(feature).__name__ for column, feature in features.items()}
+    images = [column for column, kind in kinds.items() if kind == "Image"]
+    classes = [column for column, kind in kinds.items() if kind == "ClassLabel"]
+    named = [column for column in kinds if column in ("label", "labels", "class")]
+    chosen = []
+    for what, given, usual in (("image", columns.image, images), ("label", columns.label, classes or named)):
+        if given is not None and given not in kinds:
+            raise DatasetError(f"{name} has no column {given!r}. {suggest(given, kinds)}")
+        if given is None and len(usual) != 1:
+            raise DatasetError(
+                f"{name} has {len(usual)} columns that may hold the {what}s, of {', '.join(map(quoted, kinds))}; give "
+                f"{what}_column"
+            )
+        chosen.append(given or usual[0])
+    if kinds[chosen[0]] != "Image":
+        raise DatasetError(f"{name}: the column {chosen[0]!r} holds no images. {suggest(chosen[0], images)}")
+    return chosen[0], chosen[1]
+
+
+def _write(found: dict[str, Any], image: str, label: str, stage: Path, advance: Advance) -> None:
+    import datasets
+
+    total, done, skipped = sum(len(rows) for rows in found.values()), 0, 0
+    with (stage / LISTING).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "split"))
+        for split, rows in found.items():
+            part = part_of(split) or (part_of(split.partition("_")[0]) if len(found) > 1 else "train")
+            if part is None:
+                raise DatasetError(
+                    f"the split {split!r} of the data set is none of train, validation and test; its splits: {', '.join(found)}"
+                )
+            plain = rows.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
+            for entry, name in _rows(plain, image, label):
+                done += 1
+                if name is None:
+                    skipped += 1
+                    continue
+                path = Path(part) / f"{done:08d}{_ending(entry)}"
+                (stage / path).parent.mkdir(exist_ok=True)
+                (stage / path).write_bytes(entry)
+                writer.writerow((path, name, part))
+                if done % 100 == 0 or done == total:
+                    advance(done, total)
+    if skipped == total:
+        raise DatasetError(f"none of the {total:,} images of the data set has a label")
+
+
+def _rows(rows: Any, image: str, label: str) -> Iterator[tuple[bytes, str | None]]:
+    """Bytes of each image, and the name of its class; None without one."""
+    names = getattr(rows.features[label], "names", None)
+    for row in rows:
+        value, found = row[label], row[image]
+        data = found["bytes"] if found["bytes"] is not None else Path(found["path"]).read_bytes()
+        if value is None or (names is not None and not 0 <= value < len(names)):  # -1 is usual for hidden labels.
+            yield data, None
+        else:
+            yield data, str(value if names is None else names[value])
+
+
+def _ending(data: bytes) -> str:
+    return next((ending for begin, ending in _ENDINGS if data.startswith(begin)), ".image")

@@ -1,0 +1,248 @@
+"""Listings: CSV, TSV and Parquet files that name image files with their classes and, if wanted, their parts."""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from unicodedata import normalize
+
+from hubserve.data.folder_walk import LeftOut, named
+from hubserve.data.layout import Classes, Layout
+from hubserve.data.names import Part, class_names, part_of, quoted, shown
+from hubserve.errors import DatasetError, MissingExtraError, suggest
+
+ENDINGS = (".csv", ".tsv", ".parquet")
+"""Endings of the names of listings, in small letters."""
+
+DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
+
+MOST_MISSING = 0.5
+"""Share of missing files above which the listing is taken to be in the wrong folder."""
+
+
+class Columns(NamedTuple):
+    """Names of the columns of a listing, or of a data set of the Hugging Face hub; None takes a usual name.
+
+    Attributes:
+        image: Column of the paths of images, relative to the listing, or of the images themselves.
+        label: Column of the classes.
+        part: Column of the parts: train, val or test, or another name that `part_of` knows.
+    """
+
+    image: str | None = None
+    label: str | None = None
+    part: str | None = None
+
+
+USUAL = Columns()
+"""All columns under usual names."""
+
+USUAL_NAMES: Mapping[str, Sequence[str]] = {
+    "image": ("path", "file", "filename", "file_name", "image", "image_path"),
+    "label": ("label", "class", "category", "target"),
+    "part": ("split", "part", "subset"),
+}
+"""Field of Columns -> names under which a column is found, whatever their case; the first one goes before the others."""
+
+Row = tuple[str, Any, Any]
+"""Path, label and part of one row; the last is None where there is no such column."""
+
+
+def is_listing(path: Path) -> bool:
+    """Whether a file is a listing by the ending of its name."""
+    return path.suffix.lower() in ENDINGS
+
+
+def listing_layout(path: Path, columns: Columns = USUAL, *, roots: Sequence[Path] | None = None) -> Layout:
+    """The parts and classes of a listing; paths in it are relative to its folder.
+
+    Args:
+        path: The listing.
+        columns: Names of its columns.
+        roots: Folders below which all files must lie, links followed; None allows all files.
+
+    Raises:
+        DatasetError: It cannot be read, lacks a column, names a class or part that cannot be used, or most of its files are
+            missing; or a file lies outside of `roots`.
+        MissingExtraError: It is a Parquet file, and pyarrow is not installed.
+    """
+    rows = list(_parquet_rows(path, columns) if path.suffix.lower() == ".parquet" else _csv_rows(path, columns))
+    if not rows:
+        raise DatasetError(f"{shown(path)} names no image: it has no rows")
+    divided = _is_divided(path, rows)
+    labels = [_label(path, number, label) for number, (_, label, _) in _numbered(rows)]
+    names = class_names(list(dict.fromkeys(labels)), shown(path))
+    found: dict[Path, tuple[str, Part | None, int]] = {}
+    left_out: list[LeftOut] = []
+    repeated = 0
+    for (number, (text, _, split)), label in zip(_numbered(rows), labels, strict=True):
+        part = _part(path, number, split) if divided else None
+        file = _existing(path, number, text, roots)
+        if file is None:
+            left_out.append(LeftOut(shown(text), "missing"))
+            continue
+        before = found.setdefault(file, (names[label], part, number))
+        repeated += before[2] != number
+        if before[:2] != (names[label], part):
+            raise DatasetError(
+                f"{shown(path)}: rows {before[2]} and {number} both name {shown(text)}, once as {quoted(before[0])} "
+                f"({before[1] or 'no part'}) and once as {quoted(names[label])} ({part or 'no part'}); keep one of them"
+            )
+    if len(left_out) > MOST_MISSING * len(rows):
+        raise DatasetError(
+            f"{shown(path)}: {len(left_out):,} of {len(rows):,} files are missing: {named(e.file for e in left_out)}; paths "
+            f"are relative to {shown(path.parent)}"
+        )
+    notes = [f"{repeated:,} rows of {shown(path.name)} repeat an earlier one"] if repeated else []
+    return Layout(path.parent, _parts(found), left_out, notes)
+
+
+def _parts(found: Mapping[Path, tuple[str, Part | None, int]]) -> dict[Part | None, Classes]:
+    parts: dict[Part | None, dict[str, list[Path]]] = {}
+    for file, (name, part, _) in sorted(found.items()):
+        parts.setdefault(part, {}).setdefault(name, []).append(file)
+    return {part: dict(sorted(classes.items())) for part, classes in parts.items()}
+
+
+def _numbered(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
+    """Rows with their numbers in the file: the first one after the names of the columns is 2."""
+    return enumerate(rows, 2)
+
+
+def _csv_rows(path: Path, columns: Columns) -> Iterator[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            delimiter = max(DELIMITERS.get(path.suffix.lower(), ","), key=header.count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            names = next(reader, [])
+            places = [None if name is None else names.index(name) for name in choose_columns(names, columns, path)]
+            for row in reader:
+                if not any(row):
+                    continue
+                if len(row) != len(names):
+                    raise DatasetError(
+                        f"{shown(path)}, line {reader.line_num}: {len(row)} values, and the first line names "
+                        f"{len(names)} columns"
+                    )
+                image, label, part = (None if place is None else row[place] for place in places)
+                yield str(image), label, part
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{shown(path)} is not UTF-8 ({error}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise DatasetError(f"{shown(path)} is not a CSV file: {error}") from error
+    except OSError as error:
+        raise DatasetError(f"{shown(path)} cannot be read: {error.strerror}") from error
+
+
+def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
+    try:
+        # Not above: an extra.
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise MissingExtraError("reading Parquet needs pyarrow: pip install 'hubserve[parquet]'") from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            chosen = choose_columns(file.schema_arrow.names, columns, path)
+            wanted = [name for name in chosen if name is not None]
+            for batch in file.iter_batches(columns=wanted):
+                values = [[None] * len(batch) if name is None else batch.column(name).to_pylist() for name in chosen]
+                for image, label, part in zip(*values, strict=True):
+                    if not isinstance(image, str):
+                        raise DatasetError(
+                            f"{shown(path)}: the column {chosen[0]} holds a {type(image).__name__}; paths of files are "
+                            "expected, and data sets with the images in them are read with hf"
+                        )
+                    yield image, label, part
+    except (ArrowException, OSError) as error:
+        raise DatasetError(f"{shown(path)} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+
+
+def choose_columns(names: Sequence[str], columns: Columns, where: object) -> tuple[str, str, str | None]:
+    """The columns of images, labels and parts among `names`; the last is None where there is none.
+
+    Args:
+        names: Names of all columns.
+        columns: Names that the user gave.
+        where: What has these columns, for errors.
+
+    Raises:
+        DatasetError: A column is missing, or it is not clear which one is meant.
+    """
+    image, label = (_column(names, columns, field, where) for field in ("image", "label"))
+    if image is None or label is None:
+        missing = "image" if image is None else "label"
+        raise DatasetError(
+            f"{shown(str(where))} has the columns {', '.join(map(quoted, names))}, and none for the {missing}s; its first line "
+            f"must name one {' or '.join(USUAL_NAMES[missing])}, or give {missing}_column"
+        )
+    return image, label, _column(names, columns, "part", where)
+
+
+def _column(names: Sequence[str], columns: Columns, field: str, where: object) -> str | None:
+    given = getattr(columns, field)
+    if given is not None:
+        if given not in names:
+            raise DatasetError(f"{shown(str(where))} has no column {given!r}. {suggest(given, names)}")
+        return str(given)
+    usual = USUAL_NAMES[field]
+    found = [name for name in names if name.strip().casefold() in usual]
+    first = [name for name in found if name.strip().casefold() == usual[0]]
+    if len(found) > 1 and len(first) != 1:
+        raise DatasetError(
+            f"{shown(str(where))} has the columns {', '.join(map(quoted, found))}, and one of the {field}s is expected; give "
+            f"{field}_column"
+        )
+    return next(iter(first or found), None)
+
+
+def _is_divided(path: Path, rows: Sequence[Row]) -> bool:
+    """Whether rows have a part: all of them, or none."""
+    empty = [number for number, (_, _, part) in _numbered(rows) if part is None or not str(part).strip()]
+    if empty and len(empty) < len(rows):
+        raise DatasetError(
+            f"{shown(path)}: {len(empty):,} of {len(rows):,} rows have no part, the first is row {empty[0]}; write train, val "
+            "or test in each row, or in none"
+        )
+    return not empty
+
+
+def _label(path: Path, number: int, label: Any) -> str:
+    if isinstance(label, str) and label.strip():
+        return label.strip()
+    if isinstance(label, int):
+        return str(label)
+    found = "no label" if label is None or label == "" else f"the label {label!r}, a {type(label).__name__}"
+    raise DatasetError(f"{shown(path)}, row {number} has {found}; labels are texts or whole numbers")
+
+
+def _part(path: Path, number: int, value: Any) -> Part:
+    part = part_of(str(value).strip())
+    if part is None:
+        raise DatasetError(
+            f"{shown(path)}, row {number}: the part {value!r} is none of train, val and test. "
+            f"{suggest(str(value), ('train', 'val', 'test'))}"
+        )
+    return part
+
+
+def _existing(listing: Path, number: int, text: str, roots: Sequence[Path] | None) -> Path | None:
+    """The file that a row names; None where it is missing."""
+    if not text.strip() or "\0" in text or "://" in text:
+        raise DatasetError(f"{shown(listing)}, row {number}: {quoted(text)} is not the path of a file" + _download_advice(text))
+    file = listing.parent / text
+    if roots is not None:
+        real = Path(os.path.realpath(file))
+        if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
+            raise DatasetError(f"row {number} names a file outside of the folders that this server allows for data")
+    # Systems differ in how they encode accents in names of files, and Windows writes backslashes.
+    for spelling in dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text), text.replace("\\", "/"))):
+        if (listing.parent / spelling).is_file():
+            return listing.parent / spelling
+    return None
+
+
+def _download_advice(text: str) -> str:
+    return "; addresses are not downloaded: fetch the file first" if "://" in text else ""

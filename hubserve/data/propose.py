@@ -1,0 +1,107 @@
+"""Proposals for how the images of a scan fit a network's input, and for its size, each with the reason as a sentence."""
+
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hubserve.data.scan import Scan, ScannedImage
+from hubserve.errors import DatasetError
+from hubserve.preprocess import Fit
+
+T = TypeVar("T")
+
+LONG = 1.5
+"""Aspect ratio (longer side / shorter side) from which a centre crop loses over 40 % of an image."""
+
+LONG_SHARE = 0.1
+"""Share of long images above which "crop" is not proposed."""
+
+ALIKE = 1.15
+"""Width / height of nearly all images lie within this factor of their median where "squash" is proposed."""
+
+LEAST_SIZE, STEP = 128, 32
+"""Smallest proposed size, and the number of pixels that sizes are multiples of: networks halve their input five times."""
+
+
+class Proposal(NamedTuple, Generic[T]):
+    """A proposed value.
+
+    Attributes:
+        value: The proposal.
+        reason: Why, in one sentence for the user.
+    """
+
+    value: T
+    reason: str
+
+
+def propose_fit(scan: Scan) -> Proposal[Fit]:
+    """How images fit the input, by their aspect ratios.
+
+    "crop" is proposed unless more than a tenth of the images are over 1.5 times as long as wide; then "squash" if their shapes
+    are alike, so that all are distorted in the same way, else "pad", which distorts none.
+
+    Raises:
+        DatasetError: The scan has no images.
+    """
+    sides = _sides(scan.images)
+    shapes = sides[:, 0] / sides[:, 1]
+    ratios = np.maximum(shapes, 1 / shapes)
+    long_share, median = float((ratios > LONG).mean()), float(np.median(ratios))
+    if long_share <= LONG_SHARE:
+        return Proposal(
+            "crop",
+            f"fit = crop: {1 - long_share:.0%} of the {len(ratios):,} images are at most {LONG:g} times as long as wide "
+            f"(median {median:.2f}), so the centre shows nearly all of them",
+        )
+    low, high = np.quantile(shapes / np.median(shapes), (0.05, 0.95))
+    lost = 1 - 1 / median
+    begin = f"{long_share:.0%} of the {len(ratios):,} images are over {LONG:g} times as long as wide (median {median:.1f})"
+    cut = f"a centre crop would cut off {lost:.0%} of a usual one"
+    if low > 1 / ALIKE and high < ALIKE:
+        return Proposal(
+            "squash", f"fit = squash: {begin} and {cut}; their shapes are alike, so all are distorted in the same way"
+        )
+    return Proposal("pad", f"fit = pad: {begin} and {cut}; their shapes differ, so a border distorts none of them")
+
+
+def propose_size(scan: Scan, *, fit: Fit | None = None, trained_size: int = 224) -> Proposal[int]:
+    """The side in pixels of the network's input, by the sides of the images.
+
+    Args:
+        scan: The images.
+        fit: How they fit the input; None takes that of `propose_fit`.
+        trained_size: Size with which the network's weights were trained; it is never exceeded.
+
+    Raises:
+        DatasetError: The scan has no images.
+    """
+    fit = fit or propose_fit(scan).value
+    sides = _sides(scan.images)
+    # What the square shows whole: the shorter side with "crop", the longer one with "pad", both with "squash".
+    shown = {"crop": sides.min(1), "pad": sides.max(1), "squash": np.sqrt(sides.prod(1))}[fit]
+    median = float(np.median(shown))
+    name = {"crop": "shorter side", "pad": "longer side", "squash": "side (geometric mean of both)"}[fit]
+    begin = f"the median {name} of the {len(shown):,} images is {median:.0f} pixels"
+    wanted = max(STEP, round(median / STEP) * STEP)
+    least = min(LEAST_SIZE, trained_size)
+    if wanted >= trained_size:
+        return Proposal(trained_size, f"size = {trained_size}: {begin}, and the weights were trained at {trained_size}")
+    time = (max(wanted, least) / trained_size) ** 2
+    cost = f"a step costs {time:.0%} of one at {trained_size}"
+    if wanted < least:
+        return Proposal(
+            least,
+            f"size = {least}: {begin}; enlarging them to {least} helps weights that were trained at {trained_size}, more only "
+            f"costs time ({cost})",
+        )
+    return Proposal(wanted, f"size = {wanted}: {begin}, so a larger input shows no more ({cost})")
+
+
+def _sides(images: Sequence[ScannedImage]) -> NDArray[np.float64]:
+    """Width and height of each image, (n, 2)."""
+    if not images:
+        raise DatasetError("there are no images to propose a size or a fit for")
+    return np.array([(image.check.width, image.check.height) for image in images], np.float64)

@@ -1,0 +1,86 @@
+"""`ImageParts`: the training, validation and test images of a fine-tuning job, with their preprocessing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hubserve.data.own_images import PLAIN, Reading, read_scan
+from hubserve.data.parts import PinnedParts
+from hubserve.data.propose import propose_fit, propose_size
+from hubserve.data.scan import Scan
+from hubserve.errors import DatasetError, suggest
+from hubserve.jobs import FineTuneJob
+from hubserve.preprocess import Fit, Preprocess
+from hubserve.training.finetuning.square_images import SquareImages
+
+SETTINGS = ("val_share", "check", "image_column", "label_column", "part_column")
+"""Names of the settings that `data.settings` of a fine-tuning job may have."""
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """The labelled images of a fine-tuning job in three parts.
+
+    Attributes:
+        found: The scan that found them.
+        train: Training images.
+        val: Validation images.
+        test: Test images; may be empty.
+        labels: Name of each class, in the order of the logits.
+        preprocess: Preprocessing of the images in all parts.
+        notes: Messages of the scan for the user.
+    """
+
+    found: Scan
+    train: SquareImages
+    val: SquareImages
+    test: SquareImages
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    notes: tuple[str, ...]
+
+
+def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading: Reading = PLAIN) -> ImageParts:
+    """Finds the images of a fine-tuning job and assigns them to parts.
+
+    Args:
+        data: Folder, listing, or address of a data set of the Hugging Face hub, as `hubserve.data.scan.scan` accepts it.
+        job: Job whose data settings, image size, fit and seed are used.
+        start: Preprocessing of the model that is fine-tuned; all but the sizes and the fit is kept.
+        reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
+
+    Raises:
+        DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`, or a setting is unknown.
+    """
+    unknown = next((name for name in job.data.settings if name not in SETTINGS), None)
+    if unknown is not None:
+        raise DatasetError(f"the images of a fine-tuning have no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
+    found = read_scan(data, reading, seed=job.seed, **job.data.settings)
+    size, fit, notes = _size_and_fit(found, job, start, reading.pinned)
+    # The whole shorter side: the network is trained on what this keeps, so nothing needs to be cut off.
+    preprocess = start.model_copy(update={"input_size": size, "resize": size, "fit": fit})
+    return ImageParts(
+        found=found,
+        train=SquareImages(found.items("train"), preprocess),
+        val=SquareImages(found.items("val"), preprocess),
+        test=SquareImages(found.items("test"), preprocess),
+        labels=found.labels,
+        preprocess=preprocess,
+        notes=(*notes, *found.notes),
+    )
+
+
+def _size_and_fit(found: Scan, job: FineTuneJob, start: Preprocess, pinned: PinnedParts | None) -> tuple[int, Fit, list[str]]:
+    """Returns the size and the fit of a job, and a sentence for each that is proposed.
+
+    A run that goes on keeps those with which it began, also if its data have changed since.
+    """
+    notes = []
+    fit = job.images.fit or (pinned.fit if pinned else None)
+    if fit is None:
+        fit, reason = propose_fit(found)
+        notes.append(reason)
+    size = job.images.size or (pinned.size if pinned else None)
+    if size is None:
+        size, reason = propose_size(found, fit=fit, trained_size=start.input_size)
+        notes.append(reason)
+    return size, fit, notes

@@ -1,0 +1,98 @@
+"""Phase "fine-tune": fine-tunes the model that the job names under `start`."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from hubserve.errors import HubserveError, JobError
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.pretrained import load_weights
+from hubserve.hub.registry import get_space
+from hubserve.jobs import EpochRow, Run
+from hubserve.pipeline.checkpoint import checkpoint
+from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
+from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.training.finetuning.fine_tune import Progress, fine_tune
+from hubserve.training.finetuning.layer_training import EpochScores
+from hubserve.training.finetuning.new_head import with_new_head
+from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
+
+FOLDER, SCORES, UNFINISHED = "fine_tuned", "scores.json", "unfinished"
+
+
+@dataclass(frozen=True)
+class TunedNetwork:
+    """The fine-tuned network.
+
+    Attributes:
+        model: The network in eval mode.
+        settings: Arguments of the network's space, including the number of classes.
+        history: Scores of all epochs; the network has the weights of the best epoch.
+    """
+
+    model: nn.Module
+    settings: dict[str, Any]
+    history: tuple[EpochRow, ...]
+
+    @property
+    def best(self) -> EpochRow:
+        """The epoch whose weights the network has."""
+        return max(self.history, key=lambda row: (row.val_acc, -row.val_loss))
+
+
+def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedNetwork:
+    """Fine-tunes the network, or loads it if the run folder already has the result.
+
+    The checkpoint is fine_tuned/scores.json; the weights are saved in the same folder.
+    """
+    source, classes = resolved.source, len(resolved.parts.labels)
+    settings = {**source.settings, "num_labels": classes}
+    folder = run.path / FOLDER
+    found = checkpoint(folder / SCORES, lambda: _tune(resolved, run, status))
+    history = tuple(EpochRow.model_validate(row) for row in found["epochs"])
+    status.epochs(history)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+    model = load_weights(get_space(source.space, settings), source.arch, folder / WEIGHTS_FILE)
+    return TunedNetwork(model, settings, history)
+
+
+def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[str, Any]:
+    source, parts, recipe = resolved.source, resolved.parts, resolved.job.recipe
+    status.begin("fine-tune", "fine-tuning")
+    network = with_new_head(_space(resolved), source.arch, source.model.state_dict(), classes=len(parts.labels))
+
+    def on_epoch(history: Sequence[EpochScores]) -> None:
+        last = history[-1]
+        status.epochs(EpochRow(**asdict(row)) for row in history)
+        status.progress(f"epoch {last.epoch}: val_acc {last.val_acc:.4f}", share=_share(last, resolved))
+
+    history = fine_tune(
+        network,
+        parts.train,
+        parts.val,
+        recipe,
+        labels=parts.labels,
+        seed=resolved.job.seed,
+        folder=run.path / FOLDER / UNFINISHED,
+        progress=Progress(step=lambda message, share: status.progress(message, share=share), epoch=on_epoch),
+    )
+    save_weights(network.model, run.path / FOLDER)
+    return {"epochs": [asdict(row) for row in history]}
+
+
+def _space(resolved: ResolvedFineTuning) -> HubSpace:
+    try:
+        return get_space(resolved.source.space, resolved.source.settings)
+    except HubserveError as error:
+        raise JobError(f"start.model: {resolved.source.name} cannot be rebuilt here: {error}") from error
+
+
+def _share(last: EpochScores, resolved: ResolvedFineTuning) -> float | None:
+    """Returns the share of the epochs or seconds, in (0, 1], that is used after an epoch; None if nothing is used yet."""
+    recipe = resolved.job.recipe
+    shares = [last.epoch / recipe.epochs] if recipe.epochs else []
+    shares += [last.seconds / recipe.seconds] if recipe.seconds else []
+    return min(1.0, max(shares)) or None

@@ -1,0 +1,112 @@
+"""`resolve_search`: makes the space, strategies, data and latency table that the definition of a search job names."""
+
+import warnings
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import nn
+
+from hubserve.complexity import complexity
+from hubserve.data.labelled_data import LabelledData
+from hubserve.data.named_datasets import load_dataset
+from hubserve.data.own_images import PLAIN, Reading
+from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
+from hubserve.hub import HubSpace
+from hubserve.jobs import TABLE_BYTES, UNLIMITED, JobLimits, SearchJob
+from hubserve.latency.arch_latency import NAME
+from hubserve.latency.tables.latency_table import LatencyTable
+from hubserve.latency.tables.limit_check import feasibility
+from hubserve.pipeline.check_definition import check_search, make_space
+from hubserve.pipeline.data_place import data_place, within
+from hubserve.pipeline.resolved_search import ResolvedSearch
+from hubserve.strategy.oneshot.base import shared_training
+from hubserve.training.device import OneDevice
+from hubserve.training.supervised import set_drop_path
+
+
+def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED, reading: Reading = PLAIN) -> ResolvedSearch:
+    """Makes and checks the objects that a search job names; arguments and errors are those of `resolve_job`."""
+    searchers = check_search(job, limits)
+    data = _load_data(job, where, limits, reading)
+    settings = {"num_labels": len(data.labels)} | job.space.settings
+    # `check_search` made the space without the number of classes, to find wrong settings before the data are loaded.
+    space = make_space(job, settings)
+    if space.num_labels != len(data.labels):
+        raise JobError(
+            f"space: {job.space.name} has {space.num_labels} classes and {data.name} has {len(data.labels)}; "
+            "leave num_labels out"
+        )
+    _check_input_size(job, space, data.preprocess.input_size)
+    table = _load_table(job, space, data.preprocess.input_size, where, limits)
+    resolved = ResolvedSearch(
+        job=job, space=space, settings=settings, data=data, searchers=searchers, table=table, limits=limits
+    )
+    _check_recipes(resolved)
+    return resolved
+
+
+def _load_data(job: SearchJob, where: Path, limits: JobLimits, reading: Reading) -> LabelledData:
+    place = data_place(job.data, where, limits)
+    try:
+        return load_dataset(job.data.name, place, reading=within(reading, limits), **job.data.settings)
+    except (DatasetError, TypeError) as error:
+        raise JobError(f"data: {error}") from error
+
+
+def _check_recipes(resolved: ResolvedSearch) -> None:
+    for key, evaluator in (("recipe", resolved.search_evaluator), ("retrain", resolved.retrain_evaluator)):
+        if evaluator is None:
+            continue
+        try:
+            OneDevice(evaluator.settings)
+            if key == "recipe" and resolved.searchers.shares_weights:
+                shared_training(evaluator)
+            if evaluator.settings.drop_path_prob > 0:
+                set_drop_path(_meta_network(resolved.space), 0.0)
+        except (EvaluatorError, StrategyError) as error:
+            raise JobError(f"{key}: {error}") from error
+
+
+def _check_input_size(job: SearchJob, space: HubSpace, size: int) -> None:
+    """Raises `JobError` if a random network of the space cannot run on images of `size` pixels, by its shapes alone."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.
+            complexity(_meta_network(space), (3, size, size))
+    except (HubserveError, RuntimeError, ValueError) as error:
+        raise JobError(
+            f"data: {job.space.name} does not take images of {size} pixels: {error}; set data.settings.size"
+        ) from error
+
+
+def _load_table(job: SearchJob, space: HubSpace, size: int, where: Path, limits: JobLimits) -> LatencyTable | None:
+    """Loads the latency table that the job names; returns None if it names none.
+
+    Raises:
+        JobError: The table cannot be read, does not match the job, or was built on this machine and shows that no network
+            meets the latency constraint. A table of another machine is not used for this last check.
+    """
+    entry, limit = job.latency, job.limits.get(NAME)
+    if entry.table is None:
+        return None
+    path = limits.reachable_file("latency.table", where / entry.table.expanduser(), max_bytes=TABLE_BYTES)
+    try:
+        table = LatencyTable.load(path)
+        table.check_fit(path, space, input_size=size, batch_size=entry.batch_size, threads=entry.threads)
+        found = None if limit is None else feasibility(table, space, max_ms=limit)
+    except ProfileError as error:
+        raise JobError(f"latency.table: {error}") from error
+    if found is not None and found.verdict == "no" and table.difference_to_host() is None:
+        raise JobError(
+            f"constraints: latency_ms <= {limit:g} cannot be met: the fastest network by the table is predicted at "
+            f"{found.fastest_ms:.3g} ms, half of all stay below {found.quantiles[0.5]:.3g} ms; {path} was built on "
+            f"{table.host.cpu}"
+        )
+    return table
+
+
+def _meta_network(space: HubSpace) -> nn.Module:
+    """Returns a random network of the space on the meta device, whose parameters have shapes but no values."""
+    with torch.device("meta"):
+        return space.freeze(space.random(Random(0)))

@@ -1,0 +1,81 @@
+"""`search_source`: collects the network and the manifest entries from which a search winner's package is written."""
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from hubserve.cards.card import Metric
+from hubserve.export.model_source import ModelSource
+from hubserve.jobs import Run
+from hubserve.package.manifest import Provenance
+from hubserve.package.runner import Batch
+from hubserve.pipeline.phases.choose_winner import Winner
+from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
+from hubserve.pipeline.phases.train import TrainedWinner
+from hubserve.pipeline.resolved_search import ResolvedSearch
+
+
+def search_source(
+    resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, tested: TestedNetwork, run: Run
+) -> ModelSource:
+    """Returns the trained winner together with its labels, preprocessing and provenance for the package's manifest."""
+    return ModelSource(
+        name=resolved.job.store_name,
+        model=trained.model,
+        space=type(resolved.space).__name__,
+        settings=resolved.settings,
+        arch=winner.arch,
+        preprocess=resolved.data.preprocess,
+        labels=resolved.data.labels,
+        provenance=_provenance(resolved, winner, trained, tested.test_acc, run),
+        temperature=tested.temperature,
+        accuracy=tested.accuracy,
+    )
+
+
+def tested_parts(resolved: ResolvedSearch) -> LabelledParts:
+    """The validation and test images of a search."""
+    data = resolved.data
+    items = getattr(data.test, "items", None)
+    count = len(data.test)  # type: ignore[arg-type]
+    return LabelledParts(
+        dataset=data.name,
+        labels=data.labels,
+        val=resolved.search_evaluator.val_batches,
+        test=resolved.test_evaluator.val_batches,
+        files=[f"image {i}" for i in range(count)] if items is None else [str(path) for path, _ in items],
+    )
+
+
+def comparison_images(resolved: ResolvedSearch) -> list[Batch]:
+    """Returns two batches of at most 16 validation images, on which the exported formats are compared with PyTorch."""
+    batches = islice(resolved.search_evaluator.val_batches(), 2)
+    return [np.ascontiguousarray(inputs[:16].numpy()) for inputs, _ in batches]
+
+
+def _provenance(
+    resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float | None, run: Run
+) -> Provenance:
+    """Returns the manifest's record of how the model was made: job, trial, scores, data and weights."""
+    job = resolved.job
+    found: dict[str, Any] = {
+        "job": job.name,
+        "run": run.id,
+        "study": run.id,
+        "trial": winner.number,
+        "trials": run.written_status().trials,
+        "strategy": job.strategy.model_dump(exclude_none=True),
+        "seed": job.seed,
+        "data": job.data.model_dump(mode="json", exclude_none=True),
+        **({"data_found": resolved.scan.outline()} if resolved.scan else {}),
+        "scores": dict(winner.scores),
+        "split": "validation",
+        "constraints": job.limits,
+        "weights": trained.weights,
+        "val_acc": trained.scores["val_acc"],
+        "test_acc": test_acc,
+        "test_images": len(resolved.data.test),  # type: ignore[arg-type]
+    }
+    metric = None if test_acc is None else Metric(dataset=f"{resolved.data.name} (test)", top1=round(100 * test_acc, 4))
+    return Provenance(origin="search", paper=resolved.space.paper, metric=metric, weights=trained.weights, search=found)

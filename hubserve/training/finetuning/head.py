@@ -1,0 +1,124 @@
+"""The head of a network, trained alone on the features of the layers before it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hubserve.training.finetuning.features import TrainingPart
+
+MOST_IMAGES = 50_000
+"""Largest number of images that the head alone is trained on; of more, this many are drawn."""
+
+PENALTIES = (1e-4, 1e-3, 1e-2)
+"""Factors of the squared weights that are tried; the one with the best validation accuracy is kept."""
+
+STEPS = 100
+"""Largest number of steps of L-BFGS."""
+
+CHUNK = 256
+"""Number of images that go through the network at a time."""
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """The inputs and classes on which the head is trained.
+
+    Attributes:
+        inputs: Inputs of the linear layer, (n, width) float32.
+        labels: Class index of each row, (n,) int64.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+
+
+def find_head(rest: nn.Module, heads: Iterable[nn.Module], features: Tensor) -> nn.Linear | None:
+    """The linear layer that gives the logits in evaluation; None where the head is not one linear layer.
+
+    Args:
+        rest: The layers from `features` to the logits.
+        heads: Modules of the head, auxiliary heads included.
+        features: Features of an image, (1, ...).
+    """
+    called: list[nn.Module] = []
+    hooks = [module.register_forward_hook(lambda owner, *_: called.append(owner)) for module in heads]
+    try:
+        rest.eval()
+        with torch.no_grad():
+            rest(features)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called[0] if len(called) == 1 and isinstance(called[0], nn.Linear) else None
+
+
+def head_inputs(rest: nn.Module, head: nn.Linear, part: TrainingPart, device: torch.device) -> HeadInputs:
+    """The inputs of `head` for the images of `part`, in evaluation; at most `MOST_IMAGES` of them.
+
+    Args:
+        rest: The layers from features to logits.
+        head: The last of them.
+        part: Features and classes of images.
+        device: Device of `rest`.
+    """
+    labels = part.labels
+    found: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda module, given: found.append(given[0].float().cpu()))
+    rest.eval()
+    chosen = torch.arange(len(labels)) if len(labels) <= MOST_IMAGES else torch.randperm(len(labels))[:MOST_IMAGES]
+    try:
+        with torch.no_grad():
+            for indices in chosen.split(CHUNK):  # type: ignore[no-untyped-call]
+                rest(part.features.batch(indices).to(device))
+    finally:
+        hook.remove()
+    return HeadInputs(torch.cat(found), labels[chosen])
+
+
+def train_head(head: nn.Linear, train: HeadInputs, val: HeadInputs, class_weights: Tensor | None) -> float:
+    """Fits the layer by L-BFGS with a penalty on its squared weights, which is chosen by validation.
+
+    Args:
+        head: Layer whose weights are replaced.
+        train: Inputs and classes to which the layer is fitted.
+        val: Inputs and classes on which the penalty with the best accuracy is chosen.
+        class_weights: Weight of each class in the loss, (classes,); None weighs all alike.
+
+    Returns:
+        Accuracy on `val`, in [0, 1].
+    """
+    # Inputs of unit variance, so that the penalties mean the same for every network.
+    mean, scale = train.inputs.mean(0), train.inputs.std() + 1e-6
+    inputs = (train.inputs - mean) / scale
+    tried: list[tuple[float, Tensor, Tensor]] = []
+    for penalty in PENALTIES:
+        weight, bias = _fit(inputs, train.labels, head.out_features, penalty, class_weights)
+        weight = weight / scale
+        bias = bias - weight @ mean
+        logits = functional.linear(val.inputs, weight, bias)
+        tried.append((float((logits.argmax(1) == val.labels).float().mean()), weight, bias))
+    accuracy, weight, bias = max(tried, key=lambda found: found[0])
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        if head.bias is not None:
+            head.bias.copy_(bias)
+    return accuracy
+
+
+def _fit(inputs: Tensor, labels: Tensor, classes: int, penalty: float, class_weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    weight = torch.zeros(classes, inputs.shape[1], requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        logits = functional.linear(inputs, weight, bias)
+        loss = functional.cross_entropy(logits, labels, class_weights) + penalty * weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()

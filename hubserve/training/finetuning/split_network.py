@@ -1,0 +1,140 @@
+"""Divides a network into early layers, which keep their weights, and the rest, which is trained."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+EARLY_WEIGHTS = 0.03
+"""Largest share of a network's weights in its early layers. In mobile networks these 3 % take more than half of the time of a
+training step; what they compute (edges, colours, simple textures) is of use for all images."""
+
+
+@dataclass(frozen=True)
+class SplitNetwork:
+    """A network in two parts that share its modules: `rest(early(x))` is what the network computes.
+
+    Attributes:
+        early: The early layers, from prepared images to features; None where the network is not divided.
+        rest: The other layers, from these features, or else from prepared images, to logits.
+        shape: Shape of the features of one image; None where the network is not divided.
+    """
+
+    early: nn.Module | None
+    rest: nn.Module
+    shape: tuple[int, ...] | None = None
+
+
+def split_network(model: nn.Module, example: Tensor, *, share: float = EARLY_WEIGHTS) -> SplitNetwork:
+    """Divides `model` behind the last layer through whose output alone the following ones see the image.
+
+    A network is left whole where it cannot be traced by torch.fx, where its computation differs between training and
+    evaluation (auxiliary heads), or where no place has few enough weights before it and no more numbers than the image has.
+
+    Args:
+        model: Network in eval mode. It is not changed.
+        example: Prepared images, (2, 3, height, width) float32; their size decides where the features become small.
+        share: Largest share of the weights in the early layers, in [0, 1]; 0 does not divide the network.
+    """
+    graph = _trace(model) if share > 0 else None
+    if graph is None:
+        return SplitNetwork(None, model)
+    shapes = _output_shapes(graph, model, example)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    before, chosen = 0, None
+    places = set(_bottlenecks(graph))
+    for node in graph.nodes:
+        before += _weights(node, model)
+        if before > share * total:
+            break
+        shape = shapes.get(node.name)
+        if node in places and shape is not None and shape.numel() <= example[0].numel() and before:
+            chosen = node
+    if chosen is None:
+        return SplitNetwork(None, model)
+    return SplitNetwork(*_parts(graph, chosen, model), tuple(shapes[chosen.name]))
+
+
+class _Tracer(fx.Tracer):
+    """Traces into modules that hold others; a module without children may decide by shapes, which cannot be traced."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return super().is_leaf_module(m, module_qualified_name) or next(m.children(), None) is None
+
+
+def _trace(model: nn.Module) -> fx.Graph | None:
+    """Returns the traced graph of `model`, or None if it cannot be traced or differs between training and evaluation."""
+    found = []
+    training = model.training
+    try:
+        for mode in (True, False):
+            found.append(_Tracer().trace(model.train(mode)))
+    except Exception:  # torch.fx has no common base of its exceptions.
+        return None
+    finally:
+        model.train(training)
+    names = [[(node.op, str(node.target)) for node in graph.nodes] for graph in found]
+    return found[1] if names[0] == names[1] else None
+
+
+def _bottlenecks(graph: fx.Graph) -> Iterator[fx.Node]:
+    """Yields the nodes whose output is the only value that later nodes use of all earlier computation."""
+    place = {node: index for index, node in enumerate(graph.nodes)}
+    reach = 0
+    for index, node in enumerate(graph.nodes):
+        if index > 0 and reach <= index and node.op.startswith("call_"):
+            yield node
+        if node.op != "get_attr":
+            reach = max(reach, *(place[user] for user in node.users), 0)
+
+
+def _weights(node: fx.Node, model: nn.Module) -> int:
+    """Number of weights of the module that a node calls, or that it reads."""
+    if node.op == "call_module":
+        return sum(parameter.numel() for parameter in model.get_submodule(str(node.target)).parameters())
+    if node.op == "get_attr":
+        owner, _, name = str(node.target).rpartition(".")
+        value = getattr(model.get_submodule(owner), name)
+        return value.numel() if isinstance(value, nn.Parameter) else 0
+    return 0
+
+
+def _output_shapes(graph: fx.Graph, model: nn.Module, example: Tensor) -> dict[str, torch.Size]:
+    """Shape, without the batch axis, of what each node computes; of nodes that give one float tensor with the batch first."""
+    shapes: dict[str, torch.Size] = {}
+
+    class ShapeRecorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> object:
+            value = super().run_node(n)
+            if isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 1 and len(value) == len(example):
+                shapes[n.name] = value.shape[1:]
+            return value
+
+    with torch.no_grad():
+        ShapeRecorder(fx.GraphModule(model, graph)).run(example)
+    return shapes
+
+
+def _parts(graph: fx.Graph, last: fx.Node, model: nn.Module) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Returns two modules: one computes all nodes up to and including `last`, the other computes the nodes after it."""
+    early, rest = fx.Graph(), fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        copies[node] = early.node_copy(node, lambda used: copies[used])
+        if node is last:
+            break
+    early.output(copies[last])
+    after = {last: rest.placeholder("features")}
+
+    def in_rest(used: fx.Node) -> fx.Node:
+        if used not in after:  # A tensor of the model that was read before.
+            after[used] = rest.node_copy(used, in_rest)
+        return after[used]
+
+    behind = False
+    for node in graph.nodes:
+        if behind and node not in after:
+            after[node] = rest.node_copy(node, in_rest)
+        behind = behind or node is last
+    return fx.GraphModule(model, early), fx.GraphModule(model, rest)

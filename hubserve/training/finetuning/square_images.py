@@ -1,0 +1,66 @@
+"""Image files as the squares of pixels that a network sees, before they are normalised."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hubserve.data.file_dataset import read_pixels
+from hubserve.data.scan import Item
+from hubserve.host import cores
+from hubserve.preprocess import Preprocess
+
+MEMORY_BYTES = 2**30
+"""Most bytes of squares that are kept in memory; more are read from their files each time."""
+
+
+class SquareImages:
+    """Labelled image files, resized and cropped as in serving, by a thread for each core.
+
+    Args:
+        items: Image files with class indices.
+        preprocess: Preparation of the images.
+
+    Attributes:
+        items: The image files with their class indices.
+        labels: Class index of each image, (n,) int64.
+        preprocess: Preparation of the images.
+    """
+
+    def __init__(self, items: Sequence[Item], preprocess: Preprocess) -> None:
+        self.items = tuple(items)
+        self.labels = torch.tensor([label for _, label in self.items], dtype=torch.int64)
+        self.preprocess = preprocess
+        size = preprocess.input_size
+        fits = len(self.items) * size * size * 3 <= MEMORY_BYTES
+        self._kept: Tensor | None = torch.empty((len(self.items), 3, size, size), dtype=torch.uint8) if fits else None
+        self._present = np.zeros(len(self.items), bool)
+        self._pool = ThreadPoolExecutor(cores())
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def squares(self, indices: Sequence[int]) -> Tensor:
+        """Returns the images with these indices, (len(indices), 3, size, size) uint8, in RGB.
+
+        Raises:
+            DatasetError: A file cannot be read, or is no image.
+        """
+        if self._kept is None:
+            return torch.stack(list(self._pool.map(self._read, indices)))
+        missing = [index for index in indices if not self._present[index]]
+        for index, square in zip(missing, self._pool.map(self._read, missing), strict=True):
+            self._kept[index] = square
+            self._present[index] = True
+        return self._kept[torch.as_tensor(indices)]
+
+    def normalise(self, squares: Tensor) -> Tensor:
+        """Normalises images (n, 3, size, size) uint8 to the network's input, a float32 tensor of the same shape."""
+        return torch.from_numpy(self.preprocess.normalise(squares.numpy()))
+
+    def _read(self, index: int) -> Tensor:
+        square: NDArray[np.uint8] = self.preprocess.square(read_pixels(self.items[index][0]))
+        return torch.from_numpy(np.ascontiguousarray(square.transpose(2, 0, 1)))

@@ -1,0 +1,170 @@
+"""Fine-tuning jobs, run for real on small images and a small network."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+import yaml
+from PIL import Image
+
+from hubserve import jobs, store
+from hubserve.cli.finetune import name_of
+from hubserve.errors import JobError
+from hubserve.export.model_source import arch_source
+from hubserve.export.write_package import write_package
+from hubserve.hub.registry import get_space
+from hubserve.jobs import JobStatus
+from hubserve.pipeline import resolve_job, run_job
+from hubserve.service.engine import Engine
+from hubserve.store import aliases
+from tests.pipeline.test_run import Interrupt
+from tests.training.finetuning.small import COLOURS, PREPROCESS, SETTINGS, start, write_images
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Path:
+    """A folder with a package of a small network, and images in train/ and test/."""
+    folder = tmp_path_factory.mktemp("begun")
+    space = get_space("ProxylessNAS", SETTINGS)
+    arch = space.random(Random(1))
+    source = arch_source(space, SETTINGS, arch, name="small", preprocess=PREPROCESS)
+    body = {name: tensor for name, tensor in start(classes=5).model.state_dict().items() if "classifier" not in name}
+    source.model.load_state_dict(body, strict=False)
+    write_package(source, folder / "small", formats=("onnx",))
+    write_images(folder / "colours" / "train", 12)
+    write_images(folder / "colours" / "test", 5, seed=9)
+    return folder
+
+
+def definition(begun: Path, **changes: object) -> str:
+    given = {
+        "name": "colours",
+        "start": {"model": str(begun / "small")},
+        "data": {"name": "folder", "folder": str(begun / "colours")},
+        "recipe": {"epochs": 3, "batch_size": 8},
+        "publish": {"formats": ["onnx"], "profile_seconds": 0.3},
+    }
+    return yaml.safe_dump(given | changes)
+
+
+def test_from_images_to_answers(begun):
+    run = jobs.create(definition(begun))
+    reported: list[JobStatus] = []
+    with jobs.hold(run):
+        status = run_job(run, on_status=reported.append)
+    assert (status.state, status.trials) == ("done", 0)
+    assert [row.epoch for row in status.epochs] == [0, 1, 2, 3]
+    assert status.test_acc is not None
+    assert {found.phase for found in reported} >= {"fine-tune", "test", "export", "profile", "publish"}
+    package = store.resolve(status.published).package
+    package.verify()
+    assert package.labels == tuple(COLOURS)
+    provenance = package.manifest.provenance
+    assert (provenance.origin, provenance.weights) == ("fine-tuning", "fine-tuned")
+    found = provenance.fine_tuning
+    assert (found["start"], found["run"], found["epochs"]) == ("small", run.id, 3)
+    assert found["images"]["test"] == 15
+    assert provenance.metric.top1 == pytest.approx(100 * status.test_acc, abs=1e-3)
+    assert not list((run.path / "fine_tuned").glob("unfinished/*"))
+    right = 0
+    for path in sorted((begun / "colours" / "test").glob("*/*.png")):
+        right += Engine(package).classify(path.read_bytes()).predictions[0].label == path.parent.name
+    assert right / 15 == pytest.approx(status.test_acc)
+    assert right > 5  # By chance.
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_model_is_fine_tuned_again(begun):
+    """By its name in the store; size and fit are those that are asked for."""
+    first = run_job(jobs.create(definition(begun, recipe={"epochs": 1})))
+    aliases.set_alias("mine", first.published)
+    again = run_job(jobs.create(definition(begun, name="again", start={"model": "mine"}, images={"size": 48, "fit": "pad"})))
+    package = store.resolve(again.published).package
+    assert (package.manifest.preprocess.input_size, package.manifest.preprocess.fit) == (48, "pad")
+    assert package.manifest.provenance.fine_tuning["start"] == "colours"
+    file = io.BytesIO()
+    Image.new("RGB", (90, 30), COLOURS["red"]).save(file, "PNG")
+    assert Engine(package).classify(file.getvalue()).predictions[0].label in COLOURS
+
+
+def test_interrupted_at_every_phase_it_ends_as_without(begun):
+    alone = run_job(jobs.create(definition(begun)))
+    run = jobs.create(definition(begun, name="again"))
+    for phase in ("fine-tune", "test", "export", "profile", "publish"):
+        with pytest.raises(KeyboardInterrupt), jobs.hold(run):
+            run_job(run, on_status=Interrupt(phase))
+        assert (jobs.read(run).state, jobs.read(run).phase) == ("stopped", phase)
+    done = run_job(run)
+    assert done.state == "done"
+    assert done.test_acc == alone.test_acc
+    weights = [store.resolve(status.published).package.path / "weights.safetensors" for status in (alone, done)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_in_every_phase_it_ends_as_without(begun):
+    """Real processes and `kill -9`, one after the other on the same run."""
+    text = definition(begun, recipe={"epochs": 8, "batch_size": 8})
+    alone = run_job(jobs.create(text))
+    run = jobs.create(text)
+    killed = []
+    for phase in ("fine-tune", "test", "export", "profile", "publish"):
+        process = subprocess.Popen([sys.executable, "-m", "hubserve.pipeline", str(run.path)], stderr=subprocess.DEVNULL)
+        while process.poll() is None and jobs.read(run).phase != phase:
+            time.sleep(0.005)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            killed.append(phase)
+        process.wait()
+    assert {"fine-tune", "export", "profile"} <= set(killed)
+    done = jobs.read(run) if jobs.read(run).state == "done" else run_job(run)
+    assert (done.state, done.test_acc) == ("done", alone.test_acc)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": {"model": "efficientnet-lite9"}}, r"start\.model: 'efficientnet-lite9' is no .*efficientnet-lite0"),
+        ({"data": {"name": "digits"}}, r"data\.name = digits: a model is fine-tuned on image files"),
+        ({"data": {"name": "folder"}}, r"data\.folder: a fine-tuning needs its images"),
+        ({"data": {"name": "folder", "folder": "/nosuch"}}, "data: .*/nosuch"),
+        ({"images": {"fit": "stretch"}}, "images.fit = 'stretch' is not one of crop, pad, squash"),
+        ({"recipe": {"epoch": 3}}, "recipe.epoch: there is no such key. Did you mean epochs?"),
+        ({"recipe": {"minutes": 0}}, "recipe.minutes = 0"),
+        (
+            {"recipe": {"class_weights": {"yellow": 2}}},
+            "recipe.class_weights: 'yellow' is none of the classes blue, green, red",
+        ),
+        ({"budget": {"trials": 3}}, "budget: there is no such key"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_trained(begun, changes, message):
+    with pytest.raises(JobError, match=message):
+        resolve_job(jobs.parse_job(definition(begun, **changes), where="it"), where=Path.cwd())
+
+
+def test_the_facts_of_a_check(begun):
+    facts = resolve_job(jobs.parse_job(definition(begun), where="it"), where=Path.cwd()).facts()
+    assert facts["start"] == "small, an arch of ProxylessNAS"
+    assert facts["data"] == "33 / 3 / 15 images to train, validate, test"
+    assert facts["classes"] == "blue, green, red"
+    assert facts["budget"] == "3 epochs"
+
+
+def test_a_job_without_a_budget_takes_ten_minutes(begun):
+    job = jobs.parse_job(definition(begun, recipe={}), where="it")
+    assert job.recipe.minutes == 10
+    assert jobs.parse_job(definition(begun, recipe={"epochs": 2}), where="it").recipe.minutes is None
+
+
+@pytest.mark.parametrize(("folder", "name"), [("/x/My Photos!", "my_photos"), ("/x/flowers", "flowers"), ("/x/--", "images")])
+def test_a_job_is_named_after_its_folder(folder, name):
+    assert name_of(Path(folder)) == name
