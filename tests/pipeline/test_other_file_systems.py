@@ -14,7 +14,7 @@ import pytest
 from hubserve import jobs, store
 from hubserve.atomic import write_atomic
 from hubserve.errors import StorageError
-from tests.pipeline.definitions import SMALLEST as TINY_SEARCH
+from tests.pipeline.definitions import short
 from tests.stores import store_at
 
 MEMORY = Path("/dev/shm")
@@ -26,7 +26,7 @@ def test_a_job_runs_through_and_publishes(elsewhere, tmp_path, monkeypatch):
     if not MEMORY.is_dir() or MEMORY.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system")
     home, bentoml = tmp_path / "home", tmp_path / "bentoml"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         variables = {"HUBSERVE_HOME": str(home), "BENTOML_HOME": str(bentoml)}
         if elsewhere == "jobs":
@@ -34,7 +34,7 @@ def test_a_job_runs_through_and_publishes(elsewhere, tmp_path, monkeypatch):
         else:
             variables[elsewhere] = folder
         monkeypatch.setenv("HUBSERVE_HOME", str(home))
-        run = jobs.create(TINY_SEARCH)
+        run = jobs.create(short())
         command = [sys.executable, "-m", "hubserve.pipeline", str(run.path)]
         ran = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=240)
         assert ran.returncode == 0, ran.stderr[-3000:]
