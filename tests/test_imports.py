@@ -46,6 +46,7 @@ MAKES = (
     "complexity",
     "data",
     "accuracy",
+    "accuracy_report",
     "training",
     "benchmarks",
     "evaluator",

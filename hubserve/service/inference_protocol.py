@@ -230,7 +230,13 @@ class EncodedAnswer:
 
 
 def write_answer(
-    request: InferRequest, head: Mapping[str, Any], logits: NDArray[np.float32], labels: Sequence[str], *, max_bytes: int
+    request: InferRequest,
+    head: Mapping[str, Any],
+    logits: NDArray[np.float32],
+    labels: Sequence[str],
+    *,
+    max_bytes: int,
+    temperature: float = 1.0,
 ) -> EncodedAnswer:
     """Encodes the answer to a request, image by image: an encoder in C stops all other threads until it is done.
 
@@ -240,6 +246,7 @@ def write_answer(
         logits: Shape (n, classes), one row for each image; finite.
         labels: Label of each class.
         max_bytes: Largest size of the answer.
+        temperature: Number by which logits are divided before the softmax.
 
     Raises:
         TensorError: A number of classes is not between 1 and the number of labels.
@@ -250,7 +257,7 @@ def write_answer(
     tail: list[bytes] = []
     size = 0
     for wanted in request.outputs or [RequestOutput(name=LOGITS)]:
-        values = logits if wanted.name == LOGITS else softmax(logits.astype(np.float64)).astype(np.float32)
+        values = logits if wanted.name == LOGITS else softmax(logits.astype(np.float64) / temperature).astype(np.float32)
         top = wanted.parameters.get("classification")
         binary = wanted.parameters.get("binary_data", everything) is True
         encode = _packed if binary else _as_json
