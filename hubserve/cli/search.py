@@ -12,10 +12,11 @@ from hubserve import jobs
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.accuracy_tables import accuracy_text, print_accuracy
 from hubserve.cli.job_progress import check_progress, show_progress
-from hubserve.cli.output import print_facts, print_json, print_table
+from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
 from hubserve.jobs import Job, JobSummary, Run
 from hubserve.jobs.job_file import MOST_BYTES
+from hubserve.jobs.process import UNREADABLE
 from hubserve.jobs.progress_text import eta_text, value_text, values_text
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str,
     if not chosen:
         raise JobError(f"{run.id} has nothing to draw yet: no trial ended with a score")
     folder = out or run.path / "plots"
+    check_folder_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for name in chosen]
     for name, path in zip(chosen, paths, strict=True):
@@ -220,6 +222,9 @@ def _list_available(as_json: bool) -> None:
 
 def _list_runs(as_json: bool) -> None:
     found = jobs.list_summaries()
+    for status in found:
+        if status.message == UNREADABLE:
+            typer.echo(status.error, err=True)
     if as_json:
         return print_json([status.model_dump(mode="json") for status in found])
     columns = ("id", "state", "phase", "trials", "best", "test_acc", "published")
