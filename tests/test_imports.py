@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "image_file",
     "bounded_files",
     "cgroup",
     "usable_resources",
@@ -52,6 +53,8 @@ MAKES = (
     "strategy",
     "experiment",
     "export",
+    "image_classifier",
+    "load_classifier",
     "latency",
     "drawing",
     "pipeline",
@@ -71,10 +74,18 @@ def allowed(importer: str) -> set[str]:
     return {name for name in below if importer in ONLY_ABOVE.get(name, {importer})}
 
 
-LATE = {"package/formats.py", "workers/describe_package.py", "pipeline/run.py", "service/app.py", "service/launch.py"}
+LATE = {
+    "client/image_bytes.py",
+    "package/formats.py",
+    "workers/describe_package.py",
+    "pipeline/run.py",
+    "service/app.py",
+    "service/launch.py",
+}
 """Modules that import another one only when it is needed.
 
-It imports torch, an extra that may be absent, or circus, which workers do not need; or logging is configured before.
+It imports torch, an extra that may be absent, or circus, which workers do not need; or logging is configured before; or it
+imports numpy, which a client needs for arrays only.
 """
 
 ALONE = {
