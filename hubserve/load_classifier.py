@@ -45,10 +45,9 @@ def load(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     package = _package(model, pretrained=pretrained)
     if package is not None:
-        # The manifests of version 1 have no temperature.
-        return _classifier(package_source(package), getattr(package.manifest, "temperature", None)).to(device)
+        return _classifier(package_source(package)).to(device)
     card = load_card(os.fspath(model))
-    return _classifier(card_source(card, pretrained=pretrained, download=download, progress=progress), None).to(device)
+    return _classifier(card_source(card, pretrained=pretrained, download=download, progress=progress)).to(device)
 
 
 def _package(model: str | os.PathLike[str], *, pretrained: bool) -> Package | None:
@@ -65,7 +64,7 @@ def _package(model: str | os.PathLike[str], *, pretrained: bool) -> Package | No
     return package
 
 
-def _classifier(source: ModelSource, temperature: float | None) -> ImageClassifier:
+def _classifier(source: ModelSource) -> ImageClassifier:
     return ImageClassifier(
-        source.model, source.preprocess, source.labels, name=source.name, arch=source.arch, temperature=temperature
+        source.model, source.preprocess, source.labels, name=source.name, arch=source.arch, temperature=source.temperature
     )

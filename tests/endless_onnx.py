@@ -84,6 +84,17 @@ def large(gib: int) -> onnx.ModelProto:
     return _model([node, *_add_sum("a0")], shape=shape)
 
 
+def large_map(gib: int) -> onnx.ModelProto:
+    """An intermediate tensor of some GiB for one image of 32 x 32 pixels, computed from the image: no constant is folded."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["images"], ["g"]),
+        helper.make_node("ReduceSum", ["g"], ["one_number"], keepdims=0),
+        helper.make_node("Expand", ["one_number", "shape"], ["a0"]),
+        helper.make_node("Exp", ["a0"], ["a1"]),
+    ]
+    return _model([*nodes, *_add_sum("a1")], shape=np.array([gib * 2**28], np.int64))
+
+
 def folded() -> onnx.ModelProto:
     """1,000 products of constant matrices, which are computed while the file is loaded: for hours."""
     node, shape = _constant([3000, 3000])

@@ -14,6 +14,7 @@ SERVES = (
     "telemetry",
     "errors",
     "image_file",
+    "validation_sentence",
     "bounded_files",
     "cgroup",
     "usable_resources",
@@ -46,6 +47,7 @@ MAKES = (
     "complexity",
     "data",
     "accuracy",
+    "accuracy_report",
     "training",
     "benchmarks",
     "evaluator",
@@ -81,6 +83,7 @@ LATE = {
     "pipeline/run.py",
     "service/app.py",
     "service/launch.py",
+    "training/distributed.py",
 }
 """Modules that import another one only when it is needed.
 
@@ -111,7 +114,7 @@ ALONE = {
     "ray": {"experiment/ray_executor.py"},
     "loky": {"experiment/process_executor.py"},
     "cloudpickle": {"experiment"},
-    "lightning_fabric": {"training/distributed.py"},
+    "lightning_fabric": {"training/distributed.py", "training/local_processes.py"},
     "sklearn": {"data/digits.py"},
     "pyarrow": {"data/listing.py"},
     "datasets": {"data/hub_dataset.py"},

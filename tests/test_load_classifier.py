@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ import torch
 import hubserve
 from hubserve import store
 from hubserve.errors import DeviceError, ExportError, ModelNotFoundError, PackageError, WeightsUnavailableError
+from hubserve.export.write_package import write_package
 from hubserve.store import aliases
-from tests.export.nets import ARCH
+from tests.export.nets import ARCH, small_source
 from tests.images import photo
 from tests.stores import store_at, tiny_package
 
@@ -75,10 +77,12 @@ def test_weights_that_must_not_be_downloaded(tmp_path, monkeypatch):
         hubserve.load("spos", download=False)
 
 
-def test_a_temperature_of_the_manifest_is_that_of_the_model(tmp_path, monkeypatch):
-    manifest = tiny_package().manifest
-    monkeypatch.setattr(type(manifest), "temperature", 2.5, raising=False)
-    assert hubserve.load(tiny_package().path).temperature == 2.5
+def test_a_temperature_of_the_manifest_is_that_of_the_model(tmp_path):
+    warm = write_package(replace(small_source(), temperature=2.5), tmp_path / "warm", formats=("torchscript",))
+    plain = write_package(small_source(), tmp_path / "plain", formats=("torchscript",))
+    model = hubserve.load(warm.path)
+    assert model.temperature == 2.5
+    assert model(COFFEE)[0].probability < hubserve.load(plain.path)(COFFEE)[0].probability
 
 
 def test_names_that_mean_nothing(stored, tmp_path):

@@ -32,7 +32,7 @@ class TabularEvaluator(Evaluator):
 
     Raises:
         EvaluatorError: The table lacks a column or has a value in it that is not a number, or `objectives` or `runs` is not
-        valid.
+            valid.
     """
 
     def __init__(

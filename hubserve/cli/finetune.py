@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 
 from hubserve import jobs
-from hubserve.cli.search import launch
+from hubserve.cli.search import Check, launch
 from hubserve.errors import JobError
 
 
 def finetune(
     model: str,
-    data: Path,
+    data: str,
     *,
     name: str | None,
     budget: Mapping[str, Any],
@@ -22,7 +22,7 @@ def finetune(
     settings: Sequence[str],
     seed: int,
     resume: bool,
-    check: bool,
+    check: Check,
     detach: bool,
     as_json: bool,
 ) -> None:
@@ -30,14 +30,15 @@ def finetune(
 
     Args:
         model: Name of the model to start from, or the folder of a package.
-        data: Folder of the images.
+        data: Folder of the images, a listing of them (CSV, TSV, Parquet), or `hf://owner/name`.
         name: Name of the job and of the published model; None makes one from the name of the folder.
         budget: Values of `minutes` and `epochs` in the recipe of the job; None leaves a key out.
         images: Values of `size` and `fit` in the section `images` of the job; None leaves a key out.
         settings: Further settings of the recipe as KEY=VALUE, such as "augment.mixup=0".
         seed: Seed of all random numbers of the job.
         resume: Whether to resume the newest run of that name that is not done, in place of starting a new one.
-        check: Whether to only check that the job can run.
+        check: Whether to only check that the job can run: "auto" does so, "all" also decodes every image, however many there
+            are; None runs the job.
         detach: Whether to run it in the background.
         as_json: Whether to print a JSON document in place of tables.
 
@@ -48,7 +49,7 @@ def finetune(
         {
             "name": name or name_of(data),
             "start": {"model": str(Path(model).resolve()) if "/" in model else model},
-            "data": {"name": "folder", "folder": str(data)},
+            "data": data_entry(data),
             "images": {key: value for key, value in images.items() if value is not None},
             "recipe": _recipe(settings) | {key: value for key, value in budget.items() if value is not None},
             "seed": seed,
@@ -58,12 +59,23 @@ def finetune(
     launch(text, parsed, names={parsed.name}, resume=resume, check=check, detach=detach, as_json=as_json)
 
 
-def name_of(data: Path) -> str:
-    """Makes the name of a job from the name of a file or folder.
+def data_entry(data: str) -> dict[str, str]:
+    """Returns the section `data` of a job for a folder, a listing, or the address of a data set of the Hugging Face hub."""
+    if data.startswith("hf://"):
+        return {"name": "hf", "dataset": data.removeprefix("hf://")}
+    if data.lower().endswith((".csv", ".tsv", ".parquet")) and not Path(data).is_dir():
+        return {"name": "listing", "file": data}
+    return {"name": "folder", "folder": data}
+
+
+def name_of(data: Path | str) -> str:
+    """Makes the name of a job from the name of a file or folder, or of a data set of the Hugging Face hub.
 
     It has at most 60 characters: small letters, digits, "_" and "-". It is "images" if the given name has none of these.
     """
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", data.resolve().stem).strip("_-")[:60].strip("_-")
+    address = str(data).partition("hf://")[2]
+    stem = re.split("[:@]", address)[0] if address else Path(data).resolve().stem
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-")[:60].strip("_-")
     return readable.lower() or "images"
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.lookup_tables import warn_if_of_another_host
-from hubserve.cli.output import print_table
+from hubserve.cli.output import check_folder_writable, print_table
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.named_source import package_named
 from hubserve.hub import get_space
@@ -22,6 +22,7 @@ from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.add_files import add_profile
 from hubserve.package.package import MANIFEST, Package
 from hubserve.timing import TimingProtocol
+from hubserve.validation_sentence import first_mistake
 
 MOST_ROWS = 12
 
@@ -75,6 +76,7 @@ def with_profile(model: str, package: Package) -> Package:
     """
     if package_named(model) is not None:  # None means a card, whose package is in a temporary folder.
         own_folder(model)
+        check_folder_writable(Path(model).absolute().parent)
     return add_profile(package, measure_package(package, ProfileOptions()).model_dump_json(indent=2) + "\n")
 
 
@@ -104,7 +106,7 @@ def read_report(name: str) -> ProfileReport:
         if package is not None and package.profile is not None:
             return ProfileReport.model_validate(package.profile)
     except (UnicodeDecodeError, ValidationError) as error:
-        first = str(error).splitlines()[0]
+        first = first_mistake(error) if isinstance(error, ValidationError) else error
         raise ProfileError(f"{name} holds no report that this version reads: {first}; measure again") from error
     raise ProfileError(f"{name} is neither the file of a report nor a package with one; `hubserve profile MODEL --save {name}`")
 

@@ -7,7 +7,7 @@ import typer
 from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, store
 from hubserve.cli.doctor import doctor
 from hubserve.cli.latency_table import app as latency_table_app
-from hubserve.cli.output import CommandGroup
+from hubserve.cli.output import CheckCommand, CommandGroup
 from hubserve.cli.profile import app as profile_app
 
 app = CommandGroup(
@@ -46,8 +46,8 @@ app.command("store-export")(store.store_export)
 app.command("store-import")(store.store_import)
 app.add_typer(alias.app, name="alias")
 app.command()(serve.serve)
-app.command()(jobs.finetune)
-app.command()(jobs.search)
+app.command(cls=CheckCommand)(jobs.finetune)
+app.command(cls=CheckCommand)(jobs.search)
 app.command()(jobs.jobs)
 app.command()(jobs.exports)
 app.command()(jobs.plot)

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from hubserve import jobs
 from hubserve.bounded_files import read_bounded_text
+from hubserve.cli.accuracy_tables import accuracy_text, print_accuracy
 from hubserve.cli.job_progress import check_progress, show_progress
-from hubserve.cli.output import print_facts, print_json, print_table
+from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
 from hubserve.jobs import Job, JobSummary, Run
 from hubserve.jobs.job_file import MOST_BYTES
+from hubserve.jobs.process import UNREADABLE
 from hubserve.jobs.progress_text import eta_text, value_text, values_text
 
 if TYPE_CHECKING:
     from hubserve.pipeline import ResolvedJob
 
+Check = Literal["auto", "all"] | None
+"""How a job is only checked: as usual, or with all images decoded; None runs it."""
+
 NOTHING_FEASIBLE, INTERRUPTED = 3, 130
 
 
-def search(job: str | None, *, run: Path | None, resume: bool, check: bool, detach: bool, as_json: bool) -> None:
+def search(job: str | None, *, run: Path | None, resume: bool, check: Check, detach: bool, as_json: bool) -> None:
     """Carries out `hubserve search`: lists the available jobs, checks one, or runs or resumes one.
 
     Args:
         job: Path of a job file, or its name in search_jobs/; None lists the jobs, unless `run` is given.
         run: Run folder whose job is resumed.
         resume: Whether to resume the newest run of `job` that is not done, in place of starting a new one.
-        check: Whether to only check that the job can run.
+        check: Whether to only check that the job can run: "auto" does so, "all" also decodes every image, however many there
+            are; None runs the job.
         detach: Whether to run it in the background.
         as_json: Whether to print a JSON document in place of tables.
 
@@ -50,7 +56,7 @@ def search(job: str | None, *, run: Path | None, resume: bool, check: bool, deta
     )
 
 
-def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, check: bool, detach: bool, as_json: bool) -> None:
+def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, check: Check, detach: bool, as_json: bool) -> None:
     """Checks a job, runs it in this process or in the background, or resumes a run of it.
 
     Args:
@@ -58,7 +64,8 @@ def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, chec
         parsed: Job that the text describes.
         names: Names of jobs; `resume` takes the newest run, not done, of a job with one of them.
         resume: Whether to resume that run in place of starting a new one.
-        check: Whether to only check that the job can run.
+        check: Whether to only check that the job can run: "auto" does so, "all" also decodes every image, however many there
+            are; None runs the job.
         detach: Whether to run it in the background.
         as_json: Whether to print a JSON document in place of tables.
 
@@ -69,7 +76,7 @@ def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, chec
     if resume:
         return _run_existing(_newest_unfinished(names), check=check, detach=detach, as_json=as_json)
     if check:
-        return _check(parsed, Path.cwd(), as_json)
+        return _check(parsed, Path.cwd(), check, as_json)
     if detach:
         from hubserve.pipeline import check_definition
 
@@ -170,6 +177,7 @@ def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str,
     if not chosen:
         raise JobError(f"{run.id} has nothing to draw yet: no trial ended with a score")
     folder = out or run.path / "plots"
+    check_folder_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for name in chosen]
     for name, path in zip(chosen, paths, strict=True):
@@ -214,6 +222,9 @@ def _list_available(as_json: bool) -> None:
 
 def _list_runs(as_json: bool) -> None:
     found = jobs.list_summaries()
+    for status in found:
+        if status.message == UNREADABLE:
+            typer.echo(status.error, err=True)
     if as_json:
         return print_json([status.model_dump(mode="json") for status in found])
     columns = ("id", "state", "phase", "trials", "best", "test_acc", "published")
@@ -224,18 +235,18 @@ def _list_runs(as_json: bool) -> None:
     return print_table("Jobs", columns, rows)
 
 
-def _check(job: Job, where: Path, as_json: bool) -> None:
+def _check(job: Job, where: Path, check: Literal["auto", "all"], as_json: bool) -> None:
     from hubserve.data.own_images import Reading
     from hubserve.pipeline import resolve_job
 
     with check_progress() as advance:
-        facts = resolve_job(job, where=where, reading=Reading(advance=advance)).facts()
+        facts = resolve_job(job, where=where, reading=Reading(advance=advance, check="all" if check == "all" else None)).facts()
     return print_json({"job": job.model_dump(mode="json"), **facts}) if as_json else print_facts(f"{job.name} can run", facts)
 
 
-def _run_existing(run: Run, *, check: bool, detach: bool, as_json: bool) -> None:
+def _run_existing(run: Run, *, check: Check, detach: bool, as_json: bool) -> None:
     if check:
-        return _check(jobs.parse_job(run.definition(), where=str(run.path)), run.where, as_json)
+        return _check(jobs.parse_job(run.definition(), where=str(run.path)), run.where, check, as_json)
     return _start(run, as_json) if detach else _run(run, None, as_json)
 
 
@@ -270,23 +281,30 @@ def _run(run: Run, resolved: ResolvedJob | None, as_json: bool) -> None:
 def _print_status(run: Run, as_json: bool) -> None:
     status = jobs.read(run)
     if as_json:
-        return print_json(status.model_dump(mode="json"))
+        print_json(status.model_dump(mode="json"))
+        return
     best = status.best
+    best_epoch = max(status.epochs, key=lambda row: (row.val_acc, -row.val_loss), default=None)
     facts: dict[str, Any] = {
         "state": status.state,
         "phase": status.phase,
         "": status.message or None,
-        "trials": f"{status.trials}{f' of {status.max_trials}' if status.max_trials else ''}",
+        "trials": None if best_epoch else f"{status.trials}{f' of {status.max_trials}' if status.max_trials else ''}",
+        "best epoch": f"{best_epoch.epoch} of {status.epochs[-1].epoch}, val_acc {best_epoch.val_acc:.4f}"
+        if best_epoch
+        else None,
         "seconds": f"{status.seconds:.0f} {eta_text(status.eta_seconds)}".strip(),
         "best": values_text(best.values) if best else None,
         "arch": ", ".join(f"{label} = {value}" for label, value in best.arch.items()) if best else None,
-        "test_acc": _test_accuracy(status) or None,
+        "test_acc": accuracy_text(status.accuracy) if status.accuracy else _test_accuracy(status) or None,
         "notes": "; ".join(status.notes) or None,
         "published": status.published,
         "error": status.error,
         "folder": run.path,
     }
-    return print_facts(status.id, facts)
+    print_facts(status.id, facts)
+    if status.accuracy is not None:
+        print_accuracy(status.accuracy)
 
 
 def _test_accuracy(status: JobSummary) -> str:

@@ -9,7 +9,7 @@ from unicodedata import normalize
 from hubserve.cards.labels import imagenet_wnids
 from hubserve.cards.labels import labels as known_labels
 from hubserve.data.folder_walk import walk
-from hubserve.data.layout import class_folders
+from hubserve.data.layout import class_folders, no_image_text
 from hubserve.data.names import part_of
 from hubserve.data.scan import Item
 from hubserve.errors import DatasetError
@@ -60,8 +60,11 @@ def labelled_images(folder: Path, labels: Sequence[str]) -> LabelledImages:
         DatasetError: The folder does not exist, has no sub-folder or no image, or its sub-folders do not match the classes.
     """
     root = _last_part(folder)
-    found = class_folders(root, allow_empty=True).parts[None]
+    layout = class_folders(root, allow_empty=True)
+    found = layout.parts[None]
     rule, classes = _match(list(found), labels, root)
+    if not any(found.values()):
+        raise DatasetError(no_image_text(root, found, layout.left_out))
     return LabelledImages(tuple((path, classes[name]) for name, paths in found.items() for path in paths), rule)
 
 

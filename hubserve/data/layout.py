@@ -1,6 +1,6 @@
 """Finds the parts (train, val, test) and the class folders in a folder of images, and refuses an unclear layout."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,11 +123,8 @@ def _classes(
         if inner:
             images[first].append(path)
     left_out = [*found.left_out, *_loose(folder, found, root)]
-    if not any(images.values()):
-        raise DatasetError(
-            f"{shown(folder)} has {len(images)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
-            + (f". Left out: {left_out_text(left_out)}" if left_out else "")
-        )
+    if not any(images.values()) and not allow_empty:
+        raise DatasetError(no_image_text(folder, images, left_out))
     _check_level(folder, images)
     names = class_names(list(images), shown(folder))
     empty = [name for name, paths in images.items() if not paths]
@@ -139,6 +136,12 @@ def _classes(
             "there, or remove them" + (f". Left out: {left_out_text(skipped)}" if skipped else "")
         )
     return {names[name]: paths for name, paths in images.items()}, left_out
+
+
+def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut]) -> str:
+    """Returns the message for class folders none of which has an image."""
+    text = f"{shown(folder)} has {len(classes)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
+    return text + (f". Left out: {left_out_text(left_out)}" if left_out else "")
 
 
 def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
@@ -154,8 +157,8 @@ def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
                 f"{named(f'{shown(entry)}/' for entry in sorted(below))}: this is one level too high; name "
                 f"{shown(folder / name)}"
             )
-    common = set.intersection(*inner.values())
-    if len(inner) > 1 and (len(common) > 1 or any(part_of(entry) for entry in common)):
+    common = set.intersection(*inner.values()) if len(inner) > 1 else set()
+    if len(common) > 1 or any(part_of(entry) for entry in common):
         raise DatasetError(
             f"{shown(folder)}: each of the folders {named(f'{shown(name)}/' for name in inner)} holds no image but the folders "
             f"{named(f'{shown(entry)}/' for entry in sorted(common))}: this is one level too high; name one of them, or list "

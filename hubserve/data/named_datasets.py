@@ -15,6 +15,7 @@ from hubserve.data.labelled_data import LabelledData
 from hubserve.data.listing import ENDINGS, is_listing
 from hubserve.data.own_images import PLAIN, Reading, own_images
 from hubserve.errors import DatasetError, suggest
+from hubserve.validation_sentence import first_mistake
 
 OWN_IMAGES = ("folder", "listing", "hf")
 """Names of one's own images, by what they are read from; their function takes `reading`, too."""
@@ -50,9 +51,7 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
         more = {"reading": reading} if name in OWN_IMAGES else {}
         return DATASETS[name](*_place(name, folder), **settings, **more)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: " if first["loc"] else ""
-        raise DatasetError(f"the data set {name!r}: {where}{first['msg']}") from error
+        raise DatasetError(f"the data set {name!r}: {first_mistake(error, show_value=True)}") from error
 
 
 def check_dataset_name(name: str, settings: Iterable[str]) -> None:

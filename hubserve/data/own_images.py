@@ -25,11 +25,13 @@ class Reading:
         pinned: Parts of an earlier scan to reuse; None assigns the images to parts anew.
         roots: Folders below which all files of a listing must lie; None allows all files.
         advance: Progress callback, called with the number of files checked so far and the number of all files.
+        check: Replaces the setting `check` of the data set; None uses the setting.
     """
 
     pinned: PinnedParts | None = None
     roots: tuple[Path, ...] | None = None
     advance: Advance = lambda done, total: None
+    check: CheckOption | None = None
 
 
 PLAIN = Reading()
@@ -60,7 +62,7 @@ def read_scan(
         roots=reading.roots,
         seed=seed,
         val_share=val_share,
-        check=check,
+        check=reading.check or check,
         pinned=reading.pinned,
         advance=reading.advance,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from hubserve.atomic import write_atomic
 from hubserve.data.names import PARTS, Part
 from hubserve.errors import DatasetError
+from hubserve.preprocess import Fit
 
 How = Literal["given", "drawn", "partly drawn"]
 """How the parts were found: "given" by the user's folders or listing, "drawn" at random, or "partly drawn" (both)."""
@@ -46,6 +47,8 @@ class PinnedParts:
         seed: Seed of the random draw.
         sha256: Hash over the class names and each file's path, class, part and content, as `Scan.sha256`.
         files: All images that are used.
+        size: Side in pixels of the network's input in that run; None where it is not recorded.
+        fit: How images fit that input in that run; None where it is not recorded.
     """
 
     classes: tuple[str, ...]
@@ -53,10 +56,13 @@ class PinnedParts:
     seed: int
     sha256: str
     files: tuple[PinnedFile, ...]
+    size: int | None = None
+    fit: Fit | None = None
 
     def write(self, path: Path) -> None:
         """Writes the record to the file `path` as JSON, atomically."""
         record = {"version": 1, "classes": self.classes, "how": self.how, "seed": self.seed, "sha256": self.sha256}
+        record |= {"size": self.size, "fit": self.fit}
         # ASCII, because Python holds bytes of file names that are not UTF-8 as lone surrogates, which UTF-8 cannot encode.
         write_atomic(path, json.dumps({**record, "files": self.files}, separators=(",", ":")) + "\n")
 
@@ -88,7 +94,9 @@ def _pinned(record: Mapping[str, Any]) -> PinnedParts:
             raise ValueError(f"{entry.file} is of class {entry.label} in part {entry.part}")
     if record["how"] not in get_args(How):
         raise ValueError(f"how = {record['how']}")
-    return PinnedParts(classes, record["how"], int(record["seed"]), str(record["sha256"]), files)
+    if record["fit"] not in (None, *get_args(Fit)):
+        raise ValueError(f"fit = {record['fit']}")
+    return PinnedParts(classes, record["how"], int(record["seed"]), str(record["sha256"]), files, record["size"], record["fit"])
 
 
 def draw(labels: Sequence[int], keys: Sequence[Hashable], shares: Sequence[float], *, seed: int) -> list[int]:

@@ -13,6 +13,7 @@ from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights, weights_origin
 from hubserve.hub.registry import load_model
+from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.manifest import Provenance
 from hubserve.package.package import Package
 from hubserve.preprocess import Preprocess
@@ -35,6 +36,8 @@ class ModelSource:
         preprocess: Preprocessing that turns an image into the network's input.
         labels: Label of each class, in the order of the logits.
         provenance: Paper, licence and published accuracy of the model, and the origin of its weights.
+        temperature: Number by which logits are divided before the softmax; None leaves them as they are.
+        accuracy: Accuracy on test images; None where it was not measured.
     """
 
     name: str
@@ -45,6 +48,8 @@ class ModelSource:
     preprocess: Preprocess
     labels: Sequence[str]
     provenance: Provenance
+    temperature: float | None = None
+    accuracy: AccuracyReport | None = None
 
 
 def card_source(
@@ -149,4 +154,6 @@ def package_source(package: Package) -> ModelSource:
         preprocess=manifest.preprocess,
         labels=package.labels,
         provenance=manifest.provenance,
+        temperature=manifest.temperature,
+        accuracy=package.accuracy,
     )

@@ -146,8 +146,9 @@ def classify(folder: Path, images: list[Path], top: int) -> dict[str, list[tuple
     answers = {}
     for path in images:
         batch = prepare(read_rgb(path), manifest["preprocess"])[None]
-        (logits,) = session.run(None, {manifest["input"]["name"]: batch})[0].astype(np.float64)
-        likely = np.exp(logits - logits.max())
+        (logits,) = session.run(None, {manifest["inputs"][0]["name"]: batch})[0].astype(np.float64)
+        scaled = logits / (manifest.get("temperature") or 1.0)
+        likely = np.exp(scaled - scaled.max())
         likely /= likely.sum()
         answers[str(path)] = [(labels[i], float(likely[i])) for i in np.argsort(-logits, kind="stable")[:top]]
     return answers

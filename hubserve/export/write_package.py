@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from hubserve.atomic import replace_folder, staged_folder
+from hubserve.atomic import apply_umask, replace_folder, staged_folder
 from hubserve.errors import PackageError
 from hubserve.export.model_source import ModelSource
 from hubserve.export.parity_proof import ProvenFormats, write_proven
@@ -15,9 +15,10 @@ from hubserve.export.rebuild_model import rebuild_model
 from hubserve.host import versions
 from hubserve.hub.registry import SPACES
 from hubserve.package import trust
+from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.add_files import check_target
 from hubserve.package.formats import FORMATS
-from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, Manifest, TensorEntry
+from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, InputEntry, Manifest, OutputEntry, TestFigures
 from hubserve.package.onnx_runner import INPUT, OUTPUT
 from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, WEIGHTS, Package, file_entry, read_package
 from hubserve.package.runner import Batch
@@ -69,10 +70,13 @@ def write_package(
         save_file({k: t.detach().cpu().contiguous() for k, t in source.model.state_dict().items()}, stage / WEIGHTS)
         (stage / LABELS).write_text("".join(f"{label}\n" for label in source.labels), "utf-8")
         (stage / PARITY).write_text(json.dumps([r.model_dump(mode="json") for r in proven.reports], indent=2) + "\n", "utf-8")
+        if source.accuracy is not None:
+            (stage / ACCURACY_REPORT).write_text(source.accuracy.model_dump_json(indent=2) + "\n", "utf-8")
         manifest = _manifest(source, proven, {path.name: file_entry(path) for path in sorted(stage.iterdir())})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         if source.space in SPACES:
             rebuild_model(Package(stage, manifest))
+        apply_umask(stage)
         check_target(folder, overwrite)  # Checked again, as another process may have written there during the export.
         replace_folder(stage, folder)
     trust.record_written(manifest.files[FORMATS[name].file].sha256 for name in formats)
@@ -87,10 +91,23 @@ def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileE
         settings=dict(source.settings),
         arch=dict(source.arch),
         preprocess=source.preprocess,
-        input=TensorEntry(name=INPUT, dtype="float32", shape=("batch", 3, size, size)),
-        output=TensorEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs)),
+        inputs=(InputEntry(name=INPUT, dtype="float32", shape=("batch", 3, size, size)),),
+        outputs=(OutputEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs)),),
+        temperature=source.temperature,
+        test=_test_figures(source.accuracy),
         exports=proven.exports,
         provenance=source.provenance,
         versions=versions(),
         files=files,
+    )
+
+
+def _test_figures(report: AccuracyReport | None) -> TestFigures | None:
+    if report is None:
+        return None
+    return TestFigures(
+        images=report.images,
+        top1=report.top1,
+        top1_interval=report.top1_interval,
+        calibration_error=report.calibration_error,
     )

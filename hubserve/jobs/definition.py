@@ -1,4 +1,4 @@
-"""What all jobs share, and how a job file looks: a search, or the fine-tuning of a model, described as data.
+"""The keys that all job files share, for a search and for the fine-tuning of a model, with an example of a job file.
 
 A search, from the model space to the name that the winner is published under:
 
@@ -157,13 +157,13 @@ class Job(JobRecord):
 
     @property
     def store_name(self) -> str:
-        """Name of the published model in the store."""
+        """The name under which the model is published in the model store: `publish.name`, or the job's name in lower case."""
         given = self.publish.name if self.publish is not None else None
         return given or self.name.lower().rstrip("_-")
 
     @property
     def limits(self) -> dict[str, float]:
-        """Upper bound of each constrained measure."""
+        """The upper bound of each constrained measure, by the name of the measure; empty for jobs without constraints."""
         return {}
 
     @property

@@ -1,5 +1,6 @@
 """Run folders: where they are, how one is created, and the files in it."""
 
+import errno
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from hubserve.atomic import staged_folder, write_atomic
-from hubserve.errors import JobError, JobNotFoundError, suggest
+from hubserve.errors import JobError, JobNotFoundError, StorageError, suggest
 from hubserve.home import home
 from hubserve.jobs.definition import Job
 from hubserve.jobs.job_file import dump_job, parse_job
@@ -21,6 +22,7 @@ from hubserve.jobs.limits import UNLIMITED, JobLimits
 from hubserve.jobs.status import JobStatus, JobSummary
 from hubserve.reserved_file import reserve, write_reserved
 from hubserve.sequence_number import number_lock, read_number, write_next_number
+from hubserve.storage_faults import denial, denied, is_there
 
 JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"
 REASON, LIMITS = "reason", "limits.json"
@@ -51,7 +53,7 @@ class Run:
         try:
             return (self.path / JOB).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise JobError(f"{self.path} is not the folder of a job: it has no readable {JOB}") from error
+            raise JobError(denial(error) or f"{self.path} is not the folder of a job: it has no readable {JOB}") from error
 
     @property
     def where(self) -> Path:
@@ -63,13 +65,16 @@ class Run:
 
     @property
     def limits(self) -> JobLimits:
-        """What the job may reach and use. Raises JobError if that cannot be read."""
+        """The limits of the job; `UNLIMITED` if the folder has no file of limits. Raises JobError if the file is corrupt."""
         try:
             return JobLimits.model_validate_json((self.path / LIMITS).read_bytes())
         except FileNotFoundError:
             return UNLIMITED
         except (OSError, ValidationError) as error:
-            raise JobError(f"{self.path} has no readable {LIMITS}, so the job's limits are unknown; submit it anew") from error
+            why = denial(error)
+            raise JobError(
+                why or f"{self.path} has no readable {LIMITS}, so the job's limits are unknown; submit it anew"
+            ) from error
 
     def written_status(self) -> JobStatus:
         """The status that the job's process wrote last; `hubserve.jobs.read` also checks whether that process is alive.
@@ -87,7 +92,7 @@ class Run:
         try:
             return kind.model_validate_json((self.path / STATUS).read_text("utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise JobError(f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
+            raise JobError(denial(error) or f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
 
     def write_status(self, status: JobStatus) -> None:
         """Replaces status.json atomically: a reader sees the old record or the new one."""
@@ -98,7 +103,7 @@ class Run:
         write_reserved(self.path / REASON, reason)
 
     def plots(self) -> list[str]:
-        """Names of the plots, without ".svg"."""
+        """Returns the names of the plots in the run folder, sorted and without ".svg"."""
         return sorted(path.stem for path in (self.path / PLOTS).glob("*.svg"))
 
     def plot(self, name: str) -> Path:
@@ -108,7 +113,7 @@ class Run:
         return self.path / PLOTS / f"{name}.svg"
 
     def log_tail(self, lines: int = 50) -> list[str]:
-        """The last lines of the log; empty before the process starts."""
+        """Returns the last `lines` lines of log.txt; an empty list if there is no log yet."""
         try:
             with (self.path / LOG).open(encoding="utf-8", errors="replace") as file:
                 return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
@@ -132,7 +137,7 @@ def create(
     """Creates a run folder in the state "queued"; `start` starts the job.
 
     Args:
-        definition: Text of a job file, or its content as data.
+        definition: Text of a job file, or the mapping that the text contains.
         name: Name to show for the run; None takes the definition's.
         job: The definition, already parsed by the caller; None parses it here.
         where: Folder in which relative paths of the definition start; None is the working folder.
@@ -165,19 +170,19 @@ def create(
 
 
 def find(job_id: str) -> Run:
-    """The run with that id.
+    """Returns the run whose folder is called `job_id`.
 
     Raises:
         JobNotFoundError: There is no such run, or the text is no id; the message has the nearest ids.
     """
     run = Run(jobs_folder() / job_id)
-    if not _ID.fullmatch(job_id) or not (run.path / JOB).is_file():
+    if not _ID.fullmatch(job_id) or not is_there(run.path / JOB):
         raise JobNotFoundError(f"there is no job {job_id!r}. {suggest(job_id, [known.id for known in list_runs()])}")
     return run
 
 
 def open_run(path: Path) -> Run:
-    """The run in any folder of this machine. Raises JobError if the folder is no run folder."""
+    """Returns the run in the folder `path`, which may be anywhere. Raises JobError if it is no run folder."""
     run = Run(path.resolve())
     run.written_status()
     run.definition()
@@ -185,16 +190,27 @@ def open_run(path: Path) -> Run:
 
 
 def list_runs() -> list[Run]:
-    """All runs, the one that was submitted last first; by time of the file job.yaml those without a number."""
+    """All runs, the one that was submitted last first; by time of the file job.yaml those without a number.
+
+    Raises:
+        StorageError: This user may not list the folder of runs.
+    """
 
     def order(path: Path) -> tuple[int, int, str]:
-        return read_number(path), (path / JOB).stat().st_mtime_ns, path.name
+        try:
+            changed = (path / JOB).stat().st_mtime_ns
+        except OSError:  # Not open to this user, or deleted just now.
+            changed = 0
+        return read_number(path), changed, path.name
 
     return [Run(path) for path in sorted(_run_folders(), key=order, reverse=True)]
 
 
 def _run_folders() -> list[Path]:
-    return [path for path in jobs_folder().glob("*") if _ID.fullmatch(path.name) and (path / JOB).is_file()]
+    folder = jobs_folder()
+    if why := denied(folder):
+        raise StorageError(f"the jobs cannot be listed: {why}, or HUBSERVE_HOME names another folder", errno.EACCES)
+    return [path for path in folder.glob("*") if _ID.fullmatch(path.name) and is_there(path / JOB)]
 
 
 def _new_id(name: str, now: datetime) -> str:

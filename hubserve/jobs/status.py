@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hubserve.package.accuracy_report import AccuracyReport
+
 State = Literal["queued", "running", "stopping", "done", "failed", "stopped", "refused"]
 Phase = Literal["search", "supernet", "retrain", "fine-tune", "test", "export", "profile", "publish"]
 FINAL: frozenset[State] = frozenset({"done", "failed", "stopped", "refused"})
@@ -160,9 +162,11 @@ class JobStatus(JobSummary):
         pareto: Numbers of the trials on the Pareto front.
         oneshot: Progress of a one-shot strategy; None for jobs without one.
         epochs: Scores of the epochs of a fine-tuning so far; empty for searches.
+        accuracy: Accuracy of the trained network on the test images in detail; None until it was measured.
     """
 
     history: list[TrialRow] = []
     pareto: list[int] = []
     oneshot: OneShotView | None = None
     epochs: list[EpochRow] = []
+    accuracy: AccuracyReport | None = None

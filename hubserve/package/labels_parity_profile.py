@@ -10,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import PackageError
 from hubserve.package.parity import ParityReport
+from hubserve.storage_faults import denial
+from hubserve.validation_sentence import first_mistake
 
 _Reports = TypeAdapter(tuple[ParityReport, ...])
 
@@ -26,9 +28,8 @@ def read_parity(path: Path) -> tuple[ParityReport, ...]:
     try:
         return _Reports.validate_python(_json(path, advice))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its content"
-        raise PackageError(f"{path}: {where} = {_short(first['input'])}: {first['msg']}; expected {advice}") from error
+        mistake = first_mistake(error, whole="its content", show_value=True)
+        raise PackageError(f"{path}: {mistake}; expected {advice}") from error
 
 
 def read_profile(path: Path) -> dict[str, Any]:
@@ -62,6 +63,8 @@ def _json(path: Path, advice: str) -> Any:
 def _text(path: Path, advice: str) -> str:
     try:
         return read_bounded_text(path)
+    except PermissionError as error:
+        raise PackageError(f"{path} cannot be read: {denial(error, path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} cannot be read as text in UTF-8: {error}; expected {advice}") from error
 

@@ -46,6 +46,44 @@ class TensorEntry(_Record):
     shape: Annotated[tuple[str | int, ...], Field(min_length=2)]
 
 
+class InputEntry(TensorEntry):
+    """An input of the exported model.
+
+    Attributes, besides those of TensorEntry:
+        prepared_by: What makes the input: "image" is the preprocessing of the manifest; "none" is the caller.
+    """
+
+    prepared_by: Literal["image", "none"] = "image"
+
+
+class OutputEntry(TensorEntry):
+    """An output of the exported model.
+
+    Attributes, besides those of TensorEntry:
+        meaning: What the numbers are: "logits" of the classes, "features" of the last layer before them, or "other".
+    """
+
+    meaning: Literal["logits", "features", "other"] = "logits"
+
+
+class TestFigures(_Record):
+    """Accuracy on test images that nothing was trained or chosen with; the file accuracy.json has the whole report.
+
+    Attributes:
+        images: Number of test images.
+        top1: Share of them that were given the right class, in [0, 1].
+        top1_interval: 95 % Wilson interval of `top1`.
+        calibration_error: Expected calibration error of the probabilities, in [0, 1], the temperature applied.
+    """
+
+    __test__ = False  # No class of tests, in spite of its name.
+
+    images: int
+    top1: float
+    top1_interval: tuple[float, float]
+    calibration_error: float
+
+
 class Provenance(_Record):
     """Where a model and its weights came from.
 
@@ -74,38 +112,67 @@ class Manifest(_Record):
     """The record that a package has in manifest.json.
 
     Attributes:
-        format_version: Version of this record; 1 is the only one.
+        format_version: Version of this record. Version 1, with one `input` and one `output`, is read as version 2.
         name: Name of the model.
         space: Class name of its model space.
         settings: Arguments of the model space.
         arch: Chosen value of each choice, by label.
         preprocess: Preparation that turns an image into input.
-        input: Input tensor of the exported model.
-        output: Output tensor of the exported model: the logits.
+        inputs: Inputs of the exported model, at least one.
+        outputs: Outputs of the exported model; the first one has the logits.
+        temperature: Number by which logits are divided before the softmax, so that probabilities are calibrated; None leaves
+            them as they are.
+        test: Accuracy on test images; None where it was not measured.
         exports: Exported formats, each with the settings of its export.
         provenance: Where the model came from.
         versions: Versions of the libraries that wrote the package, by name.
         files: Length and hash of each file, by name; without the manifest itself.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     name: str
     space: str
     settings: dict[str, Any]
     arch: dict[str, Any]
     preprocess: Preprocess
-    input: TensorEntry
-    output: TensorEntry
+    inputs: Annotated[tuple[InputEntry, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[OutputEntry, ...], Field(min_length=1)]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    test: TestFigures | None = None
     exports: dict[Format, dict[str, Any]]
     provenance: Provenance
     versions: dict[str, str]
     files: dict[str, FileEntry]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _upgraded(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        version = given.get("format_version", 2)
+        if isinstance(version, int) and version > 2:
+            raise ValueError(f"its format_version is {version}, and this hubserve reads 1 and 2; a newer hubserve wrote it")
+        if version != 1:
+            return given
+        rest = {name: value for name, value in given.items() if name not in ("input", "output")}
+        tensors = {f"{name}s": [given[name]] for name in ("input", "output") if name in given}
+        return {**rest, **tensors, "format_version": 2}
+
     @model_validator(mode="after")
     def _counts_its_classes(self) -> Manifest:
         if not isinstance(self.output.shape[-1], int) or self.output.shape[-1] < 1:
-            raise ValueError(f"output.shape = {self.output.shape}: the last number is the number of classes, at least 1")
+            raise ValueError(f"outputs: shape = {self.output.shape}: the last number is the number of classes, at least 1")
         return self
+
+    @property
+    def input(self) -> InputEntry:
+        """The first input of the exported model."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> OutputEntry:
+        """The first output of the exported model: the logits."""
+        return self.outputs[0]
 
     @property
     def classes(self) -> int:

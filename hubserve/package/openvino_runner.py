@@ -20,8 +20,9 @@ class OpenVinoRunner:
 
     Attributes:
         callers: Number of calls that run at the same time.
-        seconds: Time in seconds after which a call is given up. OpenVINO cannot end it, so it takes a core until the process
-            ends; once all that may run at the same time were given up, further calls are refused.
+        seconds: Time in seconds after which a call is given up. OpenVINO cannot end a loop, so it takes a core until the
+            process ends; once all that may run at the same time were given up, further calls are refused. So `Package.runner`
+            refuses files with loops whose author is not trusted.
 
     Raises:
         ExportError: OpenVINO is not installed, or cannot load the file.

@@ -24,14 +24,18 @@ from pydantic import ValidationError
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import ExportError, PackageError
 from hubserve.package import first_load, trust
+from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.first_load import FirstLoad
 from hubserve.package.formats import FORMATS
 from hubserve.package.labels_parity_profile import read_labels, read_parity, read_profile
 from hubserve.package.manifest import FileEntry, Format, Manifest
+from hubserve.package.onnx_contents import LOOPS, check_external_data, read_onnx_contents
 from hubserve.package.onnx_runner import Device, OnnxRunner, cuda_available
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.parity import ParityReport
 from hubserve.package.runner import DAY, Runner
+from hubserve.storage_faults import denial, is_there
+from hubserve.validation_sentence import first_mistake
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
@@ -76,20 +80,40 @@ class Package:
         """
         return read_profile(self.path / PROFILE) if PROFILE in self.manifest.files else None
 
-    def verify(self) -> None:
-        """Checks all files: hashes, parity of every format, and the number of labels.
+    @cached_property
+    def accuracy(self) -> AccuracyReport | None:
+        """The accuracy on test images; None where it was not measured.
 
         Raises:
-            PackageError: The length or hash of a file differs from the manifest's; a file cannot be read; a format has not
-                passed the comparison with eager PyTorch; or the number of labels is not that of the classes.
+            PackageError: The file is corrupt.
+        """
+        if ACCURACY_REPORT not in self.manifest.files:
+            return None
+        path = self.path / ACCURACY_REPORT
+        try:
+            return AccuracyReport.model_validate_json(read_bounded_text(path))
+        except (OSError, ValueError) as error:
+            raise PackageError(f"{path} cannot be read: {error}") from error
+
+    def verify(self) -> None:
+        """Checks all files: hashes, external data of ONNX files, parity of every format, and the number of labels.
+
+        Raises:
+            PackageError: The length or hash of a file differs from the manifest's; a file cannot be read; a file in ONNX names
+                a file that is not in the package; a format has not passed the comparison with eager PyTorch; or the number of
+                labels is not that of the classes.
+            ExportError: A file in ONNX is not in that format.
         """
         for name, entry in self.manifest.files.items():
             try:
                 unchanged = file_entry(self.path / name) == entry
             except OSError as error:
-                raise PackageError(f"{self.path / name} cannot be read: {error.strerror or error}") from error
+                why = denial(error, self.path / name) or error.strerror or error
+                raise PackageError(f"{self.path / name} cannot be read: {why}") from error
             if not unchanged:
                 raise PackageError(f"{self.path / name} was changed since the package was written; export it again")
+        for name in self.manifest.exports:
+            self._check_onnx(name)
         passed = {report.format for report in self.parity if report.passed}
         unproven = [name for name in self.manifest.exports if name not in passed]
         if unproven:
@@ -122,6 +146,7 @@ class Package:
         path = self.path / FORMATS[name].file
         if FORMATS[name].program is not None or not path.is_file():
             return None
+        self._check_onnx(backend)
         where = "cuda" if device != "cpu" and backend != "openvino" and cuda_available() else "cpu"
         sha256 = first_load.hash_once(path)
         # The answers of OpenVINO are compared with those of ONNX Runtime.
@@ -146,7 +171,8 @@ class Package:
 
         Raises:
             LoadLimitError: Loading it for the first time took too much time or memory.
-            PackageError: The package does not have the format, or it is a program whose author is not trusted.
+            PackageError: The package does not have the format, or it is a program whose author is not trusted; or a file in
+                ONNX names files that are not in the package, or has loops and is to be run by OpenVINO.
             ExportError: The file cannot be loaded, or the format is for GPUs and there is none.
         """
         name: Format = "onnx" if backend == "openvino" else backend
@@ -169,6 +195,21 @@ class Package:
             runner.seconds = seconds
         return runner
 
+    def _check_onnx(self, backend: Backend) -> None:
+        """Checks a file in ONNX before a runtime opens it; see `runner` for what is refused. Programs are not checked."""
+        name: Format = "onnx" if backend == "openvino" else backend
+        if FORMATS[name].program is not None:
+            return
+        path = self.path / FORMATS[name].file
+        contents = read_onnx_contents(path)
+        check_external_data(path, contents, self.manifest.files)
+        loops = sorted(contents.operators & LOOPS)
+        if backend == "openvino" and loops and not self.trusted and not trust.was_written_here(first_load.hash_once(path)):
+            raise PackageError(
+                f"{path} was not written here by this user and has the operator {loops[0]}: OpenVINO cannot end a loop that "
+                "runs too long; use onnx, or where you trust its author, say so with --trust (read_package(..., trusted=True))"
+            )
+
     def _load_first(self, backend: Backend, device: Device) -> None:
         load = self.first_load(backend, device=device)
         if load is not None:
@@ -187,16 +228,17 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     """
     try:
         manifest = Manifest.model_validate_json(read_bounded_text(path / MANIFEST))
+    except PermissionError as error:
+        raise PackageError(f"{path / MANIFEST} cannot be read: {denial(error, path / MANIFEST)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} is not a package: it has no readable {MANIFEST}. `hubserve export` writes one") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {where}: {first['msg']}") from error
+        mistake = first_mistake(error)
+        raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {mistake}") from error
     for name in manifest.files:
         if PurePosixPath(name).name != name or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
             raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder, by plain names")
-        if not (path / name).is_file():
+        if not is_there(path / name):
             raise PackageError(f"{path} is incomplete: {name} is missing")
     absent = [
         name for name in (WEIGHTS, LABELS, PARITY, *(FORMATS[f].file for f in manifest.exports)) if name not in manifest.files

@@ -100,14 +100,15 @@ def check_parity(
     """Compares two runners on several batches.
 
     Args:
-        reference: Runner whose logits are right.
+        reference: Runner whose logits count as correct.
         candidate: Runner that is compared with it.
         batches: Batches of prepared images.
-        bounds: How far its logits may be off.
+        bounds: How far the logits of `candidate` may differ from those of `reference`.
         classes: True class of each image, in the order of all batches; -1 for an unknown one; empty where all are unknown.
 
     Raises:
-        ParityError: They differ by more, or there is no batch. The report is `error.args[1]`, except where shapes differ.
+        ParityError: The logits differ by more than `bounds`, or in shape, or there is no batch.
+            If only values differ, `error.args[1]` is the ParityReport.
     """
     pairs = [(reference(batch), candidate(batch)) for batch in batches]
     if not pairs:
@@ -190,7 +191,7 @@ def _compare(name: str, pairs: list[tuple[Batch, Batch]], bounds: Bounds, classe
 
 
 def _same_best_class(expected: NDArray[np.float64], found: NDArray[np.float64], near: float) -> float:
-    """Share of rows whose best class in `found` is, in `expected`, within `near` of the best."""
+    """Returns the share of rows in which the best class of `found` is, in `expected`, at most `near` below the largest."""
     chosen = np.take_along_axis(expected, found.argmax(1)[:, None], 1)[:, 0]
     return float((expected.max(1) - chosen <= near).mean())
 

@@ -22,7 +22,7 @@ class RunOptions(Protocol):
     """Options of a call: onnxruntime.RunOptions.
 
     Attributes:
-        terminate: Set to end the call.
+        terminate: Whether ONNX Runtime ends the call before its next node; set to True to end it.
     """
 
     terminate: bool
@@ -45,7 +45,7 @@ class _Watch:
         self._calls.pop(id(options), None)
 
     def terminate(self, before: float) -> None:
-        """Ends the calls whose limit is before that time of the monotonic clock."""
+        """Ends the calls whose time limit lies before `before`, a time of `time.monotonic()` in seconds."""
         for options, end in list(self._calls.values()):
             if end < before:
                 options.terminate = True

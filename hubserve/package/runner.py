@@ -10,7 +10,7 @@ from hubserve.errors import LogitsError
 Batch = NDArray[np.float32]
 
 DAY = 86_400.0
-"""Seconds of a call, where nothing else is set."""
+"""The number of seconds in a day: the default time limit of a call of a model."""
 
 
 class Runner(Protocol):
@@ -25,7 +25,7 @@ class Runner(Protocol):
     device: str
 
     def __call__(self, batch: Batch) -> Batch:
-        """Prepared images (n, 3, height, width) -> logits (n, classes)."""
+        """Returns the logits (n, classes) of a batch of prepared images (n, 3, height, width)."""
         ...
 
 

@@ -30,7 +30,7 @@ class _TorchRunner:
 
 
 class TorchScriptRunner(_TorchRunner):
-    """A TorchScript file, loaded and frozen.
+    """A runner that loads and freezes a TorchScript file.
 
     Raises:
         ExportError: The file is corrupt, or there is no such device.
@@ -50,7 +50,7 @@ class TorchScriptRunner(_TorchRunner):
 
 
 class Pt2Runner(_TorchRunner):
-    """A `.pt2` archive, loaded.
+    """A runner that loads a `.pt2` archive, the file format of `torch.export`.
 
     Raises:
         ExportError: The file is corrupt, or there is no such device.
@@ -74,7 +74,7 @@ def set_threads(count: int) -> None:
 
 
 def page_locked_array(shape: tuple[int, ...]) -> Batch:
-    """See `hubserve.package.formats.page_locked`."""
+    """Returns an uninitialised float32 array of `shape` in page-locked memory, from which copies to a GPU are faster."""
     array: Batch = torch.empty(shape, pin_memory=True).numpy()
     return array
 

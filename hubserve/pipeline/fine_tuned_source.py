@@ -1,30 +1,35 @@
 """`fine_tuned_source`: collects the network and the manifest entries from which a fine-tuning's package is written."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from hubserve.cards.card import Metric
 from hubserve.export.model_source import ModelSource
 from hubserve.jobs import Run
 from hubserve.package.manifest import Provenance
 from hubserve.package.runner import Batch
+from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
 from hubserve.pipeline.phases.tune import TunedNetwork
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.training.finetuning.square_images import SquareImages
 
 COMPARED_BATCHES, COMPARED_IMAGES = 2, 16
+TESTED_BATCH = 64
 
 
-def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, test_acc: float | None, run: Run) -> ModelSource:
+def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested: TestedNetwork, run: Run) -> ModelSource:
     """Returns the fine-tuned network together with its labels, preprocessing and provenance for the package's manifest.
 
     Args:
         resolved: The job.
         tuned: Its network.
-        test_acc: Accuracy on the test images, in [0, 1]; None if there are no test images.
+        tested: Its accuracy and temperature.
         run: The run.
     """
+    test_acc = tested.test_acc
     start, parts, job = resolved.source, resolved.parts, resolved.job
     metric = None if test_acc is None else Metric(dataset=f"{job.name} (test)", top1=round(100 * test_acc, 4))
     provenance = Provenance(
@@ -41,7 +46,8 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, test_ac
             "start_weights": start.provenance.weights,
             "seed": job.seed,
             "data": job.data.model_dump(mode="json", exclude_none=True),
-            "data_found": parts.found.outline(),
+            "data_sha256": parts.found.sha256,
+            "division": parts.found.how,
             "images": {"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
             "recipe": job.recipe.model_dump(mode="json", exclude_none=True),
             "epochs": tuned.history[-1].epoch,
@@ -59,6 +65,8 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, test_ac
         preprocess=parts.preprocess,
         labels=parts.labels,
         provenance=provenance,
+        temperature=tested.temperature,
+        accuracy=tested.accuracy,
     )
 
 
@@ -69,12 +77,19 @@ def prepared_batches(images: SquareImages) -> list[Batch]:
     return [np.ascontiguousarray(batch.numpy()) for batch in torch.split(prepared, COMPARED_IMAGES)]  # type: ignore[no-untyped-call]
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, images: SquareImages, batch_size: int = 128) -> float:
-    """Returns the top-1 accuracy of a network on `images`, in [0, 1]; the network must be in eval mode."""
-    hits = 0
-    for begin in range(0, len(images), batch_size):
-        indices = range(begin, min(begin + batch_size, len(images)))
-        logits = model(images.normalise(images.squares(indices)))
-        hits += int((logits.argmax(1) == images.labels[begin : begin + batch_size]).sum())
-    return hits / len(images)
+def labelled_parts(resolved: ResolvedFineTuning) -> LabelledParts:
+    """Returns the validation and the test images of a fine-tuning, as the test phase takes them."""
+    parts = resolved.parts
+    return LabelledParts(
+        dataset=resolved.job.name,
+        labels=parts.labels,
+        val=lambda: _batches(parts.val),
+        test=lambda: _batches(parts.test),
+        files=[image.file for image in parts.found.images if image.part == "test"],
+    )
+
+
+def _batches(images: SquareImages) -> Iterator[tuple[Tensor, Tensor]]:
+    for begin in range(0, len(images), TESTED_BATCH):
+        indices = range(begin, min(begin + TESTED_BATCH, len(images)))
+        yield images.normalise(images.squares(indices)), images.labels[begin : begin + TESTED_BATCH]

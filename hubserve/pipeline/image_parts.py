@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubserve.data.own_images import PLAIN, Reading, read_scan
+from hubserve.data.parts import PinnedParts
+from hubserve.data.propose import propose_fit, propose_size
 from hubserve.data.scan import Scan
 from hubserve.errors import DatasetError, suggest
 from hubserve.jobs import FineTuneJob
-from hubserve.preprocess import Preprocess
+from hubserve.preprocess import Fit, Preprocess
 from hubserve.training.finetuning.square_images import SquareImages
 
 SETTINGS = ("val_share", "check", "image_column", "label_column", "part_column")
@@ -53,9 +55,9 @@ def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading
     if unknown is not None:
         raise DatasetError(f"the images of a fine-tuning have no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
     found = read_scan(data, reading, seed=job.seed, **job.data.settings)
-    size = job.images.size or start.input_size
+    size, fit, notes = _size_and_fit(found, job, start, reading.pinned)
     # The whole shorter side: the network is trained on what this keeps, so nothing needs to be cut off.
-    preprocess = start.model_copy(update={"input_size": size, "resize": size, "fit": job.images.fit or "crop"})
+    preprocess = start.model_copy(update={"input_size": size, "resize": size, "fit": fit})
     return ImageParts(
         found=found,
         train=SquareImages(found.items("train"), preprocess),
@@ -63,5 +65,22 @@ def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading
         test=SquareImages(found.items("test"), preprocess),
         labels=found.labels,
         preprocess=preprocess,
-        notes=found.notes,
+        notes=(*notes, *found.notes),
     )
+
+
+def _size_and_fit(found: Scan, job: FineTuneJob, start: Preprocess, pinned: PinnedParts | None) -> tuple[int, Fit, list[str]]:
+    """Returns the size and the fit of a job, and a sentence for each that is proposed.
+
+    A run that goes on keeps those with which it began, also if its data have changed since.
+    """
+    notes = []
+    fit = job.images.fit or (pinned.fit if pinned else None)
+    if fit is None:
+        fit, reason = propose_fit(found)
+        notes.append(reason)
+    size = job.images.size or (pinned.size if pinned else None)
+    if size is None:
+        size, reason = propose_size(found, fit=fit, trained_size=start.input_size)
+        notes.append(reason)
+    return size, fit, notes

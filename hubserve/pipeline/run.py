@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 
 from hubserve import jobs
@@ -11,7 +12,7 @@ from hubserve.data.parts import read_pinned
 from hubserve.errors import DatasetError, JobError, MissingExtraError
 from hubserve.jobs import Best, JobStatus, Run
 from hubserve.package.package import Package
-from hubserve.pipeline.fine_tuned_source import accuracy, fine_tuned_source, prepared_batches
+from hubserve.pipeline.fine_tuned_source import fine_tuned_source, labelled_parts, prepared_batches
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
 from hubserve.pipeline.phases.profile import profile
@@ -24,7 +25,7 @@ from hubserve.pipeline.resolve import resolve_job
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.resolved_search import ResolvedSearch
-from hubserve.pipeline.search_source import comparison_images, search_source
+from hubserve.pipeline.search_source import comparison_images, search_source, tested_parts
 from hubserve.pipeline.status_writer import Draw, StatusWriter
 from hubserve.space.building_limit import limit_networks
 
@@ -94,7 +95,8 @@ def _pin_parts(resolved: ResolvedJob, run: Run) -> None:
     """Keeps which image is in which part, so that the run, when it goes on, is not tested on images that it trained on."""
     path = run.path / PARTS
     if resolved.scan is not None and not path.exists():
-        resolved.scan.pinned().write(path)
+        shape = resolved.preprocess
+        replace(resolved.scan.pinned(), size=shape.input_size, fit=shape.fit).write(path)
 
 
 def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
@@ -113,17 +115,16 @@ def _search_phases(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> 
     status.write(best=Best(number=winner.number, values=winner.scores, arch=winner.arch))
     status.draw_plots()
     trained = train(resolved, winner, run, status)
-    test_acc = test(lambda: resolved.test_evaluator.validate(trained.model)["val_acc"], run, status)
-    source = search_source(resolved, winner, trained, test_acc, run)
+    tested = test(trained.model, tested_parts(resolved), run, status)
+    source = search_source(resolved, winner, trained, tested, run)
     return export(source, resolved.formats, lambda: comparison_images(resolved), run, status)
 
 
 def _fine_tuning_phases(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> Package:
     tuned = tune(resolved, run, status)
-    parts = resolved.parts
-    test_acc = test(lambda: accuracy(tuned.model, parts.test), run, status) if parts.test else None
-    source = fine_tuned_source(resolved, tuned, test_acc, run)
-    return export(source, resolved.formats, lambda: prepared_batches(parts.val), run, status)
+    tested = test(tuned.model, labelled_parts(resolved), run, status)
+    source = fine_tuned_source(resolved, tuned, tested, run)
+    return export(source, resolved.formats, lambda: prepared_batches(resolved.parts.val), run, status)
 
 
 def find_draw() -> Draw | None:

@@ -11,11 +11,14 @@ from hubserve.jobs import Run
 from hubserve.package.manifest import Provenance
 from hubserve.package.runner import Batch
 from hubserve.pipeline.phases.choose_winner import Winner
+from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
 from hubserve.pipeline.phases.train import TrainedWinner
 from hubserve.pipeline.resolved_search import ResolvedSearch
 
 
-def search_source(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float, run: Run) -> ModelSource:
+def search_source(
+    resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, tested: TestedNetwork, run: Run
+) -> ModelSource:
     """Returns the trained winner together with its labels, preprocessing and provenance for the package's manifest."""
     return ModelSource(
         name=resolved.job.store_name,
@@ -25,7 +28,23 @@ def search_source(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinn
         arch=winner.arch,
         preprocess=resolved.data.preprocess,
         labels=resolved.data.labels,
-        provenance=_provenance(resolved, winner, trained, test_acc, run),
+        provenance=_provenance(resolved, winner, trained, tested.test_acc, run),
+        temperature=tested.temperature,
+        accuracy=tested.accuracy,
+    )
+
+
+def tested_parts(resolved: ResolvedSearch) -> LabelledParts:
+    """Returns the validation and the test images of a search, as the test phase takes them."""
+    data = resolved.data
+    found = resolved.scan
+    count = len(data.test)  # type: ignore[arg-type]
+    return LabelledParts(
+        dataset=data.name,
+        labels=data.labels,
+        val=resolved.search_evaluator.val_batches,
+        test=resolved.test_evaluator.val_batches,
+        files=[f"image {i}" for i in range(count)] if found is None else [i.file for i in found.images if i.part == "test"],
     )
 
 
@@ -35,7 +54,9 @@ def comparison_images(resolved: ResolvedSearch) -> list[Batch]:
     return [np.ascontiguousarray(inputs[:16].numpy()) for inputs, _ in batches]
 
 
-def _provenance(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float, run: Run) -> Provenance:
+def _provenance(
+    resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float | None, run: Run
+) -> Provenance:
     """Returns the manifest's record of how the model was made: job, trial, scores, data and weights."""
     job = resolved.job
     found: dict[str, Any] = {
@@ -56,5 +77,5 @@ def _provenance(resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner
         "test_acc": test_acc,
         "test_images": len(resolved.data.test),  # type: ignore[arg-type]
     }
-    metric = Metric(dataset=f"{resolved.data.name} (test)", top1=round(100 * test_acc, 4))
+    metric = None if test_acc is None else Metric(dataset=f"{resolved.data.name} (test)", top1=round(100 * test_acc, 4))
     return Provenance(origin="search", paper=resolved.space.paper, metric=metric, weights=trained.weights, search=found)

@@ -11,10 +11,10 @@ from hubserve.errors import ImageError
 from hubserve.preprocess.pixel_count import boxes
 
 MOST_OBUS = 2000
-"""Most OBUs of one item; an image has a few, and one for each tile of a large one."""
+"""The largest number of OBUs (units of an AV1 stream) that one item of an AVIF file may have."""
 
 MOST_FRAMES = 8
-"""Most frames of one item; a layered image has up to four."""
+"""The largest number of frames that one item of an AVIF file may have; a layered image has up to four."""
 
 SUM_FACTOR = 4
 """Most pixels of all items together, in those of the image: tiles with their borders, transparency, a gain map, a thumbnail."""
@@ -27,10 +27,10 @@ def check_avif(data: bytes, pixels: int) -> None:
 
     Args:
         data: The file.
-        pixels: Number of pixels that its boxes say.
+        pixels: Number of pixels that the boxes of the file declare.
 
     Raises:
-        ImageError: They have, or cannot be read.
+        ImageError: The streams have more pixels than declared, or the items of the file cannot be read.
     """
     try:
         sizes = [_stream_pixels(item) for item in _items(data)]
@@ -44,7 +44,7 @@ def check_avif(data: bytes, pixels: int) -> None:
 
 
 def _items(data: bytes) -> Iterator[bytes]:
-    """The content of each item of the file."""
+    """Yields the content of each item that the box `iloc` of the AVIF file `data` lists."""
     for kind, start, end in boxes(data):
         if kind == b"meta":
             meta = data[start + 12 : end]
@@ -82,7 +82,11 @@ def _located(iloc: bytes, file: bytes, idat: bytes) -> Iterator[bytes]:
 
 
 def _stream_pixels(item: bytes) -> int:
-    """The pixels of the largest sequence in an item; 0 for one that is no AV1 stream, such as metadata."""
+    """Returns the pixels per frame of the largest AV1 sequence in `item`; 0 where it holds none, such as metadata.
+
+    Raises:
+        ValueError: The item has more than `MOST_OBUS` OBUs or `MOST_FRAMES` frames.
+    """
     place = frames = pixels = 0
     for _ in range(MOST_OBUS):
         if place >= len(item) or item[place] & 0x80:  # The first bit of an OBU is 0.
@@ -128,7 +132,7 @@ class _Bits:
 
 
 def _sequence_pixels(data: bytes) -> int:
-    """Largest width x height of the frames of a sequence, by its header (section 5.5.1)."""
+    """Returns the largest width x height that an AV1 sequence header allows (AV1 specification, section 5.5.1)."""
     bits = _Bits(data)
     bits.read(4)  # Profile, and whether it is one image.
     if bits.read(1):  # The reduced header has the level alone.

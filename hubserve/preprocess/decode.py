@@ -24,7 +24,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 """Image formats that are read. Pillow knows forty more, some decoded in Python pixel by pixel, one (EPS) by a program."""
 
 _ORIENTATION = 0x0112
-"""EXIF tag; 1 is upright."""
+"""The number of the EXIF tag that holds the orientation of an image; its value 1 means upright."""
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -46,7 +46,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """The same pixels as those of `decode_image`, faster where the image is a plain JPEG.
+    """Returns the image in `data` as an array, with the pixels of `decode_image`; faster for an upright grey or RGB JPEG.
 
     Args:
         data: Bytes of an image file.
@@ -127,7 +127,12 @@ def _is_plain_jpeg(data: bytes, max_pixels: int) -> bool:
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Reads the header alone."""
+    """Opens an image by its header, without decoding its pixels, and checks the limits of its size and parts.
+
+    Raises:
+        ImageTooLargeError: The image has too many pixels.
+        ImageError: The image is refused for another reason. Pillow's own exceptions pass through, too.
+    """
     if data[:2] in (b"P1", b"P2", b"P3"):
         raise ImageError("a PPM whose numbers are text; send it in its binary format, or as PNG")
     if data[:2] in (b"II", b"MM"):
@@ -183,6 +188,6 @@ def _grey_to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _parts(values: NDArray[Any]) -> list[NDArray[Any]]:
-    """Views of up to a million values each."""
+    """Returns the flattened array in consecutive parts of at most 2**20 values each."""
     flat = values.reshape(-1)
     return [flat[first : first + 2**20] for first in range(0, flat.size, 2**20)]

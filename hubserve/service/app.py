@@ -15,12 +15,14 @@ from _bentoml_sdk import Service
 from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import BentoMLConfigException
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
 from hubserve import store
 from hubserve.errors import HubserveError
 from hubserve.service import http_protocol, supervised_worker
 from hubserve.service.api import api
-from hubserve.service.middleware import ServiceMiddleware
+from hubserve.service.error_responses import refuse, refuse_route
+from hubserve.service.middleware import AnsweredErrors, ServiceMiddleware
 from hubserve.service.settings import ServiceSettings, sentence
 
 supervised_worker.prepare()
@@ -58,7 +60,12 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
                 f"hubserve cannot start: the models of the bento cannot be copied into the store: {error}"
             ) from error
         http_protocol.install(_settings)
-        return ServiceMiddleware(api, super().to_asgi(is_main), tracing=_settings.tracing)
+        self.add_asgi_middleware(AnsweredErrors)
+        bentoml_app = super().to_asgi(is_main)
+        # For a wrong method, and for exceptions of BentoML's layers themselves; its own answers are plain text.
+        bentoml_app.add_exception_handler(HTTPException, refuse_route)
+        bentoml_app.add_exception_handler(Exception, refuse)
+        return ServiceMiddleware(api, bentoml_app, tracing=_settings.tracing)
 
 
 @bentoml.service(

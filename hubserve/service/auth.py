@@ -15,7 +15,7 @@ from hubserve.errors import ForbiddenError, UnauthorizedError
 from hubserve.service.settings import ServiceSettings
 
 scheme = HTTPBearer(auto_error=False, description="HUBSERVE_TOKEN, or for reading HUBSERVE_READ_TOKEN, of the server.")
-"""How FastAPI describes the tokens in the API's description."""
+"""The security scheme by which FastAPI lists the bearer tokens in the OpenAPI document."""
 
 
 def check_reader(connection: HTTPConnection, settings: ServiceSettings) -> None:

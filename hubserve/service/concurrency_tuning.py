@@ -63,7 +63,7 @@ def default_concurrency(device: str = "cpu") -> Concurrency:
 
 
 def candidate_concurrencies(device: str) -> list[Concurrency]:
-    """The settings that are tried on a device, the default first."""
+    """Returns the settings that are measured on `device`, with the default setting first."""
     if device != "cpu":
         return [Concurrency(threads=2, max_batch=batch) for batch in (32, 8, 16, 64)]
     single = [Concurrency(threads=cores(), max_batch=batch) for batch in BATCHES]

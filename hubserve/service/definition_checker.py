@@ -22,7 +22,7 @@ log = logging.getLogger("hubserve.service")
 
 WORKER = "hubserve.workers.check"
 SECONDS = 60.0
-"""How long a check may take. It takes a few seconds, for the import of torch."""
+"""The time limit of a check in seconds; usually a check takes a few seconds, most of them to import torch."""
 
 
 class DefinitionChecker:

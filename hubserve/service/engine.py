@@ -85,8 +85,8 @@ class Engine:
         package.verify()
         self.manifest = package.manifest
         self.labels = package.labels
+        self.temperature = package.manifest.temperature or 1.0
         self._preprocess = package.manifest.preprocess
-        self._temperature: float | None = getattr(package.manifest, "temperature", None)
         self._max_pixels = max_pixels
         self._runner = package.runner(backend, threads=threads, device=device, callers=callers, seconds=seconds)
         if backend != "openvino" and (set_threads := FORMATS[backend].set_threads):
@@ -146,7 +146,7 @@ class Engine:
             check_finite(logits)
         except LogitsError as error:
             return error
-        predictions = best_predictions(logits, self.labels, image.top_k, temperature=self._temperature)
+        predictions = best_predictions(logits, self.labels, image.top_k, temperature=self.temperature)
         return Answer(predictions, image.decode_ms, infer_ms, batch_size, logits)
 
     def _check_answers(self, package: Package) -> None:

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from hubserve import errors
 from hubserve.errors import HubserveError, clear_frames
 from hubserve.service.outgoing_text import ClientJSONResponse, shortened
-from hubserve.storage_faults import storage_error
+from hubserve.storage_faults import storage_error, with_denial
 
 log = logging.getLogger("hubserve.service")
 
@@ -93,7 +93,7 @@ DESCRIPTIONS = {
 
 def error_body(error: HubserveError) -> dict[str, Any]:
     """The JSON of an answer to a request that failed with `error`."""
-    return _body(type(error).__name__, str(error.args[0]) if error.args else str(error))
+    return _body(type(error).__name__, with_denial(str(error.args[0]) if error.args else str(error), error))
 
 
 def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
@@ -123,7 +123,7 @@ def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """Exception handler of all our errors."""
+    """Exception handler of all our errors, and of those that no other handler is for."""
     path = request.url.path
     if isinstance(error, HubserveError):
         return error_response(error, path=path)
@@ -170,5 +170,6 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: refuse_route,
     ClientDisconnect: refuse_disconnected,
     OSError: refuse_storage,
+    Exception: refuse,
 }
 """The exception handlers for FastAPI."""

@@ -13,7 +13,7 @@ from hubserve.store import StoredModel
 log = logging.getLogger("hubserve.service")
 
 AT_ONCE = 2
-"""Number of processes that load at once: one that never ends holds up no other."""
+"""The number of processes that load versions at the same time; with two, one that never ends does not block the other."""
 
 NICE = 5
 """Requests to the service come first."""

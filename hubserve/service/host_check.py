@@ -45,7 +45,7 @@ class HostCheck:
 
 
 def _host(given: bytes) -> str:
-    """The name or address without its port, in lower case."""
+    """Returns the host of a Host header, in lower case and without its port."""
     text = given.decode("latin-1").strip().lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]

@@ -33,7 +33,7 @@ LINGER_SECONDS = 2.0
 """Time for which a client that was refused is still read: closed at once, its system would discard the answer unread."""
 
 SWEEP_SECONDS = 0.5
-"""Time between two looks at all connections."""
+"""The interval in seconds at which the time limits of all connections are checked."""
 
 
 class _RefusedError(Exception):
@@ -169,13 +169,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self._is_idle() or self._in_body or self._unsent > 0
 
     def give_way(self) -> None:
-        """Ends this connection at once, for another one."""
+        """Closes this connection at once, to make room for a new one."""
         if self._in_headers or self._in_body:
             self._refuse(408, "too many connections are open, and this one waited longest for its client")
         self._abort()
 
     def check_time(self, now: float) -> None:
-        """Ends this connection where its client takes too long."""
+        """Closes this connection if its client has exceeded a time limit at the time `now`."""
         unsent = self.transport.get_write_buffer_size()
         if unsent != self._unsent or not unsent:
             self._unsent, self._unsent_since = unsent, now
@@ -192,7 +192,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._abort()
 
     def _is_idle(self) -> bool:
-        """Whether no request is being answered."""
+        """Returns whether no request of this connection is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _count(self, size: int) -> None:

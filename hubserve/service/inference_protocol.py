@@ -21,6 +21,7 @@ from pydantic_core import from_json
 from hubserve.errors import BodyTooLargeError, TensorError
 from hubserve.package.predictions import softmax
 from hubserve.service import json_bounds
+from hubserve.validation_sentence import first_mistake
 
 HEADER = "inference-header-content-length"
 """Header with the number of bytes of a message that are JSON; the tensors follow them."""
@@ -116,8 +117,7 @@ def read_request(body: bytes, header: str | None, *, max_images: int) -> Decoded
         # Five times as fast as the standard library: a parser in C stops all other threads until it is done.
         request = InferRequest.model_validate(from_json(text))
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        raise TensorError(f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}") from error
+        raise TensorError(first_mistake(error, whole="the body")) from error
     except ValueError as error:
         raise TensorError(f"the JSON cannot be read: {error}") from error
     if len(request.inputs) != 1:
@@ -230,7 +230,13 @@ class EncodedAnswer:
 
 
 def write_answer(
-    request: InferRequest, head: Mapping[str, Any], logits: NDArray[np.float32], labels: Sequence[str], *, max_bytes: int
+    request: InferRequest,
+    head: Mapping[str, Any],
+    logits: NDArray[np.float32],
+    labels: Sequence[str],
+    *,
+    max_bytes: int,
+    temperature: float = 1.0,
 ) -> EncodedAnswer:
     """Encodes the answer to a request, image by image: an encoder in C stops all other threads until it is done.
 
@@ -240,6 +246,7 @@ def write_answer(
         logits: Shape (n, classes), one row for each image; finite.
         labels: Label of each class.
         max_bytes: Largest size of the answer.
+        temperature: Number by which logits are divided before the softmax.
 
     Raises:
         TensorError: A number of classes is not between 1 and the number of labels.
@@ -250,7 +257,7 @@ def write_answer(
     tail: list[bytes] = []
     size = 0
     for wanted in request.outputs or [RequestOutput(name=LOGITS)]:
-        values = logits if wanted.name == LOGITS else softmax(logits.astype(np.float64)).astype(np.float32)
+        values = logits if wanted.name == LOGITS else softmax(logits.astype(np.float64) / temperature).astype(np.float32)
         top = wanted.parameters.get("classification")
         binary = wanted.parameters.get("binary_data", everything) is True
         encode = _packed if binary else _as_json

@@ -25,7 +25,7 @@ def data_roots(settings: ServiceSettings) -> tuple[Path, ...]:
 
 
 def definition_limits(settings: ServiceSettings) -> JobLimits:
-    """Limits of a job whose definition came over HTTP."""
+    """Returns the limits of a job whose definition was sent over HTTP."""
     return named_job_limits(settings).model_copy(
         update={
             "roots": data_roots(settings),
@@ -50,7 +50,7 @@ def named_job_limits(settings: ServiceSettings) -> JobLimits:
 
 
 def export_limits(settings: ServiceSettings) -> ExportLimits:
-    """Limits of an export."""
+    """Returns the limits of an export that was requested over HTTP."""
     return ExportLimits(
         seconds=settings.export_seconds,
         memory_mb=memory_mb(settings),

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hubserve.errors import HubserveError, RequestBodyError
 from hubserve.service import json_bounds
 from hubserve.service.auth import check_changer, check_reader
-from hubserve.service.error_responses import error_response, problem
+from hubserve.service.error_responses import error_response, problem, refuse_disconnected
 from hubserve.service.metrics import count_request
 from hubserve.service.outgoing_text import printable
 from hubserve.service.routes import classify
@@ -127,6 +127,40 @@ class ServiceMiddleware:
             await self._bentoml(scope, receive, call.send)
         else:
             await self._api(scope, receive, call.send)
+
+
+class AnsweredErrors:
+    """The innermost of BentoML's layers: answers an exception of one of its routes at once, by our JSON with status 500.
+
+    BentoML's `TimeoutMiddleware` waits for the first message of an answer, and does not notice an application that ends with
+    an exception before it: the client would wait until the time is over, and then get an answer without a reason.
+
+    Args:
+        app: BentoML's routes, with ours mounted in them.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            if scope["type"] != "http" or begun:
+                raise
+            if isinstance(error, ClientDisconnect):  # Nobody reads it, but BentoML waits for it.
+                answer = await refuse_disconnected(Request(scope), error)
+            else:
+                log.exception("a request failed")
+                answer = problem(500, "InternalError", "see the server's log", path=scope["path"])
+            await answer(scope, receive, send)
 
 
 def _reporting(send: Send, api: FastAPI) -> Send:

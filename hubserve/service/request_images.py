@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from hubserve.errors import RequestBodyError
 from hubserve.service import json_bounds
 from hubserve.service.unknown_parameters import check_names
+from hubserve.validation_sentence import first_mistake
 
 FIELD, FIELDS = "image", "images"
 """Name of the form field, and the keys in JSON for one image and for several."""
@@ -105,9 +106,7 @@ def _of_json(body: bytes) -> RequestImages:
     try:
         given = JsonImages.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))[:100] or "the body"
-        raise RequestBodyError(f"the JSON cannot be read: {where}: {first['msg']}") from error
+        raise RequestBodyError(f"the JSON cannot be read: {first_mistake(error, whole='the body')}") from error
     if given.image is not None and given.images is not None:
         raise RequestBodyError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")
     if given.images is not None:

@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hubserve import store
 from hubserve.atomic import write_atomic
 from hubserve.errors import AliasError, ModelNotFoundError, suggest
+from hubserve.storage_faults import storage_error
 from hubserve.store.stored_models import NAME, StoredModel
 
 FILE = "hubserve.aliases.json"
 PRODUCTION = "production"
-"""Answers where a request and the service's settings name no model, if there is such an alias."""
+"""The alias whose model answers a request if neither the request nor the service's settings name a model."""
 
 
 class Alias(BaseModel):
@@ -41,17 +42,24 @@ _Aliases = TypeAdapter(dict[str, Alias])
 
 
 def list_aliases() -> dict[str, Alias]:
-    """Name -> what it means. Raises AliasError where the file is corrupt."""
+    """Returns all aliases by name; empty where there are none.
+
+    Raises:
+        AliasError: Their file is corrupt.
+        StorageError: This user may not read their file.
+    """
     try:
         return _Aliases.validate_json(_path().read_bytes())
     except FileNotFoundError:
         return {}
+    except PermissionError as error:
+        raise storage_error(error, _path()) or error from error
     except (OSError, ValidationError) as error:
         raise AliasError(f"{_path()} cannot be read ({error}); correct it, or remove it to start without aliases") from error
 
 
 def meaning(name: str, known: Mapping[str, Alias]) -> Alias:
-    """What a name means among these aliases; any other name means itself."""
+    """Returns the alias called `name` in `known`; for any other name, an Alias whose model is `name` itself."""
     return known.get(name) or Alias(model=name)
 
 
@@ -59,7 +67,7 @@ def resolve(name: str) -> StoredModel:
     """The version that an alias, name or tag means now, as in the service; of an alias with a canary the stable one.
 
     Raises:
-        ModelNotFoundError: none.
+        ModelNotFoundError: No version in the store has this alias, name or tag.
         AliasError: The file of aliases is corrupt.
     """
     known = list_aliases()
@@ -74,7 +82,7 @@ def resolve(name: str) -> StoredModel:
 
 
 def stamp() -> tuple[int, int]:
-    """A value that differs after each change."""
+    """Returns a value that changes whenever the file of aliases is replaced; (0, 0) where there is no file."""
     try:
         status = _path().stat()
     except OSError:
@@ -111,7 +119,7 @@ def set_alias(name: str, model: str, *, canary: str | None = None, weight: int =
 
 
 def delete_alias(name: str) -> None:
-    """Raises ModelNotFoundError where there is no such alias."""
+    """Deletes the alias `name`. Raises ModelNotFoundError if there is no such alias."""
     with _lock():
         aliases = list_aliases()
         if name not in aliases:

@@ -23,7 +23,7 @@ from hubserve.package.package import MANIFEST
 from hubserve.storage_faults import storage_error
 
 MOST_FILES = 100
-"""Most files of a package."""
+"""The largest number of files that an archive of a package may hold."""
 
 MOST_EXPANSION = 20
 """Content by the length of the archive, beyond which it is refused; weights are hardly made shorter by compression."""
@@ -44,7 +44,7 @@ CHUNK = 1 << 20
 
 
 class _RefusedError(Exception):
-    """What is wrong with an archive."""
+    """Raised where an archive is refused; its message is the reason."""
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -75,7 +75,7 @@ class _Readable(Protocol):
 
 
 class _Writer:
-    """Writes files into a folder, within the bounds."""
+    """Writes files into a folder, and raises _RefusedError if their number, names or lengths exceed the limits."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder = folder
@@ -122,7 +122,7 @@ class _Writer:
 
 
 def _announced(manifest: Path) -> dict[str, int]:
-    """Name -> length of the files that a manifest lists; it is validated later."""
+    """Returns the length in bytes of each file that a manifest lists, by name. Raises _RefusedError if it lists none."""
     try:
         files = json.loads(manifest.read_bytes())["files"]
         return {str(name): int(entry["bytes"]) for name, entry in files.items()}
@@ -184,7 +184,7 @@ def _attributes(stream: IO[bytes], member: tarfile.TarInfo) -> dict[str, str]:
 
 
 def _exactly(stream: IO[bytes], length: int) -> bytes:
-    """The next `length` bytes. Raises EOFError where there are fewer."""
+    """Reads and returns the next `length` bytes of `stream`. Raises EOFError if there are fewer."""
     found = stream.read(length)
     if len(found) != length:
         raise EOFError("the file is truncated, or no archive")

@@ -1,6 +1,6 @@
 """`Classification`: the evaluator that trains a classifier and scores its accuracy."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from hubserve.data.loaders import Data, DataModule, data_of
 from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Objective
 from hubserve.training.optimizers_and_schedules import MakeOptimizer
-from hubserve.training.settings import Criterion, TrainingSettings, known_settings
+from hubserve.training.settings import Criterion, TrainerArguments, TrainingSettings, known_settings
 from hubserve.training.supervised import SupervisedEvaluator
 
 
@@ -31,16 +31,9 @@ class Classification(SupervisedEvaluator):
         export_onnx: Must stay False; `hubserve export` exports a model.
         num_classes: Number of classes that the network must have; None does not check it.
         label_smoothing: Label smoothing of the cross entropy in training, in [0, 1); validation is not smoothed.
-        batch_size: Number of items in a batch where a data set is given, at least 1.
-        schedule: "none", "cosine", "step" (a tenth at half and again at three quarters of the steps), or a function from the
-            optimizer and the number of steps to a scheduler that is stepped after every step; None keeps the learning rate.
-        warm_up: Share of the steps, in [0, 1), over which a named schedule first rises to the learning rate.
-        ema_decay: Share that a moving average of the weights keeps in a step, in (0, 1): the averaged weights are scored and
-            saved. None takes the last weights.
-        auxiliary_weight: Factor of the loss of an auxiliary head; 0.4 is that of Szegedy et al. and DARTS.
-        drop_path_prob: Probability of drop path in the last epoch, in [0, 1), for networks that have it; it rises linearly.
-        more_settings: The above from `batch_size` on, and settings of Lightning's trainer, such as max_epochs,
-            limit_train_batches, gradient_clip_val, accelerator and precision; see TrainingSettings.
+        **more_settings: Settings of the training, from `batch_size`, `schedule`, `warm_up`, `ema_decay` and `drop_path_prob` to
+            those of Lightning's trainer, such as `max_epochs`, `limit_train_batches`, `gradient_clip_val`, `accelerator`,
+            `devices` and `precision`: each is an attribute of TrainingSettings, which explains it.
 
     Raises:
         EvaluatorError: An argument is unknown or has a value that is not allowed.
@@ -66,7 +59,7 @@ class Classification(SupervisedEvaluator):
         num_classes: int | None = None,
         *,
         label_smoothing: float = 0.0,
-        **more_settings: Any,
+        **more_settings: Unpack[TrainerArguments],
     ) -> None:
         more = known_settings(more_settings, export_onnx=export_onnx)
         settings = TrainingSettings(_smoothed(criterion, label_smoothing), learning_rate, weight_decay, optimizer, **more)

@@ -2,7 +2,9 @@
 
 import contextlib
 import multiprocessing
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -32,13 +34,24 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
     try:
         # Imported here because it is an extra, and training on one device does not use it.
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+        from hubserve.training.local_processes import LocalProcesses
     except ImportError as error:
         raise EvaluatorError(f"devices = {settings.n_devices} needs Lightning Fabric: pip install 'hubserve[ddp]'") from error
     kind = device_kind(settings.accelerator)
     precision: Any = precision_on(kind, settings.precision)
-    fabric: Any = Fabric(accelerator=kind, devices=settings.n_devices, strategy="ddp_spawn", precision=precision)
-    result: T
-    result, failure = fabric.launch(_in_process, work, model)
+
+    def fabric_with(strategy: Any) -> Any:
+        return Fabric(accelerator=kind, devices=settings.n_devices, strategy=strategy, precision=precision)
+
+    with tempfile.TemporaryDirectory(prefix="hubserve-") as folder:
+        fabric = fabric_with("ddp_spawn")
+        # The processes of torchrun or of a cluster run already, and listen where these say.
+        if isinstance(fabric.strategy.cluster_environment, LightningEnvironment):
+            fabric = fabric_with(LocalProcesses(Path(folder)))
+        result: T
+        result, failure = fabric.launch(_in_process, work, model)
     if failure is not None:
         raise failure
     return result

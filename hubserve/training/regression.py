@@ -1,6 +1,6 @@
 """`Regression`: the evaluator that trains a network to predict numbers and scores its mean squared error."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from hubserve.data.loaders import Data, DataModule, data_of
 from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Objective
 from hubserve.training.optimizers_and_schedules import MakeOptimizer
-from hubserve.training.settings import Criterion, TrainingSettings, known_settings
+from hubserve.training.settings import Criterion, TrainerArguments, TrainingSettings, known_settings
 from hubserve.training.supervised import SupervisedEvaluator
 
 
@@ -30,16 +30,9 @@ class Regression(SupervisedEvaluator):
         datamodule: Object that gives both data sets in their place, such as a data module of Lightning or the result of
             `hubserve.evaluator.load_dataset`.
         export_onnx: Must stay False; `hubserve export` exports a model.
-        batch_size: Number of items in a batch where a data set is given, at least 1.
-        schedule: "none", "cosine", "step" (a tenth at half and again at three quarters of the steps), or a function from the
-            optimizer and the number of steps to a scheduler that is stepped after every step; None keeps the learning rate.
-        warm_up: Share of the steps, in [0, 1), over which a named schedule first rises to the learning rate.
-        ema_decay: Share that a moving average of the weights keeps in a step, in (0, 1): the averaged weights are scored and
-            saved. None takes the last weights.
-        auxiliary_weight: Factor of the loss of an auxiliary head; 0.4 is that of Szegedy et al. and DARTS.
-        drop_path_prob: Probability of drop path in the last epoch, in [0, 1), for networks that have it; it rises linearly.
-        more_settings: The above from `batch_size` on, and settings of Lightning's trainer, such as max_epochs,
-            limit_train_batches, gradient_clip_val, accelerator and precision; see TrainingSettings.
+        **more_settings: Settings of the training, from `batch_size`, `schedule`, `warm_up`, `ema_decay` and `drop_path_prob` to
+            those of Lightning's trainer, such as `max_epochs`, `limit_train_batches`, `gradient_clip_val`, `accelerator`,
+            `devices` and `precision`: each is an attribute of TrainingSettings, which explains it.
 
     Raises:
         EvaluatorError: An argument is unknown or has a value that is not allowed.
@@ -58,7 +51,7 @@ class Regression(SupervisedEvaluator):
         val_dataloaders: Data = None,
         datamodule: DataModule | None = None,
         export_onnx: bool = False,
-        **more_settings: Any,
+        **more_settings: Unpack[TrainerArguments],
     ) -> None:
         more = known_settings(more_settings, export_onnx=export_onnx)
         settings = TrainingSettings(criterion, learning_rate, weight_decay, optimizer, **more)

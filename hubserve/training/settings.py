@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -123,6 +123,42 @@ class TrainingSettings:
     def n_devices(self) -> int:
         """Number of processes that train together."""
         return 1 if isinstance(self.devices, str) else self.devices
+
+
+class TrainerArguments(TypedDict, total=False):
+    """Arguments of an evaluator that are settings of the training; TrainingSettings explains them and has their defaults.
+
+    The last ten, of Lightning's trainer, have no effect here: an experiment does by itself what they are for.
+    """
+
+    batch_size: int
+    schedule: str | MakeSchedule | None
+    warm_up: float
+    ema_decay: float | None
+    auxiliary_weight: float
+    drop_path_prob: float
+    max_epochs: int
+    max_steps: int
+    limit_train_batches: int | float
+    limit_val_batches: int | float
+    gradient_clip_val: float | None
+    accumulate_grad_batches: int
+    accelerator: str
+    devices: int | str
+    strategy: str
+    precision: str | int
+    deterministic: bool
+    fast_dev_run: bool
+    benchmark: Any
+    check_val_every_n_epoch: Any
+    default_root_dir: Any
+    enable_checkpointing: Any
+    enable_model_summary: Any
+    enable_progress_bar: Any
+    log_every_n_steps: Any
+    logger: Any
+    num_sanity_val_steps: Any
+    profiler: Any
 
 
 LEAST = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from hubserve.experiment import Constraint, NasExperiment, ProcessExecutor
 from hubserve.strategy import Random
 from tests.experiment.conformance import Lent, RemoteConformance, add
 from tests.experiment.small import Small, Value, value
+from tests.process_tree import listening, tree
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -33,6 +36,12 @@ class TestProcesses(RemoteConformance):
 
     def test_threads_are_bounded(self, executor):
         assert executor.submit(torch.get_num_threads).result(timeout=120) == 1
+
+    def test_they_have_no_socket_that_another_process_can_open(self, executor):
+        worker = executor.submit(os.getpid).result(timeout=120)
+        below = tree(os.getpid())[1:]
+        assert worker in below
+        assert {address for pid in below for address in listening(pid)} == set()
 
     def test_an_experiment_runs_in_them(self, executor, tmp_path):
         experiment = NasExperiment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from hubserve.errors import PackageError
 from hubserve.package.package import MANIFEST, read_package
 from tests.stores import tiny_package
+
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -65,4 +68,23 @@ def test_no_path_leaves_the_folder(copy, name):
     manifest["files"][name] = {"bytes": 1, "sha256": "0" * 64}
     (copy / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(PackageError, match="files lie in the package's own folder"):
+        read_package(copy)
+
+
+def test_version_1_is_read_as_version_2():
+    """A package that the version before this one wrote."""
+    folder = GOLDEN / "package"
+    written = json.loads((folder / MANIFEST).read_text())
+    assert written["format_version"] == 1
+    manifest = read_package(folder).manifest
+    assert manifest.format_version == 2
+    assert manifest.inputs[0].model_dump(mode="json") == {**written["input"], "prepared_by": "image"}
+    assert manifest.outputs[0].model_dump(mode="json") == {**written["output"], "meaning": "logits"}
+    assert (manifest.temperature, manifest.test, manifest.preprocess.fit) == (None, None, "crop")
+
+
+def test_a_newer_version_is_refused_with_a_sentence(copy):
+    manifest = json.loads((tiny_package().path / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps({**manifest, "format_version": 3}))
+    with pytest.raises(PackageError, match="format_version is 3, and this hubserve reads 1 and 2; a newer hubserve wrote it"):
         read_package(copy)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Unpack, get_type_hints
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from hubserve.errors import DivergedError, EvaluatorError, TrialPruned
-from hubserve.evaluator import Classification, Trial, load_dataset
+from hubserve.evaluator import Classification, Regression, Trial, load_dataset
 from hubserve.hub import DARTS
 from hubserve.hub.pretrained import load_weights
+from hubserve.training.settings import WITHOUT_EFFECT, TrainerArguments, TrainingSettings
 from tests.training.nets import Mlp, blobs
 
 ARCH = {"width": 64}
@@ -286,3 +289,14 @@ def test_what_an_experiment_does_by_itself_is_accepted():
 def test_what_is_missing_is_named_when_it_is_needed(settings, message):
     with pytest.raises(EvaluatorError, match=message):
         Classification(**settings).fit(linear())
+
+
+def test_the_type_of_further_settings_has_those_that_are_known():
+    settings = get_type_hints(TrainingSettings)
+    positional = {"criterion", "learning_rate", "weight_decay", "optimizer", "_"}
+    known = {name: kind for name, kind in settings.items() if name not in positional}
+    hints = get_type_hints(TrainerArguments)
+    assert {name: kind for name, kind in hints.items() if name not in WITHOUT_EFFECT} == known
+    assert set(hints) - set(known) == WITHOUT_EFFECT
+    for evaluator in (Classification, Regression):
+        assert get_type_hints(evaluator.__init__)["more_settings"] == Unpack[TrainerArguments]

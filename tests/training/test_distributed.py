@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from functools import partial
 
 import pytest
@@ -12,6 +14,7 @@ from hubserve.errors import EvaluatorError
 from hubserve.evaluator import Classification, Trial
 from hubserve.training.distributed import run_together
 from hubserve.training.weights_file import pack, unpack
+from tests.process_tree import listening, tree
 from tests.training.nets import blobs
 
 pytestmark = pytest.mark.xdist_group("ddp")
@@ -30,6 +33,30 @@ def evaluator(batch_size, **settings):
     )  # fmt: skip
 
 
+class Sockets:
+    """All sockets that this process and its descendants listen on while the block runs, and their number at most."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self.processes = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Sockets:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        before = listening(os.getpid())
+        while not self._over.wait(0.02):
+            self.processes = max(self.processes, len(tree(os.getpid())))
+            self.found |= listening(os.getpid()) - before
+
+
 def everywhere(devices, model, trained):
     """Scores here and their sum over all processes, with the weights and theirs."""
     scores = trained._fit_on(devices, model, Trial(seed=4))
@@ -41,7 +68,11 @@ def test_two_processes_make_the_steps_of_one_and_agree():
     alone = Net()
     expected = evaluator(16).fit(alone, Trial(seed=4))
     together = evaluator(8, devices=2, strategy="ddp")
-    scores, loss_sum, weights, weight_sum = run_together(together.settings, partial(everywhere, trained=together), Net())
+    with Sockets() as sockets:
+        scores, loss_sum, weights, weight_sum = run_together(together.settings, partial(everywhere, trained=together), Net())
+    assert sockets.processes >= 3
+    assert sockets.found
+    assert all(each.startswith("tcp 127.0.0.1:") for each in sockets.found), sockets.found
     trained = Net()
     trained.load_state_dict(unpack(weights))
     vector = nn.utils.parameters_to_vector(trained.parameters())

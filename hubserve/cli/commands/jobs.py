@@ -1,18 +1,26 @@
 """The commands `hubserve search`, `jobs`, `exports` and `plot`, which run, list and control search jobs and exports."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from hubserve.cli.output import Json
 
 
+def _check(check: bool, check_all: bool) -> Literal["auto", "all"] | None:
+    """Returns how a job is only checked: None if it is not."""
+    return "all" if check_all else "auto" if check else None
+
+
 def search(
     job: Annotated[str | None, typer.Argument(help="A job file, or its name in search_jobs/; lists all unless given.")] = None,
     run: Annotated[Path | None, typer.Option(help="Go on with the job in this run folder.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest run of JOB that is not done.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether the job can run.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the job can run; --check=all decodes all images.")
+    ] = False,
+    check_all: Annotated[bool, typer.Option("--check-all", hidden=True, help="The same as --check=all.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `hubserve jobs` follows it.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -24,12 +32,17 @@ def search(
     """
     from hubserve.cli.search import search as run_search
 
-    run_search(job, run=run, resume=resume, check=check, detach=detach, as_json=as_json)
+    run_search(job, run=run, resume=resume, check=_check(check, check_all), detach=detach, as_json=as_json)
 
 
 def finetune(
     model: Annotated[str, typer.Argument(help="A pre-searched model, a model of the store, or a package folder.")],
-    data: Annotated[Path, typer.Argument(help="Folder with a folder of images for each class, or train/, val/, test/.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Folder with a folder of images for each class, or train/, val/, test/; a CSV or Parquet listing; hf://owner/name."
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="Name to publish it under; that of DATA unless given.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes of training; 10 unless --epochs is given.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training images.")] = None,
@@ -40,7 +53,10 @@ def finetune(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest run of that name that is not done.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether it can run.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether it can run; --check=all decodes all images.")
+    ] = False,
+    check_all: Annotated[bool, typer.Option("--check-all", hidden=True, help="The same as --check=all.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `hubserve jobs` follows it.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -55,8 +71,8 @@ def finetune(
     budget = {"minutes": minutes, "epochs": epochs}
     images = {"size": size, "fit": fit}
     run_finetune(
-        model, data, name=name, budget=budget, images=images, settings=set_ or [], seed=seed, resume=resume, check=check,
-        detach=detach, as_json=as_json,
+        model, data, name=name, budget=budget, images=images, settings=set_ or [], seed=seed,
+        resume=resume, check=_check(check, check_all), detach=detach, as_json=as_json,
     )  # fmt: skip
 
 

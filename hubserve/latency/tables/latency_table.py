@@ -24,6 +24,7 @@ from hubserve.latency.tables.interpolation import OperationEstimator, fit_costs
 from hubserve.latency.tables.records import Calibration, LatencyPrediction, NetworkTime, OperationTime, TableError
 from hubserve.operations import Operation, arch_operations
 from hubserve.space import Arch, ModelSpace
+from hubserve.validation_sentence import first_mistake
 
 
 class LatencyTable(BaseModel):
@@ -73,9 +74,7 @@ class LatencyTable(BaseModel):
         except (OSError, UnicodeDecodeError) as error:
             raise ProfileError(f"no latency table at {path}: {error}; `hubserve latency-table build` makes one") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ProfileError(f"{path} is not a latency table that this version reads: {where}: {first['msg']}") from error
+            raise ProfileError(f"{path} is not a latency table that this version reads: {first_mistake(error)}") from error
 
     def check_fit(self, path: Path, space: ModelSpace, *, input_size: int, threads: int, batch_size: int) -> None:
         """Checks that the table is of the given space and settings, and for calls of the given size.

@@ -1,27 +1,92 @@
-"""Phase "test": measures the accuracy of the trained network on the test part."""
+"""The accuracy of the trained network on the test images, and the temperature that calibrates its probabilities."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hubserve.accuracy_report import accuracy_report, find_temperature
 from hubserve.jobs import Run
+from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.status_writer import StatusWriter
 
 TEST = "test.json"
 
+ImageBatches = Iterable[tuple[Tensor, Tensor]]
+"""Prepared images (n, 3, height, width) and the index of the class of each, (n,)."""
 
-def test(measure: Callable[[], float], run: Run, status: StatusWriter) -> float:
-    """Returns the accuracy on the test part, in [0, 1], and writes it to the status; the checkpoint is test.json.
 
-    Args:
-        measure: Function that measures the accuracy; called only if there is no checkpoint.
-        run: The run.
-        status: Writer of the run's status.
+@dataclass(frozen=True)
+class LabelledParts:
+    """The images that a network is tested with.
+
+    Attributes:
+        dataset: Name of the data.
+        labels: Names of the classes.
+        val: Makes the batches of validation images, which choose the temperature.
+        test: Makes the batches of test images, which nothing else of the job uses.
+        files: Name of the file of each test image; empty if there are no test images.
     """
 
-    def begin_and_measure() -> dict[str, float]:
-        status.begin("test", "measuring the accuracy on the test part")
-        return {"test_acc": measure()}
+    dataset: str
+    labels: Sequence[str]
+    val: Callable[[], ImageBatches]
+    test: Callable[[], ImageBatches]
+    files: Sequence[str]
 
-    test_acc = float(checkpoint(run.path / TEST, begin_and_measure)["test_acc"])
-    status.write(test_acc=test_acc)
-    return test_acc
+
+@dataclass(frozen=True)
+class TestedNetwork:
+    """What the test phase found.
+
+    Attributes:
+        accuracy: Report on the test images; None if there are none, or if an older version wrote the checkpoint.
+        temperature: Number by which logits are divided before the softmax; None if none is better on the validation images.
+        test_acc: Accuracy on the test images, in [0, 1]; None if there are none.
+    """
+
+    __test__ = False  # No class of tests, in spite of its name.
+
+    accuracy: AccuracyReport | None
+    temperature: float | None
+    test_acc: float | None
+
+
+def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter) -> TestedNetwork:
+    """Tests a network in eval mode. The checkpoint is test.json.
+
+    Args:
+        model: The network, on the CPU.
+        parts: The images.
+        run: The run.
+        status: Its status, to which the figures are written.
+    """
+
+    def measure() -> dict[str, Any]:
+        status.begin("test", "measuring the accuracy on the test images")
+        temperature = find_temperature(*logits_of(model, parts.val()))
+        if not parts.files:
+            return {"test_acc": None, "temperature": temperature, "accuracy": None}
+        logits, true = logits_of(model, parts.test())
+        report = accuracy_report(logits, true, parts.labels, parts.files, dataset=parts.dataset, temperature=temperature)
+        return {"test_acc": report.top1, "temperature": temperature, "accuracy": report.model_dump(mode="json")}
+
+    found = checkpoint(run.path / TEST, measure)
+    # Version 0.1.0 wrote test_acc alone.
+    report = found.get("accuracy")
+    accuracy = None if report is None else AccuracyReport.model_validate(report)
+    status.write(test_acc=found["test_acc"], accuracy=accuracy)
+    return TestedNetwork(accuracy, found.get("temperature"), found["test_acc"])
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, batches: ImageBatches) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The outputs of a network in eval mode, (n, classes), and the index of the class of each image, (n,)."""
+    found = [(model(inputs).float().numpy(), target.numpy()) for inputs, target in batches]
+    logits, classes = zip(*found, strict=True)
+    return np.concatenate(logits), np.concatenate(classes)

@@ -52,7 +52,7 @@ function drawCard(answer) {
     facts([
       ['Space', card.space],
       ['Settings', plain(card.settings)],
-      ['Classes', card.output && number(card.output.shape.at(-1))],
+      ['Classes', card.outputs && number(card.outputs[0].shape.at(-1))],
       ['Accuracy', metric && `${number(metric.top1, 4)} % top-1${metric.top5 ? `, ${number(metric.top5, 4)} % top-5` : ''} on ${metric.dataset}`],
       ['Parameters', millions(answer.params) && `${millions(answer.params)} M`],
       ['Multiply-adds', millions(answer.macs) && `${millions(answer.macs)} M`],

@@ -112,7 +112,10 @@ def _written(
         if isinstance(outcome, BaseException):
             raise outcome
         answers.append(outcome.logits)
-    return protocol.write_answer(request, head, np.stack(answers), served.engine.labels, max_bytes=most)
+    engine = served.engine
+    return protocol.write_answer(
+        request, head, np.stack(answers), engine.labels, max_bytes=most, temperature=engine.temperature
+    )
 
 
 async def _served(request: Request, name: str, version: str | None) -> LoadedModel:

@@ -119,11 +119,11 @@ class FeatureFolder:
         """Returns the size in bytes of the stored features of one view of `images` images."""
         return 2 * images * math.prod(self.shape)
 
-    def room_for(self, images: int) -> int:
+    def capacity_for(self, images: int) -> int:
         """Returns how many views of `images` images fit on the disk, from 0 to `MOST_VIEWS`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        room = min(MOST_BYTES, DISK_SHARE * shutil.disk_usage(self.path).free)
-        return min(MOST_VIEWS, int(room // max(1, self.bytes_of(images))))
+        free = min(MOST_BYTES, DISK_SHARE * shutil.disk_usage(self.path).free)
+        return min(MOST_VIEWS, int(free // max(1, self.bytes_of(images))))
 
     def view(self, name: str, images: SquareImages, views: RandomViews | None, *, seed: int, advance: Advance) -> Path:
         """Returns the file with the features of one view of all images; computes it if it does not exist.

@@ -60,7 +60,7 @@ def prepare_features(
     folder: Path,
     step: Step,
 ) -> PreparedFeatures:
-    """Computes and stores the features of the early layers, or, without room for two views, leaves that to each batch.
+    """Computes and stores the features of the early layers, or, if two views do not fit on the disk, leaves that to each batch.
 
     Args:
         split: The divided network, on `device`. The weights of its early layers are marked as not trained.
@@ -82,7 +82,7 @@ def prepare_features(
         parameter.requires_grad_(False)
     extract = extractor(split.early, device)
     store = FeatureFolder(folder, extract, split.shape)
-    if store.room_for(len(train) + len(val)) < 2:
+    if store.capacity_for(len(train) + len(val)) < 2:
         return _computed(train, val, extract, views)
 
     def view(name: str, images: SquareImages, number: int) -> Path:
@@ -95,7 +95,7 @@ def prepare_features(
     plain_val = view("val", val, 0)
     began = time.monotonic()
     plain = view("view-0", train, 0)
-    count = _number_of_views(folder / PLAN, recipe, store.room_for(len(train)), time.monotonic() - began)
+    count = _number_of_views(folder / PLAN, recipe, store.capacity_for(len(train)), time.monotonic() - began)
     files = [plain, *(view(f"view-{number}", train, number) for number in range(1, count))]
     return PreparedFeatures(StoredFeatures(files), StoredFeatures([plain]), StoredFeatures([plain_val]))
 
@@ -108,18 +108,18 @@ def _computed(train: SquareImages, val: SquareImages, extract: Extract | None, v
     )
 
 
-def _number_of_views(plan: Path, recipe: FineTuneRecipe, room: int, seconds: float) -> int:
+def _number_of_views(plan: Path, recipe: FineTuneRecipe, capacity: int, seconds: float) -> int:
     """Number of views of each training image, the plain one included, at least 2.
 
     Args:
         plan: File that holds the number once it is chosen.
         recipe: The budget.
-        room: Number of views for which there is room.
+        capacity: Number of views that fit on the disk.
         seconds: Seconds that the plain view took.
     """
     if plan.is_file():
         return int(json.loads(plan.read_text("utf-8"))["views"])
-    most = float(min(room, MOST_VIEWS))
+    most = float(min(capacity, MOST_VIEWS))
     if recipe.epochs is not None:
         most = min(most, recipe.epochs + 1)
     if recipe.seconds is not None:

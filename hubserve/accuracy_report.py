@@ -1,0 +1,154 @@
+"""Makes an `AccuracyReport` from logits, and finds the temperature that calibrates a model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from scipy.stats import binomtest
+
+from hubserve.package.accuracy_report import AccuracyReport, ClassFigures, ConfusedPair, WrongImage
+
+BINS = 15
+"""Number of bins of the calibration error, as in Guo et al. 2017."""
+
+MOST_CLASSES, MOST_CONFUSED, MOST_WORST = 100, 20, 10
+
+FEW = 20
+"""Number of test images of a class below which a note says that its figures are rough."""
+
+IMBALANCE = 5
+"""Ratio of the largest to the smallest class from which a note names it."""
+
+TEMPERATURES = (0.05, 20.0)
+"""Range of temperatures that are searched."""
+
+Logits = NDArray[np.floating]
+"""(images, classes)."""
+
+Classes = NDArray[np.integer]
+"""(images,): index of the class of each image."""
+
+
+def accuracy_report(
+    logits: Logits,
+    true: Classes,
+    labels: Sequence[str],
+    files: Sequence[str],
+    *,
+    dataset: str,
+    temperature: float | None = None,
+) -> AccuracyReport:
+    """The report of a model on test images.
+
+    Args:
+        logits: The model's outputs, (n, classes), n at least 1.
+        true: Index of the right class of each image.
+        labels: Names of the classes.
+        files: Name of each image's file.
+        dataset: Name of the data, for the report.
+        temperature: Number by which logits are divided before the softmax; None leaves them as they are.
+    """
+    probabilities = softmax(np.asarray(logits, np.float64) / (temperature or 1.0), axis=1)
+    given = probabilities.argmax(1)
+    confusion = np.zeros((len(labels), len(labels)), np.int64)
+    np.add.at(confusion, (true, given), 1)
+    hits = int(np.trace(confusion))
+    interval = binomtest(hits, len(true)).proportion_ci(0.95, method="wilson")
+    plain = None if temperature is None else calibration_error(softmax(np.asarray(logits, np.float64), axis=1), true)
+    return AccuracyReport(
+        dataset=dataset,
+        images=len(true),
+        top1=hits / len(true),
+        top1_interval=(float(interval.low), float(interval.high)),
+        classes=tuple(_class_figures(confusion, i, label) for i, label in enumerate(labels)),
+        confusion=tuple(map(tuple, confusion.tolist())) if len(labels) <= MOST_CLASSES else None,
+        confused=_confused(confusion, labels),
+        calibration_error=calibration_error(probabilities, true),
+        unscaled_calibration_error=plain,
+        temperature=temperature,
+        worst=_worst(probabilities, true, labels, files),
+        notes=tuple(_notes(confusion.sum(1), labels)),
+    )
+
+
+def calibration_error(probabilities: NDArray[np.float64], true: Classes) -> float:
+    """Expected calibration error: the mean difference of the accuracy and the probability of the given class, by bins.
+
+    Args:
+        probabilities: (n, classes), each row with the sum 1.
+        true: Index of the right class of each image.
+
+    Returns:
+        A number in [0, 1]; 0 means that of the images with a probability of p the share p is right.
+    """
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == true
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    differences = np.bincount(bins, weights=right - confidence, minlength=BINS)
+    return float(np.abs(differences).sum() / len(true))
+
+
+def find_temperature(logits: Logits, true: Classes) -> float | None:
+    """The temperature that makes the cross entropy of validation images smallest; None if that is not smaller than without.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2. The best class of an image does not change.
+
+    Args:
+        logits: Outputs of the model for validation images, (n, classes).
+        true: Index of the right class of each image.
+    """
+    values, rows = np.asarray(logits, np.float64), np.arange(len(true))
+
+    def loss(log_temperature: float) -> float:
+        return float(-log_softmax(values / np.exp(log_temperature), axis=1)[rows, true].mean())
+
+    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+    return round(float(np.exp(found.x)), 4) if found.fun < loss(0.0) else None
+
+
+def _class_figures(confusion: NDArray[np.int64], index: int, label: str) -> ClassFigures:
+    images, given, right = int(confusion[index].sum()), int(confusion[:, index].sum()), int(confusion[index, index])
+    return ClassFigures(
+        label=label, images=images, precision=right / given if given else None, recall=right / images if images else None
+    )
+
+
+def _confused(confusion: NDArray[np.int64], labels: Sequence[str]) -> tuple[ConfusedPair, ...]:
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED]
+    pairs = (np.unravel_index(place, wrong.shape) for place in order)
+    return tuple(
+        ConfusedPair(label=labels[row], predicted=labels[column], images=int(wrong[row, column]))
+        for row, column in pairs
+        if wrong[row, column]
+    )
+
+
+def _worst(
+    probabilities: NDArray[np.float64], true: Classes, labels: Sequence[str], files: Sequence[str]
+) -> tuple[WrongImage, ...]:
+    given, confidence = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(given != true)
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_WORST]
+    return tuple(
+        WrongImage(file=files[i], label=labels[true[i]], predicted=labels[given[i]], probability=float(confidence[i]))
+        for i in order.tolist()
+    )
+
+
+def _notes(counts: NDArray[np.int64], labels: Sequence[str]) -> list[str]:
+    few = [label for label, count in zip(labels, counts.tolist(), strict=True) if count < FEW]
+    notes = []
+    if few:
+        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+        notes.append(f"fewer than {FEW} test images of {', '.join(few[:5])}{more}: figures of these classes are rough")
+    least, most = int(counts.min()), int(counts.max())
+    if most >= IMBALANCE * max(least, 1):
+        small, large = labels[int(counts.argmin())], labels[int(counts.argmax())]
+        notes.append(
+            f"the classes are imbalanced: {most:,} test images of {large} and {least:,} of {small}; look at the recall of each "
+            "class, and consider recipe.class_weights = auto"
+        )
+    return notes
