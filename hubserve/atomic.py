@@ -5,7 +5,10 @@ the disk (no fsync), so there is no such guarantee when the machine itself crash
 """
 
 import errno
+import hashlib
 import os
+import platform
+import re
 import shutil
 import tempfile
 import threading
@@ -20,6 +23,15 @@ STAGED_VARIABLE = "HUBSERVE_STAGED"
 
 `remove_staged` reads that file to clean up after processes that were killed.
 """
+
+_HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-(?P<place>[0-9a-f]{8})\.[^/]+")
+"""Hidden names: what is written, and the process that writes it."""
+
+_OLD = ".old"
+"""End of the hidden name under which `replace_folder` keeps the old folder until the new one is in place."""
+
+_cleaned: set[str] = set()
+"""Folders in which this process has removed what processes that ended left."""
 
 
 def write_atomic(path: Path, content: str | bytes, *, staging: Path | None = None) -> None:
@@ -53,7 +65,8 @@ def staged_file(path: Path, *, staging: Path | None = None) -> Iterator[Path]:
             (StorageError).
     """
     # The suffix is kept, as libraries choose a file format by it.
-    name = f".{path.stem}.{os.getpid()}.{threading.get_ident()}{path.suffix}"
+    name = f".{path.stem}.{_writer()}.{threading.get_ident()}{path.suffix}"
+    _remove_left(staging or path.parent)
     unfinished = (staging or path.parent) / name
     _note_staged(unfinished)
     try:
@@ -100,7 +113,8 @@ def staged_folder(parent: Path, name: str) -> Iterator[Path]:
     """
     with writing(parent / name, also=(errno.ENOENT,)):
         parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+        _remove_left(parent)
+        stage = Path(tempfile.mkdtemp(prefix=f".{name}.{_writer()}.", dir=parent))
     _note_staged(stage)
     try:
         stage.chmod(0o755)  # mkdtemp permits access to this user only (mode 0o700).
@@ -108,6 +122,18 @@ def staged_folder(parent: Path, name: str) -> Iterator[Path]:
             yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def apply_umask(folder: Path) -> None:
+    """Gives a folder and the files in it the permissions that the umask of this process asks for.
+
+    Libraries that write through temporary files leave what only this user can read.
+    """
+    mask = os.umask(0o077)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
+    for path in folder.iterdir():
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def renamed(path: Path, target: Path) -> bool:
@@ -134,7 +160,7 @@ def replace_folder(stage: Path, folder: Path) -> None:
     if not folder.exists():
         move_folder(stage, folder)
         return
-    old = stage.with_name(stage.name + ".old")
+    old = stage.with_name(stage.name + _OLD)
     move_folder(folder, old)
     try:
         move_folder(stage, folder)
@@ -182,6 +208,54 @@ def remove_staged(notes: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _writer() -> str:
+    """Names this process: its id, and a hash of where the id is valid, as several containers may share a folder."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    place = hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:8]
+    return f"{os.getpid()}-{place}"
+
+
+def _remove_left(folder: Path) -> None:
+    """Removes the hidden files and folders of processes that have ended, once for each folder and process.
+
+    A folder that such a process had moved away to replace it is moved back, unless the new one is in place. Errors of the file
+    system are ignored.
+    """
+    if str(folder) in _cleaned:
+        return
+    _cleaned.add(str(folder))
+    _, _, place = _writer().partition("-")
+    with suppress(OSError):
+        # Old folders last: what they are moved back to must not be there.
+        for name in sorted(os.listdir(folder), key=lambda name: name.endswith(_OLD)):
+            found = _HIDDEN.fullmatch(name)
+            if found is None or found["place"] != place or _is_alive(int(found["pid"])):
+                continue
+            left, target = folder / name, folder / found["name"]
+            if name.endswith(_OLD) and left.is_dir() and not target.exists():
+                with suppress(OSError):
+                    left.rename(target)
+            elif left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    left.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process with this id exists; an id that was given to another process counts, too."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _note_staged(path: Path) -> None:

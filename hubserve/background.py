@@ -22,6 +22,7 @@ from pathlib import Path
 
 from hubserve.process_tree import kill_descendants, kill_tree
 from hubserve.reserved_file import reserve
+from hubserve.storage_faults import is_full
 
 GUARD = "hubserve.process_guard"
 
@@ -204,6 +205,17 @@ def note_pid(lock: int) -> None:
     """
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def end_of_log(log: Path) -> str:
+    """Returns the last characters that a process, which ended without a result, wrote to its log; or why there are none."""
+    try:
+        text = log.read_text("utf-8", "replace").strip()
+    except OSError:
+        text = ""
+    if not text and is_full(log.parent):
+        return f"no space is left on the disk of {log.parent}"
+    return text[-2000:] or "the process ended and printed nothing; it may have been killed"
 
 
 def _is_gone(pid: int) -> bool:

@@ -21,6 +21,9 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FAULTS = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.EFBIG, errno.EXDEV}
 """Error numbers that count as a fault of the storage rather than of the code that reads or writes."""
 
+DENIED = frozenset({errno.EACCES, errno.EPERM})
+"""Error numbers of a file or folder that is not open to this user."""
+
 _FULL_SIGNS = (
     "no space left on device",
     "disk quota exceeded",
@@ -36,6 +39,8 @@ _LITTLE = 1_000_000
 """Free bytes below which a disk is named as the full one, if an error does not name a file."""
 
 _AGAIN = "then run the same again: it goes on with what is there"
+
+_OPEN = "its owner may open it (chmod -R a+rX to read)"
 
 _ELSEWHERE = "HUBSERVE_HOME, BENTOML_HOME and TMPDIR name other folders"
 
@@ -98,6 +103,48 @@ def is_full(path: Path) -> bool:
     return free is not None and free < 2 * 4096
 
 
+def denied(path: Path) -> str:
+    """Returns why this process may not read a file or list a folder; empty where it may, and where nothing is there."""
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for a process that writes to it.
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return denial(error, path)
+    return ""
+
+
+def denial(error: BaseException | None, path: Path | None = None) -> str:
+    """Returns whose file or folder it is that `error`, or a cause of it, could not read; empty for other errors.
+
+    Args:
+        error: Any error, or None.
+        path: What was being read; None takes the file that the error names.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DENIED:
+            named = path or (Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else None)
+            return "" if named is None else f"{describe_permissions(named)}; {_OPEN}"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return ""
+
+
+def with_denial(message: str, error: BaseException) -> str:
+    """Returns the message of `error`, and whose file it is where it could not be read and the message does not say so."""
+    why = "" if isinstance(error, StorageError) else denial(error)
+    return f"{message}; {why}" if why and _OPEN not in message else message
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file or folder exists; True, too, where this process may not look: reading it says why."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def describe_permissions(path: Path) -> str:
     """Returns a phrase that names the file or folder that denies access to `path`, its owner, its mode, and this user."""
     found = _blocking(path)
@@ -125,11 +172,8 @@ def _described(number: int, path: Path | None) -> StorageError:
     at = "a file" if path is None else str(path)
     if number == errno.EROFS:
         text = f"cannot write {at}: its file system is read-only; {_ELSEWHERE}"
-    elif number in (errno.EACCES, errno.EPERM) and path is not None:
-        text = (
-            f"no permission for {at}: {describe_permissions(path)}; its owner may open it (chmod -R a+rX to read), "
-            f"or {_ELSEWHERE}"
-        )
+    elif number in DENIED and path is not None:
+        text = f"no permission for {at}: {describe_permissions(path)}; {_OPEN}, or {_ELSEWHERE}"
     elif number == errno.ENOTDIR and path is not None:
         text = f"{at}: {_existing(path)} is a file where a folder is needed; {_ELSEWHERE}"
     else:
@@ -167,10 +211,14 @@ def _blocking(path: Path) -> Path:
     """Returns the first folder on the way to `path` that this process may not enter, or else `path` or its nearest parent."""
     path = path.absolute()
     for folder in reversed(path.parents):
-        if folder.exists() and not os.access(folder, os.X_OK):
+        if folder.exists() and not _may(folder, os.X_OK):
             return folder
     found = _existing(path)
-    return found if not os.access(found, os.R_OK | os.W_OK) or found == path else path.parent
+    return found if not _may(found, os.R_OK | os.W_OK) or found == path else path.parent
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _user(number: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -123,3 +126,55 @@ def test_a_folder_that_replaces_one_on_another_file_system(tmp_path, elsewhere):
     assert (tmp_path / "run" / "note").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert list(elsewhere.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hubserve import atomic
+folder = Path(sys.argv[1])
+if sys.argv[2] == "file":
+    with atomic.staged_file(folder / "note.json") as unfinished:
+        unfinished.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "replace":
+    moved = atomic.move_folder
+    atomic.move_folder = lambda a, b: moved(a, b) if b.name.endswith(".old") else os.kill(os.getpid(), signal.SIGKILL)
+with atomic.staged_folder(folder, "package") as stage:
+    (stage / "half").write_text("half")
+    if sys.argv[2] == "folder":
+        os.kill(os.getpid(), signal.SIGKILL)
+    atomic.replace_folder(stage, folder / "package")
+"""
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "replace"])
+def test_what_a_killed_process_left_is_removed_by_the_next(what, tmp_path, monkeypatch):
+    monkeypatch.setattr("hubserve.atomic._cleaned", set())
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "old").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path, what])
+    assert killed.returncode == -9
+    assert [path.name for path in tmp_path.iterdir()] != ["package"]
+    others = [".own.1.txt", ".note.1-00000000.7.json", f".note.{os.getpid()}-00000000.7.json"]  # Of nobody known.
+    for name in others:
+        (tmp_path / name).write_text("")
+    with staged_folder(tmp_path, "living"):
+        write_atomic(tmp_path / "note.json", "whole")
+        assert len([path for path in tmp_path.iterdir() if path.name.startswith(".living.")]) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["package", "note.json", *others])
+    assert (tmp_path / "package" / "old").read_text() == "old"
+
+
+def test_what_a_living_process_writes_stays(tmp_path, monkeypatch):
+    wait = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", 'print("begun", flush=True), sys.stdin.read()')
+    process = subprocess.Popen(
+        [sys.executable, "-c", wait, tmp_path, "file"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    monkeypatch.setattr("hubserve.atomic._cleaned", set())
+    write_atomic(tmp_path / "other", "")
+    process.communicate("")
+    assert process.returncode == 0
+    assert (tmp_path / "note.json").read_text() == "half"

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -127,6 +126,7 @@ def _devices() -> Finding:
 def _folders() -> Iterator[Finding]:
     from hubserve import home, store
     from hubserve.errors import HubserveError
+    from hubserve.storage_faults import describe_permissions, free_bytes, is_there
 
     for name, variable, place in (("home", "HUBSERVE_HOME", home.home), ("store", "BENTOML_HOME", store.bentoml_home)):
         try:
@@ -134,11 +134,12 @@ def _folders() -> Iterator[Finding]:
         except HubserveError as error:
             yield Finding(name, "problem", str(error), f"set {variable} to a folder that you may write")
             continue
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        free = shutil.disk_usage(existing).free / 2**30
+        existing = next(path for path in (folder, *folder.absolute().parents) if is_there(path))
+        free = (free_bytes(existing) or 0) / 2**30
         found = f"{folder}, {free:.1f} GiB free"
         if not os.access(existing, os.W_OK) or not existing.is_dir():
-            yield Finding(name, "problem", f"{found}: cannot be written", f"set {variable} to a folder that you may write")
+            found = f"{found}: cannot be written: {describe_permissions(folder)}"
+            yield Finding(name, "problem", found, f"set {variable} to a folder that you may write")
         elif free < FREE_GIB:
             yield Finding(name, "note", found, f"less than {FREE_GIB:g} GiB: free some space, or set {variable}")
         else:
@@ -149,16 +150,22 @@ def _store() -> Finding:
     from hubserve import store
     from hubserve.errors import HubserveError, PackageError
     from hubserve.package.package import read_package
+    from hubserve.storage_faults import denial
+    from hubserve.store import aliases
 
     try:
         models = store.list_models()
+        aliases.list_aliases()
     except (HubserveError, OSError) as error:
         return Finding("models", "problem", f"the store cannot be read: {error}", "set BENTOML_HOME to another folder")
     corrupt = []
     for model in models:
         try:
             read_package(model.path)
-        except PackageError:
+        except PackageError as error:
+            if why := model.problem or denial(error):
+                found = f"{len(models)} in the store, and {model.tag} cannot be read: {why}"
+                return Finding("models", "problem", found, "ask its owner, or set BENTOML_HOME to another folder")
             corrupt.append(model.tag)
     if corrupt:
         advice = f"publish it again, or remove it: hubserve delete {corrupt[0]}"

@@ -7,9 +7,11 @@ import typer
 
 from hubserve.cli.image_files import image_batches
 from hubserve.cli.latency_reports import with_profile
+from hubserve.cli.output import check_folder_writable
 from hubserve.export.model_source import ModelSource
 from hubserve.export.triton_repository import check_entry, write_triton
 from hubserve.export.write_package import write_package
+from hubserve.package.add_files import check_target
 from hubserve.package.formats import default_formats, unsupported_format
 from hubserve.package.manifest import ALL_FORMATS, DEFAULT_FORMATS
 from hubserve.package.package import Package
@@ -51,6 +53,8 @@ def write(
             typer.echo(f"{name} is not exported: {reason}", err=True)
     if triton is not None:
         check_entry(triton, source.name, chosen)  # Reports an error before an export that may take minutes.
+    check_target(folder, overwrite)
+    check_folder_writable(folder.absolute().parent)
     batches, classes = image_batches(images, source.preprocess, source.labels, most=max_images) if images else ([], [])
     package = write_package(source, folder, formats=chosen, images=batches, classes=classes, overwrite=overwrite)
     if profile:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.lookup_tables import warn_if_of_another_host
-from hubserve.cli.output import print_table
+from hubserve.cli.output import check_folder_writable, print_table
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.named_source import package_named
 from hubserve.hub import get_space
@@ -76,6 +76,7 @@ def with_profile(model: str, package: Package) -> Package:
     """
     if package_named(model) is not None:  # None means a card, whose package is in a temporary folder.
         own_folder(model)
+        check_folder_writable(Path(model).absolute().parent)
     return add_profile(package, measure_package(package, ProfileOptions()).model_dump_json(indent=2) + "\n")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import CommandGroup, Json, check_writable, print_facts, print_json, print_table
+from hubserve.cli.output import CommandGroup, Json, check_folder_writable, check_writable, print_facts, print_json, print_table
 
 app = CommandGroup(
     no_args_is_help=True,
@@ -43,6 +43,7 @@ def build(
 
     subject = Subject.from_options(space, settings, input_size=input_size, threads=threads, batch_size=batch_size, table=table)
     plan = BuildPlan(archs=archs, fit_nets=fit_nets, check_nets=check_nets, seed=seed)
+    check_folder_writable(subject.path.parent)
     subject.path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(subject.path)
     with moving_bar() as progress:

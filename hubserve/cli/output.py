@@ -1,17 +1,18 @@
 """Output and exit codes of commands: results go to stdout as a table or one JSON document, everything else to stderr."""
 
 import functools
+import inspect
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args
 
 import typer
 from typer.core import TyperCommand
-from typer.models import CommandFunctionType
+from typer.models import CommandFunctionType, ParameterInfo
 
 BAD_INPUT = 2
 """Exit code for an error that the user can correct.
@@ -43,7 +44,15 @@ class CommandGroup(typer.Typer):
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
         register = super().command(name, **options)
-        return lambda function: register(_reporting_errors(function))
+
+        def registered(function: CommandFunctionType) -> CommandFunctionType:
+            for parameter in inspect.signature(function).parameters.values():
+                for info in get_args(parameter.annotation):
+                    if isinstance(info, ParameterInfo):
+                        info.readable = False  # Whose file it is, and what to do, is said where it is opened.
+            return register(_reporting_errors(function))
+
+        return registered
 
 
 def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
@@ -57,7 +66,7 @@ def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
         from pydantic import ValidationError
 
         from hubserve.errors import HubserveError, OutputError
-        from hubserve.storage_faults import storage_error
+        from hubserve.storage_faults import storage_error, with_denial
 
         as_json = bool(kwargs.get("as_json"))
         try:
@@ -68,6 +77,8 @@ def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
             fault = storage_error(error)
             if fault is not None:
                 fail(fault, as_json=as_json)
+            if isinstance(error, HubserveError) and error.args:
+                error.args = (with_denial(_message(error), error), *error.args[1:])
             if isinstance(error, (HubserveError, ValidationError)):
                 fail(error, as_json=as_json)
             if isinstance(error, OSError) and error.filename is not None:
@@ -119,13 +130,45 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 def check_writable(path: Path | None) -> None:
     """Checks that a file can be written at `path`, before work whose result is written there. None is accepted.
 
+    A file is replaced by a new one in its folder, so the folder must be writable; a device is written to itself.
+
     Raises:
         OutputError: The path is a folder, its folder does not exist, or there is no permission to write.
     """
     from hubserve.errors import OutputError
 
-    if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
-        raise OutputError(f"cannot write {path}: " + ("it is a folder" if path.is_dir() else "no such folder or no permission"))
+    if path is None:
+        return
+    path = Path(os.path.realpath(path))  # Of a link, the target is replaced.
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+    _check_access(path, path if path.exists() and not path.is_file() else path.parent)
+
+
+def check_folder_writable(folder: Path) -> None:
+    """Raises OutputError where `folder`, or the nearest one above it that exists, can get no new file.
+
+    Called before the work whose result is written there; the folder itself is not made.
+    """
+    from hubserve.errors import OutputError
+    from hubserve.storage_faults import is_there
+
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if is_there(path))
+    if not existing.is_dir():
+        raise OutputError(f"cannot write into {folder}: {existing} is a file")
+    _check_access(folder, existing)
+
+
+def _check_access(path: Path, opened: Path) -> None:
+    from hubserve.errors import OutputError
+    from hubserve.storage_faults import describe_permissions
+
+    if not os.access(opened, os.W_OK | os.X_OK if opened.is_dir() else os.W_OK):
+        read_only = os.statvfs(opened).f_flag & os.ST_RDONLY
+        why = "its file system is read-only" if read_only else describe_permissions(opened)
+        raise OutputError(f"cannot write {path}: {opened} is not writable: {why}")
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:

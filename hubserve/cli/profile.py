@@ -6,7 +6,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hubserve.cli.output import MODEL_HELP, CommandGroup, Json, Trust, check_writable, print_json, print_table
+from hubserve.cli.output import (
+    MODEL_HELP,
+    CommandGroup,
+    Json,
+    Trust,
+    check_folder_writable,
+    check_writable,
+    print_json,
+    print_table,
+)
 
 
 class DefaultCommand(TyperGroup):
@@ -61,6 +70,7 @@ def measure(
         raise ProfileError("name a model, or ask for --schema")
     if write:
         own_folder(model)
+        check_folder_writable(Path(model).absolute().parent)
     for path in (save, html):
         check_writable(path)
     options = ProfileOptions(batch_size, threads, percent, seconds, not latency_only, openvino, table)

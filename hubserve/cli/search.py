@@ -10,11 +10,13 @@ import typer
 
 from hubserve import jobs
 from hubserve.bounded_files import read_bounded_text
+from hubserve.cli.accuracy_tables import accuracy_text, print_accuracy
 from hubserve.cli.job_progress import check_progress, show_progress
-from hubserve.cli.output import print_facts, print_json, print_table
+from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
 from hubserve.jobs import Job, JobSummary, Run
 from hubserve.jobs.job_file import MOST_BYTES
+from hubserve.jobs.process import UNREADABLE
 from hubserve.jobs.progress_text import eta_text, value_text, values_text
 
 if TYPE_CHECKING:
@@ -175,6 +177,7 @@ def plot(target: str, *, out: Path | None, names: list[str] | None, ending: str,
     if not chosen:
         raise JobError(f"{run.id} has nothing to draw yet: no trial ended with a score")
     folder = out or run.path / "plots"
+    check_folder_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{ending}" for name in chosen]
     for name, path in zip(chosen, paths, strict=True):
@@ -219,6 +222,9 @@ def _list_available(as_json: bool) -> None:
 
 def _list_runs(as_json: bool) -> None:
     found = jobs.list_summaries()
+    for status in found:
+        if status.message == UNREADABLE:
+            typer.echo(status.error, err=True)
     if as_json:
         return print_json([status.model_dump(mode="json") for status in found])
     columns = ("id", "state", "phase", "trials", "best", "test_acc", "published")
@@ -275,23 +281,30 @@ def _run(run: Run, resolved: ResolvedJob | None, as_json: bool) -> None:
 def _print_status(run: Run, as_json: bool) -> None:
     status = jobs.read(run)
     if as_json:
-        return print_json(status.model_dump(mode="json"))
+        print_json(status.model_dump(mode="json"))
+        return
     best = status.best
+    best_epoch = max(status.epochs, key=lambda row: (row.val_acc, -row.val_loss), default=None)
     facts: dict[str, Any] = {
         "state": status.state,
         "phase": status.phase,
         "": status.message or None,
-        "trials": f"{status.trials}{f' of {status.max_trials}' if status.max_trials else ''}",
+        "trials": None if best_epoch else f"{status.trials}{f' of {status.max_trials}' if status.max_trials else ''}",
+        "best epoch": f"{best_epoch.epoch} of {status.epochs[-1].epoch}, val_acc {best_epoch.val_acc:.4f}"
+        if best_epoch
+        else None,
         "seconds": f"{status.seconds:.0f} {eta_text(status.eta_seconds)}".strip(),
         "best": values_text(best.values) if best else None,
         "arch": ", ".join(f"{label} = {value}" for label, value in best.arch.items()) if best else None,
-        "test_acc": _test_accuracy(status) or None,
+        "test_acc": accuracy_text(status.accuracy) if status.accuracy else _test_accuracy(status) or None,
         "notes": "; ".join(status.notes) or None,
         "published": status.published,
         "error": status.error,
         "folder": run.path,
     }
-    return print_facts(status.id, facts)
+    print_facts(status.id, facts)
+    if status.accuracy is not None:
+        print_accuracy(status.accuracy)
 
 
 def _test_accuracy(status: JobSummary) -> str:

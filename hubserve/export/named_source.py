@@ -10,6 +10,7 @@ from hubserve.cards.card import list_cards, load_card
 from hubserve.errors import ExportError, ModelNotFoundError, suggest
 from hubserve.export.model_source import ModelSource, card_source, package_source
 from hubserve.package.package import MANIFEST, Package, read_package
+from hubserve.storage_faults import is_there
 from hubserve.store import aliases
 
 
@@ -61,7 +62,7 @@ def package_named(name: str) -> Package | None:
         PackageError: `name` has a "/" and is not a package folder, or the package is incomplete.
         ModelNotFoundError: `name` is an alias whose version was deleted.
     """
-    if (Path(name) / MANIFEST).is_file() or "/" in name:
+    if is_there(Path(name) / MANIFEST) or "/" in name:
         return read_package(Path(name))
     try:
         return aliases.resolve(name).package

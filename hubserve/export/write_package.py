@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from hubserve.atomic import replace_folder, staged_folder
+from hubserve.atomic import apply_umask, replace_folder, staged_folder
 from hubserve.errors import PackageError
 from hubserve.export.model_source import ModelSource
 from hubserve.export.parity_proof import ProvenFormats, write_proven
@@ -76,6 +76,7 @@ def write_package(
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
         if source.space in SPACES:
             rebuild_model(Package(stage, manifest))
+        apply_umask(stage)
         check_target(folder, overwrite)  # Checked again, as another process may have written there during the export.
         replace_folder(stage, folder)
     trust.record_written(manifest.files[FORMATS[name].file].sha256 for name in formats)

@@ -18,12 +18,15 @@ from hubserve.jobs.run_folder import JOB, LOG, PID, REASON, STOP, Run, find, lis
 from hubserve.jobs.status import FINAL, JobStatus, JobSummary
 from hubserve.process_tree import adopt_orphans
 from hubserve.reserved_file import read_reserved, reserve
-from hubserve.storage_faults import is_full, storage_error, writing
+from hubserve.storage_faults import denial, denied, is_full, storage_error, writing
 
 S = TypeVar("S", bound=JobSummary)
 
 COMMAND = (sys.executable, "-m", "hubserve.pipeline")
 """The command of a job's process; the run folder is its last argument."""
+
+UNREADABLE = "unreadable"
+"""Message of a run in a list whose files this user may not read."""
 
 LOCK_VARIABLE = "HUBSERVE_RUN_LOCK"
 """Environment variable that gives a started process the descriptor of its locked file."""
@@ -49,6 +52,8 @@ def read_summary(run: Run) -> JobSummary:
 def list_summaries(limit: int | None = None, *, after: str | None = None) -> list[JobSummary]:
     """The states of all runs, newest first; runs whose status is corrupt are left out.
 
+    A run that this user may not read is "failed" with the message `UNREADABLE`, and its `error` says why.
+
     Args:
         limit: Largest number of runs; None lists all.
         after: Id of a run, to list those that are older; None begins with the newest one.
@@ -63,14 +68,29 @@ def list_summaries(limit: int | None = None, *, after: str | None = None) -> lis
     for run in runs:
         if limit is not None and len(found) >= limit:
             break
-        with suppress(JobError):
+        try:
             found.append(read_summary(run))
+        except JobError as error:
+            if why := denial(error):
+                found.append(_unreadable(run, why))
     return found
+
+
+def _unreadable(run: Run, why: str) -> JobSummary:
+    try:
+        changed = datetime.fromtimestamp(run.path.stat().st_mtime, UTC)
+    except OSError:
+        changed = datetime.fromtimestamp(0, UTC)
+    return JobSummary(
+        id=run.id, name=run.id, state="failed", message=UNREADABLE, created=changed, updated=changed, error=f"{run.id}: {why}"
+    )
 
 
 def _corrected(run: Run, written: Callable[[], S]) -> S:
     status = written()
     if status.state in FINAL:
+        return status
+    if denied(run.path / PID):  # Then nobody but its owner sees whether its process is alive.
         return status
     if is_running(run):
         asked = (run.path / STOP).exists()

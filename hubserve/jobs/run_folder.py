@@ -1,5 +1,6 @@
 """Run folders: where they are, how one is created, and the files in it."""
 
+import errno
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from hubserve.atomic import staged_folder, write_atomic
-from hubserve.errors import JobError, JobNotFoundError, suggest
+from hubserve.errors import JobError, JobNotFoundError, StorageError, suggest
 from hubserve.home import home
 from hubserve.jobs.definition import Job
 from hubserve.jobs.job_file import dump_job, parse_job
@@ -21,6 +22,7 @@ from hubserve.jobs.limits import UNLIMITED, JobLimits
 from hubserve.jobs.status import JobStatus, JobSummary
 from hubserve.reserved_file import reserve, write_reserved
 from hubserve.sequence_number import number_lock, read_number, write_next_number
+from hubserve.storage_faults import denial, denied, is_there
 
 JOB, WHERE, STATUS, LOG, PID, STOP, PLOTS = "job.yaml", "where", "status.json", "log.txt", "pid", "stop", "plots"
 REASON, LIMITS = "reason", "limits.json"
@@ -51,7 +53,7 @@ class Run:
         try:
             return (self.path / JOB).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise JobError(f"{self.path} is not the folder of a job: it has no readable {JOB}") from error
+            raise JobError(denial(error) or f"{self.path} is not the folder of a job: it has no readable {JOB}") from error
 
     @property
     def where(self) -> Path:
@@ -69,7 +71,10 @@ class Run:
         except FileNotFoundError:
             return UNLIMITED
         except (OSError, ValidationError) as error:
-            raise JobError(f"{self.path} has no readable {LIMITS}, so the job's limits are unknown; submit it anew") from error
+            why = denial(error)
+            raise JobError(
+                why or f"{self.path} has no readable {LIMITS}, so the job's limits are unknown; submit it anew"
+            ) from error
 
     def written_status(self) -> JobStatus:
         """The status that the job's process wrote last; `hubserve.jobs.read` also checks whether that process is alive.
@@ -87,7 +92,7 @@ class Run:
         try:
             return kind.model_validate_json((self.path / STATUS).read_text("utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise JobError(f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
+            raise JobError(denial(error) or f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
 
     def write_status(self, status: JobStatus) -> None:
         """Replaces status.json atomically: a reader sees the old record or the new one."""
@@ -171,7 +176,7 @@ def find(job_id: str) -> Run:
         JobNotFoundError: There is no such run, or the text is no id; the message has the nearest ids.
     """
     run = Run(jobs_folder() / job_id)
-    if not _ID.fullmatch(job_id) or not (run.path / JOB).is_file():
+    if not _ID.fullmatch(job_id) or not is_there(run.path / JOB):
         raise JobNotFoundError(f"there is no job {job_id!r}. {suggest(job_id, [known.id for known in list_runs()])}")
     return run
 
@@ -185,16 +190,27 @@ def open_run(path: Path) -> Run:
 
 
 def list_runs() -> list[Run]:
-    """All runs, the one that was submitted last first; by time of the file job.yaml those without a number."""
+    """All runs, the one that was submitted last first; by time of the file job.yaml those without a number.
+
+    Raises:
+        StorageError: This user may not list the folder of runs.
+    """
 
     def order(path: Path) -> tuple[int, int, str]:
-        return read_number(path), (path / JOB).stat().st_mtime_ns, path.name
+        try:
+            changed = (path / JOB).stat().st_mtime_ns
+        except OSError:  # Not open to this user, or deleted just now.
+            changed = 0
+        return read_number(path), changed, path.name
 
     return [Run(path) for path in sorted(_run_folders(), key=order, reverse=True)]
 
 
 def _run_folders() -> list[Path]:
-    return [path for path in jobs_folder().glob("*") if _ID.fullmatch(path.name) and (path / JOB).is_file()]
+    folder = jobs_folder()
+    if why := denied(folder):
+        raise StorageError(f"the jobs cannot be listed: {why}, or HUBSERVE_HOME names another folder", errno.EACCES)
+    return [path for path in folder.glob("*") if _ID.fullmatch(path.name) and is_there(path / JOB)]
 
 
 def _new_id(name: str, now: datetime) -> str:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from hubserve.atomic import replace_folder, staged_folder
+from hubserve.atomic import apply_umask, replace_folder, staged_folder
 from hubserve.errors import PackageError
 from hubserve.package.formats import FORMATS
 from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, PROFILE, WEIGHTS, Package, file_entry, read_package
@@ -39,6 +39,7 @@ def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
         entries = package.manifest.files | {name: file_entry(stage / name) for name in files}
         manifest = package.manifest.model_copy(update={"files": dict(sorted(entries.items()))})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        apply_umask(stage)
         check_target(package.path, overwrite=True)  # Copying takes a while, in which others may write.
         replace_folder(stage, package.path)
     return read_package(package.path, trusted=package.trusted)

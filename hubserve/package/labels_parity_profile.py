@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import PackageError
 from hubserve.package.parity import ParityReport
+from hubserve.storage_faults import denial
 from hubserve.validation_sentence import first_mistake
 
 _Reports = TypeAdapter(tuple[ParityReport, ...])
@@ -62,6 +63,8 @@ def _json(path: Path, advice: str) -> Any:
 def _text(path: Path, advice: str) -> str:
     try:
         return read_bounded_text(path)
+    except PermissionError as error:
+        raise PackageError(f"{path} cannot be read: {denial(error, path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} cannot be read as text in UTF-8: {error}; expected {advice}") from error
 

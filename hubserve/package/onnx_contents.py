@@ -121,6 +121,8 @@ def _messages(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, i
     """(number, start, end) of each field of a message that holds bytes; numbers are skipped."""
     while start < end:
         tag, start = _varint(content, start, end)
+        if tag >= 2**32:  # Parsers take the lower 32 bits, which may be another field.
+            raise ValueError(f"the number of the field before byte {start} is too large")
         number, kind = tag >> 3, tag & 7
         if kind == 0:
             _, start = _varint(content, start, end)

@@ -34,6 +34,7 @@ from hubserve.package.onnx_runner import Device, OnnxRunner, cuda_available
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.parity import ParityReport
 from hubserve.package.runner import DAY, Runner
+from hubserve.storage_faults import denial, is_there
 from hubserve.validation_sentence import first_mistake
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
@@ -107,7 +108,8 @@ class Package:
             try:
                 unchanged = file_entry(self.path / name) == entry
             except OSError as error:
-                raise PackageError(f"{self.path / name} cannot be read: {error.strerror or error}") from error
+                why = denial(error, self.path / name) or error.strerror or error
+                raise PackageError(f"{self.path / name} cannot be read: {why}") from error
             if not unchanged:
                 raise PackageError(f"{self.path / name} was changed since the package was written; export it again")
         for name in self.manifest.exports:
@@ -226,6 +228,8 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     """
     try:
         manifest = Manifest.model_validate_json(read_bounded_text(path / MANIFEST))
+    except PermissionError as error:
+        raise PackageError(f"{path / MANIFEST} cannot be read: {denial(error, path / MANIFEST)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{path} is not a package: it has no readable {MANIFEST}. `hubserve export` writes one") from error
     except ValidationError as error:
@@ -234,7 +238,7 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     for name in manifest.files:
         if PurePosixPath(name).name != name or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
             raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder, by plain names")
-        if not (path / name).is_file():
+        if not is_there(path / name):
             raise PackageError(f"{path} is incomplete: {name} is missing")
     absent = [
         name for name in (WEIGHTS, LABELS, PARITY, *(FORMATS[f].file for f in manifest.exports)) if name not in manifest.files

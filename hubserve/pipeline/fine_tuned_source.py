@@ -85,7 +85,7 @@ def labelled_parts(resolved: ResolvedFineTuning) -> LabelledParts:
         labels=parts.labels,
         val=lambda: _batches(parts.val),
         test=lambda: _batches(parts.test),
-        files=[str(path) for path, _ in parts.test.items],
+        files=[image.file for image in parts.found.images if image.part == "test"],
     )
 
 

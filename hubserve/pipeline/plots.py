@@ -1,4 +1,4 @@
-"""Plots of a search: best score so far, accuracy against a cost, and the probabilities that a one-shot strategy learned.
+"""Plots of a job: best score so far, accuracy against a cost, probabilities of a one-shot strategy, training, confusion.
 
 They are drawn from the status of a job (`hubserve.jobs.JobStatus`), also of one that is running. Needs the extra `plots`.
 """
@@ -17,6 +17,8 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    from hubserve.pipeline.training_plots import confusion_figure, training_figure
 except ImportError as missing:
     raise MissingExtraError(f"drawing needs {missing.name}: pip install 'hubserve[plots]'") from missing
 
@@ -34,13 +36,15 @@ AXIS_NAMES = {"val_acc": "validation accuracy", "latency_ms": "latency (ms)", "p
 
 
 def plot_names(status: JobStatus) -> list[str]:
-    """Returns the names of the plots for which the status has data: some of "best", "pareto" and "probabilities"."""
+    """Returns the names of the plots for which the status has data: some of the keys of `_DRAW`."""
     has_scores = bool(status.objectives) and bool(_scored(status, status.objectives[0].name))
     view = status.oneshot
     has_data = {
         "best": has_scores,
         "pareto": has_scores and cost_of(status) is not None,
         "probabilities": view is not None and bool(view.labels) and len(view.steps) > 1,
+        "training": len(status.epochs) > 1,
+        "confusion": status.accuracy is not None and status.accuracy.confusion is not None,
     }
     return [name for name, has in has_data.items() if has]
 
@@ -50,7 +54,7 @@ def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float
 
     Args:
         status: Status of the job.
-        name: "best", "pareto" or "probabilities".
+        name: "best", "pareto", "probabilities", "training" or "confusion".
         path: The file, whose ending gives its format; its folder must exist.
         limits: Upper bound of each constrained measure, drawn as a line; None draws none.
 
@@ -234,6 +238,8 @@ def _axis_name(name: str) -> str:
 _DRAW: dict[str, Callable[[JobStatus, Mapping[str, float]], Figure]] = {
     "best": _best,
     "pareto": _pareto,
+    "training": training_figure,
+    "confusion": confusion_figure,
     "probabilities": _probabilities,
 }
 """Name of each plot -> function that draws it."""

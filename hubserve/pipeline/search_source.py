@@ -35,16 +35,16 @@ def search_source(
 
 
 def tested_parts(resolved: ResolvedSearch) -> LabelledParts:
-    """The validation and test images of a search."""
+    """Returns the validation and the test images of a search, as the test phase takes them."""
     data = resolved.data
-    items = getattr(data.test, "items", None)
+    found = resolved.scan
     count = len(data.test)  # type: ignore[arg-type]
     return LabelledParts(
         dataset=data.name,
         labels=data.labels,
         val=resolved.search_evaluator.val_batches,
         test=resolved.test_evaluator.val_batches,
-        files=[f"image {i}" for i in range(count)] if items is None else [str(path) for path, _ in items],
+        files=[f"image {i}" for i in range(count)] if found is None else [i.file for i in found.images if i.part == "test"],
     )
 
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from hubserve import errors
 from hubserve.errors import HubserveError, clear_frames
 from hubserve.service.outgoing_text import ClientJSONResponse, shortened
-from hubserve.storage_faults import storage_error
+from hubserve.storage_faults import storage_error, with_denial
 
 log = logging.getLogger("hubserve.service")
 
@@ -93,7 +93,7 @@ DESCRIPTIONS = {
 
 def error_body(error: HubserveError) -> dict[str, Any]:
     """The JSON of an answer to a request that failed with `error`."""
-    return _body(type(error).__name__, str(error.args[0]) if error.args else str(error))
+    return _body(type(error).__name__, with_denial(str(error.args[0]) if error.args else str(error), error))
 
 
 def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:

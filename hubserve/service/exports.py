@@ -17,6 +17,7 @@ The state of an export is read from its folder each time, so it survives a resta
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -24,7 +25,6 @@ import shutil
 import sys
 import threading
 import zipfile
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,12 +33,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hubserve import home
 from hubserve.atomic import staged_file, write_atomic
-from hubserve.background import STOP_SECONDS, BackgroundProcess
+from hubserve.background import STOP_SECONDS, BackgroundProcess, end_of_log
 from hubserve.errors import JobError, JobNotFoundError, OverloadedError
 from hubserve.package.manifest import ALL_FORMATS, Format
 from hubserve.reserved_file import read_reserved
 from hubserve.sequence_number import read_number, write_next_number
-from hubserve.storage_faults import is_full, storage_error
+from hubserve.storage_faults import denial, denied, storage_error
+
+log = logging.getLogger("hubserve.service")
 
 KEPT = 20
 """How many folders of ended exports are kept; older ones are removed."""
@@ -206,20 +208,28 @@ class Exports:
         return self.read(folder.name)
 
     def list(self) -> list[ExportStatus]:
-        """Returns the status of every export whose folder exists, newest first."""
+        """Returns the status of every readable export, newest first. Raises JobError if their folder cannot be listed."""
         found = []
-        for path in sorted(self._folder.glob(f"*/{REQUEST}"), key=lambda path: (read_number(path.parent), path), reverse=True):
-            with suppress(JobNotFoundError):
-                found.append(self.read(path.parent.name))
+        if why := denied(self._folder):
+            raise JobError(f"the exports cannot be listed: {why}")
+        for path in sorted(self._folder.glob("*/"), key=lambda path: (read_number(path), path), reverse=True):
+            try:
+                found.append(self.read(path.name))
+            except JobNotFoundError:
+                pass
+            except JobError as error:
+                log.warning("%s", error)
         return found
 
     def read(self, identity: str) -> ExportStatus:
-        """Returns the status of an export. Raises JobNotFoundError if there is no such export."""
+        """Returns the status of an export. Raises JobNotFoundError if there is none, JobError if this user may not read it."""
         folder = self._folder / identity
         try:
             if not re.fullmatch(r"[0-9a-f-]{1,40}", identity):
                 raise OSError
             saved = SavedRequest.model_validate_json((folder / REQUEST).read_bytes())
+        except PermissionError as error:
+            raise JobError(f"export {identity} cannot be read: {denial(error, folder / REQUEST)}") from error
         except (OSError, ValidationError) as error:
             raise JobNotFoundError(f"there is no export {identity[:60]!r}; GET /exports lists them") from error
         # Asked before its files are read: it may end in between.
@@ -316,14 +326,4 @@ def _start(folder: Path, limits: ExportLimits) -> None:
 
 def _why(folder: Path) -> str:
     """Why an export failed: the reason that was kept for it, a full disk, or what it printed last."""
-    return read_reserved(folder / REASON) or _end_of_log(folder)
-
-
-def _end_of_log(folder: Path) -> str:
-    try:
-        text = (folder / LOG).read_text("utf-8", "replace").strip()
-    except OSError:
-        text = ""
-    if not text and is_full(folder):
-        return f"no space is left on the disk of {folder}"
-    return text[-2000:] or "the process ended and printed nothing; it may have been killed"
+    return read_reserved(folder / REASON) or end_of_log(folder / LOG)

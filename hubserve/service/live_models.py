@@ -21,6 +21,7 @@ from hubserve.service.engine import Engine
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.loaded_model import LoadedModel, TrafficSplit
 from hubserve.service.name_resolution import DEFAULT, NameResolver, TrafficShare
+from hubserve.storage_faults import storage_error, with_denial
 from hubserve.store import StoredModel
 
 log = logging.getLogger("hubserve.service")
@@ -87,6 +88,7 @@ class LiveModels:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
+        self._fault = ""
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
         self._thread.start()
 
@@ -139,10 +141,17 @@ class LiveModels:
         while not self._closing:
             try:
                 self._look()
-            except Exception:  # Such as a store that is being moved: the next look may succeed.
-                log.exception("the store could not be looked at")
+            except Exception as error:  # Such as a store that is being moved: the next look may succeed.
+                self._note_fault(error)
             self._wake.wait(POLL_SECONDS if self._loading else max(self._seconds, 0.01))
             self._wake.clear()
+
+    def _note_fault(self, error: Exception) -> None:
+        if not isinstance(error, HubserveError):
+            log.exception("the store could not be looked at")
+        elif self._fault != str(error):  # Not at each look.
+            log.error("the store could not be looked at: %s", error)
+        self._fault = str(error)
 
     def _look(self) -> None:
         with self._lock:
@@ -161,7 +170,7 @@ class LiveModels:
         finally:
             for name, future in asked.items():
                 if not future.done() and name not in again:
-                    future.set_exception(StoreError("the model store cannot be read at the moment; its log says why"))
+                    future.set_exception(self.resolver.fault or StoreError("the model store cannot be read; the log says why"))
         unsettled = set(self._unsettled)
         for name in [name for name in self._routes if changed or name in unsettled]:
             if name not in asked:
@@ -246,7 +255,8 @@ class LiveModels:
         return allowed
 
     def _refuse(self, model: StoredModel, error: Exception) -> None:
-        self.refused[_key(model)] = f"{type(error).__name__}: {error}"
+        error = storage_error(error) or error  # type: ignore[assignment]
+        self.refused[_key(model)] = f"{type(error).__name__}: {with_denial(str(error), error)}"
         self._on_refusal(model)
         log.error("%s is refused: %s", model.tag, self.refused[_key(model)])
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hubserve import store
-from hubserve.errors import AliasError, ModelNotFoundError, suggest
+from hubserve.errors import AliasError, HubserveError, ModelNotFoundError, StorageError, suggest
 from hubserve.store import StoredModel, aliases
 from hubserve.store.aliases import PRODUCTION, Alias
 
@@ -33,27 +33,57 @@ class NameResolver:
 
     Args:
         default: Name that answers where a request names none; None means the alias `production`, or else the newest version.
+
+    Attributes:
+        models: The versions in the store.
+        aliases: The aliases, by name.
+        fault: Why the store could not be read at the last `refresh`; None where it was.
     """
 
     def __init__(self, default: str | None = None) -> None:
         self._default = default
         self._stamps: object = None
+        self._alias_problem = ""
+        self.fault: HubserveError | None = None
         self.models: list[StoredModel] = []
         self.aliases: dict[str, Alias] = {}
 
     def refresh(self) -> bool:
-        """Reads the store and the aliases where they changed since the last time; whether they did."""
+        """Reads the store and the aliases where they changed since the last time; whether they did.
+
+        What this user may not read is looked at again each time, since its permissions change without a trace in the stamps.
+
+        Raises:
+            StoreError: The store is not a folder; what was read before stays.
+            StorageError: This user may not list the store; what was read before stays.
+        """
         stamps = store.stamp(), aliases.stamp()
-        if stamps == self._stamps:
+        changed = stamps != self._stamps
+        if not changed and not self._alias_problem and not any(model.problem for model in self.models):
             return False
-        self.models = store.list_models()
+        before = self.models, self.aliases
         try:
-            self.aliases = aliases.list_aliases()
-        except AliasError as error:  # The aliases keep their last meaning.
-            log.error("%s", error)
+            found = store.list_models()
+        except HubserveError as error:
+            self.fault = error
+            raise
+        self.fault = None
+        if changed or found != self.models:
+            self.models = found
+        self._read_aliases()
         # The stamps from before the reading: a change during it is seen the next time.
         self._stamps = stamps
-        return True
+        return changed or before != (self.models, self.aliases)
+
+    def _read_aliases(self) -> None:
+        problem = ""
+        try:
+            self.aliases = aliases.list_aliases()
+        except (AliasError, StorageError) as error:  # The aliases keep their last meaning.
+            problem = str(error)
+            if problem != self._alias_problem:
+                log.error("%s", error)
+        self._alias_problem = problem
 
     def traffic_shares(self, name: str) -> list[TrafficShare]:
         """The versions that answer for a name, tag, alias, or DEFAULT, with their shares of the traffic.
@@ -64,6 +94,8 @@ class NameResolver:
         if name == DEFAULT:
             name = self._default or (PRODUCTION if PRODUCTION in self.aliases else DEFAULT)
         if name == DEFAULT:
+            if not self.models and self.fault is not None:
+                raise self.fault
             if not self.models:
                 raise ModelNotFoundError("the store is empty: `hubserve publish efficientnet-lite0` fills it")
             return [TrafficShare(100, self.models)]
@@ -88,8 +120,11 @@ class NameResolver:
 
     def _versions(self, name: str) -> list[StoredModel]:
         found = self._found(name)
+        if not found and self.fault is not None:
+            raise self.fault
         if not found:
-            raise ModelNotFoundError(f"the store has no {name[:100]!r}. {suggest(name[:100], self.known_names(name))}")
+            unread = f" The aliases are not known: {self._alias_problem}" if self._alias_problem else ""
+            raise ModelNotFoundError(f"the store has no {name[:100]!r}. {suggest(name[:100], self.known_names(name))}{unread}")
         return found
 
     def _found(self, name: str) -> list[StoredModel]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hubserve import store
 from hubserve.atomic import write_atomic
 from hubserve.errors import AliasError, ModelNotFoundError, suggest
+from hubserve.storage_faults import storage_error
 from hubserve.store.stored_models import NAME, StoredModel
 
 FILE = "hubserve.aliases.json"
@@ -41,11 +42,18 @@ _Aliases = TypeAdapter(dict[str, Alias])
 
 
 def list_aliases() -> dict[str, Alias]:
-    """Returns all aliases by name; empty where there are none. Raises AliasError if their file cannot be read."""
+    """Returns all aliases by name; empty where there are none.
+
+    Raises:
+        AliasError: Their file is corrupt.
+        StorageError: This user may not read their file.
+    """
     try:
         return _Aliases.validate_json(_path().read_bytes())
     except FileNotFoundError:
         return {}
+    except PermissionError as error:
+        raise storage_error(error, _path()) or error from error
     except (OSError, ValidationError) as error:
         raise AliasError(f"{_path()} cannot be read ({error}); correct it, or remove it to start without aliases") from error
 

@@ -22,7 +22,7 @@ from bentoml.exceptions import BentoMLException
 
 from hubserve.atomic import staged_folder
 from hubserve.errors import StoreError
-from hubserve.storage_faults import storage_error, writing
+from hubserve.storage_faults import FULL, denial, is_there, storage_error, writing
 from hubserve.store.archive import unpack
 
 __all__ = ["BentoMLContainer", "ModelStore"]
@@ -53,13 +53,28 @@ def models_folder() -> Path:
         return Path(BentoMLContainer.model_store_dir.get())
     except OSError as error:
         home = Path(os.environ.get("BENTOML_HOME") or "~/bentoml").expanduser()
-        if error.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC) and home.is_dir():
+        if error.errno in (errno.EROFS, errno.EACCES, *FULL) and is_there(home):
             return home / "models"  # BentoML makes folders beside it, which reading does not need.
         raise StoreError(
             f"BENTOML_HOME is {home}, and no folder can be there ({error.strerror or error}): name one that can be written"
         ) from error
     except RuntimeError as error:
         raise StoreError("this user has no home directory: set BENTOML_HOME to a folder that can be written") from error
+
+
+def check_folders() -> None:
+    """Checks that BentoML has, or can make, its folders beside that of the models, without which its server does not start.
+
+    Raises:
+        StoreError: It cannot; the message has the folder and its owner.
+    """
+    try:
+        BentoMLContainer.bentoml_home.get()
+    except OSError as error:
+        raise StoreError(
+            f"BentoML cannot make a folder that its server needs in BENTOML_HOME: {error.strerror}: {error.filename}; "
+            "the owner of BENTOML_HOME makes them all by `hubserve models`"
+        ) from error
 
 
 def staging_folder() -> Path:
@@ -111,7 +126,8 @@ def write_archive(tag: str, path: Path) -> Path:
             written = Path(bentoml.models.export_model(tag, str(stage if path.is_dir() else stage / path.name)))
             return Path(shutil.move(written, folder / written.name))
     except (BentoMLException, OSError) as error:
-        raise storage_error(error, path) or StoreError(f"cannot write {tag} to {path}: {error}") from error
+        fault = storage_error(error, None if denial(error) else path)
+        raise fault or StoreError(f"cannot write {tag} to {path}: {error}") from error
 
 
 def read_archive(path: Path, scratch: Path) -> tuple[str, str, Path]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hubserve.atomic import move_folder, renamed, staged_folder
+from hubserve.atomic import apply_umask, move_folder, renamed, staged_folder
 from hubserve.errors import AlreadyPublishedError, ModelNotFoundError, StoreError
 from hubserve.package.manifest import Manifest
 from hubserve.package.package import MANIFEST, Package, read_package
@@ -84,8 +84,11 @@ def delete(tag: str) -> None:
 
     Raises:
         ModelNotFoundError: There is no such version.
+        StoreError: This user may not read it.
     """
     stored = resolve(tag)
+    if stored.problem:
+        raise StoreError(f"{stored.tag} is not deleted, since it cannot be read: {stored.problem}")
     with staged_folder(staging_folder(), "delete") as scratch:
         try:
             _take_out(stored.path, scratch / stored.path.name)
@@ -110,6 +113,7 @@ def _staged(tag: str, package: Package) -> Iterator[Path]:
             for file in (MANIFEST, *manifest.files):
                 shutil.copy2(package.path / file, folder / file)
         name, _, version = tag.partition(":")
+        apply_umask(scratch / name / version)
         yield scratch / name / version
 
 

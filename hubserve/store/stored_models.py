@@ -3,16 +3,18 @@
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 
 from hubserve.atomic import write_atomic
-from hubserve.errors import ModelNotFoundError, StoreError, suggest
+from hubserve.errors import ModelNotFoundError, PackageError, StoreError, suggest
 from hubserve.package.package import MANIFEST, Package, read_package
 from hubserve.sequence_number import read_number
+from hubserve.storage_faults import denied, is_there, storage_error
 from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder, read_description, staging_folder
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
@@ -28,12 +30,15 @@ class StoredModel:
         path: Folder of its package.
         created: When it was published, by the clock of that machine.
         number: Place in the order in which the versions of this store were published; 0 where it is not known.
+        problem: Why this user may not read it; empty where it may be read. `created` is the time of its folder then, and
+            the tag is "name:latest" where not even the versions of a name can be listed.
     """
 
     tag: str
     path: Path
     created: datetime
     number: int = 0
+    problem: str = ""
 
     @property
     def name(self) -> str:
@@ -42,12 +47,19 @@ class StoredModel:
 
     @cached_property
     def package(self) -> Package:
-        """The package, read from disk once; raises PackageError where it is incomplete."""
+        """The package, read from disk once; raises PackageError where it is incomplete or not readable for this user."""
+        if self.problem:
+            raise PackageError(f"{self.tag} cannot be read: {self.problem}")
         return read_package(self.path)
 
 
 def list_models() -> list[StoredModel]:
-    """All versions of all our models, last published first. Raises StoreError where the store is not a folder."""
+    """All versions of all our models, last published first; also those that this user may not read, with a `problem`.
+
+    Raises:
+        StoreError: The store is not a folder.
+        StorageError: This user may not list it.
+    """
     return _listed("*")
 
 
@@ -84,6 +96,9 @@ def resolve(tag: str) -> StoredModel:
 
 def read_version(folder: Path) -> StoredModel | None:
     """The version in a folder of a store; None where it is incomplete, not ours, or not there."""
+    for name in (MODEL_YAML, MANIFEST):
+        if problem := denied(folder / name):
+            return _unreadable(folder, f"{folder.parent.name}:{folder.name}", problem)
     found = read_description(folder)
     if found is None or not (folder / MANIFEST).is_file():
         return None
@@ -97,28 +112,67 @@ def point_latest(version: Path) -> None:
 
 def update_latest(folder: Path) -> None:
     """Records the version of a model's folder that was published last as the newest; a folder without versions is removed."""
-    models = _listed(folder.name)
+    listed = _listed(folder.name)
+    models = [model for model in listed if not model.problem]
     if models:
         if _recorded_latest(folder) != models[0].path.name:
             point_latest(models[0].path)
-    elif not any(entry.is_dir() for entry in folder.iterdir()):
+    elif not listed and not any(entry.is_dir() for entry in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _listed(name: str) -> list[StoredModel]:
     """Our complete versions under `name`, which may be a pattern, newest first."""
     root = models_folder()
-    if root.exists() and not root.is_dir():
-        raise StoreError(f"the model store {root} is not a folder; BENTOML_HOME names the folder above it")
-    found = (read_version(folder) for folder in version_folders(root, name))
+    check_readable()
+    found: list[StoredModel | None] = list(map(read_version, version_folders(root, name)))
+    for folder in _folders(root, name):
+        if problem := denied(folder):
+            found.append(_unreadable(folder, f"{folder.name}:latest", problem))
     # By number first: a clock may have been wrong.
     order = attrgetter("number", "created")
     return sorted((model for model in found if model is not None), key=order, reverse=True)
 
 
+def check_readable() -> None:
+    """Checks that the store, if there is one, can be listed.
+
+    Raises:
+        StoreError: It is not a folder.
+        StorageError: This user may not list it.
+    """
+    root = models_folder()
+    try:
+        with os.scandir(root):
+            pass
+    except FileNotFoundError:
+        pass
+    except NotADirectoryError as error:
+        raise StoreError(f"the model store {root} is not a folder; BENTOML_HOME names the folder above it") from error
+    except OSError as error:
+        raise storage_error(error, root) or error from error
+
+
 def version_folders(root: Path, name: str = "*") -> list[Path]:
-    """The folders of complete versions in a store, ours or not."""
-    return [path.parent for path in root.glob(f"{name}/*/{MODEL_YAML}") if not path.parent.name.startswith(".")]
+    """The folders of complete versions in a store, ours or not; also those into which this process may not look."""
+    return [version for folder in _folders(root, name) for version in _folders(folder) if is_there(version / MODEL_YAML)]
+
+
+def _folders(parent: Path, name: str = "*") -> list[Path]:
+    """What is in a folder under `name`, or under any visible name; nothing where it cannot be listed."""
+    if name != "*":
+        return [parent / name]
+    with suppress(OSError):
+        return [parent / found for found in sorted(os.listdir(parent)) if not found.startswith(".")]
+    return []
+
+
+def _unreadable(folder: Path, tag: str, problem: str) -> StoredModel:
+    try:
+        changed = folder.stat().st_mtime
+    except OSError:
+        changed = 0.0
+    return StoredModel(tag, folder, datetime.fromtimestamp(changed, UTC), problem=problem)
 
 
 def _newest(name: str) -> StoredModel | None:

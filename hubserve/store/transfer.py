@@ -21,9 +21,12 @@ def export_model(tag: str, path: Path) -> Path:
 
     Raises:
         ModelNotFoundError: There is no such version.
-        StoreError: The file cannot be written.
+        StoreError: The version cannot be read, or the file cannot be written.
     """
-    return write_archive(resolve(tag).tag, path)
+    stored = resolve(tag)
+    if stored.problem:
+        raise StoreError(f"{stored.tag} is not exported, since it cannot be read: {stored.problem}")
+    return write_archive(stored.tag, path)
 
 
 def import_model(path: Path) -> StoredModel:

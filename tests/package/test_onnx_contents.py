@@ -175,6 +175,13 @@ def test_any_bytes_are_an_error_or_a_model_in_no_time(tmp_path):
     assert time.monotonic() - begin < 10
 
 
+def test_a_number_that_parsers_cut_to_another_field_is_refused(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(_varint(2**32 + 0x3A) + b"\0")  # Its lower 32 bits are those of the graph.
+    with pytest.raises(ExportError, match="number of the field before byte 5 is too large"):
+        read_onnx_contents(path)
+
+
 def _varint(value: int) -> bytes:
     found = b""
     while value > 127:

@@ -6,12 +6,14 @@ import itertools
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubserve.accuracy_report import accuracy_report
 from hubserve.errors import ExperimentError
-from hubserve.jobs import Best, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
+from hubserve.jobs import Best, EpochRow, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
 from hubserve.pipeline.plots import front_of, plot, plot_names
 
 ACCURACY, LATENCY = ObjectiveInfo(name="val_acc", direction="maximize"), ObjectiveInfo(name="latency_ms", direction="minimize")
@@ -146,3 +148,18 @@ def test_what_cannot_be_drawn(name, file, message, tmp_path):
     with pytest.raises(ExperimentError, match=message):
         plot(SEARCHED, name, folder / file)
     assert list(folder.iterdir()) == []
+
+
+def test_training_and_confusion(tmp_path):
+    """Drawn when a fine-tuning has epochs, and when a network was tested."""
+    now = datetime.now(UTC)
+    report = accuracy_report(np.eye(3)[[0, 1, 2, 1]], np.array([0, 1, 2, 2]), ("cat", "dog", "ship"), list("abcd"), dataset="x")
+    epochs = [
+        EpochRow(epoch=i, train_loss=1.0 / i if i else None, val_acc=0.5 + i / 10, val_loss=1.0, seconds=i) for i in range(3)
+    ]
+    status = JobStatus(id="x", name="pets", state="done", created=now, updated=now, epochs=epochs, accuracy=report)
+    assert plot_names(status) == ["training", "confusion"]
+    for name, words in (("training", ("validation accuracy", "training loss")), ("confusion", ("cat", "ship", "true class"))):
+        plot(status, name, tmp_path / f"{name}.svg")
+        text = (tmp_path / f"{name}.svg").read_text()
+        assert all(word in text for word in words)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import MODEL_HELP, Json, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, Json, check_folder_writable, print_json, print_table
 
 FormatOption = StrEnum("FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8")
 
@@ -48,6 +48,9 @@ def export(
     from hubserve.cli.export import accuracy_note, parity_rows, write
     from hubserve.cli.model_options import source_of
 
+    check_folder_writable((out or Path("package")).absolute().parent)
+    if triton is not None:
+        check_folder_writable(triton)
     source = source_of(
         model, space=space, arch=arch, settings=settings, weights=weights, key_format=key_format, random_weights=random_weights
     )

@@ -62,6 +62,7 @@ def draw(
     from hubserve.cli.model_options import drawn_arch
     from hubserve.drawing import draw as draw_arch
 
+    check_writable(out or Path("drawing.svg"))
     title, built, chosen = drawn_arch(model, space=space, arch=arch, settings=settings)
     path = out or Path(f"{title}.svg")
     check_writable(path)

@@ -35,12 +35,16 @@ def serve(
     address = find_address(host, port)
     try:
         from hubserve.store import aliases
+        from hubserve.store.bentoml_store import check_folders
+        from hubserve.store.stored_models import check_readable
     except Exception as error:  # BentoML reads its configuration at import, and raises exceptions of many types.
         if "BENTOML_CONFIG" not in os.environ:
             raise
         raise ServerStartError(f"BENTOML_CONFIG={os.environ['BENTOML_CONFIG']}: {' '.join(str(error).split())}") from error
+    check_readable()
     if model is not None:
         aliases.resolve(model)
+    check_folders()
     if as_json:
         print_json({"url": f"http://{host}:{port}", "pid": os.getpid()})
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import hubserve
-from hubserve.cli.output import Json, Model, print_json
+from hubserve.cli.output import Json, Model, check_folder_writable, check_writable, print_json
 
 
 def publish(
@@ -20,6 +20,7 @@ def publish(
     from hubserve.cli.latency_reports import with_profile
     from hubserve.cli.resolve_model import open_package
 
+    check_folder_writable(hubserve.store.bentoml_home() / "models")
     with open_package(model) as package:
         if profile:
             package = with_profile(model, package)
@@ -44,6 +45,10 @@ def store_export(
     as_json: Json = False,
 ) -> None:
     """Write a version in the store to one file, to move it to another machine."""
+    if path.is_dir():
+        check_folder_writable(path)
+    else:
+        check_writable(path)
     written = hubserve.store.export_model(tag, path)
     return print_json({"path": str(written)}) if as_json else typer.echo(written)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hubserve.jobs import SearchJob
 from hubserve.jobs.definition import Publish
 from hubserve.latency.profile_package import profile_package
 from hubserve.package.add_files import add_files, add_profile
@@ -15,7 +16,9 @@ UNPUBLISHED = Publish(profile_seconds=10.0)
 
 
 def profile(resolved: ResolvedJob, package: Package, plots: list[Path], status: StatusWriter) -> Package:
-    """Adds a latency profile and the plots of the search, as search-NAME.svg, to the package; returns the new package.
+    """Adds a latency profile and the plots of the job to the package; returns the new package.
+
+    The plots are the files search-NAME.svg, or fine-tuning-NAME.svg.
 
     A profile or plots that the package already has, from before an interruption, are not made again.
 
@@ -28,5 +31,6 @@ def profile(resolved: ResolvedJob, package: Package, plots: list[Path], status: 
         protocol = TimingProtocol(max_seconds=(resolved.job.publish or UNPUBLISHED).profile_seconds)
         found = profile_package(package, batch_size=latency.batch_size, threads=latency.threads, protocol=protocol)
         package = add_profile(package, found.model_dump_json(indent=2) + "\n")
-    files = {f"search-{path.name}": path.read_bytes() for path in plots}
+    prefix = "search" if isinstance(resolved.job, SearchJob) else "fine-tuning"
+    files = {f"{prefix}-{path.name}": path.read_bytes() for path in plots}
     return package if set(files) <= set(package.manifest.files) else add_files(package, files)

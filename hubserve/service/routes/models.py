@@ -45,7 +45,7 @@ class ModelEntry(BaseModel):
         latency_ms: Median of the format onnx for one image, in milliseconds, measured on the machine that published it.
         state: "loaded"; "idle" until a request names it; "loading" while another process loads it for the first time; or
             "refused" where it cannot be loaded.
-        problem: Why it is refused; null otherwise.
+        problem: Why it is refused, or why the server may not read it; null otherwise.
     """
 
     tag: str
@@ -87,6 +87,8 @@ async def models(
 
 def _page(shared: ServiceState, default: str, limit: int, after: str | None) -> ClientJSONResponse:
     stored = shared.resolver.models
+    if not stored and shared.resolver.fault is not None:
+        raise shared.resolver.fault
     if after is not None:
         tags = [model.tag for model in stored]
         if after not in tags:
@@ -107,7 +109,7 @@ def _entry(model: StoredModel, shared: ServiceState, default: str) -> ModelEntry
         default=model.tag == default,
         aliases=shared.resolver.aliases_of(model.tag),
         state=state,
-        problem=problem,
+        problem=problem or model.problem or None,
         **known,
     )
 

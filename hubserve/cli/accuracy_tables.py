@@ -1,0 +1,42 @@
+"""Prints the accuracy of a job's network on the test images: each class, confused classes, worst images, notes."""
+
+import typer
+
+from hubserve.cli.output import print_table
+from hubserve.package.accuracy_report import AccuracyReport
+
+MOST_ROWS = 50
+"""Largest number of classes that are printed; of more, those with the lowest recall."""
+
+
+def accuracy_text(report: AccuracyReport) -> str:
+    """Returns test accuracy, its interval and the calibration error in one line."""
+    low, high = report.top1_interval
+    text = f"{report.top1:.2%} of {report.images:,} images (95 % interval {low:.1%} to {high:.1%})"
+    calibration = f"calibration error {report.calibration_error:.3f}"
+    if report.temperature is not None:
+        calibration += f" with temperature {report.temperature:g}, {report.unscaled_calibration_error:.3f} without"
+    return f"{text}; {calibration}"
+
+
+def print_accuracy(report: AccuracyReport) -> None:
+    """Prints the tables of a report and its notes to stdout."""
+    shown = report.classes
+    title = "Classes"
+    if len(shown) > MOST_ROWS:
+        shown = tuple(sorted(shown, key=lambda figures: 1.0 if figures.recall is None else figures.recall)[:MOST_ROWS])
+        title = f"The {MOST_ROWS} of {len(report.classes)} classes with the lowest recall"
+    rows = [(c.label, c.images, _percent(c.precision), _percent(c.recall)) for c in shown]
+    print_table(title, ("class", "images", "precision", "recall"), rows)
+    if report.confused:
+        pairs = [(pair.label, pair.predicted, pair.images) for pair in report.confused[:10]]
+        print_table("Confused most often", ("class", "given", "images"), pairs)
+    if report.worst:
+        worst = [(image.file, image.label, image.predicted, f"{image.probability:.1%}") for image in report.worst]
+        print_table("Wrong with the largest probability", ("file", "class", "given", "probability"), worst)
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"

@@ -1,0 +1,79 @@
+"""`hubserve finetune` as a user runs it, on a small network and small images."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+
+from hubserve import jobs, store
+from hubserve.export.model_source import arch_source
+from hubserve.export.write_package import write_package
+from hubserve.hub.registry import get_space
+from tests.training.finetuning.small import COLOURS, PREPROCESS, SETTINGS, start, write_images
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("begun")
+    space = get_space("ProxylessNAS", SETTINGS)
+    source = arch_source(space, SETTINGS, space.random(Random(1)), name="small", preprocess=PREPROCESS)
+    body = {name: tensor for name, tensor in start(classes=5).model.state_dict().items() if "classifier" not in name}
+    source.model.load_state_dict(body, strict=False)
+    write_package(source, folder / "small", formats=("onnx",))
+    write_images(folder / "My Colours", 12)
+    return folder
+
+
+def test_from_the_command_line_to_a_model(hubserve, begun):
+    done = hubserve("finetune", begun / "small", begun / "My Colours", "--epochs", 1, "--set", "batch_size=8")
+    assert done.code == 0, done.err
+    (model,) = store.list_models()
+    assert model.tag.startswith("my_colours:")
+    assert model.package.labels == tuple(COLOURS)
+    assert "test_acc" in done.out
+    assert "precision" in done.out
+    (run,) = jobs.list_runs()
+    assert "batch_size: 8" in run.definition()
+    answer = json.loads(hubserve("jobs", run.id, "--json").out)
+    assert answer["accuracy"]["images"] == model.package.manifest.test.images
+    assert [epoch["epoch"] for epoch in answer["epochs"]] == [0, 1]
+
+
+def test_a_check_trains_nothing(hubserve, begun):
+    done = hubserve("finetune", begun / "small", begun / "My Colours", "--check", "--json")
+    facts = json.loads(done.out)
+    assert facts["classes"] == "blue, green, red"
+    assert facts["budget"] == "10 minutes"
+    assert facts["job"]["name"] == "my_colours"
+    assert jobs.list_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--set", "epoch=3"), "recipe.epoch: there is no such key. Did you mean epochs?"),
+        (("--set", "mixup"), "--set mixup: expected KEY=VALUE"),
+        (("--set", "augment.mixup=-1"), "recipe.augment.mixup = -1"),
+        (("--set", "augment=[}"), "the value is not YAML"),
+        (("--fit", "stretch"), "images.fit = 'stretch' is not one of crop, pad, squash"),
+        (("--size", 4), "images.size = 4"),
+        (("--name", "../x"), "name = '../x'"),
+    ],
+)
+def test_what_is_refused_leaves_no_run(hubserve, begun, options, message):
+    assert message in hubserve("finetune", begun / "small", begun / "My Colours", *options).refused("JobError")
+    assert jobs.list_runs() == []
+
+
+def test_nothing_to_resume(hubserve, begun):
+    answer = hubserve("finetune", begun / "small", begun / "My Colours", "--resume").refused("JobNotFoundError")
+    assert "there is no run of my_colours to resume" in answer
+
+
+def test_a_model_that_does_not_exist(hubserve, begun):
+    answer = hubserve("finetune", "efficientnet-lite1", begun / "My Colours").refused("JobError")
+    assert "efficientnet-lite0" in answer
