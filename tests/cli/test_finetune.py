@@ -13,7 +13,10 @@ from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from tests.training.finetuning.small import COLOURS, PREPROCESS, SETTINGS, start, write_images
 
-pytestmark = pytest.mark.usefixtures("home")
+
+@pytest.fixture(autouse=True)
+def own_home(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")
