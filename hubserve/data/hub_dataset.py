@@ -63,12 +63,15 @@ def _parsed(address: str) -> tuple[str, str | None, str | None]:
 
 def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]:
     """Split -> its rows."""
-    if os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0"):
-        os.environ["HF_HUB_OFFLINE"] = "1"  # Read when the library is imported.
+    offline = os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
     try:
         import datasets
+        import huggingface_hub.constants
     except ImportError as error:
         raise MissingExtraError("data sets of the Hugging Face hub need datasets: pip install 'hubserve[hf]'") from error
+    if offline:
+        # The environment variable has no effect where the library was imported before.
+        datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     datasets.disable_progress_bars()
     try:
         return dict(datasets.load_dataset(name, config, revision=revision))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hubserve.data.named_datasets import check_dataset_name
+from hubserve.data.named_datasets import OWN_IMAGES, check_dataset_name
 from hubserve.errors import DatasetError, HubserveError, JobError, SpaceError
 from hubserve.export.named_source import model_exists, unknown_model
 from hubserve.hub import HubSpace, get_space
@@ -40,8 +40,8 @@ def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
     The model to start from must exist, but it is not loaded, so whether it can be rebuilt is not checked.
     """
     check_limits(job, limits)
-    if job.data.name != "folder":
-        raise JobError(f"data.name = {job.data.name}: a model is fine-tuned on image files; name: folder and its folder")
+    if job.data.name not in OWN_IMAGES:
+        raise JobError(f"data.name = {job.data.name}: a model is fine-tuned on image files; choose {', '.join(OWN_IMAGES)}")
     if not model_exists(job.start.model):
         raise JobError(f"start.model: {unknown_model(job.start.model)}")
     choose_formats(job)

@@ -40,6 +40,28 @@ def test_a_loader_keeps_what_it_was_made_with():
     assert all(100 <= item < 110 for item in flat(first(again)))
 
 
+@pytest.mark.parametrize("wrap", [lambda data: data, lambda data: DataLoader(data, 3, shuffle=True)], ids=["set", "loader"])
+@pytest.mark.parametrize(("count", "sizes"), [(10, [3, 3, 4]), (4, [4]), (9, [3, 3, 3]), (11, [3, 3, 3, 2]), (1, [1])])
+def test_a_last_batch_of_one_joins_the_one_before_it(wrap, count, sizes):
+    loader = shuffled(wrap(TensorDataset(torch.arange(count), torch.arange(count))), 3, seed=1)
+    batches = first(loader)
+    assert [len(batch) for batch in batches] == sizes
+    assert len(loader) == len(sizes)
+    assert sorted(flat(batches)) == list(range(count))
+
+
+def test_what_is_left_out_stays_left_out():
+    """A loader that drops the last batch, batches of one, and the order of validation data."""
+    assert [len(batch) for batch in first(shuffled(DataLoader(NUMBERS, 3, shuffle=True, drop_last=True), 3, seed=1))] == [
+        3,
+        3,
+        3,
+    ]
+    assert len(first(shuffled(NUMBERS, 1, seed=1))) == 10
+    assert [len(batch) for batch in first(in_order(NUMBERS, 3))] == [3, 3, 3, 1]
+    assert [len(batch) for batch in first(shuffled(NUMBERS, 2, seed=1, part=(0, 2)))] == [2, 3]
+
+
 def test_an_order_of_its_own_is_kept():
     assert flat(first(shuffled(DataLoader(NUMBERS, 4), 64, seed=1))) == list(range(10))
     assert first(in_order(NUMBERS, 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

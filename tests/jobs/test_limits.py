@@ -80,6 +80,8 @@ def job(**changes: object) -> Job:
         ("data.settings", {"data": {"name": "digits", "settings": {"size": 257}}}),
         ("data.settings", {"data": {"name": "digits", "settings": {"preprocess": {"input_size": 10_000}}}}),
         ("data.folder", {"data": {"name": "folder", "folder": "~/x"}}),
+        ("data.file", {"data": {"name": "listing", "file": "~/x.csv"}}),
+        ("data.dataset", {"data": {"name": "hf", "dataset": "me/flowers"}}),
         ("data.name", {"data": {"name": "mypkg.data:make"}}),
         ("space.name", {"space": {"name": "os:system"}}),
         ("space.name", {"space": {"name": "mypkg.spaces"}}),
