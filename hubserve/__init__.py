@@ -13,7 +13,8 @@ from hubserve.telemetry import disable_telemetry
 from hubserve.usable_resources import limit_library_threads
 
 if TYPE_CHECKING:
-    from hubserve import blocks, evaluator, experiment, hub, space, store, strategy
+    from hubserve import blocks, client, evaluator, experiment, hub, space, store, strategy
+    from hubserve.load_classifier import load
     from hubserve.training.reporting import (
         current_trial,
         get_experiment_id,
@@ -31,6 +32,7 @@ limit_library_threads()
 __all__ = [
     "__version__",
     "blocks",
+    "client",
     "current_trial",
     "evaluator",
     "experiment",
@@ -38,6 +40,7 @@ __all__ = [
     "get_sequence_id",
     "get_trial_id",
     "hub",
+    "load",
     "report_final_result",
     "report_intermediate_result",
     "space",
@@ -45,19 +48,21 @@ __all__ = [
     "strategy",
 ]
 
-_PACKAGES = ("blocks", "evaluator", "experiment", "hub", "space", "store", "strategy")
+_PACKAGES = ("blocks", "client", "evaluator", "experiment", "hub", "space", "store", "strategy")
 
 
 def __getattr__(name: str) -> object:
     """Imports a public subpackage or function when it is first used, so that `import hubserve` alone does not import torch.
 
-    The functions, such as `report_final_result`, have the names and meanings of NNI's trial API.
+    `load` loads a model. The other functions, such as `report_final_result`, have the names and meanings of NNI's trial API.
 
     Raises:
         AttributeError: `name` is not in `__all__`.
     """
     if name in _PACKAGES:
         return importlib.import_module(f"hubserve.{name}")
+    if name == "load":
+        return importlib.import_module("hubserve.load_classifier").load
     if name in __all__:
         return getattr(importlib.import_module("hubserve.training.reporting"), name)
     raise AttributeError(f"module 'hubserve' has no attribute {name!r}")

@@ -29,6 +29,7 @@ HubserveError
 │   └── ParityError               an exported model answers differently from eager PyTorch
 ├── PackageError          a package folder is incomplete or was changed
 │   └── LoadLimitError            a model exceeds a limit on time, memory or size while it is loaded
+├── DeviceError           torch has no such device, or cannot use it
 ├── ProfileError          latency cannot be measured, compared or predicted
 ├── SupernetError         a space, or one of its choices, does not support the requested weight sharing
 ├── EvaluatorError        an evaluator is configured wrongly, or a benchmark lacks an arch
@@ -180,6 +181,10 @@ class PackageError(HubserveError):
 
 class LoadLimitError(PackageError):
     """Raised if a model exceeds a limit on time, memory or size while it is loaded, or crashes the process that loads it."""
+
+
+class DeviceError(HubserveError, ValueError):
+    """Raised if torch has no device of the given name, or cannot use it on this machine."""
 
 
 class ProfileError(HubserveError):

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "image_file",
     "validation_sentence",
     "bounded_files",
     "cgroup",
@@ -54,6 +55,8 @@ MAKES = (
     "strategy",
     "experiment",
     "export",
+    "image_classifier",
+    "load_classifier",
     "latency",
     "drawing",
     "pipeline",
@@ -74,6 +77,7 @@ def allowed(importer: str) -> set[str]:
 
 
 LATE = {
+    "client/image_bytes.py",
     "package/formats.py",
     "workers/describe_package.py",
     "pipeline/run.py",
@@ -83,7 +87,8 @@ LATE = {
 }
 """Modules that import another one only when it is needed.
 
-It imports torch, an extra that may be absent, or circus, which workers do not need; or logging is configured before.
+It imports torch, an extra that may be absent, or circus, which workers do not need; or logging is configured before; or it
+imports numpy, which a client needs for arrays only.
 """
 
 ALONE = {

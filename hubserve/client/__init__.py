@@ -1,5 +1,6 @@
-"""A client of the HTTP service. It imports no code of models: only httpx2 and `hubserve.errors`."""
+"""Clients of the HTTP service. They import no code of models: httpx2 and `hubserve.errors`, and numpy for arrays alone."""
 
-from hubserve.client.client import Client
+from hubserve.client.answers import ClassifiedImage, PredictedClass
+from hubserve.client.client import AsyncClient, Client
 
-__all__ = ["Client"]
+__all__ = ["AsyncClient", "ClassifiedImage", "Client", "PredictedClass"]

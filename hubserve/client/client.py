@@ -1,35 +1,62 @@
-"""The client of a running service, which sends images over HTTP and returns their classes."""
+"""The clients of a running service, which send images over HTTP and return their classes: `Client` and `AsyncClient`."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx2
 
-from hubserve.errors import ServiceError
+from hubserve.client.answers import ClassifiedImage, check_url, parse_answer
+from hubserve.client.image_bytes import image_bytes
+from hubserve.client.retries import Retries
+
+if TYPE_CHECKING:
+    from hubserve.client.image_bytes import SentImage
 
 
 class Client:
     """Client of a running service. It may be called by several threads at the same time.
 
-    Call `close` after use, or use the client as a context manager.
+    Call `close` after use, or use the client as a context manager. `AsyncClient` is the same for asynchronous code.
+
+    A request is sent again if the service refuses it because of its load (503, 429), if a proxy does not reach the service
+    (502, 504), and if the connection is refused or breaks off. Before that the client waits as long as the header Retry-After
+    of the answer asks, and without one 0.25 seconds, then 0.5, and so on.
 
     Args:
         url: Address of the service, such as "http://127.0.0.1:3000".
         token: Secret token to send with each request; None sends none.
         timeout_seconds: Longest wait in seconds for each step of a request: to connect, to send, and for more of the answer.
+        retries: Largest number of times that a request is sent again; 0 sends it once.
+        longest_wait_seconds: Longest wait in seconds before a request is sent again. Where the service asks for a longer one,
+            its refusal is raised at once.
+
+    Raises:
+        ServiceError: `url` is not the address of a service.
     """
 
-    def __init__(self, url: str, token: str | None = None, *, timeout_seconds: float = 60.0) -> None:
-        self.url = url.rstrip("/")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx2.Client(headers=headers, timeout=timeout_seconds)
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout_seconds: float = 60.0,
+        retries: int = 3,
+        longest_wait_seconds: float = 30.0,
+    ) -> None:
+        self.url = check_url(url)
+        self._retries = Retries(retries, longest_wait_seconds)
+        self._http = httpx2.Client(headers=_headers(token), timeout=timeout_seconds)
 
-    def classify(self, image: bytes, top_k: int | None = None, *, model: str | None = None) -> dict[str, Any]:
+    def classify(self, image: SentImage, top_k: int | None = None, *, model: str | None = None) -> ClassifiedImage:
         """Classifies an image and returns its most likely classes.
 
         Args:
-            image: Content of an image file.
+            image: Path of an image file, bytes of one, array of pixels (height, width, 3) uint8 in RGB, or image of Pillow. An
+                array and an image of Pillow are sent as PNG, without loss.
             top_k: Number of classes to return, from 1 to the number of classes of the model; None returns five, or all classes
                 if there are fewer.
             model: Name, alias or tag of the model; None means the default model of the service.
@@ -39,11 +66,21 @@ class Client:
             "index" and "probability", the most likely class first.
 
         Raises:
+            ImageError: A file cannot be opened, or an array has another shape or type.
             ServiceError: The service does not answer, or refuses the request; `status` is 413 if the image is too large, and
                 415 if it is not readable.
         """
-        given = {"top_k": top_k, "model": model}
-        return self._post("/classify", {name: value for name, value in given.items() if value is not None}, image)
+        url, content = f"{self.url}/classify", image_bytes(image)
+        for attempts in count(1):
+            try:
+                outcome: httpx2.Response | httpx2.HTTPError = self._http.post(url, params=_query(top_k, model), content=content)
+            except httpx2.HTTPError as error:
+                outcome = error
+            wait = self._retries.wait_seconds(attempts, outcome)
+            if wait is None:
+                break
+            time.sleep(wait)
+        return parse_answer(url, outcome, attempts=attempts)
 
     def close(self) -> None:
         """Closes the connections to the service; the client cannot be used afterwards."""
@@ -55,13 +92,72 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _post(self, path: str, parameters: dict[str, Any], content: bytes) -> dict[str, Any]:
-        url = self.url + path
-        try:
-            answer = self._http.post(url, params=parameters, content=content)
-        except httpx2.HTTPError as error:
-            raise ServiceError(f"{url} does not answer: {type(error).__name__}: {error}") from error
-        if answer.status_code != 200:
-            raise ServiceError(f"{url} answers {answer.status_code}: {answer.text[:300]}", answer.status_code)
-        found: dict[str, Any] = answer.json()
-        return found
+
+class AsyncClient:
+    """Client of a running service for asynchronous code, in asyncio or trio. Several tasks may call it at the same time.
+
+    Await `close` after use, or use the client as an asynchronous context manager. It repeats requests as `Client` does.
+
+    Args:
+        url: Address of the service, such as "http://127.0.0.1:3000".
+        token: Secret token to send with each request; None sends none.
+        timeout_seconds: Longest wait in seconds for each step of a request: to connect, to send, and for more of the answer.
+        retries: Largest number of times that a request is sent again; 0 sends it once.
+        longest_wait_seconds: Longest wait in seconds before a request is sent again. Where the service asks for a longer one,
+            its refusal is raised at once.
+
+    Raises:
+        ServiceError: `url` is not the address of a service.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout_seconds: float = 60.0,
+        retries: int = 3,
+        longest_wait_seconds: float = 30.0,
+    ) -> None:
+        self.url = check_url(url)
+        self._retries = Retries(retries, longest_wait_seconds)
+        self._http = httpx2.AsyncClient(headers=_headers(token), timeout=timeout_seconds)
+
+    async def classify(self, image: SentImage, top_k: int | None = None, *, model: str | None = None) -> ClassifiedImage:
+        """Classifies an image and returns its most likely classes; arguments, answer and errors are those of `Client.classify`.
+
+        Files are read, and arrays and images of Pillow encoded, in a thread.
+        """
+        url = f"{self.url}/classify"
+        content = image if isinstance(image, bytes) else await anyio.to_thread.run_sync(image_bytes, image)
+        for attempts in count(1):
+            try:
+                outcome: httpx2.Response | httpx2.HTTPError = await self._http.post(
+                    url, params=_query(top_k, model), content=content
+                )
+            except httpx2.HTTPError as error:
+                outcome = error
+            wait = self._retries.wait_seconds(attempts, outcome)
+            if wait is None:
+                break
+            await anyio.sleep(wait)
+        return parse_answer(url, outcome, attempts=attempts)
+
+    async def close(self) -> None:
+        """Closes the connections to the service; the client cannot be used afterwards."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _query(top_k: int | None, model: str | None) -> dict[str, Any]:
+    given = {"top_k": top_k, "model": model}
+    return {name: value for name, value in given.items() if value is not None}

@@ -80,5 +80,7 @@ def unknown_model(name: str) -> ModelNotFoundError:
 
 
 def known_names() -> list[str]:
-    """Returns the names of all cards and aliases, and the tags of all versions in the store."""
-    return [*list_cards(), *aliases.list_aliases(), *(model.tag for model in store.list_models())]
+    """Returns the names of all cards, aliases and models in the store, and the tags of all versions in it."""
+    models = store.list_models()
+    names = {*list_cards(), *aliases.list_aliases(), *(model.name for model in models)}
+    return [*names, *(model.tag for model in models)]

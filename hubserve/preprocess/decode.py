@@ -67,12 +67,39 @@ def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.ui
     return np.asarray(decode_image(data, max_pixels=max_pixels))
 
 
+def convert_to_rgb(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Converts an image that Pillow has opened or made as `decode_image` converts the image of a file.
+
+    Args:
+        image: Image in any mode; it is not changed, except that its pixels are loaded.
+        max_pixels: Limit of width x height.
+
+    Raises:
+        ImageTooLargeError: More than `max_pixels` pixels, or MAX_SIDE on a side.
+        ImageError: The image is empty, or its file is truncated or corrupt.
+    """
+    _check_pixels(image, max_pixels)
+    if 0 in image.size:
+        raise ImageError(f"an image of {image.width} x {image.height} pixels is empty")
+    try:
+        image.load()
+        upright = image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+        return upright if _is_plain_rgb(upright) else _to_rgb(upright)
+    except Exception as error:  # Pillow's decoders raise almost anything.
+        clear_frames(error)
+        raise ImageError(f"not a readable image: {type(error).__name__}: {error}") from error
+
+
 def _decoded(data: bytes, max_pixels: int) -> Image.Image:
     image = _open(data, max_pixels)
     image.load()
     # In place, and no copy of what is RGB already: each copy of a large image takes 200 MB.
     ImageOps.exif_transpose(image, in_place=True)
-    return image if image.mode == "RGB" and "transparency" not in image.info else _to_rgb(image)
+    return image if _is_plain_rgb(image) else _to_rgb(image)
+
+
+def _is_plain_rgb(image: Image.Image) -> bool:
+    return image.mode == "RGB" and "transparency" not in image.info
 
 
 def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
@@ -138,7 +165,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return _grey_to_8_bits(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        # Pillow converts La to LA only.
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
 

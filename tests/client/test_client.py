@@ -1,35 +1,79 @@
-"""The client: what the service answers, and errors with the status."""
+"""The clients: what the service answers, errors with the status, and requests that are sent again."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import time
 
+import anyio
+import numpy as np
 import pytest
+from PIL import Image
 
 from hubserve import store
-from hubserve.client import Client
-from hubserve.errors import ServiceError
+from hubserve.client import AsyncClient, Client
+from hubserve.errors import ImageError, ServiceError
+from hubserve.image_classifier import ImageClassifier
 from hubserve.service.engine import Engine
+from tests.client.refusing_server import Refusal, refusing_server
+from tests.export.nets import small_source
 from tests.images import photo
 from tests.service.conftest import free_port
 from tests.stores import service_over, small_package
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def url(tmp_path_factory):
     with service_over(tmp_path_factory.mktemp("bentoml")) as url:
         store.publish(small_package().path)
-        with Client(f"{url}/") as client:
-            yield client
+        yield url
 
 
-def test_answers_as_the_engine_does(client):
-    answer = client.classify(photo("coffee"), 3)
+class Both:
+    """Calls a `Client` and an `AsyncClient` alike, so that each test holds for both."""
+
+    def __init__(self, kind, backend: str = "asyncio") -> None:
+        self.kind, self.backend = kind, backend
+
+    def classify(self, url: str, *arguments, options=None, **named):
+        if self.kind is Client:
+            with Client(url, **(options or {})) as client:
+                return client.classify(*arguments, **named)
+
+        async def ask():
+            async with AsyncClient(url, **(options or {})) as client:
+                return await client.classify(*arguments, **named)
+
+        return anyio.run(ask, backend=self.backend)
+
+
+@pytest.fixture(params=[Client, AsyncClient], ids=["sync", "async"])
+def both(request) -> Both:
+    return Both(request.param)
+
+
+def test_answers_as_the_engine_does(both, url):
+    answer = both.classify(f"{url}/", photo("coffee"), 3)
     expected = Engine(small_package(), device="cpu").classify(photo("coffee"), top_k=3).predictions
     assert [prediction["index"] for prediction in answer["predictions"]] == [prediction.index for prediction in expected]
     assert answer["model"].startswith("small:")
-    assert len(client.classify(photo("coffee"), model="small")["predictions"]) == 5
+    assert len(both.classify(url, photo("coffee"), model="small")["predictions"]) == 5
+
+
+def test_all_kinds_of_images_have_the_answer_of_hubserve_load(both, url, tmp_path):
+    source = small_source()
+    model = ImageClassifier(source.model, source.preprocess, source.labels)
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(photo("chelsea"))
+    opened = Image.open(path)
+    for image in (path, str(path), path.read_bytes(), np.asarray(opened), opened, opened.convert("CMYK"), opened.convert("I")):
+        answer = both.classify(url, image, top_k=7)["predictions"]
+        expected = model(image, top_k=7)
+        assert [prediction["label"] for prediction in answer] == [prediction.label for prediction in expected]
+        for theirs, ours in zip(answer, expected, strict=True):
+            assert theirs["probability"] == pytest.approx(ours.probability, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -40,16 +84,101 @@ def test_answers_as_the_engine_does(client):
         (photo("coffee"), {"top_k": 100}, 422, "top_k"),
     ],
 )
-def test_a_refusal_has_its_status(client, image, options, status, says):
+def test_a_refusal_has_its_status(both, url, image, options, status, says):
     with pytest.raises(ServiceError, match=rf"/classify answers {status}: .*{says}") as refused:
-        client.classify(image, **options)
+        both.classify(url, image, **options)
     assert refused.value.status == status
 
 
-def test_no_service(client):
-    with pytest.raises(ServiceError, match=r"/classify does not answer: ConnectError") as refused:
-        Client(f"http://127.0.0.1:{free_port()}").classify(b"")
+@pytest.mark.parametrize(
+    "image", ["no-such.jpg", np.zeros((2, 2), np.float32), None, Image.open(io.BytesIO(photo("cat")[:9999]))]
+)
+def test_what_is_no_image_is_not_sent(both, image):
+    with pytest.raises(ImageError):
+        both.classify("http://127.0.0.1:1", image)
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1:3000", "localhost", "", "ftp://a.b", "http://", "http://a b:x", None])
+def test_what_is_no_address(wrong):
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ServiceError, match=r"is not the address of a service; an address is like 'http://127"):
+            kind(wrong)
+
+
+def test_no_service(both):
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match=r"/classify does not answer: ConnectError.*\(after 3 attempts\)") as refused:
+        both.classify(f"http://127.0.0.1:{free_port()}", b"", options={"retries": 2})
     assert refused.value.status is None
+    assert time.monotonic() - start >= 0.75
+
+
+def test_waits_as_long_as_the_service_asks(both):
+    with refusing_server([Refusal(503, "1"), Refusal(429, "0"), Refusal(None)]) as server:
+        start = time.monotonic()
+        assert both.classify(server.url, b"image", 2, options={"token": "secret"})["model"] == "m:1"
+        assert 1.0 <= time.monotonic() - start < 30
+    assert [request.split(b"\r\n")[0] for request in server.requests] == [b"POST /classify?top_k=2 HTTP/1.1"] * 4
+    assert all(request.endswith(b"image") and b"authorization: bearer secret" in request.lower() for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "options", "attempts"),
+    [
+        (Refusal(503, "0"), {"retries": 2}, 3),
+        (Refusal(503, "0"), {"retries": 0}, 1),
+        (Refusal(503, "120"), {}, 1),
+        (Refusal(503, "1"), {"longest_wait_seconds": 0.5}, 1),
+        (Refusal(500, "0"), {}, 1),
+        (Refusal(404, "0"), {}, 1),
+    ],
+)
+def test_gives_up(both, refusal, options, attempts):
+    with refusing_server([refusal] * 9) as server:
+        start = time.monotonic()
+        with pytest.raises(ServiceError, match=f"answers {refusal.status}: not now") as refused:
+            both.classify(server.url, b"image", options=options)
+        assert time.monotonic() - start < 20
+    assert refused.value.status == refusal.status
+    assert len(server.requests) == attempts
+    assert (f"after {attempts} attempts" in str(refused.value)) == (attempts > 1)
+
+
+def test_an_answer_that_is_none_of_ours(both):
+    with (
+        refusing_server([Refusal(200, body=b"<html>")]) as server,
+        pytest.raises(ServiceError, match="answers with something else than predictions: '<html>'"),
+    ):
+        both.classify(server.url, b"image")
+
+
+def test_a_timeout_is_not_repeated(both):
+    with refusing_server([Refusal(silent=True)] * 3) as server:
+        with pytest.raises(ServiceError, match="does not answer: ReadTimeout"):
+            both.classify(server.url, b"image", options={"timeout_seconds": 0.2})
+        assert len(server.requests) == 1
+
+
+def test_other_tasks_run_while_a_client_waits():
+    async def ask(url: str) -> float:
+        async with AsyncClient(url) as client, anyio.create_task_group() as group:
+            group.start_soon(client.classify, b"image")
+            await anyio.sleep(0.1)
+            start = time.monotonic()
+            await anyio.sleep(0.1)
+            return time.monotonic() - start
+
+    with refusing_server([Refusal(503, "1")]) as server:
+        assert anyio.run(ask, server.url) < 0.9
+
+
+def test_the_connection_is_used_again(url):
+    with Client(url) as client:
+        for _ in range(3):
+            client.classify(photo("coffee"))
+        assert len(client._http._transport._pool.connections) == 1
+    with pytest.raises(RuntimeError, match="closed"):
+        client.classify(photo("coffee"))
 
 
 def test_imports_errors_only():
@@ -57,4 +186,16 @@ def test_imports_errors_only():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # What `import hubserve` itself does before anything else: telemetry off, threads within the quota.
     first = {"hubserve.telemetry", "hubserve.cgroup", "hubserve.usable_resources"}
-    assert set(eval(ran.stdout)) == {"hubserve.client", "hubserve.client.client", "hubserve.errors", *first}
+    own = {f"hubserve.client.{name}" for name in ("answers", "client", "image_bytes", "retries")}
+    assert set(eval(ran.stdout)) == {"hubserve.client", *own, "hubserve.errors", "hubserve.image_file", *first}
+
+
+def test_arrays_and_paths_are_sent_without_torch(url, tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(photo("chelsea"))
+    code = (
+        "import sys, numpy, PIL.Image, hubserve.client\n"
+        f"client = hubserve.client.Client({url!r})\n"
+        "for image in ('cat.jpg', numpy.zeros((9, 9, 3), 'uint8'), PIL.Image.new('RGB', (9, 9))): client.classify(image)\n"
+        "assert not {'torch', 'torchvision', 'bentoml', 'onnxruntime'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

@@ -1,0 +1,233 @@
+"""`ImageClassifier`: a network with all that it needs to classify images in Python: preprocessing, labels, temperature."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, TypeVar, overload
+
+import torch
+from torch import Tensor, nn
+
+from hubserve.errors import DeviceError, ImageError, SpaceError, TensorError, first_line
+from hubserve.host import cores
+from hubserve.package.predictions import Prediction, best_predictions, number_of_predictions
+from hubserve.package.runner import check_finite
+from hubserve.preprocess import ImageInput, Preprocess, input_pixels
+
+BATCH = 32
+"""Largest number of images that the network classifies at a time."""
+
+_Image = TypeVar("_Image", bound=ImageInput)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """Function from an image to the input of a network, for data sets and their `DataLoader`; it may be pickled.
+
+    It is called with an image, see `ImageInput`, and returns a tensor (3, input_size, input_size) float32. It raises ImageError
+    if the image cannot be read. `torchvision.datasets.ImageFolder` takes it as `transform`.
+
+    Attributes:
+        settings: Size, fit, interpolation and normalisation.
+    """
+
+    settings: Preprocess
+
+    def __call__(self, image: ImageInput) -> Tensor:
+        return torch.from_numpy(self.settings.fast(input_pixels(image)))
+
+
+class ImageClassifier:
+    """A network that classifies images, with their preprocessing and the labels of its classes; `hubserve.load` returns one.
+
+    It is called with an image and returns its most likely classes; called with several images, it returns such a list for each.
+    The service gives the same predictions for the same model, up to the rounding of float32.
+
+    Args:
+        network: Network that is called with prepared images (n, 3, input_size, input_size) and returns logits (n, classes). It
+            is not copied, but put in eval mode. Calls run it on the device and in the type of its parameters.
+        preprocess: Preprocessing that turns an image into the network's input.
+        labels: Label of each class, in the order of the logits.
+        name: Name of the model.
+        arch: Chosen value of each choice, by label; empty where the network comes from no model space.
+        temperature: Number above 0 by which logits are divided before the softmax; None is 1.
+
+    Attributes:
+        network: The network, as given.
+        preprocess: Function from an image to a tensor (3, input_size, input_size), for use in a `DataLoader`.
+        labels: Label of each class, in the order of the logits.
+        name: Name of the model.
+        arch: Chosen value of each choice, by label.
+        temperature: Number by which logits are divided before the softmax; None is 1.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        preprocess: Preprocess,
+        labels: Sequence[str],
+        *,
+        name: str = "",
+        arch: Mapping[str, Any] = MappingProxyType({}),
+        temperature: float | None = None,
+    ) -> None:
+        self.network = network.eval()
+        self.preprocess = ImageTransform(preprocess)
+        self.labels = tuple(labels)
+        self.name = name
+        self.arch = dict(arch)
+        self.temperature = temperature
+
+    @overload
+    def __call__(self, images: ImageInput, top_k: int | None = None) -> list[Prediction]: ...
+
+    @overload
+    def __call__(
+        self, images: list[_Image] | tuple[_Image, ...] | Tensor, top_k: int | None = None
+    ) -> list[list[Prediction]]: ...
+
+    def __call__(self, images: Any, top_k: int | None = None) -> list[Prediction] | list[list[Prediction]]:
+        """Returns the most likely classes of an image, the most likely one first; for several images, a list for each of them.
+
+        Args:
+            images: An image, see `ImageInput`; a list of images; or a batch of prepared images, a tensor
+                (n, 3, input_size, input_size).
+            top_k: Number of classes for each image; None returns five, or all classes if there are fewer.
+
+        Raises:
+            ImageError: An image cannot be read; the message names the file, or the place in the list.
+            TopKError: `top_k` is not between 1 and the number of classes.
+            TensorError: The tensor has another shape, or no floating point numbers.
+            LogitsError: A logit of the network is NaN or infinite.
+        """
+        most = number_of_predictions(top_k, len(self.labels))
+        logits = self._outputs(images, self._logits)
+        check_finite(logits.numpy())
+        found = [list(best_predictions(row, self.labels, most, temperature=self.temperature)) for row in logits.numpy()]
+        return found if _are_several(images) else found[0]
+
+    def features(self, images: ImageInput | list[_Image] | tuple[_Image, ...] | Tensor) -> Tensor:
+        """Returns the features of images: what the last layer of the network, which computes the logits, is called with.
+
+        Gradients do not flow through them; call `network` for that.
+
+        Args:
+            images: See `__call__`.
+
+        Returns:
+            For one image (width,), for several (n, width), float32 on the CPU.
+
+        Raises:
+            ImageError: An image cannot be read; the message names the file, or the place in the list.
+            TensorError: The tensor has another shape, or no floating point numbers.
+            SpaceError: The last layer of the network is neither linear nor a convolution.
+        """
+        found = self._outputs(images, self._features)
+        return found if _are_several(images) else found[0]
+
+    def to(self, device: str | torch.device) -> ImageClassifier:
+        """Moves the network to a device, such as "cuda", and returns this object.
+
+        Raises:
+            DeviceError: torch has no such device, or cannot use it on this machine.
+        """
+        try:
+            self.network.to(device)
+        except (RuntimeError, AssertionError) as error:  # AssertionError of a torch that was built without CUDA.
+            raise DeviceError(f"device = {str(device)!r} cannot be used: {first_line(error)}; 'cpu' always can") from error
+        return self
+
+    def __repr__(self) -> str:
+        size = self.preprocess.settings.input_size
+        return f"<ImageClassifier {self.name!r}: {len(self.labels)} classes, images of {size} x {size}>"
+
+    def _outputs(self, images: Any, run: Callable[[Tensor], Tensor]) -> Tensor:
+        """Calls `run` with batches of prepared images and returns its outputs for all of them."""
+        size = self.preprocess.settings.input_size
+        if not isinstance(images, Tensor):
+            given = list(images) if _are_several(images) else [images]
+            if len(given) == 1:
+                return run(self._prepare(given, 0, named=_are_several(images))[None])
+            with ThreadPoolExecutor(min(cores(), BATCH)) as pool:
+                batches = (pool.map(lambda place: self._prepare(given, place), places) for places in _chunks(range(len(given))))
+                outputs = [run(torch.stack(list(batch))) for batch in batches]
+            return torch.cat(outputs) if outputs else run(torch.empty(0, 3, size, size))
+        if images.shape[1:] != (3, size, size) or not images.is_floating_point():
+            raise TensorError(
+                f"a tensor of shape {tuple(images.shape)} and type {images.dtype}; prepared images have the shape "
+                f"(n, 3, {size}, {size}) and floating point numbers, and `preprocess` makes one of them from an image"
+            )
+        return torch.cat([run(images[begin : begin + BATCH]) for begin in range(0, max(len(images), 1), BATCH)])
+
+    def _prepare(self, images: Sequence[ImageInput], place: int, *, named: bool = True) -> Tensor:
+        try:
+            return self.preprocess(images[place])
+        except ImageError as error:
+            if not named or isinstance(images[place], str):
+                raise
+            raise type(error)(f"image {place} of the list: {error}") from error
+
+    def _logits(self, batch: Tensor) -> Tensor:
+        """Returns the network's output for a batch in evaluation, as float32 on the CPU; modes of modules stay as they are."""
+        with torch.no_grad(), _evaluation(self.network):
+            parameter = next(self.network.parameters(), batch)
+            logits: Tensor = self.network(batch.to(parameter.device, parameter.dtype))
+        return logits.float().cpu()
+
+    def _features(self, batch: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        thread = threading.get_ident()
+
+        def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            if threading.get_ident() == thread:  # Other threads may use the network at the same time.
+                found.append(given[0])
+
+        hook = self._last_layer.register_forward_pre_hook(note)
+        try:
+            self._logits(batch)
+        finally:
+            hook.remove()
+        return found[0].flatten(1).float().cpu()
+
+    @cached_property
+    def _last_layer(self) -> nn.Module:
+        """The linear layer, or convolution, that computes the logits in evaluation: the last one that the network calls."""
+        called: list[tuple[nn.Module, Tensor]] = []
+        layers = [module for module in self.network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+        hooks = [layer.register_forward_hook(lambda owner, _, output: called.append((owner, output))) for layer in layers]
+        size = self.preprocess.settings.input_size
+        try:
+            logits = self._logits(torch.zeros(1, 3, size, size))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not called or called[-1][1].numel() != logits.numel():
+            raise SpaceError(f"{self.name}: its logits come from neither a linear layer nor a convolution; it has no features")
+        return called[-1][0]
+
+
+def _are_several(images: object) -> bool:
+    return isinstance(images, list | tuple | Tensor)
+
+
+def _chunks(places: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (places[begin : begin + BATCH] for begin in range(0, len(places), BATCH))
+
+
+@contextmanager
+def _evaluation(network: nn.Module) -> Iterator[None]:
+    """Context manager in which a network is in eval mode; afterwards the modules that were in training mode are so again."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
