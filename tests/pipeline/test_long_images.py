@@ -65,7 +65,7 @@ def definition(folder: Path, **images: object) -> str:
 def test_the_fit_is_proposed(long_images):
     resolved = resolve_job(jobs.parse_job(definition(long_images), where="it"), where=Path.cwd())
     assert resolved.preprocess.fit == "squash"
-    assert any(note.startswith("fit = squash: 100% of the images") for note in resolved.notes)
+    assert any("fit = squash: 100% of the 90 images" in note for note in resolved.notes)
 
 
 def test_what_is_proposed_learns_them_and_crop_does_not(long_images):
