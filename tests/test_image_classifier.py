@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from torchvision.datasets import ImageFolder
 
 from hubserve.errors import DeviceError, ImageError, LogitsError, SpaceError, TensorError, TopKError
 from hubserve.image_classifier import BATCH, ImageClassifier
+from hubserve.load_classifier import load
+from hubserve.package.package import read_package
 from hubserve.preprocess import Preprocess
 from hubserve.service.engine import Engine
 from tests.export.nets import small_source
 from tests.images import noise, photo
-from tests.stores import small_package
 
 PHOTOS = [photo("coffee"), photo("chelsea"), noise(50)]
 
@@ -35,8 +37,9 @@ def model() -> ImageClassifier:
     return classifier()
 
 
-def test_predictions_are_those_of_the_service(model):
-    engine = Engine(small_package(), device="cpu")
+def test_predictions_are_those_of_the_service():
+    package = Path(__file__).parent / "golden" / "package"
+    engine, model = Engine(read_package(package), device="cpu"), load(package)
     for image in PHOTOS:
         expected = engine.classify(image).predictions
         found = model(image)
