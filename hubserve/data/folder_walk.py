@@ -88,12 +88,12 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
     def leave(path: Path, kind: str, detail: str = "") -> None:
         left_out.append(LeftOut(shown(path.relative_to(base)), kind, detail))
 
-    def enter(place: Path, above: tuple[tuple[int, int], ...]) -> list[str]:
+    def enter(place: Path, above: tuple[tuple[int, int], ...]) -> list[str] | None:
         status = place.stat()
         here = (status.st_dev, status.st_ino)
         if here in above:
             leave(place, "link into itself", "the folder lies in itself")
-            return []
+            return None
         names = []
         with os.scandir(place) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -106,10 +106,11 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
             if is_hidden(entry.name):
                 leave(path, "hidden", "folder" if is_folder else "")
             elif is_folder:
-                names.append(entry.name)
                 try:
-                    enter(path, (*above, here))
+                    if enter(path, (*above, here)) is not None:
+                        names.append(entry.name)
                 except OSError as error:
+                    names.append(entry.name)
                     leave(path, "unreadable", f"the folder cannot be opened: {error.strerror}")
             elif (problem := _file_problem(entry, path)) is not None:
                 leave(path, *problem)
@@ -117,9 +118,16 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
                 images.append(path)
         return names
 
-    folders = enter(folder, ())
+    folders = enter(folder, ()) or []
     images.sort()
     return Walk(images, left_out, folders, sum(path.parent == folder for path in images))
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Returns the sorted names of the folders directly in `folder`, without hidden ones; none if it is not a folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
 
 
 def _file_problem(entry: os.DirEntry[str], path: Path) -> tuple[str, str] | None:

@@ -65,7 +65,8 @@ def check_file(path: Path, *, full: bool) -> Check:
     except OSError as error:
         return Check(problem=f"cannot be opened: {error.strerror or error}", lasting=False)
     except ImageError as error:
-        return Check(sha256 if full else None, problem=str(error))
+        # The advice after the semicolon is for those who send an image to the service.
+        return Check(sha256 if full else None, problem=str(error).partition("; send ")[0])
     except MemoryError:
         return Check(problem="takes more memory to decode than there is", lasting=False)
     return Check(sha256, facts.width, facts.height, facts.kinds)

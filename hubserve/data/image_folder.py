@@ -1,16 +1,18 @@
 """Reads a folder of labelled images for an existing model, and matches its sub-folders to the classes of the model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
 
 from hubserve.cards.labels import imagenet_wnids
 from hubserve.cards.labels import labels as known_labels
-from hubserve.data.folder_walk import walk
-from hubserve.data.layout import class_folders, no_image_text
-from hubserve.data.names import part_of
+from hubserve.data.folder_walk import LeftOut, folder_names, walk
+from hubserve.data.hub_dataset import PREFIX, fetch
+from hubserve.data.layout import Layout, class_folders, no_image_text, part_folders
+from hubserve.data.listing import is_listing, listing_layout
+from hubserve.data.names import Part
 from hubserve.data.scan import Item
 from hubserve.errors import DatasetError
 
@@ -26,10 +28,12 @@ class LabelledImages:
         rule: How the name of a sub-folder gave its class: "wnid" (the WordNet id of an ImageNet class), "label" (the label
             of the class), "number" (the index of the class, counted from 0), or "order" (the sub-folders, sorted by name,
             are the classes in the order of their indices).
+        left_out: Files that are not used, because they are hidden, for example, or not images by the endings of their names.
     """
 
     items: tuple[Item, ...]
     rule: Rule
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -46,35 +50,40 @@ def image_files(folder: Path) -> list[Path]:
         raise DatasetError(f"{folder} cannot be opened: {error.strerror}") from error
 
 
-def labelled_images(folder: Path, labels: Sequence[str]) -> LabelledImages:
-    """Returns the images below `folder` with the class index that the model has for each.
+def labelled_images(data: Path | str, labels: Sequence[str]) -> LabelledImages:
+    """Returns labelled images with the class index that the model has for each.
 
-    If `folder` is divided into parts, only the images in test/ are returned, or those in val/ if there is no test/. The parts
-    may have any of the names that `hubserve.data.names.part_of` knows.
+    If the data are divided into parts, only the images of the test part are returned, or those of the validation part if there
+    is no test part. The parts may have any of the names that `hubserve.data.names.part_of` knows.
 
     Args:
-        folder: Folder with one sub-folder per class. Classes of the model may be missing.
+        data: Folder with one sub-folder per class, a listing, or the address of a data set of the Hugging Face hub, as in
+            `hubserve.data.scan.scan`. Classes of the model may be missing.
         labels: Labels of the model's classes, in the order of their indices.
 
     Raises:
-        DatasetError: The folder does not exist, has no sub-folder or no image, or its sub-folders do not match the classes.
+        DatasetError: There are no such data or no image in them, or the classes do not match those of the model.
     """
-    root = _last_part(folder)
-    layout = class_folders(root, allow_empty=True)
-    found = layout.parts[None]
-    rule, classes = _match(list(found), labels, root)
+    layout = _last_part(data)
+    ((_, found),) = layout.parts.items()
+    rule, classes = _match(list(found), labels, layout.root)
     if not any(found.values()):
-        raise DatasetError(no_image_text(root, found, layout.left_out))
-    return LabelledImages(tuple((path, classes[name]) for name, paths in found.items() for path in paths), rule)
+        raise DatasetError(no_image_text(layout.root, found, layout.left_out))
+    items = tuple((path, classes[name]) for name, paths in found.items() for path in paths)
+    return LabelledImages(items, rule, tuple(layout.left_out))
 
 
-def _last_part(folder: Path) -> Path:
-    if folder.is_dir():
-        parts = {part_of(entry.name): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
-        for part in ("test", "val"):
-            if part in parts:
-                return parts[part]  # type: ignore[index]
-    return folder
+def _last_part(data: Path | str) -> Layout:
+    """Returns the layout of the last part of the data alone; of a folder, class folders without images are kept."""
+    listing = fetch(data) if isinstance(data, str) and data.startswith(PREFIX) else Path(data)
+    if is_listing(listing) and listing.is_file():
+        layout = listing_layout(listing)
+        order: tuple[Part | None, ...] = ("test", "val", "train", None)
+        part = next(part for part in order if part in layout.parts)
+        return replace(layout, parts={part: layout.parts[part]})
+    folders = part_folders(listing, folder_names(listing))
+    name = folders.get("test", folders.get("val"))
+    return class_folders(listing if name is None else listing / name, allow_empty=True)
 
 
 def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rule, dict[str, int]]:

@@ -8,6 +8,9 @@ from hubserve.data.folder_walk import SUFFIXES, LeftOut, Walk, left_out_text, na
 from hubserve.data.names import PARTS, Part, class_names, part_of, quoted, shown
 from hubserve.errors import DatasetError, suggest
 
+BESIDE = "beside the class folders"
+"""Why images directly in a folder of class folders are left out."""
+
 Classes = Mapping[str, Sequence[Path]]
 """Mapping from the name of each class to its image files; names and files are sorted."""
 
@@ -56,8 +59,21 @@ def folder_layout(root: Path) -> Layout:
     if not root.is_dir():
         raise DatasetError(f"{shown(root)} is not a folder; expected one with a sub-folder for each class")
     top = _walk(root, root)
+    parts = part_folders(root, top.folders)
+    if not parts:
+        classes, left_out = _classes(root, root, found=top)
+        return Layout(root, {None: classes}, left_out)
+    return _divided(root, parts, top)
+
+
+def part_folders(root: Path, names: Sequence[str]) -> dict[Part, str]:
+    """Returns the name of the folder of each part, of those directly in `root`; an empty dict if none is named after a part.
+
+    Raises:
+        DatasetError: Two of the names mean the same part.
+    """
     parts: dict[Part, str] = {}
-    for name in top.folders:
+    for name in names:
         part = part_of(name)
         if part is not None and part in parts:
             raise DatasetError(
@@ -65,10 +81,7 @@ def folder_layout(root: Path) -> Layout:
             )
         if part is not None:
             parts[part] = name
-    if not parts:
-        classes, left_out = _classes(root, root, found=top)
-        return Layout(root, {None: classes}, left_out)
-    return _divided(root, parts, top)
+    return parts
 
 
 def _divided(root: Path, parts: Mapping[Part, str], top: Walk) -> Layout:
@@ -141,6 +154,9 @@ def _classes(
 def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut]) -> str:
     """Returns the message for class folders none of which has an image."""
     text = f"{shown(folder)} has {len(classes)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
+    direct = sum(entry.kind == BESIDE for entry in left_out)
+    if direct:
+        text += f"; {direct} images lie directly in it: if they are those of one class, name the folder above it"
     return text + (f". Left out: {left_out_text(left_out)}" if left_out else "")
 
 
@@ -168,11 +184,7 @@ def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
 
 def _loose(folder: Path, found: Walk, root: Path | None = None) -> list[LeftOut]:
     """Returns the images that lie directly in `folder` and not in a class folder, as entries for `Layout.left_out`."""
-    return [
-        LeftOut(shown(path.relative_to(root or folder)), "beside the class folders")
-        for path in found.images
-        if path.parent == folder
-    ]
+    return [LeftOut(shown(path.relative_to(root or folder)), BESIDE) for path in found.images if path.parent == folder]
 
 
 def _walk(folder: Path, root: Path) -> Walk:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from hubserve.atomic import write_atomic
+from hubserve.data.folder_walk import LeftOut
 from hubserve.data.names import PARTS, Part
 from hubserve.errors import DatasetError
 from hubserve.preprocess import Fit
@@ -47,6 +48,7 @@ class PinnedParts:
         seed: Seed of the random draw.
         sha256: Hash over the class names and each file's path, class, part and content, as `Scan.sha256`.
         files: All images that are used.
+        left_out: All files that are not used, each with the reason; for the user to read.
         size: Side in pixels of the network's input in that run; None where it is not recorded.
         fit: How images fit that input in that run; None where it is not recorded.
     """
@@ -56,13 +58,14 @@ class PinnedParts:
     seed: int
     sha256: str
     files: tuple[PinnedFile, ...]
+    left_out: tuple[LeftOut, ...] = ()
     size: int | None = None
     fit: Fit | None = None
 
     def write(self, path: Path) -> None:
         """Writes the record to the file `path` as JSON, atomically."""
         record = {"version": 1, "classes": self.classes, "how": self.how, "seed": self.seed, "sha256": self.sha256}
-        record |= {"size": self.size, "fit": self.fit}
+        record |= {"left_out": self.left_out, "size": self.size, "fit": self.fit}
         # ASCII, because Python holds bytes of file names that are not UTF-8 as lone surrogates, which UTF-8 cannot encode.
         write_atomic(path, json.dumps({**record, "files": self.files}, separators=(",", ":")) + "\n")
 
@@ -96,7 +99,9 @@ def _pinned(record: Mapping[str, Any]) -> PinnedParts:
         raise ValueError(f"how = {record['how']}")
     if record["fit"] not in (None, *get_args(Fit)):
         raise ValueError(f"fit = {record['fit']}")
-    return PinnedParts(classes, record["how"], int(record["seed"]), str(record["sha256"]), files, record["size"], record["fit"])
+    left_out = tuple(LeftOut(*row) for row in record["left_out"])
+    how, seed, sha256 = record["how"], int(record["seed"]), str(record["sha256"])
+    return PinnedParts(classes, how, seed, sha256, files, left_out, record["size"], record["fit"])
 
 
 def draw(labels: Sequence[int], keys: Sequence[Hashable], shares: Sequence[float], *, seed: int) -> list[int]:

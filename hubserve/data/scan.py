@@ -117,7 +117,7 @@ class Scan:
     def pinned(self) -> PinnedParts:
         """Returns the record of each file's part; passing it to `scan` as `pinned` gives the same parts again."""
         files = tuple(PinnedFile(i.file, i.label, i.part, i.bytes, i.check.sha256) for i in self.images)
-        return PinnedParts(self.classes, self.how, self.seed, self.sha256, files)
+        return PinnedParts(self.classes, self.how, self.seed, self.sha256, files, self.left_out)
 
     def summary(self) -> dict[str, Any]:
         """Returns the report as a dictionary for JSON: image counts by part and class, hash, left-out files and notes."""
@@ -147,10 +147,9 @@ class Scan:
         return {
             "files": _counted(summary["endings"]),
             "kinds": _counted(summary["kinds"]) or None,
-            "left_out": left_out_text(self.left_out) or None,
+            "left_out": _counted(summary["left_out"]) or None,
             "parts": f"{self.how}, seed {self.seed}" if self.how != "given" else "given",
             "data_sha256": self.sha256,
-            "data_notes": "; ".join(self.notes) or None,
         }
 
 

@@ -143,6 +143,40 @@ class TestFiles:
         assert found(labelled_images(root, CIFAR10), root) == {"cat/1.jpg": 3, "dog/1.jpg": 5}
 
 
+class TestOtherSources:
+    def test_the_test_part_is_entered_first(self, folder):
+        root = folder("Test/cat/1.jpg", "valid/cat/2.jpg", "train/cat/3.jpg", "train/other/3.jpg")
+        assert found(labelled_images(root, CIFAR10), root) == {"Test/cat/1.jpg": 3}
+
+    def test_two_test_parts_are_refused(self, folder):
+        with pytest.raises(DatasetError, match=r"Test/ and test/, and both names mean the test part"):
+            labelled_images(folder("Test/cat/1.jpg", "test/cat/2.jpg"), CIFAR10)
+
+    def test_a_listing(self, folder):
+        root = folder("a.jpg", "b.jpg", "c.jpg")
+        listing = root / "list.csv"
+        listing.write_text("path,label\na.jpg,dog\nb.jpg,cat\n")
+        images = labelled_images(listing, CIFAR10)
+        assert (images.rule, found(images, root)) == ("label", {"b.jpg": 3, "a.jpg": 5})
+        listing.write_text("path,label,split\na.jpg,dog,train\nb.jpg,cat,val\nc.jpg,cat,test\n")
+        assert found(labelled_images(str(listing), CIFAR10), root) == {"c.jpg": 3}
+
+    def test_what_is_left_out(self, folder):
+        images = labelled_images(folder("cat/1.jpg", "cat/._1.jpg", "cat/a.txt", "loose.jpg"), CIFAR10)
+        assert [entry.kind for entry in images.left_out] == ["hidden", "ending .txt", "beside the class folders"]
+
+    def test_a_model_that_was_trained_on_folders_of_wordnet_ids(self, folder):
+        """Its labels are ImageNet's names; the folders are those that it was trained on."""
+        images = labelled_images(folder("n07920052/1.jpg", "n01440764/1.jpg"), ("tench", "espresso"))
+        assert (images.rule, [label for _, label in images.items]) == ("wnid", [0, 1])
+
+    def test_numbers_that_are_labels_and_places(self, folder):
+        with pytest.raises(
+            DatasetError, match=r"the folders '0', '1', '2' are numbers, and so are labels of the model, such as '1'"
+        ):
+            labelled_images(folder("0/1.jpg", "1/1.jpg", "2/1.jpg"), ("1", "2", "3"))
+
+
 class TestNothingThere:
     def test_no_folder(self, tmp_path):
         with pytest.raises(DatasetError, match="nosuch is not a folder; expected one with a sub-folder for each class"):

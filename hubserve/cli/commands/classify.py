@@ -1,6 +1,5 @@
 """The commands `hubserve predict` and `hubserve eval`, which classify images and measure accuracy."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -35,7 +34,10 @@ def predict(
 
 def evaluate_model(
     model: Model,
-    folder: Annotated[Path, typer.Argument(help="Folder with a sub-folder of images for each class.")],
+    folder: Annotated[
+        str,
+        typer.Argument(help="Folder with a sub-folder of images for each class, a CSV or Parquet listing, or hf://owner/name."),
+    ],
     backend: Annotated[BackendOption, typer.Option(help="What runs the model.")] = "onnx",
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 16,
@@ -48,6 +50,7 @@ def evaluate_model(
     """
     from hubserve.accuracy import evaluate
     from hubserve.cli.model_options import classifier_of
+    from hubserve.data.folder_walk import left_out_text
     from hubserve.data.image_folder import labelled_images
     from hubserve.package.run_limit import interruptible
 
@@ -67,6 +70,7 @@ def evaluate_model(
             "top-5": f"{report.top5:.2f} %  ({report.top5_hits} of {report.images})",
             "run by": report.backend,
             "folders are classes by": report.rule,
+            "left out": left_out_text(images.left_out) or None,
             "unreadable": ", ".join(report.unreadable) or None,
             "seconds": f"{report.seconds:.1f}",
         },
