@@ -165,5 +165,21 @@ def test_logits_that_are_not_finite():
         ours(PHOTOS[0])
 
 
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        (nn.Flatten(), r"mine: the network returns \(1, 192\) where logits of shape \(1, 2\) are expected"),
+        (nn.GRU(8, 2), "the network returns a tuple"),
+    ],
+)
+def test_a_network_that_is_no_classifier(network, says):
+    ours = ImageClassifier(network, Preprocess(input_size=8, resize=8), ("a", "b"), name="mine")
+    if isinstance(network, nn.GRU):
+        ours.network.register_forward_pre_hook(lambda _, given: (given[0][0],))
+    for call in (ours, ours.features):
+        with pytest.raises(SpaceError, match=says):
+            call(PHOTOS[0])
+
+
 def test_what_it_is_is_printed(model):
     assert repr(model) == "<ImageClassifier 'small': 7 classes, images of 32 x 32>"

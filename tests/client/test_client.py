@@ -37,8 +37,8 @@ def url(tmp_path_factory):
 class Both:
     """Calls a client of either kind in the same way, so that each test holds for both."""
 
-    def __init__(self, kind, backend: str = "asyncio") -> None:
-        self.kind, self.backend = kind, backend
+    def __init__(self, kind) -> None:
+        self.kind = kind
 
     def classify(self, url: str, *arguments, options=None, **named):
         if self.kind is Client:
@@ -49,7 +49,7 @@ class Both:
             async with AsyncClient(url, **(options or {})) as client:
                 return await client.classify(*arguments, **named)
 
-        return anyio.run(ask, backend=self.backend)
+        return anyio.run(ask)
 
 
 @pytest.fixture(params=[Client, AsyncClient], ids=["sync", "async"])
