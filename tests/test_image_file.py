@@ -18,13 +18,13 @@ def test_where_a_relative_name_was_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ImageError, match=f"^cannot read a.jpg: No such file or directory; looked in {tmp_path}$"):
         read_image_file("a.jpg")
-    with pytest.raises(ImageError, match="No such file or directory$"):
+    with pytest.raises(ImageError, match=r"No such file or directory$"):
         read_image_file(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("name", [".", "a\0b", "x" * 300])
 def test_names_that_cannot_be_opened(name):
-    with pytest.raises(ImageError, match="^cannot read "):
+    with pytest.raises(ImageError, match=r"^cannot read "):
         read_image_file(name)
 
 
