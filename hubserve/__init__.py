@@ -14,6 +14,7 @@ from hubserve.usable_resources import limit_library_threads
 
 if TYPE_CHECKING:
     from hubserve import blocks, client, evaluator, experiment, hub, space, store, strategy
+    from hubserve.image_classifier import ImageClassifier
     from hubserve.load_classifier import load
     from hubserve.training.reporting import (
         current_trial,
@@ -30,6 +31,7 @@ disable_telemetry()
 limit_library_threads()
 
 __all__ = [
+    "ImageClassifier",
     "__version__",
     "blocks",
     "client",
@@ -49,20 +51,22 @@ __all__ = [
 ]
 
 _PACKAGES = ("blocks", "client", "evaluator", "experiment", "hub", "space", "store", "strategy")
+_ELSEWHERE = {"ImageClassifier": "hubserve.image_classifier", "load": "hubserve.load_classifier"}
 
 
 def __getattr__(name: str) -> object:
     """Imports a public subpackage or function when it is first used, so that `import hubserve` alone does not import torch.
 
-    `load` loads a model. The other functions, such as `report_final_result`, have the names and meanings of NNI's trial API.
+    `load` loads a model as an `ImageClassifier`. The functions for trials, such as `report_final_result`, have the names and
+    meanings of NNI's trial API.
 
     Raises:
         AttributeError: `name` is not in `__all__`.
     """
     if name in _PACKAGES:
         return importlib.import_module(f"hubserve.{name}")
-    if name == "load":
-        return importlib.import_module("hubserve.load_classifier").load
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
     if name in __all__:
         return getattr(importlib.import_module("hubserve.training.reporting"), name)
     raise AttributeError(f"module 'hubserve' has no attribute {name!r}")

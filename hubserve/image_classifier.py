@@ -106,6 +106,7 @@ class ImageClassifier:
             TopKError: `top_k` is not between 1 and the number of classes.
             TensorError: The tensor has another shape, or no floating point numbers.
             LogitsError: A logit of the network is NaN or infinite.
+            SpaceError: The network returns something else than logits (n, classes).
         """
         most = number_of_predictions(top_k, len(self.labels))
         logits = self._outputs(images, self._logits)
@@ -127,7 +128,8 @@ class ImageClassifier:
         Raises:
             ImageError: An image cannot be read; the message names the file, or the place in the list.
             TensorError: The tensor has another shape, or no floating point numbers.
-            SpaceError: The last layer of the network is neither linear nor a convolution.
+            SpaceError: The last layer of the network is neither linear nor a convolution, or the network returns something else
+                than logits (n, classes).
         """
         found = self._outputs(images, self._features)
         return found if _are_several(images) else found[0]
@@ -175,10 +177,18 @@ class ImageClassifier:
             raise type(error)(f"image {place} of the list: {error}") from error
 
     def _logits(self, batch: Tensor) -> Tensor:
-        """Returns the network's output for a batch in evaluation, as float32 on the CPU; modes of modules stay as they are."""
+        """Returns the network's output for a batch in evaluation, as float32 on the CPU; modes of modules stay as they are.
+
+        Raises:
+            SpaceError: The output is not one tensor (n, classes).
+        """
         with torch.no_grad(), _evaluation(self.network):
             parameter = next(self.network.parameters(), batch)
-            logits: Tensor = self.network(batch.to(parameter.device, parameter.dtype))
+            logits = self.network(batch.to(parameter.device, parameter.dtype))
+        expected = (len(batch), len(self.labels))
+        if not isinstance(logits, Tensor) or logits.shape != expected:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+            raise SpaceError(f"{self.name}: the network returns {found} where logits of shape {expected} are expected")
         return logits.float().cpu()
 
     def _features(self, batch: Tensor) -> Tensor:

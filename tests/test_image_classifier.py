@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +17,12 @@ from torchvision.datasets import ImageFolder
 
 from hubserve.errors import DeviceError, ImageError, LogitsError, SpaceError, TensorError, TopKError
 from hubserve.image_classifier import BATCH, ImageClassifier
+from hubserve.load_classifier import load
+from hubserve.package.package import read_package
 from hubserve.preprocess import Preprocess
 from hubserve.service.engine import Engine
 from tests.export.nets import small_source
 from tests.images import noise, photo
-from tests.stores import small_package
 
 PHOTOS = [photo("coffee"), photo("chelsea"), noise(50)]
 
@@ -35,8 +37,9 @@ def model() -> ImageClassifier:
     return classifier()
 
 
-def test_predictions_are_those_of_the_service(model):
-    engine = Engine(small_package(), device="cpu")
+def test_predictions_are_those_of_the_service():
+    package = Path(__file__).parent / "golden" / "package"
+    engine, model = Engine(read_package(package), device="cpu"), load(package)
     for image in PHOTOS:
         expected = engine.classify(image).predictions
         found = model(image)
@@ -160,6 +163,22 @@ def test_logits_that_are_not_finite():
     ours.network.classifier.bias.data[3] = float("nan")
     with pytest.raises(LogitsError, match="not finite"):
         ours(PHOTOS[0])
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        (nn.Flatten(), r"mine: the network returns \(1, 192\) where logits of shape \(1, 2\) are expected"),
+        (nn.GRU(8, 2), "the network returns a tuple"),
+    ],
+)
+def test_a_network_that_is_no_classifier(network, says):
+    ours = ImageClassifier(network, Preprocess(input_size=8, resize=8), ("a", "b"), name="mine")
+    if isinstance(network, nn.GRU):
+        ours.network.register_forward_pre_hook(lambda _, given: (given[0][0],))
+    for call in (ours, ours.features):
+        with pytest.raises(SpaceError, match=says):
+            call(PHOTOS[0])
 
 
 def test_what_it_is_is_printed(model):

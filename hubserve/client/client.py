@@ -56,7 +56,8 @@ class Client:
 
         Args:
             image: Path of an image file, bytes of one, array of pixels (height, width, 3) uint8 in RGB, or image of Pillow. An
-                array and an image of Pillow are sent as PNG, without loss.
+                array and an image of Pillow are sent as PNG, without loss; large ones may exceed the size of a request that
+                the service allows, 20 MB by default, where a JPEG file does not.
             top_k: Number of classes to return, from 1 to the number of classes of the model; None returns five, or all classes
                 if there are fewer.
             model: Name, alias or tag of the model; None means the default model of the service.
@@ -94,7 +95,7 @@ class Client:
 
 
 class AsyncClient:
-    """Client of a running service for asynchronous code, in asyncio or trio. Several tasks may call it at the same time.
+    """Client of a running service for asynchronous code. Several tasks may call it at the same time.
 
     Await `close` after use, or use the client as an asynchronous context manager. It repeats requests as `Client` does.
 

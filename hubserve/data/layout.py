@@ -1,10 +1,10 @@
 """Finds the parts (train, val, test) and the class folders in a folder of images, and refuses an unclear layout."""
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hubserve.data.folder_walk import SUFFIXES, LeftOut, Walk, left_out_text, named, walk
+from hubserve.data.folder_walk import SUFFIXES, LeftOut, Walk, folder_names, left_out_text, named, walk
 from hubserve.data.names import PARTS, Part, class_names, part_of, quoted, shown
 from hubserve.errors import DatasetError, suggest
 
@@ -45,8 +45,8 @@ def class_folders(root: Path, *, allow_empty: bool = False) -> Layout:
     Raises:
         DatasetError: `root` is not a folder, has no sub-folder or no image, or a sub-folder's name cannot be a class name.
     """
-    classes, left_out = _classes(root, root, allow_empty=allow_empty)
-    return Layout(root, {None: classes}, left_out)
+    classes, left_out, notes = _classes(root, root, allow_empty=allow_empty)
+    return Layout(root, {None: classes}, left_out, notes)
 
 
 def folder_layout(root: Path) -> Layout:
@@ -61,13 +61,16 @@ def folder_layout(root: Path) -> Layout:
     top = _walk(root, root)
     parts = part_folders(root, top.folders)
     if not parts:
-        classes, left_out = _classes(root, root, found=top)
-        return Layout(root, {None: classes}, left_out)
+        classes, left_out, notes = _classes(root, root, found=top)
+        notes += [f"{name}/ holds images directly, so it is taken as a class" for name in top.folders if part_of(name)]
+        return Layout(root, {None: classes}, left_out, notes)
     return _divided(root, parts, top)
 
 
 def part_folders(root: Path, names: Sequence[str]) -> dict[Part, str]:
-    """Returns the name of the folder of each part, of those directly in `root`; an empty dict if none is named after a part.
+    """Returns the name of the folder of each part, of those directly in `root`; an empty dict if the data are not divided.
+
+    A folder is a part by its name, if it has sub-folders: "train" may also be a class, beside "bus" and "car".
 
     Raises:
         DatasetError: Two of the names mean the same part.
@@ -75,12 +78,13 @@ def part_folders(root: Path, names: Sequence[str]) -> dict[Part, str]:
     parts: dict[Part, str] = {}
     for name in names:
         part = part_of(name)
-        if part is not None and part in parts:
+        if part is None or not folder_names(root / name):
+            continue
+        if part in parts:
             raise DatasetError(
                 f"{shown(root)} has {parts[part]}/ and {name}/, and both names mean the {part} part; keep one of them"
             )
-        if part is not None:
-            parts[part] = name
+        parts[part] = name
     return parts
 
 
@@ -94,18 +98,21 @@ def _divided(root: Path, parts: Mapping[Part, str], top: Walk) -> Layout:
             "it is a class, or list the files with their parts in a CSV file"
         )
     found: dict[Part | None, Classes] = {}
+    notes = [f"{name}/ is taken as the {part} part" for part, name in parts.items() if name != part]
     left_out = [entry for entry in top.left_out if "/" not in entry.file]
     for part in PARTS:
         if part in parts:
-            found[part], more = _classes(root / parts[part], root, allow_empty=part != "train")
+            found[part], more, remarks = _classes(root / parts[part], root, allow_empty=part != "train")
             left_out.extend(more)
+            notes.extend(remarks)
     for name in others:
         inside = walk(root / name, root)
-        left_out.extend(LeftOut(shown(path.relative_to(root)), "beside the parts") for path in inside.images)
+        # A test/ with images directly in it, for example, which have no labels.
+        kind = "without a class" if part_of(name) else "beside the parts"
+        left_out.extend(LeftOut(shown(path.relative_to(root)), kind) for path in inside.images)
         left_out.extend(inside.left_out)
     left_out.extend(_loose(root, top))
     _check_same_classes(root, parts, found)
-    notes = [f"{name}/ is taken as the {part} part" for part, name in parts.items() if name != part]
     return Layout(root, found, left_out, notes)
 
 
@@ -122,8 +129,8 @@ def _check_same_classes(root: Path, parts: Mapping[Part, str], found: Mapping[Pa
 
 def _classes(
     folder: Path, root: Path, *, found: Walk | None = None, allow_empty: bool = False
-) -> tuple[dict[str, list[Path]], list[LeftOut]]:
-    """Returns the image files of each class folder in `folder`, and the files left out with their paths relative to `root`."""
+) -> tuple[dict[str, list[Path]], list[LeftOut], list[str]]:
+    """Returns the image files of each class folder in `folder`, the files left out, and notes; paths are relative to `root`."""
     if not folder.is_dir():
         raise DatasetError(f"{shown(folder)} is not a folder; expected one with a sub-folder for each class")
     found = found or _walk(folder, root)
@@ -138,17 +145,18 @@ def _classes(
     left_out = [*found.left_out, *_loose(folder, found, root)]
     if not any(images.values()) and not allow_empty:
         raise DatasetError(no_image_text(folder, images, left_out))
-    _check_level(folder, images)
+    # Elsewhere the names of the folders are known, and wrong ones are refused.
+    notes = [] if allow_empty else _check_level(folder, images)
     names = class_names(list(images), shown(folder))
     empty = [name for name, paths in images.items() if not paths]
     if empty and not allow_empty:
         below = tuple(f"{shown((folder / name).relative_to(root))}/" for name in empty)
         skipped = [entry for entry in left_out if entry.file.startswith(below)]
         raise DatasetError(
-            f"{shown(folder)}: there is no image in the class folders {named(f'{shown(name)}/' for name in empty)}; put images "
+            f"{shown(folder)}: there is no image in the class folders {_folders(empty)}; put images "
             "there, or remove them" + (f". Left out: {left_out_text(skipped)}" if skipped else "")
         )
-    return {names[name]: paths for name, paths in images.items()}, left_out
+    return {names[name]: paths for name, paths in images.items()}, left_out, notes
 
 
 def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut]) -> str:
@@ -160,26 +168,39 @@ def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut]) -> 
     return text + (f". Left out: {left_out_text(left_out)}" if left_out else "")
 
 
-def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> None:
-    """Raises `DatasetError` if `folder` is one level too high: its sub-folders hold class folders and no images themselves."""
+def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Returns a note if it is not sure that the sub-folders of `folder` are the classes.
+
+    Raises:
+        DatasetError: `folder` is one level too high: its sub-folders hold class folders, or parts, and no images themselves.
+    """
     inner = {name: {path.relative_to(folder / name).parts[0] for path in paths} for name, paths in images.items() if paths}
     if any(path.parent == folder / name for name, paths in images.items() for path in paths):
-        return
+        return []
     if len(inner) == 1:
         ((name, below),) = inner.items()
         if len(below) > 1 or any(part_of(entry) for entry in below):
             raise DatasetError(
                 f"{shown(folder)} has images in the one folder {shown(name)}/ alone, which holds the folders "
-                f"{named(f'{shown(entry)}/' for entry in sorted(below))}: this is one level too high; name "
+                f"{_folders(below)}: this is one level too high; name "
                 f"{shown(folder / name)}"
             )
     common = set.intersection(*inner.values()) if len(inner) > 1 else set()
-    if len(common) > 1 or any(part_of(entry) for entry in common):
-        raise DatasetError(
-            f"{shown(folder)}: each of the folders {named(f'{shown(name)}/' for name in inner)} holds no image but the folders "
-            f"{named(f'{shown(entry)}/' for entry in sorted(common))}: this is one level too high; name one of them, or list "
-            "the files with their classes in a CSV file"
-        )
+    if len(common) < 2 and not any(part_of(entry) for entry in common):
+        return []
+    text = f"each of the folders {_folders(inner)} holds no image but the folders {_folders(common)}"
+    # The same few sub-folders in many folders are rather days or cameras than classes.
+    if len(common) < len(inner) and not any(part_of(entry) for entry in common):
+        return [f"{text}; {_folders(inner)} are taken as the classes"]
+    raise DatasetError(
+        f"{shown(folder)}: {text}: this is one level too high; name one of them, or list the files with their classes in a CSV "
+        "file"
+    )
+
+
+def _folders(names: Iterable[str]) -> str:
+    """Returns the first few folder names, sorted, for a sentence."""
+    return named(f"{shown(name)}/" for name in sorted(names))
 
 
 def _loose(folder: Path, found: Walk, root: Path | None = None) -> list[LeftOut]:

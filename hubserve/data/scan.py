@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from hubserve.cards.labels import imagenet_wnids, labels
 from hubserve.data.check_pool import Advance, check_files
-from hubserve.data.folder_walk import LeftOut, left_out_text
+from hubserve.data.folder_walk import LeftOut, left_out_text, named
 from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.image_check import Check
 from hubserve.data.layout import Layout, folder_layout
@@ -256,7 +256,7 @@ def scan_layout(
         if part is not None
     )
     left_out.extend(assigned.left_out)
-    notes = [*layout.notes, *assigned.notes]
+    notes = [*layout.notes, *_notes_on_case(names), *assigned.notes]
     if left_out:
         notes.append(f"{len(left_out):,} files are left out: {left_out_text(left_out)}")
     if not decoded:
@@ -265,6 +265,15 @@ def scan_layout(
     made = Scan(source, layout.root, tuple(names), images, tuple(left_out), how, seed, decoded, tuple(notes))
     _refuse_unusable(made)
     return made
+
+
+def _notes_on_case(names: Sequence[str]) -> list[str]:
+    """Returns a sentence about classes whose names differ only in the case of letters, which may be one class."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.casefold(), []).append(name)
+    alike = [", ".join(group) for group in groups.values() if len(group) > 1]
+    return [f"classes whose names differ only in the case of letters: {named(alike)}"] if alike else []
 
 
 def _relative(path: Path, root: Path) -> str:

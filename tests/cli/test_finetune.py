@@ -8,6 +8,8 @@ from random import Random
 import pytest
 
 from hubserve import jobs, store
+from hubserve.cli.finetune import data_entry, name_of
+from hubserve.data import scan
 from hubserve.export.model_source import arch_source
 from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
@@ -53,6 +55,40 @@ def test_a_check_trains_nothing(hubserve, begun):
     assert facts["budget"] == "10 minutes"
     assert facts["job"]["name"] == "my_colours"
     assert jobs.list_runs() == []
+
+
+def test_a_listing_is_checked_as_a_folder_is(hubserve, begun):
+    """--check=all decodes every image, however many there are."""
+    files = sorted((begun / "My Colours").glob("*/*.png"))
+    (begun / "list.csv").write_text(
+        "path,label\n" + "".join(f"My Colours/{f.parent.name}/{f.name},{f.parent.name}\n" for f in files)
+    )
+    facts = json.loads(hubserve("finetune", begun / "small", begun / "list.csv", "--check=all", "--json").out)
+    assert facts["job"]["data"]["name"] == "listing"
+    assert facts["data"].startswith("30 / 3 / 3 images")
+    assert (facts["files"], facts["parts"]) == (".png 36", "drawn, seed 0")
+    assert facts["job"]["name"] == "list"
+    assert jobs.list_runs() == []
+
+
+def test_check_all_decodes_beyond_the_limit(hubserve, begun, monkeypatch):
+    monkeypatch.setattr(scan, "MOST_DECODED", 10)
+    for option, words in (("--check", "only the headers of the 36 files were read"), ("--check=all", "")):
+        notes = json.loads(hubserve("finetune", begun / "small", begun / "My Colours", option, "--json").out)["notes"]
+        assert ("only the headers" in notes) == bool(words)
+        assert words in notes
+
+
+@pytest.mark.parametrize(
+    ("data", "entry", "name"),
+    [
+        ("photos", {"name": "folder", "folder": "photos"}, "photos"),
+        ("x/flowers.CSV", {"name": "listing", "file": "x/flowers.CSV"}, "flowers"),
+        ("hf://me/flowers:small@v1", {"name": "hf", "dataset": "me/flowers:small@v1"}, "me_flowers"),
+    ],
+)
+def test_what_data_means(data, entry, name):
+    assert (data_entry(data), name_of(data)) == (entry, name)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import anyio
 import numpy as np
@@ -15,27 +16,29 @@ from PIL import Image
 from hubserve import store
 from hubserve.client import AsyncClient, Client
 from hubserve.errors import ImageError, ServiceError
-from hubserve.image_classifier import ImageClassifier
+from hubserve.load_classifier import load
+from hubserve.package.package import read_package
 from hubserve.service.engine import Engine
 from tests.client.refusing_server import Refusal, refusing_server
-from tests.export.nets import small_source
 from tests.images import photo
 from tests.service.conftest import free_port
-from tests.stores import service_over, small_package
+from tests.stores import service_over
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "package"
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     with service_over(tmp_path_factory.mktemp("bentoml")) as url:
-        store.publish(small_package().path)
+        store.publish(GOLDEN)
         yield url
 
 
 class Both:
-    """Calls a `Client` and an `AsyncClient` alike, so that each test holds for both."""
+    """Calls a client of either kind in the same way, so that each test holds for both."""
 
-    def __init__(self, kind, backend: str = "asyncio") -> None:
-        self.kind, self.backend = kind, backend
+    def __init__(self, kind) -> None:
+        self.kind = kind
 
     def classify(self, url: str, *arguments, options=None, **named):
         if self.kind is Client:
@@ -46,7 +49,7 @@ class Both:
             async with AsyncClient(url, **(options or {})) as client:
                 return await client.classify(*arguments, **named)
 
-        return anyio.run(ask, backend=self.backend)
+        return anyio.run(ask)
 
 
 @pytest.fixture(params=[Client, AsyncClient], ids=["sync", "async"])
@@ -56,15 +59,14 @@ def both(request) -> Both:
 
 def test_answers_as_the_engine_does(both, url):
     answer = both.classify(f"{url}/", photo("coffee"), 3)
-    expected = Engine(small_package(), device="cpu").classify(photo("coffee"), top_k=3).predictions
+    expected = Engine(read_package(GOLDEN), device="cpu").classify(photo("coffee"), top_k=3).predictions
     assert [prediction["index"] for prediction in answer["predictions"]] == [prediction.index for prediction in expected]
-    assert answer["model"].startswith("small:")
-    assert len(both.classify(url, photo("coffee"), model="small")["predictions"]) == 5
+    assert answer["model"].startswith("golden-package:")
+    assert len(both.classify(url, photo("coffee"), model="golden-package")["predictions"]) == 5
 
 
 def test_all_kinds_of_images_have_the_answer_of_hubserve_load(both, url, tmp_path):
-    source = small_source()
-    model = ImageClassifier(source.model, source.preprocess, source.labels)
+    model = load(GOLDEN)
     path = tmp_path / "cat.jpg"
     path.write_bytes(photo("chelsea"))
     opened = Image.open(path)
@@ -80,7 +82,7 @@ def test_all_kinds_of_images_have_the_answer_of_hubserve_load(both, url, tmp_pat
     ("image", "options", "status", "says"),
     [
         (b"text", {}, 415, "not a readable"),
-        (photo("coffee"), {"model": "smal"}, 404, r"Did you mean small\?"),
+        (photo("coffee"), {"model": "golden"}, 404, r"Did you mean golden-package\?"),
         (photo("coffee"), {"top_k": 100}, 422, "top_k"),
     ],
 )

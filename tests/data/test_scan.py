@@ -79,6 +79,29 @@ class TestParts:
         with pytest.raises(DatasetError, match="3 of 3 classes have fewer than 5 different images"):
             scan(make(tmp_path, {"a": 4, "b": 4, "c": 4}))
 
+    def test_a_class_may_have_the_name_of_a_part(self, tmp_path):
+        found = scan(make(tmp_path, {"bus": 10, "car": 10, "train": 10}))
+        assert found.classes == ("bus", "car", "train")
+        assert "train/ holds images directly, so it is taken as a class" in found.notes
+
+    def test_a_test_part_without_classes_is_left_out(self, tmp_path):
+        """As competitions publish it."""
+        found = scan(make(tmp_path, {"train/cat": 20, "train/dog": 20, "test": 7}))
+        assert kinds(found) == {"without a class": 7}
+        assert sizes(found) == {"train": 32, "val": 4, "test": 4}
+
+    def test_folders_within_classes(self, tmp_path):
+        """Days or cameras, the same in every class."""
+        counts = {f"{name}/{day}": 4 for name in ("ant", "bee", "cat") for day in ("monday", "tuesday")}
+        found = scan(make(tmp_path, counts))
+        assert found.classes == ("ant", "bee", "cat")
+        assert any("ant/, bee/, cat/ are taken as the classes" in note for note in found.notes)
+
+    def test_classes_that_differ_by_case_alone(self, tmp_path):
+        found = scan(make(tmp_path, {"Cat": 10, "cat": 10, "dog": 10}))
+        assert found.classes == ("Cat", "cat", "dog")
+        assert any("differ only in the case of letters: Cat, cat" in note for note in found.notes)
+
     def test_what_lies_beside_the_parts_is_counted(self, tmp_path):
         root = make(tmp_path, {"train/cat": 6, "train/dog": 6, "test/cat": 2, "test/dog": 2, "extra/cat": 3})
         (root / "labels.csv").write_text("path,label\n")
@@ -101,7 +124,11 @@ class TestRefused:
             ({"one/cat": 5, "one/dog": 5, "two/cat": 5, "two/dog": 5}, "each of the folders one/, two/ holds no image but"),
             ({"train/cat": 3, "Train/dog": 3}, "Train/ and train/, and both names mean the train part"),
             ({"train/a": 3, "train/b": 3, "val/a": 3, "valid/b": 3}, "val/ and valid/, and both names mean the val part"),
-            ({"test": 5, "control": 5}, "has test/ beside control/; expected train/ with val/ or test/"),
+            ({"test/a": 5, "test/b": 5, "control": 5}, "has test/ beside control/; expected train/ with val/ or test/"),
+            (
+                {"cat/train": 5, "cat/test": 5, "dog/train": 5, "dog/test": 5},
+                "each of the folders cat/, dog/ holds no image but the",
+            ),
             (
                 {"train/cat": 9, "train/dog": 9, "test/cat": 2, "test/dogs": 2},
                 "a folder 'dogs', which is none.*Did you mean dog",

@@ -31,6 +31,8 @@ SLOW = (
     "e1_last_batch_of_one",
     "f1_class_name_not_utf8",
     "f3_class_name_with_line_break",
+    "g1_wordnet_names",
+    "g3_numeric_names",
     "m1_read_only_store",
     "m3_failed_start_wipes_metrics",
     "m5_gauge_after_a_crash",
