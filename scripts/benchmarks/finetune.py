@@ -158,9 +158,7 @@ def plain_loop(data: Path, name: str, seed: int, minutes: float, size: int) -> d
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
         for indices in torch.randperm(len(pixels)).split(64):
             share = min(1.0, (time.monotonic() - began) / (60 * minutes))
-            optimizer.param_groups[0]["lr"] = (
-                RATE * min(1.0, (share + 1e-3) / 0.05) * 0.5 * (1 + math.cos(math.pi * share))
-            )
+            optimizer.param_groups[0]["lr"] = RATE * min(1.0, (share + 1e-3) / 0.05) * 0.5 * (1 + math.cos(math.pi * share))
             loss = functional.cross_entropy(
                 model(prepare(changed(pixels[indices]), size)), target[indices], label_smoothing=0.1
             )
