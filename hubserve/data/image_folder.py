@@ -126,8 +126,8 @@ def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rul
         if any(label in indices for label in numbers):
             label = next(label for label in labels if label in numbers)
             raise DatasetError(
-                f"{shown(root)}: the folders {', '.join(map(repr, names[:5]))} are numbers, and so are labels of the model, such "
-                f"as {label!r}, but not all are among them: rename the folders to the labels that they have"
+                f"{shown(root)}: the folders {', '.join(map(repr, names[:5]))} are numbers, and so are labels of the model, "
+                f"such as {label!r}, but not all are among them: rename the folders to the labels that they have"
             )
         return "number", numbers
     # If some names are known, an unknown one is probably mistyped; matching by order would then shift the other classes.
