@@ -84,7 +84,7 @@ def _checked(paths: Sequence[Path], *, full: bool) -> Iterator[tuple[Path, Check
         with ThreadPoolExecutor(max(1, min(cores(), len(paths)))) as pool:
             yield from zip(paths, pool.map(lambda path: check_file(path, full=full), paths), strict=True)
         return
-    workers = max(1, min(cores(), int(available_memory_bytes() // PROCESS_BYTES)))
+    workers = max(1, int(min(cores(), available_memory_bytes() / PROCESS_BYTES)))
     programs = [_Program(full) for _ in range(workers)]
     free, lock = list(programs), threading.Lock()
 
