@@ -44,6 +44,7 @@ class Accuracy(BaseModel):
         rule: How the names of folders were mapped to classes; `LabelledImages.rule` lists the values.
         unreadable: Paths of the files that are not readable images; they do not count in `images`.
         seconds: Duration of the evaluation in seconds.
+        drawn: Whether the images are those that were drawn to test the model, of the data that it was trained on.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +60,7 @@ class Accuracy(BaseModel):
     rule: Rule
     unreadable: tuple[str, ...]
     seconds: float
+    drawn: bool = False
 
 
 def evaluate(
@@ -109,6 +111,7 @@ def evaluate(
         rule=images.rule,
         unreadable=tuple(str(path) for (path, _), answer in zip(images.items, answers, strict=True) if answer is None),
         seconds=time.perf_counter() - start,
+        drawn=images.drawn,
     )
 
 

@@ -120,7 +120,7 @@ ALONE = {
     "datasets": {"data/hub_dataset.py"},
     "optuna": {"strategy", "experiment"},
     "prometheus_client": {"service/metrics.py", "service/metrics_files.py"},
-    "matplotlib": {"drawing.py", "pipeline/plots.py"},
+    "matplotlib": {"drawing.py", "pipeline/plots.py", "pipeline/training_plots.py"},
     "networkx": {"drawing.py"},
     "jinja2": {"latency/svg_chart.py"},
 }

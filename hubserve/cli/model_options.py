@@ -1,7 +1,7 @@
 """Resolves the options of a command to the model to export, the arch to draw, or the classifier to evaluate."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hubserve.export.named_source import named_source
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import HubSpace, get_space, load_card
 from hubserve.hub.registry import card_space
+from hubserve.package.package import Package
 
 
 def source_of(
@@ -107,8 +108,8 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 
 @contextmanager
-def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Sequence[str]]]:
-    """Context manager that yields the classifier that `hubserve eval` evaluates, and the labels of its classes.
+def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Package]]:
+    """Context manager that yields the classifier that `hubserve eval` evaluates, and its package.
 
     Args:
         model: Package folder, alias, name or tag in the store, or pre-searched model.
@@ -124,7 +125,7 @@ def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -
     with open_package(model, trusted=trusted) as package:
         if url is not None:
             with closing(HttpClassifier(url, model=model)) as classifier:
-                yield classifier, package.labels
+                yield classifier, package
             return
         runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
-        yield LocalClassifier(runner, package.manifest.preprocess), package.labels
+        yield LocalClassifier(runner, package.manifest.preprocess), package

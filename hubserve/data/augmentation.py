@@ -44,33 +44,35 @@ class CropAndFlip:
 
 
 LEAST_AREA = {"crop": 0.08, "pad": 0.7, "squash": 0.7}
-"""Smallest share of the image's area that a crop of `training_crop` covers, by `Preprocess.fit`.
+"""Smallest share of the image's area that a crop of `TrainingCrop` covers, by `Preprocess.fit`.
 
 The 0.08 of "crop" is the value of Szegedy et al. 2015. "pad" and "squash" show the network the whole image at inference, so
 their training crops cover at least 0.7 of it."""
 
 
-def training_crop(preprocess: Preprocess) -> Callable[[NDArray[np.uint8]], Tensor]:
-    """Returns a function that takes a random crop of one image, resizes it, and mirrors it with probability 0.5.
+class TrainingCrop:
+    """Takes a random crop of one image, resizes it, and mirrors it with probability 0.5.
 
     With `preprocess.fit` "crop" the crop is taken from the original image. With "pad" and "squash" it is taken from the
     square image that the service would give to the network, so that objects have the same proportions in training.
 
+    A call takes an image, (height, width, 3) uint8 in RGB, and returns a tensor (3, input_size, input_size) uint8. It draws
+    from the global random number generator of PyTorch.
+
     Args:
         preprocess: Preprocessing of the network; its `input_size` and `fit` are used.
-
-    Returns:
-        Function from an image, (height, width, 3) uint8 in RGB, to a tensor (3, input_size, input_size) uint8. It draws from
-        the global random number generator of PyTorch.
     """
-    size, area = preprocess.input_size, LEAST_AREA[preprocess.fit]
-    change = transforms.Compose(
-        [transforms.RandomResizedCrop(size, scale=(area, 1.0), antialias=True), transforms.RandomHorizontalFlip()]
-    )
 
-    def crop(pixels: NDArray[np.uint8]) -> Tensor:
-        whole = pixels if preprocess.fit == "crop" else preprocess.square(pixels)
-        changed: Tensor = change(torch.tensor(whole).permute(2, 0, 1))
+    def __init__(self, preprocess: Preprocess) -> None:
+        self._preprocess = preprocess
+        scale = (LEAST_AREA[preprocess.fit], 1.0)
+        steps = [
+            transforms.RandomResizedCrop(preprocess.input_size, scale=scale, antialias=True),
+            transforms.RandomHorizontalFlip(),
+        ]
+        self._change = transforms.Compose(steps)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Tensor:
+        whole = pixels if self._preprocess.fit == "crop" else self._preprocess.square(pixels)
+        changed: Tensor = self._change(torch.tensor(whole).permute(2, 0, 1))
         return changed
-
-    return crop

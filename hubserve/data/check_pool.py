@@ -84,7 +84,7 @@ def _checked(paths: Sequence[Path], *, full: bool) -> Iterator[tuple[Path, Check
         with ThreadPoolExecutor(max(1, min(cores(), len(paths)))) as pool:
             yield from zip(paths, pool.map(lambda path: check_file(path, full=full), paths), strict=True)
         return
-    workers = max(1, min(cores(), int(available_memory_bytes() // PROCESS_BYTES)))
+    workers = max(1, int(min(cores(), available_memory_bytes() / PROCESS_BYTES)))
     programs = [_Program(full) for _ in range(workers)]
     free, lock = list(programs), threading.Lock()
 
@@ -137,5 +137,5 @@ class _Program:
             self._process = None
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "hubserve.data.image_check", "full" if self._full else "header"]
+        command = [sys.executable, "-W", "ignore", "-m", "hubserve.data.image_check", "full" if self._full else "header"]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

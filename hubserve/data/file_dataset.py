@@ -1,6 +1,6 @@
 """`FileDataset`: a data set that reads an image file each time the item is accessed; also reads files into memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hubserve.data.augmentation import training_crop
+from hubserve.data.augmentation import TrainingCrop
 from hubserve.data.in_memory_dataset import InMemoryDataset, to_pixels
+from hubserve.data.names import shown
 from hubserve.data.scan import Item
 from hubserve.errors import DatasetError, ImageError
 from hubserve.host import cores
@@ -27,13 +28,13 @@ class FileDataset(Dataset[tuple[Tensor, int]]):
     Args:
         items: Pairs of an image file and the index of its class.
         preprocess: Preprocessing of the images, the same as in the service.
-        augment: Whether to augment the images with `training_crop`: random crops, half of them mirrored.
+        augment: Whether to augment the images with `TrainingCrop`: random crops, half of them mirrored.
     """
 
     def __init__(self, items: Sequence[Item], preprocess: Preprocess, *, augment: bool = False) -> None:
         self.items = tuple(items)
         self._preprocess = preprocess
-        self._augment: Callable[[NDArray[np.uint8]], Tensor] | None = training_crop(preprocess) if augment else None
+        self._augment = TrainingCrop(preprocess) if augment else None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -70,4 +71,7 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
     try:
         return decode_pixels(path.read_bytes())
     except (ImageError, OSError) as error:
-        raise DatasetError(f"{path}: {error}; take it out of the data set") from error
+        # Such a file was not found where only headers were checked.
+        raise DatasetError(
+            f"{shown(path)}: {error}; take it out of the data set, or let --check=all find all such files, which runs leave out"
+        ) from error

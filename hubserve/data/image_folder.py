@@ -1,9 +1,10 @@
 """Reads a folder of labelled images for an existing model, and matches its sub-folders to the classes of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 from unicodedata import normalize
 
 from hubserve.cards.labels import imagenet_wnids
@@ -12,8 +13,8 @@ from hubserve.data.folder_walk import LeftOut, folder_names, walk
 from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.layout import Layout, class_folders, no_image_text, part_folders
 from hubserve.data.listing import is_listing, listing_layout
-from hubserve.data.names import Part
-from hubserve.data.scan import Item
+from hubserve.data.names import Part, shown
+from hubserve.data.scan import CheckOption, Item, scan
 from hubserve.errors import DatasetError
 
 Rule = Literal["wnid", "label", "number", "order"]
@@ -29,11 +30,13 @@ class LabelledImages:
             of the class), "number" (the index of the class, counted from 0), or "order" (the sub-folders, sorted by name,
             are the classes in the order of their indices).
         left_out: Files that are not used, because they are hidden, for example, or not images by the endings of their names.
+        drawn: Whether these are the images that were drawn to test the model, of the data that it was trained on.
     """
 
     items: tuple[Item, ...]
     rule: Rule
     left_out: tuple[LeftOut, ...] = ()
+    drawn: bool = False
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -47,10 +50,12 @@ def image_files(folder: Path) -> list[Path]:
     try:
         return walk(folder).images
     except OSError as error:
-        raise DatasetError(f"{folder} cannot be opened: {error.strerror}") from error
+        raise DatasetError(f"{shown(folder)} cannot be opened: {error.strerror}") from error
 
 
-def labelled_images(data: Path | str, labels: Sequence[str]) -> LabelledImages:
+def labelled_images(
+    data: Path | str, labels: Sequence[str], trained: Mapping[str, Any] = MappingProxyType({})
+) -> LabelledImages:
     """Returns labelled images with the class index that the model has for each.
 
     If the data are divided into parts, only the images of the test part are returned, or those of the validation part if there
@@ -60,10 +65,15 @@ def labelled_images(data: Path | str, labels: Sequence[str]) -> LabelledImages:
         data: Folder with one sub-folder per class, a listing, or the address of a data set of the Hugging Face hub, as in
             `hubserve.data.scan.scan`. Classes of the model may be missing.
         labels: Labels of the model's classes, in the order of their indices.
+        trained: `Scan.outline` of the data that the model was trained on; empty if it is not known. If `data` are the same,
+            only the images are returned that were drawn to test the model.
 
     Raises:
         DatasetError: There are no such data or no image in them, or the classes do not match those of the model.
     """
+    drawn = _drawn_test_part(data, labels, trained)
+    if drawn is not None:
+        return drawn
     layout = _last_part(data)
     ((_, found),) = layout.parts.items()
     rule, classes = _match(list(found), labels, layout.root)
@@ -71,6 +81,20 @@ def labelled_images(data: Path | str, labels: Sequence[str]) -> LabelledImages:
         raise DatasetError(no_image_text(layout.root, found, layout.left_out))
     items = tuple((path, classes[name]) for name, paths in found.items() for path in paths)
     return LabelledImages(items, rule, tuple(layout.left_out))
+
+
+def _drawn_test_part(data: Path | str, labels: Sequence[str], trained: Mapping[str, Any]) -> LabelledImages | None:
+    """Returns the images that were drawn to test the model; None if the data are not those that it was trained on."""
+    if trained.get("parts") not in ("drawn", "partly drawn"):
+        return None
+    check: CheckOption = "all" if trained.get("checked") == "decoded" else "headers"
+    try:
+        found = scan(data, seed=trained["seed"], val_share=trained["val_share"], check=check)
+    except (DatasetError, KeyError):
+        return None
+    if found.sha256 != trained.get("sha256") or found.labels != tuple(labels):
+        return None
+    return LabelledImages(tuple(found.items("test")), "label", found.left_out, drawn=True)
 
 
 def _last_part(data: Path | str) -> Layout:
@@ -100,10 +124,10 @@ def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rul
     numbers = {str(i): i for i in range(len(labels))}
     if all(name in numbers for name in names):
         if any(label in indices for label in numbers):
+            label = next(label for label in labels if label in numbers)
             raise DatasetError(
-                f"{root}: the folders {', '.join(map(repr, names[:5]))} are numbers, and so are labels of the model, such as "
-                f"{next(label for label in labels if label in numbers)!r}, but not all are among them: rename the folders to "
-                "the labels that they have"
+                f"{shown(root)}: the folders {', '.join(map(repr, names[:5]))} are numbers, and so are labels of the model, "
+                f"such as {label!r}, but not all are among them: rename the folders to the labels that they have"
             )
         return "number", numbers
     # If some names are known, an unknown one is probably mistyped; matching by order would then shift the other classes.
@@ -111,6 +135,6 @@ def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rul
         return "order", {name: i for i, name in enumerate(names)}
     unknown = next(name for name in names if name not in indices)
     raise DatasetError(
-        f"{root}: folder {unknown!r} is neither a WordNet id nor one of the model's {len(labels)} labels (such as "
+        f"{shown(root)}: folder {unknown!r} is neither a WordNet id nor one of the model's {len(labels)} labels (such as "
         f"{labels[0]!r}), and there are {len(names)} folders, so their order does not give the class either"
     )

@@ -71,6 +71,7 @@ class Scan:
         left_out: Files that are not used, each with the reason.
         how: How the parts were found: "given", "partly drawn" or "drawn".
         seed: Seed of the random draw that assigned images to parts.
+        val_share: Share of the training images that was to become the validation part, where it was drawn.
         decoded: True if all files were decoded, False if only their headers were read.
         notes: Messages for the user about files left out, folder names taken as parts, and probable mistakes.
     """
@@ -82,6 +83,7 @@ class Scan:
     left_out: tuple[LeftOut, ...]
     how: How
     seed: int
+    val_share: float
     decoded: bool
     notes: tuple[str, ...]
 
@@ -127,6 +129,7 @@ class Scan:
             "classes": {name: {part: self.counts[part][i] for part in PARTS} for i, name in enumerate(self.classes)},
             "parts": self.how,
             "seed": self.seed,
+            "val_share": self.val_share,
             "sha256": self.sha256,
             "checked": "decoded" if self.decoded else "headers",
             "endings": dict(Counter(shown(image.path.suffix.lower()) for image in self.images).most_common()),
@@ -139,7 +142,7 @@ class Scan:
     def outline(self) -> dict[str, Any]:
         """The facts of `summary` that a package keeps: images in each part, how these were made, hash, what is left out."""
         summary = self.summary()
-        return {key: summary[key] for key in ("images", "parts", "seed", "sha256", "left_out")}
+        return {key: summary[key] for key in ("images", "parts", "seed", "val_share", "sha256", "checked", "left_out")}
 
     def facts(self) -> dict[str, Any]:
         """Returns the report for the command line: a text for each field name, or None if there is nothing to report."""
@@ -262,7 +265,7 @@ def scan_layout(
     if not decoded:
         notes.append(f"only the headers of the {len(candidates):,} files were read; check=all decodes each of them")
     how, seed = (pinned.how, pinned.seed) if pinned else (assigned.how, seed)
-    made = Scan(source, layout.root, tuple(names), images, tuple(left_out), how, seed, decoded, tuple(notes))
+    made = Scan(source, layout.root, tuple(names), images, tuple(left_out), how, seed, val_share, decoded, tuple(notes))
     _refuse_unusable(made)
     return made
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hubserve.cards.card import Metric
+from hubserve.data.names import shown
 from hubserve.export.model_source import ModelSource
 from hubserve.jobs import Run
 from hubserve.package.manifest import Provenance
@@ -48,6 +49,7 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested:
             "data": job.data.model_dump(mode="json", exclude_none=True),
             "data_sha256": parts.found.sha256,
             "division": parts.found.how,
+            "data_found": parts.found.outline(),
             "images": {"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
             "recipe": job.recipe.model_dump(mode="json", exclude_none=True),
             "epochs": tuned.history[-1].epoch,
@@ -85,7 +87,7 @@ def labelled_parts(resolved: ResolvedFineTuning) -> LabelledParts:
         labels=parts.labels,
         val=lambda: _batches(parts.val),
         test=lambda: _batches(parts.test),
-        files=[image.file for image in parts.found.images if image.part == "test"],
+        files=[shown(image.file) for image in parts.found.images if image.part == "test"],
     )
 
 

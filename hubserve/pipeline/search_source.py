@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.cards.card import Metric
+from hubserve.data.names import shown
 from hubserve.export.model_source import ModelSource
 from hubserve.jobs import Run
 from hubserve.package.manifest import Provenance
@@ -44,7 +45,9 @@ def tested_parts(resolved: ResolvedSearch) -> LabelledParts:
         labels=data.labels,
         val=resolved.search_evaluator.val_batches,
         test=resolved.test_evaluator.val_batches,
-        files=[f"image {i}" for i in range(count)] if found is None else [i.file for i in found.images if i.part == "test"],
+        files=[f"image {i}" for i in range(count)]
+        if found is None
+        else [shown(i.file) for i in found.images if i.part == "test"],
     )
 
 

@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from hubserve.errors import LateAnswerError
 
-WATCH_AFTER_SECONDS = 0.5
+WATCH_AFTER_SECONDS = 1.0
 """Age at which a request's connection begins to be watched. That takes a task, which under usual load no request is given."""
 
 REPEAT_SECONDS = 0.1

@@ -36,6 +36,8 @@ from hubserve.training.moving_average import moving_average
 MODEL = "efficientnet-lite0"
 METHODS = ("hubserve finetune", "plain loop over timm", "from scratch")
 THREADS = 2
+RATE = 0.03
+"""Learning rate of the plain loop after its warm-up."""
 
 
 @dataclass(frozen=True)
@@ -150,15 +152,13 @@ def plain_loop(data: Path, name: str, seed: int, minutes: float, size: int) -> d
     model = model.to(memory_format=torch.channels_last)
     pixels, target = read(data / "train")
     average = moving_average(model, 0.99)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9, nesterov=True, weight_decay=1e-4)
-    began, model_rate = time.monotonic(), 0.03
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    began = time.monotonic()
     model.train()
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
         for indices in torch.randperm(len(pixels)).split(64):
             share = min(1.0, (time.monotonic() - began) / (60 * minutes))
-            optimizer.param_groups[0]["lr"] = (
-                model_rate * min(1.0, (share + 1e-3) / 0.05) * 0.5 * (1 + math.cos(math.pi * share))
-            )
+            optimizer.param_groups[0]["lr"] = RATE * min(1.0, (share + 1e-3) / 0.05) * 0.5 * (1 + math.cos(math.pi * share))
             loss = functional.cross_entropy(
                 model(prepare(changed(pixels[indices]), size)), target[indices], label_smoothing=0.1
             )

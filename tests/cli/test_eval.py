@@ -45,6 +45,7 @@ FIELDS = [
     "rule",
     "unreadable",
     "seconds",
+    "drawn",
 ]
 
 

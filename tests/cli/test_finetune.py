@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from random import Random
 
 import pytest
@@ -46,6 +47,14 @@ def test_from_the_command_line_to_a_model(hubserve, begun):
     answer = json.loads(hubserve("jobs", run.id, "--json").out)
     assert answer["accuracy"]["images"] == model.package.manifest.test.images
     assert [epoch["epoch"] for epoch in answer["epochs"]] == [0, 1]
+    # Of the same data, only the images that were drawn to test it, also where the data have moved.
+    moved = shutil.copytree(begun / "My Colours", begun / "moved", dirs_exist_ok=True)
+    report = json.loads(hubserve("eval", "my_colours", moved, "--json").out)
+    assert (report["drawn"], report["images"]) == (True, answer["accuracy"]["images"])
+    assert report["top1"] == pytest.approx(100 * answer["test_acc"])
+    (moved / "red" / "0.png").unlink()
+    report = json.loads(hubserve("eval", "my_colours", moved, "--json").out)
+    assert (report["drawn"], report["images"]) == (False, 35)
 
 
 def test_a_check_trains_nothing(hubserve, begun):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+import zlib
 
 import pytest
 from PIL import Image
@@ -132,6 +133,17 @@ def test_no_image(tmp_path, data):
         check = check_file(tmp_path / "x.jpg", full=full)
         assert check.problem
         assert check.width == 0
+
+
+def test_an_image_with_too_many_pixels_is_named(tmp_path):
+    """With the words of the service, without its advice to send another one."""
+    header = (8000).to_bytes(4, "big") * 2 + b"\x08\x00\x00\x00\x00"
+    chunk = b"IHDR" + header
+    (tmp_path / "x.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + bytes(40)
+    )
+    check = check_file(tmp_path / "x.png", full=True)
+    assert check.problem == "the image has 8000 x 8000 pixels; at most 50,000,000 are allowed, and 65,535 on a side"
 
 
 def test_a_file_that_is_not_there(tmp_path):

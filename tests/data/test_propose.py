@@ -16,7 +16,7 @@ def found(*sides):
     images = tuple(
         ScannedImage(Path(f"{n}.png"), f"{n}.png", 0, "train", 1, Check(None, *side)) for n, side in enumerate(sides)
     )
-    return Scan("folder", Path(), ("a", "b"), images, (), "given", 0, True, ())
+    return Scan("folder", Path(), ("a", "b"), images, (), "given", 0, 0.1, True, ())
 
 
 @pytest.mark.parametrize(

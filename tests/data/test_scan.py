@@ -359,6 +359,21 @@ def test_headers_alone(tmp_path):
     assert kinds(scan(root, check="all")) == {"unreadable": 2}
 
 
+def test_a_truncated_file_that_only_a_full_check_finds(tmp_path):
+    """Training says how to go on; once all files were checked, those are left out also where headers would be read."""
+    root = make(tmp_path, {"cat": 12, "dog": 12})
+    bad = root / "dog/000.png"
+    bad.write_bytes(noise(300, seed=5)[:60_000])
+    os.utime(bad, (0, 0))
+    data = load_dataset("folder", root, size=16, check="headers")
+    parts = {part: dict(getattr(data, part).items) for part in ("train", "val", "test")}
+    part = getattr(data, next(name for name, items in parts.items() if bad in items))
+    with pytest.raises(DatasetError, match=r"dog/000.png: .*let --check=all find all such files"):
+        [part[index] for index in range(len(part))]
+    scan(root, check="all")
+    assert kinds(scan(root, check="headers")) == {"unreadable": 1}
+
+
 def test_the_hash_is_that_of_the_content(tmp_path):
     first = scan(make(tmp_path / "a", TWO))
     assert scan(make(tmp_path / "b", TWO)).sha256 == first.sha256

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from hubserve.data.augmentation import training_crop
+from hubserve.data.augmentation import TrainingCrop
 from hubserve.export.run_onnx import prepare
 from hubserve.preprocess import Preprocess
 
@@ -97,9 +97,9 @@ def test_training_sees_nearly_all_of_what_serving_sees(fit):
     image = np.zeros((100, 600, 3), np.uint8)
     image[:, :150] = (255, 0, 0)
     torch.manual_seed(0)
-    crop = training_crop(record)
+    crop = TrainingCrop(record)
     seen = [crop(image) for _ in range(50)]
     assert {tuple(square.shape) for square in seen} == {(3, 40, 40)}
     assert sum(bool((square[0].int() - square[1].int() > 200).any()) for square in seen) == 50
-    cropped = training_crop(Preprocess(input_size=40, resize=40))
+    cropped = TrainingCrop(Preprocess(input_size=40, resize=40))
     assert sum(bool((square[0].int() > 200).any()) for square in (cropped(image) for _ in range(50))) < 50

@@ -54,8 +54,10 @@ def evaluate_model(
     from hubserve.data.image_folder import labelled_images
     from hubserve.package.run_limit import interruptible
 
-    with interruptible(), classifier_of(model, backend, url, trusted=trust) as (classifier, labels):
-        images = labelled_images(folder, labels)
+    with interruptible(), classifier_of(model, backend, url, trusted=trust) as (classifier, package):
+        origin = package.manifest.provenance
+        trained = (origin.fine_tuning or origin.search).get("data_found", {})
+        images = labelled_images(folder, package.labels, trained)
         with progress_bar(model, len(images.items)) as advance:
             report = evaluate(
                 classifier, images, model=model, backend="http" if url else backend, batch_size=batch_size, advance=advance
@@ -70,6 +72,7 @@ def evaluate_model(
             "top-5": f"{report.top5:.2f} %  ({report.top5_hits} of {report.images})",
             "run by": report.backend,
             "folders are classes by": report.rule,
+            "images": "those that were drawn to test it, of the data that it was trained on" if images.drawn else None,
             "left out": left_out_text(images.left_out) or None,
             "unreadable": ", ".join(report.unreadable) or None,
             "seconds": f"{report.seconds:.1f}",

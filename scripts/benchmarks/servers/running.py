@@ -99,10 +99,18 @@ def hubserve_running(
     environment: Mapping[str, str] = {},
     root: Path = ROOT,
 ) -> Iterator[Server]:
-    """Our service, with one package published. `root` is the checkout whose code runs."""
+    """Our service, with one package published.
+
+    `root` is the checkout whose code runs; another one exports the model itself, since it may not read what this one wrote.
+    """
     port = free_port()
     environment = {**environment, "PYTHONPATH": str(root)}
     home = {**os.environ, **environment, "BENTOML_HOME": str(folder / "bentoml")}
+    if root != ROOT:
+        name, package = package.name, folder / "package"
+        options = ("--random-weights", "--format", "onnx", "--out", str(package))
+        command = [sys.executable, "-m", "hubserve", "export", name, *options]
+        subprocess.run(command, env=home, cwd=root, check=True, stdout=subprocess.DEVNULL)
     publish = [sys.executable, "-m", "hubserve", "publish", str(package), "--version", "v1"]
     subprocess.run(publish, env=home, cwd=root, check=True, stdout=subprocess.DEVNULL)
     command = [sys.executable, "-m", "hubserve", "serve", "--port", str(port), *arguments]
