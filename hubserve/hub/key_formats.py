@@ -1,14 +1,14 @@
-"""Naming schemes of tensors in published files, and their conversion to ours by explicit rules, never by shape or order."""
+"""`convert` renames the tensors of a state dict from a naming scheme such as timm's or torchvision's to that of hubserve."""
 
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from hubserve.errors import KeyFormatError, suggest
-from hubserve.hub import original_tensor_names
 from hubserve.hub.autoformer_original import original_to_subnet
 from hubserve.hub.autoformer_supernet import check_supernet, supernet_to_subnet
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
+from hubserve.hub.original_tensor_names import acenas, darts, proxylessnas, pytorchcv
 from hubserve.space import ModelSpace
 
 Converter = Callable[[Mapping[str, Tensor], nn.Module, ModelSpace | None], dict[str, Tensor]]
@@ -20,18 +20,19 @@ It leaves the key of a tensor without a rule in brackets, which no network has, 
 def convert(
     state: Mapping[str, Tensor], model: nn.Module, key_format: str, space: ModelSpace | None = None
 ) -> dict[str, Tensor]:
-    """The tensors of `state` under the keys of `model`: all of them and no others, each with the model's shape.
+    """Returns the tensors of `state` under the keys of `model`, in the model's order.
 
-    The counter of batches of a batch norm may be absent; only training with a cumulative average reads it.
+    Tensors are matched by explicit rules on their names, never by shape or order. The result has all keys of the model and no
+    others, with the model's shapes. A `num_batches_tracked` of a batch norm that is missing in `state` is set to 0.
 
     Args:
-        state: Key -> tensor, as in the file.
-        model: Network whose state dict gives the keys and shapes; it may be on the meta device.
+        state: State dict, with the keys of the file.
+        model: Network whose state dict defines the keys and shapes; it may be on the meta device.
         key_format: Naming scheme of `state`, a key of `KEY_FORMATS`.
         space: Model space of `model`. With it, formats whose file is a supernet check that it is the supernet of this space.
 
     Raises:
-        KeyFormatError: The format is unknown, or keys are missing, left over, or have another shape.
+        KeyFormatError: `key_format` is unknown, a key is missing, a key is not one of the model, or a shape differs.
     """
     if key_format not in KEY_FORMATS:
         raise KeyFormatError(f"no key format is called {key_format!r}. {suggest(key_format, KEY_FORMATS)}")
@@ -45,6 +46,7 @@ def convert(
 
 
 def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], key_format: str) -> None:
+    """Raises KeyFormatError unless the state dicts `found` and `wanted` have the same keys with the same shapes."""
     other_shape = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
     shapes = [f"{key} {tuple(found[key].shape)} where {tuple(wanted[key].shape)} is needed" for key in other_shape]
     complaints = [
@@ -60,6 +62,7 @@ def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], key_format
 
 
 def _listed(what: str, keys: list[str], most: int = 3) -> str:
+    """Returns "4 missing: a, b, c and 1 more" for 4 keys, `what` = "missing" and `most` = 3; "" for an empty list."""
     if not keys:
         return ""
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
@@ -67,6 +70,7 @@ def _listed(what: str, keys: list[str], most: int = 3) -> str:
 
 
 def _same(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
+    """Returns a copy of the dict `state` with unchanged keys."""
     return dict(state)
 
 
@@ -81,6 +85,7 @@ def _renamed_by_file(rules: Callable[[Mapping[str, Tensor], nn.Module], Rename])
 
 
 def _rename(state: Mapping[str, Tensor], rename: Rename) -> dict[str, Tensor]:
+    """Returns the tensors of `state` under our keys; a key without a rule is put in brackets, so that `_check` reports it."""
     ours = {theirs: module for module, theirs in rename.items()}
     converted = {}
     for key, tensor in state.items():
@@ -94,7 +99,7 @@ def _torchvision(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpac
 
 
 def _darts(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
-    return original_tensor_names.darts(state, model)
+    return darts(state, model)
 
 
 def _autoformer_supernet(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
@@ -111,9 +116,9 @@ KEY_FORMATS: dict[str, Converter] = {
     "autoformer-supernet": _autoformer_supernet,
     "cream": _renamed(timm),
     "cream-autoformer": original_to_subnet,
-    "proxylessnas": _renamed_by_file(original_tensor_names.proxylessnas),
-    "pytorchcv": _renamed_by_file(original_tensor_names.pytorchcv),
-    "acenas": _renamed_by_file(original_tensor_names.acenas),
+    "proxylessnas": _renamed_by_file(proxylessnas),
+    "pytorchcv": _renamed_by_file(pytorchcv),
+    "acenas": _renamed_by_file(acenas),
     "darts": _darts,
     "singlepathoneshot": _same,
 }
