@@ -1,30 +1,42 @@
-"""Naming schemes of tensors in published files, and their conversion to ours by explicit rules, never by shape or order."""
+"""`convert` renames the tensors of a state dict from a naming scheme such as timm's or torchvision's to that of hubserve."""
 
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from hubserve.errors import KeyFormatError, suggest
-from hubserve.hub.autoformer_supernet import supernet_to_subnet
+from hubserve.hub.autoformer_original import original_to_subnet
+from hubserve.hub.autoformer_supernet import check_supernet, supernet_to_subnet
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
+from hubserve.hub.original_tensor_names import acenas, darts, proxylessnas, pytorchcv
+from hubserve.space import ModelSpace
+
+Converter = Callable[[Mapping[str, Tensor], nn.Module, ModelSpace | None], dict[str, Tensor]]
+"""Function of the tensors of a file, the network and its space, which returns the tensors under the network's keys.
+
+It leaves the key of a tensor without a rule in brackets, which no network has, so that `convert` reports it."""
 
 
-def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> dict[str, Tensor]:
-    """The tensors of `state` under the keys of `model`: all of them and no others, each with the model's shape.
+def convert(
+    state: Mapping[str, Tensor], model: nn.Module, key_format: str, space: ModelSpace | None = None
+) -> dict[str, Tensor]:
+    """Returns the tensors of `state` under the keys of `model`, in the model's order.
 
-    The counter of batches of a batch norm may be absent; only training with a cumulative average reads it.
+    Tensors are matched by explicit rules on their names, never by shape or order. The result has all keys of the model and no
+    others, with the model's shapes. A `num_batches_tracked` of a batch norm that is missing in `state` is set to 0.
 
     Args:
-        state: Key -> tensor, as in the file.
-        model: Network whose state dict gives the keys and shapes; it may be on the meta device.
+        state: State dict, with the keys of the file.
+        model: Network whose state dict defines the keys and shapes; it may be on the meta device.
         key_format: Naming scheme of `state`, a key of `KEY_FORMATS`.
+        space: Model space of `model`. With it, formats whose file is a supernet check that it is the supernet of this space.
 
     Raises:
-        KeyFormatError: The format is unknown, or keys are missing, left over, or have another shape.
+        KeyFormatError: `key_format` is unknown, a key is missing, a key is not one of the model, or a shape differs.
     """
     if key_format not in KEY_FORMATS:
         raise KeyFormatError(f"no key format is called {key_format!r}. {suggest(key_format, KEY_FORMATS)}")
-    converted = KEY_FORMATS[key_format](state, model)
+    converted = KEY_FORMATS[key_format](state, model, space)
     wanted = model.state_dict()
     for key, tensor in wanted.items():
         if key.endswith("num_batches_tracked") and key not in converted:
@@ -34,6 +46,7 @@ def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> d
 
 
 def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], key_format: str) -> None:
+    """Raises KeyFormatError unless the state dicts `found` and `wanted` have the same keys with the same shapes."""
     other_shape = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
     shapes = [f"{key} {tuple(found[key].shape)} where {tuple(wanted[key].shape)} is needed" for key in other_shape]
     complaints = [
@@ -49,39 +62,64 @@ def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], key_format
 
 
 def _listed(what: str, keys: list[str], most: int = 3) -> str:
+    """Returns "4 missing: a, b, c and 1 more" for 4 keys, `what` = "missing" and `most` = 3; "" for an empty list."""
     if not keys:
         return ""
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
     return f"{len(keys)} {what}: {', '.join(keys[:most])}{more}"
 
 
-def _same(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _same(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
+    """Returns a copy of the dict `state` with unchanged keys."""
     return dict(state)
 
 
-def _renamed(rules: Callable[[nn.Module], Rename]) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
-    """A converter that follows `rules`. A key without a rule is put in brackets, so that `_check` reports it."""
-
-    def convert_state(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-        ours = {theirs: module for module, theirs in rules(model).items()}
-        converted = {}
-        for key, tensor in state.items():
-            module, _, name = key.rpartition(".")
-            converted[f"{ours[module]}.{name}" if module in ours else f"[{key}]"] = tensor
-        return converted
-
-    return convert_state
+def _renamed(rules: Callable[[nn.Module], Rename]) -> Converter:
+    """Returns the converter that follows `rules`, which depend on the model alone."""
+    return lambda state, model, space: _rename(state, rules(model))
 
 
-def _torchvision(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    return matrix_as_convolution(_renamed(torchvision)(state, model), model)
+def _renamed_by_file(rules: Callable[[Mapping[str, Tensor], nn.Module], Rename]) -> Converter:
+    """Returns the converter that follows `rules`, which depend on the keys of the file, too."""
+    return lambda state, model, space: _rename(state, rules(state, model))
 
 
-KEY_FORMATS: dict[str, Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]] = {
+def _rename(state: Mapping[str, Tensor], rename: Rename) -> dict[str, Tensor]:
+    """Returns the tensors of `state` under our keys; a key without a rule is put in brackets, so that `_check` reports it."""
+    ours = {theirs: module for module, theirs in rename.items()}
+    converted = {}
+    for key, tensor in state.items():
+        module, _, name = key.rpartition(".")
+        converted[f"{ours[module]}.{name}" if module in ours else f"[{key}]"] = tensor
+    return converted
+
+
+def _torchvision(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
+    return matrix_as_convolution(_rename(state, torchvision(model)), model)
+
+
+def _darts(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
+    return darts(state, model)
+
+
+def _autoformer_supernet(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
+    if space is not None:
+        check_supernet(state, space)  # The cut does not notice the supernet of a larger space.
+    return supernet_to_subnet(state, model)
+
+
+KEY_FORMATS: dict[str, Converter] = {
     "nni": _same,
     "timm": _renamed(timm),
     "torchvision": _torchvision,
     "efficientnet-lite": _renamed(efficientnet_lite),
-    "autoformer-supernet": supernet_to_subnet,
+    "autoformer-supernet": _autoformer_supernet,
+    "cream": _renamed(timm),
+    "cream-autoformer": original_to_subnet,
+    "proxylessnas": _renamed_by_file(proxylessnas),
+    "pytorchcv": _renamed_by_file(pytorchcv),
+    "acenas": _renamed_by_file(acenas),
+    "darts": _darts,
+    "singlepathoneshot": _same,
 }
 """Format -> converter; "nni" is also the format of the files that we write."""
