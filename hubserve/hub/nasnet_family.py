@@ -92,7 +92,7 @@ class NDSSpace(HubSpace):
         if self.num_labels is None:
             object.__setattr__(self, "num_labels", DATASETS[self.dataset][1])
         super().__post_init__()
-        least = 2 if self.dataset == "imagenet" else 1  # Its first cell brings its first input to half the size.
+        least = 2 if self.dataset == "imagenet" else 1  # `FactorizedReduce` in the first cell needs two channels.
         if min(_candidates(self.width), default=least) < least:
             raise SpaceError(f"{name}: width = {self.width} must be at least {least} for {self.dataset}")
         if min(_candidates(self.num_cells), default=STAGES) < STAGES:
