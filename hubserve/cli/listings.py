@@ -13,6 +13,7 @@ from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, sugges
 from hubserve.export.named_source import known_names
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
+from hubserve.hub.source_check import ask, on_this_machine
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
@@ -79,8 +80,22 @@ def card_rows() -> list[dict[str, Any]]:
             "top1": card.metric.top1 if card.metric else None,
             "input_size": card.preprocess.input_size,
             "summary": card.summary,
+            "weights_here": on_this_machine(card.weights),
+            "sources": [source.describe() for source in card.weights],
         }
         for card in cards
+    ]
+
+
+def source_rows(model: str | None) -> list[dict[str, Any]]:
+    """Asks each source of one pre-searched model, or of all for None, and returns one row for each source with its answer.
+
+    Raises:
+        CardError: There is no pre-searched model of that name.
+    """
+    cards = [load_card(name) for name in ([model] if model is not None else list_cards())]
+    return [
+        {"name": card.name, "source": source.describe(), "answer": ask(source)} for card in cards for source in card.weights
     ]
 
 

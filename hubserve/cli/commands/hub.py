@@ -1,7 +1,7 @@
 """The commands `hubserve spaces`, `hubserve models` and `hubserve draw`, which show what the hub and the store contain."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,10 +29,17 @@ def spaces(space: Annotated[str | None, typer.Argument(help="One space to show."
 
 def models(
     model: Annotated[str | None, typer.Argument(help="An alias, a name or tag in the store, or a pre-searched model.")] = None,
+    check_sources: Annotated[bool, typer.Option(help="Ask each source of weights, and print its answer.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the pre-searched models and those in the store, or show one."""
-    from hubserve.cli.listings import card_rows, model_page, store_rows
+    from hubserve.cli.listings import card_rows, model_page, source_rows, store_rows
+
+    if check_sources:
+        asked = source_rows(model)
+        if as_json:
+            return print_json(asked)
+        return print_table("Sources of weights", ("name", "source", "answer"), [tuple(row.values()) for row in asked])
 
     if model is not None:
         page = model_page(model)
@@ -40,11 +47,16 @@ def models(
     cards, stored = card_rows(), store_rows()
     if as_json:
         return print_json({"cards": cards, "store": stored})
-    table = [(c["name"], c["space"], c["top1"], c["input_size"], c["summary"]) for c in cards]
-    print_table("Pre-searched models", ("name", "space", "top-1 %", "input px", "summary"), table)
+    table = [(c["name"], c["space"], c["top1"], c["input_size"], _place(c), c["summary"]) for c in cards]
+    print_table("Pre-searched models", ("name", "space", "top-1 %", "input px", "weights", "summary"), table)
     columns = ("tag", "space", "weights", "top1", "latency_ms", "created", "problem")
     titles = ("tag", "space", "weights", "top-1 %", "latency ms", "published", "problem")
     return print_table("Models in the store", titles, [[row[column] for column in columns] for row in stored])
+
+
+def _place(card: dict[str, Any]) -> str:
+    """Returns where the weights of a row of `card_rows` are: "here", or the source that would be asked first."""
+    return "here" if card["weights_here"] else next(iter(card["sources"]), "no source")
 
 
 def draw(
