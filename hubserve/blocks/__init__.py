@@ -1,8 +1,9 @@
 """Building blocks of networks, for the spaces of the hub and for your own spaces.
 
-LayerChoice, InputChoice, Repeat, `Cell.ask` and AutoActivation have choices, and take the picker of `build` as first argument.
-The others are plain torch modules, built from plain numbers. Convolutions made with a `ConvStyle` are not initialised: a space
-does that once for the whole network, in the way of its paper (`init_mobile_weights`, for example).
+`LayerChoice`, `InputChoice`, `Repeat`, `Cell.ask` and `AutoActivation` define choices of the search; their first argument is
+the picker that `ModelSpace.build` receives. All other blocks are ordinary torch modules without choices. `ConvStyle.conv` does
+not initialise the weights of its convolutions: a space initialises the whole network once, by the rule of its paper, for
+example with `init_mobile_weights`.
 """
 
 from hubserve.blocks.auto_activation import AutoActivation

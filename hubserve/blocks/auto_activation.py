@@ -1,4 +1,4 @@
-"""AutoActivation: a searched activation function, composed of unary and binary functions."""
+"""AutoActivation: an activation function that is searched as a composition of unary and binary functions."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +12,11 @@ from hubserve.space import Picker
 
 
 class Unary(nn.Module):
-    """The element-wise function of one tensor with this name in `UNARY`."""
+    """A module without parameters that applies `UNARY[name]`, an element-wise function of one tensor.
+
+    Raises:
+        KeyError: `UNARY` has no such name.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -23,7 +27,7 @@ class Unary(nn.Module):
 
 
 class _Learned(nn.Module):
-    """The base class of functions with one learned number, `beta`, which starts at `start`."""
+    """Base class of functions with one learned number, the parameter `beta` with shape (1,); its initial value is `start`."""
 
     start = 1.0
 
@@ -33,14 +37,14 @@ class _Learned(nn.Module):
 
 
 class Scale(_Learned):
-    """x times a learned number, which starts at 1."""
+    """Multiplies its input by the learned number `beta`, which is initialised to 1."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.beta
 
 
 class Shift(_Learned):
-    """x plus a learned number, which starts at 0."""
+    """Adds the learned number `beta`, which is initialised to 0, to its input."""
 
     start = 0.0
 
@@ -49,7 +53,11 @@ class Shift(_Learned):
 
 
 class Binary(nn.Module):
-    """The element-wise function of two tensors with this name in `BINARY`."""
+    """A module without parameters that applies `BINARY[name]`, an element-wise function of two tensors.
+
+    Raises:
+        KeyError: `BINARY` has no such name.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -60,7 +68,7 @@ class Binary(nn.Module):
 
 
 class Gauss(_Learned):
-    """exp(-beta * (a - b)^2), or exp(-beta * |a - b|) where `square` is False; beta is learned and starts at 1."""
+    """Computes exp(-beta * (a - b)^2), or exp(-beta * |a - b|) if `square` is False; `beta` is learned and initialised to 1."""
 
     def __init__(self, *, square: bool) -> None:
         super().__init__()
@@ -72,7 +80,7 @@ class Gauss(_Learned):
 
 
 class Mix(_Learned):
-    """beta * a + (1 - beta) * b with a learned beta, which starts at 1/2."""
+    """Computes beta * a + (1 - beta) * b, where the number `beta` is learned and initialised to 1/2."""
 
     start = 0.5
 
@@ -80,7 +88,7 @@ class Mix(_Learned):
         return self.beta * a + (1 - self.beta) * b
 
 
-# TorchScript compiles named functions and those of torch, but no lambdas.
+# These are named functions because TorchScript cannot compile lambdas.
 
 
 def _identity(x: torch.Tensor) -> torch.Tensor:
@@ -130,7 +138,7 @@ UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gauss": _gauss,
     "erf": torch.erf,
 }
-"""Name -> function. The square root is that of max(x, 1e-6), and the logarithm that of |x| + 1e-7, so that both are finite."""
+"""Name -> element-wise function of one tensor. "sqrt" is sqrt(max(x, 1e-6)) and "log_abs" is log(|x| + 1e-7), both finite."""
 
 BINARY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "add": torch.add,
@@ -141,7 +149,7 @@ BINARY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "minimum": torch.minimum,
     "gate": _gate,
 }
-"""Name -> function; the denominator of the division is b + 1e-7."""
+"""Name -> element-wise function of two tensors a and b. "divide" computes a / (b + 1e-7), and "gate" sigmoid(a) * b."""
 
 _UNARY_LAYERS: dict[str, Callable[[], nn.Module]] = {"scale": Scale, "shift": Shift}
 _BINARY_LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -151,11 +159,14 @@ _BINARY_LAYERS: dict[str, Callable[[], nn.Module]] = {
 }
 
 UNARY_CANDIDATES = (*UNARY, *_UNARY_LAYERS)
+"""Names of all unary functions: those of `UNARY`, and "scale" and "shift", which have a learned parameter."""
+
 BINARY_CANDIDATES = (*BINARY, *_BINARY_LAYERS)
+"""Names of all binary functions: those of `BINARY`, and "gauss_square", "gauss_absolute" and "mix", which have a parameter."""
 
 
 class Unit(nn.Module):
-    """binary(y, unary(x)), where x is the input of the activation and y the result of the previous unit."""
+    """Computes binary(y, unary(x)), where x is the input of the activation and y the result of the previous unit."""
 
     def __init__(self, unary: nn.Module, binary: nn.Module) -> None:
         super().__init__()
@@ -167,16 +178,17 @@ class Unit(nn.Module):
 
 
 class AutoActivation(nn.Module):
-    """A searched activation function: binary(unary(x), unary(x)); the result is the first argument of the next unit.
+    """An activation function composed of unary and binary functions, each of which is a choice of the search.
 
-    Ramachandran et al. 2017, "Searching for Activation Functions", section 3 and figure 1 (https://arxiv.org/abs/1710.05941);
-    Swish is `gate(scale(x), identity(x))` there. Labels: `{label}/unary_0`, then for unit i `{label}/unary_{i + 1}` and
-    `{label}/binary_{i}`.
+    It computes y = unary_0(x), then y = binary_i(y, unary_{i + 1}(x)) for each unit i = 0, 1, ..., and returns the last y. The
+    labels of these choices are `{label}/unary_0`, `{label}/binary_{i}` and `{label}/unary_{i + 1}`. Swish, for example, is the
+    single unit gate(scale(x), identity(x)). Source: Ramachandran et al. 2017, "Searching for Activation Functions", section 3
+    and figure 1 (https://arxiv.org/abs/1710.05941).
 
     Args:
-        pick: The picker of `build`.
-        label: Prefix of the labels. All activations of a network with one label are the same function, with parameters of
-            their own.
+        pick: The picker that `ModelSpace.build` receives.
+        label: Prefix of the labels. All activations with the same label have the same chosen functions, but each has its own
+            learned parameters.
         units: Number of binary functions, at least 1.
         unary: Candidates for the unary functions, from `UNARY_CANDIDATES`.
         binary: Candidates for the binary functions, from `BINARY_CANDIDATES`.
@@ -185,7 +197,7 @@ class AutoActivation(nn.Module):
         forward: x of any shape -> the same shape.
 
     Raises:
-        SpaceError: `units` is below 1, or a candidate is unknown.
+        SpaceError: `units` is below 1, or `unary` or `binary` holds an unknown name.
     """
 
     def __init__(
@@ -215,6 +227,7 @@ class AutoActivation(nn.Module):
 
 
 def _known(label: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Raises SpaceError, which names the activation's `label`, if one of `names` is not in `known`."""
     unknown = [name for name in names if name not in known]
     if unknown:
         raise SpaceError(f"AutoActivation {label!r} has no function {unknown[0]!r}. {suggest(unknown[0], known)}")

@@ -1,4 +1,4 @@
-"""The cell of the NASNet family: a small graph whose nodes are sums of operations on earlier nodes."""
+"""The cell of the NASNet family (NASNet, ENAS, AmoebaNet, PNAS, DARTS): a graph of operations, fixed or searched."""
 
 from __future__ import annotations
 
@@ -14,43 +14,45 @@ from hubserve.errors import SpaceError, suggest
 from hubserve.space import Picker
 
 Merge = Literal["all", "loose_end"]
-"""Nodes that are concatenated to the output of a cell: all of them, or those that no other node reads."""
+"""Which nodes are concatenated to the output of a cell: "all" of them, or for "loose_end" those that no other node reads."""
 
 Genotype = Sequence[Sequence[tuple[str, int]]]
-"""For each node its edges: (name of the operation, index of the state that it reads)."""
+"""The edges of each node of a cell, node by node; an edge is (operation name, index of the state that it reads)."""
 
 Operations = Mapping[str, Callable[[int], nn.Module]]
-"""Name -> function that builds the operation from the index of the state that it reads, on which its stride may depend."""
+"""Name -> function that builds the operation; its argument, the index of the state that is read, may determine the stride."""
 
 
 class Cell(nn.Module):
-    """A small graph of operations (Zoph et al. 2018, NASNet, https://arxiv.org/abs/1707.07012).
+    """A graph of operations, of which a network stacks many (Zoph et al. 2018, NASNet, https://arxiv.org/abs/1707.07012).
 
-    States are numbered: first the cell's inputs, after their preprocessing, then the nodes. A node is the sum of its edges, an
-    edge is an operation on one earlier state, and the output is the concatenation of several nodes.
+    A cell with n inputs computes tensors, called states: states 0 to n - 1 are the inputs after `preprocess`, states n, n + 1,
+    ... are the nodes. Each edge of a node applies an operation to one earlier state, and the node is the sum of its edges. The
+    output is the concatenation of several nodes along the channels.
 
     >>> ops = {"conv": lambda source: nn.Conv2d(8, 8, 3, padding=1), "skip": lambda source: nn.Identity()}
     >>> Cell.of([[("conv", 0)], [("skip", 0), ("conv", 1)]], ops, preprocess=[nn.Conv2d(3, 8, 1)])
 
-    `Cell.ask` builds a cell whose operations and inputs are choices.
+    `Cell.of` builds a cell from a genotype, and `Cell.ask` one whose operations and inputs are choices of the search.
 
     Args:
-        nodes: For each node its edges: (operation, index of the state that it reads).
+        nodes: The edges of each node; an edge is (operation, index of the state that it reads).
         preprocess: One layer for each input of the cell.
-        merge: Nodes that are concatenated: "all", or "loose_end" for those that no other node reads.
-        drop_path_prob: Probability in [0, 1) with which an edge is left out in training, per sample; identities are never left
-            out. The attribute may be changed at any time. It adds no layer, so keys do not depend on it (in NNI they do).
+        merge: Which nodes are concatenated: "all", or "loose_end" for those that no other node reads.
+        drop_path_prob: Probability in [0, 1) with which an edge is set to zero in training, for each sample on its own; edges
+            with an `nn.Identity` are never set to zero. The attribute may be changed at any time. Unlike in NNI, it adds no
+            layer, so state dict keys do not depend on it.
 
     Attributes:
         outputs: Indices of the states that are concatenated to the output.
 
     Shapes:
         forward: inputs, one tensor (batch, c_i, height_i, width_i) for each layer of `preprocess`
-            -> (batch, len(outputs) * channels, height, width).
+            -> (batch, len(outputs) * channels, height, width), where a node is (batch, channels, height, width).
 
     Raises:
-        SpaceError: A node has no edge, or an edge reads no earlier state; `merge` is unknown; or `drop_path_prob` is not in
-            [0, 1).
+        SpaceError: `nodes` or `preprocess` is empty, a node has no edge, an edge reads a state that is not an earlier one,
+            `merge` is unknown, or `drop_path_prob` is not in [0, 1).
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Cell(nn.Module):
         check_drop_path_prob(drop_path_prob, where="a cell's drop_path_prob")
         self.preprocessor = nn.ModuleDict({f"pre{i}": layer for i, layer in enumerate(preprocess)})
         self.ops = nn.ModuleList(nn.ModuleList(operation for operation, _ in edges) for edges in nodes)
-        # One flat list of edges: TorchScript cannot index lists of lists in loops that it unrolls.
+        # The edges of all nodes are in one list, since TorchScript cannot index nested lists in loops that it unrolls.
         self.sources = [source for edges in nodes for _, source in edges]
         self.droppable = [not isinstance(operation, nn.Identity) for edges in nodes for operation, _ in edges]
         states = range(len(preprocess), len(preprocess) + len(nodes))
@@ -83,10 +85,17 @@ class Cell(nn.Module):
         merge: Merge = "all",
         drop_path_prob: float = 0.0,
     ) -> Cell:
-        """The cell of a genotype. Other arguments are those of the class.
+        """Returns the cell of a genotype.
+
+        Args:
+            genotype: The edges of each node, with names of operations.
+            operations: Functions that build the operations; must have every name of `genotype`.
+            preprocess: One layer for each input of the cell.
+            merge: Which nodes are concatenated to the output: "all", or "loose_end" for those that no other node reads.
+            drop_path_prob: Probability in [0, 1) with which an edge is set to zero in training, for each sample on its own.
 
         Raises:
-            SpaceError: An operation is unknown, or the class refuses an argument.
+            SpaceError: `operations` lacks a name of the genotype, or `Cell` raises it for another argument.
         """
         unknown = [name for edges in genotype for name, _ in edges if name not in operations]
         if unknown:
@@ -107,24 +116,28 @@ class Cell(nn.Module):
         merge: Merge = "all",
         drop_path_prob: float = 0.0,
     ) -> Cell:
-        """A cell whose operations and inputs are choices. Other arguments are those of the class.
+        """Returns a cell in which the operation and the input of each edge are choices of the search.
 
-        Labels, for edge k of the node with state i: `{label}/input_{i}_{k}` and `{label}/op_{i}_{k}`. All cells with one label
-        have the same answers.
+        The choices of edge k of the node with state index i have the labels `{label}/op_{i}_{k}` and `{label}/input_{i}_{k}`.
+        All cells with the same label have the same graph and operations.
 
         Args:
-            pick: The picker of `build`.
+            pick: The picker that `ModelSpace.build` receives.
             label: Prefix of the labels.
-            operations: Candidates for the operation of an edge.
-            n_nodes: Number of nodes.
+            operations: Candidates for the operation of each edge.
+            n_nodes: Number of nodes, at least 1.
             preprocess: One layer for each input of the cell.
-            n_edges: Number of edges of each node.
-            merge: Nodes that are concatenated to the output.
-            drop_path_prob: Probability in [0, 1) with which an edge is left out in training, per sample.
+            n_edges: Number of edges of each node, at least 1.
+            merge: Which nodes are concatenated to the output; in a supernet, which edges a node has may not be decided yet, and
+                then all nodes are.
+            drop_path_prob: Probability in [0, 1) with which an edge is set to zero in training, for each sample on its own.
+
+        Raises:
+            SpaceError: `n_nodes` or `n_edges` is below 1, or `Cell` raises it for another argument.
         """
         states = range(len(preprocess), len(preprocess) + n_nodes)
         questions = [[_ask_edge(pick, label, node, k, operations) for k in range(n_edges)] for node in states]
-        # A supernet answers with several inputs for one edge; which nodes no other reads is then not decided yet.
+        # A supernet may return several inputs for one edge. It is then not yet known which nodes no other node reads.
         certain = all(len(answer) == 1 for node in questions for answer in node)
         nodes = [[edge for answer in node for edge in answer] for node in questions]
         return cls(nodes, preprocess=preprocess, merge=merge if certain else "all", drop_path_prob=drop_path_prob)
@@ -150,7 +163,10 @@ class Cell(nn.Module):
 
 
 def _ask_edge(pick: Picker, label: str, node: int, k: int, operations: Operations) -> list[tuple[nn.Module, int]]:
-    """Edge k of a node: a pair (operation, source) for each input that the picker answers, of which a frozen cell has one."""
+    """Returns (operation, index of its state) for each input that the picker chooses for edge k of state `node`.
+
+    A cell that is built for one arch has exactly one pair; a supernet may have more.
+    """
 
     def operation(source: int) -> nn.Module:
         return pick.layer(f"{label}/op_{node}_{k}", {name: partial(make, source) for name, make in operations.items()})
@@ -159,6 +175,7 @@ def _ask_edge(pick: Picker, label: str, node: int, k: int, operations: Operation
 
 
 def _check(nodes: Sequence[Sequence[tuple[nn.Module, int]]], n_inputs: int, merge: str) -> None:
+    """Raises SpaceError unless `nodes` is a valid graph for a cell of `n_inputs` inputs and `merge` is a known value."""
     if merge not in get_args(Merge):
         raise SpaceError(f"merge = {merge!r} is not one of {get_args(Merge)}")
     if not nodes or not n_inputs:

@@ -137,5 +137,5 @@ class _Program:
             self._process = None
 
     def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "hubserve.data.image_check", "full" if self._full else "header"]
+        command = [sys.executable, "-W", "ignore", "-m", "hubserve.data.image_check", "full" if self._full else "header"]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -72,7 +72,8 @@ class Walk(NamedTuple):
 def walk(folder: Path, root: Path | None = None) -> Walk:
     """Searches a folder and all its sub-folders for image files.
 
-    Symbolic links are followed; a link to a folder that contains it is reported in `left_out` and not entered.
+    Symbolic links are followed. A folder is read once: a link to one that is read already, such as one that contains the link,
+    is reported in `left_out`.
 
     Args:
         folder: Folder to search.
@@ -82,45 +83,51 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
         OSError: `folder` itself cannot be read.
     """
     base = root or folder
-    images: list[Path] = []
-    left_out: list[LeftOut] = []
+    found = Walk([], [], [], 0)
 
     def leave(path: Path, kind: str, detail: str = "") -> None:
-        left_out.append(LeftOut(shown(path.relative_to(base)), kind, detail))
+        found.left_out.append(LeftOut(shown(path.relative_to(base)), kind, detail))
 
-    def enter(place: Path, above: tuple[tuple[int, int], ...]) -> list[str] | None:
-        status = place.stat()
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            leave(place, "link into itself", "the folder lies in itself")
-            return None
-        names = []
-        with os.scandir(place) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
+    # Links last, and no recursion: folders may be nested deeper than Python's stack.
+    folders, links, seen = [folder], deque[Path](), set[tuple[int, int]]()
+    while folders or links:
+        place = folders.pop() if folders else links.popleft()
+        try:
+            status = place.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                leave(place, "link to a folder that is read already")
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as entries:
+                content = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if place == folder:
+                raise
+            leave(place, "unreadable", f"the folder cannot be opened: {error.strerror}")
+            content = []
+        if place.parent == folder:
+            found.folders.append(place.name)
+        for entry in content:
             path = place / entry.name
-            try:
-                is_folder = entry.is_dir()
-            except OSError:
-                is_folder = False
             if is_hidden(entry.name):
-                leave(path, "hidden", "folder" if is_folder else "")
-            elif is_folder:
-                try:
-                    if enter(path, (*above, here)) is not None:
-                        names.append(entry.name)
-                except OSError as error:
-                    names.append(entry.name)
-                    leave(path, "unreadable", f"the folder cannot be opened: {error.strerror}")
+                leave(path, "hidden")
+            elif _is_folder(entry):
+                (links if entry.is_symlink() else folders).append(path)
             elif (problem := _file_problem(entry, path)) is not None:
                 leave(path, *problem)
             else:
-                images.append(path)
-        return names
+                found.images.append(path)
+    found.images.sort()
+    found.left_out.sort()
+    found.folders.sort()
+    return found._replace(direct=sum(path.parent == folder for path in found.images))
 
-    folders = enter(folder, ()) or []
-    images.sort()
-    return Walk(images, left_out, folders, sum(path.parent == folder for path in images))
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def folder_names(folder: Path) -> list[str]:
@@ -162,7 +169,7 @@ def left_out_text(left_out: Sequence[LeftOut]) -> str:
     kinds = Counter(entry.kind for entry in left_out)
 
     def text(entry: LeftOut) -> str:
-        return f"{entry.file}: {entry.detail}" if entry.detail and entry.kind != "hidden" else entry.file
+        return f"{entry.file}: {entry.detail}" if entry.detail else entry.file
 
     return "; ".join(
         f"{count:,} {kind} ({named(text(entry) for entry in left_out if entry.kind == kind)})" for kind, count in kinds.items()

@@ -26,13 +26,13 @@ _ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF", ".webp"), (b"
 
 
 def fetch(address: str, columns: Columns = USUAL, *, advance: Advance = lambda done, total: None) -> Path:
-    """The listing of a data set of the hub, whose images were written beside it, now or earlier.
+    """Writes the images of a data set of the hub as files, unless they are there already, and returns their listing.
 
     Args:
         address: `owner/name`, `owner/name:configuration@revision`, or a folder of files that the library `datasets` reads;
             with or without `hf://` before it.
-        columns: Columns of the images and of the labels; unless given, the one that holds images, and the one of classes.
-        advance: Called with the number of images that are written, and of all images.
+        columns: Names of the columns of images and labels; None takes the only column of images, and the only one of classes.
+        advance: Progress callback, called with the number of images written so far and the number of all images.
 
     Raises:
         DatasetError: There is no such data set, it cannot be had, or has no such columns.
@@ -62,7 +62,7 @@ def _parsed(address: str) -> tuple[str, str | None, str | None]:
 
 
 def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]:
-    """Split -> its rows."""
+    """Returns the rows of each split as a `datasets.Dataset`, by the name of the split."""
     offline = os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
     try:
         import datasets
@@ -83,7 +83,7 @@ def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]
 
 
 def _columns(found: dict[str, Any], columns: Columns, name: str) -> tuple[str, str]:
-    """The columns of the images and of the labels."""
+    """Returns the names of the columns of images and labels; raises `DatasetError` if they are missing or not clear."""
     features = next(iter(found.values())).features
     kinds = {column: type(feature).__name__ for column, feature in features.items()}
     images = [column for column, kind in kinds.items() if kind == "Image"]
@@ -134,7 +134,7 @@ def _write(found: dict[str, Any], image: str, label: str, stage: Path, advance: 
 
 
 def _rows(rows: Any, image: str, label: str) -> Iterator[tuple[bytes, str | None]]:
-    """Bytes of each image, and the name of its class; None without one."""
+    """Yields the bytes of each image with the name of its class, which is None for an image without a label."""
     names = getattr(rows.features[label], "names", None)
     for row in rows:
         value, found = row[label], row[image]

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -65,8 +66,8 @@ def check_file(path: Path, *, full: bool) -> Check:
     except OSError as error:
         return Check(problem=f"cannot be opened: {error.strerror or error}", lasting=False)
     except ImageError as error:
-        # The advice after the semicolon is for those who send an image to the service.
-        return Check(sha256 if full else None, problem=str(error).partition("; send ")[0])
+        # The advice at the end is for those who send an image to the service.
+        return Check(sha256 if full else None, problem=re.split("[;:] send ", str(error))[0])
     except MemoryError:
         return Check(problem="takes more memory to decode than there is", lasting=False)
     return Check(sha256, facts.width, facts.height, facts.kinds)

@@ -22,7 +22,7 @@ MOST_MISSING = 0.5
 
 
 class Columns(NamedTuple):
-    """Names of the columns of a listing, or of a data set of the Hugging Face hub; None takes a usual name.
+    """Names of the columns of a listing, or of a data set of the Hugging Face hub; None stands for a usual name.
 
     Attributes:
         image: Column of the paths of images, relative to the listing, or of the images themselves.
@@ -50,12 +50,12 @@ Row = tuple[str, Any, Any]
 
 
 def is_listing(path: Path) -> bool:
-    """Whether a file is a listing by the ending of its name."""
+    """Returns whether the name of a file has the ending of a listing."""
     return path.suffix.lower() in ENDINGS
 
 
 def listing_layout(path: Path, columns: Columns = USUAL, *, roots: Sequence[Path] | None = None) -> Layout:
-    """The parts and classes of a listing; paths in it are relative to its folder.
+    """Returns the image files that a listing names, by part and class; paths in it are relative to its folder.
 
     Args:
         path: The listing.
@@ -106,7 +106,7 @@ def _parts(found: Mapping[Path, tuple[str, Part | None, int]]) -> dict[Part | No
 
 
 def _numbered(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
-    """Rows with their numbers in the file: the first one after the names of the columns is 2."""
+    """Yields each row with its number in the file; row 1 holds the names of the columns."""
     return enumerate(rows, 2)
 
 
@@ -161,7 +161,7 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def choose_columns(names: Sequence[str], columns: Columns, where: object) -> tuple[str, str, str | None]:
-    """The columns of images, labels and parts among `names`; the last is None where there is none.
+    """Returns the names of the columns of images, labels and parts; the last is None if there is no column of parts.
 
     Args:
         names: Names of all columns.
@@ -199,7 +199,7 @@ def _column(names: Sequence[str], columns: Columns, field: str, where: object) -
 
 
 def _is_divided(path: Path, rows: Sequence[Row]) -> bool:
-    """Whether rows have a part: all of them, or none."""
+    """Returns whether all rows have a part; raises `DatasetError` if some have one and others do not."""
     empty = [number for number, (_, _, part) in _numbered(rows) if part is None or not str(part).strip()]
     if empty and len(empty) < len(rows):
         raise DatasetError(
@@ -229,7 +229,10 @@ def _part(path: Path, number: int, value: Any) -> Part:
 
 
 def _existing(listing: Path, number: int, text: str, roots: Sequence[Path] | None) -> Path | None:
-    """The file that a row names; None where it is missing."""
+    """Returns the file that a row names, or None if it is missing.
+
+    Raises `DatasetError` for a text that is not the path of a file, or a file outside of `roots`.
+    """
     if not text.strip() or "\0" in text or "://" in text:
         raise DatasetError(f"{shown(listing)}, row {number}: {quoted(text)} is not the path of a file" + _download_advice(text))
     file = listing.parent / text

@@ -38,7 +38,7 @@ class Proposal(NamedTuple, Generic[T]):
 
 
 def propose_fit(scan: Scan) -> Proposal[Fit]:
-    """How images fit the input, by their aspect ratios.
+    """Proposes how images are fitted to the square input of a network, by their aspect ratios.
 
     "crop" is proposed unless more than a tenth of the images are over 1.5 times as long as wide; then "squash" if their shapes
     are alike, so that all are distorted in the same way, else "pad", which distorts none.
@@ -68,7 +68,7 @@ def propose_fit(scan: Scan) -> Proposal[Fit]:
 
 
 def propose_size(scan: Scan, *, fit: Fit | None = None, trained_size: int = 224) -> Proposal[int]:
-    """The side in pixels of the network's input, by the sides of the images.
+    """Proposes the side in pixels of the square input of a network, by the sides of the images.
 
     Args:
         scan: The images.
@@ -101,7 +101,7 @@ def propose_size(scan: Scan, *, fit: Fit | None = None, trained_size: int = 224)
 
 
 def _sides(images: Sequence[ScannedImage]) -> NDArray[np.float64]:
-    """Width and height of each image, (n, 2)."""
+    """Returns the width and height of each image, (n, 2); raises `DatasetError` if there are none."""
     if not images:
         raise DatasetError("there are no images to propose a size or a fit for")
     return np.array([(image.check.width, image.check.height) for image in images], np.float64)

@@ -1,4 +1,4 @@
-"""The space AutoFormer: vision transformers whose width, depth, heads and hidden channels are chosen."""
+"""The model space AutoFormer: vision transformers with a searched width, depth, number of heads and MLP ratio."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 
 HEAD_DIM = 64
-"""Number of channels of a head, for every width of the tokens."""
+"""Number of channels of an attention head; it is the same for all values of `embed_dim`."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"search_embed_dim": (192, 216, 240), "search_num_heads": (3, 4), "search_depth": (12, 13, 14)},
     "small": {"search_embed_dim": (320, 384, 448), "search_num_heads": (5, 6, 7), "search_depth": (12, 13, 14)},
     "base": {"search_embed_dim": (528, 576, 624), "search_num_heads": (8, 9, 10), "search_depth": (14, 15, 16)},
 }
-"""Name -> settings of the paper's three spaces (table 1); all of them have the ratios 3, 3.5 and 4."""
+"""Name -> settings of the paper's three spaces (table 1); in all of them the MLP ratios are 3, 3.5 and 4, the default."""
 
 
 @dataclass(frozen=True)
 class AutoFormer(HubSpace):
-    """Chen et al. 2021, "AutoFormer: Searching Transformers for Visual Recognition", section 3.3.
+    """The model space of "AutoFormer: Searching Transformers for Visual Recognition" (Chen et al. 2021, section 3.3).
 
-    Labels: `embed_dim`, `depth`, and for each layer i `num_head_i` and `mlp_ratio_i`. Heads have 64 channels each, so that
-    their number changes the width of queries, keys and values, but not that of the tokens.
+    The labels of its choices are `embed_dim`, `depth`, and for each layer i, counted from 0, `num_head_i` and `mlp_ratio_i`.
+    Each head has 64 channels, so that the number of heads changes the width of queries, keys and values, but not that of the
+    tokens.
 
-    The defaults are the paper's tiny space; `AutoFormer.preset` has all three.
+    The defaults are the paper's tiny space; `AutoFormer.preset` returns any of the paper's three spaces.
 
     Args:
         search_embed_dim: Candidates for the number of channels of the tokens; two numbers are two candidates, not a range.
-        search_mlp_ratio: Candidates for the hidden channels of a layer, as a multiple of the tokens' channels.
+        search_mlp_ratio: Candidates for the number of hidden channels of a layer's MLP, as a multiple of the tokens' channels.
         search_num_heads: Candidates for the number of heads of a layer.
         search_depth: Candidates for the number of layers; two numbers are two candidates, not a range.
         img_size: Height and width of the images, in pixels.
-        patch_size: Height and width of a patch, in pixels; it divides `img_size`.
+        patch_size: Height and width of a patch, in pixels; `img_size` must be a multiple of it.
         in_channels: Number of channels of the images.
         num_labels: Number of classes.
         qkv_bias: Whether queries, keys and values have a bias.
@@ -49,11 +50,11 @@ class AutoFormer(HubSpace):
         attn_drop_rate: Dropout probability of attention weights, in [0, 1).
         drop_path_rate: Probability in [0, 1) with which the last layer of the deepest network is skipped in training, per
             sample; it grows linearly from 0 at the first layer.
-        pre_norm: Whether layer norms are before attention and linear layers, and once at the end; False puts them after.
-        global_pooling: Whether the mean of the patches is classified; False classifies the class token.
-        absolute_position: Whether a learned embedding of its position is added to each token.
-        qk_scale: Factor on the attention scores; None is 64 ** -0.5.
-        rpe: Whether the attention has relative positions.
+        pre_norm: Whether layer norms precede attention and MLP, with one more after the last layer; False puts them after both.
+        global_pooling: Whether the classifier reads the mean of the patch tokens; False makes it read the class token.
+        absolute_position: Whether a learned position embedding is added to each token.
+        qk_scale: Factor by which the attention scores are multiplied; None is 64 ** -0.5.
+        rpe: Whether the attention has learned embeddings of relative positions.
 
     Shapes of the network:
         forward: x (batch, in_channels, img_size, img_size) float32 -> logits (batch, num_labels).
@@ -100,10 +101,12 @@ class AutoFormer(HubSpace):
 
     @classmethod
     def preset(cls, name: str) -> AutoFormer:
-        """One of the paper's spaces: "tiny", "small" or "base". `dataclasses.replace` changes its other settings.
+        """Returns one of the paper's spaces: `name` is "tiny", "small" or "base".
+
+        The settings that are not searched have their defaults; `dataclasses.replace` returns a copy with others.
 
         Raises:
-            SpaceError: There is no such preset.
+            SpaceError: There is no preset of this name.
         """
         if name not in PRESETS:
             raise SpaceError(f"AutoFormer has no preset {name!r}. {suggest(name, PRESETS)}")
@@ -111,15 +114,18 @@ class AutoFormer(HubSpace):
 
     @property
     def input_size(self) -> int:
+        """Height and width of the images, in pixels: `img_size`."""
         return self.img_size
 
     def build(self, pick: Picker) -> nn.Module:
+        """Returns the network with the values that `pick` chooses for the labels."""
         dim: int = pick("embed_dim", self.search_embed_dim)
-        # A list, because `repeat` takes a tuple of two numbers for a range.
+        # A list, because `repeat` interprets a tuple of two numbers as a range.
         layers = pick.repeat("depth", list(self.search_depth), lambda i: self._layer(pick, i, dim))
         return AutoFormerNet(self, dim, layers)
 
     def _layer(self, pick: Picker, i: int, dim: int) -> EncoderLayer:
+        """Returns layer `i`, counted from 0, for tokens of `dim` channels."""
         patches = self.img_size // self.patch_size
         attention = RelativePositionAttention(
             dim,
@@ -137,14 +143,23 @@ class AutoFormer(HubSpace):
             dim,
             int(dim * pick(f"mlp_ratio_{i}", self.search_mlp_ratio)),
             dropout=self.drop_rate,
-            # Over the deepest network's layers, so that a layer has the same rate in all networks.
+            # Relative to the depth of the deepest network, so that layer i has the same rate in all networks.
             drop_path_prob=self.drop_path_rate * i / max(max(self.search_depth) - 1, 1),
             pre_norm=self.pre_norm,
         )
 
 
 class AutoFormerNet(nn.Module):
-    """The network of one arch of AutoFormer; its keys are NNI's."""
+    """The network of one arch of AutoFormer; the keys of its state dict are those of NNI.
+
+    Args:
+        space: The space, whose settings apply.
+        dim: Number of channels of the tokens.
+        layers: The encoder layers, in their order.
+
+    Shapes:
+        forward: x (batch, in_channels, img_size, img_size) -> logits (batch, num_labels).
+    """
 
     def __init__(self, space: AutoFormer, dim: int, layers: list[EncoderLayer]) -> None:
         super().__init__()
@@ -164,6 +179,7 @@ class AutoFormerNet(nn.Module):
 
 
 def _check_candidates(setting: str, found: object, kind: type) -> None:
+    """Raises SpaceError unless `found` is a tuple of one or more numbers above 0; of integers only if `kind` is int."""
     allowed = int if kind is int else (int, float)
     if not isinstance(found, tuple) or not found or not all(isinstance(n, allowed) and n > 0 for n in found):
         numbers = "whole numbers" if kind is int else "numbers"

@@ -1,4 +1,4 @@
-"""Cards of subnets of AutoFormer's three published supernets, whose files have the weights of all subnets of a space."""
+"""`supernet_card` makes the card of a subnet of a published AutoFormer supernet, from which the weights are sliced."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,21 +13,21 @@ SUPERNETS = {
     "random-one-shot-small": ("small", "autoformer-small-supernet-8ed79e18.pth"),
     "random-one-shot-base": ("base", "autoformer-base-supernet-0c6d6612.pth"),
 }
-"""NNI's name of a supernet -> (preset of AutoFormer, file). A file's name ends in the first digits of its SHA-256."""
+"""NNI's name of a supernet -> (preset of AutoFormer, file name). A file name ends in the first digits of the file's SHA-256."""
 
 
 def supernet_card(supernet: str, arch: Mapping[str, Any]) -> Card:
-    """The card of a subnet with the weights that it has in a published supernet, without training of its own.
+    """Returns the card of a subnet whose weights are sliced from a published supernet, without further training.
 
     >>> space = AutoFormer.preset("tiny")
     >>> model = load_model(supernet_card("random-one-shot-tiny", space.random()))
 
     Args:
-        supernet: NNI's name of the supernet, a key of SUPERNETS.
-        arch: Any arch of the supernet's space.
+        supernet: NNI's name of the supernet, a key of `SUPERNETS`.
+        arch: Arch of the subnet, from the space `AutoFormer.preset("tiny")`, "small" or "base" of the supernet.
 
     Raises:
-        CardError: There is no supernet of that name.
+        CardError: There is no supernet of this name.
         ArchError: The arch is not in the supernet's space.
     """
     if supernet not in SUPERNETS:

@@ -1,7 +1,7 @@
-"""State dicts of subnets, cut from AutoFormer's supernet checkpoints, as NNI publishes them, by explicit rules.
+"""Slices the state dict of a subnet from a checkpoint of an AutoFormer supernet: `slice_supernet` and `check_supernet`.
 
-A supernet has each tensor in the largest size of its space. A subnet has the tensors of its own layers, cut to their first
-entries along each axis whose size is chosen (Chen et al. 2021, section 3.2, "weight entanglement").
+In the checkpoints that NNI publishes, each tensor has the largest size of its space. A subnet has the tensors of its layers,
+with only the first entries along each axis whose size is searched (Chen et al. 2021, section 3.2, "weight entanglement").
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,10 @@ from hubserve.errors import KeyFormatError
 from hubserve.space import ModelSpace
 
 SUPERNET_LAYERS, LAYERS = "blocks.blocks.", "blocks."
-"""Prefixes of the keys of a layer's tensors in a supernet of NNI, and in a subnet."""
+"""The prefixes of the keys of all layers, in a supernet checkpoint of NNI and in the state dict of a subnet."""
 
 WHOLE, CUT = False, True
+"""Values in `AXES` and `LAYER_AXES`: a `CUT` axis is cut to its first entries, a `WHOLE` axis keeps its size."""
 
 AXES: dict[str, tuple[bool, ...]] = {
     "patch_embed.weight": (CUT, WHOLE, WHOLE, WHOLE),
@@ -28,7 +29,7 @@ AXES: dict[str, tuple[bool, ...]] = {
     "head.weight": (WHOLE, CUT),
     "head.bias": (WHOLE,),
 }
-"""Key -> for each axis of the tensor, whether it is cut; sizes of the other axes must be equal."""
+"""Key of a tensor outside of the layers -> `CUT` or `WHOLE` for each axis of the tensor."""
 
 LAYER_AXES: dict[str, tuple[bool, ...]] = {
     **{f"{layer}.weight": (CUT, CUT) for layer in ("attn.q", "attn.k", "attn.v", "attn.proj", "fc1", "fc2")},
@@ -36,15 +37,15 @@ LAYER_AXES: dict[str, tuple[bool, ...]] = {
     **{f"attn.rel_pos_embed_{of}.embeddings_table_{way}": (WHOLE, WHOLE) for of in "kv" for way in "vh"},
     **{f"{norm}.{tensor}": (CUT,) for norm in ("attn_layer_norm", "ffn_layer_norm") for tensor in ("weight", "bias")},
 }
-"""Key of a layer's tensor, without the prefix and number of the layer -> for each axis, whether it is cut."""
+"""Key of a tensor of a layer, without "blocks." and the layer's number -> `CUT` or `WHOLE` for each axis of the tensor."""
 
 
 def slice_supernet(state: Mapping[str, Tensor], space: ModelSpace, arch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict of a subnet: copies of the first entries of its supernet's tensors.
+    """Returns the state dict of a subnet, with copies of the first entries of its supernet's tensors.
 
     Args:
         state: State dict of the supernet of `space` under NNI's names (`blocks.blocks.0.attn.q.weight` and so on).
-        space: An AutoFormer; its largest network has the sizes of the supernet.
+        space: The AutoFormer space of the supernet; the supernet has the sizes of its largest network.
         arch: Arch of the subnet.
 
     Raises:
@@ -59,7 +60,7 @@ def slice_supernet(state: Mapping[str, Tensor], space: ModelSpace, arch: Mapping
 
 
 def check_supernet(state: Mapping[str, Tensor], space: ModelSpace) -> None:
-    """Raises KeyFormatError unless `state` has the tensors of the largest network of `space`, under NNI's names."""
+    """Raises KeyFormatError unless `state` has the keys and shapes of the supernet of `space`, as NNI publishes it."""
     with torch.device("meta"):
         model = space.freeze({label: max(choice.candidates) for label, choice in space.choices.items()})
     largest = model.state_dict()
@@ -80,10 +81,15 @@ def check_supernet(state: Mapping[str, Tensor], space: ModelSpace) -> None:
 
 
 def supernet_to_subnet(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The tensors that `model`, a subnet, has of its supernet's state dict: copies, under the model's keys.
+    """Returns copies of the supernet's tensors, cut to the shapes of the subnet `model` and under its keys.
 
-    A tensor without a rule gets a key that no model has, and a tensor that is too small is not cut, so that a comparison of
-    keys and shapes reports them. Only `check_supernet`, which knows the space, notices the supernet of a larger space.
+    The result is not checked: the caller compares its keys and shapes with the model. A tensor without a rule is returned under
+    its key in brackets, which no model has, and a tensor that is too small keeps its shape, so that the comparison finds both.
+    The supernet of a larger space can only be detected by `check_supernet`.
+
+    Args:
+        state: State dict of the supernet, with the keys of NNI.
+        model: Network of the subnet; it may be on the meta device.
     """
     wanted = model.state_dict()
     depth = 1 + max((_layer_of(key) for key in wanted), default=-1)
@@ -100,29 +106,34 @@ def supernet_to_subnet(state: Mapping[str, Tensor], model: nn.Module) -> dict[st
 
 
 def _subnet_name(key: str) -> str:
-    """Key in a subnet of the supernet's tensor `key`; in brackets, which no model has, where no supernet has such a tensor."""
+    """Returns the key that a supernet's tensor `key` has in a subnet; `key` in brackets if no supernet has such a tensor."""
     if key.startswith(SUPERNET_LAYERS):
         return LAYERS + key.removeprefix(SUPERNET_LAYERS)
     return f"[{key}]" if key.startswith(LAYERS) else key
 
 
 def _axes(name: str) -> tuple[bool, ...] | None:
+    """Returns `CUT` or `WHOLE` for each axis of a subnet's tensor `name`; None if there is no rule for it."""
     if not name.startswith(LAYERS):
         return AXES.get(name)
     return LAYER_AXES.get(name.split(".", 2)[-1]) if _layer_of(name) >= 0 else None
 
 
 def _layer_of(name: str) -> int:
-    """Number of the layer that has the tensor, or -1 for a tensor outside of the layers."""
+    """Returns the number of the layer, from 0 on, to which a subnet's tensor `name` belongs; -1 outside of the layers."""
     number = name.removeprefix(LAYERS).partition(".")[0]
     return int(number) if name.startswith(LAYERS) and number.isdecimal() else -1
 
 
 def _cut(tensor: Tensor, axes: tuple[bool, ...], wanted: Tensor) -> Tensor:
+    """Returns a copy of `tensor` in which each axis that is `CUT` in `axes` has at most the size that it has in `wanted`.
+
+    A tensor whose number of axes is not that of `axes` is returned unchanged and not copied.
+    """
     if tensor.dim() != len(axes):
         return tensor
     for axis, is_cut in enumerate(axes):
         if is_cut and tensor.shape[axis] > wanted.shape[axis]:
             tensor = tensor.narrow(axis, 0, wanted.shape[axis])
-    # A copy: a view would keep the much larger tensor of the file in memory.
+    # A view would keep the much larger tensor of the file in memory.
     return tensor.clone()

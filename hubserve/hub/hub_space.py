@@ -1,4 +1,4 @@
-"""`HubSpace`: a model space with an input size, a paper, and pre-searched models."""
+"""`HubSpace`, the base class of the model spaces of the hub: a space with a paper, an input size and pre-searched models."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -13,12 +13,15 @@ from hubserve.space import ModelSpace
 
 
 class HubSpace(ModelSpace):
-    """A model space of the hub.
+    """The base class of the model spaces of the hub.
 
     Attributes:
-        paper: Address of the paper that published the space.
+        paper: URL of the paper that published the space.
         default_input_size: Height and width, in pixels, of the images for which the space was made.
-        num_labels: Number of classes.
+        num_labels: Number of classes that the networks predict; at least 1.
+
+    Raises:
+        SpaceError: `num_labels` is below 1.
     """
 
     paper: ClassVar[str]
@@ -30,21 +33,23 @@ class HubSpace(ModelSpace):
         self._check_at_least(1, "num_labels")
 
     def _check_at_least(self, least: int, *settings: str) -> None:
-        """Raises SpaceError for a setting below `least`."""
+        """Raises SpaceError if the value of one of the attributes named by `settings` is below `least`."""
         for setting in settings:
             if getattr(self, setting) < least:
                 raise SpaceError(f"{type(self).__name__}: {setting} = {getattr(self, setting)} must be at least {least}")
 
     @property
     def input_size(self) -> int:
-        """Height and width, in pixels, of the images for which these settings are made."""
+        """Height and width, in pixels, of the images that suit the settings of this space; `default_input_size` by default."""
         return self.default_input_size
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """Name -> cell of an arch, as a graph to draw; empty where the networks are chains of blocks.
+        """Returns the cells of the network of `arch`, by name, as graphs from which drawings are made.
+
+        The dict is empty for spaces whose networks do not have cells, such as MobileNetV3Space.
 
         Raises:
-            ArchError: `arch` is not valid. A space without cells does not look at it.
+            ArchError: `arch` is not in the space. A space without cells does not check it.
         """
         return {}
 
@@ -52,20 +57,22 @@ class HubSpace(ModelSpace):
     def load_searched_model(
         cls, name: str, pretrained: bool = False, download: bool = False, progress: bool = True
     ) -> nn.Module:
-        """A pre-searched model of this space, frozen, in eval mode, with the signature of NNI's method of this name.
+        """Returns the network of a pre-searched model of this space, in eval mode.
 
-        NNI's defaults neither load nor download weights; those of `hubserve.hub.load_model`, which has more arguments, do.
+        The arguments and defaults are those of NNI's method of this name. By default the weights are random;
+        `hubserve.hub.load_model` has more arguments, and loads the published weights by default.
 
         Args:
-            name: Name of a card (`hubserve.hub.list_cards()`).
-            pretrained: Whether to load the published weights; False gives fresh, random ones.
+            name: Name of the model's card; `hubserve.hub.list_cards()` returns all names.
+            pretrained: Whether to load the weights from the card's sources; False initialises them at random.
             download: Whether weights that are not on this machine may be downloaded.
-            progress: Whether to show a progress bar while downloading, where stderr is a terminal.
+            progress: Whether to show a progress bar on stderr during a download; none is shown if stderr is not a terminal.
 
         Raises:
-            CardError: There is no such card, or it belongs to another space.
-            WeightsUnavailableError: No source has the weights, or only over a network that must not be asked.
-            WeightsError: The file cannot be read, or its tensors do not fit the model.
+            CardError: There is no card of this name, or it belongs to another space.
+            WeightsUnavailableError: No source provides the weights, or they must be downloaded and this is forbidden.
+            WeightsError: The file cannot be read, or the names and shapes of its tensors are not those of the network.
+            StorageError: The disk to which the weights are downloaded is full, faulty or not writable.
         """
         card = load_card(name)
         if card.space != cls.__name__:

@@ -1,4 +1,4 @@
-"""Naming schemes of tensors in published files, and their conversion to ours by explicit rules, never by shape or order."""
+"""`convert` renames the tensors of a state dict from a naming scheme such as timm's or torchvision's to that of hubserve."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,17 +10,18 @@ from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_a
 
 
 def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> dict[str, Tensor]:
-    """The tensors of `state` under the keys of `model`: all of them and no others, each with the model's shape.
+    """Returns the tensors of `state` under the keys of `model`, in the model's order.
 
-    The counter of batches of a batch norm may be absent; only training with a cumulative average reads it.
+    Tensors are matched by explicit rules on their names, never by shape or order. The result has all keys of the model and no
+    others, with the model's shapes. A `num_batches_tracked` of a batch norm that is missing in `state` is set to 0.
 
     Args:
-        state: Key -> tensor, as in the file.
-        model: Network whose state dict gives the keys and shapes; it may be on the meta device.
+        state: State dict, with the keys of the file.
+        model: Network whose state dict defines the keys and shapes; it may be on the meta device.
         key_format: Naming scheme of `state`, a key of `KEY_FORMATS`.
 
     Raises:
-        KeyFormatError: The format is unknown, or keys are missing, left over, or have another shape.
+        KeyFormatError: `key_format` is unknown, a key is missing, a key is not one of the model, or a shape differs.
     """
     if key_format not in KEY_FORMATS:
         raise KeyFormatError(f"no key format is called {key_format!r}. {suggest(key_format, KEY_FORMATS)}")
@@ -34,6 +35,7 @@ def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> d
 
 
 def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], key_format: str) -> None:
+    """Raises KeyFormatError unless the state dicts `found` and `wanted` have the same keys with the same shapes."""
     other_shape = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
     shapes = [f"{key} {tuple(found[key].shape)} where {tuple(wanted[key].shape)} is needed" for key in other_shape]
     complaints = [
@@ -49,6 +51,7 @@ def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], key_format
 
 
 def _listed(what: str, keys: list[str], most: int = 3) -> str:
+    """Returns "4 missing: a, b, c and 1 more" for 4 keys, `what` = "missing" and `most` = 3; "" for an empty list."""
     if not keys:
         return ""
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
@@ -56,11 +59,18 @@ def _listed(what: str, keys: list[str], most: int = 3) -> str:
 
 
 def _same(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Returns a copy of the dict `state` with unchanged keys."""
     return dict(state)
 
 
 def _renamed(rules: Callable[[nn.Module], Rename]) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
-    """A converter that follows `rules`. A key without a rule is put in brackets, so that `_check` reports it."""
+    """Returns a function that renames the keys of a state dict by `rules`.
+
+    A key without a rule is put in brackets, which no key of a model has, so that `_check` reports it.
+
+    Args:
+        rules: Function that returns, for a network, the dict from the paths of its modules to those of the file.
+    """
 
     def convert_state(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         ours = {theirs: module for module, theirs in rules(model).items()}
@@ -74,6 +84,7 @@ def _renamed(rules: Callable[[nn.Module], Rename]) -> Callable[[Mapping[str, Ten
 
 
 def _torchvision(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Renames the keys of torchvision's state dict `state`, and reshapes the weight of a linear layer for a 1x1 convolution."""
     return matrix_as_convolution(_renamed(torchvision)(state, model), model)
 
 
@@ -84,4 +95,7 @@ KEY_FORMATS: dict[str, Callable[[Mapping[str, Tensor], nn.Module], dict[str, Ten
     "efficientnet-lite": _renamed(efficientnet_lite),
     "autoformer-supernet": supernet_to_subnet,
 }
-"""Format -> converter; "nni" is also the format of the files that we write."""
+"""Name of each naming scheme -> function that renames a state dict for a network.
+
+"nni" is the scheme of NNI's files and of the files that hubserve writes.
+"""

@@ -1,4 +1,4 @@
-"""Outlines of networks, from which drawings are made: a cell as a graph, a chain of blocks as a list."""
+"""Outlines of networks, from which drawings are made: `CellOutline` for a cell, `block_outlines` for a chain of blocks."""
 
 import copy
 from collections.abc import Iterator
@@ -12,11 +12,12 @@ from hubserve.blocks.mobile import SqueezeExcite
 
 @dataclass(frozen=True)
 class CellOutline:
-    """A cell as a graph.
+    """The graph of a cell, from which a drawing is made.
 
     Attributes:
-        nodes: Caption of each node.
-        edges: (source, target, caption) of each edge; source and target are indices of `nodes`, and source < target.
+        nodes: Captions of the nodes.
+        edges: (source, target, caption) of each edge. Source and target are indices into `nodes`, and source < target; the
+            caption is "" for an edge without an operation.
     """
 
     nodes: tuple[str, ...]
@@ -25,15 +26,15 @@ class CellOutline:
 
 @dataclass(frozen=True)
 class BlockOutline:
-    """One block of a network that is a chain of blocks.
+    """The name, size and other properties of a block of a network, from which a drawing is made.
 
     Attributes:
-        name: Path of the block in the network.
-        kind: Name of the block's class; for a plain Sequential, of its first layer with weights.
-        kernel: Height of its largest convolution kernel; 0 without a convolution.
+        name: Path of the block in the network, such as "blocks.1.0".
+        kind: Name of the block's class. For an `nn.Sequential`, the name of the class of its first layer with parameters.
+        kernel: Height of the largest kernel of its 2D convolutions; 0 if it has none.
         shape: Shape of its output for one image: (channels, height, width), or fewer axes after pooling.
-        params: Number of elements of its parameters.
-        attention: Whether it has a squeeze-and-excite.
+        params: Total number of elements of its parameters.
+        attention: Whether it contains a squeeze-and-excite.
     """
 
     name: str
@@ -45,9 +46,14 @@ class BlockOutline:
 
 
 def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[BlockOutline]:
-    """The blocks of `model`, in the order in which an image of `input_shape` passes them.
+    """Returns the outlines of the blocks of `model`, in the order in which they run.
 
-    `input_shape` is (channels, height, width). A copy of the network runs on the meta device, where nothing is computed.
+    A copy of the network runs on the meta device, so that shapes are known without computing values. A block that does not
+    return a single tensor has no outline; a block that runs twice has two.
+
+    Args:
+        model: The network; it is not changed.
+        input_shape: Shape of an image: (channels, height, width).
     """
     shadow = copy.deepcopy(model).to("meta").eval()
     outlines: list[BlockOutline] = []
@@ -68,9 +74,10 @@ def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[Block
 
 
 def _blocks(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Path and module of each block: the children of the model and of its plain containers.
+    """Yields (path in the network, module) for each block: each child of `model` that has parameters.
 
-    A container of single layers, such as convolution, norm and activation, is one block.
+    An `nn.Sequential` or `nn.ModuleList` is replaced by its own blocks, but one that contains only layers without children,
+    such as convolution, batch norm and activation, is a single block. `prefix` is put in front of all paths.
     """
     for name, child in model.named_children():
         path = f"{prefix}{name}"
@@ -82,6 +89,7 @@ def _blocks(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 
 def _outline(name: str, block: nn.Module, shape: tuple[int, ...]) -> BlockOutline:
+    """Returns the outline of a block with the path `name` and the output shape `shape`, without the batch axis."""
     convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
     first = next((type(leaf).__name__ for leaf in block.modules() if leaf._parameters and not list(leaf.children())), "")
     return BlockOutline(

@@ -1,4 +1,4 @@
-"""The network of a card or an arch, with weights read from a file."""
+"""Builds the network of a card or an arch and loads weights from a file: `load_frozen`, `load_weights` and `assign`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,10 +16,16 @@ from hubserve.hub.weight_sources import fetch_first
 from hubserve.space import ModelSpace
 
 WeightsOrigin = Literal["published", "local", "random"]
+"""Origin of a model's weights: the sources of its card, a file that the caller names, or random initialisation."""
 
 
 def weights_origin(*, pretrained: bool, weights: Path | None) -> WeightsOrigin:
-    """Which weights `load_model` uses for these arguments; if `weights` is a file, `pretrained` does not matter."""
+    """Returns the origin of the weights that `hubserve.hub.load_model` uses with these arguments.
+
+    Args:
+        pretrained: True gives "published" and False gives "random", if `weights` is None.
+        weights: Path of a file of weights, which gives "local" whatever `pretrained` is; None for no such file.
+    """
     if weights is not None:
         return "local"
     return "published" if pretrained else "random"
@@ -28,14 +34,21 @@ def weights_origin(*, pretrained: bool, weights: Path | None) -> WeightsOrigin:
 def load_frozen(
     space: ModelSpace, card: Card, *, pretrained: bool, key_format: str | None = None, download: bool, progress: bool
 ) -> nn.Module:
-    """The network of `card`, with weights of its sources, in eval mode; `space` is its space with the card's settings.
+    """Returns the network of `card` in eval mode, with the published weights or with random ones.
 
-    `hubserve.hub.load_model` says what the other arguments mean.
+    Args:
+        space: The space of the card, with the card's settings.
+        card: The card, which gives the arch and the sources of the weights.
+        pretrained: Whether to load the weights from the card's sources; False initialises them at random.
+        key_format: Naming scheme of the tensors, a key of `hubserve.hub.key_formats.KEY_FORMATS`; None takes the source's.
+        download: Whether weights that are not on this machine may be downloaded.
+        progress: Whether to show a progress bar on stderr; none is shown if stderr is not a terminal.
 
     Raises:
         ArchError: The card's arch is not in the space.
-        WeightsUnavailableError: No source has the weights.
-        WeightsError: The file cannot be read, or its tensors do not fit the model in every name and shape.
+        WeightsUnavailableError: No source provides the weights, or they must be downloaded and this is forbidden.
+        WeightsError: The file cannot be read, or the names and shapes of its tensors are not those of the network.
+        StorageError: The disk to which the weights are downloaded is full, faulty or not writable.
     """
     if not pretrained:
         return space.freeze(card.arch).eval()
@@ -44,25 +57,26 @@ def load_frozen(
 
 
 def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_format: str = "nni") -> nn.Module:
-    """The network of `arch` in eval mode, with the tensors of the file `path`.
+    """Returns the network of `arch` in eval mode, with the weights of the file `path`.
 
     Args:
         space: The space of the arch.
-        arch: Label -> chosen value.
-        path: A file of PyTorch, or of safetensors where it ends in `.safetensors`.
+        arch: The arch: a dict from labels to chosen values.
+        path: Path of a safetensors file if it ends in ".safetensors", otherwise of a file that `torch.save` wrote.
         key_format: Naming scheme of the tensors in the file, a key of `hubserve.hub.key_formats.KEY_FORMATS`.
 
     Raises:
         ArchError: `arch` is not in the space.
-        WeightsError: The file cannot be read, or (KeyFormatError) does not fit; the message names the file.
+        WeightsError: The file cannot be read. The message names the file.
+        KeyFormatError: The names and shapes of the tensors are not those of the network. The message names the file.
     """
     state = read_state_dict(path)
-    # On the meta device, so that no weights are allocated and initialised only to be replaced.
+    # The meta device avoids that weights are allocated and initialised only to be replaced.
     with torch.device("meta"):
         model = space.freeze(arch)
     try:
         if key_format == "autoformer-supernet":
-            check_supernet(state, space)  # The converter does not notice the supernet of a larger space.
+            check_supernet(state, space)  # `convert` does not detect the supernet of a larger space.
         converted = convert(state, model, key_format)
     except KeyFormatError as error:
         raise KeyFormatError(f"{path}: {error}") from error
@@ -70,9 +84,19 @@ def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_for
 
 
 def assign(model: nn.Module, state: dict[str, Tensor], *, rebuild: Callable[[], nn.Module]) -> nn.Module:
-    """`model`, which was built on the meta device, with the tensors of `state`, converted to the types of the model's own.
+    """Loads `state` into a model that was built on the meta device, and returns the model.
 
-    A model with buffers that are in no state dict is replaced by `rebuild()`, which has their values.
+    If the model has buffers that are not in its state dict, `state` has no values for them. Then a model that `rebuild` makes
+    is loaded and returned instead of `model`.
+
+    Args:
+        model: Model on the meta device; it is changed in place.
+        state: State dict with exactly the keys and shapes of the model; tensors are converted to the dtypes of the model.
+        rebuild: Function that makes the same model on a device with memory.
+
+    Raises:
+        KeyError: `state` has a key that the model does not have.
+        RuntimeError: A key of the model is missing in `state`, or a tensor has another shape.
     """
     dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
     if any(buffer.is_meta and name not in dtypes for name, buffer in model.named_buffers()):

@@ -1,4 +1,4 @@
-"""The space ProxylessNAS: inverted residuals whose kernel and expansion are chosen block by block."""
+"""The model space ProxylessNAS: a chain of inverted residuals with a searched kernel and expansion of each block."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -15,28 +15,29 @@ from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 
 OPERATIONS = {"k3e3": (3, 3), "k5e3": (5, 3), "k7e3": (7, 3), "k3e6": (3, 6), "k5e6": (5, 6), "k7e6": (7, 6)}
-"""Name -> (kernel, expansion)."""
+"""Name of each candidate for a block -> (kernel size, expansion: hidden channels as a multiple of the input channels)."""
 
 STRIDES = {2: 2, 3: 2, 4: 2, 5: 1, 6: 2}
-"""Stage -> stride of its first block, for the stages of variable depth; stage 7 is one block of stride 1."""
+"""Stage -> stride of its first block, for the stages with a searched depth; stage 7 is not one of them."""
 
 
 @dataclass(frozen=True)
 class ProxylessNAS(HubSpace):
-    """Cai et al. 2019, "ProxylessNAS", on the MobileNetV2 backbone of section 4.2.
+    """The model space of "ProxylessNAS" (Cai et al. 2019, section 4.2), with a MobileNetV2 as backbone.
 
-    A stage's depth is the number of its blocks, 1 to 4, where the paper lets each layer become an identity: the same networks,
-    each counted once. Labels: `s4_depth`, and `s4_i1` for block 1 of stage 4. Stage 7 has one block.
+    The labels of its choices are, for s from 2 to 6, `s{s}_depth`, the number of blocks of stage s, from 1 to 4, and
+    `s{s}_i{i}`, the kernel and expansion of its block i, counted from 0; and `s7_i0` for the only block of stage 7. In the
+    paper, a block can also be an identity instead; the networks are the same, but here each of them has only one arch.
 
     Args:
         num_labels: Number of classes.
-        base_widths: Channels of the stem, the first block, stages 2 to 7, and the last convolution: nine numbers.
+        base_widths: Number of channels of the stem, the first block, stages 2 to 7, and the last convolution: nine numbers.
         dropout_rate: Dropout probability before the classifier.
-        width_mult: Factor on all widths.
-        bn_eps: Number that batch norm adds to the variance.
-        bn_momentum: Weight of the newest batch in the running statistics of batch norm.
-        padding: Zeros around the input: "symmetric", or "same" for weights that were trained in TensorFlow, such as
-            EfficientNet-Lite0's.
+        width_mult: Factor by which all `base_widths` are multiplied.
+        bn_eps: Number that the batch norms add to the variance, `eps` of `torch.nn.BatchNorm2d`.
+        bn_momentum: Weight of the newest batch in the running statistics of the batch norms, from 0 to 1.
+        padding: Zero padding of convolutions: "symmetric" as in PyTorch, or "same" for weights that were trained in TensorFlow,
+            such as those of EfficientNet-Lite0.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
@@ -64,6 +65,7 @@ class ProxylessNAS(HubSpace):
             )
 
     def build(self, pick: Picker) -> nn.Module:
+        """Returns the initialised network with the values that `pick` chooses for the labels."""
         widths = [make_divisible(width * self.width_mult) for width in self.base_widths]
         style = ConvStyle(self.bn_eps, self.bn_momentum, self.padding)
         stages = [_stage(pick, stage, stride, widths[stage - 1], widths[stage], style) for stage, stride in STRIDES.items()]
@@ -75,7 +77,17 @@ class ProxylessNAS(HubSpace):
 
 
 class ProxylessNet(nn.Module):
-    """The network of one arch of ProxylessNAS; its keys are NNI's."""
+    """The network of one arch of ProxylessNAS; the keys of its state dict are those of NNI.
+
+    Args:
+        space: The space, whose settings apply.
+        widths: Number of channels of each entry of `space.base_widths`, after multiplication and rounding.
+        blocks: The first block, stages 2 to 6, and the block of stage 7.
+        style: Padding of the convolutions and settings of the batch norms.
+
+    Shapes:
+        forward: x (batch, 3, height, width) -> logits (batch, num_labels).
+    """
 
     def __init__(self, space: ProxylessNAS, widths: list[int], blocks: list[nn.Module], style: ConvStyle) -> None:
         super().__init__()
@@ -92,6 +104,8 @@ class ProxylessNet(nn.Module):
 
 
 def _stage(pick: Picker, stage: int, stride: int, c_in: int, c_out: int, style: ConvStyle) -> nn.Sequential:
+    """Returns the blocks of stage `stage` (2 to 6), of which the first has `c_in` input channels and stride `stride`."""
+
     def block(i: int) -> nn.Module:
         return _block(pick, f"s{stage}_i{i}", c_in if i == 0 else c_out, c_out, stride if i == 0 else 1, style)
 
@@ -99,6 +113,7 @@ def _stage(pick: Picker, stage: int, stride: int, c_in: int, c_out: int, style: 
 
 
 def _block(pick: Picker, label: str, c_in: int, c_out: int, stride: int, style: ConvStyle) -> nn.Module:
+    """Returns the inverted residual that `pick` chooses from `OPERATIONS` for the label `label`."""
     block = partial(inverted_residual, style=style, activation=_relu6, stride=stride, residual=stride == 1 and c_in == c_out)
 
     def candidate(name: str) -> MobileBlock:
@@ -109,4 +124,5 @@ def _block(pick: Picker, label: str, c_in: int, c_out: int, stride: int, style: 
 
 
 def _relu6() -> nn.Module:
+    """Returns the activation of all layers of the network."""
     return nn.ReLU6(inplace=True)

@@ -1,4 +1,4 @@
-"""The model spaces by name, and `load_model`, which makes the model of a card."""
+"""The table of the model spaces (`SPACES`, `get_space`), and `load_model`, which loads the pre-searched model of a card."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -20,15 +20,24 @@ from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.shufflenet import ShuffleNetSpace
 
 _OF_CELLS: tuple[type[HubSpace], ...] = (NasBench101, NasBench201, NASNet, ENAS, AmoebaNet, PNAS, DARTS)
+"""The spaces whose networks repeat searched cells."""
+
 _OF_BLOCKS: tuple[type[HubSpace], ...] = (ProxylessNAS, MobileNetV3Space, ShuffleNetSpace, AutoFormer)
+"""The spaces whose networks are chains of searched blocks."""
+
 SPACES: dict[str, type[HubSpace]] = {space.__name__: space for space in (*_OF_CELLS, *_OF_BLOCKS)}
+"""All model spaces of the hub: a dict from the names of the classes to the classes."""
 
 
 def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
-    """The space called `name` with `settings`; other settings have their defaults.
+    """Returns an instance of the model space `name`.
+
+    Args:
+        name: Name of the space, a key of `SPACES`, such as "MobileNetV3Space".
+        settings: Arguments of the space's class, by name; the others have their defaults. None is the same as {}.
 
     Raises:
-        SpaceError: There is no such space or setting, or a value is not allowed.
+        SpaceError: There is no space of this name, the space has no such setting, or the value of a setting is not allowed.
     """
     if name not in SPACES:
         raise SpaceError(f"no model space is called {name!r}. {suggest(name, SPACES)}")
@@ -44,10 +53,10 @@ def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
 
 
 def card_space(card: Card) -> HubSpace:
-    """The space of a card, with the card's settings.
+    """Returns an instance of the model space that `card` names, with the settings of the card.
 
     Raises:
-        CardError: The card's space or one of its settings does not exist.
+        CardError: There is no space of this name, the space has no such setting, or the value of a setting is not allowed.
     """
     try:
         return get_space(card.space, card.settings)
@@ -64,24 +73,27 @@ def load_model(
     download: bool = True,
     progress: bool = True,
 ) -> nn.Module:
-    """A pre-searched model, frozen, in eval mode.
+    """Returns the network of a pre-searched model, in eval mode.
 
-    All ways to such a model end here or have the same arguments and defaults; only `HubSpace.load_searched_model` has NNI's.
+    By default the published weights are loaded, and downloaded if they are not on this machine. The method
+    `HubSpace.load_searched_model` does the same with the arguments and defaults of NNI.
 
     Args:
-        card: A card, or the name of one (`list_cards()`).
-        pretrained: Whether to load weights; False gives fresh, random ones.
-        weights: A file of weights on this machine, which is read in place of the card's sources, whatever `pretrained` says.
-        key_format: Naming scheme of the tensors in the file, a key of `hubserve.hub.key_formats.KEY_FORMATS`. None is "nni" for
-            `weights`, and what the card says for its sources.
-        download: Whether the network may be asked for a file that is not on this machine.
-        progress: Whether to show a progress bar while downloading, where stderr is a terminal.
+        card: The card of the model, or the name of the card; `hubserve.hub.list_cards()` returns all names.
+        pretrained: Whether to load the weights from the card's sources; False initialises them at random.
+        weights: Path of a file on this machine from which the weights are loaded, whatever `pretrained` is. None uses the
+            card's sources.
+        key_format: Naming scheme of the tensors in the file, a key of `hubserve.hub.key_formats.KEY_FORMATS`. None takes "nni"
+            for `weights`, and the scheme that the card states for its source.
+        download: Whether weights that are not on this machine may be downloaded.
+        progress: Whether to show a progress bar on stderr during a download; none is shown if stderr is not a terminal.
 
     Raises:
-        CardError: There is no such card, or its space or settings do not exist.
-        ArchError: The card's arch is not of its space.
-        WeightsUnavailableError: No source has the weights, or only over a network that must not be asked.
-        WeightsError: The file cannot be read, or its tensors do not fit the model in every name and shape.
+        CardError: There is no card of this name, or its space or one of its settings is unknown or not allowed.
+        ArchError: The card's arch is not in its space.
+        WeightsUnavailableError: No source provides the weights, or they must be downloaded and this is forbidden.
+        WeightsError: The file cannot be read, or the names and shapes of its tensors are not those of the network.
+        StorageError: The disk to which the weights are downloaded is full, faulty or not writable.
     """
     card = load_card(card) if isinstance(card, str) else card
     space = card_space(card)

@@ -1,4 +1,4 @@
-"""The space ShuffleNetSpace of Single Path One-Shot: four kinds of shuffle block in each of twenty places."""
+"""The model space ShuffleNetSpace: a chain of twenty shuffle blocks, each of one of four kinds (Single Path One-Shot)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,26 +16,28 @@ from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 
 STAGES = ((4, 64), (4, 160), (8, 320), (4, 640))
-"""(blocks, output channels) of each stage; the first block of a stage halves height and width."""
+"""(number of blocks, number of output channels) of each stage; the first block of a stage halves height and width."""
 
 STEM, LAST = 16, 1024
-"""Channels of the first and of the last convolution."""
+"""Numbers of output channels of the first and of the last convolution of the network."""
 
 
 @dataclass(frozen=True)
 class ShuffleNetSpace(HubSpace):
-    """Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling", section 4.
+    """The model space of "Single Path One-Shot Neural Architecture Search with Uniform Sampling" (Guo et al. 2020, section 4).
 
-    Labels: `layer_1` to `layer_20`, the kind of each block: a kernel of 3, 5 or 7, or the Xception-like block; and with
-    `channel_search` also `channel_1` to `channel_20`, the channels in the middle of each block.
+    The labels of its choices are `layer_1` to `layer_20`, the kind of each block: "k3", "k5" or "k7" for its kernel size, or
+    "xcep" for an Xception-like block. With `channel_search` there are also `channel_1` to `channel_20`, the number of channels
+    in the middle of each block.
 
-    The paper's networks take images in BGR order with values 0..255, not normalised.
+    The networks of the paper expect images with channels in the order BGR and values from 0 to 255, without normalisation.
 
     Args:
         num_labels: Number of classes.
-        channel_search: Whether the middle channels of a block are chosen, from 0.2 to 1.6 times half of its output channels, in
-            steps of 0.2; False has half of the output channels.
-        affine: Whether the batch norms after the stem have weights and biases; the paper's supernet has none.
+        channel_search: Whether the number of middle channels of each block is searched. The candidates are 0.2, 0.4, ..., 1.6
+            times half of the block's output channels; False fixes it to half of the output channels.
+        affine: Whether the batch norms, other than that of the stem, have weights and biases; in the paper's supernet they do
+            not.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
@@ -51,6 +53,7 @@ class ShuffleNetSpace(HubSpace):
     paper: ClassVar[str] = "https://arxiv.org/abs/1904.00420"
 
     def build(self, pick: Picker) -> nn.Module:
+        """Returns the initialised network with the values that `pick` chooses for the labels."""
         blocks: list[nn.Module] = []
         c_in = STEM
         for repeats, c_out in STAGES:
@@ -62,8 +65,10 @@ class ShuffleNetSpace(HubSpace):
         return net
 
     def _block(self, pick: Picker, place: int, c_in: int, c_out: int, *, stride: int) -> nn.Module:
+        """Returns the block number `place`, from 1 to 20, of the kind that `pick` chooses."""
+
         def candidate(make: Callable[..., ShuffleBlock]) -> ShuffleBlock:
-            # Inside the candidate, because in NNI's order of labels the layer is first.
+            # Here and not before `pick.layer`, because in NNI's order of labels `layer_i` precedes `channel_i`.
             c_mid = pick(f"channel_{place}", _middle_widths(c_out // 2)) if self.channel_search else c_out // 2
             return make(c_in, c_mid, c_out, stride=stride, affine=self.affine)
 
@@ -72,7 +77,17 @@ class ShuffleNetSpace(HubSpace):
 
 
 class ShuffleNet(nn.Module):
-    """The network of one arch of ShuffleNetSpace; its keys are NNI's."""
+    """The network of one arch of ShuffleNetSpace; the keys of its state dict are those of NNI.
+
+    Args:
+        blocks: The twenty shuffle blocks.
+        c_features: Number of output channels of the last block.
+        num_labels: Number of classes.
+        affine: Whether the batch norm of the last convolution has weights and biases.
+
+    Shapes:
+        forward: x (batch, 3, height, width) -> logits (batch, num_labels).
+    """
 
     def __init__(self, blocks: list[nn.Module], c_features: int, num_labels: int, affine: bool) -> None:
         super().__init__()
@@ -90,14 +105,20 @@ class ShuffleNet(nn.Module):
 
 
 def _middle_widths(base: int) -> tuple[int, ...]:
-    # The order of the multiplications decides what int() makes of their rounding: NNI's.
+    """Returns 0.2, 0.4, ..., 1.6 times `base`, rounded down as NNI does."""
+    # Another order of the multiplications would give other rounding errors, and thus other integers than in NNI.
     return tuple(int(base * (0.2 * k)) for k in range(1, 9))
 
 
 def _init_weights(net: ShuffleNet) -> None:
-    """Normal weights, with 1 / (input channels) as deviation, and 0.01 in stem and classifier: the code of the paper."""
+    """Initialises the network in place as the reference code of the paper does.
+
+    Weights are drawn from a normal distribution with mean 0; the standard deviation is 0.01 for the first convolution and the
+    classifier, and 1 / (second size of the weight tensor) for other convolutions. The biases of the batch norms are set to
+    1e-4.
+    """
     if net.first_conv[0].weight.is_meta:  # type: ignore[union-attr]
-        return  # There are no values to fill, and torch takes as long to notice.
+        return  # Tensors on the meta device have no values, and initialising them would only take time.
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             init_normal(module.weight, std=1.0 / module.weight.shape[1])

@@ -1,10 +1,10 @@
-"""The sources of a card's weights (a URL, the Hugging Face hub, an installed package) and the file that they give.
+"""Fetches the weights of a card from its sources: a URL, the Hugging Face hub or an installed package.
 
-Environment:
-    HUBSERVE_HOME: Folder of downloaded files; `hubserve.home` says which it is where this is not set.
-    HUBSERVE_OFFLINE: 1 forbids downloads; files that are on this machine are still found.
-    HUBSERVE_MIRROR: Address of a folder in which the file name of a URL is looked up before the URL itself is asked.
-    HF_HOME, HF_ENDPOINT, HF_TOKEN: Settings of huggingface_hub.
+Environment variables:
+    HUBSERVE_HOME: Folder of downloaded files; `hubserve.home` defines the default.
+    HUBSERVE_OFFLINE: Any value but "" and "0" forbids downloads; files that are on this machine are still found.
+    HUBSERVE_MIRROR: URL of a folder. A file is requested there under its name first, and from its own URL if that fails.
+    HF_HOME, HF_ENDPOINT, HF_TOKEN: Settings of the library huggingface_hub.
 """
 
 import os
@@ -24,27 +24,28 @@ from hubserve.home import home
 from hubserve.hub.download import Download, check_sha256
 
 CONNECT_SECONDS = 5.0
-"""Time in seconds within which the hub must accept a connection."""
+"""Timeout, in seconds, of the connection that tests whether the Hugging Face hub can be reached."""
 
 
 def offline() -> bool:
-    """Whether HUBSERVE_OFFLINE forbids downloads."""
+    """Returns True if the environment variable HUBSERVE_OFFLINE forbids downloads: if it is set, and not to "" or "0"."""
     return os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
 
 
 def fetch_first(
     sources: Sequence[WeightSource], *, what: str, download: bool = True, progress: bool = True
 ) -> tuple[Path, WeightSource]:
-    """The file of the first source that has it, and that source.
+    """Returns the path of the weights, from the first source that provides them, and that source.
 
     Args:
-        sources: Sources, tried in order.
-        what: Name of the model, for the error.
-        download: Whether the network may be asked; files in the cache and in installed packages are found without it.
-        progress: Whether to show a progress bar, where stderr is a terminal.
+        sources: Sources of the weights; they are tried in this order.
+        what: Name of the model, for the error message.
+        download: Whether files may be downloaded; if False, only files in the caches and in installed packages are found.
+        progress: Whether to show a progress bar on stderr; none is shown if stderr is not a terminal.
 
     Raises:
-        WeightsUnavailableError: No source has the file; the message has the answer of each, and how to go on.
+        WeightsUnavailableError: No source provides the file; the message lists the error of each source and says what to do.
+        StorageError: The disk to which a URL is downloaded is full, faulty or not writable.
     """
     answers = []
     for source in sources:
@@ -61,11 +62,17 @@ def fetch_first(
 
 
 def fetch(source: WeightSource, *, download: bool = True, progress: bool = True) -> Path:
-    """The file of one source, on this machine.
+    """Returns the path of the weights of `source` on this machine; downloads them if they are not there.
+
+    Args:
+        source: A URL, a file of a Hugging Face repository, or a file of an installed package.
+        download: Whether the file may be downloaded; HUBSERVE_OFFLINE forbids it even if this is True.
+        progress: Whether to show a progress bar on stderr for a URL; none is shown if stderr is not a terminal.
 
     Raises:
-        WeightsUnavailableError: The source does not have it, or only over a network that must not be asked.
-        ChecksumError: The source has a file with another hash.
+        WeightsUnavailableError: The source does not have the file, or it must be downloaded and this failed or is forbidden.
+        ChecksumError: The SHA-256 of the file is not the one of `source`. A URL's file is checked only after its download.
+        StorageError: The disk to which a URL is downloaded is full, faulty or not writable.
     """
     online = download and not offline()
     if source.url is not None:
@@ -77,6 +84,12 @@ def fetch(source: WeightSource, *, download: bool = True, progress: bool = True)
 
 
 def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
+    """Returns the path of a URL's file in `home() / "weights"`; downloads it, from the mirror first, if it is not there.
+
+    Raises:
+        WeightsUnavailableError: The download failed, or `online` is False and the file is not there.
+        ChecksumError: The SHA-256 of the downloaded file is not the one of `source`.
+    """
     url, sha256 = source.url or "", source.sha256 or ""
     name = url.rsplit("/", 1)[-1].partition("?")[0]
     path = home() / "weights" / sha256 / name
@@ -98,6 +111,11 @@ def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
 
 
 def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
+    """Returns the path of a Hugging Face file in the cache of huggingface_hub; downloads it if it is not there.
+
+    Raises:
+        WeightsUnavailableError: The download failed, `online` is False and the file is not there, or the name is invalid.
+    """
     repository, filename = source.hub_id or "", source.filename or ""
     try:
         return Path(huggingface_hub.hf_hub_download(repository, filename, local_files_only=True))
@@ -110,6 +128,11 @@ def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
 
 
 def _download_from_hub(repository: str, filename: str) -> Path:
+    """Downloads a file of a Hugging Face repository ("owner/name") to the cache of huggingface_hub and returns its path.
+
+    Raises:
+        WeightsUnavailableError: The Hugging Face hub cannot be reached or does not provide the file.
+    """
     _check_connection(huggingface_hub.constants.ENDPOINT)
     try:
         return Path(huggingface_hub.hf_hub_download(repository, filename))
@@ -120,9 +143,15 @@ def _download_from_hub(repository: str, filename: str) -> Path:
 
 
 def _check_connection(endpoint: str) -> None:
-    """Raises WeightsUnavailableError where the hub cannot be reached: huggingface_hub itself retries for half a minute."""
+    """Raises WeightsUnavailableError if no connection to `endpoint` is accepted within `CONNECT_SECONDS`.
+
+    The check avoids the half minute for which huggingface_hub retries. With a proxy nothing is checked.
+
+    Args:
+        endpoint: URL of the Hugging Face hub.
+    """
     if urllib.request.getproxies():
-        return  # Then the connection goes to the proxy, which huggingface_hub knows how to ask.
+        return  # huggingface_hub connects to the proxy, so that a direct connection proves nothing.
     parts = urllib.parse.urlsplit(endpoint)
     address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     try:
@@ -132,14 +161,21 @@ def _check_connection(endpoint: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
+    """Returns the name of the error's class and the first line of its message."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _why_offline() -> str:
+    """Returns the reason, for error messages, why nothing is downloaded."""
     return "HUBSERVE_OFFLINE is set" if offline() else "downloading was not allowed: pass download=True"
 
 
 def _find_in_package(source: WeightSource) -> Path:
+    """Returns the path of a file of an installed Python package.
+
+    Raises:
+        WeightsUnavailableError: The package is not installed, or its installed version does not have the file.
+    """
     package, filename = source.package or "", source.filename or ""
     try:
         distribution = metadata.distribution(package)

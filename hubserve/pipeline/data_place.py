@@ -10,7 +10,7 @@ from hubserve.jobs.definition import DataEntry
 
 
 def data_place(entry: DataEntry, where: Path, limits: JobLimits) -> Path | str | None:
-    """The folder or the listing of a job's data, or their address on the Hugging Face hub; None where the job names none.
+    """Returns the folder or the listing of a job's data, or their address on the Hugging Face hub; None if the job names none.
 
     Args:
         entry: What the job says about its data.
@@ -28,5 +28,5 @@ def data_place(entry: DataEntry, where: Path, limits: JobLimits) -> Path | str |
 
 
 def within(reading: Reading, limits: JobLimits) -> Reading:
-    """`reading` for a job that may only reach files in the roots of `limits`."""
+    """Returns a copy of `reading` that restricts listings to files below the roots of `limits`."""
     return replace(reading, roots=limits.roots)

@@ -33,7 +33,7 @@ class ImageFacts(NamedTuple):
 
 
 def image_facts(data: bytes, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> ImageFacts:
-    """Facts of the image file `data`.
+    """Reads an image file and returns what is in it.
 
     Args:
         data: Bytes of the file; its beginning is enough for some formats where `decode` is False.

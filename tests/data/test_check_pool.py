@@ -134,6 +134,13 @@ def test_no_image(tmp_path, data):
         assert check.width == 0
 
 
+def test_an_image_with_too_many_pixels_is_named(tmp_path):
+    """With the words of the service, without its advice to send another one."""
+    (tmp_path / "x.png").write_bytes(encoded(Image.new("1", (8000, 8000))))
+    check = check_file(tmp_path / "x.png", full=True)
+    assert check.problem == "the image has 8000 x 8000 pixels; at most 50,000,000 are allowed, and 65,535 on a side"
+
+
 def test_a_file_that_is_not_there(tmp_path):
     ((size, check),) = check_files([tmp_path / "nosuch.jpg"], full=True)
     assert (size, check.problem, check.lasting) == (0, "cannot be opened: No such file or directory", False)

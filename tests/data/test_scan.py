@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import unicodedata
 from collections import Counter
 
@@ -246,7 +247,8 @@ def test_every_kind_of_bad_file_at_once(tmp_path):
     assert {image.path.name for image in found.images if image.label == 3} == {*used, *(f"{n:03d}.png" for n in range(12))}
     assert kinds(found) == {
         "unreadable": 2, "an empty file": 1, "hidden": 7, "ending .heic": 1, "ending .txt": 1, "without a usual ending": 1,
-        "link to nothing": 1, "not a regular file": 1, "link into itself": 1, "beside the class folders": 1,
+        "link to nothing": 1, "not a regular file": 1, "link to a folder that is read already": 1,
+        "beside the class folders": 1,
     }  # fmt: skip
     summary = json.loads(json.dumps(found.summary()))
     assert summary["kinds"] == {
@@ -372,6 +374,35 @@ def test_a_truncated_file_that_only_a_full_check_finds(tmp_path):
         [part[index] for index in range(len(part))]
     scan(root, check="all")
     assert kinds(scan(root, check="headers")) == {"unreadable": 1}
+
+
+def test_folders_that_link_to_each_other_are_read_once(tmp_path):
+    """Twelve folders that all hold links to all: followed again and again, they would be 12! ways."""
+    root = make(tmp_path, dict.fromkeys("abcdefghijkl", 6))
+    for name in "abcdefghijkl":
+        for other in "abcdefghijkl":
+            (root / name / f"to {other}").symlink_to(root / other)
+    found = scan(root)
+    assert len(found.images) == 12 * 6
+    assert kinds(found) == {"link to a folder that is read already": 144}
+
+
+def test_folders_nested_deeper_than_pythons_stack(tmp_path):
+    root = make(tmp_path, TWO)
+    here = os.getcwd()
+    try:
+        os.chdir(root / "cat")
+        for _ in range(1500):
+            os.mkdir("d")
+            os.chdir("d")
+        with open("deep.png", "wb") as file:
+            file.write(noise(12, seed=900))
+    finally:
+        os.chdir(here)
+    try:
+        assert len(scan(root).images) == 21
+    finally:
+        subprocess.run(["rm", "-rf", str(root)], check=True)  # Which pytest, by recursion, could not.
 
 
 def test_the_hash_is_that_of_the_content(tmp_path):
