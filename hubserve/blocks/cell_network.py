@@ -1,4 +1,4 @@
-"""Networks of stacked cells for CIFAR-10 and ImageNet; each cell reads the outputs of the two cells before it."""
+"""Networks of stacked cells for CIFAR-10 and ImageNet, in which each cell reads the outputs of the two cells before it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,18 +11,19 @@ from hubserve.blocks.fast_layers import batch_norm, conv2d, linear
 
 
 class AuxiliaryHead(nn.Module):
-    """A second classifier on an inner state; DARTS adds 0.4 times its loss to the network's in training.
+    """A second classifier, which reads the output of an inner cell; DARTS adds 0.4 times its loss to the training loss.
 
-    The head of the reference code of DARTS (Liu et al. 2019); as in NNI it has its second batch norm for ImageNet, too.
+    The layers are those of the reference code of DARTS (Liu et al. 2019). As in NNI, the head for ImageNet also has the second
+    batch norm, which the reference code omits.
 
     Args:
-        channels: Number of channels of the state that it reads.
+        channels: Number of channels of the input.
         num_labels: Number of classes.
-        stride: Stride of its pooling: 3 for states of 8 x 8 (CIFAR-10), 2 for 7 x 7 (ImageNet). Of larger states, the features
-            are averaged.
+        stride: Stride of the average pooling: 3 for inputs of 8 x 8 pixels (CIFAR-10), 2 for 7 x 7 (ImageNet). For larger
+            inputs, the features of all positions are averaged before the classifier.
 
     Shapes:
-        forward: x (batch, channels, height, width), both at least 7 -> logits (batch, num_labels).
+        forward: x (batch, channels, height, width), height and width at least 5 + stride -> logits (batch, num_labels).
     """
 
     def __init__(self, channels: int, num_labels: int, *, stride: int) -> None:
@@ -37,14 +38,15 @@ class AuxiliaryHead(nn.Module):
 
 
 class CellNetwork(nn.Module):
-    """The base class of both networks: stages of cells, pooling, a classifier, and possibly an auxiliary head.
+    """Base class of `CifarCellNetwork` and `ImageNetCellNetwork`: stages of cells, a classifier, optionally an auxiliary head.
 
     Args:
-        stems: Attribute name -> layers before the first cell.
-        stages: The cells of each stage.
+        stems: Attribute name -> layers before the first cell. The subclass determines the names.
+        stages: The cells of each stage, in the order in which they run.
         channels: Number of channels of the last cell's output.
         num_labels: Number of classes.
-        auxiliary_head: Head that reads the output of the first cell of the third stage; None has no such head.
+        auxiliary_head: Head that reads the output of the first cell of the third stage, in training only; None means that there
+            is no auxiliary head.
     """
 
     def __init__(
@@ -65,9 +67,9 @@ class CellNetwork(nn.Module):
         self.classifier = linear(channels, num_labels)
 
     def set_drop_path_prob(self, prob: float) -> None:
-        """Sets the probability with which each edge of all cells is left out in training, per sample.
+        """Sets `drop_path_prob` of all cells: the probability with which an edge is set to zero in training, for each sample.
 
-        DARTS raises it linearly: before each epoch, `net.set_drop_path_prob(highest * epoch / epochs)`.
+        DARTS increases it linearly, with `net.set_drop_path_prob(highest * epoch / epochs)` before each epoch.
 
         Raises:
             SpaceError: `prob` is not in [0, 1).
@@ -78,6 +80,12 @@ class CellNetwork(nn.Module):
                 module.drop_path_prob = prob
 
     def _classify(self, before: torch.Tensor, last: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Runs cells and classifier; returns the logits, in training with an auxiliary head (logits, logits of that head).
+
+        Args:
+            before: First input of the first cell.
+            last: Second input of the first cell.
+        """
         inner = last
         for s, stage in enumerate(self.stages):
             for i, cell in enumerate(stage):  # type: ignore[arg-type,var-annotated]
@@ -91,10 +99,11 @@ class CellNetwork(nn.Module):
 
 
 class CifarCellNetwork(CellNetwork):
-    """The network for small images: the stem `stem` keeps height and width, and the first cell reads its output twice.
+    """A network of cells for small images; the first cell reads the output of the stem `stem` as both of its inputs.
 
     Shapes:
-        forward: x (batch, 3, height, width) -> logits (batch, num_labels); in training with an auxiliary head, a pair of them.
+        forward: x (batch, 3, height, width) -> logits (batch, num_labels). In training with an auxiliary head, the
+            result is the pair (logits, logits of the auxiliary head).
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
@@ -103,10 +112,13 @@ class CifarCellNetwork(CellNetwork):
 
 
 class ImageNetCellNetwork(CellNetwork):
-    """The network for large images: `stem0` divides height and width by four, `stem1` by two; the first cell reads both.
+    """A network of cells for large images; the first cell reads the outputs of `stem0` and `stem1`.
+
+    `stem1` reads the output of `stem0`. In the NASNet family, `stem0` divides height and width by four, `stem1` by two more.
 
     Shapes:
-        forward: x (batch, 3, height, width) -> logits (batch, num_labels); in training with an auxiliary head, a pair of them.
+        forward: x (batch, 3, height, width) -> logits (batch, num_labels). In training with an auxiliary head, the
+            result is the pair (logits, logits of the auxiliary head).
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:

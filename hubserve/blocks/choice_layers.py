@@ -1,4 +1,4 @@
-"""LayerChoice, InputChoice and Repeat: choices as blocks for your own spaces; a frozen network has plain layers there."""
+"""LayerChoice, InputChoice and Repeat: blocks for your own spaces that define a choice of layer, of inputs or of depth."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
@@ -10,44 +10,45 @@ from hubserve.errors import SpaceError
 from hubserve.space import Picker
 
 Reduction = Literal["sum", "mean", "concat"]
-"""How several chosen tensors are combined: by sum, by mean, or concatenated along the channels."""
+"""How the chosen tensors are combined: "sum", "mean", or "concat" for concatenation along the channels."""
 
 
-def LayerChoice(  # noqa: N802 - NNI's name; a frozen network has the chosen layer in its place, without a wrapper.
+def LayerChoice(  # noqa: N802 - NNI's name; it is a function, since a frozen network has the chosen layer without a wrapper.
     pick: Picker, label: str, candidates: Mapping[str, Callable[[], nn.Module]] | Sequence[Callable[[], nn.Module]]
 ) -> nn.Module:
-    """One of several layers; only the chosen one is built.
+    """Returns one of several layers, chosen by the search; for the network of a single arch, only the chosen layer is built.
 
     >>> LayerChoice(pick, "op", {"conv": lambda: nn.Conv2d(8, 8, 3, padding=1), "skip": nn.Identity})
 
     Args:
-        pick: The picker of `build`.
+        pick: The picker that `ModelSpace.build` receives.
         label: Label of the choice.
-        candidates: Name -> function that builds the layer. The names of a list are "0", "1", ...
+        candidates: Name -> function that builds the layer, or a sequence of such functions, whose names are "0", "1", ...
     """
     named = candidates if isinstance(candidates, Mapping) else {str(i): make for i, make in enumerate(candidates)}
     return pick.layer(label, named)
 
 
 class InputChoice(nn.Module):
-    """Chooses some of several tensors and combines them into one.
+    """A module that combines some of its input tensors into one; the choice of these tensors is part of the search.
 
     >>> skip = InputChoice(pick, "skip", n_candidates=3, n_chosen=None, reduction="mean")
     >>> y = skip([a, b, c])
 
     Args:
-        pick: The picker of `build`.
+        pick: The picker that `ModelSpace.build` receives.
         label: Label of the choice.
         n_candidates: Number of tensors to choose from.
-        n_chosen: Number of tensors that are chosen; None allows any number. Where none is chosen, the result is zeros with the
-            shape of the first tensor.
+        n_chosen: Number of tensors that are chosen; None allows any number, also 0. If none is chosen, the result is a tensor
+            of zeros with the shape of the first input tensor.
         reduction: How the chosen tensors are combined: "sum", "mean", or "concat" along the channels.
 
     Attributes:
         chosen: Indices of the chosen tensors, ascending.
 
     Shapes:
-        forward: n_candidates tensors (batch, channels, ...) -> (batch, channels, ...), with "concat" len(chosen) * channels.
+        forward: n_candidates tensors (batch, channels, ...) -> (batch, channels, ...). With "concat", the result has
+            len(chosen) * channels channels, and `channels` if none is chosen.
 
     Raises:
         SpaceError: The reduction is unknown, or `n_chosen` is not from 1 to `n_candidates`.
@@ -64,7 +65,7 @@ class InputChoice(nn.Module):
         self.n_candidates = n_candidates
         self.chosen = pick.inputs(label, n_candidates, n_chosen)
         self.reduction = reduction
-        # TorchScript does not know the element type of an empty list.
+        # `chosen` may be empty, and TorchScript cannot infer the element type of an empty list, so `forward` reads `_read`.
         self.is_empty = not self.chosen
         self._read = self.chosen or [0]
 
@@ -79,15 +80,17 @@ class InputChoice(nn.Module):
 
 
 class Repeat(nn.Sequential):
-    """A sequence of blocks whose number is a choice.
+    """A sequence of blocks; the number of blocks is chosen by the search.
 
     >>> Repeat(pick, "depth", (1, 4), lambda i: nn.Conv2d(8, 8, pick(f"kernel_{i}", (1, 3)), padding="same"))
 
     Args:
-        pick: The picker of `build`.
+        pick: The picker that `ModelSpace.build` receives.
         label: Label of the choice.
-        depth: A tuple (smallest, largest) with both included, a list or range of candidates, or a number, which is no choice.
-        block: Function that builds block 0, 1, ...; its choices matter only where the depth includes the block.
+        depth: Candidates for the number of blocks: a tuple (smallest, largest), both included, or a list, range or longer tuple
+            of candidates. An int is a fixed number of blocks, without a choice.
+        block: Function that builds block i from its index i = 0, 1, ...; choices made in it are active only if the chosen
+            number of blocks is above i.
     """
 
     def __init__(self, pick: Picker, label: str, depth: int | Sequence[int], block: Callable[[int], nn.Module]) -> None:

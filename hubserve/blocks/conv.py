@@ -1,4 +1,4 @@
-"""Convolutions with batch norm and activation, and with TensorFlow's padding; none of them is initialised."""
+"""Convolutions with batch norm and activation that share settings (`ConvStyle`), and TensorFlow's padding (`SameConv2d`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,21 @@ from hubserve.blocks.fast_layers import bare, batch_norm
 from hubserve.errors import SpaceError
 
 Padding = Literal["symmetric", "same"]
-"""Zeros around the input of a convolution: (k - 1) / 2 on each side, or TensorFlow's "SAME", which at stride 2 may put one more
-at the bottom and right."""
+"""Zero padding of a convolution with kernel size k: "symmetric" adds (k - 1) / 2 zeros on each side. "same" is TensorFlow's
+rule "SAME", which at stride 2 may add one zero more at the bottom and at the right than at the top and at the left."""
 
 Activation = Callable[[], nn.Module]
+"""Function without arguments that builds an activation layer, for example `nn.ReLU`."""
 
 
 @dataclass(frozen=True)
 class ConvStyle:
-    """Settings that all convolutions of a network share.
+    """Settings of batch norm and padding that the convolutions of a network share, with methods that build these layers.
 
     Attributes:
-        bn_eps: Number that batch norm adds to the variance.
-        bn_momentum: Weight of the newest batch in the running statistics of batch norm.
-        padding: Zeros around the input: "symmetric", or TensorFlow's "same".
+        bn_eps: Number that batch norm adds to the variance; `eps` of `nn.BatchNorm2d`.
+        bn_momentum: Weight of the newest batch in the running statistics of batch norm; `momentum` of `nn.BatchNorm2d`.
+        padding: Zero padding of convolutions: "symmetric", or "same" for TensorFlow's rule.
 
     Raises:
         SpaceError: `padding` is unknown.
@@ -40,14 +41,21 @@ class ConvStyle:
             raise SpaceError(f"padding = {self.padding!r} is not one of {get_args(Padding)}")
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
-        """Batch norm over `channels`."""
+        """Returns a batch norm over `channels` channels, initialised as by torch."""
         return batch_norm(channels, eps=self.bn_eps, momentum=self.bn_momentum)
 
     def conv(self, c_in: int, c_out: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-        """A convolution without bias that keeps height and width at stride 1; its weights are not initialised yet.
+        """Returns a convolution without bias, padded so that it keeps height and width at stride 1, with uninitialised weights.
+
+        Args:
+            c_in: Number of channels of the input.
+            c_out: Number of channels of the output.
+            kernel: Height and width of the kernel, odd.
+            stride: Stride along both axes.
+            groups: Number of groups of channels; `c_in` for a depthwise convolution.
 
         Raises:
-            SpaceError: `kernel` is even; then no equal padding on both sides keeps the size.
+            SpaceError: `kernel` is even. An even kernel needs unequal padding to keep height and width.
         """
         if kernel % 2 == 0:
             raise SpaceError(f"a convolution's kernel = {kernel} must be odd: with an even one height and width would change")
@@ -58,14 +66,15 @@ class ConvStyle:
     def conv_bn_act(
         self, c_in: int, c_out: int, kernel: int = 1, *, activation: Activation, stride: int = 1, groups: int = 1
     ) -> list[nn.Module]:
-        """Convolution, batch norm and activation, for a Sequential of the caller."""
+        """Returns a list of three layers, `conv`, `norm` and `activation()`; arguments and errors are those of `conv`."""
         return [self.conv(c_in, c_out, kernel, stride=stride, groups=groups), self.norm(c_out), activation()]
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded by TensorFlow's "SAME" rule: the output has ceil(size / stride) rows and columns.
+    """A convolution with the zero padding of TensorFlow's "SAME" rule: the output has ceil(size / stride) rows and columns.
 
-    An odd number of zeros has the additional one below and right.
+    Arguments and initialisation are those of `nn.Conv2d`; its `padding` is ignored. If the number of zeros along an axis is
+    odd, one zero more is added at the bottom or at the right.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
@@ -78,6 +87,6 @@ class SameConv2d(nn.Conv2d):
         return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
     def _missing(self, size: int, axis: int) -> int:
-        """Number of zeros that the last window needs along one axis."""
+        """Returns the number of zeros to add to an input with `size` elements along an axis (0 for rows, 1 for columns)."""
         stride, reach = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
         return max((-(-size // stride) - 1) * stride + reach - size, 0)

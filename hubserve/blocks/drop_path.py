@@ -1,4 +1,4 @@
-"""Drop path: whole samples of one branch of a sum are set to zero in training."""
+"""Drop path (stochastic depth): regularisation that sets the output of a branch to zero for random samples in training."""
 
 import torch
 from torch import nn
@@ -7,20 +7,20 @@ from hubserve.errors import SpaceError
 
 
 def check_drop_path_prob(prob: float, *, where: str) -> None:
-    """Raises SpaceError, which names the setting `where`, unless `prob` is in [0, 1)."""
+    """Raises SpaceError unless `prob` is in [0, 1); `where` is the name of the setting in the error message."""
     if not 0.0 <= prob < 1.0:
         raise SpaceError(f"{where} = {prob} must lie in [0, 1)")
 
 
 def drop_path(x: torch.Tensor, prob: float) -> torch.Tensor:
-    """`x` with whole samples set to zero, each with probability `prob`; the others are divided by 1 - prob.
+    """Returns `x` with each sample set to zero with probability `prob`, and all other samples divided by 1 - prob.
 
-    The expected value does not change. The function drops in every call; call it in training only. Larsson et al. 2016,
-    "FractalNet", section 3.1 (https://arxiv.org/abs/1605.07648), drawn per sample as in the code of DARTS.
+    The expected value of the result is `x`. The function has no training flag: call it in training only. Source: Larsson et
+    al. 2016, "FractalNet", section 3.1 (https://arxiv.org/abs/1605.07648). Each sample is drawn on its own, as in DARTS's code.
 
     Args:
         x: Tensor (batch, ...).
-        prob: Probability in [0, 1); it is not checked.
+        prob: Probability in [0, 1); the function does not check it.
     """
     keep = 1.0 - prob
     mask = x.new_empty([x.shape[0]] + [1] * (x.dim() - 1)).bernoulli_(keep)
@@ -28,10 +28,10 @@ def drop_path(x: torch.Tensor, prob: float) -> torch.Tensor:
 
 
 class DropPath(nn.Module):
-    """`drop_path` as a layer: active in training only.
+    """A layer that applies `drop_path` in training and returns its input unchanged in evaluation.
 
     Args:
-        prob: Probability in [0, 1). The attribute may be changed at any time, for a schedule.
+        prob: Probability in [0, 1). The attribute may be changed at any time, for example by a schedule.
 
     Shapes:
         forward: x (batch, ...) -> the same shape.

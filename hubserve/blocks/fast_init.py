@@ -1,9 +1,10 @@
-"""Fast initialisation of weights: torch's own initialisers take most of the time in which a network is built.
+"""Random initialisers of weights on the CPU that are faster than torch's, which take most of the time of building a network.
 
-Torch's generator is the source, so that `torch.manual_seed` decides every weight, but only one number is drawn for 131,072
-weights. That number gives the offsets into two fixed tables of random numbers, and each weight is the sum of one number of each
-table: of two normal numbers, which is normal, or of two 16-bit numbers modulo 2^16, which is uniform. Two tensors share a run
-of values only where the difference of the two offsets is equal, which has a probability below 1 in 200,000.
+`torch.manual_seed` determines every weight, but only one number is drawn from torch's generator for each 131,072 weights. That
+number gives an offset into each of two fixed tables of random numbers, and each weight is the sum of one number of each table.
+The sum of two normal numbers is normal, and the sum of two uniform 16-bit numbers modulo 2^16 is uniform. Two tensors can
+share a run of equal values only if the difference between the two offsets is the same for both, which has a probability below
+1 in 200,000.
 """
 
 from collections.abc import Iterator
@@ -12,19 +13,20 @@ from functools import cache
 import torch
 
 _SMALL = 1 << 12
-"""Number of weights below which torch's own initialisers are faster."""
+"""Number of weights of a tensor below which torch's own initialisers are faster."""
 
 _CHUNK = 1 << 17
-"""Number of weights filled at a time, so that intermediate values stay in the processor's cache."""
+"""Number of weights that are filled at a time; few enough that intermediate values stay in the processor's cache."""
 
 _PLACES = 1 << 18
-"""Number of offsets into a table."""
+"""Number of different offsets into a table."""
 
 _LEVELS = 1 << 16
+"""Number of different values of a 16-bit number."""
 
 
 def init_normal(weight: torch.Tensor, *, std: float) -> None:
-    """Fills `weight` with normal numbers of mean 0 and standard deviation `std`."""
+    """Fills `weight` in place from a normal distribution with mean 0 and standard deviation `std`; skips meta tensors."""
     if weight.is_meta:
         return
     if _torch_is_faster(weight):
@@ -36,7 +38,10 @@ def init_normal(weight: torch.Tensor, *, std: float) -> None:
 
 
 def init_truncated_normal(weight: torch.Tensor, *, std: float) -> None:
-    """Fills `weight` from N(0, std) truncated at two `std` on both sides; each of 65,536 values is equally likely."""
+    """Fills `weight` in place from a normal distribution truncated at -2 * std and 2 * std; skips meta tensors.
+
+    The mean is 0, and `std` the standard deviation before truncation. On the CPU, weights take 65,536 values, equally likely.
+    """
     if weight.is_meta:
         return
     if not weight.is_cpu:
@@ -49,7 +54,10 @@ def init_truncated_normal(weight: torch.Tensor, *, std: float) -> None:
 
 
 def init_uniform(weight: torch.Tensor, *, bound: float) -> None:
-    """Fills `weight` uniformly from (-bound, bound); in a large weight each of 65,536 values is equally likely."""
+    """Fills `weight` in place from a uniform distribution between -bound and bound; skips meta tensors.
+
+    On the CPU, the elements of a large tensor take 65,536 values, which are equally likely.
+    """
     if weight.is_meta:
         return
     if _torch_is_faster(weight):
@@ -63,32 +71,36 @@ def init_uniform(weight: torch.Tensor, *, bound: float) -> None:
 
 
 def _torch_is_faster(weight: torch.Tensor) -> bool:
+    """Returns whether torch's initialisers are used: for small tensors, and for all tensors that are not on the CPU."""
     return not weight.is_cpu or weight.numel() < _SMALL
 
 
 def _chunks(weight: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Returns views (n,) of consecutive parts of `weight`, of at most 131,072 elements each; `weight` must be contiguous."""
     flat = weight.detach().view(-1)
     return iter(torch.split(flat, _CHUNK)) if len(flat) > _CHUNK else iter((flat,))
 
 
 def _random_int16(n: int) -> torch.Tensor:
-    """`n` numbers (n,), each uniform over the 65,536 values of an int16."""
+    """Returns `n` numbers (n,), each uniformly distributed over the 65,536 values of an int16; `n` is at most 131,072."""
     first, second = _open(_integer_tables(), n)
     return first + second
 
 
 def _open(tables: tuple[torch.Tensor, torch.Tensor], n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`n` consecutive numbers of each of two tables, from a random offset in each; `n` is at most 131,072."""
+    """Returns `n` consecutive numbers of each of two tables, from a random offset into each; `n` is at most 131,072."""
     place = int(torch.randint(_PLACES * _PLACES, (), device="cpu"))
     first, second = divmod(place, _PLACES)
     return tables[0][first : first + n], tables[1][second : second + n]
 
 
-# The tables are the same in every process. Their device is given, because they may first be used under the meta device.
+# The tables are the same in every process. They are created on the CPU explicitly, since the first call of these functions may
+# happen while the default device is the meta device.
 
 
 @cache
 def _integer_tables() -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns two tables of uniformly distributed int16 numbers, (393,216,) each."""
     generator = torch.Generator("cpu").manual_seed(0)
     words = torch.empty(2, (_PLACES + _CHUNK) // 4, dtype=torch.int64, device="cpu")
     tables = words.random_(-(1 << 63), None, generator=generator).view(torch.int16)
@@ -97,6 +109,7 @@ def _integer_tables() -> tuple[torch.Tensor, torch.Tensor]:
 
 @cache
 def _normal_tables() -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns two tables of float32 numbers from the standard normal distribution, (393,216,) each."""
     generator = torch.Generator("cpu").manual_seed(1)
     tables = torch.randn(2, _PLACES + _CHUNK, generator=generator, dtype=torch.float32, device="cpu")
     return tables[0], tables[1]
@@ -104,7 +117,7 @@ def _normal_tables() -> tuple[torch.Tensor, torch.Tensor]:
 
 @cache
 def _truncated_quantiles() -> torch.Tensor:
-    """The medians of 65,536 equally likely slices of N(0, 1) truncated at 2 on both sides."""
+    """Returns the medians (65,536,) of equally likely intervals of the standard normal distribution truncated at -2 and 2."""
     with torch.device("cpu"):
         probabilities = (torch.arange(_LEVELS, dtype=torch.float64) + 0.5) / _LEVELS
         share = torch.erf(torch.tensor(2 / 2**0.5, dtype=torch.float64))

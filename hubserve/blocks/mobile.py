@@ -12,18 +12,20 @@ from hubserve.errors import SpaceError
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """`value` rounded to a multiple of `divisor`, at least `divisor` and never more than 10 % below `value`.
+    """Returns `value` rounded to a multiple of `divisor`, at least `divisor` and never more than 10 % below `value`.
 
-    The rule of MobileNetV2's reference code, with `round` in place of its `int`, as in NNI; for whole numbers both are equal.
+    This is the rule of MobileNetV2's reference code, except that `value + divisor / 2` is rounded to the nearest integer, as in
+    NNI, and not down.
     """
     rounded = max(divisor, round(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention: each channel is scaled by a gate computed from the means of all (Hu et al. 2018, section 3).
+    """Squeeze-and-excite: multiplies each channel by a gate that is computed from the means of all channels.
 
-    MobileNetV3's variant has a hard sigmoid as gate (Howard et al. 2019, section 5.3).
+    Source: Hu et al. 2018, section 3. The gate is a hard sigmoid, as in MobileNetV3 (Howard et al. 2019, section 5.3). Weights
+    are not initialised.
 
     Args:
         channels: Number of channels of the input and the output.
@@ -46,7 +48,7 @@ class SqueezeExcite(nn.Module):
 
 
 class MobileBlock(nn.Sequential):
-    """A sequence of layers, with a skip connection around them where `residual` is True.
+    """A sequence of layers; if `residual` is True, their input is added to their output, which must have the same shape.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
@@ -74,7 +76,9 @@ def depthwise_separable(
     squeeze: int | None = None,
     residual: bool = False,
 ) -> MobileBlock:
-    """Depthwise convolution, optional squeeze-and-excite, then a 1x1 convolution without activation (MobileNetV1 and V2).
+    """Returns a block of depthwise convolution, optional squeeze-and-excite and 1x1 convolution without activation.
+
+    MobileNetV2 begins with this block. Weights of convolutions are not initialised.
 
     Args:
         c_in: Number of channels of the input.
@@ -83,12 +87,12 @@ def depthwise_separable(
         style: Settings of batch norm and padding.
         activation: Function that builds an activation layer.
         stride: Stride of the depthwise convolution.
-        squeeze: Middle channels of squeeze-and-excite. None leaves it out; later layers then have smaller indices in their
-            keys.
+        squeeze: Number of channels between the two convolutions of squeeze-and-excite. None leaves it out; the indices of the
+            layers after it, which are part of their state dict keys, are then lower by one.
         residual: Whether the input is added to the output, which must have the same shape.
 
     Raises:
-        SpaceError: `residual` is True and the shapes differ, or `kernel` is even.
+        SpaceError: `residual` is True and `c_in` differs from `c_out` or `stride` is not 1; or `kernel` is even.
     """
     _check_residual(residual, c_in, c_out, stride)
     layers = style.conv_bn_act(c_in, c_in, kernel, activation=activation, stride=stride, groups=c_in)
@@ -107,10 +111,10 @@ def inverted_residual(
     squeeze: int | None = None,
     residual: bool = False,
 ) -> MobileBlock:
-    """A 1x1 convolution to `c_hidden` channels, then the layers of `depthwise_separable` (Sandler et al. 2018, section 3.3).
+    """Returns a block of a 1x1 convolution to `c_hidden` channels and the layers of `depthwise_separable` on these channels.
 
-    The first convolution is present even where `c_hidden` equals `c_in`. Other arguments and errors are those of
-    `depthwise_separable`.
+    The first convolution is present even if `c_hidden` equals `c_in`. Other arguments and errors are those of
+    `depthwise_separable`. Source: MobileNetV2 (Sandler et al. 2018, section 3.3).
     """
     _check_residual(residual, c_in, c_out, stride)
     expand = style.conv_bn_act(c_in, c_hidden, activation=activation)
@@ -119,6 +123,7 @@ def inverted_residual(
 
 
 def _check_residual(residual: bool, c_in: int, c_out: int, stride: int) -> None:
+    """Raises SpaceError if `residual` is True and the input and output of a block have different shapes."""
     if residual and (c_in != c_out or stride != 1):
         raise SpaceError(
             f"a block cannot add its input to its output with {c_in} channels in, {c_out} out and stride {stride}: "
@@ -127,18 +132,20 @@ def _check_residual(residual: bool, c_in: int, c_out: int, stride: int) -> None:
 
 
 def _project(channels: int, c_out: int, style: ConvStyle, squeeze: int | None) -> list[nn.Module]:
+    """Returns the last layers of a block: optional squeeze-and-excite, a 1x1 convolution and batch norm."""
     attention = [] if squeeze is None else [SqueezeExcite(channels, squeeze)]
     return [*attention, style.conv(channels, c_out), style.norm(c_out)]
 
 
 def init_mobile_weights(model: nn.Module) -> None:
-    """Initialises convolutions and linear layers of a mobile network, in place.
+    """Initialises the weights and biases of all `Conv2d` and `Linear` layers of a network in place, by MobileNet's rule.
 
-    Convolutions are normal by He et al. 2015 over the fan out, without regard to groups; linear layers are N(0, 0.01); biases
-    are 0. Batch norms have 1 and 0 from their construction.
+    Weights are normal with mean 0. The standard deviation is sqrt(2 / fan out) for convolutions (He et al. 2015), where the fan
+    out is kernel height * kernel width * output channels, without division by groups, and 0.01 for linear layers. Biases are 0.
+    Other layers, such as batch norms, are not changed. A network on the meta device is left as it is.
     """
     if next(model.parameters()).is_meta:
-        return  # There are no values to fill, and torch takes as long to notice.
+        return  # There are no values to fill; without this test, the calls below would take as long as on the CPU.
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels

@@ -1,4 +1,4 @@
-"""The cell of NAS-Bench-101: its vertices are operations, its edges tensors."""
+"""The cell of NAS-Bench-101, a graph whose vertices are operations and whose edges pass tensors between them."""
 
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -12,9 +12,10 @@ from hubserve.errors import SpaceError, suggest
 
 
 class ConvBnRelu(nn.Module):
-    """Convolution without bias, batch norm, ReLU.
+    """A convolution without bias, batch norm and ReLU, in this order.
 
-    Weights are initialised from N(0, sqrt(1 / fan in)), truncated at two standard deviations.
+    The weights of the convolution are initialised from a normal distribution with mean 0 and standard deviation
+    sqrt(1 / fan in), truncated at two standard deviations.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, height, width).
@@ -34,29 +35,31 @@ NASBENCH101_OPERATIONS: dict[str, Callable[[int, ConvStyle], nn.Module]] = {
     "conv1x1-bn-relu": lambda channels, style: ConvBnRelu(channels, channels, 1, style=style),
     "maxpool3x3": lambda channels, style: nn.MaxPool2d(3, stride=1, padding=1),
 }
-"""Name -> function that builds the operation from channels and style, in the order of the benchmark's labels."""
+"""Name -> function that builds the operation from the number of channels and the style; NAS-Bench-101's names and order."""
 
 
 class NasBench101Cell(nn.Module):
-    """A pruned cell (Ying et al. 2019, sections 2.1 and 2.3).
+    """A cell of NAS-Bench-101 without unused vertices (Ying et al. 2019, sections 2.1 and 2.3).
 
-    An edge from the input has a 1x1 projection; an edge between inner vertices drops channels where the target has fewer. A
-    vertex sums its sources; the output concatenates its inner sources and adds the projected input. As in NNI, every vertex has
-    a projection, also without an edge from the input; the benchmark builds only those that are used.
+    Vertex 0 is the input, the last vertex is the output, and each inner vertex applies its operation to the sum of its sources.
+    An edge from the input has a 1x1 projection. An edge between inner vertices drops the last channels if the target has fewer
+    channels. The output is the concatenation of its inner sources, plus the projected input if it has an edge from vertex 0.
+    As in NNI, every vertex has a projection, even without an edge from the input; the benchmark omits unused projections.
 
     Args:
         c_in: Number of channels of the input.
         c_out: Number of channels of the output.
-        operations: Operation of each inner vertex, a key of NASBENCH101_OPERATIONS; the first one is vertex 1.
-        sources: For each vertex from 1 on, the output included, the vertices with an edge to it. All vertices must be used.
-        style: Settings of batch norm for all convolutions.
+        operations: Operation of each inner vertex, a key of `NASBENCH101_OPERATIONS`; the first one is that of vertex 1.
+        sources: For each vertex from 1 on, including the output, the indices of the vertices with an edge to it. Each inner
+            vertex must be a source of another vertex.
+        style: Settings of batch norm and padding of all convolutions.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, height, width).
 
     Raises:
-        SpaceError: An operation is unknown, a vertex is not used, or there are fewer output channels than vertices with an edge
-            to the output.
+        SpaceError: An operation is unknown, `sources` does not have one entry more than `operations`, a vertex has no source or
+            one that is not before it, an inner vertex is no source, or the output has more inner sources than channels.
     """
 
     def __init__(
@@ -82,15 +85,18 @@ class NasBench101Cell(nn.Module):
         return reduce(torch.add, [*joined, *self._projected_input(len(outputs), x)])
 
     def _incoming(self, vertex: int, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Returns the tensors that an inner vertex sums, each with the number of channels of this vertex."""
         channels, sources = self.channels[vertex], [source for source in self.sources[vertex - 1] if source != 0]
         inner = [outputs[i] if self.channels[i] == channels else outputs[i][:, :channels] for i in sources]
         return [*inner, *self._projected_input(vertex, outputs[0])]
 
     def _projected_input(self, vertex: int, x: torch.Tensor) -> list[torch.Tensor]:
+        """Returns a list with the projected input of the cell if the vertex has an edge from it, else an empty list."""
         return [self.projections[vertex](x)] if 0 in self.sources[vertex - 1] else []
 
 
 def _check(c_out: int, operations: Sequence[str], sources: Sequence[Sequence[int]]) -> None:
+    """Raises SpaceError unless the arguments of `NasBench101Cell` are a valid cell without unused vertices."""
     unknown = [name for name in operations if name not in NASBENCH101_OPERATIONS]
     if unknown:
         raise SpaceError(f"a cell has no operation {unknown[0]!r}. {suggest(unknown[0], NASBENCH101_OPERATIONS)}")
@@ -111,10 +117,11 @@ def _check(c_out: int, operations: Sequence[str], sources: Sequence[Sequence[int
 
 
 def vertex_channels(c_in: int, c_out: int, sources: Sequence[Sequence[int]]) -> list[int]:
-    """Number of channels of each vertex of a pruned cell (Ying et al. 2019, section 2.3).
+    """Returns the number of channels of each vertex of a cell, from the input to the output (Ying et al. 2019, section 2.3).
 
-    The inner vertices with an edge to the output have equal shares of its channels; the first ones have one more where these do
-    not divide. Any other inner vertex has as many as the largest of its targets.
+    The inner vertices with an edge to the output share its channels equally; if there is a remainder, the first of them have
+    one channel more. Any other inner vertex has as many channels as the largest vertex to which it has an edge. Arguments are
+    those of `NasBench101Cell` and are not checked.
     """
     output = len(sources)
     channels = [c_in] + [0] * (output - 1) + [c_out]

@@ -1,4 +1,4 @@
-"""The cell of NAS-Bench-201: its vertices are tensors, its edges operations."""
+"""The cell of NAS-Bench-201, a graph whose edges are operations and whose vertices are tensors, and its reduction block."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
@@ -12,7 +12,7 @@ from hubserve.errors import SpaceError
 
 
 class ReluConvBn(nn.Module):
-    """ReLU, convolution without bias, batch norm.
+    """ReLU, a convolution without bias and batch norm, in this order; the kernel size must be odd.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
@@ -20,7 +20,7 @@ class ReluConvBn(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, kernel: int, *, stride: int = 1) -> None:
         super().__init__()
-        # Other edges read the input, too, so the ReLU must not be in-place.
+        # The ReLU is not in-place, because other edges read the same input.
         self.op = relu_conv_bn(c_in, c_out, kernel, stride=stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,7 @@ class ReluConvBn(nn.Module):
 
 
 class Zero(nn.Module):
-    """The operation "none": zeros of the shape of the input."""
+    """The operation "none": returns zeros with the shape of its input."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)
@@ -41,20 +41,22 @@ NASBENCH201_OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
     "conv_3x3": lambda channels: ReluConvBn(channels, channels, 3),
     "avg_pool_3x3": lambda channels: nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
 }
-"""Name -> function that builds the operation from the number of channels."""
+"""Name -> function that builds the operation from the number of channels, which is the same for input and output."""
 
 
 class NasBench201Cell(nn.Module):
-    """A densely connected cell (Dong and Yang 2020, section 2.1): a vertex sums its edges, the last vertex is the output.
+    """A cell in which every vertex has an edge from each vertex before it (Dong and Yang 2020, section 2.1).
+
+    Vertex 0 is the input, every other vertex is the sum of the outputs of its edges, and the last vertex is the output.
 
     Args:
-        edges: For each vertex from 1 on, the layers on its edges from vertex 0, 1, ...; they must keep the shape.
+        edges: For each vertex from 1 on, the layers of its edges from vertex 0, 1, ...; each must keep the shape of its input.
 
     Shapes:
         forward: x (batch, channels, height, width) -> the same shape.
 
     Raises:
-        SpaceError: A vertex does not have one edge from each vertex before it.
+        SpaceError: `edges` is empty, or a vertex does not have one edge from each vertex before it.
     """
 
     def __init__(self, edges: Iterable[Sequence[nn.Module]]) -> None:
@@ -73,7 +75,7 @@ class NasBench201Cell(nn.Module):
 
 
 class ReductionBlock(nn.Module):
-    """The residual block of stride 2 between stacks of cells (Dong and Yang 2020, section 2.1).
+    """The residual block that halves height and width between stacks of cells (Dong and Yang 2020, section 2.1).
 
     Shapes:
         forward: x (batch, c_in, height, width), both even -> (batch, c_out, height / 2, width / 2).

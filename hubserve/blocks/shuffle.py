@@ -1,4 +1,4 @@
-"""Blocks of ShuffleNetV2: one half of the channels is copied, the other half is convolved, and both are shuffled."""
+"""Blocks of ShuffleNetV2: at stride 1, half of the channels is passed through, the other half convolved."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from hubserve.errors import SpaceError
 
 
 def shuffle_block(c_in: int, c_mid: int, c_out: int, kernel: int, *, stride: int = 1, affine: bool = True) -> ShuffleBlock:
-    """ShuffleNetV2's unit: 1x1, depthwise and 1x1 convolution (Ma et al. 2018, figure 3, https://arxiv.org/abs/1807.11164).
+    """Returns ShuffleNetV2's block of a 1x1, a depthwise and a 1x1 convolution (Ma et al. 2018, figure 3).
+
+    The paper is https://arxiv.org/abs/1807.11164. Weights of convolutions are not initialised.
 
     Args:
-        c_in: Number of channels of the input; even at stride 1, where half of them is copied.
+        c_in: Number of channels of the input; even at stride 1, where half of them is passed through.
         c_mid: Number of channels of the depthwise convolution.
         c_out: Number of channels of the output; more than `c_in / 2` at stride 1, and more than `c_in` at stride 2.
         kernel: Height and width of the depthwise kernel, odd.
@@ -24,7 +26,7 @@ def shuffle_block(c_in: int, c_mid: int, c_out: int, kernel: int, *, stride: int
         affine: Whether batch norms have weights and biases.
 
     Raises:
-        SpaceError: `c_in`, `c_out`, `kernel` or `stride` is not allowed.
+        SpaceError: `c_in` is odd at stride 1, `c_out` is too small, `kernel` is even, or `stride` is neither 1 nor 2.
     """
     passing = _passing(c_in, c_out, stride)
     main = [
@@ -36,10 +38,10 @@ def shuffle_block(c_in: int, c_mid: int, c_out: int, kernel: int, *, stride: int
 
 
 def xception_block(c_in: int, c_mid: int, c_out: int, *, stride: int = 1, affine: bool = True) -> ShuffleBlock:
-    """Three times a depthwise 3x3 and a 1x1 convolution: "choice x" of Guo et al. 2020 (section 4).
+    """Returns a block of three pairs of a depthwise 3x3 and a 1x1 convolution, "choice x" of Guo et al. 2020 (section 4).
 
-    The paper is https://arxiv.org/abs/1904.00420. Arguments and errors are those of `shuffle_block`; only the first depthwise
-    convolution has the stride.
+    The paper is https://arxiv.org/abs/1904.00420. Arguments and errors are those of `shuffle_block`; `c_mid` is the number of
+    channels between the pairs, and only the first depthwise convolution of a branch has the stride.
     """
     passing = _passing(c_in, c_out, stride)
     main = [
@@ -54,15 +56,15 @@ def xception_block(c_in: int, c_mid: int, c_out: int, *, stride: int = 1, affine
 
 
 class ShuffleBlock(nn.Module):
-    """Concatenates the outputs of two branches along the channels; a ShuffleNet V2 block.
+    """A block of ShuffleNetV2, which concatenates the outputs of two branches along the channels.
 
     Without `projection` (stride 1), the channels with even indices are passed through unchanged, and those with odd indices go
-    through `main`. With `projection` (stride 2), all channels go through both branches. Taking every second channel does
-    what the channel shuffle at the end of the previous block does in the paper, without a copy. State dict keys are NNI's.
+    through `main`. With `projection` (stride 2), all channels go through both branches. Taking every second channel has
+    the effect of the channel shuffle of the paper, without a copy. State dict keys are NNI's.
 
     Args:
         main: Layers of the second branch.
-        projection: Layers of the first branch at stride 2; empty at stride 1, where that branch changes nothing.
+        projection: Layers of the first branch at stride 2; empty at stride 1, where that branch is the identity.
 
     Shapes:
         forward: x (batch, c_in, height, width) -> (batch, c_out, ceil(height / stride), ceil(width / stride)).
@@ -81,7 +83,7 @@ class ShuffleBlock(nn.Module):
 
 
 def _passing(c_in: int, c_out: int, stride: int) -> int:
-    """Number of channels of the first branch's input; raises SpaceError where channels or stride do not fit."""
+    """Returns the number of input channels of each branch; arguments and errors are those of `shuffle_block`."""
     if stride not in (1, 2):
         raise SpaceError(f"a shuffle block has stride 1 or 2, not {stride}")
     if stride == 1 and c_in % 2:
@@ -96,15 +98,18 @@ def _passing(c_in: int, c_out: int, stride: int) -> int:
 
 
 def _projection(channels: int, kernel: int, stride: int, affine: bool) -> list[nn.Module]:
+    """Returns the layers of the first branch: none at stride 1, a depthwise and a 1x1 convolution at stride 2."""
     if stride == 1:
         return []
     return [*_depthwise(channels, kernel, stride, affine), *_pointwise(channels, channels, affine)]
 
 
 def _depthwise(channels: int, kernel: int, stride: int, affine: bool) -> list[nn.Module]:
+    """Returns a depthwise convolution and batch norm."""
     conv = ConvStyle().conv(channels, channels, kernel, stride=stride, groups=channels)
     return [conv, batch_norm(channels, affine=affine)]
 
 
 def _pointwise(c_in: int, c_out: int, affine: bool) -> list[nn.Module]:
+    """Returns a 1x1 convolution, batch norm and ReLU."""
     return [ConvStyle().conv(c_in, c_out), batch_norm(c_out, affine=affine), nn.ReLU(inplace=True)]

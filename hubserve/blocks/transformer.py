@@ -1,4 +1,4 @@
-"""Class token, position embedding and encoder layer of a vision transformer (Dosovitskiy et al. 2021)."""
+"""Layers of a vision transformer (Dosovitskiy et al. 2021): class token, position embedding and encoder layer."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from hubserve.errors import SpaceError
 
 
 class ClassToken(nn.Module):
-    """A learned token that is put before all others, and from which a classifier may read.
+    """Prepends a learned token to each sequence of tokens; a classifier may read the output at its position.
 
     Args:
         dim: Number of channels of the tokens.
@@ -29,10 +29,10 @@ class ClassToken(nn.Module):
 
 
 class PositionEmbedding(nn.Module):
-    """A learned vector for each position in the sequence of tokens, which is added to the token.
+    """Adds to each token a learned vector for its position in the sequence.
 
     Args:
-        tokens: Length of the sequence.
+        tokens: Number of tokens of a sequence, including the class token if there is one.
         dim: Number of channels of the tokens.
 
     Shapes:
@@ -48,24 +48,26 @@ class PositionEmbedding(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A transformer's encoder layer: attention, then two linear layers with GELU, each with a skip connection.
+    """An encoder layer of a transformer: an attention branch, then a branch of two linear layers with GELU between them.
+
+    The output of each branch is added to its input.
 
     >>> layer = EncoderLayer(RelativePositionAttention(192, 3, grid=(14, 14)), 192, 768)
 
     Args:
-        attention: Module (batch, tokens, dim) -> the same shape.
+        attention: Module of the attention branch, (batch, tokens, dim) -> the same shape.
         dim: Number of channels of the tokens.
         hidden: Number of channels between the two linear layers.
-        dropout: Dropout probability after the attention and after each linear layer.
-        drop_path_prob: Probability in [0, 1) with which a sample skips a branch in training.
-        pre_norm: Whether layer norm is at the beginning of each branch, as in ViT; False puts it after each sum (Vaswani et al.
-            2017).
+        dropout: Dropout probability after the attention, after the GELU and after the second linear layer.
+        drop_path_prob: Probability in [0, 1) with which the output of a branch is set to zero for a sample in training.
+        pre_norm: If True, layer norm is the first layer of each branch, as in ViT. If False, it is applied to each sum, as by
+            Vaswani et al. 2017.
 
     Shapes:
         forward: x (batch, tokens, dim) -> the same shape.
 
     Raises:
-        SpaceError: `hidden` is below 1, or `drop_path_prob` not in [0, 1).
+        SpaceError: `hidden` is below 1, or `drop_path_prob` is not in [0, 1).
     """
 
     def __init__(
@@ -100,11 +102,14 @@ class EncoderLayer(nn.Module):
         return self.ffn_layer_norm(x + self._transform(x))
 
     def _attend(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns the output of the attention branch, without layer norm and skip connection."""
         return self._drop_path(self.dropout(self.attn(x)))
 
     def _transform(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns the output of the branch of linear layers, without layer norm and skip connection."""
         hidden = self.dropout(functional.gelu(self.fc1(x)))
         return self._drop_path(self.dropout(self.fc2(hidden)))
 
     def _drop_path(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns `x` with drop path applied in training, and `x` itself in evaluation."""
         return drop_path(x, self.drop_path_prob) if self.training and self.drop_path_prob > 0.0 else x

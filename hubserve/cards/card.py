@@ -13,7 +13,20 @@ from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import CardError, suggest
 from hubserve.preprocess import Preprocess
 
-KeyFormat = Literal["nni", "timm", "torchvision", "efficientnet-lite", "autoformer-supernet"]
+KeyFormat = Literal[
+    "nni",
+    "timm",
+    "torchvision",
+    "efficientnet-lite",
+    "autoformer-supernet",
+    "cream",
+    "cream-autoformer",
+    "proxylessnas",
+    "pytorchcv",
+    "acenas",
+    "darts",
+    "singlepathoneshot",
+]
 """Naming schemes of the tensors in a file of weights; see `hubserve.hub.key_formats`."""
 
 MOST_CHARACTERS = 1_000_000
@@ -35,6 +48,8 @@ class WeightSource(_Record):
         filename: Path of the file in the repository or distribution, relative and without ".."; None for `url`.
         key_format: Naming scheme of the tensors in the file; see `hubserve.hub.key_formats`.
         sha256: SHA-256 of the whole file in hexadecimal, or its first 8 or more digits; a URL needs one.
+        entry: Key under which the state dict is in the file's dict, such as "state_dict_ema"; None looks under the usual ones.
+        member: End of the path of the file of weights in an archive (ZIP or tar) of several files; None if there is one.
     """
 
     url: str | None = None
@@ -43,6 +58,8 @@ class WeightSource(_Record):
     filename: str | None = None
     key_format: KeyFormat = "nni"
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None
+    entry: str | None = None
+    member: str | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> WeightSource:

@@ -1,4 +1,4 @@
-"""The hub: model spaces under NNI's names, and the pre-searched models of these spaces."""
+"""The public names of the hub: the model spaces, under NNI's names, and the functions that load their pre-searched models."""
 
 from hubserve.cards.card import Card, list_cards, load_card, read_card
 from hubserve.hub.autoformer import AutoFormer

@@ -117,7 +117,8 @@ class Download:
         Raises:
             _InterruptedError: The server failed; another attempt may succeed.
             WeightsUnavailableError: The server answered with an error or a web page, or sent more than `MOST_BYTES`.
-            httpx2.HTTPError: The connection failed.
+            httpx2.HTTPError: The connection failed, or the server redirected the request too often or to an invalid URL.
+            httpx2.InvalidURL: The URL is invalid.
         """
         have, validator = self._resumable()
         headers = {"Accept-Encoding": "identity"}

@@ -5,11 +5,21 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from hubserve.errors import KeyFormatError, suggest
-from hubserve.hub.autoformer_supernet import supernet_to_subnet
+from hubserve.hub.autoformer_original import original_to_subnet
+from hubserve.hub.autoformer_supernet import check_supernet, supernet_to_subnet
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
+from hubserve.hub.original_tensor_names import acenas, darts, proxylessnas, pytorchcv
+from hubserve.space import ModelSpace
+
+Converter = Callable[[Mapping[str, Tensor], nn.Module, ModelSpace | None], dict[str, Tensor]]
+"""Function of the tensors of a file, the network and its space, which returns the tensors under the network's keys.
+
+It leaves the key of a tensor without a rule in brackets, which no network has, so that `convert` reports it."""
 
 
-def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> dict[str, Tensor]:
+def convert(
+    state: Mapping[str, Tensor], model: nn.Module, key_format: str, space: ModelSpace | None = None
+) -> dict[str, Tensor]:
     """Returns the tensors of `state` under the keys of `model`, in the model's order.
 
     Tensors are matched by explicit rules on their names, never by shape or order. The result has all keys of the model and no
@@ -19,13 +29,14 @@ def convert(state: Mapping[str, Tensor], model: nn.Module, key_format: str) -> d
         state: State dict, with the keys of the file.
         model: Network whose state dict defines the keys and shapes; it may be on the meta device.
         key_format: Naming scheme of `state`, a key of `KEY_FORMATS`.
+        space: Model space of `model`. With it, formats whose file is a supernet check that it is the supernet of this space.
 
     Raises:
         KeyFormatError: `key_format` is unknown, a key is missing, a key is not one of the model, or a shape differs.
     """
     if key_format not in KEY_FORMATS:
         raise KeyFormatError(f"no key format is called {key_format!r}. {suggest(key_format, KEY_FORMATS)}")
-    converted = KEY_FORMATS[key_format](state, model)
+    converted = KEY_FORMATS[key_format](state, model, space)
     wanted = model.state_dict()
     for key, tensor in wanted.items():
         if key.endswith("num_batches_tracked") and key not in converted:
@@ -58,44 +69,57 @@ def _listed(what: str, keys: list[str], most: int = 3) -> str:
     return f"{len(keys)} {what}: {', '.join(keys[:most])}{more}"
 
 
-def _same(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _same(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
     """Returns a copy of the dict `state` with unchanged keys."""
     return dict(state)
 
 
-def _renamed(rules: Callable[[nn.Module], Rename]) -> Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]:
-    """Returns a function that renames the keys of a state dict by `rules`.
-
-    A key without a rule is put in brackets, which no key of a model has, so that `_check` reports it.
-
-    Args:
-        rules: Function that returns, for a network, the dict from the paths of its modules to those of the file.
-    """
-
-    def convert_state(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-        ours = {theirs: module for module, theirs in rules(model).items()}
-        converted = {}
-        for key, tensor in state.items():
-            module, _, name = key.rpartition(".")
-            converted[f"{ours[module]}.{name}" if module in ours else f"[{key}]"] = tensor
-        return converted
-
-    return convert_state
+def _renamed(rules: Callable[[nn.Module], Rename]) -> Converter:
+    """Returns the converter that follows `rules`, which depend on the model alone."""
+    return lambda state, model, space: _rename(state, rules(model))
 
 
-def _torchvision(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Renames the keys of torchvision's state dict `state`, and reshapes the weight of a linear layer for a 1x1 convolution."""
-    return matrix_as_convolution(_renamed(torchvision)(state, model), model)
+def _renamed_by_file(rules: Callable[[Mapping[str, Tensor], nn.Module], Rename]) -> Converter:
+    """Returns the converter that follows `rules`, which depend on the keys of the file, too."""
+    return lambda state, model, space: _rename(state, rules(state, model))
 
 
-KEY_FORMATS: dict[str, Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]] = {
+def _rename(state: Mapping[str, Tensor], rename: Rename) -> dict[str, Tensor]:
+    """Returns the tensors of `state` under our keys; a key without a rule is put in brackets, so that `_check` reports it."""
+    ours = {theirs: module for module, theirs in rename.items()}
+    converted = {}
+    for key, tensor in state.items():
+        module, _, name = key.rpartition(".")
+        converted[f"{ours[module]}.{name}" if module in ours else f"[{key}]"] = tensor
+    return converted
+
+
+def _torchvision(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
+    return matrix_as_convolution(_rename(state, torchvision(model)), model)
+
+
+def _darts(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
+    return darts(state, model)
+
+
+def _autoformer_supernet(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
+    if space is not None:
+        check_supernet(state, space)  # The cut does not notice the supernet of a larger space.
+    return supernet_to_subnet(state, model)
+
+
+KEY_FORMATS: dict[str, Converter] = {
     "nni": _same,
     "timm": _renamed(timm),
     "torchvision": _torchvision,
     "efficientnet-lite": _renamed(efficientnet_lite),
-    "autoformer-supernet": supernet_to_subnet,
+    "autoformer-supernet": _autoformer_supernet,
+    "cream": _renamed(timm),
+    "cream-autoformer": original_to_subnet,
+    "proxylessnas": _renamed_by_file(proxylessnas),
+    "pytorchcv": _renamed_by_file(pytorchcv),
+    "acenas": _renamed_by_file(acenas),
+    "darts": _darts,
+    "singlepathoneshot": _same,
 }
-"""Name of each naming scheme -> function that renames a state dict for a network.
-
-"nni" is the scheme of NNI's files and of the files that hubserve writes.
-"""
+"""Format -> converter; "nni" is also the format of the files that we write."""

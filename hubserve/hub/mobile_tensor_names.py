@@ -25,10 +25,10 @@ def timm(model: nn.Module) -> Rename:
         KeyFormatError: `model` is not a mobile network.
     """
     rename = {"stem.0": "conv_stem", "stem.1": "bn1"}
-    stages = _stages(model)
-    for s, stage in enumerate(stages):
-        for i, (path, block) in enumerate(_blocks_of(stage, f"blocks.{s}")):
-            rename |= _block(block, path, f"blocks.{s}.{i}", _TIMM_SEPARABLE, _TIMM_INVERTED)
+    all_stages = stages(model)
+    for s, stage in enumerate(all_stages):
+        for i, (path, block) in enumerate(blocks_of(stage, f"blocks.{s}")):
+            rename |= block_names(block, path, f"blocks.{s}.{i}", _TIMM_SEPARABLE, _TIMM_INVERTED)
             rename |= {
                 f"{path}.{index}.{conv}": f"blocks.{s}.{i}.se.{conv}"
                 for index, layer in enumerate(block)
@@ -37,7 +37,7 @@ def timm(model: nn.Module) -> Rename:
             }
     if not _is_mobilenet_v3(model):
         return rename | {"feature_mix_layer.0": "conv_head", "feature_mix_layer.1": "bn2", "classifier": "classifier"}
-    at = len(stages)
+    at = len(all_stages)
     # In timm, the last convolution of a MobileNetV3 is a further stage.
     last = {f"blocks.{at}.0": f"blocks.{at}.0.conv", f"blocks.{at}.1": f"blocks.{at}.0.bn1"}
     return rename | last | {f"blocks.{at + 2}.0": "conv_head", "classifier.1": "classifier"}
@@ -57,7 +57,7 @@ def efficientnet_lite(model: nn.Module) -> Rename:
         "classifier": "_fc",
     }
     for i, (path, block) in enumerate(_all_blocks(model)):
-        rename |= _block(block, path, f"_blocks.{i}", _LITE_SEPARABLE, _LITE_INVERTED)
+        rename |= block_names(block, path, f"_blocks.{i}", _LITE_SEPARABLE, _LITE_INVERTED)
     return rename
 
 
@@ -73,8 +73,8 @@ def torchvision(model: nn.Module) -> Rename:
     blocks = _all_blocks(model)
     for i, (path, block) in enumerate(blocks, 1):
         theirs = f"features.{i}"
-        rename |= _v3_block(block, path, theirs) if v3 else _block(block, path, theirs, _V2_SEPARABLE, _V2_INVERTED)
-    last, at = f"features.{len(blocks) + 1}", len(_stages(model))
+        rename |= _v3_block(block, path, theirs) if v3 else block_names(block, path, theirs, _V2_SEPARABLE, _V2_INVERTED)
+    last, at = f"features.{len(blocks) + 1}", len(stages(model))
     if not v3:
         return rename | {"feature_mix_layer.0": f"{last}.0", "feature_mix_layer.1": f"{last}.1", "classifier": "classifier.1"}
     head = {f"blocks.{at}.0": f"{last}.0", f"blocks.{at}.1": f"{last}.1"}
@@ -90,7 +90,7 @@ def matrix_as_convolution(state: Mapping[str, Tensor], model: nn.Module) -> dict
         state: State dict with our keys.
         model: Our network, a MobileNetV3 or a ProxylessNet; the state dict of a ProxylessNet is not changed.
     """
-    key = f"blocks.{len(_stages(model)) + 2}.0.weight"
+    key = f"blocks.{len(stages(model)) + 2}.0.weight"
     return {name: tensor[:, :, None, None] if name == key and tensor.dim() == 2 else tensor for name, tensor in state.items()}
 
 
@@ -103,7 +103,7 @@ _V2_SEPARABLE = ("conv.0.0", "conv.0.1", "conv.1", "conv.2")
 _V2_INVERTED = ("conv.0.0", "conv.0.1", "conv.1.0", "conv.1.1", "conv.2", "conv.3")
 
 
-def _block(block: MobileBlock, ours: str, theirs: str, separable: tuple[str, ...], inverted: tuple[str, ...]) -> Rename:
+def block_names(block: MobileBlock, ours: str, theirs: str, separable: tuple[str, ...], inverted: tuple[str, ...]) -> Rename:
     """Returns the names of the convolutions and batch norms of a block.
 
     Args:
@@ -160,19 +160,25 @@ def _is_mobilenet_v3(model: nn.Module) -> bool:
     return isinstance(_child(model, "classifier"), nn.Sequential)
 
 
-def _stages(model: nn.Module) -> list[nn.Module]:
-    """Returns the stages of a mobile network; each is a block or an `nn.Sequential` of blocks."""
-    stages = list(_child(model, "blocks").children())
+def stages(model: nn.Module, name: str = "blocks") -> list[nn.Module]:
+    """Returns the stages of a network, which are the children of its module `name`.
+
+    In a mobile network, each is a block or an `nn.Sequential` of blocks.
+
+    Raises:
+        KeyFormatError: The model has no such module.
+    """
+    found = list(_child(model, name).children())
     # In a MobileNetV3 the last convolution, the pooling and the layer after it are also in `blocks`.
-    return stages[:-3] if _is_mobilenet_v3(model) else stages
+    return found[:-3] if _is_mobilenet_v3(model) else found
 
 
 def _all_blocks(model: nn.Module) -> list[tuple[str, MobileBlock]]:
     """Returns (path in the network, block) for each block of a mobile network, in their order."""
-    return [named for s, stage in enumerate(_stages(model)) for named in _blocks_of(stage, f"blocks.{s}")]
+    return [named for s, stage in enumerate(stages(model)) for named in blocks_of(stage, f"blocks.{s}")]
 
 
-def _blocks_of(stage: nn.Module, path: str) -> list[tuple[str, MobileBlock]]:
+def blocks_of(stage: nn.Module, path: str) -> list[tuple[str, MobileBlock]]:
     """Returns (path in the network, block) for each block of a stage with the path `path`; the stage may itself be a block."""
     if isinstance(stage, MobileBlock):
         return [(path, stage)]
@@ -183,5 +189,5 @@ def _child(model: nn.Module, name: str) -> nn.Module:
     """Returns the submodule `name` of `model`; raises KeyFormatError if it has none."""
     found = getattr(model, name, None)
     if not isinstance(found, nn.Module):
-        raise KeyFormatError(f"this key format is for mobile networks with {name!r}; {type(model).__name__} has none")
+        raise KeyFormatError(f"this key format is for networks with {name!r}; {type(model).__name__} has none")
     return found

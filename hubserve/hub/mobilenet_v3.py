@@ -31,10 +31,15 @@ class MobileNetV3Space(HubSpace):
     """The largest model space of TuNAS (Bender et al. 2020, section 4.1), built on MobileNetV3 (Howard et al. 2019).
 
     Stages and blocks are counted from 0. Stage 0 is one depthwise separable block; each other stage has one or more inverted
-    residuals. The labels of the choices are `stem_ks`, the kernel size of the stem; for stage s `s{s}_depth` and
-    `s{s}_width_mult`; and for block i of stage s `s{s}_i{i}_exp`, its expansion, `s{s}_i{i}_ks`, its kernel size, and
-    `s{s}_i{i}_se`, "se" or "identity" for a block with or without squeeze-and-excite. Unlike in TuNAS, stage 0 is never
-    skipped.
+    residuals. Unlike in TuNAS, stage 0 is never skipped. The labels of the choices are:
+
+    - `stem_ks`: Kernel size of the stem.
+    - `s{s}_width_mult`: Factor on the width of stage s. With six stages (0 to 5), `s6_width_mult` is that of the last
+      convolution, and `s7_width_mult` that of the layer after the pooling.
+    - `s{s}_depth`: Number of blocks of stage s, which is at least 1.
+    - `s{s}_i{i}_ks`: Kernel size of block i of stage s.
+    - `s{s}_i{i}_exp`: Expansion of block i of stage s, which is at least 1.
+    - `s{s}_i{i}_se`: "se" or "identity", for a block with or without squeeze-and-excite; only in stages with "optional".
 
     Args:
         num_labels: Number of classes.

@@ -1,4 +1,4 @@
-"""The space NasBench101: one cell, a small graph of convolutions and poolings, repeated nine times."""
+"""The model space NasBench101: networks that repeat one searched cell, a graph of convolutions and poolings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,37 +19,40 @@ from hubserve.hub.network_outline import CellOutline
 from hubserve.space import Arch, FrozenPicker, Picker
 
 OPERATIONS = tuple(NASBENCH101_OPERATIONS)
+"""Names of the operations of a vertex, in the order of the benchmark."""
 
 
 @dataclass(frozen=True)
 class NasBench101(HubSpace):
-    """Ying et al. 2019, "NAS-Bench-101": cells of up to 7 vertices and 9 edges, for CIFAR-10.
+    """The model space of "NAS-Bench-101" (Ying et al. 2019): cells with up to 7 vertices and 9 edges, for CIFAR-10.
 
-    Labels: `cell/num_nodes`, input and output included; `cell/op1` ... for the inner vertices; `cell/input1` ... for the
-    vertices that feed each vertex after the input. `check` holds two rules about all of them: at most `max_num_edges` edges,
-    counted before unused vertices are pruned, and a path from input to output. NNI has these rules under a 13th label,
-    `cell/final`, which also holds the pruned cell; such an entry of an arch is ignored.
+    The labels of its choices are `cell/num_nodes`, the number of vertices with input and output; `cell/op1`, `cell/op2`, ...,
+    the operations of the inner vertices; and `cell/input1`, `cell/input2`, ..., the sources of the edges to each vertex after
+    the input. In addition, an arch must have at most `max_num_edges` edges, counted before unused vertices are pruned, and a
+    path from input to output; see `check`. NNI has a 13th label for these rules, `cell/final`; such an entry of an arch is
+    ignored.
 
-    An arch and its pruned arch freeze to the same network. So do isomorphic cells, up to the order of vertices and to which of
-    them have a channel more where channels do not divide. As in NNI they are different archs for `count()` and `canonical`;
-    `cell_hash` and `count_unique()` take isomorphic cells as one.
+    Vertices on no path from input to output are pruned, so that archs that differ only in these have the same network.
+    Isomorphic cells have the same network up to the order of the vertices, and up to which vertices have one more channel if
+    the channels cannot be divided equally. As in NNI, all of these are different archs for `count` and `canonical`; `cell_hash`
+    and `count_unique` do not distinguish them.
 
     Args:
-        stem_out_channels: Channels of the stem and of the first stack; each further stack has twice as many as the one before.
-        num_stacks: Number of stacks of cells, with a max pooling of stride 2 between them.
+        stem_out_channels: Number of channels of the stem and of the first stack; each further stack has twice as many.
+        num_stacks: Number of stacks of cells; a max pooling of stride 2 separates them.
         num_modules_per_stack: Number of cells in each stack.
         max_num_vertices: Largest number of vertices of a cell, input and output included.
         max_num_edges: Largest number of edges of a cell, before pruning.
         num_labels: Number of classes.
-        bn_eps: Number that batch norm adds to the variance.
-        bn_momentum: Weight of the newest batch in the running statistics of batch norm.
+        bn_eps: Number that the batch norms add to the variance, `eps` of `torch.nn.BatchNorm2d`.
+        bn_momentum: Weight of the newest batch in the running statistics of the batch norms, from 0 to 1.
 
     Shapes of the network:
         forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels).
 
     Raises:
-        SpaceError: `max_num_vertices` is below 2 or `max_num_edges` below 1, so that no cell has a path; there are no stacks or
-            cells; or `stem_out_channels` is not enough for one to each inner vertex.
+        SpaceError: `max_num_vertices` is below 2; `max_num_edges`, `num_stacks`, `num_modules_per_stack` or `num_labels` is
+            below 1; or `stem_out_channels` is below 1 or below the largest number of inner vertices, `max_num_vertices` - 2.
     """
 
     stem_out_channels: int = 128
@@ -75,6 +78,7 @@ class NasBench101(HubSpace):
         self._check_at_least(max(1, self.max_num_vertices - 2), "stem_out_channels")
 
     def build(self, pick: Picker) -> nn.Module:
+        """Returns the network of the pruned cell with the values that `pick` chooses for the labels."""
         return NasBench101Net(self, self._ask(pick).pruned())
 
     def check(self, arch: Arch) -> None:
@@ -93,43 +97,53 @@ class NasBench101(HubSpace):
             )
 
     def cell(self, arch: Mapping[str, Any]) -> CellGraph:
-        """The pruned cell of an arch.
+        """Returns the cell of `arch` as a graph, without unused vertices.
 
         Raises:
-            ArchError: `arch` is not valid.
+            ArchError: `arch` is not in the space.
         """
         self.check(dict(arch))
         return self._ask(FrozenPicker(arch)).pruned()
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """A dict with one entry: the pruned cell under the key "the", since all cells of the network are the same."""
+        """Returns the pruned cell, from which a drawing is made, under the key "the": all cells of the network are the same.
+
+        Raises:
+            ArchError: `arch` is not in the space.
+        """
         cell = self.cell(arch)
         edges = [(source, target, "") for target, sources in enumerate(cell.sources, 1) for source in sources]
         return {"the": CellOutline(("input", *cell.operations, "output"), tuple(edges))}
 
     def cell_hash(self, arch: Mapping[str, Any]) -> str:
-        """A digest that is equal for archs with isomorphic pruned cells: the key in the benchmark's public table.
+        """Returns a hexadecimal digest of the pruned cell, the key of the cell in the table that the benchmark publishes.
+
+        Archs whose pruned cells are isomorphic have the same digest.
 
         Raises:
-            ArchError: `arch` is not valid.
+            ArchError: `arch` is not in the space.
         """
         return self.cell(arch).fingerprint(OPERATIONS)
 
     def count(self) -> int:
-        """Exact number of canonical archs that `check` accepts; isomorphic cells are different archs, as in NNI."""
+        """Returns the exact number of canonical archs of the space; archs with isomorphic cells count separately, as in NNI."""
         return sum(count_graphs(n, self.max_num_edges) * len(OPERATIONS) ** (n - 2) for n in self._sizes)
 
     def count_unique(self) -> int:
-        """Exact number of pruned cells, isomorphic ones counted once: 423,624 with the default settings, as published."""
+        """Returns the exact number of pruned cells, where isomorphic cells count once: 423,624 for the default settings."""
         return sum(count_unique_cells(n, self.max_num_edges, len(OPERATIONS)) for n in self._sizes)
 
     @property
     def _sizes(self) -> range:
+        """The possible numbers of vertices of a cell."""
         return range(2, self.max_num_vertices + 1)
 
     def _ask(self, pick: Picker) -> CellGraph:
-        """The cell before pruning. Sources of vertex v matter where num_nodes > v, its operation where num_nodes > v + 1."""
-        # NNI's sampling weights: each further vertex doubles the probability, since there are more such cells.
+        """Returns the cell before pruning.
+
+        `pick` is called for the sources of vertex v if `cell/num_nodes` > v, and for its operation if `cell/num_nodes` > v + 1.
+        """
+        # As in NNI, a number of vertices is sampled twice as often as the next smaller one, since there are more such cells.
         weights = [2.0**n / sum(2.0**m for m in self._sizes) for n in self._sizes]
 
         def operation(i: int) -> str | None:
@@ -147,7 +161,15 @@ class NasBench101(HubSpace):
 
 
 class NasBench101Net(nn.Module):
-    """The network of one cell: a stem, stacks of cells with poolings between them, a classifier."""
+    """The network of one arch of NasBench101: a stem, stacks of equal cells with max poolings between them, and a classifier.
+
+    Args:
+        space: The space, whose settings apply.
+        cell: The pruned cell.
+
+    Shapes:
+        forward: x (batch, 3, height, width) -> logits (batch, num_labels).
+    """
 
     def __init__(self, space: NasBench101, cell: CellGraph) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A NAS-Bench-101 cell as a graph: its pruning, and a fingerprint that isomorphic cells have in common."""
+"""`CellGraph`: a NAS-Bench-101 cell as a graph, which can be pruned and has a fingerprint that isomorphic cells share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from hubserve.errors import ArchError
 
 @dataclass(frozen=True)
 class CellGraph:
-    """A directed acyclic graph whose vertex 0 is the input, whose last vertex is the output, and the others operations.
+    """A cell as a directed acyclic graph: vertex 0 is the input, the last vertex the output, and the others have operations.
 
     Attributes:
-        operations: Operation of each inner vertex; the first one is vertex 1.
-        sources: For each vertex from 1 on, the vertices with an edge to it, ascending; all are smaller than it.
+        operations: Names of the operations of the inner vertices, from vertex 1 on.
+        sources: For each vertex from 1 on, the numbers of the vertices with an edge to it, in ascending order; all are smaller
+            than its own number.
 
     Raises:
-        ArchError: The numbers of operations and sources do not match, or sources are not ascending or not smaller.
+        ArchError: `sources` does not have one entry more than `operations`, or an entry is not ascending, or has a number that
+            is below 0 or not smaller than its vertex.
     """
 
     operations: tuple[str, ...]
@@ -44,12 +46,12 @@ class CellGraph:
 
     @property
     def n_edges(self) -> int:
-        """Number of edges, with those that pruning removes."""
+        """Number of edges, including those that `pruned` removes."""
         return sum(map(len, self.sources))
 
     @cached_property
     def used(self) -> tuple[int, ...]:
-        """The vertices on paths from the input to the output, ascending; empty where there is no such path."""
+        """The numbers of the vertices on a path from the input to the output, ascending; empty if there is no such path."""
         reached, needed = {0}, {self.n_vertices - 1}
         for vertex, sources in enumerate(self.sources, 1):
             if not reached.isdisjoint(sources):
@@ -60,7 +62,7 @@ class CellGraph:
         return tuple(sorted(reached & needed))
 
     def pruned(self) -> CellGraph:
-        """The cell without unused vertices, the others renumbered in their order.
+        """Returns a copy without the vertices that are on no path from input to output; the others keep their order.
 
         Raises:
             ArchError: No path leads from the input to the output.
@@ -74,15 +76,19 @@ class CellGraph:
         )
 
     def fingerprint(self, known: Sequence[str]) -> str:
-        """A hexadecimal digest that is the same for all renumberings of the inner vertices; call it on a pruned cell.
+        """Returns a hexadecimal digest that does not depend on the order of the inner vertices: isomorphic cells share it.
 
-        The iterative graph invariant of Ying 2019 (https://arxiv.org/abs/1902.06192), by which NAS-Bench-101
-        removed duplicates (https://arxiv.org/abs/1902.09635, section 2.2). With that benchmark's operations in its order
-        the digest is the key of its public table. In general different graphs may share an invariant; no two of the
-        423,624 cells of that benchmark do.
+        Call it on a pruned cell, since unused vertices change the digest. It is the iterative graph invariant of Ying 2019
+        (https://arxiv.org/abs/1902.06192) with which NAS-Bench-101 removed duplicates (https://arxiv.org/abs/1902.09635,
+        section 2.2); with the operations of that benchmark, in its order, the digest is the key in its public table. In
+        general, graphs that are not isomorphic may share the digest, but the 423,624 cells of that benchmark have different
+        ones.
 
         Args:
-            known: The possible operations; a vertex is labelled with the index of its operation in this list.
+            known: The possible operations. A vertex is labelled with the index of its operation in this sequence.
+
+        Raises:
+            ValueError: An operation of the cell is not in `known`.
         """
         sources = ((), *self.sources)
         targets = [[target for target, read in enumerate(sources) if vertex in read] for vertex in range(self.n_vertices)]
@@ -97,8 +103,10 @@ class CellGraph:
 
 
 def _joined(digests: Sequence[str], vertices: Sequence[int]) -> str:
+    """Returns the digests of the given vertices, sorted and concatenated."""
     return "".join(sorted(digests[vertex] for vertex in vertices))
 
 
 def _md5(text: str) -> str:
+    """Returns the MD5 digest of `text` in hexadecimal."""
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""The space NasBench201: a cell of six edges, each with one of five operations, in three stacks."""
+"""The model space NasBench201: networks that repeat one cell of six edges, each with one of five searched operations."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,9 +17,10 @@ from hubserve.hub.network_outline import CellOutline
 from hubserve.space import Arch, Picker
 
 N_VERTICES = 4
+"""Number of vertices of a cell, input and output included."""
 
 EDGES = tuple((source, target) for target in range(1, N_VERTICES) for source in range(target))
-"""(source, target) of each edge, in the order of the benchmark's arch strings."""
+"""(source, target) of each edge of a cell, in the order of the benchmark's arch strings."""
 
 PUBLISHED_NAMES = {
     "none": "none",
@@ -28,23 +29,23 @@ PUBLISHED_NAMES = {
     "conv_3x3": "nor_conv_3x3",
     "avg_pool_3x3": "avg_pool_3x3",
 }
-"""Our names of the operations, which are NNI's -> those of the benchmark's arch strings."""
+"""Name of each operation in archs, which is NNI's -> its name in the benchmark's arch strings."""
 
 
 @dataclass(frozen=True)
 class NasBench201(HubSpace):
-    """Dong and Yang 2020, "NAS-Bench-201": 15,625 cells, for CIFAR-10, CIFAR-100 and ImageNet16-120.
+    """The model space of "NAS-Bench-201" (Dong and Yang 2020): 15,625 cells, for CIFAR-10, CIFAR-100 and ImageNet16-120.
 
-    Labels: `cell/0_2` is the edge from vertex 0 to vertex 2, the same in all cells. `to_arch_string` and `from_arch_string`
-    translate to and from the names of the benchmark's tables.
+    The labels of its choices are the edges of the cell: `cell/0_2` is the operation of the edge from vertex 0 to vertex 2. All
+    cells of a network are the same. `to_arch_string` and `from_arch_string` convert archs to and from the benchmark's notation.
 
     Args:
-        stem_out_channels: Channels of the stem and of the first stack; the other two stacks have twice and four times as many.
-        num_modules_per_stack: Number of cells in each stack.
+        stem_out_channels: Number of channels of the stem and the first stack; the other two stacks have 2 and 4 times as many.
+        num_modules_per_stack: Number of cells in each of the three stacks.
         num_labels: Number of classes.
 
     Shapes of the network:
-        forward: x (batch, 3, height, width), height and width multiples of 4, float32 -> logits (batch, num_labels).
+        forward: x (batch, 3, height, width) float32 -> logits (batch, num_labels). Height and width are multiples of 4.
 
     Raises:
         SpaceError: `stem_out_channels` or `num_labels` is below 1, or `num_modules_per_stack` below 0.
@@ -63,17 +64,30 @@ class NasBench201(HubSpace):
         self._check_at_least(0, "num_modules_per_stack")
 
     def build(self, pick: Picker) -> nn.Module:
+        """Returns the network with the values that `pick` chooses for the labels."""
         return NasBench201Net(self, partial(_cell, pick))
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
-        """A dict with one entry, "the": the cell that is repeated, without edges whose operation is "none"."""
+        """Returns the cell, from which a drawing is made, under the key "the"; edges with the operation "none" are left out.
+
+        Raises:
+            ArchError: `arch` is not in the space.
+        """
         picked = self.canonical(arch)
         edges = ((source, target, picked[_label(source, target)]) for source, target in EDGES)
         return {"the": CellOutline(("input", "1", "2", "output"), tuple(edge for edge in edges if edge[2] != "none"))}
 
 
 class NasBench201Net(nn.Module):
-    """The network of one arch: a stem, three stacks of cells with residual blocks of stride 2 between them, a classifier."""
+    """The network of one arch of NasBench201: a stem, three stacks of cells, residual blocks between them, and a classifier.
+
+    Args:
+        space: The space, whose settings apply.
+        cell: Function that makes a cell with the given number of channels.
+
+    Shapes:
+        forward: x (batch, 3, height, width) -> logits (batch, num_labels). The residual blocks halve height and width.
+    """
 
     def __init__(self, space: NasBench201, cell: Callable[[int], nn.Module]) -> None:
         super().__init__()
@@ -93,10 +107,10 @@ class NasBench201Net(nn.Module):
 
 
 def to_arch_string(arch: Mapping[str, Any]) -> str:
-    """An arch in the benchmark's notation, such as `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...~0|...~1|...~2|`.
+    """Returns `arch` in the benchmark's notation, such as `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...~0|...~1|...~2|`.
 
     Raises:
-        ArchError: A label is missing, or its value is no operation.
+        ArchError: A label is missing, or its value is not the name of an operation.
     """
     canonical = _any_space().canonical(arch)
     vertices = (
@@ -107,7 +121,7 @@ def to_arch_string(arch: Mapping[str, Any]) -> str:
 
 
 def from_arch_string(text: str) -> Arch:
-    """The arch that the benchmark's notation `text` describes.
+    """Returns the arch that `text` describes in the benchmark's notation; see `to_arch_string`.
 
     Raises:
         ArchError: `text` is not in this notation, or has an unknown operation.
@@ -124,11 +138,12 @@ def from_arch_string(text: str) -> Arch:
 
 @cache
 def _any_space() -> NasBench201:
-    # The choices do not depend on the settings, and finding them takes a build of the network.
+    """Returns a space with the default settings. Its choices are those of all settings; they are determined only once."""
     return NasBench201()
 
 
 def _cell(pick: Picker, channels: int) -> nn.Module:
+    """Returns a cell with `channels` channels and the operations that `pick` chooses."""
     candidates = {name: partial(make, channels) for name, make in NASBENCH201_OPERATIONS.items()}
     return NasBench201Cell(
         [pick.layer(_label(source, target), candidates) for source in range(target)] for target in range(1, N_VERTICES)
@@ -136,8 +151,10 @@ def _cell(pick: Picker, channels: int) -> nn.Module:
 
 
 def _label(source: int, target: int) -> str:
+    """Returns the label of the edge from vertex `source` to vertex `target`."""
     return f"cell/{source}_{target}"
 
 
+# The notation of arch strings with "OP" for each operation, for error messages, and the regular expression that parses it.
 _PATTERN = "+".join(f"|{'|'.join(f'OP~{source}' for source in range(target))}|" for target in range(1, N_VERTICES))
 _ARCH_STRING = re.compile(re.escape(_PATTERN).replace("OP", "([^|~+]*)"))

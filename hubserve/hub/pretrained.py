@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from hubserve.cards.card import Card
 from hubserve.errors import KeyFormatError
-from hubserve.hub.autoformer_supernet import check_supernet
 from hubserve.hub.key_formats import convert
 from hubserve.hub.read_state_dict import read_state_dict
 from hubserve.hub.weight_sources import fetch_first
@@ -17,6 +16,9 @@ from hubserve.space import ModelSpace
 
 WeightsOrigin = Literal["published", "local", "random"]
 """Origin of a model's weights: the sources of its card, a file that the caller names, or random initialisation."""
+
+ENTRIES = {"cream": "state_dict_ema"}
+"""Key format -> entry of the file that the authors evaluate, where a file of that format has several state dicts."""
 
 
 def weights_origin(*, pretrained: bool, weights: Path | None) -> WeightsOrigin:
@@ -53,10 +55,18 @@ def load_frozen(
     if not pretrained:
         return space.freeze(card.arch).eval()
     path, source = fetch_first(card.weights, what=card.name, download=download, progress=progress)
-    return load_weights(space, card.arch, path, key_format or source.key_format)
+    return load_weights(space, card.arch, path, key_format or source.key_format, entry=source.entry, member=source.member)
 
 
-def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_format: str = "nni") -> nn.Module:
+def load_weights(
+    space: ModelSpace,
+    arch: Mapping[str, Any],
+    path: Path,
+    key_format: str = "nni",
+    *,
+    entry: str | None = None,
+    member: str | None = None,
+) -> nn.Module:
     """Returns the network of `arch` in eval mode, with the weights of the file `path`.
 
     Args:
@@ -64,20 +74,20 @@ def load_weights(space: ModelSpace, arch: Mapping[str, Any], path: Path, key_for
         arch: The arch: a dict from labels to chosen values.
         path: Path of a safetensors file if it ends in ".safetensors", otherwise of a file that `torch.save` wrote.
         key_format: Naming scheme of the tensors in the file, a key of `hubserve.hub.key_formats.KEY_FORMATS`.
+        entry: Key of the state dict in the file's dict; None is the entry of the key format (`ENTRIES`), or one of the usual.
+        member: End of the path of the file of weights in an archive of several; see `read_state_dict`.
 
     Raises:
         ArchError: `arch` is not in the space.
         WeightsError: The file cannot be read. The message names the file.
         KeyFormatError: The names and shapes of the tensors are not those of the network. The message names the file.
     """
-    state = read_state_dict(path)
+    state = read_state_dict(path, entry=entry or ENTRIES.get(key_format), member=member)
     # The meta device avoids that weights are allocated and initialised only to be replaced.
     with torch.device("meta"):
         model = space.freeze(arch)
     try:
-        if key_format == "autoformer-supernet":
-            check_supernet(state, space)  # `convert` does not detect the supernet of a larger space.
-        converted = convert(state, model, key_format)
+        converted = convert(state, model, key_format, space)
     except KeyFormatError as error:
         raise KeyFormatError(f"{path}: {error}") from error
     return assign(model, converted, rebuild=lambda: space.freeze(arch)).eval()
@@ -91,7 +101,8 @@ def assign(model: nn.Module, state: dict[str, Tensor], *, rebuild: Callable[[], 
 
     Args:
         model: Model on the meta device; it is changed in place.
-        state: State dict with exactly the keys and shapes of the model; tensors are converted to the dtypes of the model.
+        state: State dict with exactly the keys and shapes of the model; tensors are converted to the dtypes of the model,
+            and made contiguous.
         rebuild: Function that makes the same model on a device with memory.
 
     Raises:
@@ -101,5 +112,5 @@ def assign(model: nn.Module, state: dict[str, Tensor], *, rebuild: Callable[[], 
     dtypes = {key: tensor.dtype for key, tensor in model.state_dict().items()}
     if any(buffer.is_meta and name not in dtypes for name, buffer in model.named_buffers()):
         model = rebuild()
-    model.load_state_dict({key: tensor.to(dtypes[key]) for key, tensor in state.items()}, strict=True, assign=True)
+    model.load_state_dict({key: tensor.to(dtypes[key]).contiguous() for key, tensor in state.items()}, strict=True, assign=True)
     return model

@@ -1,67 +1,153 @@
-"""Reads a state dict from a safetensors or PyTorch file, without running code that the file may contain."""
+"""Reads a state dict from a file of weights without running code; hubserve.hub.key_formats checks that it fits a network."""
 
+import io
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor
 
 from hubserve.bounded_files import check_expansion, check_safetensors_header
 from hubserve.errors import WeightsError
+from hubserve.hub import restricted_unpickler
+from hubserve.hub.restricted_unpickler import Inert
 
 CONTAINERS = ("state_dict", "model", "model_state")
-"""Keys under which training scripts store a state dict inside a larger dict; the first that is found is used."""
+"""Keys under which training scripts store a state dict inside a larger dict."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What DataParallel, `torch.compile` and Lightning put before every key; removed where all keys begin with it."""
+
+ENDINGS = (".pth", ".pt", ".pth.tar", ".bin", ".ckpt", ".safetensors")
+"""Endings of files of weights in an archive."""
+
+MOST_MEMBER_BYTES = 16 * 2**30
+"""Longest file of weights that is unpacked from an archive, in bytes."""
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Returns the state dict that a file contains, with all tensors on the CPU.
+def read_state_dict(path: Path, *, entry: str | None = None, member: str | None = None) -> dict[str, Tensor]:
+    """Returns the tensors of a file of weights, contiguous, on the CPU; nothing that could run code is unpickled.
 
-    A PyTorch file is loaded with `weights_only=True`, so that no code of the file runs. It may contain the state dict itself or
-    a dict that has it under one of the keys `CONTAINERS`. `hubserve.hub.key_formats.convert` compares it with a network.
+    The file is a .safetensors file, a PyTorch file of any version, or a ZIP or tar archive that contains one. A state dict
+    inside a dict under one of the keys `CONTAINERS` is found, and `PREFIXES` that all keys have are removed. Objects beside the
+    tensors, such as a training configuration, are ignored (`hubserve.hub.restricted_unpickler`).
 
     Args:
-        path: Path of a safetensors file if it ends in ".safetensors", otherwise of a file that `torch.save` wrote.
+        path: The file.
+        entry: Key of the state dict in the dict of the file, for a file with several; it is used if the file has it, and a file
+            that is a bare state dict is read as it is.
+        member: End of the path of the file in the archive; None if the archive contains only one file of weights.
 
     Raises:
-        WeightsError: The file is missing, too large, corrupt or of another kind, or its state dict is empty or has other
-            values than tensors.
+        WeightsError: The file is missing, corrupt, of another kind, has several state dicts and not `entry`, or `member` is not
+            in the archive.
     """
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     if path.suffix == ".safetensors":
         try:
             check_safetensors_header(path)
-            return load_file(path)
-        except Exception as error:  # SafetensorError, OSError, and errors of torch about dtypes that it does not support.
+            return _plain(load_file(path))
+        except Exception as error:  # SafetensorError, OSError, and torch's errors about types that it does not have.
             raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
     try:
         check_expansion(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is not a plain file of tensors, or asks to run code while it loads, which is refused; "
-            f"it begins with {_begin(path)!r}. Save the state_dict alone, or as safetensors"
-        ) from error
+        source = _unpacked(path, member)
+        if isinstance(source, bytes):
+            if source[8:9] == b"{":  # A safetensors file: the length of its header, then JSON.
+                return _plain(load(source))
+            return _tensors(*_unpickled(io.BytesIO(source), path), path, entry)
+        with path.open("rb") as file:
+            found = _unpickled(file, path)
+    except WeightsError:
+        raise
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError and more on corrupt files.
         raise WeightsError(f"{path} is not a readable PyTorch file: {error}") from error
-    return _tensors(found, path)
+    return _tensors(*found, path, entry)
+
+
+def _unpickled(file: Any, path: Path) -> tuple[object, bool]:
+    """Returns the object in a PyTorch file, and whether other objects than tensors and numbers had to be made inert."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True), False
+    except pickle.UnpicklingError:
+        file.seek(0)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=restricted_unpickler), True
+    except pickle.UnpicklingError as error:
+        raise _refusal(path) from error
+
+
+def _refusal(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path} is not a plain file of tensors, or asks to run code while it loads, which is refused; "
+        f"it begins with {_begin(path)!r}. Save the state_dict alone, or as safetensors"
+    )
 
 
 def _begin(path: Path) -> bytes:
-    """Returns the first 16 bytes of a file, or all of a shorter one."""
     with path.open("rb") as file:
         return file.read(16)
 
 
-def _tensors(found: object, path: Path) -> dict[str, Tensor]:
-    """Returns the state dict in `found`, the object that `torch.load` returned for `path`.
+def _unpacked(path: Path, member: str | None) -> bytes | None:
+    """Returns the content of the file of weights in an archive; None if the file is none, but a PyTorch file itself."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if any(name.endswith("data.pkl") for name in names):
+                return None
+            return archive.read(_choose(names, member, path))
+    if tarfile.is_tarfile(path):
+        with tarfile.open(path) as tar:
+            sizes = {entry.name: entry.size for entry in tar if entry.isfile()}
+            if "pickle" in sizes and "storages" in sizes:
+                return None  # PyTorch 0.1 wrote tar files.
+            chosen = _choose(list(sizes), member, path)
+            if sizes[chosen] > MOST_MEMBER_BYTES:
+                raise WeightsError(f"{chosen} in {path} is longer than the {MOST_MEMBER_BYTES / 1e9:.3g} GB that are read")
+            content = tar.extractfile(chosen)
+            return content.read() if content is not None else None
+    return None
 
-    Raises:
-        WeightsError: `found` is not a dict, or the state dict in it is empty or has other values than tensors.
-    """
+
+def _choose(names: list[str], member: str | None, path: Path) -> str:
+    hidden = [name for name in names if "__MACOSX/" in name or name.rpartition("/")[2].startswith("._")]
+    fitting = [
+        name
+        for name in names
+        if name not in hidden and (name.endswith(ENDINGS) if member is None else f"/{name}".endswith(f"/{member}"))
+    ]
+    if len(fitting) != 1:
+        wanted = "file of weights" if member is None else f"file {member!r}"
+        has = ", ".join(fitting[:5]) or ", ".join(names[:5]) or "nothing"
+        raise WeightsError(f"{path} is an archive with {len(fitting)} where one {wanted} is needed: {has}")
+    return fitting[0]
+
+
+def _tensors(found: object, made_inert: bool, path: Path, entry: str | None) -> dict[str, Tensor]:
+    if entry is not None and isinstance(found, dict) and isinstance(found.get(entry), dict):
+        found = found[entry]
+    elif entry is not None and isinstance(found, dict) and any(isinstance(found.get(name), dict) for name in CONTAINERS):
+        has = ", ".join(map(str, list(found)[:8]))
+        raise WeightsError(f"{path} has no entry {entry!r}, whose weights are to be read; it has {has}")
     while isinstance(found, dict) and (wrapped := [name for name in CONTAINERS if isinstance(found.get(name), dict)]):
         found = found[wrapped[0]]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+    plain = isinstance(found, dict) and not isinstance(found, Inert)
+    if not plain or not found or not all(isinstance(value, Tensor) for value in found.values()):  # type: ignore[attr-defined]
+        if made_inert:
+            raise _refusal(path)
         raise WeightsError(f"{path} holds a {type(found).__name__}, not a state dict: a mapping from names to tensors")
-    return dict(found)
+    return _plain(found)  # type: ignore[arg-type]
+
+
+def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors without gradients, contiguous, under keys without the prefixes of wrappers."""
+    keys = list(state)
+    while prefix := next((p for p in PREFIXES if keys and all(str(key).startswith(p) for key in keys)), None):
+        keys = [key[len(prefix) :] for key in keys]
+    return {key: tensor.detach().contiguous() for key, tensor in zip(keys, state.values(), strict=True)}

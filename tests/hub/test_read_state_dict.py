@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import io
+import tarfile
+import zipfile
+
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -58,3 +64,73 @@ class TestReading:
     def test_missing(self, tmp_path):
         with pytest.raises(WeightsError, match="there is no file"):
             read_state_dict(tmp_path / "none.pth")
+
+    @pytest.mark.parametrize("legacy", [False, True])
+    def test_a_configuration_beside_the_weights_is_inert(self, tmp_path, legacy):
+        """It asks for `exec`, which is not run, and the tensors are read all the same."""
+        marker = tmp_path / "ran"
+
+        class Evil:
+            def __reduce__(self):
+                return (exec, (f"open({str(marker)!r}, 'w')",))
+
+        class Config(dict):
+            """As yacs has it: a dict with attributes, of a module that the reader lacks."""
+
+        config = Config(lr=0.1)
+        config.frozen = True
+        Config.__module__, Config.__qualname__ = "__main__", "Config"
+        import __main__
+
+        __main__.Config = Config
+        try:
+            saved = {"state_dict": self.STATE, "a": Evil(), "b": config, "c": argparse.Namespace(lr=np.float64(1))}
+            torch.save(saved, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+        finally:
+            del __main__.Config
+        self.assert_same(read_state_dict(tmp_path / "w.pth"))
+        assert not marker.exists()
+
+    @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+    def test_prefixes_of_wrappers(self, tmp_path, prefix):
+        torch.save({"state_dict": {f"{prefix}{key}": t for key, t in self.STATE.items()}}, tmp_path / "w.pth")
+        self.assert_same(read_state_dict(tmp_path / "w.pth"))
+
+    def test_a_prefix_of_some_keys_stays(self, tmp_path):
+        state = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
+        torch.save(state, tmp_path / "w.pth")
+        assert list(read_state_dict(tmp_path / "w.pth")) == list(state)
+
+    @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+    @pytest.mark.parametrize("kind", ["zip", "tar"])
+    def test_archives(self, tmp_path, kind, suffix):
+        (save_file if suffix == ".safetensors" else torch.save)(self.STATE, tmp_path / f"a{suffix}")
+        content = (tmp_path / f"a{suffix}").read_bytes()
+        path = tmp_path / f"w.{kind}"
+        names = [f"data/checkpoints/a{suffix}", f"data/checkpoints/b{suffix}", "data/notes.txt"]
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                for name in names:
+                    archive.writestr(name, content)
+        else:
+            with tarfile.open(path, "w:gz") as archive:
+                for name in names:
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+        found = read_state_dict(path, member=f"checkpoints/a{suffix}")
+        assert {key: t.tolist() for key, t in found.items()} == {key: t.tolist() for key, t in self.STATE.items()}
+        with pytest.raises(WeightsError, match="archive with 2 where one"):
+            read_state_dict(path)
+        with pytest.raises(WeightsError, match=r"archive with 0 where one file 'none\.pth'"):
+            read_state_dict(path, member="none.pth")
+
+    def test_averaged_weights_are_read_where_they_are_asked_for(self, tmp_path):
+        raw = {key: torch.zeros_like(t) for key, t in self.STATE.items()}
+        torch.save({"state_dict": raw, "state_dict_ema": self.STATE}, tmp_path / "w.pth")
+        self.assert_same(read_state_dict(tmp_path / "w.pth", entry="state_dict_ema"))
+        assert read_state_dict(tmp_path / "w.pth")["a.weight"].sum() == 0
+
+    def test_tensors_are_contiguous(self, tmp_path):
+        torch.save({"a": torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)}, tmp_path / "w.pth")
+        assert read_state_dict(tmp_path / "w.pth")["a"].is_contiguous()

@@ -1,0 +1,65 @@
+"""A pickle module for `torch.load` that rebuilds tensors and replaces all other objects by inert ones; nothing is run.
+
+Training scripts save their configuration beside the weights (yacs' CfgNode, argparse.Namespace, numpy scalars). PyTorch's
+`weights_only=True` refuses such a file as a whole; here the tensors are read, and every class or function that is not among
+`ALLOWED` becomes `Inert`, whatever its name. A file that asks for `exec` gets an empty dict.
+"""
+
+import pickle
+from collections import OrderedDict
+from pickle import dump, dumps, load, loads  # noqa: F401  (torch.load asks its pickle module for these names.)
+from typing import Any
+
+import torch
+from torch._utils import _rebuild_parameter, _rebuild_tensor, _rebuild_tensor_v2
+
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): torch.Size,
+}
+"""(module, name) in the file -> what is used for it."""
+
+
+class Inert(dict):  # type: ignore[type-arg]
+    """Stands for an object of a class that is not allowed: accepts any argument, state and item, and does nothing with it."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __call__(self, *args: object, **kwargs: object) -> "Inert":
+        return Inert()
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def append(self, item: object) -> None:
+        """Accepts an item, as unpickling a subclass of list asks for."""
+
+    def extend(self, items: object) -> None:
+        """Accepts items, as unpickling a subclass of list asks for."""
+
+    def add(self, item: object) -> None:
+        """Accepts an item, as unpickling a subclass of set asks for."""
+
+
+_STORAGES = {
+    name: getattr(torch, name)
+    for name in dir(torch)
+    if name.endswith("Storage") and name not in ("TypedStorage", "UntypedStorage") and isinstance(getattr(torch, name), type)
+}
+
+
+class Unpickler(pickle.Unpickler):
+    """Unpickles with `ALLOWED`, the storages of PyTorch, and `Inert` for all others."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns what the file's `module.name` stands for; never imports anything."""
+        if module in ("torch", "torch.cuda") and name in _STORAGES:
+            return _STORAGES[name]
+        return ALLOWED.get((module, name), Inert)
