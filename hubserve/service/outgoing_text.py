@@ -42,7 +42,7 @@ def shortened(message: str) -> str:
 def without_folders(text: str) -> str:
     """Returns the text with the paths of known folders replaced by names, as in STORE/efficientnet-lite0.
 
-    These are the folders of the store, BENTOML_HOME, HUBSERVE_HOME, hubserve, Python, TMPDIR, HOME and the working folder. Other
+    These are the store, BENTOML_HOME, HUBSERVE_HOME, hubserve, Python, TMPDIR, HOME and the working folder. Other
     paths are left as they are.
     """
     # Most texts have no path, and under overload a refusal must cost next to nothing.
