@@ -14,6 +14,7 @@ SERVES = (
     "telemetry",
     "errors",
     "image_file",
+    "image_names",
     "validation_sentence",
     "bounded_files",
     "cgroup",

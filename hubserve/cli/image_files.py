@@ -8,8 +8,8 @@ from random import Random
 import numpy as np
 
 from hubserve.data import image_folder
-from hubserve.data.folder_walk import SUFFIXES
 from hubserve.errors import DatasetError, ImageError
+from hubserve.image_names import SUFFIXES
 from hubserve.package.runner import Batch
 from hubserve.preprocess import Preprocess, decode_image
 

@@ -7,30 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hubserve.data.names import is_hidden, shown
-
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-    ]
-)
-"""File name suffixes of images, in lower case; they are compared without regard to case."""
+from hubserve.data.names import shown
+from hubserve.image_names import SUFFIXES, is_hidden
 
 _USUAL_ENDING = re.compile(r"\.[a-z][a-z0-9]{0,5}")
 """Endings by which files are counted that are left out; others would be as many as files."""

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hubserve.data.folder_walk import SUFFIXES, LeftOut, Walk, folder_names, left_out_text, named, walk
+from hubserve.data.folder_walk import LeftOut, Walk, folder_names, left_out_text, named, walk
 from hubserve.data.names import PARTS, Part, class_names, part_of, quoted, shown
 from hubserve.errors import DatasetError, suggest
+from hubserve.image_names import SUFFIXES
 
 BESIDE = "beside the class folders"
 """Why images directly in a folder of class folders are left out."""

@@ -1,28 +1,16 @@
-"""Rules for file, folder and class names: hidden names, names of the parts, valid class names, escaping for messages."""
+"""Rules for file, folder and class names: names of the parts, valid class names, escaping for messages."""
 
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from hubserve.errors import DatasetError
+from hubserve.image_names import PART_NAMES
+from hubserve.image_names import Part as Part
 
-Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
-
-_PART_NAMES: Mapping[str, Part] = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-"""Part that each folder name, or value in a listing's column, stands for; names are in lower case."""
-
-_SYSTEM_FOLDERS = frozenset(
-    ("@eadir", "lost+found", "__macosx", "#recycle", "$recycle.bin", "system volume information", "__pycache__")
-)
-_SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
-_SYSTEM_NAMES = _SYSTEM_FOLDERS | _SYSTEM_FILES
-"""Lower-case names of files and folders that operating systems and storage devices create by themselves."""
 
 
 def part_of(name: str) -> Part | None:
@@ -30,12 +18,7 @@ def part_of(name: str) -> Part | None:
 
     Known names, in any case, are train and training; val, valid, validation and dev; test and testing.
     """
-    return _PART_NAMES.get(name.casefold())
-
-
-def is_hidden(name: str) -> bool:
-    """Returns True for a name that begins with a dot, or that an operating system creates by itself, such as `@eaDir`."""
-    return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
+    return PART_NAMES.get(name.casefold())
 
 
 def shown(name: str | Path) -> str:

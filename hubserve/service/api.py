@@ -12,11 +12,14 @@ from hubserve.errors import HubserveError
 from hubserve.service.error_responses import HANDLERS
 from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.page import router as page_router
-from hubserve.service.routes import aliases, classify, exports, models, search_jobs, v2
+from hubserve.service.routes import aliases, classify, exports, job_data, jobs, models, v2
 from hubserve.service.service_state import ServiceState
 from hubserve.service.settings import ServiceSettings
 
-ROUTERS = (page_router, classify.router, models.router, v2.router, aliases.router, exports.router, search_jobs.router)
+ROUTERS = (page_router, classify.router, models.router, v2.router, aliases.router, exports.router)
+
+JOB_ROUTERS = (job_data.router, jobs.router)
+"""Routes below /jobs, the more special paths first."""
 
 
 @asynccontextmanager
@@ -44,6 +47,9 @@ def build_api() -> FastAPI:
     )
     for router in ROUTERS:
         built.include_router(router)
+    for router in JOB_ROUTERS:
+        built.include_router(router, prefix="/jobs")
+        built.include_router(router, prefix="/search_jobs", deprecated=True)  # The name until version 0.2.
     return built
 
 

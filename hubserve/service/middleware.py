@@ -44,6 +44,9 @@ _OPEN = ("/page/", "/v2/health/")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 
+UPLOADS = frozenset({"/jobs/data", "/search_jobs/data"})
+"""Paths to which a ZIP of images is posted."""
+
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 """Header that keeps a browser from taking an answer for another type than it says, such as a script."""
 
@@ -95,7 +98,7 @@ class ServiceMiddleware:
                 call.route = classify.PATH
                 answer = await classify.answer_directly(Request(scope, call.receive), call.shared)
                 await answer(scope, call.receive, call.send)
-            elif _has_images(scope) or not _has_body(scope):
+            elif _has_images(scope) or _is_upload(scope) or not _has_body(scope):
                 await self._route(call, call.receive)
             else:
                 async with call.shared.body_reader.body(Request(scope, call.receive), most=json_bounds.MAX_BYTES) as body:
@@ -180,6 +183,11 @@ def _has_images(scope: Scope) -> bool:
     """Whether a route that classifies answers a request; it reads the body itself, within the limit for images."""
     path: str = scope["path"]
     return scope["method"] == "POST" and (path == classify.PATH or (path.startswith("/v2/models/") and path.endswith("/infer")))
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Whether the route of uploads answers a request; it writes the body to disk, within a limit of its own."""
+    return scope["method"] == "POST" and scope["path"] in UPLOADS
 
 
 def _has_body(scope: Scope) -> bool:

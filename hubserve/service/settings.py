@@ -52,6 +52,10 @@ class ServiceSettings(BaseModel):
         drain_seconds: Time after SIGTERM in which clients are asked to connect elsewhere, before the server stops listening.
         max_exports: Largest number of exports that run at once.
         max_search_jobs: Largest number of searches that run when another is started over HTTP.
+        upload_mb: Largest ZIP of images that may be uploaded, in megabytes; 413 beyond it.
+        upload_expanded_mb: Largest size of the files in it together, in megabytes; 413 beyond it.
+        upload_files: Largest number of files in it; 413 beyond it.
+        upload_seconds: Time within which it must be received; 408 after that.
         data_roots: Folders, separated by colons, in which data sets and latency tables of definitions over HTTP must lie; their
             relative paths start in the first one. None is the folder `data` in HUBSERVE_HOME. 422 for all other paths.
         job_workers: Largest number of processes that evaluate trials or read images, in a definition over HTTP; None is the
@@ -96,6 +100,10 @@ class ServiceSettings(BaseModel):
     drain_seconds: Seconds = 1.0
     max_exports: Annotated[int, Field(ge=1)] = 1
     max_search_jobs: Annotated[int, Field(ge=1)] = 2
+    upload_mb: Amount = 1000.0
+    upload_expanded_mb: Amount = 4000.0
+    upload_files: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    upload_seconds: Amount = 900.0
     data_roots: tuple[Path, ...] | None = None
     job_workers: Annotated[int, Field(ge=1)] | None = None
     job_trials: Annotated[int, Field(ge=1)] = 10_000

@@ -10,7 +10,10 @@ from tests.images import noise
 from tests.stores import service_over, small_package, store_at
 
 READ, CHANGE = "a token to read", "a token to change"
-READS = ("/models", "/aliases", "/exports", "/search_jobs", "/search_jobs/available", "/v2", "/v2/models/small/ready")
+READS = (
+    *("/models", "/aliases", "/exports", "/jobs", "/jobs/available", "/jobs/data", "/search_jobs", "/search_jobs/data"),
+    *("/v2", "/v2/models/small/ready"),
+)
 OPEN = ("/v2/health/live", "/v2/health/ready", "/", "/page/api.js")
 OF_BENTOML = ("/livez", "/readyz", "/healthz")
 """Not there without its server, and still asked for no token."""

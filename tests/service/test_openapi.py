@@ -12,7 +12,7 @@ from hubserve.service.api import build_api
 from tests.stores import service_over, small_package, store_at
 
 TOKEN = "secret-of-the-tests"
-STARTS_PROCESSES = ("/exports", "/search_jobs")
+STARTS_PROCESSES = ("/exports", "/jobs", "/search_jobs")
 """Asked without a token: what these start is tested elsewhere."""
 
 schema = schemathesis.openapi.from_dict(build_api().openapi())
@@ -39,7 +39,16 @@ def test_any_request(case, url):
 
 def test_what_the_description_has():
     paths = build_api().openapi()["paths"]
-    assert {"/classify", "/models", "/v2/models/{name}/infer", "/aliases/{name}", "/exports", "/search_jobs"} <= set(paths)
+    assert {
+        "/classify",
+        "/models",
+        "/v2/models/{name}/infer",
+        "/aliases/{name}",
+        "/exports",
+        "/jobs",
+        "/jobs/data",
+        "/search_jobs",
+    } <= set(paths)
     for path, methods in paths.items():
         for method, operation in methods.items():
             if method in ("post", "put", "delete") and path != "/classify" and not path.startswith("/v2"):

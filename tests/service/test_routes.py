@@ -440,8 +440,8 @@ class TestSearchJobs:
             answer = client.post("/search_jobs", json={"definition": TINY}, headers=CHANGE)
             said = problem(answer, 503, "OverloadedError")
             assert answer.headers["retry-after"] == "1"
-            assert "2 searches run" in said
-            assert "DELETE /search_jobs/" in said
+            assert "2 jobs run" in said
+            assert "DELETE /jobs/" in said
             assert all(run.id in said for run in runs)
             assert len(jobs.list_runs()) == 2
         finally:

@@ -48,7 +48,7 @@ export class JobView {
     let status;
     do {
       const after = history.at(-1)?.number ?? -1;
-      status = await call(`search_jobs/${encodeURIComponent(this.id)}?limit=${TRIALS}&after=${after}`, { what: 'single searches' });
+      status = await call(`jobs/${encodeURIComponent(this.id)}?limit=${TRIALS}&after=${after}`, { what: 'single searches' });
       history.push(...status.history);
     } while (status.history.length === TRIALS);
     this.history = history;
@@ -88,7 +88,7 @@ export class JobView {
     button.disabled = true;
     this.wrong.replaceChildren();
     try {
-      await call(`search_jobs/${encodeURIComponent(this.id)}`, { method: 'DELETE', what: 'stopping searches' });
+      await call(`jobs/${encodeURIComponent(this.id)}`, { method: 'DELETE', what: 'stopping searches' });
       await this.refresh();
     } catch (error) {
       this.wrong.replaceChildren(problem(error));

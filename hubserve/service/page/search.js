@@ -43,7 +43,7 @@ async function poll(mine, tick) {
   let pause = SECOND;
   try {
     // The list changes less than the job that is watched.
-    if (tick % 3 === 0 || !view) jobs.update((await call(`search_jobs?limit=${most}`, { what: 'searches' })).map(summary));
+    if (tick % 3 === 0 || !view) jobs.update((await call(`jobs?limit=${most}`, { what: 'searches' })).map(summary));
     if (view) await view.refresh();
     if (!view?.moving) pause = 3 * SECOND;
   } catch (error) {
@@ -78,7 +78,7 @@ function more() {
 async function listOffered() {
   const place = byId('search-start');
   try {
-    offered = await call('search_jobs/available', { what: 'job files to start' });
+    offered = await call('jobs/available', { what: 'job files to start' });
   } catch {
     return; // The list of jobs says what is wrong.
   }
@@ -99,7 +99,7 @@ async function start(name, wrong) {
   wrong.replaceChildren();
   byId('start').disabled = true;
   try {
-    const { id } = await post('search_jobs', { job: name }, 'starting searches');
+    const { id } = await post('jobs', { job: name }, 'starting searches');
     byId('said').textContent = `${name} was started.`;
     location.hash = toJob(id);
   } catch (error) {

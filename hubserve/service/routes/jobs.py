@@ -1,4 +1,4 @@
-"""Search jobs over HTTP: POST starts one in a process of its own, GET shows its state, DELETE stops it."""
+"""Jobs over HTTP, searches and fine-tunings: POST starts one in its own process, GET shows its state, DELETE stops it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hubserve.service.service_state import ServiceState
 from hubserve.service.settings import ServiceSettings
 from hubserve.service.unknown_parameters import only_parameters
 
-router = APIRouter(prefix="/search_jobs", tags=["search jobs"])
+router = APIRouter(tags=["jobs"])
 
 PLAIN = [Depends(only_parameters())]
 PAGED = [Depends(only_parameters("limit", "after"))]
@@ -36,10 +36,10 @@ _starting = threading.Lock()
 
 
 class JobRequest(BaseModel):
-    """A search to start: exactly one of the two.
+    """A job to start: exactly one of the two.
 
     Attributes:
-        job: Name of a job file that GET /search_jobs/available lists.
+        job: Name of a job file that GET /jobs/available lists.
         definition: A job with the keys of such a file.
     """
 
@@ -60,7 +60,7 @@ class AvailableEntry(BaseModel):
 
     Attributes:
         name: Name of the file, without its ending.
-        summary: One sentence about the search.
+        summary: One sentence about the job.
     """
 
     name: str
@@ -68,7 +68,7 @@ class AvailableEntry(BaseModel):
 
 
 @router.post(
-    "", status_code=202, summary="Start a search", dependencies=PLAIN + CHANGE, responses=described(401, 403, 404, 422, 503)
+    "", status_code=202, summary="Start a job", dependencies=PLAIN + CHANGE, responses=described(401, 403, 404, 422, 503)
 )
 async def start(request: Request, wanted: JobRequest) -> JobSummary:
     """Starts a process that outlives this server; its result is published to the store, which the server follows.
@@ -84,11 +84,11 @@ async def start(request: Request, wanted: JobRequest) -> JobSummary:
     return await to_thread.run_sync(_started, text, job, wanted.job, limits, most)
 
 
-@router.get("", summary="List the searches", dependencies=PAGED, responses=described(401, 404, 422))
+@router.get("", summary="List the jobs", dependencies=PAGED, responses=described(401, 404, 422))
 async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: str | None = None) -> list[JobSummary]:
-    """The newest searches first, at most `limit` of them, without their trials.
+    """The newest jobs first, at most `limit` of them, without their trials.
 
-    With `after`, the id of the last search of an answer, the next older ones.
+    With `after`, the id of the last job of an answer, the next older ones.
     """
     return await to_thread.run_sync(lambda: jobs.list_summaries(limit, after=after))
 
@@ -100,13 +100,13 @@ async def available() -> list[AvailableEntry]:
     return [AvailableEntry(name=job.name, summary=job.summary) for job in found]
 
 
-@router.get("/{identity}", summary="Show a search", dependencies=PAGED, responses=described(401, 404, 422))
+@router.get("/{identity}", summary="Show a job", dependencies=PAGED, responses=described(401, 404, 422))
 async def read(
     identity: str,
     limit: Annotated[int, Query(ge=0, le=MOST_TRIALS)] = 1000,
     after: Annotated[int, Query(ge=-1)] | None = None,
 ) -> JobStatus:
-    """Trials, the best so far, the Pareto front, the course of a one-shot strategy, and what was published.
+    """Trials, the Pareto front, the course of a one-shot strategy, epochs and test accuracy, and what was published.
 
     `history` has the last `limit` trials; with `after`, the first `limit` of those whose numbers are larger than it.
     """
@@ -116,27 +116,27 @@ async def read(
 @router.delete(
     "/{identity}",
     status_code=202,
-    summary="Stop a search",
+    summary="Stop a job",
     dependencies=PLAIN + CHANGE,
     responses=described(401, 403, 404),
 )
 async def stop(identity: str) -> JobSummary:
-    """Ends all processes of the search within 5 s; the state is "stopping" until then.
+    """Ends all processes of the job within 5 s; the state is "stopping" until then.
 
-    `hubserve search --run FOLDER`, on the server's machine, continues the search.
+    `hubserve search --run FOLDER`, on the server's machine, continues the job.
     """
     return await to_thread.run_sync(lambda: jobs.end_soon(jobs.find(identity)))
 
 
 @router.get(
     "/{identity}/plots/{name}.svg",
-    summary="A plot of a search",
+    summary="A plot of a job",
     response_class=FileResponse,
     dependencies=PLAIN,
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404)},
 )
 async def plot(identity: str, name: str) -> FileResponse:
-    """One of the plots that the status of the search lists."""
+    """One of the plots that the status of the job lists."""
     path = await to_thread.run_sync(lambda: jobs.find(identity).plot(name))
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox", "Cache-Control": "no-cache"}
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
@@ -180,10 +180,10 @@ def _with_trials(status: JobStatus, limit: int, after: int | None) -> JobStatus:
 
 
 def _check_number_running(most: int) -> None:
-    """Raises OverloadedError where `most` searches run, whoever started them: they share this machine."""
+    """Raises OverloadedError where `most` jobs run, whoever started them: they share this machine."""
     running = [run.id for run in jobs.list_runs() if jobs.is_running(run)]
     if len(running) >= most:
         raise OverloadedError(
-            f"{len(running)} searches run ({', '.join(running)}) and at most {most} may at once; ask again when one is over, "
-            "or stop one by DELETE /search_jobs/{id}"
+            f"{len(running)} jobs run ({', '.join(running)}) and at most {most} may at once; ask again when one is over, "
+            "or stop one by DELETE /jobs/{id}"
         )

@@ -1,0 +1,136 @@
+"""Data for jobs over HTTP: GET lists the data folders, POST uploads one as a ZIP, DELETE removes an upload."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from pathlib import Path
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
+
+from hubserve.atomic import staged_folder
+from hubserve.errors import BodyTooLargeError, OverloadedError, RequestBodyError, SlowRequestError
+from hubserve.service import data_folders
+from hubserve.service.auth import CHANGE
+from hubserve.service.data_folders import DataFolder, DataFolders
+from hubserve.service.error_responses import described
+from hubserve.service.job_and_export_limits import data_roots
+from hubserve.service.service_state import ServiceState
+from hubserve.service.settings import ServiceSettings
+from hubserve.service.unknown_parameters import only_parameters
+from hubserve.service.zip_upload import Unpacked, unpack
+
+router = APIRouter(tags=["jobs"])
+
+PLAIN = [Depends(only_parameters())]
+NAMED = [Depends(only_parameters("name"))]
+
+_ZIP = {"requestBody": {"required": True, "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}}
+
+_uploading, _looking = threading.Lock(), threading.Lock()
+
+
+class Upload(BaseModel):
+    """An upload that was unpacked.
+
+    Attributes:
+        data: The new data folder.
+        left_out: Number of files in the ZIP that are hidden or no images, which were left out.
+    """
+
+    data: DataFolder
+    left_out: int
+
+
+@router.get("/data", summary="List the data folders", dependencies=PLAIN, responses=described(401, 422))
+async def listed(request: Request) -> DataFolders:
+    """The folders below the server's data roots that hold class folders, at most 200, found in at most 2 s."""
+    roots = data_roots(request.app.state.shared.settings)
+    return await to_thread.run_sync(_listed, roots)
+
+
+@router.post(
+    "/data",
+    status_code=201,
+    summary="Upload a ZIP of images",
+    dependencies=NAMED + CHANGE,
+    responses=described(400, 401, 403, 408, 413, 422, 503, 507),
+    openapi_extra=_ZIP,
+)
+async def upload(request: Request, name: str) -> Upload:
+    """Unpacks a ZIP with a folder of images for each class into a new data folder called `name`.
+
+    The body is the ZIP itself. A single folder around the class folders is left out, as are hidden files and files that are no
+    images. Nothing is kept of a ZIP that is refused.
+    """
+    shared: ServiceState = request.app.state.shared
+    settings, root = shared.settings, data_roots(shared.settings)[0]
+    await to_thread.run_sync(data_folders.check_free, root, name)
+    _check_announced(request, settings)
+    if not _uploading.acquire(blocking=False):
+        raise OverloadedError("another upload is being received; ask again when it is over")
+    try:
+        stage = staged_folder(root / data_folders.UPLOADS, name)
+        folder = await to_thread.run_sync(stage.__enter__)
+        try:
+            await _receive(request, folder / "upload", settings)
+            return await to_thread.run_sync(_unpacked, root, name, folder, settings)
+        finally:
+            await to_thread.run_sync(stage.__exit__, None, None, None)
+    finally:
+        _uploading.release()
+
+
+@router.delete(
+    "/data/{name}", status_code=204, summary="Delete an upload", dependencies=PLAIN + CHANGE, responses=described(401, 403, 404)
+)
+async def delete(request: Request, name: str) -> None:
+    """Deletes what was uploaded under this name; data folders of the operator cannot be deleted over HTTP."""
+    root = data_roots(request.app.state.shared.settings)[0]
+    await to_thread.run_sync(data_folders.remove_upload, root, name)
+
+
+def _listed(roots: tuple[Path, ...]) -> DataFolders:
+    with _looking:  # One look at a time: many clients may ask.
+        return data_folders.list_folders(roots)
+
+
+def _check_announced(request: Request, settings: ServiceSettings) -> None:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and (len(announced) >= 20 or int(announced) > settings.upload_mb * 1e6):
+        raise _too_long(settings)
+
+
+async def _receive(request: Request, path: Path, settings: ServiceSettings) -> None:
+    """Writes the body to `path` as it comes. Raises BodyTooLargeError, SlowRequestError, or RequestBodyError if it is empty."""
+    size = 0
+    try:
+        async with asyncio.timeout(settings.upload_seconds):
+            with path.open("wb") as file:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > settings.upload_mb * 1e6:
+                        raise _too_long(settings)
+                    await to_thread.run_sync(file.write, chunk)
+    except TimeoutError as error:
+        raise SlowRequestError(f"the ZIP did not come within {settings.upload_seconds:g} s: send a smaller one") from error
+    if not size:
+        raise RequestBodyError("the body is empty: send the ZIP as the body of the request")
+
+
+def _too_long(settings: ServiceSettings) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the ZIP is longer than the allowed {settings.upload_mb * 1e6:,.0f} bytes")
+
+
+def _unpacked(root: Path, name: str, stage: Path, settings: ServiceSettings) -> Upload:
+    most = min(int(settings.upload_expanded_mb * 1e6), shutil.disk_usage(stage).free)
+    done: list[Unpacked] = []
+
+    def fill(folder: Path) -> None:
+        done.append(unpack(stage / "upload", folder, max_files=settings.upload_files, max_bytes=most))
+
+    data = data_folders.add_upload(root, name, stage, fill)
+    return Upload(data=data, left_out=done[0].left_out)

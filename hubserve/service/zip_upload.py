@@ -1,0 +1,154 @@
+"""Unpacks an uploaded ZIP of images into a new folder, within limits; what is hostile or too large is refused as a whole."""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
+
+from hubserve.errors import BodyTooLargeError, RequestBodyError
+from hubserve.image_names import SUFFIXES, is_hidden
+
+MAX_RATIO, RATIO_FROM = 100, 1_000_000
+"""Largest ratio of a file's size to its size in the ZIP, and the size in bytes from which it counts."""
+
+MAX_DEPTH, MAX_NAME, MAX_PATH = 8, 200, 800
+"""Most names in a path of the ZIP, most bytes of one of them, and most of the path."""
+
+ENTRY_BYTES = 250
+"""Bytes of the ZIP's directory that each allowed file may use, on average; a longer directory is not read."""
+
+CHUNK = 1 << 20
+
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, UnicodeError, ValueError,
+    OverflowError,
+)  # fmt: skip
+"""What `zipfile` raises for bytes that are no ZIP, or a ZIP that it does not read."""
+
+
+class Unpacked(NamedTuple):
+    """What was unpacked.
+
+    Attributes:
+        images: Number of image files that were written.
+        left_out: Number of hidden files, and of files that are no images by their endings, which were not.
+    """
+
+    images: int
+    left_out: int
+
+
+class _BoundedFile:
+    """A file for `zipfile` of which no single read is longer than `most`: the directory of a ZIP is read at once."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self._file, self._most = file, most
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self._most:
+            raise BodyTooLargeError("the ZIP's directory is longer than that of the number of files that are allowed")
+        return self._file.read(self._most + 1 if size < 0 else size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> Unpacked:
+    """Writes the images in a ZIP into `folder`, which is made; names of folders stay as they are.
+
+    A single folder around all class folders is left out. Files whose names, or the names of whose folders, are hidden are not
+    written, nor those that are no images by their endings.
+
+    Args:
+        archive: The ZIP.
+        folder: Where the images are written. It is incomplete where an error is raised, and the caller removes it.
+        max_files: Largest number of entries of the ZIP.
+        max_bytes: Largest size of all written files together, in bytes.
+
+    Raises:
+        BodyTooLargeError: The ZIP has more or larger files than allowed, or one that is packed more than `MAX_RATIO` times.
+        RequestBodyError: It cannot be read, is encrypted, or has a link, a device, or a path that leads out of the folder.
+    """
+    folder.mkdir()
+    try:
+        with archive.open("rb") as file:
+            bounded: Any = _BoundedFile(file, max(max_files * ENTRY_BYTES, 1 << 17))
+            with zipfile.ZipFile(bounded) as opened:
+                return _unpack(opened, folder, max_files, max_bytes)
+    except _BROKEN as error:
+        if isinstance(error, RequestBodyError | BodyTooLargeError):
+            raise
+        raise RequestBodyError(f"the ZIP cannot be read: {str(error)[:200] or type(error).__name__}") from error
+
+
+def _unpack(opened: zipfile.ZipFile, folder: Path, max_files: int, max_bytes: int) -> Unpacked:
+    entries = opened.infolist()
+    if len(entries) > max_files:
+        raise BodyTooLargeError(f"the ZIP has {len(entries):,} entries, and {max_files:,} are allowed")
+    found = [(entry, _checked(entry)) for entry in entries]
+    files = [(entry, path) for entry, path in found if not entry.is_dir()]
+    kept = [(entry, path) for entry, path in files if _is_kept(path)]
+    if sum(entry.file_size for entry, _ in kept) > max_bytes:
+        raise _too_large(max_bytes)
+    around = len({path.parts[0] for _, path in kept}) == 1 and all(len(path.parts) > 2 for _, path in kept)
+    written = 0
+    for entry, path in kept:
+        target = folder.joinpath(*path.parts[around:])
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            written += _write(opened, entry, target, max_bytes - written, max_bytes)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RequestBodyError(f"the ZIP has {_quoted(entry)} twice, or as a file and as a folder") from error
+    return Unpacked(len(kept), len(files) - len(kept))
+
+
+def _checked(entry: zipfile.ZipInfo) -> PurePosixPath:
+    """The path of an entry of the ZIP. Raises RequestBodyError for one that must not, or cannot, be written."""
+    # `filename` ends at a zero byte; `orig_filename` is what the ZIP says.
+    name, path = entry.orig_filename, PurePosixPath(entry.orig_filename)
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if name.startswith("/") or "\\" in name or not path.parts or ".." in path.parts:
+        raise RequestBodyError(f"the ZIP has the path {_quoted(entry)}; paths must be relative, with / and without ..")
+    if not name.isprintable():
+        raise RequestBodyError(f"the ZIP has a name with control characters: {_quoted(entry)}")
+    longest = max(len(part.encode()) for part in path.parts)
+    if len(path.parts) > MAX_DEPTH or longest > MAX_NAME or len(name.encode()) > MAX_PATH:
+        raise RequestBodyError(f"the ZIP has a path that is too long or too deep: {_quoted(entry)}")
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise RequestBodyError(f"{_quoted(entry)} in the ZIP is a link or a device; only files and folders are allowed")
+    if entry.flag_bits & 1:
+        raise RequestBodyError(f"{_quoted(entry)} in the ZIP is encrypted")
+    # Others than these may take much memory to unpack.
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise RequestBodyError(f"{_quoted(entry)} in the ZIP is compressed by another method than deflate")
+    return path
+
+
+def _is_kept(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in SUFFIXES and not any(is_hidden(part) for part in path.parts)
+
+
+def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int, max_bytes: int) -> int:
+    """Writes one file and returns its size, which is counted while it is unpacked: the ZIP may say another one."""
+    size = 0
+    with opened.open(entry) as source, target.open("xb") as file:
+        while chunk := source.read(CHUNK):
+            size += len(chunk)
+            if size > left:
+                raise _too_large(max_bytes)
+            if size > RATIO_FROM and size > MAX_RATIO * max(entry.compress_size, 1):
+                raise BodyTooLargeError(f"{_quoted(entry)} in the ZIP is over {MAX_RATIO} times its size there")
+            file.write(chunk)
+    return size
+
+
+def _too_large(max_bytes: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the files in the ZIP have more than the allowed {max_bytes:,} bytes")
+
+
+def _quoted(entry: zipfile.ZipInfo) -> str:
+    return ascii(entry.orig_filename[:100])
