@@ -73,7 +73,9 @@ def stamp() -> tuple[tuple[str, int], ...]:
 
 
 def bentoml_home() -> Path:
-    """Returns BentoML's folder, which holds the folder of models and the file of aliases: BENTOML_HOME, or ~/bentoml without it.
+    """Returns BentoML's folder: BENTOML_HOME, or ~/bentoml if that is not set.
+
+    It holds the folder of models and the file of aliases.
 
     Raises:
         StoreError: This user cannot have such a folder.
