@@ -48,6 +48,11 @@ class WeightSource(_Record):
         filename: Path of the file in the repository or distribution, relative and without ".."; None for `url`.
         key_format: Naming scheme of the tensors in the file; see `hubserve.hub.key_formats`.
         sha256: SHA-256 of the whole file in hexadecimal, or its first 8 or more digits; a URL needs one.
+        drive: Id of a file on Google Drive.
+        git_blob: Id of the file as a git object, a SHA-1 in hexadecimal, where no SHA-256 is published.
+        size: Size of the file in bytes; None is not checked.
+        trust_on_first_use: Whether a URL or a file on Google Drive may be without `sha256` and `git_blob`. The SHA-256 of the
+            file that is downloaded first is then recorded beside it, and the file is held to it from then on.
         entry: Key under which the state dict is in the file's dict, such as "state_dict_ema"; None looks under the usual ones.
         member: End of the path of the file of weights in an archive (ZIP or tar) of several files; None if there is one.
     """
@@ -55,29 +60,36 @@ class WeightSource(_Record):
     url: str | None = None
     hub_id: str | None = None
     package: str | None = None
+    drive: str | None = None
     filename: str | None = None
     key_format: KeyFormat = "nni"
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None
+    git_blob: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    size: Annotated[int, Field(gt=0)] | None = None
+    trust_on_first_use: bool = False
     entry: str | None = None
     member: str | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> WeightSource:
-        places = [place for place in (self.url, self.hub_id, self.package) if place is not None]
+        places = [place for place in (self.url, self.hub_id, self.package, self.drive) if place is not None]
         if len(places) != 1:
-            raise ValueError(f"exactly one of url, hub_id and package must be given, found {len(places)}")
-        if (self.url is None) == (self.filename is None):
-            raise ValueError("filename goes with hub_id and package, and not with url")
+            raise ValueError(f"exactly one of url, hub_id, package and drive must be given, found {len(places)}")
+        if (self.hub_id is None and self.package is None) != (self.filename is None):
+            raise ValueError("filename goes with hub_id and package, and not with url and drive")
         if self.filename is not None and not _is_inside(self.filename):
             raise ValueError(f"filename {self.filename!r} must be a relative path that does not lead out of its package")
-        if self.url is not None and self.sha256 is None:
-            raise ValueError("a url needs a sha256, or the first digits of one")
+        pinned = self.sha256 is not None or self.git_blob is not None or self.trust_on_first_use
+        if (self.url is not None or self.drive is not None) and not pinned:
+            raise ValueError("a url needs a sha256, or the first digits of one, a git_blob, or trust_on_first_use = true")
         return self
 
     def describe(self) -> str:
         """The place in a few words, for messages."""
         if self.url is not None:
             return self.url
+        if self.drive is not None:
+            return f"https://drive.google.com/file/d/{self.drive}"
         if self.hub_id is not None:
             return f"{self.filename} of {self.hub_id} on Hugging Face"
         return f"{self.filename} in the Python package {self.package}"

@@ -80,6 +80,7 @@ def _hashed(found: Mapping[Path, Check], stamps: Mapping[Path, Stamp]) -> dict[P
 
 
 def _checked(paths: Sequence[Path], *, full: bool) -> Iterator[tuple[Path, Check]]:
+    """Yields each path with its check result, in the order of `paths`, without the cache."""
     if len(paths) <= FEW:
         with ThreadPoolExecutor(max(1, min(cores(), len(paths)))) as pool:
             yield from zip(paths, pool.map(lambda path: check_file(path, full=full), paths), strict=True)
@@ -107,13 +108,18 @@ def _checked(paths: Sequence[Path], *, full: bool) -> Iterator[tuple[Path, Check
 
 
 class _Program:
-    """A worker process that checks one file after another; if a file crashes it, the next file starts a new process."""
+    """A worker process that checks one file after another, started for the first file, and again after a file crashed it.
+
+    Args:
+        full: If True, files are decoded and hashed. If False, only headers are read.
+    """
 
     def __init__(self, full: bool) -> None:
         self._full = full
         self._process: subprocess.Popen[str] | None = None
 
     def check(self, path: Path) -> Check:
+        """Returns the check result of one file; if the file crashes the process, `Check.problem` says so."""
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -137,5 +143,6 @@ class _Program:
             self._process = None
 
     def _start(self) -> subprocess.Popen[str]:
+        """Starts the worker process, which reads a path per line from stdin and writes a result per line to stdout."""
         command = [sys.executable, "-W", "ignore", "-m", "hubserve.data.image_check", "full" if self._full else "header"]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

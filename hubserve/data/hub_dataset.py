@@ -1,6 +1,6 @@
-"""Data sets of the Hugging Face hub, written once as image files with a listing, which is then read like one's own.
+"""Downloads data sets of the Hugging Face hub and writes them as image files with a listing, which `listing_layout` reads.
 
-Needs the extra `hf`: the library `datasets`, which downloads a data set, or finds it where it did so before.
+This needs the extra `hf`, the library `datasets`, which downloads a data set or takes it from its own cache.
 """
 
 import csv
@@ -18,11 +18,13 @@ from hubserve.errors import DatasetError, MissingExtraError, suggest
 from hubserve.home import home
 
 PREFIX = "hf://"
-"""Beginning of an address of a data set: `hf://owner/name`, with `:configuration` and `@revision` where needed."""
+"""Prefix of the address of a data set: `hf://owner/name`, optionally followed by `:configuration` and `@revision`."""
 
 LISTING = "listing.csv"
+"""File name of the listing in the folder of a data set."""
 
 _ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF", ".webp"), (b"GIF8", ".gif"), (b"BM", ".bmp"))
+"""(first bytes of an image file, suffix of its name)."""
 
 
 def fetch(address: str, columns: Columns = USUAL, *, advance: Advance = lambda done, total: None) -> Path:
@@ -41,7 +43,7 @@ def fetch(address: str, columns: Columns = USUAL, *, advance: Advance = lambda d
     name, config, revision = _parsed(address)
     found = _load(name, config, revision)
     image, label = _columns(found, columns, name)
-    # Private, and the library's only name for the content of a split.
+    # `_fingerprint` is private, but the library has no public identifier of the content of a split.
     prints = [f"{split} {getattr(rows, '_fingerprint', len(rows))}" for split, rows in sorted(found.items())]
     key = hashlib.sha256("\n".join([name, str(config), str(revision), image, label, *prints]).encode()).hexdigest()[:16]
     folder = home() / "datasets"
@@ -54,6 +56,7 @@ def fetch(address: str, columns: Columns = USUAL, *, advance: Advance = lambda d
 
 
 def _parsed(address: str) -> tuple[str, str | None, str | None]:
+    """Returns name, configuration and revision of an address; the latter two are None if they are not given."""
     rest, _, revision = address.removeprefix(PREFIX).partition("@")
     name, _, config = rest.partition(":")
     if not name:
@@ -70,12 +73,12 @@ def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]
     except ImportError as error:
         raise MissingExtraError("data sets of the Hugging Face hub need datasets: pip install 'hubserve[hf]'") from error
     if offline:
-        # The environment variable has no effect where the library was imported before.
+        # HF_HUB_OFFLINE in the environment would have no effect if the library was already imported.
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     datasets.disable_progress_bars()
     try:
         return dict(datasets.load_dataset(name, config, revision=revision))
-    except Exception as error:  # The library raises errors of many kinds, of its own and of others.
+    except Exception as error:  # The library raises many classes of errors, some of them from its dependencies.
         reason = (str(error).strip().splitlines() or [""])[0]
         raise DatasetError(
             f"the data set {name} of the Hugging Face hub cannot be loaded: {type(error).__name__}: {reason}"
@@ -105,6 +108,7 @@ def _columns(found: dict[str, Any], columns: Columns, name: str) -> tuple[str, s
 
 
 def _write(found: dict[str, Any], image: str, label: str, stage: Path, advance: Advance) -> None:
+    """Writes the images of all splits and the listing to the folder `stage`; errors are those of `fetch`."""
     import datasets
 
     total, done, skipped = sum(len(rows) for rows in found.values()), 0, 0
@@ -146,4 +150,5 @@ def _rows(rows: Any, image: str, label: str) -> Iterator[tuple[bytes, str | None
 
 
 def _ending(data: bytes) -> str:
+    """Returns the file name suffix for an encoded image by its first bytes, or `.image` if the format is not known."""
     return next((ending for begin, ending in _ENDINGS if data.startswith(begin)), ".image")

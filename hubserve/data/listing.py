@@ -1,4 +1,4 @@
-"""Listings: CSV, TSV and Parquet files that name image files with their classes and, if wanted, their parts."""
+"""Reads listings: CSV, TSV and Parquet files in which each row names an image file, its class and optionally its part."""
 
 import csv
 import os
@@ -13,21 +13,24 @@ from hubserve.data.names import Part, class_names, part_of, quoted, shown
 from hubserve.errors import DatasetError, MissingExtraError, suggest
 
 ENDINGS = (".csv", ".tsv", ".parquet")
-"""Endings of the names of listings, in small letters."""
+"""Suffixes of the file names of listings, in lower case."""
 
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
+"""Suffix -> possible delimiters between columns; the one that occurs most often in the first line is used."""
 
 MOST_MISSING = 0.5
-"""Share of missing files above which the listing is taken to be in the wrong folder."""
+"""Largest share of rows whose files may be missing; above it, `listing_layout` raises DatasetError."""
 
 
 class Columns(NamedTuple):
     """Names of the columns of a listing, or of a data set of the Hugging Face hub; None stands for a usual name.
 
     Attributes:
-        image: Column of the paths of images, relative to the listing, or of the images themselves.
-        label: Column of the classes.
-        part: Column of the parts: train, val or test, or another name that `part_of` knows.
+        image: Column with the paths of the images, relative to the folder of the listing; in a data set of the hub, the column
+            with the images themselves.
+        label: Column with the classes.
+        part: Column with the parts: train, val or test, or another name that `part_of` knows. Not used for data sets of the
+            hub, whose splits are the parts.
     """
 
     image: str | None = None
@@ -36,17 +39,17 @@ class Columns(NamedTuple):
 
 
 USUAL = Columns()
-"""All columns under usual names."""
+"""The default: all columns are detected."""
 
 USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "image": ("path", "file", "filename", "file_name", "image", "image_path"),
     "label": ("label", "class", "category", "target"),
     "part": ("split", "part", "subset"),
 }
-"""Field of Columns -> names under which a column is found, whatever their case; the first one goes before the others."""
+"""Field of `Columns` -> names by which its column is detected, regardless of case. The first name has precedence."""
 
 Row = tuple[str, Any, Any]
-"""Path, label and part of one row; the last is None where there is no such column."""
+"""Path, label and part of one row; the part is None if there is no such column."""
 
 
 def is_listing(path: Path) -> bool:
@@ -99,6 +102,7 @@ def listing_layout(path: Path, columns: Columns = USUAL, *, roots: Sequence[Path
 
 
 def _parts(found: Mapping[Path, tuple[str, Part | None, int]]) -> dict[Part | None, Classes]:
+    """Returns the files by part and class, sorted; `found` maps each file to its class, its part and its row number."""
     parts: dict[Part | None, dict[str, list[Path]]] = {}
     for file, (name, part, _) in sorted(found.items()):
         parts.setdefault(part, {}).setdefault(name, []).append(file)
@@ -111,6 +115,7 @@ def _numbered(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
 
 
 def _csv_rows(path: Path, columns: Columns) -> Iterator[Row]:
+    """Yields the rows of a CSV or TSV listing except empty ones; raises DatasetError if it cannot be read."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
@@ -138,8 +143,9 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
+    """Yields the rows of a Parquet listing; errors are those of `listing_layout`."""
     try:
-        # Not above: an extra.
+        # Imported here, because pyarrow is an optional dependency.
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise MissingExtraError("reading Parquet needs pyarrow: pip install 'hubserve[parquet]'") from error
@@ -182,6 +188,7 @@ def choose_columns(names: Sequence[str], columns: Columns, where: object) -> tup
 
 
 def _column(names: Sequence[str], columns: Columns, field: str, where: object) -> str | None:
+    """Returns the name of the column of one field of `Columns`, or None if none is detected; see `choose_columns`."""
     given = getattr(columns, field)
     if given is not None:
         if given not in names:
@@ -210,6 +217,7 @@ def _is_divided(path: Path, rows: Sequence[Row]) -> bool:
 
 
 def _label(path: Path, number: int, label: Any) -> str:
+    """Returns the label of row `number` as text without surrounding spaces; raises DatasetError if it is no text or int."""
     if isinstance(label, str) and label.strip():
         return label.strip()
     if isinstance(label, int):
@@ -219,6 +227,7 @@ def _label(path: Path, number: int, label: Any) -> str:
 
 
 def _part(path: Path, number: int, value: Any) -> Part:
+    """Returns the part that the value in row `number` stands for; raises DatasetError if it stands for none."""
     part = part_of(str(value).strip())
     if part is None:
         raise DatasetError(
@@ -240,7 +249,7 @@ def _existing(listing: Path, number: int, text: str, roots: Sequence[Path] | Non
         real = Path(os.path.realpath(file))
         if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
             raise DatasetError(f"row {number} names a file outside of the folders that this server allows for data")
-    # Systems differ in how they encode accents in names of files, and Windows writes backslashes.
+    # File systems differ in how they encode accents in file names, and listings from Windows have backslashes.
     for spelling in dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text), text.replace("\\", "/"))):
         if (listing.parent / spelling).is_file():
             return listing.parent / spelling
@@ -248,4 +257,5 @@ def _existing(listing: Path, number: int, text: str, roots: Sequence[Path] | Non
 
 
 def _download_advice(text: str) -> str:
+    """Returns the end of an error message if `text` is a URL, else an empty string."""
     return "; addresses are not downloaded: fetch the file first" if "://" in text else ""

@@ -1,4 +1,4 @@
-"""Proposals for how the images of a scan fit a network's input, and for its size, each with the reason as a sentence."""
+"""Proposes the settings `fit` and `size` of the preprocessing from the sizes of scanned images, each with a reason."""
 
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -13,24 +13,24 @@ from hubserve.preprocess import Fit
 T = TypeVar("T")
 
 LONG = 1.5
-"""Aspect ratio (longer side / shorter side) from which a centre crop loses over 40 % of an image."""
+"""Largest aspect ratio (longer side / shorter side) that is not long; above it, a centre crop loses over 33 % of an image."""
 
 LONG_SHARE = 0.1
-"""Share of long images above which "crop" is not proposed."""
+"""Largest share of long images, which have an aspect ratio above `LONG`, with which `propose_fit` proposes "crop"."""
 
 ALIKE = 1.15
-"""Width / height of nearly all images lie within this factor of their median where "squash" is proposed."""
+"""Largest factor by which width / height may differ from its median, in 90 % of the images, for the proposal "squash"."""
 
 LEAST_SIZE, STEP = 128, 32
-"""Smallest proposed size, and the number of pixels that sizes are multiples of: networks halve their input five times."""
+"""Smallest proposed size in pixels, and the step between sizes; it is 32, since networks halve their input five times."""
 
 
 class Proposal(NamedTuple, Generic[T]):
-    """A proposed value.
+    """A proposed value of a setting, with the reason for it.
 
     Attributes:
-        value: The proposal.
-        reason: Why, in one sentence for the user.
+        value: Proposed value.
+        reason: Sentence that explains the proposal to the user.
     """
 
     value: T
@@ -80,7 +80,8 @@ def propose_size(scan: Scan, *, fit: Fit | None = None, trained_size: int = 224)
     """
     fit = fit or propose_fit(scan).value
     sides = _sides(scan.images)
-    # What the square shows whole: the shorter side with "crop", the longer one with "pad", both with "squash".
+    # The length that is scaled to the input size: the shorter side for "crop", the longer one for "pad", and for "squash"
+    # the geometric mean of both.
     shown = {"crop": sides.min(1), "pad": sides.max(1), "squash": np.sqrt(sides.prod(1))}[fit]
     median = float(np.median(shown))
     name = {"crop": "shorter side", "pad": "longer side", "squash": "side (geometric mean of both)"}[fit]

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load, load_file
 from torch import Tensor
 
+import hubserve.hub.restricted_unpickler as inert_pickle
 from hubserve.bounded_files import check_expansion, check_safetensors_header
 from hubserve.errors import WeightsError
-from hubserve.hub import restricted_unpickler
 from hubserve.hub.restricted_unpickler import Inert
 
 CONTAINERS = ("state_dict", "model", "model_state")
@@ -77,7 +77,7 @@ def _unpickled(file: Any, path: Path) -> tuple[object, bool]:
     except pickle.UnpicklingError:
         file.seek(0)
     try:
-        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=restricted_unpickler), True
+        return torch.load(file, map_location="cpu", weights_only=False, pickle_module=inert_pickle), True
     except pickle.UnpicklingError as error:
         raise _refusal(path) from error
 

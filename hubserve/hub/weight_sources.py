@@ -3,11 +3,15 @@
 Environment variables:
     HUBSERVE_HOME: Folder of downloaded files; `hubserve.home` defines the default.
     HUBSERVE_OFFLINE: Any value but "" and "0" forbids downloads; files that are on this machine are still found.
-    HUBSERVE_MIRROR: URL of a folder. A file is requested there under its name first, and from its own URL if that fails.
+    HUBSERVE_MIRROR: URL of a folder (http, https, file, s3 or hf). A file is requested there under its name first, and from its
+        own URL if that fails.
     HF_HOME, HF_ENDPOINT, HF_TOKEN: Settings of the library huggingface_hub.
 """
 
+import hashlib
+import logging
 import os
+import shutil
 import socket
 import urllib.parse
 import urllib.request
@@ -15,13 +19,18 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+import fsspec
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from hubserve.atomic import write_atomic
 from hubserve.cards.card import WeightSource
-from hubserve.errors import WeightsError, WeightsUnavailableError
+from hubserve.errors import ChecksumError, WeightsError, WeightsUnavailableError
 from hubserve.home import home
 from hubserve.hub.download import Download, check_sha256
+
+DRIVE = "https://drive.usercontent.google.com/download"
+"""Address from which Google Drive sends files."""
 
 CONNECT_SECONDS = 5.0
 """Timeout, in seconds, of the connection that tests whether the Hugging Face hub can be reached."""
@@ -71,11 +80,11 @@ def fetch(source: WeightSource, *, download: bool = True, progress: bool = True)
 
     Raises:
         WeightsUnavailableError: The source does not have the file, or it must be downloaded and this failed or is forbidden.
-        ChecksumError: The SHA-256 of the file is not the one of `source`. A URL's file is checked only after its download.
+        ChecksumError: The SHA-256 of the file is not the one of `source`.
         StorageError: The disk to which a URL is downloaded is full, faulty or not writable.
     """
     online = download and not offline()
-    if source.url is not None:
+    if source.url is not None or source.drive is not None:
         return _fetch_url(source, online, progress)
     path = _find_in_package(source) if source.hub_id is None else _fetch_from_hub(source, online)
     if source.sha256 is not None:
@@ -84,30 +93,120 @@ def fetch(source: WeightSource, *, download: bool = True, progress: bool = True)
 
 
 def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
-    """Returns the path of a URL's file in `home() / "weights"`; downloads it, from the mirror first, if it is not there.
+    """Returns the path of the file of a URL or of Google Drive in `home() / "weights"`; downloads it if it is not there.
+
+    A file that is there is held to the source's pins, too; if it does not match, it is fetched again.
 
     Raises:
         WeightsUnavailableError: The download failed, or `online` is False and the file is not there.
-        ChecksumError: The SHA-256 of the downloaded file is not the one of `source`.
+        ChecksumError: The file is not the one of `source`, and could not be fetched again.
     """
-    url, sha256 = source.url or "", source.sha256 or ""
-    name = url.rsplit("/", 1)[-1].partition("?")[0]
-    path = home() / "weights" / sha256 / name
+    path = cached_path(source)
     if path.exists():
-        return path
+        try:
+            check_pins(path, source)
+            return path
+        except ChecksumError as error:
+            if not online:
+                raise ChecksumError(f"{path} is corrupt: {error}; {_why_offline()}") from error
+            path.unlink(missing_ok=True)
     if not online:
         raise WeightsUnavailableError(f"not in {path.parent}, and {_why_offline()}")
+    url, sha256 = address(source), source.sha256 or ""
     mirror = os.environ.get("HUBSERVE_MIRROR")
     if mirror is None:
-        return Download(url, path, sha256, progress).fetch()
-    mirrored = f"{mirror.rstrip('/')}/{name}"
-    try:
-        return Download(mirrored, path, sha256, progress).fetch()
-    except WeightsError as refusal:
+        Download(url, path, sha256, progress).fetch()
+    else:
+        mirrored = f"{mirror.rstrip('/')}/{path.name}"
         try:
-            return Download(url, path, sha256, progress).fetch()
-        except WeightsError as error:
-            raise type(error)(f"{error}; its mirror {mirrored}: {refusal}") from error
+            _from_mirror(mirrored, path, sha256, progress)
+        except WeightsError as refusal:
+            try:
+                Download(url, path, sha256, progress).fetch()
+            except WeightsError as error:
+                raise type(error)(f"{error}; its mirror {mirrored}: {refusal}") from error
+    try:
+        check_pins(path, source)
+    except ChecksumError:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def address(source: WeightSource) -> str:
+    """Returns the address from which the file of a URL or of Google Drive is downloaded.
+
+    That of Google Drive confirms the page about large files. Any other page in place of a file is refused by `Download`.
+    """
+    if source.drive is not None:
+        return f"{DRIVE}?id={urllib.parse.quote(source.drive)}&export=download&confirm=t"
+    return source.url or ""
+
+
+def cached_path(source: WeightSource) -> Path:
+    """Returns the path on this machine of the file of a URL or of Google Drive, whether it is there or not."""
+    name = source.drive or (source.url or "").rsplit("/", 1)[-1].partition("?")[0]
+    folder = source.sha256 or source.git_blob or hashlib.sha256(address(source).encode()).hexdigest()[:16]
+    return home() / "weights" / folder / name
+
+
+def check_pins(path: Path, source: WeightSource) -> None:
+    """Raises ChecksumError unless the file has the SHA-256, the git id and the size of `source`, as far as they are given.
+
+    A source without a SHA-256 records that of its first file in `path`.sha256; the file must have it from then on.
+    """
+    if source.size is not None and path.stat().st_size != source.size:
+        raise ChecksumError(f"the file has {path.stat().st_size} bytes, expected {source.size}: another file")
+    if source.git_blob is not None and (found := _git_blob(path)) != source.git_blob:
+        raise ChecksumError(f"its git id is {found}, expected {source.git_blob}: another file")
+    if source.sha256 is not None:
+        check_sha256(path, source.sha256)
+        return
+    record = path.with_name(f"{path.name}.sha256")
+    if record.exists():
+        check_sha256(path, record.read_text().strip())
+        return
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    write_atomic(record, f"{digest}\n".encode())
+    if source.git_blob is None:
+        logging.getLogger(__name__).warning(
+            "%s publishes no SHA-256: the file received now (%s) is trusted, and held to from now on", source.describe(), digest
+        )
+
+
+def _git_blob(path: Path) -> str:
+    """Returns the id that git gives to the content of the file: the SHA-1 of a header with its size, and of its bytes."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _from_mirror(mirrored: str, path: Path, sha256: str, progress: bool) -> None:
+    """Downloads `mirrored`, an address of http(s) or of another scheme that fsspec knows (file, s3, hf), to `path`.
+
+    Raises:
+        WeightsUnavailableError: The mirror does not have the file, or a library for its scheme is not installed.
+        ChecksumError: The file has another SHA-256.
+    """
+    if urllib.parse.urlsplit(mirrored).scheme in ("http", "https", ""):
+        Download(mirrored, path, sha256, progress).fetch()
+        return
+    part = path.with_name(f"{path.name}.mirror-{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fsspec.open(mirrored, "rb") as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        check_sha256(part, sha256)
+        os.replace(part, path)
+    except ChecksumError:
+        raise
+    except Exception as error:  # Each file system of fsspec has errors of its own.
+        raise WeightsUnavailableError(_first_line(error)) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _fetch_from_hub(source: WeightSource, online: bool) -> Path:

@@ -38,6 +38,7 @@ SLOW = (
     "m5_gauge_after_a_crash",
     "m6_telemetry",
     "m8_affinity_of_executor",
+    "n1_cached_weights_are_believed",
     "n3_checkpoint_of_dataparallel",
     "o2_full_disk",
     "p3_no_home",

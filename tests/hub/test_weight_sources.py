@@ -11,7 +11,7 @@ from hubserve.cards.card import WeightSource
 from hubserve.errors import ChecksumError, WeightsUnavailableError
 from hubserve.hub import load_card
 from hubserve.hub.weight_sources import fetch, fetch_first
-from tests.hub.loopback import file_server, status
+from tests.hub.loopback import file_server, page, status
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -137,3 +137,48 @@ class TestFetchFirst:
             "--weights FILE",
         ):
             assert part in reported
+
+
+class TestPins:
+    def test_a_corrupt_cached_file_is_fetched_again(self, server, monkeypatch):
+        source = WeightSource(url=f"{server.url}/w.pth", sha256=SHA256)
+        path = fetch(source, progress=False)
+        path.write_bytes(b"other")
+        monkeypatch.setenv("HUBSERVE_OFFLINE", "1")
+        with pytest.raises(ChecksumError, match="is corrupt"):
+            fetch(source)
+        monkeypatch.delenv("HUBSERVE_OFFLINE")
+        assert fetch(source, progress=False).read_bytes() == CONTENT
+
+    def test_git_blob_and_size(self, server):
+        blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT, usedforsecurity=False).hexdigest()
+        url = f"{server.url}/w.pth"
+        assert fetch(WeightSource(url=url, git_blob=blob, size=len(CONTENT)), progress=False).read_bytes() == CONTENT
+        with pytest.raises(ChecksumError, match="its git id is"):
+            fetch(WeightSource(url=url, git_blob="0" * 40), progress=False)
+        with pytest.raises(ChecksumError, match="7000 bytes, expected 5"):
+            fetch(WeightSource(url=url, size=5, trust_on_first_use=True), progress=False)
+
+    def test_trust_on_first_use(self, server, caplog):
+        source = WeightSource(url=f"{server.url}/w.pth", trust_on_first_use=True)
+        path = fetch(source, progress=False)
+        assert "is trusted, and held to from now on" in caplog.text
+        path.unlink()
+        server.files["/w.pth"] = b"another file"
+        with pytest.raises(ChecksumError, match="another file"):
+            fetch(source, progress=False)
+        assert not path.exists()
+
+    def test_google_drive(self, server, monkeypatch):
+        monkeypatch.setattr("hubserve.hub.weight_sources.DRIVE", f"{server.url}/w.pth")
+        source = WeightSource(drive="abc", sha256=SHA256)
+        server.answers["/w.pth"] = [page]
+        with pytest.raises(WeightsUnavailableError, match="a web page in place of a file"):
+            fetch(source, progress=False)
+        assert fetch(source, progress=False).read_bytes() == CONTENT
+
+    def test_mirror_in_a_folder(self, monkeypatch, tmp_path):
+        (tmp_path / "w.pth").write_bytes(CONTENT)
+        monkeypatch.setenv("HUBSERVE_MIRROR", tmp_path.as_uri())
+        url = "http://127.0.0.1:9/w.pth"
+        assert fetch(WeightSource(url=url, sha256=SHA256), progress=False).read_bytes() == CONTENT
