@@ -99,7 +99,10 @@ class Run:
         write_atomic(self.path / STATUS, status.model_dump_json() + "\n")
 
     def write_reason(self, reason: str) -> None:
-        """Keeps why the job ended where status.json cannot be written; its place on the disk is reserved."""
+        """Writes why the job ended to a file whose disk space was reserved before, for when status.json cannot be written.
+
+        The text is cut to `hubserve.reserved_file.BYTES`; errors of the file system are ignored. `hubserve.jobs.read` reads it.
+        """
         write_reserved(self.path / REASON, reason)
 
     def plots(self) -> list[str]:

@@ -221,10 +221,11 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
 
     Args:
         path: Folder of the package.
-        trusted: Whether its author may run code on this machine, so that formats that are programs are loaded.
+        trusted: Whether its author may run code on this machine. If False, formats that are programs can be loaded only where
+            this user wrote them on this machine; reading the package never runs code.
 
     Raises:
-        PackageError: The folder is not a package, or a file is missing.
+        PackageError: The folder is not a package, its manifest cannot be read or is not valid, or a file is missing.
     """
     try:
         manifest = Manifest.model_validate_json(read_bounded_text(path / MANIFEST))

@@ -217,6 +217,14 @@ def _is_long(width: int, height: int) -> bool:
 
 
 def _is_vertical_first(size: tuple[int, int], resized: tuple[int, int]) -> bool:
-    """Whether Pillow resizes an image's height before its width: from version 13, where it shrinks more than twice as much."""
+    """Returns whether Pillow resizes the height of an image before its width.
+
+    Pillow 13 and later do so if the height loses more than twice as many pixels as the width, or any if the width does not
+    shrink; earlier versions never do.
+
+    Args:
+        size: Width and height before the resize.
+        resized: Width and height after it.
+    """
     width, height = (before - after for before, after in zip(size, resized, strict=True))
     return _PILLOW >= 13 and height > max(0, 2 * width)

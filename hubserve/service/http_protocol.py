@@ -169,7 +169,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self._is_idle() or self._in_body or self._unsent > 0
 
     def give_way(self) -> None:
-        """Closes this connection at once, to make room for a new one."""
+        """Closes this connection at once, so that a new one can be accepted."""
         if self._in_headers or self._in_body:
             self._refuse(408, "too many connections are open, and this one waited longest for its client")
         self._abort()

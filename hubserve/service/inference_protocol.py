@@ -281,7 +281,10 @@ def _compact(value: object) -> bytes:
 
 
 def _as_json(row: NDArray[np.float32] | list[str]) -> bytes:
-    """The elements of an image, without the brackets around them."""
+    """Encodes one image's row of an output (its logits, probabilities or class texts) as JSON in UTF-8.
+
+    The outer brackets are left out, so that rows can be joined by commas.
+    """
     return _compact(row if isinstance(row, list) else row.tolist())[1:-1]
 
 

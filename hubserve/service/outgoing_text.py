@@ -40,7 +40,11 @@ def shortened(message: str) -> str:
 
 
 def without_folders(text: str) -> str:
-    """A text with names in place of this machine's folders, such as STORE/efficientnet-lite0."""
+    """Returns the text with the paths of known folders replaced by names, as in STORE/efficientnet-lite0.
+
+    These are the store, BENTOML_HOME, HUBSERVE_HOME, hubserve, Python, TMPDIR, HOME and the working folder. Other
+    paths are left as they are.
+    """
     # Most texts have no path, and under overload a refusal must cost next to nothing.
     if "/" not in text:
         return text
@@ -49,7 +53,7 @@ def without_folders(text: str) -> str:
 
 
 class ClientJSONResponse(JSONResponse):
-    """JSON whose texts name no folder of this machine."""
+    """A JSON response in whose texts the paths of known folders are replaced by names; see `without_folders`."""
 
     def render(self, content: Any) -> bytes:
         return without_folders(super().render(content).decode()).encode()

@@ -43,7 +43,11 @@ Outcome = tuple[str, Answer] | BaseException
 
 
 class ServiceState:
-    """The one object that routes ask. Making it measures the machine, once for each model, and loads the default model.
+    """The state of the service, one object for all routes.
+
+    Making it chooses the numbers of threads and the batch size: those of the settings, and the others as measured on the
+    default model, or read from the file of an earlier measurement. Then it loads the default model; if that fails or takes too
+    long, it logs a warning, and the service is not ready.
 
     Args:
         settings: Settings of the service.

@@ -53,6 +53,12 @@ class _BoundedFile:
             raise BodyTooLargeError("the ZIP's directory is longer than that of the number of files that are allowed")
         return self._file.read(self._most + 1 if size < 0 else size)
 
+    def seek(self, place: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(place, whence)
+        except OSError as error:
+            raise zipfile.BadZipFile("it names a place outside of the file") from error
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 

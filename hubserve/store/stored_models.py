@@ -73,7 +73,13 @@ def stamp() -> tuple[tuple[str, int], ...]:
 
 
 def bentoml_home() -> Path:
-    """BENTOML_HOME: the folder that holds the folder of models, and beside it the file of aliases."""
+    """Returns BentoML's folder: BENTOML_HOME, or ~/bentoml if that is not set.
+
+    It holds the folder of models and the file of aliases.
+
+    Raises:
+        StoreError: This user cannot have such a folder.
+    """
     return models_folder().parent
 
 

@@ -488,7 +488,7 @@ class TestTokens:
         page.goto(f"{guarded}/#search")
         expect(page.get_by_role("alert")).to_contain_text("this server wants a token")
         give_token(page, "token-for-reading", button="Enter a token")
-        expect(page.get_by_text("No search has run here yet.")).to_be_visible()
+        expect(page.get_by_text("No job has run here yet.")).to_be_visible()
         page.get_by_role("combobox", name="Start a search").select_option("digits_quickstart")
         page.get_by_role("button", name="Start").click()
         expect(page.get_by_role("alert")).to_contain_text("changes want a token")

@@ -64,8 +64,11 @@ class TestFiles:
         assert client.get("/page/main.js").headers["etag"] != tag
 
     def test_small(self):
-        assert sum(len(file.plain) for file in page.FILES.values()) < 62_000
-        assert sum(len(file.packed) for file in page.FILES.values()) < 24_000
+        """62,000 and 24,000 without fine-tuning: its start, curves and result."""
+        assert (
+            sum(len(file.plain) for file in page.FILES.values()) < 74_000
+        )  # 62_000 without fine-tuning: its start, curves and result
+        assert sum(len(file.packed) for file in page.FILES.values()) < 28_000
 
 
 class TestSafety:

@@ -131,3 +131,13 @@ export function probabilities({ candidates, rows, lead, label }, width) {
     s('line', { class: 'axis', x1: 0, x2: width, y1: height - 1, y2: height - 1 }),
     order.map((i) => s('path', { class: i === lead ? 'lead' : 'other', d: line(i) }, s('title', null, `${candidates[i]}: ${number(rows.at(-1)[i])}`))));
 }
+
+// One line over the epochs of a training. `points` are {x, y}.
+export function curve({ points, name, label }, width) {
+  const { svg, px, py } = frame(width, heightFor(width), {
+    xs: [0, Math.max(1, points.at(-1).x)], ys: span(points.map((point) => point.y)), x: 'epoch', y: name, label,
+  });
+  svg.append(s('path', { class: 'front', d: points.map(({ x, y }, i) => `${i ? 'L' : 'M'}${px(x)} ${py(y)}`).join('') }));
+  for (const { x, y } of points) svg.append(s('circle', { cx: px(x), cy: py(y), r: 3, class: 'strong' }, s('title', null, `epoch ${x}: ${number(y, 4)}`)));
+  return svg;
+}

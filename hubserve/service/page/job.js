@@ -1,10 +1,12 @@
-// One search job: where it is, what it found, and the course of it in charts.
+// One job: where it is, what it found, and the course of it in charts.
+import { accuracy } from './accuracy.js';
 import { call } from './api.js';
-import { best, figure, probabilities, scatter } from './chart.js';
+import { best, curve, figure, probabilities, scatter } from './chart.js';
 import { archTable, byId, duration, facts, follow, h, loading, number, table, tagOf, toModel, tryIt } from './dom.js';
 import { problem } from './token.js';
 
 const PHASES = ['supernet', 'search', 'retrain', 'test', 'export', 'profile', 'publish'];
+const TUNING = ['fine-tune', 'test', 'export', 'profile', 'publish'];
 const TRIALS = 1000;
 const FINAL = ['done', 'failed', 'stopped', 'refused'];
 
@@ -22,10 +24,10 @@ export class JobView {
     this.small = h('div', { class: 'small' });
     this.oneshot = h('section', { hidden: true }, h('h3', null, 'How likely each candidate is, choice by choice'), this.small);
     this.parts = {
-      head: follow(({ name, state }) => this.head(name, state)), course: follow(course), result: follow(result), best: follow(found), trials: follow(trials),
+      head: follow(({ name, state }) => this.head(name, state)), course: follow(course), result: follow(result), best: follow(found), accuracy: follow(accuracy), trials: follow(trials),
     };
     this.table = h('details', { ontoggle: () => this.update() }, h('summary', null, 'All trials as a table'), this.parts.trials.node);
-    this.body = h('div', { hidden: true }, this.wrong, this.parts.course.node, this.parts.result.node, this.place, this.parts.best.node, this.oneshot, this.table);
+    this.body = h('div', { hidden: true }, this.wrong, this.parts.course.node, this.parts.result.node, this.place, this.parts.accuracy.node, this.parts.best.node, this.oneshot, this.table);
     this.wait = loading('the job');
     this.node = h('article', { class: 'panel job' }, this.parts.head.node, this.wait, this.body);
   }
@@ -73,6 +75,8 @@ export class JobView {
     this.parts.course.update({ state, ...rest, oneshot: Boolean(oneshot) });
     this.parts.result.update(rest);
     this.parts.best.update(winner);
+    this.parts.accuracy.update(status.accuracy);
+    this.drawEpochs(status.epochs ?? []);
     this.table.hidden = !history.length;
     if (this.table.open) this.parts.trials.update({ history, objectives });
     this.drawCharts(status);
@@ -124,6 +128,13 @@ export class JobView {
     }
   }
 
+  drawEpochs(epochs) {
+    for (const [key, name] of [['val_acc', 'validation accuracy'], ['val_loss', 'validation loss']]) {
+      const points = epochs.filter((row) => Number.isFinite(row[key])).map((row) => ({ x: row.epoch, y: row[key] }));
+      if (points.length) this.chart(key, `${name[0].toUpperCase()}${name.slice(1)}`, curve, this.place).update({ points, name, label: `${name} of ${points.length} epochs` });
+    }
+  }
+
   drawOneShot(oneshot) {
     const labels = Object.entries(oneshot?.labels ?? {}).filter(([, { probabilities: rows }]) => rows.length);
     this.oneshot.hidden = !labels.length;
@@ -139,8 +150,8 @@ export class JobView {
   }
 }
 
-function course({ state, phase, message, trials: done, max_trials: most, seconds, eta_seconds: eta, oneshot }) {
-  const phases = PHASES.filter((name) => name !== 'supernet' || oneshot || phase === 'supernet');
+function course({ state, phase, message, trials: done, max_trials: most, seconds, eta_seconds: eta, oneshot, epochs }) {
+  const phases = phase === 'fine-tune' || epochs?.length ? TUNING : PHASES.filter((name) => name !== 'supernet' || oneshot || phase === 'supernet');
   const at = state === 'done' ? phases.length : phases.indexOf(phase);
   const time = [seconds > 0 && `${duration(seconds)} ${FINAL.includes(state) ? 'in all' : 'so far'}`, eta > 0 && `about ${duration(eta)} more for this step`].filter(Boolean).join(', ');
   return [

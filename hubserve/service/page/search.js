@@ -1,6 +1,7 @@
 // Search: the jobs of the server, live while the page is seen; start one, watch one.
 import { NotOffered, call, post } from './api.js';
 import { byId, follow, h, minute, number, table, toJob } from './dom.js';
+import { listStarts } from './finetune.js';
 import { JobView, badge } from './job.js';
 import { problem } from './token.js';
 
@@ -29,6 +30,7 @@ export function show(id) {
     byId('search-job').replaceChildren(view.node);
   }
   if (!offered) listOffered();
+  if (!byId('finetune-start').firstChild) listStarts(byId('finetune-start'));
   poll(++turn, 0);
 }
 
@@ -59,7 +61,7 @@ const summary = ({ id, name, state, phase, message, created, trials, max_trials:
 
 function drawJobs(list) {
   if (list instanceof Error) return problem(list);
-  if (!list.length) return h('p', { class: 'empty' }, 'No search has run here yet.');
+  if (!list.length) return h('p', { class: 'empty' }, 'No job has run here yet.');
   const shown = table('Searches', ['Job', 'State', '#Trials', '#Best', 'Started', 'Now'], list.map((job) => h('tr', null,
     h('th', { scope: 'row' }, h('a', { href: toJob(job.id) }, job.name)),
     h('td', null, badge(job.state)),

@@ -56,7 +56,7 @@ class OneShotStrategy(abc.ABC):
         """Returns a new search with these settings that has taken no step yet; `run` calls it.
 
         Args:
-            space: Any model space.
+            space: Model space; SupernetError is raised if the strategy does not support one of its choices.
             evaluator: Its loss, optimizer and learning rate schedule train the shared weights.
             seed: Seed of the weights and of all random draws of the search.
             total_steps: Number of training steps of all epochs together.
@@ -84,13 +84,15 @@ class OneShotStrategy(abc.ABC):
             seed: Seed of all random numbers.
             folder: Folder of the checkpoint, from which a run continues; None writes no checkpoint.
             on_step: Called with the row of the history after each step.
-            should_stop: Called after each step; True stops the run, which keeps the checkpoint of its last complete epoch.
+            should_stop: Called after each step; True stops the run. The result then has `stopped` = True and the arch found so
+                far, and the checkpoint is that of the last complete epoch.
             device: Device to train on; None uses the evaluator's or, if it has none, a GPU if there is one.
 
         Raises:
             SupernetError: The strategy does not support a choice of the space, or needs more memory than the device has.
-            StrategyError: The folder holds the checkpoint of another search, a loss is not finite, the evaluator has no data,
-                or it has a setting that cannot be used when weights are shared.
+            StrategyError: The checkpoint in the folder is of another search or cannot be read, a loss is not finite, the
+                evaluator has no data, or it has a setting that cannot be used when weights are shared.
+            StorageError: The checkpoint cannot be written, as on a full disk.
         """
         asked = shared_training(evaluator)
         where = torch.device(device or asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -134,6 +134,7 @@ class LayerTraining:
 
         Raises:
             DivergedError: The loss is not finite any more.
+            EvaluatorError: The checkpoint is corrupt, or there are no validation images.
         """
         if not self._resume():
             self._end_of_epoch(None)
@@ -237,7 +238,14 @@ class LayerTraining:
         write_atomic(self._file, buffer.getvalue())
 
     def _resume(self) -> bool:
-        """Loads the checkpoint and returns True; returns False if there is no checkpoint."""
+        """Restores weights, optimizer, history and clock from the checkpoint, and reports the history to `on_epoch`.
+
+        Returns:
+            True; or False, without doing anything, if there is no checkpoint.
+
+        Raises:
+            EvaluatorError: The checkpoint is corrupt or does not fit the network.
+        """
         if not self._file.is_file():
             return False
         try:

@@ -1,0 +1,30 @@
+// The test accuracy of a job: with its interval, by class, as a confusion matrix, and the worst images.
+import { h, number, percent, s, table } from './dom.js';
+
+export function accuracy(report) {
+  if (!report) return null;
+  const [low, high] = report.top1_interval;
+  const share = (value) => h('td', { class: 'number' }, Number.isFinite(value) ? percent(value) : '–');
+  return [
+    h('h3', null, `Test accuracy ${percent(report.top1)}`),
+    h('p', { class: 'note' }, `95 % interval ${percent(low)} to ${percent(high)}, of ${number(report.images)} images.`, report.notes.map((note) => ` ${note}.`)),
+    table('Accuracy by class', ['Class', '#Images', '#Precision', '#Recall'], report.classes.map((one) => h('tr', null,
+      h('th', { scope: 'row' }, one.label), h('td', { class: 'number' }, one.images), share(one.precision), share(one.recall)))),
+    report.confusion && [h('h3', null, 'True class (rows) and given class (columns)'), matrix(report.confusion, report.classes.map((one) => one.label))],
+    report.worst.length > 0 && [h('h3', null, 'Wrong, and most sure of it'), table('Worst images', ['Image', 'True', 'Given', '#Probability'], report.worst.map((one) => h('tr', null,
+      h('td', { class: 'long' }, one.file), h('td', null, one.label), h('td', null, one.predicted), share(one.probability))))],
+  ].flat();
+}
+
+function matrix(rows, labels) {
+  const cell = rows.length > 20 ? 14 : 34;
+  const size = cell * rows.length;
+  return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Confusion matrix' }, s('svg', { width: size + 150, height: size, role: 'img', 'aria-label': 'Confusion matrix' },
+    rows.map((row, y) => {
+      const sum = Math.max(1, row.reduce((a, b) => a + b, 0));
+      return s('g', null, s('text', { x: 142, y: (y + 0.5) * cell + 4, 'text-anchor': 'end' }, labels[y].slice(0, 20)), row.map((count, x) => s('g', null,
+        s('rect', { class: 'strong', x: 150 + x * cell, y: y * cell, width: cell - 1, height: cell - 1, 'fill-opacity': 0.06 + 0.5 * (count / sum) }),
+        s('title', null, `${labels[y]}, given ${labels[x]}: ${count}`),
+        cell > 20 && count > 0 && s('text', { class: 'tag', x: 150 + (x + 0.5) * cell, y: (y + 0.5) * cell + 4, 'text-anchor': 'middle' }, count))));
+    })));
+}
