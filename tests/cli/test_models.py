@@ -21,6 +21,8 @@ def test_cards_with_their_accuracy(hubserve):
         "top1": 75.1,
         "input_size": 224,
         "summary": load_card("efficientnet-lite0").summary,
+        "weights_here": True,
+        "sources": [source.describe() for source in load_card("efficientnet-lite0").weights],
     }
     assert "75.1" in hubserve("models").fine()
 
