@@ -218,4 +218,4 @@ def _run_folders() -> list[Path]:
 
 def _new_id(name: str, now: datetime) -> str:
     readable = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60] or "job"
-    return f"{readable}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{readable}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"

@@ -31,7 +31,7 @@ from hubserve.latency.profile_report import (
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.throughput import BATCHES, sweep
 from hubserve.package.formats import FORMATS
-from hubserve.package.manifest import ALL_FORMATS
+from hubserve.package.manifest import ALL_FORMATS, TensorEntry
 from hubserve.package.package import WEIGHTS, Backend, Package
 from hubserve.package.parity import ParityReport, check_parity, prepared_batches, random_batches
 from hubserve.package.runner import Batch, Runner
@@ -109,8 +109,8 @@ def profile_package(
         model=manifest.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         weights_sha256=manifest.files[WEIGHTS].sha256,
-        input=manifest.input,
-        output=manifest.output,
+        input=TensorEntry.model_validate(manifest.input.model_dump(include=set(TensorEntry.model_fields))),
+        output=TensorEntry.model_validate(manifest.output.model_dump(include=set(TensorEntry.model_fields))),
         preprocess=manifest.preprocess,
         host=host,
         rules=_rules(protocol),

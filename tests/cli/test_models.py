@@ -76,7 +76,7 @@ def test_one_version_in_the_store(hubserve, small):
     stored = store.publish(small)
     page = hubserve("models", "small:latest", "--json").json()
     assert (page["tag"], page["path"]) == (stored.tag, str(stored.path))
-    assert page["output"]["shape"] == ["batch", 7]
+    assert page["outputs"][0]["shape"] == ["batch", 7]
     assert list(page["exports"]) == ["onnx", "torchscript", "pt2"]
     assert hubserve("models", "small", "--json").json() == page
     assert stored.tag in hubserve("models", "small").fine()

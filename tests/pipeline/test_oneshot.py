@@ -71,7 +71,7 @@ class TestDarts:
         last = {label: found.probabilities[-1] for label, found in status.oneshot.labels.items()}
         likeliest = {label: status.oneshot.labels[label].candidates[row.index(max(row))] for label, row in last.items()}
         assert status.best.arch == likeliest
-        assert status.plots == ["best", "probabilities"]
+        assert status.plots == ["best", "confusion", "probabilities"]
 
     def test_the_shared_weights_are_served(self, found_by_darts):
         run, _ = found_by_darts

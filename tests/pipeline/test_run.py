@@ -47,7 +47,7 @@ class TestFinished:
         assert sum(row.state == "complete" for row in status.history) == 2
         assert all(set(row.values) >= {"val_acc", "latency_ms", "params"} for row in status.history if row.state == "complete")
         assert status.best.number in status.pareto
-        assert status.plots == ["best", "pareto"]
+        assert status.plots == ["best", "confusion", "pareto"]
         assert status.published.startswith("short:")
         assert status.test_acc == json.loads((run.path / "test.json").read_text())["test_acc"]
         with store_at(home):

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from hubserve.errors import EvaluatorError
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.training.device import OneDevice
+from hubserve.training.finetuning.clock import Clock
 from hubserve.training.finetuning.features import TrainingPart
 from hubserve.training.finetuning.head import find_head, head_inputs, train_head
-from hubserve.training.finetuning.layer_training import CHECKPOINT, Clock, EpochScores, LayerTraining
+from hubserve.training.finetuning.layer_training import CHECKPOINT, EpochScores, LayerTraining
 from hubserve.training.finetuning.new_head import NewHead
 from hubserve.training.finetuning.prepare_features import Step, prepare_features
 from hubserve.training.finetuning.split_network import EARLY_WEIGHTS, split_network

@@ -19,6 +19,7 @@ from hubserve.errors import DivergedError, EvaluatorError
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.training.device import OneDevice
 from hubserve.training.finetuning.augmented_views import RandomMixtures
+from hubserve.training.finetuning.clock import Clock
 from hubserve.training.finetuning.features import TrainingPart
 from hubserve.training.moving_average import moving_average
 from hubserve.training.optimizers_and_schedules import SCHEDULES
@@ -47,23 +48,6 @@ class EpochScores:
     val_acc: float
     val_loss: float
     seconds: float
-
-
-class Clock:
-    """Seconds that a fine-tuning has taken, those of an interrupted process included.
-
-    Attributes:
-        before: Seconds of earlier processes.
-    """
-
-    def __init__(self) -> None:
-        self.before = 0.0
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Returns the seconds that the fine-tuning has taken so far."""
-        return self.before + time.monotonic() - self._start
 
 
 @dataclass
