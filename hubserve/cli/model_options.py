@@ -3,20 +3,30 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hubserve.accuracy import Classifier, HttpClassifier, LocalClassifier
 from hubserve.bounded_files import read_bounded_text
+from hubserve.cards.card import list_cards
+from hubserve.cards.labels import labels as class_names
 from hubserve.cli.resolve_model import open_package
 from hubserve.errors import ArchError, ExportError
 from hubserve.export.eager_runner import EagerRunner
-from hubserve.export.model_source import ModelSource, arch_source
-from hubserve.export.named_source import named_source
+from hubserve.export.labels_and_preprocessing import (
+    own_preprocess,
+    preprocess_note,
+    read_label_file,
+    read_preprocess_file,
+)
+from hubserve.export.model_source import ModelSource, arch_source, with_data
+from hubserve.export.named_source import named_source, package_named, unknown_model
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import HubSpace, get_space, load_card
 from hubserve.hub.registry import card_space
 from hubserve.package.package import Package
+from hubserve.preprocess import Preprocess
 
 
 def source_of(
@@ -28,6 +38,9 @@ def source_of(
     weights: Path | None,
     key_format: str | None,
     random_weights: bool,
+    labels: Path | None = None,
+    preprocess: Path | None = None,
+    like: str | None = None,
 ) -> ModelSource:
     """Returns the model that the options of `hubserve export` name: either `model`, or the arch `arch` of `space`.
 
@@ -37,12 +50,15 @@ def source_of(
         arch: JSON file with the chosen value of each choice, by label.
         settings: JSON file with settings of the space; None takes the defaults.
         weights: File of weights; None takes the published ones of a pre-searched model, and random ones for an arch.
-        key_format: Naming scheme of the tensors in that file; only for a pre-searched model.
+        key_format: Naming scheme of the tensors in that file.
         random_weights: Whether a pre-searched model gets random weights.
+        labels: Text file with one label per line; None takes those of `like`, or of the model.
+        preprocess: JSON file with the preprocessing; None takes that of `like`, or of the model.
+        like: Package or pre-searched model whose labels and preprocessing are used; None uses no other model's.
 
     Raises:
-        ExportError: The options exclude each other, or one is missing or has no effect.
-        ModelNotFoundError: No model has the name `model`.
+        ExportError: The options exclude each other, or one is missing, has no effect, or names a file that is not allowed.
+        ModelNotFoundError: No model has the name `model` or `like`.
         SpaceError: There is no such space or setting.
         ArchError: A JSON file cannot be read, or the arch does not belong to the space.
         WeightsError: The weights cannot be downloaded or read, or do not fit the network.
@@ -54,14 +70,52 @@ def source_of(
     # An option without effect is refused, because the user expects an effect.
     if settings is not None and space is None:
         raise ExportError("--settings goes with --space: a pre-searched model has settings of its own")
-    if key_format is not None and (weights is None or space is not None):
-        raise ExportError("--key-format names the scheme of the tensor names in the file of --weights of a pre-searched model")
+    if key_format is not None and weights is None:
+        raise ExportError("--key-format names the scheme of the tensor names in the file of --weights")
+    if like is not None and labels is not None and preprocess is not None:
+        raise ExportError("--like has no effect beside --labels and --preprocess")
+    class_labels, used = data_of(like) if like is not None else (None, None)
+    class_labels = read_label_file(labels) if labels is not None else class_labels
+    used = read_preprocess_file(preprocess) if preprocess is not None else used
     if model is not None:
-        return named_source(model, random_weights=random_weights, weights=weights, key_format=key_format)
+        found = named_source(model, random_weights=random_weights, weights=weights, key_format=key_format)
+        if used is not None and weights is not None:
+            own = own_preprocess(key_format, found.settings, used.input_size)
+            note = preprocess_note(key_format, used, own, given=True)
+            found = replace(found, notes=(note,) if note is not None else ())
+        return with_data(found, labels=class_labels, preprocess=used)
     given = read_json(settings) if settings is not None else {}
     built = get_space(space or "", given)
     name = arch.stem.lower() if arch is not None else ""
-    return arch_source(built, given, read_json(arch), name=name, weights=weights)
+    if class_labels is not None and len(class_labels) != built.num_labels:
+        raise ExportError(f"{len(class_labels)} labels are given, and the space has num_labels = {built.num_labels}")
+    return arch_source(
+        built,
+        given,
+        read_json(arch),
+        name=name,
+        weights=weights,
+        key_format=key_format,
+        preprocess=used,
+        class_labels=class_labels,
+    )
+
+
+def data_of(name: str) -> tuple[tuple[str, ...], Preprocess]:
+    """Returns the labels and the preprocessing of the package or pre-searched model `name`, without loading its weights.
+
+    Raises:
+        ModelNotFoundError: No model has that name.
+        PackageError: `name` is a path that is not a package, or the package is incomplete or was changed.
+    """
+    package = package_named(name)
+    if package is not None:
+        package.verify()
+        return tuple(package.labels), package.manifest.preprocess
+    if name not in list_cards():
+        raise unknown_model(name)
+    card = load_card(name)
+    return class_names(card.classes), card.preprocess
 
 
 def drawn_arch(

@@ -1,7 +1,7 @@
 """Models to export (`ModelSource`), made from a card, from an arch of a model space, or from another package."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ from torch import nn
 
 from hubserve.cards.card import Card
 from hubserve.cards.labels import labels
+from hubserve.errors import ExportError
+from hubserve.export.labels_and_preprocessing import label_note, own_preprocess, preprocess_note
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights, weights_origin
@@ -38,6 +40,7 @@ class ModelSource:
         provenance: Paper, licence and published accuracy of the model, and the origin of its weights.
         temperature: Number by which logits are divided before the softmax; None leaves them as they are.
         accuracy: Accuracy on test images; None where it was not measured.
+        notes: Warnings for whoever exports the model, such as that its labels are not known.
     """
 
     name: str
@@ -50,6 +53,7 @@ class ModelSource:
     provenance: Provenance
     temperature: float | None = None
     accuracy: AccuracyReport | None = None
+    notes: tuple[str, ...] = ()
 
 
 def card_source(
@@ -90,7 +94,21 @@ def card_source(
         card, pretrained=pretrained, weights=weights, key_format=key_format, download=download, progress=progress
     )
     names = labels(card.classes)
-    return ModelSource(card.name, model, card.space, card.settings, card.arch, card.preprocess, names, provenance)
+    notes = []
+    if weights is not None and key_format not in {None, *(source.key_format for source in card.weights)}:
+        own = own_preprocess(key_format, card.settings, card.preprocess.input_size)
+        notes.append(preprocess_note(key_format, card.preprocess, own, given=False) or "")
+    return ModelSource(
+        name=card.name,
+        model=model,
+        space=card.space,
+        settings=card.settings,
+        arch=card.arch,
+        preprocess=card.preprocess,
+        labels=names,
+        provenance=provenance,
+        notes=tuple(notes),
+    )
 
 
 def arch_source(
@@ -100,6 +118,7 @@ def arch_source(
     *,
     name: str,
     weights: Path | None = None,
+    key_format: str | None = None,
     preprocess: Preprocess | None = None,
     class_labels: tuple[str, ...] | None = None,
 ) -> ModelSource:
@@ -110,8 +129,10 @@ def arch_source(
         settings: Settings of the space by name, for the manifest.
         arch: Chosen value of each choice, by label.
         name: Name of the model.
-        weights: File of weights with the tensor names of `space.freeze(arch)`; None gives random weights.
-        preprocess: Preprocessing of the model; None gives ImageNet's usual one at the input size of the space.
+        weights: File of weights; None gives random weights.
+        key_format: Naming scheme of the tensors in the file; None is "nni", the names of `space.freeze(arch)`.
+        preprocess: Preprocessing of the model; None gives that of the key format if it has one, otherwise ImageNet's usual one,
+            at the input size of the space.
         class_labels: Label of each class, in the order of the logits; None gives "class 0", "class 1", ...
 
     Raises:
@@ -120,17 +141,26 @@ def arch_source(
     """
     arch = space.canonical(arch)
     # `space.freeze` would validate the arch a second time.
-    model = space.build(FrozenPicker(arch)).eval() if weights is None else load_weights(space, arch, weights)
+    model = (
+        space.build(FrozenPicker(arch)).eval() if weights is None else load_weights(space, arch, weights, key_format or "nni")
+    )
     size = space.input_size
+    own = None if weights is None else own_preprocess(key_format, settings, size)
+    used = preprocess or own or Preprocess(input_size=size, resize=max(size, round(size / CROP_RATIO)))
+    notes = []
+    if weights is not None:
+        notes.append(preprocess_note(key_format, used, own, given=preprocess is not None))
+        notes.append(label_note(name, space.num_labels) if class_labels is None else None)
     return ModelSource(
         name=name,
         model=model,
         space=type(space).__name__,
         settings=settings,
         arch=arch,
-        preprocess=preprocess or Preprocess(input_size=size, resize=max(size, round(size / CROP_RATIO))),
+        preprocess=used,
         labels=class_labels or tuple(f"class {i}" for i in range(space.num_labels)),
         provenance=Provenance(weights=weights_origin(pretrained=False, weights=weights)),
+        notes=tuple(filter(None, notes)),
     )
 
 
@@ -157,3 +187,24 @@ def package_source(package: Package) -> ModelSource:
         temperature=manifest.temperature,
         accuracy=package.accuracy,
     )
+
+
+def with_data(source: ModelSource, *, labels: Sequence[str] | None, preprocess: Preprocess | None) -> ModelSource:
+    """Returns `source` with other labels or another preprocessing, and without the figures that then no longer hold.
+
+    Args:
+        source: The model to export.
+        labels: Label of each class, in the order of the logits; None keeps those of `source`.
+        preprocess: The preprocessing; None keeps that of `source`.
+
+    Raises:
+        ExportError: The number of labels is not the number of classes of the model.
+    """
+    if labels is not None and tuple(labels) != tuple(source.labels):
+        if len(labels) != len(source.labels):
+            raise ExportError(f"{len(labels)} labels are given, and {source.name} has {len(source.labels)} classes")
+        source = replace(source, labels=tuple(labels), accuracy=None)
+    if preprocess is not None and preprocess != source.preprocess:
+        provenance = source.provenance.model_copy(update={"metric": None})
+        source = replace(source, preprocess=preprocess, provenance=provenance, temperature=None, accuracy=None)
+    return source

@@ -53,8 +53,10 @@ def test_a_card_with_fresh_weights(hubserve):
 
 def test_weights_of_a_file(hubserve, quick, small):
     arguments = ("export", *quick, "--weights", small / "weights.safetensors", "--out", "package", "--json")
-    provenance = hubserve(*arguments).json()["manifest"]["provenance"]
-    assert provenance["weights"] == "local"
+    said = hubserve(*arguments)
+    assert (said.code, said.fault) == (0, "")
+    assert said.err.startswith("WARNING: mine has no labels: its 7 classes are called 'class 0' to 'class 6'")
+    assert json.loads(said.out)["manifest"]["provenance"]["weights"] == "local"
     assert Path("package/weights.safetensors").read_bytes() == (small / "weights.safetensors").read_bytes()
 
 
@@ -82,14 +84,15 @@ class TestRefused:
         assert "exclude each other" in hubserve("export", *own_arch, *both).refused("ExportError")
         assert list(Path.cwd().iterdir()) == []
 
-    @pytest.mark.parametrize("options", ["settings of a card", "key format of a space's weights", "key format of no weights"])
-    def test_an_option_that_would_do_nothing(self, hubserve, quick, small, options):
+    @pytest.mark.parametrize(
+        "options", ["settings of a card", "key format of random weights of a space", "key format of no weights"]
+    )
+    def test_an_option_that_would_do_nothing(self, hubserve, quick, options):
         """Whoever gives it believes that it does something."""
         card = ("mobilenetv3-small-050", "--random-weights", "--format", "torchscript")
-        weights = ("--weights", small / "weights.safetensors")
         arguments = {
             "settings of a card": (*card, "--settings", quick[5]),
-            "key format of a space's weights": (*quick, *weights, "--key-format", "nosuch"),
+            "key format of random weights of a space": (*quick, "--key-format", "timm"),
             "key format of no weights": (*card, "--key-format", "nosuch"),
         }[options]
         assert hubserve("export", *arguments).code == 2

@@ -20,6 +20,9 @@ def export(
     weights: Annotated[Path | None, typer.Option(help="File of weights (.pth or .safetensors).")] = None,
     key_format: Annotated[str | None, typer.Option(help="Naming scheme of the tensors in that file: nni, timm, ...")] = None,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Random weights instead of published ones.")] = False,
+    labels: Annotated[Path | None, typer.Option(help="Text file: one label per line, in the order of the logits.")] = None,
+    preprocess: Annotated[Path | None, typer.Option(help="JSON file: input_size, resize, mean, std, ...")] = None,
+    like: Annotated[str | None, typer.Option(help="Take labels and preprocessing of this model.")] = None,
     formats: Annotated[
         list[FormatOption] | None,
         typer.Option("--format", help="A format to export; may be given several times. All float32 formats unless given."),
@@ -52,7 +55,16 @@ def export(
     if triton is not None:
         check_folder_writable(triton)
     source = source_of(
-        model, space=space, arch=arch, settings=settings, weights=weights, key_format=key_format, random_weights=random_weights
+        model,
+        space=space,
+        arch=arch,
+        settings=settings,
+        weights=weights,
+        key_format=key_format,
+        random_weights=random_weights,
+        labels=labels,
+        preprocess=preprocess,
+        like=like,
     )
     package = write(
         source,

@@ -1,0 +1,45 @@
+"""`hubserve export --labels --preprocess --like --key-format` for weights of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from hubserve.hub import ProxylessNAS
+from hubserve.hub.mobile_tensor_names import timm
+from tests.export.nets import ARCH, SETTINGS
+
+SPACE = ProxylessNAS(**SETTINGS)
+
+
+@pytest.fixture
+def timm_weights(tmp_path):
+    """File of the small network's weights in timm's names."""
+    model = SPACE.freeze(ARCH)
+    theirs = timm(model)
+    state = {}
+    for key, tensor in model.state_dict().items():
+        module, _, name = key.rpartition(".")
+        state[f"{theirs[module]}.{name}"] = tensor.contiguous()
+    save_file(state, tmp_path / "timm.safetensors")
+    return tmp_path / "timm.safetensors"
+
+
+def test_at_the_command_line(hubserve, own_arch, timm_weights, tmp_path):
+    (tmp_path / "labels.txt").write_text("\n".join("abcdefg"))
+    (tmp_path / "p.json").write_text(json.dumps({"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}))
+    arguments = ("export", *own_arch, "--format", "torchscript", "--weights", timm_weights, "--key-format", "timm", "--json")
+    manifest = hubserve(
+        *arguments, "--out", "one", "--labels", tmp_path / "labels.txt", "--preprocess", tmp_path / "p.json"
+    ).json()["manifest"]
+    assert manifest["preprocess"]["mean"] == [0.5] * 3
+    assert Path("one/labels.txt").read_text().split() == list("abcdefg")
+    assert load_file("one/weights.safetensors").keys() == SPACE.freeze(ARCH).state_dict().keys()
+    like = hubserve(*arguments, "--out", "two", "--like", "./one").json()["manifest"]
+    assert like["preprocess"] == manifest["preprocess"]
+    assert Path("two/labels.txt").read_bytes() == Path("one/labels.txt").read_bytes()
+    assert "1000 labels" in hubserve(*arguments, "--out", "three", "--like", "efficientnet-lite0").refused("ExportError")
+    assert not Path("three").exists()
