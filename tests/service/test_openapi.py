@@ -15,6 +15,7 @@ TOKEN = "secret-of-the-tests"
 STARTS_PROCESSES = ("/exports", "/jobs", "/search_jobs")
 """Asked without a token: what these start is tested elsewhere."""
 
+
 @schemathesis.serializer("application/zip")
 def zip_file(context, value) -> bytes:
     """Any bytes are a body of the route that takes archives; what archives may hold is tested elsewhere."""
