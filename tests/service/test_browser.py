@@ -35,6 +35,8 @@ from tests.stores import service_over, store_at
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed").Axe
 expect = sync_api.expect
+# Twice the seconds of the default and more: the machine may be busy, and what is not there stays not there.
+expect.set_options(timeout=15_000)
 
 CHROMIUM = os.environ.get("HUBSERVE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
