@@ -284,15 +284,13 @@ def _print_status(run: Run, as_json: bool) -> None:
         print_json(status.model_dump(mode="json"))
         return
     best = status.best
-    best_epoch = max(status.epochs, key=lambda row: (row.val_acc, -row.val_loss), default=None)
+    best_row = jobs.best_epoch(status.epochs) if status.epochs else None
     facts: dict[str, Any] = {
         "state": status.state,
         "phase": status.phase,
         "": status.message or None,
-        "trials": None if best_epoch else f"{status.trials}{f' of {status.max_trials}' if status.max_trials else ''}",
-        "best epoch": f"{best_epoch.epoch} of {status.epochs[-1].epoch}, val_acc {best_epoch.val_acc:.4f}"
-        if best_epoch
-        else None,
+        "trials": None if best_row else f"{status.trials}{f' of {status.max_trials}' if status.max_trials else ''}",
+        "best epoch": f"{best_row.epoch} of {status.epochs[-1].epoch}, val_acc {best_row.val_acc:.4f}" if best_row else None,
         "seconds": f"{status.seconds:.0f} {eta_text(status.eta_seconds)}".strip(),
         "best": values_text(best.values) if best else None,
         "arch": ", ".join(f"{label} = {value}" for label, value in best.arch.items()) if best else None,

@@ -64,6 +64,7 @@ from hubserve.jobs.status import (
     Phase,
     State,
     TrialRow,
+    best_epoch,
 )
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "TrialRow",
     "available_job",
     "available_jobs",
+    "best_epoch",
     "check_limits",
     "check_paths",
     "create",

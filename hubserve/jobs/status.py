@@ -1,5 +1,6 @@
 """The records of a job's state, as in status.json, `--json` and the service's answers; `run_folder` writes the file."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -107,6 +108,15 @@ class EpochRow(_Record):
     val_acc: float
     val_loss: float
     seconds: float
+
+
+def best_epoch(rows: Sequence[EpochRow]) -> EpochRow:
+    """Returns the first epoch with the best validation accuracy and, of equal ones, the lowest validation loss.
+
+    Args:
+        rows: Scores of at least one epoch, in order.
+    """
+    return max(rows, key=lambda row: (row.val_acc, -row.val_loss))
 
 
 class JobSummary(_Record):

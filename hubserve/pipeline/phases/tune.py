@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -11,12 +11,11 @@ from hubserve.errors import HubserveError, JobError
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import get_space
-from hubserve.jobs import EpochRow, Run
+from hubserve.jobs import EpochRow, Run, best_epoch
 from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune
-from hubserve.training.finetuning.layer_training import EpochScores
 from hubserve.training.finetuning.new_head import with_new_head
 from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
 
@@ -40,7 +39,7 @@ class TunedNetwork:
     @property
     def best(self) -> EpochRow:
         """The epoch whose weights the network has."""
-        return max(self.history, key=lambda row: (row.val_acc, -row.val_loss))
+        return best_epoch(self.history)
 
 
 def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedNetwork:
@@ -64,9 +63,9 @@ def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[
     status.begin("fine-tune", "fine-tuning")
     network = with_new_head(_space(resolved), source.arch, source.model.state_dict(), classes=len(parts.labels))
 
-    def on_epoch(history: Sequence[EpochScores]) -> None:
+    def on_epoch(history: Sequence[EpochRow]) -> None:
         last = history[-1]
-        status.epochs(EpochRow(**asdict(row)) for row in history)
+        status.epochs(history)
         status.progress(f"epoch {last.epoch}: val_acc {last.val_acc:.4f}", share=_share(last, resolved))
 
     history = fine_tune(
@@ -80,7 +79,7 @@ def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[
         progress=Progress(step=lambda message, share: status.progress(message, share=share), epoch=on_epoch),
     )
     save_weights(network.model, run.path / FOLDER)
-    return {"epochs": [asdict(row) for row in history]}
+    return {"epochs": [row.model_dump() for row in history]}
 
 
 def _space(resolved: ResolvedFineTuning) -> HubSpace:
@@ -90,7 +89,7 @@ def _space(resolved: ResolvedFineTuning) -> HubSpace:
         raise JobError(f"start.model: {resolved.source.name} cannot be rebuilt here: {error}") from error
 
 
-def _share(last: EpochScores, resolved: ResolvedFineTuning) -> float | None:
+def _share(last: EpochRow, resolved: ResolvedFineTuning) -> float | None:
     """Returns the share of the epochs or seconds, in (0, 1], that is used after an epoch; None if nothing is used yet."""
     recipe = resolved.job.recipe
     shares = [last.epoch / recipe.epochs] if recipe.epochs else []

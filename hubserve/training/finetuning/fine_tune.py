@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from hubserve.errors import EvaluatorError
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
+from hubserve.jobs.status import EpochRow
 from hubserve.training.device import OneDevice
 from hubserve.training.finetuning.clock import Clock
 from hubserve.training.finetuning.features import TrainingPart
 from hubserve.training.finetuning.head import find_head, head_inputs, train_head
-from hubserve.training.finetuning.layer_training import CHECKPOINT, EpochScores, LayerTraining
+from hubserve.training.finetuning.layer_training import CHECKPOINT, LayerTraining
 from hubserve.training.finetuning.new_head import NewHead
 from hubserve.training.finetuning.prepare_features import Step, prepare_features
 from hubserve.training.finetuning.split_network import EARLY_WEIGHTS, split_network
@@ -31,7 +32,7 @@ class Progress:
     """
 
     step: Step = lambda message, share: None
-    epoch: Callable[[Sequence[EpochScores]], None] = lambda history: None
+    epoch: Callable[[Sequence[EpochRow]], None] = lambda history: None
 
 
 def fine_tune(
@@ -44,7 +45,7 @@ def fine_tune(
     seed: int,
     folder: Path,
     progress: Progress = Progress(),
-) -> list[EpochScores]:
+) -> list[EpochRow]:
     """Trains `network.model` in place; a call that was killed goes on when it is called again with the same arguments.
 
     With a budget in epochs the result is the same as without the kill.

@@ -4,7 +4,6 @@ import io
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from hubserve.atomic import write_atomic
 from hubserve.errors import DivergedError, EvaluatorError
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
+from hubserve.jobs.status import EpochRow, best_epoch
 from hubserve.training.device import OneDevice
 from hubserve.training.finetuning.augmented_views import RandomMixtures
 from hubserve.training.finetuning.clock import Clock
@@ -24,40 +24,12 @@ from hubserve.training.finetuning.features import TrainingPart
 from hubserve.training.moving_average import moving_average
 from hubserve.training.optimizers_and_schedules import SCHEDULES
 from hubserve.training.seeding import seeded
+from hubserve.training.settings import TrainingSettings
 
 CHECKPOINT = "training.pt"
 """Name of the file of an unfinished training in its folder."""
 
 EVALUATION_BATCH = 128
-
-
-@dataclass(frozen=True)
-class EpochScores:
-    """The scores of one epoch.
-
-    Attributes:
-        epoch: Number of the epoch, from 1; 0 is the trained head before the other layers are trained.
-        train_loss: Mean loss of the training batches; None for epoch 0.
-        val_acc: Accuracy on the validation images, in [0, 1].
-        val_loss: Mean cross entropy on the validation images.
-        seconds: Seconds of the fine-tuning until the end of the epoch.
-    """
-
-    epoch: int
-    train_loss: float | None
-    val_acc: float
-    val_loss: float
-    seconds: float
-
-
-@dataclass
-class _State:
-    """The state of a training that is saved in the checkpoint."""
-
-    epoch: int = 0
-    stale: int = 0
-    history: list[EpochScores] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 class LayerTraining:
@@ -92,7 +64,7 @@ class LayerTraining:
         seed: int,
         folder: Path,
         clock: Clock,
-        on_epoch: Callable[[Sequence[EpochScores]], None],
+        on_epoch: Callable[[Sequence[EpochRow]], None],
     ) -> None:
         self._rest = rest
         self._train, self._val = train, val
@@ -107,10 +79,12 @@ class LayerTraining:
         self._optimizer = _optimizer(rest, head, recipe)
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self._average: AveragedModel | None = None if recipe.ema_decay is None else moving_average(rest, recipe.ema_decay)
-        self._state = _State()
+        # Both are in the checkpoint: the scores of all epochs, and the weights of the best one.
+        self._history: list[EpochRow] = []
+        self._best: dict[str, Tensor] = {}
         self._validation_seconds = 0.0
 
-    def run(self) -> list[EpochScores]:
+    def run(self) -> list[EpochRow]:
         """Trains to the end of the budget, or goes on from the checkpoint; `rest` has the weights of the best epoch then.
 
         Returns:
@@ -121,25 +95,30 @@ class LayerTraining:
             EvaluatorError: The checkpoint is corrupt, or there are no validation images.
         """
         if not self._resume():
-            self._end_of_epoch(None)
+            self._end_of_epoch(0, None)
         while not self._is_over():
-            with seeded((self._seed * 1_000_003 + self._state.epoch + 1) % 2**63):
+            epoch = self._epochs_done + 1
+            with seeded((self._seed * 1_000_003 + epoch) % 2**63):
                 loss = self._epoch()
-            self._state.epoch += 1
-            self._end_of_epoch(loss)
-        self._rest.load_state_dict(self._state.best)
+            self._end_of_epoch(epoch, loss)
+        self._rest.load_state_dict(self._best)
         self._rest.eval()
-        return self._state.history
+        return self._history
+
+    @property
+    def _epochs_done(self) -> int:
+        return self._history[-1].epoch
 
     def _is_over(self) -> bool:
         patience = self._recipe.patience
-        return self._share(0) >= 1 or (patience is not None and self._state.stale >= patience)
+        without_better = self._epochs_done - best_epoch(self._history).epoch
+        return self._share(0) >= 1 or (patience is not None and without_better >= patience)
 
     def _share(self, of_epoch: float) -> float:
         """Share of the budget that is used, in [0, 1]; `of_epoch` is the share of the current epoch that is done."""
         shares = [0.0]
         if self._recipe.epochs is not None:
-            shares.append((self._state.epoch + of_epoch) / self._recipe.epochs)
+            shares.append((self._epochs_done + of_epoch) / self._recipe.epochs)
         if self._recipe.seconds is not None:
             # The last validation is within the budget.
             shares.append((self._clock.seconds + self._validation_seconds) / self._recipe.seconds)
@@ -159,7 +138,7 @@ class LayerTraining:
             loss = self._step(indices)
             if not math.isfinite(loss):
                 raise DivergedError(
-                    f"the training loss is {loss} in epoch {self._state.epoch + 1}: lower recipe.learning_rate or set "
+                    f"the training loss is {loss} in epoch {self._epochs_done + 1}: lower recipe.learning_rate or set "
                     "recipe.gradient_clip"
                 )
             total, count = total + loss * len(indices), count + len(indices)
@@ -180,7 +159,7 @@ class LayerTraining:
 
     def _loss(self, output: Any, target: Tensor) -> Tensor:
         if isinstance(output, tuple):  # Logits, and those of an auxiliary head.
-            return self._loss(output[0], target) + 0.4 * self._loss(output[1], target)
+            return self._loss(output[0], target) + TrainingSettings.auxiliary_weight * self._loss(output[1], target)
         return functional.cross_entropy(
             output.float(), target, self._class_weights, label_smoothing=self._recipe.label_smoothing
         )
@@ -192,18 +171,18 @@ class LayerTraining:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def _end_of_epoch(self, train_loss: float | None) -> None:
-        state, started = self._state, time.monotonic()
-        network = self._rest if self._average is None or state.epoch == 0 else self._average.module
+    def _end_of_epoch(self, epoch: int, train_loss: float | None) -> None:
+        started = time.monotonic()
+        network = self._rest if self._average is None or epoch == 0 else self._average.module
         val_acc, val_loss = validation_scores(network, self._val, self._device)
         self._validation_seconds = time.monotonic() - started
-        better = not state.history or (val_acc, -val_loss) > max((row.val_acc, -row.val_loss) for row in state.history)
-        state.history.append(EpochScores(state.epoch, train_loss, val_acc, val_loss, self._clock.seconds))
-        state.stale = 0 if better else state.stale + 1
-        if better:
-            state.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        seconds = self._clock.seconds
+        row = EpochRow(epoch=epoch, train_loss=train_loss, val_acc=val_acc, val_loss=val_loss, seconds=seconds)
+        self._history.append(row)
+        if best_epoch(self._history) is row:
+            self._best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         self._save()
-        self._on_epoch(state.history)
+        self._on_epoch(self._history)
 
     def _save(self) -> None:
         buffer = io.BytesIO()
@@ -212,10 +191,8 @@ class LayerTraining:
             "rest": self._rest.state_dict(),
             "average": average,
             "optimizer": self._optimizer.state_dict(),
-            "epoch": self._state.epoch,
-            "stale": self._state.stale,
-            "history": [asdict(row) for row in self._state.history],
-            "best": self._state.best,
+            "history": [row.model_dump() for row in self._history],
+            "best": self._best,
             "seconds": self._clock.seconds,
         }
         torch.save(content, buffer)
@@ -238,12 +215,12 @@ class LayerTraining:
             if self._average is not None:
                 self._average.load_state_dict(content["average"])
             self._optimizer.load_state_dict(content["optimizer"])
-            history = [EpochScores(**row) for row in content["history"]]
+            self._history = [EpochRow.model_validate(row) for row in content["history"]]
+            self._best = content["best"]
         except (RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
             raise EvaluatorError(f"{self._file} is corrupt: {error}; delete it, and the training begins anew") from error
-        self._state = _State(content["epoch"], content["stale"], history, content["best"])
         self._clock.before = max(0.0, content["seconds"])
-        self._on_epoch(history)
+        self._on_epoch(self._history)
         return True
 
 
