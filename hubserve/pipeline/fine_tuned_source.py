@@ -1,9 +1,8 @@
 """`fine_tuned_source`: collects the network and the manifest entries from which a fine-tuning's package is written."""
 
 from collections.abc import Iterator
+from itertools import islice
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from hubserve.cards.card import Metric
@@ -74,9 +73,8 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested:
 
 def prepared_batches(images: SquareImages) -> list[Batch]:
     """Returns at most two batches of 16 normalised images, on which the exported formats are compared with PyTorch."""
-    count = min(len(images), COMPARED_BATCHES * COMPARED_IMAGES)
-    prepared = images.normalise(images.squares(range(count)))
-    return [np.ascontiguousarray(batch.numpy()) for batch in torch.split(prepared, COMPARED_IMAGES)]  # type: ignore[no-untyped-call]
+    batches = islice(images.batches(COMPARED_IMAGES), COMPARED_BATCHES)
+    return [images.normalise(squares).numpy() for squares, _ in batches]
 
 
 def labelled_parts(resolved: ResolvedFineTuning) -> LabelledParts:
@@ -92,6 +90,4 @@ def labelled_parts(resolved: ResolvedFineTuning) -> LabelledParts:
 
 
 def _batches(images: SquareImages) -> Iterator[tuple[Tensor, Tensor]]:
-    for begin in range(0, len(images), TESTED_BATCH):
-        indices = range(begin, min(begin + TESTED_BATCH, len(images)))
-        yield images.normalise(images.squares(indices)), images.labels[begin : begin + TESTED_BATCH]
+    return ((images.normalise(squares), labels) for squares, labels in images.batches(TESTED_BATCH))

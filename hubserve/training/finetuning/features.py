@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -140,19 +140,13 @@ class FeatureFolder:
             with seeded(seed), staged_file(file) as temporary:
                 stored = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(images), *self.shape))
                 done = 0
-                for squares in chunks(images):
+                for squares, _ in images.batches(CHUNK):
                     inputs = images.normalise(squares if views is None else views(squares))
                     stored[done : done + len(squares)] = self.extract(inputs).numpy()
                     done += len(squares)
                     advance(done, len(images))
                 stored.flush()
         return file
-
-
-def chunks(images: SquareImages) -> Iterator[Tensor]:
-    """The squares of all images in order, at most `CHUNK` at a time."""
-    for begin in range(0, len(images), CHUNK):
-        yield images.squares(range(begin, min(begin + CHUNK, len(images))))
 
 
 def extractor(early: nn.Module, device: torch.device) -> Extract:

@@ -1,6 +1,6 @@
 """Image files as the squares of pixels that a network sees, before they are normalised."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -56,6 +56,16 @@ class SquareImages:
             self._kept[index] = square
             self._present[index] = True
         return self._kept[torch.as_tensor(indices)]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields all images in order, at most `size` at a time, each time as `squares` returns them, with their labels.
+
+        Raises:
+            DatasetError: A file cannot be read, or is no image.
+        """
+        for begin in range(0, len(self), size):
+            indices = range(begin, min(begin + size, len(self)))
+            yield self.squares(indices), self.labels[begin : indices.stop]
 
     def normalise(self, squares: Tensor) -> Tensor:
         """Normalises images (n, 3, size, size) uint8 to the network's input, a float32 tensor of the same shape."""
