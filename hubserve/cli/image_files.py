@@ -28,14 +28,6 @@ def image_files(names: Sequence[str]) -> list[Path]:
     return [path for name in names for path in _matching_files(name)]
 
 
-def read_image(path: Path) -> bytes:
-    """Returns the content of a file. Raises ImageError if it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
-
-
 def _matching_files(name: str) -> list[Path]:
     if "://" in name:
         raise ImageError(f"{name} is an address, and only files are read: download it first, then name the file")

@@ -14,6 +14,9 @@ from hubserve.errors import ExportError, suggest
 from hubserve.preprocess import Preprocess
 from hubserve.validation_sentence import first_mistake
 
+CROP_RATIO = 0.875
+"""Ratio of the crop's side to the shorter side after the resize in ImageNet's usual preprocessing: 224 to 256 pixels."""
+
 
 def read_label_file(path: Path) -> tuple[str, ...]:
     """Returns the labels in a UTF-8 text file with one label per line, in the order of the logits.
@@ -69,8 +72,13 @@ def own_preprocess(key_format: str | None, settings: Mapping[str, Any], input_si
     """
     if key_format != "efficientnet-lite" and not (key_format == "timm" and settings.get("padding") == "same"):
         return None
-    resize = max(input_size, round(input_size / 0.875))
-    return load_card("efficientnet-lite0").preprocess.model_copy(update={"input_size": input_size, "resize": resize})
+    sizes = {"input_size": input_size, "resize": usual_resize(input_size)}
+    return load_card("efficientnet-lite0").preprocess.model_copy(update=sizes)
+
+
+def usual_resize(input_size: int) -> int:
+    """Returns the length of the shorter side after the resize in ImageNet's usual preprocessing, in pixels: 256 for 224."""
+    return max(input_size, round(input_size / CROP_RATIO))
 
 
 def label_note(name: str, classes: int) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 from hubserve.cards.card import Card
 from hubserve.cards.labels import labels
 from hubserve.errors import ExportError
-from hubserve.export.labels_and_preprocessing import label_note, own_preprocess, preprocess_note
+from hubserve.export.labels_and_preprocessing import label_note, own_preprocess, preprocess_note, usual_resize
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights, weights_origin
@@ -20,9 +20,6 @@ from hubserve.package.manifest import Provenance
 from hubserve.package.package import Package
 from hubserve.preprocess import Preprocess
 from hubserve.space import FrozenPicker
-
-CROP_RATIO = 0.875
-"""Ratio of the crop's side to the shorter side after the resize in ImageNet's usual preprocessing: 224 to 256 pixels."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ def arch_source(
     )
     size = space.input_size
     own = None if weights is None else own_preprocess(key_format, settings, size)
-    used = preprocess or own or Preprocess(input_size=size, resize=max(size, round(size / CROP_RATIO)))
+    used = preprocess or own or Preprocess(input_size=size, resize=usual_resize(size))
     notes = []
     if weights is not None:
         notes.append(preprocess_note(key_format, used, own, given=preprocess is not None))

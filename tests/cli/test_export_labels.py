@@ -6,26 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from hubserve.hub import ProxylessNAS
-from hubserve.hub.mobile_tensor_names import timm
-from tests.export.nets import ARCH, SETTINGS
+from tests.export.nets import ARCH, SETTINGS, write_timm_weights
 
 SPACE = ProxylessNAS(**SETTINGS)
 
 
 @pytest.fixture
 def timm_weights(tmp_path):
-    """File of the small network's weights in timm's names."""
-    model = SPACE.freeze(ARCH)
-    theirs = timm(model)
-    state = {}
-    for key, tensor in model.state_dict().items():
-        module, _, name = key.rpartition(".")
-        state[f"{theirs[module]}.{name}"] = tensor.contiguous()
-    save_file(state, tmp_path / "timm.safetensors")
-    return tmp_path / "timm.safetensors"
+    return write_timm_weights(tmp_path / "timm.safetensors")
 
 
 def test_at_the_command_line(hubserve, own_arch, timm_weights, tmp_path):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from random import Random
 
 import pytest
 
 from hubserve import jobs, store
 from hubserve.cli.finetune import data_entry, name_of
 from hubserve.data import scan
-from hubserve.export.model_source import arch_source
-from hubserve.export.write_package import write_package
-from hubserve.hub.registry import get_space
-from tests.training.finetuning.small import COLOURS, PREPROCESS, SETTINGS, start, write_images
+from tests.training.finetuning.small import COLOURS, write_images, write_small_package
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +21,7 @@ def own_home(home, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
     folder = tmp_path_factory.mktemp("begun")
-    space = get_space("ProxylessNAS", SETTINGS)
-    source = arch_source(space, SETTINGS, space.random(Random(1)), name="small", preprocess=PREPROCESS)
-    body = {name: tensor for name, tensor in start(classes=5).model.state_dict().items() if "classifier" not in name}
-    source.model.load_state_dict(body, strict=False)
-    write_package(source, folder / "small", formats=("onnx",))
+    write_small_package(folder / "small")
     write_images(folder / "My Colours", 12)
     return folder
 

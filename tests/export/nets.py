@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from hubserve.export.model_source import ModelSource
 from hubserve.hub import ProxylessNAS
+from hubserve.hub.mobile_tensor_names import timm
 from hubserve.package.manifest import Provenance
 from hubserve.preprocess import Preprocess
 
@@ -25,6 +29,18 @@ ARCH = {
     "s6_i0": "k3e3",
     "s7_i0": "k3e3",
 }
+
+
+def write_timm_weights(path: Path) -> Path:
+    """Writes fresh weights of the small network, in timm's names."""
+    model = ProxylessNAS(**SETTINGS).freeze(ARCH)
+    theirs = timm(model)
+    state = {}
+    for key, tensor in model.state_dict().items():
+        module, _, name = key.rpartition(".")
+        state[f"{theirs[module]}.{name}"] = tensor.contiguous()
+    save_file(state, path)
+    return path
 
 
 def lively(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -7,31 +7,21 @@ import contextlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
 from hubserve.cards.card import load_card
 from hubserve.errors import ExportError
 from hubserve.export.labels_and_preprocessing import read_label_file, read_preprocess_file
 from hubserve.export.model_source import arch_source
 from hubserve.hub import ProxylessNAS
-from hubserve.hub.mobile_tensor_names import timm
 from hubserve.preprocess import Preprocess
-from tests.export.nets import ARCH, SETTINGS
+from tests.export.nets import ARCH, SETTINGS, write_timm_weights
 
 SPACE = ProxylessNAS(**SETTINGS)
 
 
 @pytest.fixture
 def timm_weights(tmp_path):
-    """File of the small network's weights in timm's names."""
-    model = SPACE.freeze(ARCH)
-    theirs = timm(model)
-    state = {}
-    for key, tensor in model.state_dict().items():
-        module, _, name = key.rpartition(".")
-        state[f"{theirs[module]}.{name}"] = tensor.contiguous()
-    save_file(state, tmp_path / "timm.safetensors")
-    return tmp_path / "timm.safetensors"
+    return write_timm_weights(tmp_path / "timm.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from random import Random
 
 import pytest
 import yaml
@@ -18,27 +17,19 @@ from PIL import Image
 from hubserve import jobs, store
 from hubserve.cli.finetune import name_of
 from hubserve.errors import JobError
-from hubserve.export.model_source import arch_source
-from hubserve.export.write_package import write_package
-from hubserve.hub.registry import get_space
 from hubserve.jobs import JobStatus
 from hubserve.pipeline import resolve_job, run_job
 from hubserve.service.engine import Engine
 from hubserve.store import aliases
 from tests.pipeline.test_run import Interrupt
-from tests.training.finetuning.small import COLOURS, PREPROCESS, SETTINGS, start, write_images
+from tests.training.finetuning.small import COLOURS, write_images, write_small_package
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory) -> Path:
     """A folder with a package of a small network, and images in train/ and test/."""
     folder = tmp_path_factory.mktemp("begun")
-    space = get_space("ProxylessNAS", SETTINGS)
-    arch = space.random(Random(1))
-    source = arch_source(space, SETTINGS, arch, name="small", preprocess=PREPROCESS)
-    body = {name: tensor for name, tensor in start(classes=5).model.state_dict().items() if "classifier" not in name}
-    source.model.load_state_dict(body, strict=False)
-    write_package(source, folder / "small", formats=("onnx",))
+    write_small_package(folder / "small")
     write_images(folder / "colours" / "train", 12)
     write_images(folder / "colours" / "test", 5, seed=9)
     return folder

@@ -16,15 +16,16 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Classify image files, without a server."""
-    from hubserve.cli.image_files import image_files, read_image
+    from hubserve.cli.image_files import image_files
     from hubserve.cli.resolve_model import open_package
+    from hubserve.image_file import read_image_file
     from hubserve.package.run_limit import interruptible
     from hubserve.service.engine import Engine
 
     paths = image_files(images)
     with open_package(model) as package, interruptible():
         engine = Engine(package)
-        answers = {str(path): engine.classify(read_image(path), top_k=top_k).predictions for path in paths}
+        answers = {str(path): engine.classify(read_image_file(path), top_k=top_k).predictions for path in paths}
     if as_json:
         return print_json({path: [p.model_dump() for p in answer] for path, answer in answers.items()})
     for path, answer in answers.items():

@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 
 from hubserve.data.scan import Item
+from hubserve.export.model_source import arch_source
+from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
+from hubserve.package.package import Package
 from hubserve.preprocess import Preprocess
 from hubserve.training.finetuning.new_head import NewHead, with_new_head
 from hubserve.training.finetuning.square_images import SquareImages
@@ -58,3 +61,12 @@ def start(classes: int = 3, space: str = "ProxylessNAS", settings: dict[str, Any
 def recipe(**changes: Any) -> FineTuneRecipe:
     """Three epochs of batches of eight, unless changed."""
     return FineTuneRecipe.model_validate({"epochs": 3, "batch_size": 8, **changes})
+
+
+def write_small_package(folder: Path) -> Package:
+    """Writes a package of the network of `start`, with 5 classes and random weights in its head."""
+    space = get_space("ProxylessNAS", SETTINGS)
+    source = arch_source(space, SETTINGS, space.random(Random(1)), name="small", preprocess=PREPROCESS)
+    body = {name: tensor for name, tensor in start(classes=5).model.state_dict().items() if "classifier" not in name}
+    source.model.load_state_dict(body, strict=False)
+    return write_package(source, folder, formats=("onnx",))
