@@ -19,6 +19,7 @@ from hubserve.training.finetuning.new_head import NewHead
 from hubserve.training.finetuning.prepare_features import Step, prepare_features
 from hubserve.training.finetuning.split_network import EARLY_WEIGHTS, split_network
 from hubserve.training.finetuning.square_images import SquareImages
+from hubserve.training.seeding import seeded
 from hubserve.training.settings import TrainingSettings
 
 
@@ -87,7 +88,8 @@ def fine_tune(
         main = find_head(split.rest, heads, features.val.batch(torch.tensor([0])).to(device.device))
         if main is not None:
             plain = TrainingPart(features.plain, train.labels)
-            of_train, of_val = (head_inputs(split.rest, main, part, device.device) for part in (plain, val_part))
+            with seeded(seed):  # Of many images, some are drawn.
+                of_train, of_val = (head_inputs(split.rest, main, part, device.device) for part in (plain, val_part))
             train_head(main, of_train, of_val, weights)
         _initialise(heads - {main}, seed)
     progress.step("training the other layers", None)

@@ -101,6 +101,12 @@ def test_stopped_while_features_are_computed_it_ends_as_without(tmp_path, images
     assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in alone.state_dict().items())
 
 
+def test_the_images_that_the_head_alone_is_trained_on_are_drawn_by_the_seed(tmp_path, images, monkeypatch):
+    monkeypatch.setattr("hubserve.training.finetuning.head.MOST_IMAGES", 10)
+    first, second = (tuned(tmp_path / name, images, epochs=1)[1] for name in ("one", "two"))
+    assert [row.val_loss for row in first] == [row.val_loss for row in second]
+
+
 PROGRAM = """
 import sys
 from pathlib import Path
