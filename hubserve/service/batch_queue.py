@@ -1,6 +1,6 @@
 """The queue of images to classify: threads take them in batches, without waiting for more; too many are refused at once.
 
-Images are admitted by their number and their pixels, and taken in the order of `hubserve.service.waiting_images`.
+Images are admitted by their number and their pixels, and taken in the order of `hubserve.service.fair_order`.
 """
 
 import logging
@@ -15,7 +15,7 @@ from hubserve.errors import LogitsError, OverloadedError
 from hubserve.package.runner import Batch
 from hubserve.preprocess import MAX_PIXELS
 from hubserve.service.engine import Engine, Prepared
-from hubserve.service.waiting_images import LIGHT_PIXELS, QueuedImage, WaitingImages, weigh
+from hubserve.service.fair_order import LIGHT_PIXELS, QueuedImage, WaitingImages, weigh
 
 log = logging.getLogger("hubserve.service")
 
