@@ -5,8 +5,8 @@ from hubserve.errors import NothingFeasibleError
 from hubserve.jobs import Run
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
 from hubserve.package.package import Package
-from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.resolved_job import ResolvedJob
+from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 
 PUBLISHED = "published.json"
@@ -15,7 +15,7 @@ PUBLISHED = "published.json"
 def publish(resolved: ResolvedJob, package: Package, run: Run, status: StatusWriter) -> str | None:
     """Publishes the package and returns its tag in the model store; returns None if the job publishes nothing.
 
-    The checkpoint is published.json. The store gives an unchanged package the same tag if it is published again.
+    The tag is saved in published.json. The store gives an unchanged package the same tag if it is published again.
 
     Raises:
         NothingFeasibleError: The package, measured once more, takes longer than the constraint allows.
@@ -28,7 +28,7 @@ def publish(resolved: ResolvedJob, package: Package, run: Run, status: StatusWri
         _check_latency(resolved, package)
         return {"tag": store.publish(package.path, name=resolved.job.store_name).tag}
 
-    return str(checkpoint(run.path / PUBLISHED, publish_now)["tag"])
+    return str(load_or_compute(run.path / PUBLISHED, publish_now)["tag"])
 
 
 def _check_latency(resolved: ResolvedJob, package: Package) -> None:

@@ -7,21 +7,21 @@ from hubserve import experiment as experiments
 from hubserve.experiment import Executor, InlineExecutor, NasExperiment, ProcessExecutor, TrialRecord
 from hubserve.jobs import ExecutorEntry, Run
 from hubserve.latency.arch_latency import NAME
-from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.choose_winner import Winner, choose_winner
 from hubserve.pipeline.resolved_search import ResolvedSearch
+from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 
 WINNER, SEARCH = "winner.json", "search"
 
 
 def search(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Winner:
-    """Runs the search and returns its winner; the checkpoint is winner.json.
+    """Runs the search and returns its winner, which is saved in winner.json.
 
     Raises:
         NothingFeasibleError: No arch meets the constraints.
     """
-    found = checkpoint(run.path / WINNER, lambda: _search(resolved, run, status).model_dump(mode="json"))
+    found = load_or_compute(run.path / WINNER, lambda: _search(resolved, run, status).model_dump(mode="json"))
     return Winner.model_validate(found)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hubserve.accuracy_report import accuracy_report, find_temperature
 from hubserve.jobs import Run
 from hubserve.package.accuracy_report import AccuracyReport
-from hubserve.pipeline.checkpoint import checkpoint
+from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 
 TEST = "test.json"
@@ -45,7 +45,7 @@ class TestedNetwork:
     """What the test phase found.
 
     Attributes:
-        accuracy: Report on the test images; None if there are none, or if an older version wrote the checkpoint.
+        accuracy: Report on the test images; None if there are none, or if an older version wrote test.json.
         temperature: Number by which logits are divided before the softmax; None if none is better on the validation images.
         test_acc: Accuracy on the test images, in [0, 1]; None if there are none.
     """
@@ -58,7 +58,7 @@ class TestedNetwork:
 
 
 def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter) -> TestedNetwork:
-    """Tests a network in eval mode. The checkpoint is test.json.
+    """Tests a network in eval mode. The result is saved in test.json.
 
     Args:
         model: The network, on the CPU.
@@ -76,7 +76,7 @@ def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter)
         report = accuracy_report(logits, true, parts.labels, parts.files, dataset=parts.dataset, temperature=temperature)
         return {"test_acc": report.top1, "temperature": temperature, "accuracy": report.model_dump(mode="json")}
 
-    found = checkpoint(run.path / TEST, measure)
+    found = load_or_compute(run.path / TEST, measure)
     # Version 0.1.0 wrote test_acc alone.
     report = found.get("accuracy")
     accuracy = None if report is None else AccuracyReport.model_validate(report)

@@ -11,9 +11,9 @@ from hubserve.errors import JobError
 from hubserve.evaluator import Classification, Trial
 from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
-from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.resolved_search import ResolvedSearch
+from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.training.weights_file import WEIGHTS_FILE
 
@@ -38,7 +38,7 @@ class TrainedWinner:
 def train(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> TrainedWinner:
     """Trains the winner from newly initialised weights if the job has `retrain`, else loads the weights that the search saved.
 
-    The checkpoint is retrained/scores.json; the weights are saved in the same folder.
+    The result is saved in retrained/scores.json; the weights are saved in the same folder.
 
     Raises:
         JobError: The job does not retrain and the search left no weights.
@@ -49,7 +49,7 @@ def train(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWrit
             raise JobError("the search left no weights of its winner; say in the job how to retrain it")
         return TrainedWinner(load_weights(resolved.space, winner.arch, winner.weights), winner.kind, winner.scores)
     folder = run.path / FOLDER
-    scores = checkpoint(folder / SCORES, lambda: _train(resolved, winner, evaluator, folder, status))
+    scores = load_or_compute(folder / SCORES, lambda: _train(resolved, winner, evaluator, folder, status))
     return TrainedWinner(load_weights(resolved.space, winner.arch, folder / WEIGHTS_FILE), "retrained", scores)
 
 

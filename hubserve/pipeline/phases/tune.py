@@ -12,8 +12,8 @@ from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import get_space
 from hubserve.jobs import EpochRow, Run, best_epoch
-from hubserve.pipeline.checkpoint import checkpoint
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
+from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune
 from hubserve.training.finetuning.new_head import with_new_head
@@ -45,12 +45,12 @@ class TunedNetwork:
 def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedNetwork:
     """Fine-tunes the network, or loads it if the run folder already has the result.
 
-    The checkpoint is fine_tuned/scores.json; the weights are saved in the same folder.
+    The result is saved in fine_tuned/scores.json; the weights are saved in the same folder.
     """
     source, classes = resolved.source, len(resolved.parts.labels)
     settings = {**source.settings, "num_labels": classes}
     folder = run.path / FOLDER
-    found = checkpoint(folder / SCORES, lambda: _tune(resolved, run, status))
+    found = load_or_compute(folder / SCORES, lambda: _tune(resolved, run, status))
     history = tuple(EpochRow.model_validate(row) for row in found["epochs"])
     status.epochs(history)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
