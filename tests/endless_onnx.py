@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hubserve.package.package import MANIFEST, file_entry
+from hubserve.package.file_hashes import file_entry
+from hubserve.package.package import MANIFEST
 from tests.stores import small_package
 
 CLASSES = 7

@@ -17,10 +17,11 @@ from hubserve.hub.registry import SPACES
 from hubserve.package import trust
 from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.add_files import check_target
+from hubserve.package.file_hashes import file_entry
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, InputEntry, Manifest, OutputEntry, TestFigures
 from hubserve.package.onnx_runner import INPUT, OUTPUT
-from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, WEIGHTS, Package, file_entry, read_package
+from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, WEIGHTS, Package, read_package
 from hubserve.package.runner import Batch
 
 

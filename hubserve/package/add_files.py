@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from hubserve.atomic import apply_umask, replace_folder, staged_folder
 from hubserve.errors import PackageError
+from hubserve.package.file_hashes import file_entry
 from hubserve.package.formats import FORMATS
-from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, PROFILE, WEIGHTS, Package, file_entry, read_package
+from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, PROFILE, WEIGHTS, Package, read_package
 
 
 def add_profile(package: Package, text: str) -> Package:

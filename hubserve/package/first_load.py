@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from hubserve import errors, home
 from hubserve.errors import HubserveError, LoadLimitError, OutputError
@@ -155,19 +154,6 @@ def is_known(sha256: str, backend: str, device: str = "cpu") -> bool:
     with suppress(OutputError, OSError):
         return (home.home() / FOLDER / key).is_file()
     return False
-
-
-_hashes: dict[tuple[Any, ...], str] = {}
-
-
-def hash_once(path: Path) -> str:
-    """The SHA-256 of a file's content; read again only where the file, its length or its time of change is another one."""
-    found = path.stat()
-    key = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-    if key not in _hashes:
-        with path.open("rb") as file:
-            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _hashes[key]
 
 
 def _remember(keys: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Opens and verifies packages, each a folder with a frozen model and all that serving needs, and the hashes of its files.
+"""Opens and verifies packages, each a folder with a frozen model and all that serving needs.
 
     manifest.json          what the model is, where it came from, and the hash of every file
     weights.safetensors    under the names of `space.freeze(arch)`
@@ -13,7 +13,6 @@
 On request also `model.fp16.onnx` and `model.int8.onnx`. The exported formats run without hubserve.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -25,10 +24,11 @@ from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import ExportError, PackageError
 from hubserve.package import first_load, trust
 from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
+from hubserve.package.file_hashes import file_entry, hash_file, hash_once
 from hubserve.package.first_load import FirstLoad
 from hubserve.package.formats import FORMATS
 from hubserve.package.labels_parity_profile import read_labels, read_parity, read_profile
-from hubserve.package.manifest import FileEntry, Format, Manifest
+from hubserve.package.manifest import Format, Manifest
 from hubserve.package.onnx_contents import LOOPS, check_external_data, read_onnx_contents
 from hubserve.package.onnx_runner import Device, OnnxRunner, cuda_available
 from hubserve.package.openvino_runner import OpenVinoRunner
@@ -148,7 +148,7 @@ class Package:
             return None
         self._check_onnx(backend)
         where = "cuda" if device != "cpu" and backend != "openvino" and cuda_available() else "cpu"
-        sha256 = first_load.hash_once(path)
+        sha256 = hash_once(path)
         # The answers of OpenVINO are compared with those of ONNX Runtime.
         unknown = [used for used in dict.fromkeys((name, backend)) if not first_load.is_known(sha256, used, where)]
         if not unknown:
@@ -204,7 +204,7 @@ class Package:
         contents = read_onnx_contents(path)
         check_external_data(path, contents, self.manifest.files)
         loops = sorted(contents.operators & LOOPS)
-        if backend == "openvino" and loops and not self.trusted and not trust.was_written_here(first_load.hash_once(path)):
+        if backend == "openvino" and loops and not self.trusted and not trust.was_written_here(hash_once(path)):
             raise PackageError(
                 f"{path} was not written here by this user and has the operator {loops[0]}: OpenVINO cannot end a loop that "
                 "runs too long; use onnx, or where you trust its author, say so with --trust (read_package(..., trusted=True))"
@@ -247,14 +247,3 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     if absent:
         raise PackageError(f"{path} is incomplete: its manifest does not list {absent[0]}")
     return Package(path, manifest, trusted)
-
-
-def file_entry(path: Path) -> FileEntry:
-    """The length and hash of a file, for the manifest."""
-    return FileEntry(bytes=path.stat().st_size, sha256=hash_file(path))
-
-
-def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

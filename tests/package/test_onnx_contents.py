@@ -14,9 +14,10 @@ from onnx import TensorProto, helper
 
 from hubserve.errors import ExportError, PackageError
 from hubserve.package import first_load, trust
+from hubserve.package.file_hashes import file_entry
 from hubserve.package.manifest import FileEntry
 from hubserve.package.onnx_contents import check_external_data, read_onnx_contents
-from hubserve.package.package import MANIFEST, file_entry, read_package
+from hubserve.package.package import MANIFEST, read_package
 from tests import endless_onnx
 from tests.stores import small_package
 
