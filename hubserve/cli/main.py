@@ -1,4 +1,7 @@
-"""Assembles the command line `hubserve` from its commands. `hubserve.cli.output` prints results and sets exit codes."""
+"""Assembles the command line `hubserve` from its commands.
+
+`hubserve.cli.output` prints results, and `hubserve.cli.exit_codes` reports errors and sets exit codes.
+"""
 
 from typing import Annotated
 
@@ -6,8 +9,9 @@ import typer
 
 from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, store
 from hubserve.cli.doctor import doctor
+from hubserve.cli.exit_codes import CommandGroup
 from hubserve.cli.latency_table import app as latency_table_app
-from hubserve.cli.output import CheckCommand, CommandGroup
+from hubserve.cli.output import CheckCommand
 from hubserve.cli.profile import app as profile_app
 
 app = CommandGroup(
