@@ -46,17 +46,35 @@ def finetune(
         JobError: An option is wrong, the job cannot be run, or (JobNotFoundError) there is no run to resume.
     """
     text = jobs.dump_job(
-        {
-            "name": name or name_of(data),
-            "start": {"model": str(Path(model).resolve()) if "/" in model else model},
-            "data": data_entry(data),
-            "images": {key: value for key, value in images.items() if value is not None},
-            "recipe": _recipe(settings) | {key: value for key, value in budget.items() if value is not None},
-            "seed": seed,
-        }
+        fine_tuning_keys(model, data, name=name or name_of(data), budget=budget, images=images, settings=settings, seed=seed)
     )
     parsed = jobs.parse_job(text, where="the command line")
     launch(text, parsed, names={parsed.name}, resume=resume, check=check, detach=detach, as_json=as_json)
+
+
+def fine_tuning_keys(
+    model: str,
+    data: str,
+    *,
+    name: str,
+    budget: Mapping[str, Any],
+    images: Mapping[str, Any],
+    settings: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
+    """Returns the keys of a job that starts from a model; the arguments are those of `finetune`.
+
+    Raises:
+        JobError: One of `settings` is not KEY=VALUE.
+    """
+    return {
+        "name": name,
+        "start": {"model": str(Path(model).resolve()) if "/" in model else model},
+        "data": data_entry(data),
+        "images": {key: value for key, value in images.items() if value is not None},
+        "recipe": _recipe(settings) | {key: value for key, value in budget.items() if value is not None},
+        "seed": seed,
+    }
 
 
 def data_entry(data: str) -> dict[str, str]:

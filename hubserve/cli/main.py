@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, store
+from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, shrink, store
 from hubserve.cli.doctor import doctor
 from hubserve.cli.exit_codes import CommandGroup
 from hubserve.cli.latency_table import app as latency_table_app
@@ -51,6 +51,7 @@ app.command("store-import")(store.store_import)
 app.add_typer(alias.app, name="alias")
 app.command()(serve.serve)
 app.command(cls=CheckCommand)(jobs.finetune)
+app.command(cls=CheckCommand)(shrink.shrink)
 app.command(cls=CheckCommand)(jobs.search)
 app.command()(jobs.jobs)
 app.command()(jobs.exports)

@@ -52,6 +52,7 @@ from hubserve.jobs.process import (
 )
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
 from hubserve.jobs.search_job import ExecutorEntry, MultiTrialEntry, Recipe, SearchJob, StrategyEntry
+from hubserve.jobs.shrink_job import ShrinkJob
 from hubserve.jobs.status import (
     FINAL,
     Best,
@@ -90,6 +91,7 @@ __all__ = [
     "Recipe",
     "Run",
     "SearchJob",
+    "ShrinkJob",
     "State",
     "StrategyEntry",
     "TrialRow",

@@ -14,7 +14,8 @@ A search, from the model space to the name that the winner is published under:
     retrain: {epochs: 40}                      # leave it out to keep the weights of the trial
     publish: {name: digits}
 
-A fine-tuning, from the model to start from; it has `start` and no `strategy`:
+A fine-tuning, from the model to start from; it has `start` and no `strategy`. `hubserve.jobs.shrink_job` has an example of a
+job with both:
 
     name: flowers
     start: {model: efficientnet-lite0}

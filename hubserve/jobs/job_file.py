@@ -12,6 +12,7 @@ from hubserve.errors import JobError
 from hubserve.jobs.definition import Job
 from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.search_job import SearchJob
+from hubserve.jobs.shrink_job import ShrinkJob
 from hubserve.jobs.validation_message import explain
 
 MOST_BYTES = 2**20
@@ -45,10 +46,11 @@ def parse_job(text: str, *, where: str) -> Job:
 def parse_mapping(given: Mapping[str, Any], *, where: str) -> Job:
     """The job that data describe, such as the body of a request. Raises JobError as `parse_job` does.
 
-    With `start` and without `space` and `strategy` it is a fine-tuning, otherwise a search.
+    With `start` it is a fine-tuning, or with `strategy`, too, a search for a smaller network; otherwise a search of a space.
     """
-    is_fine_tuning = "start" in given and not {"space", "strategy"} & set(given)
-    record: type[Job] = FineTuneJob if is_fine_tuning else SearchJob
+    if "start" in given and "space" in given:
+        raise JobError(f"{where} is not a job: it has start and space; the space of a search with start is that of its model")
+    record: type[Job] = SearchJob if "start" not in given else ShrinkJob if "strategy" in given else FineTuneJob
     try:
         return record.model_validate(given)
     except ValidationError as error:

@@ -14,6 +14,7 @@ from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import Augmentation
 from hubserve.jobs.limits import JobLimits
 from hubserve.jobs.search_job import SearchJob
+from hubserve.jobs.shrink_job import ShrinkJob
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
 """(value of the key, limits, the whole job) -> what is wrong with it; None where nothing is."""
@@ -251,5 +252,19 @@ _FINE_TUNING: dict[str, Rule] = {
     "recipe.class_weights": _class_weights,
 }
 
-RULES: dict[type[Job], dict[str, Rule]] = {SearchJob: _JOB | _SEARCH, FineTuneJob: _JOB | _FINE_TUNING}
+_SHRINKING: dict[str, Rule] = {
+    "strategy.name": _name,
+    "strategy.arguments": _values,
+    "constraints": _free,
+    "budget.trials": _trials,
+    "budget.search_share": _free,
+    "budget.shared_share": _free,
+    "random_networks": _free,
+}
+
+RULES: dict[type[Job], dict[str, Rule]] = {
+    SearchJob: _JOB | _SEARCH,
+    FineTuneJob: _JOB | _FINE_TUNING,
+    ShrinkJob: _JOB | _FINE_TUNING | _SHRINKING,
+}
 """Kind of job -> key -> its rule. A new key of a job needs a decision here: what can it reach, and what can it use up?"""

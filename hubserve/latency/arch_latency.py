@@ -1,5 +1,6 @@
 """Measures of latency for searches: one exports an arch to ONNX and times it, the other predicts it by a lookup table."""
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hubserve.atomic import staged_file
 from hubserve.errors import ExperimentError
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.format_writers import WRITERS
@@ -66,7 +68,7 @@ class MeasuredLatency:
             ExportError: The network cannot be exported.
             ExperimentError: The network is so slow that there were too few calls for a bound of the median.
         """
-        key = repr(sorted(space.canonical(arch).items()))
+        key = _arch_key(space, arch)
         if key not in self._known:
             self._known[key] = sure_median(self.measure(space, arch))
         return {NAME: self._known[key]}
@@ -80,11 +82,35 @@ class MeasuredLatency:
             ArchError: The arch does not belong to the space.
             ExportError: The network cannot be exported.
         """
-        with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
-            torch.manual_seed(0)
-            path = Path(folder) / FORMATS["onnx"].file
-            WRITERS["onnx"](ExportableModel(space.freeze(arch), torch.zeros(2, 3, self.input_size, self.input_size)), path)
-            return self.time(partial(FORMATS["onnx"].load, path, self.threads, "cpu"))
+        return self.measure_in_turns(space, {"onnx": arch})["onnx"]
+
+    def measure_in_turns(
+        self, space: ModelSpace, archs: Mapping[str, Mapping[str, Any]], *, kept: Path | None = None
+    ) -> dict[str, FormatLatency]:
+        """Measures several archs as `measure` does, in turns, so that other work on the machine slows all of them down alike.
+
+        Args:
+            space: Model space of the archs.
+            archs: Name -> arch.
+            kept: Folder in which the exported networks of this space are kept, and from which they are taken when they are
+                measured again; None keeps none.
+
+        Returns:
+            Name -> latency, whose `format` is the name. Errors are those of `measure`.
+        """
+        with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as temporary:
+            loaders = {}
+            for name, arch in archs.items():
+                key = hashlib.sha256(_arch_key(space, arch).encode()).hexdigest()[:16]
+                path = (kept or Path(temporary)) / f"{key}.{FORMATS['onnx'].file}"
+                if not path.is_file():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    torch.manual_seed(0)
+                    model = ExportableModel(space.freeze(arch), torch.zeros(2, 3, self.input_size, self.input_size))
+                    with staged_file(path) as staged:
+                        WRITERS["onnx"](model, staged)
+                loaders[name] = partial(FORMATS["onnx"].load, path, self.threads, "cpu")
+            return self._time(loaders)
 
     def time(self, load: Callable[[], Runner]) -> FormatLatency:
         """Measures an ONNX model in the same way as `measure` and returns its latency with all samples.
@@ -92,10 +118,13 @@ class MeasuredLatency:
         Args:
             load: Function that loads the model and returns its runner.
         """
+        return self._time({"onnx": load})["onnx"]
+
+    def _time(self, loaders: Mapping[str, Callable[[], Runner]]) -> dict[str, FormatLatency]:
         (batch,) = random_batches((3, self.input_size, self.input_size), sizes=(self.batch_size,))
         protocol = TimingProtocol(percent=self.percent, max_seconds=self.seconds)
-        (found,) = measure_formats({"onnx": load}, batch, threads=self.threads, protocol=protocol, clock=self.clock)
-        return found
+        found = measure_formats(loaders, batch, threads=self.threads, protocol=protocol, clock=self.clock)
+        return {latency.format: latency for latency in found}
 
 
 @dataclass(frozen=True)
@@ -120,6 +149,10 @@ class PredictedLatency:
             ArchError: The arch does not belong to the space.
         """
         return {NAME: self.table.predict(space, arch)}
+
+
+def _arch_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:
+    return repr(sorted(space.canonical(arch).items()))
 
 
 def sure_median(found: FormatLatency) -> float:

@@ -11,10 +11,11 @@ from hubserve.data.named_datasets import OWN_IMAGES, check_dataset_name
 from hubserve.errors import DatasetError, HubserveError, JobError, SpaceError
 from hubserve.export.named_source import model_exists, unknown_model
 from hubserve.hub import HubSpace, get_space
-from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, check_limits
+from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, ShrinkJob, check_limits
 from hubserve.pipeline.job_formats import choose_formats
-from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, Searchers, make_searchers
+from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, ONE_SHOT, Searchers, make_searchers, multi_trial
 from hubserve.space.building_limit import limit_networks
+from hubserve.strategy import Strategy
 from hubserve.supernet.probe_archs import largest
 
 
@@ -32,6 +33,8 @@ def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> None:
         check_search(job, limits)
     elif isinstance(job, FineTuneJob):
         check_fine_tuning(job, limits)
+    if isinstance(job, ShrinkJob):
+        make_strategy(job)
 
 
 def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
@@ -45,6 +48,16 @@ def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
     if not model_exists(job.start.model):
         raise JobError(f"start.model: {unknown_model(job.start.model)}")
     choose_formats(job)
+
+
+def make_strategy(job: ShrinkJob) -> Strategy:
+    """Returns the strategy of a search for a smaller network; raises `JobError` as `check_definition` does."""
+    if job.strategy.name in ONE_SHOT:
+        raise JobError(
+            f"strategy.name = {job.strategy.name}: the shared weights begin as those of the model under start, and are trained "
+            f"by the recipe; name a strategy that searches among them: {', '.join(MULTI_TRIAL)}"
+        )
+    return multi_trial(job.strategy, key="strategy", seed=job.seed)
 
 
 def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:

@@ -1,7 +1,8 @@
 """`fine_tuned_source`: collects the network and the manifest entries from which a fine-tuning's package is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 from torch import Tensor
 
@@ -20,7 +21,13 @@ COMPARED_BATCHES, COMPARED_IMAGES = 2, 16
 TESTED_BATCH = 64
 
 
-def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested: TestedNetwork, run: Run) -> ModelSource:
+def fine_tuned_source(
+    resolved: ResolvedFineTuning,
+    tuned: TunedNetwork,
+    tested: TestedNetwork,
+    run: Run,
+    shrinking: Mapping[str, Any] | None = None,
+) -> ModelSource:
     """Returns the fine-tuned network together with its labels, preprocessing and provenance for the package's manifest.
 
     Args:
@@ -28,6 +35,7 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested:
         tuned: Its network.
         tested: Its accuracy and temperature.
         run: The run.
+        shrinking: How the network was cut from a larger one, for the provenance; None if it was not.
     """
     test_acc = tested.test_acc
     start, parts, job = resolved.source, resolved.parts, resolved.job
@@ -55,6 +63,7 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested:
             "best_epoch": tuned.best.epoch,
             "val_acc": tuned.best.val_acc,
             "test_acc": test_acc,
+            **({} if shrinking is None else {"shrinking": dict(shrinking)}),
         },
     )
     return ModelSource(

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from hubserve.data.own_images import PLAIN, Reading
 from hubserve.errors import JobError
-from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob
+from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, ShrinkJob
 from hubserve.pipeline.resolve_fine_tuning import resolve_fine_tuning
 from hubserve.pipeline.resolve_search import resolve_search
+from hubserve.pipeline.resolve_shrinking import resolve_shrinking
 from hubserve.pipeline.resolved_job import ResolvedJob
 
 
@@ -22,6 +23,8 @@ def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED, reading
     Raises:
         JobError: A name or file does not exist, or settings exclude each other. The message begins with the key.
     """
+    if isinstance(job, ShrinkJob):
+        return resolve_shrinking(job, where=where, limits=limits, reading=reading)
     if isinstance(job, FineTuneJob):
         return resolve_fine_tuning(job, where=where, limits=limits, reading=reading)
     if isinstance(job, SearchJob):

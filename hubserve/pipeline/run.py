@@ -15,14 +15,18 @@ from hubserve.package.package import Package
 from hubserve.pipeline.fine_tuned_source import fine_tuned_source, labelled_parts, prepared_batches
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
+from hubserve.pipeline.phases.find_network import FoundNetwork, find_network, found_job
+from hubserve.pipeline.phases.measure_limit import measure_limit
 from hubserve.pipeline.phases.profile import profile
 from hubserve.pipeline.phases.publish import publish
 from hubserve.pipeline.phases.search import search
 from hubserve.pipeline.phases.test import test
 from hubserve.pipeline.phases.train import train
+from hubserve.pipeline.phases.train_shared import train_shared
 from hubserve.pipeline.phases.tune import tune
 from hubserve.pipeline.resolve import resolve_job
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
+from hubserve.pipeline.resolve_shrinking import ResolvedShrinking
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.search_source import comparison_images, search_source, tested_parts
@@ -102,6 +106,8 @@ def _pin_parts(resolved: ResolvedJob, run: Run) -> None:
 def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
     if isinstance(resolved, ResolvedSearch):
         package = _search_phases(resolved, run, status)
+    elif isinstance(resolved, ResolvedShrinking):
+        package = _shrinking_phases(resolved, run, status)
     elif isinstance(resolved, ResolvedFineTuning):
         package = _fine_tuning_phases(resolved, run, status)
     else:
@@ -120,10 +126,21 @@ def _search_phases(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> 
     return export(source, resolved.formats, lambda: comparison_images(resolved), run, status)
 
 
-def _fine_tuning_phases(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> Package:
-    tuned = tune(resolved, run, status)
+def _shrinking_phases(resolved: ResolvedShrinking, run: Run, status: StatusWriter) -> Package:
+    latency = measure_limit(resolved, run, status)
+    train_shared(resolved, run, status)
+    found = find_network(resolved, latency, run, status)
+    status.write(best=Best(number=found.number, values=found.scores, arch=found.arch))
+    return _fine_tuning_phases(found_job(resolved, found, run), run, status, found)
+
+
+def _fine_tuning_phases(
+    resolved: ResolvedFineTuning, run: Run, status: StatusWriter, found: FoundNetwork | None = None
+) -> Package:
+    """Trains, tests and exports the job's model, or else the network `found` in it, whose head is trained already."""
+    tuned = tune(resolved, run, status, keep_head=found is not None)
     tested = test(tuned.model, labelled_parts(resolved), run, status)
-    source = fine_tuned_source(resolved, tuned, tested, run)
+    source = fine_tuned_source(resolved, tuned, tested, run, None if found is None else found.facts())
     return export(source, resolved.formats, lambda: prepared_batches(resolved.parts.val), run, status)
 
 

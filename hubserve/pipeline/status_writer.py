@@ -22,6 +22,7 @@ from hubserve.jobs import (
     Phase,
     Run,
     SearchJob,
+    ShrinkJob,
     TrialRow,
 )
 from hubserve.pipeline.downsample import Downsampled
@@ -94,6 +95,8 @@ class StatusWriter:
         if isinstance(job, SearchJob):
             self._search = job
             objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
+        elif isinstance(job, ShrinkJob):
+            objectives = [ObjectiveInfo(name="val_acc", direction="maximize")]
         self.write(objectives=objectives, max_trials=job.max_trials, notes=notes)
 
     def begin(self, phase: Phase, message: str) -> None:

@@ -89,7 +89,7 @@ class Supernet(nn.Module):
         self.version = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            allocate(self.tensors, space, self._build, Random(seed))
+            self._allocate(seed)
 
     def forward(self, x: Any, arch: Mapping[str, Any]) -> Any:
         """Runs the network of `arch` on a batch `x` and returns its output; gradients flow to the parameters of this module.
@@ -127,6 +127,7 @@ class Supernet(nn.Module):
         build = partial(self._build, self.space.canonical(arch))
         network, found = build()
         self._grow(build, found)
+        network.to(next(self.tensors.parameters()).dtype)
         with torch.no_grad():
             for tensor in found:
                 if tensor.is_shared:
@@ -176,6 +177,10 @@ class Supernet(nn.Module):
         """
         self._subnets.clear()
         self.version += 1
+
+    def _allocate(self, seed: int) -> None:
+        """Makes the shared tensors, with their first values."""
+        allocate(self.tensors, self.space, self._build, Random(seed))
 
     def _build(self, arch: Arch, picker: MakePicker = TaggingPicker) -> tuple[nn.Module, list[NetworkTensor]]:
         tags = AnswerTags()

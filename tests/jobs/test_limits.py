@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from hubserve.errors import JobError
-from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, check_limits, check_paths, parse_mapping
+from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, ShrinkJob, check_limits, check_paths, parse_mapping
 from hubserve.jobs.limited_keys import RULES
 
 JOB = {
@@ -58,7 +58,7 @@ def all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-@pytest.mark.parametrize("kind", [SearchJob, FineTuneJob])
+@pytest.mark.parametrize("kind", [SearchJob, FineTuneJob, ShrinkJob])
 def test_each_key_has_a_rule_and_each_rule_a_key(kind):
     """A new key needs a decision: what can a job over HTTP reach with it, and what can it use up?"""
     assert sorted(all_keys(kind)) == sorted(RULES[kind])

@@ -78,6 +78,7 @@ def build_table(
     batch_size: int = 1,
     plan: BuildPlan | None = None,
     progress: Progress = lambda what, done, total: None,
+    draw: Callable[[Random], Arch] | None = None,
     measure: Callable[[Operation], list[float]] | None = None,
     measure_network: Callable[[Arch], tuple[float, int]] | None = None,
 ) -> LatencyTable:
@@ -94,6 +95,7 @@ def build_table(
         batch_size: Number of images in a call.
         plan: How much is measured; None takes the defaults of `BuildPlan`.
         progress: Function that is called after each measurement.
+        draw: Draws the archs whose operations are measured, and the whole networks; None draws from all of `space`.
         measure: Function that gets an operation and returns the milliseconds of each call; None takes `time_operation`.
         measure_network: Function that gets an arch and returns (median milliseconds, number of calls); None takes
             `time_network`.
@@ -105,11 +107,12 @@ def build_table(
     """
     plan = plan or BuildPlan()
     table = _start(space, settings, path, input_size, threads, batch_size)
-    operations = _operations(table, space, plan, progress)
+    draw = draw or space.random
+    operations = _operations(table, space, plan, draw, progress)
     measure = measure or (lambda operation: time_operation(operation, threads=threads, calls=plan.calls))
     _measure_operations(table, operations, path, measure, progress)
     net_timer = measure_network or (lambda arch: time_network(space, arch, table, max_seconds=plan.net_seconds))
-    _measure_networks(table, space, path, plan, net_timer, progress)
+    _measure_networks(table, path, plan, draw, net_timer, progress)
     table = table.recalibrated(space)
     table.save(path)
     return table
@@ -200,11 +203,13 @@ def _start(
     return found
 
 
-def _operations(table: LatencyTable, space: ModelSpace, plan: BuildPlan, progress: Progress) -> dict[str, Operation]:
+def _operations(
+    table: LatencyTable, space: ModelSpace, plan: BuildPlan, draw: Callable[[Random], Arch], progress: Progress
+) -> dict[str, Operation]:
     """Returns the operations of `plan.archs` random archs by key, each of them once."""
     rng, found = Random(plan.seed), {}
     for i in range(plan.archs):
-        found.update({operation.key: operation for operation in table.operations_of(space, space.random(rng))})
+        found.update({operation.key: operation for operation in table.operations_of(space, draw(rng))})
         progress("archs read", i + 1, plan.archs)
     return found
 
@@ -229,9 +234,9 @@ def _measure_operations(
 
 def _measure_networks(
     table: LatencyTable,
-    space: ModelSpace,
     path: Path,
     plan: BuildPlan,
+    draw: Callable[[Random], Arch],
     measure: Callable[[Arch], tuple[float, int]],
     progress: Progress,
 ) -> None:
@@ -242,7 +247,7 @@ def _measure_networks(
     rng = Random(plan.seed + 1)
     wanted = plan.fit_nets + plan.check_nets
     for i in range(wanted):
-        arch = space.random(rng)
+        arch = draw(rng)
         role = "fit" if i * plan.fit_nets // wanted != (i + 1) * plan.fit_nets // wanted else "check"
         if not any(same_arch(arch, net.arch) for net in table.networks):
             ms, n = measure(arch)

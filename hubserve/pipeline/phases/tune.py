@@ -8,15 +8,14 @@ from typing import Any
 from torch import nn
 
 from hubserve.errors import HubserveError, JobError
-from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import get_space
-from hubserve.jobs import EpochRow, Run, best_epoch
+from hubserve.jobs import EpochRow, FineTuneRecipe, Run, best_epoch
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune
-from hubserve.training.finetuning.new_head import with_new_head
+from hubserve.training.finetuning.new_head import NewHead, with_new_head, with_old_head
 from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
 
 FOLDER, SCORES, UNFINISHED = "fine_tuned", "scores.json", "unfinished"
@@ -42,15 +41,21 @@ class TunedNetwork:
         return best_epoch(self.history)
 
 
-def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedNetwork:
+def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter, *, keep_head: bool = False) -> TunedNetwork:
     """Fine-tunes the network, or loads it if the run folder already has the result.
 
     The result is saved in fine_tuned/scores.json; the weights are saved in the same folder.
+
+    Args:
+        resolved: The job.
+        run: Its run.
+        status: Writer of the run's status.
+        keep_head: Whether the head of the model is kept, which must have the classes of the data; False makes a new one.
     """
     source, classes = resolved.source, len(resolved.parts.labels)
     settings = {**source.settings, "num_labels": classes}
     folder = run.path / FOLDER
-    found = load_or_compute(folder / SCORES, lambda: _tune(resolved, run, status))
+    found = load_or_compute(folder / SCORES, lambda: _tune(resolved, run, status, keep_head))
     history = tuple(EpochRow.model_validate(row) for row in found["epochs"])
     status.epochs(history)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -58,16 +63,10 @@ def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedN
     return TunedNetwork(model, settings, history)
 
 
-def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[str, Any]:
-    source, parts, recipe = resolved.source, resolved.parts, resolved.job.recipe
+def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter, keep_head: bool) -> dict[str, Any]:
+    parts, recipe = resolved.parts, resolved.job.recipe
     status.begin("fine-tune", "fine-tuning")
-    network = with_new_head(_space(resolved), source.arch, source.model.state_dict(), classes=len(parts.labels))
-
-    def on_epoch(history: Sequence[EpochRow]) -> None:
-        last = history[-1]
-        status.epochs(history)
-        status.progress(f"epoch {last.epoch}: val_acc {last.val_acc:.4f}", share=_share(last, resolved))
-
+    network = start_network(resolved, keep_head=keep_head)
     history = fine_tune(
         network,
         parts.train,
@@ -76,22 +75,41 @@ def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[
         labels=parts.labels,
         seed=resolved.job.seed,
         folder=run.path / FOLDER / UNFINISHED,
-        progress=Progress(step=lambda message, share: status.progress(message, share=share), epoch=on_epoch),
+        progress=written_progress(status, recipe),
     )
     save_weights(network.model, run.path / FOLDER)
     return {"epochs": [row.model_dump() for row in history]}
 
 
-def _space(resolved: ResolvedFineTuning) -> HubSpace:
+def start_network(resolved: ResolvedFineTuning, *, keep_head: bool) -> NewHead:
+    """Returns the network of the job's model with a head for the classes of the data, a new one or that of the model.
+
+    Raises:
+        JobError: The model cannot be rebuilt.
+    """
+    source = resolved.source
     try:
-        return get_space(resolved.source.space, resolved.source.settings)
+        space, state = get_space(source.space, source.settings), source.model.state_dict()
+        if keep_head:
+            return with_old_head(space, source.arch, state)
+        return with_new_head(space, source.arch, state, classes=len(resolved.parts.labels))
     except HubserveError as error:
-        raise JobError(f"start.model: {resolved.source.name} cannot be rebuilt here: {error}") from error
+        raise JobError(f"start.model: {source.name} cannot be rebuilt here: {error}") from error
 
 
-def _share(last: EpochRow, resolved: ResolvedFineTuning) -> float | None:
+def written_progress(status: StatusWriter, recipe: FineTuneRecipe) -> Progress:
+    """Returns functions that write the epochs and the progress of a training to the status of its job."""
+
+    def on_epoch(history: Sequence[EpochRow]) -> None:
+        last = history[-1]
+        status.epochs(history)
+        status.progress(f"epoch {last.epoch}: val_acc {last.val_acc:.4f}", share=_share(last, recipe))
+
+    return Progress(step=lambda message, share: status.progress(message, share=share), epoch=on_epoch)
+
+
+def _share(last: EpochRow, recipe: FineTuneRecipe) -> float | None:
     """Returns the share of the epochs or seconds, in (0, 1], that is used after an epoch; None if nothing is used yet."""
-    recipe = resolved.job.recipe
     shares = [last.epoch / recipe.epochs] if recipe.epochs else []
     shares += [last.seconds / recipe.seconds] if recipe.seconds else []
     return min(1.0, max(shares)) or None

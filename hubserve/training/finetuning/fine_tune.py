@@ -46,13 +46,14 @@ def fine_tune(
     seed: int,
     folder: Path,
     progress: Progress = Progress(),
+    training: Callable[..., LayerTraining] = LayerTraining,
 ) -> list[EpochRow]:
     """Trains `network.model` in place; a call that was killed goes on when it is called again with the same arguments.
 
     With a budget in epochs the result is the same as without the kill.
 
     Args:
-        network: Network whose body is trained and whose head is new.
+        network: Network whose body is trained and whose head is new; without a new head, its head is trained like its body.
         train: Training images.
         val: Validation images, which choose the penalty of the head and the epoch whose weights are kept.
         recipe: How to train.
@@ -60,6 +61,7 @@ def fine_tune(
         seed: Seed of all random numbers.
         folder: Folder for the stored features and the checkpoint; it is made.
         progress: What is called meanwhile.
+        training: Class that trains the layers; it is called with the arguments of `LayerTraining`.
 
     Returns:
         The scores of all epochs on the validation images; the model has the weights of the best one, in eval mode, on the CPU.
@@ -77,13 +79,13 @@ def fine_tune(
     model = network.model
     example = train.normalise(train.squares([0, 1]))
     split = split_network(model, example, share=EARLY_WEIGHTS if recipe.early_layers == "frozen" else 0.0)
-    device = OneDevice(_settings(recipe))
+    device = OneDevice(training_settings(recipe))
     # Convolutions of mobile networks train about 1.6 times as fast on the CPU with the channels last.
     model.to(device.device).to(memory_format=torch.channels_last)
     features = prepare_features(split, train, val, recipe, device=device.device, seed=seed, folder=folder, step=progress.step)
     train_part, val_part = TrainingPart(features.train, train.labels), TrainingPart(features.val, val.labels)
     heads = {model.get_submodule(name.rpartition(".")[0]) for name in network.head}
-    if not (folder / CHECKPOINT).is_file():
+    if heads and not (folder / CHECKPOINT).is_file():
         progress.step("training the head", None)
         main = find_head(split.rest, heads, features.val.batch(torch.tensor([0])).to(device.device))
         if main is not None:
@@ -93,7 +95,7 @@ def fine_tune(
             train_head(main, of_train, of_val, weights)
         _initialise(heads - {main}, seed)
     progress.step("training the other layers", None)
-    layers = LayerTraining(
+    layers = training(
         split.rest,
         heads,
         train_part,
@@ -141,7 +143,8 @@ def _initialise(heads: Iterable[nn.Module | None], seed: int) -> None:
                 parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.01)
 
 
-def _settings(recipe: FineTuneRecipe) -> TrainingSettings:
+def training_settings(recipe: FineTuneRecipe) -> TrainingSettings:
+    """Returns the settings that choose device and precision of a fine-tuning."""
     return TrainingSettings(
         nn.CrossEntropyLoss, recipe.learning_rate, recipe.weight_decay, "sgd", precision=recipe.precision, accelerator="auto"
     )

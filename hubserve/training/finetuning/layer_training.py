@@ -147,14 +147,23 @@ class LayerTraining:
     def _step(self, indices: Tensor) -> float:
         device = self._device.device
         inputs, target = self._mix(self._train.features.batch(indices), self._train.labels[indices])
-        with self._device.autocast():
-            output = self._rest(_on(inputs, device))
-            loss = self._loss(output, target.to(device))
-        self._device.backward(loss)
+        loss = self._gradients(_on(inputs, device), target.to(device))
         self._device.step(self._rest, self._optimizer, self._recipe.gradient_clip)
         self._optimizer.zero_grad()
         if self._average is not None:
             self._average.update_parameters(self._rest)
+        return loss
+
+    def _gradients(self, inputs: Tensor, target: Tensor) -> float:
+        """Adds the gradients of a batch to those of the parameters and returns the loss; a subclass may train more networks.
+
+        Args:
+            inputs: Features of the images, (n, ...).
+            target: Class probabilities of each image, (n, classes).
+        """
+        with self._device.autocast():
+            loss = self._loss(self._rest(inputs), target)
+        self._device.backward(loss)
         return float(loss.detach())
 
     def _loss(self, output: Any, target: Tensor) -> Tensor:

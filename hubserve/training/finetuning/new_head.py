@@ -1,4 +1,4 @@
-"""`with_new_head`: builds a network with the weights of a trained one and a new head for other classes."""
+"""`with_new_head` and `with_old_head`: build a network with the weights of a trained one, for other or for the same classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,17 +13,28 @@ from hubserve.hub.hub_space import HubSpace
 
 @dataclass(frozen=True)
 class NewHead:
-    """A network whose layers come from a trained network, except its head.
+    """A network whose layers come from a trained network, except for its head where that is new.
 
     Attributes:
         space: The space of the trained network with `num_labels` set to the number of the new classes.
-        model: The network, in eval mode. The weights of its head are 0, so that all classes have the same probability.
-        head: Names of the tensors of the head, main and auxiliary.
+        model: The network, in eval mode. The weights of a new head are 0, so that all classes have the same probability.
+        head: Names of the tensors of the new head, main and auxiliary; empty if the head is that of the trained network.
     """
 
     space: HubSpace
     model: nn.Module
     head: tuple[str, ...]
+
+
+def with_old_head(space: HubSpace, arch: Mapping[str, Any], state: Mapping[str, Tensor]) -> NewHead:
+    """Builds the network of `arch` with all weights of `state`, those of its head included, so that no head is new.
+
+    Arguments and errors are those of `with_new_head`; the classes are those of `space`.
+    """
+    _check(_shapes(space, arch), state)
+    model = space.freeze(arch).eval()
+    model.load_state_dict(dict(state), strict=True)
+    return NewHead(space, model, ())
 
 
 def with_new_head(space: HubSpace, arch: Mapping[str, Any], state: Mapping[str, Tensor], *, classes: int) -> NewHead:

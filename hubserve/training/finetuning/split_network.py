@@ -37,7 +37,7 @@ def split_network(model: nn.Module, example: Tensor, *, share: float = EARLY_WEI
         example: Prepared images, (2, 3, height, width) float32; their size decides where the features become small.
         share: Largest share of the weights in the early layers, in [0, 1]; 0 does not divide the network.
     """
-    graph = _trace(model) if share > 0 else None
+    graph = trace(model) if share > 0 else None
     if graph is None:
         return SplitNetwork(None, model)
     shapes = _output_shapes(graph, model, example)
@@ -63,7 +63,7 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(m, module_qualified_name) or next(m.children(), None) is None
 
 
-def _trace(model: nn.Module) -> fx.Graph | None:
+def trace(model: nn.Module) -> fx.Graph | None:
     """Returns the traced graph of `model`, or None if it cannot be traced or differs between training and evaluation."""
     found = []
     training = model.training
