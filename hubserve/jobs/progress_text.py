@@ -1,4 +1,4 @@
-"""The status of a job as text: scores, times, and a log line for each new trial and message."""
+"""The status of a job as text for a terminal or log: scores, remaining time, and a line for each new trial and message."""
 
 import sys
 
@@ -6,14 +6,14 @@ from hubserve.jobs.status import JobStatus, TrialRow
 
 
 class ProgressLines:
-    """Writes what is new in each status to stderr, one line for each trial and message."""
+    """Prints what is new in the successive statuses of a job on stderr: ended trials and new messages, one a line."""
 
     def __init__(self) -> None:
         self._trials: set[int] = set()
         self._message = ""
 
     def write(self, status: JobStatus) -> None:
-        """Writes what is new since the last call."""
+        """Prints the trials that ended, and the message if it changed, since the last call."""
         for row in status.history:
             if row.number not in self._trials and row.state != "running":
                 self._trials.add(row.number)
@@ -24,19 +24,19 @@ class ProgressLines:
 
 
 def values_text(values: dict[str, float]) -> str:
-    """Scores with their names, on one line."""
+    """Returns scores with their names on one line, such as "val_acc 0.9312  params 12,345"."""
     return "  ".join(f"{name} {value_text(name, value)}" for name, value in values.items())
 
 
 def value_text(name: str, value: float) -> str:
-    """One score, with as many digits as its name asks for."""
+    """Returns a score as text: a whole number for "params" and "macs", 2 decimals for "latency_ms", and 4 for other scores."""
     if name in ("params", "macs"):
         return f"{value:,.0f}"
     return f"{value:.2f}" if name == "latency_ms" else f"{value:.4f}"
 
 
 def eta_text(seconds: float | None) -> str:
-    """The time that is left, in words; empty if it is unknown."""
+    """Returns the remaining time as text, such as "about 5 min left"; an empty string if `seconds` is None."""
     if seconds is None:
         return ""
     if seconds < 90:
@@ -45,10 +45,10 @@ def eta_text(seconds: float | None) -> str:
 
 
 def remark(row: TrialRow) -> str:
-    """Why a trial is not complete; empty if it is."""
+    """Returns the state of a trial that is not complete, with the reason if there is one; an empty string if it is complete."""
     return "" if row.state == "complete" else f"{row.state}: {row.reason}" if row.reason else row.state
 
 
 def _counts_trials(status: JobStatus) -> bool:
-    """Whether the message only counts the trials, which have a line each."""
+    """Returns True if the message of the status only says how many trials ended; such messages are not printed."""
     return status.phase == "search" and "trials ended" in status.message
