@@ -216,7 +216,7 @@ def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
 
 
 def _download(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Refuses a data set of the Hugging Face hub, because a job over HTTP downloads nothing."""
+    """Returns that a data set of the Hugging Face hub is not allowed over HTTP, where jobs download nothing; None otherwise."""
     return "over HTTP nothing is downloaded; name a folder, or a listing" if limits.roots is not None else None
 
 
