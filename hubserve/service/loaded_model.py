@@ -1,4 +1,4 @@
-"""A model that is loaded, and how the traffic of a name is split among those that answer for it."""
+"""`LoadedModel`, a model in memory, and `TrafficSplit`, which chooses one of the models that answer for a name."""
 
 import random
 import time
@@ -10,12 +10,13 @@ from hubserve.service.engine import Engine
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A version that is loaded.
+    """A version of a model in the store that is loaded.
 
     Attributes:
-        tag: "name:version".
-        engine: Its engine, warmed up.
-        memory_bytes: Bytes by which this process grew when it was loaded; at least its largest file, and 1 MB.
+        tag: Tag of the version, "name:version".
+        engine: Engine of the version, which has run each batch size once.
+        memory_bytes: Memory in bytes by which this process grew when the version was loaded, or the size of its largest file or
+            1 MiB (2**20 bytes) if that is more.
     """
 
     tag: str
@@ -25,18 +26,18 @@ class LoadedModel:
 
 @dataclass
 class TrafficSplit:
-    """The loaded models that answer for a name.
+    """The loaded models that answer requests for one name.
 
     Attributes:
-        shares: Percent of the traffic with the model that gets it.
-        used: Time of the last request for the name, in seconds of the monotonic clock.
+        shares: Pairs of a percentage of the requests and the model that answers them.
+        used: Time of the last request for the name, by `time.monotonic`.
     """
 
     shares: Sequence[tuple[int, LoadedModel]]
     used: float = field(default_factory=time.monotonic)
 
     def pick(self) -> LoadedModel:
-        """The model for one request, chosen at random by the shares."""
+        """Returns the model for one request, chosen at random by the percentages. Sets `used` to the current time."""
         self.used = time.monotonic()
         if len(self.shares) == 1:
             return self.shares[0][1]
