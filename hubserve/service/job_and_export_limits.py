@@ -5,7 +5,7 @@ from pathlib import Path
 from hubserve.home import home
 from hubserve.host import cores, memory_bytes
 from hubserve.jobs import JobLimits
-from hubserve.service.exports import ExportLimits
+from hubserve.service.export_folder import ExportLimits
 from hubserve.service.settings import ServiceSettings
 
 IMAGE_SIZE, BATCH_SIZE = 1024, 4096
