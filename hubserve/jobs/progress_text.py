@@ -6,7 +6,6 @@ import time
 
 from hubserve.jobs.status import JobStatus, TrialRow
 
-
 SECONDS_BETWEEN_COUNTS = 15.0
 """Least time between two lines about the same count, such as "128 of 500 images"."""
 
