@@ -1,8 +1,8 @@
 """`ServiceMiddleware`, the outermost ASGI layer: checks host, token and size of each request, routes it and counts it.
 
-The checks come before the body is read, in this order, for every path but those in `HEALTH`. A request needs the token for changes if our
-API has a route for its path and method, its method is not in `SAFE`, and it does not classify. So a route that is added later
-needs that token unless this module says otherwise.
+The checks come before the body is read, in this order, for every path except those in `HEALTH`. A request needs the token for
+changes if our API has a route for its path and method, its method is not in `SAFE`, and it does not classify. So a route that
+is added later needs that token unless this module says otherwise.
 
 BentoML's own layers for tracing, metrics and contexts take about a tenth of the time of an image, and create a metric label for
 each path that a client invents. So only the paths in `BENTOML` are passed to them. All other requests go to our routes, and
