@@ -43,8 +43,7 @@ class DefinitionChecker:
         """Checks that the names in a job exist, such as its space, strategy and data set, and that its parts fit together.
 
         Raises:
-            JobError: They do not, or a limit is exceeded; the message names the key.
-            SpaceError: The space does not accept the settings, or the network is too large.
+            JobError: They do not, a limit is exceeded, or the check takes too much memory. The message names the key.
             OverloadedError: The check did not end in time.
             HubserveError: The process that checks failed; the server's log says why.
         """

@@ -107,6 +107,7 @@ class Engine:
 
         Raises:
             ExportError: The network cannot be run.
+            LateAnswerError: A batch took longer than `seconds`.
         """
         size = self._preprocess.input_size
         for count in batch_sizes:
@@ -124,6 +125,7 @@ class Engine:
             TopKError: `top_k` is not between 1 and the number of classes.
             LogitsError: A logit is NaN or infinite.
             ExportError: The network cannot be run.
+            LateAnswerError: Inference took longer than `seconds`.
         """
         (found,) = self.answer([self.prepare(data, top_k=top_k)])
         if isinstance(found, LogitsError):
@@ -160,6 +162,7 @@ class Engine:
 
         Raises:
             ExportError: The network cannot be run.
+            LateAnswerError: Inference took longer than `seconds`.
         """
         start = time.perf_counter()
         pixels = [image.pixels for image in images]
