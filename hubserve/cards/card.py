@@ -39,22 +39,27 @@ class _Record(BaseModel):
 
 
 class WeightSource(_Record):
-    """One place that has a model's weights: a URL, a file of a Hugging Face repository, or a file in an installed package.
+    """One place that has the weights of a model; exactly one of `url`, `hub_id`, `package` and `drive` is given.
 
     Attributes:
-        url: Address of the file, http or https; None for the other two kinds.
-        hub_id: Repository on Hugging Face, "owner/name"; `filename` says which file.
-        package: Name of an installed distribution; `filename` is the file's path inside it.
-        filename: Path of the file in the repository or distribution, relative and without ".."; None for `url`.
+        url: Address of the file, http or https; None for the other kinds.
+        hub_id: Repository on Hugging Face, "owner/name"; None for the other kinds.
+        package: Name of an installed Python distribution that has the file; None for the other kinds.
+        drive: Id of a file on Google Drive; None for the other kinds.
+        filename: Path of the file in the repository or distribution, relative and without ".."; None for `url` and `drive`.
         key_format: Naming scheme of the tensors in the file; see `hubserve.hub.key_formats`.
-        sha256: SHA-256 of the whole file in hexadecimal, or its first 8 or more digits; a URL needs one.
-        drive: Id of a file on Google Drive.
-        git_blob: Id of the file as a git object, a SHA-1 in hexadecimal, where no SHA-256 is published.
-        size: Size of the file in bytes; None is not checked.
-        trust_on_first_use: Whether a URL or a file on Google Drive may be without `sha256` and `git_blob`. The SHA-256 of the
-            file that is downloaded first is then recorded beside it, and the file is held to it from then on.
-        entry: Key under which the state dict is in the file's dict, such as "state_dict_ema"; None looks under the usual ones.
-        member: End of the path of the file of weights in an archive (ZIP or tar) of several files; None if there is one.
+        sha256: SHA-256 of the whole file in hexadecimal, or at least its first 8 digits; None if it is not known. A file from
+            `url` or `drive` must have `sha256`, `git_blob` or `trust_on_first_use`.
+        git_blob: Id of the file as a git object, a SHA-1 in hexadecimal, for files whose SHA-256 is not published.
+        size: Size of the file in bytes; None means that the size is not checked.
+        trust_on_first_use: Whether a file from `url` or `drive` is accepted without `sha256` and `git_blob`. The SHA-256 of its
+            first download is recorded, and later downloads must have the same one.
+        entry: Key of the state dict in the dictionary that the file holds, such as "state_dict_ema"; None tries the usual keys.
+        member: End of the path of the weights file in an archive (ZIP or tar); None if the archive has a single file, or the
+            file is not an archive.
+
+    Raises:
+        ValueError: The fields break one of these rules (pydantic's ValidationError).
     """
 
     url: str | None = None
@@ -85,7 +90,7 @@ class WeightSource(_Record):
         return self
 
     def describe(self) -> str:
-        """The place in a few words, for messages."""
+        """Returns a short text that names the place, for messages."""
         if self.url is not None:
             return self.url
         if self.drive is not None:
@@ -100,8 +105,8 @@ class Metric(_Record):
 
     Attributes:
         dataset: Name of the data set whose validation or test images were used.
-        top1: Percentage of images whose most likely class is right.
-        top5: Percentage of images with the right class among the five most likely; None where it is not published.
+        top1: Percentage of images whose most likely class is the true one.
+        top5: Percentage of images whose true class is among the five most likely ones; None if it is not published.
     """
 
     dataset: str
@@ -110,11 +115,12 @@ class Metric(_Record):
 
 
 class PublishedSize(_Record):
-    """Parameters and MACs as the authors, or the library that has the model, publish them.
+    """The numbers of parameters and of multiply-accumulates (MACs) that the authors or a library publish for a model.
 
     Attributes:
-        params: Number of parameters in millions; None where it is not published.
-        macs: Multiply-accumulates in millions for one image, with those of attention; most papers call them FLOPs.
+        params: Number of parameters in millions; None if it is not published.
+        macs: Number of multiply-accumulates in millions for one image, including those of attention; None if it is not
+            published. Most papers call them FLOPs.
     """
 
     params: Annotated[float, Field(gt=0)] | None = None
@@ -122,21 +128,21 @@ class PublishedSize(_Record):
 
 
 class Card(_Record):
-    """A pre-searched model: which arch of which space, where its weights are, and how its images are prepared.
+    """The description of a pre-searched model: its model space, arch, weights, accuracy and preprocessing.
 
     Attributes:
-        name: Name under which the model is loaded and published.
+        name: Name by which the model is loaded and published.
         space: Class name of its model space.
         summary: One sentence that describes the model.
         paper: Address or title of the publication.
         licence: Licence of the weights, as far as it is published.
-        classes: Name of the label set; see `hubserve.cards.labels`.
-        metric: Published accuracy; None where there is none.
-        published_size: Published parameters and MACs; None where there are none.
-        preprocess: Preparation of images that the network was trained with.
-        settings: Arguments of the model space.
-        arch: Chosen value of each choice, by label.
-        weights: Places that have the weights, tried in order.
+        classes: Name of the label set, "imagenet-1k" or "cifar10"; see `hubserve.cards.labels`.
+        metric: Published accuracy; None if there is none.
+        published_size: Published numbers of parameters and MACs; None if there are none.
+        preprocess: Preparation of images with which the network was trained.
+        settings: Arguments of the model space, by name.
+        arch: Chosen value of each choice of the model space, by the label of the choice.
+        weights: Places that have the weights, in the order in which they are tried.
     """
 
     name: str
@@ -154,15 +160,15 @@ class Card(_Record):
 
 
 def list_cards() -> list[str]:
-    """Names of all pre-searched models, sorted."""
+    """Returns the names of all pre-searched models, sorted."""
     return sorted(entry.name.removesuffix(".toml") for entry in _CARDS.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_card(name: str) -> Card:
-    """The card of that name.
+    """Returns the card of the pre-searched model `name`.
 
     Raises:
-        CardError: no such card; the message has the nearest names.
+        CardError: There is no such card; the message has the nearest names.
     """
     if name not in list_cards():
         raise CardError(f"no pre-searched model is called {name!r}. {suggest(name, list_cards())} See `hubserve models`.")
@@ -170,10 +176,10 @@ def load_card(name: str) -> Card:
 
 
 def read_card(path: Path) -> Card:
-    """The card in a TOML file of the user.
+    """Reads a card from a TOML file of the user.
 
     Raises:
-        CardError: the file cannot be read or is not a card.
+        CardError: The file cannot be read, is larger than 64 MiB, or is not a card.
     """
     try:
         text = read_bounded_text(path)
@@ -183,10 +189,14 @@ def read_card(path: Path) -> Card:
 
 
 def parse_card(text: str, *, where: str) -> Card:
-    """The card in `text`; errors name `where` and the entry.
+    """Returns the card in a TOML text.
+
+    Args:
+        text: The text, at most 1,000,000 characters.
+        where: Name of the file, for error messages.
 
     Raises:
-        CardError: not TOML, or an entry is missing, unknown or out of range.
+        CardError: The text is too long or is not TOML, or an entry is missing, unknown or out of range.
     """
     if len(text) > MOST_CHARACTERS:
         raise CardError(f"{where} is not a card: it has {len(text)} characters, and {MOST_CHARACTERS} are allowed")
