@@ -1,6 +1,7 @@
-"""Exports over HTTP: each is a process of its own (`hubserve.workers.export`), with a folder for everything about it.
+"""`Exports`: starts, lists and stops exports that are requested over HTTP. Each runs in a process of its own.
 
-The state of an export is read from its folder each time, so it survives a restart of the server, as the process does.
+`hubserve.service.export_folder` describes the folder of an export. The state is read from the folder at each call, so that it
+survives a restart of the server, as the process does.
 """
 
 from __future__ import annotations
@@ -47,17 +48,20 @@ from hubserve.storage_faults import denial, denied, storage_error
 log = logging.getLogger("hubserve.service")
 
 KEPT = 20
-"""How many folders of ended exports are kept; older ones are removed."""
+"""Largest number of folders of ended exports that are kept when a new export starts; older ones are removed."""
 
 WORKER = "hubserve.workers.export"
 
 
 class Exports:
-    """Starts exports, and reads their folders.
+    """Starts exports, reads their states, and stops them.
 
     Args:
         most: Largest number of exports that run at once.
         limits: Limits of each export.
+
+    Raises:
+        OutputError: No folder can serve as HUBSERVE_HOME.
     """
 
     def __init__(self, most: int, limits: ExportLimits) -> None:
@@ -67,7 +71,12 @@ class Exports:
         self._starting = threading.Lock()
 
     def check_number_running(self) -> list[ExportStatus]:
-        """Returns the status of all exports. Raises OverloadedError if the largest allowed number of exports is running."""
+        """Checks that another export may start, and returns the states of all exports, as `list` does.
+
+        Raises:
+            OverloadedError: The largest allowed number of exports is running.
+            JobError: The folder of exports cannot be listed.
+        """
         listed = self.list()
         if sum(status.state in ACTIVE for status in listed) >= self._most:
             raise OverloadedError(
@@ -76,11 +85,12 @@ class Exports:
         return listed
 
     def start(self, request: ExportRequest) -> ExportStatus:
-        """Starts the process of an export.
+        """Starts the process of an export and returns its state. Removes the folders of old exports; see `KEPT`.
 
         Raises:
-            OverloadedError: As many run already as may run at once.
-            JobError: The process cannot be started.
+            OverloadedError: The largest allowed number of exports is running.
+            JobError: The folder of exports cannot be listed, or the process cannot be started.
+            StorageError: The folder of the export cannot be written.
         """
         with self._starting:
             for old in [status for status in self.check_number_running() if status.state not in ACTIVE][KEPT - 1 :]:
@@ -99,7 +109,11 @@ class Exports:
         return self.read(folder.name)
 
     def list(self) -> list[ExportStatus]:
-        """Returns the status of every readable export, newest first. Raises JobError if their folder cannot be listed."""
+        """Returns the states of all exports that can be read, newest first.
+
+        Raises:
+            JobError: The folder of exports cannot be listed.
+        """
         found = []
         if why := denied(self._folder):
             raise JobError(f"the exports cannot be listed: {why}")
@@ -113,7 +127,12 @@ class Exports:
         return found
 
     def read(self, identity: str) -> ExportStatus:
-        """Returns the status of an export. Raises JobNotFoundError if there is none, JobError if this user may not read it."""
+        """Returns the state of the export with the id `identity`.
+
+        Raises:
+            JobNotFoundError: There is no such export.
+            JobError: This user may not read its files.
+        """
         folder = self._folder / identity
         try:
             if not re.fullmatch(r"[0-9a-f-]{1,40}", identity):
@@ -140,25 +159,32 @@ class Exports:
         return ExportStatus(**known, state="failed", phase=phase.phase, message="it failed", error=_why(folder))
 
     def stop(self, identity: str) -> ExportStatus:
-        """Asks an export to end and returns at once; an export that ended stays as it is.
+        """Asks an export to stop and returns its state at once. An export that has ended stays as it is.
 
-        Its state is "stopping" until all its processes have ended, which takes less than 5 s, and "stopped" then.
+        The state is "stopping" until all its processes have ended, which takes less than 5 s, and then "stopped".
 
         Raises:
             JobNotFoundError: There is no such export.
+            JobError: This user may not read its files.
         """
         if self.read(identity).state in ACTIVE:
             _process(self._folder / identity).end_soon()
         return self.read(identity)
 
     def end(self, identity: str) -> ExportStatus:
-        """Stops an export like `stop`, and waits until all its processes have ended."""
+        """Stops an export, waits until all its processes have ended, and returns its state. Raises what `stop` raises."""
         self.stop(identity)
         _process(self._folder / identity).kill_after(STOP_SECONDS)
         return self.read(identity)
 
     def archive(self, identity: str) -> Path:
-        """The package as a ZIP file. Raises JobNotFoundError where there is no such export, or no package of it."""
+        """Returns the path of the package as a ZIP file. The file is written at the first call.
+
+        Raises:
+            JobNotFoundError: There is no such export, or it has no package.
+            JobError: This user may not read its files.
+            StorageError: The ZIP file cannot be written.
+        """
         if self.read(identity).state != "done":
             raise JobNotFoundError(f"export {identity} has no package (yet); GET /exports/{identity} says why")
         folder = self._folder / identity
@@ -171,10 +197,12 @@ class Exports:
 
 
 def _process(folder: Path) -> BackgroundProcess:
+    """Returns a handle to the process of the export in `folder`."""
     return BackgroundProcess(folder / LOCK, folder / GROUP, folder / STOP, folder / REASON)
 
 
 def _start(folder: Path, limits: ExportLimits) -> None:
+    """Starts the process of the export in `folder`. Raises OSError if it cannot be started or a file cannot be written."""
     process = _process(folder)
     lock = process.take_lock()
     try:
@@ -193,5 +221,5 @@ def _start(folder: Path, limits: ExportLimits) -> None:
 
 
 def _why(folder: Path) -> str:
-    """Why an export failed: the reason that was kept for it, a full disk, or what it printed last."""
+    """Returns why an export failed: its reason file, or else the last lines of its log, or that the disk is full."""
     return read_reserved(folder / REASON) or end_of_log(folder / LOG)

@@ -1,11 +1,15 @@
-"""`LoadedModel`, a model in memory, and `TrafficSplit`, which chooses one of the models that answer for a name."""
+"""`LoadedModel`, a model in memory, and `TrafficSplit`, which chooses one of the loaded models that answer for a name."""
 
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hubserve.service.engine import Engine
+
+SMALLEST_BYTES = 2**20
+"""Smallest memory that is counted for a model. Memory that was freed before is used again, so that growth may be too small."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,9 +18,9 @@ class LoadedModel:
 
     Attributes:
         tag: Tag of the version, "name:version".
-        engine: Engine of the version, which has run each batch size once.
+        engine: Engine of the version, warmed up.
         memory_bytes: Memory in bytes by which this process grew when the version was loaded, or the size of its largest file or
-            1 MiB (2**20 bytes) if that is more.
+            `SMALLEST_BYTES`, whichever is the largest.
     """
 
     tag: str
@@ -43,3 +47,11 @@ class TrafficSplit:
             return self.shares[0][1]
         weights = [weight for weight, _ in self.shares]
         return random.choices([served for _, served in self.shares], weights)[0]
+
+
+def resident_bytes() -> int:
+    """Returns the resident memory of this process in bytes; 0 if the system does not report it."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    except (OSError, ValueError, IndexError):
+        return 0
