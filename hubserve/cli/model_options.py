@@ -182,5 +182,5 @@ def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -
             with closing(HttpClassifier(url, labels=labels, model=model, temperature=temperature)) as classifier:
                 yield classifier, package
             return
-        runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type:
-        ignore[arg-type] yield LocalClassifier(runner, package.manifest.preprocess), package
+        runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
+        yield LocalClassifier(runner, package.manifest.preprocess), package
