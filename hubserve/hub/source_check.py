@@ -7,7 +7,8 @@ import huggingface_hub
 
 from hubserve.cards.card import WeightSource
 from hubserve.errors import WeightsError
-from hubserve.hub.weight_sources import address, fetch, offline
+from hubserve.hub.weight_sources import address, fetch
+from hubserve.remote_files import offline
 
 ASK_SECONDS = 10.0
 """Timeout in seconds of a request to a source."""
