@@ -38,7 +38,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def build_api() -> FastAPI:
-    """An application with all routes; their shared state is made when it starts, from the environment."""
+    """Returns an application with all routes. Their shared state is created from the environment at its start."""
     built = FastAPI(
         title="hubserve",
         version=__version__,

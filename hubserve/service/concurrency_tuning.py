@@ -63,7 +63,13 @@ _Concurrencies = TypeAdapter(dict[str, Concurrency])
 
 
 def default_concurrency(device: str = "cpu") -> Concurrency:
-    """The setting for machines that were not measured, nearly always close to the fastest. A GPU needs larger batches."""
+    """Returns the setting for a model that was not measured.
+
+    It is a thread for each core, or for a GPU two threads with large batches.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
     return Concurrency(threads=cores()) if device == "cpu" else Concurrency(threads=2, max_batch=32)
 
 

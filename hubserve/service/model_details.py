@@ -90,7 +90,7 @@ class ModelDetails:
         return path
 
     def latency_of(self, model: StoredModel) -> float | None:
-        """Median latency of the format onnx for one image, in milliseconds, from its profile; None where it has none."""
+        """Returns the median latency of the format "onnx" for one image, in milliseconds; None if no profile has it."""
         try:
             report = model.package.profile or {}
             found = [row for row in report["formats"] if row["format"] == "onnx" and row["batch_size"] == 1]
@@ -100,6 +100,7 @@ class ModelDetails:
             return None
 
     def _make(self, models: Sequence[StoredModel]) -> None:
+        """Runs the worker for those of the versions that have no files, and waits for it. Only one runs at a time."""
         # One worker at a time; it gives itself the lowest priority.
         with self._working:
             since = time.monotonic() - RETRY_SECONDS
@@ -128,7 +129,7 @@ class ModelDetails:
 
 
 def _name(model: StoredModel) -> str:
-    """A hash of the manifest, which holds the hash of every file; the worker names its files by it."""
+    """Returns the name of a version's files, which is a hash of its manifest; "gone" if the version was deleted."""
     try:
         return hashlib.sha256((model.path / MANIFEST).read_bytes()).hexdigest()[:24]
     except OSError:

@@ -160,7 +160,7 @@ class _Workers:
 
 
 def _prepare(watchers: list[Watcher], workers: _Workers) -> str | None:
-    """Sets up the workers that circus is to start; the folder of their metrics, None for one worker, which needs none."""
+    """Sets up the workers that circus will start. Returns the folder of their metrics; None if there is one worker."""
     several = sum(watcher.numprocesses for watcher in watchers) > 1
     folder = tempfile.mkdtemp(prefix="hubserve-metrics-") if several else None
     settings = ServiceSettings.from_environment()

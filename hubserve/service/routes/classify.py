@@ -118,6 +118,13 @@ async def answer_directly(request: Request, shared: ServiceState) -> Response:
 
 
 async def _classified(request: Request, shared: ServiceState, query: ClassifyQuery) -> Response:
+    """Reads the body of a request, classifies its images and returns the answer.
+
+    Raises:
+        HubserveError: The request is refused.
+        RequestValidationError: A form in the body has an unknown field.
+        ClientDisconnect: The client has disconnected.
+    """
     # Before the body is read: under overload a refusal must cost next to nothing.
     shared.queue.check_room()
     async with shared.body_reader.body(request) as body, shared.awaited(request):

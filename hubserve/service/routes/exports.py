@@ -1,4 +1,4 @@
-"""Exports over HTTP: POST starts one in a process of its own, GET shows it, DELETE stops it; the package is a download."""
+"""Routes below /exports: start an export, list exports, show one, stop one, and download its package."""
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
@@ -49,7 +49,10 @@ async def read(request: Request, identity: str) -> ExportStatus:
     "/{identity}", status_code=202, summary="Stop an export", dependencies=CHANGE, responses=described(401, 403, 404)
 )
 async def stop(request: Request, identity: str) -> ExportStatus:
-    """Ends all processes of the export within 5 s; the state is "stopping" until then. One that has ended stays as it is."""
+    """Ends all processes of the export within 5 s. The state is "stopping" until then.
+
+    An export that has ended stays as it is.
+    """
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.stop, identity)
 

@@ -76,7 +76,10 @@ class ModelEntry(BaseModel):
 async def models(
     request: Request, limit: Annotated[int, Query(ge=1, le=MOST)] = MOST, after: str | None = None
 ) -> ClientJSONResponse:
-    """The versions in the store, newest first, at most `limit` of them; those behind the tag `after` where it is given."""
+    """The versions in the store, newest first, at most `limit`.
+
+    With `after`, the tag of a version, only those that follow it.
+    """
     shared: ServiceState = request.app.state.shared
     try:
         served = await shared.live_models.get_soon()
@@ -145,7 +148,7 @@ def _facts(model: StoredModel, details: ModelDetails) -> dict[str, Any]:
 
 @router.get("/models/{tag}/card", summary="Show a model", dependencies=PLAIN, responses=described(401, 404, 409))
 async def card(request: Request, tag: str) -> dict[str, Any]:
-    """The manifest of a version's package, without its files: space, arch, preprocessing, provenance and library versions."""
+    """The tag and time of publication of a version, and the manifest of its package without the list of its files."""
     model = _found(request, tag)
     manifest = (await to_thread.run_sync(lambda: model.package.manifest)).model_dump(mode="json", exclude={"files"})
     return {"tag": model.tag, "created": model.created, **manifest}
@@ -159,7 +162,10 @@ async def card(request: Request, tag: str) -> dict[str, Any]:
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404, 409, 422)},
 )
 async def drawing(request: Request, tag: str) -> FileResponse:
-    """Cells as graphs, or blocks in a row. Drawn by a process of its own at the first request, which takes seconds."""
+    """A drawing of the arch as SVG; 404 if it cannot be drawn.
+
+    At the first request for a version another process draws it, which takes seconds.
+    """
     shared: ServiceState = request.app.state.shared
     path = await to_thread.run_sync(shared.details.drawing_of, _found(request, tag))
     # Anybody may have written the package that it shows: opened alone in a browser it must run no script.

@@ -86,7 +86,7 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 @router.post("/models/{name}/infer", summary="Classify", responses=_ERRORS, openapi_extra=_BODY)
 @router.post("/models/{name}/versions/{version}/infer", summary="Classify by a version", responses=_ERRORS, openapi_extra=_BODY)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
-    """Takes one input: `images`, prepared tensors, or `pictures`, files that the service prepares."""
+    """Classifies images. The only input is `images`, prepared tensors, or `pictures`, which are image files."""
     shared: ServiceState = request.app.state.shared
     shared.queue.check_room()
     if request.headers.get("content-encoding", "identity") != "identity":
