@@ -93,7 +93,7 @@ class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
                 shutil.rmtree(self._metrics_folder, ignore_errors=True)
 
     def stop(self) -> Any:
-        """Ends the workers, then the server; later where circus is just starting a worker, since it refuses to do both."""
+        """Ends the workers and then the server. As long as circus starts a worker, it is tried again every 0.1 s."""
         if self._exclusive_running_command is not None:
             return self.loop.call_later(0.1, self.stop)
         return super().stop()

@@ -122,7 +122,7 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
 
     Raises:
         HubserveError: The request is refused.
-        RequestValidationError: A form in the body has an unknown field.
+        RequestValidationError: A multipart form has an unknown field.
         ClientDisconnect: The client has disconnected.
     """
     # Before the body is read: under overload a refusal must cost next to nothing.
