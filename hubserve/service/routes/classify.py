@@ -122,7 +122,7 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
 
     Raises:
         HubserveError: The request is refused.
-        RequestValidationError: A multipart form has an unknown field.
+        RequestValidationError: The body has a field other than `image`.
         ClientDisconnect: The client has disconnected.
     """
     # Before the body is read: under overload a refusal must cost next to nothing.
