@@ -54,7 +54,8 @@ def parse_mapping(given: Mapping[str, Any], *, where: str) -> Job:
         where: Where the mapping comes from; error messages begin with it.
 
     Raises:
-        JobError: A key is missing, unknown or out of range, or there are `start` and `space`; the message lists up to ten mistakes.
+        JobError: A key is missing, unknown or out of range; the message lists up to ten mistakes. Or there are both `start` and
+            `space`.
     """
     if "start" in given and "space" in given:
         raise JobError(f"{where} is not a job: it has start and space; the space of a search with start is that of its model")

@@ -20,6 +20,9 @@ from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.search_job import MultiTrialEntry
 
 
+CutMeasure = Literal["latency_ms", "latency_share", "params", "macs"]
+
+
 class CutBudget(JobRecord):
     """When the search among the networks ends, at the limit that is reached first, and how the rest is divided.
 
@@ -48,8 +51,8 @@ class ShrinkJob(FineTuneJob):
         random_networks: Number of random networks that are trained in each step besides the largest and the smallest one.
     """
 
-    strategy: MultiTrialEntry = MultiTrialEntry(name="RegularizedEvolution")
-    constraints: dict[Literal["latency_ms", "latency_share", "params", "macs"], Positive] = Field(min_length=1)
+    strategy: MultiTrialEntry = MultiTrialEntry(name="RegularizedEvolution", arguments={})
+    constraints: dict[CutMeasure, Positive] = Field(min_length=1)
     budget: CutBudget = CutBudget()
     random_networks: Annotated[int, Field(ge=0, le=16)] = 1
 

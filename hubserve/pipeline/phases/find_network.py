@@ -12,7 +12,7 @@ from hubserve.experiment import Constraint, NasExperiment
 from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.latency.arch_latency import NAME
-from hubserve.pipeline.phases.measure_limit import SHARE, MeasuredLimit, measured_in_turns, predicted_latency
+from hubserve.pipeline.phases.measure_limit import MeasuredLimit, measured_in_turns, predicted_latency
 from hubserve.pipeline.phases.search import SEARCH, SearchProgress, write_trials
 from hubserve.pipeline.phases.train_shared import shared_weights
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
@@ -143,7 +143,7 @@ def _choose(
     for number, arch in candidates:
         archs = {NAME: arch, f"full_{NAME}": resolved.space.largest}
         latencies = measured_in_turns(resolved, archs, run)
-        share, latency = resolved.job.constraints.get(SHARE), latencies[NAME]
+        share, latency = resolved.job.constraints.get("latency_share"), latencies[NAME]
         bound = latencies[f"full_{NAME}"] * share if share is not None else limit.limit_ms
         if bound is None or latency <= bound:
             return number, arch, latencies
