@@ -19,7 +19,6 @@ from hubserve.jobs.definition import JobRecord, Positive
 from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.search_job import MultiTrialEntry
 
-
 CutMeasure = Literal["latency_ms", "latency_share", "params", "macs"]
 
 
