@@ -34,6 +34,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hubserve.own_code import is_import_path
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 StoreName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -50,13 +52,15 @@ class JobRecord(BaseModel):
 class DataEntry(JobRecord):
     """The data set to train, validate and test on.
 
-    A text in place of the mapping is the name of a data set without a folder (digits), or where one's own images are: a
-    folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name`.
+    A text in place of the mapping is the name of a data set without a folder (digits), an import path, or where one's own
+    images are: a folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name`.
 
     Attributes:
         name: Name of a data set of `hubserve.data.named_datasets`: digits, cifar10, cifar100, or one's own images: folder,
-            listing, hf.
-        folder: Folder that holds the images, relative to where the job is submitted; None for digits, listing and hf.
+            listing, hf. Or the import path of a function of the user's own that loads the data, or the name of an entry point
+            of the group "hubserve.datasets".
+        folder: Folder that holds the images, relative to where the job is submitted; None for digits, listing and hf. A
+            function of the user's own is called with it if it is given.
         file: The listing, a CSV, TSV or Parquet file, relative to where the job is submitted; None for all but listing.
         dataset: Name of a data set of the Hugging Face hub, such as owner/name; None for all but hf.
         settings: Arguments of the data set, such as `size` in pixels and `val_share`.
@@ -76,6 +80,8 @@ class DataEntry(JobRecord):
         if not isinstance(given, str):
             return given
         if given == "digits":
+            return {"name": given}
+        if is_import_path(given):
             return {"name": given}
         if given.startswith("hf://"):
             return {"name": "hf", "dataset": given.removeprefix("hf://")}

@@ -14,6 +14,7 @@ from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import Augmentation
 from hubserve.jobs.limits import JobLimits
 from hubserve.jobs.search_job import SearchJob
+from hubserve.own_code import is_import_path
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
 """(value of the key, limits, the whole job) -> what is wrong with it; None where nothing is."""
@@ -90,10 +91,12 @@ def _summary(value: str, limits: JobLimits, job: Job) -> str | None:
 
 
 def _name(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Names of classes and data sets. Import paths are not names: importing runs code."""
+    """Names of classes and data sets, and import paths where the limits allow them: importing runs code."""
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9_-]{1,60}", value):
         return None
-    return f"{value[:60]!r} is no name; over HTTP neither import paths nor files can be given"
+    if is_import_path(value) and len(value) <= MAX_TEXT:
+        return limits.refused_code and f"{value[:60]!r} is an import path, and {limits.refused_code}"
+    return f"{value[:60]!r} is neither a name nor an import path; over HTTP no files can be given"
 
 
 def _values(value: Mapping[str, Any], limits: JobLimits, job: Job) -> str | None:
@@ -220,6 +223,8 @@ _JOB: dict[str, Rule] = {
 _SEARCH: dict[str, Rule] = {
     "space.name": _name,
     "space.settings": _values,
+    "evaluator.name": _name,
+    "evaluator.arguments": _values,
     "strategy.name": _name,
     "strategy.arguments": _values,
     "strategy.then.name": _name,

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.errors import JobError
+from hubserve.own_code import REFUSED_OVER_HTTP
 
 
 class JobLimits(BaseModel):
@@ -14,6 +15,8 @@ class JobLimits(BaseModel):
 
     Attributes:
         roots: Folders in or below which data sets and latency tables must lie, links followed.
+        own_code: Whether a job with `roots` may name spaces, strategies, data sets and evaluators that hubserve itself does not
+            have, which are imported then. A job without `roots` may.
         own_ray: Whether a Ray that the job starts itself is the only one that it may use.
         workers: Largest number of processes that evaluate trials or read images, and of threads of a measured network.
         trials: Largest number of trials.
@@ -29,6 +32,7 @@ class JobLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     roots: tuple[Path, ...] | None = None
+    own_code: bool = False
     own_ray: bool = False
     workers: int | None = None
     trials: int | None = None
@@ -39,6 +43,11 @@ class JobLimits(BaseModel):
     parameters: int | None = None
     seconds: float | None = None
     memory_mb: float | None = None
+
+    @property
+    def refused_code(self) -> str | None:
+        """Why code that hubserve itself does not have is not imported, for messages; None if it is imported."""
+        return None if self.roots is None or self.own_code else REFUSED_OVER_HTTP
 
     def reachable(self, key: str, path: Path) -> Path:
         """`path` with all links followed, where the job may reach it.

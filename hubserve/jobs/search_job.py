@@ -19,7 +19,8 @@ class SpaceEntry(JobRecord):
     """The model space to search.
 
     Attributes:
-        name: Class name of a space of the hub; `hubserve spaces` lists them.
+        name: Class name of a space of the hub; `hubserve spaces` lists them. Or the import path of a space of the user's own,
+            such as "mypkg.spaces:Small", or the name of an entry point of the group "hubserve.spaces".
         settings: Arguments of that class. `num_labels` is the data set's number of classes unless given here.
     """
 
@@ -31,7 +32,7 @@ class MultiTrialEntry(JobRecord):
     """A strategy that proposes one arch a trial.
 
     Attributes:
-        name: Class name in `hubserve.strategy`.
+        name: Class name in `hubserve.strategy`, import path, or name of an entry point of the group "hubserve.strategies".
         arguments: Arguments of that class, except its seed, which is the job's.
     """
 
@@ -43,13 +44,25 @@ class StrategyEntry(MultiTrialEntry):
     """A multi-trial or a one-shot strategy.
 
     Attributes:
-        name: Class name in `hubserve.strategy`.
+        name: Class name in `hubserve.strategy`, import path, or name of an entry point of the group "hubserve.strategies".
         arguments: Arguments of that class, except its seed, which is the job's.
         then: Strategy that searches the trained supernet. Needed after RandomOneShot, which only trains one; None for all
             other strategies.
     """
 
     then: MultiTrialEntry | None = None
+
+
+class EvaluatorEntry(JobRecord):
+    """An evaluator of the user's own, which scores the archs of a search.
+
+    Attributes:
+        name: Import path such as "mypkg.scores:accuracy", or name of an entry point of the group "hubserve.evaluators".
+        arguments: Arguments of the function or class.
+    """
+
+    name: str
+    arguments: dict[str, Any] = Field({})
 
 
 class Recipe(JobRecord):
@@ -139,6 +152,7 @@ class SearchJob(Job):
         space: Model space to search.
         strategy: Strategy that searches.
         recipe: How each trial, or the supernet, is trained.
+        evaluator: What scores the archs; None trains each with `recipe` and measures its accuracy on the validation part.
         objectives: Direction of each score to optimize. The winner is the best feasible trial in the first one, val_acc.
         constraints: Upper bound of each constrained measure.
         budget: When the search ends.
@@ -149,6 +163,7 @@ class SearchJob(Job):
     space: SpaceEntry
     strategy: StrategyEntry
     recipe: Recipe = Recipe()
+    evaluator: EvaluatorEntry | None = None
     objectives: dict[Score, Literal["maximize", "minimize"]] = Field({"val_acc": "maximize"}, min_length=1)
     constraints: dict[Measure, Positive] = Field({})
     budget: Budget = Budget()

@@ -53,7 +53,6 @@ PHASE, LOG, ZIP = "phase.json", "log.txt", "package.zip"
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 
-
 ExportState = Literal["running", "stopping", "done", "failed", "stopped"]
 ACTIVE: frozenset[ExportState] = frozenset({"running", "stopping"})
 """States in which a process works on the export."""
@@ -67,6 +66,7 @@ class ExportLimits(BaseModel):
         memory_mb: Memory of all its processes together, in megabytes, above which it is killed.
         modules: Largest number of modules of a network that is built.
         parameters: Largest number of parameters of a network that is built.
+        own_code: Whether spaces that hubserve itself does not have may be named, which are imported then.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +75,7 @@ class ExportLimits(BaseModel):
     memory_mb: float
     modules: int
     parameters: int
+    own_code: bool = False
 
 
 class ExportRequest(BaseModel):
@@ -82,7 +83,7 @@ class ExportRequest(BaseModel):
 
     Attributes:
         model: An alias, a name or tag in the store, or a pre-searched model, looked up in this order.
-        space: Class name of a model space, given together with `arch`.
+        space: Class name of a model space, given together with `arch`; where the server allows it, also its import path.
         settings: Settings of the space.
         arch: The arch to export: label -> value.
         formats: Formats to export, any but "onnx-int8"; an empty list means "onnx", "torchscript" and "pt2".

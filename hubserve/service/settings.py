@@ -67,6 +67,8 @@ class ServiceSettings(BaseModel):
             it. None is a quarter of the memory of the machine or container.
         job_seconds: Longest time that a job over HTTP may take, also when it goes on later; it is killed after it.
         export_seconds: Longest time that an export over HTTP may take; it is killed after it.
+        allow_import_paths: Whether requests may name spaces, strategies, data sets and evaluators that hubserve itself does not
+            have, by import path (`mypkg.spaces:Small`) or entry point: this runs their code. 422 for them if False.
         allowed_hosts: Names that the header Host of a request may have, separated by commas; "*.example.com" means all names
             below it, "*" any. Addresses, localhost and names below it are always allowed. None allows these alone on
             connections to a loopback address, and any name on others; 421 for another name.
@@ -112,6 +114,7 @@ class ServiceSettings(BaseModel):
     job_memory_mb: Amount | None = None
     job_seconds: Amount = 86_400.0
     export_seconds: Amount = 3_600.0
+    allow_import_paths: bool = False
     allowed_hosts: str | None = None
     token: Token | None = None
     read_token: Token | None = None
