@@ -51,7 +51,7 @@ class NamedKind:
 
 
 def is_import_path(name: str) -> bool:
-    """Whether `name` has the form of an import path, `module:attribute`."""
+    """Whether `name` is written like an import path, `module:attribute`."""
     return IMPORT_PATH.fullmatch(name) is not None
 
 

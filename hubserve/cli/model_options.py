@@ -141,7 +141,7 @@ def drawn_arch(
         ArchError: A JSON file cannot be read.
     """
     if (model is None) == (space is None) or (model is not None and (arch is not None or settings is not None)):
-        raise ExportError("name a model, or give --space, with --arch for one arch of it")
+        raise ExportError("name a pre-searched model, or give --space, with --arch for one arch of it")
     package = None if model is None else package_named(model)
     if package is not None:
         return package.manifest.name, package_space(replace(package, trusted=trusted)), package.manifest.arch
