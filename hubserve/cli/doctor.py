@@ -10,7 +10,8 @@ from typing import Literal
 
 import typer
 
-from hubserve.cli.output import BAD_INPUT, Json, print_json, print_table
+from hubserve.cli.exit_codes import BAD_INPUT
+from hubserve.cli.output import Json, print_json, print_table
 
 NEEDED = ("torch", "torchvision", "onnx", "onnxscript", "bentoml", "optuna", "pillow", "pydantic", "safetensors")
 EXTRAS = {

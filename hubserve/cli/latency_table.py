@@ -5,16 +5,8 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import (
-    SPACE_HELP,
-    CommandGroup,
-    Json,
-    check_folder_writable,
-    check_writable,
-    print_facts,
-    print_json,
-    print_table,
-)
+from hubserve.cli.exit_codes import NEGATIVE_RESULT, CommandGroup
+from hubserve.cli.output import Json, check_folder_writable, check_writable, print_facts, print_json, print_table
 
 app = CommandGroup(
     no_args_is_help=True,
@@ -177,4 +169,4 @@ def feasible(
     else:
         print_facts(f"{space} within {max_ms:g} ms: {found.verdict}", feasibility_facts(found))
     if found.verdict == "no":
-        raise typer.Exit(1)
+        raise typer.Exit(NEGATIVE_RESULT)

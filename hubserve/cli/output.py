@@ -1,24 +1,19 @@
-"""Output and exit codes of commands: results go to stdout as a table or one JSON document, everything else to stderr."""
+"""Output of commands: results are printed on stdout as a table or one JSON document, progress bars on stderr.
 
-import functools
-import inspect
+Also the options that many commands have, and checks that an output file or folder can be written. Errors and exit codes are in
+`hubserve.cli.exit_codes`.
+"""
+
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
-from typer.models import CommandFunctionType, ParameterInfo
-
-BAD_INPUT = 2
-"""Exit code for an error that the user can correct.
-
-Other exit codes are 0 for success, 1 for a bug of hubserve or a negative result of a check, and 130 for an interrupt.
-"""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
@@ -42,71 +37,6 @@ class CheckCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, ["--check-all" if argument == "--check=all" else argument for argument in args])
-
-
-class CommandGroup(typer.Typer):
-    """A typer app whose commands report errors that the user can correct in a sentence on stderr, with exit code 2."""
-
-    def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
-        register = super().command(name, **options)
-
-        def registered(function: CommandFunctionType) -> CommandFunctionType:
-            for parameter in inspect.signature(function).parameters.values():
-                for info in get_args(parameter.annotation):
-                    if isinstance(info, ParameterInfo):
-                        info.readable = False  # Whose file it is, and what to do, is said where it is opened.
-            return register(_reporting_errors(function))
-
-        return registered
-
-
-def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
-    """Wraps a command so that it reports errors that the user can correct by `fail`; other errors are passed on.
-
-    These are the exceptions of hubserve, pydantic's validation errors, and errors of the file system.
-    """
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        from pydantic import ValidationError
-
-        from hubserve.errors import HubserveError, OutputError
-        from hubserve.storage_faults import storage_error, with_denial
-
-        as_json = bool(kwargs.get("as_json"))
-        try:
-            return function(*args, **kwargs)
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            fault = storage_error(error)
-            if fault is not None:
-                fail(fault, as_json=as_json)
-            if isinstance(error, HubserveError) and error.args:
-                error.args = (with_denial(_message(error), error), *error.args[1:])
-            if isinstance(error, (HubserveError, ValidationError)):
-                fail(error, as_json=as_json)
-            if isinstance(error, OSError) and error.filename is not None:
-                # The user named this file or folder, or it is beside one that the user named.
-                fail(OutputError(f"{error.filename}: {error.strerror}"), as_json=as_json)
-            raise
-
-    return run  # type: ignore[return-value]
-
-
-def fail(error: Exception, *, as_json: bool) -> NoReturn:
-    """Prints an error on stderr, with `as_json` also as a JSON document on stdout, and ends the command with exit code 2."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    if as_json:
-        print_json({"error": {"type": type(error).__name__, "message": _message(error)}})
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{type(error).__name__}[/red]: {escape(_message(error))}")
-    raise typer.Exit(BAD_INPUT)
-
-
-def _message(error: Exception) -> str:
-    return str(error.args[0]) if error.args else str(error)
 
 
 def print_json(document: Any) -> None:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from hubserve.cli.exit_codes import NEGATIVE_RESULT, CommandGroup
 from hubserve.cli.output import (
     MODEL_HELP,
-    CommandGroup,
     Json,
     Trust,
     check_folder_writable,
@@ -110,4 +110,4 @@ def compare(
     else:
         print_table(f"{b} against {a}", *comparison_rows(found))
     if any(comparison.verdict == "slower" for comparison in found):
-        raise typer.Exit(1)
+        raise typer.Exit(NEGATIVE_RESULT)

@@ -11,6 +11,7 @@ import typer
 from hubserve import jobs
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.accuracy_tables import accuracy_text, print_accuracy
+from hubserve.cli.exit_codes import INTERRUPTED, NOTHING_FEASIBLE
 from hubserve.cli.job_progress import check_progress, show_progress
 from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 Check = Literal["auto", "all"] | None
 """How a job is only checked: as usual, or with all images decoded; None runs it."""
-
-NOTHING_FEASIBLE, INTERRUPTED = 3, 130
 
 
 def search(job: str | None, *, run: Path | None, resume: bool, check: Check, detach: bool, as_json: bool) -> None:

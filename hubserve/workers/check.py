@@ -20,7 +20,7 @@ from hubserve.jobs import JobLimits, parse_mapping
 from hubserve.jobs.limited_keys import check_values
 from hubserve.own_code import REFUSED_OVER_HTTP
 from hubserve.pipeline import check_definition
-from hubserve.service.exports import ExportLimits
+from hubserve.service.export_folder import ExportLimits
 from hubserve.space.building_limit import limit_networks
 
 MOST_CHARACTERS = 2000

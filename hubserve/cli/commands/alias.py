@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import CommandGroup, Json, print_json, print_table
+from hubserve.cli.exit_codes import CommandGroup
+from hubserve.cli.output import Json, print_json, print_table
 
 app = CommandGroup(no_args_is_help=True, help="Names such as production that a running service follows.")
 
