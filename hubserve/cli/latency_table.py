@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hubserve.cli.exit_codes import NEGATIVE_RESULT, CommandGroup
-from hubserve.cli.output import Json, check_folder_writable, check_writable, print_facts, print_json, print_table
+from hubserve.cli.output import SPACE_HELP, Json, check_folder_writable, check_writable, print_facts, print_json, print_table
 
 app = CommandGroup(
     no_args_is_help=True,

@@ -56,14 +56,15 @@ class JobRecord(BaseModel):
 class DataEntry(JobRecord):
     """The data set of a job, with parts for training, validation and test.
 
-    A job file may give a string in place of the mapping. It is "digits", or the place of the user's own images: a folder, a
-    file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
+    A job file may give a string in place of the mapping. It is "digits", an import path, or the place of the user's own images:
+    a folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
 
     Attributes:
         name: Name of a data set of `hubserve.data.named_datasets`: "digits", "cifar10", "cifar100", or for the user's own
-            images "folder", "listing" or "hf".
+            images "folder", "listing" or "hf". Or the import path of a function of the user's own, such as
+            "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
         folder: Folder that holds the images. A relative path starts in the folder where the job is submitted. None for
-            "digits", "listing" and "hf".
+            "digits", "listing" and "hf". A function of the user's own is called with it if it is given.
         file: The CSV, TSV or Parquet file of a "listing"; a relative path starts in the folder where the job is submitted. None
             for all other data sets.
         dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.

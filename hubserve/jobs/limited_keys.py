@@ -118,7 +118,7 @@ def _summary(value: str, limits: JobLimits, job: Job) -> str | None:
 def _name(value: str, limits: JobLimits, job: Job) -> str | None:
     """Returns what is wrong with the name of a class or data set; None if nothing is.
 
-    An import path is not allowed, because importing a module runs its code.
+    An import path is allowed only if the limits say so, because importing a module runs its code.
     """
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9_-]{1,60}", value):
         return None

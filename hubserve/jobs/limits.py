@@ -18,6 +18,8 @@ class JobLimits(BaseModel):
 
     Attributes:
         roots: Folders in which data sets and latency tables must lie, at any depth, after symbolic links are resolved.
+        own_code: If True, a job with `roots` may name spaces, strategies, data sets and evaluators that hubserve itself
+            does not have, whose modules are imported then. A job without `roots` always may.
         own_ray: If True, the job may only use a Ray cluster that it starts itself.
         workers: Largest number of processes that evaluate trials or read images, and of threads by which latency is measured.
         trials: Largest number of trials.

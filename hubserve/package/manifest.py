@@ -120,7 +120,9 @@ class Manifest(_Record):
         format_version: Version of this record, 2. Records of version 1, which have one `input` and one `output`, are converted
             when they are read.
         name: Name of the model.
-        space: Class name of its model space.
+        space: Class name of its model space; for a space of the user's own, its import path, such as "mypkg.spaces:Small".
+        space_source: Where the code of a space of the user's own came from. For a space of the hub it is None and not written
+            to the file, because earlier readers of version 2 do not know it.
         settings: Arguments of the model space, by name.
         arch: Chosen value of each choice of the model space, by the label of the choice.
         preprocess: Preparation that turns an image into the input of the model.

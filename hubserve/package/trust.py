@@ -3,6 +3,8 @@
 Formats that may run code (TorchScript, `.pt2`) are loaded only if the file is recorded here or its author is trusted. ONNX
 files that are not recorded are loaded by a separate process first; see `hubserve.package.first_load`.
 
+A package may also name a model space of the user's own, in a Python module. The module is imported under the same conditions.
+
 The record is the folder HUBSERVE_HOME/written. It has an empty file for each exported file, named by the SHA-256 of its
 content, so that copies are recognised, too.
 """
