@@ -1,0 +1,84 @@
+"""Training of shared weights that begin as those of a trained network, on small images."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hubserve.supernet.elastic_space import ElasticSpace
+from hubserve.supernet.elastic_supernet import ElasticSupernet
+from hubserve.supernet.sandwich_training import SandwichTraining
+from hubserve.supernet.subnet_evaluator import SubnetEvaluator
+from hubserve.training.device import OneDevice
+from hubserve.training.evaluator import Trial
+from hubserve.training.finetuning.fine_tune import Progress, fine_tune, training_settings
+from hubserve.training.finetuning.new_head import NewHead
+from tests.training.finetuning.small import PREPROCESS, parts, recipe, start
+
+
+def supernet_of(network: NewHead, arch: dict) -> ElasticSupernet:
+    return ElasticSupernet(ElasticSpace.of(network.space, arch), network.model.state_dict())
+
+
+def begin() -> tuple[ElasticSupernet, NewHead]:
+    network = start()
+    arch = network.space.random(Random(1))
+    supernet = supernet_of(network, arch)
+    return supernet, NewHead(network.space, supernet.network, network.head)
+
+
+def train(supernet, largest, folder, images, epochs=2, progress=None):
+    return fine_tune(
+        largest,
+        *images,
+        recipe(epochs=epochs, early_layers="train"),
+        labels=("blue", "green", "red"),
+        seed=0,
+        folder=folder,
+        progress=progress or Progress(),
+        training=partial(SandwichTraining, supernet=supernet, random_networks=1),
+    )
+
+
+def test_all_networks_learn_and_a_killed_training_goes_on(tmp_path):
+    images = parts(tmp_path / "images")
+    supernet, largest = begin()
+    smallest = supernet.space.smallest
+    before = supernet.extract(smallest).state_dict()
+    history = train(supernet, largest, tmp_path / "alone", images)
+    assert [row.epoch for row in history] == [0, 1, 2]
+    after = supernet.extract(smallest).state_dict()
+    assert all(not torch.equal(after[name], before[name]) for name in after if name.endswith("0.weight"))
+    # The running statistics are those of the largest network.
+    counts = {int(m.num_batches_tracked) for m in largest.model.modules() if isinstance(m, _BatchNorm)}
+    assert len(counts) == 1
+
+    def stop(history):
+        if len(history) == 2:
+            raise KeyboardInterrupt
+
+    again, network = begin()
+    try:
+        train(again, network, tmp_path / "killed", images, progress=Progress(epoch=stop))
+    except KeyboardInterrupt:
+        again, network = begin()
+    train(again, network, tmp_path / "killed", images)
+    for name, tensor in network.model.state_dict().items():
+        assert torch.equal(tensor, largest.model.state_dict()[name]), name
+
+
+def test_a_network_is_scored_with_statistics_of_its_own(tmp_path):
+    train_images, val_images = parts(tmp_path / "images")
+    assert train_images.preprocess == PREPROCESS
+    supernet, _ = begin()
+    evaluator = SubnetEvaluator(supernet, train_images, val_images, OneDevice(training_settings(recipe())), seed=0)
+    arch = supernet.space.smallest
+    found = evaluator.evaluate(supernet.space, arch, Trial())
+    assert set(found) == {"val_acc", "val_loss"}
+    assert found == evaluator.evaluate(supernet.space, arch, Trial())
+    own, shared = evaluator.network(arch).state_dict(), supernet.extract(arch).state_dict()
+    assert torch.equal(own["stem.0.weight"], shared["stem.0.weight"])
+    assert not torch.equal(own["stem.1.running_mean"], shared["stem.1.running_mean"])
