@@ -223,6 +223,10 @@ class JobError(HubserveError, ValueError):
     """Raised if a job file is wrong, or a job cannot be run as it is written."""
 
 
+class DataInUseError(JobError):
+    """Raised if data that a job uses, which is running or about to run, would be deleted."""
+
+
 class JobNotFoundError(JobError, LookupError):
     """Raised if no job, run or export has the given name or id; the service answers with 404."""
 
@@ -250,6 +254,10 @@ class StorageError(HubserveError, OSError):
 
     def __reduce__(self) -> tuple[type[HubserveError], tuple[str, int | None]]:
         return type(self), (str(self.args[0]), self.errno)
+
+
+class UploadQuotaError(StorageError):
+    """Raised if an upload would make all uploads together larger than the service allows."""
 
 
 class MissingExtraError(HubserveError, ImportError):

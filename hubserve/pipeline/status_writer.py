@@ -19,10 +19,13 @@ from hubserve.jobs import (
     LabelProbabilities,
     ObjectiveInfo,
     OneShotView,
+    PartTime,
     Phase,
     Run,
     SearchJob,
+    TimedPart,
     TrialRow,
+    estimated_total,
 )
 from hubserve.pipeline.downsample import Downsampled
 from hubserve.storage_faults import storage_error
@@ -96,8 +99,20 @@ class StatusWriter:
             objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
         self.write(objectives=objectives, max_trials=job.max_trials, notes=notes)
 
+    def estimate(self, seconds: Mapping[TimedPart, float]) -> None:
+        """Writes the estimated durations of parts of the job, in seconds, and their sum."""
+        for part, estimated in seconds.items():
+            self._set_time(part, estimated=estimated)
+        self.write(estimated_seconds=estimated_total(self.status.times))
+
+    def took(self, part: TimedPart, seconds: float) -> None:
+        """Adds `seconds` to the measured duration of a part of the job; a process that was stopped may have measured some."""
+        before = next((time.seconds for time in self.status.times if time.part == part), None)
+        self._set_time(part, seconds=(before or 0.0) + seconds)
+
     def begin(self, phase: Phase, message: str) -> None:
         """Writes that `phase` has begun; `message` describes it in one sentence."""
+        self._end_phase()
         self._in_a_phase = True
         self._phase_began = time.monotonic()
         self.write(phase=phase, message=message, eta_seconds=None)
@@ -164,7 +179,17 @@ class StatusWriter:
         self.write(plots=self._run.plots())
         return files
 
+    def _end_phase(self) -> None:
+        if self._in_a_phase and self.status.phase is not None:
+            self.took(self.status.phase, time.monotonic() - self._phase_began)
+
+    def _set_time(self, part: TimedPart, **changes: float) -> None:
+        times = {time.part: time for time in self.status.times}
+        times[part] = times.get(part, PartTime(part=part)).model_copy(update=changes)
+        self.status = self.status.model_copy(update={"times": list(times.values())})
+
     def _end(self, state: str, error: str | None) -> None:
+        self._end_phase()
         try:
             self.write(state=state, message=state, error=error, eta_seconds=None)
         except StorageError as fault:

@@ -30,10 +30,12 @@ class Progress:
     Attributes:
         step: Called with a sentence about what is done, and the share of it that is done, or None where it is unknown.
         epoch: Called with the scores of all epochs after each one.
+        features: Called once with the seconds that the features of the early layers took.
     """
 
     step: Step = lambda message, share: None
     epoch: Callable[[Sequence[EpochRow]], None] = lambda history: None
+    features: Callable[[float], None] = lambda seconds: None
 
 
 def fine_tune(
@@ -77,10 +79,11 @@ def fine_tune(
     model = network.model
     example = train.normalise(train.squares([0, 1]))
     split = split_network(model, example, share=EARLY_WEIGHTS if recipe.early_layers == "frozen" else 0.0)
-    device = OneDevice(_settings(recipe))
+    device = OneDevice(training_settings(recipe))
     # Convolutions of mobile networks train about 1.6 times as fast on the CPU with the channels last.
     model.to(device.device).to(memory_format=torch.channels_last)
     features = prepare_features(split, train, val, recipe, device=device.device, seed=seed, folder=folder, step=progress.step)
+    progress.features(clock.seconds)
     train_part, val_part = TrainingPart(features.train, train.labels), TrainingPart(features.val, val.labels)
     heads = {model.get_submodule(name.rpartition(".")[0]) for name in network.head}
     if not (folder / CHECKPOINT).is_file():
@@ -141,7 +144,8 @@ def _initialise(heads: Iterable[nn.Module | None], seed: int) -> None:
                 parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.01)
 
 
-def _settings(recipe: FineTuneRecipe) -> TrainingSettings:
+def training_settings(recipe: FineTuneRecipe) -> TrainingSettings:
+    """Returns the settings of a fine-tuning that decide its device and precision."""
     return TrainingSettings(
         nn.CrossEntropyLoss, recipe.learning_rate, recipe.weight_decay, "sgd", precision=recipe.precision, accelerator="auto"
     )

@@ -95,7 +95,7 @@ def prepare_features(
     plain_val = view("val", val, 0)
     began = time.monotonic()
     plain = view("view-0", train, 0)
-    count = _number_of_views(folder / PLAN, recipe, store.capacity_for(len(train)), time.monotonic() - began)
+    count = _pinned_views(folder / PLAN, recipe, store.capacity_for(len(train)), time.monotonic() - began)
     files = [plain, *(view(f"view-{number}", train, number) for number in range(1, count))]
     return PreparedFeatures(StoredFeatures(files), StoredFeatures([plain]), StoredFeatures([plain_val]))
 
@@ -108,22 +108,26 @@ def _computed(train: SquareImages, val: SquareImages, extract: Extract | None, v
     )
 
 
-def _number_of_views(plan: Path, recipe: FineTuneRecipe, capacity: int, seconds: float) -> int:
-    """Number of views of each training image, the plain one included, at least 2.
+def number_of_views(recipe: FineTuneRecipe, capacity: int, seconds: float) -> int:
+    """Returns how many views of each training image get stored features, the plain view included: at least 2.
 
     Args:
-        plan: File that holds the number once it is chosen.
-        recipe: The budget.
+        recipe: Recipe with the budget.
         capacity: Number of views that fit on the disk.
-        seconds: Seconds that the plain view took.
+        seconds: Seconds that the features of one view of all training images take.
     """
-    if plan.is_file():
-        return int(json.loads(plan.read_text("utf-8"))["views"])
     most = float(min(capacity, MOST_VIEWS))
     if recipe.epochs is not None:
         most = min(most, recipe.epochs + 1)
     if recipe.seconds is not None:
         most = min(most, VIEWS_SHARE * recipe.seconds / max(seconds, 1e-3))
-    count = max(2, math.floor(most))
+    return max(2, math.floor(most))
+
+
+def _pinned_views(plan: Path, recipe: FineTuneRecipe, capacity: int, seconds: float) -> int:
+    """Returns the number of views in the file `plan`; if it does not exist, chooses the number and writes the file."""
+    if plan.is_file():
+        return int(json.loads(plan.read_text("utf-8"))["views"])
+    count = number_of_views(recipe, capacity, seconds)
     write_atomic(plan, json.dumps({"views": count}))
     return count
