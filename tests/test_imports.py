@@ -134,6 +134,7 @@ STARTED = {
     "service/exports.py": {"hubserve.workers.export"},
     "service/model_details.py": {"hubserve.workers.describe_package"},
     "service/definition_checker.py": {"hubserve.workers.check"},
+    "service/local_cards.py": {"hubserve.workers.local_weights"},
     "service/launch.py": {"hubserve.service.app:HubServe"},
     "latency/memory.py": {"hubserve.latency.memory"},
     "package/first_load.py": {"hubserve.workers.first_load"},

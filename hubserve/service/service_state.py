@@ -24,6 +24,7 @@ from hubserve.service.host_check import HostCheck
 from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
+from hubserve.service.local_cards import LocalCards
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.request_body import RequestBodyReader
@@ -57,6 +58,7 @@ class ServiceState:
         shutdown: Delays the shutdown, and says whether the server is shutting down.
         exports: Starts exports and reads their states.
         details: Size, drawing and latency of stored models.
+        local_cards: Pre-searched models whose weights are on this machine.
         checker: Checks jobs and exports before they are started.
         body_reader: Reads the bodies of requests within the limits.
         hosts: Checks the header Host of requests.
@@ -74,6 +76,7 @@ class ServiceState:
         self.shutdown = GracefulShutdown(settings.drain_seconds)
         self.exports = Exports(settings.max_exports, export_limits(settings))
         self.details = ModelDetails()
+        self.local_cards = LocalCards()
         self.checker = DefinitionChecker(min(CHECK_MEMORY_MB, memory_mb(settings)))
         self.body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
