@@ -22,7 +22,7 @@ class ImageParts:
     """The labelled images of a fine-tuning job in three parts.
 
     Attributes:
-        found: The scan that found them.
+        found: Result of the scan that found the images.
         train: Training images.
         val: Validation images.
         test: Test images; may be empty.
@@ -76,9 +76,9 @@ def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading
 
 
 def _size_and_fit(found: Scan, job: FineTuneJob, start: Preprocess, pinned: PinnedParts | None) -> tuple[int, Fit, list[str]]:
-    """Returns the size and the fit of a job, and a sentence for each that is proposed.
+    """Returns the input size and the fit of a job, and a sentence for each of the two that was proposed from the images.
 
-    A run that goes on keeps those with which it began, also if its data have changed since.
+    A resumed run keeps the size and the fit with which it began, even if its data have changed since.
     """
     notes = []
     fit = job.images.fit or (pinned.fit if pinned else None)

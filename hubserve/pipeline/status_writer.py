@@ -48,7 +48,7 @@ class StatusWriter:
     Args:
         run: The run whose status.json is written.
         on_status: Called with the status after each change.
-        draw: Draws the plots of the search; None draws none.
+        draw: Function that draws the plots of the job; None draws none.
 
     Attributes:
         status: The current status.
@@ -71,7 +71,11 @@ class StatusWriter:
 
     @contextmanager
     def outcome(self) -> Iterator[None]:
-        """Writes how the block ends: done, stopped, failed, or, if one of our errors comes before any phase, refused."""
+        """Context manager that writes the state in which its block ends.
+
+        The state is "done"; "stopped" after a KeyboardInterrupt; "refused" after a `HubserveError` before the first phase; or
+        "failed" after any other error. Errors are raised again; an error of the storage as a `StorageError`.
+        """
         how_to_continue = f"`hubserve search --run {self._run.path}` goes on where it was"
         try:
             self.write(state="running", message="getting ready")
@@ -106,7 +110,7 @@ class StatusWriter:
         self.write(estimated_seconds=estimated_total(self.status.times))
 
     def took(self, part: TimedPart, seconds: float) -> None:
-        """Adds `seconds` to the measured duration of a part of the job; a process that was stopped may have measured some."""
+        """Adds `seconds` to the measured duration of a part of the job; it may have one from a process that was stopped in it."""
         before = next((time.seconds for time in self.status.times if time.part == part), None)
         self._set_time(part, seconds=(before or 0.0) + seconds)
 
@@ -173,7 +177,7 @@ class StatusWriter:
         self.write(epochs=list(rows))
 
     def draw_plots(self) -> list[Path]:
-        """Draws the plots of the search into the run folder and returns their files; empty if plots cannot be drawn."""
+        """Draws the plots of the job into the run folder and returns their files; without `draw`, an empty list."""
         limits = {} if self._search is None else self._search.limits
         files = [] if self._draw is None else self._draw(self.status, limits, self._run.path / "plots")
         self.write(plots=self._run.plots())
@@ -218,7 +222,7 @@ class StatusWriter:
 
 
 def one_shot_view(steps: Iterable[Mapping[str, Any]]) -> OneShotView:
-    """Rows of a one-shot history as one record, with those labels whose probabilities every row has."""
+    """Returns the history of a one-shot strategy as one record, with the choices whose probabilities are in every row."""
     rows = list(steps)
     labels: dict[str, LabelProbabilities] = {}
     for label in rows[-1].get("probabilities", {}) if rows else {}:

@@ -1,4 +1,4 @@
-"""Phase "export": writes the package of the trained network, and compares its formats with PyTorch."""
+"""Phase "export": writes the package of the trained network and compares each exported format with PyTorch."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Phase "fine-tune": fine-tunes the model that the job names under `start`."""
+"""Phase "fine-tune": fine-tunes the model that the job names under `start`, after an estimate of the time that it takes."""
 
 import shutil
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[
 
 
 def _estimate(resolved: ResolvedFineTuning, model: nn.Module, run: Run, status: StatusWriter) -> None:
-    """Writes how long the parts of the job are expected to take, unless an interrupted process has done so."""
+    """Writes the estimated durations of the parts of the job to the status, unless an interrupted process has done so."""
     if status.status.estimated_seconds is not None:
         return
     status.progress("estimating the time")
