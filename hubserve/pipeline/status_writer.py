@@ -110,7 +110,7 @@ class StatusWriter:
         self.write(estimated_seconds=estimated_total(self.status.times))
 
     def took(self, part: TimedPart, seconds: float) -> None:
-        """Adds `seconds` to the measured duration of a part of the job; it may have one from a process that was stopped in it."""
+        """Adds `seconds` to the duration of a part of the job, of which a process that was stopped may have measured some."""
         before = next((time.seconds for time in self.status.times if time.part == part), None)
         self._set_time(part, seconds=(before or 0.0) + seconds)
 
