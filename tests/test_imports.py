@@ -46,6 +46,7 @@ MAKES = (
     "hub",
     "operations",
     "complexity",
+    "last_layer",
     "data",
     "accuracy",
     "accuracy_report",

@@ -29,8 +29,16 @@ class Runner(Protocol):
         ...
 
 
+class FeatureRunner(Runner, Protocol):
+    """A loaded model that also gives the features of images: the input of the layer that computes the logits."""
+
+    def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Returns the logits (n, classes) and the features (n, width) of a batch of prepared images (n, 3, height, width)."""
+        ...
+
+
 def check_finite(logits: NDArray[np.floating]) -> None:
-    """Raises LogitsError where an element of the logits is NaN or infinite: then there is no best class."""
+    """Raises LogitsError where an element of the logits, or of features, is NaN or infinite: then there is no best class."""
     if not np.isfinite(logits).all():
         raise LogitsError(
             "the model's answer is not finite: some of its logits are NaN or infinite; the input may be far from what it was "

@@ -91,13 +91,18 @@ class BatchQueue:
         what = f"{count} more of {pixels / 1e6:.1f} megapixels" if pixels > LIGHT_PIXELS else f"{count} more"
         raise OverloadedError(f"{reason}, so {what} are not taken; ask again in a second")
 
-    def submit(self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None) -> list[QueuedImage]:
+    def submit(
+        self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+    ) -> list[QueuedImage]:
         """Queues the images of a request, and returns the future answer of each.
 
         Raises:
             OverloadedError: Too many are queued already; none of these was taken.
         """
-        queued = [QueuedImage(engine, data, top_k, weigh(data, self._max_pixels), self._cancelled) for data in images]
+        queued = [
+            QueuedImage(engine, data, top_k, weigh(data, self._max_pixels), self._cancelled, features=features)
+            for data in images
+        ]
         pixels = sum(image.pixels for image in queued)
         # Of a request that has more than half of all that may wait, half: then some is left for others.
         share = min(1.0, self._max_waiting_pixels / 2 / max(pixels, 1))
@@ -169,7 +174,7 @@ class BatchQueue:
             if not image.set_running_or_notify_cancel():
                 self._on_drop("decode")
                 return None
-            return image.engine.prepare(image.data, top_k=image.top_k)
+            return image.engine.prepare(image.data, top_k=image.top_k, features=image.features)
         except Exception as error:  # Whatever it is, it is the answer for this image, and the thread goes on.
             self._count_as_done([image])
             _fail([image], error)

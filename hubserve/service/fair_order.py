@@ -36,6 +36,7 @@ class QueuedImage(Future[Answer]):
         top_k: Number of classes in the answer; None for the default.
         pixels: Weight of the image; see `weigh`.
         on_cancel: Called with the image when it is cancelled before a thread began with it.
+        features: Whether the answer has features.
 
     Attributes:
         is_heavy: Whether it has more than LIGHT_PIXELS (16 million) pixels.
@@ -45,10 +46,17 @@ class QueuedImage(Future[Answer]):
     """
 
     def __init__(
-        self, engine: Engine, data: bytes | Batch, top_k: int | None, pixels: int, on_cancel: Callable[[QueuedImage], None]
+        self,
+        engine: Engine,
+        data: bytes | Batch,
+        top_k: int | None,
+        pixels: int,
+        on_cancel: Callable[[QueuedImage], None],
+        *,
+        features: bool = False,
     ) -> None:
         super().__init__()
-        self.engine, self.data, self.top_k, self.pixels = engine, data, top_k, pixels
+        self.engine, self.data, self.top_k, self.pixels, self.features = engine, data, top_k, pixels, features
         self.is_heavy = pixels > LIGHT_PIXELS
         self.dropped = False
         self.counted: float | None = None

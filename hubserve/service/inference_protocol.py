@@ -29,8 +29,10 @@ HEADER = "inference-header-content-length"
 IMAGES, PICTURES = "images", "pictures"
 """Names of the inputs: prepared images, FP32 (n, 3, size, size), and image files, BYTES (n,), in JSON as base64."""
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
-"""Names of the outputs, both FP32 (n, classes)."""
+LOGITS, PROBABILITIES, FEATURES = "logits", "probabilities", "features"
+"""Names of the outputs: LOGITS and PROBABILITIES, FP32 (n, classes), and FEATURES, FP32 (n, width), where a model has them."""
+
+OUTPUTS = (LOGITS, PROBABILITIES, FEATURES)
 
 
 class _Record(BaseModel):
@@ -60,9 +62,9 @@ class RequestOutput(_Record):
     """A tensor that the answer shall have.
 
     Attributes:
-        name: LOGITS or PROBABILITIES.
+        name: LOGITS, PROBABILITIES or FEATURES.
         parameters: "binary_data" says whether it follows the JSON as bytes; "classification" is the number of most likely
-            classes that are sent in its place, as texts "value:index:label".
+            classes that are sent in place of LOGITS or PROBABILITIES, as texts "value:index:label".
     """
 
     name: str
@@ -96,6 +98,11 @@ class DecodedRequest:
 
     request: InferRequest
     images: Sequence[bytes | NDArray[np.float32]]
+
+    @property
+    def wants_features(self) -> bool:
+        """Whether the answer shall have FEATURES."""
+        return any(output.name == FEATURES for output in self.request.outputs)
 
 
 def read_request(body: bytes, header: str | None, *, max_images: int) -> DecodedRequest:
@@ -152,10 +159,13 @@ def _check_kind(tensor: RequestInput) -> None:
 def _check_outputs(outputs: Sequence[RequestOutput]) -> None:
     names = [output.name[:60] for output in outputs]
     for name in names[:3]:
-        if name not in (LOGITS, PROBABILITIES):
-            raise TensorError(f"output {name!r}: there are {LOGITS!r} and {PROBABILITIES!r}")
+        if name not in OUTPUTS:
+            raise TensorError(f"output {name!r}: there are {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r}")
     if len(set(names)) < len(names):
-        raise TensorError(f"{len(names)} outputs: {LOGITS!r} and {PROBABILITIES!r} may each be asked for once")
+        raise TensorError(f"{len(names)} outputs: {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r} may each be asked for once")
+    for output in outputs:
+        if output.name == FEATURES and "classification" in output.parameters:
+            raise TensorError(f"classification: {FEATURES!r} are no classes; ask for it with {LOGITS!r} or {PROBABILITIES!r}")
 
 
 def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
@@ -237,6 +247,7 @@ def write_answer(
     *,
     max_bytes: int,
     temperature: float = 1.0,
+    features: NDArray[np.float32] | None = None,
 ) -> EncodedAnswer:
     """Encodes the answer to a request, image by image: an encoder in C stops all other threads until it is done.
 
@@ -247,6 +258,7 @@ def write_answer(
         labels: Label of each class.
         max_bytes: Largest size of the answer.
         temperature: Number by which logits are divided before the softmax.
+        features: Shape (n, width), one row for each image; None where the request does not ask for them.
 
     Raises:
         TensorError: A number of classes is not between 1 and the number of labels.
@@ -257,7 +269,7 @@ def write_answer(
     tail: list[bytes] = []
     size = 0
     for wanted in request.outputs or [RequestOutput(name=LOGITS)]:
-        values = logits if wanted.name == LOGITS else softmax(logits.astype(np.float64) / temperature).astype(np.float32)
+        values = _values(wanted.name, logits, features, temperature)
         top = wanted.parameters.get("classification")
         binary = wanted.parameters.get("binary_data", everything) is True
         encode = _packed if binary else _as_json
@@ -274,6 +286,14 @@ def write_answer(
     opening = _compact({**head, **({"id": request.id} if request.id is not None else {})})
     text = b'%s,"outputs":[%s]}' % (opening[:-1], b",".join(entries))
     return EncodedAnswer(b"".join((text, *tail)), len(text) if tail else None)
+
+
+def _values(
+    name: str, logits: NDArray[np.float32], features: NDArray[np.float32] | None, temperature: float
+) -> NDArray[np.float32]:
+    if name == FEATURES and features is not None:
+        return features
+    return logits if name == LOGITS else softmax(logits.astype(np.float64) / temperature).astype(np.float32)
 
 
 def _compact(value: object) -> bytes:

@@ -21,7 +21,9 @@ from hubserve.store.bentoml_store import models_folder
 LONGEST_LINE = 500
 """Longest part of a log line, in characters, that a client chose."""
 
-_ROUTES = frozenset({"/classify", "/models", "/aliases", "/exports", "/jobs", "/search_jobs", "/v2", "/page", "/metrics"})
+_ROUTES = frozenset(
+    {"/classify", "/embed", "/models", "/aliases", "/exports", "/jobs", "/search_jobs", "/v2", "/page", "/metrics"}
+)
 """Paths of ours, which a folder at the root of a container may be called too."""
 
 LONGEST_MESSAGE = 4_000

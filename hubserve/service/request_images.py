@@ -1,4 +1,4 @@
-"""The images in a request to /classify: the body itself, fields of a multipart form, or base64 in JSON."""
+"""The images in a request to /classify or /embed: the body itself, fields of a multipart form, or base64 in JSON."""
 
 import base64
 import binascii

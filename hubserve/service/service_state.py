@@ -21,6 +21,7 @@ from hubserve.service.exports import Exports
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.host_check import HostCheck
+from hubserve.service.image_responses import Outcome
 from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
@@ -37,9 +38,6 @@ START_SECONDS = 10.0
 
 USUAL_BATCH = 8
 """Largest batch of a first load, where none is set: the largest that is measured."""
-
-Outcome = tuple[str, Answer] | BaseException
-"""Outcome of one image: the tag of the model with its answer, or the error."""
 
 
 class ServiceState:
@@ -114,25 +112,37 @@ class ServiceState:
         """
         return self.resolver.traffic_shares(name)[0].versions[0]
 
-    async def classify(self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None) -> list[Outcome]:
-        """Classifies images by the model that answers for `name`; one outcome for each image.
+    async def classify(
+        self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+    ) -> list[Outcome]:
+        """Classifies images by the model that answers for `name`; one outcome for each image, with features if asked for.
 
         Raises:
+            NoFeaturesError: Features are asked for, and the model has none.
             OverloadedError: Too many images wait already; none of these was looked at.
             ModelNotFoundError: The store has no such model.
             ModelRefusedError: No version of it can be loaded.
         """
         model = await self.live_models.get(name or DEFAULT)
-        answers = await self.run(model, images, top_k)
+        answers = await self.run(model, images, top_k, features=features)
         return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
     def awaited(self, request: Request) -> AwaitedRequest:
         """A block whose work is ended once nobody waits for it: the client is gone, or `answer_seconds` are over."""
         return AwaitedRequest(request, self.settings.answer_seconds)
 
-    async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
-        """Classifies images by a loaded model. Raises OverloadedError where too many images wait already."""
-        submitted = self.queue.submit(model.engine, images, top_k)
+    async def run(
+        self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+    ) -> list[Answer | BaseException]:
+        """Classifies images by a loaded model; the answers have features where `features` is True.
+
+        Raises:
+            NoFeaturesError: Features are asked for, and the model has none.
+            OverloadedError: Too many images wait already.
+        """
+        if features:
+            model.engine.check_features()
+        submitted = self.queue.submit(model.engine, images, top_k, features=features)
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     async def why_not_ready(self) -> tuple[str, str] | None:

@@ -58,6 +58,7 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
     served = await _served(request, name, version)
     manifest = served.engine.manifest
     size, classes = manifest.preprocess.input_size, manifest.classes
+    widths = dict(zip(protocol.OUTPUTS, (classes, classes, served.engine.feature_width), strict=True))
     shared: ServiceState = request.app.state.shared
     base = served.tag.partition(":")[0]
     return {
@@ -69,8 +70,7 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
             {"name": protocol.PICTURES, "datatype": "BYTES", "shape": [-1]},
         ],
         "outputs": [
-            {"name": protocol.LOGITS, "datatype": "FP32", "shape": [-1, classes]},
-            {"name": protocol.PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
+            {"name": output, "datatype": "FP32", "shape": [-1, width]} for output, width in widths.items() if width is not None
         ],
     }
 
@@ -95,7 +95,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
         header = request.headers.get(protocol.HEADER)
         asked = await to_thread.run_sync(partial(protocol.read_request, max_images=shared.settings.max_images), body, header)
         served = await _served(request, name, version)
-        outcomes = await shared.run(served, asked.images, 1)
+        outcomes = await shared.run(served, asked.images, 1, features=asked.wants_features)
         head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
         most = int(shared.settings.max_body_mb * 1e6)
         answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served, most)
@@ -111,10 +111,17 @@ def _written(
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-        answers.append(outcome.logits)
+        answers.append(outcome)
     engine = served.engine
+    features = [answer.features for answer in answers if answer.features is not None]
     return protocol.write_answer(
-        request, head, np.stack(answers), engine.labels, max_bytes=most, temperature=engine.temperature
+        request,
+        head,
+        np.stack([answer.logits for answer in answers]),
+        engine.labels,
+        max_bytes=most,
+        temperature=engine.temperature,
+        features=np.stack(features) if features else None,
     )
 
 
