@@ -1,4 +1,7 @@
-"""Measures top-1 and top-5 accuracy on labelled images, of a loaded model or of a service called over HTTP."""
+"""Measures the accuracy of a model on labelled images: of a loaded model, or of a service that is called over HTTP.
+
+`evaluate` makes the same report, `hubserve.package.accuracy_report.AccuracyReport`, as the test phase of a job.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,25 +11,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import binomtest
 
+from hubserve.accuracy_report import accuracy_report
 from hubserve.client import Client
 from hubserve.data.image_folder import LabelledImages, Rule
 from hubserve.errors import DatasetError, ImageError, ServiceError
 from hubserve.host import cores
+from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.runner import check_finite
 from hubserve.preprocess import Preprocess, decode_image
 
 TOP = 5
 
+PROBABILITY_TOLERANCE = 1e-6
+"""Largest difference from 1 of the sum of the probabilities that a service answers with."""
+
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Function from preprocessed images, (n, 3, height, width), to their logits, (n, classes)."""
 
-Classifier = Callable[[Sequence[Path]], list[list[int] | None]]
-"""Function from image files to the indices of the five most likely classes of each file, the most likely class first.
+Logits = NDArray[np.floating]
+"""Logits of one image, (classes,)."""
 
-A model with fewer than five classes gives fewer; a file that is not a readable image gives None.
-"""
+Classifier = Callable[[Sequence[Path]], list[Logits | None]]
+"""Function from image files to the logits of each; a file that is not a readable image gives None."""
 
 
 class Accuracy(BaseModel):
@@ -45,6 +52,7 @@ class Accuracy(BaseModel):
         unreadable: Paths of the files that are not readable images; they do not count in `images`.
         seconds: Duration of the evaluation in seconds.
         drawn: Whether the images are those that were drawn to test the model, of the data that it was trained on.
+        accuracy: Report of the same kind as in a job's status and in accuracy.json of a package; its shares are in [0, 1].
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,14 +69,18 @@ class Accuracy(BaseModel):
     unreadable: tuple[str, ...]
     seconds: float
     drawn: bool = False
+    accuracy: AccuracyReport
 
 
 def evaluate(
     classifier: Classifier,
     images: LabelledImages,
     *,
+    labels: Sequence[str],
     model: str,
     backend: str,
+    dataset: str,
+    temperature: float | None = None,
     batch_size: int = 16,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Accuracy:
@@ -79,8 +91,11 @@ def evaluate(
     Args:
         classifier: Classifier to evaluate.
         images: Image files with the indices of their classes.
+        labels: Names of the model's classes, in the order of their indices.
         model: Name of the model, copied to `Accuracy.model`.
         backend: Name of the backend, copied to `Accuracy.backend`.
+        dataset: Name of the data, copied to the report.
+        temperature: Number by which the model's logits are divided before the softmax; None leaves them as they are.
         batch_size: Number of files in one call of the classifier.
         advance: Function that is called after each batch with the number of its files, for a progress bar.
 
@@ -88,17 +103,23 @@ def evaluate(
         DatasetError: None of the files is a readable image.
     """
     start = time.perf_counter()
-    answers: list[list[int] | None] = []
+    answers: list[Logits | None] = []
     for begin in range(0, len(images.items), batch_size):
         batch = images.items[begin : begin + batch_size]
         answers.extend(classifier([path for path, _ in batch]))
         advance(len(batch))
-    judged = [(label, answer) for (_, label), answer in zip(images.items, answers, strict=True) if answer is not None]
+    judged = [index for index, answer in enumerate(answers) if answer is not None]
     if not judged:
         raise DatasetError(f"none of the {len(answers)} files is a readable image, the first: {images.items[0][0]}")
-    top1_hits = sum(answer[0] == label for label, answer in judged)
-    top5_hits = sum(label in answer for label, answer in judged)
-    interval = binomtest(top1_hits, len(judged)).proportion_ci(0.95, method="wilson")
+    logits = np.stack([answer for answer in answers if answer is not None])
+    true = np.array([images.items[index][1] for index in judged])
+    names = images.files
+    files = [names[index] for index in judged]
+    report = accuracy_report(logits, true, labels, files, dataset=dataset, temperature=temperature)
+    # Classes in the order of their logits, the lower index first where two are equal, as in the answers of the service.
+    hits = np.argsort(-logits, axis=1, kind="stable")[:, :TOP] == true[:, None]
+    top1_hits, top5_hits = int(hits[:, 0].sum()), int(hits.sum())
+    low, high = report.top1_interval
     return Accuracy(
         model=model,
         backend=backend,
@@ -107,11 +128,12 @@ def evaluate(
         top5_hits=top5_hits,
         top1=100 * top1_hits / len(judged),
         top5=100 * top5_hits / len(judged),
-        top1_interval=(100 * interval.low, 100 * interval.high),
+        top1_interval=(100 * low, 100 * high),
         rule=images.rule,
         unreadable=tuple(str(path) for (path, _), answer in zip(images.items, answers, strict=True) if answer is None),
         seconds=time.perf_counter() - start,
         drawn=images.drawn,
+        accuracy=report,
     )
 
 
@@ -131,14 +153,14 @@ class LocalClassifier:
         self._preprocess = preprocess
         self._pool = ThreadPoolExecutor(workers or cores())
 
-    def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
+    def __call__(self, files: Sequence[Path]) -> list[Logits | None]:
         prepared = list(self._pool.map(self._prepare, files))
         readable = [image for image in prepared if image is not None]
         if not readable:
             return [None] * len(files)
         logits = self._predict(np.stack(readable))
         check_finite(logits)
-        answers = iter(np.argsort(-logits, axis=1, kind="stable")[:, :TOP].tolist())
+        answers = iter(logits)
         return [None if image is None else next(answers) for image in prepared]
 
     def _prepare(self, path: Path) -> NDArray[np.float32] | None:
@@ -151,27 +173,43 @@ class LocalClassifier:
 class HttpClassifier:
     """Classifier that sends each image to a running service in a request of its own, several requests at the same time.
 
-    Calling it raises DatasetError if the service does not answer, or refuses a request for a reason other than its image.
+    The service answers with probabilities. Their logarithms times the temperature stand for the logits: they differ from them
+    by the same number for all classes of an image, which changes no figure of a report.
+
+    Calling it raises DatasetError if the service does not answer, or refuses a request for a reason other than its image, or
+    if its model has other classes.
 
     Args:
         url: Address of the service, without the path /classify.
+        labels: Names of the model's classes, in the order of their indices; the probabilities of all of them are asked for.
         model: Name, alias or tag of the model; None asks for the service's default model.
+        temperature: Temperature of the model, which is in the probabilities already; None is 1.
         workers: Number of requests at the same time.
     """
 
-    def __init__(self, url: str, *, model: str | None = None, workers: int = 4) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        labels: Sequence[str],
+        model: str | None = None,
+        temperature: float | None = None,
+        workers: int = 4,
+    ) -> None:
         self._client = Client(url)
+        self._labels = labels
         self._model = model
+        self._temperature = temperature or 1.0
         self._pool = ThreadPoolExecutor(workers)
 
     def close(self) -> None:
         """Closes the connections to the service."""
         self._client.close()
 
-    def __call__(self, files: Sequence[Path]) -> list[list[int] | None]:
+    def __call__(self, files: Sequence[Path]) -> list[Logits | None]:
         return list(self._pool.map(self._ask, files))
 
-    def _ask(self, path: Path) -> list[int] | None:
+    def _ask(self, path: Path) -> Logits | None:
         try:
             data = path.read_bytes()
         except OSError:
@@ -179,10 +217,23 @@ class HttpClassifier:
         if not data:
             return None  # The service would refuse an empty body with 400, as a request without an image, not with 415.
         try:
-            # Without `top_k`, the service returns five classes, or all if the model has fewer.
-            answer = self._client.classify(data, model=self._model)
+            answer = self._client.classify(data, model=self._model, top_k=len(self._labels))
         except ServiceError as error:
             if error.status in (413, 415):
                 return None
             raise DatasetError(f"{path}: {error}" if error.status else str(error)) from error
-        return [prediction["index"] for prediction in answer["predictions"]]
+        probabilities = np.zeros(len(self._labels))
+        for prediction in answer["predictions"]:
+            index = prediction["index"]
+            if index >= len(self._labels) or prediction["label"] != self._labels[index]:
+                raise self._other_classes(f"class {index} is {prediction['label']!r}")
+            probabilities[index] = prediction["probability"]
+        if abs(probabilities.sum() - 1) > PROBABILITY_TOLERANCE:
+            raise self._other_classes("it has more of them")
+        # A probability may be too small for a float.
+        return self._temperature * np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+
+    def _other_classes(self, difference: str) -> DatasetError:
+        return DatasetError(
+            f"{self._client.url} has another model {self._model or ''} than this machine, with other classes: {difference}"
+        )

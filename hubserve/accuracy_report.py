@@ -18,6 +18,9 @@ MOST_CLASSES, MOST_CONFUSED, MOST_WORST = 100, 20, 10
 FEW = 20
 """Number of test images of a class below which a note says that its figures are rough."""
 
+MOST_NAMED = 5
+"""Largest number of classes that a note names."""
+
 IMBALANCE = 5
 """Ratio of the largest to the smallest class from which a note names it."""
 
@@ -50,13 +53,14 @@ def accuracy_report(
         dataset: Name of the data, for the report.
         temperature: Number by which logits are divided before the softmax; None leaves them as they are.
     """
-    probabilities = softmax(np.asarray(logits, np.float64) / (temperature or 1.0), axis=1)
-    given = probabilities.argmax(1)
+    values = np.asarray(logits, np.float64)
+    probabilities = softmax(values / (temperature or 1.0), axis=1)
+    given = values.argmax(1)
     confusion = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(confusion, (true, given), 1)
     hits = int(np.trace(confusion))
     interval = binomtest(hits, len(true)).proportion_ci(0.95, method="wilson")
-    plain = None if temperature is None else calibration_error(softmax(np.asarray(logits, np.float64), axis=1), true)
+    plain = None if temperature is None else calibration_error(softmax(values, axis=1), true)
     return AccuracyReport(
         dataset=dataset,
         images=len(true),
@@ -68,7 +72,7 @@ def accuracy_report(
         calibration_error=calibration_error(probabilities, true),
         unscaled_calibration_error=plain,
         temperature=temperature,
-        worst=_worst(probabilities, true, labels, files),
+        worst=_worst(probabilities, given, true, labels, files),
         notes=tuple(_notes(confusion.sum(1), labels)),
     )
 
@@ -127,9 +131,9 @@ def _confused(confusion: NDArray[np.int64], labels: Sequence[str]) -> tuple[Conf
 
 
 def _worst(
-    probabilities: NDArray[np.float64], true: Classes, labels: Sequence[str], files: Sequence[str]
+    probabilities: NDArray[np.float64], given: Classes, true: Classes, labels: Sequence[str], files: Sequence[str]
 ) -> tuple[WrongImage, ...]:
-    given, confidence = probabilities.argmax(1), probabilities.max(1)
+    confidence = probabilities.max(1)
     wrong = np.flatnonzero(given != true)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_WORST]
     return tuple(
@@ -139,16 +143,24 @@ def _worst(
 
 
 def _notes(counts: NDArray[np.int64], labels: Sequence[str]) -> list[str]:
-    few = [label for label, count in zip(labels, counts.tolist(), strict=True) if count < FEW]
+    """Returns sentences on classes with few or no images, and on a strong imbalance of those that have some."""
+    none = [label for label, count in zip(labels, counts.tolist(), strict=True) if count == 0]
+    few = [label for label, count in zip(labels, counts.tolist(), strict=True) if 0 < count < FEW]
     notes = []
+    if none:
+        notes.append(f"no test images of {_first_names(none)}: these classes have no figures")
     if few:
-        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
-        notes.append(f"fewer than {FEW} test images of {', '.join(few[:5])}{more}: figures of these classes are rough")
-    least, most = int(counts.min()), int(counts.max())
-    if most >= IMBALANCE * max(least, 1):
-        small, large = labels[int(counts.argmin())], labels[int(counts.argmax())]
+        notes.append(f"fewer than {FEW} test images of {_first_names(few)}: figures of these classes are rough")
+    least, most = int(counts[counts > 0].min()), int(counts.max())
+    if most >= IMBALANCE * least:
+        small, large = labels[int(np.flatnonzero(counts == least)[0])], labels[int(counts.argmax())]
         notes.append(
             f"the classes are imbalanced: {most:,} test images of {large} and {least:,} of {small}; look at the recall of each "
             "class, and consider recipe.class_weights = auto"
         )
     return notes
+
+
+def _first_names(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
+    return ", ".join(labels[:MOST_NAMED]) + more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from hubserve import store
 from hubserve.accuracy import HttpClassifier, LocalClassifier, evaluate
+from hubserve.accuracy_report import accuracy_report
 from hubserve.cards.labels import labels
 from hubserve.data.image_folder import LabelledImages, labelled_images
 from hubserve.errors import DatasetError
@@ -19,11 +21,13 @@ from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import load_card
 from hubserve.hub.registry import load_model
+from hubserve.package.predictions import softmax
 from hubserve.preprocess import decode_image
 from tests.images import noise, photo
 from tests.service.conftest import free_port
 from tests.stores import service_over, small_package
 
+SEVEN = tuple(f"kind {i}" for i in range(7))
 NAMES = ("chelsea", "coffee", "astronaut", "rocket", "cat")
 
 
@@ -53,7 +57,14 @@ def classifier(package, form="torchscript", **options):
 
 
 def judge(classifier, items, **options):
-    return evaluate(classifier, LabelledImages(tuple(items), "label"), model="small", backend="torchscript", **options)
+    given = {"labels": small_package().labels, "dataset": "images"} | options
+    images = LabelledImages(tuple(items), "label", Path("/nosuch"))
+    return evaluate(classifier, images, model="small", backend="torchscript", **given)
+
+
+def best_five(answers):
+    """The best five classes of each image by its logits; None of an unreadable one."""
+    return [None if logits is None else np.argsort(-logits, kind="stable")[:5].tolist() for logits in answers]
 
 
 class TestCounting:
@@ -82,28 +93,39 @@ class TestCounting:
         forwards, backwards = judge(classifier(small), items), judge(classifier(small), reversed(items))
         assert (forwards.top1_hits, forwards.top5_hits) == (backwards.top1_hits, backwards.top5_hits)
 
-    def test_a_class_that_the_model_does_not_have_is_never_right(self, small, files):
-        report = judge(classifier(small), [(path, 7) for path in files])
-        assert (report.top1_hits, report.top5_hits) == (0, 0)
-
     def test_of_fewer_than_five_classes_the_best_five_are_all(self, small, files):
         def two_classes(batch):
             return np.tile(np.float32([0, 1]), (len(batch), 1))
 
-        report = judge(LocalClassifier(two_classes, small.manifest.preprocess), [(path, i % 2) for i, path in enumerate(files)])
+        items = [(path, i % 2) for i, path in enumerate(files)]
+        report = judge(LocalClassifier(two_classes, small.manifest.preprocess), items, labels=("a", "b"))
         assert (report.top1_hits, report.top5_hits) == (5, 11)
+
+
+def test_the_report_is_that_of_the_logits(small, files):
+    """The one of the test phase, for the same logits; files are named relative to the folder where they are in it."""
+    items = [(path, i % 7) for i, path in enumerate(files)]
+    images = LabelledImages(tuple(items), "label", files[0].parent)
+    options = {"model": "small", "backend": "onnx", "dataset": "mine", "temperature": 1.7, "labels": small.labels}
+    found = evaluate(classifier(small), images, **options)
+    logits = np.stack(classifier(small)(files))
+    names = [path.name for path in files]
+    expected = accuracy_report(logits, np.arange(11) % 7, small.labels, names, dataset="mine", temperature=1.7)
+    assert found.accuracy == expected
+    assert found.accuracy.top1 == found.top1 / 100
+    assert judge(classifier(small), items).accuracy.worst[0].file in map(str, files)
 
 
 class TestLocalClassifier:
     def test_the_best_five_best_first(self, small, files):
-        assert classifier(small)(files) == [best[:5] for best in rankings(small, files)]
+        assert best_five(classifier(small)(files)) == [best[:5] for best in rankings(small, files)]
 
     @pytest.mark.parametrize("workers", [1, 5])
     def test_answers_keep_their_places(self, small, files, tmp_path, workers):
         (tmp_path / "text.jpg").write_text("no image")
         mixed = [tmp_path / "text.jpg", files[1], files[0], tmp_path / "text.jpg", files[2]]
         best = rankings(small, files)
-        answers = classifier(small, workers=workers)(mixed)
+        answers = best_five(classifier(small, workers=workers)(mixed))
         assert answers == [None, best[1][:5], best[0][:5], None, best[2][:5]]
 
 
@@ -161,31 +183,60 @@ class TestHttpClassifier:
             yield url
 
     def test_the_same_answers_as_here(self, small, files, url):
-        assert HttpClassifier(url, model="small")(files) == classifier(small, "onnx")(files)
-        assert HttpClassifier(f"{url}/")(files[:2]) == classifier(small, "onnx")(files[:2])
+        here = classifier(small, "onnx")(files)
+        for there in (HttpClassifier(url, labels=SEVEN, model="small")(files), HttpClassifier(f"{url}/", labels=SEVEN)(files)):
+            for ours, theirs in zip(here, there, strict=True):
+                assert softmax(theirs) == pytest.approx(softmax(ours.astype(np.float64)), rel=1e-6)
 
     def test_the_same_report_as_here(self, small, files, url):
         files[3].write_text("no image")
         items = [(path, i % 7) for i, path in enumerate(files)]
-        here, there = judge(classifier(small, "onnx"), items), judge(HttpClassifier(url, model="small"), items)
-        assert there.model_copy(update={"seconds": here.seconds}) == here
-        assert there.unreadable == (str(files[3]),)
+        here = judge(classifier(small, "onnx"), items).model_dump()
+        there = judge(HttpClassifier(url, labels=SEVEN, model="small"), items).model_dump()
+        assert there["unreadable"] == (str(files[3]),)
+        ours, theirs = here.pop("accuracy"), there.pop("accuracy")
+        assert there | {"seconds": here["seconds"]} == here
+        worst = [[image.pop("probability") for image in report["worst"]] for report in (ours, theirs)]
+        assert worst[1] == pytest.approx(worst[0], rel=1e-5)
+        errors = [report.pop("calibration_error") for report in (ours, theirs)]
+        assert errors[1] == pytest.approx(errors[0], rel=1e-5)
+        assert theirs == ours
+
+    def test_the_temperature_is_in_the_answers_already(self, small, files, url):
+        """Without and with it, the calibration is that of logits: those of a model whose answers are divided by 2."""
+        items = [(path, i % 7) for i, path in enumerate(files)]
+        here = judge(
+            LocalClassifier(lambda batch: 2 * small.runner("onnx")(batch), small.manifest.preprocess), items, temperature=2.0
+        )
+        there = judge(HttpClassifier(url, labels=SEVEN, temperature=2.0), items, temperature=2.0)
+        assert there.accuracy.calibration_error == pytest.approx(here.accuracy.calibration_error, rel=1e-5)
+        plain = here.accuracy.unscaled_calibration_error
+        assert there.accuracy.unscaled_calibration_error == pytest.approx(plain, rel=1e-5)
+
+    def test_a_model_of_other_classes(self, files, url):
+        for names, message in (
+            (SEVEN[:6], "with other classes: (it has more of them|class 6 is 'kind 6')"),
+            (SEVEN[::-1], r"with other classes: class \d is 'kind \d'"),
+            ((*SEVEN, "kind 7"), "top_k = 8 is not between 1 and 7"),
+        ):
+            with pytest.raises(DatasetError, match=message):
+                HttpClassifier(url, labels=names)(files)
 
     def test_an_empty_file_is_unreadable_there_too(self, files, url):
         files[1].write_bytes(b"")
-        assert HttpClassifier(url)(files)[1] is None
+        assert HttpClassifier(url, labels=SEVEN)(files)[1] is None
 
     def test_a_model_that_is_not_there(self, files, url):
         with pytest.raises(DatasetError, match=r"/classify answers 404: .*Did you mean small\?"):
-            HttpClassifier(url, model="smal")(files)
+            HttpClassifier(url, labels=SEVEN, model="smal")(files)
 
     def test_nobody_answers(self, files):
         with pytest.raises(DatasetError, match=r"127\.0\.0\.1:\d+/classify does not answer: ConnectError"):
-            HttpClassifier(f"http://127.0.0.1:{free_port()}")(files)
+            HttpClassifier(f"http://127.0.0.1:{free_port()}", labels=SEVEN)(files)
 
     def test_someone_else_answers(self, files):
         with other_server() as url, pytest.raises(DatasetError, match=r"/classify answers 503: come back later"):
-            HttpClassifier(url)(files)
+            HttpClassifier(url, labels=SEVEN)(files)
 
 
 class other_server:  # noqa: N801 - used as a statement
@@ -216,7 +267,8 @@ def test_lite0_is_right_on_224_of_250_images(shared):
     card = load_card("efficientnet-lite0")
     images = labelled_images(shared / "data" / "imagenet_samples", labels("imagenet-1k"))
     lite0 = LocalClassifier(EagerRunner(load_model(card)), card.preprocess)
-    report = evaluate(lite0, images, model="efficientnet-lite0", backend="eager")
+    names = labels("imagenet-1k")
+    report = evaluate(lite0, images, labels=names, model="efficientnet-lite0", backend="eager", dataset="samples")
     assert (report.images, report.rule, report.unreadable) == (250, "wnid", ())
     assert abs(report.top1_hits - 224) <= 1
     assert abs(report.top5_hits - 246) <= 1

@@ -66,6 +66,13 @@ def test_few_and_uneven_images_are_named():
     assert report(*drawn(600)).notes == ()
 
 
+def test_classes_without_images_are_named_and_are_no_imbalance():
+    """Six classes of 30 images each, and seven without any."""
+    true = np.repeat(np.arange(6), 30)
+    found = accuracy_report(np.eye(13)[true], true, [f"c{i}" for i in range(13)], [""] * 180, dataset="test")
+    assert found.notes == ("no test images of c6, c7, c8, c9, c10 and 2 more: these classes have no figures",)
+
+
 def test_many_classes_have_no_matrix():
     logits, true = drawn(50, classes=101)
     found = accuracy_report(logits, true, [f"c{i}" for i in range(101)], [""] * 50, dataset="test")

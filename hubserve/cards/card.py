@@ -39,28 +39,34 @@ class _Record(BaseModel):
 
 
 class WeightSource(_Record):
-    """One place that has a model's weights: a URL, a file of a Hugging Face repository, or a file in an installed package.
+    """One place that has a model's weights. Exactly one of `url`, `drive`, `hub_id`, `package`, `path` and `page` is given.
 
     Attributes:
-        url: Address of the file, http or https; None for the other two kinds.
-        hub_id: Repository on Hugging Face, "owner/name"; `filename` says which file.
-        package: Name of an installed distribution; `filename` is the file's path inside it.
-        filename: Path of the file in the repository or distribution, relative and without ".."; None for `url`.
-        key_format: Naming scheme of the tensors in the file; see `hubserve.hub.key_formats`.
-        sha256: SHA-256 of the whole file in hexadecimal, or its first 8 or more digits; a URL needs one.
+        url: URL of the file, http or https.
         drive: Id of a file on Google Drive.
-        git_blob: Id of the file as a git object, a SHA-1 in hexadecimal, where no SHA-256 is published.
+        hub_id: Repository on Hugging Face, "owner/name"; `filename` is the file's path in it.
+        package: Name of an installed distribution; `filename` is the file's path in it.
+        path: A file on this machine, or a folder with the file `filename`. "~" is the user's home folder; in a card file of the
+            user, a relative path starts at the folder of that file.
+        page: URL of a web page from which only a person can download the file, which has the name `filename` there.
+        filename: Path of the file in the repository, package, folder or page, relative and without ".."; with `drive`, the name
+            that the file has there, if it is known; None for `url`, and where `path` is the file.
+        key_format: Naming scheme of the tensors in the file; see `hubserve.hub.key_formats`.
+        sha256: SHA-256 of the whole file in hexadecimal, or its first 8 or more digits; None if it is not published.
+        git_blob: Id of the file as a git object, a SHA-1 in hexadecimal; None if it is not known.
         size: Size of the file in bytes; None is not checked.
-        trust_on_first_use: Whether a URL or a file on Google Drive may be without `sha256` and `git_blob`. The SHA-256 of the
-            file that is downloaded first is then recorded beside it, and the file is held to it from then on.
+        trust_on_first_use: Whether a source of the kind `url`, `drive` or `page` may be without `sha256` and `git_blob`. The
+            SHA-256 of the file that is received first is then recorded beside it, and the file is held to it from then on.
         entry: Key under which the state dict is in the file's dict, such as "state_dict_ema"; None looks under the usual ones.
         member: End of the path of the file of weights in an archive (ZIP or tar) of several files; None if there is one.
     """
 
     url: str | None = None
+    drive: str | None = None
     hub_id: str | None = None
     package: str | None = None
-    drive: str | None = None
+    path: str | None = None
+    page: str | None = None
     filename: str | None = None
     key_format: KeyFormat = "nni"
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None
@@ -72,27 +78,53 @@ class WeightSource(_Record):
 
     @model_validator(mode="after")
     def _one_place(self) -> WeightSource:
-        places = [place for place in (self.url, self.hub_id, self.package, self.drive) if place is not None]
-        if len(places) != 1:
-            raise ValueError(f"exactly one of url, hub_id, package and drive must be given, found {len(places)}")
-        if (self.hub_id is None and self.package is None) != (self.filename is None):
-            raise ValueError("filename goes with hub_id and package, and not with url and drive")
+        kinds = ("url", "drive", "hub_id", "package", "path", "page")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of {', '.join(kinds)} must be given, found {len(given)}")
+        if self.filename is None and given[0] in ("hub_id", "package", "page"):
+            raise ValueError(f"filename goes with {given[0]}: it says which file is meant")
+        if self.filename is not None and self.url is not None:
+            raise ValueError("filename does not go with url, which ends in the name of the file")
         if self.filename is not None and not _is_inside(self.filename):
             raise ValueError(f"filename {self.filename!r} must be a relative path that does not lead out of its package")
         pinned = self.sha256 is not None or self.git_blob is not None or self.trust_on_first_use
-        if (self.url is not None or self.drive is not None) and not pinned:
-            raise ValueError("a url needs a sha256, or the first digits of one, a git_blob, or trust_on_first_use = true")
+        if given[0] in ("url", "drive", "page") and not pinned:
+            raise ValueError(
+                f"a {given[0]} needs a sha256, or the first digits of one, a git_blob, or trust_on_first_use = true"
+            )
         return self
 
+    @property
+    def file_name(self) -> str:
+        """Last part of the path of the file; empty for a file on Google Drive whose name is not known."""
+        if self.url is not None:
+            return self.url.rsplit("/", 1)[-1].partition("?")[0]
+        return PurePath(self.filename or self.path or "").name
+
     def describe(self) -> str:
-        """The place in a few words, for messages."""
+        """Returns the place in a few words, for messages."""
         if self.url is not None:
             return self.url
         if self.drive is not None:
             return f"https://drive.google.com/file/d/{self.drive}"
         if self.hub_id is not None:
             return f"{self.filename} of {self.hub_id} on Hugging Face"
+        if self.path is not None:
+            return str(PurePath(self.path, self.filename or ""))
+        if self.page is not None:
+            return f"{self.filename} from {self.page}, by hand"
         return f"{self.filename} in the Python package {self.package}"
+
+    def held_to(self) -> str:
+        """Returns what the file is compared with, in a few words, such as "sha256 12ed42ff"; "nothing" if it is not checked."""
+        pins = [
+            f"sha256 {self.sha256[:8]}" if self.sha256 is not None else "",
+            f"git id {self.git_blob[:8]}" if self.git_blob is not None else "",
+            f"{self.size} bytes" if self.size is not None else "",
+        ]
+        found = ", ".join(pin for pin in pins if pin)
+        return found or ("the first download" if self.trust_on_first_use else "nothing")
 
 
 class Metric(_Record):
@@ -179,7 +211,12 @@ def read_card(path: Path) -> Card:
         text = read_bounded_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise CardError(f"cannot read the card {path}: {error}") from error
-    return parse_card(text, where=str(path))
+    card = parse_card(text, where=str(path))
+    sources = tuple(
+        source if source.path is None else source.model_copy(update={"path": str(_beside(path, source.path))})
+        for source in card.weights
+    )
+    return card.model_copy(update={"weights": sources})
 
 
 def parse_card(text: str, *, where: str) -> Card:
@@ -199,6 +236,11 @@ def parse_card(text: str, *, where: str) -> Card:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise CardError(f"{where} is not a card: {wrong}") from error
+
+
+def _beside(card: Path, path: str) -> Path:
+    """Returns the path of a source in the card file `card`: a relative path starts at the folder of the card."""
+    return card.parent / Path(path).expanduser()
 
 
 def _is_inside(filename: str) -> bool:

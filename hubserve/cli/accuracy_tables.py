@@ -1,4 +1,4 @@
-"""Prints the accuracy of a job's network on the test images: each class, confused classes, worst images, notes."""
+"""Prints the accuracy of a network on labelled images: each class, confused classes, worst images, notes."""
 
 import typer
 
@@ -13,10 +13,15 @@ def accuracy_text(report: AccuracyReport) -> str:
     """Returns test accuracy, its interval and the calibration error in one line."""
     low, high = report.top1_interval
     text = f"{report.top1:.2%} of {report.images:,} images (95 % interval {low:.1%} to {high:.1%})"
-    calibration = f"calibration error {report.calibration_error:.3f}"
-    if report.temperature is not None:
-        calibration += f" with temperature {report.temperature:g}, {report.unscaled_calibration_error:.3f} without"
-    return f"{text}; {calibration}"
+    return f"{text}; calibration {calibration_text(report)}"
+
+
+def calibration_text(report: AccuracyReport) -> str:
+    """Returns the calibration error with and without the temperature; of a model without a temperature, the error alone."""
+    text = f"error {report.calibration_error:.3f}"
+    if report.temperature is None:
+        return text
+    return f"{text} with temperature {report.temperature:g}, {report.unscaled_calibration_error:.3f} without"
 
 
 def print_accuracy(report: AccuracyReport) -> None:

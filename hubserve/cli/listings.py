@@ -1,6 +1,7 @@
 """Collects the data that `hubserve spaces` and `hubserve models` print, as dicts and lists."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any
 
@@ -13,10 +14,13 @@ from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, sugges
 from hubserve.export.named_source import known_names
 from hubserve.hub import SPACES, HubSpace, list_cards, load_card
 from hubserve.hub.registry import card_space
-from hubserve.hub.source_check import ask, on_this_machine
+from hubserve.hub.source_check import ask, here, on_this_machine
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
+
+ASKED_AT_ONCE = 8
+"""Number of sources of weights that are asked at the same time."""
 
 
 def space_rows() -> list[dict[str, Any]]:
@@ -90,12 +94,25 @@ def card_rows() -> list[dict[str, Any]]:
 def source_rows(model: str | None) -> list[dict[str, Any]]:
     """Asks each source of one pre-searched model, or of all for None, and returns one row for each source with its answer.
 
+    Several sources are asked at the same time.
+
     Raises:
         CardError: There is no pre-searched model of that name.
     """
     cards = [load_card(name) for name in ([model] if model is not None else list_cards())]
+    sources = [(card.name, source) for card in cards for source in card.weights]
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        answers = list(pool.map(ask, (source for _, source in sources)))
     return [
-        {"name": card.name, "source": source.describe(), "answer": ask(source)} for card in cards for source in card.weights
+        {
+            "name": name,
+            "source": source.describe(),
+            "held_to": source.held_to(),
+            "here": here(source),
+            "usable": answer.usable,
+            "answer": answer.text,
+        }
+        for (name, source), answer in zip(sources, answers, strict=True)
     ]
 
 

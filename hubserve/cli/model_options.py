@@ -178,7 +178,8 @@ def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -
     """
     with open_package(model, trusted=trusted) as package:
         if url is not None:
-            with closing(HttpClassifier(url, model=model)) as classifier:
+            labels, temperature = package.labels, package.manifest.temperature
+            with closing(HttpClassifier(url, labels=labels, model=model, temperature=temperature)) as classifier:
                 yield classifier, package
             return
         runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]

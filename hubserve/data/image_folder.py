@@ -29,14 +29,21 @@ class LabelledImages:
         rule: How the name of a sub-folder gave its class: "wnid" (the WordNet id of an ImageNet class), "label" (the label
             of the class), "number" (the index of the class, counted from 0), or "order" (the sub-folders, sorted by name,
             are the classes in the order of their indices).
+        root: Folder of the data set; of a listing, the folder in which it lies.
         left_out: Files that are not used, because they are hidden, for example, or not images by the endings of their names.
         drawn: Whether these are the images that were drawn to test the model, of the data that it was trained on.
     """
 
     items: tuple[Item, ...]
     rule: Rule
+    root: Path
     left_out: tuple[LeftOut, ...] = ()
     drawn: bool = False
+
+    @property
+    def files(self) -> list[str]:
+        """The path of each image for messages, relative to `root`; of an image outside of it, the whole path."""
+        return [shown(path.relative_to(self.root) if path.is_relative_to(self.root) else path) for path, _ in self.items]
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -80,7 +87,9 @@ def labelled_images(
     if not any(found.values()):
         raise DatasetError(no_image_text(layout.root, found, layout.left_out))
     items = tuple((path, classes[name]) for name, paths in found.items() for path in paths)
-    return LabelledImages(items, rule, tuple(layout.left_out))
+    # Of a folder in parts, `layout.root` is the part.
+    root = Path(data) if Path(data).is_dir() else layout.root
+    return LabelledImages(items, rule, root, tuple(layout.left_out))
 
 
 def _drawn_test_part(data: Path | str, labels: Sequence[str], trained: Mapping[str, Any]) -> LabelledImages | None:
@@ -94,7 +103,7 @@ def _drawn_test_part(data: Path | str, labels: Sequence[str], trained: Mapping[s
         return None
     if found.sha256 != trained.get("sha256") or found.labels != tuple(labels):
         return None
-    return LabelledImages(tuple(found.items("test")), "label", found.left_out, drawn=True)
+    return LabelledImages(tuple(found.items("test")), "label", found.root, found.left_out, drawn=True)
 
 
 def _last_part(data: Path | str) -> Layout:

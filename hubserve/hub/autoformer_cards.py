@@ -1,9 +1,9 @@
-"""`supernet_card` makes the card of a subnet of a published AutoFormer supernet, from which the weights are sliced."""
+"""`supernet_card` makes the card of a subnet of a published AutoFormer supernet, from which the weights are cut."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from hubserve.cards.card import Card, WeightSource
+from hubserve.cards.card import Card, WeightSource, load_card
 from hubserve.errors import CardError, suggest
 from hubserve.hub.autoformer import PRESETS, AutoFormer
 from hubserve.preprocess import Preprocess
@@ -17,7 +17,11 @@ SUPERNETS = {
 
 
 def supernet_card(supernet: str, arch: Mapping[str, Any]) -> Card:
-    """Returns the card of a subnet whose weights are sliced from a published supernet, without further training.
+    """Returns the card of a subnet whose weights are cut from a published supernet, without further training.
+
+    The first sources are the supernet's files of AutoFormer's authors, from which every subnet is cut as in its training. The
+    last one is NNI's file, which has one bias of the values for all numbers of heads of a layer, so that layers with fewer
+    heads than the most get a wrong one.
 
     >>> space = AutoFormer.preset("tiny")
     >>> model = load_model(supernet_card("random-one-shot-tiny", space.random()))
@@ -33,6 +37,7 @@ def supernet_card(supernet: str, arch: Mapping[str, Any]) -> Card:
     if supernet not in SUPERNETS:
         raise CardError(f"no supernet of AutoFormer is called {supernet!r}. {suggest(supernet, SUPERNETS)}")
     preset, file = SUPERNETS[supernet]
+    authors = (source for source in load_card(f"autoformer-{preset}").weights if source.key_format == "cream-autoformer")
     url = f"https://nni.blob.core.windows.net/nashub/{file}"
     sha256 = file.removesuffix(".pth").rpartition("-")[2]
     return Card(
@@ -45,5 +50,5 @@ def supernet_card(supernet: str, arch: Mapping[str, Any]) -> Card:
         preprocess=Preprocess(),
         settings={setting: list(candidates) for setting, candidates in PRESETS[preset].items()},
         arch=AutoFormer.preset(preset).canonical(arch),
-        weights=(WeightSource(url=url, sha256=sha256, key_format="autoformer-supernet"),),
+        weights=(*authors, WeightSource(url=url, sha256=sha256, key_format="autoformer-supernet")),
     )

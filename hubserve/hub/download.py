@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from hubserve.errors import ChecksumError, WeightsUnavailableError
+from hubserve.hub.web_page import WebPageError, is_web_page, receive_page
 from hubserve.storage_faults import storage_error
 
 TRIES = 3
@@ -56,6 +57,7 @@ class Download:
         The SHA-256 of a file that already exists is not checked again. A file lock makes concurrent calls safe.
 
         Raises:
+            WebPageError: The server sent a web page in place of the file.
             WeightsUnavailableError: The download failed, or the file cannot be written for a reason that is no StorageError.
             ChecksumError: The SHA-256 of the downloaded file is not the expected one; the downloaded file is deleted.
             StorageError: The disk is full, faulty or not writable; the bytes received so far are deleted.
@@ -116,7 +118,8 @@ class Download:
 
         Raises:
             _InterruptedError: The server failed; another attempt may succeed.
-            WeightsUnavailableError: The server answered with an error or a web page, or sent more than `MOST_BYTES`.
+            WebPageError: The server answered with a web page.
+            WeightsUnavailableError: The server answered with another error, or sent more than `MOST_BYTES`.
             httpx2.HTTPError: The connection failed, or the server redirected the request too often or to an invalid URL.
             httpx2.InvalidURL: The URL is invalid.
         """
@@ -148,17 +151,21 @@ class Download:
 
         Raises:
             _InterruptedError: The status is 416, 429 or 5xx. After a 416, `_part` is deleted.
-            WeightsUnavailableError: The status is any other than 200 and 206, or the answer is an HTML page.
+            WebPageError: The status is any other, and the answer is a web page.
+            WeightsUnavailableError: The status is any other than 200 and 206.
         """
         if answer.status_code == 416:
             self._part.unlink(missing_ok=True)
             raise _InterruptedError("HTTP 416: the part received so far is longer than the file")
         if answer.status_code >= 500 or answer.status_code == 429:
             raise _InterruptedError(f"HTTP {answer.status_code} {answer.reason_phrase}")
-        if answer.status_code not in (200, 206):
-            raise WeightsUnavailableError(f"HTTP {answer.status_code} {answer.reason_phrase}")
-        if "html" in answer.headers.get("content-type", ""):
-            raise WeightsUnavailableError(f"HTTP {answer.status_code} with a web page in place of a file")
+        refused = None if answer.status_code in (200, 206) else f"HTTP {answer.status_code} {answer.reason_phrase}"
+        if is_web_page(answer):
+            page = receive_page(answer)
+            message = refused or f"HTTP {answer.status_code} with a web page in place of a file"
+            raise WebPageError(f"{message}: {page.summary}", page)
+        if refused is not None:
+            raise WeightsUnavailableError(refused)
 
     def _receive(self, answer: httpx2.Response, start: int) -> None:
         """Writes the body of the answer to `_part`, from byte `start` on, and updates the progress bar.

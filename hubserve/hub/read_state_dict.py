@@ -14,6 +14,7 @@ from torch import Tensor
 import hubserve.hub.restricted_unpickler as inert_pickle
 from hubserve.bounded_files import check_expansion, check_safetensors_header
 from hubserve.errors import WeightsError
+from hubserve.hub.local_weights import check_is_file
 from hubserve.hub.restricted_unpickler import Inert
 
 CONTAINERS = ("state_dict", "model", "model_state")
@@ -46,8 +47,7 @@ def read_state_dict(path: Path, *, entry: str | None = None, member: str | None 
         WeightsError: The file is missing, corrupt, of another kind, has several state dicts and not `entry`, or `member` is not
             in the archive.
     """
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
+    check_is_file(path)
     if path.suffix == ".safetensors":
         try:
             check_safetensors_header(path)

@@ -11,6 +11,7 @@ from hubserve.cards.card import Card, load_card
 from hubserve.errors import CardError, SpaceError, suggest
 from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.local_weights import find_in_folder
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201
@@ -81,10 +82,10 @@ def load_model(
     Args:
         card: The card of the model, or the name of the card; `hubserve.hub.list_cards()` returns all names.
         pretrained: Whether to load the weights from the card's sources; False initialises them at random.
-        weights: Path of a file on this machine from which the weights are loaded, whatever `pretrained` is. None uses the
-            card's sources.
+        weights: Path of a file on this machine from which the weights are loaded, whatever `pretrained` is; or of a folder that
+            has the file of one of the card's sources, under its name there. None uses the card's sources.
         key_format: Naming scheme of the tensors in the file, a key of `hubserve.hub.key_formats.KEY_FORMATS`. None takes "nni"
-            for `weights`, and the scheme that the card states for its source.
+            for a file `weights`, and the scheme that the card states for its source.
         download: Whether weights that are not on this machine may be downloaded.
         progress: Whether to show a progress bar on stderr during a download; none is shown if stderr is not a terminal.
 
@@ -97,6 +98,9 @@ def load_model(
     """
     card = load_card(card) if isinstance(card, str) else card
     space = card_space(card)
+    if weights is not None and weights.is_dir():
+        path, source = find_in_folder(card.weights, weights, what=card.name)
+        return load_weights(space, card.arch, path, key_format or source.key_format, entry=source.entry, member=source.member)
     if weights is not None:
         return load_weights(space, card.arch, weights, key_format or "nni")
     return load_frozen(space, card, pretrained=pretrained, key_format=key_format, download=download, progress=progress)

@@ -5,10 +5,11 @@ Training scripts save their configuration beside the weights (yacs' CfgNode, arg
 `ALLOWED` becomes `Inert`, whatever its name. A file that asks for `exec` gets an empty dict.
 """
 
+import io
 import pickle
 from collections import OrderedDict
-from pickle import dump, dumps, load, loads  # noqa: F401  (torch.load asks its pickle module for these names.)
-from typing import Any
+from pickle import dump, dumps  # noqa: F401  (torch.load asks its pickle module for these names.)
+from typing import IO, Any
 
 import torch
 from torch._utils import _rebuild_parameter, _rebuild_tensor, _rebuild_tensor_v2
@@ -63,3 +64,23 @@ class Unpickler(pickle.Unpickler):
         if module in ("torch", "torch.cuda") and name in _STORAGES:
             return _STORAGES[name]
         return ALLOWED.get((module, name), Inert)
+
+
+def load(file: IO[bytes], **options: Any) -> Any:
+    """Returns the next object of a file, as `pickle.load` does, read by `Unpickler`.
+
+    Files older than torch 1.6 begin with three objects that `torch.load` reads by this function.
+
+    Raises:
+        pickle.UnpicklingError: The file is corrupt.
+    """
+    return Unpickler(file, **options).load()
+
+
+def loads(data: bytes, **options: Any) -> Any:
+    """Returns the object in the bytes, as `pickle.loads` does, read by `Unpickler`.
+
+    Raises:
+        pickle.UnpicklingError: The bytes are corrupt.
+    """
+    return load(io.BytesIO(data), **options)

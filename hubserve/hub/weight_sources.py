@@ -11,34 +11,24 @@ Environment variables:
 import hashlib
 import logging
 import os
-import shutil
-import socket
 import urllib.parse
-import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from hubserve.atomic import write_atomic
+from hubserve.atomic import staged_file, write_atomic
 from hubserve.cards.card import WeightSource
-from hubserve.errors import ChecksumError, WeightsError, WeightsUnavailableError
+from hubserve.errors import ChecksumError, MissingExtraError, RemoteError, StorageError, WeightsError, WeightsUnavailableError
 from hubserve.home import home
-from hubserve.hub.download import Download, check_sha256
-
-DRIVE = "https://drive.usercontent.google.com/download"
-"""Address from which Google Drive sends files."""
-
-CONNECT_SECONDS = 5.0
-"""Timeout, in seconds, of the connection that tests whether the Hugging Face hub can be reached."""
-
-
-def offline() -> bool:
-    """Returns True if the environment variable HUBSERVE_OFFLINE forbids downloads: if it is set, and not to "" or "0"."""
-    return os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
+from hubserve.hub.download import MOST_BYTES, Download, check_sha256
+from hubserve.hub.google_drive import drive_address, fetch_from_drive
+from hubserve.hub.local_weights import check_given_pins, find_path, how_by_hand, place_by_hand
+from hubserve.remote_files import check_connection, describe, offline, open_folder, pieces
+from hubserve.storage_faults import writing
 
 
 def fetch_first(
@@ -74,7 +64,7 @@ def fetch(source: WeightSource, *, download: bool = True, progress: bool = True)
     """Returns the path of the weights of `source` on this machine; downloads them if they are not there.
 
     Args:
-        source: A URL, a file of a Hugging Face repository, or a file of an installed package.
+        source: The source, of any kind.
         download: Whether the file may be downloaded; HUBSERVE_OFFLINE forbids it even if this is True.
         progress: Whether to show a progress bar on stderr for a URL; none is shown if stderr is not a terminal.
 
@@ -86,9 +76,30 @@ def fetch(source: WeightSource, *, download: bool = True, progress: bool = True)
     online = download and not offline()
     if source.url is not None or source.drive is not None:
         return _fetch_url(source, online, progress)
-    path = _find_in_package(source) if source.hub_id is None else _fetch_from_hub(source, online)
-    if source.sha256 is not None:
-        check_sha256(path, source.sha256)
+    if source.page is not None:
+        return _find_by_hand(source)
+    if source.hub_id is not None:
+        path = _fetch_from_hub(source, online)
+    else:
+        path = find_path(source) if source.path is not None else _find_in_package(source)
+    check_given_pins(path, source)
+    return path
+
+
+def _find_by_hand(source: WeightSource) -> Path:
+    """Returns the path of the file that a person downloaded from the page of `source`.
+
+    Raises:
+        WeightsUnavailableError: The file is not there; the message says where it is downloaded from and where to put it.
+        ChecksumError: The file is not the one of `source`.
+    """
+    path = place_by_hand(source)
+    if not path.is_file():
+        raise WeightsUnavailableError(how_by_hand(source))
+    try:
+        check_pins(path, source)
+    except ChecksumError as error:
+        raise ChecksumError(f"{path}: {error}") from error
     return path
 
 
@@ -112,19 +123,20 @@ def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
             path.unlink(missing_ok=True)
     if not online:
         raise WeightsUnavailableError(f"not in {path.parent}, and {_why_offline()}")
-    url, sha256 = address(source), source.sha256 or ""
+    sha256 = source.sha256 or ""
     mirror = os.environ.get("HUBSERVE_MIRROR")
     if mirror is None:
-        Download(url, path, sha256, progress).fetch()
+        _download(source, path, progress)
     else:
         mirrored = f"{mirror.rstrip('/')}/{path.name}"
         try:
             _from_mirror(mirrored, path, sha256, progress)
         except WeightsError as refusal:
             try:
-                Download(url, path, sha256, progress).fetch()
+                _download(source, path, progress)
             except WeightsError as error:
-                raise type(error)(f"{error}; its mirror {mirrored}: {refusal}") from error
+                kind = ChecksumError if isinstance(error, ChecksumError) else WeightsUnavailableError
+                raise kind(f"{error}; its mirror {mirrored}: {refusal}") from error
     try:
         check_pins(path, source)
     except ChecksumError:
@@ -133,14 +145,24 @@ def _fetch_url(source: WeightSource, online: bool, progress: bool) -> Path:
     return path
 
 
-def address(source: WeightSource) -> str:
-    """Returns the address from which the file of a URL or of Google Drive is downloaded.
+def _download(source: WeightSource, path: Path, progress: bool) -> None:
+    """Downloads the file of a URL or of Google Drive to `path`.
 
-    That of Google Drive confirms the page about large files. Any other page in place of a file is refused by `Download`.
+    Raises:
+        WeightsUnavailableError: The download failed.
+        ChecksumError: The file has another SHA-256.
+        StorageError: The disk is full, faulty or not writable.
     """
+    download = Download(address(source), path, source.sha256 or "", progress)
     if source.drive is not None:
-        return f"{DRIVE}?id={urllib.parse.quote(source.drive)}&export=download&confirm=t"
-    return source.url or ""
+        fetch_from_drive(download)
+    else:
+        download.fetch()
+
+
+def address(source: WeightSource) -> str:
+    """Returns the URL from which the file of a URL or of Google Drive is requested."""
+    return drive_address(source.drive) if source.drive is not None else source.url or ""
 
 
 def cached_path(source: WeightSource) -> Path:
@@ -155,12 +177,8 @@ def check_pins(path: Path, source: WeightSource) -> None:
 
     A source without a SHA-256 records that of its first file in `path`.sha256; the file must have it from then on.
     """
-    if source.size is not None and path.stat().st_size != source.size:
-        raise ChecksumError(f"the file has {path.stat().st_size} bytes, expected {source.size}: another file")
-    if source.git_blob is not None and (found := _git_blob(path)) != source.git_blob:
-        raise ChecksumError(f"its git id is {found}, expected {source.git_blob}: another file")
+    check_given_pins(path, source)
     if source.sha256 is not None:
-        check_sha256(path, source.sha256)
         return
     record = path.with_name(f"{path.name}.sha256")
     if record.exists():
@@ -175,38 +193,34 @@ def check_pins(path: Path, source: WeightSource) -> None:
         )
 
 
-def _git_blob(path: Path) -> str:
-    """Returns the id that git gives to the content of the file: the SHA-1 of a header with its size, and of its bytes."""
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _from_mirror(mirrored: str, path: Path, sha256: str, progress: bool) -> None:
     """Downloads `mirrored`, an address of http(s) or of another scheme that fsspec knows (file, s3, hf), to `path`.
 
     Raises:
         WeightsUnavailableError: The mirror does not have the file, or a library for its scheme is not installed.
         ChecksumError: The file has another SHA-256.
+        StorageError: The disk is full, faulty or not writable; nothing is left there.
     """
     if urllib.parse.urlsplit(mirrored).scheme in ("http", "https", ""):
         Download(mirrored, path, sha256, progress).fetch()
         return
-    part = path.with_name(f"{path.name}.mirror-{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with fsspec.open(mirrored, "rb") as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target)
-        check_sha256(part, sha256)
-        os.replace(part, path)
-    except ChecksumError:
-        raise
-    except Exception as error:  # Each file system of fsspec has errors of its own.
-        raise WeightsUnavailableError(_first_line(error)) from error
-    finally:
-        part.unlink(missing_ok=True)
+    folder, _, name = mirrored.rpartition("/")
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(open_folder(folder).opened(name))
+        except (RemoteError, MissingExtraError, StorageError) as error:
+            raise WeightsUnavailableError(str(error)) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with staged_file(path) as part:
+                with part.open("wb") as target:
+                    target.writelines(pieces(source, MOST_BYTES))
+                check_sha256(part, sha256)
+        except StorageError:
+            raise
+        except OSError as error:  # The mirror failed in the middle of the file.
+            raise WeightsUnavailableError(describe(error)) from error
 
 
 def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
@@ -223,7 +237,7 @@ def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
             raise WeightsUnavailableError(f"not in the cache of the hub, and {_why_offline()}") from absent
         return _download_from_hub(repository, filename)
     except ValueError as error:
-        raise WeightsUnavailableError(_first_line(error)) from error
+        raise WeightsUnavailableError(describe(error)) from error
 
 
 def _download_from_hub(repository: str, filename: str) -> Path:
@@ -232,36 +246,16 @@ def _download_from_hub(repository: str, filename: str) -> Path:
     Raises:
         WeightsUnavailableError: The Hugging Face hub cannot be reached or does not provide the file.
     """
-    _check_connection(huggingface_hub.constants.ENDPOINT)
+    try:
+        check_connection(huggingface_hub.constants.ENDPOINT)
+    except RemoteError as error:
+        raise WeightsUnavailableError(f"not in the cache of the hub, and {error}") from error
     try:
         return Path(huggingface_hub.hf_hub_download(repository, filename))
     except LocalEntryNotFoundError as error:
-        raise WeightsUnavailableError(f"the hub: {_first_line(error.__cause__ or error)}") from error
+        raise WeightsUnavailableError(f"the hub: {describe(error.__cause__ or error)}") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise WeightsUnavailableError(_first_line(error)) from error
-
-
-def _check_connection(endpoint: str) -> None:
-    """Raises WeightsUnavailableError if no connection to `endpoint` is accepted within `CONNECT_SECONDS`.
-
-    The check avoids the half minute for which huggingface_hub retries. With a proxy nothing is checked.
-
-    Args:
-        endpoint: URL of the Hugging Face hub.
-    """
-    if urllib.request.getproxies():
-        return  # huggingface_hub connects to the proxy, so that a direct connection proves nothing.
-    parts = urllib.parse.urlsplit(endpoint)
-    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-    try:
-        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise WeightsUnavailableError(f"not in the cache of the hub, and {endpoint} cannot be reached: {error}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """Returns the name of the error's class and the first line of its message."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        raise WeightsUnavailableError(describe(error)) from error
 
 
 def _why_offline() -> str:

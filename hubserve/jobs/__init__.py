@@ -1,32 +1,32 @@
-"""Jobs: searches that run in processes of their own, each with a run folder that holds its definition, status and results.
+"""Jobs: searches and fine-tunings that run in processes of their own, each with a run folder for its definition and results.
 
-The command line, the service and the job's process communicate through the run folder alone, `HUBSERVE_HOME/jobs/ID/`:
+The command line, the service and the job's process communicate only through files in the run folder, `HUBSERVE_HOME/jobs/ID/`:
 
     job.yaml        the definition, as submitted
-    where           working folder in which it was submitted
-    status.json     a JobStatus; replaced atomically by the job's process
-    log.txt         output of the process
-    pid             id of the process, or of its guard; the file is locked for as long as the process is alive
-    stop            exists after a request to stop
-    reason          why the job was ended, if it exceeded a limit of time or memory
-    limits.json     a JobLimits, if the job was submitted over HTTP; also when it goes on
-    parts.json      the part of each of the user's images: training, validation or test
-    plots/NAME.svg  plots of the search
-    (and what `hubserve.pipeline` writes: the study, weights, checkpoints, the package)
+    where           path of the folder in which relative paths of the definition start
+    status.json     a JobStatus; the job's process replaces it atomically
+    log.txt         output of the job's process
+    pid             id of the job's process, or of its guard; the file is locked as long as the process is alive
+    stop            exists after the job was asked to stop
+    reason          why the job was killed, for example because it exceeded a limit of time or memory
+    limits.json     a JobLimits; exists if the job was submitted over HTTP, and also holds when the job is resumed
+    parts.json      which of the user's images are for training, validation and test
+    plots/NAME.svg  plots of the job
+    (and what `hubserve.pipeline` writes: the study, weights, results of finished phases, the package)
 
-This package imports neither torch nor Optuna, so the service can list, start and stop jobs without loading them.
+This package imports neither torch nor Optuna, so that the service can list, start and stop jobs without loading them.
 
->>> run = create(definition, name="digits_quickstart")    # text of a job file, or its content as data; JobError if invalid
+>>> run = create(definition, name="digits_quickstart")    # text of a job file, or a mapping; JobError if it is not valid
 >>> start(run)                                            # in a process of its own, which outlives the caller
 >>> read(run)                                             # JobStatus; "failed" if the process was killed
->>> find("digits_quickstart-20261125-102135-3f2a")        # JobNotFoundError for an unknown or unsafe id
+>>> find("digits_quickstart-20261125-102135-3f2a")        # JobNotFoundError for an unknown or malformed id
 >>> list_runs()                                           # newest first; `list_summaries()` reads their states
->>> request_stop(run)                                     # returns at once, state "stopping" until the job ended, 5 s at most
->>> stop(run, grace_seconds=20)                           # waits: SIGTERM, then SIGKILL; the JobStatus afterwards
->>> start(run)                                            # continues a job that stopped or failed; JobError if running or done
+>>> request_stop(run)                                     # returns at once; the state is "stopping" until the job has ended
+>>> stop(run, grace_seconds=20)                           # SIGTERM, then SIGKILL; waits and returns the final JobStatus
+>>> start(run)                                            # resumes a stopped or failed job; JobError if running or done
 >>> run.plot("best")                                      # Path of plots/best.svg
 >>> run.log_tail(lines=50)                                # list of str
->>> delete(run)                                           # removes the folder; JobError while the job runs
+>>> delete(run)                                           # removes the folder; JobError if the job is running
 >>> available_jobs()                                      # job files: (name, summary, path)
 >>> available_job("digits_quickstart").text()             # JobNotFoundError with the nearest names
 """

@@ -1,4 +1,4 @@
-"""Job files that can be started by name: those in `search_jobs/` of the working folder, and those that come with hubserve."""
+"""Lists the job files that can be started by name: those in `search_jobs/` of the working folder, and hubserve's own."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,7 +15,7 @@ class AvailableJob:
     """A job file that can be started by its name.
 
     Attributes:
-        name: File name without ".yaml".
+        name: Name of the file without ".yaml".
         path: The file.
     """
 
@@ -23,12 +23,15 @@ class AvailableJob:
     path: Path
 
     def text(self) -> str:
-        """The text of the file. Raises JobError if it cannot be read."""
+        """Returns the text of the file. Raises JobError if it cannot be read."""
         return read_text(self.path)
 
     @property
     def summary(self) -> str:
-        """The job's summary, for which the file is read; if it is not a valid job, what is wrong with it."""
+        """The job's summary. If the file cannot be read or is not a valid job, the error message in its place.
+
+        The file is read at each access.
+        """
         try:
             return read_job(self.path).summary
         except JobError as error:
@@ -36,7 +39,7 @@ class AvailableJob:
 
 
 def available_jobs() -> list[AvailableJob]:
-    """All job files, sorted by name. A file in the working folder hides one of the same name that comes with hubserve."""
+    """Returns all job files, sorted by name. Of two files with the same name, the one in the working folder is taken."""
     found: dict[str, AvailableJob] = {}
     for folder in _folders():
         for path in folder.glob("*.yaml"):
@@ -45,7 +48,11 @@ def available_jobs() -> list[AvailableJob]:
 
 
 def available_job(name: str) -> AvailableJob:
-    """The job file of that name, found without reading any file. Raises JobNotFoundError with the nearest names."""
+    """Returns the job file `name`. No file is read.
+
+    Raises:
+        JobNotFoundError: There is no such file; the message has similar names.
+    """
     jobs = {job.name: job for job in available_jobs()}
     if name not in jobs:
         raise JobNotFoundError(f"no job file is called {name!r}. {suggest(name, jobs)}")
@@ -53,6 +60,7 @@ def available_job(name: str) -> AvailableJob:
 
 
 def _folders() -> tuple[Path, ...]:
+    """Returns the folders that are searched for job files, in the order in which they are searched."""
     package = Path(str(files("hubserve")))
     # In the repository hubserve/search_jobs is a link to search_jobs/; a wheel has the files there. A bento, which leaves out
     # links, has search_jobs/ beside the package.

@@ -1,6 +1,6 @@
-"""The keys that all job files share, for a search and for the fine-tuning of a model, with an example of a job file.
+"""`Job` and the records of its shared keys: what job files of searches and of fine-tunings have in common, with examples.
 
-A search, from the model space to the name that the winner is published under:
+The job file of a search:
 
     name: digits_quickstart
     summary: NAS-Bench-201 cells on scikit-learn's digits, in about a minute
@@ -14,17 +14,17 @@ A search, from the model space to the name that the winner is published under:
     retrain: {epochs: 40}                      # leave it out to keep the weights of the trial
     publish: {name: digits}
 
-A fine-tuning, from the model to start from; it has `start` and no `strategy`:
+The job file of a fine-tuning, which has the key `start` and no `strategy`:
 
     name: flowers
     start: {model: efficientnet-lite0}
     data: {name: folder, folder: photos}
-    images: {size: 160, fit: pad}             # leave it out, and both are proposed from the images
+    images: {size: 160, fit: pad}             # leave it out, and both are chosen by the images
     recipe: {minutes: 10}
     publish: {name: flowers}
 
-Keys, types and ranges are checked here, without torch. `hubserve.pipeline.check_definition` checks that the space and the
-strategy exist and take these values, and `hubserve.pipeline.resolve_job` also loads the data.
+The records check keys, types and ranges, without importing torch. `hubserve.pipeline.check_definition` also checks that the
+space and the strategy exist and accept the given values, and `hubserve.pipeline.resolve_job` also loads the data.
 """
 
 from __future__ import annotations
@@ -42,25 +42,35 @@ JobFormat = Literal["onnx", "torchscript", "pt2"]
 
 
 class JobRecord(BaseModel):
-    """Base of the records of a job: frozen, without unknown keys."""
+    """Base class of the records of a job file. Records are immutable.
+
+    Raises:
+        pydantic.ValidationError: A key is unknown or missing, or a value has a wrong type or is out of range.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataEntry(JobRecord):
-    """The data set to train, validate and test on.
+    """The data set of a job, with parts for training, validation and test.
 
-    A text in place of the mapping is the name of a data set without a folder (digits), or where one's own images are: a
-    folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name`.
+    A job file may give a string in place of the mapping. It is "digits", or the place of the user's own images: a folder, a
+    file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
 
     Attributes:
-        name: Name of a data set of `hubserve.data.named_datasets`: digits, cifar10, cifar100, or one's own images: folder,
-            listing, hf.
-        folder: Folder that holds the images, relative to where the job is submitted; None for digits, listing and hf.
-        file: The listing, a CSV, TSV or Parquet file, relative to where the job is submitted; None for all but listing.
-        dataset: Name of a data set of the Hugging Face hub, such as owner/name; None for all but hf.
-        settings: Arguments of the data set, such as `size` in pixels and `val_share`.
+        name: Name of a data set of `hubserve.data.named_datasets`: "digits", "cifar10", "cifar100", or for the user's own
+            images "folder", "listing" or "hf".
+        folder: Folder that holds the images. A relative path starts in the folder where the job is submitted. None for
+            "digits", "listing" and "hf".
+        file: The CSV, TSV or Parquet file of a "listing"; a relative path starts in the folder where the job is submitted. None
+            for all other data sets.
+        dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.
+        settings: Keyword arguments of the function that loads the data set, such as `size` in pixels and `val_share`.
         workers: Number of processes that read images, 0 to 256; 0 reads them in the process that trains.
+
+    Raises:
+        pydantic.ValidationError: A key that the data set needs is missing, or `folder`, `file` or `dataset` is given for a data
+            set that does not use it.
     """
 
     name: str
@@ -73,6 +83,7 @@ class DataEntry(JobRecord):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, given: Any) -> Any:
+        """Returns the mapping that a string stands for; anything but a string is returned unchanged."""
         if not isinstance(given, str):
             return given
         if given == "digits":
@@ -85,6 +96,11 @@ class DataEntry(JobRecord):
 
     @model_validator(mode="after")
     def _has_its_place(self) -> DataEntry:
+        """Returns the record itself.
+
+        Raises:
+            ValueError: `file` or `dataset` is missing although the data set needs it, or a key is given that it does not use.
+        """
         key = {"listing": "file", "hf": "dataset"}.get(self.name, "folder")
         others = [other for other in ("folder", "file", "dataset") if other != key and getattr(self, other) is not None]
         if others:
@@ -95,18 +111,18 @@ class DataEntry(JobRecord):
 
     @property
     def place(self) -> Path | str | None:
-        """Where the data are: `folder`, `file` or `dataset`; None for a data set that comes with a library."""
+        """The one of `folder`, `file` and `dataset` that is given; None if none is, for example for "digits"."""
         return self.folder or self.file or self.dataset
 
 
 class LatencyEntry(JobRecord):
-    """How the latency of a network is measured: exported to ONNX and run on this machine as the service runs it.
+    """How the latency of a network is measured: it is exported to ONNX and run on this machine with ONNX Runtime.
 
     Attributes:
         batch_size: Number of images in a call, 1 to 1024.
-        threads: Number of threads of a call, 1 to 256.
-        table: File of `hubserve latency-table build` that predicts the latency of archs during the search; None measures each
-            arch. The winner is measured in either case.
+        threads: Number of threads that a call uses, 1 to 256.
+        table: File, written by `hubserve latency-table build`, by which the latency of archs is predicted during the search. If
+            None, each arch is measured. The winner is measured in either case.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -115,13 +131,13 @@ class LatencyEntry(JobRecord):
 
 
 class Publish(JobRecord):
-    """How the winner is exported, profiled and published.
+    """How the resulting network is exported, profiled and published.
 
     Attributes:
-        name: Name in the model store; None uses the job's name in lower case.
-        formats: Formats to export: onnx, which the service needs, torchscript and pt2. Unless given, onnx and, where this
-            Python supports it, torchscript.
-        profile_seconds: Largest number of seconds for measuring the latency of the package, above 0.
+        name: Name in the model store; None takes the job's name in lower case.
+        formats: Formats to export, of "onnx", "torchscript" and "pt2"; "onnx" must be one of them. The default is "onnx" and
+            "torchscript"; "torchscript" is left out if this version of Python does not support it.
+        profile_seconds: Largest number of seconds that the latency of the package is measured for, above 0.
     """
 
     name: StoreName | None = None
@@ -131,21 +147,23 @@ class Publish(JobRecord):
     @field_validator("formats")
     @classmethod
     def _has_onnx(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns the formats. Raises ValueError if "onnx" is not among them."""
         if "onnx" not in formats:
             raise ValueError("the service runs onnx; add it")
         return formats
 
 
 class Job(JobRecord):
-    """What every job has: the keys that searches and fine-tunings share.
+    """The keys that all jobs have. Its subclasses are `SearchJob` and `FineTuneJob`.
 
     Attributes:
-        name: Name of the job, with which the ids of its runs begin: letters, digits, "_" and "-", at most 60.
+        name: Name of the job, with which the ids of its runs begin: letters, digits, "_" and "-", at most 60, the first one a
+            letter or a digit.
         summary: One sentence that says what the job finds.
         data: Data set to train, validate and test on.
         latency: How `latency_ms` is measured.
         seed: Seed of all random numbers of the job, 0 to 2**31 - 1.
-        publish: How the model is published; None leaves the package in the run folder.
+        publish: How the network is published. If None, its package stays in the run folder and is not published.
     """
 
     name: Name
@@ -157,7 +175,7 @@ class Job(JobRecord):
 
     @property
     def store_name(self) -> str:
-        """The name under which the model is published in the model store: `publish.name`, or the job's name in lower case."""
+        """The name under which the network is published in the model store: `publish.name`, or the job's name in lower case."""
         given = self.publish.name if self.publish is not None else None
         return given or self.name.lower().rstrip("_-")
 
@@ -168,5 +186,5 @@ class Job(JobRecord):
 
     @property
     def max_trials(self) -> int | None:
-        """Number of trials after which a search ends; None without such a limit, and for jobs without trials."""
+        """The number of trials after which a search ends; None if there is no such limit, and for jobs without trials."""
         return None

@@ -1,4 +1,4 @@
-"""The record of how a network is fine-tuned; the key `recipe` of a fine-tuning job."""
+"""`FineTuneRecipe`, the key `recipe` of a fine-tuning job: for how long and how a network is fine-tuned."""
 
 from typing import Annotated, Literal
 
@@ -15,12 +15,12 @@ class Augmentation(BaseModel):
     """Random changes of the training images.
 
     Attributes:
-        crop: Smallest share of the image's area that a random crop keeps, in (0, 1]; 1 does not crop.
-        flip: Whether half of the images are mirrored, left to right.
+        crop: Smallest share of an image's area that a random crop keeps, in (0, 1]; 1 does not crop.
+        flip: If True, each image is mirrored, left to right, with probability 0.5.
         randaugment: Magnitude of RandAugment (Cubuk et al. 2020), 0 to 30; None does not use it.
-        mixup: Parameter alpha of mixup (Zhang et al. 2018), at least 0; 0 does not mix.
-        cutmix: Parameter alpha of CutMix (Yun et al. 2019), at least 0; 0 does not mix. With `mixup` as well, half of the
-            batches are mixed in each way.
+        mixup: Parameter alpha of mixup (Zhang et al. 2018), at least 0; 0 does not use it.
+        cutmix: Parameter alpha of CutMix (Yun et al. 2019), at least 0; 0 does not use it. If `mixup` is also above 0, each
+            batch is mixed by one of the two, each with probability 0.5.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,29 +36,34 @@ class FineTuneRecipe(BaseModel):
     """How a network is fine-tuned.
 
     Attributes:
-        minutes: Minutes for features, head and training, above 0; None sets no limit, so that `epochs` ends the training. If
-            neither is given, it is 10.
-        epochs: Number of passes over the training images, at least 1; None trains until `minutes` are over. Both together
-            end at the limit that is reached first.
-        batch_size: Number of images in a training step, at least 1.
-        learning_rate: Learning rate of the head after the warm-up, above 0; it falls to 0 on a cosine.
-        body_rate: Factor on the learning rate of all other trained layers, at least 0; 0 trains the head alone.
-        weight_decay: Weight decay of convolutions and matrices, at least 0; other tensors have none.
-        warm_up: Share of the training during which the learning rate rises linearly, in [0, 1).
+        minutes: Limit in minutes, above 0, on computing features and training the head and the other layers. None sets no
+            limit. If neither `minutes` nor `epochs` is given, it is `DEFAULT_MINUTES`.
+        epochs: Number of passes over the training images, at least 1. If None, training ends after `minutes`. If both are
+            given, training ends at the limit that is reached first.
+        batch_size: Number of images in a training step, 1 to 65536.
+        learning_rate: Learning rate of the head after the warm-up, above 0. From then on it decreases to 0 along a cosine.
+        body_rate: Factor, at least 0, by which the learning rate of all trained layers except the head is multiplied. 0 trains
+            the head only.
+        weight_decay: Weight decay, at least 0, of tensors with two dimensions or more. Biases and batch norm have none.
+        warm_up: Share of the training, in [0, 1), at its beginning, during which the learning rate rises linearly.
         label_smoothing: Label smoothing of the cross entropy, in [0, 1).
-        ema_decay: Share that a moving average of the weights keeps in a step, in (0, 1); the averaged weights are validated
-            and published. None uses the weights of the last step.
-        gradient_clip: Largest norm of all gradients together, above 0; None does not clip.
-        batch_norm: "train" updates the statistics of batch norm layers, "frozen" keeps those of the model that is started
+        ema_decay: Decay, in (0, 1), of an exponential moving average of the weights. The averaged weights are validated and
+            published. None uses the weights of the last step.
+        gradient_clip: Largest norm of all gradients together, above 0; larger ones are scaled down. None does not clip.
+        batch_norm: "train" updates the statistics of batch norm layers, "frozen" keeps those of the model that training starts
             from.
-        class_weights: "none" counts all images alike, "auto" weighs each class by the inverse of its share of the images;
-            a mapping gives a weight above 0 for each class it names, and 1 for the others.
-        early_layers: "frozen" keeps the early layers, with at most 3 % of the weights, as they are, so that their features
-            are computed once for a few augmented views of each image; "train" trains all layers.
+        class_weights: Weight of each class in the loss. "none" gives all images the same weight, "auto" gives each class the
+            inverse of its share of the images. A mapping from class names to weights above 0 gives all other classes the weight
+            1.
+        early_layers: "frozen" does not train the early layers, which hold at most 3 % of the weights; their output is then
+            computed only once for a few augmented views of each image. "train" trains all layers.
         augment: Random changes of the training images.
-        patience: Number of epochs without a better validation accuracy after which training ends, at least 1; None does not
-            end it early. The weights of the best epoch are published in either case.
-        precision: Precision of the computation; "auto" is mixed precision on CUDA and 32 bits on the CPU.
+        patience: Number of epochs without a better validation accuracy after which training ends, at least 1; None does not end
+            it early. The weights of the best epoch are published in either case.
+        precision: Precision of the computation; "auto" is mixed precision on CUDA and 32 bits on other devices.
+
+    Raises:
+        pydantic.ValidationError: A key is unknown, or a value has a wrong type or is out of range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,11 +88,12 @@ class FineTuneRecipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _add_budget(cls, given: object) -> object:
+        """Returns the keys with `minutes` set to `DEFAULT_MINUTES` if neither `minutes` nor `epochs` is given."""
         if isinstance(given, dict) and given.get("minutes") is None and given.get("epochs") is None:
             return given | {"minutes": DEFAULT_MINUTES}
         return given
 
     @property
     def seconds(self) -> float | None:
-        """The budget in seconds; None without a limit of time."""
+        """The limit `minutes` in seconds; None if there is no such limit."""
         return None if self.minutes is None else 60 * self.minutes

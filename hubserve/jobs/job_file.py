@@ -1,4 +1,4 @@
-"""Reading and writing job files: YAML or JSON text to a `Job` and back."""
+"""Reads and writes job files: turns the text of a job file, YAML or JSON, into a `Job`, and a mapping into such a text."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,21 +15,21 @@ from hubserve.jobs.search_job import SearchJob
 from hubserve.jobs.validation_message import explain
 
 MOST_BYTES = 2**20
-"""Longest job file that is read, in bytes."""
+"""Largest job file that is read, in bytes."""
 
 MOST_REFERENCES = 50
-"""Most references of YAML in a job file; many that nest describe huge data in a short text."""
+"""Largest number of YAML aliases in a job file; with nested aliases, a short text can describe huge data."""
 
 
 def parse_job(text: str, *, where: str) -> Job:
-    """The job that a text describes.
+    """Parses the text of a job file and returns the job.
 
     Args:
-        text: YAML or JSON.
-        where: Name of the text's source, for errors.
+        text: The job in YAML or JSON.
+        where: Where the text comes from, for example a path; error messages begin with it.
 
     Raises:
-        JobError: Not YAML, or a key is missing, unknown or out of range; the message lists up to ten mistakes.
+        JobError: The text is not YAML, or a key is missing, unknown or out of range; the message lists up to ten mistakes.
     """
     try:
         given = yaml.load(text, Loader=_Loader)
@@ -43,9 +43,16 @@ def parse_job(text: str, *, where: str) -> Job:
 
 
 def parse_mapping(given: Mapping[str, Any], *, where: str) -> Job:
-    """The job that data describe, such as the body of a request. Raises JobError as `parse_job` does.
+    """Validates a mapping, such as the JSON body of a request, and returns the job.
 
-    With `start` and without `space` and `strategy` it is a fine-tuning, otherwise a search.
+    A mapping with `start` and without `space` and `strategy` is a fine-tuning, any other one is a search.
+
+    Args:
+        given: The keys and values of a job file.
+        where: Where the mapping comes from; error messages begin with it.
+
+    Raises:
+        JobError: A key is missing, unknown or out of range; the message lists up to ten mistakes.
     """
     is_fine_tuning = "start" in given and not {"space", "strategy"} & set(given)
     record: type[Job] = FineTuneJob if is_fine_tuning else SearchJob
@@ -56,12 +63,12 @@ def parse_mapping(given: Mapping[str, Any], *, where: str) -> Job:
 
 
 def read_job(path: Path) -> Job:
-    """The job in a file. Raises JobError as `parse_job` does, and if the file cannot be read."""
+    """Reads a job file and returns the job. Raises JobError if the file cannot be read or is not a valid job."""
     return parse_job(read_text(path), where=str(path))
 
 
 def read_text(path: Path) -> str:
-    """The text of a job file. Raises JobError if it cannot be read."""
+    """Returns the text of a job file. Raises JobError if it cannot be read or has more than `MOST_BYTES` bytes."""
     try:
         return read_bounded_text(path, MOST_BYTES)
     except (OSError, UnicodeDecodeError) as error:
@@ -69,7 +76,11 @@ def read_text(path: Path) -> str:
 
 
 def dump_job(definition: Mapping[str, Any]) -> str:
-    """A definition that is given as data, as the text of a job file. Raises JobError if it holds more than plain data."""
+    """Returns the text of a job file, in YAML, for a definition that is given as a mapping.
+
+    Raises:
+        JobError: The mapping holds values other than numbers, strings, lists and mappings.
+    """
     try:
         return yaml.safe_dump(dict(definition), sort_keys=False, allow_unicode=True)
     except (yaml.YAMLError, RecursionError) as error:
@@ -77,11 +88,12 @@ def dump_job(definition: Mapping[str, Any]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses duplicate keys, of which YAML would silently keep the last."""
+    """YAML loader that refuses duplicate keys, of which YAML keeps only the last, and more than `MOST_REFERENCES` aliases."""
 
     references = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Composes the next node. Raises YAMLError once there are more than `MOST_REFERENCES` aliases."""
         if self.check_event(yaml.AliasEvent):
             self.references += 1
             if self.references > MOST_REFERENCES:
@@ -89,6 +101,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Returns the mapping of a node. Raises ConstructorError if a key occurs twice."""
         seen: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in seen and key.tag != "tag:yaml.org,2002:merge":

@@ -1,4 +1,4 @@
-"""Which limits the keys of a job have: each key has its rule here, and a test looks that none lacks one."""
+"""Checks a job that was submitted over HTTP against `JobLimits`. Each key of a job has a rule here; a test requires it."""
 
 import math
 import re
@@ -16,24 +16,30 @@ from hubserve.jobs.limits import JobLimits
 from hubserve.jobs.search_job import SearchJob
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
-"""(value of the key, limits, the whole job) -> what is wrong with it; None where nothing is."""
+"""Function (value of a key, limits, the whole job) that returns what is wrong with the value; None if nothing is."""
 
 MAX_TEXT, MAX_ENTRIES, MAX_DEPTH, MAX_NUMBER = 200, 256, 4, 100_000
-"""Limits within `settings` and `arguments`: characters of a text, entries of a list or mapping, their depth, any number."""
+"""Limits on values in `settings` and `arguments`.
+
+They are the characters of a string, the entries of a list or mapping, the levels of lists and mappings in each other, and the
+absolute value of a number.
+"""
 
 MAX_SUMMARY = 2000
+"""Largest number of characters of the summary of a job over HTTP."""
+
 TABLE_BYTES = 100_000_000
-"""Largest latency table that a job over HTTP may name."""
+"""Largest latency table, in bytes, that a job over HTTP may use."""
 
 LISTING_BYTES = 200_000_000
-"""Largest listing of images that a job over HTTP may name."""
+"""Largest listing of images, in bytes, that a job over HTTP may use."""
 
 SIZES = ("size", "resize", "input_size", "img_size")
-"""Settings of data sets and spaces that are lengths in pixels."""
+"""Names of settings of data sets and spaces that are lengths in pixels."""
 
 
 def check_limits(job: Job, limits: JobLimits) -> None:
-    """Checks all keys of a job against limits; where paths lead to is checked by `check_paths`.
+    """Checks the values of all keys of a job against limits. Whether its paths are allowed is checked by `check_paths`.
 
     Raises:
         JobError: A value is not allowed; the message begins with the key.
@@ -46,10 +52,15 @@ def check_limits(job: Job, limits: JobLimits) -> None:
 
 
 def check_paths(job: Job, limits: JobLimits, where: Path) -> None:
-    """Checks whether the job may reach the files that it names, whose relative paths start in `where`.
+    """Checks that the folders and files that a job names lie in `limits.roots`. Whether they exist is not checked.
+
+    Args:
+        job: The job.
+        limits: Limits of the job. Without `roots`, all paths are allowed.
+        where: Folder in which relative paths of the job start.
 
     Raises:
-        JobError: It may not; the message does not depend on what is there.
+        JobError: A path is not in one of `limits.roots`; the message is the same whether it exists or not.
     """
     if job.data.folder is not None:
         limits.reachable("data.folder", where / job.data.folder)
@@ -60,7 +71,12 @@ def check_paths(job: Job, limits: JobLimits, where: Path) -> None:
 
 
 def given_keys(record: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of all keys of a job, those of nested records in their place; keys that are None are left out."""
+    """Yields (key, value) of all keys of a job that are not None. A key of a nested record is written like "data.folder".
+
+    Args:
+        record: The job, or a record in it.
+        prefix: Text that is put before each key.
+    """
     for name in type(record).model_fields:
         value = getattr(record, name)
         if isinstance(value, BaseModel):
@@ -70,40 +86,57 @@ def given_keys(record: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def check_values(key: str, value: Any) -> None:
-    """Raises SpaceError for settings, or an arch, that are not plain small values."""
+    """Checks that settings, or an arch, consist of numbers, strings, lists and mappings within `MAX_TEXT` and the other limits.
+
+    Args:
+        key: Name of the value, with which the error message begins.
+        value: The settings or the arch.
+
+    Raises:
+        SpaceError: A value is too large, nested too deeply, or of another type.
+    """
     problem = _too_large(value, 0)
     if problem is not None:
         raise SpaceError(f"{key}: {problem}")
 
 
 def _free(value: Any, limits: JobLimits, job: Job) -> None:
-    """Keys whose type bounds what they can do: an entry of a closed list, a number in a range, a short name."""
+    """Returns None: the type of such a key allows only harmless values, such as a number in a range or one of a few names."""
 
 
 def _timed(value: Any, limits: JobLimits, job: Job) -> None:
-    """Numbers that make a job long, and nothing else: its wall-clock time ends it."""
+    """Returns None: such a number can only make a job take longer, and a job is killed when its time is over."""
 
 
 def _summary(value: str, limits: JobLimits, job: Job) -> str | None:
+    """Returns that the summary is longer than `MAX_SUMMARY`; None if it is not."""
     too_long = limits.roots is not None and len(value) > MAX_SUMMARY
     return f"{len(value)} characters, and {MAX_SUMMARY} are allowed" if too_long else None
 
 
 def _name(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Names of classes and data sets. Import paths are not names: importing runs code."""
+    """Returns what is wrong with the name of a class or data set; None if nothing is.
+
+    An import path is not allowed, because importing a module runs its code.
+    """
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9_-]{1,60}", value):
         return None
     return f"{value[:60]!r} is no name; over HTTP neither import paths nor files can be given"
 
 
 def _values(value: Mapping[str, Any], limits: JobLimits, job: Job) -> str | None:
-    """Settings and arguments: plain values that are small. What a space makes of them is measured when it is built."""
+    """Returns what is wrong with settings or arguments; None if nothing is.
+
+    The type and size of each value are checked, and lengths in pixels against `limits.image_size`. The size of the network that
+    a space makes of them is limited when it is built.
+    """
     if limits.roots is None:
         return None
     return _too_large(value, 0) or _image_sizes(value, limits)
 
 
 def _too_large(value: Any, depth: int) -> str | None:
+    """Returns what is wrong with a value that is nested `depth` levels deep, or with a value in it; None if nothing is."""
     if isinstance(value, str):
         return f"a text of {len(value)} characters; {MAX_TEXT} are allowed" if len(value) > MAX_TEXT else None
     if isinstance(value, int | float):
@@ -118,6 +151,7 @@ def _too_large(value: Any, depth: int) -> str | None:
 
 
 def _image_sizes(value: Any, limits: JobLimits) -> str | None:
+    """Returns what is wrong with a setting of `SIZES`, at any depth of `value`; None if nothing is."""
     if isinstance(value, dict):
         for name, entry in value.items():
             if name in SIZES and isinstance(entry, int | float) and (problem := _at_most(entry, limits.image_size)):
@@ -128,11 +162,15 @@ def _image_sizes(value: Any, limits: JobLimits) -> str | None:
 
 
 def _at_most(value: float, limit: float | None) -> str | None:
+    """Returns that `value` is larger than `limit`; None if it is not, or if `limit` is None."""
     return f"{value:,} is more than the {limit:,} that this server allows" if limit is not None and value > limit else None
 
 
 def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Each process that evaluates trials has its own ones that read images."""
+    """Returns that the job would start more processes than are allowed; None if it would not.
+
+    Each process that evaluates trials starts `data.workers` processes that read images.
+    """
     evaluating = job.executor.workers if isinstance(job, SearchJob) else 1
     product = evaluating * max(1, job.data.workers)
     problem = _at_most(product, limits.workers)
@@ -140,28 +178,36 @@ def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
 
 
 def _readers(value: int, limits: JobLimits, job: Job) -> str | None:
+    """Returns what `_workers` does, for the key `data.workers`; None for the values 0 and 1."""
     # One reader more or less does not matter: it is the number of evaluating processes then.
     return _workers(value, limits, job) if value > 1 else None
 
 
 def _epochs(value: int, limits: JobLimits, job: Job) -> str | None:
+    """Returns that the number of epochs is larger than allowed; None if it is not."""
     return _at_most(value, limits.epochs)
 
 
 def _batch_size(value: int, limits: JobLimits, job: Job) -> str | None:
+    """Returns that the batch size is larger than allowed; None if it is not."""
     return _at_most(value, limits.batch_size)
 
 
 def _threads(value: int, limits: JobLimits, job: Job) -> str | None:
+    """Returns that the number of threads is larger than `limits.workers`; None if it is not."""
     return _at_most(value, limits.workers)
 
 
 def _trials(value: int, limits: JobLimits, job: Job) -> str | None:
+    """Returns that the number of trials is larger than allowed; None if it is not."""
     return _at_most(value, limits.trials)
 
 
 def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
-    """Whether it lies in a root is checked by `check_paths`, which knows where relative paths start."""
+    """Returns what is wrong with the text of a path: its length, a zero byte or a leading "~"; None if nothing is.
+
+    Whether the path lies in `limits.roots` is checked by `check_paths`, because that depends on where relative paths start.
+    """
     if limits.roots is None:
         return None
     if len(str(value)) > MAX_TEXT or "\0" in str(value):
@@ -170,25 +216,32 @@ def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
 
 
 def _download(value: str, limits: JobLimits, job: Job) -> str | None:
+    """Returns that a data set of the Hugging Face hub is not allowed over HTTP, where jobs download nothing; None otherwise."""
     return "over HTTP nothing is downloaded; name a folder, or a listing" if limits.roots is not None else None
 
 
 def _model(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Names of cards, aliases and models of the store. A folder is not a name."""
+    """Returns what is wrong with the name of a pre-searched model or of a model in the store; None if nothing is.
+
+    The path of a package folder is not allowed.
+    """
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", value):
         return None
     return f"{value[:60]!r} is no name of a model; over HTTP no folder can be given"
 
 
 def _side(value: int, limits: JobLimits, job: Job) -> str | None:
+    """Returns that the height and width of the network's input are larger than allowed; None if they are not."""
     return _at_most(value, limits.image_size)
 
 
 def _class_weights(value: str | Mapping[str, float], limits: JobLimits, job: Job) -> str | None:
+    """Returns what is wrong with the number of class weights or with their values; None if nothing is."""
     return None if isinstance(value, str) or limits.roots is None else _too_large(dict(value), 0)
 
 
 def _address(value: str, limits: JobLimits, job: Job) -> str | None:
+    """Returns that the address of a Ray cluster is not allowed; None if `limits.own_ray` is False."""
     return "over HTTP a job may use only a Ray that it starts itself; leave it out" if limits.own_ray else None
 
 
@@ -198,6 +251,7 @@ _RECIPE: dict[str, Rule] = {
     **dict.fromkeys(("optimizer", "learning_rate", "weight_decay", "schedule", "warm_up", "label_smoothing"), _free),
     **dict.fromkeys(("ema_decay", "gradient_clip", "auxiliary_weight", "drop_path_prob", "precision"), _free),
 }
+"""Rules of the keys of `Recipe`, for `recipe` and `retrain` of a search."""
 
 _JOB: dict[str, Rule] = {
     "name": _free,
@@ -216,6 +270,7 @@ _JOB: dict[str, Rule] = {
     "publish.formats": _free,
     "publish.profile_seconds": _timed,
 }
+"""Rules of the keys that all jobs have."""
 
 _SEARCH: dict[str, Rule] = {
     "space.name": _name,
@@ -236,6 +291,7 @@ _SEARCH: dict[str, Rule] = {
     "executor.gpus_per_trial": _free,
     "executor.address": _address,
 }
+"""Rules of the keys of a search, besides those of `_JOB`."""
 
 _FINE_TUNING: dict[str, Rule] = {
     "start.model": _model,
@@ -250,6 +306,7 @@ _FINE_TUNING: dict[str, Rule] = {
     **dict.fromkeys(("recipe.early_layers", "recipe.patience", "recipe.precision"), _free),
     "recipe.class_weights": _class_weights,
 }
+"""Rules of the keys of a fine-tuning, besides those of `_JOB`."""
 
 RULES: dict[type[Job], dict[str, Rule]] = {SearchJob: _JOB | _SEARCH, FineTuneJob: _JOB | _FINE_TUNING}
-"""Kind of job -> key -> its rule. A new key of a job needs a decision here: what can it reach, and what can it use up?"""
+"""The rule of each key, by the class of the job. For a new key, decide what a job could access or use up with it."""

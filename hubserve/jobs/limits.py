@@ -1,4 +1,7 @@
-"""JobLimits: what a job that was submitted over HTTP may reach and use. A user's own jobs, from the command line, have none."""
+"""`JobLimits`: which folders a job submitted over HTTP may read, and how much time, memory and workers it may use.
+
+Jobs that a user starts from the command line have no limits (`UNLIMITED`).
+"""
 
 import os
 import stat
@@ -10,19 +13,19 @@ from hubserve.errors import JobError
 
 
 class JobLimits(BaseModel):
-    """Limits of a job, which hold until it ends, also when it goes on later. None means no limit.
+    """Limits of a job. They hold until the job is done, also if it is stopped and resumed. None means no limit.
 
     Attributes:
-        roots: Folders in or below which data sets and latency tables must lie, links followed.
-        own_ray: Whether a Ray that the job starts itself is the only one that it may use.
-        workers: Largest number of processes that evaluate trials or read images, and of threads of a measured network.
+        roots: Folders in which data sets and latency tables must lie, at any depth, after symbolic links are resolved.
+        own_ray: If True, the job may only use a Ray cluster that it starts itself.
+        workers: Largest number of processes that evaluate trials or read images, and of threads by which latency is measured.
         trials: Largest number of trials.
         epochs: Largest number of epochs of a training.
-        image_size: Largest height and width, in pixels, of the images that networks take.
+        image_size: Largest height and width of the networks' input, in pixels.
         batch_size: Largest number of images in a batch.
-        modules: Largest number of modules of all networks in the job's process together.
-        parameters: Largest number of their parameters.
-        seconds: Wall-clock time after which the job is killed; counted over all processes that worked on it.
+        modules: Largest number of `nn.Module`s that all networks in the job's process have together.
+        parameters: Largest number of parameters that all networks in the job's process have together.
+        seconds: Wall-clock time in seconds after which the job is killed; the times of all processes that worked on it add up.
         memory_mb: Memory of all processes of the job together, in megabytes, above which it is killed.
     """
 
@@ -41,14 +44,14 @@ class JobLimits(BaseModel):
     memory_mb: float | None = None
 
     def reachable(self, key: str, path: Path) -> Path:
-        """`path` with all links followed, where the job may reach it.
+        """Returns `path` with symbolic links resolved, if the job may access it. Without `roots`, returns `path` as it is.
 
         Args:
-            key: Key of the job that names the path, for the error.
+            key: Key of the job that names the path, for the error message.
             path: An absolute path.
 
         Raises:
-            JobError: It does not lie in a root. The message is the same whether it exists or not.
+            JobError: The path does not lie in one of `roots`. The message is the same whether the path exists or not.
         """
         if self.roots is None:
             return path
@@ -65,7 +68,16 @@ class JobLimits(BaseModel):
         return found
 
     def reachable_file(self, key: str, path: Path, *, max_bytes: int) -> Path:
-        """Returns what `reachable` does, if that is a regular file of at most `max_bytes`; otherwise raises JobError."""
+        """Returns what `reachable` does and checks that it is a regular file. Without `roots`, the file is not checked.
+
+        Args:
+            key: Key of the job that names the path, for the error message.
+            path: An absolute path.
+            max_bytes: Largest size of the file in bytes.
+
+        Raises:
+            JobError: The path does not lie in one of `roots`, is not a regular file, or is larger than `max_bytes`.
+        """
         found = self.reachable(key, path)
         if self.roots is not None:
             try:
@@ -79,9 +91,15 @@ class JobLimits(BaseModel):
         return found
 
     def reachable_folder(self, key: str, path: Path) -> Path:
-        """Returns what `reachable` does, if that is a folder whose content is allowed; otherwise raises JobError.
+        """Returns what `reachable` does and checks the content of that folder. Without `roots`, the folder is not checked.
 
-        No link in it may lead out of the roots, and nothing in it may be a device, a pipe or a socket.
+        Args:
+            key: Key of the job that names the path, for the error message.
+            path: An absolute path.
+
+        Raises:
+            JobError: The path does not lie in one of `roots` or is not a folder; or, at any depth in it, a symbolic link points
+                out of `roots`, there is a device, a pipe or a socket, or a folder cannot be read.
         """
         found = self.reachable(key, path)
         if self.roots is not None:
@@ -91,6 +109,7 @@ class JobLimits(BaseModel):
         return found
 
     def _check_entries(self, key: str, folder: Path) -> None:
+        """Checks the content of a folder, at any depth. Raises JobError as described in `reachable_folder`."""
         waiting, seen = [str(folder)], {str(folder)}
         try:
             while waiting:
@@ -109,7 +128,7 @@ class JobLimits(BaseModel):
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a device, a pipe or a socket, links followed; a link to nothing is none."""
+    """Returns True if an entry, or the target of a link, is a device, a pipe or a socket, or cannot be examined."""
     try:
         return not (entry.is_file() or entry.is_dir() or (entry.is_symlink() and not os.path.exists(entry.path)))
     except OSError:
@@ -117,4 +136,4 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
 
 
 UNLIMITED = JobLimits()
-"""No limits: those of the jobs that a user starts from the command line."""
+"""The limits of jobs that a user starts from the command line: none."""

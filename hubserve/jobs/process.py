@@ -1,7 +1,7 @@
-"""The process of a job: started in the background, looked up from any process, asked to stop and then killed.
+"""Starts the process of a job in the background, reads its state from any process, asks it to stop, and kills it.
 
-The file `pid` of the run folder holds the id of its process, or of the guard above it, and is locked while it is alive; see
-`hubserve.background`.
+The file `pid` of the run folder holds the id of the job's process, or of the guard above it. It is locked as long as that
+process is alive; see `hubserve.background`.
 """
 
 import os
@@ -26,40 +26,45 @@ COMMAND = (sys.executable, "-m", "hubserve.pipeline")
 """The command of a job's process; the run folder is its last argument."""
 
 UNREADABLE = "unreadable"
-"""Message of a run in a list whose files this user may not read."""
+"""The message, in a list of runs, of a run whose files this user may not read."""
 
 LOCK_VARIABLE = "HUBSERVE_RUN_LOCK"
-"""Environment variable that gives a started process the descriptor of its locked file."""
+"""Environment variable by which `start` passes the descriptor of the locked file `pid` to the process that it starts."""
 
 
 def read(run: Run) -> JobStatus:
-    """The status of a job: what its process wrote, corrected if that process is stopping or was killed.
+    """Returns the status of a job: what its process wrote last, corrected if that process is stopping or has ended.
 
-    A job that was asked to stop is "stopping" and, once its process ended, "stopped"; if the process ended without writing a
-    final state, the job is "failed", with how to continue. Nothing is written.
+    The state of a job that was asked to stop is "stopping" as long as its process is alive, and then "stopped". If the process
+    has ended without writing a final state, the state is "failed", and `error` says how to resume the job. Nothing is written.
 
     Raises:
-        JobError: The folder is no run folder, or its status is corrupt.
+        JobError: The folder is no run folder, or its status.json cannot be read.
     """
     return _corrected(run, run.written_status)
 
 
 def read_summary(run: Run) -> JobSummary:
-    """Returns the state of a run like `read`, but without its single trials."""
+    """Returns the status of a job as `read` does, but without its single trials and epochs.
+
+    Raises:
+        JobError: The folder is no run folder, or its status.json cannot be read.
+    """
     return _corrected(run, run.written_summary)
 
 
 def list_summaries(limit: int | None = None, *, after: str | None = None) -> list[JobSummary]:
-    """The states of all runs, newest first; runs whose status is corrupt are left out.
+    """Returns the states of all runs, newest first. Runs whose status.json is corrupt are left out.
 
-    A run that this user may not read is "failed" with the message `UNREADABLE`, and its `error` says why.
+    A run that this user may not read has the state "failed" and the message `UNREADABLE`; its `error` says whose file it is.
 
     Args:
-        limit: Largest number of runs; None lists all.
-        after: Id of a run, to list those that are older; None begins with the newest one.
+        limit: Largest number of runs to return; None returns all.
+        after: Id of a run; only runs older than it are returned. None begins with the newest run.
 
     Raises:
         JobNotFoundError: There is no run `after`.
+        StorageError: This user may not list the folder of runs.
     """
     runs = list_runs()
     if after is not None:
@@ -77,6 +82,7 @@ def list_summaries(limit: int | None = None, *, after: str | None = None) -> lis
 
 
 def _unreadable(run: Run, why: str) -> JobSummary:
+    """Returns the summary of a run that this user may not read, with `why` as its error and its folder's time of change."""
     try:
         changed = datetime.fromtimestamp(run.path.stat().st_mtime, UTC)
     except OSError:
@@ -87,6 +93,7 @@ def _unreadable(run: Run, why: str) -> JobSummary:
 
 
 def _corrected(run: Run, written: Callable[[], S]) -> S:
+    """Calls `written`, which returns what status.json holds, and returns that with the state corrected as `read` describes."""
     status = written()
     if status.state in FINAL:
         return status
@@ -113,17 +120,19 @@ def _corrected(run: Run, written: Callable[[], S]) -> S:
 
 
 def is_running(run: Run) -> bool:
-    """Returns whether the process of this run is alive."""
+    """Returns True if the process of this run is alive."""
     return _process(run).is_alive()
 
 
 def start(run: Run) -> None:
-    """Starts a job, or continues one that was stopped, failed or refused, in a process that outlives this one.
+    """Starts a job, or resumes one that was stopped, failed or refused, in a process that outlives this one.
 
-    The process is `python -m hubserve.pipeline FOLDER`; its output goes to log.txt.
+    The process is `python -m hubserve.pipeline FOLDER`; its output is appended to log.txt. Returns as soon as it is started.
 
     Raises:
-        JobError: The job is running or done, or the process cannot be started.
+        JobError: The job is running or done, the folder is no run folder or its limits.json is corrupt, or the process cannot
+            be started.
+        StorageError: The run folder cannot be written.
     """
     lock = _take_lock(run)
     try:
@@ -147,12 +156,14 @@ def start(run: Run) -> None:
 
 @contextmanager
 def hold(run: Run) -> Iterator[None]:
-    """Marks a job as running in this process until the block, or the process, ends.
+    """Context manager that marks a job as running in this process until the block, or the process, ends.
 
-    If a KeyboardInterrupt leaves the block before it wrote a final state, the state "stopped" is written.
+    If the block raises KeyboardInterrupt before it has written a final state, the state "stopped" is written.
 
     Raises:
-        JobError: Another process is working on the run.
+        JobError: The run is running in another process, or the folder is no run folder.
+        StorageError: The run folder cannot be written.
+        KeyboardInterrupt: The job was asked to stop before the block began.
     """
     lock = _inherited_lock(run)
     if lock is None:
@@ -180,10 +191,13 @@ def hold(run: Run) -> Iterator[None]:
 
 
 def request_stop(run: Run) -> JobStatus:
-    """Asks a job to end and returns at once; its state is "stopping" until it has ended.
+    """Asks a job to end and returns its status at once; its state is "stopping" until its process has ended.
+
+    A job in a final state stays as it is.
 
     Raises:
-        JobError: The folder is no run folder.
+        JobError: The folder is no run folder, or its status.json cannot be read.
+        OSError: The file `stop` cannot be created in the run folder.
     """
     if read_summary(run).state not in FINAL:
         # Also where no process is alive: the job is "stopped" then.
@@ -193,10 +207,14 @@ def request_stop(run: Run) -> JobStatus:
 
 
 def end_soon(run: Run) -> JobSummary:
-    """Asks a job to end and returns at once, like `request_stop`; what has not ended some seconds later is killed.
+    """Asks a job to end, as `request_stop` does, and returns its state at once; it is killed if it does not end in time.
+
+    A thread of this process kills it after `hubserve.background.STOP_SECONDS`. If this process ends earlier, only the job's
+    guard kills it.
 
     Raises:
-        JobError: The folder is no run folder.
+        JobError: The folder is no run folder, or its status.json cannot be read.
+        OSError: The file `stop` cannot be created in the run folder.
     """
     if read_summary(run).state not in FINAL:
         (run.path / STOP).touch()
@@ -205,15 +223,16 @@ def end_soon(run: Run) -> JobSummary:
 
 
 def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
-    """Stops a job and waits until it has ended; a job in a final state stays as it is.
+    """Stops a job, waits until it has ended, and returns its status. A job in a final state stays as it is.
 
     Args:
         run: The run to stop.
-        grace_seconds: Seconds to wait, at least 0, before the job is killed from here with all processes that it started.
-            Its guard, if it was started in the background, does so after 2 s.
+        grace_seconds: Seconds to wait, at least 0, before this process kills the job and all processes that it started. The
+            guard of a job that was started in the background kills it 2 s after the request.
 
     Raises:
-        JobError: The folder is no run folder, or the process cannot be ended.
+        JobError: The folder is no run folder, its status.json cannot be read, or the process cannot be ended.
+        OSError: The file `stop` cannot be created in the run folder.
     """
     request_stop(run)
     if not _process(run).kill_after(grace_seconds):
@@ -222,13 +241,19 @@ def stop(run: Run, *, grace_seconds: float = 20.0) -> JobStatus:
 
 
 def delete(run: Run) -> None:
-    """Deletes the run folder. Raises JobError while the job is running."""
+    """Deletes the run folder.
+
+    Raises:
+        JobError: The job is running.
+        OSError: The folder, or a file in it, cannot be deleted.
+    """
     if is_running(run):
         raise JobError(f"{run.id} is running; stop it first")
     shutil.rmtree(run.path)
 
 
 def _queue(run: Run) -> None:
+    """Writes the state "queued" and removes an earlier request to stop. Raises JobError if the job is done."""
     status = run.written_status()
     if status.state == "done":
         raise JobError(f"{run.id} is done{f': it published {status.published}' if status.published else ''}; submit it anew")
@@ -237,7 +262,12 @@ def _queue(run: Run) -> None:
 
 
 def _take_lock(run: Run) -> int:
-    """A descriptor that holds the lock of the run. Raises JobError if another process works on it."""
+    """Returns a descriptor that holds the lock of the run.
+
+    Raises:
+        JobError: The folder is no run folder, or another process holds the lock.
+        StorageError: The file `pid` cannot be written.
+    """
     if not (run.path / JOB).is_file():
         raise JobError(f"{run.path} is not the folder of a job: it has no {JOB}")
     try:
@@ -248,12 +278,12 @@ def _take_lock(run: Run) -> int:
 
 
 def _process(run: Run) -> BackgroundProcess:
-    """Returns a handle of the run's process, which locks the file `pid` of the run folder and writes its id there."""
+    """Returns a handle to the run's process. The file `pid` is both its lock file and its group file."""
     return BackgroundProcess(run.path / PID, run.path / PID, run.path / STOP, run.path / REASON)
 
 
 def _inherited_lock(run: Run) -> int | None:
-    """The descriptor that `start` locked for this process; None if it did not, or for another run."""
+    """Returns the descriptor that `start` locked for this process; None if this process was not started for this run."""
     try:
         lock = int(os.environ.pop(LOCK_VARIABLE, ""))
         return lock if os.path.samestat(os.fstat(lock), os.stat(run.path / PID)) else None
@@ -262,4 +292,5 @@ def _inherited_lock(run: Run) -> int | None:
 
 
 def _how_to_resume(run: Run, what: str) -> str:
+    """Returns `what`, followed by where the last output of the job is and by the command that resumes it."""
     return f"{what}. {run.path / LOG} has its last output; `hubserve search --run {run.path}` goes on where it was"

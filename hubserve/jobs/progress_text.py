@@ -1,42 +1,64 @@
-"""The status of a job as text: scores, times, and a log line for each new trial and message."""
+"""The status of a job as text for a terminal or log: scores, remaining time, and a line for each new trial and message."""
 
+import re
 import sys
+import time
 
 from hubserve.jobs.status import JobStatus, TrialRow
 
+SECONDS_BETWEEN_COUNTS = 15.0
+"""Smallest number of seconds between two lines with the same count, such as "128 of 500 images"."""
+
 
 class ProgressLines:
-    """Writes what is new in each status to stderr, one line for each trial and message."""
+    """Prints what is new in the successive statuses of a job on stderr: ended trials and new messages, one a line.
+
+    Messages that differ only in their numbers, such as "128 of 500 images", are printed at most every `SECONDS_BETWEEN_COUNTS`.
+    """
 
     def __init__(self) -> None:
         self._trials: set[int] = set()
         self._message = ""
+        self._counted = ""
+        self._counted_at = 0.0
 
     def write(self, status: JobStatus) -> None:
-        """Writes what is new since the last call."""
+        """Prints the trials that ended, and the message if it changed, since the last call."""
         for row in status.history:
             if row.number not in self._trials and row.state != "running":
                 self._trials.add(row.number)
                 print(f"trial {row.number}: {values_text(row.values)}  {remark(row)}".rstrip(), file=sys.stderr, flush=True)
-        if status.message and status.message != self._message and not _counts_trials(status):
+        if status.message and status.message != self._message and not self._is_too_soon(status):
             print(f"[{status.phase or status.state}] {status.message}", file=sys.stderr, flush=True)
         self._message = status.message
 
+    def _is_too_soon(self, status: JobStatus) -> bool:
+        """Returns True if the message is not printed, because it counts trials or repeats a count that was printed recently."""
+        if status.phase == "search" and "trials ended" in status.message:  # Each trial has a line of its own.
+            return True
+        if not re.search(r"\d+ of \d+", status.message):
+            return False
+        counted, now = re.sub(r"\d+", "#", status.message), time.monotonic()
+        if counted == self._counted and now - self._counted_at < SECONDS_BETWEEN_COUNTS:
+            return True
+        self._counted, self._counted_at = counted, now
+        return False
+
 
 def values_text(values: dict[str, float]) -> str:
-    """Scores with their names, on one line."""
+    """Returns scores with their names on one line, such as "val_acc 0.9312  params 12,345"."""
     return "  ".join(f"{name} {value_text(name, value)}" for name, value in values.items())
 
 
 def value_text(name: str, value: float) -> str:
-    """One score, with as many digits as its name asks for."""
+    """Returns a score as text: a whole number for "params" and "macs", 2 decimals for "latency_ms", and 4 for other scores."""
     if name in ("params", "macs"):
         return f"{value:,.0f}"
     return f"{value:.2f}" if name == "latency_ms" else f"{value:.4f}"
 
 
 def eta_text(seconds: float | None) -> str:
-    """The time that is left, in words; empty if it is unknown."""
+    """Returns the remaining time as text, such as "about 5 min left"; an empty string if `seconds` is None."""
     if seconds is None:
         return ""
     if seconds < 90:
@@ -45,10 +67,5 @@ def eta_text(seconds: float | None) -> str:
 
 
 def remark(row: TrialRow) -> str:
-    """Why a trial is not complete; empty if it is."""
+    """Returns the state of a trial that is not complete, with the reason if there is one; an empty string if it is complete."""
     return "" if row.state == "complete" else f"{row.state}: {row.reason}" if row.reason else row.state
-
-
-def _counts_trials(status: JobStatus) -> bool:
-    """Whether the message only counts the trials, which have a line each."""
-    return status.phase == "search" and "trials ended" in status.message

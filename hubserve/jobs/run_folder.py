@@ -1,4 +1,4 @@
-"""Run folders: where they are, how one is created, and the files in it."""
+"""`Run`, the folder of one run of a job: reads and writes its files. Also creates, finds and lists run folders."""
 
 import errno
 import os
@@ -30,12 +30,12 @@ REASON, LIMITS = "reason", "limits.json"
 S = TypeVar("S", bound=JobSummary)
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-"""Without dots and slashes an id is one part of a path, so it cannot point outside the folder of jobs."""
+"""Pattern of the id of a run. An id has no dots or slashes, so that it cannot name a path outside the folder of runs."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one run of a job; `hubserve.jobs` lists the files in it.
+    """The folder of one run of a job; the docstring of `hubserve.jobs` lists the files in it.
 
     Attributes:
         path: The folder.
@@ -45,11 +45,11 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Name of the folder, by which `hubserve jobs` and the service identify the run."""
+        """The name of the folder, by which `hubserve jobs` and the service identify the run."""
         return self.path.name
 
     def definition(self) -> str:
-        """The text of job.yaml. Raises JobError if it cannot be read."""
+        """Returns the text of job.yaml. Raises JobError if it cannot be read."""
         try:
             return (self.path / JOB).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def where(self) -> Path:
-        """The working folder in which the job was submitted; relative paths of the definition start there."""
+        """The folder in which relative paths of the definition start; `path` if the file `where` cannot be read."""
         try:
             return Path((self.path / WHERE).read_text("utf-8"))
         except (OSError, UnicodeDecodeError):
@@ -65,7 +65,11 @@ class Run:
 
     @property
     def limits(self) -> JobLimits:
-        """The limits of the job; `UNLIMITED` if the folder has no file of limits. Raises JobError if the file is corrupt."""
+        """The limits of the job; `UNLIMITED` if there is no limits.json.
+
+        Raises:
+            JobError: limits.json cannot be read or is corrupt.
+        """
         try:
             return JobLimits.model_validate_json((self.path / LIMITS).read_bytes())
         except FileNotFoundError:
@@ -77,46 +81,63 @@ class Run:
             ) from error
 
     def written_status(self) -> JobStatus:
-        """The status that the job's process wrote last; `hubserve.jobs.read` also checks whether that process is alive.
+        """Returns what the job's process last wrote to status.json.
+
+        `hubserve.jobs.read` corrects the state if that process has been killed; this method does not.
 
         Raises:
-            JobError: There is no status.json, or it is corrupt.
+            JobError: There is no status.json, or it cannot be read or is corrupt.
         """
         return self._written(JobStatus)
 
     def written_summary(self) -> JobSummary:
-        """Returns what status.json holds, like `written_status`, but without the trials, which are never kept in memory."""
+        """Returns what `written_status` does, without the trials and epochs.
+
+        Raises:
+            JobError: There is no status.json, or it cannot be read or is corrupt.
+        """
         return self._written(JobSummary)
 
     def _written(self, kind: type[S]) -> S:
+        """Returns the content of status.json as a record of the class `kind`. Raises JobError if it cannot be read."""
         try:
             return kind.model_validate_json((self.path / STATUS).read_text("utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise JobError(denial(error) or f"{self.path} is not the folder of a job: it has no readable {STATUS}") from error
 
     def write_status(self, status: JobStatus) -> None:
-        """Replaces status.json atomically: a reader sees the old record or the new one."""
+        """Replaces status.json atomically, so that a reader finds either the old or the new record.
+
+        Raises:
+            StorageError: The disk is full or read-only, or this user may not write the file.
+        """
         write_atomic(self.path / STATUS, status.model_dump_json() + "\n")
 
     def write_reason(self, reason: str) -> None:
-        """Writes why the job ended to a file whose disk space was reserved before, for when status.json cannot be written.
+        """Writes why the job ended to the file `reason`, whose disk space is reserved, for when status.json cannot be written.
 
-        The text is cut to `hubserve.reserved_file.BYTES`; errors of the file system are ignored. `hubserve.jobs.read` reads it.
+        Args:
+            reason: The text, which is cut to `hubserve.reserved_file.BYTES` bytes. `hubserve.jobs.read` returns it as the error
+                of the job. Errors of the file system are ignored.
         """
         write_reserved(self.path / REASON, reason)
 
     def plots(self) -> list[str]:
-        """Returns the names of the plots in the run folder, sorted and without ".svg"."""
+        """Returns the names of the plots in the run folder, without ".svg", sorted."""
         return sorted(path.stem for path in (self.path / PLOTS).glob("*.svg"))
 
     def plot(self, name: str) -> Path:
-        """The SVG file of a plot. Raises JobNotFoundError if there is none of that name."""
+        """Returns the path of the SVG file of the plot `name`. Raises JobNotFoundError if there is no such plot."""
         if name not in self.plots():
             raise JobNotFoundError(f"{self.id} has no plot {name!r}. {suggest(name, self.plots())}")
         return self.path / PLOTS / f"{name}.svg"
 
     def log_tail(self, lines: int = 50) -> list[str]:
-        """Returns the last `lines` lines of log.txt; an empty list if there is no log yet."""
+        """Returns the last `lines` lines of log.txt; an empty list if there is no log yet.
+
+        Raises:
+            OSError: log.txt cannot be read.
+        """
         try:
             with (self.path / LOG).open(encoding="utf-8", errors="replace") as file:
                 return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
@@ -125,7 +146,11 @@ class Run:
 
 
 def jobs_folder() -> Path:
-    """The folder that holds all run folders; it may not exist yet."""
+    """Returns the folder that holds all run folders, `HUBSERVE_HOME/jobs`; it may not exist yet.
+
+    Raises:
+        OutputError: There is no folder that can serve as HUBSERVE_HOME; see `hubserve.home.home`.
+    """
     return home() / "jobs"
 
 
@@ -137,18 +162,19 @@ def create(
     where: Path | None = None,
     limits: JobLimits = UNLIMITED,
 ) -> Run:
-    """Creates a run folder in the state "queued"; `start` starts the job.
+    """Creates a run folder in the state "queued" and returns it; `start` starts the job.
 
     Args:
-        definition: Text of a job file, or the mapping that the text contains.
-        name: Name to show for the run; None takes the definition's.
-        job: The definition, already parsed by the caller; None parses it here.
-        where: Folder in which relative paths of the definition start; None is the working folder.
-        limits: What the job may reach and use.
+        definition: Text of a job file, or the mapping that the text describes.
+        name: Name of the run, with which its id begins; None takes the definition's.
+        job: The definition, if the caller has parsed it; None parses it here.
+        where: Folder in which relative paths of the definition start; None takes the working folder of this process.
+        limits: What the job may access and use.
 
     Raises:
-        JobError: The definition is no valid job, see `parse_job`.
+        JobError: The definition is not a valid job; see `parse_job`.
         StorageError: The folder cannot be written.
+        OutputError: There is no folder that can serve as HUBSERVE_HOME; see `hubserve.home.home`.
     """
     text = definition if isinstance(definition, str) else dump_job(definition)
     job = job or parse_job(text, where=name or "the definition")
@@ -173,10 +199,11 @@ def create(
 
 
 def find(job_id: str) -> Run:
-    """Returns the run whose folder is called `job_id`.
+    """Returns the run with the id `job_id`.
 
     Raises:
-        JobNotFoundError: There is no such run, or the text is no id; the message has the nearest ids.
+        JobNotFoundError: There is no such run, or the text is not an id; the message names similar ids.
+        StorageError: There is no such run, and this user may not list the folder of runs.
     """
     run = Run(jobs_folder() / job_id)
     if not _ID.fullmatch(job_id) or not is_there(run.path / JOB):
@@ -185,7 +212,11 @@ def find(job_id: str) -> Run:
 
 
 def open_run(path: Path) -> Run:
-    """Returns the run in the folder `path`, which may be anywhere. Raises JobError if it is no run folder."""
+    """Returns the run in the folder `path`, which may be outside `jobs_folder()`.
+
+    Raises:
+        JobError: The folder is no run folder: its status.json or job.yaml cannot be read.
+    """
     run = Run(path.resolve())
     run.written_status()
     run.definition()
@@ -193,7 +224,9 @@ def open_run(path: Path) -> Run:
 
 
 def list_runs() -> list[Run]:
-    """All runs, the one that was submitted last first; by time of the file job.yaml those without a number.
+    """Returns all runs, the one that was submitted last first.
+
+    Runs that an earlier version made have no sequence number. They come last, ordered by the time of change of job.yaml.
 
     Raises:
         StorageError: This user may not list the folder of runs.
@@ -210,6 +243,7 @@ def list_runs() -> list[Run]:
 
 
 def _run_folders() -> list[Path]:
+    """Returns all run folders, in no order. Raises StorageError if this user may not list the folder that holds them."""
     folder = jobs_folder()
     if why := denied(folder):
         raise StorageError(f"the jobs cannot be listed: {why}, or HUBSERVE_HOME names another folder", errno.EACCES)
@@ -217,5 +251,6 @@ def _run_folders() -> list[Path]:
 
 
 def _new_id(name: str, now: datetime) -> str:
+    """Returns a new id: `name` without special characters, the time `now`, and eight random hexadecimal digits."""
     readable = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60] or "job"
     return f"{readable}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"

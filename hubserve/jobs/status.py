@@ -1,4 +1,7 @@
-"""The records of a job's state, as in status.json, `--json` and the service's answers; `run_folder` writes the file."""
+"""The state of a job as records: they are the content of status.json, of `--json` output and of the service's answers.
+
+`hubserve.jobs.run_folder` reads and writes the file.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,12 +12,18 @@ from pydantic import BaseModel, ConfigDict
 from hubserve.package.accuracy_report import AccuracyReport
 
 State = Literal["queued", "running", "stopping", "done", "failed", "stopped", "refused"]
+"""States of a job; `JobSummary.state` explains them."""
+
 Phase = Literal["search", "supernet", "retrain", "fine-tune", "test", "export", "profile", "publish"]
+"""Phases of a job; each job has only some of them."""
+
 FINAL: frozenset[State] = frozenset({"done", "failed", "stopped", "refused"})
-"""States in which no process works on the job."""
+"""States of a job that has ended: no process works on it."""
 
 
 class _Record(BaseModel):
+    """Base class of the records. Unknown keys are ignored, so that an older version can read what a newer one writes."""
+
     # Not "forbid": a service of an older version can read what a newer job writes.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -23,8 +32,8 @@ class ObjectiveInfo(_Record):
     """One score that the search optimizes.
 
     Attributes:
-        name: Name of the score, such as val_acc.
-        direction: Whether a larger or a smaller score is better.
+        name: Name of the score, such as "val_acc".
+        direction: "maximize" if larger values are better, "minimize" if smaller ones are.
     """
 
     name: str
@@ -36,9 +45,10 @@ class TrialRow(_Record):
 
     Attributes:
         number: Number of the trial in the study, counted from 0.
-        values: Scores and measures by name; without the objectives unless the trial is complete.
-        state: "infeasible" means that the arch misses a constraint and was not trained; "running" trials have not ended.
-        seconds: Duration in seconds; None while the trial runs, and for infeasible ones.
+        values: Scores and measures by name. The objectives are only among them if the trial is complete.
+        state: "running" until the trial ends. "infeasible" means that the arch violates a constraint and was not trained,
+            "pruned" that training was ended early.
+        seconds: Duration of the trial in seconds; None if it is running or infeasible.
         reason: Why the trial failed, was pruned or is infeasible; empty otherwise.
     """
 
@@ -50,12 +60,12 @@ class TrialRow(_Record):
 
 
 class Best(_Record):
-    """The best feasible trial so far; with several objectives, the best one in the first objective.
+    """The best trial so far among those that meet the constraints. With several objectives, the first one decides.
 
     Attributes:
         number: Number of the trial; None if a one-shot strategy found the arch without trials.
         values: All scores and measures of the trial by name.
-        arch: Chosen value of each choice by label.
+        arch: The chosen value of each choice, by the choice's label.
     """
 
     number: int | None
@@ -64,11 +74,11 @@ class Best(_Record):
 
 
 class LabelProbabilities(_Record):
-    """The probabilities that a one-shot strategy gives to the candidates of one choice, over time.
+    """The probabilities of the candidates of one choice in the course of a one-shot strategy.
 
     Attributes:
         candidates: Names of the candidates.
-        probabilities: One row for each step of `OneShotView.steps`, one column for each candidate; each row sums to 1.
+        probabilities: One row for each entry of `OneShotView.steps`, with one number for each candidate; each row sums to 1.
     """
 
     candidates: list[str]
@@ -76,14 +86,14 @@ class LabelProbabilities(_Record):
 
 
 class OneShotView(_Record):
-    """The progress of a one-shot strategy.
+    """The progress of a one-shot strategy, with a limited number of its steps.
 
     Attributes:
-        steps: Optimizer steps to which the other lists belong, at most some 200 of all steps.
-        loss: Training loss at each of these steps; None at a step without one.
-        labels: Probabilities of the candidates by choice label; empty for strategies that learn none.
-        cost_r2: Share of the variance of costs that the table of a cost penalty explains, at most 1; None without such a
-            table, and until the strategy ended.
+        steps: Numbers of the optimizer steps that are included, about 200 at most.
+        loss: Training loss at each of `steps`; None if a step has none.
+        labels: Probabilities of the candidates of each choice, by its label; empty if the strategy learns no probabilities.
+        cost_r2: Coefficient of determination, at most 1, of the table that predicts the cost of archs for a cost penalty. None
+            if there is no such table, or the strategy has not ended.
     """
 
     steps: list[int] = []
@@ -96,11 +106,11 @@ class EpochRow(_Record):
     """The scores of one epoch of a fine-tuning.
 
     Attributes:
-        epoch: Number of the epoch, from 1; 0 is the trained head before the other layers are trained.
+        epoch: Number of the epoch, counted from 1. Epoch 0 stands for the state after the head alone was trained.
         train_loss: Mean loss of the training batches; None for epoch 0.
         val_acc: Accuracy on the validation images, in [0, 1].
         val_loss: Mean cross entropy on the validation images.
-        seconds: Seconds of the fine-tuning until the end of the epoch.
+        seconds: Seconds from the start of the fine-tuning to the end of the epoch.
     """
 
     epoch: int
@@ -111,37 +121,42 @@ class EpochRow(_Record):
 
 
 def best_epoch(rows: Sequence[EpochRow]) -> EpochRow:
-    """Returns the first epoch with the best validation accuracy and, of equal ones, the lowest validation loss.
+    """Returns the epoch with the highest validation accuracy; of several, the one with the lowest validation loss.
+
+    If these are equal as well, the first one is returned.
 
     Args:
-        rows: Scores of at least one epoch, in order.
+        rows: Scores of the epochs, in order; at least one.
     """
     return max(rows, key=lambda row: (row.val_acc, -row.val_loss))
 
 
 class JobSummary(_Record):
-    """The state of one run of a job and its result, without its single trials.
+    """The state of one run of a job and its result, without its trials and epochs.
 
     Attributes:
         id: Name of the run folder.
         name: Name of the job.
-        state: "queued" until the job's process starts, "stopping" from the request to stop until it ends, "refused" if the
-            definition or the data cannot be used, so that nothing was run.
-        phase: Current phase, or the last one of a run that ended; None before the first phase.
+        state: "queued" until the job's process starts, then "running". "stopping" from the request to stop until the process
+            ends, then "stopped". "done" after all phases. "refused" if the definition or the data cannot be used, so that no
+            phase was begun. "failed" after any other error, and if the process was killed.
+        phase: Current phase, or the last one if the run has ended; None before the first phase.
         message: One sentence about what the job is doing.
         created: Time at which the job was submitted.
         updated: Time at which this record was written.
-        trials: Number of trials that ended, failed and pruned ones included, infeasible ones not.
-        max_trials: Number of trials after which the search ends; None without such a limit.
-        seconds: Seconds spent so far, over all processes that worked on the run.
+        trials: Number of trials that ended, including failed and pruned ones, without infeasible ones.
+        max_trials: Number of trials after which the search ends; None if there is no such limit.
+        seconds: Seconds that the job has run, summed over all processes that worked on it.
         eta_seconds: Estimated seconds until the current phase ends; None if unknown.
-        objectives: Scores that the search optimizes, the most important one first.
-        best: Best feasible trial; None until there is one.
+        objectives: Scores that the search optimizes, the most important one first; empty for a fine-tuning.
+        best: Best trial that meets the constraints; None until there is one.
         plots: Names of the plots in plots/, without ".svg".
-        test_acc: Accuracy of the trained winner on the test part, in [0, 1]; None until it was measured.
-        notes: Sentences about what the job left out, such as a format that this Python does not support.
-        published: Tag in the model store; None unless the job published a model.
-        error: Why the job did not end as asked, and how to continue; None unless "failed", "stopped" or "refused".
+        test_acc: Accuracy of the trained network on the test images, in [0, 1]; None until it is measured, or if there are no
+            test images.
+        notes: Sentences about what the job left out, such as a format that this version of Python does not support.
+        published: Tag in the model store under which the network was published; None unless it was.
+        error: Why the job did not end as asked, and how to resume it; None unless the state is "failed", "stopped" or
+            "refused".
     """
 
     id: str
@@ -165,14 +180,15 @@ class JobSummary(_Record):
 
 
 class JobStatus(JobSummary):
-    """The state of one run of a job, its search so far and its result.
+    """The state of one run of a job and its result, with its trials and epochs.
 
-    Attributes, besides those of JobSummary:
+    Attributes, besides those of `JobSummary`:
         history: All trials, ordered by number.
         pareto: Numbers of the trials on the Pareto front.
         oneshot: Progress of a one-shot strategy; None for jobs without one.
         epochs: Scores of the epochs of a fine-tuning so far; empty for searches.
-        accuracy: Accuracy of the trained network on the test images in detail; None until it was measured.
+        accuracy: Detailed accuracy of the trained network on the test images; None until it is measured, or if there are no
+            test images.
     """
 
     history: list[TrialRow] = []

@@ -1,4 +1,4 @@
-"""The message for a definition that is no valid job: each wrong key, what was found, what is allowed, and near names."""
+"""`explain`: the error message for an invalid job definition, with each wrong key, what was found and what is allowed."""
 
 import types
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ from pydantic_core import ErrorDetails
 from hubserve.errors import suggest
 
 MOST = 10
-"""Largest number of mistakes in one message."""
+"""Largest number of mistakes that a message lists."""
 
 
 def explain(error: ValidationError, record: type[BaseModel]) -> str:
-    """The message for a failed validation, one clause for each mistake.
+    """Returns the message for a failed validation: one clause for each mistake, at most `MOST`, separated by semicolons.
 
     Args:
-        error: Error that pydantic raised.
-        record: Class that was validated against.
+        error: The error that pydantic raised.
+        record: The class that the data were validated against; its keys are suggested in place of unknown ones.
     """
     details = error.errors(include_url=False, include_context=True)
     clauses = [_clause(entry, record) for entry in details[:MOST]]
@@ -27,6 +27,7 @@ def explain(error: ValidationError, record: type[BaseModel]) -> str:
 
 
 def _clause(entry: ErrorDetails, record: type[BaseModel]) -> str:
+    """Returns the clause of the message for one mistake; `record` is the class that the whole mapping was validated against."""
     where = ".".join(str(part) for part in entry["loc"] if part != "[key]") or "the whole"
     found, kind = entry.get("input"), entry["type"]
     parent = _record_at(record, entry["loc"][:-1])
@@ -44,6 +45,7 @@ def _clause(entry: ErrorDetails, record: type[BaseModel]) -> str:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
+    """Returns a sentence with the allowed names, preceded by those that are similar to `name` if there are any."""
     names = list(known)
     near = suggest(name, names)
     allowed = f"Allowed: {', '.join(names)}"
@@ -51,17 +53,19 @@ def _near(name: str, known: Iterable[str]) -> str:
 
 
 def _did_you_mean(found: Any, names: list[str]) -> str:
+    """Returns " Did you mean ...?" with the names that are similar to `found`; an empty string if there are none."""
     near = suggest(str(found), names)
     return f" {near}" if near.startswith("Did") else ""
 
 
 def _short(found: Any) -> str:
+    """Returns the repr of a value, cut to 60 characters."""
     text = repr(found)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _record_at(record: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The class of the record that holds the key at the end of `path`; None if there is none."""
+    """Returns the class of the record at the keys `path`, starting from the class `record`; None if there is no record."""
     here: type[BaseModel] | None = record
     for part in path:
         if here is None or part not in here.model_fields:
@@ -71,6 +75,7 @@ def _record_at(record: type[BaseModel], path: tuple[int | str, ...]) -> type[Bas
 
 
 def _record_in(annotation: Any) -> type[BaseModel] | None:
+    """Returns the record class in a type annotation, which may be a union with None; None if there is no record class in it."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, types.UnionType):

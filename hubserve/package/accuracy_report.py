@@ -16,8 +16,9 @@ class ClassFigures(_Record):
     Attributes:
         label: Name of the class.
         images: Number of test images of this class.
-        precision: Share of the images that were given this class which have it, in [0, 1]; None if none was given it.
-        recall: Share of the images of this class that were given it, in [0, 1]; None if there are no images of it.
+        precision: Share of the images predicted as this class that are truly of it, in [0, 1]; None if the model predicted this
+            class for no image.
+        recall: Share of the images of this class that the model predicted as this class, in [0, 1]; None if `images` is 0.
     """
 
     label: str
@@ -27,12 +28,12 @@ class ClassFigures(_Record):
 
 
 class ConfusedPair(_Record):
-    """Two classes that were confused.
+    """A true class and a wrong class that the model predicted for images of it.
 
     Attributes:
         label: Name of the true class.
-        predicted: Name of the class that was given.
-        images: Number of test images.
+        predicted: Name of the wrong class that the model predicted.
+        images: Number of test images of the class `label` that the model predicted as `predicted`.
     """
 
     label: str
@@ -41,13 +42,13 @@ class ConfusedPair(_Record):
 
 
 class WrongImage(_Record):
-    """A test image that was given a wrong class.
+    """A test image for which the model predicted a wrong class.
 
     Attributes:
-        file: Its file.
+        file: Path of the image file.
         label: Name of the true class.
-        predicted: Name of the class that was given.
-        probability: Probability of that class by the model, in [0, 1].
+        predicted: Name of the wrong class that the model predicted.
+        probability: Probability that the model gave to the class `predicted`, in [0, 1].
     """
 
     file: str
@@ -57,22 +58,22 @@ class WrongImage(_Record):
 
 
 class AccuracyReport(_Record):
-    """How good a classifier is on test images.
+    """The accuracy and the errors of a classifier on test images; a package keeps it in accuracy.json.
 
     Attributes:
-        dataset: Name of the data.
+        dataset: Name of the data set.
         images: Number of test images.
-        top1: Share of the images that were given the right class, in [0, 1].
+        top1: Share of the test images whose predicted class is the true one, in [0, 1].
         top1_interval: 95 % Wilson interval of `top1`.
         classes: Figures of each class, in the order of the model's classes.
-        confusion: Number of images by true class (rows) and given class (columns); None with more than 100 classes.
-        confused: Pairs of classes that were confused most often, at most 20, the most frequent first.
+        confusion: Number of images by true class (rows) and predicted class (columns); None for more than 100 classes.
+        confused: The pairs of classes that were confused most often, at most 20, the most frequent one first.
         calibration_error: Expected calibration error (Guo et al. 2017, 15 bins of equal width) of the model's probabilities, in
             [0, 1]; lower is better.
-        unscaled_calibration_error: The same without the temperature; None if there is no temperature.
-        temperature: Number by which logits are divided before the softmax; None leaves them as they are.
-        worst: Wrong images with the largest probabilities, at most 10.
-        notes: Sentences on what makes these figures doubtful, such as classes with few images.
+        unscaled_calibration_error: The calibration error without the division by `temperature`; None if `temperature` is None.
+        temperature: Number by which logits are divided before the softmax; None means that they are not divided.
+        worst: The wrongly classified images with the largest `probability`, at most 10.
+        notes: Sentences that name reasons to doubt these figures, such as classes with few images.
     """
 
     dataset: str

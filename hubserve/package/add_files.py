@@ -12,19 +12,33 @@ from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, PROFILE,
 
 
 def add_profile(package: Package, text: str) -> Package:
-    """The package with a latency report, as JSON, in it; see `add_files`."""
+    """Adds a latency report to a package as profile.json, or replaces the one in it, and returns the new package.
+
+    Args:
+        package: A package outside the model store.
+        text: The report as JSON; its content is not checked.
+
+    Raises:
+        PackageError: The folder of the package is no longer a package.
+        OSError: A file cannot be read or written, or the folder cannot be replaced.
+    """
     return add_files(package, {PROFILE: text.encode()})
 
 
 def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
-    """The package with further files in it, in one step: the folder is replaced by a rename.
+    """Adds files to a package, or replaces those that were added before, and returns the new package.
+
+    The new content is written to another folder, which then replaces the package by a rename, so readers see the old or the new
+    package. Packages in the model store must not change: publish a package that has the files instead.
 
     Args:
-        package: A package outside the store, whose versions never change: publish a package that has the files.
-        files: Content by file name; a file of that name that was added before is replaced.
+        package: A package outside the model store.
+        files: Content of each file, by file name.
 
     Raises:
-        PackageError: A name of a file that every package has, or a name with a folder; or the folder cannot be replaced.
+        PackageError: A file name contains a folder or belongs to the package itself (such as manifest.json or model.onnx), or
+            the folder of the package is no longer a package.
+        OSError: A file cannot be read or written, or the folder cannot be replaced; the package is unchanged then.
     """
     taken = {MANIFEST, WEIGHTS, LABELS, PARITY, EXAMPLE, *(entry.file for entry in FORMATS.values())}
     for name in files:
@@ -47,7 +61,15 @@ def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
 
 
 def check_target(folder: Path, overwrite: bool) -> None:
-    """Raises PackageError where a package may not be put at `folder`."""
+    """Checks that a package may be written to `folder`: nothing is there, or a package that may be replaced.
+
+    Args:
+        folder: Folder to which a package will be written.
+        overwrite: Whether a package that is there may be replaced.
+
+    Raises:
+        PackageError: `folder` exists and `overwrite` is False, or `folder` exists and has no manifest.json.
+    """
     if not folder.exists():
         return
     if not overwrite:

@@ -1,4 +1,4 @@
-"""SHA-256 hashes of the files of a package: `file_entry` for the manifest, `hash_file`, and `hash_once`, which remembers."""
+"""Computes the SHA-256 hashes of the files of a package; `hash_once` remembers them while the files do not change."""
 
 import hashlib
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 from hubserve.package.manifest import FileEntry
 
 _hashes: dict[tuple[int, ...], str] = {}
-"""The hashes that `hash_once` has computed in this process, by device, inode, size and times of change of the file."""
+"""The hashes that `hash_once` has computed in this process.
+
+Key: device, inode, size, modification time and status change time of the file. Value: SHA-256 in hexadecimal."""
 
 
 def file_entry(path: Path) -> FileEntry:
@@ -29,9 +31,9 @@ def hash_file(path: Path) -> str:
 
 
 def hash_once(path: Path) -> str:
-    """Returns what `hash_file` returns, and reads a file again only if it may have changed since it was last hashed.
+    """Returns the SHA-256 of a file in hexadecimal; reads the file only if this process has not yet hashed it unchanged.
 
-    A file counts as unchanged if its device, inode, size, and times of modification and of status change are the same.
+    A file counts as unchanged if its device, inode, size, modification time and status change time are the same.
 
     Raises:
         OSError: The file cannot be read.

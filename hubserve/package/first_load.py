@@ -1,12 +1,14 @@
-"""The first load of an ONNX file, in a process of its own with a limit of time and of memory.
+"""Loads an ONNX file for the first time in a separate process, with limits on its time and memory.
 
 A file may hold a loop of 2^62 rounds, constants that take hours to fold, or a tensor of a terabyte, and a thread that loads
-one cannot be stopped. So the process that serves, or a command, loads a file itself only once another one has done it. That
-is remembered by the hash of the file, what ran it and its version, in HUBSERVE_HOME/loaded; files that this user's own exports
-wrote count as known, since their logits were compared with PyTorch's on this machine.
+such a file cannot be stopped. So a server or a command loads a file itself only after a separate process has loaded it.
+
+Files that were loaded are recorded in HUBSERVE_HOME/loaded, by the hash of the file, the library with its version, and the
+device. Files that this user's own exports wrote need no first load: the export has already run them on this machine and
+compared their logits with those of PyTorch.
 
 Environment:
-    HUBSERVE_LOAD_SECONDS: Longest time of a first load, 60 s unless set.
+    HUBSERVE_LOAD_SECONDS: Time limit of a first load in seconds; 60 if it is not set.
 """
 
 import hashlib
@@ -31,31 +33,39 @@ WORKER = "hubserve.workers.first_load"
 FOLDER = "loaded"
 
 SECONDS = 60.0
-"""Longest time of a first load, unless HUBSERVE_LOAD_SECONDS says another."""
+"""Time limit of a first load in seconds if HUBSERVE_LOAD_SECONDS is not set."""
 
 MEMORY_SHARE = 0.75
-"""Largest share of the memory that is available on the machine, or in the container, that a first load may take."""
+"""Largest share of the available memory of the machine or container that a first load may take."""
 
 _known: set[str] = set()
-"""What was loaded, for this process: the folder may be one that cannot be written."""
+"""Keys (see `_key`) of the files that were loaded, for this process: it may be unable to write HUBSERVE_HOME/loaded."""
 
 
 class FirstLoad:
-    """A process that loads an ONNX file and runs it; it ends by itself when its time is over.
+    """A separate process that loads an ONNX file and runs it on zeros; the constructor starts the process.
+
+    The process ends when it is done or when its time limit is reached. Call `check` to wait for it and get the result.
 
     Args:
-        path: ONNX file.
-        sha256: Hash of its content.
-        backends: What runs it, one after the other: "onnx", another format in ONNX, or "openvino".
-        input_size: Height and width of its input, in pixels.
+        path: Path of the ONNX file.
+        sha256: SHA-256 of its content, in hexadecimal.
+        backends: What loads and runs the file, one after the other: names of ONNX formats such as "onnx", or "openvino".
+        input_size: Height and width of the model's input, in pixels.
         batches: Batch sizes that are run.
-        device: "cpu", "cuda" or "auto". On a GPU the memory is not limited.
-        seconds: Longest time; None takes HUBSERVE_LOAD_SECONDS.
-        memory_bytes: Largest memory beside that of the libraries; at most 75 % of what is available; None takes that.
-        nice: How much the process gives way to others, as in os.nice.
+        device: "cpu", "cuda" or "auto". Only for "cpu" the memory of the process is limited.
+        seconds: Time limit in seconds; None takes HUBSERVE_LOAD_SECONDS, or 60 s if it is not set.
+        memory_bytes: Memory in bytes that the process may take in addition to that of its libraries. It is limited to 75 % of
+            the available memory, which is also what None means.
+        nice: Number by which the priority of the process is lowered, as in `os.nice`.
+
+    Attributes:
+        seconds: Time limit in seconds.
+        started: Time of `time.monotonic()` at which the process was started.
 
     Raises:
         OSError: The process cannot be started.
+        ValueError: `seconds` is None and HUBSERVE_LOAD_SECONDS is not a number.
     """
 
     def __init__(
@@ -94,24 +104,25 @@ class FirstLoad:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended; it is ended here where its time is over."""
+        """Whether the process has ended. If it still runs after its time limit, it is killed first."""
         if self._process.poll() is None and time.monotonic() - self.started > self.seconds:
             self._process.kill()
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """Ends the process."""
+        """Kills the process and waits until it has ended; does nothing if it has ended already."""
         self._process.kill()
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
 
     def check(self) -> None:
-        """Waits for the end, and remembers the file where it was loaded.
+        """Waits until the process has ended; if it loaded and ran the file, records that, so that `is_known` returns True.
 
         Raises:
-            LoadLimitError: It took too long or too much memory, or the process crashed.
-            HubserveError: The error that loading or running it raised.
+            LoadLimitError: Loading or running the file took too much time or memory, or the process crashed.
+            HubserveError: Loading or running the file failed; the class and the message are those of the error in the process,
+                usually ExportError.
         """
         try:
             # The process ends itself first: this is for one that is stopped, or has not come so far.
@@ -147,7 +158,13 @@ class FirstLoad:
 
 
 def is_known(sha256: str, backend: str, device: str = "cpu") -> bool:
-    """Whether a file was loaded before by this backend, or written by this user's own export."""
+    """Returns whether a file needs no first load: it was loaded before, or this user's own export wrote it.
+
+    Args:
+        sha256: SHA-256 of the content of the file, in hexadecimal.
+        backend: What will load it: the name of an ONNX format, or "openvino". All ONNX formats count as one.
+        device: "cpu" or "cuda".
+    """
     key = _key(sha256, backend, device)
     if key in _known or trust.was_written_here(sha256):
         return True
@@ -166,7 +183,10 @@ def _remember(keys: Sequence[str]) -> None:
 
 
 def _key(sha256: str, backend: str, device: str) -> str:
-    """Another version of the library may do something else with the same file."""
+    """Returns the name under which a load is recorded: a hash of the file's hash, the library, its version and the device.
+
+    The version is part of it because another version of the library may fail on the same file.
+    """
     library = "openvino" if backend == "openvino" else "onnxruntime"
     version = next((metadata.version(name) for name in (library, f"{library}-gpu") if _installed(name)), "")
     return hashlib.sha256(f"{sha256} {library} {version} {device}".encode()).hexdigest()

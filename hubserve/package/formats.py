@@ -17,11 +17,13 @@ class FormatEntry:
 
     Attributes:
         file: Name of its file in a package.
-        load: Function (path, threads, device) -> runner.
-        bounds: How close its logits must be to those of eager PyTorch.
-        set_threads: Sets how many threads one call may use, where `load` cannot: torch's setting holds for the whole process.
-        only_cuda: Why it is of no use without a GPU; None where it runs on CPUs, too.
-        program: What loading or running it may do beyond computing; None for formats that are data.
+        load: Function that loads the file: (path, threads, device) -> runner. It raises ExportError if it cannot.
+        bounds: How far its logits may be from those of eager PyTorch.
+        set_threads: Function that sets the number of threads that one call may use, for all of this process. None means that
+            `load` sets it for each runner; the formats that torch runs cannot do that.
+        only_cuda: Reason why the format is of no use without a GPU, for error messages; None if it runs on CPUs, too.
+        program: Description of the code that loading or running the file may execute, for error messages; None for formats that
+            only compute.
     """
 
     file: str
@@ -37,7 +39,13 @@ def _load_onnx(name: Format) -> Callable[[Path, int, Device], Runner]:
 
 
 def page_locked(shape: tuple[int, ...]) -> Batch:
-    """An uninitialised float32 array in page-locked memory, which a GPU reads directly. Loads torch, which allocates it."""
+    """Returns an uninitialised float32 array of `shape` in page-locked memory, from which copies to a GPU are faster.
+
+    Imports torch, which allocates the memory.
+
+    Raises:
+        RuntimeError: torch has no GPU, or cannot allocate the memory.
+    """
     from hubserve.package.torch_runners import page_locked_array  # Imports torch, which serving ONNX on CPUs does not need.
 
     return page_locked_array(shape)
@@ -85,16 +93,16 @@ FORMATS: dict[Format, FormatEntry] = {
 }
 
 PYTHON = sys.version_info[:2]
-"""Version of the running Python; tests replace it."""
+"""Major and minor version of the running Python; tests replace it."""
 
 
 def unsupported_format(name: str) -> str | None:
-    """Why this Python can neither write nor run a format; None if it can."""
+    """Returns the reason why this version of Python can neither write nor run the format `name`; None if it can."""
     if name == "torchscript" and PYTHON >= (3, 14):
         return f"PyTorch does not support TorchScript on Python {PYTHON[0]}.{PYTHON[1]}"
     return None
 
 
 def default_formats() -> tuple[Format, ...]:
-    """The formats that are exported if none are named: those of `DEFAULT_FORMATS` that this Python supports."""
+    """Returns the formats that an export writes if none are given: those of `DEFAULT_FORMATS` that this Python supports."""
     return tuple(name for name in DEFAULT_FORMATS if unsupported_format(name) is None)

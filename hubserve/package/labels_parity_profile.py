@@ -1,4 +1,4 @@
-"""Reads labels.txt, parity.json and profile.json of a package, whatever they hold: their content, or PackageError."""
+"""Reads labels.txt, parity.json and profile.json of a package; raises PackageError if their content is not as expected."""
 
 import json
 import math
@@ -17,13 +17,21 @@ _Reports = TypeAdapter(tuple[ParityReport, ...])
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """One class a line, in the order of the logits. Raises PackageError where it is not text."""
+    """Reads labels.txt and returns its lines, one label for each class, in the order of the logits.
+
+    Raises:
+        PackageError: The file cannot be read, is larger than 64 MiB, or is not UTF-8.
+    """
     # Not splitlines(), which also splits on characters that a label may have.
     return tuple(_text(path, "one class a line; export it again").removesuffix("\n").split("\n"))
 
 
 def read_parity(path: Path) -> tuple[ParityReport, ...]:
-    """One report for each exported format. Raises PackageError where it holds anything else."""
+    """Reads parity.json and returns its reports, one for each exported format.
+
+    Raises:
+        PackageError: The file cannot be read, is larger than 64 MiB, is not JSON, or does not hold a list of such reports.
+    """
     advice = "a list of comparisons with eager PyTorch; export it again"
     try:
         return _Reports.validate_python(_json(path, advice))
@@ -33,7 +41,13 @@ def read_parity(path: Path) -> tuple[ParityReport, ...]:
 
 
 def read_profile(path: Path) -> dict[str, Any]:
-    """A latency report, not validated; old keys get their new names. Raises PackageError where it is not a JSON object."""
+    """Reads profile.json and returns the latency report in it; keys of earlier versions are replaced by the present ones.
+
+    Only that it is a JSON object is checked.
+
+    Raises:
+        PackageError: The file cannot be read, is larger than 64 MiB, or does not hold a JSON object.
+    """
     advice = "an object; measure it again"
     found = _json(path, advice)
     if not isinstance(found, dict):
@@ -42,7 +56,10 @@ def read_profile(path: Path) -> dict[str, Any]:
 
 
 def _renamed(report: dict[str, Any]) -> dict[str, Any]:
-    """`report` with the keys "form" and "forms" of older ones named "format" and "formats": at the top, and one level below."""
+    """Returns a copy of `report` in which the keys "form" and "forms" of earlier versions are "format" and "formats".
+
+    Keys at the top level and one level below it are renamed.
+    """
     names = {"form": "format", "forms": "formats"}
 
     def part(found: Any) -> Any:

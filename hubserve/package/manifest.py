@@ -1,4 +1,4 @@
-"""The manifest of a package: all that serving, evaluating and rebuilding a model needs, as data."""
+"""The manifest of a package (manifest.json), which describes its model, input, outputs, origin and files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hubserve.preprocess import Preprocess
 
 Format = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8"]
 DEFAULT_FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "pt2")
-"""Formats that give the logits of eager PyTorch up to rounding: what is exported by default."""
+"""The formats that are exported by default: their logits are those of eager PyTorch up to rounding errors of float32."""
 ALL_FORMATS: tuple[Format, ...] = (*DEFAULT_FORMATS, "onnx-fp16", "onnx-int8")
-"""The default ones, and those that lose accuracy or run on some machines only, which are exported on request."""
+"""All formats: the default ones, and those that are exported on request because they are less accurate or need a GPU."""
 
 
 class _Record(BaseModel):
@@ -33,12 +33,12 @@ class FileEntry(_Record):
 
 
 class TensorEntry(_Record):
-    """Input or output of the exported model.
+    """An input or output tensor of the exported model.
 
     Attributes:
-        name: Name of the tensor in ONNX.
+        name: Name of the tensor in the ONNX file.
         dtype: Type of its elements, such as "float32".
-        shape: Lengths of its axes; "batch" for an axis of any length.
+        shape: Length of each of its axes, at least two; a name such as "batch" means that the axis may have any length.
     """
 
     name: str
@@ -50,7 +50,8 @@ class InputEntry(TensorEntry):
     """An input of the exported model.
 
     Attributes, besides those of TensorEntry:
-        prepared_by: What makes the input: "image" is the preprocessing of the manifest; "none" is the caller.
+        prepared_by: Who computes the tensor: "image" means the preprocessing in the manifest, from an image; "none" means the
+            caller.
     """
 
     prepared_by: Literal["image", "none"] = "image"
@@ -60,21 +61,23 @@ class OutputEntry(TensorEntry):
     """An output of the exported model.
 
     Attributes, besides those of TensorEntry:
-        meaning: What the numbers are: "logits" of the classes; "features", the input of the layer that computes the logits,
-            which only the formats in ONNX have; or "other".
+        meaning: What the tensor holds: "logits" of the classes, "features" (the input of the layer that computes the logits;
+            only the formats in ONNX have it), or "other".
     """
 
     meaning: Literal["logits", "features", "other"] = "logits"
 
 
 class TestFigures(_Record):
-    """Accuracy on test images that nothing was trained or chosen with; the file accuracy.json has the whole report.
+    """The accuracy of the model on test images, which were used neither to train nor to choose it.
+
+    The file accuracy.json in the package has the whole report.
 
     Attributes:
         images: Number of test images.
-        top1: Share of them that were given the right class, in [0, 1].
+        top1: Share of the test images whose predicted class is the true one, in [0, 1].
         top1_interval: 95 % Wilson interval of `top1`.
-        calibration_error: Expected calibration error of the probabilities, in [0, 1], the temperature applied.
+        calibration_error: Expected calibration error, in [0, 1], of the probabilities after the division by the temperature.
     """
 
     __test__ = False  # No class of tests, in spite of its name.
@@ -91,9 +94,9 @@ class Provenance(_Record):
     Attributes:
         origin: "card" (a pre-searched model), "arch" (chosen by a user), "search" (found by a job) or "fine-tuning" (another
             model, trained on other images).
-        paper: Address or title of the publication; None without one.
-        licence: Licence of the weights; None where it is not known.
-        metric: Published accuracy; None where there is none.
+        paper: Address or title of the publication; None if there is none.
+        licence: Licence of the weights; None if it is not known.
+        metric: Published accuracy; None if there is none.
         weights: "published", "random", "local" (from a file of the user), "shared" (taken from a supernet), "trial" (trained in
             the trial that found the arch), "retrained" (trained from random weights after the search) or "fine-tuned".
         search: Study, trial, seed, score and data split of the search that found the model; empty without a search.
@@ -110,24 +113,25 @@ class Provenance(_Record):
 
 
 class Manifest(_Record):
-    """The record that a package has in manifest.json.
+    """The content of manifest.json of a package.
 
     Attributes:
-        format_version: Version of this record. Version 1, with one `input` and one `output`, is read as version 2.
+        format_version: Version of this record, 2. Records of version 1, which have one `input` and one `output`, are converted
+            when they are read.
         name: Name of the model.
         space: Class name of its model space.
-        settings: Arguments of the model space.
-        arch: Chosen value of each choice, by label.
-        preprocess: Preparation that turns an image into input.
+        settings: Arguments of the model space, by name.
+        arch: Chosen value of each choice of the model space, by the label of the choice.
+        preprocess: Preparation that turns an image into the input of the model.
         inputs: Inputs of the exported model, at least one.
         outputs: Outputs of the exported model; the first one has the logits.
-        temperature: Number by which logits are divided before the softmax, so that probabilities are calibrated; None leaves
-            them as they are.
-        test: Accuracy on test images; None where it was not measured.
-        exports: Exported formats, each with the settings of its export.
-        provenance: Where the model came from.
-        versions: Versions of the libraries that wrote the package, by name.
-        files: Length and hash of each file, by name; without the manifest itself.
+        temperature: Number above 0 by which logits are divided before the softmax, so that probabilities are calibrated; None
+            means that they are not divided.
+        test: Accuracy on test images; None if it was not measured.
+        exports: The settings with which each format in the package was exported, by format.
+        provenance: Where the model and its weights came from.
+        versions: Version of each library that wrote the package, by name of the library.
+        files: Length and hash of each file of the package except manifest.json, by file name.
     """
 
     format_version: Literal[2] = 2

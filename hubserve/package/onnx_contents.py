@@ -1,8 +1,8 @@
-"""Reads from an ONNX file, before a runtime opens it, which other files it names and which operators its graphs have.
+"""Reads the external data files and the operators that an ONNX file names, before a runtime opens the file.
 
-The runtimes open the files of external data that a model names, by a path, an offset and a length that its author chose; and
-OpenVINO cannot end a graph that loops. The file is protobuf, and only the fields that lead to these two are followed: the onnx
-package is not installed where models are served, and would read all weights.
+A runtime opens any file that the model names as external data, and OpenVINO cannot stop a graph that loops; so both are
+checked first. An ONNX file is a protobuf message; only the fields that lead to these two are read. The onnx package is not
+used: it is not installed on servers, and it would read all weights.
 
 The numbers of the fields are those of onnx.proto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from hubserve.errors import ExportError, PackageError
 
 LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
-"""Operators whose body runs as often as the model says."""
+"""Operators that run a graph (their body) as often as the model says."""
 
 _DEPTH = 100
-"""Deepest nesting that protobuf itself reads."""
+"""Largest depth of nested messages that is read; the protobuf library has the same limit."""
 
 _FIELDS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -32,16 +32,20 @@ _FIELDS: dict[str, dict[int, str]] = {
     "tensor": {13: "external"},
     "external": {1: "key", 2: "value"},
 }
-"""Kind of message -> number of a field -> kind of what it holds. "operator", "key" and "value" are texts."""
+"""For each kind of message, the fields that are read: number of the field -> kind of message that it holds.
+
+"operator", "key" and "value" are strings; "external" is one entry of a tensor's external data: a key and its value.
+"""
 
 
 @dataclass
 class OnnxContents:
-    """What a file in ONNX names.
+    """The operators and the external data files that an ONNX file names.
 
     Attributes:
-        operators: Types of the nodes of all its graphs, those in bodies and functions too.
-        external: A dictionary for each tensor in another file: "location", "offset" and "length", as texts.
+        operators: Types of the nodes of all its graphs, such as "Conv", including the bodies of loops and functions.
+        external: One dictionary for each tensor whose data are in another file. Its keys are those of the ONNX file, such as
+            "location" (file name), "offset" and "length" (in bytes); all values are strings.
     """
 
     operators: set[str] = field(default_factory=set)
@@ -49,10 +53,11 @@ class OnnxContents:
 
 
 def read_onnx_contents(path: Path) -> OnnxContents:
-    """Reads what a file in ONNX names, without its weights.
+    """Reads an ONNX file, without its weights, and returns the operators and external data files that it names.
 
     Raises:
-        ExportError: It cannot be read, or is not in the format protobuf.
+        ExportError: The file cannot be read or is not a protobuf message, or a tensor in it gives a key of its external data
+            twice.
     """
     found = OnnxContents()
     try:
@@ -64,15 +69,16 @@ def read_onnx_contents(path: Path) -> OnnxContents:
 
 
 def check_external_data(path: Path, contents: OnnxContents, listed: Collection[str]) -> None:
-    """Checks that a model opens no file but those of its own package, and reads only what they hold.
+    """Checks that the external data of an ONNX file are in files of its own package.
 
     Args:
-        path: File in ONNX.
-        contents: What it names.
-        listed: Names of the files of the package, whose hashes its manifest holds.
+        path: Path of the ONNX file.
+        contents: The content of that file, as `read_onnx_contents` returns it.
+        listed: Names of the files that the manifest of the package lists.
 
     Raises:
-        PackageError: It names a path, a file that the manifest does not list, a link, or bytes beyond the end of a file.
+        PackageError: The ONNX file names external data that are not in a listed regular file in its own folder, or that lie
+            beyond the end of that file.
     """
     for external in contents.external:
         location = external.get("location", "")
@@ -118,7 +124,16 @@ def _entry(content: mmap.mmap, start: int, end: int) -> tuple[str, str]:
 
 
 def _messages(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, end) of each field of a message that holds bytes; numbers are skipped."""
+    """Yields (field number, start, end) for each field of a message that holds bytes; fields that hold numbers are skipped.
+
+    Args:
+        content: The file.
+        start: Position of the first byte of the message.
+        end: Position after its last byte.
+
+    Raises:
+        ValueError: The bytes are not a protobuf message.
+    """
     while start < end:
         tag, start = _varint(content, start, end)
         if tag >= 2**32:  # Parsers take the lower 32 bits, which may be another field.

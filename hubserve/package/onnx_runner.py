@@ -18,21 +18,23 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class OnnxRunner:
-    """An ONNX file in a session of ONNX Runtime; calls from several threads run at the same time.
+    """A runner that loads an ONNX file into a session of ONNX Runtime; calls from several threads run at the same time.
 
     Args:
         path: Path of the ONNX file.
-        threads: Number of threads that one call may use. At batch size 1 a second one gains little; two sessions gain more.
-        device: "cpu"; "cuda", which needs a GPU; or "auto", which takes a GPU where there is one.
-        name: Name of the format, for messages.
+        threads: Number of threads that one call may use. At batch size 1 a second thread gains little; for more images a
+            second, two sessions with one thread each gain more.
+        device: "cpu", "cuda" or "auto". "auto" takes a GPU if ONNX Runtime can use one, and else the CPU.
+        name: Name of the format, for error messages.
 
     Attributes:
-        seconds: Time in seconds after which a call is ended.
+        device: "cpu" or "cuda": the device that is used.
+        seconds: Time in seconds after which a call is ended; a day unless it is set to another value.
         has_features: Whether the file has the output "features", which `with_features` needs.
 
     Raises:
-        ExportError: The file cannot be loaded; its input is not one float32 tensor; its outputs are not logits, and features or
-            nothing else, in float32; or there is no GPU for "cuda".
+        ExportError: The file cannot be loaded, it does not have exactly one float32 input and one float32 output, besides
+            "features", or `device` is "cuda" and ONNX Runtime cannot use a GPU.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto", name: str = "onnx") -> None:
@@ -59,10 +61,10 @@ class OnnxRunner:
         self.seconds = DAY
 
     def __call__(self, batch: Batch) -> Batch:
-        """Returns the logits of a batch of prepared images, as every `Runner` does.
+        """Returns the logits (n, classes) of a batch of prepared images (n, 3, height, width), both float32.
 
         Raises:
-            ExportError: The network does not take such a batch.
+            ExportError: ONNX Runtime cannot run the model on this batch, for instance because of its shape.
             LateAnswerError: The call did not end within `seconds`.
         """
         return self._run(batch, [self._logits])[0]
@@ -93,7 +95,10 @@ class OnnxRunner:
 
 
 def cuda_available() -> bool:
-    """Whether there is a GPU for ONNX Runtime. It lists its CUDA provider even without a GPU, so the driver is asked too."""
+    """Returns whether the installed ONNX Runtime supports CUDA and the CUDA driver reports a GPU.
+
+    Both are checked because ONNX Runtime lists its CUDA provider even on machines without a GPU.
+    """
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and bool(gpus())
 
 
@@ -114,7 +119,11 @@ def _providers(device: str) -> list[str]:
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Options of every session, whether it serves or is measured."""
+    """Returns the options with which every session of ONNX Runtime is created, for serving and for latency measurements.
+
+    Args:
+        threads: Number of threads that one call of the session may use.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""Runs ONNX files on CPUs with OpenVINO, which is an extra: pip install 'hubserve[openvino]'."""
+"""Runs ONNX files on CPUs with OpenVINO, an optional dependency: pip install 'hubserve[openvino]'."""
 
 import threading
 from pathlib import Path
@@ -12,19 +12,21 @@ from hubserve.package.runner import DAY, Batch
 
 
 class OpenVinoRunner:
-    """An ONNX file compiled by OpenVINO for this CPU, in float32; calls from several threads are safe.
+    """A runner that compiles an ONNX file with OpenVINO for this CPU, in float32; calls from several threads are safe.
+
+    OpenVINO cannot end a call that is inside a loop of the model. Such a call occupies a core until the process ends, so
+    `Package.runner` refuses files that have loops, unless their author is trusted.
 
     Args:
         path: Path of the ONNX file.
         threads: Number of threads that one call may use.
-        callers: Number of calls that run at the same time; further ones wait.
+        callers: Number of calls that may run at the same time; further calls wait.
 
     Attributes:
-        callers: Number of calls that run at the same time.
+        callers: Number of calls that may run at the same time, as OpenVINO reports it.
         has_features: Whether the file has the output "features", which `with_features` needs.
-        seconds: Time in seconds after which a call is given up. OpenVINO cannot end a loop, so it takes a core until the
-            process ends; once all that may run at the same time were given up, further calls are refused. So `Package.runner`
-            refuses files with loops whose author is not trusted.
+        seconds: Time in seconds after which a call raises LateAnswerError; a day unless it is set to another value. After
+            `callers` such calls, every further call is refused.
 
     Raises:
         ExportError: OpenVINO is not installed, or cannot load the file.
@@ -57,11 +59,11 @@ class OpenVinoRunner:
         self._given_up: list[Any] = []
 
     def __call__(self, batch: Batch) -> Batch:
-        """Returns the logits of a batch of prepared images, as every `Runner` does.
+        """Returns the logits (n, classes) of a batch of prepared images (n, 3, height, width), both float32.
 
         Raises:
-            ExportError: The network does not take such a batch.
-            LateAnswerError: The call did not end within `seconds`.
+            ExportError: OpenVINO cannot run the model on this batch, for instance because of its shape.
+            LateAnswerError: The call did not end within `seconds`, or as many calls as may run at the same time have not.
         """
         return self._run(batch)[0]
 
@@ -95,7 +97,11 @@ class OpenVinoRunner:
         return found
 
     def _request(self) -> Any:
-        """A request of this thread's own: two threads may not share one."""
+        """Returns the inference request of the calling thread, created at its first call: threads must not share a request.
+
+        Raises:
+            LateAnswerError: As many calls as may run at the same time did not end.
+        """
         if self._given_up and len(self._given_up) >= self.callers:
             raise LateAnswerError(
                 f"{len(self._given_up)} calls of OpenVINO did not end, as many as run at once; delete this model and restart"

@@ -1,16 +1,18 @@
-"""Opens and verifies packages, each a folder with a frozen model and all that serving needs.
+"""Reads and verifies packages, and loads their exported formats. A package is a folder with a model and the files to serve it.
 
-    manifest.json          what the model is, where it came from, and the hash of every file
-    weights.safetensors    under the names of `space.freeze(arch)`
-    model.onnx             prepared images in, logits out, any batch size
-    model.torchscript.pt   the same; a program, which is loaded only where its author is trusted
-    model.pt2              the same, written by torch.export; a program, too
-    labels.txt             one class per line, in the order of the logits
+    manifest.json          what the model is, where it came from, and the hash of every other file
+    weights.safetensors    weights of PyTorch, under the parameter names of `space.freeze(arch)`
+    model.onnx             model in ONNX: prepared images in, logits out, any batch size
+    model.torchscript.pt   the same model in TorchScript; may run code, so it is loaded only if its author is trusted
+    model.pt2              the same model, written by torch.export; may run code, too
+    labels.txt             one label for each class and line, in the order of the logits
     parity.json            how far the logits of each format are from those of eager PyTorch
-    run_onnx.py            classifies images with onnxruntime, numpy and pillow alone
-    profile.json           latency report, once it was measured
+    run_onnx.py            program that classifies images with onnxruntime, numpy and pillow alone
+    profile.json           latency report; only if latency was measured
+    accuracy.json          accuracy on test images; only if it was measured
 
-On request also `model.fp16.onnx` and `model.int8.onnx`. The exported formats run without hubserve.
+An export writes the formats that are asked for, which may also be `model.fp16.onnx` and `model.int8.onnx`. The exported
+formats run without hubserve.
 """
 
 from dataclasses import dataclass
@@ -41,10 +43,10 @@ MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "lab
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
 
 LONGEST_NAME = 255
-"""Longest file name in bytes that file systems take."""
+"""Length in bytes of the longest file name that file systems allow."""
 
 Backend = Format | Literal["openvino"]
-"""What runs a package: one of its formats, or OpenVINO with the file of the format "onnx"."""
+"""What runs the model of a package: the name of one of its formats, or "openvino", which runs the file of the format "onnx"."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Package:
     Attributes:
         path: Folder of the package.
         manifest: Content of manifest.json.
-        trusted: Whether its author may run code on this machine; see `check_trust`.
+        trusted: Whether formats that may run code are loaded even if this user did not write them here; see `check_trust`.
     """
 
     path: Path
@@ -63,29 +65,37 @@ class Package:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits. Raises PackageError where labels.txt is not text."""
+        """The labels of the classes, in the order of the logits.
+
+        Raises:
+            PackageError: labels.txt cannot be read, or is not UTF-8.
+        """
         return read_labels(self.path / LABELS)
 
     @cached_property
     def parity(self) -> tuple[ParityReport, ...]:
-        """One report for each exported format. Raises PackageError where parity.json holds anything else."""
+        """The comparisons with eager PyTorch, one report for each exported format.
+
+        Raises:
+            PackageError: parity.json cannot be read, or does not hold a list of such reports.
+        """
         return read_parity(self.path / PARITY)
 
     @cached_property
     def profile(self) -> dict[str, Any] | None:
-        """The latency report in the package, as `hubserve.latency.profile_report` defines it; None where there is none.
+        """The latency report in the package, as `hubserve.latency.profile_report` defines it; None if there is none.
 
         Raises:
-            PackageError: profile.json is not a JSON object.
+            PackageError: profile.json cannot be read, or does not hold a JSON object.
         """
         return read_profile(self.path / PROFILE) if PROFILE in self.manifest.files else None
 
     @cached_property
     def accuracy(self) -> AccuracyReport | None:
-        """The accuracy on test images; None where it was not measured.
+        """The accuracy of the model on test images; None if it was not measured.
 
         Raises:
-            PackageError: The file is corrupt.
+            PackageError: accuracy.json cannot be read, or does not hold such a report.
         """
         if ACCURACY_REPORT not in self.manifest.files:
             return None
@@ -96,13 +106,13 @@ class Package:
             raise PackageError(f"{path} cannot be read: {error}") from error
 
     def verify(self) -> None:
-        """Checks all files: hashes, external data of ONNX files, parity of every format, and the number of labels.
+        """Checks the hashes of all files, the external data of ONNX files, the parity of every format, and the labels.
 
         Raises:
-            PackageError: The length or hash of a file differs from the manifest's; a file cannot be read; a file in ONNX names
-                a file that is not in the package; a format has not passed the comparison with eager PyTorch; or the number of
-                labels is not that of the classes.
-            ExportError: A file in ONNX is not in that format.
+            PackageError: A file cannot be read, or its length or hash is not that of the manifest. An ONNX file names external
+                data outside the package. parity.json or labels.txt is not as expected, a format has not passed the comparison
+                with eager PyTorch, or the number of labels is not the number of classes.
+            ExportError: An ONNX file is not in that format.
         """
         for name, entry in self.manifest.files.items():
             try:
@@ -124,7 +134,12 @@ class Package:
             )
 
     def check_trust(self, name: Format) -> None:
-        """Raises PackageError where a format is a program, this user did not write it here, and its author is not trusted."""
+        """Checks that a format may be loaded: it runs no code, this user wrote its file here, or its author is trusted.
+
+        Raises:
+            PackageError: The format may run code, this user did not write its file here, and `trusted` is False.
+            OSError: The file of a format that may run code cannot be read.
+        """
         reason, path = FORMATS[name].program, self.path / FORMATS[name].file
         # The hash of the file itself: the manifest's was written by the author, too.
         if reason is None or self.trusted or trust.was_written_here(hash_file(path)):
@@ -135,12 +150,20 @@ class Package:
         )
 
     def first_load(self, backend: Backend, *, device: Device = "cpu", **limits: Any) -> FirstLoad | None:
-        """Starts a process that loads a file for the first time; None where it is known, or a program.
+        """Starts a process that loads an ONNX file for the first time, and returns it; None if no first load is needed.
+
+        None is needed if the file was loaded before or written by this user here, is not in ONNX, or does not exist.
 
         Args:
-            backend: The format, or "openvino".
-            device: "cpu", "cuda", or "auto" for a GPU where there is one.
-            limits: Further arguments of `FirstLoad`.
+            backend: The name of the format, or "openvino".
+            device: "cpu", "cuda" or "auto". "auto" takes a GPU if there is one.
+            limits: The arguments `batches`, `seconds`, `memory_bytes` and `nice` of `FirstLoad`.
+
+        Raises:
+            PackageError: The ONNX file names external data outside the package, or it has loops, OpenVINO is to run it, and its
+                author is not trusted.
+            ExportError: The file is not in ONNX.
+            OSError: The file cannot be read, or the process cannot be started.
         """
         name: Format = "onnx" if backend == "openvino" else backend
         path = self.path / FORMATS[name].file
@@ -158,22 +181,26 @@ class Package:
     def runner(
         self, backend: Backend, *, threads: int = 1, device: Device = "cpu", callers: int = 1, seconds: float = DAY
     ) -> Runner:
-        """Loads an exported format; or "openvino", which runs the format "onnx" on the CPU.
+        """Loads the model of this package in one of its formats, or in OpenVINO, and returns the runner that runs it.
 
-        A file in ONNX that was neither written nor loaded here before is loaded by another process first, see `FirstLoad`.
+        An ONNX file that was neither written by this user nor loaded here before is loaded by a separate process first; see
+        `FirstLoad`.
 
         Args:
-            backend: The format, or "openvino".
-            threads: Number of threads that one call may use; the formats of torch use torch's own setting.
-            device: "cpu", "cuda", or "auto" for a GPU where there is one.
-            callers: Number of threads that will call it at the same time; only OpenVINO needs to know.
-            seconds: Time in seconds after which a call is ended; the formats of torch have no limit.
+            backend: The name of the format; or "openvino", which runs the file of the format "onnx" on the CPU.
+            threads: Number of threads that one call may use. "torchscript" and "pt2" ignore it: torch has one setting for the
+                process.
+            device: "cpu", "cuda" or "auto". "auto" takes a GPU if there is one. "openvino" ignores it.
+            callers: Number of threads that may call the runner at the same time. Only "openvino" uses it.
+            seconds: Time in seconds after which a call is ended. "torchscript" and "pt2" ignore it.
 
         Raises:
-            LoadLimitError: Loading it for the first time took too much time or memory.
-            PackageError: The package does not have the format, or it is a program whose author is not trusted; or a file in
-                ONNX names files that are not in the package, or has loops and is to be run by OpenVINO.
-            ExportError: The file cannot be loaded, or the format is for GPUs and there is none.
+            PackageError: The package does not have the format, the format may run code and its author is not trusted, an ONNX
+                file names external data outside the package, or it has loops, OpenVINO is to run it, and its author is not
+                trusted.
+            LoadLimitError: The first load of the file took too much time or memory.
+            ExportError: The file cannot be loaded, or the format or `device` needs a GPU and there is none.
+            OSError: The file cannot be read, or the process of the first load cannot be started.
         """
         name: Format = "onnx" if backend == "openvino" else backend
         if name not in self.manifest.exports:
@@ -196,7 +223,13 @@ class Package:
         return runner
 
     def _check_onnx(self, backend: Backend) -> None:
-        """Checks a file in ONNX before a runtime opens it; see `runner` for what is refused. Programs are not checked."""
+        """Checks an ONNX file before a runtime opens it; does nothing for "torchscript" and "pt2".
+
+        Raises:
+            PackageError: The file names external data outside the package, or it has loops, OpenVINO is to run it, and its
+                author is not trusted.
+            ExportError: The file cannot be read, or is not in ONNX.
+        """
         name: Format = "onnx" if backend == "openvino" else backend
         if FORMATS[name].program is not None:
             return
@@ -217,12 +250,14 @@ class Package:
 
 
 def read_package(path: Path, *, trusted: bool = False) -> Package:
-    """The package in a folder. Reads the manifest and checks that the files exist; `verify` checks their content.
+    """Reads the manifest of the package in a folder, checks that all files in it exist, and returns the package.
+
+    The content of the files is not checked; `Package.verify` does that. Reading a package never runs code from it.
 
     Args:
         path: Folder of the package.
-        trusted: Whether its author may run code on this machine. If False, formats that are programs can be loaded only where
-            this user wrote them on this machine; reading the package never runs code.
+        trusted: Whether formats that may run code ("torchscript" and "pt2") can be loaded later even if this user did not write
+            them on this machine.
 
     Raises:
         PackageError: The folder is not a package, its manifest cannot be read or is not valid, or a file is missing.
@@ -236,9 +271,8 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     except ValidationError as error:
         mistake = first_mistake(error)
         raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {mistake}") from error
+    check_file_names(manifest, str(path / MANIFEST))
     for name in manifest.files:
-        if PurePosixPath(name).name != name or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
-            raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder, by plain names")
         if not is_there(path / name):
             raise PackageError(f"{path} is incomplete: {name} is missing")
     absent = [
@@ -247,3 +281,19 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     if absent:
         raise PackageError(f"{path} is incomplete: its manifest does not list {absent[0]}")
     return Package(path, manifest, trusted)
+
+
+def check_file_names(manifest: Manifest, where: str) -> None:
+    """Checks that a manifest lists plain file names: without a folder, not too long, and not that of the manifest itself.
+
+    Args:
+        manifest: The manifest.
+        where: Its path or address, for the message.
+
+    Raises:
+        PackageError: It lists another name.
+    """
+    for name in manifest.files:
+        plain = PurePosixPath(name).name == name and "\0" not in name and name not in ("", ".", "..", MANIFEST)
+        if not plain or len(name.encode(errors="surrogatepass")) > LONGEST_NAME:
+            raise PackageError(f"{where} lists {name!r}: files lie in the package's own folder, by plain names")

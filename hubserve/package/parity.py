@@ -14,7 +14,9 @@ from hubserve.preprocess import Preprocess
 
 BATCH_SIZES = (1, 2, 5, 8)
 TOLERANCE = 1e-4
-"""Share of the logits' standard deviation. Float32 kernels of different libraries differ by some 1e-6 to 1e-5 of it."""
+"""Largest allowed difference of two float32 logits, as a share of the standard deviation of the logits.
+
+The float32 kernels of different libraries differ by about 1e-6 to 1e-5 of the standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Bounds:
     """How far the logits of a format may be from those of eager PyTorch.
 
     Attributes:
-        error: Largest allowed difference of two logits, as a share of the logits' standard deviation; None for any.
-        agreement: Smallest allowed share of images with the same best class, in [0, 1].
-        near: Best classes count as the same where their logits differ by at most this share of the standard deviation.
-        rms: Largest allowed root mean square of the differences, as a share of the standard deviation; None for any. Unlike the
-            largest difference, it does not grow with the number of logits that are compared.
+        error: Largest allowed difference of two logits, as a share of the standard deviation of eager PyTorch's logits; None
+            means that there is no limit.
+        agreement: Smallest allowed share of images for which both have the same best class, in [0, 1].
+        near: Two different best classes of an image count as the same if, in eager PyTorch, their logits differ by at most this
+            share of the standard deviation.
+        rms: Largest allowed root mean square of the differences, as a share of the standard deviation; None means that there is
+            no limit. Unlike the largest difference, it does not grow with the number of logits that are compared.
     """
 
     error: float | None
@@ -37,19 +41,21 @@ class Bounds:
 
 FLOAT32 = Bounds(error=TOLERANCE, agreement=1.0, near=TOLERANCE)
 FLOAT16 = Bounds(error=1e-1, agreement=1.0, near=5e-2, rms=1e-2)
-"""Rounding errors of float16 are about a hundredth of the signal, 40 dB below it; five times that may decide between two best
-classes, and ten times that is more than rounding."""
+"""Bounds of "onnx-fp16".
+
+Rounding errors of float16 are about a hundredth of the standard deviation (`rms`). Five times as much may exchange the two best
+classes (`near`); ten times as much is more than rounding (`error`)."""
 INT8 = Bounds(error=None, agreement=0.9, near=0.0)
-"""Eight bits cost accuracy; below this agreement the file is of no use."""
+"""Bounds of "onnx-int8": its logits may differ by any amount, but the best class must be the same for 90 % of the images."""
 
 
 class LabelledAccuracy(BaseModel):
-    """Accuracy of a model and its exported format on images whose class is known.
+    """Accuracy of eager PyTorch and of an exported format on the same images, whose true classes are known.
 
     Attributes:
-        images: Number of these images.
-        reference_top1: Percentage of them that eager PyTorch classifies rightly.
-        top1: Percentage of them that the exported model classifies rightly.
+        images: Number of images.
+        reference_top1: Percentage of the images that eager PyTorch classifies correctly.
+        top1: Percentage of the images that the exported format classifies correctly.
     """
 
     # Packages of version 0.1.0 before its release have the key "pictures".
@@ -81,22 +87,24 @@ class FeatureParity(BaseModel):
 
 
 class ParityReport(BaseModel):
-    """How far the logits of an exported model are from those of eager PyTorch.
+    """The result of a comparison of the logits of an exported format with those of eager PyTorch.
 
     Attributes:
         format: Name of the exported format.
         batches: Number of images in each batch that was compared.
         max_abs_error: Largest absolute difference of two logits.
-        rms_error: Root mean square of the differences.
-        cosine: Smallest cosine, over the images, between both rows of logits.
+        rms_error: Root mean square of the differences of the logits.
+        cosine: Cosine similarity of the two logit vectors of an image; the smallest one of all images.
         scale: Standard deviation of eager PyTorch's logits.
-        tolerance: Largest allowed `max_abs_error` as a share of `scale`; None for any.
-        rms_tolerance: Largest allowed `rms_error` as a share of `scale`; None for any.
-        top1_agreement: Share of images with the same best class, in [0, 1]; near ties count as the same where bounds allow it.
+        tolerance: Largest allowed `max_abs_error` as a share of `scale`; None means that there is no limit.
+        rms_tolerance: Largest allowed `rms_error` as a share of `scale`; None means that there is no limit.
+        top1_agreement: Share of images for which both have the same best class, in [0, 1]. Different classes count as the same
+            if their logits in eager PyTorch are close; `Bounds.near` says how close.
         agreement_needed: Smallest allowed `top1_agreement`.
-        truth: Accuracy of both on images whose class is known; None without any.
-        features: Comparison of the features; None where the format has none.
-        passed: Whether the errors are within the tolerances, and enough best classes agree.
+        truth: Accuracy of both on the images whose true class is known; None if it is known for no image.
+        features: Comparison of the features; None if the format has none.
+        passed: Whether all logits are finite, `scale` is above 0, the errors are within the tolerances, and `top1_agreement` is
+            at least `agreement_needed`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -119,18 +127,20 @@ class ParityReport(BaseModel):
 def check_parity(
     reference: Runner, candidate: Runner, batches: Iterable[Batch], *, bounds: Bounds = FLOAT32, classes: Sequence[int] = ()
 ) -> ParityReport:
-    """Compares two runners on several batches.
+    """Compares the logits of two runners on several batches; returns the report if the comparison has passed.
 
     Args:
         reference: Runner whose logits count as correct.
         candidate: Runner that is compared with it.
         batches: Batches of prepared images.
         bounds: How far the logits of `candidate` may differ from those of `reference`.
-        classes: True class of each image, in the order of all batches; -1 for an unknown one; empty where all are unknown.
+        classes: Index of the true class of each image, in the order of the images in `batches`; -1 for an image whose class is
+            not known. It only serves to compute `ParityReport.truth`, and is ignored unless it has one element for each image.
 
     Raises:
-        ParityError: The logits differ by more than `bounds`, or in shape, or there is no batch.
-            If only values differ, `error.args[1]` is the ParityReport.
+        ParityError: The logits differ by more than `bounds` allows or are not finite, their shapes differ, or there is no
+            batch. If the shapes are the same, `error.args[1]` is the ParityReport.
+        HubserveError: A runner failed; see the runners.
     """
     pairs = [(reference(batch), candidate(batch)) for batch in batches]
     if not pairs:
@@ -188,25 +198,37 @@ def check_features(
 
 
 def random_batches(shape: tuple[int, int, int], *, seed: int = 0, sizes: Iterable[int] = BATCH_SIZES) -> list[Batch]:
-    """Random batches of `shape` (channels, height, width) in the usual range of normalised images: smooth parts plus noise."""
+    """Returns random batches in the usual range of normalised images, about -2.2 to 2.7: smooth areas with noise.
+
+    Args:
+        shape: (channels, height, width) of one image.
+        seed: Seed of the random numbers.
+        sizes: Number of images in each batch.
+    """
     rng = np.random.default_rng(seed)
     return [_random_batch(rng, size, shape) for size in sizes]
 
 
 def prepared_batches(preprocess: Preprocess, *, seed: int = 0, sizes: Iterable[int] = BATCH_SIZES) -> list[Batch]:
-    """Batches of random images, prepared as for this network, so that they are in the range that it takes."""
+    """Returns batches of random images that were prepared by `preprocess`, so that their range is that of the network's input.
+
+    Args:
+        preprocess: Preparation of the network.
+        seed: Seed of the random numbers.
+        sizes: Number of images in each batch.
+    """
     rng = np.random.default_rng(seed)
     return [np.stack([preprocess.reference(_image(rng, preprocess)) for _ in range(size)]) for size in sizes]
 
 
 def made_up_batches(preprocess: Preprocess) -> list[Batch]:
-    """The batches that floating point formats are compared on: in the usual range, and in that of `preprocess`."""
+    """Returns the batches on which floating point formats are compared: 3 of `random_batches`, 2 of `prepared_batches`."""
     size = preprocess.input_size
     return [*random_batches((3, size, size), sizes=(1, 2, 5)), *prepared_batches(preprocess, sizes=(3, 8))]
 
 
 def _image(rng: np.random.Generator, preprocess: Preprocess) -> Image.Image:
-    """Smooth in colour, with noise, and with black and white parts as real images have."""
+    """Returns a random RGB image with smooth colours and noise; parts of it are black or white, as in photographs."""
     side = preprocess.resize
     coarse = rng.uniform(-80, 335, (3, 7, 7)).astype(np.float32)
     planes = [Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR) for plane in coarse]
@@ -252,7 +274,7 @@ def _compare(name: str, pairs: list[tuple[Batch, Batch]], bounds: Bounds, classe
 
 
 def _same_best_class(expected: NDArray[np.float64], found: NDArray[np.float64], near: float) -> float:
-    """Returns the share of rows in which the best class of `found` is, in `expected`, at most `near` below the largest."""
+    """Returns the share of images whose best class by `found` has a logit in `expected` at most `near` below the largest."""
     chosen = np.take_along_axis(expected, found.argmax(1)[:, None], 1)[:, 0]
     return float((expected.max(1) - chosen <= near).mean())
 

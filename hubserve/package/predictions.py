@@ -1,4 +1,4 @@
-"""The most likely classes of an image, computed from its logits: one code for the service and for `hubserve.load`."""
+"""Computes the most likely classes of an image and their probabilities from its logits."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from hubserve.errors import TopKError
 
 TOP_K = 5
-"""Number of classes in an answer where the caller asks for no other; fewer where the model has fewer."""
+"""Default number of classes in an answer; a model with fewer classes answers with all of them."""
 
 
 class Prediction(BaseModel):
@@ -18,7 +18,7 @@ class Prediction(BaseModel):
     Attributes:
         label: Readable name of the class.
         index: Index of the class, counted from 0.
-        probability: Probability in [0, 1]; those of all classes add up to 1.
+        probability: Probability of the class, in [0, 1]; the probabilities of all classes of the model add up to 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,10 +29,14 @@ class Prediction(BaseModel):
 
 
 def number_of_predictions(top_k: int | None, classes: int) -> int:
-    """Returns `top_k`, or for None the smaller one of TOP_K and `classes`.
+    """Returns how many classes an answer has: `top_k`, or for None the smaller one of `TOP_K` and `classes`.
+
+    Args:
+        top_k: The number that the caller asks for; None means the default.
+        classes: Number of classes of the model.
 
     Raises:
-        TopKError: `top_k` is not between 1 and `classes`, the number of classes of the model.
+        TopKError: `top_k` is not between 1 and `classes`.
     """
     if top_k is None:
         return min(TOP_K, classes)
@@ -44,13 +48,15 @@ def number_of_predictions(top_k: int | None, classes: int) -> int:
 def best_predictions(
     logits: NDArray[np.floating], labels: Sequence[str], top_k: int, *, temperature: float | None = None
 ) -> tuple[Prediction, ...]:
-    """Returns the `top_k` most likely classes of an image, the most likely one first; of equal ones the lower index first.
+    """Returns the `top_k` most likely classes of an image, the most likely one first.
+
+    If two classes have the same logit, the one with the lower index comes first.
 
     Args:
         logits: Logits of the image, (classes,).
         labels: Label of each class, in the order of the logits.
         top_k: Number of classes to return.
-        temperature: Number above 0 by which the logits are divided before the softmax; None is 1.
+        temperature: Number above 0 by which the logits are divided before the softmax; None means 1.
     """
     exact = logits.astype(np.float64)
     probabilities = softmax(exact if temperature is None else exact / temperature)

@@ -1,6 +1,7 @@
-"""Ends calls of ONNX Runtime that take too long, or that a user interrupts: a file may hold a loop of 2^62 rounds.
+"""Ends calls of ONNX Runtime that exceed a time limit (`RunLimit`), or that a user interrupts (`interruptible`).
 
-ONNX Runtime looks at the flag `RunOptions.terminate` between two nodes, those of a loop's body too. One thread sets it.
+A model may hold a loop of 2^62 rounds. ONNX Runtime checks the flag `RunOptions.terminate` before each node, including the
+nodes in the body of a loop. A background thread of this module sets the flag.
 """
 
 import os
@@ -12,24 +13,24 @@ from contextlib import contextmanager
 from typing import Protocol
 
 LOOK_SECONDS = 0.5
-"""Time between two looks at the calls in progress; a call ends at most so much later than its limit."""
+"""Time in seconds between two checks of the calls in progress; the flag of a call is set at most this long after its limit."""
 
 INTERRUPT_SECONDS = 3.0
-"""Time that code that cannot be interrupted gets after Ctrl-C, such as a single node that computes for hours."""
+"""Time in seconds after Ctrl-C after which `interruptible` ends the process, if its block has not ended by then."""
 
 
 class RunOptions(Protocol):
-    """Options of a call: onnxruntime.RunOptions.
+    """The interface of `onnxruntime.RunOptions`, the options of one call, that this module uses.
 
     Attributes:
-        terminate: Whether ONNX Runtime ends the call before its next node; set to True to end it.
+        terminate: Flag; if it is True, ONNX Runtime ends the call before its next node.
     """
 
     terminate: bool
 
 
 class _Watch:
-    """The calls in progress that have a limit, and the thread that ends them."""
+    """The calls in progress that have a time limit, and the thread that ends them after it."""
 
     def __init__(self) -> None:
         self._calls: dict[int, tuple[RunOptions, float]] = {}
@@ -60,11 +61,13 @@ _watch = _Watch()
 
 
 class RunLimit:
-    """A block in which one call of ONNX Runtime runs; its options say afterwards whether it was ended.
+    """Context manager that ends the call of ONNX Runtime in its block after a time limit.
+
+    The call then raises an exception of ONNX Runtime, and `options.terminate` is True.
 
     Args:
-        options: Options of the call.
-        seconds: Time after which it is ended.
+        options: Options of the call; use an object of its own for each call.
+        seconds: Time limit in seconds.
     """
 
     def __init__(self, options: RunOptions, seconds: float) -> None:
@@ -80,9 +83,10 @@ class RunLimit:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, Ctrl-C ends calls of ONNX Runtime; without it Python raises KeyboardInterrupt once the call returns by itself.
+    """Context manager in whose block Ctrl-C ends the calls of ONNX Runtime that have a `RunLimit`.
 
-    Where even that does not help within 3 s, the process exits with 130. Outside the main thread this does nothing.
+    Without it, Python raises KeyboardInterrupt only after such a call has returned by itself. If the block has not ended 3 s
+    after Ctrl-C, the process exits with code 130. Outside the main thread the context manager does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -101,7 +105,13 @@ def interruptible() -> Iterator[None]:
 
 
 def _interrupt(reader: int, over: threading.Event) -> None:
-    """Reads the numbers of signals, which Python writes at once, until the other end is closed."""
+    """Ends all calls in progress at SIGINT, and the process if the block is still not over `INTERRUPT_SECONDS` later.
+
+    Args:
+        reader: File descriptor of a pipe to which Python writes the number of each signal when it arrives. The function returns
+            when the other end of the pipe is closed.
+        over: Event that is set when the block ends.
+    """
     while number := os.read(reader, 1):
         if number[0] == signal.SIGINT:
             _watch.terminate(float("inf"))

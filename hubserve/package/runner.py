@@ -1,4 +1,4 @@
-"""The interface of a loaded model: a batch of prepared images in, logits out."""
+"""The interface `Runner` of a loaded model, which computes the logits of a batch of prepared images."""
 
 from typing import Protocol
 
@@ -14,18 +14,21 @@ DAY = 86_400.0
 
 
 class Runner(Protocol):
-    """A loaded model, which is called: a batch of prepared images (n, 3, height, width) gives their logits (n, classes).
+    """A loaded model: called with a batch of prepared images, it returns their logits.
 
     Attributes:
-        name: What runs it: "eager", "openvino", or the name of an exported format.
-        device: Where it runs: "cpu" or "cuda".
+        name: What computes the logits: "eager" (PyTorch), "openvino", or the name of an exported format.
+        device: Device on which the model runs: "cpu" or "cuda".
     """
 
     name: str
     device: str
 
     def __call__(self, batch: Batch) -> Batch:
-        """Returns the logits (n, classes) of a batch of prepared images (n, 3, height, width)."""
+        """Returns the logits (n, classes) of a batch of prepared images (n, 3, height, width), both float32.
+
+        Each class that implements this names the errors that it raises.
+        """
         ...
 
 
@@ -38,7 +41,11 @@ class FeatureRunner(Runner, Protocol):
 
 
 def check_finite(logits: NDArray[np.floating]) -> None:
-    """Raises LogitsError where an element of the logits, or of features, is NaN or infinite: then there is no best class."""
+    """Checks that all logits are finite, as there is no best class otherwise; or that all features are.
+
+    Raises:
+        LogitsError: A logit or feature is NaN or infinite.
+    """
     if not np.isfinite(logits).all():
         raise LogitsError(
             "the model's answer is not finite: some of its logits are NaN or infinite; the input may be far from what it was "

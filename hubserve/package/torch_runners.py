@@ -12,10 +12,10 @@ from hubserve.package.runner import Batch
 
 
 class _TorchRunner:
-    """Runs the module that a subclass loads.
+    """Base class of the runners of torch; a subclass loads the model into `_module`.
 
     Args:
-        device: Device of torch; "auto" for a GPU where there is one.
+        device: Device of torch, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
     """
 
     _module: Callable[[torch.Tensor], torch.Tensor]
@@ -30,10 +30,16 @@ class _TorchRunner:
 
 
 class TorchScriptRunner(_TorchRunner):
-    """A runner that loads and freezes a TorchScript file.
+    """A runner that loads a TorchScript file and freezes it (`torch.jit.freeze`). Loading and running it may run code.
+
+    A call raises RuntimeError if torch cannot run the model on the batch.
+
+    Args:
+        path: Path of the file.
+        device: Device of torch, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
 
     Raises:
-        ExportError: The file is corrupt, or there is no such device.
+        ExportError: torch cannot load the file, or there is no such device.
     """
 
     name = "torchscript"
@@ -50,10 +56,16 @@ class TorchScriptRunner(_TorchRunner):
 
 
 class Pt2Runner(_TorchRunner):
-    """A runner that loads a `.pt2` archive, the file format of `torch.export`.
+    """A runner that loads a `.pt2` archive, the file format of `torch.export`. Loading it may run code.
+
+    A call raises an exception of torch if the model cannot be run on the batch.
+
+    Args:
+        path: Path of the archive.
+        device: Device of torch, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
 
     Raises:
-        ExportError: The file is corrupt, or there is no such device.
+        ExportError: torch cannot load the archive, or there is no such device.
     """
 
     name = "pt2"
@@ -69,19 +81,23 @@ class Pt2Runner(_TorchRunner):
 
 
 def set_threads(count: int) -> None:
-    """Sets how many threads one call into torch may use, in all of this process."""
+    """Sets the number of threads that one call into torch may use, for the whole process."""
     torch.set_num_threads(count)
 
 
 def page_locked_array(shape: tuple[int, ...]) -> Batch:
-    """Returns an uninitialised float32 array of `shape` in page-locked memory, from which copies to a GPU are faster."""
+    """Returns an uninitialised float32 array of `shape` in page-locked memory, from which copies to a GPU are faster.
+
+    Raises:
+        RuntimeError: torch has no GPU, or cannot allocate the memory.
+    """
     array: Batch = torch.empty(shape, pin_memory=True).numpy()
     return array
 
 
 @contextmanager
 def without_deprecation() -> Iterator[None]:
-    """Inside, torch does not warn that TorchScript is deprecated."""
+    """Context manager in whose block torch does not warn that TorchScript is deprecated."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)

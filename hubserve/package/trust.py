@@ -1,8 +1,10 @@
-"""Records which exported files this user wrote here. Those that are programs are loaded only where they are among these.
+"""Records the exported files that this user wrote on this machine, so that they can be trusted when they are loaded.
 
-Files in ONNX that are not are loaded by another process first, see `hubserve.package.first_load`.
+Formats that may run code (TorchScript, `.pt2`) are loaded only if the file is recorded here or its author is trusted. ONNX
+files that are not recorded are loaded by a separate process first; see `hubserve.package.first_load`.
 
-`HUBSERVE_HOME/written/` has an empty file for each, named by the hash of its content, so copies are recognised, too.
+The record is the folder HUBSERVE_HOME/written. It has an empty file for each exported file, named by the SHA-256 of its
+content, so that copies are recognised, too.
 """
 
 from collections.abc import Iterable
@@ -15,7 +17,10 @@ FOLDER = "written"
 
 
 def record_written(hashes: Iterable[str]) -> None:
-    """Records files by the SHA-256 of their content. Where the record cannot be written they count as written elsewhere."""
+    """Records files, given by the SHA-256 of their content in hexadecimal, as written here by this user.
+
+    If the record cannot be written, no error is raised, and the files do not count as written here.
+    """
     with suppress(OSError, OutputError):
         folder = home() / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,7 +29,7 @@ def record_written(hashes: Iterable[str]) -> None:
 
 
 def was_written_here(sha256: str) -> bool:
-    """Whether a file with this SHA-256 was written here by this user."""
+    """Returns whether a file whose content has this SHA-256 (in hexadecimal) was recorded as written here by this user."""
     with suppress(OutputError):
         return (home() / FOLDER / sha256).is_file()
     return False

@@ -11,6 +11,7 @@ from pathlib import Path
 from hubserve.atomic import staged_result
 from hubserve.errors import ExperimentError, MissingExtraError, suggest
 from hubserve.jobs import JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
+from hubserve.package.accuracy_report import AccuracyReport
 
 try:
     import matplotlib as mpl
@@ -63,11 +64,39 @@ def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float
             written.
         StorageError: The disk is full, or does not permit it; the old file is as it was.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise ExperimentError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
+    check_plot_ending(path)
     if name not in plot_names(status):
         raise ExperimentError(f"{status.id} has no plot {name!r} (yet). {suggest(name, plot_names(status))}")
-    figure = _DRAW[name](status, limits or {})
+    _save(_DRAW[name](status, limits or {}), name, path)
+
+
+def plot_confusion(report: AccuracyReport, title: str, path: Path) -> None:
+    """Draws the confusion matrix of a report into a file.
+
+    Args:
+        report: Accuracy on labelled images.
+        title: Text above the matrix.
+        path: The file, whose ending gives its format; its folder must exist.
+
+    Raises:
+        ExperimentError: The report has no matrix, since the model has too many classes, or the ending is none of `ENDINGS`, or
+            the file cannot be written.
+        StorageError: The disk is full, or does not permit it; the old file is as it was.
+    """
+    check_plot_ending(path)
+    if report.confusion is None:
+        raise ExperimentError(f"there is no confusion matrix of {len(report.classes):,} classes; at most 100 have one")
+    _save(confusion_figure(report, title), "confusion", path)
+
+
+def check_plot_ending(path: Path) -> None:
+    """Raises ExperimentError if the ending of the file's name is none of `ENDINGS`."""
+    if path.suffix.lower() not in ENDINGS:
+        raise ExperimentError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
+
+
+def _save(figure: Figure, name: str, path: Path) -> None:
+    """Writes the plot `name` into the file `path`, atomically."""
     try:
         # Text stays text in SVG, so it can be searched and read aloud. With a date, equal plots would be different files.
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), staged_result(path) as unfinished:
@@ -208,6 +237,11 @@ def _change(found: LabelProbabilities) -> float:
     return max(abs(a - b) for a, b in zip(first, last, strict=True))
 
 
+def _confusion(status: JobStatus, limits: Mapping[str, float]) -> Figure:
+    assert status.accuracy is not None  # see plot_names
+    return confusion_figure(status.accuracy, f"{status.name}: confusion on the test images")
+
+
 def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axis = figure.subplots()
@@ -239,7 +273,7 @@ _DRAW: dict[str, Callable[[JobStatus, Mapping[str, float]], Figure]] = {
     "best": _best,
     "pareto": _pareto,
     "training": training_figure,
-    "confusion": confusion_figure,
+    "confusion": _confusion,
     "probabilities": _probabilities,
 }
 """Name of each plot -> function that draws it."""

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hubserve.jobs import JobStatus
+from hubserve.package.accuracy_report import AccuracyReport
 
 MOST_NUMBERS = 20
 """Largest number of classes for which the cells of a confusion matrix have their numbers in them."""
@@ -26,6 +27,8 @@ def training_figure(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     axis.plot(epochs, [row.val_acc for row in status.epochs], "o-", color=ACCURACY, markersize=4, label="validation accuracy")
     axis.set_title(f"{status.name}: accuracy and loss by epoch; epoch 0 is the head alone", loc="left", fontsize=11)
     axis.set(xlabel="epoch", ylabel="validation accuracy")
+    # No accuracy is above 1, and a curve at 1 stays visible below the frame.
+    axis.set_ylim(top=min(axis.get_ylim()[1], 1.005))
     axis.grid(color="#e6e9ed", linewidth=0.8)
     losses = axis.twinx()
     losses.plot(epochs, [row.val_loss for row in status.epochs], "-", color=LOSS, label="validation loss")
@@ -38,25 +41,25 @@ def training_figure(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     return figure
 
 
-def confusion_figure(status: JobStatus, limits: Mapping[str, float]) -> Figure:
-    """Returns a figure with the confusion matrix of the test images, each row divided by the images of its class.
+def confusion_figure(report: AccuracyReport, title: str) -> Figure:
+    """Returns a figure with a confusion matrix in which each row is divided by the images of its class.
 
     Args:
-        status: Status whose `accuracy` has a confusion matrix.
-        limits: Not used; all plots have the same arguments.
+        report: Report with a confusion matrix.
+        title: Text above the matrix.
     """
-    accuracy = status.accuracy
-    confusion = () if accuracy is None or accuracy.confusion is None else accuracy.confusion
-    labels = [] if accuracy is None else [figures.label for figures in accuracy.classes]
+    confusion = report.confusion or ()
+    labels = [figures.label for figures in report.classes]
     side = min(14.0, 2.6 + 0.42 * len(labels))
     figure = Figure(figsize=(side, side), layout="constrained")
     axis = figure.subplots()
     shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axis.set_title(f"{status.name}: confusion on the test images", loc="left", fontsize=11)
+    # A label such as "$5" is no formula.
+    axis.set_title(title, loc="left", fontsize=11, parse_math=False)
     axis.set(xlabel="given class", ylabel="true class")
-    axis.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
-    axis.set_yticks(range(len(labels)), labels, fontsize=8)
+    axis.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8, parse_math=False)
+    axis.set_yticks(range(len(labels)), labels, fontsize=8, parse_math=False)
     if len(labels) <= MOST_NUMBERS:
         _write_numbers(axis, confusion, shares)
     return figure

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the array that a network was trained on. Imports no torch."""
+"""Decodes image files to pixels and prepares the pixels as a network's input. Imports no torch."""
 
 from hubserve.preprocess.decode import MAX_PIXELS, convert_to_rgb, decode_image, decode_pixels
 from hubserve.preprocess.image_input import ImageInput, input_pixels

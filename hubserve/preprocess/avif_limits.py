@@ -1,7 +1,8 @@
-"""Checks that an AVIF file is as large as it says: libavif decodes what the AV1 stream in it holds, and only then scales it.
+"""Checks that the AV1 streams in an AVIF file have no more pixels and frames than the file declares.
 
-A file whose boxes say 100 x 100 may hold frames of 16,384 x 16,384, or a thousand frames. So the headers of the stream are read
-here: the items of the box `iloc` (ISO/IEC 14496-12), and in each the OBUs (AV1 Bitstream Specification, section 5).
+An AVIF file that declares 100 x 100 pixels may hold frames of 16,384 x 16,384, or a thousand frames, and libavif decodes all of
+them before it scales the image. So the headers of the streams are read here: the items that the box `iloc` lists
+(ISO/IEC 14496-12), and the OBUs in each item (AV1 Bitstream Specification, section 5).
 """
 
 import struct
@@ -17,20 +18,23 @@ MOST_FRAMES = 8
 """The largest number of frames that one item of an AVIF file may have; a layered image has up to four."""
 
 SUM_FACTOR = 4
-"""Most pixels of all items together, in those of the image: tiles with their borders, transparency, a gain map, a thumbnail."""
+"""Largest number of pixels of all items together, as a multiple of the declared pixels.
+
+Besides the image, a file may have items for tiles with borders, transparency, a gain map and a thumbnail."""
 
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
 
 
 def check_avif(data: bytes, pixels: int) -> None:
-    """Refuses an AVIF whose AV1 streams have more pixels than the file says.
+    """Checks that the AV1 streams of an AVIF file have no more pixels and frames than allowed.
 
     Args:
-        data: The file.
+        data: Content of the file.
         pixels: Number of pixels that the boxes of the file declare.
 
     Raises:
-        ImageError: The streams have more pixels than declared, or the items of the file cannot be read.
+        ImageError: A stream has more than `pixels` pixels, all streams together have more than `SUM_FACTOR` times as many, an
+            item has more than `MOST_FRAMES` frames or `MOST_OBUS` OBUs, or the items cannot be read.
     """
     try:
         sizes = [_stream_pixels(item) for item in _items(data)]
@@ -44,7 +48,11 @@ def check_avif(data: bytes, pixels: int) -> None:
 
 
 def _items(data: bytes) -> Iterator[bytes]:
-    """Yields the content of each item that the box `iloc` of the AVIF file `data` lists."""
+    """Yields the content of each item that the box `iloc` of the AVIF file `data` lists.
+
+    Raises:
+        ValueError, IndexError, struct.error: The boxes cannot be read.
+    """
     for kind, start, end in boxes(data):
         if kind == b"meta":
             meta = data[start + 12 : end]
@@ -82,7 +90,7 @@ def _located(iloc: bytes, file: bytes, idat: bytes) -> Iterator[bytes]:
 
 
 def _stream_pixels(item: bytes) -> int:
-    """Returns the pixels per frame of the largest AV1 sequence in `item`; 0 where it holds none, such as metadata.
+    """Returns the pixels per frame of the largest AV1 sequence in `item`; 0 if it holds no AV1 sequence but, say, metadata.
 
     Raises:
         ValueError: The item has more than `MOST_OBUS` OBUs or `MOST_FRAMES` frames.

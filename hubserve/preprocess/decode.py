@@ -1,4 +1,4 @@
-"""Image files of many formats, decoded to 8-bit RGB."""
+"""Decodes image files of many formats to 8-bit RGB, and refuses those that are too large or take too much work."""
 
 import warnings
 from contextlib import suppress
@@ -18,23 +18,33 @@ MAX_PIXELS = 50_000_000
 """Default limit of width x height for an image, checked before its pixels are decoded."""
 
 MAX_SIDE = 65_535
-"""Limit of width and of height, that of JPEG and GIF: Pillow has a pointer for each row, and works row by row."""
+"""Limit of width and of height in pixels; JPEG and GIF have the same one. It bounds the number of rows: Pillow needs memory and
+time for each row."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-"""Image formats that are read. Pillow knows forty more, some decoded in Python pixel by pixel, one (EPS) by a program."""
+"""Names of the image formats that are read.
+
+Pillow reads about forty more; some of them it decodes slowly in Python, and one (EPS) by another program."""
 
 _ORIENTATION = 0x0112
 """The number of the EXIF tag that holds the orientation of an image; its value 1 means upright."""
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image in `data` as 8-bit RGB, turned upright by its EXIF orientation; the first frame of an animation.
+    """Decodes an image file and returns its image in mode "RGB", turned upright by its EXIF orientation.
 
-    Transparent parts are laid on white; 16-bit and floating point greys are brought to 8 bits by their range.
+    Transparent parts become white. Grey images of 16 bits or floating point numbers are scaled to 8 bits. Of an animation or of
+    several pages, the first one is returned.
+
+    Args:
+        data: Content of the file.
+        max_pixels: Limit of width x height.
 
     Raises:
-        ImageTooLargeError: More than `max_pixels` pixels, or MAX_SIDE on a side; raised before pixels are decoded.
-        ImageError: Not an image in one of FORMATS, truncated, or in too many parts (see `decode_limits`).
+        ImageTooLargeError: The image has more than `max_pixels` pixels, or more than `MAX_SIDE` on a side. It is raised before
+            the pixels are decoded.
+        ImageError: The file is not an image in one of `FORMATS`, is truncated, or would take too much work to decode (see
+            `hubserve.preprocess.decode_limits` and `hubserve.preprocess.avif_limits`).
     """
     try:
         return _decoded(data, max_pixels)
@@ -46,18 +56,22 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Returns the image in `data` as an array, with the pixels of `decode_image`; faster for an upright grey or RGB JPEG.
+    """Decodes an image file and returns an array with the pixels of the image that `decode_image` returns.
+
+    For an upright grey or RGB JPEG it is faster than `decode_image`.
 
     Args:
-        data: Bytes of an image file.
+        data: Content of the file.
         max_pixels: Limit of width x height.
 
     Returns:
         (height, width, 3) uint8, RGB.
 
     Raises:
-        ImageTooLargeError: More than `max_pixels` pixels, or MAX_SIDE on a side; raised before pixels are decoded.
-        ImageError: Not an image in one of FORMATS, truncated, or in too many parts (see `decode_limits`).
+        ImageTooLargeError: The image has more than `max_pixels` pixels, or more than `MAX_SIDE` on a side. It is raised before
+            the pixels are decoded.
+        ImageError: The file is not an image in one of `FORMATS`, is truncated, or would take too much work to decode (see
+            `hubserve.preprocess.decode_limits` and `hubserve.preprocess.avif_limits`).
     """
     if _is_plain_jpeg(data, max_pixels):
         # It is stricter than Pillow, which may read the image all the same, or says what is wrong.
@@ -68,14 +82,15 @@ def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.ui
 
 
 def convert_to_rgb(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Converts an image that Pillow has opened or made as `decode_image` converts the image of a file.
+    """Converts an image of Pillow to mode "RGB", turned upright, in the same way as `decode_image` converts that of a file.
 
     Args:
-        image: Image in any mode; it is not changed, except that its pixels are loaded.
+        image: Image in any mode. It is not changed, except that its pixels are loaded from its file. If it is upright and RGB
+            without transparency, it is returned itself.
         max_pixels: Limit of width x height.
 
     Raises:
-        ImageTooLargeError: More than `max_pixels` pixels, or MAX_SIDE on a side.
+        ImageTooLargeError: The image has more than `max_pixels` pixels, or more than `MAX_SIDE` on a side.
         ImageError: The image is empty, or its file is truncated or corrupt.
     """
     _check_pixels(image, max_pixels)
@@ -114,7 +129,13 @@ def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
 
 
 def _is_plain_jpeg(data: bytes, max_pixels: int) -> bool:
-    """Whether it is upright, and grey or RGB: then libjpeg-turbo, which both decoders use, gives what Pillow makes of it."""
+    """Returns whether a file is an upright grey or RGB JPEG: for these simplejpeg and Pillow, which both use libjpeg-turbo,
+    decode the same pixels.
+
+    Raises:
+        ImageTooLargeError: The image has too many pixels.
+        ImageError: The file is refused for another reason; see `_open`.
+    """
     if data[:3] != b"\xff\xd8\xff":
         return False
     try:
@@ -131,7 +152,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
     Raises:
         ImageTooLargeError: The image has too many pixels.
-        ImageError: The image is refused for another reason. Pillow's own exceptions pass through, too.
+        ImageError: The file is refused for another reason.
+        Exception: Pillow cannot read the file; the exception may be of almost any class.
     """
     if data[:2] in (b"P1", b"P2", b"P3"):
         raise ImageError("a PPM whose numbers are text; send it in its binary format, or as PNG")
@@ -172,7 +194,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """Pillow clips 16-bit greys to 255 when it converts them; an image keeps its contrast when divided by its type's range."""
+    """Converts a grey image of 16 or 32 bits, or of floating point numbers, to 8 bits.
+
+    The values are divided by the largest one that their type (or, for 32 bits and floating point, the image) suggests: 65535,
+    255 or 1. Pillow's own conversion would clip all values above 255.
+    """
     values = np.asarray(image)
     largest = float(values.max(initial=0))
     if image.mode == "F":

@@ -1,8 +1,8 @@
-"""Limits of the work that decoding an image may take beyond its pixels, checked before they are decoded.
+"""Refuses small image files whose decoding would take minutes, before they are decoded.
 
-Small bodies can keep a decoder at work for minutes: by scans of a JPEG, each of which passes over all pixels again and takes 30
-bytes where it changes nothing; by tiles of a TIFF, decoded whole however small the image is; and by millions of empty parts,
-through which Pillow walks in Python.
+Three kinds of files do so. A JPEG may have many scans: each makes the decoder process all pixels again, and an empty scan takes
+only 30 bytes. A TIFF may have large tiles, which are decoded whole even if the image is small. Other files consist of millions
+of empty parts, which Pillow reads one by one in Python.
 """
 
 import io
@@ -13,13 +13,13 @@ from PIL import TiffImagePlugin
 from hubserve.errors import ImageError, ImageTooLargeError
 
 MOST_READS = 100_000
-"""Largest number of reads from one image file; a usual file of 20 MB takes some thousands."""
+"""Largest number of reads that Pillow may make from one image file; a usual file of 20 MB takes some thousands."""
 
 MOST_SCANS = 100
-"""Largest number of scans of a JPEG, libtiff's limit. About ten are usual; libjpeg-turbo has no limit."""
+"""Largest number of scans of a JPEG. It is the limit of libtiff; libjpeg-turbo has none. Usual files have about ten."""
 
 MOST_SEGMENTS = 10_000
-"""Largest number of segments of a JPEG in which scans are counted; colour profiles and metadata take some hundreds."""
+"""Largest number of segments of a JPEG that are searched for scans; colour profiles and metadata take some hundreds."""
 
 _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 """JPEG markers that a length field follows, and the end marker EOI.
@@ -31,7 +31,13 @@ _SCAN, _END = 0xDA, 0xD9
 
 
 class LimitedReads(io.BytesIO):
-    """The bytes of an image file; more than MOST_READS reads raise ImageError."""
+    """A binary stream with the content of an image file, whose method `read` may be called at most `MOST_READS` times.
+
+    Further calls raise ImageError.
+
+    Attributes:
+        reads: Number of calls of `read` so far.
+    """
 
     reads = 0
 
@@ -43,7 +49,19 @@ class LimitedReads(io.BytesIO):
 
 
 def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
-    """Raises ImageError where a JPEG has more than 100 scans, or more work to do than 20 scans of `max_pixels` pixels."""
+    """Checks that a JPEG does not have too many scans for its size.
+
+    At most `MOST_SCANS` (100) scans are allowed, and all scans together may process at most 20 times `max_pixels` pixels; one
+    scan is always allowed.
+
+    Args:
+        data: Content of the file.
+        pixels: Number of pixels of the image.
+        max_pixels: Largest number of pixels that an image may have.
+
+    Raises:
+        ImageError: The file has more scans, or so many segments that its scans are not all counted.
+    """
     most = min(MOST_SCANS, max(1, 20 * max_pixels // max(pixels, 1)))
     # At least as many as there are; notes of cameras, and a video behind the image, have these two bytes by chance.
     if data.count(b"\xff\xda") > most and _has_more_scans(data, most):
@@ -54,12 +72,16 @@ def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
 
 
 def check_tiles(data: bytes, max_pixels: int) -> None:
-    """Refuses a TIFF whose tiles would take too much work; called before Pillow opens the file and lists all tiles.
+    """Checks that a TIFF does not have too many or too large tiles; called before Pillow opens the file and lists all tiles.
+
+    Args:
+        data: Content of the file.
+        max_pixels: Largest number of pixels that a tile may have.
 
     Raises:
-        ImageError: The file has more than MOST_READS (100,000) tiles or strips, or its directory takes more reads.
+        ImageError: The file has more than `MOST_READS` (100,000) tiles or strips, or its directory takes more reads.
         ImageTooLargeError: A tile has more than `max_pixels` pixels.
-        Exception: Almost any, where the bytes are not a TIFF that Pillow reads.
+        Exception: Pillow cannot read the bytes as a TIFF; the exception may be of almost any class.
     """
     stream = LimitedReads(data)
     # In a large TIFF (version 43) offsets have eight bytes.

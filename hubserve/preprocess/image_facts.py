@@ -1,4 +1,4 @@
-"""What an image file holds, found by decoding it as the service does or from its header: size, kind of pixels, readability."""
+"""Finds the size and the special properties of an image file, and whether the service can read it."""
 
 import io
 import warnings
@@ -21,10 +21,11 @@ class ImageFacts(NamedTuple):
     """Facts of an image file.
 
     Attributes:
-        width: Width in pixels, turned upright.
-        height: Height in pixels, turned upright.
-        kinds: What is special about it, all of which is read: "16-bit", "floating point", "grey", "palette", "CMYK",
-            "transparent", "rotated" (by its EXIF orientation), "animated" and "several pages" (the first one is used).
+        width: Width of the upright image in pixels.
+        height: Height of the upright image in pixels.
+        kinds: Special properties of the image, all of which the service supports: "16-bit", "floating point", "grey",
+            "palette", "CMYK", "transparent", "rotated" (turned or mirrored by its EXIF orientation), "animated" (the first
+            frame is used) and "several pages" (the first page is used).
     """
 
     width: int
@@ -33,15 +34,16 @@ class ImageFacts(NamedTuple):
 
 
 def image_facts(data: bytes, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> ImageFacts:
-    """Reads an image file and returns what is in it.
+    """Returns the size and the special properties of an image file.
 
     Args:
-        data: Bytes of the file; its beginning is enough for some formats where `decode` is False.
-        decode: Whether to decode all pixels, by which truncated files are found; else the header alone is read.
-        max_pixels: Limit of width x height.
+        data: Content of the file. If `decode` is False, the beginning of the file is enough for some formats.
+        decode: Whether to decode all pixels too, which finds truncated files. If False, only the header is read.
+        max_pixels: Limit of width x height; it is only checked if `decode` is True.
 
     Raises:
-        ImageError: It is not an image that the service reads, or is truncated.
+        ImageTooLargeError: The image has more than `max_pixels` pixels.
+        ImageError: The file is not an image that the service reads, or it is truncated.
     """
     if decode:
         decode_pixels(data, max_pixels=max_pixels)

@@ -1,4 +1,4 @@
-"""Images as Python callers hold them: a path, the bytes of a file, an array of pixels, or an image of Pillow."""
+"""Turns the images that Python callers pass (a path, the bytes of a file, an array, or an image of Pillow) into pixels."""
 
 import os
 
@@ -11,25 +11,25 @@ from hubserve.image_file import read_image_file
 from hubserve.preprocess.decode import MAX_PIXELS, convert_to_rgb, decode_pixels
 
 ImageInput = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image
-"""Path of an image file, the bytes of one, an array of pixels, or an image of Pillow.
+"""An image: the path of an image file, the content of an image file, an array of pixels, or an image of Pillow.
 
-An array is uint8: (height, width, 3) in RGB, (height, width, 4) with opacity too, (height, width) or (height, width, 1) in
-grey."""
+An array is uint8 and has the shape (height, width, 3) for RGB, (height, width, 4) for RGB with opacity (alpha), or
+(height, width) or (height, width, 1) for grey."""
 
 
 def input_pixels(image: ImageInput, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Returns the pixels of an image, the same ones however it is given: (height, width, 3) uint8, RGB.
+    """Returns the pixels of an image, given in any of the ways that `ImageInput` names: (height, width, 3) uint8, RGB.
 
-    An image of Pillow is turned upright by its EXIF orientation, as a file is, and transparent parts are laid on white.
+    Files and images of Pillow are turned upright by their EXIF orientation. Transparent parts become white.
 
     Args:
-        image: See `ImageInput`.
+        image: The image, as `ImageInput` describes.
         max_pixels: Limit of width x height.
 
     Raises:
-        ImageTooLargeError: More than `max_pixels` pixels.
-        ImageError: A file cannot be opened, its content is not a readable image, an array is not of these shapes and this type,
-            or `image` is something else. The message names the file.
+        ImageTooLargeError: The image has more than `max_pixels` pixels, or more than 65,535 on a side.
+        ImageError: A file cannot be read, its content is not a readable image, an array is empty or does not have a shape and
+            the type that `ImageInput` names, or `image` is of another type. If `image` is a path, the message names it.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return decode_pixels(bytes(image), max_pixels=max_pixels)
@@ -39,10 +39,11 @@ def input_pixels(image: ImageInput, *, max_pixels: int = MAX_PIXELS) -> NDArray[
 
 
 def as_image(image: NDArray[np.uint8] | Image.Image) -> Image.Image:
-    """Returns an array of pixels as an image of Pillow, and an image of Pillow as it is.
+    """Converts an array of pixels to an image of Pillow; returns an image of Pillow unchanged.
 
     Raises:
-        ImageError: An array is empty, or not of a shape and the type that `ImageInput` names; or `image` is something else.
+        ImageError: The array is empty or does not have a shape and the type that `ImageInput` names, or `image` is neither an
+            array nor an image of Pillow.
     """
     if isinstance(image, Image.Image):
         return image

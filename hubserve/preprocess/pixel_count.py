@@ -1,7 +1,7 @@
-"""Reads from the header of an image file how many pixels it has, in microseconds, before anything is decoded.
+"""Reads the number of pixels of an image file from its header, in microseconds, without decoding the image.
 
-The service weighs requests by it before they wait. Decoders look at more of a file: `decode` refuses an image that they find
-larger than its header says here, so that nothing is weighed too lightly.
+The service estimates the cost of a request by this number before it queues the request. A decoder reads more of the file and
+may find a larger image; `hubserve.preprocess.decode` refuses such a file.
 """
 
 import re
@@ -9,21 +9,24 @@ import struct
 from collections.abc import Callable, Iterator
 
 MOST_STEPS = 1000
-"""Largest number of segments, chunks, blocks or entries of a header that are looked at."""
+"""Largest number of segments, chunks, blocks or entries of a header that are read."""
 
 _PPM = re.compile(rb"P[0-9A-Za-z](?:\s|#[^\r\n]*[\r\n])+(\d{1,10})(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})\s")
 _TIFF_TYPES = {1: 1, 3: 2, 4: 4, 16: 8}
-"""Code of an unsigned type -> its bytes."""
+"""Code of an unsigned integer type of TIFF -> its length in bytes."""
 _TIFF_SIDES = {256: 0, 257: 1, 322: 2, 323: 3}
-"""Tags of width and height, of the image and of its tiles."""
+"""Number of a TIFF tag -> 0 for the width of the image, 1 for its height, 2 for the width of its tiles, 3 for their height."""
 
 
 def pixel_count(data: bytes) -> int | None:
-    """Number of pixels of the first frame of an image file, at least as many as its decoder will find.
+    """Returns the number of pixels (width x height) of the first frame of an image file by its header.
+
+    Args:
+        data: Content of the file.
 
     Returns:
-        Width x height; 0 for bytes that are of none of the formats that are read; None where the header does not say it in the
-        usual way, so that any number is possible.
+        The number of pixels; 0 if the bytes are in none of the formats that are read; None if the header does not give the
+        number in the usual way, so that it is not known.
     """
     read = _avif if data[4:8] == b"ftyp" else next((read for start, read in _READERS if data.startswith(start)), None)
     if read is None:
@@ -35,7 +38,7 @@ def pixel_count(data: bytes) -> int | None:
 
 
 def _jpeg(data: bytes) -> int | None:
-    """The largest of all frame headers before the first scan."""
+    """Returns the pixels of the largest frame header before the first scan; None if there is none."""
     place, found = 2, 0
     for _ in range(MOST_STEPS):
         marker = data[place + 1]
@@ -57,7 +60,7 @@ def _jpeg(data: bytes) -> int | None:
 
 
 def _png(data: bytes) -> int | None:
-    """The largest of all headers before the pixels."""
+    """Returns the pixels of the largest header (IHDR) before the first chunk of pixels; None if there is none."""
     place, found = 8, 0
     for _ in range(MOST_STEPS):
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -71,7 +74,7 @@ def _png(data: bytes) -> int | None:
 
 
 def _gif(data: bytes) -> int | None:
-    """The screen, extended by the first frame."""
+    """Returns the pixels of the smallest area that contains the screen and the first frame; None if there is no frame."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     place = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     inside = False
@@ -104,7 +107,7 @@ def _bmp(data: bytes) -> int | None:
 
 
 def _tiff(data: bytes) -> int | None:
-    """The image or one of its tiles, whichever is larger."""
+    """Returns the pixels of the image or of one of its tiles, whichever are more; None if the directory is unusual."""
     order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
     (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, place)
@@ -138,7 +141,7 @@ def _webp(data: bytes) -> int | None:
 
 
 def _avif(data: bytes) -> int | None:
-    """The largest of all items; None for an animation, whose size is somewhere else."""
+    """Returns the pixels of the largest item; None for an animation, whose size is in another box."""
     outermost = list(boxes(data))
     metas = [data[start:end] for kind, start, end in outermost if kind == b"meta"]
     if len(outermost) == MOST_STEPS or not metas or any(kind == b"moov" for kind, _, _ in outermost):
@@ -148,7 +151,13 @@ def _avif(data: bytes) -> int | None:
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and end of each of the outermost boxes of an AVIF file, at most 1,000; its header of 8 bytes included."""
+    """Yields (kind, start, end) of each outermost box of an AVIF file, for at most `MOST_STEPS` boxes.
+
+    `start` is the position of the box's header, which takes 8 bytes or more. `end` may lie behind the end of the file.
+
+    Raises:
+        struct.error: The header of a box is truncated.
+    """
     place = 0
     for _ in range(MOST_STEPS):
         if place + 8 > len(data):
@@ -176,4 +185,4 @@ _READERS: tuple[tuple[bytes, Callable[[bytes], int | None]], ...] = (
     (b"MM", _tiff),
     (b"P", _ppm),
 )
-"""First bytes of a file -> what reads its header."""
+"""Pairs of the first bytes of a file format and the function that returns the number of pixels of such a file."""

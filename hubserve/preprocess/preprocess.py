@@ -1,7 +1,7 @@
-"""How an image becomes a network's input: one record per model, used by training, evaluation, export and serving alike.
+"""Prepares images as a network's input: the record `Preprocess` holds the settings and has the methods that apply them.
 
-A network answers rightly only for images prepared as in its training, so the record travels with the weights: in the card,
-in the package, and into the service, which never guesses.
+A network is accurate only for images that are prepared as in its training. So each model has one record, which training,
+evaluation, export and the service share; it is stored in the model's card and in its package.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Triple = tuple[float, float, float]
 
 Fit = Literal["crop", "pad", "squash"]
-"""How an image becomes the square that a network takes: its centre, all of it with a border, or all of it with its sides
-scaled differently."""
+"""How an image becomes a square: "crop" takes its centre, "pad" adds a border to the whole image, and "squash" scales width and
+height of the whole image by different factors."""
 
 LONGEST_RATIO = 20
-"""Aspect ratio (longer side / shorter side) from which `reference` crops an image before it resizes it, to bound the work.
+"""Aspect ratio (longer side / shorter side) above which `reference` crops an image before it resizes it.
 
-Its usual order, resize then crop, would make an image of 65,535 x 1 pixels thousands of times larger."""
+In the usual order, resize then crop, an image of 65,535 x 1 pixels would be resized to 16,776,960 x 256."""
 
 MOST_EXTRA = 32
-"""Largest number of pixels beyond each end of the crop that are resized too, to end at whole source pixels; see `_side`."""
+"""Largest number of pixels that are resized in addition at each end of the crop, so that the resized region begins and ends at
+whole source pixels; see `_side`."""
 
 _PILLOW = int(pillow_version.partition(".")[0])
 
@@ -36,11 +37,11 @@ class _Side(NamedTuple):
     """The region of one image side (width or height) that is read and resized.
 
     Attributes:
-        needed: Source pixels that the resize reads, filter support included.
-        begin: First coordinate of the resized region, in source pixels from the start of `needed`; may be fractional.
-        end: End coordinate of the region, likewise.
+        needed: Range of source pixels that the resize reads, including those that the filter reads beyond the region.
+        begin: Start coordinate of the region, in source pixels from the start of `needed`; may be fractional.
+        end: End coordinate of the region, in source pixels from the start of `needed`; may be fractional.
         length: Length of the region after the resize, in pixels.
-        kept: The pixels of the crop, within those.
+        kept: Range of the resized pixels that belongs to the crop.
     """
 
     needed: slice
@@ -51,20 +52,22 @@ class _Side(NamedTuple):
 
 
 class Preprocess(BaseModel):
-    """The preparation that a network was trained with: resize to a square, channel order, scale, normalise.
+    """The preparation of images for a network: resize to a square, order of the channels, scale, normalisation.
+
+    Values that break the limits below raise a ValueError (pydantic's ValidationError).
 
     Attributes:
         input_size: Side in pixels of the square that the network takes, 1 to 4096.
         resize: Length in pixels to which the shorter side is resized before the crop; at least `input_size`, at most 8192. It
-            has no effect with `fit` "pad" or "squash".
+            has no effect if `fit` is "pad" or "squash".
         fit: How an image becomes a square. "crop" resizes its shorter side to `resize` and takes the centre, which cuts off the
             ends of long images. "pad" resizes its longer side to `input_size` and adds a border in the colour `border`.
             "squash" resizes both sides to `input_size`, which distorts all images that are not square.
-        interpolation: Filter of the resize; both kinds average over several pixels when they shrink an image (antialiasing).
-        channels: Order of the colour planes.
-        scale: Number by which pixel values 0..255 are divided: 255 gives [0, 1], 1 leaves 0..255.
-        mean: Numbers subtracted after scaling, one per plane in the order of `channels`.
-        std: Numbers divided by after that, one per plane in the order of `channels`; above 0.
+        interpolation: Filter of the resize, with antialiasing: when an image shrinks, each pixel is an average of several.
+        channels: Order of the colour channels in the input of the network.
+        scale: Number above 0 by which pixel values 0..255 are divided: 255 gives [0, 1], 1 leaves 0..255.
+        mean: Numbers that are subtracted after the division by `scale`, one per channel in the order of `channels`.
+        std: Numbers above 0 by which the differences are divided, one per channel in the order of `channels`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,11 +92,13 @@ class Preprocess(BaseModel):
         return self
 
     def reference(self, image: Image.Image) -> NDArray[np.float32]:
-        """The network's input for an RGB image: the exact preparation, which faster ones are compared with.
+        """Returns the network's input for an image, by the exact preparation with which faster ones are compared.
 
-        With `fit` "crop", it is what torchvision's Resize and CenterCrop make of the image. Of one whose longer side is over
-        LONGEST_RATIO times the shorter only the middle is resized, as in `fast`: whole, 65,535 x 1 pixels would become
-        16,776,960 x 256.
+        With `fit` "crop", the pixels are those of torchvision's Resize and CenterCrop, unless the longer side is more than
+        `LONGEST_RATIO` times the shorter one. Such images, and all images with another `fit`, are prepared by `fast`.
+
+        Args:
+            image: Image in mode "RGB".
 
         Returns:
             (3, input_size, input_size) float32.
@@ -107,10 +112,12 @@ class Preprocess(BaseModel):
         return self.normalise(np.asarray(square).transpose(2, 0, 1))
 
     def fast(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What `reference` gives for the same image, up to 1/255 in a pixel value before scaling, in half of the time.
+        """Returns the network's input for an image in half of the time of `reference`, with almost the same values.
+
+        Before the division by `scale`, a pixel value differs from that of `reference` by at most 1 of 255.
 
         Args:
-            pixels: (height, width, 3) uint8, RGB.
+            pixels: The image, (height, width, 3) uint8, RGB.
 
         Returns:
             (3, input_size, input_size) float32.
@@ -118,12 +125,12 @@ class Preprocess(BaseModel):
         return self.normalise(self.square(pixels).transpose(2, 0, 1))
 
     def square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The pixels that the network sees, before they are normalised: resized and cropped or padded, as in `fast`.
+        """Returns the image as a square of `input_size` pixels, as `fit` says: the step of `fast` before `normalise`.
 
-        Only the part of the image that is kept is resized.
+        With `fit` "crop", only the part of the image that the crop keeps is resized.
 
         Args:
-            pixels: (height, width, 3) uint8, RGB.
+            pixels: The image, (height, width, 3) uint8, RGB.
 
         Returns:
             (input_size, input_size, 3) uint8, RGB.
@@ -148,13 +155,13 @@ class Preprocess(BaseModel):
         return np.array(part)[y.kept, x.kept]
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The last step alone: channel order, scale, mean and deviation.
+        """Applies `channels`, `scale`, `mean` and `std` to pixels: the last step of the preparation.
 
         Args:
-            pixels: (..., 3, height, width) uint8, RGB.
+            pixels: One or more images, (..., 3, height, width) uint8, RGB.
 
         Returns:
-            The same shape, float32.
+            float32 array of the same shape.
         """
         planes = pixels[..., ::-1, :, :] if self.channels == "bgr" else pixels
         mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (self.mean, self.std))
@@ -168,13 +175,13 @@ class Preprocess(BaseModel):
 
     @property
     def border(self) -> tuple[int, int, int]:
-        """Colour, RGB, of what "pad" adds: the nearest one to the mean, which is about 0 for the network."""
+        """The RGB colour of the border that "pad" adds: `mean` as a colour, which is about 0 in the network's input."""
         colour = [round(min(max(value * self.scale, 0), 255)) for value in self.mean]
         red, green, blue = colour if self.channels == "rgb" else colour[::-1]
         return red, green, blue
 
     def _whole(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The square of all of an image, for "pad" and "squash"."""
+        """Returns the whole image as a square, (input_size, input_size, 3) uint8, for `fit` "pad" and "squash"."""
         side = self.input_size
         if self.fit == "squash":
             return np.array(image.resize((side, side), self._filter))
@@ -189,13 +196,23 @@ class Preprocess(BaseModel):
         return Image.Resampling[self.interpolation.upper()]
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Width and height of the whole image after the resize; the longer side is cut to a whole number, as in torchvision."""
+        """Returns width and height to which "crop" resizes a whole image of width and height `size`.
+
+        The shorter side becomes `resize`; the longer one is rounded down to a whole number, as in torchvision.
+        """
         width, height = size
         longer = int(self.resize * max(size) / min(size))
         return (self.resize, longer) if width <= height else (longer, self.resize)
 
     def _side(self, length: int, resized: int, *, exact: bool) -> _Side:
-        """What is resized of a side of `length` pixels that, as a whole, would have `resized` pixels afterwards."""
+        """Returns the region of one side of the image that must be resized to get the pixels of the crop.
+
+        Args:
+            length: Length of the whole side in source pixels.
+            resized: Length that the whole side would have after the resize.
+            exact: Whether the region must begin and end at whole source pixels, so that all values are those that a resize of
+                the whole side gives. If False, it does so only where this adds at most `MOST_EXTRA` pixels at each end.
+        """
         scale = length / resized
         crop = round((resized - self.input_size) / 2)
         first, last = crop, crop + self.input_size

@@ -1,1 +1,1 @@
-"""The HTTP service: an engine without a web framework, and the BentoML application around it."""
+"""The HTTP service: `engine` classifies images without a web framework, and `app` is the BentoML application around it."""

@@ -1,7 +1,7 @@
-"""Bearer tokens: which requests need one; tokens are compared in constant time.
+"""Checks the bearer tokens of requests: `check_reader` for requests that read, `check_changer` for those that change something.
 
 Reading and classifying need a token only if HUBSERVE_READ_TOKEN is set. Requests that change something always need
-HUBSERVE_TOKEN, which is accepted for reading too.
+HUBSERVE_TOKEN, which is also accepted for reading. Tokens are compared in constant time.
 """
 
 import secrets
@@ -15,11 +15,15 @@ from hubserve.errors import ForbiddenError, UnauthorizedError
 from hubserve.service.settings import ServiceSettings
 
 scheme = HTTPBearer(auto_error=False, description="HUBSERVE_TOKEN, or for reading HUBSERVE_READ_TOKEN, of the server.")
-"""The security scheme by which FastAPI lists the bearer tokens in the OpenAPI document."""
+"""The security scheme by which FastAPI describes the bearer tokens in the OpenAPI document."""
 
 
 def check_reader(connection: HTTPConnection, settings: ServiceSettings) -> None:
-    """Raises UnauthorizedError where reading needs a token and the request has neither that one nor the one for changes."""
+    """Checks the token of a request that reads or classifies. Without the setting `read_token`, each request passes.
+
+    Raises:
+        UnauthorizedError: The request has neither the token for reading nor the one for changes.
+    """
     if settings.read_token is not None and not _bears(connection, settings.read_token, settings.token):
         raise UnauthorizedError("this server wants a token: send the header `Authorization: Bearer TOKEN`")
 
@@ -28,8 +32,8 @@ def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None
     """Checks the token of a request that changes something.
 
     Raises:
-        ForbiddenError: The server has no token, so it takes no changes.
-        UnauthorizedError: The request does not have the token.
+        ForbiddenError: The setting `token` is not set, so that the server refuses all changes.
+        UnauthorizedError: The request does not have the token for changes.
     """
     if settings.token is None:
         raise ForbiddenError(
@@ -41,15 +45,21 @@ def check_changer(connection: HTTPConnection, settings: ServiceSettings) -> None
 
 
 async def changer(request: Request) -> None:
-    """A dependency, for FastAPI, of routes that change something: `check_changer` once more, behind the middleware's."""
+    """A FastAPI dependency that calls `check_changer`, for routes that change something. The middleware calls it before, too.
+
+    Raises:
+        ForbiddenError: The setting `token` is not set, so that the server refuses all changes.
+        UnauthorizedError: The request does not have the token for changes.
+    """
     check_changer(request, request.app.state.shared.settings)
 
 
 CHANGE = [Depends(changer), Depends(scheme)]
-"""The dependencies of routes that change something."""
+"""The FastAPI dependencies of routes that change something."""
 
 
 def _bears(connection: HTTPConnection, *tokens: SecretStr | None) -> bool:
+    """Returns whether the header Authorization of a request has one of `tokens`; None entries are ignored."""
     kind, _, given = connection.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer":
         return False

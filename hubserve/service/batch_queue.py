@@ -1,6 +1,6 @@
-"""The queue of images to classify: threads take them in batches, without waiting for more; too many are refused at once.
+"""`BatchQueue`: admits images up to a limit, refuses more, and has threads that classify the admitted ones in batches.
 
-Images are admitted by their number and their pixels, and taken in the order of `hubserve.service.fair_order`.
+`hubserve.service.fair_order` decides which of the waiting images is taken next.
 """
 
 import logging
@@ -22,27 +22,30 @@ log = logging.getLogger("hubserve.service")
 Step = Literal["decode", "infer"]
 
 BATCH_PIXELS = 1_000_000
-"""Pixels of a batch for each image that it may hold: beyond that, the first would wait for the decoding of the others."""
+"""Limit on the pixels of a batch, for each image that it may hold.
+
+In a larger batch, the first image would wait too long for the others to be decoded.
+"""
 
 
 class BatchQueue:
-    """A queue and the threads that empty it.
+    """A queue of images, and the threads that classify them.
 
-    A thread takes what is queued, up to `max_batch` images, prepares them and runs them as one batch. Under low load every
-    image is a batch of its own and is never delayed for others; under high load batches fill by themselves.
+    A thread takes the images that wait, up to `max_batch`, decodes them and runs them as one batch; it never waits for more
+    images. Under low load each image is a batch of its own and is not delayed by others. Under high load the batches become
+    large.
 
     Args:
-        threads: Number of threads; as many as cores, where a session uses one core.
+        threads: Number of threads. If an engine uses one core for a call, the number of cores is a good choice.
         max_batch: Largest number of images in a batch.
-        max_waiting: Largest number of images that are queued or being classified; one more is refused at once.
-        max_waiting_pixels: Largest number of pixels of these images. A request of more than 16 megapixels is refused where it
-            has more than half of the images or pixels that could still be taken, so that others are not locked out.
+        max_waiting: Largest number of images that wait or are being classified.
+        max_waiting_pixels: Largest number of pixels of these images together.
         max_pixels: Largest number of pixels of an image.
-        on_batch: Called with the size of every batch, in the threads.
-        on_drop: Called for each image that nobody waits for any more, with the step that was not done for it.
+        on_batch: Function that is called with the size of each batch, in the threads.
+        on_drop: Function that is called for each image that was dropped, with the first step that was not done for it.
 
     Attributes:
-        inside: Number of images that are queued or being classified.
+        inside: Number of images that wait or are being classified.
     """
 
     def __init__(
@@ -75,7 +78,18 @@ class BatchQueue:
             thread.start()
 
     def check_room(self, count: int = 1, pixels: int = 0) -> None:
-        """Raises OverloadedError where `count` more images of together `pixels` are too many. An idle queue takes any."""
+        """Checks that more images can be admitted. A queue without images admits any number.
+
+        A request of more than `LIGHT_PIXELS` pixels may take at most half of the images and half of the pixels that are still
+        free, so that other requests can still be admitted.
+
+        Args:
+            count: Number of images of the request.
+            pixels: Number of pixels of these images together.
+
+        Raises:
+            OverloadedError: The images cannot be admitted now.
+        """
         free, free_pixels = self._max_waiting - self.inside, max(0.0, self._max_waiting_pixels - self._pixels)
         if not self.inside or (count <= free and pixels <= LIGHT_PIXELS):
             return
@@ -94,10 +108,16 @@ class BatchQueue:
     def submit(
         self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
     ) -> list[QueuedImage]:
-        """Queues the images of a request, and returns the future answer of each.
+        """Adds the images of one request and returns a future for each, which gets its answer or its error.
+
+        Args:
+            engine: Engine that will classify the images.
+            images: Bytes of an image file, or a prepared array, for each image.
+            top_k: Number of classes in each answer; None takes the default, see `Engine.classify`.
+            features: Whether the answers have features.
 
         Raises:
-            OverloadedError: Too many are queued already; none of these was taken.
+            OverloadedError: The images cannot be admitted now; see `check_room`. None of them was added.
         """
         queued = [
             QueuedImage(engine, data, top_k, weigh(data, self._max_pixels), self._cancelled, features=features)
@@ -117,7 +137,12 @@ class BatchQueue:
         return queued
 
     def close(self, seconds: float = 10.0) -> None:
-        """Ends the threads after all that is queued; those that need more than `seconds` end with the process."""
+        """Ends the threads after they have classified all images that wait.
+
+        Args:
+            seconds: Longest time in seconds to wait for the threads. Threads that take longer end with the process, and their
+                images get no answer.
+        """
         with self._lock:
             self._closing = True
             self._wake_threads(self._idle)
@@ -128,12 +153,13 @@ class BatchQueue:
             log.warning("%d threads are still at work after %g s; what they do is lost", late, seconds)
 
     def _work(self) -> None:
+        """Classifies images until the queue is closed; each thread runs it."""
         while (images := self._take()) is not None:
             self._classify(images)
             del images  # An idle thread keeps no images.
 
     def _take(self) -> list[QueuedImage] | None:
-        """The next images, at least one; None after `close`."""
+        """Waits for images and returns the next ones, at least one; None once the queue is closed and no image waits."""
         while True:
             with self._lock:
                 if (first := self._waiting.take()) is not None:
@@ -145,6 +171,7 @@ class BatchQueue:
             self._wake.get()
 
     def _batch(self, first: QueuedImage) -> list[QueuedImage]:
+        """Returns `first` and the light images that fit into a batch with it. The caller must hold the lock."""
         images = [first]
         pixels_left = self._max_batch * BATCH_PIXELS - first.pixels
         while len(images) < self._max_batch and (image := self._waiting.take_light(pixels_left)) is not None:
@@ -153,12 +180,13 @@ class BatchQueue:
         return images
 
     def _wake_threads(self, count: int) -> None:
-        """Wakes up to `count` threads; called with the lock."""
+        """Wakes at most `count` of the idle threads. The caller must hold the lock."""
         for _ in range(min(count, self._idle)):
             self._idle -= 1
             self._wake.put(None)
 
     def _classify(self, images: Sequence[QueuedImage]) -> None:
+        """Decodes images, and answers them in one batch for each engine."""
         batches: dict[Engine, list[tuple[QueuedImage, Prepared]]] = {}
         for image in images:
             prepared = self._prepare(image)
@@ -168,7 +196,7 @@ class BatchQueue:
             self._answer(engine, batch)
 
     def _prepare(self, image: QueuedImage) -> Prepared | None:
-        """The decoded image; None where it has its error, or nobody waits for it."""
+        """Decodes an image. Returns None if it was cancelled, or if it failed, in which case its error is set."""
         try:
             # Checked only now: an image before it may have taken long, and this one was cancelled.
             if not image.set_running_or_notify_cancel():
@@ -187,6 +215,7 @@ class BatchQueue:
                     self._wake_threads(1)
 
     def _answer(self, engine: Engine, prepared: Sequence[tuple[QueuedImage, Prepared]]) -> None:
+        """Runs inference for the images that were not dropped meanwhile, and sets their answers or errors."""
         batch = [(image, pixels) for image, pixels in prepared if not image.dropped]
         if len(batch) < len(prepared):
             gone = [image for image, _ in prepared if image.dropped]
@@ -211,10 +240,14 @@ class BatchQueue:
                     image.set_result(answer)
 
     def _cancelled(self, image: QueuedImage) -> None:
+        """Counts an image as done after it was cancelled."""
         self._count_as_done([image])
 
     def _count_as_done(self, images: Sequence[QueuedImage]) -> None:
-        """Counts images as done, before their answers are set: a client may send the next image as soon as it has one."""
+        """Stops counting images.
+
+        This is called before their answers are set, because a client may send its next image as soon as it has an answer.
+        """
         with self._lock:
             for image in images:
                 if image.counted is not None:
@@ -224,7 +257,10 @@ class BatchQueue:
 
 
 def _fail(images: Sequence[QueuedImage], error: Exception) -> None:
-    """Sets the error as the result, without the frame that caught it: that refers to the images, a reference cycle."""
+    """Sets `error` as the outcome of images.
+
+    The traceback loses the frame that caught the error: it refers to the images, which would be a reference cycle.
+    """
     error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
     for image in images:
         image.set_exception(error)

@@ -16,7 +16,7 @@ from hubserve.background import TOKEN_VARIABLES
 from hubserve.errors import HubserveError, JobError, OverloadedError
 from hubserve.jobs import Job, JobLimits
 from hubserve.process_guard import confine_memory
-from hubserve.service.exports import ExportLimits, ExportRequest
+from hubserve.service.export_folder import ExportLimits, ExportRequest
 
 log = logging.getLogger("hubserve.service")
 

@@ -1,12 +1,13 @@
-"""The images that wait to be classified, in an order in which a few large requests do not hold up everybody else.
+"""The order in which waiting images are decoded: a few large requests do not delay all others.
 
-An image costs its pixels, plus a megapixel for all else. Each request gets an equal share of the threads: its images are
-ordered by what they and those before them in the request cost, counted from the moment when it came (self-clocked fair
-queueing, Golestani 1994). So a photo passes the tenth image of 49 megapixels of a request that came before it, and each image
-has its turn once as much work was done for others as it costs.
+An image costs as many units as it has pixels, plus `COMMON_COST` for everything else that is done for it. Each request gets an
+equal share of the threads (self-clocked fair queueing, Golestani 1994): the place of an image in the order is the clock when
+its request came, plus the cost of the image and of those before it in the request. The clock is the place of the image that was
+taken last. So a small photo is taken before the tenth image of 49 megapixels of an earlier request, and a large image is taken
+as soon as work of its cost was done for others.
 
-Heavy images have a share of the threads and of the memory: only as many are decoded at once as have `heavy_pixels` pixels
-together. The light ones, of which each thread decodes one at a time, pass them meanwhile.
+Heavy images, which have more than `LIGHT_PIXELS` pixels, may use only a part of the threads and of the memory: those that are
+decoded at the same time have at most `heavy_pixels` pixels together. Meanwhile the other threads take light images.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from hubserve.preprocess.pixel_count import pixel_count
 from hubserve.service.engine import Answer, Engine
 
 LIGHT_PIXELS = 16_000_000
-"""Most pixels of a light image, or request."""
+"""Largest number of pixels of a light image, and of a light request."""
 
 COMMON_COST = 1_000_000
-"""Pixels that take about as long to decode as all else for an image takes, most of it inference."""
+"""Number of pixels whose decoding takes about as long as everything else that is done for an image, mostly inference."""
 
 
 class QueuedImage(Future[Answer]):
-    """One image that waits, and the future that gets its answer; cancelling it drops the image at any time.
+    """A waiting image, and the future that gets its answer. Cancelling the future drops the image at any time.
 
     Args:
-        engine: Engine that is to classify the image.
+        engine: Engine that will classify the image.
         data: Bytes of the image file, or a prepared array; see `Engine.prepare`.
-        top_k: Number of classes in the answer; None for the default.
-        pixels: Weight of the image; see `weigh`.
-        on_cancel: Called with the image when it is cancelled before a thread began with it.
+        top_k: Number of classes in the answer; None takes the default, see `Engine.classify`.
+        pixels: Number of pixels from `weigh`.
+        on_cancel: Function that is called with the image if it is cancelled before a thread has begun to decode it.
         features: Whether the answer has features.
 
     Attributes:
-        is_heavy: Whether it has more than LIGHT_PIXELS (16 million) pixels.
-        dropped: Whether nobody waits for the answer any more; a thread that has begun leaves the rest undone.
-        counted: Pixels that the queue counts for the image; None once it is not in it any more.
-        order: Place in the order of all images, the lowest first.
+        is_heavy: True if the image has more than `LIGHT_PIXELS` pixels.
+        dropped: True once the future was cancelled. A thread that has begun with the image then skips its remaining steps.
+        counted: Number of pixels by which the queue counts the image; None if the queue does not count it.
+        order: Place in the order of all images; the image with the lowest place is taken first.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class QueuedImage(Future[Answer]):
         self._on_cancel = on_cancel
 
     def cancel(self) -> bool:
-        """Drops the image. Returns whether no thread has begun with it."""
+        """Drops the image. Returns True if no thread has begun with it, False otherwise."""
         self.dropped = True
         if not super().cancel():
             return False
@@ -74,9 +75,14 @@ class QueuedImage(Future[Answer]):
 
 
 def weigh(data: bytes | Batch, max_pixels: int) -> int:
-    """Number of pixels that an image has once it is decoded, or elements of an array; at most `max_pixels`.
+    """Returns the number of pixels that an image has after decoding, at most `max_pixels`.
 
-    An image whose header does not say it counts `max_pixels`; one that has more is refused before it is decoded.
+    For an array, it is the number of its elements. An image whose header does not contain its size gets `max_pixels`. So does
+    an image with more pixels, which will be refused before it is decoded.
+
+    Args:
+        data: Bytes of an image file, or a prepared array.
+        max_pixels: Largest number of pixels of an image that the service decodes.
     """
     if not isinstance(data, bytes):
         return data.size
@@ -85,10 +91,11 @@ def weigh(data: bytes | Batch, max_pixels: int) -> int:
 
 
 class WaitingImages:
-    """The order of the images that wait. Calls from several threads need a lock.
+    """The images that wait, ordered as the docstring of this module describes. The caller must hold a lock during each call.
 
     Args:
-        heavy_pixels: Most pixels of all heavy images that are decoded at once; one of them is at all times.
+        heavy_pixels: Largest number of pixels of all heavy images together that are being decoded. One heavy image may always
+            be decoded, even if it has more.
     """
 
     def __init__(self, heavy_pixels: int) -> None:
@@ -100,10 +107,11 @@ class WaitingImages:
         self._heavy: list[tuple[float, int, QueuedImage]] = []
 
     def __bool__(self) -> bool:
+        """Returns True if any image waits."""
         return bool(self._light or self._heavy)
 
     def add(self, images: Sequence[QueuedImage]) -> None:
-        """Adds the images of one request."""
+        """Adds the images of one request. Each gets its place in the order of all images."""
         order = self._clock
         for image in images:
             order += image.pixels + COMMON_COST
@@ -111,7 +119,11 @@ class WaitingImages:
             heapq.heappush(self._heavy if image.is_heavy else self._light, (order, next(self._count), image))
 
     def take(self) -> QueuedImage | None:
-        """The next image; None where none waits, or heavy ones alone, which cannot be begun now."""
+        """Removes and returns the next image.
+
+        Returns None if no image waits, or if only heavy images wait and those that are being decoded leave no share for them.
+        The caller must report a heavy image by `decoded` once it was decoded.
+        """
         heavy_fits = self._heavy and (
             not self._heavy_at_work or self._heavy_at_work + self._heavy[0][2].pixels <= self._heavy_pixels
         )
@@ -126,7 +138,7 @@ class WaitingImages:
         return image
 
     def take_light(self, most_pixels: int) -> QueuedImage | None:
-        """The next light image; None where it has more than `most_pixels` pixels, or none waits."""
+        """Removes and returns the next light image; None if none waits, or if it has more than `most_pixels` pixels."""
         if not self._light or self._light[0][2].pixels > most_pixels:
             return None
         image = heapq.heappop(self._light)[2]
@@ -134,5 +146,5 @@ class WaitingImages:
         return image
 
     def decoded(self, image: QueuedImage) -> None:
-        """Notes that the pixels of a heavy image are not held any more."""
+        """Gives back the share of a heavy image that `take` has returned, after it was decoded or failed."""
         self._heavy_at_work -= image.pixels

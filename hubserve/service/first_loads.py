@@ -1,4 +1,4 @@
-"""The first loads of versions in the store: each in a process of its own, several at a time, while others answer."""
+"""`FirstLoads`: loads versions of the store that were never loaded before in processes of their own, while others answer."""
 
 import logging
 import time
@@ -13,27 +13,28 @@ from hubserve.store import StoredModel
 log = logging.getLogger("hubserve.service")
 
 AT_ONCE = 2
-"""The number of processes that load versions at the same time; with two, one that never ends does not block the other."""
+"""Largest number of processes of first loads at once. With two, one that never ends does not block the others."""
 
 NICE = 5
-"""Requests to the service come first."""
+"""Niceness (`os.nice`) of the processes of first loads, so that requests to the service get the processor first."""
 
 MOST_BYTES = 16 * 10**9
-"""Largest file of a package: all are hashed before a version is loaded, for half an hour where one is a sparse file of 1 TB."""
+"""Largest file of a package, in bytes. All files are hashed before a version is loaded, which takes half an hour for 1 TB."""
 
 
 class FirstLoads:
-    """Loads each version that was never loaded in a process of its own, which may fail or hang without harm to the service.
+    """Loads each new version for the first time in another process, which may fail or hang without harm to the service.
 
-    `may_load` starts that process, and returns False until it has ended well; ask again. At most `AT_ONCE` run at a time. A
-    version that was loaded before needs none. Used by one thread.
+    `may_load` starts that process and returns False until it has ended successfully, so it is called again and again. At most
+    `AT_ONCE` processes run at once. A version that was loaded before on this machine needs none. All methods must be called in
+    one thread.
 
     Args:
-        backend: What runs the models.
-        device: Device that was asked for.
+        backend: What runs the models: a format, or "openvino".
+        device: "cpu", "cuda", or "auto" for a GPU if there is one.
         batches: Batch sizes that a version must run in its first load.
-        memory_bytes: Largest memory of the process of a first load.
-        seconds: Longest time of a first load.
+        memory_bytes: Largest memory in bytes of the process of a first load.
+        seconds: Time in seconds after which the process of a first load is killed.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class FirstLoads:
         self._running: dict[object, tuple[StoredModel, FirstLoad]] = {}
 
     def may_load(self, model: StoredModel) -> bool:
-        """Whether a version may be loaded now; False while another process loads it for the first time, or is to.
+        """Returns whether a version may now be loaded in this process; False if its first load has not ended or must wait.
 
         Raises:
-            HubserveError: It cannot be loaded; the message says why.
+            HubserveError: The version cannot be loaded: its first load failed or exceeded a limit, or its package is wrong.
+            OSError: A file of the package cannot be read, or the process of the first load cannot be started.
         """
         key = model.tag, model.created
         if key in self._running:
@@ -72,14 +74,18 @@ class FirstLoads:
         return False
 
     def wait(self, model: StoredModel, seconds: float) -> bool:
-        """Returns what `may_load` does, after waiting at most `seconds` until it is True. Raises what `may_load` raises."""
+        """Waits at most `seconds` until `may_load` returns True. Returns its last result, and raises what it raises."""
         end = time.monotonic() + seconds
         while not (found := self.may_load(model)) and time.monotonic() < end:
             time.sleep(0.05)
         return found
 
     def keep(self, models: Collection[StoredModel]) -> None:
-        """Ends those of versions that are not in the store any more."""
+        """Kills the processes that load versions for the first time, except those of `models`.
+
+        Args:
+            models: The versions that are in the store.
+        """
         there = {(model.tag, model.created) for model in models}
         for key in [key for key in self._running if key not in there]:
             model, load = self._running.pop(key)
@@ -87,5 +93,5 @@ class FirstLoads:
             log.info("%s is not loaded any more: it was deleted", model.tag)
 
     def close(self) -> None:
-        """Ends all of them."""
+        """Kills all processes that load versions for the first time."""
         self.keep(())

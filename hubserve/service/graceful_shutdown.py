@@ -1,8 +1,9 @@
-"""Shuts the server down after SIGTERM without losing a request.
+"""`GracefulShutdown`: delays the shutdown of the server after SIGTERM, so that no request is lost.
 
-uvicorn answers the requests that it has and closes idle connections; a client that sends its next request over a kept
-connection at that moment gets no answer. So uvicorn gets the signal some seconds later. Until then every answer has the header
-`Connection: close`, so that clients connect anew, elsewhere, and the server reports that it is not ready.
+When uvicorn gets the signal, it answers the requests that it has received and closes idle connections. A client that sends its
+next request over such a connection at that moment gets no answer. uvicorn therefore gets the signal some seconds later. Until
+then each answer has the header `Connection: close`, so that clients open new connections, perhaps to another server, and the
+server reports that it is not ready.
 """
 
 import asyncio
@@ -12,13 +13,13 @@ from types import FrameType
 
 
 class GracefulShutdown:
-    """Delays the first SIGTERM or SIGINT before it reaches the server's own handler.
+    """Passes the first SIGTERM or SIGINT to the server's own signal handler only after a delay, any further one at once.
 
     Args:
-        seconds: Length of the delay.
+        seconds: Length of the delay in seconds.
 
     Attributes:
-        started: Whether the signal was received.
+        started: True once a signal was received.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -26,13 +27,18 @@ class GracefulShutdown:
         self._seconds = seconds
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Replaces the signal handlers that the server installed. Outside the main thread there are none."""
+        """Replaces the signal handlers that the server has installed. Outside the main thread it does nothing.
+
+        Args:
+            loop: Running event loop of the server, in which the delayed handler is called.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             self._wrap(number, loop)
 
     def _wrap(self, number: signal.Signals, loop: asyncio.AbstractEventLoop) -> None:
+        """Replaces the handler of one signal, if a Python function handles it."""
         server = signal.getsignal(number)
         if not callable(server):
             return

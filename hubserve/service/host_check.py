@@ -1,8 +1,8 @@
-"""The header Host: which names the server answers for.
+"""`HostCheck`: refuses requests whose header Host has a name that the server does not answer for.
 
-A page on another site can make a browser send requests to a server that only this machine, or only this network, can reach:
-the page's own name is resolved to the server's address once the page is loaded (DNS rebinding). Such a request has that name in
-Host, never an address, so addresses need no list.
+This prevents DNS rebinding. A page of another site can make a browser send requests to a server that only this machine or this
+network can reach, by resolving the page's own name to the server's address. Such a request has that name in Host and never an
+address, so that addresses can always be allowed.
 """
 
 import ipaddress
@@ -14,10 +14,10 @@ from hubserve.errors import HostError
 
 
 class HostCheck:
-    """Checks the hosts of requests.
+    """Checks the header Host of requests.
 
     Args:
-        allowed: Names separated by commas, as in the setting `allowed_hosts`.
+        allowed: Allowed names, separated by commas; see the setting `allowed_hosts` of `ServiceSettings`.
     """
 
     def __init__(self, allowed: str | None) -> None:
@@ -25,7 +25,11 @@ class HostCheck:
         self._allows = lru_cache(maxsize=64)(self._decide)
 
     def check(self, connection: HTTPConnection) -> None:
-        """Raises HostError where the request names a host that is not allowed. A request without one comes from no browser."""
+        """Checks the header Host of a request. A request without that header passes, because every browser sends it.
+
+        Raises:
+            HostError: The header has a name that is not allowed.
+        """
         server = connection.scope.get("server")
         for name, value in connection.scope["headers"]:
             if name == b"host" and not self._allows(value[:300], server[0] if server else None):
@@ -36,6 +40,12 @@ class HostCheck:
                 )
 
     def _decide(self, given: bytes, local_address: str | None) -> bool:
+        """Returns whether a host is allowed.
+
+        Args:
+            given: Value of the header Host.
+            local_address: Address of the server at which the request arrived; None if unknown.
+        """
         host = _host(given)
         if _is_address(host) or host == "localhost" or host.endswith(".localhost"):
             return True
@@ -45,7 +55,7 @@ class HostCheck:
 
 
 def _host(given: bytes) -> str:
-    """Returns the host of a Host header, in lower case and without its port."""
+    """Returns the host of a Host header in lower case, without its port and without brackets around an IPv6 address."""
     text = given.decode("latin-1").strip().lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
@@ -53,12 +63,14 @@ def _host(given: bytes) -> str:
 
 
 def _fits(host: str, name: str) -> bool:
+    """Returns whether a host has an allowed name, which is "*" for all names, or "*.example.com" for all names below it."""
     if name == "*":
         return True
     return host.endswith(name[1:]) if name.startswith("*.") else host == name
 
 
 def _is_address(host: str) -> bool:
+    """Returns whether a host is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -67,6 +79,7 @@ def _is_address(host: str) -> bool:
 
 
 def _is_loopback(address: str) -> bool:
+    """Returns whether an address is a loopback address of IPv4 or IPv6; False for text that is not an address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -1,31 +1,35 @@
-"""The limits of jobs and exports that are asked for over HTTP, from the settings of the service and the size of the machine."""
+"""The limits of jobs and exports that are started over HTTP, by the service's settings and the size of the machine."""
 
 from pathlib import Path
 
 from hubserve.home import home
 from hubserve.host import cores, memory_bytes
 from hubserve.jobs import JobLimits
-from hubserve.service.exports import ExportLimits
+from hubserve.service.export_folder import ExportLimits
 from hubserve.service.settings import ServiceSettings
 
 IMAGE_SIZE, BATCH_SIZE = 1024, 4096
-"""Largest height and width of images, in pixels, and largest batch, of a definition over HTTP."""
+"""Limits for a job definition over HTTP: height and width of images in pixels, and images in a batch."""
 
 PARAMETERS = 1_000_000_000
-"""Largest number of parameters of the networks of a job or an export over HTTP."""
+"""Largest number of parameters of all networks of a job or an export over HTTP together."""
 
 CHECK_MEMORY_MB = 2_000.0
-"""Most memory of the process that checks a request before it is accepted, in megabytes."""
+"""Largest memory, in megabytes, of the process that checks a request before its job or export is started."""
 
 
 def data_roots(settings: ServiceSettings) -> tuple[Path, ...]:
-    """The folders in which data sets and latency tables must lie, as absolute paths; they need not exist."""
+    """Returns the absolute paths of the folders in which data sets and latency tables must lie; they may not exist.
+
+    Raises:
+        OutputError: The setting `data_roots` is not set, and no folder can serve as HUBSERVE_HOME.
+    """
     roots = settings.data_roots or (home() / "data",)
     return tuple(root.expanduser().absolute() for root in roots)
 
 
 def definition_limits(settings: ServiceSettings) -> JobLimits:
-    """Returns the limits of a job whose definition was sent over HTTP."""
+    """Returns the limits of a job whose definition was sent over HTTP. Raises OutputError as `data_roots` does."""
     return named_job_limits(settings).model_copy(
         update={
             "roots": data_roots(settings),
@@ -40,7 +44,10 @@ def definition_limits(settings: ServiceSettings) -> JobLimits:
 
 
 def named_job_limits(settings: ServiceSettings) -> JobLimits:
-    """Limits of a job file of the operator that is started by its name: what it reaches is the operator's choice."""
+    """Returns the limits of a job file that was started by its name over HTTP.
+
+    The operator of the server wrote the file, so its time, memory and networks are limited, but not what it may access.
+    """
     return JobLimits(
         modules=settings.job_modules,
         parameters=PARAMETERS,
@@ -60,5 +67,5 @@ def export_limits(settings: ServiceSettings) -> ExportLimits:
 
 
 def memory_mb(settings: ServiceSettings) -> float:
-    """Most memory of a job or an export, in megabytes."""
+    """Returns the largest memory of a job or an export, in megabytes: as set, or a quarter of the machine's memory."""
     return settings.job_memory_mb or memory_bytes() / 4e6

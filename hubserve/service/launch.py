@@ -1,4 +1,4 @@
-"""Starts BentoML's server on our service."""
+"""`serve`: starts BentoML's server with the hubserve service, and `find_address`, which checks the address before."""
 
 import errno
 import os
@@ -11,20 +11,21 @@ from hubserve.errors import ServerStartError
 SERVICE = "hubserve.service.app:HubServe"
 
 MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20)}
-"""Settings of glibc for the workers: memory of a large image goes back to the system at once, not to one of many arenas."""
+"""Environment variables of glibc for the workers, so that the memory of large images is returned to the system at once."""
 
 REASONS = {
     errno.EADDRINUSE: "the port is in use: end what listens there, or name another one with --port",
     errno.EACCES: "this user may not listen there: ports below 1024 need a privilege; name a higher one with --port",
     errno.EADDRNOTAVAIL: "this machine has no such address: name one of its own with --host",
 }
+"""What a user can do, by the error number with which listening fails."""
 
 
 def find_address(host: str, port: int) -> str:
-    """The numeric address of `host`, after a look whether the port can be bound.
+    """Returns the numeric address of `host`, after checking that its port can be bound. IPv4 is preferred.
 
     Raises:
-        ServerStartError: `host` is no address of this machine, or the port cannot be bound.
+        ServerStartError: `host` cannot be resolved or is not an address of this machine, or the port cannot be bound.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -44,14 +45,17 @@ def find_address(host: str, port: int) -> str:
 def serve(*, host: str = "127.0.0.1", port: int = 3000, model: str | None = None) -> None:
     """Serves until SIGTERM or SIGINT.
 
+    Sets the environment variables `MALLOC`, unless they are set, and HUBSERVE_MODEL, if `model` is given.
+
     Args:
-        host: Numeric address to bind, as `find_address` gives it; the default accepts connections from this machine only.
+        host: Numeric address to bind, from `find_address`. The default accepts connections from this machine only.
         port: TCP port to bind.
-        model: Name, tag or alias that answers where a request names none; None takes the setting HUBSERVE_MODEL.
+        model: Name, tag or alias that answers requests that name no model. None keeps the setting HUBSERVE_MODEL.
 
     Raises:
-        ServerStartError: BentoML cannot be started with this address or its configuration.
-        SystemExit: No worker could be kept alive; the code is 1.
+        ServerStartError: No folder for temporary files can be written, the address cannot be bound, or BentoML refuses its
+            configuration.
+        SystemExit: No worker could be kept alive; the exit code is 1.
     """
     try:
         tempfile.gettempdir()
@@ -79,5 +83,6 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, model: str | None = None
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ServerStartError:
+    """Returns the ServerStartError for an error that occurred while an address was bound."""
     reason = REASONS.get(error.errno or 0, error.strerror or str(error))
     return ServerStartError(f"cannot listen at {host}, port {port}: {reason}")

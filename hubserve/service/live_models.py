@@ -1,10 +1,11 @@
-"""The models that are loaded: which engine answers for which name, while versions are published, deleted or unloaded.
+"""`LiveModels`: loads the models of the store and decides which of them answers for a name, while the store changes.
 
-One thread looks at the store, and loads and warms up new versions; until one is ready, the version that answered before goes on
-answering. A version that was never loaded here is loaded by another process first, which may take long; where no other version
-answers, the next older one is loaded meanwhile. A version that cannot be loaded is refused once, which the log, /models and the
-metrics show, and the next older one answers in its place. Beyond a limit of memory, the models whose names were not asked for
-longest are unloaded. Requests only look a name up in a dict; they wait only where no version answers for it yet.
+A thread watches the store, and loads and warms up new versions; the version that answered before answers until then. A version
+that was never loaded on this machine is first loaded by another process, which may take long; if no version of that name is
+loaded, the next older one is loaded meanwhile. A version that cannot be loaded is refused: the reason is in the log and in the
+answer of /models, and the next older version answers. If all loaded models take too much memory, those whose names were not
+requested for the longest time are unloaded. Requests only look a name up in a dict; they wait only if no version answers for it
+yet.
 """
 
 import asyncio
@@ -14,12 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from pathlib import Path
 
 from hubserve.errors import HubserveError, ModelRefusedError, StoreError
 from hubserve.service.engine import Engine
 from hubserve.service.first_loads import FirstLoads
-from hubserve.service.loaded_model import LoadedModel, TrafficSplit
+from hubserve.service.loaded_model import SMALLEST_BYTES, LoadedModel, TrafficSplit, resident_bytes
 from hubserve.service.name_resolution import DEFAULT, NameResolver, TrafficShare
 from hubserve.storage_faults import storage_error, with_denial
 from hubserve.store import StoredModel
@@ -27,38 +27,34 @@ from hubserve.store import StoredModel
 log = logging.getLogger("hubserve.service")
 
 PATIENCE_SECONDS = 3.0
-"""Time in which a first load usually ends, so that loading the next older version would be in vain."""
+"""Seconds for which a first load is waited for before the next older version is loaded; most first loads end in that time."""
 
 POLL_SECONDS = 0.05
 """The interval in seconds at which unfinished first loads are checked."""
 
 Key = tuple[str, object]
-"""Tag and time of publication: a tag that was deleted and published again is another version."""
-
-
-SMALLEST_BYTES = 2**20
-"""Least memory that is counted for a model: memory that was freed before is used again, so less cannot be measured."""
+"""Key of a version: its tag and its time of publication. A tag that was deleted and published again is another version."""
 
 
 class _StillLoadingError(Exception):
-    """No version can answer yet: the first load of one has not ended."""
+    """Raised if no version can answer for a name yet, because the first load of one has not ended."""
 
 
 class LiveModels:
-    """Loads versions in a thread of its own, and finds the one that answers for a name; see the module.
+    """Loads versions of models in a thread, and returns the loaded model that answers for a name.
 
     Args:
-        resolver: Finds the versions that a name means.
-        load: Function from a version to its engine, warmed up.
-        seconds: Time between two looks at the store.
-        memory_bytes: Largest memory of all engines; beyond it, the least recently used names are unloaded.
-        first_loads: Says which versions may be loaded now; None where all may.
-        on_refusal: Called with each version that cannot be loaded.
-        on_memory: Called with the number of bytes that all engines take, whenever it changes.
+        resolver: Finds the versions that a name stands for.
+        load: Function that returns the engine, warmed up, of a version. It may raise any exception, which refuses the version.
+        seconds: Seconds between two checks of the store.
+        memory_bytes: Largest memory of all engines in bytes. Beyond it, the least recently used names are unloaded.
+        first_loads: Decides which versions may be loaded now; None allows all.
+        on_refusal: Function that is called with each version that cannot be loaded.
+        on_memory: Function that is called with the memory of all engines in bytes, whenever it changes.
 
     Attributes:
-        resolver: The same.
-        refused: Reason for each version that cannot be loaded.
+        resolver: Finds the versions that a name stands for.
+        refused: Reason why each version that cannot be loaded was refused, by its key.
     """
 
     def __init__(
@@ -93,17 +89,21 @@ class LiveModels:
         self._thread.start()
 
     async def get(self, name: str = DEFAULT) -> LoadedModel:
-        """The model that answers for a name now; waits only where none does yet.
+        """Returns the model that answers for a name now; waits only if none does yet.
 
         Raises:
             ModelNotFoundError: The store has no such model.
             ModelRefusedError: No version of it can be loaded.
+            StoreError: The store cannot be read; `StorageError` if access is denied.
         """
         route = self._routes.get(name)
         return route.pick() if route is not None else await asyncio.wrap_future(self.ask(name))
 
     def ask(self, name: str) -> Future[LoadedModel]:
-        """Asks the thread for the model of a name. The future cannot be cancelled: other requests wait for it too."""
+        """Asks the thread for the model of a name, and returns a future for it, whose errors are those of `get`.
+
+        The future cannot be cancelled, because other requests may wait for it, too.
+        """
         with self._lock:
             found = self._asked.get(name)
             if found is None:
@@ -114,7 +114,7 @@ class LiveModels:
         return found
 
     async def get_soon(self, name: str = DEFAULT, seconds: float = 1.0) -> LoadedModel | None:
-        """Returns what `get` does, or None if that takes longer than `seconds`."""
+        """Returns what `get` does, or None if that takes longer than `seconds`. Raises what `get` raises."""
         try:
             async with asyncio.timeout(seconds):
                 return await self.get(name)
@@ -123,16 +123,16 @@ class LiveModels:
 
     @property
     def first_loads(self) -> dict[str, float]:
-        """Tag of each version that is being loaded for the first time -> seconds since that began."""
+        """Seconds since the first load of each version began, by its tag, for versions whose first load has not ended."""
         return {tag: time.monotonic() - start for (tag, _), start in list(self._loading.items())}
 
     @property
     def loaded(self) -> list[LoadedModel]:
-        """Returns all models that are loaded."""
+        """All models that are loaded."""
         return list(self._engines.values())
 
     def close(self, seconds: float = 10.0) -> None:
-        """Ends the thread, and waits at most `seconds` for it; a thread that still loads a model ends with the process."""
+        """Ends the thread and waits for it, at most `seconds`. A thread that is loading a model ends with the process."""
         self._closing = True
         self._wake.set()
         self._thread.join(seconds)
@@ -183,14 +183,19 @@ class LiveModels:
             self._loading = {}
 
     def _ask_again(self, name: str, future: Future[LoadedModel]) -> None:
-        """Leaves a question for the next look; together with one that came meanwhile."""
+        """Keeps a question for the next time, together with any that was asked for the same name meanwhile."""
         with self._lock:
             other = self._asked.setdefault(name, future)
         if other is not future:
             other.add_done_callback(lambda done: _copy_outcome(done, future))
 
     def _settle(self, name: str) -> TrafficSplit:
-        """Decides again which models answer for a name; those that did go on until the others are ready."""
+        """Decides which models answer for a name and returns them; the previous ones answer until the new ones are ready.
+
+        Raises:
+            HubserveError: No version can answer.
+            _StillLoadingError: No version can answer yet.
+        """
         self._unsettled.discard(name)
         try:
             shares = self._shares(name, self.resolver.traffic_shares(name))
@@ -241,7 +246,7 @@ class LiveModels:
         return None
 
     def _is_allowed(self, model: StoredModel) -> bool:
-        """Whether a version may be loaded now; refuses it where it never may."""
+        """Returns whether a version may be loaded now. If it can never be loaded, refuses it and returns False."""
         try:
             allowed = self._first_loads is None or self._first_loads.may_load(model)
         except Exception as error:
@@ -261,14 +266,14 @@ class LiveModels:
         log.error("%s is refused: %s", model.tag, self.refused[_key(model)])
 
     def _loaded(self, model: StoredModel) -> LoadedModel | None:
-        before = _resident_bytes()
+        before = resident_bytes()
         try:
             engine = self._load(model)
         except Exception as error:  # A corrupt package makes libraries raise anything.
             self._refuse(model, error)
             return None
         largest = max(entry.bytes for entry in engine.manifest.files.values())
-        served = LoadedModel(model.tag, engine, max(_resident_bytes() - before, largest, SMALLEST_BYTES))
+        served = LoadedModel(model.tag, engine, max(resident_bytes() - before, largest, SMALLEST_BYTES))
         self._keep({**self._engines, _key(model): served})
         return served
 
@@ -280,7 +285,7 @@ class LiveModels:
         return sum(served.memory_bytes for served in self._engines.values())
 
     def _unload_unused(self) -> None:
-        """Unloads engines that answer for no name, then the least recently used names while the rest takes too much memory."""
+        """Unloads engines that answer for no name, then those of the least recently used names until the memory suffices."""
         self._keep_routed()
         by_age = sorted((route.used, name) for name, route in self._routes.items() if name != DEFAULT)
         for _, name in by_age[:-1]:
@@ -303,7 +308,7 @@ class LiveModels:
         self._loading = {key: start for key, start in self._loading.items() if key in there}
 
     def state_of(self, model: StoredModel) -> tuple[str, str | None]:
-        """One of "loaded", "idle", "loading" and "refused"; and why, where it is refused."""
+        """Returns the state of a version, "loaded", "idle", "loading" or "refused", and why it is refused, or else None."""
         if reason := self.refused.get(_key(model)):
             return "refused", reason
         if _key(model) in self._loading:
@@ -320,11 +325,3 @@ def _copy_outcome(done: Future[LoadedModel], future: Future[LoadedModel]) -> Non
 
 def _key(model: StoredModel) -> Key:
     return model.tag, model.created
-
-
-def _resident_bytes() -> int:
-    """Memory of this process; 0 where the system does not report it."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-    except (OSError, ValueError, IndexError):
-        return 0

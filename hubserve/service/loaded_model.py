@@ -1,21 +1,26 @@
-"""A model that is loaded, and how the traffic of a name is split among those that answer for it."""
+"""`LoadedModel`, a model in memory, and `TrafficSplit`, which chooses one of the loaded models that answer for a name."""
 
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hubserve.service.engine import Engine
+
+SMALLEST_BYTES = 2**20
+"""Smallest memory that is counted for a model. Memory that was freed before is used again, so that growth may be too small."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A version that is loaded.
+    """A version of a model in the store that is loaded.
 
     Attributes:
-        tag: "name:version".
-        engine: Its engine, warmed up.
-        memory_bytes: Bytes by which this process grew when it was loaded; at least its largest file, and 1 MB.
+        tag: Tag of the version, "name:version".
+        engine: Engine of the version, warmed up.
+        memory_bytes: Memory in bytes by which this process grew when the version was loaded, or the size of its largest file or
+            `SMALLEST_BYTES`, whichever is the largest.
     """
 
     tag: str
@@ -25,20 +30,28 @@ class LoadedModel:
 
 @dataclass
 class TrafficSplit:
-    """The loaded models that answer for a name.
+    """The loaded models that answer requests for one name.
 
     Attributes:
-        shares: Percent of the traffic with the model that gets it.
-        used: Time of the last request for the name, in seconds of the monotonic clock.
+        shares: Pairs of a percentage of the requests and the model that answers them.
+        used: Time of the last request for the name, by `time.monotonic`.
     """
 
     shares: Sequence[tuple[int, LoadedModel]]
     used: float = field(default_factory=time.monotonic)
 
     def pick(self) -> LoadedModel:
-        """The model for one request, chosen at random by the shares."""
+        """Returns the model for one request, chosen at random by the percentages. Sets `used` to the current time."""
         self.used = time.monotonic()
         if len(self.shares) == 1:
             return self.shares[0][1]
         weights = [weight for weight, _ in self.shares]
         return random.choices([served for _, served in self.shares], weights)[0]
+
+
+def resident_bytes() -> int:
+    """Returns the resident memory of this process in bytes; 0 if the system does not report it."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    except (OSError, ValueError, IndexError):
+        return 0

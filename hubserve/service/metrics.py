@@ -1,6 +1,7 @@
-"""Our metrics, which BentoML serves at /metrics beside its own.
+"""The Prometheus metrics of hubserve. BentoML serves them at /metrics together with its own.
 
-Labels are routes, statuses and names in the store, never a text that a caller chooses: each new label takes memory.
+Their labels are routes, statuses and names in the store, but never a text that a client chooses, because each new label takes
+memory.
 """
 
 from functools import cache
@@ -20,7 +21,13 @@ LOADED = Gauge("hubserve_loaded_bytes", "Memory of all loaded models, as measure
 
 
 def count_request(route: str, status: int, seconds: float) -> None:
-    """Notes a request that was answered."""
+    """Counts a request that was answered.
+
+    Args:
+        route: Path pattern of its route; "other" if it has none.
+        status: HTTP status of the answer.
+        seconds: Time from the head of the request to the end of its answer.
+    """
     requests, duration = _children(route, status)
     requests.inc()
     duration.observe(seconds)
@@ -28,4 +35,5 @@ def count_request(route: str, status: int, seconds: float) -> None:
 
 @cache
 def _children(route: str, status: int) -> tuple[Counter, Histogram]:
+    """Returns the counter and the histogram with the given labels; cached, because looking them up takes longer."""
     return REQUESTS.labels(route, status), SECONDS.labels(route)

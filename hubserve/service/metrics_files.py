@@ -1,7 +1,8 @@
-"""Files of metrics whose blocks on the disk are allocated before they are written.
+"""Files of Prometheus metrics whose disk space is allocated before they are written, for several workers.
 
-Several workers keep their metrics in memory-mapped files. prometheus_client makes these without content, so a write to them
-while the disk is full ends the process by SIGBUS. Here a worker goes on in memory where no block can be allocated.
+Each worker keeps its metrics in memory-mapped files. prometheus_client creates them without allocated blocks, so that a write
+to them ends the process by SIGBUS if the disk is full. Here, a worker goes on with its metrics in memory if no blocks can be
+allocated.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ from prometheus_client import mmap_dict, values
 log = logging.getLogger("hubserve.service")
 
 START_BYTES = 2**16
-"""Size of a new file, as in prometheus_client."""
+"""Size of a new file in bytes, as in prometheus_client."""
 
 ENTRY_BYTES = 48
-"""Upper bound of what an entry takes beside its key."""
+"""Upper bound of the bytes that an entry takes in addition to its key."""
 
 
 class AllocatedDict(mmap_dict.MmapedDict):
-    """prometheus_client's dictionary in a file, which grows only where the disk has free blocks for it.
+    """prometheus_client's dictionary in a memory-mapped file, which grows only after disk blocks were allocated for it.
 
-    Without them, what is written is kept in memory, and the file, which /metrics reads, stays as it is.
+    If none can be allocated, later values are kept in memory only. /metrics then shows the last values in the file.
+
+    Args:
+        filename: Path of the file.
+        read_mode: If True, the file is only read.
     """
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
@@ -42,6 +47,7 @@ class AllocatedDict(mmap_dict.MmapedDict):
             os.close(memory)
 
     def _init_value(self, key: str) -> None:
+        """Adds an entry for a metric; if the disk has no space for it, the dictionary continues in memory."""
         needed = self._used + len(key.encode()) + ENTRY_BYTES
         size = self._capacity
         while size < needed:
@@ -57,16 +63,17 @@ class AllocatedDict(mmap_dict.MmapedDict):
 
 
 def use_allocated_files() -> None:
-    """Has prometheus_client use such files; called before any metric is made."""
+    """Makes prometheus_client use `AllocatedDict`. It must be called before any metric is created."""
     vars(values)["MmapedDict"] = AllocatedDict
 
 
 def _allocate(descriptor: int, size: int) -> None:
+    """Allocates the disk blocks of the first `size` bytes of a file, unless they are. Raises OSError if the disk has none."""
     if hasattr(os, "posix_fallocate") and os.fstat(descriptor).st_blocks * 512 < size:
         os.posix_fallocate(descriptor, 0, size)
 
 
 def _memory(filename: str, error: OSError) -> int:
-    """A descriptor of a file in memory, in place of one on the disk."""
+    """Logs that metrics are incomplete from now on, and returns the descriptor of a new file in memory."""
     log.warning("metrics of this process are incomplete from now on: %s: %s", filename, error.strerror)
     return os.memfd_create("metrics")

@@ -1,4 +1,4 @@
-"""Finds the versions that a name means: by the store and the aliases, which are read again only where they changed."""
+"""`NameResolver`: finds the versions of models that a name stands for, by the store and the aliases."""
 
 import logging
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from hubserve.store.aliases import PRODUCTION, Alias
 log = logging.getLogger("hubserve.service")
 
 DEFAULT = ""
-"""The name that stands for requests that name no model."""
+"""The name that stands for the default model, which answers requests that name no model."""
 
 
 @dataclass(frozen=True)
 class TrafficShare:
-    """A part of the traffic of a name.
+    """A share of the requests for a name, and the versions that may answer them.
 
     Attributes:
-        weight: Percent of the traffic.
-        versions: Versions that may answer, in order: each answers where those before it cannot be loaded.
+        weight: Percentage of the requests.
+        versions: Versions in order of preference: each answers only if those before it cannot be loaded.
     """
 
     weight: int
@@ -29,15 +29,16 @@ class TrafficShare:
 
 
 class NameResolver:
-    """The store and the aliases as they were at the last `refresh`.
+    """The store and the aliases, as they were at the last `refresh`.
 
     Args:
-        default: Name that answers where a request names none; None means the alias `production`, or else the newest version.
+        default: Name, tag or alias of the default model; None takes the alias `production`, or the newest version in the store
+            if there is no such alias.
 
     Attributes:
-        models: The versions in the store.
-        aliases: The aliases, by name.
-        fault: Why the store could not be read at the last `refresh`; None where it was.
+        models: The versions in the store, newest first.
+        aliases: The aliases by name.
+        fault: Error that the last `refresh` raised because the store could not be read; None if it could.
     """
 
     def __init__(self, default: str | None = None) -> None:
@@ -49,13 +50,14 @@ class NameResolver:
         self.aliases: dict[str, Alias] = {}
 
     def refresh(self) -> bool:
-        """Reads the store and the aliases where they changed since the last time; whether they did.
+        """Reads the store and the aliases if they may have changed, and returns whether anything is different.
 
-        What this user may not read is looked at again each time, since its permissions change without a trace in the stamps.
+        Files that this user may not read are tried each time, because a change of permissions does not change the stamps. If
+        the aliases cannot be read, the error is logged and they stay as they were.
 
         Raises:
-            StoreError: The store is not a folder; what was read before stays.
-            StorageError: This user may not list the store; what was read before stays.
+            StoreError: The store is not a folder; `models` stays as it was.
+            StorageError: This user may not list the store; `models` stays as it was.
         """
         stamps = store.stamp(), aliases.stamp()
         changed = stamps != self._stamps
@@ -76,6 +78,7 @@ class NameResolver:
         return changed or before != (self.models, self.aliases)
 
     def _read_aliases(self) -> None:
+        """Reads the aliases; if they cannot be read, logs the error once and keeps the previous ones."""
         problem = ""
         try:
             self.aliases = aliases.list_aliases()
@@ -86,10 +89,13 @@ class NameResolver:
         self._alias_problem = problem
 
     def traffic_shares(self, name: str) -> list[TrafficShare]:
-        """The versions that answer for a name, tag, alias, or DEFAULT, with their shares of the traffic.
+        """Returns the versions that answer for a name, tag, alias or `DEFAULT`, with their shares of the requests.
+
+        There is one share, or a second one if the alias has a canary.
 
         Raises:
-            ModelNotFoundError: The store has no version of that name.
+            ModelNotFoundError: The store has no such version.
+            StoreError: No such version is known, and the last `refresh` failed; `StorageError` if access was denied.
         """
         if name == DEFAULT:
             name = self._default or (PRODUCTION if PRODUCTION in self.aliases else DEFAULT)
@@ -104,7 +110,7 @@ class NameResolver:
         return [stable] if alias.canary is None else [stable, TrafficShare(alias.weight, self._versions(alias.canary))]
 
     def aliases_of(self, tag: str) -> list[str]:
-        """The names of the aliases that resolve to the version `tag`; those of a canary with its percentage of the requests."""
+        """Returns the aliases that stand for the version `tag`; after an alias whose canary it is, the percentage is added."""
         found = []
         for name, alias in sorted(self.aliases.items()):
             found += [name] if self._means(alias.model, tag) else []
@@ -112,13 +118,15 @@ class NameResolver:
         return found
 
     def known_names(self, name: str) -> set[str]:
-        """What `name` might have meant: the aliases, and the models; tags of these where `name` has a version."""
+        """Returns all aliases and the names of all models; if `name` has a version, their tags instead of their names."""
         return {*self.aliases, *(model.tag if ":" in name else model.name for model in self.models)}
 
     def _means(self, name: str, tag: str) -> bool:
+        """Returns whether a name or tag stands for the version `tag` now."""
         return any(model.tag == tag for model in self._found(name)[:1])
 
     def _versions(self, name: str) -> list[StoredModel]:
+        """Returns the versions of a name or tag, newest first. Raises as `traffic_shares` does."""
         found = self._found(name)
         if not found and self.fault is not None:
             raise self.fault
@@ -128,6 +136,7 @@ class NameResolver:
         return found
 
     def _found(self, name: str) -> list[StoredModel]:
+        """Returns the versions of a name or tag, newest first; empty if there are none."""
         base, _, version = name.partition(":")
         if version in ("", "latest") and not name.endswith(":"):
             return [model for model in self.models if model.name == base]

@@ -1,4 +1,4 @@
-"""Texts that leave the process: without line breaks and escape codes in the log, without folders of this machine over HTTP."""
+"""Makes text safe to send: no line breaks and escape codes in the log, no paths of this machine's folders in answers."""
 
 import os
 import re
@@ -19,33 +19,36 @@ from hubserve.errors import OutputError
 from hubserve.store.bentoml_store import models_folder
 
 LONGEST_LINE = 500
-"""Longest part of a log line, in characters, that a client chose."""
+"""Largest number of characters of a client's text in one line of the log."""
 
 _ROUTES = frozenset(
     {"/classify", "/embed", "/models", "/aliases", "/exports", "/jobs", "/search_jobs", "/v2", "/page", "/metrics"}
 )
-"""Paths of ours, which a folder at the root of a container may be called too."""
+"""Paths of the service's routes. A folder with such a path, at the root of a container, is not replaced in answers."""
 
 LONGEST_MESSAGE = 4_000
-"""Longest message of an answer, in characters: it may quote the request, which may have 20 MB."""
+"""Largest number of characters of an error message in an answer; a message may quote the request, which may have 20 MB."""
 
 
 def printable(text: str) -> str:
-    """A client's text as one line of a log: what is not printable ASCII is escaped, the end of a long one left out."""
+    """Returns a client's text for a line of the log, cut to `LONGEST_LINE`; all but printable ASCII is escaped."""
     shown = text[:LONGEST_LINE]
     return shown if shown.isascii() and shown.isprintable() else shown.encode("unicode_escape").decode("ascii")
 
 
 def shortened(message: str) -> str:
-    """A message without the rest of one that is very long."""
+    """Returns an error message, cut to `LONGEST_MESSAGE` characters."""
     return message if len(message) <= LONGEST_MESSAGE else message[:LONGEST_MESSAGE] + " ..."
 
 
 def without_folders(text: str) -> str:
-    """Returns the text with the paths of known folders replaced by names, as in STORE/efficientnet-lite0.
+    """Returns the text with the paths of known folders replaced by names, as in "STORE/efficientnet-lite0".
 
-    These are the store, BENTOML_HOME, HUBSERVE_HOME, hubserve, Python, TMPDIR, HOME and the working folder. Other
-    paths are left as they are.
+    These folders are the store, BENTOML_HOME, HUBSERVE_HOME, hubserve, Python, TMPDIR, HOME and the working folder. Other paths
+    are left as they are.
+
+    Raises:
+        StoreError: The text has a "/", and this user has no folder that can serve as BENTOML_HOME.
     """
     # Most texts have no path, and under overload a refusal must cost next to nothing.
     if "/" not in text:
@@ -55,7 +58,7 @@ def without_folders(text: str) -> str:
 
 
 class ClientJSONResponse(JSONResponse):
-    """A JSON response in whose texts the paths of known folders are replaced by names; see `without_folders`."""
+    """A JSON response in which the paths of known folders are replaced by names; see `without_folders`."""
 
     def render(self, content: Any) -> bytes:
         return without_folders(super().render(content).decode()).encode()
@@ -63,7 +66,12 @@ class ClientJSONResponse(JSONResponse):
 
 @cache
 def _folders(_home: str | None, _store: str) -> tuple[dict[str, str], re.Pattern[str]]:
-    """Folder -> name of it, and the pattern that finds them; the arguments are what may change while the process runs."""
+    """Returns the name of each known folder by its path, and a pattern that matches these paths.
+
+    Args:
+        _home: Value of HUBSERVE_HOME, which with `_store` is only the key of the cache: both may change while the process runs.
+        _store: Folder of the store.
+    """
     names: dict[str, str] = {}
     for name, folder in _named_folders():
         for path in (os.path.abspath(folder), os.path.realpath(folder)):
@@ -74,6 +82,7 @@ def _folders(_home: str | None, _store: str) -> tuple[dict[str, str], re.Pattern
 
 
 def _named_folders() -> Iterator[tuple[str, str | Path]]:
+    """Yields (name, path) of each known folder; several paths may have the same name."""
     yield "STORE", models_folder()
     yield "BENTOML_HOME", models_folder().parent
     with suppress(OutputError):

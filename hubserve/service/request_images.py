@@ -1,4 +1,4 @@
-"""The images in a request to /classify or /embed: the body itself, fields of a multipart form, or base64 in JSON."""
+"""`images_of`: finds the images in the body of a request with images, which is an image, a multipart form or JSON."""
 
 import base64
 import binascii
@@ -18,15 +18,17 @@ from hubserve.service.unknown_parameters import check_names
 from hubserve.validation_sentence import first_mistake
 
 FIELD, FIELDS = "image", "images"
-"""Name of the form field, and the keys in JSON for one image and for several."""
+"""Names of the form field and JSON key for one image, and of the JSON key for several images."""
 
 LARGE = 200_000
-"""Bytes of JSON that take about a millisecond to parse."""
+"""Size in bytes from which JSON is parsed in a thread, because parsing takes longer than about a millisecond."""
 
 WHITESPACE = b" \t\r\n\f\v"
+"""Bytes that are ignored in base64."""
 
 
 def _decode(value: object) -> bytes:
+    """Returns the bytes of an image in base64. Raises ValueError if `value` is not a string or not base64."""
     if not isinstance(value, str):
         raise ValueError("an image in JSON is text in base64")
     try:
@@ -41,14 +43,15 @@ Base64Image = Annotated[
     BeforeValidator(_decode),
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
 ]
+"""The bytes of an image; in JSON a string in base64."""
 
 
 class JsonImages(BaseModel):
-    """A request in JSON: one image or several, in base64.
+    """The JSON body of a request to /classify. Exactly one of the keys is given.
 
     Attributes:
-        image: The only image; the answer is that of one image.
-        images: Several images; the answer is a list, even for a list of one.
+        image: A single image in base64; the answer is an object for that image.
+        images: Several images in base64; the answer is a list, even if there is only one.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -62,8 +65,8 @@ class RequestImages:
     """The images of a request.
 
     Attributes:
-        data: Encoded bytes of each image.
-        several: Whether the answer is a list.
+        data: Bytes of each image file.
+        several: True if the answer is a list, False if it is that of a single image.
     """
 
     data: tuple[bytes, ...]
@@ -71,16 +74,17 @@ class RequestImages:
 
 
 async def images_of(request: Request, body: bytes, *, max_images: int) -> RequestImages:
-    """The images in a request whose body was read already.
+    """Returns the images in the body of a request.
 
     Args:
-        request: Its headers say what the body is.
-        body: The whole body.
+        request: The request, whose header Content-Type says what the body is. A body that is neither a multipart form nor JSON
+            is an image.
+        body: The whole body, which was read before.
         max_images: Largest number of images.
 
     Raises:
-        RequestBodyError: The request has no image, an empty one, or more than `max_images`.
-        RequestValidationError: The form has a field that is not `image`.
+        RequestBodyError: The body cannot be read, has no image or an empty one, or more than `max_images`.
+        RequestValidationError: The form has a field other than `image`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -101,6 +105,7 @@ async def images_of(request: Request, body: bytes, *, max_images: int) -> Reques
 
 
 def _of_json(body: bytes) -> RequestImages:
+    """Returns the images in a JSON body. Raises RequestBodyError if it cannot be read."""
     if problem := json_bounds.too_many(body):
         raise RequestBodyError(problem)
     try:
@@ -115,6 +120,8 @@ def _of_json(body: bytes) -> RequestImages:
 
 
 async def _of_form(request: Request, body: bytes) -> RequestImages:
+    """Returns the images in a multipart form. Raises as `images_of` does."""
+
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
@@ -138,5 +145,5 @@ async def _of_form(request: Request, body: bytes) -> RequestImages:
 
 
 def _few(form: FormData) -> str:
-    """The first names, shortened: a request may have thousands."""
+    """Returns the names of the first five fields of a form, shortened, because a request may have thousands."""
     return ", ".join(name[:40] for name in list(form)[:5]) or "none"

@@ -1,4 +1,4 @@
-"""What all requests share: the models, the threads that run them, the limits, exports and checks."""
+"""`ServiceState`: what all requests share, such as the loaded models, the queue of images, the limits and the exports."""
 
 import asyncio
 import gc
@@ -34,33 +34,37 @@ from hubserve.store import StoredModel
 log = logging.getLogger("hubserve.service")
 
 START_SECONDS = 10.0
-"""How long the start waits for the first load of a model; after that the service answers that it is not ready."""
+"""Seconds that the start of the service waits for a model's first load. After that it starts, and reports it is not ready."""
 
 USUAL_BATCH = 8
-"""Largest batch of a first load, where none is set: the largest that is measured."""
+"""Largest batch that a first load must run if the setting `max_batch` is not set: the largest one that is measured."""
 
 
 class ServiceState:
-    """The state of the service, one object for all routes.
+    """The state of the service, which all routes use as `app.state.shared`.
 
-    Making it chooses the numbers of threads and the batch size: those of the settings, and the others as measured on the
-    default model, or read from the file of an earlier measurement. Then it loads the default model; if that fails or takes too
-    long, it logs a warning, and the service is not ready.
+    The constructor first chooses the numbers of threads and the batch size. Those that are not set are measured on the default
+    model, or read from the file of an earlier measurement. Then it loads the default model. If that fails or takes longer than
+    `START_SECONDS`, it logs a warning, and the service is not ready.
 
     Args:
         settings: Settings of the service.
 
     Attributes:
-        settings: The same.
-        shutdown: Whether the server is shutting down.
-        exports: Starts exports, and reads their folders.
+        settings: Settings of the service.
+        shutdown: Delays the shutdown, and says whether the server is shutting down.
+        exports: Starts exports and reads their states.
         details: Size, drawing and latency of stored models.
         checker: Checks jobs and exports before they are started.
         body_reader: Reads the bodies of requests within the limits.
         hosts: Checks the header Host of requests.
-        resolver: The store and the aliases, as of the last look at them.
-        queue: Queue of images and the threads that classify them.
+        resolver: The store and the aliases, as they were when they were last read.
+        queue: The images that wait, and the threads that classify them.
         live_models: The models that are loaded.
+
+    Raises:
+        OutputError: No folder can serve as HUBSERVE_HOME.
+        OSError: A file of the default model cannot be read, or its first load cannot be started.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
@@ -105,40 +109,55 @@ class ServiceState:
         self._load_default()
 
     def find_model(self, name: str) -> StoredModel:
-        """The version that a name, tag or alias means now; of an alias with a canary the stable version.
+        """Returns the version that a name, tag or alias stands for now; for an alias with a canary, the version without it.
 
         Raises:
-            ModelNotFoundError: The store has no such model; the message has the nearest names.
+            ModelNotFoundError: The store has no such model; the message has similar names.
+            StoreError: No such model is known, and the store could not be read the last time; `StorageError` if access was
+                denied.
         """
         return self.resolver.traffic_shares(name)[0].versions[0]
 
     async def classify(
         self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
     ) -> list[Outcome]:
-        """Classifies images by the model that answers for `name`; one outcome for each image, with features if asked for.
+        """Classifies images with the model that answers for `name`, and returns one outcome for each image, in order.
+
+        Args:
+            name: Name, tag or alias of the model; None takes the default model.
+            images: Bytes of an image file, or a prepared array, for each image.
+            top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
+            features: Whether the answers have features.
 
         Raises:
-            NoFeaturesError: Features are asked for, and the model has none.
-            OverloadedError: Too many images wait already; none of these was looked at.
+            NoFeaturesError: `features` is True, and the model has none.
+            OverloadedError: Too many images are waiting; none of these was classified.
             ModelNotFoundError: The store has no such model.
             ModelRefusedError: No version of it can be loaded.
+            StoreError: The store cannot be read; `StorageError` if access is denied.
         """
         model = await self.live_models.get(name or DEFAULT)
         answers = await self.run(model, images, top_k, features=features)
         return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
     def awaited(self, request: Request) -> AwaitedRequest:
-        """A block whose work is ended once nobody waits for it: the client is gone, or `answer_seconds` are over."""
+        """Returns a context manager that cancels its block if the client disconnects or `answer_seconds` are over."""
         return AwaitedRequest(request, self.settings.answer_seconds)
 
     async def run(
         self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
     ) -> list[Answer | BaseException]:
-        """Classifies images by a loaded model; the answers have features where `features` is True.
+        """Classifies images with a loaded model, and returns an answer or an error for each image, in order.
+
+        Args:
+            model: The loaded model.
+            images: Bytes of an image file, or a prepared array, for each image.
+            top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
+            features: Whether the answers have features.
 
         Raises:
-            NoFeaturesError: Features are asked for, and the model has none.
-            OverloadedError: Too many images wait already.
+            NoFeaturesError: `features` is True, and the model has none.
+            OverloadedError: Too many images are waiting; none of these was classified.
         """
         if features:
             model.engine.check_features()
@@ -146,7 +165,7 @@ class ServiceState:
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     async def why_not_ready(self) -> tuple[str, str] | None:
-        """Why this server cannot classify now, as a short name and a sentence; None where it can."""
+        """Returns why this server cannot classify now, as a short name and a sentence; None if it can."""
         if self.shutdown.started:
             return "Draining", "this server is about to end"
         try:
@@ -158,12 +177,13 @@ class ServiceState:
         return "Loading", f"no model is ready yet; loaded for the first time: {', '.join(loads) or 'none'}"
 
     def close(self) -> None:
-        """Classifies what waits, and ends all threads."""
+        """Ends all threads, after the queued images were classified, and all first loads."""
         self.queue.close()
         self.live_models.close()
         self._first_loads.close()
 
     def _load_default(self) -> None:
+        """Loads the default model, waiting at most `START_SECONDS`. Logs a warning if it cannot be loaded in that time."""
         try:
             served = self.live_models.ask(DEFAULT).result(START_SECONDS)
         except TimeoutError:
@@ -177,11 +197,13 @@ class ServiceState:
         gc.freeze()
 
     def _load(self, model: StoredModel) -> Engine:
+        """Returns the engine of a version after running the smallest and the largest batch."""
         engine = self._engine(model, self._concurrency.session_threads)
         engine.warm_up((1, self._concurrency.max_batch))
         return engine
 
     def _engine(self, model: StoredModel, session_threads: int) -> Engine:
+        """Returns the engine of a version, each of whose calls uses `session_threads` cores."""
         settings = self.settings
         return Engine(
             model.package,
@@ -194,7 +216,10 @@ class ServiceState:
         )
 
     def _choose_concurrency(self) -> Concurrency:
-        """As set; what is not set is measured on the default model, or usual where there is no model yet."""
+        """Returns the numbers of threads and the batch size: as set, or else measured on the default model.
+
+        If there is no model yet, or its first load takes too long, what is not set has its default.
+        """
         settings = self.settings
         given = {name: getattr(settings, name) for name in ("threads", "session_threads", "max_batch")}
         fixed = {name: value for name, value in given.items() if value is not None}
@@ -209,6 +234,11 @@ class ServiceState:
         return way.model_copy(update=fixed)
 
     def _measured(self, model: StoredModel) -> Concurrency:
+        """Returns the fastest numbers of threads and batch size for a model.
+
+        Raises:
+            ExportError: The model cannot be loaded.
+        """
         try:
             first = self._engine(model, 1)
         except (HubserveError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Settings of the service, read from the environment once, at start-up."""
+"""`ServiceSettings`: the settings of the service, which are read from environment variables at start-up."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from hubserve.preprocess import MAX_PIXELS
 
 PREFIX = "HUBSERVE_"
+"""Start of the name of each environment variable."""
 
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -18,62 +19,70 @@ Token = Annotated[SecretStr, Field(min_length=8)]
 
 
 class ServiceSettings(BaseModel):
-    """Settings, each read from the variable HUBSERVE_ and its name in capitals, such as HUBSERVE_MODEL.
+    """The settings of the service. HUBSERVE_ and the name in capitals is the environment variable, for example HUBSERVE_MODEL.
+
+    A request that exceeds a limit is refused with the HTTP status that is named with the limit. Megabytes are 10^6 bytes.
 
     Attributes:
-        model: Name, tag or alias that answers where a request names none. None means the alias `production`, or without one the
-            newest version in the store.
+        model: Name, tag or alias of the model that answers requests that name none. None takes the alias `production`, or the
+            newest version in the store if there is no such alias.
         backend: What runs the models: the name of a format in their packages, or "openvino".
-        device: "cpu", "cuda", or "auto", which is a GPU where there is one.
-        threads: Number of threads that classify; None means the number measured to be fastest at start-up.
-        session_threads: Number of cores that each of them uses for inference; None means measured at start-up.
-        max_batch: Largest number of images that a thread classifies at once; None means measured at start-up.
-        max_waiting: Largest number of images that wait or are being classified; requests beyond it are refused with 503.
-        max_waiting_megapixels: Largest number of pixels, in millions, of the images that wait or are being classified. A
-            request of more than 16 megapixels gets at most half of what is left of this and of `max_waiting`, unless nothing
-            else waits; beyond that it is refused with 503.
-        max_images: Largest number of images in one request.
-        max_body_mb: Largest body of a request, and largest answer to one, in megabytes (10^6 bytes); 413 beyond it. A body
-            without images may have 0.1 megabytes.
-        max_header_kb: Largest size of the line and the headers of a request, in kilobytes (10^3 bytes); 431 beyond it, and for
-            more than 100 headers.
-        max_connections: Largest number of connections of a process, or half of the files that it may open where that is less;
-            beyond it, the connection that has waited longest for its client is closed.
-        max_pending_mb: Largest size of the bodies of all requests together that are held at once, in megabytes.
-        max_megapixels: Largest number of pixels of an image, in millions.
-        body_seconds: Time within which the headers of a request must be received, and then its body; 408 after that. A client
-            that reads nothing of its answer for as long is disconnected.
-        answer_seconds: Time within which images must be classified after the body was received; 503 after that.
-        resolve_seconds: Time between two looks at the store for new versions.
-        model_memory_mb: Largest memory of all loaded models, in megabytes; beyond it, the least recently used are unloaded.
-        load_seconds: Time within which a version that was never loaded on this machine must be loaded and run, by a process of
-            its own, which may take as much memory as `model_memory_mb` and at most 75 % of what is available; a version that
-            takes more is refused.
-        drain_seconds: Time after SIGTERM in which clients are asked to connect elsewhere, before the server stops listening.
-        max_exports: Largest number of exports that run at once.
-        max_search_jobs: Largest number of searches that run when another is started over HTTP.
-        upload_mb: Largest ZIP of images that may be uploaded, in megabytes; 413 beyond it.
-        upload_expanded_mb: Largest size of the files in it together, in megabytes; 413 beyond it.
-        upload_files: Largest number of files in it; 413 beyond it.
-        upload_seconds: Time within which it must be received; 408 after that.
-        data_roots: Folders, separated by colons, in which data sets and latency tables of definitions over HTTP must lie; their
-            relative paths start in the first one. None is the folder `data` in HUBSERVE_HOME. 422 for all other paths.
-        job_workers: Largest number of processes that evaluate trials or read images, in a definition over HTTP; None is the
-            number of cores. 422 beyond it.
-        job_trials: Largest number of trials of a definition over HTTP; 422 beyond it. A search without a number ends there.
-        job_epochs: Largest number of epochs of one training of a definition over HTTP; 422 beyond it.
+        device: "cpu", "cuda", or "auto" for a GPU if there is one and else the CPU.
+        threads: Number of threads that classify; None measures at start-up which number is the fastest.
+        session_threads: Number of cores that each thread uses for inference; None measures at start-up which number is the
+            fastest.
+        max_batch: Largest number of images that a thread classifies at once; None measures at start-up which number is the
+            fastest.
+        max_waiting: Largest number of images that wait or are being classified; 503 beyond it.
+        max_waiting_megapixels: Largest number of pixels, in millions, of the images that wait or are being classified; 503
+            beyond it. A request of more than 16 megapixels may take at most half of what is free of this and of `max_waiting`,
+            unless no other image waits.
+        max_images: Largest number of images in one request; 400 beyond it.
+        max_body_mb: Largest size of the body of a request with images, and of an answer, in megabytes; 413 beyond it. The body
+            of any other request may have at most 0.1 megabytes.
+        max_header_kb: Largest size of the request line and the headers of a request, in kilobytes (10^3 bytes); 431 beyond it.
+            More than 100 headers are also refused with 431.
+        max_connections: Largest number of open connections of a process; half of the number of files that it may open, if that
+            is less. Beyond it, the connection that has waited longest for its client is closed.
+        max_pending_mb: Largest size of the bodies of all requests that are held at once, in megabytes; 503 beyond it.
+        max_megapixels: Largest number of pixels of an image, in millions; 413 beyond it.
+        body_seconds: Seconds within which the headers of a request must be received, and again within which its body must be;
+            408 after that. A client that reads nothing of its answer for as long is disconnected.
+        answer_seconds: Seconds after the body was received within which the images must be classified; 503 after that.
+        resolve_seconds: Seconds between two checks of the store for new versions.
+        model_memory_mb: Largest memory of all loaded models, in megabytes. Beyond it, the models whose names were not requested
+            for the longest time are unloaded.
+        load_seconds: Seconds within which a version that was never loaded on this machine must be loaded and run, in another
+            process. That process may use at most `model_memory_mb`, and at most 75 % of the available memory. A version that
+            exceeds a limit is never served.
+        drain_seconds: Seconds after SIGTERM during which the server still accepts requests and asks clients to open new
+            connections.
+        max_exports: Largest number of exports that run at once; 503 beyond it.
+        max_search_jobs: Largest number of running jobs, searches and fine-tunings, however they were started. If as many run, a
+            request to start another one is refused with 503.
+        upload_mb: Largest size of a ZIP file of images that is uploaded, in megabytes; 413 beyond it.
+        upload_expanded_mb: Largest size of the unpacked files of an uploaded ZIP file together, in megabytes; 413 beyond it.
+        upload_files: Largest number of files in an uploaded ZIP file; 413 beyond it.
+        upload_seconds: Seconds within which an uploaded ZIP file must be received; 408 after that.
+        data_roots: Folders, separated by colons, in which the data sets and latency tables of job definitions over HTTP must
+            lie; 422 for other paths. Relative paths start in the first one. None takes the folder `data` in HUBSERVE_HOME.
+        job_workers: Largest number of processes that evaluate trials or read images, in a job definition over HTTP; 422 beyond
+            it. None takes the number of cores.
+        job_trials: Largest number of trials in a job definition over HTTP; 422 beyond it. A search that sets no number ends
+            after this many.
+        job_epochs: Largest number of epochs of a training in a job definition over HTTP; 422 beyond it.
         job_modules: Largest number of torch modules of the networks of a job or an export over HTTP; 422 beyond it.
-        job_memory_mb: Largest memory of all processes of a job, or of an export, over HTTP, in megabytes; it is killed beyond
-            it. None is a quarter of the memory of the machine or container.
-        job_seconds: Longest time that a job over HTTP may take, also when it goes on later; it is killed after it.
-        export_seconds: Longest time that an export over HTTP may take; it is killed after it.
-        allowed_hosts: Names that the header Host of a request may have, separated by commas; "*.example.com" means all names
-            below it, "*" any. Addresses, localhost and names below it are always allowed. None allows these alone on
-            connections to a loopback address, and any name on others; 421 for another name.
-        token: Token that a request must have to change something; None refuses all changes.
-        read_token: Token that a request must have to read or classify; None requires none.
-        tracing: Whether every request passes BentoML's tracing and metrics, which takes a tenth of the time of an image.
-        access_log: Whether each request is one line of the log.
+        job_memory_mb: Memory, in megabytes, of all processes of a job or an export over HTTP together, above which it is
+            killed. None takes a quarter of the memory of the machine or container.
+        job_seconds: Seconds after which a job over HTTP is killed; if it is stopped and resumed, the times add up.
+        export_seconds: Seconds after which an export over HTTP is killed.
+        allowed_hosts: Names that the header Host of a request may have, separated by commas; 421 for other names.
+            "*.example.com" means all names below example.com, "*" all names. IP addresses, localhost and names below it are
+            always allowed. None allows only these on connections to a loopback address, and all names on others.
+        token: Token, of at least 8 characters, that a request must have to change something; None refuses all changes.
+        read_token: Token, of at least 8 characters, that a request must have to read or classify; None requires none.
+        tracing: If True, each request passes BentoML's tracing and metrics, which takes about a tenth of the time of an image.
+        access_log: If True, a line is logged for each request.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -121,17 +130,22 @@ class ServiceSettings(BaseModel):
     @field_validator("data_roots", mode="before")
     @classmethod
     def _separated(cls, given: Any) -> Any:
+        """Returns the paths in a string that separates them by colons; anything but a string is returned unchanged."""
         return [part for part in given.split(os.pathsep) if part] if isinstance(given, str) else given
 
     @classmethod
     def from_environment(cls) -> ServiceSettings:
-        """The settings of this process. Raises pydantic's ValidationError, which names the setting."""
+        """Returns the settings in the environment of this process. An empty variable counts as not set.
+
+        Raises:
+            pydantic.ValidationError: A value is not allowed; `sentence` turns the error into a message.
+        """
         given = {name: os.environ.get(PREFIX + name.upper()) for name in cls.model_fields}
         return cls.model_validate({name: value for name, value in given.items() if value})
 
 
 def sentence(error: ValidationError) -> str:
-    """What is wrong with the settings, in one line. No value is in it: it may be a secret."""
+    """Returns a one-line message for an error of `from_environment`, without the values, which may be secret."""
     found = (
         f"{PREFIX}{'_'.join(map(str, one['loc'])).upper()}: {one['msg'][0].lower()}{one['msg'][1:]}" for one in error.errors()
     )

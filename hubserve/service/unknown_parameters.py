@@ -1,4 +1,4 @@
-"""Refuses query parameters and form fields that a route does not have: ignored, a misspelled one would go unnoticed."""
+"""Refuses requests with unknown query parameters or form fields, so that a misspelled one is not silently ignored."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
@@ -9,7 +9,7 @@ from hubserve.errors import suggest
 
 
 def only_parameters(*known: str) -> Callable[[Request], Awaitable[None]]:
-    """A dependency, for FastAPI, of routes whose query may have the parameters `known` and no others."""
+    """Returns a FastAPI dependency that refuses requests with a query parameter that is not in `known`, with 422."""
 
     async def check(request: Request) -> None:
         check_names(request.query_params.keys(), known, place="query")
@@ -18,12 +18,15 @@ def only_parameters(*known: str) -> Callable[[Request], Awaitable[None]]:
 
 
 def check_names(given: Iterable[str], known: Collection[str], *, place: str) -> None:
-    """Raises RequestValidationError, which is answered with 422, for the first name that is not in `known`.
+    """Checks that all names in a request are known.
 
     Args:
-        given: Names in the request.
-        known: Names that the route has.
-        place: "query" or "form".
+        given: Names of the query parameters or form fields of the request.
+        known: Names that the route accepts.
+        place: "query" or "form", for the error message.
+
+    Raises:
+        RequestValidationError: A name is unknown; the request is answered with 422.
     """
     for name in given:
         if name not in known:

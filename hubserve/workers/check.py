@@ -19,7 +19,7 @@ from hubserve.hub.registry import get_space
 from hubserve.jobs import JobLimits, parse_mapping
 from hubserve.jobs.limited_keys import check_values
 from hubserve.pipeline import check_definition
-from hubserve.service.exports import ExportLimits
+from hubserve.service.export_folder import ExportLimits
 from hubserve.space.building_limit import limit_networks
 
 MOST_CHARACTERS = 2000

@@ -18,7 +18,7 @@ from hubserve.hub.registry import get_space
 from hubserve.package.formats import default_formats
 from hubserve.package.manifest import ALL_FORMATS
 from hubserve.reserved_file import write_reserved
-from hubserve.service.exports import PACKAGE, REASON, ExportPhase, ExportRequest, read_limits, read_request, write_phase
+from hubserve.service.export_folder import PACKAGE, REASON, ExportPhase, ExportRequest, read_limits, read_request, write_phase
 from hubserve.space.building_limit import limit_networks
 from hubserve.storage_faults import storage_error
 

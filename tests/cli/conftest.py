@@ -78,20 +78,20 @@ def hubserve(home):
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def small() -> Path:
     """A package of 7 classes in every form."""
     return _written_here(small_package())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tiny() -> Path:
     """A package of 7 classes in TorchScript only."""
     return _written_here(tiny_package())
 
 
 def _written_here(package: Package) -> Path:
-    """Its path. Another test may have had it written while HUBSERVE_HOME was another folder."""
+    """Its path. An earlier test may have had it written, or recorded, while HUBSERVE_HOME was another folder."""
     trust.record_written(entry.sha256 for entry in package.manifest.files.values())
     return package.path
 

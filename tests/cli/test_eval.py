@@ -46,6 +46,7 @@ FIELDS = [
     "unreadable",
     "seconds",
     "drawn",
+    "accuracy",
 ]
 
 
@@ -81,6 +82,25 @@ def test_the_table_has_the_counts(hubserve, small, folder):
     assert "unreadable" not in said
 
 
+def test_the_tables_are_those_of_a_job(hubserve, small, folder):
+    said = hubserve("eval", small, folder).fine()
+    assert re.search(r"calibration +│ error 0\.\d{3}", said)
+    for title in ("Classes", "Confused most often", "Wrong with the largest probability"):
+        assert title in said
+    assert "note: fewer than 20 test images of" in said
+
+
+def test_the_confusion_matrix_is_drawn_into_a_file(hubserve, small, folder, tmp_path):
+    file = tmp_path / "matrix.svg"
+    assert "matrix.svg" in hubserve("eval", small, folder, "--confusion", file).fine()
+    text = file.read_text()
+    assert all(words in text for words in ("kind 0", "kind 6", "true class", "small on"))
+    message = hubserve("eval", small, folder, "--confusion", tmp_path / "matrix.txt").refused("ExperimentError")
+    assert message.endswith("its name must end in one of .svg, .png, .pdf")
+    message = hubserve("eval", small, folder, "--confusion", tmp_path / "none" / "matrix.svg").refused("OutputError")
+    assert "there is no folder" in message
+
+
 def test_unreadable_pictures_are_named_and_left_out(hubserve, small, folder):
     broken = folder / "kind 0" / "broken.jpg"
     broken.parent.mkdir(exist_ok=True)
@@ -102,6 +122,9 @@ def test_a_running_service(hubserve, small, folder, home):
     with service_over(home) as url:
         document = hubserve("eval", "small", folder, "--url", url, "--json").json()
     assert (document["backend"], document["top1_hits"], document["top5_hits"]) == ("http", 3, 6)
+    here = hubserve("eval", small, folder, "--json").json()["accuracy"]
+    assert document["accuracy"]["confusion"] == here["confusion"]
+    assert document["accuracy"]["calibration_error"] == pytest.approx(here["calibration_error"], rel=1e-4)
 
 
 class TestRefused:

@@ -44,9 +44,37 @@ def test_from_the_command_line_to_a_model(hubserve, begun):
     report = json.loads(hubserve("eval", "my_colours", moved, "--json").out)
     assert (report["drawn"], report["images"]) == (True, answer["accuracy"]["images"])
     assert report["top1"] == pytest.approx(100 * answer["test_acc"])
+    assert_same_report(report["accuracy"], json.loads((model.package.path / "accuracy.json").read_text()))
     (moved / "red" / "0.png").unlink()
     report = json.loads(hubserve("eval", "my_colours", moved, "--json").out)
     assert (report["drawn"], report["images"]) == (False, 35)
+
+
+def assert_same_report(found, expected):
+    """The report of `hubserve eval` in ONNX Runtime, and that of the test phase in PyTorch."""
+    worst = [[image.pop("probability") for image in report["worst"]] for report in (found, expected)]
+    assert worst[0] == pytest.approx(worst[1], abs=1e-4)
+    for name in ("calibration_error", "unscaled_calibration_error"):
+        assert found.pop(name) == pytest.approx(expected.pop(name), abs=1e-4)
+    assert found.pop("dataset") != expected.pop("dataset")
+    assert found == expected
+
+
+@pytest.mark.slow
+def test_the_same_report_of_a_test_folder(hubserve, begun, tmp_path):
+    """As accuracy.json in the package; of the folder with the parts, the test part is meant."""
+    write_images(tmp_path / "data" / "train", 12)
+    write_images(tmp_path / "data" / "test", 9, seed=3)
+    done = hubserve("finetune", begun / "small", tmp_path / "data", "--epochs", 1, "--set", "batch_size=8")
+    assert done.code == 0, done.err
+    (model,) = store.list_models()
+    expected = json.loads((model.package.path / "accuracy.json").read_text())
+    for data, drawn in ((tmp_path / "data", True), (tmp_path / "data" / "test", False)):
+        report = json.loads(hubserve("eval", "data", data, "--json").out)
+        assert (report["images"], report["drawn"]) == (27, drawn)
+        for image in report["accuracy"]["worst"]:
+            image["file"] = f"test/{image['file'].removeprefix('test/')}"
+        assert_same_report(report["accuracy"], {**expected, "worst": [dict(image) for image in expected["worst"]]})
 
 
 def test_a_check_trains_nothing(hubserve, begun):

@@ -88,3 +88,14 @@ def test_a_name_that_is_nearly_right(hubserve, small):
     )
     tag = store.publish(small, name="flowers").tag
     assert f"Did you mean {tag}?" in hubserve("models", "flower:" + tag.partition(":")[2]).refused("ModelNotFoundError")
+
+
+def test_sources_that_are_asked(hubserve, monkeypatch):
+    monkeypatch.setenv("HUBSERVE_OFFLINE", "1")
+    (row, _) = hubserve("models", "efficientnet-lite0", "--check-sources", "--json").json()
+    assert (row["usable"], row["here"], row["answer"]) == (True, "yes", "a file of 18826032 bytes on this machine")
+    asked = hubserve("models", "spos", "--check-sources", "--json").json()
+    assert [(row["usable"], row["here"]) for row in asked] == [(False, "no"), (False, "no")]
+    assert "open https://1drv.ms" in asked[1]["answer"]
+    assert "--weights FILE --key-format singlepathoneshot" in asked[1]["answer"]
+    assert "held to" in hubserve("models", "spos", "--check-sources").fine()

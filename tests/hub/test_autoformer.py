@@ -300,8 +300,10 @@ class TestSupernetCards:
         fixture = read(f"aliases/autoformer-{preset}-supernet")
         card = supernet_card(name, AutoFormer.preset(preset).random(Random(0)))
         assert fixture["load_name"] == name
-        assert card.weights[0].url.endswith("/" + fixture["pretrained_file"])
-        assert card.weights[0].sha256 == fixture["pretrained_hash_suffix"]
+        *authors, nni = card.weights
+        assert [(s.file_name, s.key_format) for s in authors] == [(f"supernet-{preset}.pth", "cream-autoformer")] * 2
+        assert nni.url.endswith("/" + fixture["pretrained_file"])
+        assert nni.sha256 == fixture["pretrained_hash_suffix"]
         assert AutoFormer(**card.settings) == AutoFormer.preset(preset)
 
     def test_loads_any_subnet(self, read, tmp_path):

@@ -14,9 +14,12 @@ import torch
 
 from hubserve.errors import KeyFormatError, WeightsError
 from hubserve.hub import load_card, load_model
+from hubserve.hub.autoformer_cards import supernet_card
 from hubserve.hub.key_formats import convert
 from hubserve.hub.registry import card_space
+from hubserve.hub.weight_sources import cached_path
 from tests.hub.parity import filling, fixture_input
+from tests.marks import slow_but
 
 ORIGINALS = Path(os.environ.get("HUBSERVE_TEST_DATA", "none")) / "parity" / "originals"
 FILES = sorted(ORIGINALS.glob("*.json"))
@@ -65,6 +68,26 @@ def test_the_logits_of_the_original_code(name, tmp_path):
     fixture = oracle(name)
     path = write_original(fixture, original_state(fixture), tmp_path)
     model = load_model(fixture["alias"], weights=path, key_format=fixture["format"])
+    assert_logits(model, fixture)
+
+
+@pytest.mark.parametrize("preset", slow_but(("tiny", "small", "base"), {"tiny"}) if FILES else NAMES)
+def test_a_supernet_card_cuts_from_the_authors_file(preset, tmp_path, monkeypatch):
+    """The card of an arbitrary arch, here the one that the oracle has logits of, from each way to the authors' supernet."""
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
+    fixture = oracle(f"autoformer-{preset}.cream-autoformer")
+    card = supernet_card(f"random-one-shot-{preset}", load_card(f"autoformer-{preset}").arch)
+    written = write_original(fixture, original_state(fixture), tmp_path)
+    assert card.weights[1].drive is not None
+    place = cached_path(card.weights[1])
+    place.parent.mkdir(parents=True)
+    written.rename(place)
+    assert_logits(load_model(card, download=False), fixture)
+    place.rename(tmp_path / f"supernet-{preset}.pth")
+    assert_logits(load_model(card, weights=tmp_path), fixture)
+
+
+def assert_logits(model, fixture):
     assert all(tensor.is_contiguous() for tensor in model.state_dict().values())
     with torch.no_grad():
         logits = model.double()(fixture_input(fixture["input_shape"]).double()).numpy()

@@ -11,7 +11,7 @@ from hubserve.cards.card import WeightSource
 from hubserve.errors import ChecksumError, WeightsUnavailableError
 from hubserve.hub import load_card
 from hubserve.hub.weight_sources import fetch, fetch_first
-from tests.hub.loopback import file_server, page, status
+from tests.hub.loopback import file_server, status
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -168,14 +168,6 @@ class TestPins:
         with pytest.raises(ChecksumError, match="another file"):
             fetch(source, progress=False)
         assert not path.exists()
-
-    def test_google_drive(self, server, monkeypatch):
-        monkeypatch.setattr("hubserve.hub.weight_sources.DRIVE", f"{server.url}/w.pth")
-        source = WeightSource(drive="abc", sha256=SHA256)
-        server.answers["/w.pth"] = [page]
-        with pytest.raises(WeightsUnavailableError, match="a web page in place of a file"):
-            fetch(source, progress=False)
-        assert fetch(source, progress=False).read_bytes() == CONTENT
 
     def test_mirror_in_a_folder(self, monkeypatch, tmp_path):
         (tmp_path / "w.pth").write_bytes(CONTENT)

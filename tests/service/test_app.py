@@ -226,10 +226,10 @@ class TestAround:
 
 
 def test_the_same_accuracy_over_http(server, shared):
-    pictures = labelled_images(shared / "data" / "imagenet_samples", labels("imagenet-1k"))
-    report = evaluate(
-        HttpClassifier(server.url, model="efficientnet-lite0"), pictures, model="efficientnet-lite0", backend="http"
-    )
+    names = labels("imagenet-1k")
+    pictures = labelled_images(shared / "data" / "imagenet_samples", names)
+    lite0 = HttpClassifier(server.url, labels=names, model="efficientnet-lite0")
+    report = evaluate(lite0, pictures, labels=names, model="efficientnet-lite0", backend="http", dataset="samples")
     assert report.images == 250
     assert abs(report.top1_hits - 224) <= 1
     assert abs(report.top5_hits - 246) <= 1

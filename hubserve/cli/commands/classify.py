@@ -1,10 +1,11 @@
 """The commands `hubserve predict` and `hubserve eval`, which classify images and measure accuracy."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from hubserve.cli.output import Json, Model, Trust, print_facts, print_json, print_table, progress_bar
+from hubserve.cli.output import Json, Model, Trust, print_json, print_table
 
 BackendOption = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8", "openvino", "eager"]
 
@@ -42,40 +43,19 @@ def evaluate_model(
     backend: Annotated[BackendOption, typer.Option(help="What runs the model.")] = "onnx",
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 16,
+    confusion: Annotated[
+        Path | None, typer.Option(help="Draw the confusion matrix into this file: .svg, .png or .pdf.")
+    ] = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the top-1 and top-5 accuracy of a model on a folder of labelled images.
+    """Measure how accurate a model is on labelled images: in all, by class, what it confuses, and its calibration.
 
-    A folder is matched with a class by its WordNet id (ImageNet's layout), by the name of the class, or by its position.
+    The report is the one of a job's test. A folder is matched with a class by its WordNet id (ImageNet's layout), by the name
+    of the class, or by its position.
     """
-    from hubserve.accuracy import evaluate
-    from hubserve.cli.model_options import classifier_of
-    from hubserve.data.folder_walk import left_out_text
-    from hubserve.data.image_folder import labelled_images
-    from hubserve.package.run_limit import interruptible
+    from hubserve.cli.evaluate import evaluate_model as run_evaluation
 
-    with interruptible(), classifier_of(model, backend, url, trusted=trust) as (classifier, package):
-        origin = package.manifest.provenance
-        trained = (origin.fine_tuning or origin.search).get("data_found", {})
-        images = labelled_images(folder, package.labels, trained)
-        with progress_bar(model, len(images.items)) as advance:
-            report = evaluate(
-                classifier, images, model=model, backend="http" if url else backend, batch_size=batch_size, advance=advance
-            )
-    if as_json:
-        return print_json(report.model_dump(mode="json"))
-    low, high = report.top1_interval
-    return print_facts(
-        f"{model} on {folder}",
-        {
-            "top-1": f"{report.top1:.2f} %  ({report.top1_hits} of {report.images}; 95 % interval {low:.1f} to {high:.1f})",
-            "top-5": f"{report.top5:.2f} %  ({report.top5_hits} of {report.images})",
-            "run by": report.backend,
-            "folders are classes by": report.rule,
-            "images": "those that were drawn to test it, of the data that it was trained on" if images.drawn else None,
-            "left out": left_out_text(images.left_out) or None,
-            "unreadable": ", ".join(report.unreadable) or None,
-            "seconds": f"{report.seconds:.1f}",
-        },
+    run_evaluation(
+        model, folder, backend=backend, url=url, batch_size=batch_size, confusion=confusion, trust=trust, as_json=as_json
     )

@@ -17,7 +17,9 @@ def export(
     space: Annotated[str | None, typer.Option(help="A model space, for an arch of your own.")] = None,
     arch: Annotated[Path | None, typer.Option(help="JSON file: label -> value.")] = None,
     settings: Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="File of weights (.pth or .safetensors).")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of weights (.pth or .safetensors), or a folder that has it.")
+    ] = None,
     key_format: Annotated[str | None, typer.Option(help="Naming scheme of the tensors in that file: nni, timm, ...")] = None,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Random weights instead of published ones.")] = False,
     labels: Annotated[Path | None, typer.Option(help="Text file: one label per line, in the order of the logits.")] = None,

@@ -39,8 +39,8 @@ def models(
         asked = source_rows(model)
         if as_json:
             return print_json(asked)
-        return print_table("Sources of weights", ("name", "source", "answer"), [tuple(row.values()) for row in asked])
-
+        lines = [[row[column] for column in ("name", "source", "held_to", "here", "answer")] for row in asked]
+        return print_table("Sources of weights", ("name", "source", "held to", "here", "answer"), lines)
     if model is not None:
         page = model_page(model)
         return print_json(page) if as_json else print_facts(model, page)

@@ -1,4 +1,4 @@
-"""The web page at `/`: a few files of our own, read once, and the headers that keep anything else out of it."""
+"""The web page at `/`: its routes, its files, which are read once at import, and its security headers."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ KINDS = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""Ending -> content type of the files that make up the page."""
+"""Content type of each file name extension of the page's files. Other files in this folder are not served."""
 
 POLICY = "; ".join(
     (
@@ -31,7 +31,7 @@ POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-"""What the page may load and do: its own files, and nothing written into it."""
+"""The Content-Security-Policy of the page. It may load only its own files, and no script may turn text into markup."""
 
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -43,6 +43,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
     "Vary": "Accept-Encoding",
 }
+"""Headers of each answer with a file of the page."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class PageFile:
     Attributes:
         kind: Content type.
         plain: Content of the file.
-        packed: The same content, compressed by gzip.
-        etag: Hash of the content, as an HTTP entity tag.
+        packed: Content of the file, compressed by gzip.
+        etag: The value of the header ETag, which contains a hash of the content.
     """
 
     kind: str
@@ -63,24 +64,25 @@ class PageFile:
 
 
 def _read(path: Path) -> PageFile:
+    """Reads a file and returns it together with its compressed content and its entity tag."""
     plain = path.read_bytes()
     etag = f'W/"{hashlib.sha256(plain).hexdigest()[:16]}"'
     return PageFile(KINDS[path.suffix], plain, gzip.compress(plain, mtime=0), etag)
 
 
 FILES = {path.name: _read(path) for path in sorted(Path(__file__).parent.iterdir()) if path.suffix in KINDS}
-"""Name -> file; no other name is served."""
+"""The files of the page by name. No other name is served."""
 
 router = APIRouter(include_in_schema=False)
 
 
 _SCRIPTS = ", ".join(f"<page/{name}>; rel=modulepreload" for name in FILES if name.endswith(".js"))
-"""Header that names all scripts to the browser at once, before it finds them one import after the other."""
+"""Value of the header Link of the page: a browser preloads all scripts at once, instead of finding them import by import."""
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def index(request: Request) -> Response:
-    """The page."""
+    """The web page."""
     answer = _answer(request, FILES["index.html"])
     answer.headers["Link"] = _SCRIPTS
     return answer
@@ -88,13 +90,17 @@ async def index(request: Request) -> Response:
 
 @router.api_route("/page/{name}", methods=["GET", "HEAD"])
 async def page_file(request: Request, name: str) -> Response:
-    """A script, the stylesheet or the icon of the page."""
+    """A script, the stylesheet or the icon of the web page; 404 for any other name."""
     if name not in FILES:
         raise HTTPException(404, f"the page has no file {name!r}")
     return _answer(request, FILES[name])
 
 
 def _answer(request: Request, file: PageFile) -> Response:
+    """Returns a response with a file of the page.
+
+    The file is compressed if the client accepts gzip. If the client already has the file, the response is 304 without content.
+    """
     headers = {**HEADERS, "ETag": file.etag}
     known = request.headers.get("if-none-match", "")
     if file.etag in (tag.strip() for tag in known.split(",")) or known.strip() == "*":

@@ -8,7 +8,7 @@ from hubserve.cards.card import list_cards
 from hubserve.errors import ModelNotFoundError, suggest
 from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
-from hubserve.service.exports import ExportRequest, ExportStatus
+from hubserve.service.export_folder import ExportRequest, ExportStatus
 from hubserve.service.job_and_export_limits import export_limits
 from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters

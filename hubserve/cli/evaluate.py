@@ -1,0 +1,94 @@
+"""Carries out `hubserve eval`: measures a model on labelled images and prints the report that the test of a job makes, too."""
+
+from pathlib import Path
+
+from hubserve.accuracy import Accuracy, evaluate
+from hubserve.cli.accuracy_tables import calibration_text, print_accuracy
+from hubserve.cli.model_options import classifier_of
+from hubserve.cli.output import check_writable, print_facts, print_json, progress_bar
+from hubserve.data.folder_walk import LeftOut, left_out_text
+from hubserve.data.image_folder import labelled_images
+from hubserve.package.package import Package
+from hubserve.package.run_limit import interruptible
+
+
+def evaluate_model(
+    model: str,
+    data: str,
+    *,
+    backend: str,
+    url: str | None,
+    batch_size: int,
+    confusion: Path | None,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    """Carries out `hubserve eval`.
+
+    Args:
+        model: Package folder, alias, name or tag in the store, or pre-searched model.
+        data: Folder with a sub-folder of images for each class, a listing, or an address such as hf://owner/name.
+        backend: "eager", "openvino", or an export format of the package; has no effect with `url`.
+        url: Address of a service that classifies the images; None runs the model in this process.
+        batch_size: Number of images in a batch.
+        confusion: File into which the confusion matrix is drawn; None draws none.
+        trust: Whether formats that are programs are loaded even if this user did not write them.
+        as_json: Whether to print a JSON document in place of tables.
+
+    Raises:
+        DatasetError: There are no such images, they do not match the model's classes, or the service refuses one.
+        ExperimentError: The model has too many classes for a confusion matrix, or its file has an unknown ending.
+        HubserveError: The model cannot be found, loaded or run, or a file cannot be written.
+    """
+    if confusion is not None:
+        from hubserve.pipeline.plots import check_plot_ending, plot_confusion  # Needs the extra `plots`.
+
+        check_plot_ending(confusion)
+        check_writable(confusion)
+    with interruptible(), classifier_of(model, backend, url, trusted=trust) as (classifier, package):
+        images = labelled_images(data, package.labels, _trained_data(package))
+        with progress_bar(model, len(images.items)) as advance:
+            found = evaluate(
+                classifier,
+                images,
+                labels=package.labels,
+                model=model,
+                backend="http" if url else backend,
+                dataset=data,
+                temperature=package.manifest.temperature,
+                batch_size=batch_size,
+                advance=advance,
+            )
+    if confusion is not None:
+        plot_confusion(found.accuracy, f"{package.manifest.name} on {data}", confusion)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        _print(found, f"{model} on {data}", images.left_out, confusion)
+
+
+def _trained_data(package: Package) -> dict[str, object]:
+    """Returns the outline of the data that a model was trained on; empty if the package does not know it."""
+    origin = package.manifest.provenance
+    found: dict[str, object] = (origin.fine_tuning or origin.search).get("data_found", {})
+    return found
+
+
+def _print(found: Accuracy, title: str, left_out: tuple[LeftOut, ...], confusion: Path | None) -> None:
+    low, high = found.top1_interval
+    print_facts(
+        title,
+        {
+            "top-1": f"{found.top1:.2f} %  ({found.top1_hits} of {found.images}; 95 % interval {low:.1f} to {high:.1f})",
+            "top-5": f"{found.top5:.2f} %  ({found.top5_hits} of {found.images})",
+            "calibration": calibration_text(found.accuracy),
+            "run by": found.backend,
+            "folders are classes by": found.rule,
+            "images": "those that were drawn to test it, of the data that it was trained on" if found.drawn else None,
+            "left out": left_out_text(left_out) or None,
+            "unreadable": ", ".join(found.unreadable) or None,
+            "confusion": confusion,
+            "seconds": f"{found.seconds:.1f}",
+        },
+    )
+    print_accuracy(found.accuracy)
