@@ -57,7 +57,7 @@ def named_job_limits(settings: ServiceSettings) -> JobLimits:
 
 
 def export_limits(settings: ServiceSettings) -> ExportLimits:
-    """Returns the limits of an export that was requested over HTTP."""
+    """Returns the limits of an export that is requested over HTTP: its time, its memory, and the size of its networks."""
     return ExportLimits(
         seconds=settings.export_seconds,
         memory_mb=memory_mb(settings),
