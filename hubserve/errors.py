@@ -43,6 +43,8 @@ HubserveError
 │   └── NothingFeasibleError      a search found no arch that meets its constraints
 ├── OutputError           a file or folder of the user cannot be written or read
 ├── StorageError          a disk is full or read-only, or this user has no permission
+├── RemoteError           a folder at hf://, s3:// or file:// cannot be read or written
+│   └── RemoteMissingError        there is no such repository, bucket, folder or file
 ├── MissingExtraError     a library of an optional extra is not installed
 └── StoreError            an operation on the model store failed
     ├── ModelNotFoundError        the store has no such name or version
@@ -252,6 +254,14 @@ class StorageError(HubserveError, OSError):
 
     def __reduce__(self) -> tuple[type[HubserveError], tuple[str, int | None]]:
         return type(self), (str(self.args[0]), self.errno)
+
+
+class RemoteError(HubserveError):
+    """Raised if a folder at another place, such as hf:// or s3://, cannot be reached, read or written."""
+
+
+class RemoteMissingError(RemoteError):
+    """Raised if there is no such repository, revision, bucket, folder or file at another place."""
 
 
 class MissingExtraError(HubserveError, ImportError):

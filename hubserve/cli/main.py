@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, store
+from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, store, transfer
 from hubserve.cli.doctor import doctor
 from hubserve.cli.exit_codes import CommandGroup
 from hubserve.cli.latency_table import app as latency_table_app
@@ -48,6 +48,8 @@ app.command()(store.publish)
 app.command()(store.delete)
 app.command("store-export")(store.store_export)
 app.command("store-import")(store.store_import)
+app.command()(transfer.push)
+app.command()(transfer.pull)
 app.add_typer(alias.app, name="alias")
 app.command()(serve.serve)
 app.command(cls=CheckCommand)(jobs.finetune)

@@ -12,7 +12,8 @@ from hubserve.errors import ChecksumError, WeightsError
 from hubserve.hub.google_drive import confirmed_address
 from hubserve.hub.local_weights import how_by_hand, place_by_hand
 from hubserve.hub.web_page import WebPage, is_web_page, receive_page
-from hubserve.hub.weight_sources import address, fetch, offline
+from hubserve.hub.weight_sources import address, fetch
+from hubserve.remote_files import offline
 
 ASK_SECONDS = 10.0
 """Timeout in seconds of a request to a source."""

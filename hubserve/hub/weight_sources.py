@@ -11,33 +11,24 @@ Environment variables:
 import hashlib
 import logging
 import os
-import shutil
-import socket
 import urllib.parse
-import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from hubserve.atomic import write_atomic
+from hubserve.atomic import staged_file, write_atomic
 from hubserve.cards.card import WeightSource
-from hubserve.errors import ChecksumError, WeightsError, WeightsUnavailableError
+from hubserve.errors import ChecksumError, MissingExtraError, RemoteError, StorageError, WeightsError, WeightsUnavailableError
 from hubserve.home import home
-from hubserve.hub.download import Download, check_sha256
+from hubserve.hub.download import MOST_BYTES, Download, check_sha256
 from hubserve.hub.google_drive import drive_address, fetch_from_drive
 from hubserve.hub.local_weights import check_given_pins, find_path, how_by_hand, place_by_hand
-
-CONNECT_SECONDS = 5.0
-"""Timeout, in seconds, of the connection that tests whether the Hugging Face hub can be reached."""
-
-
-def offline() -> bool:
-    """Returns True if the environment variable HUBSERVE_OFFLINE forbids downloads: if it is set, and not to "" or "0"."""
-    return os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
+from hubserve.remote_files import check_connection, describe, offline, open_folder, pieces
+from hubserve.storage_faults import writing
 
 
 def fetch_first(
@@ -208,23 +199,28 @@ def _from_mirror(mirrored: str, path: Path, sha256: str, progress: bool) -> None
     Raises:
         WeightsUnavailableError: The mirror does not have the file, or a library for its scheme is not installed.
         ChecksumError: The file has another SHA-256.
+        StorageError: The disk is full, faulty or not writable; nothing is left there.
     """
     if urllib.parse.urlsplit(mirrored).scheme in ("http", "https", ""):
         Download(mirrored, path, sha256, progress).fetch()
         return
-    part = path.with_name(f"{path.name}.mirror-{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with fsspec.open(mirrored, "rb") as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target)
-        check_sha256(part, sha256)
-        os.replace(part, path)
-    except ChecksumError:
-        raise
-    except Exception as error:  # Each file system of fsspec has errors of its own.
-        raise WeightsUnavailableError(_first_line(error)) from error
-    finally:
-        part.unlink(missing_ok=True)
+    folder, _, name = mirrored.rpartition("/")
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(open_folder(folder).opened(name))
+        except (RemoteError, MissingExtraError, StorageError) as error:
+            raise WeightsUnavailableError(str(error)) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with staged_file(path) as part:
+                with part.open("wb") as target:
+                    target.writelines(pieces(source, MOST_BYTES))
+                check_sha256(part, sha256)
+        except StorageError:
+            raise
+        except OSError as error:  # The mirror failed in the middle of the file.
+            raise WeightsUnavailableError(describe(error)) from error
 
 
 def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
@@ -241,7 +237,7 @@ def _fetch_from_hub(source: WeightSource, online: bool) -> Path:
             raise WeightsUnavailableError(f"not in the cache of the hub, and {_why_offline()}") from absent
         return _download_from_hub(repository, filename)
     except ValueError as error:
-        raise WeightsUnavailableError(_first_line(error)) from error
+        raise WeightsUnavailableError(describe(error)) from error
 
 
 def _download_from_hub(repository: str, filename: str) -> Path:
@@ -250,36 +246,16 @@ def _download_from_hub(repository: str, filename: str) -> Path:
     Raises:
         WeightsUnavailableError: The Hugging Face hub cannot be reached or does not provide the file.
     """
-    _check_connection(huggingface_hub.constants.ENDPOINT)
+    try:
+        check_connection(huggingface_hub.constants.ENDPOINT)
+    except RemoteError as error:
+        raise WeightsUnavailableError(f"not in the cache of the hub, and {error}") from error
     try:
         return Path(huggingface_hub.hf_hub_download(repository, filename))
     except LocalEntryNotFoundError as error:
-        raise WeightsUnavailableError(f"the hub: {_first_line(error.__cause__ or error)}") from error
+        raise WeightsUnavailableError(f"the hub: {describe(error.__cause__ or error)}") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise WeightsUnavailableError(_first_line(error)) from error
-
-
-def _check_connection(endpoint: str) -> None:
-    """Raises WeightsUnavailableError if no connection to `endpoint` is accepted within `CONNECT_SECONDS`.
-
-    The check avoids the half minute for which huggingface_hub retries. With a proxy nothing is checked.
-
-    Args:
-        endpoint: URL of the Hugging Face hub.
-    """
-    if urllib.request.getproxies():
-        return  # huggingface_hub connects to the proxy, so that a direct connection proves nothing.
-    parts = urllib.parse.urlsplit(endpoint)
-    address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-    try:
-        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise WeightsUnavailableError(f"not in the cache of the hub, and {endpoint} cannot be reached: {error}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """Returns the name of the error's class and the first line of its message."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        raise WeightsUnavailableError(describe(error)) from error
 
 
 def _why_offline() -> str:

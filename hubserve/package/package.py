@@ -271,9 +271,8 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     except ValidationError as error:
         mistake = first_mistake(error)
         raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {mistake}") from error
+    check_file_names(manifest, str(path / MANIFEST))
     for name in manifest.files:
-        if PurePosixPath(name).name != name or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
-            raise PackageError(f"{path / MANIFEST} lists {name!r}: files lie in the package's own folder, by plain names")
         if not is_there(path / name):
             raise PackageError(f"{path} is incomplete: {name} is missing")
     absent = [
@@ -282,3 +281,19 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     if absent:
         raise PackageError(f"{path} is incomplete: its manifest does not list {absent[0]}")
     return Package(path, manifest, trusted)
+
+
+def check_file_names(manifest: Manifest, where: str) -> None:
+    """Checks that a manifest lists plain file names: without a folder, not too long, and not that of the manifest itself.
+
+    Args:
+        manifest: The manifest.
+        where: Its path or address, for the message.
+
+    Raises:
+        PackageError: It lists another name.
+    """
+    for name in manifest.files:
+        plain = PurePosixPath(name).name == name and "\0" not in name and name not in ("", ".", "..", MANIFEST)
+        if not plain or len(name.encode(errors="surrogatepass")) > LONGEST_NAME:
+            raise PackageError(f"{where} lists {name!r}: files lie in the package's own folder, by plain names")

@@ -1,4 +1,4 @@
-"""The engine: classifies images with one package. It uses no web framework and no training code."""
+"""`Engine`: classifies images with one package. It needs neither a web framework nor the code for training."""
 
 import threading
 import time
@@ -23,11 +23,11 @@ class Answer:
     """The result for one image.
 
     Attributes:
-        predictions: The most likely classes, most likely first.
-        decode_ms: Milliseconds from the bytes to the prepared array.
-        infer_ms: Milliseconds of inference of the batch that the image was in.
-        batch_size: Number of images in that batch.
-        logits: Logits of the model, (classes,) float32.
+        predictions: The most likely classes, the most likely one first.
+        decode_ms: Milliseconds that decoding and preprocessing the image took.
+        infer_ms: Milliseconds that inference of the whole batch took.
+        batch_size: Number of images in the batch.
+        logits: Logits of the image, (classes,) float32.
     """
 
     predictions: tuple[Prediction, ...]
@@ -39,12 +39,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image that is ready for inference.
+    """A decoded and preprocessed image.
 
     Attributes:
         pixels: Input of the network, (3, input_size, input_size) float32.
         top_k: Number of classes in the answer.
-        decode_ms: Milliseconds that decoding and preparing took.
+        decode_ms: Milliseconds that decoding and preprocessing took.
     """
 
     pixels: Batch
@@ -53,21 +53,26 @@ class Prepared:
 
 
 class Engine:
-    """One package, ready to classify; calls from several threads run at the same time.
+    """Classifies images with one package. It may be called by several threads at once.
 
     Args:
-        package: Package with the format that `backend` runs.
-        backend: Exported format that runs, or "openvino".
-        device: "cpu", "cuda", or "auto" for a GPU where there is one.
-        callers: Number of threads that will call it at the same time.
-        threads: Number of threads that one call may use for inference. On most machines a second core is better used for
-            another image.
-        max_pixels: Largest allowed width x height of an image.
-        seconds: Time after which inference of a batch is ended.
+        package: The package, which is verified.
+        backend: Format of the package to run, or "openvino".
+        device: "cpu", "cuda", or "auto" for a GPU if there is one.
+        threads: Number of threads that a call may use for inference. On most machines, another image uses a second core better.
+        callers: Number of threads that will call it at once.
+        max_pixels: Largest number of pixels, width x height, of an image.
+        seconds: Seconds after which inference of a batch is ended; the formats of torch have no limit.
+
+    Attributes:
+        manifest: Manifest of the package.
+        labels: Label of each class, in the order of the logits.
+        temperature: Number by which the logits are divided before the softmax.
+        device: Device that runs the model.
 
     Raises:
-        PackageError: The package was changed, has no proven parity or not that format, or gives too few or many logits.
-        ExportError: The format cannot be loaded or run; ParityError where OpenVINO's logits differ from those of "onnx".
+        PackageError: The package was changed, has no proven parity, lacks the format, or gives the wrong number of logits.
+        ExportError: The format cannot be loaded or run; `ParityError` if OpenVINO's logits differ from those of "onnx".
     """
 
     def __init__(
@@ -98,18 +103,29 @@ class Engine:
         self._staging = _Staging() if self.device == "cuda" else None
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
-        """Runs empty images in batches of these sizes, so that the first requests do not wait for allocations."""
+        """Runs the network on zeros in batches of these sizes, so that no request has to wait for allocations.
+
+        Raises:
+            ExportError: The network cannot be run.
+            LateAnswerError: A batch took longer than `seconds`.
+        """
         size = self._preprocess.input_size
         for count in batch_sizes:
             self._runner(np.zeros((count, 3, size, size), np.float32))
 
     def classify(self, data: bytes, *, top_k: int | None = None) -> Answer:
-        """The `top_k` most likely classes of the image in `data`; None for five, or all where there are fewer.
+        """Classifies the image in `data`.
+
+        Args:
+            data: Bytes of an image file.
+            top_k: Number of classes in the answer; None takes 5, or all if the model has fewer.
 
         Raises:
-            ImageError: Not a readable image, or too large.
+            ImageError: The bytes are not a readable image, or the image is too large (`ImageTooLargeError`).
             TopKError: `top_k` is not between 1 and the number of classes.
-            LogitsError: The model's answer is not finite.
+            LogitsError: A logit is NaN or infinite.
+            ExportError: The network cannot be run.
+            LateAnswerError: Inference took longer than `seconds`.
         """
         (found,) = self.answer([self.prepare(data, top_k=top_k)])
         if isinstance(found, LogitsError):
@@ -117,11 +133,16 @@ class Engine:
         return found
 
     def prepare(self, data: bytes | Batch, *, top_k: int | None = None) -> Prepared:
-        """The first half of `classify`, decoding and preparing; it raises the same errors, and TensorError.
+        """Decodes and preprocesses an image; this is the first step of `classify`.
 
         Args:
-            data: Bytes of an image file, or a prepared array (3, input_size, input_size) float32.
-            top_k: Number of classes in the answer.
+            data: Bytes of an image file; or a prepared array (3, input_size, input_size) float32, which is used as it is.
+            top_k: Number of classes in the answer; None takes 5, or all if the model has fewer.
+
+        Raises:
+            ImageError: The bytes are not a readable image, or the image is too large (`ImageTooLargeError`).
+            TopKError: `top_k` is not between 1 and the number of classes.
+            TensorError: The array has another shape.
         """
         top_k = number_of_predictions(top_k, len(self.labels))
         start = time.perf_counter()
@@ -134,7 +155,15 @@ class Engine:
         return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3)
 
     def answer(self, images: Sequence[Prepared]) -> list[Answer | LogitsError]:
-        """The second half of `classify`: inference for several images in one batch; an error for one leaves the others."""
+        """Runs inference on a batch of prepared images; this is the second step of `classify`.
+
+        Returns:
+            For each image its answer, or a LogitsError if a logit of that image is NaN or infinite.
+
+        Raises:
+            ExportError: The network cannot be run.
+            LateAnswerError: Inference took longer than `seconds`.
+        """
         start = time.perf_counter()
         pixels = [image.pixels for image in images]
         logits = self._runner(self._staging.stack(pixels) if self._staging else np.stack(pixels))
@@ -142,6 +171,7 @@ class Engine:
         return [self._answer(row, image, infer_ms, len(images)) for row, image in zip(logits, images, strict=True)]
 
     def _answer(self, logits: NDArray[np.float32], image: Prepared, infer_ms: float, batch_size: int) -> Answer | LogitsError:
+        """Returns the answer of an image with the given logits, or a LogitsError if one of them is NaN or infinite."""
         try:
             check_finite(logits)
         except LogitsError as error:
@@ -150,6 +180,7 @@ class Engine:
         return Answer(predictions, image.decode_ms, infer_ms, batch_size, logits)
 
     def _check_answers(self, package: Package) -> None:
+        """Checks on one image that there is a logit for each label. Raises PackageError."""
         size, wanted = self._preprocess.input_size, (1, len(self.labels))
         found = self._runner(np.zeros((1, 3, size, size), np.float32)).shape
         if found != wanted:
@@ -159,7 +190,7 @@ class Engine:
             )
 
     def _check_parity(self, package: Package, threads: int) -> None:
-        """Compares another runtime with the package's proven ONNX file, on this machine."""
+        """Compares the logits of OpenVINO with those of ONNX Runtime on this machine. Raises ParityError if they differ."""
         onnx = package.runner("onnx", threads=threads, device="cpu")
         try:
             check_parity(onnx, self._runner, made_up_batches(self._preprocess), bounds=FORMATS["onnx"].bounds)
@@ -168,12 +199,13 @@ class Engine:
 
 
 class _Staging(threading.local):
-    """A buffer of each thread for the batch that a GPU is to copy, in page-locked memory, from which it copies directly."""
+    """Page-locked memory, one buffer for each thread, in which a batch is put together before a GPU copies it directly."""
 
     def __init__(self) -> None:
         self._buffer: Batch | None = None
 
     def stack(self, pixels: Sequence[Batch]) -> Batch:
+        """Returns the images as one batch in the buffer of this thread, which the next call overwrites."""
         shape = (len(pixels), *pixels[0].shape)
         if self._buffer is None or self._buffer.shape[0] < shape[0] or self._buffer.shape[1:] != shape[1:]:
             self._buffer = page_locked(shape)

@@ -1,4 +1,4 @@
-"""Errors as answers: the HTTP status of each error, and the JSON that all of them have."""
+"""Answers for errors: the HTTP status of each exception, the JSON of the answer, and the exception handlers for FastAPI."""
 
 import logging
 from typing import Any
@@ -41,36 +41,42 @@ STATUS: dict[type[HubserveError], int] = {
     errors.OverloadedError: 503,
     errors.StorageError: 507,
 }
-"""Error -> status; the first entry whose class fits counts. All other errors are answered with 500."""
+"""The HTTP status of each exception class. The first entry of which an exception is an instance counts; others get 500."""
 
 MOST_WRONG = 20
-"""How many wrong parameters a message names."""
+"""Largest number of wrong parameters that a message names."""
 
 ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
+"""Additional headers of an answer, by its status."""
 
 
 class ErrorResponse(BaseModel):
-    """The answer to a request that failed, except for requests of the Open Inference Protocol.
+    """The JSON of an answer to a request that failed, except for requests of the Open Inference Protocol.
 
     Attributes:
-        error: "type", the class of the error, and "message", which says how to go on.
+        error: "type" is the name of the exception class, and "message" says what is wrong and what to do.
     """
 
     error: dict[str, str]
 
 
 class ProtocolErrorResponse(BaseModel):
-    """The answer to a request of the Open Inference Protocol that failed.
+    """The JSON of an answer to a request of the Open Inference Protocol that failed.
 
     Attributes:
-        error: The message.
+        error: The message, which says what is wrong and what to do.
     """
 
     error: str
 
 
 def described(*statuses: int, model: type[BaseModel] = ErrorResponse) -> dict[int | str, dict[str, Any]]:
-    """Errors that a route may answer with, for the API's description."""
+    """Returns the error answers of a route, for the OpenAPI document.
+
+    Args:
+        statuses: HTTP statuses, each a key of `DESCRIPTIONS`.
+        model: Class of the JSON of these answers.
+    """
     return {status: {"model": model, "description": DESCRIPTIONS[status]} for status in statuses}
 
 
@@ -89,15 +95,21 @@ DESCRIPTIONS = {
     507: "A disk of the server is full, read-only, or not open to it.",
     503: "Too many requests wait, or the answer took too long; the header Retry-After says when to ask again.",
 }
+"""Description of each error status in the OpenAPI document."""
 
 
 def error_body(error: HubserveError) -> dict[str, Any]:
-    """The JSON of an answer to a request that failed with `error`."""
+    """Returns the JSON of an answer to a request that failed with `error`; see `ErrorResponse`."""
     return _body(type(error).__name__, with_denial(str(error.args[0]) if error.args else str(error), error))
 
 
 def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
-    """The answer to a request for `path` that failed with `error`."""
+    """Returns the answer to a request that failed with `error`. Logs the error if the status is 500.
+
+    Args:
+        error: The exception.
+        path: Path of the request; paths below /v2 get the JSON of the Open Inference Protocol.
+    """
     error = storage_error(error) or error
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
@@ -107,15 +119,24 @@ def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
 
 
 def problem(status: int, kind: str, message: str, *, path: str = "") -> JSONResponse:
-    """The answer to a request for `path` that failed otherwise than with an error of ours."""
+    """Returns the answer to a request that failed for a reason that is not a `HubserveError`.
+
+    Args:
+        status: HTTP status of the answer.
+        kind: Name of the error, which is the "type" in the JSON.
+        message: What is wrong.
+        path: Path of the request; paths below /v2 get the JSON of the Open Inference Protocol.
+    """
     return _answer(status, _body(kind, message), path)
 
 
 def _body(kind: str, message: str) -> dict[str, Any]:
+    """Returns the JSON of an error, with its message shortened."""
     return {"error": {"type": kind, "message": shortened(message)}}
 
 
 def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
+    """Returns a response with the JSON of an error, in the format that `path` asks for."""
     if path == "/v2" or path.startswith("/v2/"):
         # The Open Inference Protocol has the message alone.
         content = {"error": content["error"]["message"]}
@@ -123,7 +144,7 @@ def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """Exception handler of all our errors, and of those that no other handler is for."""
+    """Exception handler for all `HubserveError`s, and for exceptions without another handler."""
     path = request.url.path
     if isinstance(error, HubserveError):
         return error_response(error, path=path)
@@ -131,7 +152,7 @@ async def refuse(request: Request, error: Exception) -> JSONResponse:
 
 
 async def refuse_storage(request: Request, error: Exception) -> JSONResponse:
-    """Exception handler of errors of the file system."""
+    """Exception handler for `OSError`. Answers faults of the storage with 507 and raises all other errors again."""
     fault = storage_error(error)
     if fault is None:
         raise error
@@ -139,14 +160,14 @@ async def refuse_storage(request: Request, error: Exception) -> JSONResponse:
 
 
 async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
-    """Exception handler of parameters and JSON bodies that do not pass validation."""
+    """Exception handler for parameters and JSON bodies that fail validation; answers with 422."""
     wrong = error.errors() if isinstance(error, RequestValidationError) else []
     message = "; ".join(f"{_where(entry)}: {entry['msg']}" for entry in wrong[:MOST_WRONG])
     return problem(422, "ParameterError", message, path=request.url.path)
 
 
 async def refuse_route(request: Request, error: Exception) -> JSONResponse:
-    """Exception handler of paths and methods that do not exist."""
+    """Exception handler for `HTTPException`, such as 404 for an unknown path and 405 for a method that a path does not have."""
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
     answer = problem(status, "HTTPError", str(detail), path=request.url.path)
     answer.headers.update(getattr(error, "headers", None) or {})
@@ -154,12 +175,12 @@ async def refuse_route(request: Request, error: Exception) -> JSONResponse:
 
 
 async def refuse_disconnected(request: Request, _: Exception) -> JSONResponse:
-    """Exception handler of clients that disconnect before their request is complete."""
+    """Exception handler for clients that disconnect before their request is complete. The answer is never read."""
     return problem(400, "ClientDisconnect", "the client disconnected before its request was complete", path=request.url.path)
 
 
 def _where(entry: Any) -> str:
-    """The name of what is wrong, with the value where one was given."""
+    """Returns the name of a wrong parameter, and its value if it has one."""
     name = ".".join(str(part) for part in entry["loc"] if part not in ("body", "query", "path", "form")) or "the body"
     return f"{name} = {repr(entry['input'])[:200]}" if "input" in entry else name
 
@@ -172,4 +193,4 @@ HANDLERS: dict[Any, Any] = {
     OSError: refuse_storage,
     Exception: refuse,
 }
-"""The exception handlers for FastAPI."""
+"""The exception handlers for FastAPI, by exception class."""

@@ -1,13 +1,14 @@
-"""The HTTP/1.1 protocol of the server: uvicorn's on httptools, with bounds on headers, on slow clients and on connections.
+"""uvicorn's HTTP/1.1 protocol with limits on headers, slow clients and connections; `install` makes the server use it.
 
-uvicorn reads headers of any number and size, waits for them for ever, and accepts connections until no file can be opened. Here
+uvicorn by itself accepts headers of any number and size, waits for them without limit, and accepts connections until no more
+files can be opened. Here
 
-- a request whose headers are too many or too large is answered with 431,
-- a client that needs too long for its headers is answered with 408, and one that does not read its answer is disconnected,
-- where too many connections are open, the one that has waited longest for its client is closed for a new one.
+- a request with too many or too large headers is answered with 431,
+- a client that takes too long to send its headers is answered with 408, and one that does not read its answer is disconnected,
+- if too many connections are open, the one that has waited longest for its client is closed in favour of a new one.
 
-Bodies are bounded by `hubserve.service.request_body`; what a client still sends after its answer is discarded, for as long as a
-body may take. What this module needs of uvicorn's inside stands in it alone.
+`hubserve.service.request_body` limits bodies. What a client sends after its answer is discarded, for as long as a body may
+take. Only this module uses private names of uvicorn.
 """
 
 from __future__ import annotations
@@ -27,29 +28,29 @@ MAX_HEADERS = 100
 """Largest number of headers of a request."""
 
 MAX_PIPELINED = 16
-"""Largest number of requests that a client may send before the first of them is answered."""
+"""Largest number of requests that a client may send before the first one is answered."""
 
 LINGER_SECONDS = 2.0
-"""Time for which a client that was refused is still read: closed at once, its system would discard the answer unread."""
+"""Seconds for which a refused client is still read from, so that it does not lose the answer."""
 
 SWEEP_SECONDS = 0.5
-"""The interval in seconds at which the time limits of all connections are checked."""
+"""Seconds between two checks of the time limits of all connections."""
 
 
 class _RefusedError(Exception):
-    """Stops the parser; the connection's `refusal` says why."""
+    """Raised in a callback to stop the parser; `BoundedHttpProtocol.refusal` has the reason."""
 
 
 class ConnectionLimits:
-    """The bounds of all connections of a server.
+    """The limits of all connections of a server.
 
     Args:
         settings: Settings of the service.
-        files: Number of files that this process may have open; a connection may use a second one while it is answered.
+        files: Number of files that this process may open; None reads it from the operating system. A connection counts as two.
 
     Attributes:
-        header_bytes: Largest size of a request's line and headers.
-        seconds: Time for headers, and for a part of an answer to be read.
+        header_bytes: Largest size in bytes of the request line and the headers of a request.
+        seconds: Seconds within which headers must be received; and within which a client must read a part of its answer.
         most: Largest number of connections.
     """
 
@@ -63,7 +64,10 @@ class ConnectionLimits:
         self._watching = False
 
     def admit(self, new: BoundedHttpProtocol) -> bool:
-        """Whether a connection may stay; another one, which waits for its client, may be closed for it."""
+        """Returns whether a new connection may stay.
+
+        If there are too many, one that waits for its client is closed instead. If none does, the new one may not stay.
+        """
         connections: set[Any] = new.connections  # Of this class all, since the server was given no other.
         if not self._watching:
             self._watching = True
@@ -77,6 +81,7 @@ class ConnectionLimits:
         return True
 
     def _sweep(self, loop: asyncio.AbstractEventLoop, connections: set[BoundedHttpProtocol]) -> None:
+        """Checks the time limits of all connections, and again after `SWEEP_SECONDS` as long as there are any."""
         now = loop.time()
         for one in tuple(connections):
             one.check_time(now)
@@ -89,9 +94,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection.
 
     Attributes:
-        limits: Bounds of all connections; `install` sets them.
-        since: Time, by the event loop's clock, when what this connection does now began: waiting, headers, body, or an answer.
-        refusal: Status and message of the answer that ends this connection; None where it was not refused.
+        limits: Limits of all connections, which `install` sets.
+        since: Time, by the event loop's clock, at which the present activity began: waiting for a request, receiving headers,
+            receiving a body, or answering.
+        refusal: Status and message of the answer that ends this connection; None if it is not refused.
     """
 
     limits = ConnectionLimits(ServiceSettings())
@@ -156,26 +162,30 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn where the parser failed: at a request that is not HTTP, or at a bound of ours."""
+        """Refuses the request; uvicorn calls it if the parser fails. Without a `refusal`, the request is not HTTP/1.1."""
         self._refuse(*(self.refusal or (400, "this is not a request of HTTP/1.1")))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Is silent: a client may ask for another protocol as often as it likes."""
+        """Logs nothing, in place of uvicorn's warning, because a client may ask for another protocol any number of times."""
 
     def waits_for_client(self) -> bool:
-        """Whether nothing happens here before the client sends or reads something."""
+        """Returns whether this connection is open and nothing happens until the client sends or reads something."""
         if self.transport.is_closing():
             return False
         return self._is_idle() or self._in_body or self._unsent > 0
 
     def give_way(self) -> None:
-        """Closes this connection at once, so that a new one can be accepted."""
+        """Closes this connection at once in favour of a new one. An unfinished request is answered with 408."""
         if self._in_headers or self._in_body:
             self._refuse(408, "too many connections are open, and this one waited longest for its client")
         self._abort()
 
     def check_time(self, now: float) -> None:
-        """Closes this connection if its client has exceeded a time limit at the time `now`."""
+        """Closes this connection if its client has exceeded a time limit.
+
+        Args:
+            now: The current time by the event loop's clock.
+        """
         unsent = self.transport.get_write_buffer_size()
         if unsent != self._unsent or not unsent:
             self._unsent, self._unsent_since = unsent, now
@@ -196,6 +206,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _count(self, size: int) -> None:
+        """Counts bytes of headers. Stops the parser with status 431 if there are too many."""
         self._header_bytes += size
         self._kept_bytes = 0
         if self._header_bytes > self.limits.header_bytes:
@@ -205,11 +216,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return f"the headers are longer than the allowed {self.limits.header_bytes:,} bytes"
 
     def _stop(self, status: int, message: str) -> None:
+        """Sets `refusal` and raises _RefusedError, which stops the parser."""
         self.refusal = (status, message)
         raise _RefusedError(message)
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answers, unless an answer was begun, and reads on for a moment without keeping anything."""
+        """Answers with an error, unless another answer has begun, and discards what the client sends for `LINGER_SECONDS`."""
         self._ended, self.since = True, self.loop.time()
         self._unset_keepalive_if_required()
         begun = False
@@ -230,11 +242,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.write_eof()
 
     def _abort(self) -> None:
+        """Closes the connection at once."""
         self._unset_keepalive_if_required()
         self.transport.abort()
 
 
 def _response(status: int, message: str) -> bytes:
+    """Returns the bytes of the response with an error."""
     kind = {400: "RequestError", 408: "SlowRequestError", 431: "HeadersTooLargeError", 503: "OverloadedError"}[status]
     body = json.dumps({"error": {"type": kind, "message": message}}, separators=(",", ":")).encode()
     headers = [
@@ -247,6 +261,6 @@ def _response(status: int, message: str) -> bytes:
 
 
 def install(settings: ServiceSettings) -> None:
-    """Makes this the protocol of the servers that uvicorn starts in this process without being given another one."""
+    """Makes uvicorn use this protocol for all servers in this process that do not name another one."""
     BoundedHttpProtocol.limits = ConnectionLimits(settings)
     uvicorn_config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedHttpProtocol.__name__}"

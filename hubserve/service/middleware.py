@@ -1,13 +1,12 @@
-"""The outermost ASGI layer: checks host, token and size of each request, routes it to BentoML or our API, and counts it.
+"""`ServiceMiddleware`, the outermost ASGI layer: checks host, token and size of each request, routes it and counts it.
 
-The checks come before anything of the body is read, in this order, for every path and method, known or not. A request that
-changes something is one whose method is not among SAFE and whose path our API has, but for those that classify: so a route that
-is added later needs the token for changes unless it says otherwise here.
+The checks come before the body is read, in this order, for every path except those in `HEALTH`. A request needs the token for
+changes if our API has a route for its path and method, its method is not in `SAFE`, and it does not classify. So a route that
+is added later needs that token unless this module says otherwise.
 
-BentoML's own layers (tracing, metrics by path, contexts) take about a tenth of the time of an image for each request, and add
-a label to its metrics for each path that a caller makes up. So they get only what they answer: health, /metrics and the API's
-description. All other requests go directly to our routes, and /classify to its handler without a router in between. With the
-setting `tracing` every request passes BentoML's layers.
+BentoML's own layers for tracing, metrics and contexts take about a tenth of the time of an image, and create a metric label for
+each path that a client invents. So only the paths in `BENTOML` are passed to them. All other requests go to our routes, and
+/classify goes to its handler without a router in between. With the setting `tracing`, all requests pass BentoML's layers.
 """
 
 from __future__ import annotations
@@ -35,29 +34,31 @@ log = logging.getLogger("hubserve.service")
 access_log = logging.getLogger("hubserve.access")
 
 HEALTH = frozenset({"/livez", "/healthz", "/readyz"})
+"""Paths for health checks, which need no token and no allowed host."""
+
 BENTOML = HEALTH | {"/metrics", "/docs.json", "/schema.json"}
-"""Paths that BentoML answers; /readyz only once a model is ready."""
+"""Paths that BentoML answers. /readyz is answered by the middleware with 503 until a model is ready."""
 
 _OPEN = ("/page/", "/v2/health/")
-"""Beginnings of paths that need no token: the page asks for it, and health probes have none."""
+"""Starts of paths that need no token: the page asks the user for the token, and health checks have none."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing."""
+"""HTTP methods that change nothing."""
 
 UPLOADS = frozenset({"/jobs/data", "/search_jobs/data"})
-"""Paths to which a ZIP of images is posted."""
+"""Paths to which a ZIP file of images is posted."""
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-"""Header that keeps a browser from taking an answer for another type than it says, such as a script."""
+"""Header that forbids a browser to guess the type of an answer, which might make it run one as a script."""
 
 
 class ServiceMiddleware:
-    """An ASGI application around our API and BentoML's application; see the module.
+    """An ASGI application around our API and BentoML's application; see the docstring of this module.
 
     Args:
-        api: Our routes.
-        bentoml: BentoML's application, with our routes mounted in it; None where our routes are all.
-        tracing: Whether every request passes BentoML's layers.
+        api: The application with our routes.
+        bentoml: BentoML's application, in which our routes are mounted; None if there are only our routes.
+        tracing: If True, all requests pass BentoML's layers.
     """
 
     def __init__(self, api: FastAPI, bentoml: ASGIApp | None = None, *, tracing: bool = False) -> None:
@@ -91,6 +92,7 @@ class ServiceMiddleware:
             call.note()
 
     async def _answer(self, call: _TrackedRequest) -> None:
+        """Checks a request and passes it to its route, with its body if it is small. Answers errors of hubserve."""
         scope, path = call.scope, call.scope["path"]
         try:
             self._check(call, HTTPConnection(scope))
@@ -109,6 +111,13 @@ class ServiceMiddleware:
             await error_response(error, path=path)(scope, call.receive, call.send)
 
     def _check(self, call: _TrackedRequest, connection: HTTPConnection) -> None:
+        """Checks the host and the token of a request.
+
+        Raises:
+            HostError: The header Host has a name that is not allowed.
+            UnauthorizedError: The request has no valid token.
+            ForbiddenError: The request would change something, and the server has no token.
+        """
         scope, path, settings = call.scope, call.scope["path"], call.shared.settings
         if path in HEALTH:
             return
@@ -119,9 +128,11 @@ class ServiceMiddleware:
             check_changer(connection, settings)
 
     def _is_known(self, scope: Scope) -> bool:
+        """Returns whether our API has a route for the path and method of a request."""
         return any(route.matches(scope)[0] is Match.FULL for route in self._api.routes)
 
     async def _route(self, call: _TrackedRequest, receive: Receive) -> None:
+        """Passes a request to BentoML or to our API."""
         scope, path = call.scope, call.scope["path"]
         # BentoML answers 200 as soon as it listens, even with an empty store.
         if path == "/readyz" and (why := await call.shared.why_not_ready()):
@@ -133,13 +144,13 @@ class ServiceMiddleware:
 
 
 class AnsweredErrors:
-    """The innermost of BentoML's layers: answers an exception of one of its routes at once, by our JSON with status 500.
+    """An ASGI layer directly around BentoML's routes, which answers their exceptions with status 500 in our JSON format.
 
-    BentoML's `TimeoutMiddleware` waits for the first message of an answer, and does not notice an application that ends with
-    an exception before it: the client would wait until the time is over, and then get an answer without a reason.
+    BentoML's `TimeoutMiddleware` waits for the first message of an answer, and does not notice that an application ends with an
+    exception before it. The client would get an answer only after the time limit, and without a reason.
 
     Args:
-        app: BentoML's routes, with ours mounted in them.
+        app: BentoML's routes, in which ours are mounted.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -167,7 +178,10 @@ class AnsweredErrors:
 
 
 def _reporting(send: Send, api: FastAPI) -> Send:
-    """Passes messages about the start on, and reports it to the supervisor; an expected error is one sentence, no traceback."""
+    """Returns `send` with two additions for start-up.
+
+    A successful start is reported to the supervisor. The message of a failed one is replaced by a sentence without a traceback.
+    """
 
     async def report(message: Message) -> None:
         if message["type"] == "lifespan.startup.failed" and (error := getattr(api.state, "start_error", None)):
@@ -180,24 +194,25 @@ def _reporting(send: Send, api: FastAPI) -> Send:
 
 
 def _has_images(scope: Scope) -> bool:
-    """Whether a route that classifies answers a request; it reads the body itself, within the limit for images."""
+    """Returns whether a request is for a route that classifies; such a route itself reads the body, with its own limit."""
     path: str = scope["path"]
     return scope["method"] == "POST" and (path == classify.PATH or (path.startswith("/v2/models/") and path.endswith("/infer")))
 
 
 def _is_upload(scope: Scope) -> bool:
-    """Whether the route of uploads answers a request; it writes the body to disk, within a limit of its own."""
+    """Returns whether a request uploads data. That route writes the body to disk, with limits of its own."""
     return scope["method"] == "POST" and scope["path"] in UPLOADS
 
 
 def _has_body(scope: Scope) -> bool:
+    """Returns whether a request has a body, by its headers."""
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in scope["headers"]
     )
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """The messages of a request whose body was read already."""
+    """Returns a `receive` function for a request whose body was read before: first the body, then the following messages."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:
@@ -207,13 +222,13 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 class _TrackedRequest:
-    """A request with the status of its answer and the time that it took.
+    """A request, with the status of its answer and the time that the answer takes.
 
     Attributes:
-        scope: Its ASGI scope.
-        shared: The state that all requests share.
-        status: Status of its answer; 0 until it begins.
-        route: Path pattern of its route where the middleware knows it.
+        scope: ASGI scope of the request.
+        shared: State that all requests share.
+        status: HTTP status of the answer; 0 until the answer begins.
+        route: Path pattern of the route if the middleware sets it; empty otherwise.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, shared: ServiceState) -> None:
@@ -225,10 +240,12 @@ class _TrackedRequest:
         self._start = time.perf_counter()
 
     async def receive(self) -> Message:
+        """Receives the next message of the request."""
         self._asked_for_body = True
         return await self._receive()
 
     async def send(self, message: Message) -> None:
+        """Sends a message of the answer, and adds headers to the first one."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", ())]
@@ -240,10 +257,14 @@ class _TrackedRequest:
         await self._send(message)
 
     def _waits_for_100_continue(self) -> bool:
-        """Whether the client may or may not send the body after this answer: what comes next could be a body or a request."""
+        """Returns whether the request has the header Expect and its body was not read.
+
+        After such a request, the client may or may not send the body, so the connection must be closed after the answer.
+        """
         return not self._asked_for_body and any(name == b"expect" for name, _ in self.scope["headers"])
 
     def note(self) -> None:
+        """Counts the request and, with the setting `access_log`, logs it."""
         seconds = time.perf_counter() - self._start
         if self.status:
             count_request(self.route or self._path_of_route(), self.status, seconds)
@@ -252,7 +273,7 @@ class _TrackedRequest:
             access_log.info("%s %s %s %.1f ms", method, path, self.status, seconds * 1e3)
 
     def _path_of_route(self) -> str:
-        """The path pattern of the route; not the path itself, of which a caller may make up any number."""
+        """Returns the path pattern of the route, "other" if there is none. It is never a path that a client has invented."""
         if self.scope["path"] in BENTOML:
             return str(self.scope["path"])
         route: Any = self.scope.get("route")

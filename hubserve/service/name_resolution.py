@@ -118,7 +118,7 @@ class NameResolver:
         return found
 
     def known_names(self, name: str) -> set[str]:
-        """Returns names that are similar to `name` perhaps: aliases and models, or aliases and tags if it has a version."""
+        """Returns all aliases and the names of all models; if `name` has a version, their tags instead of their names."""
         return {*self.aliases, *(model.tag if ":" in name else model.name for model in self.models)}
 
     def _means(self, name: str, tag: str) -> bool:

@@ -1,4 +1,4 @@
-"""Unpacks an uploaded ZIP of images into a new folder, within limits; what is hostile or too large is refused as a whole."""
+"""`unpack`: unpacks an uploaded ZIP file of images into a new folder, and refuses hostile or too large ones as a whole."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from hubserve.errors import BodyTooLargeError, RequestBodyError
 from hubserve.image_names import SUFFIXES, is_hidden
 
 MAX_RATIO, RATIO_FROM = 100, 1_000_000
-"""Largest ratio of a file's size to its size in the ZIP, and the size in bytes from which it counts."""
+"""Largest ratio of a file's size to its size in the ZIP. It is checked for files of more than `RATIO_FROM` bytes."""
 
 MAX_DEPTH, MAX_NAME, MAX_PATH = 8, 200, 800
-"""Most names in a path of the ZIP, most bytes of one of them, and most of the path."""
+"""Largest number of names in a path in the ZIP, of bytes in a name, and of bytes in the whole path."""
 
 ENTRY_BYTES = 250
-"""Bytes of the ZIP's directory that each allowed file may use, on average; a longer directory is not read."""
+"""Average number of bytes that the ZIP's central directory may have for each allowed file; a longer one is not read."""
 
 CHUNK = 1 << 20
+"""Number of bytes that are unpacked at once."""
 
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, UnicodeError, ValueError,
     OverflowError,
 )  # fmt: skip
-"""What `zipfile` raises for bytes that are no ZIP, or a ZIP that it does not read."""
+"""Exceptions that `zipfile` raises for bytes that are not a ZIP, or are one that it cannot read."""
 
 
 class Unpacked(NamedTuple):
-    """What was unpacked.
+    """The result of `unpack`.
 
     Attributes:
         images: Number of image files that were written.
-        left_out: Number of hidden files, and of files that are no images by their endings, which were not.
+        left_out: Number of files that were not written, because they are hidden or have no file name extension of images.
     """
 
     images: int
@@ -43,17 +44,22 @@ class Unpacked(NamedTuple):
 
 
 class _BoundedFile:
-    """A file for `zipfile` of which no single read is longer than `most`: the directory of a ZIP is read at once."""
+    """A file for `zipfile`, no single read of which may be longer than `most` bytes.
+
+    `zipfile` reads the whole central directory at once, with the length that the ZIP itself states.
+    """
 
     def __init__(self, file: IO[bytes], most: int) -> None:
         self._file, self._most = file, most
 
     def read(self, size: int = -1) -> bytes:
+        """Reads at most `size` bytes. Raises BodyTooLargeError if `size` is larger than allowed."""
         if size > self._most:
             raise BodyTooLargeError("the ZIP's directory is longer than that of the number of files that are allowed")
         return self._file.read(self._most + 1 if size < 0 else size)
 
     def seek(self, place: int, whence: int = 0) -> int:
+        """Moves to a position. Raises BadZipFile for a position outside of the file."""
         try:
             return self._file.seek(place, whence)
         except OSError as error:
@@ -64,20 +70,23 @@ class _BoundedFile:
 
 
 def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> Unpacked:
-    """Writes the images in a ZIP into `folder`, which is made; names of folders stay as they are.
+    """Writes the images in a ZIP file into `folder`, which is created, and returns how many.
 
-    A single folder around all class folders is left out. Files whose names, or the names of whose folders, are hidden are not
-    written, nor those that are no images by their endings.
+    Paths in the ZIP are kept, except that a single folder around all class folders is dropped. A file is left out if its name,
+    or the name of a folder above it, is hidden, or if its file name extension is not that of an image.
 
     Args:
-        archive: The ZIP.
-        folder: Where the images are written. It is incomplete where an error is raised, and the caller removes it.
+        archive: The ZIP file.
+        folder: Folder for the images, which must not exist. If an error is raised, it is incomplete, and the caller must remove
+            it.
         max_files: Largest number of entries of the ZIP.
-        max_bytes: Largest size of all written files together, in bytes.
+        max_bytes: Largest size in bytes of all written files together.
 
     Raises:
-        BodyTooLargeError: The ZIP has more or larger files than allowed, or one that is packed more than `MAX_RATIO` times.
-        RequestBodyError: It cannot be read, is encrypted, or has a link, a device, or a path that leads out of the folder.
+        BodyTooLargeError: The ZIP has more or larger files than allowed, or one that is compressed by more than `MAX_RATIO`.
+        RequestBodyError: The ZIP cannot be read, is encrypted, or has a link, a device, a path out of the folder, or a path
+            twice.
+        OSError: A file cannot be written.
     """
     folder.mkdir()
     try:
@@ -92,6 +101,7 @@ def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> Un
 
 
 def _unpack(opened: zipfile.ZipFile, folder: Path, max_files: int, max_bytes: int) -> Unpacked:
+    """Writes the images of an opened ZIP file. Raises as `unpack` does."""
     entries = opened.infolist()
     if len(entries) > max_files:
         raise BodyTooLargeError(f"the ZIP has {len(entries):,} entries, and {max_files:,} are allowed")
@@ -113,7 +123,7 @@ def _unpack(opened: zipfile.ZipFile, folder: Path, max_files: int, max_bytes: in
 
 
 def _checked(entry: zipfile.ZipInfo) -> PurePosixPath:
-    """The path of an entry of the ZIP. Raises RequestBodyError for one that must not, or cannot, be written."""
+    """Returns the path of an entry of the ZIP. Raises RequestBodyError if the entry must not, or cannot, be written."""
     # `filename` ends at a zero byte; `orig_filename` is what the ZIP says.
     name, path = entry.orig_filename, PurePosixPath(entry.orig_filename)
     kind = stat.S_IFMT(entry.external_attr >> 16)
@@ -135,11 +145,23 @@ def _checked(entry: zipfile.ZipInfo) -> PurePosixPath:
 
 
 def _is_kept(path: PurePosixPath) -> bool:
+    """Returns whether a file is an image by its file name extension, and is not hidden."""
     return path.suffix.lower() in SUFFIXES and not any(is_hidden(part) for part in path.parts)
 
 
 def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int, max_bytes: int) -> int:
-    """Writes one file and returns its size, which is counted while it is unpacked: the ZIP may say another one."""
+    """Writes one file and returns its size, which is counted during unpacking because the size in the ZIP may be wrong.
+
+    Args:
+        opened: The ZIP file.
+        entry: Entry of the file.
+        target: Path of the new file.
+        left: Largest allowed size of this file.
+        max_bytes: Largest size of all files together, for the error message.
+
+    Raises:
+        BodyTooLargeError: The file is larger than `left`, or is compressed by more than `MAX_RATIO`.
+    """
     size = 0
     with opened.open(entry) as source, target.open("xb") as file:
         while chunk := source.read(CHUNK):
@@ -157,4 +179,5 @@ def _too_large(max_bytes: int) -> BodyTooLargeError:
 
 
 def _quoted(entry: zipfile.ZipInfo) -> str:
+    """Returns the start of an entry's name as it may stand in a message: quoted, with escapes for all but ASCII."""
     return ascii(entry.orig_filename[:100])

@@ -1,4 +1,4 @@
-"""POST /classify: images in the request, the most likely classes in the answer."""
+"""The route POST /classify: answers with the most likely classes of the images in a request."""
 
 from typing import Annotated, Any
 
@@ -18,21 +18,22 @@ from hubserve.service.unknown_parameters import only_parameters
 PATH = "/classify"
 
 MAX_PREDICTIONS = 50_000
-"""Largest number of predictions in an answer: some megabytes of JSON."""
+"""Largest number of predictions in an answer, which are some megabytes of JSON."""
 
 LARGE = 500
-"""Number of predictions that take about a millisecond to encode."""
+"""Number of predictions from which an answer is encoded in a thread, because encoding takes longer than about a millisecond."""
 
 router = APIRouter(tags=["classify"])
 
 
 class ClassifyResponse(BaseModel):
-    """The answer to one image.
+    """The answer for one image.
 
     Attributes:
-        model: Tag of the version that answered.
-        predictions: Classes with their probabilities, the most likely one first.
-        timing_ms: Milliseconds: "decode" for decoding and preprocessing, "infer" for inference of the batch with the image.
+        model: Tag of the version that classified the image.
+        predictions: The most likely classes with their probabilities, the most likely one first.
+        timing_ms: Durations in milliseconds: "decode" is that of decoding and preprocessing the image, "infer" that of
+            inference for the batch with the image.
     """
 
     model: str
@@ -41,7 +42,7 @@ class ClassifyResponse(BaseModel):
 
 
 class ClassifyResponses(BaseModel):
-    """The answer to several images.
+    """The answer for several images.
 
     Attributes:
         results: For each image, in the order of the request, its answer or its error.
@@ -51,7 +52,12 @@ class ClassifyResponses(BaseModel):
 
 
 class ClassifyQuery(BaseModel):
-    """The parameters of the query."""
+    """The query parameters of /classify.
+
+    Attributes:
+        model: Name, tag or alias of the model; None takes the default model.
+        top_k: Number of classes in the answer, at least 1; None takes 5, or all if the model has fewer.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,6 +66,7 @@ class ClassifyQuery(BaseModel):
 
 
 _check_parameters = only_parameters(*ClassifyQuery.model_fields)
+"""FastAPI dependency that refuses unknown query parameters."""
 
 _BINARY = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: {"type": "array", "items": _BINARY}}}
@@ -82,7 +89,7 @@ _BODY = {
     openapi_extra={"requestBody": _BODY},
 )
 async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
-    """Names the most likely classes of an image, given as the body, as the form field `image`, or in JSON as base64.
+    """Returns the most likely classes of an image, which is the body, the form field `image`, or base64 in JSON.
 
     Several images in one request are answered with a list.
     """
@@ -90,7 +97,15 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
 
 
 async def answer_directly(request: Request, shared: ServiceState) -> Response:
-    """The route's answer to a request, errors included, without FastAPI's layers around it."""
+    """Returns the same answer as the route `classify`, also for errors, but without FastAPI's layers, which take time.
+
+    Args:
+        request: The request.
+        shared: State that all requests share.
+
+    Raises:
+        ClientDisconnect: The client has disconnected.
+    """
     try:
         await _check_parameters(request)
         return await _classified(request, shared, ClassifyQuery.model_validate(dict(request.query_params)))
@@ -103,6 +118,13 @@ async def answer_directly(request: Request, shared: ServiceState) -> Response:
 
 
 async def _classified(request: Request, shared: ServiceState, query: ClassifyQuery) -> Response:
+    """Reads the body of a request, classifies its images and returns the answer.
+
+    Raises:
+        HubserveError: The request is refused.
+        RequestValidationError: The body has a field other than `image`.
+        ClientDisconnect: The client has disconnected.
+    """
     # Before the body is read: under overload a refusal must cost next to nothing.
     shared.queue.check_room()
     async with shared.body_reader.body(request) as body, shared.awaited(request):
@@ -120,6 +142,7 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
 
 
 def _response(outcomes: list[Outcome], several: bool) -> Response:
+    """Returns the answer with the results of all images. If there is only one image and it has an error, raises the error."""
     if not several:
         (outcome,) = outcomes
         if isinstance(outcome, BaseException):
@@ -131,6 +154,7 @@ def _response(outcomes: list[Outcome], several: bool) -> Response:
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:
+    """Returns the JSON of the result of one image. Raises errors that are not a HubserveError."""
     if isinstance(outcome, HubserveError):
         return error_body(outcome)
     if isinstance(outcome, BaseException):

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, for clients of KServe and Triton: /v2/models/{name}/infer, metadata and health."""
+"""Routes below /v2, the Open Inference Protocol for clients of KServe and Triton: inference, metadata and health."""
 
 from functools import partial
 from typing import Any
@@ -33,19 +33,19 @@ _ERRORS = _described(400, 401, 404, 408, 409, 413, 415, 422, 503)
 
 @router.get("", summary="The server")
 async def server() -> dict[str, Any]:
-    """Its name, version and extensions."""
+    """The name, version and protocol extensions of the server."""
     return {"name": "hubserve", "version": __version__, "extensions": ["binary_tensor_data", "classification"]}
 
 
 @router.get("/health/live", summary="Whether it runs")
 async def live() -> dict[str, bool]:
-    """Always true."""
+    """Always {"live": true}."""
     return {"live": True}
 
 
 @router.get("/health/ready", summary="Whether a model answers", responses=_described(503), response_model=None)
 async def ready(request: Request) -> dict[str, bool] | Response:
-    """{"ready": true} once a model is loaded; a problem with status 503 while none is, and while the server shuts down."""
+    """{"ready": true} if the default model is loaded; 503 with the reason if it is not, and while the server shuts down."""
     shared: ServiceState = request.app.state.shared
     why = await shared.why_not_ready()
     return {"ready": True} if why is None else problem(503, *why, path=request.url.path)
@@ -54,7 +54,7 @@ async def ready(request: Request) -> dict[str, bool] | Response:
 @router.get("/models/{name}", summary="A model", responses=_described(401, 404, 409))
 @router.get("/models/{name}/versions/{version}", summary="A version of a model", responses=_described(401, 404, 409))
 async def model(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-    """Its versions, inputs and outputs."""
+    """The versions, inputs and outputs of a model. The model is loaded if it is not yet."""
     served = await _served(request, name, version)
     manifest = served.engine.manifest
     size, classes = manifest.preprocess.input_size, manifest.classes
@@ -78,7 +78,7 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
 @router.get("/models/{name}/ready", summary="Whether a model answers", responses=_described(401, 404, 409))
 @router.get("/models/{name}/versions/{version}/ready", summary="Whether a version answers", responses=_described(401, 404, 409))
 async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-    """Loads the model where it is not loaded yet."""
+    """{"ready": true} with the name of the model, which is loaded first if it is not yet."""
     await _served(request, name, version)
     return {"name": name, "ready": True}
 
@@ -86,7 +86,7 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 @router.post("/models/{name}/infer", summary="Classify", responses=_ERRORS, openapi_extra=_BODY)
 @router.post("/models/{name}/versions/{version}/infer", summary="Classify by a version", responses=_ERRORS, openapi_extra=_BODY)
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
-    """Takes one input: `images`, prepared tensors, or `pictures`, files that the service prepares."""
+    """Classifies images. The only input is `images`, prepared tensors, or `pictures`, which are image files."""
     shared: ServiceState = request.app.state.shared
     shared.queue.check_room()
     if request.headers.get("content-encoding", "identity") != "identity":
@@ -107,6 +107,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
 def _written(
     request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel, most: int
 ) -> protocol.EncodedAnswer:
+    """Returns the encoded answer. If an image has an error, raises the first one."""
     answers = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
@@ -119,5 +120,6 @@ def _written(
 
 
 async def _served(request: Request, name: str, version: str | None) -> LoadedModel:
+    """Returns the loaded model that answers for a name, or for a version of it. Raises as `LiveModels.get` does."""
     shared: ServiceState = request.app.state.shared
     return await shared.live_models.get(name if version is None else f"{name}:{version}")
