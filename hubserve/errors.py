@@ -57,9 +57,7 @@ code 2; the service answers with a 4xx status if the request was wrong.
 """
 
 import difflib
-import sys
 import traceback
-import warnings
 from collections.abc import Iterable
 
 
@@ -286,21 +284,6 @@ class AliasError(StoreError, ValueError):
 
 class AlreadyPublishedError(StoreError):
     """Raised if a version to publish exists in the store with other content."""
-
-
-class WeightsWarning(UserWarning):
-    """Warning that a model may answer wrongly with the given weights, because its labels or preprocessing may be others'.
-
-    It is no error; the command line prints it on stderr.
-    """
-
-
-def warn_of_weights(message: str) -> None:
-    """Warns with WeightsWarning; the place of the warning is the line outside of hubserve that asked for the model."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("hubserve."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, WeightsWarning, stacklevel=level)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

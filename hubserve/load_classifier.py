@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,12 +27,14 @@ def load(
     preprocess: Preprocess | None = None,
     download: bool = True,
     progress: bool = True,
+    trusted: bool = False,
 ) -> ImageClassifier:
     """Loads a model by its name, or from a package folder, to classify images in Python.
 
-    No program of a package is run: the network is built by its model space, and its weights are read from safetensors. Warns,
-    with `hubserve.errors.WeightsWarning`, if the user's own weights have no labels, if weights are used with another
-    preprocessing than they were trained with, or if nobody says with which one they were trained.
+    No program of a package is run: the network is built by its model space, and its weights are read from safetensors. A model
+    space of the user's own is imported where this user wrote the package here. Warns, with `hubserve.weights_warning.WeightsWarning`, if
+    the user's own weights have no labels, if weights are used with another preprocessing than they were trained with, or if
+    nobody says with which one they were trained.
 
     Args:
         model: Package folder, alias, name or tag in the store, or pre-searched model (`hubserve models` lists them); looked for
@@ -45,6 +48,7 @@ def load(
         preprocess: Preprocessing of images; None takes that of the model.
         download: Whether weights that are not on this machine may be downloaded.
         progress: Whether to show a progress bar while downloading, where stderr is a terminal.
+        trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
         ModelNotFoundError: No model has that name; the message suggests similar names.
@@ -58,6 +62,7 @@ def load(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     package = _package(model, own_weights=weights is None and pretrained)
     if package is not None:
+        package = replace(package, trusted=trusted)
         return _classifier(package_source(package, class_labels=class_labels, preprocess=preprocess)).to(device)
     source = card_source(
         load_card(os.fspath(model)),

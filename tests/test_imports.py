@@ -13,6 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "weights_warning",
+    "own_code",
+    "code_source",
     "image_file",
     "image_names",
     "validation_sentence",

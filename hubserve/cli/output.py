@@ -20,11 +20,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 
 MODEL_HELP = "A package folder, an alias, a name or tag in the store, or a pre-searched model; looked for in this order."
 
+SPACE_HELP = "A model space: its name, or the import path of one of your own (mypkg.spaces:Small)."
+
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Load formats that are programs (torchscript, pt2) even where this user did not write them."),
+    typer.Option(
+        "--trust",
+        help="Load programs (torchscript, pt2, a model space in Python) even where this user did not write the package.",
+    ),
 ]
 
 
@@ -105,7 +110,7 @@ def _check_access(path: Path, opened: Path) -> None:
 @contextmanager
 def warnings_on_stderr() -> Iterator[None]:
     """Context manager in which each different WeightsWarning is printed on stderr, once, as one line without its place."""
-    from hubserve.errors import WeightsWarning
+    from hubserve.weights_warning import WeightsWarning
 
     printed = set()
     with warnings.catch_warnings():

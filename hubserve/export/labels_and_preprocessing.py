@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cards.card import load_card
-from hubserve.errors import ExportError, suggest, warn_of_weights
+from hubserve.errors import ExportError, suggest
 from hubserve.preprocess import Preprocess
 from hubserve.validation_sentence import first_mistake
+from hubserve.weights_warning import warn_of_weights
 
 CROP_RATIO = 0.875
 """Ratio of the crop's side to the shorter side after the resize in ImageNet's usual preprocessing: 224 to 256 pixels."""

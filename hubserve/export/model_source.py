@@ -21,7 +21,7 @@ from hubserve.export.labels_and_preprocessing import (
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights, weights_origin
-from hubserve.hub.registry import load_model
+from hubserve.hub.registry import load_model, space_name
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.manifest import Provenance
 from hubserve.package.package import Package
@@ -36,7 +36,7 @@ class ModelSource:
     Attributes:
         name: Name of the model.
         model: Network with its weights. Exporting it does not change it.
-        space: Class name of its model space.
+        space: Name of its model space, as `hubserve.hub.registry.space_name` returns it.
         settings: Settings of the space, by name.
         arch: Chosen value of each choice, by label, as `ModelSpace.canonical` returns it.
         preprocess: Preprocessing that turns an image into the network's input.
@@ -190,7 +190,7 @@ def arch_source(
     return ModelSource(
         name=name,
         model=model,
-        space=type(space).__name__,
+        space=space_name(space),
         settings=settings,
         arch=arch,
         preprocess=used,
@@ -213,7 +213,7 @@ def package_source(
         preprocess: Preprocessing of the model; None keeps that of the package.
 
     Raises:
-        PackageError: A file of the package was changed, or its space is not one of the hub.
+        PackageError: A file of the package was changed, or its space cannot be made here, see `rebuild_model`.
         WeightsError: The weights do not fit the network.
         ExportError: The number of labels is not the number of classes of the model.
     """

@@ -4,6 +4,7 @@ They are tried in this order.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hubserve import store
@@ -24,6 +25,7 @@ def named_source(
     key_format: str | None = None,
     class_labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
+    trusted: bool = False,
 ) -> ModelSource:
     """Returns the model that `name` means, to export it; warns as `card_source` and `package_source` do.
 
@@ -37,6 +39,7 @@ def named_source(
         key_format: Naming scheme of the tensors in that file; None is "nni".
         class_labels: Label of each class, in the order of the logits; None takes those of the model.
         preprocess: Preprocessing of the model; None takes that of the model.
+        trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
         ExportError: The name means a package, and other weights are given; or the number of labels is not that of the classes.
@@ -50,7 +53,7 @@ def named_source(
     if package is not None and other_weights:
         raise ExportError(f"{name} is a package, which has its own weights: give neither a file of weights nor random weights")
     if package is not None:
-        return package_source(package, class_labels=class_labels, preprocess=preprocess)
+        return package_source(replace(package, trusted=trusted), class_labels=class_labels, preprocess=preprocess)
     if not is_card:
         raise unknown_model(name)
     return card_source(

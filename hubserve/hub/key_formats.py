@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from hubserve.errors import KeyFormatError, suggest, warn_of_weights
+from hubserve.errors import KeyFormatError, suggest
 from hubserve.hub.autoformer_original import original_to_subnet
 from hubserve.hub.autoformer_supernet import SUPERNET_LAYERS, check_supernet, supernet_to_subnet
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
 from hubserve.hub.original_tensor_names import acenas, darts, proxylessnas, pytorchcv
 from hubserve.space import ModelSpace
+from hubserve.weights_warning import warn_of_weights
 
 Converter = Callable[[Mapping[str, Tensor], nn.Module, ModelSpace | None], dict[str, Tensor]]
 """Function of the tensors of a file, the network and its space, which returns the tensors under the network's keys.

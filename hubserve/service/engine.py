@@ -56,11 +56,12 @@ class Engine:
     """Classifies images with one package. It may be called by several threads at once.
 
     Args:
-        package: The package, which is verified.
+        package: The package. It is verified (`Package.verify`), because its files may have changed since it was published.
         backend: Format of the package to run, or "openvino".
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
-        threads: Number of threads that a call may use for inference. On most machines, another image uses a second core better.
-        callers: Number of threads that will call it at once.
+        threads: Number of threads that one call may use for inference. On most machines it is faster to use a second core for
+            another image.
+        callers: Number of threads that will call the engine at once.
         max_pixels: Largest number of pixels, width x height, of an image.
         seconds: Seconds after which inference of a batch is ended; the formats of torch have no limit.
 
@@ -68,11 +69,13 @@ class Engine:
         manifest: Manifest of the package.
         labels: Label of each class, in the order of the logits.
         temperature: Number by which the logits are divided before the softmax.
-        device: Device that runs the model.
+        device: Device that runs the model, "cpu" or "cuda".
 
     Raises:
         PackageError: The package was changed, has no proven parity, lacks the format, or gives the wrong number of logits.
+        LoadLimitError: A file that was never loaded on this machine takes too much time or memory to load.
         ExportError: The format cannot be loaded or run; `ParityError` if OpenVINO's logits differ from those of "onnx".
+        LateAnswerError: Running one image took longer than `seconds`.
     """
 
     def __init__(

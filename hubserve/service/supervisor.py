@@ -93,7 +93,7 @@ class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
                 shutil.rmtree(self._metrics_folder, ignore_errors=True)
 
     def stop(self) -> Any:
-        """Ends the workers and then the server. As long as circus starts a worker, it is tried again every 0.1 s."""
+        """Ends the workers and then the server. If circus is just starting a worker, tries again 0.1 s later."""
         if self._exclusive_running_command is not None:
             return self.loop.call_later(0.1, self.stop)
         return super().stop()

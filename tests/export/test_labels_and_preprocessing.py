@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 
 import hubserve
 from hubserve.cards.card import OtherEvaluation, load_card
-from hubserve.errors import ExportError, WeightsError, WeightsWarning
+from hubserve.errors import ExportError, WeightsError
 from hubserve.export.labels_and_preprocessing import read_label_file, read_preprocess_file
 from hubserve.export.model_source import arch_source, card_source, package_source
 from hubserve.export.write_package import write_package
 from hubserve.hub import ProxylessNAS
 from hubserve.preprocess import Preprocess
+from hubserve.weights_warning import WeightsWarning
 from tests.export.nets import ARCH, SETTINGS, write_timm_weights
 from tests.stores import tiny_package
 

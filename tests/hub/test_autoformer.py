@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hubserve.blocks.transformer import EncoderLayer
-from hubserve.errors import ArchError, CardError, KeyFormatError, SpaceError, WeightsWarning
+from hubserve.errors import ArchError, CardError, KeyFormatError, SpaceError
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.torchscript import export_torchscript
 from hubserve.hub.autoformer import PRESETS, AutoFormer
@@ -21,6 +21,7 @@ from hubserve.hub.autoformer_supernet import slice_supernet
 from hubserve.hub.key_formats import convert
 from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import load_model
+from hubserve.weights_warning import WeightsWarning
 from tests.export.matrix import assert_exports
 from tests.hub.parity import assert_equals_fixture, fill, filling, fixture_input
 

@@ -97,5 +97,5 @@ def test_all_ways_to_a_model_have_the_same_defaults():
     ours = defaults(load_model)
     assert ours == {"pretrained": True, "weights": None, "key_format": None, "download": True, "progress": True}
     assert defaults(card_source) == {**ours, "class_labels": None, "preprocess": None}
-    assert defaults(load) == {**defaults(card_source), "device": "cpu"}
+    assert defaults(load) == {**defaults(card_source), "device": "cpu", "trusted": False}
     assert defaults(HubSpace.load_searched_model) == {"pretrained": False, "download": False, "progress": True}

@@ -50,7 +50,7 @@ class AliasChange(BaseModel):
 
 @router.get("", summary="List the aliases", responses=described(401, 422))
 async def listed(request: Request) -> list[AliasEntry]:
-    """All aliases, sorted by name."""
+    """Answers with all aliases, sorted by name."""
     known = await to_thread.run_sync(aliases.list_aliases)
     return [AliasEntry(name=name, **alias.model_dump()) for name, alias in sorted(known.items())]
 

@@ -89,7 +89,7 @@ _BODY = {
     openapi_extra={"requestBody": _BODY},
 )
 async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
-    """Returns the most likely classes of an image, which is the body, the form field `image`, or base64 in JSON.
+    """Answers with the most likely classes of the image in the body, in the form field `image`, or in JSON as base64.
 
     Several images in one request are answered with a list.
     """

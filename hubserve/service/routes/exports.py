@@ -33,14 +33,14 @@ async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
 
 @router.get("", summary="List the exports", responses=described(401))
 async def listed(request: Request) -> list[ExportStatus]:
-    """The states of all exports, newest first. Of those that have ended, only the last ones are kept."""
+    """Answers with the states of all exports, newest first. Of those that have ended, only the last ones are kept."""
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.list)
 
 
 @router.get("/{identity}", summary="Show an export", responses=described(401, 404))
 async def read(request: Request, identity: str) -> ExportStatus:
-    """The state of an export, and why it failed if it did."""
+    """Answers with the state of an export and, if it failed, the reason."""
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.read, identity)
 
@@ -64,7 +64,7 @@ async def stop(request: Request, identity: str) -> ExportStatus:
     responses={200: {"content": {"application/zip": {}}}, **described(401, 404)},
 )
 async def package(request: Request, identity: str) -> FileResponse:
-    """The package of an export that is done, as a ZIP file with the folder `package`; 404 until then."""
+    """Answers with the package of an export as a ZIP file with the folder `package`; with 404 if there is no package (yet)."""
     shared: ServiceState = request.app.state.shared
     path = await to_thread.run_sync(shared.exports.archive, identity)
     return FileResponse(path, media_type="application/zip", filename=f"{identity}.zip")

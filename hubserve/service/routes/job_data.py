@@ -47,7 +47,10 @@ class Upload(BaseModel):
 
 @router.get("/data", summary="List the data folders", dependencies=PLAIN, responses=described(401, 422))
 async def listed(request: Request) -> DataFolders:
-    """The folders with class folders below the server's data roots, at most 200, found in at most 2 s."""
+    """Answers with the folders with class folders below the server's data roots.
+
+    At most 200 are listed, and the search ends after 2 s; `complete` is false if a limit was reached.
+    """
     roots = data_roots(request.app.state.shared.settings)
     return await to_thread.run_sync(_listed, roots)
 

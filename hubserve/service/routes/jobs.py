@@ -90,7 +90,7 @@ async def start(request: Request, wanted: JobRequest) -> JobSummary:
 
 @router.get("", summary="List the jobs", dependencies=PAGED, responses=described(401, 404, 422))
 async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: str | None = None) -> list[JobSummary]:
-    """The states of the newest jobs, newest first, at most `limit`, without their trials.
+    """Answers with the states of at most `limit` jobs, newest first, without their trials.
 
     With `after`, the id of a job, only jobs that are older than it.
     """
@@ -99,7 +99,7 @@ async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: s
 
 @router.get("/available", summary="List the job files", dependencies=PLAIN, responses=described(401))
 async def available() -> list[AvailableEntry]:
-    """All job files that can be started by name, sorted by name."""
+    """Answers with all job files that can be started by name, sorted by name."""
     found = await to_thread.run_sync(jobs.available_jobs)
     return [AvailableEntry(name=job.name, summary=job.summary) for job in found]
 
@@ -110,7 +110,7 @@ async def read(
     limit: Annotated[int, Query(ge=0, le=MOST_TRIALS)] = 1000,
     after: Annotated[int, Query(ge=-1)] | None = None,
 ) -> JobStatus:
-    """The state of a job: its trials, Pareto front, one-shot progress, epochs, test accuracy and the published model.
+    """Answers with the state of a job: trials, Pareto front, one-shot progress, epochs, test accuracy and published model.
 
     `history` has the last `limit` trials. With `after`, a number of a trial, it has the first `limit` trials with larger
     numbers.
@@ -141,7 +141,7 @@ async def stop(identity: str) -> JobSummary:
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404)},
 )
 async def plot(identity: str, name: str) -> FileResponse:
-    """A plot of a job as SVG. The state of the job lists the names of its plots."""
+    """Answers with a plot of a job as SVG; with 404 if it has no plot of that name. The state of the job lists the names."""
     path = await to_thread.run_sync(lambda: jobs.find(identity).plot(name))
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox", "Cache-Control": "no-cache"}
     return FileResponse(path, media_type="image/svg+xml", headers=headers)

@@ -76,7 +76,7 @@ class ModelEntry(BaseModel):
 async def models(
     request: Request, limit: Annotated[int, Query(ge=1, le=MOST)] = MOST, after: str | None = None
 ) -> ClientJSONResponse:
-    """The versions in the store, newest first, at most `limit`.
+    """Answers with the versions in the store, newest first, at most `limit`.
 
     With `after`, the tag of a version, only those that follow it.
     """
@@ -148,7 +148,7 @@ def _facts(model: StoredModel, details: ModelDetails) -> dict[str, Any]:
 
 @router.get("/models/{tag}/card", summary="Show a model", dependencies=PLAIN, responses=described(401, 404, 409))
 async def card(request: Request, tag: str) -> dict[str, Any]:
-    """The tag and time of publication of a version, and the manifest of its package without the list of its files."""
+    """Answers with the tag and time of publication of a version, and its package's manifest without the list of files."""
     model = _found(request, tag)
     manifest = (await to_thread.run_sync(lambda: model.package.manifest)).model_dump(mode="json", exclude={"files"})
     return {"tag": model.tag, "created": model.created, **manifest}
@@ -162,7 +162,7 @@ async def card(request: Request, tag: str) -> dict[str, Any]:
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404, 409, 422)},
 )
 async def drawing(request: Request, tag: str) -> FileResponse:
-    """A drawing of the arch as SVG; 404 if it cannot be drawn.
+    """Answers with a drawing of the arch as SVG; with 404 if it cannot be drawn.
 
     At the first request for a version another process draws it, which takes seconds.
     """
@@ -177,7 +177,7 @@ async def drawing(request: Request, tag: str) -> FileResponse:
     "/models/{tag}/profile", summary="Show the latency of a model", dependencies=PLAIN, responses=described(401, 404, 409)
 )
 async def profile(request: Request, tag: str) -> dict[str, Any]:
-    """The latency report of a version's package; 404 if it has none."""
+    """Answers with the latency report of a version's package; with 404 if it has none."""
     model = _found(request, tag)
     report = await to_thread.run_sync(lambda: model.package.profile)
     if report is None:

@@ -33,19 +33,22 @@ _ERRORS = _described(400, 401, 404, 408, 409, 413, 415, 422, 503)
 
 @router.get("", summary="The server")
 async def server() -> dict[str, Any]:
-    """The name, version and protocol extensions of the server."""
+    """Answers with the name, the version and the protocol extensions of the server."""
     return {"name": "hubserve", "version": __version__, "extensions": ["binary_tensor_data", "classification"]}
 
 
 @router.get("/health/live", summary="Whether it runs")
 async def live() -> dict[str, bool]:
-    """Always {"live": true}."""
+    """Answers with {"live": true}, always."""
     return {"live": True}
 
 
 @router.get("/health/ready", summary="Whether a model answers", responses=_described(503), response_model=None)
 async def ready(request: Request) -> dict[str, bool] | Response:
-    """{"ready": true} if the default model is loaded; 503 with the reason if it is not, and while the server shuts down."""
+    """Answers with {"ready": true} if the default model is loaded.
+
+    If it is not, or the server is shutting down, answers with 503 and the reason.
+    """
     shared: ServiceState = request.app.state.shared
     why = await shared.why_not_ready()
     return {"ready": True} if why is None else problem(503, *why, path=request.url.path)
@@ -54,7 +57,7 @@ async def ready(request: Request) -> dict[str, bool] | Response:
 @router.get("/models/{name}", summary="A model", responses=_described(401, 404, 409))
 @router.get("/models/{name}/versions/{version}", summary="A version of a model", responses=_described(401, 404, 409))
 async def model(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-    """The versions, inputs and outputs of a model. The model is loaded if it is not yet."""
+    """Answers with the versions, inputs and outputs of a model. Loads the model if it is not loaded."""
     served = await _served(request, name, version)
     manifest = served.engine.manifest
     size, classes = manifest.preprocess.input_size, manifest.classes
@@ -78,7 +81,7 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
 @router.get("/models/{name}/ready", summary="Whether a model answers", responses=_described(401, 404, 409))
 @router.get("/models/{name}/versions/{version}/ready", summary="Whether a version answers", responses=_described(401, 404, 409))
 async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
-    """{"ready": true} with the name of the model, which is loaded first if it is not yet."""
+    """Answers with {"name": ..., "ready": true}. Loads the model first if it is not loaded."""
     await _served(request, name, version)
     return {"name": name, "ready": True}
 
