@@ -32,9 +32,10 @@ def load(
     """Loads a model by its name, or from a package folder, to classify images in Python.
 
     No program of a package is run: the network is built by its model space, and its weights are read from safetensors. A model
-    space of the user's own is imported where this user wrote the package here. Warns, with `hubserve.weights_warning.WeightsWarning`, if
-    the user's own weights have no labels, if weights are used with another preprocessing than they were trained with, or if
-    nobody says with which one they were trained.
+    space of the user's own is imported where this user wrote the package here.
+
+    Warns, with `hubserve.weights_warning.WeightsWarning`, if the user's own weights have no labels, if weights are used with
+    another preprocessing than they were trained with, or if nobody says with which one they were trained.
 
     Args:
         model: Package folder, alias, name or tag in the store, or pre-searched model (`hubserve models` lists them); looked for
