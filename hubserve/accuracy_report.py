@@ -1,4 +1,4 @@
-"""Makes an `AccuracyReport` from logits, and finds the temperature that calibrates a model."""
+"""Computes an `AccuracyReport` from logits, and finds the temperature that calibrates a model."""
 
 from collections.abc import Sequence
 
@@ -16,22 +16,22 @@ BINS = 15
 MOST_CLASSES, MOST_CONFUSED, MOST_WORST = 100, 20, 10
 
 FEW = 20
-"""Number of test images of a class below which a note says that its figures are rough."""
+"""Number of test images of a class below which a note says that the figures of the class are rough."""
 
 MOST_NAMED = 5
 """Largest number of classes that a note names."""
 
 IMBALANCE = 5
-"""Ratio of the largest to the smallest class from which a note names it."""
+"""A note says that the classes are imbalanced if the largest one has at least this many times the images of the smallest."""
 
 TEMPERATURES = (0.05, 20.0)
-"""Range of temperatures that are searched."""
+"""Smallest and largest temperature that `find_temperature` tries."""
 
 Logits = NDArray[np.floating]
-"""(images, classes)."""
+"""Logits of images, (images, classes)."""
 
 Classes = NDArray[np.integer]
-"""(images,): index of the class of each image."""
+"""Index of the class of each image, (images,)."""
 
 
 def accuracy_report(
@@ -43,15 +43,15 @@ def accuracy_report(
     dataset: str,
     temperature: float | None = None,
 ) -> AccuracyReport:
-    """The report of a model on test images.
+    """Computes the accuracy, calibration and errors of a model on test images, and returns them as a report.
 
     Args:
-        logits: The model's outputs, (n, classes), n at least 1.
-        true: Index of the right class of each image.
-        labels: Names of the classes.
-        files: Name of each image's file.
-        dataset: Name of the data, for the report.
-        temperature: Number by which logits are divided before the softmax; None leaves them as they are.
+        logits: Logits that the model computed for the images, (n, classes), n at least 1.
+        true: Index of the true class of each image, (n,).
+        labels: Label of each class, in the order of the logits.
+        files: Path of the file of each image.
+        dataset: Name of the data set, for the report.
+        temperature: Number above 0 by which the logits are divided before the softmax; None means 1.
     """
     values = np.asarray(logits, np.float64)
     probabilities = softmax(values / (temperature or 1.0), axis=1)
@@ -78,14 +78,18 @@ def accuracy_report(
 
 
 def calibration_error(probabilities: NDArray[np.float64], true: Classes) -> float:
-    """Expected calibration error: the mean difference of the accuracy and the probability of the given class, by bins.
+    """Returns the expected calibration error of a model (Guo et al. 2017), with `BINS` bins of equal width.
+
+    The images are divided into bins by the probability of their predicted class. In each bin, the absolute difference between
+    the accuracy and the mean probability is computed; the result is the mean of these differences, weighted by the number of
+    images.
 
     Args:
-        probabilities: (n, classes), each row with the sum 1.
-        true: Index of the right class of each image.
+        probabilities: Probabilities of the classes, (n, classes), n at least 1; each row adds up to 1.
+        true: Index of the true class of each image, (n,).
 
     Returns:
-        A number in [0, 1]; 0 means that of the images with a probability of p the share p is right.
+        A number in [0, 1]; 0 means that in each bin the accuracy is the mean probability.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == true
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
@@ -94,13 +98,17 @@ def calibration_error(probabilities: NDArray[np.float64], true: Classes) -> floa
 
 
 def find_temperature(logits: Logits, true: Classes) -> float | None:
-    """The temperature that makes the cross entropy of validation images smallest; None if that is not smaller than without.
+    """Returns the temperature that minimises the cross entropy of validation images, rounded to 4 decimals.
 
-    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2. The best class of an image does not change.
+    Logits are divided by the temperature before the softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks",
+    section 4.2). The most likely class of an image does not change by it.
 
     Args:
-        logits: Outputs of the model for validation images, (n, classes).
-        true: Index of the right class of each image.
+        logits: Logits that the model computed for validation images, (n, classes).
+        true: Index of the true class of each image, (n,).
+
+    Returns:
+        A number in the range `TEMPERATURES`; None if no temperature gives a smaller cross entropy than 1, that is no division.
     """
     values, rows = np.asarray(logits, np.float64), np.arange(len(true))
 

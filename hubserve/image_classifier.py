@@ -1,8 +1,7 @@
-"""`ImageClassifier`: a network with all that it needs to classify images in Python: preprocessing, labels, temperature."""
+"""`ImageClassifier`: a network together with its preprocessing, labels and temperature, to classify images in Python."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ from torch import Tensor, nn
 
 from hubserve.errors import DeviceError, ImageError, SpaceError, TensorError, first_line
 from hubserve.host import cores
+from hubserve.last_layer import InputRecorder, last_layer
 from hubserve.package.predictions import Prediction, best_predictions, number_of_predictions
 from hubserve.package.runner import check_finite
 from hubserve.preprocess import ImageInput, Preprocess, input_pixels
 
 BATCH = 32
-"""Largest number of images that the network classifies at a time."""
+"""Largest number of images in one batch of the network."""
 
 _Image = TypeVar("_Image", bound=ImageInput)
 _T = TypeVar("_T")
@@ -29,13 +29,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Function from an image to the input of a network, for data sets and their `DataLoader`; it may be pickled.
+    """A callable that turns an image into the input of a network; it can be pickled, so a `DataLoader` can use it.
 
-    It is called with an image, see `ImageInput`, and returns a tensor (3, input_size, input_size) float32. It raises ImageError
-    if the image cannot be read. `torchvision.datasets.ImageFolder` takes it as `transform`.
+    It is called with one argument, an image as `ImageInput` describes, and returns a tensor (3, input_size, input_size)
+    float32. A call raises ImageError if the image cannot be read, and ImageTooLargeError, a subclass of it, if the image is too
+    large. It can be the argument `transform` of `torchvision.datasets.ImageFolder`.
 
     Attributes:
-        settings: Size, fit, interpolation and normalisation.
+        settings: Settings of the preprocessing: size, fit, interpolation and normalisation.
     """
 
     settings: Preprocess
@@ -45,27 +46,28 @@ class ImageTransform:
 
 
 class ImageClassifier:
-    """A network that classifies images, with their preprocessing and the labels of its classes; `hubserve.load` returns one.
+    """A network that classifies images, with its preprocessing and the labels of its classes; `hubserve.load` returns one.
 
-    It is called with an image and returns its most likely classes; called with several images, it returns such a list for each.
-    The service gives the same predictions for the same model, up to the rounding of float32.
+    Called with an image, it returns the most likely classes of the image; called with several images, it returns a list for
+    each of them. The service returns the same predictions for the same model, up to rounding errors of float32.
 
     Args:
-        network: Network that is called with prepared images (n, 3, input_size, input_size) and returns logits (n, classes). It
-            is not copied, but put in eval mode. Calls run it on the device and in the type of its parameters.
+        network: Network that computes logits (n, classes) from prepared images (n, 3, input_size, input_size). It is not
+            copied, and it is put into eval mode. Calls run it on the device and in the data type of its parameters.
         preprocess: Preprocessing that turns an image into the network's input.
         labels: Label of each class, in the order of the logits.
         name: Name of the model.
-        arch: Chosen value of each choice, by label; empty where the network comes from no model space.
-        temperature: Number above 0 by which logits are divided before the softmax; None is 1.
+        arch: Chosen value of each choice of the model space, by the label of the choice; empty if the network does not come
+            from a model space.
+        temperature: Number above 0 by which logits are divided before the softmax; None means 1.
 
     Attributes:
-        network: The network, as given.
-        preprocess: Function from an image to a tensor (3, input_size, input_size), for use in a `DataLoader`.
+        network: The network that was passed.
+        preprocess: Function that turns an image into a tensor (3, input_size, input_size), for use in a `DataLoader`.
         labels: Label of each class, in the order of the logits.
         name: Name of the model.
-        arch: Chosen value of each choice, by label.
-        temperature: Number by which logits are divided before the softmax; None is 1.
+        arch: Chosen value of each choice of the model space, by the label of the choice.
+        temperature: Number above 0 by which logits are divided before the softmax; None means 1.
     """
 
     def __init__(
@@ -94,19 +96,21 @@ class ImageClassifier:
     ) -> list[list[Prediction]]: ...
 
     def __call__(self, images: Any, top_k: int | None = None) -> list[Prediction] | list[list[Prediction]]:
-        """Returns the most likely classes of an image, the most likely one first; for several images, a list for each of them.
+        """Returns the most likely classes of an image, the most likely one first; for several images, such a list for each.
 
         Args:
-            images: An image, see `ImageInput`; a list of images; or a batch of prepared images, a tensor
-                (n, 3, input_size, input_size).
-            top_k: Number of classes for each image; None returns five, or all classes if there are fewer.
+            images: An image, as `ImageInput` describes; a list or tuple of images; or a batch of prepared images, a floating
+                point tensor (n, 3, input_size, input_size).
+            top_k: Number of classes to return for each image; None means five, or all classes if there are fewer.
 
         Raises:
-            ImageError: An image cannot be read; the message names the file, or the place in the list.
+            ImageError: An image cannot be read; the message names the file, or the index in the list.
+            ImageTooLargeError: An image has too many pixels; a subclass of ImageError.
             TopKError: `top_k` is not between 1 and the number of classes.
-            TensorError: The tensor has another shape, or no floating point numbers.
+            TensorError: The tensor has another shape, or does not hold floating point numbers.
             LogitsError: A logit of the network is NaN or infinite.
             SpaceError: The network returns something else than logits (n, classes).
+            RuntimeError: torch cannot run the network, for instance because the memory of the device does not suffice.
         """
         most = number_of_predictions(top_k, len(self.labels))
         logits = self._outputs(images, self._logits)
@@ -115,21 +119,23 @@ class ImageClassifier:
         return found if _are_several(images) else found[0]
 
     def features(self, images: ImageInput | list[_Image] | tuple[_Image, ...] | Tensor) -> Tensor:
-        """Returns the features of images: what the last layer of the network, which computes the logits, is called with.
+        """Returns the features of images: the input of the network's last layer, which computes the logits from it.
 
-        Gradients do not flow through them; call `network` for that.
+        The features have no gradients; call `network` itself to compute gradients.
 
         Args:
-            images: See `__call__`.
+            images: An image, several images, or a batch of prepared images, as for a call of this object.
 
         Returns:
-            For one image (width,), for several (n, width), float32 on the CPU.
+            (width,) for one image, (n, width) for several; float32 on the CPU.
 
         Raises:
-            ImageError: An image cannot be read; the message names the file, or the place in the list.
-            TensorError: The tensor has another shape, or no floating point numbers.
-            SpaceError: The last layer of the network is neither linear nor a convolution, or the network returns something else
-                than logits (n, classes).
+            ImageError: An image cannot be read; the message names the file, or the index in the list.
+            ImageTooLargeError: An image has too many pixels; a subclass of ImageError.
+            TensorError: The tensor has another shape, or does not hold floating point numbers.
+            SpaceError: The logits do not come from a linear layer or a convolution, or the network returns something else than
+                logits (n, classes).
+            RuntimeError: torch cannot run the network, for instance because the memory of the device does not suffice.
         """
         found = self._outputs(images, self._features)
         return found if _are_several(images) else found[0]
@@ -151,7 +157,12 @@ class ImageClassifier:
         return f"<ImageClassifier {self.name!r}: {len(self.labels)} classes, images of {size} x {size}>"
 
     def _outputs(self, images: Any, run: Callable[[Tensor], Tensor]) -> Tensor:
-        """Calls `run` with batches of prepared images and returns its outputs for all of them."""
+        """Prepares the images, calls `run` with batches of them, and returns the outputs for all images as one tensor.
+
+        Raises:
+            ImageError: An image cannot be read.
+            TensorError: `images` is a tensor that is not a batch of prepared images.
+        """
         size = self.preprocess.settings.input_size
         if not isinstance(images, Tensor):
             given = list(images) if _are_several(images) else [images]
@@ -177,7 +188,7 @@ class ImageClassifier:
             raise type(error)(f"image {place} of the list: {error}") from error
 
     def _logits(self, batch: Tensor) -> Tensor:
-        """Returns the network's output for a batch in evaluation, as float32 on the CPU; modes of modules stay as they are.
+        """Returns the logits of a batch, computed in eval mode, as float32 on the CPU; afterwards the modes are as before.
 
         Raises:
             SpaceError: The output is not one tensor (n, classes).
@@ -192,35 +203,26 @@ class ImageClassifier:
         return logits.float().cpu()
 
     def _features(self, batch: Tensor) -> Tensor:
-        found: list[Tensor] = []
-        thread = threading.get_ident()
-
-        def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            if threading.get_ident() == thread:  # Other threads may use the network at the same time.
-                found.append(given[0])
-
-        hook = self._last_layer.register_forward_pre_hook(note)
-        try:
+        with InputRecorder(self._last_layer) as recorder:
             self._logits(batch)
-        finally:
-            hook.remove()
-        return found[0].flatten(1).float().cpu()
+        return recorder.features().float().cpu()
 
     @cached_property
     def _last_layer(self) -> nn.Module:
-        """The linear layer, or convolution, that computes the logits in evaluation: the last one that the network calls."""
-        called: list[tuple[nn.Module, Tensor]] = []
-        layers = [module for module in self.network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-        hooks = [layer.register_forward_hook(lambda owner, _, output: called.append((owner, output))) for layer in layers]
+        """The linear layer or convolution that computes the logits; it is found by a run of the network at the first access.
+
+        Raises:
+            SpaceError: The logits do not come from such a layer.
+        """
         size = self.preprocess.settings.input_size
-        try:
-            logits = self._logits(torch.zeros(1, 3, size, size))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if not called or called[-1][1].numel() != logits.numel():
+        example = torch.zeros(1, 3, size, size)
+        self._logits(example)  # Raises SpaceError where the network returns no logits.
+        parameter = next(self.network.parameters(), example)
+        with _evaluation(self.network):
+            found = last_layer(self.network, example.to(parameter.device, parameter.dtype))
+        if found is None:
             raise SpaceError(f"{self.name}: its logits come from neither a linear layer nor a convolution; it has no features")
-        return called[-1][0]
+        return found
 
 
 def _are_several(images: object) -> bool:
@@ -233,7 +235,7 @@ def _chunks(places: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 @contextmanager
 def _evaluation(network: nn.Module) -> Iterator[None]:
-    """Context manager in which a network is in eval mode; afterwards the modules that were in training mode are so again."""
+    """Context manager in whose block `network` is in eval mode; at its end each module gets its former mode back."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Pre-searched models as data: one card each, and the names of their classes. Imports no torch."""
+"""The cards of the pre-searched models, one TOML file for each, and the label sets of their classes. Imports no torch."""
 
 from hubserve.cards.card import Card, Metric, WeightSource, list_cards, load_card, read_card
 from hubserve.cards.labels import imagenet_wnids, labels

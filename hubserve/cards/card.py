@@ -39,7 +39,9 @@ class _Record(BaseModel):
 
 
 class WeightSource(_Record):
-    """One place that has a model's weights. Exactly one of `url`, `drive`, `hub_id`, `package`, `path` and `page` is given.
+    """One place that has the weights of a model.
+
+    Exactly one of `url`, `drive`, `hub_id`, `package`, `path` and `page` is given; the others are None.
 
     Attributes:
         url: URL of the file, http or https.
@@ -49,16 +51,21 @@ class WeightSource(_Record):
         path: A file on this machine, or a folder with the file `filename`. "~" is the user's home folder; in a card file of the
             user, a relative path starts at the folder of that file.
         page: URL of a web page from which only a person can download the file, which has the name `filename` there.
-        filename: Path of the file in the repository, package, folder or page, relative and without ".."; with `drive`, the name
-            that the file has there, if it is known; None for `url`, and where `path` is the file.
+        filename: Path of the file in the repository, package, folder or page, relative and without "..". With `drive` it is the
+            name that the file has there, if it is known. It is None with `url`, and if `path` is the file itself.
         key_format: Naming scheme of the tensors in the file; see `hubserve.hub.key_formats`.
-        sha256: SHA-256 of the whole file in hexadecimal, or its first 8 or more digits; None if it is not published.
+        sha256: SHA-256 of the whole file in hexadecimal, or at least its first 8 digits; None if it is not published. With
+            `url`, `drive` or `page`, one of `sha256`, `git_blob` and `trust_on_first_use` must be given.
         git_blob: Id of the file as a git object, a SHA-1 in hexadecimal; None if it is not known.
-        size: Size of the file in bytes; None is not checked.
+        size: Size of the file in bytes; None means that the size is not checked.
         trust_on_first_use: Whether a source of the kind `url`, `drive` or `page` may be without `sha256` and `git_blob`. The
-            SHA-256 of the file that is received first is then recorded beside it, and the file is held to it from then on.
-        entry: Key under which the state dict is in the file's dict, such as "state_dict_ema"; None looks under the usual ones.
-        member: End of the path of the file of weights in an archive (ZIP or tar) of several files; None if there is one.
+            SHA-256 of the file that is received first is then recorded, and later ones must have the same one.
+        entry: Key of the state dict in the dictionary that the file holds, such as "state_dict_ema"; None tries the usual keys.
+        member: End of the path of the weights file in an archive (ZIP or tar) of several files; None if the archive has a
+            single file, or the file is not an archive.
+
+    Raises:
+        ValueError: The fields break one of these rules (pydantic's ValidationError).
     """
 
     url: str | None = None
@@ -97,13 +104,13 @@ class WeightSource(_Record):
 
     @property
     def file_name(self) -> str:
-        """Last part of the path of the file; empty for a file on Google Drive whose name is not known."""
+        """The name of the file, without its folder; empty for a file on Google Drive whose name is not known."""
         if self.url is not None:
             return self.url.rsplit("/", 1)[-1].partition("?")[0]
         return PurePath(self.filename or self.path or "").name
 
     def describe(self) -> str:
-        """Returns the place in a few words, for messages."""
+        """Returns a short text that names the place, for messages."""
         if self.url is not None:
             return self.url
         if self.drive is not None:
@@ -117,7 +124,10 @@ class WeightSource(_Record):
         return f"{self.filename} in the Python package {self.package}"
 
     def held_to(self) -> str:
-        """Returns what the file is compared with, in a few words, such as "sha256 12ed42ff"; "nothing" if it is not checked."""
+        """Returns a short text that names what the file is checked against, such as "sha256 12ed42ff"; "nothing" for no check.
+
+        With `trust_on_first_use` and no hash and no size, it is "the first download".
+        """
         pins = [
             f"sha256 {self.sha256[:8]}" if self.sha256 is not None else "",
             f"git id {self.git_blob[:8]}" if self.git_blob is not None else "",
@@ -132,8 +142,8 @@ class Metric(_Record):
 
     Attributes:
         dataset: Name of the data set whose validation or test images were used.
-        top1: Percentage of images whose most likely class is right.
-        top5: Percentage of images with the right class among the five most likely; None where it is not published.
+        top1: Percentage of images whose most likely class is the true one.
+        top5: Percentage of images whose true class is among the five most likely ones; None if it is not published.
     """
 
     dataset: str
@@ -142,11 +152,12 @@ class Metric(_Record):
 
 
 class PublishedSize(_Record):
-    """Parameters and MACs as the authors, or the library that has the model, publish them.
+    """The numbers of parameters and of multiply-accumulates (MACs) that the authors or a library publish for a model.
 
     Attributes:
-        params: Number of parameters in millions; None where it is not published.
-        macs: Multiply-accumulates in millions for one image, with those of attention; most papers call them FLOPs.
+        params: Number of parameters in millions; None if it is not published.
+        macs: Number of multiply-accumulates in millions for one image, including those of attention; None if it is not
+            published. Most papers call them FLOPs.
     """
 
     params: Annotated[float, Field(gt=0)] | None = None
@@ -154,21 +165,21 @@ class PublishedSize(_Record):
 
 
 class Card(_Record):
-    """A pre-searched model: which arch of which space, where its weights are, and how its images are prepared.
+    """The description of a pre-searched model: its model space, arch, weights, accuracy and preprocessing.
 
     Attributes:
-        name: Name under which the model is loaded and published.
+        name: Name by which the model is loaded and published.
         space: Class name of its model space.
         summary: One sentence that describes the model.
         paper: Address or title of the publication.
         licence: Licence of the weights, as far as it is published.
-        classes: Name of the label set; see `hubserve.cards.labels`.
-        metric: Published accuracy; None where there is none.
-        published_size: Published parameters and MACs; None where there are none.
-        preprocess: Preparation of images that the network was trained with.
-        settings: Arguments of the model space.
-        arch: Chosen value of each choice, by label.
-        weights: Places that have the weights, tried in order.
+        classes: Name of the label set, "imagenet-1k" or "cifar10"; see `hubserve.cards.labels`.
+        metric: Published accuracy; None if there is none.
+        published_size: Published numbers of parameters and MACs; None if there are none.
+        preprocess: Preparation of images with which the network was trained.
+        settings: Arguments of the model space, by name.
+        arch: Chosen value of each choice of the model space, by the label of the choice.
+        weights: Places that have the weights, in the order in which they are tried.
     """
 
     name: str
@@ -186,15 +197,15 @@ class Card(_Record):
 
 
 def list_cards() -> list[str]:
-    """Names of all pre-searched models, sorted."""
+    """Returns the names of all pre-searched models, sorted."""
     return sorted(entry.name.removesuffix(".toml") for entry in _CARDS.iterdir() if entry.name.endswith(".toml"))
 
 
 def load_card(name: str) -> Card:
-    """The card of that name.
+    """Returns the card of the pre-searched model `name`.
 
     Raises:
-        CardError: no such card; the message has the nearest names.
+        CardError: There is no such card; the message has the nearest names.
     """
     if name not in list_cards():
         raise CardError(f"no pre-searched model is called {name!r}. {suggest(name, list_cards())} See `hubserve models`.")
@@ -202,10 +213,10 @@ def load_card(name: str) -> Card:
 
 
 def read_card(path: Path) -> Card:
-    """The card in a TOML file of the user.
+    """Reads a card from a TOML file of the user; a relative `path` of a source becomes one that starts at the file's folder.
 
     Raises:
-        CardError: the file cannot be read or is not a card.
+        CardError: The file cannot be read, is larger than 64 MiB, or is not a card.
     """
     try:
         text = read_bounded_text(path)
@@ -220,10 +231,14 @@ def read_card(path: Path) -> Card:
 
 
 def parse_card(text: str, *, where: str) -> Card:
-    """The card in `text`; errors name `where` and the entry.
+    """Returns the card in a TOML text.
+
+    Args:
+        text: The text, at most 1,000,000 characters.
+        where: Name of the file, for error messages.
 
     Raises:
-        CardError: not TOML, or an entry is missing, unknown or out of range.
+        CardError: The text is too long or is not TOML, or an entry is missing, unknown or out of range.
     """
     if len(text) > MOST_CHARACTERS:
         raise CardError(f"{where} is not a card: it has {len(text)} characters, and {MOST_CHARACTERS} are allowed")

@@ -1,4 +1,4 @@
-"""Label sets: the names of a classifier's classes, in the order of its logits."""
+"""The label sets: the names of the classes of ImageNet-1k and CIFAR-10, in the order of a classifier's logits."""
 
 from functools import cache
 from importlib import resources
@@ -12,10 +12,13 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @cache
 def labels(classes: str) -> tuple[str, ...]:
-    """One readable name per class.
+    """Returns the readable names of the classes of a label set, in the order of the logits.
+
+    Args:
+        classes: Name of the label set: "imagenet-1k" or "cifar10".
 
     Raises:
-        CardError: no such label set.
+        CardError: There is no such label set.
     """
     if classes == "cifar10":
         return CIFAR10
@@ -26,5 +29,5 @@ def labels(classes: str) -> tuple[str, ...]:
 
 @cache
 def imagenet_wnids() -> tuple[str, ...]:
-    """WordNet ids of the 1000 ImageNet classes, sorted, which is the order of the logits."""
+    """Returns the WordNet ids of the 1000 ImageNet classes, sorted, which is the order of the logits."""
     return tuple(_FOLDER.joinpath("imagenet-1k-wnids.txt").read_text("utf-8").splitlines())

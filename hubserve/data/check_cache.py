@@ -1,4 +1,4 @@
-"""Cache of the results of image checks, in an SQLite file, so that an unchanged image file is decoded only once."""
+"""Caches the results of image checks in an SQLite file, so that an unchanged image file is decoded only once."""
 
 import json
 import sqlite3
@@ -18,7 +18,7 @@ from hubserve.home import home
 FILE = "image_checks.sqlite"
 
 READER = f"1 pillow {pillow_version}"
-"""Version of the check and of Pillow, which decodes the images; cached results of other versions are not used."""
+"""Version of the check, and of Pillow, which decodes the images; results that other versions have cached are not used."""
 
 KEPT_SECONDS = 180 * 86400
 """Age at which a result is deleted: 180 days."""
@@ -57,7 +57,8 @@ def read_checks(stamps: Mapping[Path, Stamp], *, full: bool) -> dict[Path, Check
         full: If True, only results of full checks are returned; if False, results of header checks as well.
 
     Returns:
-        Result by path. A file without a valid cached result is missing; a cache that cannot be read counts as empty.
+        Result by path. Files without a valid cached result are missing. If the cache cannot be read, all may be missing; no
+        error is raised.
     """
     found: dict[Path, Check] = {}
     with suppress(sqlite3.Error, OSError, HubserveError, ValueError, TypeError), _opened() as cache:

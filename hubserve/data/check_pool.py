@@ -1,4 +1,4 @@
-"""Checks many image files in parallel: up to 256 files in threads, more in worker processes that may crash safely."""
+"""Checks many image files in parallel: up to 256 files in threads, more in worker processes, so that a crash does no harm."""
 
 import json
 import os
@@ -29,13 +29,17 @@ Advance = Callable[[int, int], None]
 def check_files(paths: Sequence[Path], *, full: bool, advance: Advance = lambda done, total: None) -> list[tuple[int, Check]]:
     """Checks image files and returns, in the order of `paths`, the size in bytes and the check result of each.
 
-    Cached results of unchanged files are used. A file that cannot be read is reported in `Check.problem`, with no exception.
+    Cached results of unchanged files are used. A file that cannot be read raises no exception: the reason is in
+    `Check.problem`.
 
     Args:
         paths: Image files.
         full: If True, each file is decoded and hashed. If False, only headers are read, and only files that have the same
             size as another file are hashed, since files of different sizes cannot be equal.
         advance: Progress callback, called at the start, after every 16 files and at the end.
+
+    Raises:
+        OSError: A worker process cannot be started.
     """
     stamps: dict[Path, Stamp] = {}
     found: dict[Path, Check] = {}
@@ -80,7 +84,7 @@ def _hashed(found: Mapping[Path, Check], stamps: Mapping[Path, Stamp]) -> dict[P
 
 
 def _checked(paths: Sequence[Path], *, full: bool) -> Iterator[tuple[Path, Check]]:
-    """Yields each path with its check result, in the order of `paths`, without the cache."""
+    """Checks files in parallel, without the cache; yields each path with its check result, in the order of `paths`."""
     if len(paths) <= FEW:
         with ThreadPoolExecutor(max(1, min(cores(), len(paths)))) as pool:
             yield from zip(paths, pool.map(lambda path: check_file(path, full=full), paths), strict=True)
@@ -108,7 +112,7 @@ def _checked(paths: Sequence[Path], *, full: bool) -> Iterator[tuple[Path, Check
 
 
 class _Program:
-    """A worker process that checks one file after another, started for the first file, and again after a file crashed it.
+    """A worker process that checks one file after another; it is started for the first file, and again after a crash.
 
     Args:
         full: If True, files are decoded and hashed. If False, only headers are read.

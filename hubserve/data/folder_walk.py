@@ -11,7 +11,8 @@ from hubserve.data.names import shown
 from hubserve.image_names import SUFFIXES, is_hidden
 
 _USUAL_ENDING = re.compile(r"\.[a-z][a-z0-9]{0,5}")
-"""Endings by which files are counted that are left out; others would be as many as files."""
+"""Pattern of the file name suffixes that the `kind` of a left-out file names. Files with other suffixes share one kind, since
+such suffixes may differ for every file."""
 
 MOST_NAMED = 5
 """Largest number of files that a message lists by name."""
@@ -48,10 +49,10 @@ class Walk(NamedTuple):
 
 
 def walk(folder: Path, root: Path | None = None) -> Walk:
-    """Searches a folder and all its sub-folders for image files.
+    """Searches a folder and all its sub-folders for image files, and returns the files and folders that it found.
 
-    Symbolic links are followed. A folder is read once: a link to one that is read already, such as one that contains the link,
-    is reported in `left_out`.
+    Symbolic links are followed. Each folder is read only once: a further link to it, or a link to a folder that contains the
+    link, is listed in `Walk.left_out`.
 
     Args:
         folder: Folder to search.
@@ -109,7 +110,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def folder_names(folder: Path) -> list[str]:
-    """Returns the sorted names of the folders directly in `folder`, without hidden ones; none if it is not a folder."""
+    """Returns the sorted names of the folders directly in `folder`, without hidden ones; an empty list if it is not a folder.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
     if not folder.is_dir():
         return []
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
@@ -126,7 +131,7 @@ def _file_problem(entry: os.DirEntry[str], path: Path) -> tuple[str, str] | None
 
 
 def ending_problem(path: Path) -> tuple[str, str] | None:
-    """Returns None if a file is an image by its suffix, else the reason as the `kind` and `detail` of a `LeftOut`."""
+    """Returns None if the suffix of a file is that of an image; else the reason, as `kind` and `detail` of a `LeftOut`."""
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return None
@@ -143,7 +148,10 @@ def named(files: Iterable[str]) -> str:
 
 
 def left_out_text(left_out: Sequence[LeftOut]) -> str:
-    """Returns a text with the number of left-out files of each kind and their first names: `2 hidden (a/.1.jpg, a/.2.jpg)`."""
+    """Returns a text with the number and the first names of the left-out files of each kind.
+
+    An example is `2 hidden (a/.1.jpg, a/.2.jpg)`.
+    """
     kinds = Counter(entry.kind for entry in left_out)
 
     def text(entry: LeftOut) -> str:

@@ -1,4 +1,4 @@
-"""Check of one image file: whether the service could read it, its size in pixels, and its hash.
+"""Checks one image file: whether the service could read it, its size in pixels, and its hash.
 
 `python -m hubserve.data.image_check` is the worker process of `hubserve.data.check_pool`: it checks one file after another.
 """
@@ -26,7 +26,7 @@ class Check(NamedTuple):
     """The result of checking one image file.
 
     Attributes:
-        sha256: SHA-256 of the file's content in hexadecimal; None if it was not hashed or the file could not be opened.
+        sha256: SHA-256 of the file's content in hexadecimal; None if the file was not hashed.
         width: Width in pixels after the image is turned upright; 0 if the image cannot be read.
         height: Height in pixels after the image is turned upright; 0 if the image cannot be read.
         kinds: Special properties of the image; the values are those of `hubserve.preprocess.image_facts.ImageFacts.kinds`.
@@ -43,7 +43,7 @@ class Check(NamedTuple):
 
 
 def check_file(path: Path, *, full: bool) -> Check:
-    """Checks whether an image file can be read, and returns its size, its hash or its problem.
+    """Checks whether an image file can be read, and returns its size in pixels, its hash and its problem, if it has one.
 
     An unreadable file raises no exception: the reason is in `Check.problem`.
 

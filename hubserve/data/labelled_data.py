@@ -19,9 +19,10 @@ class LabelledData:
 
     Attributes:
         name: Name of the data set, as given to `load_dataset`.
-        train: Training part; its images are augmented if the data set defines an augmentation.
-        val: Validation part, on which networks are scored during a search.
-        test: Test part, on which only the final network of a search is scored.
+        train: Training part, a torch data set of (input, class index); its images are augmented if the data set defines an
+            augmentation.
+        val: Validation part, on which networks are scored during a search; items as in `train`, not augmented.
+        test: Test part, on which only the final network of a search is scored; items as in `train`, not augmented.
         labels: Names of the classes, in the order of their indices.
         preprocess: Preprocessing of the images in all three parts; it is recorded in the package of a network trained on them.
         scan: Report on the user's image files; None for a data set that is loaded by name.
@@ -36,9 +37,9 @@ class LabelledData:
     scan: Scan | None = None
 
     def train_dataloader(self) -> Dataset[Any]:
-        """Returns the training part. The method has the name that `LightningDataModule` gives it."""
+        """Returns the training part; the name of the method is that of `LightningDataModule`."""
         return self.train
 
     def val_dataloader(self) -> Dataset[Any]:
-        """Returns the validation part. The method has the name that `LightningDataModule` gives it."""
+        """Returns the validation part; the name of the method is that of `LightningDataModule`."""
         return self.val

@@ -1,4 +1,4 @@
-"""Finds the parts (train, val, test) and the class folders in a folder of images, and refuses an unclear layout."""
+"""Finds the parts (train, val, test) and the class folders in a folder of images; raises DatasetError if they are not clear."""
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from hubserve.errors import DatasetError, suggest
 from hubserve.image_names import SUFFIXES
 
 BESIDE = "beside the class folders"
-"""Why images directly in a folder of class folders are left out."""
+"""The `LeftOut.kind` of images that lie directly in a folder of class folders."""
 
 Classes = Mapping[str, Sequence[Path]]
 """Mapping from the name of each class to its image files; names and files are sorted."""
@@ -21,10 +21,10 @@ class Layout:
     """The image files of a data set by part and class.
 
     Attributes:
-        root: Folder of the data set; for a CSV listing the folder of the listing.
-        parts: Classes of each part; a data set that is not divided into parts has the single key None.
+        root: Folder of the data set; for a listing, the folder that contains the listing.
+        parts: Classes of each part, with their image files; a data set that is not divided into parts has the single key None.
         left_out: Files that are not used, each with the reason.
-        notes: Messages for the user about folder names that were taken as another part name, such as valid/ as val/.
+        notes: Messages for the user, such as that the folder valid/ is taken as the val part.
     """
 
     root: Path
@@ -44,18 +44,22 @@ def class_folders(root: Path, *, allow_empty: bool = False) -> Layout:
         Layout with the single part None.
 
     Raises:
-        DatasetError: `root` is not a folder, has no sub-folder or no image, or a sub-folder's name cannot be a class name.
+        DatasetError: `root` is not a folder or has no sub-folder, the name of a sub-folder cannot be a class name, or, unless
+            `allow_empty` is True, a sub-folder has no image or `root` is above the folder of the class folders.
     """
     classes, left_out, notes = _classes(root, root, allow_empty=allow_empty)
     return Layout(root, {None: classes}, left_out, notes)
 
 
 def folder_layout(root: Path) -> Layout:
-    """Returns the layout of a folder that holds either train/, val/ and test/ with class folders in them, or class folders.
+    """Returns the layout of a folder that holds either class folders, or train/, val/ and test/ with class folders in them.
+
+    val/ and test/ may be missing.
 
     Raises:
-        DatasetError: The folder has neither of these layouts, it is one level too high or too low, two folders mean the same
-            part, a class has no image, or a name cannot be that of a class.
+        DatasetError: The folder has neither of these layouts, the right folder is the one above it or one in it, two folders
+            mean the same part, val/ or test/ has a class that train/ does not have, a class has no image (in train/, if there
+            are parts), or the name of a folder cannot be a class name.
     """
     if not root.is_dir():
         raise DatasetError(f"{shown(root)} is not a folder; expected one with a sub-folder for each class")
@@ -69,12 +73,17 @@ def folder_layout(root: Path) -> Layout:
 
 
 def part_folders(root: Path, names: Sequence[str]) -> dict[Part, str]:
-    """Returns the name of the folder of each part, of those directly in `root`; an empty dict if the data are not divided.
+    """Returns the name of the folder of each part; an empty dictionary if the data set is not divided into parts.
 
-    A folder is a part by its name, if it has sub-folders: "train" may also be a class, beside "bus" and "car".
+    A folder counts as a part if its name is that of a part and it has sub-folders. Without sub-folders it may be a class:
+    beside "bus" and "car", "train" is a vehicle.
+
+    Args:
+        root: Folder of the data set.
+        names: Names of the folders directly in `root`.
 
     Raises:
-        DatasetError: Two of the names mean the same part.
+        DatasetError: Two of the folders mean the same part.
     """
     parts: dict[Part, str] = {}
     for name in names:
@@ -131,7 +140,20 @@ def _check_same_classes(root: Path, parts: Mapping[Part, str], found: Mapping[Pa
 def _classes(
     folder: Path, root: Path, *, found: Walk | None = None, allow_empty: bool = False
 ) -> tuple[dict[str, list[Path]], list[LeftOut], list[str]]:
-    """Returns the image files of each class folder in `folder`, the files left out, and notes; paths are relative to `root`."""
+    """Finds the class folders in `folder` and the images in them.
+
+    Args:
+        folder: Folder with the class folders.
+        root: Folder to which the paths of left-out files are relative.
+        found: Result of `walk` for `folder`; None searches the folder.
+        allow_empty: Whether class folders may have no image.
+
+    Returns:
+        The image files of each class, the files that are left out, and messages for the user.
+
+    Raises:
+        DatasetError: The same cases as for `class_folders`.
+    """
     if not folder.is_dir():
         raise DatasetError(f"{shown(folder)} is not a folder; expected one with a sub-folder for each class")
     found = found or _walk(folder, root)
@@ -161,7 +183,13 @@ def _classes(
 
 
 def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut]) -> str:
-    """Returns the message for class folders none of which has an image."""
+    """Returns the error message for a folder whose class folders have no image at all.
+
+    Args:
+        folder: Folder with the class folders.
+        classes: The class folders.
+        left_out: Files that are not used, each with the reason.
+    """
     text = f"{shown(folder)} has {len(classes)} class folders and no image in them; known endings: {sorted(SUFFIXES)}"
     direct = sum(entry.kind == BESIDE for entry in left_out)
     if direct:
@@ -170,10 +198,17 @@ def no_image_text(folder: Path, classes: Sized, left_out: Sequence[LeftOut]) -> 
 
 
 def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Returns a note if it is not sure that the sub-folders of `folder` are the classes.
+    """Checks that the sub-folders of `folder` are the classes, and returns a list of messages for the user.
+
+    The list has one message if the sub-folders may not be the classes, and else none.
+
+    Args:
+        folder: Folder with the class folders.
+        images: Image files of each sub-folder.
 
     Raises:
-        DatasetError: `folder` is one level too high: its sub-folders hold class folders, or parts, and no images themselves.
+        DatasetError: The sub-folders hold no images themselves but class folders or parts, so that one of them should be named
+            in place of `folder`.
     """
     inner = {name: {path.relative_to(folder / name).parts[0] for path in paths} for name, paths in images.items() if paths}
     if any(path.parent == folder / name for name, paths in images.items() for path in paths):
@@ -200,7 +235,7 @@ def _check_level(folder: Path, images: Mapping[str, Sequence[Path]]) -> list[str
 
 
 def _folders(names: Iterable[str]) -> str:
-    """Returns the first few folder names, sorted, for a sentence."""
+    """Returns the first few of the folder names, sorted, as text for a message."""
     return named(f"{shown(name)}/" for name in sorted(names))
 
 

@@ -16,21 +16,23 @@ ENDINGS = (".csv", ".tsv", ".parquet")
 """Suffixes of the file names of listings, in lower case."""
 
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
-"""Suffix -> possible delimiters between columns; the one that occurs most often in the first line is used."""
+"""Suffix of a listing -> its possible delimiters between columns; the one that occurs most often in the first line is used."""
 
 MOST_MISSING = 0.5
 """Largest share of rows whose files may be missing; above it, `listing_layout` raises DatasetError."""
 
 
 class Columns(NamedTuple):
-    """Names of the columns of a listing, or of a data set of the Hugging Face hub; None stands for a usual name.
+    """The names of the columns of a listing, or of a data set of the Hugging Face hub.
+
+    None means that the column is found by the usual names; see `USUAL_NAMES`.
 
     Attributes:
-        image: Column with the paths of the images, relative to the folder of the listing; in a data set of the hub, the column
-            with the images themselves.
-        label: Column with the classes.
-        part: Column with the parts: train, val or test, or another name that `part_of` knows. Not used for data sets of the
-            hub, whose splits are the parts.
+        image: Name of the column with the paths of the images, relative to the folder of the listing. In a data set of the hub,
+            this column holds the images themselves.
+        label: Name of the column with the classes.
+        part: Name of the column with the parts: train, val or test, or another name that `part_of` knows. It is not used for
+            data sets of the hub, whose splits are the parts.
     """
 
     image: str | None = None
@@ -39,21 +41,21 @@ class Columns(NamedTuple):
 
 
 USUAL = Columns()
-"""The default: all columns are detected."""
+"""The default: all columns are found by their usual names."""
 
 USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "image": ("path", "file", "filename", "file_name", "image", "image_path"),
     "label": ("label", "class", "category", "target"),
     "part": ("split", "part", "subset"),
 }
-"""Field of `Columns` -> names by which its column is detected, regardless of case. The first name has precedence."""
+"""Field of `Columns` -> names by which its column is found, regardless of case. The first name has precedence."""
 
 Row = tuple[str, Any, Any]
-"""Path, label and part of one row; the part is None if there is no such column."""
+"""Triple (path, label, part) of one row; the part is None if there is no column of parts."""
 
 
 def is_listing(path: Path) -> bool:
-    """Returns whether the name of a file has the ending of a listing."""
+    """Returns whether the name of a file ends in .csv, .tsv or .parquet, regardless of case."""
     return path.suffix.lower() in ENDINGS
 
 
@@ -63,12 +65,12 @@ def listing_layout(path: Path, columns: Columns = USUAL, *, roots: Sequence[Path
     Args:
         path: The listing.
         columns: Names of its columns.
-        roots: Folders below which all files must lie, links followed; None allows all files.
+        roots: Folders below which all files must lie after symbolic links are resolved; None allows all files.
 
     Raises:
-        DatasetError: It cannot be read, lacks a column, names a class or part that cannot be used, or most of its files are
-            missing; or a file lies outside of `roots`.
-        MissingExtraError: It is a Parquet file, and pyarrow is not installed.
+        DatasetError: The listing cannot be read, has no rows, lacks a column, has a label or part that is not allowed, or gives
+            a file two classes or parts; more than half of its files are missing; or a file lies outside of `roots`.
+        MissingExtraError: The listing is a Parquet file, and pyarrow is not installed.
     """
     rows = list(_parquet_rows(path, columns) if path.suffix.lower() == ".parquet" else _csv_rows(path, columns))
     if not rows:
@@ -115,7 +117,11 @@ def _numbered(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
 
 
 def _csv_rows(path: Path, columns: Columns) -> Iterator[Row]:
-    """Yields the rows of a CSV or TSV listing except empty ones; raises DatasetError if it cannot be read."""
+    """Yields the rows of a CSV or TSV listing, except empty ones.
+
+    Raises:
+        DatasetError: The file cannot be read, lacks a column, or has a row with another number of values than columns.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
@@ -143,7 +149,12 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
-    """Yields the rows of a Parquet listing; errors are those of `listing_layout`."""
+    """Yields the rows of a Parquet listing.
+
+    Raises:
+        DatasetError: The file cannot be read, lacks a column, or its column of paths holds something else than text.
+        MissingExtraError: pyarrow is not installed.
+    """
     try:
         # Imported here, because pyarrow is an optional dependency.
         from pyarrow import ArrowException, parquet
@@ -167,15 +178,15 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def choose_columns(names: Sequence[str], columns: Columns, where: object) -> tuple[str, str, str | None]:
-    """Returns the names of the columns of images, labels and parts; the last is None if there is no column of parts.
+    """Returns the names of the columns of images, labels and parts; the last one is None if there is no column of parts.
 
     Args:
         names: Names of all columns.
         columns: Names that the user gave.
-        where: What has these columns, for errors.
+        where: Path or name of the listing or data set, for error messages.
 
     Raises:
-        DatasetError: A column is missing, or it is not clear which one is meant.
+        DatasetError: A column is missing, or several columns have a usual name and it is not clear which one is meant.
     """
     image, label = (_column(names, columns, field, where) for field in ("image", "label"))
     if image is None or label is None:
@@ -188,7 +199,11 @@ def choose_columns(names: Sequence[str], columns: Columns, where: object) -> tup
 
 
 def _column(names: Sequence[str], columns: Columns, field: str, where: object) -> str | None:
-    """Returns the name of the column of one field of `Columns`, or None if none is detected; see `choose_columns`."""
+    """Returns the name of the column for one field of `Columns`; None if the user gave none and no column has a usual name.
+
+    Raises:
+        DatasetError: The column that the user gave is missing, or several columns have a usual name.
+    """
     given = getattr(columns, field)
     if given is not None:
         if given not in names:
@@ -206,7 +221,11 @@ def _column(names: Sequence[str], columns: Columns, field: str, where: object) -
 
 
 def _is_divided(path: Path, rows: Sequence[Row]) -> bool:
-    """Returns whether all rows have a part; raises `DatasetError` if some have one and others do not."""
+    """Returns True if all rows have a part, False if none has one.
+
+    Raises:
+        DatasetError: Some rows have a part and others do not.
+    """
     empty = [number for number, (_, _, part) in _numbered(rows) if part is None or not str(part).strip()]
     if empty and len(empty) < len(rows):
         raise DatasetError(
@@ -217,7 +236,11 @@ def _is_divided(path: Path, rows: Sequence[Row]) -> bool:
 
 
 def _label(path: Path, number: int, label: Any) -> str:
-    """Returns the label of row `number` as text without surrounding spaces; raises DatasetError if it is no text or int."""
+    """Returns the label of row `number` as text without surrounding spaces.
+
+    Raises:
+        DatasetError: The label is empty, or neither a text nor an int.
+    """
     if isinstance(label, str) and label.strip():
         return label.strip()
     if isinstance(label, int):
@@ -227,7 +250,11 @@ def _label(path: Path, number: int, label: Any) -> str:
 
 
 def _part(path: Path, number: int, value: Any) -> Part:
-    """Returns the part that the value in row `number` stands for; raises DatasetError if it stands for none."""
+    """Returns the part that the value in row `number` stands for.
+
+    Raises:
+        DatasetError: The value stands for no part.
+    """
     part = part_of(str(value).strip())
     if part is None:
         raise DatasetError(
@@ -238,9 +265,16 @@ def _part(path: Path, number: int, value: Any) -> Part:
 
 
 def _existing(listing: Path, number: int, text: str, roots: Sequence[Path] | None) -> Path | None:
-    """Returns the file that a row names, or None if it is missing.
+    """Returns the path of the file that a row names; None if there is no such file.
 
-    Raises `DatasetError` for a text that is not the path of a file, or a file outside of `roots`.
+    Args:
+        listing: Path of the listing.
+        number: Number of the row, for error messages.
+        text: Text of the row that names the file, relative to the folder of the listing.
+        roots: Folders below which the file must lie; None allows all files.
+
+    Raises:
+        DatasetError: The text is empty, a URL or not a path, or the file lies outside of `roots`.
     """
     if not text.strip() or "\0" in text or "://" in text:
         raise DatasetError(f"{shown(listing)}, row {number}: {quoted(text)} is not the path of a file" + _download_advice(text))
@@ -257,5 +291,5 @@ def _existing(listing: Path, number: int, text: str, roots: Sequence[Path] | Non
 
 
 def _download_advice(text: str) -> str:
-    """Returns the end of an error message if `text` is a URL, else an empty string."""
+    """Returns advice that ends an error message if `text` is a URL; else an empty string."""
     return "; addresses are not downloaded: fetch the file first" if "://" in text else ""

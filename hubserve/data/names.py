@@ -1,4 +1,4 @@
-"""Rules for file, folder and class names: names of the parts, valid class names, escaping for messages."""
+"""Recognises the names of parts, checks the names of classes, and escapes names of files and folders for messages."""
 
 import os
 import unicodedata
@@ -36,14 +36,14 @@ def _escaped(char: str) -> str:
 
 
 def class_names(names: Sequence[str], where: str) -> dict[str, str]:
-    """Returns the name of the class of each folder or label: its own name with composed accents (NFC).
+    """Returns the class names of folders or labels: their own names, with accents composed as in Unicode's NFC.
 
     Args:
-        names: Names as they were read, each once.
-        where: What has these names, for errors, such as "the folder photos/train".
+        names: Names of the folders, or labels, as they were read; each occurs once.
+        where: Folder or listing that has these names, for error messages.
 
     Returns:
-        Name as it was read -> name of the class.
+        Name as it was read -> class name.
 
     Raises:
         DatasetError: A name is empty or not UTF-8, has a line break or another control character, or two of the names differ
@@ -66,7 +66,7 @@ def class_names(names: Sequence[str], where: str) -> dict[str, str]:
 
 
 def quoted(name: str) -> str:
-    """Returns a name in quotation marks; a name that is not UTF-8 is returned as the `repr` of its bytes."""
+    """Returns the `repr` of a name, for messages; if the name is not UTF-8, the `repr` of its bytes."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -19,13 +19,13 @@ Pixels = Annotated[int, Field(gt=0)]
 
 @dataclass(frozen=True)
 class Reading:
-    """Arguments of `own_images` that a calling program sets, and that are not settings of the data set.
+    """Arguments of `own_images` and `read_scan` that the calling program sets; they are no settings of the data set.
 
     Attributes:
         pinned: Parts of an earlier scan to reuse; None assigns the images to parts anew.
         roots: Folders below which all files of a listing must lie; None allows all files.
         advance: Progress callback, called with the number of files checked so far and the number of all files.
-        check: Replaces the setting `check` of the data set; None uses the setting.
+        check: Value that replaces the argument `check` of the function; None keeps the argument.
     """
 
     pinned: PinnedParts | None = None
@@ -35,7 +35,7 @@ class Reading:
 
 
 PLAIN = Reading()
-"""The default: no pinned parts and no progress callback."""
+"""The default: no pinned parts, no restriction to folders, no progress callback."""
 
 
 @validate_call(config=ConfigDict(arbitrary_types_allowed=True))
@@ -50,11 +50,22 @@ def read_scan(
     label_column: str | None = None,
     part_column: str | None = None,
 ) -> Scan:
-    """Does what `hubserve.data.scan.scan` does, with settings of a job, whose types and ranges are checked.
+    """Calls `hubserve.data.scan.scan` with settings of a job, whose types and ranges are checked, and returns its result.
+
+    Args:
+        data: Folder, listing, or address of a data set of the Hugging Face hub.
+        reading: Parts of an earlier scan, folders to which a listing is restricted, and a progress callback.
+        seed: Seed of the random draw that assigns images to parts.
+        val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
+        check: "all" decodes every file, "headers" reads only headers, "auto" decodes if there are at most 50,000 files.
+        image_column: Name of the column with the images or their paths; None uses a usual name.
+        label_column: Name of the column with the classes; None uses a usual name.
+        part_column: Name of the column with the parts; None uses a usual name, if there is a column of that name.
 
     Raises:
-        DatasetError: The data cannot be trained on.
-        ValueError: A setting has a value that is not allowed (pydantic.ValidationError).
+        DatasetError: The data cannot be read or have none of the known layouts, or a class or part has no usable image.
+        MissingExtraError: A library of an optional extra is not installed.
+        ValueError: An argument has a value that is not allowed (pydantic's ValidationError).
     """
     return scan(
         data,
@@ -85,7 +96,7 @@ def own_images(
     preprocess: Preprocess | None = None,
     reading: Reading = PLAIN,
 ) -> LabelledData:
-    """Makes a data set of the user's image files.
+    """Makes a data set in three parts of the user's image files, and returns it.
 
     The files are checked and assigned to parts by `hubserve.data.scan.scan`; its documentation describes the layouts.
 
@@ -108,8 +119,9 @@ def own_images(
         reading: Parts of an earlier scan, folders to which a listing is restricted, and a progress callback.
 
     Raises:
-        DatasetError: The data have none of the known layouts, or a class or part has no usable image.
-        pydantic.ValidationError: An argument is outside its range.
+        DatasetError: The data cannot be read or have none of the known layouts, or a class or part has no usable image.
+        MissingExtraError: A library of an optional extra is not installed.
+        ValueError: An argument has a value that is not allowed (pydantic's ValidationError).
     """
     record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7), fit=fit)
     columns = {"image_column": image_column, "label_column": label_column, "part_column": part_column}
@@ -118,7 +130,7 @@ def own_images(
 
 
 def scanned_data(found: Scan, preprocess: Preprocess, *, augment: bool = True) -> LabelledData:
-    """Returns the data set of the images that a scan found.
+    """Returns the images that a scan found as a data set in three parts.
 
     Args:
         found: Result of the scan.

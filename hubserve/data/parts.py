@@ -1,4 +1,4 @@
-"""Draws which image belongs to the training, validation and test part, and stores each file's part in a record."""
+"""Draws the part (training, validation or test) of each image, and stores the parts of all files in a record."""
 
 import itertools
 import json
@@ -46,11 +46,11 @@ class PinnedParts:
         classes: Names of the classes, in the order of their indices.
         how: How the parts were found: "given", "partly drawn" or "drawn".
         seed: Seed of the random draw.
-        sha256: Hash over the class names and each file's path, class, part and content, as `Scan.sha256`.
+        sha256: SHA-256 over the class names and each file's path, class, part and content; the same as `Scan.sha256`.
         files: All images that are used.
-        left_out: All files that are not used, each with the reason; for the user to read.
-        size: Side in pixels of the network's input in that run; None where it is not recorded.
-        fit: How images fit that input in that run; None where it is not recorded.
+        left_out: All files that are not used, each with the reason; information for the user.
+        size: Side in pixels of the network's input in that run; None if it is not recorded.
+        fit: How images were fitted to the input in that run, "crop", "pad" or "squash"; None if it is not recorded.
     """
 
     classes: tuple[str, ...]
@@ -63,7 +63,11 @@ class PinnedParts:
     fit: Fit | None = None
 
     def write(self, path: Path) -> None:
-        """Writes the record to the file `path` as JSON, atomically."""
+        """Writes the record to the file `path` as JSON, atomically.
+
+        Raises:
+            OSError: The file cannot be written (StorageError for a full, read-only or forbidden disk).
+        """
         record = {"version": 1, "classes": self.classes, "how": self.how, "seed": self.seed, "sha256": self.sha256}
         record |= {"left_out": self.left_out, "size": self.size, "fit": self.fit}
         # ASCII, because Python holds bytes of file names that are not UTF-8 as lone surrogates, which UTF-8 cannot encode.
@@ -105,16 +109,17 @@ def _pinned(record: Mapping[str, Any]) -> PinnedParts:
 
 
 def draw(labels: Sequence[int], keys: Sequence[Hashable], shares: Sequence[float], *, seed: int) -> list[int]:
-    """Draws a part for each item, so that every part holds the same share of each class.
+    """Draws a part for each item, so that a part holds about the same share of the items of each class.
 
     Items with equal keys get the same part. A class with at least as many different keys as there are parts has an item in
-    each part; a class with fewer has them in the first part, then in the last one.
+    each part. In a class with fewer keys, the items of the first key go to the first part, and those of the second key to the
+    last part.
 
     Args:
         labels: Class index of each item.
         keys: Key of each item, such as the hash of its file.
-        shares: Share of every part but the last, each in [0, 1], their sum at most 1; the last part gets the rest.
-        seed: Seed of the draw.
+        shares: Share of each part except the last one, each in [0, 1], their sum at most 1; the last part gets the rest.
+        seed: Seed of the random draw.
 
     Returns:
         Index of the part of each item, from 0 to `len(shares)`.
@@ -137,7 +142,12 @@ def draw(labels: Sequence[int], keys: Sequence[Hashable], shares: Sequence[float
 
 
 def _counts(total: int, shares: Sequence[float]) -> list[int]:
-    """Returns how many of the `total` items of a class each part gets; there is one part more than there are shares."""
+    """Returns the number of items of a class that each part gets, as a list with one element more than `shares`.
+
+    Args:
+        total: Number of items of the class.
+        shares: Share of each part except the last one.
+    """
     if total <= len(shares):
         # There are fewer items than parts: the first goes to the training part, the second to the test part.
         order = [0, len(shares), *range(1, len(shares))][:total]

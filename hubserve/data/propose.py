@@ -1,4 +1,4 @@
-"""Proposes the settings `fit` and `size` of the preprocessing from the sizes of scanned images, each with a reason."""
+"""Proposes values of the settings `fit` and `size` of the preprocessing, with reasons, from the sizes of scanned images."""
 
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -13,16 +13,17 @@ from hubserve.preprocess import Fit
 T = TypeVar("T")
 
 LONG = 1.5
-"""Largest aspect ratio (longer side / shorter side) that is not long; above it, a centre crop loses over 33 % of an image."""
+"""Aspect ratio (longer side / shorter side) above which an image counts as long; a centre crop loses over 33 % of such an
+image."""
 
 LONG_SHARE = 0.1
-"""Largest share of long images, which have an aspect ratio above `LONG`, with which `propose_fit` proposes "crop"."""
+"""Largest share of long images (see `LONG`) for which `propose_fit` proposes "crop"."""
 
 ALIKE = 1.15
-"""Largest factor by which width / height may differ from its median, in 90 % of the images, for the proposal "squash"."""
+"""Factor by which width / height of 90 % of the images may differ from the median, for `propose_fit` to propose "squash"."""
 
 LEAST_SIZE, STEP = 128, 32
-"""Smallest proposed size in pixels, and the step between sizes; it is 32, since networks halve their input five times."""
+"""Smallest proposed size in pixels, and the step between proposed sizes: 32, since networks halve their input five times."""
 
 
 class Proposal(NamedTuple, Generic[T]):
@@ -30,7 +31,7 @@ class Proposal(NamedTuple, Generic[T]):
 
     Attributes:
         value: Proposed value.
-        reason: Sentence that explains the proposal to the user.
+        reason: Text that names the setting and its value and gives the reason, for the user.
     """
 
     value: T
@@ -38,10 +39,11 @@ class Proposal(NamedTuple, Generic[T]):
 
 
 def propose_fit(scan: Scan) -> Proposal[Fit]:
-    """Proposes how images are fitted to the square input of a network, by their aspect ratios.
+    """Proposes how images are fitted to the square input of a network, by their aspect ratios (longer side / shorter side).
 
-    "crop" is proposed unless more than a tenth of the images are over 1.5 times as long as wide; then "squash" if their shapes
-    are alike, so that all are distorted in the same way, else "pad", which distorts none.
+    "crop" is proposed if at most 10 % of the images have an aspect ratio above 1.5. Otherwise "squash" is proposed if the
+    shapes (width / height) of the images are similar, so that all are distorted in the same way, and "pad", which distorts no
+    image, if they are not.
 
     Raises:
         DatasetError: The scan has no images.
@@ -68,12 +70,15 @@ def propose_fit(scan: Scan) -> Proposal[Fit]:
 
 
 def propose_size(scan: Scan, *, fit: Fit | None = None, trained_size: int = 224) -> Proposal[int]:
-    """Proposes the side in pixels of the square input of a network, by the sides of the images.
+    """Proposes the side in pixels of the square input of a network, from the median side of the images.
+
+    The proposal is a multiple of 32 (or `trained_size`), at least 128 unless `trained_size` is smaller, and at most
+    `trained_size`.
 
     Args:
-        scan: The images.
-        fit: How they fit the input; None takes that of `propose_fit`.
-        trained_size: Size with which the network's weights were trained; it is never exceeded.
+        scan: Scan of the images.
+        fit: How the images are fitted to the input; None takes the proposal of `propose_fit`.
+        trained_size: Side in pixels of the input with which the network's weights were trained.
 
     Raises:
         DatasetError: The scan has no images.
@@ -102,7 +107,11 @@ def propose_size(scan: Scan, *, fit: Fit | None = None, trained_size: int = 224)
 
 
 def _sides(images: Sequence[ScannedImage]) -> NDArray[np.float64]:
-    """Returns the width and height of each image, (n, 2); raises `DatasetError` if there are none."""
+    """Returns the width and height of each image in pixels, (n, 2).
+
+    Raises:
+        DatasetError: There are no images.
+    """
     if not images:
         raise DatasetError("there are no images to propose a size or a fit for")
     return np.array([(image.check.width, image.check.height) for image in images], np.float64)

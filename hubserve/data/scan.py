@@ -1,6 +1,6 @@
-"""`scan`: finds and checks the user's own images, assigns them to train, val and test, and reports what was found.
+"""`scan`: finds and checks the user's own images, assigns them to train, val and test, and returns a report.
 
-All commands that train on the user's images use it: `hubserve search`, `finetune` and jobs over HTTP.
+`hubserve search`, `hubserve finetune` and jobs over HTTP use it for the user's images.
 """
 
 import hashlib
@@ -65,13 +65,13 @@ class Scan:
 
     Attributes:
         source: Kind of data source: "folder" (class folders), "listing", or "hf" (a data set of the Hugging Face hub).
-        root: Folder of the data set; of a listing, the folder in which it lies.
+        root: Folder of the data set; for a listing, the folder that contains the listing.
         classes: Names of the class folders, or the labels of the listing, in the order of the class indices.
-        images: Images that are used, in the order of given parts, then classes, then file names.
+        images: Images that are used, sorted by the part that the user's folders or listing give, then by class and file name.
         left_out: Files that are not used, each with the reason.
         how: How the parts were found: "given", "partly drawn" or "drawn".
         seed: Seed of the random draw that assigned images to parts.
-        val_share: Share of the training images that was to become the validation part, where it was drawn.
+        val_share: Share of the images that the draw was to put into the validation part; no meaning if `how` is "given".
         decoded: True if all files were decoded, False if only their headers were read.
         notes: Messages for the user about files left out, folder names taken as parts, and probable mistakes.
     """
@@ -93,7 +93,7 @@ class Scan:
 
     @cached_property
     def counts(self) -> dict[Part, list[int]]:
-        """The number of images in each class, in the order of the class indices, by part."""
+        """The number of images of each class, as a list in the order of the class indices, for each part."""
         found: dict[Part, list[int]] = {part: [0] * len(self.classes) for part in PARTS}
         for image in self.images:
             found[image.part][image.label] += 1
@@ -107,9 +107,9 @@ class Scan:
 
     @cached_property
     def sha256(self) -> str:
-        """The SHA-256, in hexadecimal, of the class names and of each file's path, class, part and content.
+        """A SHA-256, in hexadecimal, over the class names and each file's path, class, part and content.
 
-        For a file that was not hashed its size in bytes stands for its content.
+        If a file was not hashed, its size in bytes is used in place of its content.
         """
         found = hashlib.sha256("\n".join(self.classes).encode())
         for line in sorted((fsencode(i.file), i.label, i.part, i.check.sha256 or i.bytes) for i in self.images):
@@ -140,12 +140,16 @@ class Scan:
         }
 
     def outline(self) -> dict[str, Any]:
-        """The facts of `summary` that a package keeps: images in each part, how these were made, hash, what is left out."""
+        """Returns the entries of `summary` that a package keeps.
+
+        They are the number of images in each part, how the parts were found, the seed, the validation share, the hash, the kind
+        of check, and the number of left-out files by reason.
+        """
         summary = self.summary()
         return {key: summary[key] for key in ("images", "parts", "seed", "val_share", "sha256", "checked", "left_out")}
 
     def facts(self) -> dict[str, Any]:
-        """Returns the report for the command line: a text for each field name, or None if there is nothing to report."""
+        """Returns the report for the command line: field name -> text; None means that there is nothing to report."""
         summary = self.summary()
         return {
             "files": _counted(summary["endings"]),
@@ -169,11 +173,14 @@ def scan(
 ) -> Scan:
     """Finds and checks the images of a data set and assigns each to the training, validation or test part.
 
-    Only the cache of check results is written. Sub-folders train/, val/ and test/ (also training/, valid/, Test/ and similar
-    names) are taken as the parts. Without test/, val/ becomes the test part; without a validation part, `val_share` of train/
-    becomes it. Without any of these folders, `val_share` of each class becomes the validation part and as much the test part.
+    Sub-folders train/, val/ and test/ (also training/, valid/, Test/ and similar names), or the column of parts of a listing,
+    give the parts. Parts that are missing are made as follows. If there are train and test, `val_share` of train becomes the
+    validation part. If there are train and val, val becomes the test part, and `val_share` of train the validation part. If
+    there is only train, or there are no parts, `val_share` of each class becomes the validation part, and as much the test
+    part.
+
     Files with equal content never end up in two parts: if they were given in two, only the copy in the later part (in the
-    order train, val, test) is used.
+    order train, val, test) is used. The scan changes no file of the data set; it only writes its cache of check results.
 
     Args:
         data: Folder with class folders, or with train/, val/ and test/ that hold class folders; or a listing: a CSV, TSV or
@@ -184,11 +191,15 @@ def scan(
         seed: Seed of the random draw that assigns images to parts.
         val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
         check: "all" decodes every file, "headers" reads only headers, "auto" decodes if there are at most 50,000 files.
-        pinned: Parts of an earlier scan to reuse; files that changed or are new since then are left out. None draws parts.
+        pinned: Parts of an earlier scan to reuse; files that changed or are new since then are left out. None assigns the parts
+            anew.
         advance: Progress callback, called with the number of files checked so far and the number of all files.
 
     Raises:
-        DatasetError: The layout is unclear, or a class or part has no usable image. The message names the files and a remedy.
+        DatasetError: The data cannot be read or have none of the layouts, there are fewer than two classes, or a class or part
+            has no usable image. The message names the files and a remedy.
+        MissingExtraError: A library of an optional extra is not installed, such as pyarrow for Parquet.
+        StorageError: A data set of the hub cannot be stored, since the disk is full or not writable.
     """
     source, layout = _layout(data, columns, roots, advance)
     return scan_layout(source, layout, seed=seed, val_share=val_share, check=check, pinned=pinned, advance=advance)
@@ -224,7 +235,7 @@ def scan_layout(
     pinned: PinnedParts | None,
     advance: Advance,
 ) -> Scan:
-    """Checks the files of a layout and assigns them to parts, by the rules of `scan`; raises the same errors.
+    """Checks the files of a layout, assigns them to parts by the rules of `scan`, and returns the result.
 
     Args:
         source: Kind of data source, "folder", "listing" or "hf"; it is recorded in `Scan.source`.
@@ -232,8 +243,12 @@ def scan_layout(
         seed: Seed of the random draw that assigns images to parts.
         val_share: Share of the training images that becomes the validation part.
         check: "all", "headers" or "auto".
-        pinned: Parts of an earlier scan to reuse; None draws parts.
+        pinned: Parts of an earlier scan to reuse; None assigns the parts anew.
         advance: Progress callback.
+
+    Raises:
+        DatasetError: There are fewer than two classes, a class or part has no usable image, most classes have too few images to
+            draw parts, or the classes are not those of `pinned`.
     """
     names = sorted({name for classes in layout.parts.values() for name in classes})
     candidates = [
@@ -271,7 +286,7 @@ def scan_layout(
 
 
 def _notes_on_case(names: Sequence[str]) -> list[str]:
-    """Returns a sentence about classes whose names differ only in the case of letters, which may be one class."""
+    """Returns a list with one message about classes whose names differ only in the case of letters; empty if there are none."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(name.casefold(), []).append(name)

@@ -1,4 +1,4 @@
-"""Assigns the images of a scan to the training, validation and test part: as given, drawn, or as in an earlier scan."""
+"""Assigns the images of a scan to the training, validation and test part: as the user gave them, drawn, or as in a record."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from hubserve.data.parts import How, PinnedParts, draw
 from hubserve.errors import DatasetError
 
 LEAST_DRAWN = 5
-"""Number of different images that most classes need where validation and test part are drawn from them."""
+"""Number of different images that at least half of the classes must have if all three parts are drawn from them."""
 
 
 class Candidate(NamedTuple):
@@ -52,12 +52,16 @@ Checked = tuple[Candidate, int, Check]
 
 
 def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> Assigned:
-    """Assigns each image to its given part, and draws the parts that were not given, by the rules of `scan`.
+    """Assigns each image to the part that the user gave, and draws the parts that are missing, by the rules of `scan`.
 
     Args:
         checked: Readable images.
         seed: Seed of the random draw.
         val_share: Share of the training images that becomes the validation part; above 0 and below 0.5.
+
+    Raises:
+        DatasetError: More than half of the classes have fewer than `LEAST_DRAWN` different images, and all three parts are
+            drawn from them.
     """
     given = {candidate.part for candidate, _, _ in checked}
     parts: list[Part | None] = [candidate.part for candidate, _, _ in checked]
@@ -87,12 +91,13 @@ def assign_parts(checked: Sequence[Checked], *, seed: int, val_share: float) -> 
 def keep_pinned(checked: Sequence[Checked], classes: Sequence[str], pinned: PinnedParts) -> Assigned:
     """Assigns each image to the part that it had in an earlier scan.
 
-    Files that are new or changed since then get the part None. They are listed in `left_out`, as are files that are gone.
+    Files that are new or have changed since then get the part None; they and files that no longer exist are listed in
+    `Assigned.left_out`.
 
     Args:
         checked: Images that are readable now.
-        classes: Names of the present classes.
-        pinned: Parts of the earlier scan.
+        classes: Names of the present classes, in the order of their indices.
+        pinned: Record of the parts of the earlier scan.
 
     Raises:
         DatasetError: The classes differ from those of the earlier scan.
@@ -122,10 +127,10 @@ def _same_content(sha256: str | None, size: int, check: Check, size_now: int) ->
 
 
 def _check_sizes(checked: Sequence[Checked]) -> list[str]:
-    """Sentences on classes with too few images for a draw of three parts; see `hubserve.data.parts.draw`.
+    """Returns a list with one message about classes that have too few images to be in all three parts; empty if none has.
 
     Raises:
-        DatasetError: Most classes have too few.
+        DatasetError: More than half of the classes have fewer than `LEAST_DRAWN` different images.
     """
     different: dict[int, set[str]] = defaultdict(set)
     for candidate, _, check in checked:
@@ -151,7 +156,7 @@ def _draw(
     names: Sequence[Part],
     seed: int,
 ) -> None:
-    """Draws a part for each item in `indices`, and writes its name into `parts` in place.
+    """Draws a part for each image in `indices`, and writes the name of the part into `parts`.
 
     Args:
         checked: All images.
@@ -169,10 +174,14 @@ def _draw(
 
 
 def _equal_left_out(checked: Sequence[Checked], parts: list[Part | None]) -> tuple[list[LeftOut], list[str]]:
-    """Sets `parts` to None for each image with an equal one in a later part; the order is train, val, test.
+    """Leaves out each image that has an equal one in a later part (in the order train, val, test).
+
+    Args:
+        checked: All images.
+        parts: Part of each image; changed in place: the part of an image that is left out becomes None.
 
     Returns:
-        The images left out, and a message for the user about their number.
+        The images that are left out; and a list with one message about their number, or an empty one.
     """
     order = {part: number for number, part in enumerate(PARTS)}
     last: dict[str, int] = {}

@@ -14,6 +14,7 @@ from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import Augmentation
 from hubserve.jobs.limits import JobLimits
 from hubserve.jobs.search_job import SearchJob
+from hubserve.own_code import is_import_path
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
 """Function (value of a key, limits, the whole job) that returns what is wrong with the value; None if nothing is."""
@@ -109,23 +110,25 @@ def _timed(value: Any, limits: JobLimits, job: Job) -> None:
 
 
 def _summary(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Returns that the summary is longer than `MAX_SUMMARY`; None if it is not."""
+    """Returns an error message if the summary is longer than `MAX_SUMMARY`, else None."""
     too_long = limits.roots is not None and len(value) > MAX_SUMMARY
     return f"{len(value)} characters, and {MAX_SUMMARY} are allowed" if too_long else None
 
 
 def _name(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Returns what is wrong with the name of a class or data set; None if nothing is.
+    """Returns an error message if the name of a class or data set is not allowed, else None.
 
-    An import path is not allowed, because importing a module runs its code.
+    An import path is allowed only if the limits say so, because importing a module runs its code.
     """
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9_-]{1,60}", value):
         return None
-    return f"{value[:60]!r} is no name; over HTTP neither import paths nor files can be given"
+    if is_import_path(value) and len(value) <= MAX_TEXT:
+        return limits.refused_code and f"{value[:60]!r} is an import path, and {limits.refused_code}"
+    return f"{value[:60]!r} is neither a name nor an import path; over HTTP no files can be given"
 
 
 def _values(value: Mapping[str, Any], limits: JobLimits, job: Job) -> str | None:
-    """Returns what is wrong with settings or arguments; None if nothing is.
+    """Returns an error message if settings or arguments are not allowed, else None.
 
     The type and size of each value are checked, and lengths in pixels against `limits.image_size`. The size of the network that
     a space makes of them is limited when it is built.
@@ -136,7 +139,12 @@ def _values(value: Mapping[str, Any], limits: JobLimits, job: Job) -> str | None
 
 
 def _too_large(value: Any, depth: int) -> str | None:
-    """Returns what is wrong with a value that is nested `depth` levels deep, or with a value in it; None if nothing is."""
+    """Returns an error message if a value, or one in it, is too large or of a wrong type, else None.
+
+    Args:
+        value: The value.
+        depth: Number of lists and mappings that the value is in.
+    """
     if isinstance(value, str):
         return f"a text of {len(value)} characters; {MAX_TEXT} are allowed" if len(value) > MAX_TEXT else None
     if isinstance(value, int | float):
@@ -151,7 +159,7 @@ def _too_large(value: Any, depth: int) -> str | None:
 
 
 def _image_sizes(value: Any, limits: JobLimits) -> str | None:
-    """Returns what is wrong with a setting of `SIZES`, at any depth of `value`; None if nothing is."""
+    """Returns an error message if a setting of `SIZES`, at any depth of `value`, is too large, else None."""
     if isinstance(value, dict):
         for name, entry in value.items():
             if name in SIZES and isinstance(entry, int | float) and (problem := _at_most(entry, limits.image_size)):
@@ -162,12 +170,12 @@ def _image_sizes(value: Any, limits: JobLimits) -> str | None:
 
 
 def _at_most(value: float, limit: float | None) -> str | None:
-    """Returns that `value` is larger than `limit`; None if it is not, or if `limit` is None."""
+    """Returns an error message if `value` is larger than `limit`, else None. A `limit` of None allows all values."""
     return f"{value:,} is more than the {limit:,} that this server allows" if limit is not None and value > limit else None
 
 
 def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns that the job would start more processes than are allowed; None if it would not.
+    """Returns an error message if the job would start more processes than are allowed, else None.
 
     Each process that evaluates trials starts `data.workers` processes that read images.
     """
@@ -178,33 +186,33 @@ def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
 
 
 def _readers(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns what `_workers` does, for the key `data.workers`; None for the values 0 and 1."""
+    """Returns what `_workers` returns, for the key `data.workers`; None for the values 0 and 1."""
     # One reader more or less does not matter: it is the number of evaluating processes then.
     return _workers(value, limits, job) if value > 1 else None
 
 
 def _epochs(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns that the number of epochs is larger than allowed; None if it is not."""
+    """Returns an error message if the number of epochs is larger than `limits.epochs`, else None."""
     return _at_most(value, limits.epochs)
 
 
 def _batch_size(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns that the batch size is larger than allowed; None if it is not."""
+    """Returns an error message if the batch size is larger than `limits.batch_size`, else None."""
     return _at_most(value, limits.batch_size)
 
 
 def _threads(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns that the number of threads is larger than `limits.workers`; None if it is not."""
+    """Returns an error message if the number of threads is larger than `limits.workers`, else None."""
     return _at_most(value, limits.workers)
 
 
 def _trials(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns that the number of trials is larger than allowed; None if it is not."""
+    """Returns an error message if the number of trials is larger than `limits.trials`, else None."""
     return _at_most(value, limits.trials)
 
 
 def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
-    """Returns what is wrong with the text of a path: its length, a zero byte or a leading "~"; None if nothing is.
+    """Returns an error message if a path is too long, has a zero byte or begins with "~", else None.
 
     Whether the path lies in `limits.roots` is checked by `check_paths`, because that depends on where relative paths start.
     """
@@ -216,12 +224,12 @@ def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
 
 
 def _download(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Returns that a data set of the Hugging Face hub is not allowed over HTTP, where jobs download nothing; None otherwise."""
+    """Returns an error message for a data set of the Hugging Face hub over HTTP, where jobs download nothing; else None."""
     return "over HTTP nothing is downloaded; name a folder, or a listing" if limits.roots is not None else None
 
 
 def _model(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Returns what is wrong with the name of a pre-searched model or of a model in the store; None if nothing is.
+    """Returns an error message if the value is not the name of a pre-searched model or of a model in the store, else None.
 
     The path of a package folder is not allowed.
     """
@@ -231,17 +239,17 @@ def _model(value: str, limits: JobLimits, job: Job) -> str | None:
 
 
 def _side(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns that the height and width of the network's input are larger than allowed; None if they are not."""
+    """Returns an error message if the side of the network's input is larger than `limits.image_size`, else None."""
     return _at_most(value, limits.image_size)
 
 
 def _class_weights(value: str | Mapping[str, float], limits: JobLimits, job: Job) -> str | None:
-    """Returns what is wrong with the number of class weights or with their values; None if nothing is."""
+    """Returns an error message if there are too many class weights or one is not allowed, else None."""
     return None if isinstance(value, str) or limits.roots is None else _too_large(dict(value), 0)
 
 
 def _address(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Returns that the address of a Ray cluster is not allowed; None if `limits.own_ray` is False."""
+    """Returns an error message for the address of a Ray cluster if `limits.own_ray` is True, else None."""
     return "over HTTP a job may use only a Ray that it starts itself; leave it out" if limits.own_ray else None
 
 
@@ -275,6 +283,8 @@ _JOB: dict[str, Rule] = {
 _SEARCH: dict[str, Rule] = {
     "space.name": _name,
     "space.settings": _values,
+    "evaluator.name": _name,
+    "evaluator.arguments": _values,
     "strategy.name": _name,
     "strategy.arguments": _values,
     "strategy.then.name": _name,

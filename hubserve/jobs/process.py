@@ -82,7 +82,10 @@ def list_summaries(limit: int | None = None, *, after: str | None = None) -> lis
 
 
 def _unreadable(run: Run, why: str) -> JobSummary:
-    """Returns the summary of a run that this user may not read, with `why` as its error and its folder's time of change."""
+    """Returns the summary of a run that this user may not read.
+
+    Its `error` is `why`, and its times are the time of change of its folder.
+    """
     try:
         changed = datetime.fromtimestamp(run.path.stat().st_mtime, UTC)
     except OSError:

@@ -1,7 +1,7 @@
-"""Writes the model card README.md of a package that is pushed: its figures, labels, preprocessing, use and provenance.
+"""Writes the text of README.md, the model card that is pushed with a package: accuracy, labels, preprocessing, use, provenance.
 
-Its front matter is what the Hugging Face hub reads; elsewhere it is a text for people. It is not part of the package, so the
-owner may edit it afterwards.
+The card begins with front matter in YAML, which the Hugging Face hub reads. README.md is not part of the package, so its owner
+may edit it afterwards.
 """
 
 import re
@@ -16,13 +16,13 @@ from hubserve.package.manifest import Manifest, Provenance
 from hubserve.package.package import Package
 
 README = "README.md"
-"""Name of the model card in the folder that is pushed to."""
+"""File name of the model card."""
 
 MOST_LABELS = 100
-"""Largest number of classes that are listed by name."""
+"""Largest number of classes that the model card lists by name."""
 
 _LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "bsd-2-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc0-1.0")
-"""Identifiers of licences as the hub writes them; others are "other", with the text of the manifest as the name."""
+"""Identifiers of licences on the Hugging Face hub; for a licence that begins with none of them the card says "other"."""
 
 
 def readme(package: Package, url: str, *, timm: bool = False) -> str:
@@ -30,11 +30,11 @@ def readme(package: Package, url: str, *, timm: bool = False) -> str:
 
     Args:
         package: The package.
-        url: Address from which it will be pulled, for the examples.
-        timm: Whether files that timm reads are beside it.
+        url: Address from which the package will be pulled, for the examples in the card.
+        timm: Whether files from which timm can load the model are pushed with the package.
 
     Raises:
-        PackageError: The labels, the parity or the accuracy report in the package cannot be read.
+        PackageError: labels.txt, parity.json or accuracy.json of the package cannot be read.
     """
     manifest = package.manifest
     front = yaml.safe_dump(_front_matter(package, timm), sort_keys=False, allow_unicode=True)
@@ -86,7 +86,7 @@ def _front_matter(package: Package, timm: bool) -> dict[str, Any]:
 
 
 def _base_model(source: Provenance) -> str | None:
-    """Returns the repository at Hugging Face of the weights that a fine-tuning started from; None if they have none."""
+    """Returns the Hugging Face repository of the published weights that a fine-tuning started from; None if there is none."""
     start = source.fine_tuning.get("start")
     if source.fine_tuning.get("start_weights") != "published" or start not in list_cards():
         return None
@@ -192,7 +192,7 @@ def _provenance(manifest: Manifest) -> Iterator[str]:
 
 
 def _plain(what: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the facts that are no lists or mappings of their own, with `what` before each name."""
+    """Returns the entries of `facts` whose values are not lists or dictionaries, with "`what`: " before each name."""
     return {f"{what}: {name}": value for name, value in facts.items() if not isinstance(value, (dict, list))}
 
 
@@ -206,5 +206,5 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """Returns text on one line in which nothing has a meaning in Markdown or HTML; labels are written by others."""
+    """Returns `text` on one line, with the special characters of Markdown and HTML escaped."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&!])", r"\\\1", " ".join(text.split()))

@@ -129,8 +129,9 @@ def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
 
 
 def _is_plain_jpeg(data: bytes, max_pixels: int) -> bool:
-    """Returns whether a file is an upright grey or RGB JPEG: for these simplejpeg and Pillow, which both use libjpeg-turbo,
-    decode the same pixels.
+    """Returns whether a file is an upright grey or RGB JPEG, for which simplejpeg and Pillow decode the same pixels.
+
+    They do so because both use libjpeg-turbo.
 
     Raises:
         ImageTooLargeError: The image has too many pixels.

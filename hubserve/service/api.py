@@ -1,4 +1,4 @@
-"""The FastAPI application: all routes, and the state that they share while the server runs."""
+"""`api`, the FastAPI application with all routes, and the creation of the state that they share."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,18 +12,20 @@ from hubserve.errors import HubserveError
 from hubserve.service.error_responses import HANDLERS
 from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.page import router as page_router
-from hubserve.service.routes import aliases, classify, exports, job_data, jobs, models, v2
+from hubserve.service.routes import aliases, classify, embed, exports, job_data, jobs, models, v2
 from hubserve.service.service_state import ServiceState
 from hubserve.service.settings import ServiceSettings
 
-ROUTERS = (page_router, classify.router, models.router, v2.router, aliases.router, exports.router)
+ROUTERS = (page_router, classify.router, embed.router, models.router, v2.router, aliases.router, exports.router)
+"""Routers of all routes, except those of jobs."""
 
 JOB_ROUTERS = (job_data.router, jobs.router)
-"""Routes below /jobs, the more special paths first."""
+"""Routers of the routes below /jobs. The first one has the more specific paths, so it must come first."""
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Creates the state that all routes share when the application starts, and closes it when it ends."""
     try:
         shared = await to_thread.run_sync(ServiceState, ServiceSettings.from_environment())
     except (HubserveError, OSError) as error:
@@ -36,7 +38,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def build_api() -> FastAPI:
-    """An application with all routes; their shared state is made when it starts, from the environment."""
+    """Returns an application with all routes. Their shared state is created from the environment at its start."""
     built = FastAPI(
         title="hubserve",
         version=__version__,
@@ -54,3 +56,4 @@ def build_api() -> FastAPI:
 
 
 api = build_api()
+"""The application that the server runs."""

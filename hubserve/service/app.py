@@ -1,10 +1,11 @@
-"""The BentoML service: `bentoml serve hubserve.service.app:HubServe`.
+"""The BentoML service, `HubServe`: `bentoml serve hubserve.service.app:HubServe`.
 
-BentoML gives processes, health, metrics, OpenAPI and builds. Our routes are a mounted ASGI application with a middleware of
-ours around everything (`hubserve.service.middleware`): this answers 1.8 times as many requests as a typed endpoint around the
-same engine (`./scripts/bench serve`), and can refuse a body before all of it was received. A built bento serves the models in
-the store of its machine; those that `models` in bentofile.yaml lists are part of the bento, and are copied into that store
-when it starts without them, as in a container.
+BentoML provides processes, health checks, metrics, the OpenAPI document and builds. Our routes are an ASGI application that is
+mounted in it, with `hubserve.service.middleware` around everything. This answers 1.8 times as many requests as a typed endpoint
+of BentoML with the same engine (`./scripts/bench serve`), and can refuse a body before all of it is received.
+
+A bento serves the models in the store of its machine. The models that `models` in bentofile.yaml lists are part of the bento;
+if the store of the machine lacks them, as in a new container, they are copied into it at start-up.
 """
 
 import logging
@@ -40,9 +41,10 @@ _log.setLevel(logging.INFO)
 
 
 class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
-    """BentoML's service, with our middleware around its ASGI application, and our supervisor of its workers."""
+    """BentoML's service, with our middleware around its ASGI application, and our supervisor for its workers."""
 
     def inject_config(self) -> None:
+        """Injects BentoML's configuration, and installs our supervisor unless this process is a worker."""
         # Called by whatever serves, before it makes the supervisor: `hubserve serve`, `bentoml serve`, a container.
         super().inject_config()
         if not supervised_worker.is_worker():
@@ -51,6 +53,11 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
             supervisor.install()
 
     def to_asgi(self, is_main: bool = True) -> Any:
+        """Returns the ASGI application that a worker runs, after copying the models of the bento into the store.
+
+        Raises:
+            SystemExit: A model of the bento cannot be copied.
+        """
         # Called in the process that serves, after it has loaded its bento.
         try:
             for tag in store.unpack_bento():

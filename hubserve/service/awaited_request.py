@@ -1,4 +1,4 @@
-"""Ends the work for a request that nobody waits for any more: its client has disconnected, or its time is over."""
+"""`AwaitedRequest`: cancels the work for a request once nobody waits for its answer."""
 
 import asyncio
 from types import TracebackType
@@ -8,25 +8,24 @@ from starlette.requests import ClientDisconnect, Request
 from hubserve.errors import LateAnswerError
 
 WATCH_AFTER_SECONDS = 1.0
-"""Age at which a request's connection begins to be watched. That takes a task, which under usual load no request is given."""
+"""Age in seconds at which a request's connection begins to be watched. Faster requests do not pay for the task that watches."""
 
 REPEAT_SECONDS = 0.1
-"""Time until a server is asked again that answers with something else than that the client has disconnected."""
+"""Seconds before the connection is asked again, if the server sends another message than that the client has disconnected."""
 
 
 class AwaitedRequest:
-    """`async with AwaitedRequest(...)`: its block is cancelled when the request's client disconnects, or after some time.
+    """Async context manager that cancels its block if the client of a request disconnects, or after a time limit.
 
-    The body must have been read before: the messages after it are watched for the end of the connection, from
-    `WATCH_AFTER_SECONDS` on. The errors are raised where the block ends.
+    The body of the request must have been read before. The connection is watched from `WATCH_AFTER_SECONDS` on.
 
     Args:
         request: The request.
-        seconds: Time within which the block must end.
+        seconds: Time limit of the block in seconds.
 
     Raises:
-        ClientDisconnect: The client has disconnected.
-        LateAnswerError: The block took longer than `seconds`.
+        ClientDisconnect: The client has disconnected; raised at the end of the block.
+        LateAnswerError: The block took longer than `seconds`; raised at the end of the block.
     """
 
     def __init__(self, request: Request, seconds: float) -> None:
@@ -51,9 +50,11 @@ class AwaitedRequest:
             raise self._error from error
 
     def _start_watching(self) -> None:
+        """Starts the task that watches the connection."""
         self._watcher = asyncio.ensure_future(self._watch())
 
     async def _watch(self) -> None:
+        """Waits until the client disconnects or the time is over, and then cancels the block."""
         try:
             async with asyncio.timeout(self._seconds - min(WATCH_AFTER_SECONDS, self._seconds)):
                 while (await self._receive())["type"] != "http.disconnect":

@@ -1,9 +1,8 @@
-"""Measures which number of threads, cores per thread and batch size is the fastest for a model on this machine.
+"""`fastest_concurrency`: measures which number of threads, cores per thread and batch size is the fastest for a model.
 
-It takes about two seconds. The limit of images that wait is the queue's, see hubserve.service.batch_queue.
-
-What wins depends on the network and on the processor's caches: batches save the overhead of calls, and cost locality; a
-second core for one image saves time, and wastes some of that core. So the candidates are tried on the model to serve.
+What is the fastest depends on the network and on the processor's caches. Batches save the overhead of calls, but their data may
+not fit the caches. A second core for an image saves time, but is not fully used. Therefore some candidates are measured on the
+model that is served, in about two seconds.
 """
 
 import io
@@ -28,10 +27,16 @@ from hubserve.service.engine import Engine
 log = logging.getLogger("hubserve.service")
 
 FILE = "serving.json"
+"""Name of the file in HUBSERVE_HOME with the results of earlier measurements."""
+
 BATCHES = (1, 2, 4, 8)
+"""Batch sizes that are measured on the CPU."""
+
 BUDGET_SECONDS = 2.0
+"""Seconds that measuring all candidates takes."""
+
 CLEARLY = 1.05
-"""Factor by which another candidate must be faster than the default: less is noise."""
+"""Factor by which a candidate must be faster than the default to be chosen; smaller differences may be noise."""
 
 Count = Annotated[int, Field(ge=1, le=1024)]
 
@@ -41,9 +46,9 @@ class Concurrency(BaseModel):
 
     Attributes:
         threads: Number of threads that classify.
-        session_threads: Number of cores that each of them uses for inference.
-        max_batch: Largest number of images that each takes at once.
-        images_per_second: Measured throughput; 0 where it was not measured.
+        session_threads: Number of cores that each thread uses for inference.
+        max_batch: Largest number of images that each thread classifies at once.
+        images_per_second: Measured throughput; 0 if it was not measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,12 +63,18 @@ _Concurrencies = TypeAdapter(dict[str, Concurrency])
 
 
 def default_concurrency(device: str = "cpu") -> Concurrency:
-    """The setting for machines that were not measured, nearly always close to the fastest. A GPU needs larger batches."""
+    """Returns the setting for a model that was not measured.
+
+    It is a thread for each core, or for a GPU two threads with large batches.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
     return Concurrency(threads=cores()) if device == "cpu" else Concurrency(threads=2, max_batch=32)
 
 
 def candidate_concurrencies(device: str) -> list[Concurrency]:
-    """Returns the settings that are measured on `device`, with the default setting first."""
+    """Returns the settings that are measured on `device`, "cpu" or "cuda"; the default setting is the first one."""
     if device != "cpu":
         return [Concurrency(threads=2, max_batch=batch) for batch in (32, 8, 16, 64)]
     single = [Concurrency(threads=cores(), max_batch=batch) for batch in BATCHES]
@@ -74,11 +85,13 @@ def candidate_concurrencies(device: str) -> list[Concurrency]:
 
 
 def fastest_concurrency(key: str, load: Callable[[int], Engine], *, device: str = "cpu") -> Concurrency:
-    """The fastest setting for a model: from the file of earlier measurements, or measured now and added to it.
+    """Returns the fastest setting for a model, from the file of earlier measurements or measured now. Writes it to the file.
+
+    If the model cannot be measured, the default setting is returned and a warning is logged.
 
     Args:
-        key: Hash of the model's content.
-        load: session_threads -> engine.
+        key: Text that identifies the content of the model.
+        load: Function that returns an engine with the given `session_threads`.
         device: Device of the engines, "cpu" or "cuda".
     """
     host = describe_host()
@@ -96,12 +109,15 @@ def fastest_concurrency(key: str, load: Callable[[int], Engine], *, device: str 
 
 
 def measure(load: Callable[[int], Engine], settings: Sequence[Concurrency], *, seconds: float = BUDGET_SECONDS) -> Concurrency:
-    """The fastest of some settings; the first one unless another is clearly faster. They are measured in turns.
+    """Measures some settings, in two rounds, and returns the fastest one; the first one unless another is faster by `CLEARLY`.
 
     Args:
-        load: session_threads -> engine.
-        settings: The settings to try.
-        seconds: Time for all of them, in two rounds; settings for which no time is left are not measured.
+        load: Function that returns an engine with the given `session_threads`.
+        settings: The settings, at least one.
+        seconds: Time in seconds for all of them together. Settings for which no time is left are not measured.
+
+    Raises:
+        HubserveError: An engine cannot be loaded or run.
     """
     engines = {count: load(count) for count in dict.fromkeys(setting.session_threads for setting in settings)}
     photo = _photo()
@@ -118,7 +134,14 @@ def measure(load: Callable[[int], Engine], settings: Sequence[Concurrency], *, s
 
 
 def images_per_second(engine: Engine, setting: Concurrency, image: bytes, *, seconds: float) -> float:
-    """Throughput of an engine with these settings, from bytes to answers. Runs at least one batch in each thread."""
+    """Returns the throughput of an engine with a setting, from the bytes of images to answers.
+
+    Args:
+        engine: The engine.
+        setting: Number of threads and of images in a batch.
+        image: Bytes of the image file that is classified again and again.
+        seconds: Seconds after which each thread ends with its batch; it runs at least one.
+    """
     done = [0] * setting.threads
     start = time.perf_counter()
 
@@ -138,7 +161,7 @@ def images_per_second(engine: Engine, setting: Concurrency, image: bytes, *, sec
 
 
 def _photo() -> bytes:
-    """A JPEG of a photo's size whose content takes about as long to decode."""
+    """Returns a JPEG of 500 x 375 pixels that takes about as long to decode as a photo."""
     coarse = np.random.default_rng(0).integers(0, 256, (75, 100, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
@@ -146,10 +169,12 @@ def _photo() -> bytes:
 
 
 def _path() -> Path:
+    """Returns the path of the file of earlier measurements."""
     return home.home() / FILE
 
 
 def _read() -> dict[str, Concurrency]:
+    """Returns the settings in the file of earlier measurements; empty if it cannot be read."""
     try:
         return _Concurrencies.validate_json(_path().read_bytes())
     except (OSError, ValidationError):
@@ -157,6 +182,7 @@ def _read() -> dict[str, Concurrency]:
 
 
 def _write(settings: dict[str, Concurrency]) -> None:
+    """Writes the file of earlier measurements; if it cannot be written, logs a warning."""
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Data folders for jobs over HTTP: those below the operator's data roots, and those that were uploaded as a ZIP."""
+"""Data folders for jobs over HTTP: lists those below the data roots, and adds and removes those that are uploaded."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from hubserve.errors import JobError, JobNotFoundError
+from hubserve import jobs
+from hubserve.errors import DataInUseError, JobError, JobNotFoundError
 from hubserve.image_names import PART_NAMES, SUFFIXES, is_hidden
 
 UPLOADS = "uploads"
-"""Folder in the first data root with what was uploaded; nothing else is ever deleted."""
+"""Name of the folder in the first data root that holds the uploads. Nothing outside of it is ever deleted."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
-"""What an upload may be called."""
+"""Pattern of the name of an upload."""
 
 MAX_DEPTH, MAX_FOLDERS, MAX_ENTRIES, MAX_SECONDS = 3, 200, 200_000, 2.0
-"""Limits of one look at the data roots: depth, data folders, entries of folders, seconds."""
+"""Limits of one search for data folders: the depth below a root, data folders, folder entries, and seconds."""
 
 MAX_CLASSES = 100
-"""Most classes of a folder that an answer names."""
+"""Largest number of classes of a data folder that are named."""
 
 
 class DataFolder(BaseModel):
-    """A folder of images that a job may be given as `data: {name: folder, folder: ...}`.
+    """A folder of images that a job may use as `data: {name: folder, folder: ...}`.
 
     Attributes:
         folder: Path for the key `data.folder`, relative to the first data root.
-        upload: Name of the upload, for DELETE /jobs/data/NAME; None for a folder of the operator.
-        parts: Names of its parts, such as "train"; empty for class folders alone.
-        classes: Number of images of each class, in all parts together, of the first 100 classes.
+        upload: Name of the upload, for DELETE /jobs/data/NAME; None if the folder was not uploaded.
+        parts: Names of its folders for training, validation and test, such as "train"; empty if the class folders are directly
+            in it.
+        classes: Number of images of each class, in all parts together; of the first 100 classes by name.
         class_count: Number of all classes.
-        images: Number of images, by the endings of their names.
+        images: Number of images in all classes, counted by file name extension.
     """
 
     folder: str
@@ -54,8 +56,8 @@ class DataFolders(BaseModel):
     """The data folders that were found.
 
     Attributes:
-        folders: Sorted by their paths.
-        complete: False where the look ended at a limit of time or number, so that folders or images may be missing.
+        folders: Data folders, sorted by path.
+        complete: False if the search was ended by a limit, so that folders or images may be missing.
     """
 
     folders: list[DataFolder]
@@ -63,14 +65,21 @@ class DataFolders(BaseModel):
 
 
 class _Look:
-    """One look at folders, which ends at the limits."""
+    """One search for data folders.
+
+    Attributes:
+        complete: False if the search was ended by a limit.
+    """
 
     def __init__(self) -> None:
         self.complete = True
         self._entries, self._end = 0, time.monotonic() + MAX_SECONDS
 
     def entries(self, folder: Path) -> tuple[list[Path], int]:
-        """(the folders directly in `folder`, number of its images); no links, hidden names, or names that are no text."""
+        """Returns (the folders directly in `folder`, the number of images directly in it).
+
+        Links, hidden names and names with unprintable characters are left out. A folder that cannot be read has none of either.
+        """
         folders, images = [], 0
         try:
             with os.scandir(folder) as found:
@@ -90,6 +99,7 @@ class _Look:
         return sorted(folders), images
 
     def images_below(self, folder: Path) -> int:
+        """Returns the number of images in `folder`, at any depth."""
         waiting, images = [folder], 0
         while waiting and self.complete:
             folders, count = self.entries(waiting.pop())
@@ -98,7 +108,7 @@ class _Look:
         return images
 
     def classes(self, folders: Sequence[Path]) -> dict[str, int]:
-        """Number of images of each of these folders that directly holds some; empty where fewer than two do."""
+        """Returns the number of images of each of `folders` that directly contains some; empty if fewer than two do."""
         held = {folder: self.entries(folder) for folder in folders}
         counts = {
             folder.name: images + sum(map(self.images_below, below)) for folder, (below, images) in held.items() if images
@@ -107,10 +117,13 @@ class _Look:
 
 
 def list_folders(roots: Sequence[Path]) -> DataFolders:
-    """Returns the folders below `roots` that hold class folders, alone or in the parts train, val and test.
+    """Returns the data folders below `roots`: those that hold class folders, directly or in the parts train, val and test.
 
-    Links are not followed, so nothing outside the roots is seen. It ends at `MAX_DEPTH`, `MAX_FOLDERS`, `MAX_ENTRIES` and
-    `MAX_SECONDS`.
+    Symbolic links are not followed, so that nothing outside the roots is found. The search is limited by `MAX_DEPTH`,
+    `MAX_FOLDERS`, `MAX_ENTRIES` and `MAX_SECONDS`.
+
+    Args:
+        roots: Data roots, at least one. Roots that do not exist contain nothing.
     """
     look, found = _Look(), {}
     waiting = deque((Path(os.path.realpath(root)), 0) for root in roots)
@@ -128,7 +141,7 @@ def list_folders(roots: Sequence[Path]) -> DataFolders:
 
 
 def _described(look: _Look, folder: Path, first: Path) -> tuple[DataFolder | None, list[Path]]:
-    """(what is in `folder`, or None where that is no data, the folders in it)."""
+    """Returns (the data folder at `folder`, or None if it is not one; the folders directly in it)."""
     below, _ = look.entries(folder)
     in_parts = {path: look.entries(path)[0] for path in below if path.name.casefold() in PART_NAMES}
     parts = {path: look.classes(folders) for path, folders in in_parts.items()}
@@ -152,16 +165,18 @@ def _described(look: _Look, folder: Path, first: Path) -> tuple[DataFolder | Non
 
 
 def add_upload(root: Path, name: str, stage: Path, fill: Callable[[Path], None]) -> DataFolder:
-    """Makes the upload `name` of the folder that `fill` writes; it appears whole or not at all.
+    """Adds an upload, which `fill` writes to a hidden folder first, and returns it. It appears as a whole or not at all.
 
     Args:
         root: The first data root.
         name: Name of the upload.
-        stage: Hidden folder in `root / UPLOADS`, in which the new folder is filled.
-        fill: Called with the path of the folder, which it makes.
+        stage: Hidden folder in `root / UPLOADS` in which the new folder is filled.
+        fill: Function that creates the folder with the given path and writes the images into it. Its exceptions are passed on.
 
     Raises:
-        JobError: There is an upload of this name, or what was filled has no two class folders with images.
+        JobError: The name is not allowed, there is an upload of this name, or `fill` wrote fewer than two class folders with
+            images.
+        OSError: The folder cannot be renamed to its final name.
     """
     filled, target = stage / name, root / UPLOADS / name
     fill(filled)
@@ -178,17 +193,32 @@ def add_upload(root: Path, name: str, stage: Path, fill: Callable[[Path], None])
 
 
 def check_free(root: Path, name: str) -> None:
-    """Raises JobError where `name` is no name for an upload, or there is one of this name."""
+    """Checks that a new upload may have the name `name`.
+
+    Raises:
+        JobError: The name is not allowed, or there is an upload of this name.
+    """
     _check_name(name)
     if os.path.lexists(root / UPLOADS / name):
         raise JobError(f"there is an upload {name} already; take another name, or delete it by DELETE /jobs/data/{name}")
 
 
 def remove_upload(root: Path, name: str) -> None:
-    """Deletes the upload `name`. Raises JobNotFoundError where there is none."""
+    """Deletes the upload `name`. Files that cannot be deleted stay under a hidden name.
+
+    Raises:
+        JobNotFoundError: There is no such upload.
+        DataInUseError: A job that is running, or about to run, has its data in it.
+        OSError: The folder cannot be renamed.
+    """
     folder = root / UPLOADS / name
     if not NAME.fullmatch(name) or folder.is_symlink() or not folder.is_dir():
         raise JobNotFoundError(f"there is no upload {name[:60]!r}; GET /jobs/data lists them")
+    users = jobs_using(folder)
+    if users:
+        raise DataInUseError(
+            f"the upload {name} is used by {', '.join(users)}: delete it when that is over, or stop it by DELETE /jobs/{{id}}"
+        )
     # Hidden first, so that no job starts with a half of it.
     hidden = folder.with_name(f".{name}.{secrets.token_hex(4)}.deleted")
     with suppress(FileNotFoundError):  # Another request deletes it.
@@ -196,6 +226,44 @@ def remove_upload(root: Path, name: str) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
+def jobs_using(folder: Path) -> list[str]:
+    """Returns the ids of the jobs, not yet ended, whose data set is `folder`, lies in it, or contains it."""
+    wanted, found = Path(os.path.realpath(folder)), []
+    for run in jobs.list_runs():
+        try:
+            if jobs.read_summary(run).state in jobs.FINAL:
+                continue
+            data = jobs.parse_job(run.definition(), where=run.id).data
+        except JobError:  # A definition that cannot be read is not run.
+            continue
+        place = data.folder or data.file
+        if place is None:
+            continue
+        used = Path(os.path.realpath(run.where / place.expanduser()))
+        if used.is_relative_to(wanted) or wanted.is_relative_to(used):
+            found.append(run.id)
+    return found
+
+
+def bytes_in(folder: Path) -> int:
+    """Returns the size in bytes of all files below `folder`; those in hidden folders, such as unfinished uploads, left out."""
+    size, waiting = 0, [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as found:
+                for entry in found:
+                    if is_hidden(entry.name):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            pass  # A folder or a file that is deleted meanwhile has no bytes.
+    return size
+
+
 def _check_name(name: str) -> None:
+    """Checks the name of an upload. Raises JobError if it is not allowed."""
     if not NAME.fullmatch(name) or is_hidden(name):
         raise JobError(f"{name[:60]!r} is no name for an upload: up to 60 letters, digits, dots, - and _ are, a letter first")

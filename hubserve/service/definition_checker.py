@@ -1,4 +1,7 @@
-"""Checks that need torch, made by `hubserve.workers.check` in a process of its own: a job's names, an export's arch."""
+"""`DefinitionChecker`: checks a job or an export before it starts, as far as that needs torch, in another process.
+
+The process is `python -m hubserve.workers.check`.
+"""
 
 import asyncio
 import json
@@ -22,14 +25,14 @@ log = logging.getLogger("hubserve.service")
 
 WORKER = "hubserve.workers.check"
 SECONDS = 60.0
-"""The time limit of a check in seconds; usually a check takes a few seconds, most of them to import torch."""
+"""Time limit of a check in seconds. A check usually takes a few seconds, most of them for importing torch."""
 
 
 class DefinitionChecker:
-    """Runs one check at a time, outside the event loop, in a process whose memory and time are limited.
+    """Runs checks one after another in processes of limited time and memory, without blocking the event loop.
 
     Args:
-        memory_mb: Most memory of a check, in megabytes.
+        memory_mb: Largest memory of a check in megabytes.
     """
 
     def __init__(self, memory_mb: float) -> None:
@@ -37,11 +40,12 @@ class DefinitionChecker:
         self._memory_mb = memory_mb
 
     async def check_job(self, job: Job, limits: JobLimits) -> None:
-        """Checks that the space, the strategies, the data set's name and the rest of a job exist and go together.
+        """Checks that the names in a job exist, such as its space, strategy and data set, and that its parts fit together.
 
         Raises:
-            JobError: They do not, or a limit is exceeded; the message names the key.
+            JobError: They do not, a limit is exceeded, or the check takes too much memory. The message names the key.
             OverloadedError: The check did not end in time.
+            HubserveError: The process that checks failed; the server's log says why.
         """
         given = job.model_dump(mode="json", exclude_unset=True)
         await self._check({"job": given, "limits": limits.model_dump(mode="json", exclude_none=True)})
@@ -50,15 +54,18 @@ class DefinitionChecker:
         """Checks the space, the settings and the arch of a request that names a space.
 
         Raises:
-            SpaceError: There is no such space, it does not take these settings, or they make too large a network.
-            ArchError: The arch is not one of the space.
+            SpaceError: There is no such space, it does not accept the settings, or the network is too large.
+            ArchError: The arch does not belong to the space.
+            JobError: The check takes too much memory.
             OverloadedError: The check did not end in time.
+            HubserveError: The process that checks failed; the server's log says why.
         """
         await self._check(
             {"space": request.space, "settings": request.settings, "arch": request.arch, "limits": limits.model_dump()}
         )
 
     async def _check(self, request: Mapping[str, Any]) -> None:
+        """Waits for the check before this one, runs this one, and raises the error that it found."""
         async with self._running:
             answer = await to_thread.run_sync(_ask_worker, json.dumps(request), self._memory_mb)
         if answer:
@@ -67,6 +74,17 @@ class DefinitionChecker:
 
 
 def _ask_worker(request: str, memory_mb: float) -> dict[str, str]:
+    """Runs the process that checks and returns its answer: the "type" and "message" of an error, or an empty dict.
+
+    Args:
+        request: What to check, as JSON.
+        memory_mb: Largest memory of the process in megabytes.
+
+    Raises:
+        JobError: The check takes too much memory.
+        OverloadedError: The check did not end in time.
+        HubserveError: The process failed.
+    """
     command = [sys.executable, "-m", WORKER]
     pipe = subprocess.PIPE
     try:
@@ -92,4 +110,5 @@ def _ask_worker(request: str, memory_mb: float) -> dict[str, str]:
 
 
 def _environment() -> dict[str, str]:
+    """Returns the environment variables of this process without the tokens."""
     return {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}

@@ -25,7 +25,7 @@ class HostCheck:
         self._allows = lru_cache(maxsize=64)(self._decide)
 
     def check(self, connection: HTTPConnection) -> None:
-        """Checks the header Host of a request. A request without that header passes, because every browser sends it.
+        """Checks the header Host of a request. A request without that header passes: browsers always send it.
 
         Raises:
             HostError: The header has a name that is not allowed.

@@ -1,14 +1,13 @@
-"""The Open Inference Protocol's messages: JSON, with tensors in it or, as Triton extends it, as bytes behind it.
+"""Messages of the Open Inference Protocol: `read_request` decodes a request with its images, `write_answer` encodes an answer.
 
-https://github.com/kserve/open-inference-protocol, and the extensions "binary tensor data" and "classification" of
+A message is JSON. Tensors are in it, or, as Triton extends the protocol, follow it as bytes. See
+https://github.com/kserve/open-inference-protocol, and the extensions "binary tensor data" and "classification" in
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 """
 
 import base64
 import binascii
-import json
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Annotated, Any
@@ -18,22 +17,28 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from hubserve.errors import BodyTooLargeError, TensorError
-from hubserve.package.predictions import softmax
+from hubserve.errors import TensorError
 from hubserve.service import json_bounds
 from hubserve.validation_sentence import first_mistake
 
 HEADER = "inference-header-content-length"
-"""Header with the number of bytes of a message that are JSON; the tensors follow them."""
+"""Header with the number of bytes of a message that are JSON; the bytes of tensors follow them."""
 
 IMAGES, PICTURES = "images", "pictures"
-"""Names of the inputs: prepared images, FP32 (n, 3, size, size), and image files, BYTES (n,), in JSON as base64."""
+"""Names of the inputs.
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
-"""Names of the outputs, both FP32 (n, classes)."""
+"images" are prepared images, FP32 (n, 3, size, size). "pictures" are image files, BYTES (n,), in base64 if they are in JSON.
+"""
+
+LOGITS, PROBABILITIES, FEATURES = "logits", "probabilities", "features"
+"""Names of the outputs: LOGITS and PROBABILITIES, FP32 (n, classes), and FEATURES, FP32 (n, width), where a model has them."""
+
+OUTPUTS = (LOGITS, PROBABILITIES, FEATURES)
 
 
 class _Record(BaseModel):
+    """Base class of the records of a message. Unknown keys are ignored, which the protocol demands."""
+
     # The protocol allows keys that the other side does not know.
     model_config = ConfigDict(extra="ignore")
 
@@ -42,11 +47,11 @@ class RequestInput(_Record):
     """A tensor of a request.
 
     Attributes:
-        name: IMAGES or PICTURES.
-        shape: Length of each axis, at least 1; at most 8 axes.
-        datatype: "FP32" for IMAGES, "BYTES" for PICTURES.
-        parameters: "binary_data_size" is the number of its bytes after the JSON; other keys are ignored.
-        data: Elements, flat or nested; None where they follow the JSON as bytes.
+        name: `IMAGES` or `PICTURES`.
+        shape: Length of each of at most 8 axes; each is at least 1.
+        datatype: "FP32" for `IMAGES`, "BYTES" for `PICTURES`.
+        parameters: "binary_data_size" is the number of bytes of the tensor after the JSON; other keys are ignored.
+        data: Elements, flat or nested; None if they follow the JSON as bytes.
     """
 
     name: str
@@ -57,12 +62,12 @@ class RequestInput(_Record):
 
 
 class RequestOutput(_Record):
-    """A tensor that the answer shall have.
+    """A tensor that the answer should contain.
 
     Attributes:
-        name: LOGITS or PROBABILITIES.
-        parameters: "binary_data" says whether it follows the JSON as bytes; "classification" is the number of most likely
-            classes that are sent in its place, as texts "value:index:label".
+        name: `LOGITS`, `PROBABILITIES` or `FEATURES`.
+        parameters: If "binary_data" is true, the tensor follows the JSON as bytes. "classification" is a number of classes:
+            that many most likely classes are sent instead of logits or probabilities, as strings "value:index:label".
     """
 
     name: str
@@ -73,10 +78,10 @@ class InferRequest(_Record):
     """The JSON of a request.
 
     Attributes:
-        id: Copied into the answer, at most 1,000 characters; None for none.
-        parameters: "binary_data_output" says whether all outputs follow the JSON as bytes.
+        id: Text of at most 1,000 characters that is copied into the answer; None if there is none.
+        parameters: If "binary_data_output" is true, all outputs follow the JSON as bytes.
         inputs: Exactly one tensor.
-        outputs: Tensors that the answer shall have, each once; an empty list means LOGITS.
+        outputs: Tensors that the answer should contain, each at most once; an empty list means `LOGITS`.
     """
 
     id: Annotated[str, Field(max_length=1000)] | None = None
@@ -90,24 +95,30 @@ class DecodedRequest:
     """A request with its images.
 
     Attributes:
-        request: Its JSON.
-        images: For each image the bytes of a file, or a prepared array (3, size, size) float32.
+        request: The JSON of the request.
+        images: For each image the bytes of its file, or a prepared array (3, size, size) float32.
     """
 
     request: InferRequest
     images: Sequence[bytes | NDArray[np.float32]]
+
+    @property
+    def wants_features(self) -> bool:
+        """Whether the answer shall have FEATURES."""
+        return any(output.name == FEATURES for output in self.request.outputs)
 
 
 def read_request(body: bytes, header: str | None, *, max_images: int) -> DecodedRequest:
     """Decodes a request with its images.
 
     Args:
-        body: The whole body.
-        header: Value of HEADER; None where the whole body is JSON.
+        body: The whole body of the request.
+        header: Value of the header `HEADER`; None if the whole body is JSON.
         max_images: Largest number of images.
 
     Raises:
-        TensorError: The request does not follow the protocol, or has inputs that this service does not have.
+        TensorError: The request does not follow the protocol, asks for something that this service does not have, or has too
+            many images.
     """
     length = len(body) if header is None else _length(header, len(body))
     text = body[:length]
@@ -133,12 +144,14 @@ def read_request(body: bytes, header: str | None, *, max_images: int) -> Decoded
 
 
 def _length(header: str, most: int) -> int:
+    """Returns the number of bytes that are JSON. Raises TensorError if it is not a number of at most `most`."""
     if not header.isdecimal() or len(header) > 12 or int(header) > most:
         raise TensorError(f"{HEADER}: {header[:40]!r} is not a length within the body's {most} bytes")
     return int(header)
 
 
 def _check_kind(tensor: RequestInput) -> None:
+    """Checks the name, data type and shape of an input. Raises TensorError."""
     kinds = {IMAGES: "FP32", PICTURES: "BYTES"}
     if kinds.get(tensor.name) != tensor.datatype:
         raise TensorError(
@@ -150,15 +163,20 @@ def _check_kind(tensor: RequestInput) -> None:
 
 
 def _check_outputs(outputs: Sequence[RequestOutput]) -> None:
+    """Checks the names of the requested outputs. Raises TensorError for an unknown one, or one that occurs twice."""
     names = [output.name[:60] for output in outputs]
     for name in names[:3]:
-        if name not in (LOGITS, PROBABILITIES):
-            raise TensorError(f"output {name!r}: there are {LOGITS!r} and {PROBABILITIES!r}")
+        if name not in OUTPUTS:
+            raise TensorError(f"output {name!r}: there are {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r}")
     if len(set(names)) < len(names):
-        raise TensorError(f"{len(names)} outputs: {LOGITS!r} and {PROBABILITIES!r} may each be asked for once")
+        raise TensorError(f"{len(names)} outputs: {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r} may each be asked for once")
+    for output in outputs:
+        if output.name == FEATURES and "classification" in output.parameters:
+            raise TensorError(f"classification: {FEATURES!r} are no classes; ask for it with {LOGITS!r} or {PROBABILITIES!r}")
 
 
 def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
+    """Returns the bytes of an input that follow the JSON; None if its elements are in the JSON. Raises TensorError."""
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         if rest:
@@ -170,6 +188,7 @@ def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
 
 
 def _prepared(tensor: RequestInput, binary: bytes | None) -> list[NDArray[np.float32]]:
+    """Returns the prepared images of an input, (3, height, width) each. Raises TensorError."""
     if len(tensor.shape) != 4:
         raise TensorError(f"shape {tensor.shape}: {IMAGES!r} has four sides: images, 3, height, width")
     try:
@@ -184,6 +203,7 @@ def _prepared(tensor: RequestInput, binary: bytes | None) -> list[NDArray[np.flo
 
 
 def _files(tensor: RequestInput, binary: bytes | None) -> list[bytes]:
+    """Returns the image files of an input. Raises TensorError."""
     found = _split(binary) if binary is not None else [_decoded(item) for item in _flat(tensor.data or [])]
     if len(found) != prod(tensor.shape):
         raise TensorError(f"shape {tensor.shape} has {prod(tensor.shape)} elements, and {len(found)} came")
@@ -191,7 +211,7 @@ def _files(tensor: RequestInput, binary: bytes | None) -> list[bytes]:
 
 
 def _split(binary: bytes) -> list[bytes]:
-    """Splits elements, each of which has its length before it, as four bytes in little-endian order."""
+    """Returns the elements of a BYTES tensor. Each has its length before it, as four bytes in little-endian order."""
     found: list[bytes] = []
     place = 0
     while place < len(binary):
@@ -204,103 +224,15 @@ def _split(binary: bytes) -> list[bytes]:
 
 
 def _flat(items: Sequence[Any]) -> list[Any]:
+    """Returns the items of a list in which items may be lists themselves, as one flat list."""
     return [item for row in items for item in (row if isinstance(row, list) else [row])]
 
 
 def _decoded(item: object) -> bytes:
+    """Returns the bytes of an item in base64. Raises TensorError."""
     if not isinstance(item, str):
         raise TensorError(f"an element of {PICTURES!r} is a {type(item).__name__}; in JSON they are base64")
     try:
         return base64.b64decode(item.encode(), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise TensorError(f"an element of {PICTURES!r} is not base64: {error}") from error
-
-
-@dataclass(frozen=True)
-class EncodedAnswer:
-    """An answer, ready to be sent.
-
-    Attributes:
-        body: The whole body.
-        json_length: Number of its bytes that are JSON; None where all are.
-    """
-
-    body: bytes
-    json_length: int | None
-
-
-def write_answer(
-    request: InferRequest,
-    head: Mapping[str, Any],
-    logits: NDArray[np.float32],
-    labels: Sequence[str],
-    *,
-    max_bytes: int,
-    temperature: float = 1.0,
-) -> EncodedAnswer:
-    """Encodes the answer to a request, image by image: an encoder in C stops all other threads until it is done.
-
-    Args:
-        request: The request that is answered.
-        head: "model_name" and "model_version", which go into the JSON.
-        logits: Shape (n, classes), one row for each image; finite.
-        labels: Label of each class.
-        max_bytes: Largest size of the answer.
-        temperature: Number by which logits are divided before the softmax.
-
-    Raises:
-        TensorError: A number of classes is not between 1 and the number of labels.
-        BodyTooLargeError: The answer would be longer than `max_bytes`.
-    """
-    everything = request.parameters.get("binary_data_output") is True
-    entries: list[bytes] = []
-    tail: list[bytes] = []
-    size = 0
-    for wanted in request.outputs or [RequestOutput(name=LOGITS)]:
-        values = logits if wanted.name == LOGITS else softmax(logits.astype(np.float64) / temperature).astype(np.float32)
-        top = wanted.parameters.get("classification")
-        binary = wanted.parameters.get("binary_data", everything) is True
-        encode = _packed if binary else _as_json
-        rows: list[bytes] = []
-        for row in values if top is None else _classes(values, top, labels):
-            rows.append(encode(row))
-            size += len(rows[-1])
-            if size > max_bytes:
-                raise BodyTooLargeError(f"the answer would be longer than the allowed {max_bytes:,} bytes: send fewer images")
-        kind = {"datatype": "FP32", "shape": list(values.shape)} if top is None else _kind_of_classes(values, top)
-        entry = {"name": wanted.name, **kind, **({"parameters": {"binary_data_size": sum(map(len, rows))}} if binary else {})}
-        entries.append(_compact(entry) if binary else b'%s,"data":[%s]}' % (_compact(entry)[:-1], b",".join(rows)))
-        tail += rows if binary else []
-    opening = _compact({**head, **({"id": request.id} if request.id is not None else {})})
-    text = b'%s,"outputs":[%s]}' % (opening[:-1], b",".join(entries))
-    return EncodedAnswer(b"".join((text, *tail)), len(text) if tail else None)
-
-
-def _compact(value: object) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _as_json(row: NDArray[np.float32] | list[str]) -> bytes:
-    """Encodes one image's row of an output (its logits, probabilities or class texts) as JSON in UTF-8.
-
-    The outer brackets are left out, so that rows can be joined by commas.
-    """
-    return _compact(row if isinstance(row, list) else row.tolist())[1:-1]
-
-
-def _packed(row: NDArray[np.float32] | list[str]) -> bytes:
-    if isinstance(row, list):
-        return b"".join(struct.pack("<I", len(text)) + text for text in (text.encode() for text in row))
-    return row.astype("<f4").tobytes()
-
-
-def _kind_of_classes(values: NDArray[np.float32], top: int) -> dict[str, Any]:
-    return {"datatype": "BYTES", "shape": [len(values), top]}
-
-
-def _classes(values: NDArray[np.float32], top: Any, labels: Sequence[str]) -> Iterator[list[str]]:
-    """Gives, for each image, its `top` most likely classes as texts "value:index:label"."""
-    if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= len(labels):
-        raise TensorError(f"classification = {str(top)[:40]}: how many classes, 1 to {len(labels)}")
-    for row in values:
-        yield [f"{row[i]:f}:{i}:{labels[i]}" for i in np.argsort(-row, kind="stable")[:top]]

@@ -33,6 +33,7 @@ def definition_limits(settings: ServiceSettings) -> JobLimits:
     return named_job_limits(settings).model_copy(
         update={
             "roots": data_roots(settings),
+            "own_code": settings.allow_import_paths,
             "own_ray": True,
             "workers": settings.job_workers or cores(),
             "trials": settings.job_trials,
@@ -57,12 +58,13 @@ def named_job_limits(settings: ServiceSettings) -> JobLimits:
 
 
 def export_limits(settings: ServiceSettings) -> ExportLimits:
-    """Returns the limits of an export that was requested over HTTP."""
+    """Returns the limits of an export that is requested over HTTP: its time, its memory, and the size of its networks."""
     return ExportLimits(
         seconds=settings.export_seconds,
         memory_mb=memory_mb(settings),
         modules=settings.job_modules,
         parameters=PARAMETERS,
+        own_code=settings.allow_import_paths,
     )
 
 

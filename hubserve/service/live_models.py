@@ -41,11 +41,11 @@ class _StillLoadingError(Exception):
 
 
 class LiveModels:
-    """Loads versions of models in a thread, and returns the loaded model that answers for a name.
+    """Loads versions of models in a thread, and returns the loaded model that answers the requests for a name.
 
     Args:
         resolver: Finds the versions that a name stands for.
-        load: Function that returns the engine, warmed up, of a version. It may raise any exception, which refuses the version.
+        load: Function that returns the engine of a version, warmed up. If it raises an exception, the version is refused.
         seconds: Seconds between two checks of the store.
         memory_bytes: Largest memory of all engines in bytes. Beyond it, the least recently used names are unloaded.
         first_loads: Decides which versions may be loaded now; None allows all.
@@ -89,12 +89,12 @@ class LiveModels:
         self._thread.start()
 
     async def get(self, name: str = DEFAULT) -> LoadedModel:
-        """Returns the model that answers for a name now; waits only if none does yet.
+        """Returns the model that answers requests for `name` now. Waits if no version of it is loaded yet.
 
         Raises:
             ModelNotFoundError: The store has no such model.
             ModelRefusedError: No version of it can be loaded.
-            StoreError: The store cannot be read; `StorageError` if access is denied.
+            StoreError: The store cannot be read; a StorageError if access is denied.
         """
         route = self._routes.get(name)
         return route.pick() if route is not None else await asyncio.wrap_future(self.ask(name))

@@ -1,8 +1,8 @@
-"""Details of stored models: size, drawing and latency; a process of its own counts and draws, once for each version.
+"""`ModelDetails`: size, drawing and latency of the versions in the store. A worker process counts and draws each version once.
 
-Counting MACs and drawing need torch and a plotting library, which the server's process does not load:
-`python -m hubserve.workers.describe_package` does both, and writes files into HUBSERVE_HOME/figures that are named by a hash of
-the package's content.
+Counting operations and drawing need torch and a plotting library, which the server's process does not load. The worker, `python
+-m hubserve.workers.describe_package`, writes files into HUBSERVE_HOME/figures. Their names are a hash of the package's
+manifest.
 """
 
 import hashlib
@@ -25,18 +25,19 @@ log = logging.getLogger("hubserve.service")
 
 WORKER = "hubserve.workers.describe_package"
 SECONDS = 120.0
+"""Time limit of a worker in seconds."""
 
 RETRY_SECONDS = 60.0
-"""Seconds after a worker that wrote nothing, as on a full disk, in which none is started for the same version."""
+"""Seconds before a worker is started again for a version for which it has written nothing, for example on a full disk."""
 
 
 class NetworkSize(BaseModel):
-    """The size of a network, as the worker writes it.
+    """The size of a network, as the worker writes it to a file.
 
     Attributes:
-        params: Number of parameters; None where the network cannot be built here.
-        macs: Multiply-accumulate operations for one image; None where the network cannot be built here.
-        problem: Why it cannot be counted or drawn; None where it can.
+        params: Number of parameters; None if the network cannot be built here.
+        macs: Number of multiply-accumulate operations for one image; None if the network cannot be built here.
+        problem: Why the network cannot be built or drawn; None if it can.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +48,11 @@ class NetworkSize(BaseModel):
 
 
 class ModelDetails:
-    """Reads the files that the worker wrote, and starts it for versions that have none."""
+    """Reads the files that the worker has written, and starts the worker for versions that have none.
+
+    Raises:
+        OutputError: No folder can serve as HUBSERVE_HOME.
+    """
 
     def __init__(self) -> None:
         self._folder = home.home() / "figures"
@@ -56,21 +61,21 @@ class ModelDetails:
         self._failed: dict[str, float] = {}
 
     def size_of(self, model: StoredModel) -> NetworkSize | None:
-        """The size of the network; None until the worker has counted, which `prepare` starts."""
+        """Returns the size of the network of a version; None until the worker, which `prepare` starts, has counted it."""
         try:
             return NetworkSize.model_validate_json((self._folder / f"{_name(model)}.json").read_bytes())
         except (OSError, ValidationError):
             return None
 
     def prepare(self, models: Sequence[StoredModel]) -> None:
-        """Starts the worker for those of the versions that have no files yet, and does not wait for it."""
+        """Starts the worker for those of the versions that have no files yet. Does not wait for it."""
         fresh = {_name(model): model for model in models if _name(model) not in self._asked and self.size_of(model) is None}
         if fresh:
             self._asked.update(fresh)
             threading.Thread(target=self._make, args=(list(fresh.values()),), name="figures", daemon=True).start()
 
     def drawing_of(self, model: StoredModel) -> Path:
-        """The SVG file with the drawing of its arch; waits for the worker where there is none yet.
+        """Returns the path of the SVG file with a drawing of the version's arch. Waits for the worker if there is none yet.
 
         Raises:
             ModelNotFoundError: The arch cannot be drawn here; the message says why.
@@ -85,7 +90,7 @@ class ModelDetails:
         return path
 
     def latency_of(self, model: StoredModel) -> float | None:
-        """Median latency of the format onnx for one image, in milliseconds, from its profile; None where it has none."""
+        """Returns the median latency of the format "onnx" for one image, in milliseconds; None if no profile has it."""
         try:
             report = model.package.profile or {}
             found = [row for row in report["formats"] if row["format"] == "onnx" and row["batch_size"] == 1]
@@ -95,6 +100,7 @@ class ModelDetails:
             return None
 
     def _make(self, models: Sequence[StoredModel]) -> None:
+        """Runs the worker for those of the versions that have no files, and waits for it. Only one runs at a time."""
         # One worker at a time; it gives itself the lowest priority.
         with self._working:
             since = time.monotonic() - RETRY_SECONDS
@@ -114,6 +120,7 @@ class ModelDetails:
             self._note_failures(missing)
 
     def _note_failures(self, models: Sequence[StoredModel]) -> None:
+        """Records for which of the versions the worker has written nothing, so that it is not started again too soon."""
         for model in models:
             if self.size_of(model) is None:
                 self._failed[_name(model)] = time.monotonic()
@@ -122,7 +129,7 @@ class ModelDetails:
 
 
 def _name(model: StoredModel) -> str:
-    """A hash of the manifest, which holds the hash of every file; the worker names its files by it."""
+    """Returns the name of a version's files, which is a hash of its manifest; "gone" if the version was deleted."""
     try:
         return hashlib.sha256((model.path / MANIFEST).read_bytes()).hexdigest()[:24]
     except OSError:

@@ -1,4 +1,4 @@
-"""What a worker process does for its supervisor: it reports that it answers, and keeps its metrics apart from other servers."""
+"""What a worker process does for its supervisor: reports that it answers, and keeps its metrics apart from other servers'."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.metrics.prometheus import PrometheusClient
 
 STARTED_FD = "HUBSERVE_STARTED_FD"
-"""Variable with the descriptor to which a worker writes its process id once it answers."""
+"""Environment variable with the file descriptor to which a worker writes its process id once it answers."""
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable with the folder of the metrics of several workers; prometheus_client reads it."""
+"""Environment variable with the folder for the metrics of several workers; prometheus_client reads it."""
 
 _started_fd: int | None = None
 
 
 def is_worker() -> bool:
-    """Whether this process was started by our supervisor."""
+    """Returns whether this process was started by hubserve's supervisor."""
     return _started_fd is not None or STARTED_FD in os.environ
 
 
 def prepare() -> None:
-    """Takes the variables of the supervisor; called before any metric is made.
+    """Takes the supervisor's file descriptor from the environment. Must be called before any metric is created.
 
-    Without a folder for metrics they are kept in memory, and BentoML's /metrics prints those of this process.
+    If the environment has no folder for metrics, they are kept in memory, and BentoML's /metrics shows those of this process.
     """
     global _started_fd
     given = os.environ.pop(STARTED_FD, "")  # Processes that a worker starts are no workers.
@@ -37,6 +37,6 @@ def prepare() -> None:
 
 
 def report_started() -> None:
-    """Reports to the supervisor that this worker answers; without one, does nothing."""
+    """Reports to the supervisor that this worker answers; does nothing if there is no supervisor."""
     if _started_fd is not None:
         os.write(_started_fd, b"%d\n" % os.getpid())

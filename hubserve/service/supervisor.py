@@ -1,12 +1,12 @@
-"""The process that starts the workers: BentoML's, without sockets of its own, and with an end to restarts.
+"""The process that starts and watches the server's workers: BentoML's supervisor, without TCP ports and endless restarts.
 
-BentoML 1.4 has circus start the workers, and gives it two TCP ports on loopback: one takes commands from every local user
-without authentication and shows the environment of the workers, tokens included. Here both are names within the process.
-BentoML also empties a folder in the store for the workers' metrics, and starts a worker that ends again for ever. `install`
-replaces both.
+BentoML 1.4 lets circus start the workers, with two TCP ports on loopback. One of them accepts commands from every local user
+without authentication, and shows the environment of the workers with the tokens. Here, both are names within the process.
+BentoML also empties a folder in the store for the workers' metrics, and restarts a worker that ends again and again without
+limit. `install` replaces both.
 
-All that is private in BentoML and circus, and concerns starting, is used in this module and in `supervised_worker`;
-pyproject.toml bounds the version.
+Only this module and `supervised_worker` use private names of BentoML and circus for starting; pyproject.toml bounds the version
+of BentoML.
 """
 
 from __future__ import annotations
@@ -33,33 +33,35 @@ from hubserve.service.supervised_worker import METRICS_FOLDER, STARTED_FD
 log = logging.getLogger("hubserve.service")
 
 CHECK_SECONDS = 1.0
-"""Time between two looks at the workers."""
+"""Seconds between two checks of the workers."""
 
 START_SECONDS = 300.0
-"""Longest time from the start of a worker until it answers."""
+"""Seconds within which a worker must answer after its start."""
 
 MOST_ENDS = 5
-"""This many unexpected ends of workers within `ENDS_SECONDS` end the server."""
+"""Number of unexpected ends of workers within `ENDS_SECONDS` that end the server."""
 
 ENDS_SECONDS = 300.0
+"""Seconds within which the unexpected ends of workers are counted."""
 
 EXTRA_SECONDS = 20.0
-"""A worker that is to end has this time after its last request must have been answered."""
+"""Seconds that a worker has to end after its last request must have been answered."""
 
 HINTS = {int(signal.SIGKILL): ", as when memory is exhausted", int(signal.SIGBUS): ", as when a disk is full"}
+"""Likely reason of a worker's end, by the number of the signal that killed it."""
 
 LIVE_GAUGES = "gauge_live"
-"""Start of the names of files with gauges of a process, which are no longer true when it has ended."""
+"""Start of the names of metrics files that are only valid as long as their process runs."""
 
 
 def install() -> None:
-    """Replaces what BentoML's `serve` uses to make its supervisor, in this process."""
+    """Makes BentoML's `serve` use `Arbiter`, in this process."""
     bentoml_circus.create_standalone_arbiter = _make_arbiter
     bentoml.serving.ensure_prometheus_dir = _no_folder
 
 
 class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
-    """BentoML's supervisor, which ends itself with a sentence and exit code 1 where its workers cannot work.
+    """BentoML's supervisor. It ends with a message and exit code 1 if its workers cannot work.
 
     Args:
         watchers: The workers to start, as circus describes them.
@@ -72,7 +74,14 @@ class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
         self._metrics_folder = _prepare(watchers, self._workers)
 
     def start(self, cb: Callable[[Any], Any] | None = None) -> None:
-        """Serves until SIGTERM or SIGINT. Raises SystemExit with code 1 where no worker can be kept alive."""
+        """Serves until SIGTERM or SIGINT.
+
+        Args:
+            cb: Callback for circus.
+
+        Raises:
+            SystemExit: No worker could be kept alive; the exit code is 1.
+        """
         try:
             super().start(cb)
         except RuntimeError:  # circus has no worker left.
@@ -84,24 +93,24 @@ class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
                 shutil.rmtree(self._metrics_folder, ignore_errors=True)
 
     def stop(self) -> Any:
-        """Ends the workers, then the server; later where circus is just starting a worker, since it refuses to do both."""
+        """Ends the workers and then the server. If circus is just starting a worker, tries again 0.1 s later."""
         if self._exclusive_running_command is not None:
             return self.loop.call_later(0.1, self.stop)
         return super().stop()
 
     def manage_watchers(self) -> Any:
-        """Starts workers in place of those that have ended; called by circus again and again."""
+        """Kills workers that have not answered in time, and replaces those that have ended. circus calls it repeatedly."""
         for watcher in self.watchers:
             self._workers.kill_late(list(watcher.processes))
         return super().manage_watchers()
 
 
 class _Workers:
-    """What is known of the workers: which answer, and how often one ended unexpectedly.
+    """Which workers answer, and how often one has ended unexpectedly.
 
     Attributes:
-        reason: Why the server ends; empty while it does not.
-        started_fd: Descriptor to which a worker writes its process id once it answers.
+        reason: Why the server ends; empty as long as it does not.
+        started_fd: File descriptor to which a worker writes its process id once it answers.
     """
 
     def __init__(self) -> None:
@@ -114,7 +123,7 @@ class _Workers:
         self._ends: deque[float] = deque(maxlen=MOST_ENDS)
 
     def kill_late(self, pids: list[int]) -> None:
-        """Kills workers that did not answer in time; the others among `pids` are known from now on."""
+        """Kills those of the workers `pids` that have not answered within `START_SECONDS` after they were first seen here."""
         self._read()
         now = time.monotonic()
         for pid in pids:
@@ -123,7 +132,12 @@ class _Workers:
                 os.kill(pid, signal.SIGKILL)
 
     def ended(self, pid: int, code: int | None) -> bool:
-        """Notes the end of a worker; whether the server is to end too."""
+        """Records the end of a worker, and returns whether the server must end, too. Then it also sets `reason`.
+
+        Args:
+            pid: Process id of the worker.
+            code: Exit code of the worker; negative for the signal that killed it, None if unknown.
+        """
         self._read()
         self._since.pop(pid, None)
         if code == -signal.SIGTERM:  # As it was asked to.
@@ -140,12 +154,13 @@ class _Workers:
         return False
 
     def _read(self) -> None:
+        """Reads the process ids of the workers that have begun to answer."""
         with suppress(BlockingIOError):
             self._started.update(int(line) for line in os.read(self._read_fd, 65536).split())
 
 
 def _prepare(watchers: list[Watcher], workers: _Workers) -> str | None:
-    """Sets up the workers that circus is to start; the folder of their metrics, None for one worker, which needs none."""
+    """Sets up the workers that circus will start. Returns the folder of their metrics; None if there is one worker."""
     several = sum(watcher.numprocesses for watcher in watchers) > 1
     folder = tempfile.mkdtemp(prefix="hubserve-metrics-") if several else None
     settings = ServiceSettings.from_environment()
@@ -161,6 +176,8 @@ def _prepare(watchers: list[Watcher], workers: _Workers) -> str | None:
 
 
 def _after_reap(workers: _Workers, folder: str | None) -> Callable[..., bool]:
+    """Returns the function that circus calls after a worker has ended."""
+
     def after_reap(*, watcher: Watcher, arbiter: Arbiter, process_pid: int, exit_code: int | None, **_: Any) -> bool:
         if folder is not None:
             _forget_gauges(folder, {process.pid for process in watcher.processes.values()})
@@ -175,6 +192,7 @@ def _after_reap(workers: _Workers, folder: str | None) -> Callable[..., bool]:
 
 
 def _forget_gauges(folder: str, alive: set[int]) -> None:
+    """Deletes the metrics files in `folder` that are only valid as long as their process runs, of processes not in `alive`."""
     for name in os.listdir(folder):
         pid = name.rpartition("_")[2].removesuffix(".db")
         if name.startswith(LIVE_GAUGES) and pid.isdecimal() and int(pid) not in alive:
@@ -182,13 +200,14 @@ def _forget_gauges(folder: str, alive: set[int]) -> None:
 
 
 def _describe(code: int | None) -> str:
+    """Returns how a worker ended, as text after "ended", such as "by SIGKILL, as when memory is exhausted"."""
     if code is None or code >= 0:
         return f"with exit code {code}"
     return f"by {signal.Signals(-code).name}{HINTS.get(-code, '')}"
 
 
 def _make_arbiter(watchers: list[Watcher], *, threaded: bool = False, **options: Any) -> Any:
-    """Makes the supervisor's arbiter without TCP ports; it replaces BentoML's function, which binds some."""
+    """Returns a supervisor without TCP ports; it replaces BentoML's function, which binds some."""
     name = f"inproc://hubserve-{uuid.uuid4()}"
     if options.get("plugins"):  # They are processes: `bentoml serve --reload`. mkdtemp's folder is open to this user alone.
         name = f"ipc://{tempfile.mkdtemp(prefix='hubserve-control-')}/control"
@@ -197,5 +216,5 @@ def _make_arbiter(watchers: list[Watcher], *, threaded: bool = False, **options:
 
 
 def _no_folder(*_: Any, **__: Any) -> str:
-    """Does nothing; it replaces BentoML's function that empties the folder of metrics in the store, which all servers share."""
+    """Does nothing. It replaces BentoML's function that empties the metrics folder in the store, which all servers share."""
     return ""

@@ -1,4 +1,7 @@
-"""The model store: BentoML's, with a package in each version, and the aliases of its models. Imports no torch."""
+"""The model store: publishes packages as versions of models in BentoML's store, finds and deletes them, and keeps aliases.
+
+Imports no torch.
+"""
 
 from hubserve.store.publishing import delete, publish
 from hubserve.store.pull import pull, pull_package

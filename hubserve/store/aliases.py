@@ -1,7 +1,7 @@
-"""Aliases: names such as `production` that mean a version in the store, or two with a share of the traffic each.
+"""Aliases: names, such as `production`, that stand for a model in the store, and optionally for a second one, the canary.
 
-They lie beside the store in one file, `BENTOML_HOME/hubserve.aliases.json`, which is replaced in one step; a running service
-follows it.
+A service sends a percentage of the traffic of an alias to its canary. The aliases are in the file
+BENTOML_HOME/hubserve.aliases.json, which is replaced atomically; a running service notices the change.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ class Alias(BaseModel):
     """The model that an alias stands for.
 
     Attributes:
-        model: Tag of a model, or a name for its newest version.
-        canary: Tag or name of the model that gets a part of the traffic; None without one.
-        weight: Percentage of the traffic that the canary gets, 1 to 99; 0 without one.
+        model: Tag of a version ("name:version"), or the name of a model for its newest version.
+        canary: Tag or name of a second model, which gets a part of the traffic; None if there is none.
+        weight: Percentage of the traffic that the canary gets, 1 to 99; 0 if there is no canary.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,11 +42,12 @@ _Aliases = TypeAdapter(dict[str, Alias])
 
 
 def list_aliases() -> dict[str, Alias]:
-    """Returns all aliases by name; empty where there are none.
+    """Returns all aliases by name; an empty dictionary if there are none.
 
     Raises:
-        AliasError: Their file is corrupt.
-        StorageError: This user may not read their file.
+        AliasError: The file of aliases is corrupt or cannot be read.
+        StorageError: This user may not read the file of aliases.
+        StoreError: This user has no BentoML folder, and none can be made.
     """
     try:
         return _Aliases.validate_json(_path().read_bytes())
@@ -59,16 +60,20 @@ def list_aliases() -> dict[str, Alias]:
 
 
 def meaning(name: str, known: Mapping[str, Alias]) -> Alias:
-    """Returns the alias called `name` in `known`; for any other name, an Alias whose model is `name` itself."""
+    """Returns the alias `name` in `known`; if there is none, returns an `Alias` whose `model` is `name` itself."""
     return known.get(name) or Alias(model=name)
 
 
 def resolve(name: str) -> StoredModel:
-    """The version that an alias, name or tag means now, as in the service; of an alias with a canary the stable one.
+    """Returns the version that an alias, a name or a tag stands for now.
+
+    For an alias it is the version of `Alias.model`, never that of the canary.
 
     Raises:
-        ModelNotFoundError: No version in the store has this alias, name or tag.
-        AliasError: The file of aliases is corrupt.
+        ModelNotFoundError: There is no such alias, name or tag, or the model of the alias is not in the store.
+        AliasError: The file of aliases is corrupt or cannot be read.
+        StorageError: This user may not read the file of aliases, or not list the store.
+        StoreError: The store is not a folder, or cannot be made.
     """
     known = list_aliases()
     try:
@@ -82,7 +87,11 @@ def resolve(name: str) -> StoredModel:
 
 
 def stamp() -> tuple[int, int]:
-    """Returns a value that changes whenever the file of aliases is replaced; (0, 0) where there is no file."""
+    """Returns a value that changes whenever the file of aliases is replaced; (0, 0) if there is no file.
+
+    Raises:
+        StoreError: This user has no BentoML folder, and none can be made.
+    """
     try:
         status = _path().stat()
     except OSError:
@@ -91,17 +100,21 @@ def stamp() -> tuple[int, int]:
 
 
 def set_alias(name: str, model: str, *, canary: str | None = None, weight: int = 10) -> Alias:
-    """Makes a name stand for `model`, and for `weight` percent of the traffic `canary`; replaces what it stood for.
+    """Creates an alias, or replaces the one of that name, and returns it.
 
     Args:
-        name: Name of the alias: lower-case letters and digits, with '-', '_' and '.' between them.
-        model: Tag of a model, or a name for its newest version.
-        canary: Tag or name of the model that gets a part of the traffic; None without one.
-        weight: Percentage of the traffic that the canary gets, 1 to 99; not used without a canary.
+        name: Name of the alias: at most 63 lower-case letters and digits, with '-', '_' and '.' between them; not "latest".
+        model: Tag of a version, or the name of a model for its newest version.
+        canary: Tag or name of a second model, which gets a part of the traffic; None for no canary.
+        weight: Percentage of the traffic that the canary gets, 1 to 99; ignored if `canary` is None.
 
     Raises:
-        AliasError: The name is not allowed, or a model has it; or the weight is out of range.
-        ModelNotFoundError: the store has no such model.
+        AliasError: The name is not allowed or is the name of a model, the weight is out of range, or the file of aliases is
+            corrupt or cannot be written.
+        ModelNotFoundError: The store does not have `model` or `canary`.
+        StoreError: The store is not a folder, or cannot be made.
+        OSError: The store cannot be listed, the folder of the aliases cannot be made, or another process has held the lock of
+            the file for 10 s.
     """
     if not NAME.fullmatch(name) or name == "latest":
         raise AliasError(f"alias {name!r} is not allowed: lower-case letters and digits, with '-', '_' and '.' between them")
@@ -119,7 +132,14 @@ def set_alias(name: str, model: str, *, canary: str | None = None, weight: int =
 
 
 def delete_alias(name: str) -> None:
-    """Deletes the alias `name`. Raises ModelNotFoundError if there is no such alias."""
+    """Deletes the alias `name`; the models that it stands for stay in the store.
+
+    Raises:
+        ModelNotFoundError: There is no such alias.
+        AliasError: The file of aliases is corrupt or cannot be written.
+        StoreError: This user has no BentoML folder, and none can be made.
+        OSError: The folder of the aliases cannot be made, or another process has held the lock of the file for 10 s.
+    """
     with _lock():
         aliases = list_aliases()
         if name not in aliases:
@@ -136,7 +156,10 @@ def _write(aliases: dict[str, Alias]) -> None:
 
 
 def _lock() -> FileLock:
-    """A lock for changes of the file; readers need none, since it is replaced in one step."""
+    """Returns the lock, not yet acquired, to hold while the file of aliases is changed; makes its folder.
+
+    Readers do not need it, since the file is replaced atomically. Acquiring it raises `filelock.Timeout` after 10 s.
+    """
     store.bentoml_home().mkdir(parents=True, exist_ok=True)
     return FileLock(str(_path()) + ".lock", timeout=10)
 

@@ -1,7 +1,7 @@
-"""Unpacks the file of an exported version: a tar or ZIP archive of a model's folder, whose writer is not trusted.
+"""Unpacks the file of an exported version, a tar or ZIP archive of a model's folder, within limits.
 
-Everything is bounded while it is read: the number of files, their kind and names, and their length, by what the package's
-manifest announces, by the length of the archive and by the free space of the disk.
+The writer of the archive is not trusted. So the number of files, their kinds and their names are checked while they are read.
+The length of a file is limited by the package's manifest, by the length of the archive, and by the free space of the disk.
 """
 
 import bz2
@@ -26,33 +26,37 @@ MOST_FILES = 100
 """The largest number of files that an archive of a package may hold."""
 
 MOST_EXPANSION = 20
-"""Content by the length of the archive, beyond which it is refused; weights are hardly made shorter by compression."""
+"""Bytes of unpacked content that are allowed for each byte of the archive; compression hardly shortens weights."""
 
 SLACK_BYTES = 64 * 2**20
-"""Content that is read whatever the length of the archive, in bytes."""
+"""Bytes of unpacked content that are allowed in addition, whatever the length of the archive."""
 
 MOST_MANIFEST_BYTES = 16 * 2**20
-"""Longest manifest, and longest description by BentoML, in bytes."""
+"""Largest allowed length, in bytes, of manifest.json, and of BentoML's description model.yaml."""
 
 MOST_NAME_BYTES = 4096
-"""Longest record of a tar archive with attributes of the next file, such as its name, in bytes."""
+"""Largest allowed length, in bytes, of a record of a tar archive that holds attributes of the next file, such as its name."""
 
 MOST_DECOMPRESSION_BYTES = 256 * 2**20
-"""Most memory that the decompression of LZMA may take, in bytes; the archive itself asks for some."""
+"""Memory in bytes that the decompression of LZMA may take; an archive can demand any amount."""
 
 CHUNK = 1 << 20
 
 
 class _RefusedError(Exception):
-    """Raised where an archive is refused; its message is the reason."""
+    """Raised if an archive breaks a limit or has files of other kinds than a model's folder; the message is the reason."""
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Writes the files of an archive into `folder`, which is empty.
+    """Unpacks the files of an archive into a folder.
+
+    Args:
+        path: The archive: tar (also compressed with gzip, bzip2 or xz) or ZIP.
+        folder: Existing, empty folder. After an error it may hold some of the files.
 
     Raises:
-        StoreError: It is no such archive, or beyond a bound; the message says which one.
-        StorageError: The disk is full, or does not permit it.
+        StoreError: The file is not such an archive, cannot be read, or exceeds a limit; the message names the reason.
+        StorageError: The disk is full or read-only, or this user has no permission.
     """
     try:
         most = MOST_EXPANSION * path.stat().st_size + SLACK_BYTES
@@ -75,7 +79,12 @@ class _Readable(Protocol):
 
 
 class _Writer:
-    """Writes files into a folder, and raises _RefusedError if their number, names or lengths exceed the limits."""
+    """Writes the files of an archive into a folder and checks their number, names and lengths.
+
+    Args:
+        folder: Folder into which the files are written.
+        most: Largest number of bytes of all files together.
+    """
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder = folder
@@ -85,7 +94,17 @@ class _Writer:
         self._announced: dict[str, int] = {}
 
     def write(self, name: str, length: int, content: _Readable) -> None:
-        """Writes one file; `length` is what the archive says of it."""
+        """Writes one file.
+
+        Args:
+            name: Name of the file in the archive.
+            length: Length in bytes that the archive declares; the content may be longer, so it is checked, too.
+            content: Stream with the content.
+
+        Raises:
+            _RefusedError: The name is not allowed, or the number of files or a length exceeds its limit.
+            OSError: The disk has too little free space, or the file cannot be written.
+        """
         name = self._checked(name, length)
         most = self._announced.get(name, MOST_MANIFEST_BYTES if name in (MANIFEST, "model.yaml") else self._left)
         written = 0
@@ -122,7 +141,11 @@ class _Writer:
 
 
 def _announced(manifest: Path) -> dict[str, int]:
-    """Returns the length in bytes of each file that a manifest lists, by name. Raises _RefusedError if it lists none."""
+    """Returns the length in bytes of each file that a manifest lists, by name.
+
+    Raises:
+        _RefusedError: The file is not a manifest with such a list.
+    """
     try:
         files = json.loads(manifest.read_bytes())["files"]
         return {str(name): int(entry["bytes"]) for name, entry in files.items()}
@@ -131,7 +154,10 @@ def _announced(manifest: Path) -> dict[str, int]:
 
 
 def _begins_as_zip(path: Path) -> bool:
-    """By the first bytes: zipfile.is_zipfile looks at the end, where a tar archive may hold a file that is a ZIP archive."""
+    """Returns whether the first bytes of a file are those of a ZIP archive.
+
+    `zipfile.is_zipfile` is not used: it reads the end of the file, and a tar archive may end with a file that is a ZIP archive.
+    """
     with path.open("rb") as file:
         return file.read(4) == b"PK\3\4"
 
@@ -166,7 +192,15 @@ def _unpack_tar(path: Path, writer: _Writer) -> None:
 
 
 def _attributes(stream: IO[bytes], member: tarfile.TarInfo) -> dict[str, str]:
-    """The attributes of the next member, as POSIX lays them out: "length key=value" and a line break."""
+    """Reads a tar record of attributes of the next member and returns them as a dictionary.
+
+    In the record, which POSIX defines, each attribute is "length key=value" and a line break.
+
+    Raises:
+        _RefusedError: The record is longer than `MOST_NAME_BYTES`, is corrupt, or describes a sparse file.
+        ValueError: A length in the record is not a number.
+        EOFError: The archive is truncated.
+    """
     if not 0 <= member.size <= MOST_NAME_BYTES:
         raise _RefusedError(f"a record of it with attributes has {member.size} bytes")
     rest, found = _exactly(stream, member.size), {}
@@ -184,7 +218,11 @@ def _attributes(stream: IO[bytes], member: tarfile.TarInfo) -> dict[str, str]:
 
 
 def _exactly(stream: IO[bytes], length: int) -> bytes:
-    """Reads and returns the next `length` bytes of `stream`. Raises EOFError if there are fewer."""
+    """Reads and returns the next `length` bytes of `stream`.
+
+    Raises:
+        EOFError: The stream has fewer bytes.
+    """
     found = stream.read(length)
     if len(found) != length:
         raise EOFError("the file is truncated, or no archive")
@@ -192,7 +230,7 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
 
 
 class _Part(io.RawIOBase):
-    """The next `length` bytes of a stream, as a file."""
+    """A file object that reads the next `length` bytes of a stream; reading raises EOFError if the stream ends earlier."""
 
     def __init__(self, stream: IO[bytes], length: int) -> None:
         if length < 0:
@@ -206,7 +244,10 @@ class _Part(io.RawIOBase):
 
 
 def _decompressed(file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
-    """The content of a compressed file, or the file itself; the compression is known by the first bytes."""
+    """Returns a context manager that yields a stream of the decompressed content of `file`.
+
+    The compression (gzip, bzip2 or xz) is recognised by the first bytes; a file with none of them is yielded itself.
+    """
     begin = file.read(6)
     file.seek(0)
     if begin.startswith(b"\x1f\x8b"):
@@ -219,7 +260,10 @@ def _decompressed(file: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
 
 
 class _Xz(io.RawIOBase):
-    """The content of an .xz file. LZMAFile has no bound on the memory that the file's header asks for."""
+    """A stream of the decompressed content of an .xz file that takes at most `MOST_DECOMPRESSION_BYTES` of memory.
+
+    `lzma.LZMAFile` has no such limit.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

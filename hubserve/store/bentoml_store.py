@@ -1,7 +1,9 @@
-"""The only module that knows BentoML's own modules: where its model store lies, and how a version is laid out in it.
+"""Accesses BentoML's model store: its folders, new versions, descriptions of versions, and archives of exported versions.
 
-BentoML's `save` copies file by file into the final place; here it writes to a second store on the same disk, and `publishing`
-renames. The private modules below hold for the versions of bentoml that pyproject.toml allows.
+It is the only module that imports private modules of BentoML; they exist in the versions of bentoml that pyproject.toml allows.
+
+BentoML writes a new version file by file. So it writes to a second store on the same disk here, and
+`hubserve.store.publishing` moves the version into the real store by one rename.
 """
 
 import errno
@@ -28,19 +30,20 @@ from hubserve.store.archive import unpack
 __all__ = ["BentoMLContainer", "ModelStore"]
 
 MODULE = "hubserve"
-"""Marks our models among others in BentoML's store."""
+"""The entry `module` in BentoML's description of the models of hubserve; other models in the store have another one."""
 
 MODEL_YAML, LATEST = "model.yaml", "latest"
-"""BentoML's description of a version, in its folder; and the file beside the versions that names the newest one."""
+"""Names of BentoML's files: the description in the folder of a version, and the file beside the versions that names the newest
+version."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What BentoML's description of a version says.
+    """The content of BentoML's description of a version.
 
     Attributes:
-        tag: "name:version".
-        created: When the version was published.
+        tag: Tag of the version, "name:version".
+        created: Time when the version was published.
     """
 
     tag: str
@@ -48,7 +51,13 @@ class Description:
 
 
 def models_folder() -> Path:
-    """The folder of the model store; it holds one folder per name, with one folder per version."""
+    """Returns the folder of the model store, which has a folder for each model with a folder for each version in it.
+
+    BentoML makes its folders if they are missing; if it cannot write to an existing BENTOML_HOME, the folder may not exist.
+
+    Raises:
+        StoreError: BENTOML_HOME does not exist and cannot be made, or is not a folder, or this user has no home directory.
+    """
     try:
         return Path(BentoMLContainer.model_store_dir.get())
     except OSError as error:
@@ -63,10 +72,10 @@ def models_folder() -> Path:
 
 
 def check_folders() -> None:
-    """Checks that BentoML has, or can make, its folders beside that of the models, without which its server does not start.
+    """Checks that the folders which BentoML's server needs in BENTOML_HOME exist, and makes those that are missing.
 
     Raises:
-        StoreError: It cannot; the message has the folder and its owner.
+        StoreError: A folder cannot be made; the message names it.
     """
     try:
         BentoMLContainer.bentoml_home.get()
@@ -78,7 +87,12 @@ def check_folders() -> None:
 
 
 def staging_folder() -> Path:
-    """A folder on the store's disk that is not part of the store; made where it is missing."""
+    """Returns a folder for unfinished files in BENTOML_HOME, outside of the model store; makes it if it is missing.
+
+    Raises:
+        StoreError: BENTOML_HOME cannot be used; see `models_folder`.
+        OSError: The folder cannot be made (StorageError for a full, read-only or forbidden disk).
+    """
     models = models_folder()
     with writing(models.parent):
         folder = Path(BentoMLContainer.tmp_bento_store_dir.get())
@@ -87,12 +101,15 @@ def staging_folder() -> Path:
 
 
 def bundled_models_folder() -> Path:
-    """The folder of the models that BentoML serves from: beside the code of a bento, else the store's own."""
+    """Returns the folder from which BentoML serves models: the one in the bento that is served, or else the model store."""
     return Path(BentoMLContainer.model_store.get()._path)
 
 
 def read_description(folder: Path) -> Description | None:
-    """BentoML's description of the version in `folder`; None where it is incomplete, not ours, or not there."""
+    """Returns BentoML's description of the version in `folder`; None if there is none, or it is not of a model of hubserve.
+
+    Errors while it is read also give None.
+    """
     try:
         model = Model.from_path(folder)
     except Exception:  # Whatever is wrong with it, it is not a version of ours.
@@ -102,7 +119,16 @@ def read_description(folder: Path) -> Description | None:
 
 @contextmanager
 def new_version(scratch: Path, tag: str, labels: Mapping[str, str], metadata: Mapping[str, Any]) -> Iterator[Path]:
-    """A folder to fill with a version's files; afterwards it is a version as BentoML lays it out, in `scratch`/name/version."""
+    """Context manager that makes a version of a model in a new store; yields its folder, which the block fills with files.
+
+    At the end of the block BentoML writes its description, and the version is complete in `scratch`/name/version.
+
+    Args:
+        scratch: Folder of the new store.
+        tag: Tag of the version, "name:version".
+        labels: Labels that BentoML stores with the version.
+        metadata: Metadata that BentoML stores with the version.
+    """
     with bentoml.models.create(
         tag, module=MODULE, labels=dict(labels), metadata=dict(metadata), _model_store=ModelStore(scratch)
     ) as model:
@@ -110,11 +136,16 @@ def new_version(scratch: Path, tag: str, labels: Mapping[str, str], metadata: Ma
 
 
 def write_archive(tag: str, path: Path) -> Path:
-    """Writes a version of the store as one file, and returns the file.
+    """Writes a version of the store as one file and returns the path of the file.
+
+    Args:
+        tag: Tag of the version, "name:version".
+        path: File to write; an existing one is replaced. Its suffix (.tar, .gz, .bz2, .xz or .zip) decides about the format; to
+            other names ".bentomodel" is appended. If it is a folder, BentoML chooses the name of a file in it.
 
     Raises:
-        StoreError: It cannot be written.
-        StorageError: The disk is full, read-only, or not open to this user; no file is left.
+        StoreError: The folder of the file does not exist, or BentoML cannot write the file.
+        StorageError: The disk is full or read-only, or this user has no permission; no file is left.
     """
     path = path.resolve()
     folder = path if path.is_dir() else path.parent
@@ -131,10 +162,14 @@ def write_archive(tag: str, path: Path) -> Path:
 
 
 def read_archive(path: Path, scratch: Path) -> tuple[str, str, Path]:
-    """Unpacks a file of `write_archive` into the folder `scratch`; returns the name, the version and the folder.
+    """Unpacks a file that `write_archive` wrote into the empty folder `scratch`.
+
+    Returns:
+        The name of the model, its version, and `scratch`.
 
     Raises:
-        StoreError: The file is no such archive, or exceeds the limits of `hubserve.store.archive`.
+        StoreError: The file is not such an archive, cannot be read, or exceeds a limit of `hubserve.store.archive`.
+        StorageError: The disk is full or read-only, or this user has no permission.
     """
     unpack(path, scratch)
     try:

@@ -1,6 +1,6 @@
-"""Publishing a package as a version of the model store, and deleting one.
+"""Publishes packages as versions of the model store, and deletes versions.
 
-A version appears in the store by one rename, so a reader, or a `kill -9` in the middle of publishing, never sees half of one.
+A version appears in the store by one rename, so readers never see an incomplete one, even if publishing is killed.
 """
 
 import hashlib
@@ -20,17 +20,24 @@ from hubserve.store.stored_models import NAME, StoredModel, point_latest, read_v
 
 
 def publish(path: Path, *, name: str | None = None, version: str | None = None) -> StoredModel:
-    """Puts a package into the store, after checking the hash of every file and that the parity of every format was proven.
+    """Copies a package into the store as the newest version of a model, and returns the version.
+
+    Before, `Package.verify` checks the hash of every file and that every format has passed the comparison with eager PyTorch.
+    If the store already has the version with the same content, nothing is copied.
 
     Args:
         path: Folder of the package.
-        name: Name of the model; None takes the package's own, in lower case.
-        version: Version of the model; None takes digits of the package's hash, so that publishing it again changes nothing.
+        name: Name of the model; None takes the name in the package's manifest, in lower case.
+        version: Version of the model; None takes the first 12 digits of the hash of the manifest, which is the same whenever
+            the same package is published.
 
     Raises:
-        PackageError: Not a package, changed since it was written, or a format without passed parity.
-        StoreError: A name or version that the store does not allow.
-        AlreadyPublishedError: That version exists and is another package.
+        PackageError: The folder is not a package, a file was changed since it was written, or a format has not passed the
+            comparison.
+        ExportError: An ONNX file of the package is not in that format.
+        StoreError: The store does not allow the name or the version, or the store is not a folder or cannot be made.
+        AlreadyPublishedError: The store has that version with other content.
+        OSError: A file cannot be copied (StorageError for a full, read-only or forbidden disk).
     """
     package = read_package(path)
     # Hashed here although writing it hashed the same files: a package may come from another machine.
@@ -53,15 +60,16 @@ def publish(path: Path, *, name: str | None = None, version: str | None = None) 
 
 
 def put_version(stage: Path, target: Path, *, newest: bool = True) -> None:
-    """Moves a version into its place in the store, in one step.
+    """Moves the folder of a version to its place in the store, in one step.
 
     Args:
         stage: Folder of the version.
-        target: Its folder in the store, which must not exist.
-        newest: Whether it is newer than all others; otherwise it is older than those that were published in this store.
+        target: Folder in the store to which it is moved; must not exist.
+        newest: Whether the version counts as newer than all others. If False, it counts as older than all versions that were
+            published in this store.
 
     Raises:
-        OSError: The target exists, or cannot be written; then nothing of it is there.
+        OSError: The target exists, or cannot be written; the store is unchanged then.
     """
     (stage / NUMBER_FILE).unlink(missing_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,14 +85,15 @@ def put_version(stage: Path, target: Path, *, newest: bool = True) -> None:
 
 
 def delete(tag: str) -> None:
-    """Removes one version from the store, by one rename.
+    """Removes one version from the store; readers see the whole version or none.
 
     Args:
-        tag: "name:version"; "name" alone means its newest version, and the others stay.
+        tag: Tag of the version, "name:version". "name" or "name:latest" removes only the newest version of that model.
 
     Raises:
         ModelNotFoundError: There is no such version.
-        StoreError: This user may not read it.
+        StoreError: This user may not read the version, or the store is not a folder.
+        OSError: The version cannot be removed (StorageError for a full, read-only or forbidden disk).
     """
     stored = resolve(tag)
     if stored.problem:
@@ -106,7 +115,10 @@ def _take_out(version: Path, scratch: Path) -> None:
 
 @contextmanager
 def _staged(tag: str, package: Package) -> Iterator[Path]:
-    """The version as BentoML lays it out, in a store of its own that is removed afterwards."""
+    """Context manager that copies a package into a new version in a temporary store, and yields the folder of the version.
+
+    At the end of the block the temporary store is removed.
+    """
     manifest = package.manifest
     with staged_folder(staging_folder(), "publish") as scratch:
         with new_version(scratch, tag, _labels(manifest), _metadata(manifest)) as folder:

@@ -1,4 +1,4 @@
-"""The versions of our models in BentoML's model store: listing, finding by name or tag, and which one is the newest."""
+"""Lists the versions of models in the store, finds them by name or tag, and records which version is the newest."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from hubserve.storage_faults import denied, is_there, storage_error
 from hubserve.store.bentoml_store import LATEST, MODEL_YAML, models_folder, read_description, staging_folder
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
-"""The pattern of names and versions that the store allows; "latest" is refused in addition."""
+"""The pattern of the names and versions that the store allows, except "latest"."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,13 @@ class StoredModel:
     """One version of a model in the store.
 
     Attributes:
-        tag: "name:version".
-        path: Folder of its package.
-        created: When it was published, by the clock of that machine.
-        number: Place in the order in which the versions of this store were published; 0 where it is not known.
-        problem: Why this user may not read it; empty where it may be read. `created` is the time of its folder then, and
-            the tag is "name:latest" where not even the versions of a name can be listed.
+        tag: Tag of the version, "name:version".
+        path: Folder of the version, which is that of its package, too.
+        created: Time when it was published, by the clock of the machine that published it.
+        number: Place in the order in which the versions of this store were published, from 1; 0 if it is not known.
+        problem: Reason why this user may not read the version; empty if this user may. If there is a problem, `created` is the
+            modification time of the folder; and if even the versions of a model cannot be listed, one entry with the tag
+            "name:latest" stands for all of them.
     """
 
     tag: str
@@ -42,29 +43,39 @@ class StoredModel:
 
     @property
     def name(self) -> str:
-        """The tag without its version."""
+        """Name of the model: the tag without the version."""
         return self.tag.partition(":")[0]
 
     @cached_property
     def package(self) -> Package:
-        """The package, read from disk once; raises PackageError where it is incomplete or not readable for this user."""
+        """The package of the version, read from the disk at the first access.
+
+        Raises:
+            PackageError: The package is incomplete, or this user may not read it.
+        """
         if self.problem:
             raise PackageError(f"{self.tag} cannot be read: {self.problem}")
         return read_package(self.path)
 
 
 def list_models() -> list[StoredModel]:
-    """All versions of all our models, last published first; also those that this user may not read, with a `problem`.
+    """Returns all versions of all models of hubserve, the last published one first.
+
+    Versions that this user may not read are included, with a `problem`. Models of other programs in the store are not.
 
     Raises:
-        StoreError: The store is not a folder.
-        StorageError: This user may not list it.
+        StoreError: The store is not a folder, or cannot be made.
+        StorageError: This user may not list the store.
     """
     return _listed("*")
 
 
 def stamp() -> tuple[tuple[str, int], ...]:
-    """A value that differs after each publish and delete, read from the folder entries alone."""
+    """Returns a value that changes with each publish and each delete; it is made of the names and times of the models' folders.
+
+    Raises:
+        StoreError: BENTOML_HOME cannot be used.
+    """
     try:
         with os.scandir(models_folder()) as entries:
             return tuple(sorted((entry.name, entry.stat().st_mtime_ns) for entry in entries))
@@ -78,19 +89,21 @@ def bentoml_home() -> Path:
     It holds the folder of models and the file of aliases.
 
     Raises:
-        StoreError: This user cannot have such a folder.
+        StoreError: The folder does not exist and cannot be made, or is not a folder, or this user has no home directory.
     """
     return models_folder().parent
 
 
 def resolve(tag: str) -> StoredModel:
-    """The model of that name or tag.
+    """Returns the version with a tag, or the newest version of a model. Aliases are not known here.
 
     Args:
-        tag: "name:version"; "name" or "name:latest" means the newest version.
+        tag: Tag of the version, "name:version"; "name" or "name:latest" means the newest version.
 
     Raises:
-        ModelNotFoundError: There is none; the message has the nearest names.
+        ModelNotFoundError: There is no such version; the message has the nearest names.
+        StoreError: The store is not a folder, or cannot be made.
+        StorageError: This user may not list the store.
     """
     name, colon, version = tag.partition(":")
     if NAME.fullmatch(name) and (not colon or NAME.fullmatch(version)):
@@ -101,7 +114,10 @@ def resolve(tag: str) -> StoredModel:
 
 
 def read_version(folder: Path) -> StoredModel | None:
-    """The version in a folder of a store; None where it is incomplete, not ours, or not there."""
+    """Returns the version in a folder of a store; None if there is none, it is incomplete, or it is not a model of hubserve.
+
+    If this user may not read it, a version with a `problem` is returned.
+    """
     for name in (MODEL_YAML, MANIFEST):
         if problem := denied(folder / name):
             return _unreadable(folder, f"{folder.parent.name}:{folder.name}", problem)
@@ -112,12 +128,23 @@ def read_version(folder: Path) -> StoredModel | None:
 
 
 def point_latest(version: Path) -> None:
-    """Records the version in this folder as the newest of its model, as BentoML does."""
+    """Records the version in the folder `version` as the newest of its model, in the file that BentoML reads.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     write_atomic(version.parent / LATEST, version.name, staging=staging_folder())
 
 
 def update_latest(folder: Path) -> None:
-    """Records the version of a model's folder that was published last as the newest; a folder without versions is removed."""
+    """Records the last published version of a model as the newest; if the model has no versions, its folder is removed.
+
+    Args:
+        folder: Folder of the model.
+
+    Raises:
+        OSError: The store cannot be listed, or the record cannot be written.
+    """
     listed = _listed(folder.name)
     models = [model for model in listed if not model.problem]
     if models:
@@ -128,7 +155,12 @@ def update_latest(folder: Path) -> None:
 
 
 def _listed(name: str) -> list[StoredModel]:
-    """Our complete versions under `name`, which may be a pattern, newest first."""
+    """Returns the complete versions of the model `name`, the last published one first; "*" means all models.
+
+    Raises:
+        StoreError: The store is not a folder, or cannot be made.
+        StorageError: This user may not list the store.
+    """
     root = models_folder()
     check_readable()
     found: list[StoredModel | None] = list(map(read_version, version_folders(root, name)))
@@ -141,11 +173,11 @@ def _listed(name: str) -> list[StoredModel]:
 
 
 def check_readable() -> None:
-    """Checks that the store, if there is one, can be listed.
+    """Checks that this user can list the store; a store that does not exist yet passes.
 
     Raises:
-        StoreError: It is not a folder.
-        StorageError: This user may not list it.
+        StoreError: The store is not a folder, or cannot be made.
+        StorageError: This user may not list the store.
     """
     root = models_folder()
     try:
@@ -160,12 +192,22 @@ def check_readable() -> None:
 
 
 def version_folders(root: Path, name: str = "*") -> list[Path]:
-    """The folders of complete versions in a store, ours or not; also those into which this process may not look."""
+    """Returns the folders in a store that hold a version of a model of any program.
+
+    Folders that this process may not read are included.
+
+    Args:
+        root: Folder of the store.
+        name: Name of a model; "*" means all models.
+    """
     return [version for folder in _folders(root, name) for version in _folders(folder) if is_there(version / MODEL_YAML)]
 
 
 def _folders(parent: Path, name: str = "*") -> list[Path]:
-    """What is in a folder under `name`, or under any visible name; nothing where it cannot be listed."""
+    """Returns the path `parent`/`name`; for "*" those of all entries of `parent` that are not hidden, sorted.
+
+    The list is empty if `parent` cannot be listed.
+    """
     if name != "*":
         return [parent / name]
     with suppress(OSError):
@@ -182,12 +224,15 @@ def _unreadable(folder: Path, tag: str, problem: str) -> StoredModel:
 
 
 def _newest(name: str) -> StoredModel | None:
-    """The version that was published last: the same one as in `list_models`, whatever BentoML has recorded."""
+    """Returns the version of the model `name` that was published last; None if there is none.
+
+    BentoML's own record of the newest version is not used.
+    """
     return next(iter(_listed(name)), None)
 
 
 def _recorded_latest(folder: Path) -> str:
-    """The version that is recorded as the newest; "" without a record."""
+    """Returns the version that the file in a model's folder records as the newest; "" if there is no such file."""
     try:
         return (folder / LATEST).read_text().strip()
     except OSError:

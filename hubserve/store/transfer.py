@@ -1,4 +1,4 @@
-"""Copying versions between stores: as one file, and from a bento into the store."""
+"""Copies versions between stores: exports a version as one file, imports such a file, and copies the models of a bento."""
 
 import shutil
 from pathlib import Path
@@ -17,11 +17,16 @@ from hubserve.store.stored_models import StoredModel, list_models, read_version,
 
 
 def export_model(tag: str, path: Path) -> Path:
-    """Writes a version as one file, which `import_model` and BentoML read; returns the file.
+    """Writes a version as one file, which `import_model` and BentoML can read, and returns the path of the file.
+
+    Args:
+        tag: Tag of the version, or the name of a model for its newest version.
+        path: File to write, or a folder for it; see `write_archive` in `hubserve.store.bentoml_store`.
 
     Raises:
         ModelNotFoundError: There is no such version.
         StoreError: The version cannot be read, or the file cannot be written.
+        StorageError: The disk is full or read-only, or this user has no permission; no file is left.
     """
     stored = resolve(tag)
     if stored.problem:
@@ -30,11 +35,15 @@ def export_model(tag: str, path: Path) -> Path:
 
 
 def import_model(path: Path) -> StoredModel:
-    """Puts an exported version into this store, checked as in `publish`.
+    """Reads a file that `export_model` wrote, publishes the version in it into this store, and returns it.
 
     Raises:
-        StoreError: Not an exported model, or the version exists.
-        PackageError: The package was changed since it was exported.
+        StoreError: The file is not an exported model, cannot be read, or exceeds a limit of `hubserve.store.archive`.
+        AlreadyPublishedError: The store has that version with other content.
+        PackageError: The package in the file is incomplete or was changed, or a format has not passed the comparison with eager
+            PyTorch.
+        ExportError: An ONNX file of the package is not in that format.
+        OSError: A file cannot be written (StorageError for a full, read-only or forbidden disk).
     """
     with staged_folder(staging_folder(), "import") as scratch:
         name, version, folder = read_archive(path, scratch)
@@ -42,14 +51,15 @@ def import_model(path: Path) -> StoredModel:
 
 
 def unpack_bento() -> list[str]:
-    """Copies the models of the bento that this code is part of into the store; returns the tags that were missing there.
+    """Copies the models of the bento that is served into the store, unless it has them, and returns the tags of the copies.
 
-    BentoML serves a bento that has its models beside its code, as in a container, with a store in that folder, and leaves the
-    one in BENTOML_HOME as it is. The service uses the latter: it can be published to, and stays when the container is replaced.
-    A copy keeps the time when it was published, so what was published later stays the newest.
+    In a container BentoML serves a bento from a folder that also has the models of the bento. The service uses the store in
+    BENTOML_HOME instead: models can be published to it, and it stays when the container is replaced. A copy keeps the time when
+    the model was published, so it does not count as newer than versions in the store that were published later.
 
     Raises:
         StoreError: The store cannot be written.
+        StorageError: This user may not list the store.
     """
     bundled = bundled_models_folder()
     if bundled.resolve() == models_folder().resolve():
@@ -59,7 +69,11 @@ def unpack_bento() -> list[str]:
 
 
 def _copied(model: StoredModel) -> bool:
-    """Copies a version of another store into ours. False where ours has it."""
+    """Copies a version of another store into the store and returns True; returns False if the store has it already.
+
+    Raises:
+        StoreError: The store cannot be written.
+    """
     target = models_folder() / model.name / model.path.name
     if target.exists():
         return False

@@ -14,26 +14,26 @@ from hubserve.training.supervised import SupervisedEvaluator
 
 
 class Classification(SupervisedEvaluator):
-    """Trains a classifier and scores its accuracy on the validation data: `val_acc`, in [0, 1].
+    """An evaluator that trains a classifier and scores its accuracy on the validation data: "val_acc", in [0, 1].
 
-    Takes the arguments of NNI's evaluator of that name, and those of Lightning's trainer that mean something here.
+    It has the arguments of NNI's evaluator of the same name, and accepts many arguments of Lightning's trainer.
 
     Args:
-        criterion: Class or instance of a loss, or a function from (output, targets) to a scalar tensor.
-        learning_rate: Learning rate of the optimizer before its schedule, at least 0.
+        criterion: Class or instance of a loss, or a function (output, targets) -> scalar tensor.
+        learning_rate: Learning rate of the optimizer, at least 0; a schedule multiplies it by a factor.
         weight_decay: Weight decay of the optimizer, at least 0.
         optimizer: Class of torch.optim, a functools.partial of one, or "adam", "adamw", "rmsprop", or "sgd" (with Nesterov
             momentum 0.9).
-        train_dataloaders: Torch data set or DataLoader of (input, class index); None where nothing is trained.
-        val_dataloaders: Torch data set or DataLoader of the same for validation; None where nothing is validated.
-        datamodule: Object that gives both data sets in their place, such as a data module of Lightning or the result of
-            `hubserve.evaluator.load_dataset`.
-        export_onnx: Must stay False; `hubserve export` exports a model.
-        num_classes: Number of classes that the network must have; None does not check it.
-        label_smoothing: Label smoothing of the cross entropy in training, in [0, 1); validation is not smoothed.
-        **more_settings: Settings of the training, from `batch_size`, `schedule`, `warm_up`, `ema_decay` and `drop_path_prob` to
-            those of Lightning's trainer, such as `max_epochs`, `limit_train_batches`, `gradient_clip_val`, `accelerator`,
-            `devices` and `precision`: each is an attribute of TrainingSettings, which explains it.
+        train_dataloaders: Torch data set or DataLoader of (input, class index) for training; None if nothing is trained.
+        val_dataloaders: Torch data set or DataLoader of (input, class index) for validation; None if nothing is validated.
+        datamodule: Object with both data sets, given in place of the two arguments above, such as a data module of Lightning or
+            the result of `hubserve.evaluator.load_dataset`.
+        export_onnx: Must be False; `hubserve export` exports a model.
+        num_classes: Number of classes that the network must have; None means that it is not checked.
+        label_smoothing: Label smoothing of the training loss, in [0, 1); the validation loss is not smoothed. A value above 0
+            is only allowed with the default `criterion`.
+        **more_settings: Further settings of the training, such as `batch_size`, `schedule`, `max_epochs`, `accelerator`,
+            `devices` and `precision`. `TrainingSettings` explains all of them.
 
     Raises:
         EvaluatorError: An argument is unknown or has a value that is not allowed.
@@ -87,7 +87,11 @@ def _smoothed(criterion: type[nn.Module] | Criterion, smoothing: float) -> type[
 
 
 class _SmoothedCrossEntropy(nn.Module):
-    """A cross-entropy loss with label smoothing that is applied only while gradients are computed, which is in training."""
+    """A cross-entropy loss with label smoothing in training: smoothing is applied only if gradients are enabled.
+
+    Args:
+        smoothing: Label smoothing, in (0, 1).
+    """
 
     def __init__(self, smoothing: float) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from hubserve.training.settings import PRECISIONS, TrainingSettings
 
 
 class Devices(Protocol):
-    """The protocol of the device, or the group of devices, that a training loop runs on.
+    """The interface through which a training loop uses its device, or the devices of several processes that train together.
 
     Attributes:
         device: Device of the model and the batches in this process.
@@ -22,7 +22,10 @@ class Devices(Protocol):
     part: tuple[int, int]
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Returns the model and the optimizer that the loop must use; the model averages gradients over the processes."""
+        """Returns the model and the optimizer that the loop must use in place of those that are passed.
+
+        If several processes train together, the returned model averages the gradients over them.
+        """
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Returns a context manager in which forward passes run in the precision of the settings."""
@@ -31,7 +34,7 @@ class Devices(Protocol):
         """Computes the gradients of `loss`."""
 
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None) -> None:
-        """Clips the norm of all gradients to `clip`, where it is not None, and takes a step of the optimizer."""
+        """Takes a step of the optimizer; if `clip` is not None, clips the norm of all gradients together to `clip` before."""
 
     def total(self, sums: torch.Tensor) -> torch.Tensor:
         """Returns the sum of the tensor `sums` over all processes."""
@@ -44,13 +47,13 @@ class Devices(Protocol):
 
 
 class OneDevice:
-    """The `Devices` of a training in this process, on the CPU or one GPU.
+    """An implementation of `Devices` for a training in this process, on the CPU or one GPU.
 
     Args:
-        settings: Gives the accelerator and the precision.
+        settings: Settings whose `accelerator` and `precision` are used.
 
     Raises:
-        EvaluatorError: There is no GPU, or no such precision on the CPU, and the settings ask for it.
+        EvaluatorError: The settings ask for a GPU and there is none, or for "16-mixed" on the CPU.
     """
 
     part = (0, 1)
@@ -89,7 +92,11 @@ class OneDevice:
 
 
 def device_kind(accelerator: str) -> str:
-    """Returns the kind of device, "cuda" or "cpu", for an `accelerator`; raises `EvaluatorError` if a GPU is missing."""
+    """Returns the kind of device, "cuda" or "cpu", for a value of `TrainingSettings.accelerator`.
+
+    Raises:
+        EvaluatorError: `accelerator` is "gpu" or "cuda", and there is no GPU.
+    """
     available = torch.cuda.is_available()
     if accelerator in ("gpu", "cuda") and not available:
         raise EvaluatorError(f"accelerator = {accelerator!r} and torch finds no CUDA device; use 'auto' or 'cpu'")
@@ -97,7 +104,12 @@ def device_kind(accelerator: str) -> str:
 
 
 def precision_on(kind: str, precision: str | int) -> str:
-    """Returns Lightning's name of a precision, where "auto" becomes "16-mixed" for `kind` "cuda" and "32-true" for "cpu"."""
+    """Returns Lightning's name of a precision.
+
+    Args:
+        kind: Kind of device, "cuda" or "cpu".
+        precision: A value of `TrainingSettings.precision`; "auto" becomes "16-mixed" for "cuda" and "32-true" for "cpu".
+    """
     name = PRECISIONS[str(precision)]
     return name if name != "auto" else "16-mixed" if kind == "cuda" else "32-true"
 

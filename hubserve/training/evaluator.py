@@ -18,11 +18,11 @@ Direction = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True)
 class Objective:
-    """A score that a search improves.
+    """A score that a search maximises or minimises.
 
     Attributes:
-        name: Key of the score in what `Evaluator.evaluate` returns.
-        direction: Whether larger or smaller scores are better.
+        name: Key of the score in the dictionary that `Evaluator.evaluate` returns.
+        direction: "maximize" if larger scores are better, "minimize" if smaller ones are.
     """
 
     name: str = "default"
@@ -36,7 +36,7 @@ class Trial:
     Attributes:
         number: Number of the trial in its study, from 0; -1 outside of a study.
         seed: Seed of all random numbers in the evaluation.
-        folder: Folder for files that are kept after the trial, such as trained weights; None where no files are kept.
+        folder: Folder for files that are kept after the trial, such as trained weights; None if no files are kept.
         experiment: Name of the experiment; "standalone" outside of one.
     """
 
@@ -46,11 +46,13 @@ class Trial:
     experiment: str = "standalone"
 
     def report(self, step: int, value: float) -> None:
-        """Reports a value of the first objective during the evaluation; an experiment overrides this.
+        """Reports a value of the first objective during the evaluation.
+
+        This method does nothing; the trials of an experiment record the value and may end the trial.
 
         Args:
-            step: Number of the value, from 0, such as the epoch.
-            value: The value.
+            step: Number of the report, from 0, such as the epoch.
+            value: Value of the first objective.
 
         Raises:
             TrialPruned: The trial must end now because it is unlikely to become one of the best.
@@ -61,28 +63,37 @@ class Evaluator(abc.ABC):
     """The base class of evaluators, which score archs.
 
     Attributes:
-        objectives: Scores that a search improves, the main one first; each is a key of what `evaluate` returns.
+        objectives: Scores that a search improves, the most important one first; `evaluate` returns a value for each of them.
     """
 
     objectives: tuple[Objective, ...] = (Objective(),)
 
     @abc.abstractmethod
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        """Evaluates `arch` and returns its scores by name: all objectives, and further numbers to record.
+        """Evaluates `arch` and returns its scores by name: a value for each objective, and further numbers to record.
 
-        `TrialPruned` is raised if the trial is ended early; any other exception means that the trial failed.
+        Args:
+            space: Model space of the arch.
+            arch: Chosen value of each choice, by label.
+            trial: Trial that the evaluation belongs to, with the seed and the folder to use.
+
+        Raises:
+            TrialPruned: The trial was ended early.
+            Exception: The evaluation failed; an experiment records the trial as failed.
         """
 
 
 @dataclass(frozen=True)
 class SharedTraining:
-    """Settings of an evaluator for one-shot strategies, which train shared weights in a loop of their own.
+    """Settings of an evaluator that one-shot strategies use when they train shared weights in their own training loop.
 
     Attributes:
-        device: Device to train on; None takes the GPU where there is one.
-        gradient_clip_val: Largest norm of all gradients together, where the strategy sets none itself; None does not clip.
-        deterministic: Whether to refuse operations whose results may differ from run to run.
-        unmet: Settings that were given and that such a loop does not support, name -> value; a strategy refuses them.
+        device: Device to train on; None takes a GPU if there is one.
+        gradient_clip_val: Norm to which the gradients of all parameters together are clipped, unless the strategy has its own
+            setting; None means no clipping.
+        deterministic: Whether torch refuses operations whose results may differ from run to run.
+        unmet: Values of the settings of the evaluator that one-shot strategies do not support, by name; a strategy raises an
+            error if there are any.
     """
 
     device: torch.device | None = None
@@ -92,7 +103,7 @@ class SharedTraining:
 
 
 class TrainingEvaluator(Evaluator):
-    """An evaluator that trains the network that it scores; one-shot strategies train supernets with its methods.
+    """Base class of evaluators that train the network which they score; one-shot strategies train supernets with its methods.
 
     Attributes:
         max_epochs: Number of passes over the training data, at least 1.
@@ -102,40 +113,64 @@ class TrainingEvaluator(Evaluator):
 
     @abc.abstractmethod
     def train_batches(self, seed: int) -> Iterable[Batch]:
-        """Returns the batches of one training epoch, in an order drawn with `seed`; the iterable must have a length."""
+        """Returns the batches of one training epoch, in a random order drawn with `seed`; the iterable has a length."""
 
     @abc.abstractmethod
     def val_batches(self) -> Iterable[Batch]:
         """Returns the batches of one pass over the validation data, in a fixed order."""
 
     def mixed_val_batches(self, seed: int) -> Iterable[Batch]:
-        """Returns the validation batches in an order drawn with `seed`; one-shot strategies learn the arch from them.
+        """Returns the validation batches in a random order drawn with `seed`; one-shot strategies learn the arch from them.
 
-        A sequence of batches is shuffled here. An evaluator whose items are sorted, by class for example, overrides this.
+        This implementation shuffles the batches if `val_batches` returns a sequence, and else keeps their order. It does not
+        mix the items of different batches: evaluators whose items are sorted, for example by class, override it.
         """
         batches = self.val_batches()
         return Random(seed).sample(batches, len(batches)) if isinstance(batches, Sequence) else batches
 
     def shared_training(self) -> SharedTraining:
-        """Settings that a one-shot strategy needs in addition to the data, loss, optimizer and schedule."""
+        """Returns the device and the further settings with which a one-shot strategy trains shared weights."""
         return SharedTraining()
 
     @abc.abstractmethod
     def loss(self, output: Any, target: Any) -> torch.Tensor:
-        """Returns the loss as a scalar tensor; in training `output` may be a pair (logits, logits of an auxiliary head)."""
+        """Returns the loss as a scalar tensor.
+
+        Args:
+            output: Output of the network; in training it may be a pair (logits, logits of an auxiliary head).
+            target: Targets of the batch.
+        """
 
     @abc.abstractmethod
     def make_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns a new optimizer of `parameters`."""
+        """Returns a new optimizer for `parameters`."""
 
     @abc.abstractmethod
     def make_schedule(self, optimizer: torch.optim.Optimizer, total_steps: int) -> torch.optim.lr_scheduler.LRScheduler | None:
-        """Returns a scheduler to step after every optimizer step, or None for a constant learning rate."""
+        """Returns a scheduler, whose `step` is called after every step of the optimizer; None means a constant learning rate.
+
+        Args:
+            optimizer: Optimizer whose learning rate is scheduled.
+            total_steps: Number of steps of the whole training.
+        """
 
     @abc.abstractmethod
     def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
-        """Trains `model` in place and returns its scores on the validation data."""
+        """Trains `model` in place and returns its scores on the validation data, by name.
+
+        Args:
+            model: Network with its initial weights.
+            trial: Trial that the training belongs to; None means `Trial()`.
+
+        Raises:
+            TrialPruned: The trial was ended early.
+            EvaluatorError: The network cannot be trained, or the training diverged (DivergedError).
+        """
 
     @abc.abstractmethod
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Returns the scores of a network on the validation data; `model` may also be a view of a supernet."""
+        """Returns the scores of a network, or of a view of a supernet, on the validation data, by name.
+
+        Raises:
+            EvaluatorError: There are no validation data, or a score is not finite (DivergedError).
+        """

@@ -24,14 +24,17 @@ class LoopParts:
     """The functions that a training loop calls, and its settings.
 
     Attributes:
-        settings: Number of epochs and steps, accumulation and clipping of gradients, and the moving average of the weights.
-        batches: Epoch, from 0 -> its batches.
-        loss: (output of the network, targets) -> a scalar tensor.
-        make_optimizer: Parameters -> optimizer.
-        make_schedule: (optimizer, number of steps) -> scheduler that is stepped after every step; None keeps the learning rate.
-        before_epoch: Called with the model and the epoch before each epoch.
-        validate: Model -> scores on the validation data.
-        report: Called with the epoch and its scores; raises TrialPruned to end the training.
+        settings: Settings of the training. The loop uses the numbers of epochs and steps, the accumulation and clipping of
+            gradients, and the moving average of the weights.
+        batches: Function (epoch, from 0) -> batches of that epoch.
+        loss: Function (output of the network, targets) -> scalar tensor.
+        make_optimizer: Function (parameters) -> optimizer.
+        make_schedule: Function (optimizer, number of steps) -> scheduler, which is stepped after every step of the optimizer,
+            or None for a constant learning rate.
+        before_epoch: Function that is called with the model and the epoch before each epoch.
+        validate: Function (model) -> scores on the validation data, by name.
+        report: Function that is called with the epoch and its scores after each epoch; it raises TrialPruned to end the
+            training.
     """
 
     settings: TrainingSettings
@@ -45,19 +48,21 @@ class LoopParts:
 
 
 def train(model: nn.Module, parts: LoopParts, devices: Devices) -> Scores:
-    """Trains `model` in place; afterwards it has the averaged weights, where there is an average, and is in eval mode.
+    """Trains `model` in place and returns its scores.
+
+    Afterwards `model` is in eval mode. If `parts.settings.ema_decay` is set, it has the averaged weights.
 
     Args:
-        model: Network with its first weights.
+        model: Network with its initial weights.
         parts: Functions that the loop calls, and its settings.
-        devices: Device or devices that the loop runs on.
+        devices: Device or devices on which the loop runs.
 
     Returns:
-        The scores of the last epoch, and "train_loss", the mean loss of its batches.
+        The scores after the last epoch, and "train_loss", the mean loss of the batches of that epoch.
 
     Raises:
-        DivergedError: The training loss became infinite or NaN.
-        EvaluatorError: The training data has no batch.
+        DivergedError: The training loss or a validation score is infinite or NaN.
+        EvaluatorError: The training or validation data have no batch.
         TrialPruned: `parts.report` ended the training.
     """
     model.to(devices.device).train()
@@ -76,7 +81,7 @@ def train(model: nn.Module, parts: LoopParts, devices: Devices) -> Scores:
 
 
 class _Loop:
-    """The state of a training: optimizer, schedule, average, and the number of steps that are left."""
+    """The state of a training: the optimizer, the schedule, the averaged weights, and the number of steps that are left."""
 
     def __init__(self, model: nn.Module, parts: LoopParts, devices: Devices) -> None:
         self._model = model
@@ -94,11 +99,15 @@ class _Loop:
 
     @property
     def done(self) -> bool:
-        """True if no training step is left."""
+        """Whether no training step is left."""
         return self._steps_left <= 0
 
     def epoch(self, epoch: int) -> float:
-        """Trains for one pass over the data, or to the last step, and returns the mean loss of its batches."""
+        """Trains for one pass over the data, or until no step is left, and returns the mean loss of the batches.
+
+        Raises:
+            DivergedError: The mean loss is infinite or NaN.
+        """
         batches = self._parts.batches(epoch)
         every = self._parts.settings.accumulate_grad_batches
         total, count = torch.zeros((), device=self._devices.device), 0
@@ -137,7 +146,7 @@ class _Loop:
         return self._parts.validate(self._model if self._average is None else self._average.module)
 
     def finish(self) -> None:
-        """Puts the averaged weights into the model, where there is an average."""
+        """Copies the averaged weights into the model, if weights are averaged."""
         if self._average is not None:
             self._model.load_state_dict(self._average.module.state_dict())
 

@@ -14,25 +14,24 @@ from hubserve.training.supervised import SupervisedEvaluator
 
 
 class Regression(SupervisedEvaluator):
-    """Trains a network to predict numbers and scores its mean squared error on the validation data: `val_mse`.
+    """An evaluator that trains a network to predict numbers and scores its mean squared error on the validation data.
 
-    A smaller error is better, so a search minimises it (NNI maximises every score, and exports the worst network). Where the
-    output of the network is (batch, 1), the targets may be (batch,).
+    The score is "val_mse". A search minimises it (in contrast to NNI, which maximises every score). If the output of the
+    network has the shape (batch, 1), the targets may have the shape (batch,).
 
     Args:
-        criterion: Class or instance of a loss, or a function from (output, targets) to a scalar tensor.
-        learning_rate: Learning rate of the optimizer before its schedule, at least 0.
+        criterion: Class or instance of a loss, or a function (output, targets) -> scalar tensor.
+        learning_rate: Learning rate of the optimizer, at least 0; a schedule multiplies it by a factor.
         weight_decay: Weight decay of the optimizer, at least 0.
         optimizer: Class of torch.optim, a functools.partial of one, or "adam", "adamw", "rmsprop", or "sgd" (with Nesterov
             momentum 0.9).
-        train_dataloaders: Torch data set or DataLoader of (input, target); None where nothing is trained.
-        val_dataloaders: Torch data set or DataLoader of the same for validation; None where nothing is validated.
-        datamodule: Object that gives both data sets in their place, such as a data module of Lightning or the result of
-            `hubserve.evaluator.load_dataset`.
-        export_onnx: Must stay False; `hubserve export` exports a model.
-        **more_settings: Settings of the training, from `batch_size`, `schedule`, `warm_up`, `ema_decay` and `drop_path_prob` to
-            those of Lightning's trainer, such as `max_epochs`, `limit_train_batches`, `gradient_clip_val`, `accelerator`,
-            `devices` and `precision`: each is an attribute of TrainingSettings, which explains it.
+        train_dataloaders: Torch data set or DataLoader of (input, target) for training; None if nothing is trained.
+        val_dataloaders: Torch data set or DataLoader of (input, target) for validation; None if nothing is validated.
+        datamodule: Object with both data sets, given in place of the two arguments above, such as a data module of Lightning or
+            the result of `hubserve.evaluator.load_dataset`.
+        export_onnx: Must be False; `hubserve export` exports a model.
+        **more_settings: Further settings of the training, such as `batch_size`, `schedule`, `max_epochs`, `accelerator`,
+            `devices` and `precision`. `TrainingSettings` explains all of them.
 
     Raises:
         EvaluatorError: An argument is unknown or has a value that is not allowed.
@@ -67,7 +66,11 @@ class Regression(SupervisedEvaluator):
 
 
 def _like(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Reshapes `output` to the shape of `target`, since (batch, 1) and (batch,) would broadcast to (batch, batch)."""
+    """Returns `output` in the shape of `target`, since (batch, 1) and (batch,) would broadcast to (batch, batch).
+
+    Raises:
+        EvaluatorError: `output` has neither the shape of `target` nor that shape with a last axis of length 1.
+    """
     if output.shape == target.shape:
         return output
     if output.shape == (*target.shape, 1):

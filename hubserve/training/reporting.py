@@ -1,4 +1,4 @@
-"""Functions that an evaluated function calls to report results, as in NNI; a context variable holds the current trial."""
+"""NNI's functions by which an evaluated function reports results and reads the trial; a context variable holds the trial."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,9 @@ from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Trial
 
 Metric = float | Mapping[str, float]
-"""One number, or a mapping from names to numbers in which "default" stands for the first objective."""
+"""A result: either one number, the value of the first objective; or several numbers by the names of their objectives.
+
+In a mapping the name "default" also means the first objective."""
 
 
 @dataclass
@@ -20,7 +22,7 @@ class ReportedResults:
         trial: Trial that the evaluation belongs to.
         main: Name of the first objective.
         intermediate: Intermediate values of the first objective, in the order of their reports.
-        final: The result; None until it is reported.
+        final: The final result; None until it is reported.
     """
 
     trial: Trial
@@ -43,11 +45,15 @@ def reporting_to(report: ReportedResults) -> Iterator[ReportedResults]:
 
 
 def report_intermediate_result(metric: Metric) -> None:
-    """Reports a value during the evaluation, such as the accuracy after an epoch.
+    """Reports an intermediate value of the first objective during the evaluation, such as the accuracy after an epoch.
+
+    Args:
+        metric: The value, or a mapping that has the value under the name of the first objective or "default".
 
     Raises:
         TrialPruned: The trial must end now; the function must not catch this exception.
-        EvaluatorError: Nothing is being evaluated, or a mapping lacks the first objective.
+        EvaluatorError: The call is not inside a function that a `FunctionalEvaluator` evaluates, or `metric` is a mapping
+            without the first objective.
     """
     report = _current()
     value = main_value(metric, report.main)
@@ -56,10 +62,10 @@ def report_intermediate_result(metric: Metric) -> None:
 
 
 def report_final_result(metric: Metric) -> None:
-    """Reports the result of the evaluated function, in place of returning it.
+    """Reports the result of the evaluated function, which then need not return it; a second call replaces the first result.
 
     Raises:
-        EvaluatorError: Nothing is being evaluated.
+        EvaluatorError: The call is not inside a function that a `FunctionalEvaluator` evaluates.
     """
     _current().final = metric
 
@@ -68,23 +74,35 @@ def current_trial() -> Trial:
     """Returns the trial that is being evaluated, with its number, its seed and a folder for files.
 
     Raises:
-        EvaluatorError: Nothing is being evaluated.
+        EvaluatorError: The call is not inside a function that a `FunctionalEvaluator` evaluates.
     """
     return _current().trial
 
 
 def get_sequence_id() -> int:
-    """Number of the trial that is being evaluated, from 0. Raises EvaluatorError where nothing is being evaluated."""
+    """Returns the number of the trial that is being evaluated, from 0; -1 outside of a study.
+
+    Raises:
+        EvaluatorError: The call is not inside a function that a `FunctionalEvaluator` evaluates.
+    """
     return current_trial().number
 
 
 def get_trial_id() -> str:
-    """Text EXPERIMENT/NUMBER of the trial that is being evaluated. Raises EvaluatorError where nothing is being evaluated."""
+    """Returns the id of the trial that is being evaluated: the name of its experiment, "/" and its number.
+
+    Raises:
+        EvaluatorError: The call is not inside a function that a `FunctionalEvaluator` evaluates.
+    """
     return f"{current_trial().experiment}/{current_trial().number}"
 
 
 def get_experiment_id() -> str:
-    """Name of the experiment of the trial that is being evaluated. Raises EvaluatorError where nothing is being evaluated."""
+    """Returns the name of the experiment of the trial that is being evaluated; "standalone" outside of an experiment.
+
+    Raises:
+        EvaluatorError: The call is not inside a function that a `FunctionalEvaluator` evaluates.
+    """
     return current_trial().experiment
 
 

@@ -1,4 +1,4 @@
-"""Settings of a training: those of the evaluator, and those that Lightning's trainer has, checked."""
+"""The settings with which an evaluator trains a network, many of them arguments of Lightning's trainer, and their checks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
@@ -11,7 +11,7 @@ from hubserve.errors import EvaluatorError, suggest
 from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
 
 Criterion = Callable[[Any, Any], torch.Tensor]
-"""Loss: (output, targets) -> a scalar tensor that training makes small."""
+"""A loss function (output of the network, targets) -> scalar tensor, which training minimises."""
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -19,53 +19,60 @@ WITHOUT_EFFECT = frozenset(
         "enable_progress_bar", "log_every_n_steps", "logger", "num_sanity_val_steps", "profiler",
     }
 )  # fmt: skip
-"""Arguments of Lightning's trainer for what an experiment does by itself; accepted, so that scripts need no change."""
+"""Arguments of Lightning's trainer that are accepted and ignored, so that scripts need no change."""
 
 INSTEAD = {
     "gpus": "write accelerator='gpu', devices=1",
     "callbacks": "an experiment prunes, reports and saves by itself",
     "plugins": "devices and precision choose what is needed",
 }
-"""Argument of Lightning's trainer that is refused -> what to do in its place."""
+"""Argument of Lightning's trainer that is refused -> advice what to do instead, for the error message."""
 
 PRECISIONS = {
     "auto": "auto", "32": "32-true", "32-true": "32-true", "16": "16-mixed", "16-mixed": "16-mixed", "bf16": "bf16-mixed",
     "bf16-mixed": "bf16-mixed",
 }  # fmt: skip
-"""Precision as it may be given -> its name in Lightning."""
+"""Allowed value of `precision` -> the name of that precision in Lightning."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How an evaluator trains a network, checked.
+    """The settings with which an evaluator trains a network.
 
     Attributes:
-        criterion: Loss, from the network's output and the targets to a scalar; or its class, of which an instance is made.
-        learning_rate: Learning rate of the optimizer before its schedule, at least 0.
+        criterion: Loss function (output of the network, targets) -> scalar tensor; or a class of one, which is called without
+            arguments to make it.
+        learning_rate: Learning rate of the optimizer, at least 0; a schedule multiplies it by a factor.
         weight_decay: Weight decay of the optimizer, at least 0.
-        optimizer: Class of torch.optim, a functools.partial of one, or a name of OPTIMIZERS.
-        batch_size: Number of items in a batch where a data set is given, at least 1.
-        schedule: Name of SCHEDULES, or a function from the optimizer and the number of steps to a scheduler; None keeps the
+        optimizer: Class of torch.optim, a functools.partial of one, or "adam", "adamw", "rmsprop" or "sgd" (with Nesterov
+            momentum 0.9).
+        batch_size: Number of items in a batch, at least 1; it is only used for a data set, not for a DataLoader.
+        schedule: "cosine", "step" or "none", or a function (optimizer, number of steps) -> scheduler; None means a constant
             learning rate.
-        warm_up: Share of the steps, in [0, 1), over which a named schedule rises to the learning rate.
-        ema_decay: Share that the moving average of the weights keeps in a step, in (0, 1); None takes the last weights.
+        warm_up: Share of the steps, in [0, 1), in which the learning rate first rises from near 0 to `learning_rate`; it is not
+            used if `schedule` is a function.
+        ema_decay: Share of an exponential moving average of the weights that each step keeps, in (0, 1); the average is
+            validated and returned. None means that no average is computed.
         auxiliary_weight: Factor of the loss of an auxiliary head, at least 0.
-        drop_path_prob: Probability of drop path in the last epoch, in [0, 1); it rises linearly from 0.
-        max_epochs: Number of passes over the training data, at least 1 (Lightning's own default is 1000).
-        max_steps: Number of optimizer steps after which training ends; -1 sets no such end.
-        limit_train_batches: Batches of each epoch that are used: an int counts them, a float in (0, 1] is a share.
-        limit_val_batches: Batches of each validation that are used, counted in the same way.
-        gradient_clip_val: Largest norm of all gradients together; None, or 0 as in Lightning, clips nothing.
-        accumulate_grad_batches: Number of batches whose gradients make one step, at least 1.
-        accelerator: "cpu", "gpu" (also "cuda"), or "auto": a GPU where there is one.
-        devices: Number of processes that train together, each on a GPU of its own, or on the CPU; "auto" is 1.
-        strategy: "auto", or "ddp" to train on several devices.
-        precision: "32-true", "16-mixed", "bf16-mixed", or "auto": "16-mixed" on CUDA, "32-true" elsewhere.
-        deterministic: Whether to refuse operations whose results may differ from run to run.
-        fast_dev_run: Whether to train one epoch of one batch only, to see that everything fits together.
+        drop_path_prob: Probability of drop path, in [0, 1). In epoch i of n, counted from 0, it is i / n times this value.
+        max_epochs: Number of passes over the training data, at least 1 (the default of Lightning is 1000).
+        max_steps: Number of optimizer steps after which training ends, at least 1; -1 means no limit.
+        limit_train_batches: Batches that are used in each epoch: an int of at least 1 is their number, a float in (0, 1] their
+            share.
+        limit_val_batches: Batches that are used in each validation: an int of at least 1 is their number, a float in (0, 1]
+            their share.
+        gradient_clip_val: Norm to which the gradients of all parameters together are clipped; None or 0 does not clip them.
+        accumulate_grad_batches: Number of batches whose gradients are added up for one step of the optimizer, at least 1.
+        accelerator: "cpu", "gpu", "cuda" (the same as "gpu") or "auto". "auto" takes a GPU if there is one.
+        devices: Number of processes that train together, at least 1, each on its own GPU or all on the CPU; "auto" means 1.
+        strategy: "auto", "ddp" or "ddp_spawn". It has no further effect: `devices` above 1 always trains with DDP.
+        precision: "32-true", "16-mixed", "bf16-mixed" (or 32, 16, "bf16"), or "auto": "16-mixed" on a GPU, else "32-true".
+        deterministic: Whether torch refuses operations whose results may differ from run to run.
+        fast_dev_run: Whether to train for one epoch of one batch and to validate one batch, as a quick test.
 
     Raises:
-        EvaluatorError: A value is not one of these.
+        EvaluatorError: A number is out of its range, or a word is not one of those above. `optimizer`, `schedule` and `warm_up`
+            are checked by the evaluator.
     """
 
     criterion: type[nn.Module] | Criterion
@@ -121,14 +128,14 @@ class TrainingSettings:
 
     @property
     def n_devices(self) -> int:
-        """Number of processes that train together."""
+        """Number of processes that train together: `devices`, or 1 for "auto"."""
         return 1 if isinstance(self.devices, str) else self.devices
 
 
 class TrainerArguments(TypedDict, total=False):
-    """Arguments of an evaluator that are settings of the training; TrainingSettings explains them and has their defaults.
+    """The types of the training arguments of an evaluator; `TrainingSettings` explains them and has their defaults.
 
-    The last ten, of Lightning's trainer, have no effect here: an experiment does by itself what they are for.
+    The last ten, from `benchmark` on, are arguments of Lightning's trainer that are accepted and ignored.
     """
 
     batch_size: int
@@ -165,18 +172,18 @@ LEAST = {
     "accumulate_grad_batches": 1, "auxiliary_weight": 0, "batch_size": 1, "gradient_clip_val": 0, "learning_rate": 0,
     "max_epochs": 1, "weight_decay": 0,
 }  # fmt: skip
-"""Setting -> smallest value that is allowed."""
+"""Name of a setting -> its smallest allowed value."""
 
 
 def known_settings(arguments: Mapping[str, Any], *, export_onnx: bool) -> dict[str, Any]:
-    """Those arguments of an evaluator that are fields of TrainingSettings; what has no effect here is left out.
+    """Returns those arguments of an evaluator that are fields of `TrainingSettings`, without those that are ignored.
 
     Args:
-        arguments: Arguments by name, among them those of Lightning's trainer; some may be unknown.
-        export_onnx: NNI's argument; must be False.
+        arguments: Values of the arguments, by name.
+        export_onnx: An argument of NNI's evaluators, which must be False.
 
     Raises:
-        EvaluatorError: An argument is unknown, with the nearest known one, or `export_onnx` is True.
+        EvaluatorError: An argument is not known (the message names the most similar one), or `export_onnx` is True.
     """
     if export_onnx:
         raise EvaluatorError("export_onnx: a model is exported, with proof, by `hubserve export`; leave it False here")
@@ -188,7 +195,12 @@ def known_settings(arguments: Mapping[str, Any], *, export_onnx: bool) -> dict[s
 
 
 def limit(length: int, wanted: int | float) -> int:
-    """Number of batches that are used of `length`, at least one; `wanted` counts them or is a share."""
+    """Returns how many of `length` batches are used.
+
+    Args:
+        length: Number of batches.
+        wanted: An int is the number of batches, a float in (0, 1] their share, which is rounded down, but at least to 1.
+    """
     return min(length, wanted) if isinstance(wanted, int) else max(1, int(length * wanted))
 
 

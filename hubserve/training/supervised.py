@@ -1,4 +1,4 @@
-"""The evaluator that trains on inputs with targets, from which Classification and Regression are made."""
+"""`SupervisedEvaluator`, the base class of `Classification` and `Regression`, which trains a network on inputs and targets."""
 
 import abc
 import math
@@ -25,15 +25,19 @@ from hubserve.training.weights_file import pack, save_weights, unpack
 
 
 class SupervisedEvaluator(TrainingEvaluator):
-    """Trains a network on batches of (input, target) and scores it on validation batches.
+    """An evaluator that trains a network on batches of (input, target) and scores it on validation batches.
 
     Args:
-        settings: How to train.
-        data: Training data and validation data, each a torch data set, a DataLoader or an iterable of batches with a length;
-            None where it is not given, which is an error when it is asked for.
+        settings: Settings of the training.
+        data: Training data and validation data, each a torch data set, a DataLoader or an iterable of batches with a length.
+            Data that are not used later may be None.
 
     Attributes:
-        score_name: Name of the score among the results.
+        settings: Settings of the training.
+        score_name: Name of the score in the dictionaries that `fit` and `validate` return.
+
+    Raises:
+        EvaluatorError: The optimizer or the schedule is not known, or `warm_up` is not in [0, 1).
     """
 
     score_name: ClassVar[str]
@@ -48,24 +52,46 @@ class SupervisedEvaluator(TrainingEvaluator):
 
     @abc.abstractmethod
     def score(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The score of each item of a batch, (batch,) float32; the score of a data set is their mean."""
+        """Returns the score of each item of a batch, (batch,) float32; the score of a data set is the mean of all items.
+
+        Args:
+            output: Output of the network for the batch, float32.
+            target: Targets of the batch.
+        """
 
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
-        """Trains the network of `arch` from fresh weights, drawn with the trial's seed; see `fit`."""
+        """Builds the network of `arch` with random weights, drawn with the seed of the trial, trains it and returns its scores.
+
+        Raises:
+            ArchError: `arch` does not belong to `space`.
+            DivergedError: The training loss or a validation score is infinite or NaN.
+            EvaluatorError: There are no training or validation data, or a device or precision is not available.
+            TrialPruned: The trial ended the training early.
+            OSError: The weights cannot be written to the trial's folder.
+        """
         with seeded(trial.seed, deterministic=self.settings.deterministic):
             model = space.freeze(arch)
         return self.fit(model, trial)
 
     def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
-        """Trains `model` in place and returns its scores on the validation data.
+        """Trains `model` in place and returns its scores on the validation data after the last epoch.
 
-        The trained weights, averaged where `ema_decay` is set, also go to `weights.safetensors` in the trial's folder. After
-        every epoch the first objective is reported to the trial.
+        After every epoch the value of the first objective is reported to the trial. At the end `model` has the averaged weights
+        if `ema_decay` is set, and else the last ones. If the trial has a folder, they are written to weights.safetensors there.
+
+        Args:
+            model: Network with its initial weights.
+            trial: Trial with the seed, the folder and the report function; None means `Trial()`, which has the seed 0, has no
+                folder and ignores reports.
+
+        Returns:
+            The score under `score_name`, "val_loss" and "train_loss".
 
         Raises:
-            DivergedError: The loss or the score is not finite any more.
-            EvaluatorError: There is no training or validation data, or no such device.
-            TrialPruned: The trial ended the training.
+            DivergedError: The training loss or a validation score is infinite or NaN.
+            EvaluatorError: There are no training or validation data, or a device or precision is not available.
+            TrialPruned: The trial ended the training early.
+            OSError: The weights cannot be written to the trial's folder.
         """
         trial = trial or Trial()
         if self.settings.n_devices > 1:
@@ -87,10 +113,12 @@ class SupervisedEvaluator(TrainingEvaluator):
         return self._val_part((0, 1))
 
     def shared_training(self) -> SharedTraining:
-        """The device and the clipping that the settings ask for; a precision of "auto" means 32 bits.
+        """Returns the device, the gradient clipping and the determinism of the settings, for a one-shot strategy.
+
+        Settings that one-shot strategies do not support are returned in `unmet`. A `precision` of "auto" counts as "32-true".
 
         Raises:
-            EvaluatorError: The settings ask for a GPU, and there is none.
+            EvaluatorError: `accelerator` is "gpu" or "cuda", and there is no GPU.
         """
         settings = self.settings
         precision = PRECISIONS[str(settings.precision)]
@@ -192,7 +220,15 @@ class SupervisedEvaluator(TrainingEvaluator):
 
 
 def set_drop_path(model: nn.Module, prob: float) -> None:
-    """Sets the probability, in [0, 1), of every drop path in `model`; raises EvaluatorError where there is none."""
+    """Sets the probability of all drop path layers in `model`.
+
+    Args:
+        model: Network with such layers.
+        prob: Probability, in [0, 1).
+
+    Raises:
+        EvaluatorError: `model` has no drop path layer.
+    """
     layers = [module for module in model.modules() if isinstance(module, (CellNetwork, DropPath))]
     if not layers:
         raise EvaluatorError(f"drop_path_prob is set, and {type(model).__name__} has no drop path; leave it 0")
@@ -204,7 +240,10 @@ def set_drop_path(model: nn.Module, prob: float) -> None:
 
 
 def _device_of(model: nn.Module, default: torch.device) -> torch.device:
-    """The device of the weights; `default` for a view of a supernet, which may have no weights of its own, or only shapes."""
+    """Returns the device of the first parameter of `model`; `default` if there is none, or it is on the meta device.
+
+    Views of a supernet may have no parameters of their own, or only such without values.
+    """
     first = next(iter(model.parameters()), None)
     return default if first is None or first.is_meta else first.device
 

@@ -1,4 +1,4 @@
-"""Trained weights as a safetensors file, or as its bytes."""
+"""Writes the weights of a network to a safetensors file, and converts them to and from its bytes."""
 
 from pathlib import Path
 
@@ -12,10 +12,14 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def save_weights(model: nn.Module, folder: Path) -> Path:
-    """Writes the state dict of `model`, under its own keys; the file appears whole, in one step.
+    """Writes the state dict of `model` to weights.safetensors in `folder`, atomically, and returns the path of the file.
 
-    Returns:
-        The file: `weights.safetensors` in `folder`, which is made where it is missing.
+    Args:
+        model: Network whose state dict is written, under its own keys.
+        folder: Folder of the file; it is created if it does not exist.
+
+    Raises:
+        OSError: The folder or the file cannot be written (StorageError for a full, read-only or forbidden disk).
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WEIGHTS_FILE
@@ -24,11 +28,15 @@ def save_weights(model: nn.Module, folder: Path) -> Path:
 
 
 def pack(model: nn.Module) -> bytes:
-    """The state dict of `model` as the bytes of a safetensors file, on the CPU, under its own keys."""
+    """Returns the content of a safetensors file with the state dict of `model`, under its own keys."""
     # Copies: safetensors refuses tensors that share memory.
     return save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def unpack(weights: bytes) -> dict[str, Tensor]:
-    """The state dict in the bytes that `pack` returned."""
+    """Returns the state dict, on the CPU, in the bytes that `pack` returned.
+
+    Raises:
+        safetensors.SafetensorError: The bytes are not a safetensors file.
+    """
     return load(weights)

@@ -82,7 +82,7 @@ _SCRIPTS = ", ".join(f"<page/{name}>; rel=modulepreload" for name in FILES if na
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def index(request: Request) -> Response:
-    """The web page."""
+    """Answers with the web page."""
     answer = _answer(request, FILES["index.html"])
     answer.headers["Link"] = _SCRIPTS
     return answer
@@ -90,7 +90,7 @@ async def index(request: Request) -> Response:
 
 @router.api_route("/page/{name}", methods=["GET", "HEAD"])
 async def page_file(request: Request, name: str) -> Response:
-    """A script, the stylesheet or the icon of the web page; 404 for any other name."""
+    """Answers with a script, the stylesheet or the icon of the web page; with 404 for any other name."""
     if name not in FILES:
         raise HTTPException(404, f"the page has no file {name!r}")
     return _answer(request, FILES[name])

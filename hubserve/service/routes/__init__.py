@@ -1,1 +1,1 @@
-"""The routes, one module for what belongs together."""
+"""The routes of the service: one module for each group of paths, such as `jobs` for /jobs."""

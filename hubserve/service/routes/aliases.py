@@ -1,4 +1,4 @@
-"""Aliases over HTTP: the version that a name such as `production` means, and the share of the traffic for a canary."""
+"""Routes below /aliases: list, set and delete the names that stand for a model, with a canary for a share of the requests."""
 
 from typing import Annotated
 
@@ -21,9 +21,9 @@ class AliasEntry(BaseModel):
 
     Attributes:
         name: Name of the alias.
-        model: Tag, or a name, which means its newest version.
-        canary: Tag or name that gets a part of the traffic; null for none.
-        weight: Percent of the traffic that the canary gets.
+        model: Tag of a model, or a name for its newest version.
+        canary: Tag or name of the model that gets a share of the requests; null if there is none.
+        weight: Percentage of the requests that the canary gets, 1 to 99; 0 if there is no canary.
     """
 
     name: str
@@ -33,12 +33,12 @@ class AliasEntry(BaseModel):
 
 
 class AliasChange(BaseModel):
-    """The meaning to give to an alias.
+    """The new meaning of an alias.
 
     Attributes:
-        model: Tag, or a name, which means its newest version.
-        canary: Tag or name that gets a part of the traffic; null for none.
-        weight: Percent of the traffic that the canary gets, from 1 to 99.
+        model: Tag of a model, or a name for its newest version.
+        canary: Tag or name of the model that gets a share of the requests; null for none.
+        weight: Percentage of the requests that the canary gets, 1 to 99; ignored if there is no canary.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,19 +50,19 @@ class AliasChange(BaseModel):
 
 @router.get("", summary="List the aliases", responses=described(401, 422))
 async def listed(request: Request) -> list[AliasEntry]:
-    """All aliases, sorted by name."""
+    """Answers with all aliases, sorted by name."""
     known = await to_thread.run_sync(aliases.list_aliases)
     return [AliasEntry(name=name, **alias.model_dump()) for name, alias in sorted(known.items())]
 
 
 @router.put("/{name}", summary="Set an alias", dependencies=CHANGE, responses=described(401, 403, 404, 422))
 async def put(name: Name, change: AliasChange) -> AliasEntry:
-    """Takes effect within a second; the version that answered goes on until the other one is loaded."""
+    """Sets an alias within about a second. The version that answers now continues to answer until the new one is loaded."""
     alias = await to_thread.run_sync(lambda: aliases.set_alias(name, change.model, canary=change.canary, weight=change.weight))
     return AliasEntry(name=name, **alias.model_dump())
 
 
 @router.delete("/{name}", status_code=204, summary="Remove an alias", dependencies=CHANGE, responses=described(401, 403, 404))
 async def delete(name: Name) -> None:
-    """Deletes the alias; the versions that it meant stay."""
+    """Deletes an alias. The versions that it stood for are not deleted."""
     await to_thread.run_sync(aliases.delete_alias, name)

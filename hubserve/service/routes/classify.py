@@ -1,38 +1,41 @@
-"""POST /classify: images in the request, the most likely classes in the answer."""
+"""The route POST /classify: answers with the most likely classes of the images in a request."""
 
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hubserve.errors import HubserveError, TopKError
 from hubserve.package.predictions import TOP_K, Prediction
-from hubserve.service.error_responses import ErrorResponse, described, error_body, error_response, refuse_parameter
+from hubserve.service.engine import Answer
+from hubserve.service.error_responses import ErrorResponse, described, error_response, refuse_parameter
+from hubserve.service.image_responses import images_response
 from hubserve.service.request_images import FIELD, JsonImages, images_of
-from hubserve.service.service_state import Outcome, ServiceState
+from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters
 
 PATH = "/classify"
 
 MAX_PREDICTIONS = 50_000
-"""Largest number of predictions in an answer: some megabytes of JSON."""
+"""Largest number of predictions in an answer, which are some megabytes of JSON."""
 
 LARGE = 500
-"""Number of predictions that take about a millisecond to encode."""
+"""Number of predictions from which an answer is encoded in a thread, because encoding takes longer than about a millisecond."""
 
 router = APIRouter(tags=["classify"])
 
 
 class ClassifyResponse(BaseModel):
-    """The answer to one image.
+    """The answer for one image.
 
     Attributes:
-        model: Tag of the version that answered.
-        predictions: Classes with their probabilities, the most likely one first.
-        timing_ms: Milliseconds: "decode" for decoding and preprocessing, "infer" for inference of the batch with the image.
+        model: Tag of the version that classified the image.
+        predictions: The most likely classes with their probabilities, the most likely one first.
+        timing_ms: Durations in milliseconds: "decode" is that of decoding and preprocessing the image, "infer" that of
+            inference for the batch with the image.
     """
 
     model: str
@@ -41,7 +44,7 @@ class ClassifyResponse(BaseModel):
 
 
 class ClassifyResponses(BaseModel):
-    """The answer to several images.
+    """The answer for several images.
 
     Attributes:
         results: For each image, in the order of the request, its answer or its error.
@@ -50,20 +53,29 @@ class ClassifyResponses(BaseModel):
     results: list[ClassifyResponse | ErrorResponse]
 
 
+ModelName = Annotated[str | None, Field(description="Name, tag or alias; the service's default unless given.")]
+
+
 class ClassifyQuery(BaseModel):
-    """The parameters of the query."""
+    """The query parameters of /classify.
+
+    Attributes:
+        model: Name, tag or alias of the model; None takes the default model.
+        top_k: Number of classes in the answer, at least 1; None takes 5, or all if the model has fewer.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    model: Annotated[str | None, Field(description="Name, tag or alias; the service's default unless given.")] = None
+    model: ModelName = None
     top_k: Annotated[int | None, Field(ge=1, description="How many classes to name; 5 unless given.")] = None
 
 
 _check_parameters = only_parameters(*ClassifyQuery.model_fields)
+"""FastAPI dependency that refuses unknown query parameters."""
 
 _BINARY = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: {"type": "array", "items": _BINARY}}}
-_BODY = {
+IMAGE_BODY = {
     "required": True,
     "content": {
         "image/*": {"schema": _BINARY},
@@ -72,6 +84,7 @@ _BODY = {
         "application/json": {"schema": JsonImages.model_json_schema()},
     },
 }
+"""Description, in OpenAPI, of a body with images; see `images_of`."""
 
 
 @router.post(
@@ -79,10 +92,10 @@ _BODY = {
     summary="Classify images",
     dependencies=[Depends(_check_parameters)],
     responses={200: {"model": ClassifyResponse | ClassifyResponses}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": IMAGE_BODY},
 )
 async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
-    """Names the most likely classes of an image, given as the body, as the form field `image`, or in JSON as base64.
+    """Answers with the most likely classes of the image in the body, in the form field `image`, or in JSON as base64.
 
     Several images in one request are answered with a list.
     """
@@ -90,7 +103,15 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
 
 
 async def answer_directly(request: Request, shared: ServiceState) -> Response:
-    """The route's answer to a request, errors included, without FastAPI's layers around it."""
+    """Returns the same answer as the route `classify`, also for errors, but without FastAPI's layers, which take time.
+
+    Args:
+        request: The request.
+        shared: State that all requests share.
+
+    Raises:
+        ClientDisconnect: The client has disconnected.
+    """
     try:
         await _check_parameters(request)
         return await _classified(request, shared, ClassifyQuery.model_validate(dict(request.query_params)))
@@ -103,6 +124,13 @@ async def answer_directly(request: Request, shared: ServiceState) -> Response:
 
 
 async def _classified(request: Request, shared: ServiceState, query: ClassifyQuery) -> Response:
+    """Reads the body of a request, classifies its images and returns the answer.
+
+    Raises:
+        HubserveError: The request is refused.
+        RequestValidationError: The body has a field other than `image`.
+        ClientDisconnect: The client has disconnected.
+    """
     # Before the body is read: under overload a refusal must cost next to nothing.
     shared.queue.check_room()
     async with shared.body_reader.body(request) as body, shared.awaited(request):
@@ -115,27 +143,12 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
             )
         outcomes = await shared.classify(query.model, images.data, query.top_k)
         if predictions > LARGE:
-            return await to_thread.run_sync(_response, outcomes, images.several)
-        return _response(outcomes, images.several)
+            return await to_thread.run_sync(images_response, outcomes, images.several, _result)
+        return images_response(outcomes, images.several, _result)
 
 
-def _response(outcomes: list[Outcome], several: bool) -> Response:
-    if not several:
-        (outcome,) = outcomes
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return JSONResponse(_result(outcome))
-    # Each result for itself: the encoder stops all other threads until it is done.
-    results = [JSONResponse(_result(outcome)).body for outcome in outcomes]
-    return Response(b'{"results":[%s]}' % b",".join(results), media_type="application/json")
-
-
-def _result(outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, HubserveError):
-        return error_body(outcome)
-    if isinstance(outcome, BaseException):
-        raise outcome
-    tag, answer = outcome
+def _result(tag: str, answer: Answer) -> dict[str, Any]:
+    """Returns the JSON of the result of one image."""
     return {
         "model": tag,
         "predictions": [prediction.model_dump() for prediction in answer.predictions],

@@ -1,4 +1,4 @@
-"""Exports over HTTP: POST starts one in a process of its own, GET shows it, DELETE stops it; the package is a download."""
+"""Routes below /exports: start an export, list exports, show one, stop one, and download its package."""
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
@@ -18,7 +18,10 @@ router = APIRouter(prefix="/exports", tags=["exports"], dependencies=[Depends(on
 
 @router.post("", status_code=202, summary="Start an export", dependencies=CHANGE, responses=described(401, 403, 404, 422, 503))
 async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
-    """Exports an alias, a name or tag in the store, or a pre-searched model, looked up in this order; or an arch of a space."""
+    """Exports a model, which is an alias, a name or tag in the store, or a pre-searched model, or an arch of a space.
+
+    The export runs in a process of its own, which goes on if the server is restarted. GET /exports/{id} shows its state.
+    """
     shared: ServiceState = request.app.state.shared
     if wanted.model is not None:
         _check_known(shared, wanted.model)
@@ -30,14 +33,14 @@ async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
 
 @router.get("", summary="List the exports", responses=described(401))
 async def listed(request: Request) -> list[ExportStatus]:
-    """All exports, newest first; the last ones that ended are kept."""
+    """Answers with the states of all exports, newest first. Of those that have ended, only the last ones are kept."""
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.list)
 
 
 @router.get("/{identity}", summary="Show an export", responses=described(401, 404))
 async def read(request: Request, identity: str) -> ExportStatus:
-    """The state of an export, and its error where it failed."""
+    """Answers with the state of an export and, if it failed, the reason."""
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.read, identity)
 
@@ -46,7 +49,10 @@ async def read(request: Request, identity: str) -> ExportStatus:
     "/{identity}", status_code=202, summary="Stop an export", dependencies=CHANGE, responses=described(401, 403, 404)
 )
 async def stop(request: Request, identity: str) -> ExportStatus:
-    """Ends all processes of the export within 5 s; the state is "stopping" until then. One that has ended stays as it is."""
+    """Ends all processes of the export within 5 s. The state is "stopping" until then.
+
+    An export that has ended stays as it is.
+    """
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.stop, identity)
 
@@ -58,14 +64,19 @@ async def stop(request: Request, identity: str) -> ExportStatus:
     responses={200: {"content": {"application/zip": {}}}, **described(401, 404)},
 )
 async def package(request: Request, identity: str) -> FileResponse:
-    """A ZIP file with the folder `package`."""
+    """Answers with the package of an export as a ZIP file with the folder `package`; with 404 if there is no package (yet)."""
     shared: ServiceState = request.app.state.shared
     path = await to_thread.run_sync(shared.exports.archive, identity)
     return FileResponse(path, media_type="application/zip", filename=f"{identity}.zip")
 
 
 def _check_known(shared: ServiceState, name: str) -> None:
-    """Raises ModelNotFoundError where `name` is no alias, nothing in the store and no pre-searched model."""
+    """Checks that `name` is an alias, a name or tag in the store, or a pre-searched model.
+
+    Raises:
+        ModelNotFoundError: It is none of these; the message has similar names.
+        StoreError: The store cannot be read, and it is no pre-searched model; `StorageError` if access is denied.
+    """
     try:
         shared.find_model(name)
     except ModelNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Data for jobs over HTTP: GET lists the data folders, POST uploads one as a ZIP, DELETE removes an upload."""
+"""Routes for the data of jobs: GET /jobs/data lists data folders, POST uploads one as a ZIP file, DELETE removes an upload."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from hubserve.atomic import staged_folder
-from hubserve.errors import BodyTooLargeError, OverloadedError, RequestBodyError, SlowRequestError
+from hubserve.errors import BodyTooLargeError, OverloadedError, RequestBodyError, SlowRequestError, UploadQuotaError
 from hubserve.service import data_folders
 from hubserve.service.auth import CHANGE
 from hubserve.service.data_folders import DataFolder, DataFolders
@@ -34,11 +34,11 @@ _uploading, _looking = threading.Lock(), threading.Lock()
 
 
 class Upload(BaseModel):
-    """An upload that was unpacked.
+    """The answer to an upload.
 
     Attributes:
         data: The new data folder.
-        left_out: Number of files in the ZIP that are hidden or no images, which were left out.
+        left_out: Number of files in the ZIP that were left out, because they are hidden or not images.
     """
 
     data: DataFolder
@@ -47,7 +47,10 @@ class Upload(BaseModel):
 
 @router.get("/data", summary="List the data folders", dependencies=PLAIN, responses=described(401, 422))
 async def listed(request: Request) -> DataFolders:
-    """The folders below the server's data roots that hold class folders, at most 200, found in at most 2 s."""
+    """Answers with the folders with class folders below the server's data roots.
+
+    At most 200 are listed, and the search ends after 2 s; `complete` is false if a limit was reached.
+    """
     roots = data_roots(request.app.state.shared.settings)
     return await to_thread.run_sync(_listed, roots)
 
@@ -61,14 +64,15 @@ async def listed(request: Request) -> DataFolders:
     openapi_extra=_ZIP,
 )
 async def upload(request: Request, name: str) -> Upload:
-    """Unpacks a ZIP with a folder of images for each class into a new data folder called `name`.
+    """Unpacks a ZIP file, which has a folder of images for each class, into a new data folder with the given name.
 
-    The body is the ZIP itself. A single folder around the class folders is left out, as are hidden files and files that are no
-    images. Nothing is kept of a ZIP that is refused.
+    The body is the ZIP file itself. Hidden files and files that are not images are left out, and so is a single folder around
+    the class folders. If the ZIP file is refused, nothing of it is kept.
     """
     shared: ServiceState = request.app.state.shared
     settings, root = shared.settings, data_roots(shared.settings)[0]
     await to_thread.run_sync(data_folders.check_free, root, name)
+    await to_thread.run_sync(_check_total, root, settings, 1)
     _check_announced(request, settings)
     if not _uploading.acquire(blocking=False):
         raise OverloadedError("another upload is being received; ask again when it is over")
@@ -85,27 +89,41 @@ async def upload(request: Request, name: str) -> Upload:
 
 
 @router.delete(
-    "/data/{name}", status_code=204, summary="Delete an upload", dependencies=PLAIN + CHANGE, responses=described(401, 403, 404)
+    "/data/{name}",
+    status_code=204,
+    summary="Delete an upload",
+    dependencies=PLAIN + CHANGE,
+    responses=described(401, 403, 404, 409),
 )
 async def delete(request: Request, name: str) -> None:
-    """Deletes what was uploaded under this name; data folders of the operator cannot be deleted over HTTP."""
+    """Deletes the upload with the given name, unless a job uses it. Data folders that were not uploaded cannot be deleted."""
     root = data_roots(request.app.state.shared.settings)[0]
     await to_thread.run_sync(data_folders.remove_upload, root, name)
 
 
 def _listed(roots: tuple[Path, ...]) -> DataFolders:
+    """Returns the data folders below `roots`. Only one request searches them at a time."""
     with _looking:  # One look at a time: many clients may ask.
         return data_folders.list_folders(roots)
 
 
 def _check_announced(request: Request, settings: ServiceSettings) -> None:
+    """Checks the length of the body that the client announces. Raises BodyTooLargeError if it is too large."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) >= 20 or int(announced) > settings.upload_mb * 1e6):
         raise _too_long(settings)
 
 
 async def _receive(request: Request, path: Path, settings: ServiceSettings) -> None:
-    """Writes the body to `path` as it comes. Raises BodyTooLargeError, SlowRequestError, or RequestBodyError if it is empty."""
+    """Writes the body of a request to the file `path`, in parts as they arrive.
+
+    Raises:
+        BodyTooLargeError: The body is larger than the setting `upload_mb`.
+        SlowRequestError: The body was not received in time.
+        RequestBodyError: The body is empty.
+        ClientDisconnect: The client disconnected before the whole body was received.
+        OSError: The file cannot be written.
+    """
     size = 0
     try:
         async with asyncio.timeout(settings.upload_seconds):
@@ -122,15 +140,29 @@ async def _receive(request: Request, path: Path, settings: ServiceSettings) -> N
 
 
 def _too_long(settings: ServiceSettings) -> BodyTooLargeError:
+    """Returns the exception for a ZIP file that is too large."""
     return BodyTooLargeError(f"the ZIP is longer than the allowed {settings.upload_mb * 1e6:,.0f} bytes")
 
 
+def _check_total(root: Path, settings: ServiceSettings, more: int) -> None:
+    """Raises UploadQuotaError if the uploads would have more bytes together than allowed with `more` bytes."""
+    used, allowed = data_folders.bytes_in(root / data_folders.UPLOADS), settings.upload_total_mb * 1e6
+    if used + more > allowed:
+        raise UploadQuotaError(
+            f"the uploads have {used:,} of {allowed:,.0f} bytes that are allowed together, and this one has "
+            f"{'some' if more == 1 else format(more, ',')} more: delete one by DELETE /jobs/data/NAME, or raise "
+            "HUBSERVE_UPLOAD_TOTAL_MB"
+        )
+
+
 def _unpacked(root: Path, name: str, stage: Path, settings: ServiceSettings) -> Upload:
+    """Unpacks the received ZIP file and adds the upload. Raises what `unpack` and `add_upload` raise."""
     most = min(int(settings.upload_expanded_mb * 1e6), shutil.disk_usage(stage).free)
     done: list[Unpacked] = []
 
     def fill(folder: Path) -> None:
         done.append(unpack(stage / "upload", folder, max_files=settings.upload_files, max_bytes=most))
+        _check_total(root, settings, data_folders.bytes_in(folder))
 
     data = data_folders.add_upload(root, name, stage, fill)
     return Upload(data=data, left_out=done[0].left_out)

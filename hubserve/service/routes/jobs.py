@@ -1,4 +1,4 @@
-"""Jobs over HTTP, searches and fine-tunings: POST starts one in its own process, GET shows its state, DELETE stops it."""
+"""Routes below /jobs: POST starts a search or a fine-tuning in a process of its own, GET shows its state, DELETE stops it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,23 @@ PLAIN = [Depends(only_parameters())]
 PAGED = [Depends(only_parameters("limit", "after"))]
 
 MOST_JOBS, MOST_TRIALS = 200, 10_000
-"""Most jobs, and most trials of one job, in one answer."""
+"""Largest number of jobs in one answer, and of trials of one job in one answer."""
 
 MOST_CHARACTERS, REASON_CHARACTERS = 50_000, 300
-"""Longest definition, as JSON, and longest reason of a trial in an answer."""
+"""Largest number of characters of a job definition as JSON, and of the reason of a trial in an answer."""
 
 _starting = threading.Lock()
 
 
 class JobRequest(BaseModel):
-    """A job to start: exactly one of the two.
+    """A job to start. Exactly one of the keys is given.
 
     Attributes:
-        job: Name of a job file that GET /jobs/available lists.
-        definition: A job with the keys of such a file.
+        job: Name of a job file, one of those that GET /jobs/available lists.
+        definition: A job definition, with the keys of a job file.
+
+    Raises:
+        pydantic.ValidationError: A key is unknown, or neither or both of the keys are given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +53,7 @@ class JobRequest(BaseModel):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> JobRequest:
+        """Returns the request itself. Raises ValueError if neither or both of the keys are given."""
         if (self.job is None) == (self.definition is None):
             raise ValueError("give the name of a job, or a definition")
         return self
@@ -59,8 +63,8 @@ class AvailableEntry(BaseModel):
     """A job file that can be started by its name.
 
     Attributes:
-        name: Name of the file, without its ending.
-        summary: One sentence about the job.
+        name: Name of the file without ".yaml".
+        summary: One sentence about the job; if the file is not a valid job, what is wrong with it.
     """
 
     name: str
@@ -71,10 +75,10 @@ class AvailableEntry(BaseModel):
     "", status_code=202, summary="Start a job", dependencies=PLAIN + CHANGE, responses=described(401, 403, 404, 422, 503)
 )
 async def start(request: Request, wanted: JobRequest) -> JobSummary:
-    """Starts a process that outlives this server; its result is published to the store, which the server follows.
+    """Starts a job in a process that outlives this server. The model that it publishes is served as soon as it is in the store.
 
-    A definition may reach and use what the server's settings allow. Names in the job are checked before it starts; its data
-    are checked by the process, whose state is then "refused".
+    A definition may access and use only what the server's settings allow. Names in the job are checked before it starts. The
+    job's process checks its data: if they cannot be used, its state is "refused".
     """
     shared: ServiceState = request.app.state.shared
     most = shared.settings.max_search_jobs
@@ -86,18 +90,29 @@ async def start(request: Request, wanted: JobRequest) -> JobSummary:
 
 @router.get("", summary="List the jobs", dependencies=PAGED, responses=described(401, 404, 422))
 async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: str | None = None) -> list[JobSummary]:
-    """The newest jobs first, at most `limit` of them, without their trials.
+    """Answers with the states of at most `limit` jobs, newest first, without their trials.
 
-    With `after`, the id of the last job of an answer, the next older ones.
+    With `after`, the id of a job, only jobs that are older than it.
     """
     return await to_thread.run_sync(lambda: jobs.list_summaries(limit, after=after))
 
 
 @router.get("/available", summary="List the job files", dependencies=PLAIN, responses=described(401))
 async def available() -> list[AvailableEntry]:
-    """All job files, sorted by name."""
+    """Answers with all job files that can be started by name, sorted by name."""
     found = await to_thread.run_sync(jobs.available_jobs)
     return [AvailableEntry(name=job.name, summary=job.summary) for job in found]
+
+
+@router.get("/starts", summary="List the models to fine-tune", dependencies=PLAIN, responses=described(401))
+async def starts(request: Request) -> list[str]:
+    """The models that a fine-tuning can start from at once: names in the store, and pre-searched ones with weights here.
+
+    Other pre-searched models can be given, too; their weights are downloaded. To look for weights takes seconds.
+    """
+    shared: ServiceState = request.app.state.shared
+    names = await to_thread.run_sync(shared.local_cards.names)
+    return list(dict.fromkeys([*(model.tag.partition(":")[0] for model in shared.resolver.models), *names]))
 
 
 @router.get("/{identity}", summary="Show a job", dependencies=PAGED, responses=described(401, 404, 422))
@@ -106,9 +121,10 @@ async def read(
     limit: Annotated[int, Query(ge=0, le=MOST_TRIALS)] = 1000,
     after: Annotated[int, Query(ge=-1)] | None = None,
 ) -> JobStatus:
-    """Trials, the Pareto front, the course of a one-shot strategy, epochs and test accuracy, and what was published.
+    """Answers with the state of a job: trials, Pareto front, one-shot progress, epochs, test accuracy and published model.
 
-    `history` has the last `limit` trials; with `after`, the first `limit` of those whose numbers are larger than it.
+    `history` has the last `limit` trials. With `after`, a number of a trial, it has the first `limit` trials with larger
+    numbers.
     """
     return await to_thread.run_sync(lambda: _with_trials(jobs.read(jobs.find(identity)), limit, after))
 
@@ -121,9 +137,9 @@ async def read(
     responses=described(401, 403, 404),
 )
 async def stop(identity: str) -> JobSummary:
-    """Ends all processes of the job within 5 s; the state is "stopping" until then.
+    """Ends all processes of the job within 5 s. The state is "stopping" until then.
 
-    `hubserve search --run FOLDER`, on the server's machine, continues the job.
+    The command `hubserve search --run FOLDER`, on the server's machine, resumes the job.
     """
     return await to_thread.run_sync(lambda: jobs.end_soon(jobs.find(identity)))
 
@@ -136,14 +152,19 @@ async def stop(identity: str) -> JobSummary:
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404)},
 )
 async def plot(identity: str, name: str) -> FileResponse:
-    """One of the plots that the status of the job lists."""
+    """Answers with a plot of a job as SVG; with 404 if it has no plot of that name. The state of the job lists the names."""
     path = await to_thread.run_sync(lambda: jobs.find(identity).plot(name))
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox", "Cache-Control": "no-cache"}
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
 
 
 def _parsed(wanted: JobRequest, settings: ServiceSettings) -> tuple[str, Job, JobLimits]:
-    """The text of the job, the job, and its limits. Raises JobError where it exceeds them."""
+    """Returns the text of the job, the job, and its limits.
+
+    Raises:
+        JobError: The definition is not valid or exceeds a limit.
+        JobNotFoundError: There is no job file of this name.
+    """
     if wanted.job is not None:
         text = jobs.available_job(wanted.job).text()
         return text, jobs.parse_job(text, where=wanted.job), named_job_limits(settings)
@@ -158,11 +179,18 @@ def _parsed(wanted: JobRequest, settings: ServiceSettings) -> tuple[str, Job, Jo
 
 
 def _where(limits: JobLimits) -> Any:
-    """Where relative paths of a definition start; None for a job file, whose paths start in the working folder."""
+    """Returns the folder in which relative paths of a definition start; None for a job file, which uses the working folder."""
     return limits.roots[0] if limits.roots else None
 
 
 def _started(text: str, job: Job, name: str | None, limits: JobLimits, most: int) -> JobSummary:
+    """Creates the run folder of a job, starts the job and returns its state.
+
+    Raises:
+        OverloadedError: The largest allowed number of jobs is running.
+        JobError: The process cannot be started.
+        StorageError: The run folder cannot be written.
+    """
     with _starting:
         _check_number_running(most)
         run = jobs.create(text, name=name, job=job, where=_where(limits), limits=limits)
@@ -171,6 +199,7 @@ def _started(text: str, job: Job, name: str | None, limits: JobLimits, most: int
 
 
 def _with_trials(status: JobStatus, limit: int, after: int | None) -> JobStatus:
+    """Returns the status with a part of its trials, as the route `read` describes, and with shortened reasons."""
     if after is None:
         rows = status.history[-limit:] if limit else []
     else:
@@ -180,7 +209,12 @@ def _with_trials(status: JobStatus, limit: int, after: int | None) -> JobStatus:
 
 
 def _check_number_running(most: int) -> None:
-    """Raises OverloadedError where `most` jobs run, whoever started them: they share this machine."""
+    """Checks that fewer than `most` jobs are running, also counting those that were started from the command line.
+
+    Raises:
+        OverloadedError: `most` or more jobs are running.
+        StorageError: The folder of runs cannot be listed.
+    """
     running = [run.id for run in jobs.list_runs() if jobs.is_running(run)]
     if len(running) >= most:
         raise OverloadedError(

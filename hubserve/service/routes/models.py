@@ -1,4 +1,4 @@
-"""The models in the store: GET /models, and the card, the drawing and the profile of one version."""
+"""Routes below /models: the list of the versions in the store, and the card, drawing and latency profile of one version."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from hubserve.cards.card import Metric
 from hubserve.errors import HubserveError, ModelNotFoundError
+from hubserve.package.accuracy_report import AccuracyReport
+from hubserve.package.manifest import TestFigures
 from hubserve.service.error_responses import described
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.outgoing_text import ClientJSONResponse
@@ -27,25 +29,27 @@ MOST = 1000
 
 
 class ModelEntry(BaseModel):
-    """One version in the store; a value that its package does not have is null.
+    """One version in the store; what its package does not contain, or the server cannot read, is null.
 
     Attributes:
-        tag: "name:version".
-        created: When it was published.
+        tag: Tag of the version, "name:version".
+        created: Time at which the version was published.
         space: Class name of its model space.
         classes: Number of classes.
-        input_size: Height and width of the input, in pixels.
-        metric: Accuracy of its weights, as published or as measured by the job that found it.
-        top1: Top-1 accuracy of that metric, in percent.
-        licence: Licence of its weights.
-        default: Whether it answers where a request names no model.
-        aliases: Names that mean it now; a canary with its share of the traffic.
-        params: Number of parameters of the network.
-        macs: Multiply-accumulate operations for one image.
-        latency_ms: Median of the format onnx for one image, in milliseconds, measured on the machine that published it.
+        input_size: Height and width of the network's input in pixels.
+        metric: Accuracy of the weights, as published with them or as measured by the job that trained them.
+        top1: Top-1 accuracy in percent, from `metric`.
+        test: Accuracy on test images, with its interval, and calibration error; null if the model was not tested.
+        licence: Licence of the weights.
+        default: True if this version answers requests that name no model.
+        aliases: Aliases that stand for this version now; if it is a canary, with its percentage of the requests.
+        params: Number of parameters of the network; null until it was counted.
+        macs: Number of multiply-accumulate operations for one image; null until it was counted.
+        latency_ms: Median latency for one image in the format "onnx", in milliseconds, on the machine that measured the
+            profile.
         state: "loaded"; "idle" until a request names it; "loading" while another process loads it for the first time; or
-            "refused" where it cannot be loaded.
-        problem: Why it is refused, or why the server may not read it; null otherwise.
+            "refused" if it cannot be loaded.
+        problem: Why the version is refused, or why the server cannot read it; null otherwise.
     """
 
     tag: str
@@ -55,6 +59,7 @@ class ModelEntry(BaseModel):
     input_size: int | None = None
     metric: Metric | None = None
     top1: float | None = None
+    test: TestFigures | None = None
     licence: str | None = None
     default: bool
     aliases: list[str]
@@ -75,7 +80,10 @@ class ModelEntry(BaseModel):
 async def models(
     request: Request, limit: Annotated[int, Query(ge=1, le=MOST)] = MOST, after: str | None = None
 ) -> ClientJSONResponse:
-    """The versions in the store, newest first, at most `limit` of them; those behind the tag `after` where it is given."""
+    """Answers with the versions in the store, newest first, at most `limit`.
+
+    With `after`, the tag of a version, only those that follow it.
+    """
     shared: ServiceState = request.app.state.shared
     try:
         served = await shared.live_models.get_soon()
@@ -86,6 +94,12 @@ async def models(
 
 
 def _page(shared: ServiceState, default: str, limit: int, after: str | None) -> ClientJSONResponse:
+    """Returns the answer of the route `models`; it runs in a thread, because it reads files.
+
+    Raises:
+        ModelNotFoundError: The store has no version `after`.
+        StoreError: The store cannot be read; `StorageError` if access is denied.
+    """
     stored = shared.resolver.models
     if not stored and shared.resolver.fault is not None:
         raise shared.resolver.fault
@@ -101,6 +115,7 @@ def _page(shared: ServiceState, default: str, limit: int, after: str | None) -> 
 
 
 def _entry(model: StoredModel, shared: ServiceState, default: str) -> ModelEntry:
+    """Returns the entry of one version; `default` is the tag of the default model, or empty."""
     state, problem = shared.live_models.state_of(model)
     known = _facts(model, shared.details) if state != "refused" else {}
     return ModelEntry(
@@ -115,6 +130,7 @@ def _entry(model: StoredModel, shared: ServiceState, default: str) -> ModelEntry
 
 
 def _facts(model: StoredModel, details: ModelDetails) -> dict[str, Any]:
+    """Returns the fields of an entry that are read from the package; empty if it cannot be read."""
     try:
         manifest = model.package.manifest
     except HubserveError:  # The version is refused, and its state says so, once a request names it.
@@ -127,6 +143,7 @@ def _facts(model: StoredModel, details: ModelDetails) -> dict[str, Any]:
         "input_size": manifest.preprocess.input_size,
         "metric": metric,
         "top1": metric.top1 if metric else None,
+        "test": manifest.test,
         "licence": manifest.provenance.licence,
         "params": size.params if size else None,
         "macs": size.macs if size else None,
@@ -136,7 +153,7 @@ def _facts(model: StoredModel, details: ModelDetails) -> dict[str, Any]:
 
 @router.get("/models/{tag}/card", summary="Show a model", dependencies=PLAIN, responses=described(401, 404, 409))
 async def card(request: Request, tag: str) -> dict[str, Any]:
-    """The manifest of its package: space, arch, preprocessing, provenance, versions; and the tag of the version."""
+    """Answers with the tag and time of publication of a version, and its package's manifest without the list of files."""
     model = _found(request, tag)
     manifest = (await to_thread.run_sync(lambda: model.package.manifest)).model_dump(mode="json", exclude={"files"})
     return {"tag": model.tag, "created": model.created, **manifest}
@@ -150,7 +167,10 @@ async def card(request: Request, tag: str) -> dict[str, Any]:
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404, 409, 422)},
 )
 async def drawing(request: Request, tag: str) -> FileResponse:
-    """Cells as graphs, or blocks in a row. Drawn by a process of its own at the first request, which takes seconds."""
+    """Answers with a drawing of the arch as SVG; with 404 if it cannot be drawn.
+
+    At the first request for a version another process draws it, which takes seconds.
+    """
     shared: ServiceState = request.app.state.shared
     path = await to_thread.run_sync(shared.details.drawing_of, _found(request, tag))
     # Anybody may have written the package that it shows: opened alone in a browser it must run no script.
@@ -162,7 +182,7 @@ async def drawing(request: Request, tag: str) -> FileResponse:
     "/models/{tag}/profile", summary="Show the latency of a model", dependencies=PLAIN, responses=described(401, 404, 409)
 )
 async def profile(request: Request, tag: str) -> dict[str, Any]:
-    """The latency report of the package; 404 where its latency was not measured."""
+    """Answers with the latency report of a version's package; with 404 if it has none."""
     model = _found(request, tag)
     report = await to_thread.run_sync(lambda: model.package.profile)
     if report is None:
@@ -170,6 +190,22 @@ async def profile(request: Request, tag: str) -> dict[str, Any]:
     return report
 
 
+@router.get(
+    "/models/{tag}/accuracy",
+    summary="Show the test accuracy of a model",
+    dependencies=PLAIN,
+    responses=described(401, 404, 409),
+)
+async def accuracy(request: Request, tag: str) -> AccuracyReport:
+    """The accuracy report of the package: by class, confusion, calibration, worst images; 404 where it was not tested."""
+    model = _found(request, tag)
+    report = await to_thread.run_sync(lambda: model.package.accuracy)
+    if report is None:
+        raise ModelNotFoundError(f"{model.tag} has no test accuracy: the job that made it had no test images, or none made it")
+    return report
+
+
 def _found(request: Request, name: str) -> StoredModel:
+    """Returns the version that a name, tag or alias stands for. Raises as `ServiceState.find_model` does."""
     shared: ServiceState = request.app.state.shared
     return shared.find_model(name)
