@@ -8,12 +8,15 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from hubserve.atomic import apply_umask, replace_folder, staged_folder
+from hubserve.code_source import source_of_code
 from hubserve.errors import PackageError
 from hubserve.export.model_source import ModelSource
 from hubserve.export.parity_proof import ProvenFormats, write_proven
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.host import versions
+from hubserve.hub.package_space import record_own_space
 from hubserve.hub.registry import SPACES
+from hubserve.own_code import is_import_path
 from hubserve.package import trust
 from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.add_files import check_target
@@ -75,13 +78,15 @@ def write_package(
             (stage / ACCURACY_REPORT).write_text(source.accuracy.model_dump_json(indent=2) + "\n", "utf-8")
         manifest = _manifest(source, proven, {path.name: file_entry(path) for path in sorted(stage.iterdir())})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
-        if source.space in SPACES:
-            rebuild_model(Package(stage, manifest))
+        if source.space in SPACES or manifest.space_source is not None:
+            rebuild_model(Package(stage, manifest, trusted=True))
         apply_umask(stage)
         check_target(folder, overwrite)  # Checked again, as another process may have written there during the export.
         replace_folder(stage, folder)
     trust.record_written(manifest.files[FORMATS[name].file].sha256 for name in formats)
-    return read_package(folder, trusted=True)
+    package = read_package(folder, trusted=True)
+    record_own_space(package)
+    return package
 
 
 def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileEntry]) -> Manifest:
@@ -89,6 +94,7 @@ def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileE
     return Manifest(
         name=source.name,
         space=source.space,
+        space_source=source_of_code(source.space) if is_import_path(source.space) else None,
         settings=dict(source.settings),
         arch=dict(source.arch),
         preprocess=source.preprocess,
