@@ -62,6 +62,7 @@ class ServiceSettings(BaseModel):
             request to start another one is refused with 503.
         upload_mb: Largest size of a ZIP file of images that is uploaded, in megabytes; 413 beyond it.
         upload_expanded_mb: Largest size of the unpacked files of an uploaded ZIP file together, in megabytes; 413 beyond it.
+        upload_total_mb: Largest size of all uploads together, unpacked, in megabytes; 507 beyond it.
         upload_files: Largest number of files in an uploaded ZIP file; 413 beyond it.
         upload_seconds: Seconds within which an uploaded ZIP file must be received; 408 after that.
         data_roots: Folders, separated by colons, in which the data sets and latency tables of job definitions over HTTP must
@@ -113,6 +114,7 @@ class ServiceSettings(BaseModel):
     max_search_jobs: Annotated[int, Field(ge=1)] = 2
     upload_mb: Amount = 1000.0
     upload_expanded_mb: Amount = 4000.0
+    upload_total_mb: Amount = 40_000.0
     upload_files: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     upload_seconds: Amount = 900.0
     data_roots: tuple[Path, ...] | None = None
