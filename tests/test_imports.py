@@ -22,6 +22,7 @@ SERVES = (
     "cgroup",
     "usable_resources",
     "storage_faults",
+    "remote_errors",
     "remote_files",
     "reserved_file",
     "sequence_number",
