@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "weights_warning",
     "own_code",
     "code_source",
     "image_file",
@@ -22,6 +23,7 @@ SERVES = (
     "cgroup",
     "usable_resources",
     "storage_faults",
+    "remote_errors",
     "remote_files",
     "reserved_file",
     "sequence_number",

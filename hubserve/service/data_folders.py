@@ -227,7 +227,12 @@ def remove_upload(root: Path, name: str) -> None:
 
 
 def jobs_using(folder: Path) -> list[str]:
-    """Returns the ids of the jobs, not yet ended, whose data set is `folder`, lies in it, or contains it."""
+    """Returns the ids of the jobs that have not ended and whose data set is `folder`, lies in it or contains it.
+
+    Raises:
+        StorageError: This user may not list the folder of runs.
+        OutputError: No folder can serve as HUBSERVE_HOME.
+    """
     wanted, found = Path(os.path.realpath(folder)), []
     for run in jobs.list_runs():
         try:
@@ -246,7 +251,10 @@ def jobs_using(folder: Path) -> list[str]:
 
 
 def bytes_in(folder: Path) -> int:
-    """Returns the size in bytes of all files below `folder`; those in hidden folders, such as unfinished uploads, left out."""
+    """Returns the size in bytes of all files in `folder`, at any depth.
+
+    Hidden files and folders, such as unfinished uploads, do not count, and neither does what cannot be read.
+    """
     size, waiting = 0, [folder]
     while waiting:
         try:

@@ -1,6 +1,6 @@
-"""`LocalCards`: the pre-searched models whose weights are on this machine, found by a process of its own.
+"""`LocalCards`: finds the pre-searched models whose weights are on this machine, by another process.
 
-To look for weights needs code that imports torch, which the server's process does not load.
+Looking for weights needs code that imports torch, which the server's process does not load.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ log = logging.getLogger("hubserve.service")
 WORKER = "hubserve.workers.local_weights"
 
 SECONDS = 120.0
-"""Time limit of the process, in seconds; usually it takes a few seconds."""
+"""Time limit of the process in seconds. It usually takes a few seconds."""
 
 FRESH_SECONDS = 60.0
-"""Time in seconds for which its answer, or its failure, is kept."""
+"""Seconds for which the answer of the process is used before it is started again, also if it failed."""
 
 
 class LocalCards:
-    """Names the pre-searched models whose weights are on this machine."""
+    """Finds the pre-searched models whose weights are on this machine."""
 
     def __init__(self) -> None:
         self._looking = threading.Lock()
@@ -35,9 +35,10 @@ class LocalCards:
         self._looked: float | None = None
 
     def names(self) -> list[str]:
-        """Returns their names, sorted; waits for the process if the last answer is older than `FRESH_SECONDS`.
+        """Returns the names of the pre-searched models whose weights are on this machine, sorted.
 
-        If the process fails, the names of its last answer are returned, and the log has the reason.
+        If the last answer of the process is older than `FRESH_SECONDS`, the process is started again and waited for. If it
+        fails, the reason is logged and the names of the last answer are returned; at first there are none.
         """
         with self._looking:
             if self._looked is None or time.monotonic() - self._looked > FRESH_SECONDS:
@@ -46,6 +47,7 @@ class LocalCards:
             return self._names
 
     def _look(self) -> None:
+        """Runs the process and keeps the names that it prints; if it fails, logs the reason."""
         environment = {name: value for name, value in os.environ.items() if name not in TOKEN_VARIABLES}
         command = [sys.executable, "-m", WORKER]
         try:

@@ -130,7 +130,7 @@ class ServiceState:
             name: Name, tag or alias of the model; None takes the default model.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
-            features: Whether the answers have features.
+            features: If True, the answers have features.
 
         Raises:
             NoFeaturesError: `features` is True, and the model has none.
@@ -156,7 +156,7 @@ class ServiceState:
             model: The loaded model.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
-            features: Whether the answers have features.
+            features: If True, the answers have features.
 
         Raises:
             NoFeaturesError: `features` is True, and the model has none.

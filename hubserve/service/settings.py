@@ -77,8 +77,8 @@ class ServiceSettings(BaseModel):
             killed. None takes a quarter of the memory of the machine or container.
         job_seconds: Seconds after which a job over HTTP is killed; if it is stopped and resumed, the times add up.
         export_seconds: Seconds after which an export over HTTP is killed.
-        allow_import_paths: If True, requests may name spaces, strategies, data sets and evaluators that hubserve itself does
-            not have, by import path (`mypkg.spaces:Small`) or entry point, which runs their code. If False, 422 for them.
+        allow_import_paths: If True, requests may name spaces, strategies, data sets and evaluators outside of hubserve, by
+            import path (`mypkg.spaces:Small`) or entry point. The server then runs their code. If False, 422 for them.
         allowed_hosts: Names that the header Host of a request may have, separated by commas; 421 for other names.
             "*.example.com" means all names below example.com, "*" all names. IP addresses, localhost and names below it are
             always allowed. None allows only these on connections to a loopback address, and all names on others.

@@ -96,7 +96,7 @@ async def upload(request: Request, name: str) -> Upload:
     responses=described(401, 403, 404, 409),
 )
 async def delete(request: Request, name: str) -> None:
-    """Deletes the upload with the given name, unless a job uses it. Data folders that were not uploaded cannot be deleted."""
+    """Deletes the upload with the given name; 409 if a job uses it. Other data folders cannot be deleted over HTTP."""
     root = data_roots(request.app.state.shared.settings)[0]
     await to_thread.run_sync(data_folders.remove_upload, root, name)
 
@@ -145,7 +145,11 @@ def _too_long(settings: ServiceSettings) -> BodyTooLargeError:
 
 
 def _check_total(root: Path, settings: ServiceSettings, more: int) -> None:
-    """Raises UploadQuotaError if the uploads would have more bytes together than allowed with `more` bytes."""
+    """Checks that the uploads may grow by `more` bytes.
+
+    Raises:
+        UploadQuotaError: They would then have more bytes together than the setting `upload_total_mb` allows.
+    """
     used, allowed = data_folders.bytes_in(root / data_folders.UPLOADS), settings.upload_total_mb * 1e6
     if used + more > allowed:
         raise UploadQuotaError(
