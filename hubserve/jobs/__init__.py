@@ -62,10 +62,13 @@ from hubserve.jobs.status import (
     LabelProbabilities,
     ObjectiveInfo,
     OneShotView,
+    PartTime,
     Phase,
     State,
+    TimedPart,
     TrialRow,
     best_epoch,
+    estimated_total,
 )
 
 __all__ = [
@@ -87,6 +90,7 @@ __all__ = [
     "MultiTrialEntry",
     "ObjectiveInfo",
     "OneShotView",
+    "PartTime",
     "Phase",
     "Recipe",
     "Run",
@@ -94,6 +98,7 @@ __all__ = [
     "ShrinkJob",
     "State",
     "StrategyEntry",
+    "TimedPart",
     "TrialRow",
     "available_job",
     "available_jobs",
@@ -104,6 +109,7 @@ __all__ = [
     "delete",
     "dump_job",
     "end_soon",
+    "estimated_total",
     "find",
     "hold",
     "is_running",

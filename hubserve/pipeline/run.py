@@ -76,6 +76,8 @@ def run_job(
             resolved = _resolve(run, status)
         _pin_parts(resolved, run)
         status.set_job(resolved.job, resolved.notes)
+        if isinstance(resolved, ResolvedFineTuning):
+            status.took("check", resolved.parts.check_seconds)
         with limit_networks(modules=resolved.limits.modules, parameters=resolved.limits.parameters):
             _run_phases(resolved, run, status)
     return status.status
@@ -85,7 +87,7 @@ def _resolve(run: Run, status: StatusWriter) -> ResolvedJob:
     """The job of a run, with the parts of its data that were pinned when it began."""
 
     def advance(done: int, total: int) -> None:
-        status.progress(f"checking images: {done:,} of {total:,}")
+        status.progress(f"checking images: {done:,} of {total:,}", share=done / total if total else None)
 
     job = jobs.parse_job(run.definition(), where=run.id)
     try:
@@ -137,8 +139,8 @@ def _shrinking_phases(resolved: ResolvedShrinking, run: Run, status: StatusWrite
 def _fine_tuning_phases(
     resolved: ResolvedFineTuning, run: Run, status: StatusWriter, found: FoundNetwork | None = None
 ) -> Package:
-    """Trains, tests and exports the job's model, or else the network `found` in it, whose head is trained already."""
-    tuned = tune(resolved, run, status, keep_head=found is not None)
+    """Trains, tests and exports the job's model, or the network that was `found` in it."""
+    tuned = tune(resolved, run, status)
     tested = test(tuned.model, labelled_parts(resolved), run, status)
     source = fine_tuned_source(resolved, tuned, tested, run, None if found is None else found.facts())
     return export(source, resolved.formats, lambda: prepared_batches(resolved.parts.val), run, status)

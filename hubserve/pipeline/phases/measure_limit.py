@@ -1,6 +1,8 @@
 """Phase of a search for a smaller network: measures how fast the largest and the smallest one are on this machine."""
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -69,8 +71,15 @@ def predicted_latency(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Ru
 
 
 def measured_in_turns(resolved: ResolvedShrinking, archs: Mapping[str, Mapping[str, Any]], run: Run) -> dict[str, float]:
-    """Returns the latency of networks in milliseconds by name, measured in turns; exported networks are kept in latency/."""
-    found = resolved.latency(CHOICE_SECONDS).measure_in_turns(resolved.space, archs, kept=run.path / EXPORTED)
+    """Returns the latency of networks in milliseconds by name, measured in turns; exported networks are kept in latency/.
+
+    With one thread, the CPU time of that thread is measured, as for latency tables: on an idle machine it is the time of the
+    call, and on a busy one a call that is interrupted does not count as a slow network.
+    """
+    measure = resolved.latency(CHOICE_SECONDS)
+    if measure.threads == 1:
+        measure = replace(measure, clock=time.thread_time)
+    found = measure.measure_in_turns(resolved.space, archs, kept=run.path / EXPORTED)
     return {name: sure_median(latency) for name, latency in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""Phase "fine-tune": fine-tunes the model that the job names under `start`."""
+"""Phase "fine-tune": fine-tunes the model that the job names under `start`, after an estimate of the time that it takes."""
 
 import shutil
 from collections.abc import Sequence
@@ -10,10 +10,17 @@ from torch import nn
 from hubserve.errors import HubserveError, JobError
 from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import get_space
+<<<<<<< HEAD
 from hubserve.jobs import EpochRow, FineTuneRecipe, Run, best_epoch
+=======
+from hubserve.jobs import EpochRow, Run, best_epoch
+from hubserve.jobs.progress_text import estimate_text
+from hubserve.pipeline.phases.profile import UNPUBLISHED
+>>>>>>> main
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.pipeline.time_estimates import estimate_seconds
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune
 from hubserve.training.finetuning.new_head import NewHead, with_new_head, with_old_head
 from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
@@ -41,21 +48,15 @@ class TunedNetwork:
         return best_epoch(self.history)
 
 
-def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter, *, keep_head: bool = False) -> TunedNetwork:
+def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedNetwork:
     """Fine-tunes the network, or loads it if the run folder already has the result.
 
     The result is saved in fine_tuned/scores.json; the weights are saved in the same folder.
-
-    Args:
-        resolved: The job.
-        run: Its run.
-        status: Writer of the run's status.
-        keep_head: Whether the head of the model is kept, which must have the classes of the data; False makes a new one.
     """
     source, classes = resolved.source, len(resolved.parts.labels)
     settings = {**source.settings, "num_labels": classes}
     folder = run.path / FOLDER
-    found = load_or_compute(folder / SCORES, lambda: _tune(resolved, run, status, keep_head))
+    found = load_or_compute(folder / SCORES, lambda: _tune(resolved, run, status))
     history = tuple(EpochRow.model_validate(row) for row in found["epochs"])
     status.epochs(history)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -63,10 +64,22 @@ def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter, *, keep_h
     return TunedNetwork(model, settings, history)
 
 
-def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter, keep_head: bool) -> dict[str, Any]:
+def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[str, Any]:
     parts, recipe = resolved.parts, resolved.job.recipe
     status.begin("fine-tune", "fine-tuning")
-    network = start_network(resolved, keep_head=keep_head)
+<<<<<<< HEAD
+    network = start_network(resolved, keep_head=False)
+=======
+    network = with_new_head(_space(resolved), source.arch, source.model.state_dict(), classes=len(parts.labels))
+
+    _estimate(resolved, network.model, run, status)
+
+    def on_epoch(history: Sequence[EpochRow]) -> None:
+        last = history[-1]
+        status.epochs(history)
+        status.progress(f"epoch {last.epoch}: val_acc {last.val_acc:.4f}", share=_share(last, resolved))
+
+>>>>>>> main
     history = fine_tune(
         network,
         parts.train,
@@ -75,12 +88,21 @@ def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter, keep_hea
         labels=parts.labels,
         seed=resolved.job.seed,
         folder=run.path / FOLDER / UNFINISHED,
+<<<<<<< HEAD
         progress=written_progress(status, recipe),
+=======
+        progress=Progress(
+            step=lambda message, share: status.progress(message, share=share),
+            epoch=on_epoch,
+            features=lambda seconds: status.took("features", seconds),
+        ),
+>>>>>>> main
     )
     save_weights(network.model, run.path / FOLDER)
     return {"epochs": [row.model_dump() for row in history]}
 
 
+<<<<<<< HEAD
 def start_network(resolved: ResolvedFineTuning, *, keep_head: bool) -> NewHead:
     """Returns the network of the job's model with a head for the classes of the data, a new one or that of the model.
 
@@ -88,6 +110,26 @@ def start_network(resolved: ResolvedFineTuning, *, keep_head: bool) -> NewHead:
         JobError: The model cannot be rebuilt.
     """
     source = resolved.source
+=======
+def _estimate(resolved: ResolvedFineTuning, model: nn.Module, run: Run, status: StatusWriter) -> None:
+    """Writes the estimated durations of the parts of the job to the status, unless an interrupted process has done so."""
+    if status.status.estimated_seconds is not None:
+        return
+    status.progress("estimating the time")
+    seconds = estimate_seconds(
+        model,
+        resolved.parts,
+        resolved.job.recipe,
+        formats=resolved.formats,
+        profile_seconds=(resolved.job.publish or UNPUBLISHED).profile_seconds,
+        folder=run.path / FOLDER / UNFINISHED,
+    )
+    status.estimate(seconds)
+    status.write(message=estimate_text(status.status))
+
+
+def _space(resolved: ResolvedFineTuning) -> HubSpace:
+>>>>>>> main
     try:
         space, state = get_space(source.space, source.settings), source.model.state_dict()
         if keep_head:
