@@ -30,19 +30,12 @@ def fine_tuned_source(
 ) -> ModelSource:
     """Returns the fine-tuned network together with its labels, preprocessing and provenance for the package's manifest.
 
-        Args:
-    <<<<<<< HEAD
-            resolved: The job.
-            tuned: Its network.
-            tested: Its accuracy and temperature.
-            run: The run.
-            shrinking: How the network was cut from a larger one, for the provenance; None if it was not.
-    =======
-            resolved: Job that was run, with its model and images.
-            tuned: Fine-tuned network.
-            tested: Accuracy and temperature of the network.
-            run: Run whose id is recorded in the provenance.
-    >>>>>>> main
+    Args:
+        resolved: Job that was run, with its model and images.
+        tuned: Fine-tuned network.
+        tested: Accuracy and temperature of the network.
+        run: Run whose id is recorded in the provenance.
+        shrinking: How the network was cut from a larger one, for the provenance; None if it was not.
     """
     test_acc = tested.test_acc
     start, parts, job = resolved.source, resolved.parts, resolved.job

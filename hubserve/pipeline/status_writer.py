@@ -23,11 +23,8 @@ from hubserve.jobs import (
     Phase,
     Run,
     SearchJob,
-<<<<<<< HEAD
     ShrinkJob,
-=======
     TimedPart,
->>>>>>> main
     TrialRow,
     estimated_total,
 )

@@ -10,13 +10,9 @@ from torch import nn
 from hubserve.errors import HubserveError, JobError
 from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import get_space
-<<<<<<< HEAD
 from hubserve.jobs import EpochRow, FineTuneRecipe, Run, best_epoch
-=======
-from hubserve.jobs import EpochRow, Run, best_epoch
 from hubserve.jobs.progress_text import estimate_text
 from hubserve.pipeline.phases.profile import UNPUBLISHED
->>>>>>> main
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
@@ -67,19 +63,8 @@ def tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> TunedN
 def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[str, Any]:
     parts, recipe = resolved.parts, resolved.job.recipe
     status.begin("fine-tune", "fine-tuning")
-<<<<<<< HEAD
     network = start_network(resolved, keep_head=False)
-=======
-    network = with_new_head(_space(resolved), source.arch, source.model.state_dict(), classes=len(parts.labels))
-
     _estimate(resolved, network.model, run, status)
-
-    def on_epoch(history: Sequence[EpochRow]) -> None:
-        last = history[-1]
-        status.epochs(history)
-        status.progress(f"epoch {last.epoch}: val_acc {last.val_acc:.4f}", share=_share(last, resolved))
-
->>>>>>> main
     history = fine_tune(
         network,
         parts.train,
@@ -88,29 +73,12 @@ def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[
         labels=parts.labels,
         seed=resolved.job.seed,
         folder=run.path / FOLDER / UNFINISHED,
-<<<<<<< HEAD
         progress=written_progress(status, recipe),
-=======
-        progress=Progress(
-            step=lambda message, share: status.progress(message, share=share),
-            epoch=on_epoch,
-            features=lambda seconds: status.took("features", seconds),
-        ),
->>>>>>> main
     )
     save_weights(network.model, run.path / FOLDER)
     return {"epochs": [row.model_dump() for row in history]}
 
 
-<<<<<<< HEAD
-def start_network(resolved: ResolvedFineTuning, *, keep_head: bool) -> NewHead:
-    """Returns the network of the job's model with a head for the classes of the data, a new one or that of the model.
-
-    Raises:
-        JobError: The model cannot be rebuilt.
-    """
-    source = resolved.source
-=======
 def _estimate(resolved: ResolvedFineTuning, model: nn.Module, run: Run, status: StatusWriter) -> None:
     """Writes the estimated durations of the parts of the job to the status, unless an interrupted process has done so."""
     if status.status.estimated_seconds is not None:
@@ -128,8 +96,13 @@ def _estimate(resolved: ResolvedFineTuning, model: nn.Module, run: Run, status: 
     status.write(message=estimate_text(status.status))
 
 
-def _space(resolved: ResolvedFineTuning) -> HubSpace:
->>>>>>> main
+def start_network(resolved: ResolvedFineTuning, *, keep_head: bool) -> NewHead:
+    """Returns the network of the job's model with a head for the classes of the data, a new one or that of the model.
+
+    Raises:
+        JobError: The model cannot be rebuilt.
+    """
+    source = resolved.source
     try:
         space, state = get_space(source.space, source.settings), source.model.state_dict()
         if keep_head:
@@ -147,7 +120,11 @@ def written_progress(status: StatusWriter, recipe: FineTuneRecipe) -> Progress:
         status.epochs(history)
         status.progress(f"epoch {last.epoch}: val_acc {last.val_acc:.4f}", share=_share(last, recipe))
 
-    return Progress(step=lambda message, share: status.progress(message, share=share), epoch=on_epoch)
+    return Progress(
+        step=lambda message, share: status.progress(message, share=share),
+        epoch=on_epoch,
+        features=lambda seconds: status.took("features", seconds),
+    )
 
 
 def _share(last: EpochRow, recipe: FineTuneRecipe) -> float | None:

@@ -56,24 +56,16 @@ def fine_tune(
     without the interruption.
 
     Args:
-<<<<<<< HEAD
-        network: Network whose body is trained and whose head is new; without a new head, its head is trained like its body.
-=======
-        network: Network with a new head; its head and, unless they are frozen, its other layers are trained.
->>>>>>> main
+        network: Network with a new head; its head and, unless they are frozen, its other layers are trained. Without new
+            tensors in its head, the head is trained as the other layers are.
         train: Training images.
         val: Validation images, by which the penalty of the head and the epoch whose weights are kept are chosen.
         recipe: Settings of the training.
         labels: Names of the classes in the order of their indices; `recipe.class_weights` may refer to them.
         seed: Seed of all random numbers.
-<<<<<<< HEAD
-        folder: Folder for the stored features and the checkpoint; it is made.
-        progress: What is called meanwhile.
-        training: Class that trains the layers; it is called with the arguments of `LayerTraining`.
-=======
         folder: Folder for stored features and the checkpoint; it is created if it does not exist.
         progress: Functions to which the progress is reported.
->>>>>>> main
+        training: Class that trains the layers; it is called with the arguments of `LayerTraining`.
 
     Returns:
         Scores of all epochs on the validation images. The model has the weights of the best epoch, in eval mode, on the CPU.
@@ -160,11 +152,7 @@ def _initialise(heads: Iterable[nn.Module | None], seed: int) -> None:
 
 
 def training_settings(recipe: FineTuneRecipe) -> TrainingSettings:
-<<<<<<< HEAD
-    """Returns the settings that choose device and precision of a fine-tuning."""
-=======
     """Returns the settings of a fine-tuning that decide its device and precision."""
->>>>>>> main
     return TrainingSettings(
         nn.CrossEntropyLoss, recipe.learning_rate, recipe.weight_decay, "sgd", precision=recipe.precision, accelerator="auto"
     )
