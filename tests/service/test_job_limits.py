@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from hubserve import jobs
@@ -18,6 +20,7 @@ from hubserve.jobs import TrialRow
 from hubserve.service import exports
 from hubserve.service.definition_checker import _ask_worker
 from tests.jobs.definitions import TINY
+from tests.own_modules import JOB, write_package
 from tests.stores import service_over
 from tests.waiting import until
 
@@ -54,6 +57,33 @@ def test_a_definition_is_held_to_the_limits_before_anything_starts(client, tmp_p
     assert "HUBSERVE_DATA_ROOTS" in said.pop()
     assert "latency.table" in refused(client, latency={"table": "/dev/zero"})
     assert "characters" in refused(client, strategy={"name": "Random", "arguments": {f"a{i}": "x" * 100 for i in range(600)}})
+
+
+def test_code_that_hubserve_does_not_have_is_refused(client):
+    """Unless the operator allows it: importing a module runs it."""
+    assert "HUBSERVE_ALLOW_IMPORT_PATHS=1" in refused(client, space={"name": "mypkg.spaces:Small"})
+    assert "HUBSERVE_ALLOW_IMPORT_PATHS=1" in refused(client, evaluator={"name": "os:system"}, retrain={"epochs": 1})
+    answer = client.post("/exports", json={"space": "mypkg.spaces:Small", "arch": {}})
+    assert answer.status_code == 422, answer.text
+    assert "HUBSERVE_ALLOW_IMPORT_PATHS=1" in answer.json()["error"]["message"]
+
+
+@pytest.mark.slow
+def test_it_is_imported_where_the_operator_allows_it(tmp_path, monkeypatch):
+    """The module is one of the server's own: its PYTHONPATH names the folder."""
+    folder = write_package(tmp_path / "code")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("HUBSERVE_TOKEN", TOKEN)
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HUBSERVE_ALLOW_IMPORT_PATHS", "1")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with service_over(tmp_path) as url, httpx2.Client(base_url=url, timeout=60, headers=headers) as client:
+        definition = {**yaml.safe_load(JOB), "publish": None}
+        started = client.post("/jobs", json={"definition": definition})
+        assert started.status_code == 202, started.text
+        place = f"/jobs/{started.json()['id']}"
+        until(lambda: client.get(place).json()["state"] not in ("queued", "running"), seconds=240)
+        assert client.get(place).json()["state"] == "done", client.get(place).json()
 
 
 @pytest.mark.slow
