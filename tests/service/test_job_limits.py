@@ -19,6 +19,9 @@ from hubserve.cli.main import app
 from hubserve.jobs import TrialRow
 from hubserve.service import exports
 from hubserve.service.definition_checker import _ask_worker
+from hubserve.service.job_and_export_limits import export_limits
+from hubserve.service.settings import ServiceSettings
+from hubserve.workers import check
 from tests.jobs.definitions import TINY
 from tests.own_modules import JOB, write_package
 from tests.stores import service_over
@@ -63,9 +66,17 @@ def test_code_that_hubserve_does_not_have_is_refused(client):
     """Unless the operator allows it: importing a module runs it."""
     assert "HUBSERVE_ALLOW_IMPORT_PATHS=1" in refused(client, space={"name": "mypkg.spaces:Small"})
     assert "HUBSERVE_ALLOW_IMPORT_PATHS=1" in refused(client, evaluator={"name": "os:system"}, retrain={"epochs": 1})
-    answer = client.post("/exports", json={"space": "mypkg.spaces:Small", "arch": {}})
-    assert answer.status_code == 422, answer.text
-    assert "HUBSERVE_ALLOW_IMPORT_PATHS=1" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_space_of_an_export_is_held_to_the_same(tmp_path, monkeypatch, allowed):
+    write_package(tmp_path, "exported_over_http")
+    monkeypatch.syspath_prepend(tmp_path)
+    limits = export_limits(ServiceSettings(allow_import_paths=allowed)).model_dump()
+    arch = {"width": 8, "kernel": 3}
+    found = check.answer({"space": "exported_over_http.spaces:Small", "settings": {}, "arch": arch, "limits": limits})
+    assert found == {} if allowed else "HUBSERVE_ALLOW_IMPORT_PATHS=1" in found["message"]
+    assert ("exported_over_http" in sys.modules) is allowed
 
 
 @pytest.mark.slow
@@ -77,7 +88,7 @@ def test_it_is_imported_where_the_operator_allows_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HUBSERVE_ALLOW_IMPORT_PATHS", "1")
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with service_over(tmp_path) as url, httpx2.Client(base_url=url, timeout=60, headers=headers) as client:
+    with service_over(tmp_path) as url, httpx2.Client(base_url=url, timeout=240, headers=headers) as client:
         definition = {**yaml.safe_load(JOB), "publish": None}
         started = client.post("/jobs", json={"definition": definition})
         assert started.status_code == 202, started.text
