@@ -15,6 +15,7 @@ HubserveError
 │   ├── TopKError                 more classes are asked for than the model has, or none
 │   ├── TensorError               tensors in a request cannot be read, or do not fit the model
 │   ├── LogitsError               a logit of the model is NaN or infinite
+│   ├── NoFeaturesError           features are asked of a model that has none
 │   ├── SlowRequestError          a request body did not arrive in time
 │   ├── BodyTooLargeError         a request body, or the answer to it, is longer than allowed
 │   ├── HostError                 the header Host has a name that the server does not answer for
@@ -121,6 +122,10 @@ class LogitsError(RequestError):
     """Raised if a logit that the model computed for an image is NaN or infinite."""
 
 
+class NoFeaturesError(RequestError):
+    """Raised if features are asked of a model whose package, or the format that runs, has none."""
+
+
 class SlowRequestError(RequestError):
     """Raised if a request body did not arrive in time."""
 
@@ -225,6 +230,10 @@ class JobError(HubserveError, ValueError):
     """Raised if a job file is wrong, or a job cannot be run as it is written."""
 
 
+class DataInUseError(JobError):
+    """Raised if data that a job uses, which is running or about to run, would be deleted."""
+
+
 class JobNotFoundError(JobError, LookupError):
     """Raised if no job, run or export has the given name or id; the service answers with 404."""
 
@@ -252,6 +261,10 @@ class StorageError(HubserveError, OSError):
 
     def __reduce__(self) -> tuple[type[HubserveError], tuple[str, int | None]]:
         return type(self), (str(self.args[0]), self.errno)
+
+
+class UploadQuotaError(StorageError):
+    """Raised if an upload would make all uploads together larger than the service allows."""
 
 
 class RemoteError(HubserveError):
@@ -303,8 +316,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def clear_frames(error: BaseException) -> None:
     """Drops the local variables of all frames in the tracebacks of an error and of its causes; it can still be logged.
 
-    This frees memory early: the traceback of an error in an image decoder refers to the pixels, perhaps 200 MB, and an error
-    that was handled is often part of a reference cycle, which lasts until the next garbage collection.
+    This frees memory early, such as the pixels to which the traceback of an error in an image decoder refers.
     """
     found: BaseException | None = error
     while found is not None:
@@ -313,8 +325,5 @@ def clear_frames(error: BaseException) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or the name of its class if the message is empty.
-
-    Exporters write messages of many lines, the first of which says what happened.
-    """
+    """Returns the first line of an error's message, or the name of its class if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

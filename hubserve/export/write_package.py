@@ -23,7 +23,7 @@ from hubserve.package.add_files import check_target
 from hubserve.package.file_hashes import file_entry
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, InputEntry, Manifest, OutputEntry, TestFigures
-from hubserve.package.onnx_runner import INPUT, OUTPUT
+from hubserve.package.onnx_runner import FEATURES, INPUT, OUTPUT
 from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, WEIGHTS, Package, read_package
 from hubserve.package.runner import Batch
 
@@ -99,7 +99,7 @@ def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileE
         arch=dict(source.arch),
         preprocess=source.preprocess,
         inputs=(InputEntry(name=INPUT, dtype="float32", shape=("batch", 3, size, size)),),
-        outputs=(OutputEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs)),),
+        outputs=_outputs(proven),
         temperature=source.temperature,
         test=_test_figures(source.accuracy),
         exports=proven.exports,
@@ -107,6 +107,13 @@ def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileE
         versions=versions(),
         files=files,
     )
+
+
+def _outputs(proven: ProvenFormats) -> tuple[OutputEntry, ...]:
+    logits = OutputEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs))
+    if proven.feature_width is None:
+        return (logits,)
+    return logits, OutputEntry(name=FEATURES, dtype="float32", shape=("batch", proven.feature_width), meaning="features")
 
 
 def _test_figures(report: AccuracyReport | None) -> TestFigures | None:

@@ -62,8 +62,8 @@ class OutputEntry(TensorEntry):
     """An output of the exported model.
 
     Attributes, besides those of TensorEntry:
-        meaning: What the tensor holds: "logits" of the classes, "features" (the input of the layer that computes the logits),
-            or "other".
+        meaning: What the tensor holds: "logits" of the classes, "features" (the input of the layer that computes the logits;
+            only the formats in ONNX have it), or "other".
     """
 
     meaning: Literal["logits", "features", "other"] = "logits"
@@ -187,6 +187,11 @@ class Manifest(_Record):
     def output(self) -> OutputEntry:
         """The first output of the exported model: the logits."""
         return self.outputs[0]
+
+    @property
+    def features(self) -> OutputEntry | None:
+        """The output with the features of an image; None where the package was exported without it."""
+        return next((output for output in self.outputs if output.meaning == "features"), None)
 
     @property
     def classes(self) -> int:

@@ -21,9 +21,11 @@ from hubserve.service.exports import Exports
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.host_check import HostCheck
+from hubserve.service.image_responses import Outcome
 from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
+from hubserve.service.local_cards import LocalCards
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.request_body import RequestBodyReader
@@ -37,9 +39,6 @@ START_SECONDS = 10.0
 
 USUAL_BATCH = 8
 """Largest batch that a first load must run if the setting `max_batch` is not set: the largest one that is measured."""
-
-Outcome = tuple[str, Answer] | BaseException
-"""The result for one image: the tag of the model and its answer, or the error."""
 
 
 class ServiceState:
@@ -57,6 +56,7 @@ class ServiceState:
         shutdown: Delays the shutdown, and says whether the server is shutting down.
         exports: Starts exports and reads their states.
         details: Size, drawing and latency of stored models.
+        local_cards: Pre-searched models whose weights are on this machine.
         checker: Checks jobs and exports before they are started.
         body_reader: Reads the bodies of requests within the limits.
         hosts: Checks the header Host of requests.
@@ -74,6 +74,7 @@ class ServiceState:
         self.shutdown = GracefulShutdown(settings.drain_seconds)
         self.exports = Exports(settings.max_exports, export_limits(settings))
         self.details = ModelDetails()
+        self.local_cards = LocalCards()
         self.checker = DefinitionChecker(min(CHECK_MEMORY_MB, memory_mb(settings)))
         self.body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
@@ -120,40 +121,50 @@ class ServiceState:
         """
         return self.resolver.traffic_shares(name)[0].versions[0]
 
-    async def classify(self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None) -> list[Outcome]:
+    async def classify(
+        self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+    ) -> list[Outcome]:
         """Classifies images with the model that answers for `name`, and returns one outcome for each image, in order.
 
         Args:
             name: Name, tag or alias of the model; None takes the default model.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
+            features: If True, the answers have features.
 
         Raises:
+            NoFeaturesError: `features` is True, and the model has none.
             OverloadedError: Too many images are waiting; none of these was classified.
             ModelNotFoundError: The store has no such model.
             ModelRefusedError: No version of it can be loaded.
             StoreError: The store cannot be read; `StorageError` if access is denied.
         """
         model = await self.live_models.get(name or DEFAULT)
-        answers = await self.run(model, images, top_k)
+        answers = await self.run(model, images, top_k, features=features)
         return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
     def awaited(self, request: Request) -> AwaitedRequest:
         """Returns a context manager that cancels its block if the client disconnects or `answer_seconds` are over."""
         return AwaitedRequest(request, self.settings.answer_seconds)
 
-    async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
+    async def run(
+        self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+    ) -> list[Answer | BaseException]:
         """Classifies images with a loaded model, and returns an answer or an error for each image, in order.
 
         Args:
             model: The loaded model.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
+            features: If True, the answers have features.
 
         Raises:
+            NoFeaturesError: `features` is True, and the model has none.
             OverloadedError: Too many images are waiting; none of these was classified.
         """
-        submitted = self.queue.submit(model.engine, images, top_k)
+        if features:
+            model.engine.check_features()
+        submitted = self.queue.submit(model.engine, images, top_k, features=features)
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     async def why_not_ready(self) -> tuple[str, str] | None:
