@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hubserve.batch.rows import Columns, ImageRow, csv_lines, csv_names, json_lines, json_names
+from hubserve.batch.rows import ImageRow, RowColumns, csv_lines, csv_names, json_lines, json_names
 from hubserve.errors import OutputError
 from hubserve.storage_faults import writing
 
@@ -17,14 +17,14 @@ class LineFile:
 
     Args:
         path: File to write; its suffix is .csv or .jsonl.
-        columns: Columns of the rows.
+        columns: RowColumns of the rows.
         position: Number of bytes that are complete; 0 begins anew.
 
     Raises:
         OutputError: The file has fewer bytes.
     """
 
-    def __init__(self, path: Path, columns: Columns, position: int) -> None:
+    def __init__(self, path: Path, columns: RowColumns, position: int) -> None:
         self._path = path
         self._columns = columns
         self._is_csv = path.suffix.lower() == ".csv"

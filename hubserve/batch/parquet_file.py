@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.atomic import staged_file
-from hubserve.batch.rows import ERROR, FEATURES, PATH, Columns, ImageRow, as_columns
+from hubserve.batch.rows import ERROR, FEATURES, PATH, ImageRow, RowColumns, as_columns
 from hubserve.errors import MissingExtraError, OutputError
 from hubserve.storage_faults import writing
 
@@ -26,7 +26,7 @@ class ParquetFile:
 
     Args:
         path: File to write.
-        columns: Columns of the rows.
+        columns: RowColumns of the rows.
         position: Number of parts that are complete; 0 begins anew, or continues a finished file.
         finished: Whether `path` is a finished file.
 
@@ -35,7 +35,7 @@ class ParquetFile:
         OutputError: A part is missing.
     """
 
-    def __init__(self, path: Path, columns: Columns, position: int, *, finished: bool) -> None:
+    def __init__(self, path: Path, columns: RowColumns, position: int, *, finished: bool) -> None:
         try:
             # Imported here, because pyarrow is an optional dependency.
             import pyarrow

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from hubserve.batch.image_source import ListedImage
-from hubserve.batch.rows import Columns, ImageRow
+from hubserve.batch.rows import ImageRow, RowColumns
 from hubserve.errors import ImageError, LogitsError
 from hubserve.host import available_memory_bytes, cores
 from hubserve.image_file import read_image_file
@@ -32,7 +32,7 @@ def worker_count(workers: int | None) -> int:
 
 
 def classified_rows(
-    engine: Engine, images: Iterable[ListedImage], columns: Columns, *, workers: int
+    engine: Engine, images: Iterable[ListedImage], columns: RowColumns, *, workers: int
 ) -> Iterator[list[ImageRow]]:
     """Classifies images and yields their rows in the same order, some at a time; memory does not grow with their number.
 
@@ -41,7 +41,7 @@ def classified_rows(
     Args:
         engine: Engine that may be called by `workers` threads at once.
         images: Images to classify; they are asked for as threads become free.
-        columns: Columns of the rows.
+        columns: RowColumns of the rows.
         workers: Number of threads.
 
     Raises:
@@ -61,7 +61,7 @@ def classified_rows(
         pool.shutdown(cancel_futures=True)
 
 
-def _rows(engine: Engine, images: Sequence[ListedImage], columns: Columns) -> list[ImageRow]:
+def _rows(engine: Engine, images: Sequence[ListedImage], columns: RowColumns) -> list[ImageRow]:
     """Returns the rows of one batch."""
     prepared = [_prepared(engine, image, columns) for image in images]
     readable = [found for found in prepared if isinstance(found, Prepared)]
@@ -72,7 +72,7 @@ def _rows(engine: Engine, images: Sequence[ListedImage], columns: Columns) -> li
     ]
 
 
-def _prepared(engine: Engine, image: ListedImage, columns: Columns) -> Prepared | str:
+def _prepared(engine: Engine, image: ListedImage, columns: RowColumns) -> Prepared | str:
     """Returns the prepared image, or why it cannot be read."""
     if image.path is None:
         return "there is no such file"

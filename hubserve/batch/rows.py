@@ -34,7 +34,7 @@ class ImageRow:
 
 
 @dataclass(frozen=True)
-class Columns:
+class RowColumns:
     """The columns of an output.
 
     Attributes:
@@ -67,7 +67,7 @@ def _suffix(place: int) -> str:
     return f"_{place + 1}" if place else ""
 
 
-def csv_lines(rows: Iterable[ImageRow], columns: Columns, *, header: bool) -> bytes:
+def csv_lines(rows: Iterable[ImageRow], columns: RowColumns, *, header: bool) -> bytes:
     """Returns rows in CSV, UTF-8, with the names of the columns before them if `header` is True."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns.names, lineterminator="\n")
@@ -81,7 +81,7 @@ def csv_lines(rows: Iterable[ImageRow], columns: Columns, *, header: bool) -> by
     return text.getvalue().encode()
 
 
-def json_lines(rows: Iterable[ImageRow], columns: Columns) -> bytes:
+def json_lines(rows: Iterable[ImageRow], columns: RowColumns) -> bytes:
     """Returns rows as JSON objects, one a line; columns without a value are left out."""
     return b"".join(_json_line(columns.values(row)) for row in rows)
 
@@ -107,7 +107,7 @@ def json_names(lines: Iterable[str]) -> Iterator[str]:
         yield decoder.raw_decode(line, start)[0]
 
 
-def as_columns(rows: Sequence[ImageRow], columns: Columns) -> dict[str, list[Any]]:
+def as_columns(rows: Sequence[ImageRow], columns: RowColumns) -> dict[str, list[Any]]:
     """Returns the values of each column, one for each row."""
     found = [columns.values(row) for row in rows]
     return {name: [values[name] for values in found] for name in columns.names}

@@ -16,7 +16,7 @@ from hubserve.batch.image_source import ImageSource, LeftOutCounts
 from hubserve.batch.line_file import LineFile
 from hubserve.batch.parquet_file import PARTS, ParquetFile
 from hubserve.batch.predict_files import classified_rows, worker_count
-from hubserve.batch.rows import Columns, ImageRow
+from hubserve.batch.rows import ImageRow, RowColumns
 from hubserve.batch.run_record import (
     MOST_NAMED,
     RunRecord,
@@ -111,7 +111,7 @@ def predict_to_file(
     engine: Engine,
     source: ImageSource,
     out: Path,
-    columns: Columns,
+    columns: RowColumns,
     *,
     workers: int | None = None,
     restart: bool = False,
@@ -123,7 +123,7 @@ def predict_to_file(
         engine: Engine of the model.
         source: The images.
         out: File to write; its suffix says the format.
-        columns: Columns of the rows.
+        columns: RowColumns of the rows.
         workers: Number of threads; None takes one for each core.
         restart: Whether to replace what an earlier run wrote, whatever its settings.
         progress: Shows the progress.
@@ -215,7 +215,7 @@ class _Writer:
         self._rows, self._since = [], time.monotonic()
 
 
-def _opened(out: Path, columns: Columns, record: RunRecord) -> RowFile:
+def _opened(out: Path, columns: RowColumns, record: RunRecord) -> RowFile:
     if _is_parquet(out):
         return ParquetFile(out, columns, record.position, finished=record.finished)
     return LineFile(out, columns, record.position)
@@ -233,7 +233,7 @@ def _remove(out: Path) -> None:
     shutil.rmtree(out.with_name(f"{out.name}{PARTS}"), ignore_errors=True)
 
 
-def _settings(manifest: Manifest, source: ImageSource, columns: Columns) -> dict[str, Any]:
+def _settings(manifest: Manifest, source: ImageSource, columns: RowColumns) -> dict[str, Any]:
     """Returns what the rows depend on: the model, the images and the columns."""
     parts = {
         "weights": manifest.files[WEIGHTS].sha256,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hubserve.batch.image_source import image_source
 from hubserve.batch.predict_files import worker_count
-from hubserve.batch.rows import Columns
+from hubserve.batch.rows import RowColumns
 from hubserve.batch.run import check_output, predict_to_file
 from hubserve.cli.image_files import image_files
 from hubserve.cli.output import check_writable, print_facts, print_json, progress_bar
@@ -49,7 +49,7 @@ def write_rows(
         engine = Engine(package, callers=worker_count(workers))
         if features:
             engine.check_features()
-        columns = Columns(number_of_predictions(top_k, len(engine.labels)), features)
+        columns = RowColumns(number_of_predictions(top_k, len(engine.labels)), features)
         summary = predict_to_file(engine, source, out, columns, workers=workers, restart=restart, progress=progress_bar)
     if as_json:
         return print_json(summary.model_dump(mode="json"))
