@@ -3,16 +3,15 @@
 They are tried in this order.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hubserve import store
 from hubserve.cards.card import list_cards, load_card
-from hubserve.errors import ExportError, ModelNotFoundError, suggest
+from hubserve.errors import ExportError
 from hubserve.export.model_source import ModelSource, card_source, package_source
-from hubserve.package.package import MANIFEST, Package, read_package
-from hubserve.storage_faults import is_there
-from hubserve.store import aliases
+from hubserve.export.named_package import package_named, unknown_model
+from hubserve.preprocess import Preprocess
 
 
 def named_source(
@@ -21,21 +20,26 @@ def named_source(
     random_weights: bool = False,
     weights: Path | None = None,
     key_format: str | None = None,
+    class_labels: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
     trusted: bool = False,
 ) -> ModelSource:
-    """Returns the model that `name` means, to export it.
+    """Returns the model that `name` means, to export it; warns as `card_source` and `package_source` do.
 
     With `weights` or `random_weights`, a name that both a card and the store have means the card.
 
     Args:
         name: Package folder, alias, name or tag in the store, or pre-searched model.
         random_weights: Whether to use random weights in place of the published ones; for a pre-searched model only.
-        weights: File of weights to use in place of the published ones, for a pre-searched model only; None uses those.
+        weights: File of weights, or its folder, to use in place of the published ones, for a pre-searched model only; None uses
+            those.
         key_format: Naming scheme of the tensors in that file; None is "nni".
+        class_labels: Label of each class, in the order of the logits; None takes those of the model.
+        preprocess: Preprocessing of the model; None takes that of the model.
         trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
-        ExportError: The name means a package, and other weights are given.
+        ExportError: The name means a package, and other weights are given; or the number of labels is not that of the classes.
         ModelNotFoundError: No model has that name, or the version of an alias was deleted.
         PackageError: The package was changed or cannot be rebuilt, or `name` has a "/" and is not a package folder.
         WeightsError: The weights cannot be downloaded or read, or do not fit the network.
@@ -46,10 +50,17 @@ def named_source(
     if package is not None and other_weights:
         raise ExportError(f"{name} is a package, which has its own weights: give neither a file of weights nor random weights")
     if package is not None:
-        return package_source(replace(package, trusted=trusted))
+        return package_source(replace(package, trusted=trusted), class_labels=class_labels, preprocess=preprocess)
     if not is_card:
         raise unknown_model(name)
-    return card_source(load_card(name), pretrained=not random_weights, weights=weights, key_format=key_format)
+    return card_source(
+        load_card(name),
+        pretrained=not random_weights,
+        weights=weights,
+        key_format=key_format,
+        class_labels=class_labels,
+        preprocess=preprocess,
+    )
 
 
 def model_exists(name: str) -> bool:
@@ -60,34 +71,3 @@ def model_exists(name: str) -> bool:
         ModelNotFoundError: `name` is an alias whose version was deleted.
     """
     return name in list_cards() or package_named(name) is not None
-
-
-def package_named(name: str) -> Package | None:
-    """Returns the package in the folder `name`, or that of the alias, name or tag `name` in the store; None if there is none.
-
-    Raises:
-        PackageError: `name` has a "/" and is not a package folder, or the package is incomplete.
-        ModelNotFoundError: `name` is an alias whose version was deleted.
-    """
-    if is_there(Path(name) / MANIFEST) or "/" in name:
-        return read_package(Path(name))
-    try:
-        return aliases.resolve(name).package
-    except ModelNotFoundError:
-        if name in aliases.list_aliases():
-            raise
-        return None
-
-
-def unknown_model(name: str) -> ModelNotFoundError:
-    """Returns the error, to be raised, for a name that means no model; its message suggests similar names."""
-    return ModelNotFoundError(
-        f"{name!r} is no package folder, no alias, no model in the store, and no card. {suggest(name, known_names())}"
-    )
-
-
-def known_names() -> list[str]:
-    """Returns the names of all cards, aliases and models in the store, and the tags of all versions in it."""
-    models = store.list_models()
-    names = {*list_cards(), *aliases.list_aliases(), *(model.name for model in models)}
-    return [*names, *(model.tag for model in models)]

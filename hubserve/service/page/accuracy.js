@@ -19,11 +19,12 @@ export function accuracy(report) {
 
 function matrix(rows, labels) {
   const cell = rows.length > 20 ? 14 : 34;
-  const left = 150;
   const size = cell * rows.length;
-  const named = cell > 20 ? 130 : 0;
   const name = (at) => labels[at].length > 20 ? `${labels[at].slice(0, 19)}…` : labels[at];
-  return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Confusion matrix' }, s('svg', { width: size + left, height: size + named, role: 'img', 'aria-label': 'Confusion matrix' },
+  // As wide as the longest name may be.
+  const left = 16 + 7.5 * Math.max(...labels.map((_, at) => name(at).length));
+  const named = cell > 20 ? left : 0;
+  return h('div', { class: 'scroll matrix', tabindex: 0, role: 'region', 'aria-label': 'Confusion matrix' }, s('svg', { width: size + left, height: size + named, role: 'img', 'aria-label': 'Confusion matrix' },
     rows.map((row, y) => {
       const sum = Math.max(1, row.reduce((a, b) => a + b, 0));
       return s('g', null, s('text', { x: left - 8, y: (y + 0.5) * cell + 4, 'text-anchor': 'end' }, name(y)), row.map((count, x) => s('g', null,

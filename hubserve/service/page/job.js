@@ -172,7 +172,7 @@ function result({ published, error, test_acc: share }) {
 // How long each part was expected to take, and took.
 function times({ times: rows, estimated, seconds }) {
   if (!Number.isFinite(estimated)) return null;
-  const cell = (value) => h('td', { class: 'number' }, Number.isFinite(value) ? duration(value) : '–');
+  const cell = (value) => h('td', { class: 'number' }, Number.isFinite(value) ? value < 9.95 ? `${value.toFixed(1)} s` : duration(value) : '–');
   const line = (name, one, other) => h('tr', null, h('th', { scope: 'row' }, name), cell(one), cell(other));
   return [
     h('h3', null, 'Time'),

@@ -45,7 +45,7 @@ async function poll(mine, tick) {
   let pause = SECOND;
   try {
     // The list changes less than the job that is watched.
-    if (tick % 3 === 0 || !view) jobs.update((await call(`jobs?limit=${most}`, { what: 'searches' })).map(summary));
+    if (tick % 3 === 0 || !view?.moving) jobs.update((await call(`jobs?limit=${most}`, { what: 'searches' })).map(summary));
     if (view) await view.refresh();
     if (!view?.moving) pause = 3 * SECOND;
   } catch (error) {
