@@ -15,6 +15,7 @@ HubserveError
 │   ├── TopKError                 more classes are asked for than the model has, or none
 │   ├── TensorError               tensors in a request cannot be read, or do not fit the model
 │   ├── LogitsError               a logit of the model is NaN or infinite
+│   ├── NoFeaturesError           features are asked of a model that has none
 │   ├── SlowRequestError          a request body did not arrive in time
 │   ├── BodyTooLargeError         a request body, or the answer to it, is longer than allowed
 │   ├── HostError                 the header Host has a name that the server does not answer for
@@ -119,6 +120,10 @@ class TensorError(RequestError):
 
 class LogitsError(RequestError):
     """Raised if a logit that the model computed for an image is NaN or infinite."""
+
+
+class NoFeaturesError(RequestError):
+    """Raised if features are asked of a model whose package, or the format that runs, has none."""
 
 
 class SlowRequestError(RequestError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from hubserve.errors import DeviceError, ImageError, SpaceError, TensorError, first_line
 from hubserve.host import cores
+from hubserve.last_layer import InputRecorder, last_layer
 from hubserve.package.predictions import Prediction, best_predictions, number_of_predictions
 from hubserve.package.runner import check_finite
 from hubserve.preprocess import ImageInput, Preprocess, input_pixels
@@ -203,19 +203,9 @@ class ImageClassifier:
         return logits.float().cpu()
 
     def _features(self, batch: Tensor) -> Tensor:
-        found: list[Tensor] = []
-        thread = threading.get_ident()
-
-        def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            if threading.get_ident() == thread:  # Other threads may use the network at the same time.
-                found.append(given[0])
-
-        hook = self._last_layer.register_forward_pre_hook(note)
-        try:
+        with InputRecorder(self._last_layer) as recorder:
             self._logits(batch)
-        finally:
-            hook.remove()
-        return found[0].flatten(1).float().cpu()
+        return recorder.features().float().cpu()
 
     @cached_property
     def _last_layer(self) -> nn.Module:
@@ -224,18 +214,15 @@ class ImageClassifier:
         Raises:
             SpaceError: The logits do not come from such a layer.
         """
-        called: list[tuple[nn.Module, Tensor]] = []
-        layers = [module for module in self.network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-        hooks = [layer.register_forward_hook(lambda owner, _, output: called.append((owner, output))) for layer in layers]
         size = self.preprocess.settings.input_size
-        try:
-            logits = self._logits(torch.zeros(1, 3, size, size))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if not called or called[-1][1].numel() != logits.numel():
+        example = torch.zeros(1, 3, size, size)
+        self._logits(example)  # Raises SpaceError where the network returns no logits.
+        parameter = next(self.network.parameters(), example)
+        with _evaluation(self.network):
+            found = last_layer(self.network, example.to(parameter.device, parameter.dtype))
+        if found is None:
             raise SpaceError(f"{self.name}: its logits come from neither a linear layer nor a convolution; it has no features")
-        return called[-1][0]
+        return found
 
 
 def _are_several(images: object) -> bool:

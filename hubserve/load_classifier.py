@@ -1,6 +1,7 @@
 """`load`: the model that a name or a folder means, as an `ImageClassifier`; users call it as `hubserve.load`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,10 +21,12 @@ def load(
     pretrained: bool = True,
     download: bool = True,
     progress: bool = True,
+    trusted: bool = False,
 ) -> ImageClassifier:
     """Loads a model by its name, or from a package folder, to classify images in Python.
 
-    No program of a package is run: the network is built by its model space, and its weights are read from safetensors.
+    No program of a package is run: the network is built by its model space, and its weights are read from safetensors. A model
+    space of the user's own is imported where this user wrote the package here.
 
     Args:
         model: Package folder, alias, name or tag in the store, or pre-searched model (`hubserve models` lists them); looked for
@@ -33,6 +36,7 @@ def load(
             name of a pre-searched model.
         download: Whether weights that are not on this machine may be downloaded.
         progress: Whether to show a progress bar while downloading, where stderr is a terminal.
+        trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
         ModelNotFoundError: No model has that name; the message suggests similar names.
@@ -45,7 +49,7 @@ def load(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     package = _package(model, pretrained=pretrained)
     if package is not None:
-        return _classifier(package_source(package)).to(device)
+        return _classifier(package_source(replace(package, trusted=trusted))).to(device)
     card = load_card(os.fspath(model))
     return _classifier(card_source(card, pretrained=pretrained, download=download, progress=progress)).to(device)
 

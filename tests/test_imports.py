@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "own_code",
+    "code_source",
     "image_file",
     "image_names",
     "validation_sentence",
@@ -47,6 +49,7 @@ MAKES = (
     "hub",
     "operations",
     "complexity",
+    "last_layer",
     "data",
     "accuracy_report",
     "accuracy",

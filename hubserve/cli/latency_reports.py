@@ -12,7 +12,7 @@ from hubserve.cli.lookup_tables import warn_if_of_another_host
 from hubserve.cli.output import check_folder_writable, print_table
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.named_source import package_named
-from hubserve.hub import get_space
+from hubserve.hub.package_space import package_space
 from hubserve.latency.compare import Comparison
 from hubserve.latency.profile_package import NOTHING, Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
@@ -163,7 +163,7 @@ def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
         return table
     manifest, size = package.manifest, package.manifest.preprocess.input_size
     try:
-        space = get_space(manifest.space, manifest.settings)
+        space = package_space(package)
         path = default_path(space, manifest.settings, input_size=size, threads=options.threads, batch_size=options.batch_size)
         table = _fitting(package, options, path)
     except HubserveError:  # The user did not ask for a table, so one that is missing or does not fit is not reported.
@@ -176,7 +176,7 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
     table, manifest = LatencyTable.load(path), package.manifest
     table.check_fit(
         path,
-        get_space(manifest.space, manifest.settings),
+        package_space(package),
         input_size=manifest.preprocess.input_size,
         threads=options.threads,
         batch_size=options.batch_size,

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from hubserve.cli.exit_codes import NEGATIVE_RESULT, CommandGroup
-from hubserve.cli.output import Json, check_folder_writable, check_writable, print_facts, print_json, print_table
+from hubserve.cli.output import SPACE_HELP, Json, check_folder_writable, check_writable, print_facts, print_json, print_table
 
 app = CommandGroup(
     no_args_is_help=True,
     help="Predict the latency of any arch of a space, from its operations, each measured once on this machine.",
 )
 
-Space = Annotated[str, typer.Option(help="A model space.")]
+Space = Annotated[str, typer.Option(help=SPACE_HELP)]
 Settings = Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")]
 InputSize = Annotated[int | None, typer.Option(min=1, help="Side of the images, in pixels; the space's own unless given.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads that a call may use.")]

@@ -12,10 +12,12 @@ from hubserve import store
 from hubserve.complexity import complexity
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
 from hubserve.export.named_source import known_names
-from hubserve.hub import SPACES, HubSpace, list_cards, load_card
+from hubserve.hub import SPACES, HubSpace, get_space, list_cards, load_card
+from hubserve.hub.own_space import SPACE_KIND
 from hubserve.hub.registry import card_space
 from hubserve.hub.source_check import ask, here, on_this_machine
 from hubserve.latency.profile_report import ProfileReport
+from hubserve.own_code import entry_point_names
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
 
@@ -24,20 +26,27 @@ ASKED_AT_ONCE = 8
 
 
 def space_rows() -> list[dict[str, Any]]:
-    """Returns one row for each model space, as a dict."""
-    return [_space_row(name, space()) for name, space in SPACES.items()]
+    """Returns one row for each model space of the hub and of entry points, as a dict."""
+    rows = [_space_row(name, space()) for name, space in SPACES.items()]
+    return [*rows, *(_entry_point_row(name) for name in entry_point_names(SPACE_KIND) if name not in SPACES)]
+
+
+def _entry_point_row(name: str) -> dict[str, Any]:
+    """Returns the row of the space of an entry point; one that cannot be imported has the reason in place of the paper."""
+    try:
+        return _space_row(name, get_space(name))
+    except SpaceError as error:
+        return dict.fromkeys(("choices", "size", "exact_size", "input_size")) | {"name": name, "paper": str(error)}
 
 
 def space_page(name: str) -> dict[str, Any]:
     """Returns all data about one model space: the row of `space_rows`, summary, settings, models and choices.
 
     Raises:
-        SpaceError: There is no space of that name.
+        SpaceError: There is no space of that name, or it cannot be imported.
     """
-    if name not in SPACES:
-        raise SpaceError(f"no model space is called {name!r}. {suggest(name, SPACES)}")
-    space = SPACES[name]()
-    summary = (inspect.getdoc(SPACES[name]) or "").split("\n\n")[0].replace("\n", " ")
+    space = get_space(name)
+    summary = (inspect.getdoc(type(space)) or "").split("\n\n")[0].replace("\n", " ")
     settings = ", ".join(f"{f.name} = {getattr(space, f.name)}" for f in fields(space))  # type: ignore[arg-type]
     choices = [
         {

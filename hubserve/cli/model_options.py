@@ -24,6 +24,7 @@ from hubserve.export.model_source import ModelSource, arch_source, with_data
 from hubserve.export.named_source import named_source, package_named, unknown_model
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import HubSpace, get_space, load_card
+from hubserve.hub.package_space import package_space
 from hubserve.hub.registry import card_space
 from hubserve.package.package import Package
 from hubserve.preprocess import Preprocess
@@ -41,6 +42,7 @@ def source_of(
     labels: Path | None = None,
     preprocess: Path | None = None,
     like: str | None = None,
+    trusted: bool = False,
 ) -> ModelSource:
     """Returns the model that the options of `hubserve export` name: either `model`, or the arch `arch` of `space`.
 
@@ -55,6 +57,7 @@ def source_of(
         labels: Text file with one label per line; None takes those of `like`, or of the model.
         preprocess: JSON file with the preprocessing; None takes that of `like`, or of the model.
         like: Package or pre-searched model whose labels and preprocessing are used; None uses no other model's.
+        trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
         ExportError: The options exclude each other, or one is missing, has no effect, or names a file that is not allowed.
@@ -78,7 +81,7 @@ def source_of(
     class_labels = read_label_file(labels) if labels is not None else class_labels
     used = read_preprocess_file(preprocess) if preprocess is not None else used
     if model is not None:
-        found = named_source(model, random_weights=random_weights, weights=weights, key_format=key_format)
+        found = named_source(model, random_weights=random_weights, weights=weights, key_format=key_format, trusted=trusted)
         if used is not None and weights is not None:
             own = own_preprocess(key_format, found.settings, used.input_size)
             note = preprocess_note(key_format, used, own, given=True)
@@ -119,25 +122,32 @@ def data_of(name: str) -> tuple[tuple[str, ...], Preprocess]:
 
 
 def drawn_arch(
-    model: str | None, *, space: str | None, arch: Path | None, settings: Path | None
+    model: str | None, *, space: str | None, arch: Path | None, settings: Path | None, trusted: bool = False
 ) -> tuple[str, HubSpace, dict[str, Any]]:
     """Returns the title, the space and the arch that the options of `hubserve draw` name.
 
     Args:
-        model: Name of a pre-searched model; None takes `space`.
+        model: Package folder, alias, name or tag in the store, or pre-searched model; None takes `space`.
         space: Name of a model space.
         arch: JSON file with the chosen value of each choice, by label; None draws a random arch.
         settings: JSON file with settings of the space; None takes the defaults.
+        trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
         ExportError: The options exclude each other, or neither `model` nor `space` is given.
-        CardError: There is no pre-searched model of that name.
+        ModelNotFoundError: No model has that name.
+        PackageError: The package is incomplete, or its space may not be imported.
         SpaceError: There is no such space or setting.
         ArchError: A JSON file cannot be read.
     """
     if (model is None) == (space is None) or (model is not None and (arch is not None or settings is not None)):
         raise ExportError("name a pre-searched model, or give --space, with --arch for one arch of it")
+    package = None if model is None else package_named(model)
+    if package is not None:
+        return package.manifest.name, package_space(replace(package, trusted=trusted)), package.manifest.arch
     if model is not None:
+        if model not in list_cards():
+            raise unknown_model(model)
         card = load_card(model)
         return card.name, card_space(card), card.arch
     built = get_space(space or "", read_json(settings))

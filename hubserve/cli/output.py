@@ -19,11 +19,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 
 MODEL_HELP = "A package folder, an alias, a name or tag in the store, or a pre-searched model; looked for in this order."
 
+SPACE_HELP = "A model space: its name, or the import path of one of your own (mypkg.spaces:Small)."
+
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 
 Trust = Annotated[
     bool,
-    typer.Option("--trust", help="Load formats that are programs (torchscript, pt2) even where this user did not write them."),
+    typer.Option(
+        "--trust",
+        help="Load programs (torchscript, pt2, a model space in Python) even where this user did not write the package.",
+    ),
 ]
 
 

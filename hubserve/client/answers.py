@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 import httpx2
 
@@ -40,6 +40,18 @@ class ClassifiedImage(TypedDict):
     timing_ms: dict[str, float]
 
 
+class EmbeddedImage(TypedDict):
+    """The features that the service returns for one image.
+
+    Attributes:
+        model: Tag of the version that answered.
+        features: Inputs of the layer that computes the logits; each is a float32.
+    """
+
+    model: str
+    features: list[float]
+
+
 def check_url(url: str) -> str:
     """Returns the address of a service without "/" at its end. Raises ServiceError where it is none."""
     try:
@@ -52,13 +64,14 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def parse_answer(url: str, outcome: httpx2.Response | httpx2.HTTPError, *, attempts: int) -> ClassifiedImage:
+def parse_answer(url: str, outcome: httpx2.Response | httpx2.HTTPError, *, attempts: int, key: str) -> dict[str, Any]:
     """Returns the answer of the service to an image.
 
     Args:
         url: Address that was asked, for messages.
         outcome: Answer, or the error that there was in its place.
         attempts: Number of times that the request was sent, for messages.
+        key: Key of the answer whose value is a list: "predictions" or "features".
 
     Raises:
         ServiceError: There was no answer, it has another status than 200, or it is not an answer of the service.
@@ -69,9 +82,9 @@ def parse_answer(url: str, outcome: httpx2.Response | httpx2.HTTPError, *, attem
     if outcome.status_code != 200:
         raise ServiceError(f"{url} answers {outcome.status_code}: {_message(outcome)}{after}", outcome.status_code)
     found = _json(outcome)
-    if not isinstance(found, dict) or not isinstance(found.get("predictions"), list):
-        raise ServiceError(f"{url} answers with something else than predictions: {outcome.text[:MOST_TEXT]!r}", 200)
-    return cast("ClassifiedImage", found)
+    if not isinstance(found, dict) or not isinstance(found.get(key), list):
+        raise ServiceError(f"{url} answers with something else than {key}: {outcome.text[:MOST_TEXT]!r}", 200)
+    return found
 
 
 def _message(answer: httpx2.Response) -> str:

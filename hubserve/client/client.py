@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import httpx2
 
-from hubserve.client.answers import ClassifiedImage, check_url, parse_answer
+from hubserve.client.answers import ClassifiedImage, EmbeddedImage, check_url, parse_answer
 from hubserve.client.image_bytes import image_bytes
 from hubserve.client.retries import Retries
 
@@ -71,17 +71,38 @@ class Client:
             ServiceError: The service does not answer, or refuses the request; `status` is 413 if the image is too large, and
                 415 if it is not readable.
         """
-        url, content = f"{self.url}/classify", image_bytes(image)
+        answer = self._ask("classify", image, _query(top_k, model), key="predictions")
+        return cast("ClassifiedImage", answer)
+
+    def embed(self, image: SentImage, *, model: str | None = None) -> EmbeddedImage:
+        """Returns the features of an image: the input of the layer that computes the logits, as `ImageClassifier.features`.
+
+        Args:
+            image: See `classify`.
+            model: Name, alias or tag of the model; None means the default model of the service.
+
+        Returns:
+            The JSON answer of the service: "model" is the tag of the model; "features" is a list of numbers.
+
+        Raises:
+            ImageError: A file cannot be opened, or an array has another shape or type.
+            ServiceError: The service does not answer, or refuses the request; `status` is 422 if the model was exported
+                without features, 413 if the image is too large, and 415 if it is not readable.
+        """
+        return cast("EmbeddedImage", self._ask("embed", image, _query(None, model), key="features"))
+
+    def _ask(self, path: str, image: SentImage, query: dict[str, Any], *, key: str) -> dict[str, Any]:
+        url, content = f"{self.url}/{path}", image_bytes(image)
         for attempts in count(1):
             try:
-                outcome: httpx2.Response | httpx2.HTTPError = self._http.post(url, params=_query(top_k, model), content=content)
+                outcome: httpx2.Response | httpx2.HTTPError = self._http.post(url, params=query, content=content)
             except httpx2.HTTPError as error:
                 outcome = error
             wait = self._retries.wait_seconds(attempts, outcome)
             if wait is None:
                 break
             time.sleep(wait)
-        return parse_answer(url, outcome, attempts=attempts)
+        return parse_answer(url, outcome, attempts=attempts, key=key)
 
     def close(self) -> None:
         """Closes the connections to the service; the client cannot be used afterwards."""
@@ -129,20 +150,26 @@ class AsyncClient:
 
         Files are read, and arrays and images of Pillow encoded, in a thread.
         """
-        url = f"{self.url}/classify"
+        answer = await self._ask("classify", image, _query(top_k, model), key="predictions")
+        return cast("ClassifiedImage", answer)
+
+    async def embed(self, image: SentImage, *, model: str | None = None) -> EmbeddedImage:
+        """Returns the features of an image; arguments, answer and errors are those of `Client.embed`."""
+        return cast("EmbeddedImage", await self._ask("embed", image, _query(None, model), key="features"))
+
+    async def _ask(self, path: str, image: SentImage, query: dict[str, Any], *, key: str) -> dict[str, Any]:
+        url = f"{self.url}/{path}"
         content = image if isinstance(image, bytes) else await anyio.to_thread.run_sync(image_bytes, image)
         for attempts in count(1):
             try:
-                outcome: httpx2.Response | httpx2.HTTPError = await self._http.post(
-                    url, params=_query(top_k, model), content=content
-                )
+                outcome: httpx2.Response | httpx2.HTTPError = await self._http.post(url, params=query, content=content)
             except httpx2.HTTPError as error:
                 outcome = error
             wait = self._retries.wait_seconds(attempts, outcome)
             if wait is None:
                 break
             await anyio.sleep(wait)
-        return parse_answer(url, outcome, attempts=attempts)
+        return parse_answer(url, outcome, attempts=attempts, key=key)
 
     async def close(self) -> None:
         """Closes the connections to the service; the client cannot be used afterwards."""

@@ -1,7 +1,7 @@
 """`load_dataset`: loads a data set by its name, such as "cifar10", or "folder" for the user's own images."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from hubserve.data.labelled_data import LabelledData
 from hubserve.data.listing import ENDINGS, is_listing
 from hubserve.data.own_images import PLAIN, Reading, own_images
 from hubserve.errors import DatasetError, suggest
+from hubserve.own_code import NamedKind, find_named
 from hubserve.validation_sentence import first_mistake
 
 OWN_IMAGES = ("folder", "listing", "hf")
@@ -29,11 +30,22 @@ DATASETS: dict[str, Callable[..., LabelledData]] = {
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
 
 
+DATASET_KIND = NamedKind(
+    "hubserve.datasets",
+    "no data set",
+    DatasetError,
+    lambda found: None if callable(found) else f"is a {type(found).__name__}, and a data set is a function that loads it",
+)
+"""How data sets are found by their names."""
+
+
 def load_dataset(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> LabelledData:
     """Loads a data set by its name and returns it in three parts. Nothing is downloaded, except for "hf".
 
     Args:
-        name: "digits", "cifar10", "cifar100", or for the user's own images "folder", "listing" or "hf".
+        name: "digits", "cifar10", "cifar100", or for the user's own images "folder", "listing" or "hf". Or the name of an entry
+            point of the group "hubserve.datasets", or an import path such as "mypkg.data:flowers": a function that is called
+            with `folder`, if that is given, and the settings, and returns a `LabelledData`.
         folder: Folder with the files of the data set. For "listing" it is the CSV, TSV or Parquet file, for "hf" the name of
             the data set, `owner/name`. For "digits", which needs no files, it must be None.
         reading: Parts of an earlier scan to reuse, and a progress callback; only used for the user's own images.
@@ -48,6 +60,8 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
     >>> Classification(datamodule=data, num_classes=len(data.labels), max_epochs=3)
     """
     check_dataset_name(name, settings)
+    if name not in DATASETS:
+        return _own_data(name, folder, settings)
     try:
         more = {"reading": reading} if name in OWN_IMAGES else {}
         return DATASETS[name](*_place(name, folder), **settings, **more)
@@ -55,20 +69,41 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
         raise DatasetError(f"the data set {name!r}: {first_mistake(error, show_value=True)}") from error
 
 
-def check_dataset_name(name: str, settings: Iterable[str]) -> None:
-    """Checks the name of a data set and the names of its settings without reading any file.
+def check_dataset_name(name: str, settings: Iterable[str], *, refused: str | None = None) -> None:
+    """Checks the name of a data set and the names of its settings without reading any file of it.
+
+    Args:
+        name: Name of the data set, as for `load_dataset`.
+        settings: Names of the settings.
+        refused: Reason for which no data set of the user's own is imported, for the message; None imports it.
 
     Raises:
-        DatasetError: There is no data set `name`, or it has no setting with one of the names in `settings`.
+        DatasetError: There is no data set `name`, it cannot be imported or may not be, or it has no setting with one of the
+            names in `settings`.
     """
-    if name not in DATASETS:
-        raise DatasetError(f"no data set {name!r}. {suggest(name, DATASETS)}")
-    parameters = inspect.signature(DATASETS[name]).parameters.values()
+    load = find_named(name, DATASETS, DATASET_KIND, refused=refused)
+    parameters = inspect.signature(load).parameters.values()
+    named = {inspect.Parameter.KEYWORD_ONLY} | (set() if name in DATASETS else {inspect.Parameter.POSITIONAL_OR_KEYWORD})
     # `reading` is an argument for calling programs and not a setting that a user may give.
-    known = [found.name for found in parameters if found.kind is found.KEYWORD_ONLY and found.name != "reading"]
+    known = [found.name for found in parameters if found.kind in named and found.name != "reading"]
+    takes_any = any(found.kind is found.VAR_KEYWORD for found in parameters)
     for setting in settings:
-        if setting not in known:
+        if setting not in known and not takes_any:
             raise DatasetError(f"the data set {name!r} has no setting {setting!r}. {suggest(setting, known)}")
+
+
+def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any]) -> LabelledData:
+    """Loads a data set of the user's own. Raises DatasetError if its function fails, or returns something else than data."""
+    load = find_named(name, DATASETS, DATASET_KIND)
+    try:
+        data = load(*(() if folder is None else (Path(folder),)), **settings)
+    except Exception as error:
+        raise DatasetError(f"{name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(data, LabelledData):
+        raise DatasetError(
+            f"{name} returned a {type(data).__name__}; it must return a hubserve.data.labelled_data.LabelledData"
+        )
+    return data
 
 
 def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:

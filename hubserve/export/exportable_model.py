@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hubserve.errors import ExportError, first_line
+from hubserve.last_layer import last_layer
 from hubserve.package.runner import Batch
 
 
@@ -28,6 +29,15 @@ class ExportableModel:
         self.calibration = calibration
         # With a batch of one, torch.export would fix the batch size to 1.
         self.example = example if len(example) > 1 else example.repeat(2, 1, 1, 1)
+
+    @cached_property
+    def feature_width(self) -> int | None:
+        """Number of features of an image, the inputs of the layer that computes the logits; None where there is no such layer.
+
+        See `hubserve.last_layer.last_layer`.
+        """
+        last = last_layer(self.model, self.example)
+        return None if last is None else last.weight[0].numel()
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:

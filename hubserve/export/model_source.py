@@ -14,7 +14,7 @@ from hubserve.export.labels_and_preprocessing import label_note, own_preprocess,
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights, weights_origin
-from hubserve.hub.registry import load_model
+from hubserve.hub.registry import load_model, space_name
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.manifest import Provenance
 from hubserve.package.package import Package
@@ -29,7 +29,7 @@ class ModelSource:
     Attributes:
         name: Name of the model.
         model: Network with its weights. Exporting it does not change it.
-        space: Class name of its model space.
+        space: Name of its model space, as `hubserve.hub.registry.space_name` returns it.
         settings: Settings of the space, by name.
         arch: Chosen value of each choice, by label, as `ModelSpace.canonical` returns it.
         preprocess: Preprocessing that turns an image into the network's input.
@@ -151,7 +151,7 @@ def arch_source(
     return ModelSource(
         name=name,
         model=model,
-        space=type(space).__name__,
+        space=space_name(space),
         settings=settings,
         arch=arch,
         preprocess=used,
@@ -167,7 +167,7 @@ def package_source(package: Package) -> ModelSource:
     The PyTorch module is rebuilt from the space, settings, arch and weights of the package.
 
     Raises:
-        PackageError: A file of the package was changed, or its space is not one of the hub.
+        PackageError: A file of the package was changed, or its space cannot be made here, see `rebuild_model`.
         WeightsError: The weights do not fit the network.
     """
     package.verify()

@@ -3,6 +3,7 @@
 They are tried in this order.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from hubserve import store
@@ -15,7 +16,12 @@ from hubserve.store import aliases
 
 
 def named_source(
-    name: str, *, random_weights: bool = False, weights: Path | None = None, key_format: str | None = None
+    name: str,
+    *,
+    random_weights: bool = False,
+    weights: Path | None = None,
+    key_format: str | None = None,
+    trusted: bool = False,
 ) -> ModelSource:
     """Returns the model that `name` means, to export it.
 
@@ -26,6 +32,7 @@ def named_source(
         random_weights: Whether to use random weights in place of the published ones; for a pre-searched model only.
         weights: File of weights to use in place of the published ones, for a pre-searched model only; None uses those.
         key_format: Naming scheme of the tensors in that file; None is "nni".
+        trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
         ExportError: The name means a package, and other weights are given.
@@ -39,7 +46,7 @@ def named_source(
     if package is not None and other_weights:
         raise ExportError(f"{name} is a package, which has its own weights: give neither a file of weights nor random weights")
     if package is not None:
-        return package_source(package)
+        return package_source(replace(package, trusted=trusted))
     if not is_card:
         raise unknown_model(name)
     return card_source(load_card(name), pretrained=not random_weights, weights=weights, key_format=key_format)

@@ -12,6 +12,7 @@ import torch
 
 from hubserve.errors import ExportError, first_line
 from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.onnx_features import add_feature_output
 from hubserve.package.onnx_runner import INPUT, OUTPUT
 
 OPSET = 20
@@ -22,6 +23,8 @@ def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> N
 
     The exporter's optimizer simplifies the graph: it folds constants, merges batch norms into convolutions, and removes
     operations that have no effect in inference, such as dropout.
+
+    The file has the output "logits", and a second one, "features", where a linear layer or a convolution computes the logits.
 
     Args:
         source: Model to export.
@@ -46,6 +49,8 @@ def export_onnx(source: ExportableModel, path: Path, *, opset: int = OPSET) -> N
             )
             if exported is None:
                 raise ExportError("the exporter of torch returned nothing")
+            if source.feature_width is not None:
+                add_feature_output(exported.model.graph, source.feature_width)
             exported.save(str(path), external_data=False)
         onnx.checker.check_model(str(path))
     except Exception as error:  # The exporter and the checker raise exceptions without a common base.

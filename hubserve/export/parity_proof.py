@@ -19,7 +19,8 @@ from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.format_writers import WRITERS
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import Format
-from hubserve.package.parity import ParityReport, check_parity, made_up_batches
+from hubserve.package.onnx_runner import OnnxRunner
+from hubserve.package.parity import ParityReport, check_features, check_parity, made_up_batches
 from hubserve.package.runner import Batch
 from hubserve.preprocess import Preprocess
 
@@ -31,11 +32,13 @@ class ProvenFormats:
     Attributes:
         exports: Entry of each format in the manifest: its opset, precision, ...
         outputs: Number of logits for one image.
+        feature_width: Number of features for one image; None where no format has features.
         reports: Result of the comparison of each format, in the order in which the formats were written.
     """
 
     exports: dict[Format, dict[str, Any]]
     outputs: int
+    feature_width: int | None
     reports: list[ParityReport]
 
 
@@ -53,7 +56,8 @@ def write_proven(
 
     Floating-point formats are compared on `images` and on generated images, some in the value range that is usual for networks
     and some in that of `preprocess`. "onnx-int8" is calibrated on every second batch of `images` and compared on the other
-    batches only, because the classes that it predicts for generated images are not meaningful.
+    batches only, because the classes that it predicts for generated images are not meaningful. The features of formats in ONNX
+    are compared like their logits.
 
     Args:
         model: Network on any device, in training or eval mode; it is not changed.
@@ -66,8 +70,8 @@ def write_proven(
 
     Raises:
         PackageError: The number of logits is not `n_labels`.
-        ExportError: A format cannot be written or loaded, there are too few images, or (ParityError) the logits of a format
-            differ by more than allowed.
+        ExportError: A format cannot be written or loaded, there are too few images, or (ParityError) the logits or features of
+            a format differ by more than allowed.
     """
     # The caller's model may be in training mode or on a GPU and must not be changed, so a copy of it is exported.
     model = copy.deepcopy(model).cpu().eval()
@@ -85,13 +89,19 @@ def write_proven(
     everything = [*made_up, *images], [*[-1] * sum(map(len, made_up)), *classes] if classes else []
     held_out = images[1::2], _classes_of_odd(images, classes)
     exports: dict[Format, dict[str, Any]] = {}
-    reports = []
+    reports: list[ParityReport] = []
     for name in formats:
         entry, path = FORMATS[name], folder / FORMATS[name].file
         exports[name] = WRITERS[name](exportable, path)
         batches, truth = held_out if entry.bounds.error is None else everything
-        reports.append(check_parity(eager, entry.load(path, 1, "cpu"), batches, bounds=entry.bounds, classes=truth))
-    return ProvenFormats(exports, outputs, reports)
+        runner = entry.load(path, 1, "cpu")
+        report = check_parity(eager, runner, batches, bounds=entry.bounds, classes=truth)
+        if isinstance(runner, OnnxRunner) and runner.has_features:
+            features = check_features(eager, runner, batches, bounds=entry.bounds)
+            report = report.model_copy(update={"features": features})
+        reports.append(report)
+    width = exportable.feature_width if any(report.features is not None for report in reports) else None
+    return ProvenFormats(exports, outputs, width, reports)
 
 
 def _classes_of_odd(images: Sequence[Batch], classes: Sequence[int]) -> list[int]:
@@ -102,14 +112,20 @@ def _classes_of_odd(images: Sequence[Batch], classes: Sequence[int]) -> list[int
 
 
 class _CachedRunner:
-    """Runner that keeps the logits of each batch, because each format is compared on the same batches and PyTorch is slow."""
+    """Runner that keeps the answers to each batch, because each format is compared on the same batches and PyTorch is slow."""
 
     def __init__(self, runner: EagerRunner) -> None:
         self.name, self.device = runner.name, runner.device
         self._runner = runner
         self._answers: dict[int, tuple[Batch, Batch]] = {}
+        self._features: dict[int, tuple[Batch, Batch]] = {}
 
     def __call__(self, batch: Batch) -> Batch:
         if id(batch) not in self._answers:
             self._answers[id(batch)] = (batch, self._runner(batch))  # Keeping the batch prevents that its id is reused.
         return self._answers[id(batch)][1]
+
+    def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
+        if id(batch) not in self._features:
+            self._features[id(batch)] = (batch, self._runner.with_features(batch)[1])
+        return self(batch), self._features[id(batch)][1]

@@ -2,21 +2,50 @@
 
 from torch import nn
 
-from hubserve.errors import ArchError, PackageError, SpaceError
+from hubserve.errors import ArchError, ExportError, PackageError, SpaceError, WeightsError
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.hub.package_space import package_space, source_change
 from hubserve.hub.pretrained import load_weights
-from hubserve.hub.registry import get_space
+from hubserve.package.formats import FORMATS
 from hubserve.package.package import WEIGHTS, Package
+from hubserve.package.parity import FLOAT32, check_parity, made_up_batches
 
 
 def rebuild_model(package: Package) -> nn.Module:
     """Rebuilds the PyTorch module of a package from its space, settings, arch and weights, and returns it in eval mode.
 
+    If the source of a space of the user's own was changed since the package was written, the module must have the same logits
+    as an exported format of the package.
+
     Raises:
-        PackageError: The space is not one of the hub, or the settings or the arch do not fit it.
+        PackageError: The space is neither one of the hub nor one that can be imported here, the settings or the arch do not fit
+            it, or its source was changed so that the network is another one.
         WeightsError: The weights cannot be read, or do not fit the network.
     """
+    manifest, change = package.manifest, source_change(package)
     try:
-        space = get_space(package.manifest.space, package.manifest.settings)
-        return load_weights(space, package.manifest.arch, package.path / WEIGHTS)
-    except (SpaceError, ArchError) as error:
+        model = load_weights(package_space(package), manifest.arch, package.path / WEIGHTS)
+    except (SpaceError, ArchError, WeightsError) as error:
+        if change is not None:
+            raise PackageError(f"{package.path} cannot be rebuilt: {_changed(package, change)}: {error}") from error
+        if isinstance(error, WeightsError):
+            raise
         raise PackageError(f"{package.path} cannot be rebuilt as a PyTorch module here: {error}") from error
+    if change is not None:
+        _check_same_logits(package, model, change)
+    return model
+
+
+def _check_same_logits(package: Package, model: nn.Module, change: str) -> None:
+    """Compares `model` with an exported format of the package; raises PackageError if it has other logits."""
+    name = next((name for name in package.manifest.exports if FORMATS[name].bounds == FLOAT32), None)
+    if name is None:
+        raise PackageError(f"{package.path} has no exact format to compare with: {_changed(package, change)}")
+    try:
+        check_parity(EagerRunner(model), package.runner(name), made_up_batches(package.manifest.preprocess))
+    except ExportError as error:
+        raise PackageError(f"{package.path} cannot be rebuilt: {_changed(package, change)}: {error}") from error
+
+
+def _changed(package: Package, change: str) -> str:
+    return f"the source of {package.manifest.space} was changed and makes another network now ({change})"

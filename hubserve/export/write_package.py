@@ -8,19 +8,22 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from hubserve.atomic import apply_umask, replace_folder, staged_folder
+from hubserve.code_source import source_of_code
 from hubserve.errors import PackageError
 from hubserve.export.model_source import ModelSource
 from hubserve.export.parity_proof import ProvenFormats, write_proven
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.host import versions
+from hubserve.hub.package_space import record_own_space
 from hubserve.hub.registry import SPACES
+from hubserve.own_code import is_import_path
 from hubserve.package import trust
 from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.add_files import check_target
 from hubserve.package.file_hashes import file_entry
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, InputEntry, Manifest, OutputEntry, TestFigures
-from hubserve.package.onnx_runner import INPUT, OUTPUT
+from hubserve.package.onnx_runner import FEATURES, INPUT, OUTPUT
 from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, WEIGHTS, Package, read_package
 from hubserve.package.runner import Batch
 
@@ -75,13 +78,15 @@ def write_package(
             (stage / ACCURACY_REPORT).write_text(source.accuracy.model_dump_json(indent=2) + "\n", "utf-8")
         manifest = _manifest(source, proven, {path.name: file_entry(path) for path in sorted(stage.iterdir())})
         (stage / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
-        if source.space in SPACES:
-            rebuild_model(Package(stage, manifest))
+        if source.space in SPACES or manifest.space_source is not None:
+            rebuild_model(Package(stage, manifest, trusted=True))
         apply_umask(stage)
         check_target(folder, overwrite)  # Checked again, as another process may have written there during the export.
         replace_folder(stage, folder)
     trust.record_written(manifest.files[FORMATS[name].file].sha256 for name in formats)
-    return read_package(folder, trusted=True)
+    package = read_package(folder, trusted=True)
+    record_own_space(package)
+    return package
 
 
 def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileEntry]) -> Manifest:
@@ -89,11 +94,12 @@ def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileE
     return Manifest(
         name=source.name,
         space=source.space,
+        space_source=source_of_code(source.space) if is_import_path(source.space) else None,
         settings=dict(source.settings),
         arch=dict(source.arch),
         preprocess=source.preprocess,
         inputs=(InputEntry(name=INPUT, dtype="float32", shape=("batch", 3, size, size)),),
-        outputs=(OutputEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs)),),
+        outputs=_outputs(proven),
         temperature=source.temperature,
         test=_test_figures(source.accuracy),
         exports=proven.exports,
@@ -101,6 +107,13 @@ def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileE
         versions=versions(),
         files=files,
     )
+
+
+def _outputs(proven: ProvenFormats) -> tuple[OutputEntry, ...]:
+    logits = OutputEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs))
+    if proven.feature_width is None:
+        return (logits,)
+    return logits, OutputEntry(name=FEATURES, dtype="float32", shape=("batch", proven.feature_width), meaning="features")
 
 
 def _test_figures(report: AccuracyReport | None) -> TestFigures | None:

@@ -16,7 +16,7 @@ class HubSpace(ModelSpace):
     """The base class of the model spaces of the hub.
 
     Attributes:
-        paper: URL of the paper that published the space.
+        paper: URL of the paper that published the space; None without one.
         default_input_size: Height and width, in pixels, of the images for which the space was made.
         num_labels: Number of classes that the networks predict; at least 1.
 
@@ -24,7 +24,7 @@ class HubSpace(ModelSpace):
         SpaceError: `num_labels` is below 1.
     """
 
-    paper: ClassVar[str]
+    paper: ClassVar[str | None] = None
     default_input_size: ClassVar[int] = 224
     num_labels: int
 

@@ -1,4 +1,4 @@
-"""The table of the model spaces (`SPACES`, `get_space`), and `load_model`, which loads the pre-searched model of a card."""
+"""The model spaces by name (`SPACES`, `get_space`, `space_name`), and `load_model`, which loads the model of a card."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from hubserve.cards.card import Card, load_card
+from hubserve.code_source import import_path_of
 from hubserve.errors import CardError, SpaceError, suggest
 from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.hub_space import HubSpace
@@ -16,9 +17,12 @@ from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201
 from hubserve.hub.nasnet_family import DARTS, ENAS, PNAS, AmoebaNet, NASNet
+from hubserve.hub.own_space import SPACE_KIND, as_hub_space, own_class
 from hubserve.hub.pretrained import load_frozen, load_weights
 from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.shufflenet import ShuffleNetSpace
+from hubserve.own_code import find_named
+from hubserve.space import ModelSpace
 
 _OF_CELLS: tuple[type[HubSpace], ...] = (NasBench101, NasBench201, NASNet, ENAS, AmoebaNet, PNAS, DARTS)
 """The spaces whose networks repeat searched cells."""
@@ -30,19 +34,20 @@ SPACES: dict[str, type[HubSpace]] = {space.__name__: space for space in (*_OF_CE
 """All model spaces of the hub: a dict from the names of the classes to the classes."""
 
 
-def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
+def get_space(name: str, settings: Mapping[str, Any] | None = None, *, refused: str | None = None) -> HubSpace:
     """Returns an instance of the model space `name`.
 
     Args:
-        name: Name of the space, a key of `SPACES`, such as "MobileNetV3Space".
+        name: Name of the space, a key of `SPACES`, such as "MobileNetV3Space"; or of an entry point of the group
+            "hubserve.spaces", or an import path such as "mypkg.spaces:Small", whose module is then imported.
         settings: Arguments of the space's class, by name; the others have their defaults. None is the same as {}.
+        refused: Reason for which other spaces than those of `SPACES` are not imported; None imports them.
 
     Raises:
-        SpaceError: There is no space of this name, the space has no such setting, or the value of a setting is not allowed.
+        SpaceError: There is no space of this name, it cannot be imported or may not be, the space has no such setting, or the
+            value of a setting is not allowed.
     """
-    if name not in SPACES:
-        raise SpaceError(f"no model space is called {name!r}. {suggest(name, SPACES)}")
-    space = SPACES[name]
+    space = space_class(name, refused=refused)
     known = [field.name for field in fields(space)]  # type: ignore[arg-type]
     unknown = [setting for setting in settings or {} if setting not in known]
     if unknown:
@@ -53,6 +58,22 @@ def get_space(name: str, settings: Mapping[str, Any] | None = None) -> HubSpace:
         raise SpaceError(f"{name}: a setting of {dict(settings or {})} has the wrong type: {error}") from error
 
 
+def space_class(name: str, *, refused: str | None = None) -> type[HubSpace]:
+    """Returns the class of the model space `name`; arguments and errors are those of `get_space`."""
+    return as_hub_space(find_named(name, SPACES, SPACE_KIND, refused=refused))
+
+
+def space_name(space: ModelSpace) -> str:
+    """Returns the name by which `get_space` finds the class of a space: its key in `SPACES`, or its import path.
+
+    For a class that cannot be imported elsewhere, such as one of a script or notebook, the name of the class is returned.
+    """
+    found = own_class(space)
+    if SPACES.get(found.__name__) is found:
+        return found.__name__
+    return import_path_of(found) or found.__name__
+
+
 def card_space(card: Card) -> HubSpace:
     """Returns an instance of the model space that `card` names, with the settings of the card.
 
@@ -60,7 +81,7 @@ def card_space(card: Card) -> HubSpace:
         CardError: There is no space of this name, the space has no such setting, or the value of a setting is not allowed.
     """
     try:
-        return get_space(card.space, card.settings)
+        return get_space(card.space, card.settings, refused="a card names a space of the hub")
     except SpaceError as error:
         raise CardError(f"card {card.name}: {error}") from error
 

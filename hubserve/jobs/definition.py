@@ -34,6 +34,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hubserve.own_code import is_import_path
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 StoreName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -54,14 +56,15 @@ class JobRecord(BaseModel):
 class DataEntry(JobRecord):
     """The data set of a job, with parts for training, validation and test.
 
-    A job file may give a string in place of the mapping. It is "digits", or the place of the user's own images: a folder, a
-    file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
+    A job file may give a string in place of the mapping. It is "digits", an import path, or the place of the user's own images:
+    a folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
 
     Attributes:
         name: Name of a data set of `hubserve.data.named_datasets`: "digits", "cifar10", "cifar100", or for the user's own
-            images "folder", "listing" or "hf".
+            images "folder", "listing" or "hf". Or the import path of a function of the user's own, such as
+            "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
         folder: Folder that holds the images. A relative path starts in the folder where the job is submitted. None for
-            "digits", "listing" and "hf".
+            "digits", "listing" and "hf". A function of the user's own is called with it if it is given.
         file: The CSV, TSV or Parquet file of a "listing"; a relative path starts in the folder where the job is submitted. None
             for all other data sets.
         dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.
@@ -87,6 +90,8 @@ class DataEntry(JobRecord):
         if not isinstance(given, str):
             return given
         if given == "digits":
+            return {"name": given}
+        if is_import_path(given):
             return {"name": given}
         if given.startswith("hf://"):
             return {"name": "hf", "dataset": given.removeprefix("hf://")}

@@ -14,6 +14,7 @@ from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import Augmentation
 from hubserve.jobs.limits import JobLimits
 from hubserve.jobs.search_job import SearchJob
+from hubserve.own_code import is_import_path
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
 """Function (value of a key, limits, the whole job) that returns what is wrong with the value; None if nothing is."""
@@ -117,11 +118,13 @@ def _summary(value: str, limits: JobLimits, job: Job) -> str | None:
 def _name(value: str, limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if the name of a class or data set is not allowed, else None.
 
-    An import path is not allowed, because importing a module runs its code.
+    An import path is allowed only if the limits say so, because importing a module runs its code.
     """
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9_-]{1,60}", value):
         return None
-    return f"{value[:60]!r} is no name; over HTTP neither import paths nor files can be given"
+    if is_import_path(value) and len(value) <= MAX_TEXT:
+        return limits.refused_code and f"{value[:60]!r} is an import path, and {limits.refused_code}"
+    return f"{value[:60]!r} is neither a name nor an import path; over HTTP no files can be given"
 
 
 def _values(value: Mapping[str, Any], limits: JobLimits, job: Job) -> str | None:
@@ -280,6 +283,8 @@ _JOB: dict[str, Rule] = {
 _SEARCH: dict[str, Rule] = {
     "space.name": _name,
     "space.settings": _values,
+    "evaluator.name": _name,
+    "evaluator.arguments": _values,
     "strategy.name": _name,
     "strategy.arguments": _values,
     "strategy.then.name": _name,

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.errors import JobError
+from hubserve.own_code import REFUSED_OVER_HTTP
 
 
 class JobLimits(BaseModel):
@@ -17,6 +18,8 @@ class JobLimits(BaseModel):
 
     Attributes:
         roots: Folders in which data sets and latency tables must lie, at any depth, after symbolic links are resolved.
+        own_code: If True, a job with `roots` may name spaces, strategies, data sets and evaluators that hubserve itself
+            does not have, whose modules are imported then. A job without `roots` always may.
         own_ray: If True, the job may only use a Ray cluster that it starts itself.
         workers: Largest number of processes that evaluate trials or read images, and of threads by which latency is measured.
         trials: Largest number of trials.
@@ -32,6 +35,7 @@ class JobLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     roots: tuple[Path, ...] | None = None
+    own_code: bool = False
     own_ray: bool = False
     workers: int | None = None
     trials: int | None = None
@@ -42,6 +46,11 @@ class JobLimits(BaseModel):
     parameters: int | None = None
     seconds: float | None = None
     memory_mb: float | None = None
+
+    @property
+    def refused_code(self) -> str | None:
+        """Why code that hubserve itself does not have is not imported, for messages; None if it is imported."""
+        return None if self.roots is None or self.own_code else REFUSED_OVER_HTTP
 
     def reachable(self, key: str, path: Path) -> Path:
         """Returns `path` with symbolic links resolved, if the job may access it. Without `roots`, returns `path` as it is.

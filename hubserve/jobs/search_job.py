@@ -19,7 +19,8 @@ class SpaceEntry(JobRecord):
     """The model space to search.
 
     Attributes:
-        name: Class name of a space of the hub; `hubserve spaces` lists them.
+        name: Class name of a space of the hub; `hubserve spaces` lists them. Or the import path of a space of the user's own,
+            such as "mypkg.spaces:Small", or the name of an entry point of the group "hubserve.spaces".
         settings: Keyword arguments of that class. If `num_labels` is not given, it is the data set's number of classes.
     """
 
@@ -31,7 +32,7 @@ class MultiTrialEntry(JobRecord):
     """A strategy that proposes one arch for each trial.
 
     Attributes:
-        name: Class name in `hubserve.strategy`.
+        name: Class name in `hubserve.strategy`, import path, or name of an entry point of the group "hubserve.strategies".
         arguments: Keyword arguments of that class, without the seed, which is `SearchJob.seed`.
     """
 
@@ -43,13 +44,25 @@ class StrategyEntry(MultiTrialEntry):
     """The strategy of a search, which is a multi-trial or a one-shot strategy.
 
     Attributes:
-        name: Class name in `hubserve.strategy`.
+        name: Class name in `hubserve.strategy`, import path, or name of an entry point of the group "hubserve.strategies".
         arguments: Keyword arguments of that class, without the seed, which is `SearchJob.seed`.
         then: Multi-trial strategy that searches the trained supernet. "RandomOneShot" requires it, because it only trains a
             supernet; for all other strategies it must be None.
     """
 
     then: MultiTrialEntry | None = None
+
+
+class EvaluatorEntry(JobRecord):
+    """An evaluator of the user's own, which scores the archs of a search.
+
+    Attributes:
+        name: Import path such as "mypkg.scores:accuracy", or name of an entry point of the group "hubserve.evaluators".
+        arguments: Arguments of the function or class.
+    """
+
+    name: str
+    arguments: dict[str, Any] = Field({})
 
 
 class Recipe(JobRecord):
@@ -146,6 +159,8 @@ class SearchJob(Job):
         space: Model space to search.
         strategy: Strategy that proposes archs or trains a supernet.
         recipe: How the network of each trial, or the supernet, is trained.
+        evaluator: The evaluator of the user's own that scores the archs. If None, the network of each arch is trained with
+            `recipe`, and its score is its accuracy on the validation part.
         objectives: Direction of each score to optimize, by the name of the score. A list of names stands for their usual
             directions. The first one must be val_acc, by which the winner is chosen among the trials that meet the constraints.
         constraints: Upper bound of each constrained measure, by the name of the measure.
@@ -161,6 +176,7 @@ class SearchJob(Job):
     space: SpaceEntry
     strategy: StrategyEntry
     recipe: Recipe = Recipe()
+    evaluator: EvaluatorEntry | None = None
     objectives: dict[Score, Literal["maximize", "minimize"]] = Field({"val_acc": "maximize"}, min_length=1)
     constraints: dict[Measure, Positive] = Field({})
     budget: Budget = Budget()

@@ -12,7 +12,8 @@ from hubserve.errors import ExportError, HubserveError, PackageError, ParityErro
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.host import describe_host, installed_versions
-from hubserve.hub.registry import SPACES, get_space
+from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.package_space import package_space
 from hubserve.latency.choice_modules import labels_of_modules
 from hubserve.latency.format_latency import FormatLatency, measure_formats
 from hubserve.latency.memory import measure_memory
@@ -79,7 +80,8 @@ def profile_package(
 ) -> ProfileReport:
     """Measures eager PyTorch and each exported format of a package on the CPU, in turns, and returns the profile.
 
-    Formats that cannot run on the CPU, or are programs whose author is not trusted, are listed in `ProfileReport.left_out`.
+    Formats that cannot run on the CPU, or are programs whose author is not trusted, are listed in `ProfileReport.left_out`; so
+    is "eager" if the package has a space of the user's own that cannot be imported.
 
     Args:
         package: Package with at least one exported format.
@@ -100,7 +102,10 @@ def profile_package(
     protocol = protocol or TimingProtocol()
     host, manifest = describe_host(), package.manifest
     (batch,) = random_batches((3, manifest.preprocess.input_size, manifest.preprocess.input_size), sizes=(batch_size,))
+    no_space = _why_not_imported(package) if rebuild else None
+    rebuild = rebuild and no_space is None
     loaders, left_out = _loaders(package, threads, rebuild=rebuild, openvino=details.openvino)
+    left_out |= {} if no_space is None else {"eager": no_space}
     with _torch_threads(threads):
         formats = measure_formats(loaders, batch, threads=threads, protocol=protocol)
         operators, choices = _where(package, batch, threads, rebuild) if details.operators else ({}, ())
@@ -124,6 +129,25 @@ def profile_package(
         choices=choices,
         cost=_cost(package, formats, batch_size, details.table),
     )
+
+
+def _why_not_imported(package: Package) -> str | None:
+    """Returns why a space of the user's own cannot be imported; None if it can be, and for a space of the hub."""
+    if package.manifest.space_source is None:
+        return None
+    try:
+        package_space(package)
+    except HubserveError as error:
+        return str(error)
+    return None
+
+
+def _space(package: Package) -> HubSpace | None:
+    """Returns the space of a package; None if it can neither be found in the hub nor be imported."""
+    try:
+        return package_space(package)
+    except HubserveError:
+        return None
 
 
 def _loaders(
@@ -204,8 +228,8 @@ def _where(
     if SERVED in manifest.exports:
         rows = onnx_operators(package.path / FORMATS[SERVED].file, batch, threads=threads)
         operators[SERVED] = tuple(rows[:MOST_OPERATORS])
-        if manifest.space in SPACES:
-            space = get_space(manifest.space, manifest.settings)
+        space = _space(package)
+        if space is not None:
             choices = tuple(by_choice(rows, labels_of_modules(space, manifest.arch), manifest.arch))
     if rebuild:
         operators["eager"] = tuple(eager_operators(rebuild_model(package), batch)[:MOST_OPERATORS])
@@ -245,8 +269,10 @@ def _cost(
     manifest = package.manifest
     measured = next((f for f in formats if f.format == SERVED and batch_size == 1), None)
     median = None if measured is None else sorted(measured.samples_ms)[len(measured.samples_ms) // 2]
+    space = _space(package)
+    if space is None:
+        return None
     try:
-        space = get_space(manifest.space, manifest.settings)
         return cost_of(space, manifest.arch, manifest.preprocess.input_size, measured_ms=median, table=table)
     except ProfileError:
         raise

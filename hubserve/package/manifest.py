@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from hubserve.cards.card import Metric
+from hubserve.code_source import CodeSource
 from hubserve.preprocess import Preprocess
 
 Format = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8"]
@@ -61,8 +62,8 @@ class OutputEntry(TensorEntry):
     """An output of the exported model.
 
     Attributes, besides those of TensorEntry:
-        meaning: What the tensor holds: "logits" of the classes, "features" (the input of the layer that computes the logits),
-            or "other".
+        meaning: What the tensor holds: "logits" of the classes, "features" (the input of the layer that computes the logits;
+            only the formats in ONNX have it), or "other".
     """
 
     meaning: Literal["logits", "features", "other"] = "logits"
@@ -119,7 +120,9 @@ class Manifest(_Record):
         format_version: Version of this record, 2. Records of version 1, which have one `input` and one `output`, are converted
             when they are read.
         name: Name of the model.
-        space: Class name of its model space.
+        space: Class name of its model space; for a space of the user's own, its import path, such as "mypkg.spaces:Small".
+        space_source: Where the code of a space of the user's own came from. For a space of the hub it is None and not written
+            to the file, because earlier readers of version 2 do not know it.
         settings: Arguments of the model space, by name.
         arch: Chosen value of each choice of the model space, by the label of the choice.
         preprocess: Preparation that turns an image into the input of the model.
@@ -137,6 +140,7 @@ class Manifest(_Record):
     format_version: Literal[2] = 2
     name: str
     space: str
+    space_source: CodeSource | None = None
     settings: dict[str, Any]
     arch: dict[str, Any]
     preprocess: Preprocess
@@ -163,6 +167,11 @@ class Manifest(_Record):
         tensors = {f"{name}s": [given[name]] for name in ("input", "output") if name in given}
         return {**rest, **tensors, "format_version": 2}
 
+    @model_serializer(mode="wrap")
+    def _without_missing_source(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if name != "space_source" or value is not None}
+
     @model_validator(mode="after")
     def _counts_its_classes(self) -> Manifest:
         if not isinstance(self.output.shape[-1], int) or self.output.shape[-1] < 1:
@@ -178,6 +187,11 @@ class Manifest(_Record):
     def output(self) -> OutputEntry:
         """The first output of the exported model: the logits."""
         return self.outputs[0]
+
+    @property
+    def features(self) -> OutputEntry | None:
+        """The output with the features of an image; None where the package was exported without it."""
+        return next((output for output in self.outputs if output.meaning == "features"), None)
 
     @property
     def classes(self) -> int:

@@ -11,7 +11,8 @@ from hubserve.errors import ExportError, LateAnswerError, first_line
 from hubserve.package.run_limit import RunLimit
 from hubserve.package.runner import DAY, Batch
 
-INPUT, OUTPUT = "images", "logits"
+INPUT, OUTPUT, FEATURES = "images", "logits", "features"
+"""Names of the tensors of an ONNX file; FEATURES is the input of the layer that computes the logits."""
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -29,10 +30,11 @@ class OnnxRunner:
     Attributes:
         device: "cpu" or "cuda": the device that is used.
         seconds: Time in seconds after which a call is ended; a day unless it is set to another value.
+        has_features: Whether the file has the output "features", which `with_features` needs.
 
     Raises:
-        ExportError: The file cannot be loaded, it does not have exactly one float32 input and one float32 output, or `device`
-            is "cuda" and ONNX Runtime cannot use a GPU.
+        ExportError: The file cannot be loaded, it does not have exactly one float32 input and one float32 output, besides
+            "features", or `device` is "cuda" and ONNX Runtime cannot use a GPU.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto", name: str = "onnx") -> None:
@@ -50,10 +52,12 @@ class OnnxRunner:
                 )
             self.device = "cpu"
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if [i.type for i in inputs] != ["tensor(float)"] or [o.type for o in outputs] != ["tensor(float)"]:
+        self.has_features = [output.name for output in outputs[1:]] == [FEATURES]
+        types = {tensor.type for tensor in (*inputs, *outputs)}
+        if types != {"tensor(float)"} or len(inputs) != 1 or len(outputs) != 1 + self.has_features:
             found = ", ".join(f"{tensor.name} {tensor.type}" for tensor in (*inputs, *outputs))
-            raise ExportError(f"{path} has {found}; expected one input and one output, both tensor(float)")
-        self._input = inputs[0].name
+            raise ExportError(f"{path} has {found}; expected one input and one output, or {FEATURES!r} too, all tensor(float)")
+        self._input, self._logits = inputs[0].name, outputs[0].name
         self.seconds = DAY
 
     def __call__(self, batch: Batch) -> Batch:
@@ -63,16 +67,31 @@ class OnnxRunner:
             ExportError: ONNX Runtime cannot run the model on this batch, for instance because of its shape.
             LateAnswerError: The call did not end within `seconds`.
         """
+        return self._run(batch, [self._logits])[0]
+
+    def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Returns the logits and the features of a batch of prepared images, as every `FeatureRunner` does.
+
+        Raises:
+            ExportError: The file has no output "features", or the network does not take such a batch.
+            LateAnswerError: The call did not end within `seconds`.
+        """
+        if not self.has_features:
+            raise ExportError(f"{self.name} has no output {FEATURES!r}; export the model again")
+        logits, features = self._run(batch, [self._logits, FEATURES])
+        return logits, features
+
+    def _run(self, batch: Batch, outputs: list[str]) -> list[Batch]:
         options = onnxruntime.RunOptions()
         try:
             with RunLimit(options, self.seconds):
-                logits: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)}, options)[0]
+                found: list[Batch] = self._session.run(outputs, {self._input: np.ascontiguousarray(batch)}, options)
         except Exception as error:
             if options.terminate:
                 reason = f"{self.name} did not answer {batch.shape} within {self.seconds:g} s, and was ended"
                 raise LateAnswerError(reason) from error
             raise ExportError(f"ONNX Runtime cannot run {self.name} on {batch.shape}: {first_line(error)}") from error
-        return logits
+        return found
 
 
 def cuda_available() -> bool:

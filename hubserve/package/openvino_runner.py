@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import ExportError, LateAnswerError, first_line
+from hubserve.package.onnx_runner import FEATURES
 from hubserve.package.runner import DAY, Batch
 
 
@@ -23,6 +24,7 @@ class OpenVinoRunner:
 
     Attributes:
         callers: Number of calls that may run at the same time, as OpenVINO reports it.
+        has_features: Whether the file has the output "features", which `with_features` needs.
         seconds: Time in seconds after which a call raises LateAnswerError; a day unless it is set to another value. After
             `callers` such calls, every further call is refused.
 
@@ -49,6 +51,7 @@ class OpenVinoRunner:
             self._compiled = core.compile_model(str(path), "CPU", settings)
         except Exception as error:  # OpenVINO raises RuntimeError and others, without a common base.
             raise ExportError(f"OpenVINO {openvino.__version__} cannot load {path}: {first_line(error)}") from error
+        self.has_features = [output.any_name for output in self._compiled.outputs[1:]] == [FEATURES]
         self._local = threading.local()
         # As OpenVINO reports it; asked later, it would wait for calls that do not end.
         self.callers = int(self._compiled.get_property("NUM_STREAMS"))
@@ -62,11 +65,28 @@ class OpenVinoRunner:
             ExportError: OpenVINO cannot run the model on this batch, for instance because of its shape.
             LateAnswerError: The call did not end within `seconds`, or as many calls as may run at the same time have not.
         """
+        return self._run(batch)[0]
+
+    def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Returns the logits and the features of a batch of prepared images, as every `FeatureRunner` does.
+
+        Raises:
+            ExportError: The file has no second output, or the network does not take such a batch.
+            LateAnswerError: The call did not end within `seconds`.
+        """
+        if not self.has_features:
+            raise ExportError(f"{self.name} has no output {FEATURES!r}; export the model again")
+        logits, features = self._run(batch)
+        return logits, features
+
+    def _run(self, batch: Batch) -> list[Batch]:
         request = self._request()
         try:
             request.start_async([np.ascontiguousarray(batch)])
             ended = request.wait_for(int(self.seconds * 1000))
-            found = request.results if ended else {}
+            outputs = self._compiled.outputs if ended else []
+            # Copied: the next call of this thread overwrites them.
+            found: list[Batch] = [np.array(request.get_tensor(output).data) for output in outputs]
         except Exception as error:
             raise ExportError(f"OpenVINO cannot run the network on {batch.shape}: {first_line(error)}") from error
         if not ended:
@@ -74,8 +94,7 @@ class OpenVinoRunner:
             self._given_up.append(request)
             del self._local.request
             raise LateAnswerError(f"OpenVINO did not answer {batch.shape} within {self.seconds:g} s, and was given up")
-        logits: Batch = np.array(next(iter(found.values())))
-        return logits
+        return found
 
     def _request(self) -> Any:
         """Returns the inference request of the calling thread, created at its first call: threads must not share a request.

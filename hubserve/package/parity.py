@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from hubserve.errors import ParityError
-from hubserve.package.runner import Batch, Runner
+from hubserve.package.runner import Batch, FeatureRunner, Runner
 from hubserve.preprocess import Preprocess
 
 BATCH_SIZES = (1, 2, 5, 8)
@@ -66,6 +66,26 @@ class LabelledAccuracy(BaseModel):
     top1: float
 
 
+class FeatureParity(BaseModel):
+    """How far the features of an exported model are from those of eager PyTorch.
+
+    Attributes:
+        max_abs_error: Largest absolute difference of two features.
+        rms_error: Root mean square of the differences.
+        scale: Standard deviation of eager PyTorch's features.
+        tolerance: Largest allowed `max_abs_error` as a share of `scale`; None for any.
+        rms_tolerance: Largest allowed `rms_error` as a share of `scale`; None for any.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    max_abs_error: float
+    rms_error: float
+    scale: float
+    tolerance: float | None
+    rms_tolerance: float | None = None
+
+
 class ParityReport(BaseModel):
     """The result of a comparison of the logits of an exported format with those of eager PyTorch.
 
@@ -82,6 +102,7 @@ class ParityReport(BaseModel):
             if their logits in eager PyTorch are close; `Bounds.near` says how close.
         agreement_needed: Smallest allowed `top1_agreement`.
         truth: Accuracy of both on the images whose true class is known; None if it is known for no image.
+        features: Comparison of the features; None if the format has none.
         passed: Whether all logits are finite, `scale` is above 0, the errors are within the tolerances, and `top1_agreement` is
             at least `agreement_needed`.
     """
@@ -99,6 +120,7 @@ class ParityReport(BaseModel):
     top1_agreement: float
     agreement_needed: float = 1.0
     truth: LabelledAccuracy | None = None
+    features: FeatureParity | None = None
     passed: bool
 
 
@@ -132,6 +154,45 @@ def check_parity(
             f"{report.format} differs from {reference.name}: largest error {report.max_abs_error:.3g}{allowed}, best class "
             f"agrees on {report.top1_agreement:.1%} of which {bounds.agreement:.0%} are needed",
             report,
+        )
+    return report
+
+
+def check_features(
+    reference: FeatureRunner, candidate: FeatureRunner, batches: Iterable[Batch], *, bounds: Bounds = FLOAT32
+) -> FeatureParity:
+    """Compares the features of two runners on several batches.
+
+    Args:
+        reference: Runner whose features count as correct.
+        candidate: Runner that is compared with it.
+        batches: Batches of prepared images, at least one.
+        bounds: How far the features of `candidate` may differ from those of `reference`.
+
+    Raises:
+        ParityError: The features differ by more than `bounds`, or in shape, or are not finite.
+    """
+    pairs = [(reference.with_features(batch)[1], candidate.with_features(batch)[1]) for batch in batches]
+    for expected, found in pairs:
+        if expected.shape != found.shape:
+            raise ParityError(
+                f"{candidate.name} returns features of shape {found.shape} where {reference.name} returns {expected.shape}"
+            )
+    expected = np.concatenate([e for e, _ in pairs]).astype(np.float64)
+    difference = np.concatenate([f for _, f in pairs]).astype(np.float64) - expected
+    report = FeatureParity(
+        max_abs_error=float(np.abs(difference).max()),
+        rms_error=float(np.sqrt((difference**2).mean())),
+        scale=float(expected.std()),
+        tolerance=bounds.error,
+        rms_tolerance=bounds.rms,
+    )
+    limits = ((report.max_abs_error, bounds.error), (report.rms_error, bounds.rms))
+    if not all(np.isfinite(value) and (bound is None or value <= bound * report.scale) for value, bound in limits):
+        raise ParityError(
+            f"the features of {candidate.name} differ from those of {reference.name}: largest error "
+            f"{report.max_abs_error:.3g}, root mean square {report.rms_error:.3g}, standard deviation of the features "
+            f"{report.scale:.3g}"
         )
     return report
 

@@ -32,11 +32,19 @@ class Runner(Protocol):
         ...
 
 
+class FeatureRunner(Runner, Protocol):
+    """A loaded model that also gives the features of images: the input of the layer that computes the logits."""
+
+    def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Returns the logits (n, classes) and the features (n, width) of a batch of prepared images (n, 3, height, width)."""
+        ...
+
+
 def check_finite(logits: NDArray[np.floating]) -> None:
-    """Checks that all logits are finite, as there is no best class otherwise.
+    """Checks that all logits are finite, as there is no best class otherwise; or that all features are.
 
     Raises:
-        LogitsError: A logit is NaN or infinite.
+        LogitsError: A logit or feature is NaN or infinite.
     """
     if not np.isfinite(logits).all():
         raise LogitsError(

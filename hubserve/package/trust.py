@@ -3,13 +3,18 @@
 Formats that may run code (TorchScript, `.pt2`) are loaded only if the file is recorded here or its author is trusted. ONNX
 files that are not recorded are loaded by a separate process first; see `hubserve.package.first_load`.
 
+A package may also name a model space of the user's own, in a Python module. The module is imported under the same conditions.
+
 The record is the folder HUBSERVE_HOME/written. It has an empty file for each exported file, named by the SHA-256 of its
 content, so that copies are recognised, too.
 """
 
+import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
+from hubserve.code_source import CodeSource
 from hubserve.errors import OutputError
 from hubserve.home import home
 
@@ -33,3 +38,17 @@ def was_written_here(sha256: str) -> bool:
     with suppress(OutputError):
         return (home() / FOLDER / sha256).is_file()
     return False
+
+
+def own_code_hash(source: CodeSource, file: Path, weights_sha256: str) -> str:
+    """Returns the hash by which `record_written` records that this user wrote a package that names code of their own.
+
+    It depends on the place of the module, so that a package in a folder with a module of the same name imports nothing.
+
+    Args:
+        source: What the manifest says about the code.
+        file: File from which its module is imported.
+        weights_sha256: SHA-256 of the weights of the package.
+    """
+    text = "\n".join((source.import_path, source.sha256, str(file.resolve()), weights_sha256))
+    return hashlib.sha256(text.encode()).hexdigest()

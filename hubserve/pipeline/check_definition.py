@@ -12,6 +12,7 @@ from hubserve.errors import DatasetError, HubserveError, JobError, SpaceError
 from hubserve.export.named_source import model_exists, unknown_model
 from hubserve.hub import HubSpace, get_space
 from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, check_limits
+from hubserve.pipeline.evaluators import check_evaluator
 from hubserve.pipeline.job_formats import choose_formats
 from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, Searchers, make_searchers
 from hubserve.space.building_limit import limit_networks
@@ -51,17 +52,18 @@ def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:
     """Checks the definition of a search and returns its strategies; raises `JobError` as `check_definition` does."""
     check_limits(job, limits)
     with limit_networks(modules=limits.modules, parameters=limits.parameters):
-        space = make_space(job, job.space.settings)
+        space = make_space(job, job.space.settings, refused=limits.refused_code)
         if limits != UNLIMITED:
             check_largest(space)
     try:
-        check_dataset_name(job.data.name, job.data.settings)
+        check_dataset_name(job.data.name, job.data.settings, refused=limits.refused_code)
     except DatasetError as error:
         raise JobError(f"data: {error}") from error
-    searchers = make_searchers(job.strategy, seed=job.seed)
+    searchers = make_searchers(job.strategy, seed=job.seed, refused=limits.refused_code)
+    check_evaluator(job, searchers, refused=limits.refused_code)
     _check_budget(job, searchers)
     _check_executor(job, searchers)
-    _check_objectives(job)
+    _check_objectives(job, searchers)
     choose_formats(job)
     return searchers
 
@@ -80,14 +82,19 @@ def check_largest(space: HubSpace) -> None:
         raise JobError(f"space: {error}") from error
 
 
-def make_space(job: SearchJob, settings: Mapping[str, Any]) -> HubSpace:
+def make_space(job: SearchJob, settings: Mapping[str, Any], *, refused: str | None = None) -> HubSpace:
     """Returns the job's model space, made with `settings`.
 
+    Args:
+        job: The definition.
+        settings: Arguments of the space, by name.
+        refused: Reason for which no space of the user's own is imported, for the message; None imports it.
+
     Raises:
-        JobError: The space does not exist, or a setting is not valid.
+        JobError: The space does not exist, cannot be imported or may not be, or a setting is not valid.
     """
     try:
-        return get_space(job.space.name, settings)
+        return get_space(job.space.name, settings, refused=refused)
     except SpaceError as error:
         raise JobError(f"space: {error}") from error
 
@@ -116,10 +123,11 @@ def _check_executor(job: SearchJob, searchers: Searchers) -> None:
         )
 
 
-def _check_objectives(job: SearchJob) -> None:
+def _check_objectives(job: SearchJob, searchers: Searchers) -> None:
     # `strategy.then` proposes the archs if `strategy` only trains a supernet.
     key, entry = ("strategy.then", job.strategy.then) if job.strategy.then is not None else ("strategy", job.strategy)
-    if len(job.objectives) > 1 and entry.name in ONE_OBJECTIVE:
+    searcher = searchers.then or searchers.first
+    if len(job.objectives) > 1 and any(base.__name__ in ONE_OBJECTIVE for base in type(searcher).__mro__):
         raise JobError(
             f"objectives: {', '.join(job.objectives)}: {key} = {entry.name} improves one score; choose "
             f"{', '.join(sorted(set(MULTI_TRIAL) - set(ONE_OBJECTIVE)))}, or keep val_acc and hold the others under constraints"

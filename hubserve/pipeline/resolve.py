@@ -5,6 +5,7 @@ from pathlib import Path
 from hubserve.data.own_images import PLAIN, Reading
 from hubserve.errors import JobError
 from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob
+from hubserve.own_code import importing_from
 from hubserve.pipeline.resolve_fine_tuning import resolve_fine_tuning
 from hubserve.pipeline.resolve_search import resolve_search
 from hubserve.pipeline.resolved_job import ResolvedJob
@@ -15,15 +16,19 @@ def resolve_job(job: Job, *, where: Path, limits: JobLimits = UNLIMITED, reading
 
     Args:
         job: The definition.
-        where: Folder to which relative paths in the definition are relative.
+        where: Folder to which relative paths in the definition are relative, and in which modules of the user's own are looked
+            for first.
         limits: Limits on what the job may read and use.
         reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
 
     Raises:
         JobError: A name or file does not exist, or settings exclude each other. The message begins with the key.
     """
-    if isinstance(job, FineTuneJob):
-        return resolve_fine_tuning(job, where=where, limits=limits, reading=reading)
-    if isinstance(job, SearchJob):
-        return resolve_search(job, where=where, limits=limits, reading=reading)
+    # The modules of a user's own jobs are imported from the folder in which the job was submitted. For a definition over HTTP
+    # that is a folder of data, from which nothing is imported.
+    with importing_from(where if limits.roots is None else None):
+        if isinstance(job, FineTuneJob):
+            return resolve_fine_tuning(job, where=where, limits=limits, reading=reading)
+        if isinstance(job, SearchJob):
+            return resolve_search(job, where=where, limits=limits, reading=reading)
     raise JobError(f"{type(job).__name__} is no kind of job that can be run")

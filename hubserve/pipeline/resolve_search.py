@@ -22,6 +22,7 @@ from hubserve.pipeline.data_place import data_place, within
 from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.strategy.oneshot.base import shared_training
 from hubserve.training.device import OneDevice
+from hubserve.training.evaluator import TrainingEvaluator
 from hubserve.training.supervised import set_drop_path
 
 
@@ -55,17 +56,24 @@ def _load_data(job: SearchJob, where: Path, limits: JobLimits, reading: Reading)
 
 
 def _check_recipes(resolved: ResolvedSearch) -> None:
-    for key, evaluator in (("recipe", resolved.search_evaluator), ("retrain", resolved.retrain_evaluator)):
+    for key, evaluator in (("recipe", resolved.recipe_evaluator), ("retrain", resolved.retrain_evaluator)):
         if evaluator is None:
             continue
         try:
             OneDevice(evaluator.settings)
-            if key == "recipe" and resolved.searchers.shares_weights:
-                shared_training(evaluator)
+            if key == "recipe":
+                _check_search_evaluator(resolved)
             if evaluator.settings.drop_path_prob > 0:
                 set_drop_path(_meta_network(resolved.space), 0.0)
         except (EvaluatorError, StrategyError) as error:
             raise JobError(f"{key}: {error}") from error
+
+
+def _check_search_evaluator(resolved: ResolvedSearch) -> None:
+    """Makes the evaluator of the search, and raises StrategyError if it cannot train the shared weights that are asked for."""
+    evaluator = resolved.search_evaluator
+    if resolved.searchers.shares_weights and isinstance(evaluator, TrainingEvaluator):
+        shared_training(evaluator)
 
 
 def _check_input_size(job: SearchJob, space: HubSpace, size: int) -> None:

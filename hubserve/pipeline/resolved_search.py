@@ -9,13 +9,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.scan import Scan
-from hubserve.evaluator import Classification, Objective
+from hubserve.evaluator import Classification, Evaluator, Objective
 from hubserve.experiment import Constraint
 from hubserve.experiment.constraints import Measure
 from hubserve.hub import HubSpace
+from hubserve.hub.registry import space_name
 from hubserve.jobs import Recipe, SearchJob
 from hubserve.latency.arch_latency import PredictedLatency
 from hubserve.latency.tables.latency_table import LatencyTable
+from hubserve.pipeline.evaluators import make_evaluator
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.strategies import Searchers
 from hubserve.preprocess import Preprocess
@@ -79,9 +81,18 @@ class ResolvedSearch(ResolvedJob):
         return self.latency() if self.table is None else PredictedLatency(self.table)
 
     @cached_property
-    def search_evaluator(self) -> Classification:
+    def recipe_evaluator(self) -> Classification:
         """The evaluator that trains trials, or the supernet, with `recipe` and scores them on the validation part."""
         return self._evaluator(self.job.recipe, self.data.val)
+
+    @cached_property
+    def search_evaluator(self) -> Evaluator:
+        """The evaluator of the search: that of the user's own if the job names one, else `recipe_evaluator`.
+
+        Raises:
+            JobError: The one that the job names cannot be made.
+        """
+        return self.recipe_evaluator if self.job.evaluator is None else make_evaluator(self.job, self.data)
 
     @cached_property
     def retrain_evaluator(self) -> Classification | None:
@@ -109,12 +120,13 @@ class ResolvedSearch(ResolvedJob):
         parts = (self.data.train, self.data.val, self.data.test)
         then = self.job.strategy.then
         return {
-            "space": f"{type(self.space).__name__} with {self.space.count():,} archs",
+            "space": f"{space_name(self.space)} with {self.space.count():,} archs",
             "data": f"{self.data.name}: {' / '.join(f'{len(part):,}' for part in parts)} images to train, validate, test",  # type: ignore[arg-type]
             "classes": len(self.data.labels),
             **(self.scan.facts() if self.scan else {}),
             "input_size": self.input_size,
             "strategy": self.job.strategy.name + (f", then {then.name}" if then else ""),
+            "evaluator": None if self.job.evaluator is None else self.job.evaluator.name,
             "objectives": ", ".join(f"{direction} {name}" for name, direction in self.job.objectives.items()),
             "constraints": ", ".join(map(str, self.constraints)) or None,
             "latency": self._latency_fact(),

@@ -6,9 +6,14 @@ from typing import Any
 import numpy as np
 
 from hubserve.cards.card import Metric
+from hubserve.code_source import import_path_of, source_of_code
+from hubserve.data.named_datasets import DATASET_KIND, DATASETS
 from hubserve.data.names import shown
+from hubserve.evaluator import FunctionalEvaluator
 from hubserve.export.model_source import ModelSource
+from hubserve.hub.registry import space_name
 from hubserve.jobs import Run
+from hubserve.own_code import find_named
 from hubserve.package.manifest import Provenance
 from hubserve.package.runner import Batch
 from hubserve.pipeline.phases.choose_winner import Winner
@@ -24,7 +29,7 @@ def search_source(
     return ModelSource(
         name=resolved.job.store_name,
         model=trained.model,
-        space=type(resolved.space).__name__,
+        space=space_name(resolved.space),
         settings=resolved.settings,
         arch=winner.arch,
         preprocess=resolved.data.preprocess,
@@ -43,7 +48,7 @@ def tested_parts(resolved: ResolvedSearch) -> LabelledParts:
     return LabelledParts(
         dataset=data.name,
         labels=data.labels,
-        val=resolved.search_evaluator.val_batches,
+        val=resolved.recipe_evaluator.val_batches,
         test=resolved.test_evaluator.val_batches,
         files=[f"image {i}" for i in range(count)]
         if found is None
@@ -53,8 +58,24 @@ def tested_parts(resolved: ResolvedSearch) -> LabelledParts:
 
 def comparison_images(resolved: ResolvedSearch) -> list[Batch]:
     """Returns two batches of at most 16 validation images, on which the exported formats are compared with PyTorch."""
-    batches = islice(resolved.search_evaluator.val_batches(), 2)
+    batches = islice(resolved.recipe_evaluator.val_batches(), 2)
     return [np.ascontiguousarray(inputs[:16].numpy()) for inputs, _ in batches]
+
+
+def own_code(resolved: ResolvedSearch) -> dict[str, Any]:
+    """Returns where the strategies, the data set and the evaluator of a search came from, by key; without those of hubserve."""
+    job, searchers = resolved.job, resolved.searchers
+    evaluator = resolved.search_evaluator
+    things: dict[str, Any] = {
+        "strategy": type(searchers.first),
+        "strategy.then": None if searchers.then is None else type(searchers.then),
+        "data": find_named(job.data.name, DATASETS, DATASET_KIND),
+        "evaluator": evaluator.function if isinstance(evaluator, FunctionalEvaluator) else type(evaluator),
+    }
+    paths = {key: import_path_of(thing) for key, thing in things.items()}
+    own = {key: path for key, path in paths.items() if path is not None and not path.startswith("hubserve.")}
+    sources = {key: source_of_code(path) for key, path in own.items()}
+    return {key: source.model_dump(exclude_none=True) for key, source in sources.items() if source is not None}
 
 
 def _provenance(
@@ -72,6 +93,7 @@ def _provenance(
         "seed": job.seed,
         "data": job.data.model_dump(mode="json", exclude_none=True),
         **({"data_found": resolved.scan.outline()} if resolved.scan else {}),
+        **({"own_code": used} if (used := own_code(resolved)) else {}),
         "scores": dict(winner.scores),
         "split": "validation",
         "constraints": job.limits,

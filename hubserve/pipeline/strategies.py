@@ -1,13 +1,14 @@
 """`make_searchers`: makes the search strategies of a job from their names and arguments."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hubserve import strategy
 from hubserve.errors import JobError, StrategyError, suggest
 from hubserve.jobs import MultiTrialEntry, StrategyEntry
+from hubserve.own_code import NamedKind, find_named
 from hubserve.strategy import NSGA2, TPE, GridSearch, OneShotStrategy, PolicyBasedRL, Random, RegularizedEvolution, Strategy
 
 T = TypeVar("T")
@@ -47,51 +48,87 @@ class Searchers:
         return isinstance(self.first, OneShotStrategy)
 
 
-def make_searchers(entry: StrategyEntry, *, seed: int) -> Searchers:
+def make_searchers(entry: StrategyEntry, *, seed: int, refused: str | None = None) -> Searchers:
     """Makes the strategies that a job names.
 
     Args:
         entry: The key `strategy` of the job.
         seed: Seed of the multi-trial strategy.
+        refused: Reason for which no strategy of the user's own is imported, for the message; None imports it.
 
     Raises:
-        JobError: A strategy or argument does not exist, a value is out of range, or `then` is missing or not allowed.
+        JobError: A strategy or argument does not exist, a value is out of range, `then` is missing or not allowed, or a
+            strategy of the user's own cannot be imported.
     """
-    if entry.name not in ONE_SHOT:
-        if entry.then is not None and entry.name in MULTI_TRIAL:
+    kind = _find(entry, key="strategy", known={**MULTI_TRIAL, **ONE_SHOT}, refused=refused)
+    if issubclass(kind, Strategy):
+        if entry.then is not None:
             raise JobError(f"strategy.then: {entry.name} proposes archs itself; `then` follows {' or '.join(ENDS_IN_SUPERNET)}")
-        return Searchers(multi_trial(entry, key="strategy", seed=seed, known=[*MULTI_TRIAL, *ONE_SHOT]), None)
-    if (entry.name in ENDS_IN_SUPERNET) != (entry.then is not None):
+        return Searchers(_make_strategy(kind, entry, key="strategy", seed=seed), None)
+    if issubclass(kind, tuple(ONE_SHOT[name] for name in ENDS_IN_SUPERNET)) != (entry.then is not None):
         reason = (
             "ends in a supernet: name the strategy that searches it" if entry.then is None else "ends in an arch: leave it out"
         )
         raise JobError(f"strategy.then: {entry.name} {reason}")
-    first = _make(ONE_SHOT[entry.name], entry, key="strategy", more={})
-    return Searchers(first, None if entry.then is None else multi_trial(entry.then, key="strategy.then", seed=seed))
+    first = _make(kind, entry, key="strategy", more={})
+    then = None if entry.then is None else multi_trial(entry.then, key="strategy.then", seed=seed, refused=refused)
+    return Searchers(first, then)
 
 
-def multi_trial(entry: MultiTrialEntry, *, key: str, seed: int, known: Iterable[str] = MULTI_TRIAL) -> Strategy:
+def multi_trial(entry: MultiTrialEntry, *, key: str, seed: int, refused: str | None = None) -> Strategy:
     """Makes the multi-trial strategy that `entry` names.
 
     Args:
         entry: Name and arguments of the strategy.
         key: Key of the entry in the job file, for errors.
         seed: Seed of the strategy.
-        known: Names of the strategies that are allowed here, for errors.
+        refused: Reason for which no strategy of the user's own is imported, for the message; None imports it.
 
     Raises:
         JobError: There is no such strategy or argument, or a value is out of range.
     """
-    if entry.name not in MULTI_TRIAL:
-        raise JobError(f"{key}.name: no strategy is called {entry.name!r}. {suggest(entry.name, known)}")
-    return _make(MULTI_TRIAL[entry.name], entry, key=key, more={"seed": seed})
+    kind = _find(entry, key=key, known=MULTI_TRIAL, refused=refused)
+    if not issubclass(kind, Strategy):
+        raise JobError(f"{key}.name: {entry.name} trains a supernet; name a strategy that proposes archs")
+    return _make_strategy(kind, entry, key=key, seed=seed)
+
+
+def _problem(found: Any) -> str | None:
+    if not inspect.isclass(found) or not issubclass(found, (Strategy, OneShotStrategy)):
+        return "is no strategy: derive a class from hubserve.strategy.Strategy, or from OneShotStrategy"
+    if inspect.isabstract(found):
+        return f"lacks {', '.join(sorted(found.__abstractmethods__))}, so it cannot search"
+    return None
+
+
+STRATEGY_KIND = NamedKind("hubserve.strategies", "no strategy is called", StrategyError, _problem)
+"""How strategies are found by their names."""
+
+
+def _find(
+    entry: MultiTrialEntry, *, key: str, known: Mapping[str, type[Strategy | OneShotStrategy]], refused: str | None
+) -> type[Strategy | OneShotStrategy]:
+    try:
+        return find_named(entry.name, known, STRATEGY_KIND, refused=refused)
+    except StrategyError as error:
+        raise JobError(f"{key}.name: {error}") from error
+
+
+def _make_strategy(kind: type[Strategy], entry: MultiTrialEntry, *, key: str, seed: int) -> Strategy:
+    """Makes a multi-trial strategy; one of the user's own gets the seed of the job if its class takes a seed."""
+    taken = inspect.signature(kind).parameters.values()
+    takes_seed = any(found.name == "seed" or found.kind is found.VAR_KEYWORD for found in taken)
+    return _make(kind, entry, key=key, more={"seed": seed} if takes_seed else {})
 
 
 def _make(kind: type[T], entry: MultiTrialEntry, *, key: str, more: Mapping[str, object]) -> T:
     """Calls `kind` with the arguments of `entry` and `more`; raises `JobError` if an argument is unknown or not valid."""
-    known = [name for name in inspect.signature(kind).parameters if name not in ("seed", "args", "kwargs")]
+    parameters = inspect.signature(kind).parameters.values()
+    any_number = [found.kind for found in parameters if found.kind in (found.VAR_POSITIONAL, found.VAR_KEYWORD)]
+    known = [found.name for found in parameters if found.name != "seed" and found.kind not in any_number]
+    takes_any = kind.__name__ not in MULTI_TRIAL and inspect.Parameter.VAR_KEYWORD in any_number
     for name in entry.arguments:
-        if name not in known:
+        if name not in known and not (takes_any and name != "seed"):
             raise JobError(f"{key}.arguments.{name}: {entry.name} has no such argument. {suggest(name, known)}")
     try:
         return kind(**entry.arguments, **more)

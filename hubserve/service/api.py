@@ -12,11 +12,11 @@ from hubserve.errors import HubserveError
 from hubserve.service.error_responses import HANDLERS
 from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.page import router as page_router
-from hubserve.service.routes import aliases, classify, exports, job_data, jobs, models, v2
+from hubserve.service.routes import aliases, classify, embed, exports, job_data, jobs, models, v2
 from hubserve.service.service_state import ServiceState
 from hubserve.service.settings import ServiceSettings
 
-ROUTERS = (page_router, classify.router, models.router, v2.router, aliases.router, exports.router)
+ROUTERS = (page_router, classify.router, embed.router, models.router, v2.router, aliases.router, exports.router)
 """Routers of all routes, except those of jobs."""
 
 JOB_ROUTERS = (job_data.router, jobs.router)

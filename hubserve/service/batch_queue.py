@@ -105,18 +105,24 @@ class BatchQueue:
         what = f"{count} more of {pixels / 1e6:.1f} megapixels" if pixels > LIGHT_PIXELS else f"{count} more"
         raise OverloadedError(f"{reason}, so {what} are not taken; ask again in a second")
 
-    def submit(self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None) -> list[QueuedImage]:
+    def submit(
+        self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+    ) -> list[QueuedImage]:
         """Adds the images of one request and returns a future for each, which gets its answer or its error.
 
         Args:
             engine: Engine that will classify the images.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes the default, see `Engine.classify`.
+            features: Whether the answers have features.
 
         Raises:
             OverloadedError: The images cannot be admitted now; see `check_room`. None of them was added.
         """
-        queued = [QueuedImage(engine, data, top_k, weigh(data, self._max_pixels), self._cancelled) for data in images]
+        queued = [
+            QueuedImage(engine, data, top_k, weigh(data, self._max_pixels), self._cancelled, features=features)
+            for data in images
+        ]
         pixels = sum(image.pixels for image in queued)
         # Of a request that has more than half of all that may wait, half: then some is left for others.
         share = min(1.0, self._max_waiting_pixels / 2 / max(pixels, 1))
@@ -196,7 +202,7 @@ class BatchQueue:
             if not image.set_running_or_notify_cancel():
                 self._on_drop("decode")
                 return None
-            return image.engine.prepare(image.data, top_k=image.top_k)
+            return image.engine.prepare(image.data, top_k=image.top_k, features=image.features)
         except Exception as error:  # Whatever it is, it is the answer for this image, and the thread goes on.
             self._count_as_done([image])
             _fail([image], error)

@@ -4,17 +4,19 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hubserve.errors import LogitsError, PackageError, ParityError, TensorError
+from hubserve.errors import ExportError, LogitsError, NoFeaturesError, PackageError, ParityError, TensorError
 from hubserve.package.formats import FORMATS, page_locked
-from hubserve.package.onnx_runner import Device
+from hubserve.package.onnx_runner import Device, OnnxRunner
+from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.package import Backend, Package
-from hubserve.package.parity import check_parity, made_up_batches
+from hubserve.package.parity import check_features, check_parity, made_up_batches
 from hubserve.package.predictions import Prediction, best_predictions, number_of_predictions
-from hubserve.package.runner import DAY, Batch, check_finite
+from hubserve.package.runner import DAY, Batch, FeatureRunner, check_finite
 from hubserve.preprocess import MAX_PIXELS, decode_pixels
 
 
@@ -28,6 +30,7 @@ class Answer:
         infer_ms: Milliseconds that inference of the whole batch took.
         batch_size: Number of images in the batch.
         logits: Logits of the image, (classes,) float32.
+        features: Features of the image, (width,) float32; None if they were not asked for.
     """
 
     predictions: tuple[Prediction, ...]
@@ -35,6 +38,7 @@ class Answer:
     infer_ms: float
     batch_size: int
     logits: NDArray[np.float32]
+    features: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,13 @@ class Prepared:
         pixels: Input of the network, (3, input_size, input_size) float32.
         top_k: Number of classes in the answer.
         decode_ms: Milliseconds that decoding and preprocessing took.
+        features: Whether the answer has features.
     """
 
     pixels: Batch
     top_k: int
     decode_ms: float
+    features: bool = False
 
 
 class Engine:
@@ -69,10 +75,12 @@ class Engine:
         manifest: Manifest of the package.
         labels: Label of each class, in the order of the logits.
         temperature: Number by which the logits are divided before the softmax.
+        feature_width: Number of features of an image; None if the package, or the format that runs, has none.
         device: Device that runs the model, "cpu" or "cuda".
 
     Raises:
-        PackageError: The package was changed, has no proven parity, lacks the format, or gives the wrong number of logits.
+        PackageError: The package was changed, has no proven parity, lacks the format, or gives the wrong number of logits or
+            features.
         LoadLimitError: A file that was never loaded on this machine takes too much time or memory to load.
         ExportError: The format cannot be loaded or run; `ParityError` if OpenVINO's logits differ from those of "onnx".
         LateAnswerError: Running one image took longer than `seconds`.
@@ -97,9 +105,13 @@ class Engine:
         self._preprocess = package.manifest.preprocess
         self._max_pixels = max_pixels
         self._runner = package.runner(backend, threads=threads, device=device, callers=callers, seconds=seconds)
+        # TorchScript files and .pt2 archives have the logits alone.
+        has_features = self.manifest.features is not None and isinstance(self._runner, OnnxRunner | OpenVinoRunner)
+        self._feature_runner = cast("FeatureRunner", self._runner) if has_features else None
         if backend != "openvino" and (set_threads := FORMATS[backend].set_threads):
             set_threads(threads)
         self._check_answers(package)
+        self.feature_width = self._measured_width(package)
         if backend == "openvino":
             self._check_parity(package, threads)
         self.device = self._runner.device
@@ -135,18 +147,33 @@ class Engine:
             raise found
         return found
 
-    def prepare(self, data: bytes | Batch, *, top_k: int | None = None) -> Prepared:
+    def check_features(self) -> None:
+        """Raises NoFeaturesError if answers have no features; the message says how to get a model that has them."""
+        if self.feature_width is not None:
+            return
+        if self.manifest.features is not None:
+            raise NoFeaturesError(f"{self._runner.name} gives no features of {self.manifest.name}; run the format onnx instead")
+        raise NoFeaturesError(
+            f"the package of {self.manifest.name} has no features: it was exported by an earlier hubserve, or neither a linear "
+            f"layer nor a convolution computes its logits; export it again (hubserve export {self.manifest.name})"
+        )
+
+    def prepare(self, data: bytes | Batch, *, top_k: int | None = None, features: bool = False) -> Prepared:
         """Decodes and preprocesses an image; this is the first step of `classify`.
 
         Args:
             data: Bytes of an image file; or a prepared array (3, input_size, input_size) float32, which is used as it is.
             top_k: Number of classes in the answer; None takes 5, or all if the model has fewer.
+            features: Whether the answer has features.
 
         Raises:
             ImageError: The bytes are not a readable image, or the image is too large (`ImageTooLargeError`).
             TopKError: `top_k` is not between 1 and the number of classes.
             TensorError: The array has another shape.
+            NoFeaturesError: `features` is True, and there are none.
         """
+        if features:
+            self.check_features()
         top_k = number_of_predictions(top_k, len(self.labels))
         start = time.perf_counter()
         if isinstance(data, bytes):
@@ -155,7 +182,7 @@ class Engine:
             pixels = data
         else:
             raise TensorError(f"an image of shape {data.shape}; this model takes {shape}")
-        return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3)
+        return Prepared(pixels, top_k, (time.perf_counter() - start) * 1e3, features)
 
     def answer(self, images: Sequence[Prepared]) -> list[Answer | LogitsError]:
         """Runs inference on a batch of prepared images; this is the second step of `classify`.
@@ -169,18 +196,35 @@ class Engine:
         """
         start = time.perf_counter()
         pixels = [image.pixels for image in images]
-        logits = self._runner(self._staging.stack(pixels) if self._staging else np.stack(pixels))
+        batch = self._staging.stack(pixels) if self._staging else np.stack(pixels)
+        features: Sequence[NDArray[np.float32] | None] = [None] * len(images)
+        if self._feature_runner is not None and any(image.features for image in images):
+            logits, features = self._feature_runner.with_features(batch)  # type: ignore[assignment]
+        else:
+            logits = self._runner(batch)
         infer_ms = (time.perf_counter() - start) * 1e3
-        return [self._answer(row, image, infer_ms, len(images)) for row, image in zip(logits, images, strict=True)]
+        return [
+            self._answer(row, found if image.features else None, image, infer_ms, len(images))
+            for row, found, image in zip(logits, features, images, strict=True)
+        ]
 
-    def _answer(self, logits: NDArray[np.float32], image: Prepared, infer_ms: float, batch_size: int) -> Answer | LogitsError:
-        """Returns the answer of an image with the given logits, or a LogitsError if one of them is NaN or infinite."""
+    def _answer(
+        self,
+        logits: NDArray[np.float32],
+        features: NDArray[np.float32] | None,
+        image: Prepared,
+        infer_ms: float,
+        batch_size: int,
+    ) -> Answer | LogitsError:
+        """Returns the answer of an image with these logits and features, or a LogitsError if one of them is NaN or infinite."""
         try:
             check_finite(logits)
+            if features is not None:
+                check_finite(features)
         except LogitsError as error:
             return error
         predictions = best_predictions(logits, self.labels, image.top_k, temperature=self.temperature)
-        return Answer(predictions, image.decode_ms, infer_ms, batch_size, logits)
+        return Answer(predictions, image.decode_ms, infer_ms, batch_size, logits, features)
 
     def _check_answers(self, package: Package) -> None:
         """Checks on one image that there is a logit for each label. Raises PackageError."""
@@ -192,11 +236,30 @@ class Engine:
                 f"{len(self.labels)} labels; expected {wanted}; export it again"
             )
 
+    def _measured_width(self, package: Package) -> int | None:
+        """Runs one image and returns the number of its features; None if there are none. Raises PackageError."""
+        if self._feature_runner is None or self.manifest.features is None:
+            return None
+        size, shape = self._preprocess.input_size, self.manifest.features.shape
+        try:
+            found = self._feature_runner.with_features(np.zeros((1, 3, size, size), np.float32))[1].shape
+        except ExportError as error:
+            raise PackageError(f"{package.path}: {error}") from error
+        if found != (1, *shape[1:]):
+            raise PackageError(
+                f"{package.path}: {self._runner.name} answers one image with features of shape {found}, and its manifest says "
+                f"{shape}; export it again"
+            )
+        return int(found[1])
+
     def _check_parity(self, package: Package, threads: int) -> None:
         """Compares the logits of OpenVINO with those of ONNX Runtime on this machine. Raises ParityError if they differ."""
         onnx = package.runner("onnx", threads=threads, device="cpu")
         try:
-            check_parity(onnx, self._runner, made_up_batches(self._preprocess), bounds=FORMATS["onnx"].bounds)
+            batches, bounds = made_up_batches(self._preprocess), FORMATS["onnx"].bounds
+            check_parity(onnx, self._runner, batches, bounds=bounds)
+            if self._feature_runner is not None:
+                check_features(cast("FeatureRunner", onnx), self._feature_runner, batches, bounds=bounds)
         except ParityError as error:
             raise ParityError(f"{package.path}: {error.args[0]}; serve it with the backend onnx", *error.args[1:]) from error
 

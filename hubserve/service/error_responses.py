@@ -26,6 +26,7 @@ STATUS: dict[type[HubserveError], int] = {
     errors.LogitsError: 400,
     errors.TensorError: 400,
     errors.TopKError: 422,
+    errors.NoFeaturesError: 422,
     errors.SlowRequestError: 408,
     errors.UnauthorizedError: 401,
     errors.ForbiddenError: 403,

@@ -37,6 +37,7 @@ class QueuedImage(Future[Answer]):
         top_k: Number of classes in the answer; None takes the default, see `Engine.classify`.
         pixels: Number of pixels from `weigh`.
         on_cancel: Function that is called with the image if it is cancelled before a thread has begun to decode it.
+        features: Whether the answer has features.
 
     Attributes:
         is_heavy: True if the image has more than `LIGHT_PIXELS` pixels.
@@ -46,10 +47,17 @@ class QueuedImage(Future[Answer]):
     """
 
     def __init__(
-        self, engine: Engine, data: bytes | Batch, top_k: int | None, pixels: int, on_cancel: Callable[[QueuedImage], None]
+        self,
+        engine: Engine,
+        data: bytes | Batch,
+        top_k: int | None,
+        pixels: int,
+        on_cancel: Callable[[QueuedImage], None],
+        *,
+        features: bool = False,
     ) -> None:
         super().__init__()
-        self.engine, self.data, self.top_k, self.pixels = engine, data, top_k, pixels
+        self.engine, self.data, self.top_k, self.pixels, self.features = engine, data, top_k, pixels, features
         self.is_heavy = pixels > LIGHT_PIXELS
         self.dropped = False
         self.counted: float | None = None

@@ -7,9 +7,7 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 
 import base64
 import binascii
-import json
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Annotated, Any
@@ -19,8 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from hubserve.errors import BodyTooLargeError, TensorError
-from hubserve.package.predictions import softmax
+from hubserve.errors import TensorError
 from hubserve.service import json_bounds
 from hubserve.validation_sentence import first_mistake
 
@@ -33,8 +30,10 @@ IMAGES, PICTURES = "images", "pictures"
 "images" are prepared images, FP32 (n, 3, size, size). "pictures" are image files, BYTES (n,), in base64 if they are in JSON.
 """
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
-"""Names of the outputs, both FP32 (n, classes)."""
+LOGITS, PROBABILITIES, FEATURES = "logits", "probabilities", "features"
+"""Names of the outputs: LOGITS and PROBABILITIES, FP32 (n, classes), and FEATURES, FP32 (n, width), where a model has them."""
+
+OUTPUTS = (LOGITS, PROBABILITIES, FEATURES)
 
 
 class _Record(BaseModel):
@@ -66,9 +65,9 @@ class RequestOutput(_Record):
     """A tensor that the answer should contain.
 
     Attributes:
-        name: `LOGITS` or `PROBABILITIES`.
+        name: `LOGITS`, `PROBABILITIES` or `FEATURES`.
         parameters: If "binary_data" is true, the tensor follows the JSON as bytes. "classification" is a number of classes:
-            that many most likely classes are sent instead of the tensor, as strings "value:index:label".
+            that many most likely classes are sent instead of logits or probabilities, as strings "value:index:label".
     """
 
     name: str
@@ -102,6 +101,11 @@ class DecodedRequest:
 
     request: InferRequest
     images: Sequence[bytes | NDArray[np.float32]]
+
+    @property
+    def wants_features(self) -> bool:
+        """Whether the answer shall have FEATURES."""
+        return any(output.name == FEATURES for output in self.request.outputs)
 
 
 def read_request(body: bytes, header: str | None, *, max_images: int) -> DecodedRequest:
@@ -162,10 +166,13 @@ def _check_outputs(outputs: Sequence[RequestOutput]) -> None:
     """Checks the names of the requested outputs. Raises TensorError for an unknown one, or one that occurs twice."""
     names = [output.name[:60] for output in outputs]
     for name in names[:3]:
-        if name not in (LOGITS, PROBABILITIES):
-            raise TensorError(f"output {name!r}: there are {LOGITS!r} and {PROBABILITIES!r}")
+        if name not in OUTPUTS:
+            raise TensorError(f"output {name!r}: there are {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r}")
     if len(set(names)) < len(names):
-        raise TensorError(f"{len(names)} outputs: {LOGITS!r} and {PROBABILITIES!r} may each be asked for once")
+        raise TensorError(f"{len(names)} outputs: {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r} may each be asked for once")
+    for output in outputs:
+        if output.name == FEATURES and "classification" in output.parameters:
+            raise TensorError(f"classification: {FEATURES!r} are no classes; ask for it with {LOGITS!r} or {PROBABILITIES!r}")
 
 
 def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
@@ -229,91 +236,3 @@ def _decoded(item: object) -> bytes:
         return base64.b64decode(item.encode(), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise TensorError(f"an element of {PICTURES!r} is not base64: {error}") from error
-
-
-@dataclass(frozen=True)
-class EncodedAnswer:
-    """The body of an answer.
-
-    Attributes:
-        body: The whole body.
-        json_length: Number of its bytes that are JSON; None if all are.
-    """
-
-    body: bytes
-    json_length: int | None
-
-
-def write_answer(
-    request: InferRequest,
-    head: Mapping[str, Any],
-    logits: NDArray[np.float32],
-    labels: Sequence[str],
-    *,
-    max_bytes: int,
-    temperature: float = 1.0,
-) -> EncodedAnswer:
-    """Encodes the answer to a request. Rows are encoded one by one, because an encoder in C stops all other threads.
-
-    Args:
-        request: The request.
-        head: "model_name" and "model_version" for the JSON of the answer.
-        logits: Finite logits, (n, classes), one row for each image.
-        labels: Label of each class.
-        max_bytes: Largest size of the answer in bytes.
-        temperature: Number by which logits are divided before the softmax.
-
-    Raises:
-        TensorError: A number of classes for "classification" is not between 1 and the number of labels.
-        BodyTooLargeError: The answer would be longer than `max_bytes`.
-    """
-    everything = request.parameters.get("binary_data_output") is True
-    entries: list[bytes] = []
-    tail: list[bytes] = []
-    size = 0
-    for wanted in request.outputs or [RequestOutput(name=LOGITS)]:
-        values = logits if wanted.name == LOGITS else softmax(logits.astype(np.float64) / temperature).astype(np.float32)
-        top = wanted.parameters.get("classification")
-        binary = wanted.parameters.get("binary_data", everything) is True
-        encode = _packed if binary else _as_json
-        rows: list[bytes] = []
-        for row in values if top is None else _classes(values, top, labels):
-            rows.append(encode(row))
-            size += len(rows[-1])
-            if size > max_bytes:
-                raise BodyTooLargeError(f"the answer would be longer than the allowed {max_bytes:,} bytes: send fewer images")
-        kind = {"datatype": "FP32", "shape": list(values.shape)} if top is None else _kind_of_classes(values, top)
-        entry = {"name": wanted.name, **kind, **({"parameters": {"binary_data_size": sum(map(len, rows))}} if binary else {})}
-        entries.append(_compact(entry) if binary else b'%s,"data":[%s]}' % (_compact(entry)[:-1], b",".join(rows)))
-        tail += rows if binary else []
-    opening = _compact({**head, **({"id": request.id} if request.id is not None else {})})
-    text = b'%s,"outputs":[%s]}' % (opening[:-1], b",".join(entries))
-    return EncodedAnswer(b"".join((text, *tail)), len(text) if tail else None)
-
-
-def _compact(value: object) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _as_json(row: NDArray[np.float32] | list[str]) -> bytes:
-    """Returns the row of one image in an output as JSON, without the outer brackets, so that rows can be joined by commas."""
-    return _compact(row if isinstance(row, list) else row.tolist())[1:-1]
-
-
-def _packed(row: NDArray[np.float32] | list[str]) -> bytes:
-    """Returns the row of one image in an output as the bytes of a BYTES or FP32 tensor."""
-    if isinstance(row, list):
-        return b"".join(struct.pack("<I", len(text)) + text for text in (text.encode() for text in row))
-    return row.astype("<f4").tobytes()
-
-
-def _kind_of_classes(values: NDArray[np.float32], top: int) -> dict[str, Any]:
-    return {"datatype": "BYTES", "shape": [len(values), top]}
-
-
-def _classes(values: NDArray[np.float32], top: Any, labels: Sequence[str]) -> Iterator[list[str]]:
-    """Yields, for each image, its `top` most likely classes as strings "value:index:label". Raises TensorError."""
-    if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= len(labels):
-        raise TensorError(f"classification = {str(top)[:40]}: how many classes, 1 to {len(labels)}")
-    for row in values:
-        yield [f"{row[i]:f}:{i}:{labels[i]}" for i in np.argsort(-row, kind="stable")[:top]]

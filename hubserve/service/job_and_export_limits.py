@@ -33,6 +33,7 @@ def definition_limits(settings: ServiceSettings) -> JobLimits:
     return named_job_limits(settings).model_copy(
         update={
             "roots": data_roots(settings),
+            "own_code": settings.allow_import_paths,
             "own_ray": True,
             "workers": settings.job_workers or cores(),
             "trials": settings.job_trials,
@@ -63,6 +64,7 @@ def export_limits(settings: ServiceSettings) -> ExportLimits:
         memory_mb=memory_mb(settings),
         modules=settings.job_modules,
         parameters=PARAMETERS,
+        own_code=settings.allow_import_paths,
     )
 
 

@@ -26,7 +26,7 @@ from hubserve.service.auth import check_changer, check_reader
 from hubserve.service.error_responses import error_response, problem, refuse_disconnected
 from hubserve.service.metrics import count_request
 from hubserve.service.outgoing_text import printable
-from hubserve.service.routes import classify
+from hubserve.service.routes import classify, embed
 from hubserve.service.service_state import ServiceState
 from hubserve.service.supervised_worker import report_started
 
@@ -194,9 +194,11 @@ def _reporting(send: Send, api: FastAPI) -> Send:
 
 
 def _has_images(scope: Scope) -> bool:
-    """Returns whether a request is for a route that classifies; such a route itself reads the body, with its own limit."""
+    """Returns whether a request is for a route that runs a model; such a route itself reads the body, with its own limit."""
     path: str = scope["path"]
-    return scope["method"] == "POST" and (path == classify.PATH or (path.startswith("/v2/models/") and path.endswith("/infer")))
+    return scope["method"] == "POST" and (
+        path in (classify.PATH, embed.PATH) or (path.startswith("/v2/models/") and path.endswith("/infer"))
+    )
 
 
 def _is_upload(scope: Scope) -> bool:

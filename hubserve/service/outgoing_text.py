@@ -21,7 +21,9 @@ from hubserve.store.bentoml_store import models_folder
 LONGEST_LINE = 500
 """Largest number of characters of a client's text in one line of the log."""
 
-_ROUTES = frozenset({"/classify", "/models", "/aliases", "/exports", "/jobs", "/search_jobs", "/v2", "/page", "/metrics"})
+_ROUTES = frozenset(
+    {"/classify", "/embed", "/models", "/aliases", "/exports", "/jobs", "/search_jobs", "/v2", "/page", "/metrics"}
+)
 """Paths of the service's routes. A folder with such a path, at the root of a container, is not replaced in answers."""
 
 LONGEST_MESSAGE = 4_000

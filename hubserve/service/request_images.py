@@ -1,4 +1,4 @@
-"""`images_of`: finds the images in the body of a request to /classify, which is an image, a multipart form or JSON."""
+"""`images_of`: finds the images in the body of a request with images, which is an image, a multipart form or JSON."""
 
 import base64
 import binascii

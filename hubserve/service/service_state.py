@@ -21,6 +21,7 @@ from hubserve.service.exports import Exports
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.host_check import HostCheck
+from hubserve.service.image_responses import Outcome
 from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
@@ -37,9 +38,6 @@ START_SECONDS = 10.0
 
 USUAL_BATCH = 8
 """Largest batch that a first load must run if the setting `max_batch` is not set: the largest one that is measured."""
-
-Outcome = tuple[str, Answer] | BaseException
-"""The result for one image: the tag of the model and its answer, or the error."""
 
 
 class ServiceState:
@@ -120,40 +118,50 @@ class ServiceState:
         """
         return self.resolver.traffic_shares(name)[0].versions[0]
 
-    async def classify(self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None) -> list[Outcome]:
+    async def classify(
+        self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+    ) -> list[Outcome]:
         """Classifies images with the model that answers for `name`, and returns one outcome for each image, in order.
 
         Args:
             name: Name, tag or alias of the model; None takes the default model.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
+            features: Whether the answers have features.
 
         Raises:
+            NoFeaturesError: `features` is True, and the model has none.
             OverloadedError: Too many images are waiting; none of these was classified.
             ModelNotFoundError: The store has no such model.
             ModelRefusedError: No version of it can be loaded.
             StoreError: The store cannot be read; `StorageError` if access is denied.
         """
         model = await self.live_models.get(name or DEFAULT)
-        answers = await self.run(model, images, top_k)
+        answers = await self.run(model, images, top_k, features=features)
         return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
 
     def awaited(self, request: Request) -> AwaitedRequest:
         """Returns a context manager that cancels its block if the client disconnects or `answer_seconds` are over."""
         return AwaitedRequest(request, self.settings.answer_seconds)
 
-    async def run(self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None) -> list[Answer | BaseException]:
+    async def run(
+        self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+    ) -> list[Answer | BaseException]:
         """Classifies images with a loaded model, and returns an answer or an error for each image, in order.
 
         Args:
             model: The loaded model.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
+            features: Whether the answers have features.
 
         Raises:
+            NoFeaturesError: `features` is True, and the model has none.
             OverloadedError: Too many images are waiting; none of these was classified.
         """
-        submitted = self.queue.submit(model.engine, images, top_k)
+        if features:
+            model.engine.check_features()
+        submitted = self.queue.submit(model.engine, images, top_k, features=features)
         return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
 
     async def why_not_ready(self) -> tuple[str, str] | None:

@@ -76,6 +76,8 @@ class ServiceSettings(BaseModel):
             killed. None takes a quarter of the memory of the machine or container.
         job_seconds: Seconds after which a job over HTTP is killed; if it is stopped and resumed, the times add up.
         export_seconds: Seconds after which an export over HTTP is killed.
+        allow_import_paths: If True, requests may name spaces, strategies, data sets and evaluators that hubserve itself does
+            not have, by import path (`mypkg.spaces:Small`) or entry point, which runs their code. If False, 422 for them.
         allowed_hosts: Names that the header Host of a request may have, separated by commas; 421 for other names.
             "*.example.com" means all names below example.com, "*" all names. IP addresses, localhost and names below it are
             always allowed. None allows only these on connections to a loopback address, and all names on others.
@@ -121,6 +123,7 @@ class ServiceSettings(BaseModel):
     job_memory_mb: Amount | None = None
     job_seconds: Amount = 86_400.0
     export_seconds: Amount = 3_600.0
+    allow_import_paths: bool = False
     allowed_hosts: str | None = None
     token: Token | None = None
     read_token: Token | None = None

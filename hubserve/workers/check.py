@@ -18,6 +18,7 @@ from hubserve.errors import HubserveError
 from hubserve.hub.registry import get_space
 from hubserve.jobs import JobLimits, parse_mapping
 from hubserve.jobs.limited_keys import check_values
+from hubserve.own_code import REFUSED_OVER_HTTP
 from hubserve.pipeline import check_definition
 from hubserve.service.export_folder import ExportLimits
 from hubserve.space.building_limit import limit_networks
@@ -46,7 +47,7 @@ def _check_arch(request: Mapping[str, Any]) -> None:
     with limit_networks(modules=limits.modules, parameters=limits.parameters):
         check_values("settings", request["settings"])
         check_values("arch", request["arch"])
-        space = get_space(request["space"], request["settings"])
+        space = get_space(request["space"], request["settings"], refused=None if limits.own_code else REFUSED_OVER_HTTP)
         arch = space.canonical(request["arch"])
         with torch.device("meta"):
             space.freeze(arch)

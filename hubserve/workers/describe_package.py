@@ -16,7 +16,7 @@ from typing import Any
 from hubserve.atomic import write_atomic
 from hubserve.complexity import complexity
 from hubserve.errors import HubserveError
-from hubserve.hub.registry import get_space
+from hubserve.hub.package_space import package_space
 from hubserve.package.package import MANIFEST, read_package
 from hubserve.process_guard import confine_memory
 from hubserve.usable_resources import available_memory_bytes
@@ -54,8 +54,8 @@ def main(folder: Path, packages: list[Path]) -> None:
 
 
 def _numbers(path: Path, drawing: Path) -> dict[str, Any]:
-    manifest = read_package(path).manifest
-    space = get_space(manifest.space, manifest.settings)
+    package = read_package(path)
+    manifest, space = package.manifest, package_space(package)
     size = manifest.preprocess.input_size
     work = complexity(space.freeze(manifest.arch), (3, size, size))
     found: dict[str, Any] = {"params": work.params, "macs": work.macs}

@@ -15,10 +15,20 @@ from hubserve.export.model_source import ModelSource, arch_source
 from hubserve.export.named_source import named_source
 from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
+from hubserve.own_code import REFUSED_OVER_HTTP
 from hubserve.package.formats import default_formats
 from hubserve.package.manifest import ALL_FORMATS
 from hubserve.reserved_file import write_reserved
-from hubserve.service.export_folder import PACKAGE, REASON, ExportPhase, ExportRequest, read_limits, read_request, write_phase
+from hubserve.service.export_folder import (
+    PACKAGE,
+    REASON,
+    ExportLimits,
+    ExportPhase,
+    ExportRequest,
+    read_limits,
+    read_request,
+    write_phase,
+)
 from hubserve.space.building_limit import limit_networks
 from hubserve.storage_faults import storage_error
 
@@ -31,22 +41,22 @@ def main(folder: Path) -> None:
     """
     request, limits = read_request(folder), read_limits(folder)
     with limit_networks(modules=limits.modules, parameters=limits.parameters):
-        _export(request, folder)
+        _export(request, limits, folder)
 
 
-def _export(request: ExportRequest, folder: Path) -> None:
+def _export(request: ExportRequest, limits: ExportLimits, folder: Path) -> None:
     write_phase(folder, ExportPhase())
-    source = _source(request)
+    source = _source(request, limits)
     formats = tuple(name for name in ALL_FORMATS if name in request.formats) or default_formats()
     message = f"{', '.join(formats)}: being written and compared with eager PyTorch"
     write_phase(folder, ExportPhase(phase="export", message=message))
     write_package(source, folder / PACKAGE, formats=formats)
 
 
-def _source(request: ExportRequest) -> ModelSource:
+def _source(request: ExportRequest, limits: ExportLimits) -> ModelSource:
     if request.model is not None:
         return named_source(request.model, random_weights=request.random_weights)
-    space = get_space(request.space or "", request.settings)
+    space = get_space(request.space or "", request.settings, refused=None if limits.own_code else REFUSED_OVER_HTTP)
     return arch_source(space, request.settings, request.arch or {}, name="arch")
 
 

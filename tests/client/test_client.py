@@ -22,7 +22,7 @@ from hubserve.service.engine import Engine
 from tests.client.refusing_server import Refusal, refusing_server
 from tests.images import photo
 from tests.service.conftest import free_port
-from tests.stores import service_over
+from tests.stores import service_over, small_package
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "package"
 
@@ -31,6 +31,7 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "package"
 def url(tmp_path_factory):
     with service_over(tmp_path_factory.mktemp("bentoml")) as url:
         store.publish(GOLDEN)
+        store.publish(small_package().path)
         yield url
 
 
@@ -41,13 +42,19 @@ class Both:
         self.kind = kind
 
     def classify(self, url: str, *arguments, options=None, **named):
+        return self._call("classify", url, arguments, options, named)
+
+    def embed(self, url: str, *arguments, options=None, **named):
+        return self._call("embed", url, arguments, options, named)
+
+    def _call(self, method: str, url: str, arguments, options, named):
         if self.kind is Client:
             with Client(url, **(options or {})) as client:
-                return client.classify(*arguments, **named)
+                return getattr(client, method)(*arguments, **named)
 
         async def ask():
             async with AsyncClient(url, **(options or {})) as client:
-                return await client.classify(*arguments, **named)
+                return await getattr(client, method)(*arguments, **named)
 
         return anyio.run(ask)
 
@@ -76,6 +83,32 @@ def test_all_kinds_of_images_have_the_answer_of_hubserve_load(both, url, tmp_pat
         assert [prediction["label"] for prediction in answer] == [prediction.label for prediction in expected]
         for theirs, ours in zip(answer, expected, strict=True):
             assert theirs["probability"] == pytest.approx(ours.probability, abs=1e-5)
+
+
+def test_features_are_those_of_hubserve_load(both, url, tmp_path):
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(photo("chelsea"))
+    expected = load(small_package().path).features(path).numpy()
+    for image in (path, path.read_bytes(), Image.open(path)):
+        answer = both.embed(f"{url}/", image, model="small")
+        assert set(answer) == {"model", "features"}
+        assert answer["model"].startswith("small:")
+        np.testing.assert_allclose(answer["features"], expected, atol=1e-4 * expected.std())
+
+
+def test_a_model_without_features_is_refused_with_what_to_do(both, url):
+    with pytest.raises(
+        ServiceError, match=r"/embed answers 422: the package of \S+ has no features: .*; export it again"
+    ) as refused:
+        both.embed(url, photo("coffee"), model="golden-package")
+    assert refused.value.status == 422
+
+
+def test_embed_is_sent_again_and_an_answer_of_another_kind_is_named(both):
+    with refusing_server([Refusal(503, "0"), Refusal(200, body=b'{"predictions": []}')]) as server:
+        with pytest.raises(ServiceError, match="answers with something else than features"):
+            both.embed(server.url, b"image", model="m")
+        assert [request.split(b"\r\n")[0] for request in server.requests] == [b"POST /embed?model=m HTTP/1.1"] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What every network must pass: each exported form, loaded from its file, answers as eager PyTorch at several batch sizes."""
+"""What every network must pass: each exported form, loaded from its file, answers as eager PyTorch at several batch sizes.
+
+So do the features of the ONNX file.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.format_writers import WRITERS
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import DEFAULT_FORMATS
-from hubserve.package.parity import check_parity, random_batches
+from hubserve.package.onnx_runner import OnnxRunner
+from hubserve.package.parity import check_features, check_parity, random_batches
 
 
 def assert_exports(model: nn.Module, size: int, folder: Path) -> None:
@@ -22,4 +26,9 @@ def assert_exports(model: nn.Module, size: int, folder: Path) -> None:
     for name in DEFAULT_FORMATS:
         path = folder / FORMATS[name].file
         WRITERS[name](exportable, path)
-        assert check_parity(eager, FORMATS[name].load(path, 1, "cpu"), batches).passed
+        runner = FORMATS[name].load(path, 1, "cpu")
+        assert check_parity(eager, runner, batches).passed
+        if isinstance(runner, OnnxRunner):
+            assert runner.has_features
+            assert runner.with_features(batches[0])[1].shape == (1, exportable.feature_width)
+            check_features(eager, runner, batches)

@@ -17,7 +17,8 @@ from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from hubserve.package.package import read_package
 from hubserve.service.engine import Engine
-from hubserve.service.inference_protocol import InferRequest, RequestOutput, write_answer
+from hubserve.service.inference_answer import write_answer
+from hubserve.service.inference_protocol import InferRequest, RequestOutput
 
 SETTINGS = {"stem_out_channels": 4, "num_modules_per_stack": 1, "num_labels": 3}
 LABELS = ("cat", "dog", "ship")

@@ -13,10 +13,11 @@ import pytest
 
 from hubserve import home, store
 from hubserve.accuracy import LocalClassifier
-from hubserve.errors import LogitsError
+from hubserve.errors import BodyTooLargeError, LogitsError
 from hubserve.package.onnx_runner import OnnxRunner
 from hubserve.service import inference_protocol as protocol
 from hubserve.service.engine import Engine
+from hubserve.service.inference_answer import write_answer
 from hubserve.service.json_bounds import MAX_COMMAS, MAX_LISTS, too_many
 from hubserve.service.outgoing_text import printable, without_folders
 from tests.images import noise
@@ -148,10 +149,10 @@ def request(**outputs) -> protocol.InferRequest:
 @pytest.mark.parametrize("parameters", [{}, {"binary_data": True}, {"classification": 1000}])
 def test_an_answer_of_the_protocol_is_bounded(parameters):
     logits, labels = np.full((32, 1000), 0.1, np.float32), ["label"] * 1000
-    whole = protocol.write_answer(request(**parameters), {}, logits, labels, max_bytes=10**7)
-    assert protocol.write_answer(request(**parameters), {}, logits, labels, max_bytes=len(whole.body)) == whole
-    with pytest.raises(protocol.BodyTooLargeError, match="longer than the allowed 100,000 bytes"):
-        protocol.write_answer(request(**parameters), {}, logits, labels, max_bytes=100_000)
+    whole = write_answer(request(**parameters), {}, logits, labels, max_bytes=10**7)
+    assert write_answer(request(**parameters), {}, logits, labels, max_bytes=len(whole.body)) == whole
+    with pytest.raises(BodyTooLargeError, match="longer than the allowed 100,000 bytes"):
+        write_answer(request(**parameters), {}, logits, labels, max_bytes=100_000)
 
 
 def test_an_encoder_stops_no_other_thread_for_long():
@@ -160,7 +161,7 @@ def test_an_encoder_stops_no_other_thread_for_long():
     async def measured() -> float:
         logits = np.random.default_rng(0).normal(size=(32, 21_841)).astype(np.float32)
         encoding = asyncio.get_running_loop().run_in_executor(
-            None, lambda: protocol.write_answer(request(), {}, logits, [], max_bytes=20_000_000)
+            None, lambda: write_answer(request(), {}, logits, [], max_bytes=20_000_000)
         )
         longest = 0.0
         while not encoding.done():

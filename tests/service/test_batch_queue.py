@@ -25,7 +25,7 @@ class Gate:
     def __init__(self, engine):
         self.engine, self.open, self.held = engine, threading.Event(), threading.Semaphore(0)
 
-    def prepare(self, data, *, top_k=None):
+    def prepare(self, data, *, top_k=None, features=False):
         self.held.release()
         assert self.open.wait(30)
         return self.engine.prepare(data, top_k=top_k)

@@ -30,7 +30,7 @@ class Recorder:
         self.order, self.at_work, self.most_at_work = [], 0, 0
         self.open, self.lock = threading.Event(), threading.Lock()
 
-    def prepare(self, data, *, top_k=None):
+    def prepare(self, data, *, top_k=None, features=False):
         with self.lock:
             self.at_work += data is HEAVY
             self.most_at_work = max(self.most_at_work, self.at_work)

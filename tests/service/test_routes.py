@@ -238,9 +238,26 @@ class TestOpenInferenceProtocol:
         assert answer.status_code == 415
         assert "not a readable image" in answer.json()["error"]
 
+    @pytest.mark.parametrize("binary", [True, False])
+    def test_features(self, stranger, engine, prepared, binary):
+        images = triton.InferInput("images", prepared.shape, "FP32")
+        images.set_data_from_numpy(prepared)
+        wanted = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("features", "logits")]
+        result = stranger.infer("small", [images], outputs=wanted)
+        expected = engine._runner.with_features(prepared)
+        for name, values in zip(("logits", "features"), expected, strict=True):
+            np.testing.assert_allclose(result.as_numpy(name), values, atol=1e-4)
+        outputs = {output["name"]: output["shape"] for output in stranger.get_model_metadata("small")["outputs"]}
+        assert outputs == {"logits": [-1, 7], "probabilities": [-1, 7], "features": [-1, 32]}
+
     def test_outputs_that_there_are_not(self, client):
         tensor = {"name": "pictures", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(noise()).decode()]}
-        for outputs in ([{"name": "x"}], [{"name": "logits", "parameters": {"classification": 8}}]):
+        top = {"parameters": {"classification": 2}}
+        for outputs in (
+            [{"name": "x"}],
+            [{"name": "logits", "parameters": {"classification": 8}}],
+            [{"name": "features", **top}],
+        ):
             assert client.post("/v2/models/small/infer", json={"inputs": [tensor], "outputs": outputs}).status_code == 400
 
 

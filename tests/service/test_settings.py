@@ -68,7 +68,7 @@ class TestFromEnvironment:
             "max_exports max_search_jobs "
             "upload_mb upload_expanded_mb upload_files upload_seconds "
             "data_roots job_workers job_trials job_epochs job_modules job_memory_mb job_seconds export_seconds "
-            "allowed_hosts token read_token tracing access_log"
+            "allow_import_paths allowed_hosts token read_token tracing access_log"
         )
         assert list(ServiceSettings.model_fields) == names.split()
 

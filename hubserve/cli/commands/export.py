@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import MODEL_HELP, Json, check_folder_writable, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, SPACE_HELP, Json, Trust, check_folder_writable, print_json, print_table
 
 FormatOption = StrEnum("FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8")
 
@@ -14,7 +14,7 @@ FormatOption = StrEnum("FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8
 def export(
     model: Annotated[str | None, typer.Argument(help=f"{MODEL_HELP} Or give --space and --arch.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the package; the model's name unless given.")] = None,
-    space: Annotated[str | None, typer.Option(help="A model space, for an arch of your own.")] = None,
+    space: Annotated[str | None, typer.Option(help=f"{SPACE_HELP} For an arch of your own.")] = None,
     arch: Annotated[Path | None, typer.Option(help="JSON file: label -> value.")] = None,
     settings: Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")] = None,
     weights: Annotated[
@@ -39,6 +39,7 @@ def export(
     max_images: Annotated[int, typer.Option(min=16, help="Largest number of images to read from there.")] = 200,
     triton: Annotated[Path | None, typer.Option(help="Also add the model to this Triton model repository.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Measure its latency and add the report to the package.")] = False,
+    trust: Trust = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a package that is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -47,6 +48,8 @@ def export(
     hubserve export efficientnet-lite0 --out lite0
 
     hubserve export --space ProxylessNAS --arch arch.json --out mine
+
+    hubserve export --space mypkg.spaces:Small --arch arch.json --out mine
 
     hubserve export lite0 --format onnx --format onnx-int8 --images imagenet/val --out lite0-int8
     """
@@ -67,6 +70,7 @@ def export(
         labels=labels,
         preprocess=preprocess,
         like=like,
+        trusted=trust,
     )
     package = write(
         source,

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from hubserve.cli.output import Json, check_writable, print_facts, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, SPACE_HELP, Json, Trust, check_writable, print_facts, print_json, print_table
 
 
-def spaces(space: Annotated[str | None, typer.Argument(help="One space to show.")] = None, as_json: Json = False) -> None:
+def spaces(
+    space: Annotated[str | None, typer.Argument(help=f"The one to show. {SPACE_HELP}")] = None, as_json: Json = False
+) -> None:
     """List the model spaces, or show one."""
     from hubserve.cli.listings import space_page, space_rows
 
@@ -60,11 +62,12 @@ def _place(card: dict[str, Any]) -> str:
 
 
 def draw(
-    model: Annotated[str | None, typer.Argument(help="A pre-searched model; or give --space and --arch.")] = None,
+    model: Annotated[str | None, typer.Argument(help=f"{MODEL_HELP} Or give --space and --arch.")] = None,
     out: Annotated[Path | None, typer.Option(help="Drawing to write (.svg, .png, .pdf); NAME.svg unless given.")] = None,
-    space: Annotated[str | None, typer.Option(help="A model space, for an arch of your own.")] = None,
+    space: Annotated[str | None, typer.Option(help=f"{SPACE_HELP} For an arch of your own.")] = None,
     arch: Annotated[Path | None, typer.Option(help="JSON file: label -> value; a random arch unless given.")] = None,
     settings: Annotated[Path | None, typer.Option(help="JSON file: settings of the space.")] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Draw an arch: its cells as graphs, or its blocks in a row.
@@ -75,7 +78,7 @@ def draw(
     from hubserve.drawing import draw as draw_arch
 
     check_writable(out or Path("drawing.svg"))
-    title, built, chosen = drawn_arch(model, space=space, arch=arch, settings=settings)
+    title, built, chosen = drawn_arch(model, space=space, arch=arch, settings=settings, trusted=trust)
     path = out or Path(f"{title}.svg")
     check_writable(path)
     draw_arch(built, chosen, path, title=title)

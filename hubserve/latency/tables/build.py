@@ -15,6 +15,7 @@ from typing import Any
 from hubserve.errors import ProfileError
 from hubserve.home import home
 from hubserve.host import describe_host
+from hubserve.hub.registry import space_name
 from hubserve.latency.arch_latency import MeasuredLatency
 from hubserve.latency.tables.latency_table import LatencyTable, same_arch
 from hubserve.latency.tables.operation_onnx import time_operation
@@ -65,7 +66,8 @@ def default_path(
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True, default=str).encode()).hexdigest()[:8]
     settled = f"-{digest}" if settings else ""
     calls = f"{input_size}px-{threads}t" + (f"-{batch_size}b" if batch_size > 1 else "")
-    return home() / "latency" / f"{type(space).__name__}{settled}-{calls}.json"
+    named = space_name(space).replace(":", "-")
+    return home() / "latency" / f"{named}{settled}-{calls}.json"
 
 
 def build_table(
@@ -180,7 +182,7 @@ def _start(
     space: ModelSpace, settings: Mapping[str, Any], path: Path, input_size: int, threads: int, batch_size: int
 ) -> LatencyTable:
     fresh = LatencyTable(
-        space=type(space).__name__,
+        space=space_name(space),
         settings=dict(settings),
         input_size=input_size,
         threads=threads,

@@ -20,6 +20,7 @@ from hubserve.atomic import write_atomic
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.host import Host, describe_host
+from hubserve.hub.registry import space_name
 from hubserve.latency.tables.interpolation import OperationEstimator, fit_costs
 from hubserve.latency.tables.records import Calibration, LatencyPrediction, NetworkTime, OperationTime, TableError
 from hubserve.operations import Operation, arch_operations
@@ -32,7 +33,7 @@ class LatencyTable(BaseModel):
 
     Attributes:
         format_version: Version of this record.
-        space: Class name of the space.
+        space: Name of the space, as `hubserve.hub.registry.space_name` returns it.
         settings: Settings of the space, by name.
         input_size: Height and width of the images, in pixels.
         batch_size: Number of images in a call.
@@ -89,7 +90,7 @@ class LatencyTable(BaseModel):
         Raises:
             ProfileError: One of them differs; the message says which.
         """
-        wanted = {"space": type(space).__name__, "input_size": input_size, "threads": threads, "batch_size": batch_size}
+        wanted = {"space": space_name(space), "input_size": input_size, "threads": threads, "batch_size": batch_size}
         for name, value in wanted.items():
             if getattr(self, name) != value:
                 raise ProfileError(
@@ -186,8 +187,8 @@ class LatencyTable(BaseModel):
         return self._estimator.estimate(operation)
 
     def _check(self, space: ModelSpace) -> None:
-        if type(space).__name__ != self.space:
-            raise ProfileError(f"the latency table is of {self.space}, not of {type(space).__name__}: build one for that space")
+        if space_name(space) != self.space:
+            raise ProfileError(f"the latency table is of {self.space}, not of {space_name(space)}: build one for that space")
         self._check_settings(space, "the latency table")
         if not self.operations:
             raise ProfileError("this latency table is empty; `hubserve latency-table build` measures its operations")

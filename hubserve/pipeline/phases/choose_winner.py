@@ -11,6 +11,7 @@ from hubserve.experiment import NasExperiment, TrialRecord
 from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
 from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.strategy.oneshot.extraction import BEFORE, extract
+from hubserve.training.evaluator import TrainingEvaluator
 from hubserve.training.weights_file import WEIGHTS_FILE
 
 MOST_CANDIDATES = 20
@@ -72,9 +73,10 @@ def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedSea
     """Returns the score of shared weights before BatchNorm recalibration; empty for a trial with weights of its own."""
     supernet = None if experiment.one_shot is None else experiment.one_shot.supernet
     name = resolved.objectives[0].name
-    if supernet is None or f"{name} {BEFORE}" in trial.scores:
+    evaluator = resolved.search_evaluator
+    if supernet is None or f"{name} {BEFORE}" in trial.scores or not isinstance(evaluator, TrainingEvaluator):
         return {}
-    found = extract(supernet, trial.arch, resolved.search_evaluator, seed=resolved.job.seed, compare=True)
+    found = extract(supernet, trial.arch, evaluator, seed=resolved.job.seed, compare=True)
     return found.score_before(name)
 
 

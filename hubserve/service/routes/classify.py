@@ -5,14 +5,16 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hubserve.errors import HubserveError, TopKError
 from hubserve.package.predictions import TOP_K, Prediction
-from hubserve.service.error_responses import ErrorResponse, described, error_body, error_response, refuse_parameter
+from hubserve.service.engine import Answer
+from hubserve.service.error_responses import ErrorResponse, described, error_response, refuse_parameter
+from hubserve.service.image_responses import images_response
 from hubserve.service.request_images import FIELD, JsonImages, images_of
-from hubserve.service.service_state import Outcome, ServiceState
+from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters
 
 PATH = "/classify"
@@ -51,6 +53,9 @@ class ClassifyResponses(BaseModel):
     results: list[ClassifyResponse | ErrorResponse]
 
 
+ModelName = Annotated[str | None, Field(description="Name, tag or alias; the service's default unless given.")]
+
+
 class ClassifyQuery(BaseModel):
     """The query parameters of /classify.
 
@@ -61,7 +66,7 @@ class ClassifyQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    model: Annotated[str | None, Field(description="Name, tag or alias; the service's default unless given.")] = None
+    model: ModelName = None
     top_k: Annotated[int | None, Field(ge=1, description="How many classes to name; 5 unless given.")] = None
 
 
@@ -70,7 +75,7 @@ _check_parameters = only_parameters(*ClassifyQuery.model_fields)
 
 _BINARY = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: {"type": "array", "items": _BINARY}}}
-_BODY = {
+IMAGE_BODY = {
     "required": True,
     "content": {
         "image/*": {"schema": _BINARY},
@@ -79,6 +84,7 @@ _BODY = {
         "application/json": {"schema": JsonImages.model_json_schema()},
     },
 }
+"""Description, in OpenAPI, of a body with images; see `images_of`."""
 
 
 @router.post(
@@ -86,7 +92,7 @@ _BODY = {
     summary="Classify images",
     dependencies=[Depends(_check_parameters)],
     responses={200: {"model": ClassifyResponse | ClassifyResponses}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": IMAGE_BODY},
 )
 async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
     """Answers with the most likely classes of the image in the body, in the form field `image`, or in JSON as base64.
@@ -137,29 +143,12 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
             )
         outcomes = await shared.classify(query.model, images.data, query.top_k)
         if predictions > LARGE:
-            return await to_thread.run_sync(_response, outcomes, images.several)
-        return _response(outcomes, images.several)
+            return await to_thread.run_sync(images_response, outcomes, images.several, _result)
+        return images_response(outcomes, images.several, _result)
 
 
-def _response(outcomes: list[Outcome], several: bool) -> Response:
-    """Returns the answer with the results of all images. If there is only one image and it has an error, raises the error."""
-    if not several:
-        (outcome,) = outcomes
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return JSONResponse(_result(outcome))
-    # Each result for itself: the encoder stops all other threads until it is done.
-    results = [JSONResponse(_result(outcome)).body for outcome in outcomes]
-    return Response(b'{"results":[%s]}' % b",".join(results), media_type="application/json")
-
-
-def _result(outcome: Outcome) -> dict[str, Any]:
-    """Returns the JSON of the result of one image. Raises errors that are not a HubserveError."""
-    if isinstance(outcome, HubserveError):
-        return error_body(outcome)
-    if isinstance(outcome, BaseException):
-        raise outcome
-    tag, answer = outcome
+def _result(tag: str, answer: Answer) -> dict[str, Any]:
+    """Returns the JSON of the result of one image."""
     return {
         "model": tag,
         "predictions": [prediction.model_dump() for prediction in answer.predictions],

@@ -12,6 +12,7 @@ from hubserve.errors import TensorError
 from hubserve.service import inference_protocol as protocol
 from hubserve.service.engine import Answer
 from hubserve.service.error_responses import ProtocolErrorResponse, described, problem
+from hubserve.service.inference_answer import EncodedAnswer, write_answer
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.service_state import ServiceState
 
@@ -61,6 +62,7 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
     served = await _served(request, name, version)
     manifest = served.engine.manifest
     size, classes = manifest.preprocess.input_size, manifest.classes
+    widths = dict(zip(protocol.OUTPUTS, (classes, classes, served.engine.feature_width), strict=True))
     shared: ServiceState = request.app.state.shared
     base = served.tag.partition(":")[0]
     return {
@@ -72,8 +74,7 @@ async def model(request: Request, name: str, version: str | None = None) -> dict
             {"name": protocol.PICTURES, "datatype": "BYTES", "shape": [-1]},
         ],
         "outputs": [
-            {"name": protocol.LOGITS, "datatype": "FP32", "shape": [-1, classes]},
-            {"name": protocol.PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
+            {"name": output, "datatype": "FP32", "shape": [-1, width]} for output, width in widths.items() if width is not None
         ],
     }
 
@@ -98,7 +99,7 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
         header = request.headers.get(protocol.HEADER)
         asked = await to_thread.run_sync(partial(protocol.read_request, max_images=shared.settings.max_images), body, header)
         served = await _served(request, name, version)
-        outcomes = await shared.run(served, asked.images, 1)
+        outcomes = await shared.run(served, asked.images, 1, features=asked.wants_features)
         head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
         most = int(shared.settings.max_body_mb * 1e6)
         answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served, most)
@@ -109,16 +110,23 @@ async def infer(request: Request, name: str, version: str | None = None) -> Resp
 
 def _written(
     request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel, most: int
-) -> protocol.EncodedAnswer:
+) -> EncodedAnswer:
     """Returns the encoded answer. If an image has an error, raises the first one."""
     answers = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-        answers.append(outcome.logits)
+        answers.append(outcome)
     engine = served.engine
-    return protocol.write_answer(
-        request, head, np.stack(answers), engine.labels, max_bytes=most, temperature=engine.temperature
+    features = [answer.features for answer in answers if answer.features is not None]
+    return write_answer(
+        request,
+        head,
+        np.stack([answer.logits for answer in answers]),
+        engine.labels,
+        max_bytes=most,
+        temperature=engine.temperature,
+        features=np.stack(features) if features else None,
     )
 
 

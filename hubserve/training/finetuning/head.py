@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hubserve.last_layer import last_layer
 from hubserve.training.finetuning.features import TrainingPart
 
 MOST_IMAGES = 50_000
@@ -43,16 +44,8 @@ def find_head(rest: nn.Module, heads: Iterable[nn.Module], features: Tensor) -> 
         heads: Modules of the head, auxiliary heads included.
         features: Features of an image, (1, ...).
     """
-    called: list[nn.Module] = []
-    hooks = [module.register_forward_hook(lambda owner, *_: called.append(owner)) for module in heads]
-    try:
-        rest.eval()
-        with torch.no_grad():
-            rest(features)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return called[0] if len(called) == 1 and isinstance(called[0], nn.Linear) else None
+    found = last_layer(rest.eval(), features)
+    return found if isinstance(found, nn.Linear) and any(found is head for head in heads) else None
 
 
 def head_inputs(rest: nn.Module, head: nn.Linear, part: TrainingPart, device: torch.device) -> HeadInputs:

@@ -1,0 +1,47 @@
+"""Model spaces of a user's own: which classes are accepted, and `as_hub_space`, which makes them like those of the hub."""
+
+import inspect
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any
+
+from hubserve.errors import SpaceError
+from hubserve.hub.hub_space import HubSpace
+from hubserve.own_code import NamedKind
+from hubserve.space import ModelSpace
+
+
+def _problem(found: Any) -> str | None:
+    if not inspect.isclass(found):
+        return f"is a {type(found).__name__}, and a model space is a subclass of hubserve.space.ModelSpace"
+    if not issubclass(found, ModelSpace):
+        return "is a class and no model space: derive it from hubserve.space.ModelSpace"
+    if inspect.isabstract(found):
+        return f"lacks {', '.join(sorted(found.__abstractmethods__))}, so it makes no networks"
+    if not is_dataclass(found) or "__dataclass_params__" not in vars(found) or not vars(found)["__dataclass_params__"].frozen:
+        return "is not a frozen dataclass: write @dataclass(frozen=True) above it"
+    if "num_labels" not in {field.name for field in fields(found)}:
+        return "has no field num_labels, the number of classes of its networks: add `num_labels: int = 10`"
+    return None
+
+
+SPACE_KIND = NamedKind("hubserve.spaces", "no model space is called", SpaceError, _problem)
+"""How model spaces are found by their names."""
+
+
+@cache
+def as_hub_space(space: type[ModelSpace]) -> type[HubSpace]:
+    """Returns a class of model spaces with what those of the hub have besides: a paper, an input size and cells.
+
+    A subclass of HubSpace is returned as it is. For any other class, the result is a subclass of it and of HubSpace with the
+    same name, whose paper is None and whose input size is that of HubSpace.
+    """
+    if issubclass(space, HubSpace):
+        return space
+    names = {"__module__": space.__module__, "__qualname__": space.__qualname__, "__doc__": space.__doc__}
+    return type(space.__name__, (space, HubSpace), names | {"own_class": space})
+
+
+def own_class(space: ModelSpace) -> type[ModelSpace]:
+    """Returns the class that the user wrote, of a space that `as_hub_space` may have derived from it."""
+    return getattr(type(space), "own_class", type(space))

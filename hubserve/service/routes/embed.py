@@ -1,0 +1,75 @@
+"""POST /embed: images in the request, their features in the answer."""
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
+
+from hubserve.service.engine import Answer
+from hubserve.service.error_responses import ErrorResponse, described
+from hubserve.service.image_responses import images_response
+from hubserve.service.request_images import images_of
+from hubserve.service.routes.classify import IMAGE_BODY, ModelName
+from hubserve.service.service_state import ServiceState
+from hubserve.service.unknown_parameters import only_parameters
+
+PATH = "/embed"
+
+router = APIRouter(tags=["classify"])
+
+
+class EmbedResponse(BaseModel):
+    """The features of one image.
+
+    Attributes:
+        model: Tag of the version that answered.
+        features: Inputs of the layer that computes the logits: as many numbers as the model's features are wide.
+    """
+
+    model: str
+    features: list[float]
+
+
+class EmbedResponses(BaseModel):
+    """The features of several images.
+
+    Attributes:
+        results: For each image, in the order of the request, its features or its error.
+    """
+
+    results: list[EmbedResponse | ErrorResponse]
+
+
+class EmbedQuery(BaseModel):
+    """The parameters of the query."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: ModelName = None
+
+
+@router.post(
+    PATH,
+    summary="Features of images",
+    dependencies=[Depends(only_parameters(*EmbedQuery.model_fields))],
+    responses={200: {"model": EmbedResponse | EmbedResponses}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
+    openapi_extra={"requestBody": IMAGE_BODY},
+)
+async def embed(request: Request, query: Annotated[EmbedQuery, Query()]) -> Response:
+    """Returns the features of an image, given as to /classify: the input of the layer that computes the logits.
+
+    Several images in one request are answered with a list. Models that were exported without features are answered with 422.
+    """
+    shared: ServiceState = request.app.state.shared
+    # Before the body is read: under overload a refusal must cost next to nothing.
+    shared.queue.check_room()
+    async with shared.body_reader.body(request) as body, shared.awaited(request):
+        images = await images_of(request, body, max_images=shared.settings.max_images)
+        outcomes = await shared.classify(query.model, images.data, 1, features=True)
+        return await to_thread.run_sync(images_response, outcomes, images.several, _result)
+
+
+def _result(tag: str, answer: Answer) -> dict[str, Any]:
+    return {"model": tag, "features": [] if answer.features is None else answer.features.tolist()}
