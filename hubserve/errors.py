@@ -230,6 +230,10 @@ class JobError(HubserveError, ValueError):
     """Raised if a job file is wrong, or a job cannot be run as it is written."""
 
 
+class DataInUseError(JobError):
+    """Raised if data that a job uses, which is running or about to run, would be deleted."""
+
+
 class JobNotFoundError(JobError, LookupError):
     """Raised if no job, run or export has the given name or id; the service answers with 404."""
 
@@ -257,6 +261,10 @@ class StorageError(HubserveError, OSError):
 
     def __reduce__(self) -> tuple[type[HubserveError], tuple[str, int | None]]:
         return type(self), (str(self.args[0]), self.errno)
+
+
+class UploadQuotaError(StorageError):
+    """Raised if an upload would make all uploads together larger than the service allows."""
 
 
 class RemoteError(HubserveError):
@@ -308,8 +316,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def clear_frames(error: BaseException) -> None:
     """Drops the local variables of all frames in the tracebacks of an error and of its causes; it can still be logged.
 
-    This frees memory early: the traceback of an error in an image decoder refers to the pixels, perhaps 200 MB, and an error
-    that was handled is often part of a reference cycle, which lasts until the next garbage collection.
+    This frees memory early, such as the pixels to which the traceback of an error in an image decoder refers.
     """
     found: BaseException | None = error
     while found is not None:
@@ -318,8 +325,5 @@ def clear_frames(error: BaseException) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or the name of its class if the message is empty.
-
-    Exporters write messages of many lines, the first of which says what happened.
-    """
+    """Returns the first line of an error's message, or the name of its class if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

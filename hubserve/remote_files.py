@@ -19,8 +19,8 @@ from typing import IO, Any
 
 import fsspec  # type: ignore[import-untyped]
 
-from hubserve.errors import HubserveError, MissingExtraError, RemoteError, RemoteMissingError, StorageError, suggest
-from hubserve.storage_faults import storage_error
+from hubserve.errors import MissingExtraError, RemoteError, suggest
+from hubserve.remote_errors import is_missing_bucket, reporting
 
 SCHEMES = {"hf": "hf://OWNER/NAME", "s3": "s3://BUCKET/FOLDER", "file": "file:///FOLDER", "memory": "memory://FOLDER"}
 """How an address of each scheme is written; `memory` is the memory of this process, for tests."""
@@ -66,11 +66,11 @@ class RemoteFolder:
 
     def names(self) -> list[str]:
         """Returns the names of the files that lie directly in the folder, sorted; none if there is no such folder."""
-        with reporting(self.url):
+        with reporting(self.url, reading=True):
             try:
                 entries = self.files.ls(self.path, detail=True)
             except FileNotFoundError as error:
-                if _is_missing_bucket(error):
+                if is_missing_bucket(error):
                     raise
                 return []
         names = {entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] != "directory"}
@@ -82,11 +82,11 @@ class RemoteFolder:
         Raises:
             RemoteError: It is a folder, a symbolic link, a device or a pipe.
         """
-        with reporting(self.url):
+        with reporting(self.url, reading=True):
             try:
                 found = self.files.info(self._path(name))
             except FileNotFoundError as error:
-                if _is_missing_bucket(error):
+                if is_missing_bucket(error):
                     raise
                 return None
         if found["type"] != "file" or found.get("islink"):
@@ -98,7 +98,7 @@ class RemoteFolder:
         """Yields a file that is opened for reading from its begin to its end. Errors of the block are reported, too."""
         # A repository's file is read by a single request; otherwise huggingface_hub asks for one block after the other.
         options = {"block_size": 0} if self.scheme == "hf" else {}
-        with reporting(self.url), self.files.open(self._path(name), "rb", **options) as file:
+        with reporting(self.url, reading=True), self.files.open(self._path(name), "rb", **options) as file:
             yield file
 
     def read(self, name: str, most: int) -> bytes:
@@ -243,88 +243,3 @@ def pieces(file: IO[bytes], most: int) -> Iterator[bytes]:
     while most > 0 and (piece := file.read(min(most, 2**20))):
         yield piece
         most -= len(piece)
-
-
-@contextmanager
-def reporting(url: str) -> Iterator[None]:
-    """Context manager that turns the errors of fsspec, s3fs and huggingface_hub in its block into one sentence each.
-
-    Raises:
-        RemoteMissingError: What was to be read does not exist.
-        RemoteError: The place cannot be reached, or refuses access.
-        StorageError: A disk of this machine is full, read-only or forbidden.
-    """
-    try:
-        yield
-    except HubserveError:
-        raise
-    except Exception as error:
-        raise _translated(error, url) from error
-
-
-def _translated(error: Exception, url: str) -> HubserveError:
-    scheme = url.partition("://")[0]
-    names = {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
-    if scheme == "file" and (fault := storage_error(error)) is not None:
-        return fault
-    if scheme in ("hf", "s3") and isinstance(error, OSError) and error.filename is not None and "HTTPError" not in names:
-        fault = storage_error(error)
-        if isinstance(fault, StorageError) and Path(os.fsdecode(error.filename)).is_absolute():
-            return fault  # A file of this machine, such as one that is downloaded to a full disk.
-    if scheme == "hf" and (found := _translated_hub(error, url, names)) is not None:
-        return found
-    if scheme == "s3" and (found := _translated_s3(error, url, names)) is not None:
-        return found
-    if names & {"TransportError", "ConnectionError", "EndpointConnectionError", "ConnectTimeoutError", "TimeoutException"}:
-        return RemoteError(f"{url} cannot be reached: {describe(error)}")
-    if isinstance(error, FileNotFoundError):
-        return RemoteMissingError(f"{url}: there is no such file or folder: {describe(error)}")
-    return RemoteError(f"{url} cannot be used: {describe(error)}")
-
-
-def _translated_hub(error: Exception, url: str, names: set[str]) -> HubserveError | None:
-    from huggingface_hub.errors import HfHubHTTPError
-
-    status = next((e.response.status_code for e in _chain(error) if isinstance(e, HfHubHTTPError)), None)
-    # The hub answers 401 also for names that do not exist, where nobody is logged in.
-    if "GatedRepoError" in names or status == 403:
-        return RemoteError(f"{url}: this account has no permission there; ask its owner, or log in as another one (HF_TOKEN)")
-    if "RevisionNotFoundError" in names:
-        return RemoteMissingError(f"{url}: the repository has no such revision")
-    if "RepositoryNotFoundError" in names or status == 401:
-        return RemoteMissingError(
-            f"{url}: there is no such repository, or it is not open to this account; log in with `hf auth login` or HF_TOKEN"
-        )
-    if status == 412:
-        return RemoteError(f"{url} was changed by somebody else during the push, so nothing was pushed; push it again")
-    if status is not None:
-        return RemoteError(f"{url}: {hub_endpoint()} answered with HTTP {status}: {describe(error)}")
-    return None
-
-
-def _translated_s3(error: Exception, url: str, names: set[str]) -> HubserveError | None:
-    if _is_missing_bucket(error):
-        return RemoteMissingError(f"{url}: there is no such bucket; create it first")
-    if names & {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}:
-        return RemoteError(f"{url}: no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
-    if isinstance(error, PermissionError):
-        return RemoteError(
-            f"{url}: S3 refuses access: {describe(error)}; the credentials are in AWS_ACCESS_KEY_ID or AWS_PROFILE"
-        )
-    return None
-
-
-def _is_missing_bucket(error: BaseException) -> bool:
-    codes = (getattr(cause, "response", None) for cause in _chain(error))
-    return any(isinstance(found, dict) and found.get("Error", {}).get("Code") == "NoSuchBucket" for found in codes)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def describe(error: BaseException) -> str:
-    """Returns the name of the error's class and the first line of its message."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

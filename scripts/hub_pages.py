@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -93,6 +94,7 @@ def _model(name: str, page: dict[str, Any]) -> str:
         f"- Space: [{page['space']}]({page['space']}.md)",
         f"- Paper: <{page['paper']}>",
         f"- Accuracy: {metric['top1']} % top-1 on {metric['dataset']}, as published" if metric else "",
+        *(f"- Published with its configuration: {_code(evaluation)}" for evaluation in page["evaluations"] or ()),
         f"- Parameters: {page['params']:,}",
         f"- MACs: {_all_macs(page):,}",
         f"- Classes: {page['classes']}",
@@ -104,6 +106,11 @@ def _model(name: str, page: dict[str, Any]) -> str:
     arch = _table(("label", "value"), ((f"`{label}`", value) for label, value in page["arch"].items()))
     drawing = f"![{name}](drawings/{name}.svg)"
     return _page(name, page["summary"], "\n".join(fact for fact in facts if fact), drawing, f"## Arch\n\n{arch}")
+
+
+def _code(evaluation: str) -> str:
+    """The sentence about a published accuracy, with its command and its JSON as code."""
+    return re.sub(r"(hubserve export \S+ --preprocess FILE|\{.*\})", r"`\1`", evaluation)
 
 
 def _all_macs(page: dict[str, Any]) -> int:

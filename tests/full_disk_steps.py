@@ -21,9 +21,11 @@ from pathlib import Path
 import torch
 
 from hubserve import jobs, store
+from hubserve.cards.card import WeightSource
 from hubserve.experiment.journal_file import JournalFileStorage
 from hubserve.export.write_package import write_package
 from hubserve.hub.download import Download
+from hubserve.hub.weight_sources import fetch
 from hubserve.package.add_files import add_files
 from hubserve.package.package import read_package
 from hubserve.storage_faults import storage_error
@@ -115,6 +117,28 @@ def download(disk: Path, outside: Path) -> Step:
     return Download(url, disk / "weights" / "file.bin", hashlib.sha256(content).hexdigest(), progress=False).fetch
 
 
+def mirror(disk: Path, outside: Path) -> Step:
+    content = os.urandom(200_000)
+    (outside / "w.pth").write_bytes(content)
+    os.environ["HUBSERVE_MIRROR"] = outside.as_uri()
+    source = WeightSource(url="http://127.0.0.1:9/w.pth", sha256=hashlib.sha256(content).hexdigest())
+    return lambda: fetch(source, progress=False)
+
+
+def pull(disk: Path, outside: Path) -> Step:
+    store.push(small_package().path, (outside / "pushed").as_uri())
+    return lambda: store.pull((outside / "pushed").as_uri(), name="own", version="v1")
+
+
+def pull_to_a_folder(disk: Path, outside: Path) -> Step:
+    store.push(small_package().path, (outside / "pushed").as_uri())
+    return lambda: store.pull_package((outside / "pushed").as_uri(), disk / "out", overwrite=True)
+
+
+def push(disk: Path, outside: Path) -> Step:
+    return lambda: store.push(small_package().path, (disk / "pushed").as_uri())
+
+
 STEPS = (
     publish,
     set_alias,
@@ -127,6 +151,10 @@ STEPS = (
     one_shot_checkpoint,
     journal,
     download,
+    mirror,
+    pull,
+    pull_to_a_folder,
+    push,
 )
 
 

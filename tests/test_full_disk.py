@@ -29,6 +29,10 @@ STEPS = (
     "one_shot_checkpoint",
     "journal",
     "download",
+    "mirror",
+    "pull",
+    "pull_to_a_folder",
+    "push",
 )
 
 

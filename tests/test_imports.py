@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "errors",
+    "weights_warning",
     "own_code",
     "code_source",
     "image_file",
@@ -22,6 +23,7 @@ SERVES = (
     "cgroup",
     "usable_resources",
     "storage_faults",
+    "remote_errors",
     "remote_files",
     "reserved_file",
     "sequence_number",
@@ -139,6 +141,7 @@ STARTED = {
     "service/exports.py": {"hubserve.workers.export"},
     "service/model_details.py": {"hubserve.workers.describe_package"},
     "service/definition_checker.py": {"hubserve.workers.check"},
+    "service/local_cards.py": {"hubserve.workers.local_weights"},
     "service/launch.py": {"hubserve.service.app:HubServe"},
     "latency/memory.py": {"hubserve.latency.memory"},
     "package/first_load.py": {"hubserve.workers.first_load"},

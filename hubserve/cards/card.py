@@ -151,6 +151,23 @@ class Metric(_Record):
     top5: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
+class OtherEvaluation(_Record):
+    """An accuracy that was published for the same model with another configuration than that of the card.
+
+    Attributes:
+        by: Who published it, such as "its authors".
+        top1: Percentage of images of the card's data set whose most likely class is right.
+        interpolation: Filter of the resize, as in `Preprocess`, where it is the only difference from the card's preprocessing;
+            None if hubserve has no such configuration.
+        note: The difference in words; empty if `interpolation` says it.
+    """
+
+    by: str
+    top1: Annotated[float, Field(ge=0, le=100)]
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    note: str = ""
+
+
 class PublishedSize(_Record):
     """The numbers of parameters and of multiply-accumulates (MACs) that the authors or a library publish for a model.
 
@@ -174,7 +191,8 @@ class Card(_Record):
         paper: Address or title of the publication.
         licence: Licence of the weights, as far as it is published.
         classes: Name of the label set, "imagenet-1k" or "cifar10"; see `hubserve.cards.labels`.
-        metric: Published accuracy; None if there is none.
+        metric: Published accuracy, with the preprocessing of the card; None if there is none.
+        other_evaluations: Accuracies that were published with other configurations.
         published_size: Published numbers of parameters and MACs; None if there are none.
         preprocess: Preparation of images with which the network was trained.
         settings: Arguments of the model space, by name.
@@ -189,6 +207,7 @@ class Card(_Record):
     licence: str
     classes: str
     metric: Metric | None = None
+    other_evaluations: tuple[OtherEvaluation, ...] = ()
     published_size: PublishedSize | None = None
     preprocess: Preprocess
     settings: dict[str, Any] = {}

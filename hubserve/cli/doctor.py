@@ -21,6 +21,7 @@ EXTRAS = {
     "ray": ("ray", "trials on a Ray cluster"),
     "ddp": ("lightning_fabric", "training on several devices"),
     "openvino": ("openvino", "serving with OpenVINO"),
+    "s3": ("s3fs", "models and weights in buckets, s3://"),
 }
 """Name of an extra in pyproject.toml -> (module that it installs, purpose of the module)."""
 PYTHON = sys.version_info[:2]

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, get_args
 import typer
 from typer.models import CommandFunctionType, ParameterInfo
 
-from hubserve.cli.output import print_json
+from hubserve.cli.output import print_json, warnings_on_stderr
 
 NEGATIVE_RESULT = 1
 """Exit code of a comparison or check whose result is negative, for example a model that became slower.
@@ -58,7 +58,8 @@ def _reporting_errors(function: CommandFunctionType) -> CommandFunctionType:
 
         as_json = bool(kwargs.get("as_json"))
         try:
-            return function(*args, **kwargs)
+            with warnings_on_stderr():
+                return function(*args, **kwargs)
         except BrokenPipeError:
             raise
         except Exception as error:

@@ -47,8 +47,6 @@ def write(
         PackageError: The package cannot be written at `folder`.
         ProfileError: The profile cannot be measured.
     """
-    for message in source.notes:
-        typer.echo(message, err=True)
     chosen = default_formats() if formats is None else tuple(name for name in ALL_FORMATS if name in formats)
     for name in DEFAULT_FORMATS if formats is None else ():
         if (reason := unsupported_format(name)) is not None:

@@ -1,6 +1,7 @@
 """Collects the data that `hubserve spaces` and `hubserve models` print, as dicts and lists."""
 
 import inspect
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from hubserve import store
+from hubserve.cards.card import Card
 from hubserve.complexity import complexity
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
 from hubserve.export.named_source import known_names
@@ -185,6 +187,25 @@ def model_page(name: str) -> dict[str, Any]:
     return {"tag": stored.tag, "path": str(stored.path), "created": stored.created.isoformat(timespec="seconds"), **manifest}
 
 
+def evaluations(card: Card) -> list[str]:
+    """Returns a sentence for each published accuracy of a card with several: which configuration gives it, and how to get it.
+
+    The list is empty for a card with one accuracy, or none.
+    """
+    if card.metric is None or not card.other_evaluations:
+        return []
+    found = [
+        f"{card.metric.top1} % top-1 by NNI, with {card.preprocess.interpolation} resizing: the preprocessing of this card"
+    ]
+    for other in card.other_evaluations:
+        how = other.note
+        if other.interpolation is not None:
+            used = card.preprocess.model_copy(update={"interpolation": other.interpolation}).model_dump(exclude_defaults=True)
+            how = f"with {other.interpolation} resizing: hubserve export {card.name} --preprocess FILE, with {json.dumps(used)}"
+        found.append(f"{other.top1} % top-1 by {other.by}, {how}")
+    return found
+
+
 def card_page(name: str) -> dict[str, Any]:
     """Returns all data about one card; parameters and MACs (of one image) are counted on the network, not read from the card.
 
@@ -202,6 +223,7 @@ def card_page(name: str) -> dict[str, Any]:
         "paper": card.paper,
         "licence": card.licence,
         "metric": card.metric.model_dump(exclude_none=True) if card.metric else None,
+        "evaluations": evaluations(card) or None,
         "params": work.params,
         "macs": work.macs,
         "attention_macs": work.attention_macs or None,

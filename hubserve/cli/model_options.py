@@ -14,13 +14,8 @@ from hubserve.cards.labels import labels as class_names
 from hubserve.cli.resolve_model import open_package
 from hubserve.errors import ArchError, ExportError
 from hubserve.export.eager_runner import EagerRunner
-from hubserve.export.labels_and_preprocessing import (
-    own_preprocess,
-    preprocess_note,
-    read_label_file,
-    read_preprocess_file,
-)
-from hubserve.export.model_source import ModelSource, arch_source, with_data
+from hubserve.export.labels_and_preprocessing import read_label_file, read_preprocess_file
+from hubserve.export.model_source import ModelSource, arch_source
 from hubserve.export.named_source import named_source, package_named, unknown_model
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import HubSpace, get_space, load_card
@@ -81,12 +76,15 @@ def source_of(
     class_labels = read_label_file(labels) if labels is not None else class_labels
     used = read_preprocess_file(preprocess) if preprocess is not None else used
     if model is not None:
-        found = named_source(model, random_weights=random_weights, weights=weights, key_format=key_format, trusted=trusted)
-        if used is not None and weights is not None:
-            own = own_preprocess(key_format, found.settings, used.input_size)
-            note = preprocess_note(key_format, used, own, given=True)
-            found = replace(found, notes=(note,) if note is not None else ())
-        return with_data(found, labels=class_labels, preprocess=used)
+        return named_source(
+            model,
+            random_weights=random_weights,
+            weights=weights,
+            key_format=key_format,
+            trusted=trusted,
+            class_labels=class_labels,
+            preprocess=used,
+        )
     given = read_json(settings) if settings is not None else {}
     built = get_space(space or "", given)
     name = arch.stem.lower() if arch is not None else ""

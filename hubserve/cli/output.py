@@ -7,6 +7,7 @@ Also the options that many commands have, and checks that an output file or fold
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,27 @@ def _check_access(path: Path, opened: Path) -> None:
         read_only = os.statvfs(opened).f_flag & os.ST_RDONLY
         why = "its file system is read-only" if read_only else describe_permissions(opened)
         raise OutputError(f"cannot write {path}: {opened} is not writable: {why}")
+
+
+@contextmanager
+def warnings_on_stderr() -> Iterator[None]:
+    """Context manager in which each different WeightsWarning is printed on stderr, once, as one line without its place."""
+    from hubserve.weights_warning import WeightsWarning
+
+    printed = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", WeightsWarning)
+        show_others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if not issubclass(category, WeightsWarning):
+                show_others(message, category, *place, **options)
+            elif str(message) not in printed:
+                printed.add(str(message))
+                typer.echo(f"WARNING: {message}", err=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:

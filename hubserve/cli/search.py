@@ -15,10 +15,10 @@ from hubserve.cli.exit_codes import INTERRUPTED, NOTHING_FEASIBLE
 from hubserve.cli.job_progress import check_progress, show_progress
 from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
-from hubserve.jobs import Job, JobSummary, Run
+from hubserve.jobs import Job, JobStatus, JobSummary, Run
 from hubserve.jobs.job_file import MOST_BYTES
 from hubserve.jobs.process import UNREADABLE
-from hubserve.jobs.progress_text import eta_text, value_text, values_text
+from hubserve.jobs.progress_text import duration_text, eta_text, value_text, values_text
 
 if TYPE_CHECKING:
     from hubserve.pipeline import ResolvedJob
@@ -300,8 +300,21 @@ def _print_status(run: Run, as_json: bool) -> None:
         "folder": run.path,
     }
     print_facts(status.id, facts)
+    if status.estimated_seconds is not None:
+        _print_times(status)
     if status.accuracy is not None:
         print_accuracy(status.accuracy)
+
+
+def _print_times(status: JobStatus) -> None:
+    """Prints the estimated and the measured durations of the parts of a job, and their sums."""
+    rows = [(time.part, _duration(time.estimated), _duration(time.seconds)) for time in status.times]
+    whole = ("in all", _duration(status.estimated_seconds), _duration(status.seconds))
+    print_table("Time; features are part of fine-tune", ("", "estimated", "took"), [*rows, whole])
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else duration_text(seconds)
 
 
 def _test_accuracy(status: JobSummary) -> str:

@@ -13,6 +13,7 @@ from hubserve.cards.card import load_card
 from hubserve.errors import ExportError, suggest
 from hubserve.preprocess import Preprocess
 from hubserve.validation_sentence import first_mistake
+from hubserve.weights_warning import warn_of_weights
 
 CROP_RATIO = 0.875
 """Ratio of the crop's side to the shorter side after the resize in ImageNet's usual preprocessing: 224 to 256 pixels."""
@@ -81,35 +82,56 @@ def usual_resize(input_size: int) -> int:
     return max(input_size, round(input_size / CROP_RATIO))
 
 
-def label_note(name: str, classes: int) -> str:
-    """Returns the warning that a package from own weights has no labels, and how to give them."""
-    return (
-        f"WARNING: {name} has no labels: its {classes} classes are called 'class 0' to 'class {classes - 1}'. "
-        "Give --labels FILE (one label per line, in the order of the logits) or --like MODEL"
+def placeholder_labels(classes: int) -> tuple[str, ...]:
+    """Returns the labels of classes whose names are not known: "class 0", "class 1" and so on."""
+    return tuple(f"class {i}" for i in range(classes))
+
+
+def warn_of_missing_labels(name: str, classes: int) -> None:
+    """Warns, with WeightsWarning, that a model with own weights has no labels, and says how to give them."""
+    warn_of_weights(
+        f"{name} has no labels: its {classes} classes are called 'class 0' to 'class {classes - 1}'. Give them: at the command "
+        "line --labels FILE (one label per line, in the order of the logits) or --like MODEL, in Python class_labels=(...)"
     )
 
 
-def preprocess_note(key_format: str | None, used: Preprocess, own: Preprocess | None, *, given: bool) -> str | None:
-    """Returns a message on the preprocessing that own weights are exported with; None if there is nothing to be checked.
+def warn_of_unknown_preprocessing(key_format: str | None, used: Preprocess, own: Preprocess | None) -> None:
+    """Warns, with WeightsWarning, that nobody gave the preprocessing of own weights, and says which one they are used with.
+
+    There is no warning for the key format "nni", which is that of the files that hubserve writes.
 
     Args:
         key_format: Naming scheme of the tensors in the file of weights; None is "nni".
-        used: The preprocessing that is written to the package.
+        used: The preprocessing that the weights are used with.
         own: The preprocessing that `own_preprocess` returns for the key format.
-        given: Whether the caller chose the preprocessing.
     """
-    values = ", ".join(f"{key}={value}" for key, value in used.model_dump(mode="json").items())
-    if given:
-        if own is None or _same_pixels(own, used):
-            return None
-        return (
-            f"WARNING: weights of the key format {key_format!r} are usually trained with another preprocessing "
-            f"({', '.join(f'{key}={value}' for key, value in own.model_dump(mode='json').items())}); as given, it is {values}"
-        )
     if key_format in (None, "nni"):
-        return None
+        return
     reason = f"that of the key format {key_format!r}" if own == used else "not determined by the key format"
-    return f"WARNING: preprocessing, {reason}: {values}. If the weights need another, give --preprocess FILE or --like MODEL"
+    warn_of_weights(
+        f"preprocessing, {reason}: {_values(used)}. If the weights need another, give it: at the command line "
+        "--preprocess FILE or --like MODEL, in Python preprocess=Preprocess(...)"
+    )
+
+
+def warn_of_other_preprocessing(name: str, used: Preprocess, own: Preprocess) -> None:
+    """Warns, with WeightsWarning, if weights are used with another preprocessing than their own one.
+
+    Args:
+        name: Name of the model.
+        used: The preprocessing that the weights are used with.
+        own: The preprocessing that they were trained with. Another input size or fit is no other preprocessing here.
+    """
+    if not _same_pixels(own, used):
+        warn_of_weights(
+            f"{name}: its weights were trained with another preprocessing ({_values(own)}); as given, it is {_values(used)}. "
+            "Answers may be wrong, and published accuracies do not hold"
+        )
+
+
+def _values(used: Preprocess) -> str:
+    """Returns the attributes of a preprocessing as text: "input_size=224, resize=256" and so on."""
+    return ", ".join(f"{key}={value}" for key, value in used.model_dump(mode="json").items())
 
 
 def _same_pixels(one: Preprocess, other: Preprocess) -> bool:

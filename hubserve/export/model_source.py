@@ -7,10 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from hubserve.cards.card import Card
+from hubserve.cards.card import Card, Metric
 from hubserve.cards.labels import labels
 from hubserve.errors import ExportError
-from hubserve.export.labels_and_preprocessing import label_note, own_preprocess, preprocess_note, usual_resize
+from hubserve.export.labels_and_preprocessing import (
+    own_preprocess,
+    placeholder_labels,
+    usual_resize,
+    warn_of_missing_labels,
+    warn_of_other_preprocessing,
+    warn_of_unknown_preprocessing,
+)
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights, weights_origin
@@ -37,7 +44,6 @@ class ModelSource:
         provenance: Paper, licence and published accuracy of the model, and the origin of its weights.
         temperature: Number by which logits are divided before the softmax; None leaves them as they are.
         accuracy: Accuracy on test images; None where it was not measured.
-        notes: Warnings for whoever exports the model, such as that its labels are not known.
     """
 
     name: str
@@ -50,7 +56,6 @@ class ModelSource:
     provenance: Provenance
     temperature: float | None = None
     accuracy: AccuracyReport | None = None
-    notes: tuple[str, ...] = ()
 
 
 def card_source(
@@ -61,21 +66,31 @@ def card_source(
     key_format: str | None = None,
     download: bool = True,
     progress: bool = True,
+    class_labels: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
 ) -> ModelSource:
     """Returns the model of a card to export, with its published weights, the weights in a file, or random ones.
+
+    Warns, with WeightsWarning, if the weights are those of another preprocessing than they are used with, or if nobody says
+    with which one they were trained.
 
     Args:
         card: Card of the model.
         pretrained: Whether to load weights; with False and no `weights`, they are random.
-        weights: File of weights that is used in place of the published ones; None uses those.
-        key_format: Naming scheme of the tensors in the file; None is "nni" for `weights`, and the card's own for its sources.
+        weights: File of weights that is used in place of the published ones, or a folder that has the file of one of the card's
+            sources; None uses the published ones.
+        key_format: Naming scheme of the tensors in the file; None is "nni" for a file, and the card's own for its sources.
         download: Whether the published weights may be downloaded.
         progress: Whether to show a progress bar while downloading.
+        class_labels: Label of each class, in the order of the logits; None takes the card's.
+        preprocess: Preprocessing of the model; None takes that of the key format if it has one and the card's sources do not
+            have this key format, otherwise the card's.
 
     Raises:
         CardError: The space of the card, or one of its settings, does not exist.
         ArchError: The arch of the card does not belong to its space.
         WeightsError: The weights cannot be downloaded or read, or do not fit the network.
+        ExportError: The number of labels is not the number of classes of the model.
     """
     origin = weights_origin(pretrained=pretrained, weights=weights)
     published = origin == "published"
@@ -90,22 +105,40 @@ def card_source(
     model = load_model(
         card, pretrained=pretrained, weights=weights, key_format=key_format, download=download, progress=progress
     )
-    names = labels(card.classes)
-    notes = []
-    if weights is not None and key_format not in {None, *(source.key_format for source in card.weights)}:
+    own: Preprocess | None = card.preprocess if published else None
+    used = card.preprocess
+    if weights is not None:
         own = own_preprocess(key_format, card.settings, card.preprocess.input_size)
-        notes.append(preprocess_note(key_format, card.preprocess, own, given=False) or "")
-    return ModelSource(
+        if key_format not in {None, *(source.key_format for source in card.weights)}:
+            used = own or used
+            if preprocess is None:
+                warn_of_unknown_preprocessing(key_format, used, own)
+    source = ModelSource(
         name=card.name,
         model=model,
         space=card.space,
         settings=card.settings,
         arch=card.arch,
-        preprocess=card.preprocess,
-        labels=names,
+        preprocess=used,
+        labels=labels(card.classes),
         provenance=provenance,
-        notes=tuple(notes),
     )
+    other = _evaluated_with(card, preprocess) if published else None
+    if other is None:
+        return _with_data(source, labels=class_labels, preprocess=preprocess, own=own)
+    found = _with_data(source, labels=class_labels, preprocess=preprocess, own=None)
+    return replace(found, provenance=provenance.model_copy(update={"metric": other}))
+
+
+def _evaluated_with(card: Card, preprocess: Preprocess | None) -> Metric | None:
+    """Returns the accuracy that was published for a card's weights with this other preprocessing; None if there is none."""
+    if preprocess is None or card.metric is None:
+        return None
+    for other in card.other_evaluations:
+        with_filter = card.preprocess.model_copy(update={"interpolation": other.interpolation})
+        if other.interpolation is not None and preprocess == with_filter:
+            return Metric(dataset=card.metric.dataset, top1=other.top1)
+    return None
 
 
 def arch_source(
@@ -120,6 +153,9 @@ def arch_source(
     class_labels: tuple[str, ...] | None = None,
 ) -> ModelSource:
     """Returns the model of an arch to export, with the weights in a file or random ones.
+
+    Warns, with WeightsWarning, if the weights in a file are without labels, if they are those of another preprocessing than
+    they are used with, or if nobody says with which one they were trained.
 
     Args:
         space: Model space with `settings` applied.
@@ -144,10 +180,13 @@ def arch_source(
     size = space.input_size
     own = None if weights is None else own_preprocess(key_format, settings, size)
     used = preprocess or own or Preprocess(input_size=size, resize=usual_resize(size))
-    notes = []
     if weights is not None:
-        notes.append(preprocess_note(key_format, used, own, given=preprocess is not None))
-        notes.append(label_note(name, space.num_labels) if class_labels is None else None)
+        if preprocess is None:
+            warn_of_unknown_preprocessing(key_format, used, own)
+        elif own is not None:
+            warn_of_other_preprocessing(name, used, own)
+        if class_labels is None:
+            warn_of_missing_labels(name, space.num_labels)
     return ModelSource(
         name=name,
         model=model,
@@ -155,24 +194,35 @@ def arch_source(
         settings=settings,
         arch=arch,
         preprocess=used,
-        labels=class_labels or tuple(f"class {i}" for i in range(space.num_labels)),
+        labels=class_labels or placeholder_labels(space.num_labels),
         provenance=Provenance(weights=weights_origin(pretrained=False, weights=weights)),
-        notes=tuple(filter(None, notes)),
     )
 
 
-def package_source(package: Package) -> ModelSource:
+def package_source(
+    package: Package, *, class_labels: Sequence[str] | None = None, preprocess: Preprocess | None = None
+) -> ModelSource:
     """Returns the model of a package, to export it again in other formats or with another version of torch.
 
-    The PyTorch module is rebuilt from the space, settings, arch and weights of the package.
+    The PyTorch module is rebuilt from the space, settings, arch and weights of the package. Warns, with WeightsWarning, if the
+    weights are the user's own and have no labels, or if `preprocess` is another preprocessing than that of the package.
+
+    Args:
+        package: The package.
+        class_labels: Label of each class, in the order of the logits; None keeps those of the package.
+        preprocess: Preprocessing of the model; None keeps that of the package.
 
     Raises:
         PackageError: A file of the package was changed, or its space cannot be made here, see `rebuild_model`.
         WeightsError: The weights do not fit the network.
+        ExportError: The number of labels is not the number of classes of the model.
     """
     package.verify()
     manifest = package.manifest
-    return ModelSource(
+    names = tuple(package.labels)
+    if class_labels is None and manifest.provenance.weights == "local" and names == placeholder_labels(len(names)):
+        warn_of_missing_labels(manifest.name, len(names))
+    source = ModelSource(
         name=manifest.name,
         model=rebuild_model(package),
         space=manifest.space,
@@ -184,15 +234,21 @@ def package_source(package: Package) -> ModelSource:
         temperature=manifest.temperature,
         accuracy=package.accuracy,
     )
+    own = None if manifest.provenance.weights == "random" else manifest.preprocess
+    return _with_data(source, labels=class_labels, preprocess=preprocess, own=own)
 
 
-def with_data(source: ModelSource, *, labels: Sequence[str] | None, preprocess: Preprocess | None) -> ModelSource:
+def _with_data(
+    source: ModelSource, *, labels: Sequence[str] | None, preprocess: Preprocess | None, own: Preprocess | None
+) -> ModelSource:
     """Returns `source` with other labels or another preprocessing, and without the figures that then no longer hold.
 
     Args:
         source: The model to export.
         labels: Label of each class, in the order of the logits; None keeps those of `source`.
         preprocess: The preprocessing; None keeps that of `source`.
+        own: The preprocessing that the weights were trained with, of which `preprocess` is warned of if it differs; None if it
+            is not known.
 
     Raises:
         ExportError: The number of labels is not the number of classes of the model.
@@ -202,6 +258,8 @@ def with_data(source: ModelSource, *, labels: Sequence[str] | None, preprocess: 
             raise ExportError(f"{len(labels)} labels are given, and {source.name} has {len(source.labels)} classes")
         source = replace(source, labels=tuple(labels), accuracy=None)
     if preprocess is not None and preprocess != source.preprocess:
+        if own is not None:
+            warn_of_other_preprocessing(source.name, preprocess, own)
         provenance = source.provenance.model_copy(update={"metric": None})
         source = replace(source, preprocess=preprocess, provenance=provenance, temperature=None, accuracy=None)
     return source

@@ -3,6 +3,7 @@
 They are tried in this order.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hubserve.cards.card import list_cards, load_card
 from hubserve.errors import ExportError, ModelNotFoundError, suggest
 from hubserve.export.model_source import ModelSource, card_source, package_source
 from hubserve.package.package import MANIFEST, Package, read_package
+from hubserve.preprocess import Preprocess
 from hubserve.storage_faults import is_there
 from hubserve.store import aliases
 
@@ -21,21 +23,26 @@ def named_source(
     random_weights: bool = False,
     weights: Path | None = None,
     key_format: str | None = None,
+    class_labels: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
     trusted: bool = False,
 ) -> ModelSource:
-    """Returns the model that `name` means, to export it.
+    """Returns the model that `name` means, to export it; warns as `card_source` and `package_source` do.
 
     With `weights` or `random_weights`, a name that both a card and the store have means the card.
 
     Args:
         name: Package folder, alias, name or tag in the store, or pre-searched model.
         random_weights: Whether to use random weights in place of the published ones; for a pre-searched model only.
-        weights: File of weights to use in place of the published ones, for a pre-searched model only; None uses those.
+        weights: File of weights, or its folder, to use in place of the published ones, for a pre-searched model only; None uses
+            those.
         key_format: Naming scheme of the tensors in that file; None is "nni".
+        class_labels: Label of each class, in the order of the logits; None takes those of the model.
+        preprocess: Preprocessing of the model; None takes that of the model.
         trusted: Whether the model space that a package names is imported even if this user did not write the package.
 
     Raises:
-        ExportError: The name means a package, and other weights are given.
+        ExportError: The name means a package, and other weights are given; or the number of labels is not that of the classes.
         ModelNotFoundError: No model has that name, or the version of an alias was deleted.
         PackageError: The package was changed or cannot be rebuilt, or `name` has a "/" and is not a package folder.
         WeightsError: The weights cannot be downloaded or read, or do not fit the network.
@@ -46,10 +53,17 @@ def named_source(
     if package is not None and other_weights:
         raise ExportError(f"{name} is a package, which has its own weights: give neither a file of weights nor random weights")
     if package is not None:
-        return package_source(replace(package, trusted=trusted))
+        return package_source(replace(package, trusted=trusted), class_labels=class_labels, preprocess=preprocess)
     if not is_card:
         raise unknown_model(name)
-    return card_source(load_card(name), pretrained=not random_weights, weights=weights, key_format=key_format)
+    return card_source(
+        load_card(name),
+        pretrained=not random_weights,
+        weights=weights,
+        key_format=key_format,
+        class_labels=class_labels,
+        preprocess=preprocess,
+    )
 
 
 def model_exists(name: str) -> bool:

@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from hubserve.errors import KeyFormatError, suggest
 from hubserve.hub.autoformer_original import original_to_subnet
-from hubserve.hub.autoformer_supernet import check_supernet, supernet_to_subnet
+from hubserve.hub.autoformer_supernet import SUPERNET_LAYERS, check_supernet, supernet_to_subnet
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
 from hubserve.hub.original_tensor_names import acenas, darts, proxylessnas, pytorchcv
 from hubserve.space import ModelSpace
+from hubserve.weights_warning import warn_of_weights
 
 Converter = Callable[[Mapping[str, Tensor], nn.Module, ModelSpace | None], dict[str, Tensor]]
 """Function of the tensors of a file, the network and its space, which returns the tensors under the network's keys.
@@ -105,7 +106,24 @@ def _darts(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | No
 def _autoformer_supernet(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
     if space is not None:
         check_supernet(state, space)  # The cut does not notice the supernet of a larger space.
+        _warn_of_cut_biases(state, model)
     return supernet_to_subnet(state, model)
+
+
+def _warn_of_cut_biases(state: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Warns, with WeightsWarning, if a layer of the subnet `model` has fewer heads than the layer of NNI's supernet `state`."""
+    cut = [
+        layer
+        for key, tensor in model.state_dict().items()
+        if key.endswith(".attn.v.bias")
+        and len(tensor) < len(state[f"{SUPERNET_LAYERS}{(layer := key.split('.')[1])}.attn.v.bias"])
+    ]
+    if cut:
+        warn_of_weights(
+            f"layers {', '.join(cut)} have fewer heads than those of NNI's supernet file, which has one bias of the values for "
+            "all numbers of heads: they get a bias that they were not trained with. Subnets are cut exactly from the files of "
+            "AutoFormer's authors, with the key format 'cream-autoformer'"
+        )
 
 
 KEY_FORMATS: dict[str, Converter] = {

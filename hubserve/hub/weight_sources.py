@@ -13,7 +13,6 @@ import logging
 import os
 import urllib.parse
 from collections.abc import Sequence
-from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
@@ -22,12 +21,13 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from hubserve.atomic import staged_file, write_atomic
 from hubserve.cards.card import WeightSource
-from hubserve.errors import ChecksumError, MissingExtraError, RemoteError, StorageError, WeightsError, WeightsUnavailableError
+from hubserve.errors import ChecksumError, MissingExtraError, RemoteError, WeightsError, WeightsUnavailableError
 from hubserve.home import home
 from hubserve.hub.download import MOST_BYTES, Download, check_sha256
 from hubserve.hub.google_drive import drive_address, fetch_from_drive
 from hubserve.hub.local_weights import check_given_pins, find_path, how_by_hand, place_by_hand
-from hubserve.remote_files import check_connection, describe, offline, open_folder, pieces
+from hubserve.remote_errors import describe
+from hubserve.remote_files import check_connection, offline, open_folder, pieces
 from hubserve.storage_faults import writing
 
 
@@ -205,22 +205,15 @@ def _from_mirror(mirrored: str, path: Path, sha256: str, progress: bool) -> None
         Download(mirrored, path, sha256, progress).fetch()
         return
     folder, _, name = mirrored.rpartition("/")
-    with ExitStack() as stack:
-        try:
-            source = stack.enter_context(open_folder(folder).opened(name))
-        except (RemoteError, MissingExtraError, StorageError) as error:
-            raise WeightsUnavailableError(str(error)) from error
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with staged_file(path) as part:
-                with part.open("wb") as target:
-                    target.writelines(pieces(source, MOST_BYTES))
-                check_sha256(part, sha256)
-        except StorageError:
-            raise
-        except OSError as error:  # The mirror failed in the middle of the file.
-            raise WeightsUnavailableError(describe(error)) from error
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open_folder(folder).opened(name) as source, staged_file(path) as part:
+            with part.open("wb") as target:
+                target.writelines(pieces(source, MOST_BYTES))
+            check_sha256(part, sha256)
+    except (RemoteError, MissingExtraError) as error:
+        raise WeightsUnavailableError(str(error)) from error
 
 
 def _fetch_from_hub(source: WeightSource, online: bool) -> Path:

@@ -64,7 +64,7 @@ class DataEntry(JobRecord):
             images "folder", "listing" or "hf". Or the import path of a function of the user's own, such as
             "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
         folder: Folder that holds the images. A relative path starts in the folder where the job is submitted. None for
-            "digits", "listing" and "hf". A function of the user's own is called with it if it is given.
+            "digits", "listing" and "hf". If it is given, a function of the user's own is called with it.
         file: The CSV, TSV or Parquet file of a "listing"; a relative path starts in the folder where the job is submitted. None
             for all other data sets.
         dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.

@@ -72,12 +72,7 @@ def check_paths(job: Job, limits: JobLimits, where: Path) -> None:
 
 
 def given_keys(record: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (key, value) of all keys of a job that are not None. A key of a nested record is written like "data.folder".
-
-    Args:
-        record: The job, or a record in it.
-        prefix: Text that is put before each key.
-    """
+    """Yields (key, value) of all keys of a job that are not None; nested keys are like "data.folder", after `prefix`."""
     for name in type(record).model_fields:
         value = getattr(record, name)
         if isinstance(value, BaseModel):
@@ -87,14 +82,10 @@ def given_keys(record: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def check_values(key: str, value: Any) -> None:
-    """Checks that settings, or an arch, consist of numbers, strings, lists and mappings within `MAX_TEXT` and the other limits.
-
-    Args:
-        key: Name of the value, with which the error message begins.
-        value: The settings or the arch.
+    """Checks that settings, or an arch, consist of small numbers, strings, lists and mappings; see `MAX_TEXT`.
 
     Raises:
-        SpaceError: A value is too large, nested too deeply, or of another type.
+        SpaceError: A value is too large, nested too deeply, or of another type; the message begins with `key`.
     """
     problem = _too_large(value, 0)
     if problem is not None:
@@ -118,7 +109,7 @@ def _summary(value: str, limits: JobLimits, job: Job) -> str | None:
 def _name(value: str, limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if the name of a class or data set is not allowed, else None.
 
-    An import path is allowed only if the limits say so, because importing a module runs its code.
+    An import path is allowed only if `limits.refused_code` is None, because importing a module runs its code.
     """
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9_-]{1,60}", value):
         return None
@@ -139,12 +130,7 @@ def _values(value: Mapping[str, Any], limits: JobLimits, job: Job) -> str | None
 
 
 def _too_large(value: Any, depth: int) -> str | None:
-    """Returns an error message if a value, or one in it, is too large or of a wrong type, else None.
-
-    Args:
-        value: The value.
-        depth: Number of lists and mappings that the value is in.
-    """
+    """Returns an error message if a value at the nesting `depth`, or one in it, is not allowed, else None."""
     if isinstance(value, str):
         return f"a text of {len(value)} characters; {MAX_TEXT} are allowed" if len(value) > MAX_TEXT else None
     if isinstance(value, int | float):
@@ -229,10 +215,7 @@ def _download(value: str, limits: JobLimits, job: Job) -> str | None:
 
 
 def _model(value: str, limits: JobLimits, job: Job) -> str | None:
-    """Returns an error message if the value is not the name of a pre-searched model or of a model in the store, else None.
-
-    The path of a package folder is not allowed.
-    """
+    """Returns an error message if the value cannot be the name of a model, as the path of a folder cannot, else None."""
     if limits.roots is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", value):
         return None
     return f"{value[:60]!r} is no name of a model; over HTTP no folder can be given"

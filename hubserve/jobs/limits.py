@@ -18,8 +18,8 @@ class JobLimits(BaseModel):
 
     Attributes:
         roots: Folders in which data sets and latency tables must lie, at any depth, after symbolic links are resolved.
-        own_code: If True, a job with `roots` may name spaces, strategies, data sets and evaluators that hubserve itself
-            does not have, whose modules are imported then. A job without `roots` always may.
+        own_code: If True, the job may name spaces, strategies, data sets and evaluators outside of hubserve, whose modules
+            are then imported. A job without `roots` may always do so.
         own_ray: If True, the job may only use a Ray cluster that it starts itself.
         workers: Largest number of processes that evaluate trials or read images, and of threads by which latency is measured.
         trials: Largest number of trials.
@@ -49,7 +49,7 @@ class JobLimits(BaseModel):
 
     @property
     def refused_code(self) -> str | None:
-        """Why code that hubserve itself does not have is not imported, for messages; None if it is imported."""
+        """Why the job may not name code outside of hubserve, as the end of an error message; None if it may."""
         return None if self.roots is None or self.own_code else REFUSED_OVER_HTTP
 
     def reachable(self, key: str, path: Path) -> Path:

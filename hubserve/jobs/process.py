@@ -65,6 +65,7 @@ def list_summaries(limit: int | None = None, *, after: str | None = None) -> lis
     Raises:
         JobNotFoundError: There is no run `after`.
         StorageError: This user may not list the folder of runs.
+        OutputError: There is no folder that can serve as HUBSERVE_HOME; see `hubserve.home.home`.
     """
     runs = list_runs()
     if after is not None:

@@ -57,6 +57,21 @@ def value_text(name: str, value: float) -> str:
     return f"{value:.2f}" if name == "latency_ms" else f"{value:.4f}"
 
 
+def estimate_text(status: JobStatus) -> str:
+    """Returns the estimated durations of the parts of a job and their sum in one line; empty if nothing is estimated."""
+    if status.estimated_seconds is None:
+        return ""
+    parts = [f"{time.part} {duration_text(time.estimated)}" for time in status.times if time.estimated is not None]
+    return f"estimated: {', '.join(parts)}; {duration_text(status.estimated_seconds)} in all"
+
+
+def duration_text(seconds: float) -> str:
+    """Returns a duration with its unit: seconds below 90 s, minutes below 90 min, and hours above."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def eta_text(seconds: float | None) -> str:
     """Returns the remaining time as text, such as "about 5 min left"; an empty string if `seconds` is None."""
     if seconds is None:

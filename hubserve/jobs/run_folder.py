@@ -204,6 +204,7 @@ def find(job_id: str) -> Run:
     Raises:
         JobNotFoundError: There is no such run, or the text is not an id; the message names similar ids.
         StorageError: There is no such run, and this user may not list the folder of runs.
+        OutputError: There is no folder that can serve as HUBSERVE_HOME; see `hubserve.home.home`.
     """
     run = Run(jobs_folder() / job_id)
     if not _ID.fullmatch(job_id) or not is_there(run.path / JOB):
@@ -230,6 +231,7 @@ def list_runs() -> list[Run]:
 
     Raises:
         StorageError: This user may not list the folder of runs.
+        OutputError: There is no folder that can serve as HUBSERVE_HOME; see `hubserve.home.home`.
     """
 
     def order(path: Path) -> tuple[int, int, str]:

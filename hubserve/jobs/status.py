@@ -17,6 +17,7 @@ State = Literal["queued", "running", "stopping", "done", "failed", "stopped", "r
 Phase = Literal["search", "supernet", "retrain", "fine-tune", "test", "export", "profile", "publish"]
 """Phases of a job; each job has only some of them."""
 
+TimedPart = Literal["check", "features"] | Phase
 FINAL: frozenset[State] = frozenset({"done", "failed", "stopped", "refused"})
 """States of a job that has ended: no process works on it."""
 
@@ -131,6 +132,28 @@ def best_epoch(rows: Sequence[EpochRow]) -> EpochRow:
     return max(rows, key=lambda row: (row.val_acc, -row.val_loss))
 
 
+class PartTime(_Record):
+    """The duration of one part of a job, as estimated before the training and as measured.
+
+    Attributes:
+        part: A phase; or "check", the check of the user's images before the first phase; or "features", the part of the phase
+            "fine-tune" in which features of the early layers are computed.
+        estimated: Estimated duration in seconds; None if it is not estimated.
+        seconds: Measured duration in seconds; None until the part has ended. The time of a process that was killed in it is
+            not included, that of one that was stopped is.
+    """
+
+    part: TimedPart
+    estimated: float | None = None
+    seconds: float | None = None
+
+
+def estimated_total(times: Sequence[PartTime]) -> float | None:
+    """Returns the sum of the estimated seconds, in which "features" are part of "fine-tune"; None if nothing is estimated."""
+    found = [time.estimated for time in times if time.estimated is not None and time.part != "features"]
+    return sum(found) if found else None
+
+
 class JobSummary(_Record):
     """The state of one run of a job and its result, without its trials and epochs.
 
@@ -148,6 +171,8 @@ class JobSummary(_Record):
         max_trials: Number of trials after which the search ends; None if there is no such limit.
         seconds: Seconds that the job has run, summed over all processes that worked on it.
         eta_seconds: Estimated seconds until the current phase ends; None if unknown.
+        estimated_seconds: Estimated seconds of fine-tuning, test, export and profile together; None for searches, and until
+            they are estimated.
         objectives: Scores that the search optimizes, the most important one first; empty for a fine-tuning.
         best: Best trial that meets the constraints; None until there is one.
         plots: Names of the plots in plots/, without ".svg".
@@ -170,6 +195,7 @@ class JobSummary(_Record):
     max_trials: int | None = None
     seconds: float = 0.0
     eta_seconds: float | None = None
+    estimated_seconds: float | None = None
     objectives: list[ObjectiveInfo] = []
     best: Best | None = None
     plots: list[str] = []
@@ -187,6 +213,7 @@ class JobStatus(JobSummary):
         pareto: Numbers of the trials on the Pareto front.
         oneshot: Progress of a one-shot strategy; None for jobs without one.
         epochs: Scores of the epochs of a fine-tuning so far; empty for searches.
+        times: Estimated and measured durations of the parts of the job so far.
         accuracy: Detailed accuracy of the trained network on the test images; None until it is measured, or if there are no
             test images.
     """
@@ -195,4 +222,5 @@ class JobStatus(JobSummary):
     pareto: list[int] = []
     oneshot: OneShotView | None = None
     epochs: list[EpochRow] = []
+    times: list[PartTime] = []
     accuracy: AccuracyReport | None = None

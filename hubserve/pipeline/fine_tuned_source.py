@@ -24,10 +24,10 @@ def fine_tuned_source(resolved: ResolvedFineTuning, tuned: TunedNetwork, tested:
     """Returns the fine-tuned network together with its labels, preprocessing and provenance for the package's manifest.
 
     Args:
-        resolved: The job.
-        tuned: Its network.
-        tested: Its accuracy and temperature.
-        run: The run.
+        resolved: Job that was run, with its model and images.
+        tuned: Fine-tuned network.
+        tested: Accuracy and temperature of the network.
+        run: Run whose id is recorded in the provenance.
     """
     test_acc = tested.test_acc
     start, parts, job = resolved.source, resolved.parts, resolved.job
@@ -78,7 +78,7 @@ def prepared_batches(images: SquareImages) -> list[Batch]:
 
 
 def labelled_parts(resolved: ResolvedFineTuning) -> LabelledParts:
-    """Returns the validation and the test images of a fine-tuning, as the test phase takes them."""
+    """Returns the validation and test images of a fine-tuning as the argument `parts` of the test phase."""
     parts = resolved.parts
     return LabelledParts(
         dataset=resolved.job.name,

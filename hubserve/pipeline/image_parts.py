@@ -1,5 +1,6 @@
 """`ImageParts`: the training, validation and test images of a fine-tuning job, with their preprocessing."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +22,14 @@ class ImageParts:
     """The labelled images of a fine-tuning job in three parts.
 
     Attributes:
-        found: The scan that found them.
+        found: Result of the scan that found the images.
         train: Training images.
         val: Validation images.
         test: Test images; may be empty.
         labels: Name of each class, in the order of the logits.
         preprocess: Preprocessing of the images in all parts.
         notes: Messages of the scan for the user.
+        check_seconds: Seconds that the check of the images took.
     """
 
     found: Scan
@@ -37,6 +39,7 @@ class ImageParts:
     labels: tuple[str, ...]
     preprocess: Preprocess
     notes: tuple[str, ...]
+    check_seconds: float
 
 
 def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading: Reading = PLAIN) -> ImageParts:
@@ -54,7 +57,9 @@ def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading
     unknown = next((name for name in job.data.settings if name not in SETTINGS), None)
     if unknown is not None:
         raise DatasetError(f"the images of a fine-tuning have no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
+    began = time.monotonic()
     found = read_scan(data, reading, seed=job.seed, **job.data.settings)
+    check_seconds = time.monotonic() - began
     size, fit, notes = _size_and_fit(found, job, start, reading.pinned)
     # The whole shorter side: the network is trained on what this keeps, so nothing needs to be cut off.
     preprocess = start.model_copy(update={"input_size": size, "resize": size, "fit": fit})
@@ -66,13 +71,14 @@ def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading
         labels=found.labels,
         preprocess=preprocess,
         notes=(*notes, *found.notes),
+        check_seconds=check_seconds,
     )
 
 
 def _size_and_fit(found: Scan, job: FineTuneJob, start: Preprocess, pinned: PinnedParts | None) -> tuple[int, Fit, list[str]]:
-    """Returns the size and the fit of a job, and a sentence for each that is proposed.
+    """Returns the input size and the fit of a job, and a sentence for each of the two that was proposed from the images.
 
-    A run that goes on keeps those with which it began, also if its data have changed since.
+    A resumed run keeps the size and the fit with which it began, even if its data have changed since.
     """
     notes = []
     fit = job.images.fit or (pinned.fit if pinned else None)

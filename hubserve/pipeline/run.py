@@ -72,6 +72,8 @@ def run_job(
             resolved = _resolve(run, status)
         _pin_parts(resolved, run)
         status.set_job(resolved.job, resolved.notes)
+        if isinstance(resolved, ResolvedFineTuning):
+            status.took("check", resolved.parts.check_seconds)
         with limit_networks(modules=resolved.limits.modules, parameters=resolved.limits.parameters):
             _run_phases(resolved, run, status)
     return status.status
@@ -81,7 +83,7 @@ def _resolve(run: Run, status: StatusWriter) -> ResolvedJob:
     """The job of a run, with the parts of its data that were pinned when it began."""
 
     def advance(done: int, total: int) -> None:
-        status.progress(f"checking images: {done:,} of {total:,}")
+        status.progress(f"checking images: {done:,} of {total:,}", share=done / total if total else None)
 
     job = jobs.parse_job(run.definition(), where=run.id)
     try:

@@ -19,10 +19,13 @@ from hubserve.jobs import (
     LabelProbabilities,
     ObjectiveInfo,
     OneShotView,
+    PartTime,
     Phase,
     Run,
     SearchJob,
+    TimedPart,
     TrialRow,
+    estimated_total,
 )
 from hubserve.pipeline.downsample import Downsampled
 from hubserve.storage_faults import storage_error
@@ -45,7 +48,7 @@ class StatusWriter:
     Args:
         run: The run whose status.json is written.
         on_status: Called with the status after each change.
-        draw: Draws the plots of the search; None draws none.
+        draw: Function that draws the plots of the job; None draws none.
 
     Attributes:
         status: The current status.
@@ -68,7 +71,11 @@ class StatusWriter:
 
     @contextmanager
     def outcome(self) -> Iterator[None]:
-        """Writes how the block ends: done, stopped, failed, or, if one of our errors comes before any phase, refused."""
+        """Context manager that writes the state in which its block ends.
+
+        The state is "done"; "stopped" after a KeyboardInterrupt; "refused" after a `HubserveError` before the first phase; or
+        "failed" after any other error. Errors are raised again; an error of the storage as a `StorageError`.
+        """
         how_to_continue = f"`hubserve search --run {self._run.path}` goes on where it was"
         try:
             self.write(state="running", message="getting ready")
@@ -96,8 +103,20 @@ class StatusWriter:
             objectives = [ObjectiveInfo(name=name, direction=direction) for name, direction in job.objectives.items()]
         self.write(objectives=objectives, max_trials=job.max_trials, notes=notes)
 
+    def estimate(self, seconds: Mapping[TimedPart, float]) -> None:
+        """Writes the estimated durations of parts of the job, in seconds, and their sum."""
+        for part, estimated in seconds.items():
+            self._set_time(part, estimated=estimated)
+        self.write(estimated_seconds=estimated_total(self.status.times))
+
+    def took(self, part: TimedPart, seconds: float) -> None:
+        """Adds `seconds` to the duration of a part of the job, of which a process that was stopped may have measured some."""
+        before = next((time.seconds for time in self.status.times if time.part == part), None)
+        self._set_time(part, seconds=(before or 0.0) + seconds)
+
     def begin(self, phase: Phase, message: str) -> None:
         """Writes that `phase` has begun; `message` describes it in one sentence."""
+        self._end_phase()
         self._in_a_phase = True
         self._phase_began = time.monotonic()
         self.write(phase=phase, message=message, eta_seconds=None)
@@ -158,13 +177,23 @@ class StatusWriter:
         self.write(epochs=list(rows))
 
     def draw_plots(self) -> list[Path]:
-        """Draws the plots of the search into the run folder and returns their files; empty if plots cannot be drawn."""
+        """Draws the plots of the job into the run folder and returns their files; without `draw`, an empty list."""
         limits = {} if self._search is None else self._search.limits
         files = [] if self._draw is None else self._draw(self.status, limits, self._run.path / "plots")
         self.write(plots=self._run.plots())
         return files
 
+    def _end_phase(self) -> None:
+        if self._in_a_phase and self.status.phase is not None:
+            self.took(self.status.phase, time.monotonic() - self._phase_began)
+
+    def _set_time(self, part: TimedPart, **changes: float) -> None:
+        times = {time.part: time for time in self.status.times}
+        times[part] = times.get(part, PartTime(part=part)).model_copy(update=changes)
+        self.status = self.status.model_copy(update={"times": list(times.values())})
+
     def _end(self, state: str, error: str | None) -> None:
+        self._end_phase()
         try:
             self.write(state=state, message=state, error=error, eta_seconds=None)
         except StorageError as fault:
@@ -193,7 +222,7 @@ class StatusWriter:
 
 
 def one_shot_view(steps: Iterable[Mapping[str, Any]]) -> OneShotView:
-    """Rows of a one-shot history as one record, with those labels whose probabilities every row has."""
+    """Returns the history of a one-shot strategy as one record, with the choices whose probabilities are in every row."""
     rows = list(steps)
     labels: dict[str, LabelProbabilities] = {}
     for label in rows[-1].get("probabilities", {}) if rows else {}:

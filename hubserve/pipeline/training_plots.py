@@ -1,4 +1,4 @@
-"""Plots of a trained network: its curves by epoch, and the confusion of its classes on the test images."""
+"""Figures of a trained network: accuracy and loss by epoch, and the confusion matrix of labelled images."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from hubserve.jobs import JobStatus
 from hubserve.package.accuracy_report import AccuracyReport
 
 MOST_NUMBERS = 20
-"""Largest number of classes for which the cells of a confusion matrix have their numbers in them."""
+"""Largest number of classes for which the numbers of images are written into the cells of a confusion matrix."""
 
 ACCURACY, LOSS = "#0072b2", "#d55e00"
 
@@ -19,7 +19,7 @@ def training_figure(status: JobStatus, limits: Mapping[str, float]) -> Figure:
 
     Args:
         status: Status with at least one epoch.
-        limits: Not used; all plots have the same arguments.
+        limits: Not used; the functions of all plots of a job have this argument.
     """
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axis = figure.subplots()

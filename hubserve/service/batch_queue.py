@@ -114,7 +114,7 @@ class BatchQueue:
             engine: Engine that will classify the images.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes the default, see `Engine.classify`.
-            features: Whether the answers have features.
+            features: If True, the answers have features.
 
         Raises:
             OverloadedError: The images cannot be admitted now; see `check_room`. None of them was added.

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from hubserve.errors import JobError, JobNotFoundError
+from hubserve import jobs
+from hubserve.errors import DataInUseError, JobError, JobNotFoundError
 from hubserve.image_names import PART_NAMES, SUFFIXES, is_hidden
 
 UPLOADS = "uploads"
@@ -207,16 +208,67 @@ def remove_upload(root: Path, name: str) -> None:
 
     Raises:
         JobNotFoundError: There is no such upload.
+        DataInUseError: A job that is running, or about to run, has its data in it.
         OSError: The folder cannot be renamed.
     """
     folder = root / UPLOADS / name
     if not NAME.fullmatch(name) or folder.is_symlink() or not folder.is_dir():
         raise JobNotFoundError(f"there is no upload {name[:60]!r}; GET /jobs/data lists them")
+    users = jobs_using(folder)
+    if users:
+        raise DataInUseError(
+            f"the upload {name} is used by {', '.join(users)}: delete it when that is over, or stop it by DELETE /jobs/{{id}}"
+        )
     # Hidden first, so that no job starts with a half of it.
     hidden = folder.with_name(f".{name}.{secrets.token_hex(4)}.deleted")
     with suppress(FileNotFoundError):  # Another request deletes it.
         folder.rename(hidden)
     shutil.rmtree(hidden, ignore_errors=True)
+
+
+def jobs_using(folder: Path) -> list[str]:
+    """Returns the ids of the jobs that have not ended and whose data set is `folder`, lies in it or contains it.
+
+    Raises:
+        StorageError: This user may not list the folder of runs.
+        OutputError: No folder can serve as HUBSERVE_HOME.
+    """
+    wanted, found = Path(os.path.realpath(folder)), []
+    for run in jobs.list_runs():
+        try:
+            if jobs.read_summary(run).state in jobs.FINAL:
+                continue
+            data = jobs.parse_job(run.definition(), where=run.id).data
+        except JobError:  # A definition that cannot be read is not run.
+            continue
+        place = data.folder or data.file
+        if place is None:
+            continue
+        used = Path(os.path.realpath(run.where / place.expanduser()))
+        if used.is_relative_to(wanted) or wanted.is_relative_to(used):
+            found.append(run.id)
+    return found
+
+
+def bytes_in(folder: Path) -> int:
+    """Returns the size in bytes of all files in `folder`, at any depth.
+
+    Hidden files and folders, such as unfinished uploads, do not count, and neither does what cannot be read.
+    """
+    size, waiting = 0, [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as found:
+                for entry in found:
+                    if is_hidden(entry.name):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            pass  # A folder or a file that is deleted meanwhile has no bytes.
+    return size
 
 
 def _check_name(name: str) -> None:

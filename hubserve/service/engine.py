@@ -49,7 +49,7 @@ class Prepared:
         pixels: Input of the network, (3, input_size, input_size) float32.
         top_k: Number of classes in the answer.
         decode_ms: Milliseconds that decoding and preprocessing took.
-        features: Whether the answer has features.
+        features: If True, the answer has features.
     """
 
     pixels: Batch
@@ -148,7 +148,11 @@ class Engine:
         return found
 
     def check_features(self) -> None:
-        """Raises NoFeaturesError if answers have no features; the message says how to get a model that has them."""
+        """Checks that the answers of this engine can have features.
+
+        Raises:
+            NoFeaturesError: They cannot; the message says how to get a model whose answers can.
+        """
         if self.feature_width is not None:
             return
         if self.manifest.features is not None:
@@ -164,7 +168,7 @@ class Engine:
         Args:
             data: Bytes of an image file; or a prepared array (3, input_size, input_size) float32, which is used as it is.
             top_k: Number of classes in the answer; None takes 5, or all if the model has fewer.
-            features: Whether the answer has features.
+            features: If True, the answer has features.
 
         Raises:
             ImageError: The bytes are not a readable image, or the image is too large (`ImageTooLargeError`).

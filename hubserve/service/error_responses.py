@@ -35,6 +35,7 @@ STATUS: dict[type[HubserveError], int] = {
     errors.ModelRefusedError: 409,
     errors.AliasError: 422,
     errors.JobNotFoundError: 404,
+    errors.DataInUseError: 409,
     errors.JobError: 422,
     errors.SpaceError: 422,
     errors.ArchError: 422,
@@ -87,13 +88,13 @@ DESCRIPTIONS = {
     403: "The service has no token, so nobody may change anything.",
     404: "The model, job, export or alias does not exist.",
     408: "The headers or the body did not come in time.",
-    409: "No version of the model can be loaded.",
+    409: "No version of the model can be loaded, or a job uses what would be deleted.",
     413: "Too many bytes or pixels, or an answer of too many bytes.",
     415: "Not a readable image.",
     422: "A parameter is unknown or out of range, or the request describes something that cannot exist.",
     421: "The header Host has a name that the service does not answer for.",
     431: "Too many or too large headers.",
-    507: "A disk of the server is full, read-only, or not open to it.",
+    507: "A disk of the server is full, read-only, or not open to it; or the uploads would have more bytes than allowed.",
     503: "Too many requests wait, or the answer took too long; the header Retry-After says when to ask again.",
 }
 """Description of each error status in the OpenAPI document."""

@@ -49,7 +49,7 @@ class ExportLimits(BaseModel):
         memory_mb: Memory of all its processes together, in megabytes, above which it is killed.
         modules: Largest number of `nn.Module`s of the networks that it builds.
         parameters: Largest number of parameters of the networks that it builds.
-        own_code: If True, it may name a space that hubserve itself does not have, whose module is imported then.
+        own_code: If True, the request may name a space outside of hubserve, whose module is then imported.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,7 +66,8 @@ class ExportRequest(BaseModel):
 
     Attributes:
         model: An alias, a name or tag in the store, or a pre-searched model; looked for in this order.
-        space: Class name of a model space; where the server allows it, also its import path.
+        space: Class name of a model space of hubserve; or the import path of another one, if the setting
+            `allow_import_paths` is True.
         settings: Keyword arguments of that class; must be empty if `model` is given.
         arch: The arch to export, as the chosen value of each choice by its label.
         formats: Formats to export; "onnx-int8" is not allowed. An empty list means "onnx", "pt2" and, if this version of Python

@@ -37,7 +37,7 @@ class QueuedImage(Future[Answer]):
         top_k: Number of classes in the answer; None takes the default, see `Engine.classify`.
         pixels: Number of pixels from `weigh`.
         on_cancel: Function that is called with the image if it is cancelled before a thread has begun to decode it.
-        features: Whether the answer has features.
+        features: If True, the answer has features.
 
     Attributes:
         is_heavy: True if the image has more than `LIGHT_PIXELS` pixels.

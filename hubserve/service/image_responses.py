@@ -1,4 +1,4 @@
-"""Answers to requests with images: one result, or a list with a result or an error for each of several images."""
+"""`images_response`: the response to a request with images, which has one result, or a list of results and errors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,19 +10,22 @@ from hubserve.service.engine import Answer
 from hubserve.service.error_responses import error_body
 
 Outcome = tuple[str, Answer] | BaseException
-"""Outcome of one image: the tag of the model with its answer, or the error."""
+"""The result for one image: the tag of the model and its answer, or the error."""
 
 Result = Callable[[str, Answer], dict[str, Any]]
-"""Function from the tag of a model and its answer to the JSON of the result."""
+"""Function (tag of the model, answer) that returns the JSON of a result."""
 
 
 def images_response(outcomes: Sequence[Outcome], several: bool, result: Result) -> Response:
     """Returns the response to a request with images.
 
     Args:
-        outcomes: Outcome of each image.
-        several: Whether the answer is a list. It has the errors of single images, then; otherwise the error is raised.
-        result: Makes the JSON of one result.
+        outcomes: Outcome of each image; exactly one if `several` is False.
+        several: If True, the response is a list with a result or an error for each image. If False, it is a single result.
+        result: Function that returns the JSON of a result.
+
+    Raises:
+        BaseException: The error of the image if `several` is False, else the first error that is not a HubserveError.
     """
     if not several:
         (outcome,) = outcomes
@@ -35,6 +38,7 @@ def images_response(outcomes: Sequence[Outcome], several: bool, result: Result) 
 
 
 def _result_or_error(outcome: Outcome, result: Result) -> dict[str, Any]:
+    """Returns the JSON of a result or of a HubserveError; raises other errors."""
     if isinstance(outcome, HubserveError):
         return error_body(outcome)
     if isinstance(outcome, BaseException):

@@ -1,4 +1,4 @@
-"""Encodes answers of the Open Inference Protocol: JSON, with tensors in it or as bytes behind it."""
+"""`write_answer`: encodes answers of the Open Inference Protocol, which are JSON with tensors in it or as bytes after it."""
 
 import json
 import struct
@@ -46,7 +46,7 @@ def write_answer(
         labels: Label of each class.
         max_bytes: Largest size of the answer in bytes.
         temperature: Number by which logits are divided before the softmax.
-        features: Shape (n, width), one row for each image; None where the request does not ask for them.
+        features: Features, (n, width), one row for each image; None if the request does not ask for them.
 
     Raises:
         TensorError: A number of classes for "classification" is not between 1 and the number of labels.
@@ -79,6 +79,7 @@ def write_answer(
 def _values(
     name: str, logits: NDArray[np.float32], features: NDArray[np.float32] | None, temperature: float
 ) -> NDArray[np.float32]:
+    """Returns the values of the output `name`, one row for each image."""
     if name == FEATURES and features is not None:
         return features
     return logits if name == LOGITS else softmax(logits.astype(np.float64) / temperature).astype(np.float32)

@@ -31,9 +31,10 @@ IMAGES, PICTURES = "images", "pictures"
 """
 
 LOGITS, PROBABILITIES, FEATURES = "logits", "probabilities", "features"
-"""Names of the outputs: LOGITS and PROBABILITIES, FP32 (n, classes), and FEATURES, FP32 (n, width), where a model has them."""
+"""Names of the outputs: logits and probabilities are FP32 (n, classes), features FP32 (n, width) if the model has them."""
 
 OUTPUTS = (LOGITS, PROBABILITIES, FEATURES)
+"""Names of all outputs."""
 
 
 class _Record(BaseModel):
@@ -104,7 +105,7 @@ class DecodedRequest:
 
     @property
     def wants_features(self) -> bool:
-        """Whether the answer shall have FEATURES."""
+        """True if the answer should contain `FEATURES`."""
         return any(output.name == FEATURES for output in self.request.outputs)
 
 
@@ -163,7 +164,7 @@ def _check_kind(tensor: RequestInput) -> None:
 
 
 def _check_outputs(outputs: Sequence[RequestOutput]) -> None:
-    """Checks the names of the requested outputs. Raises TensorError for an unknown one, or one that occurs twice."""
+    """Checks the requested outputs. Raises TensorError for an unknown or repeated name, or if features should be classified."""
     names = [output.name[:60] for output in outputs]
     for name in names[:3]:
         if name not in OUTPUTS:

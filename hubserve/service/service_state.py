@@ -25,6 +25,7 @@ from hubserve.service.image_responses import Outcome
 from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
+from hubserve.service.local_cards import LocalCards
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.request_body import RequestBodyReader
@@ -55,6 +56,7 @@ class ServiceState:
         shutdown: Delays the shutdown, and says whether the server is shutting down.
         exports: Starts exports and reads their states.
         details: Size, drawing and latency of stored models.
+        local_cards: Pre-searched models whose weights are on this machine.
         checker: Checks jobs and exports before they are started.
         body_reader: Reads the bodies of requests within the limits.
         hosts: Checks the header Host of requests.
@@ -72,6 +74,7 @@ class ServiceState:
         self.shutdown = GracefulShutdown(settings.drain_seconds)
         self.exports = Exports(settings.max_exports, export_limits(settings))
         self.details = ModelDetails()
+        self.local_cards = LocalCards()
         self.checker = DefinitionChecker(min(CHECK_MEMORY_MB, memory_mb(settings)))
         self.body_reader = RequestBodyReader(
             max_bytes=int(settings.max_body_mb * 1e6),
@@ -127,7 +130,7 @@ class ServiceState:
             name: Name, tag or alias of the model; None takes the default model.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
-            features: Whether the answers have features.
+            features: If True, the answers have features.
 
         Raises:
             NoFeaturesError: `features` is True, and the model has none.
@@ -153,7 +156,7 @@ class ServiceState:
             model: The loaded model.
             images: Bytes of an image file, or a prepared array, for each image.
             top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
-            features: Whether the answers have features.
+            features: If True, the answers have features.
 
         Raises:
             NoFeaturesError: `features` is True, and the model has none.

@@ -62,6 +62,7 @@ class ServiceSettings(BaseModel):
             request to start another one is refused with 503.
         upload_mb: Largest size of a ZIP file of images that is uploaded, in megabytes; 413 beyond it.
         upload_expanded_mb: Largest size of the unpacked files of an uploaded ZIP file together, in megabytes; 413 beyond it.
+        upload_total_mb: Largest size of all uploads together, unpacked, in megabytes; 507 beyond it.
         upload_files: Largest number of files in an uploaded ZIP file; 413 beyond it.
         upload_seconds: Seconds within which an uploaded ZIP file must be received; 408 after that.
         data_roots: Folders, separated by colons, in which the data sets and latency tables of job definitions over HTTP must
@@ -76,8 +77,8 @@ class ServiceSettings(BaseModel):
             killed. None takes a quarter of the memory of the machine or container.
         job_seconds: Seconds after which a job over HTTP is killed; if it is stopped and resumed, the times add up.
         export_seconds: Seconds after which an export over HTTP is killed.
-        allow_import_paths: If True, requests may name spaces, strategies, data sets and evaluators that hubserve itself does
-            not have, by import path (`mypkg.spaces:Small`) or entry point, which runs their code. If False, 422 for them.
+        allow_import_paths: If True, requests may name spaces, strategies, data sets and evaluators outside of hubserve, by
+            import path (`mypkg.spaces:Small`) or entry point. The server then runs their code. If False, 422 for them.
         allowed_hosts: Names that the header Host of a request may have, separated by commas; 421 for other names.
             "*.example.com" means all names below example.com, "*" all names. IP addresses, localhost and names below it are
             always allowed. None allows only these on connections to a loopback address, and all names on others.
@@ -113,6 +114,7 @@ class ServiceSettings(BaseModel):
     max_search_jobs: Annotated[int, Field(ge=1)] = 2
     upload_mb: Amount = 1000.0
     upload_expanded_mb: Amount = 4000.0
+    upload_total_mb: Amount = 40_000.0
     upload_files: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     upload_seconds: Amount = 900.0
     data_roots: tuple[Path, ...] | None = None

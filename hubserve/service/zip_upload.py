@@ -70,7 +70,7 @@ class _BoundedFile:
 
 
 def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> Unpacked:
-    """Writes the images in a ZIP file into `folder`, which is created, and returns how many.
+    """Writes the images in a ZIP file into `folder`, which is created, and returns the number of files written and left out.
 
     Paths in the ZIP are kept, except that a single folder around all class folders is dropped. A file is left out if its name,
     or the name of a folder above it, is hidden, or if its file name extension is not that of an image.
@@ -86,7 +86,7 @@ def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> Un
         BodyTooLargeError: The ZIP has more or larger files than allowed, or one that is compressed by more than `MAX_RATIO`.
         RequestBodyError: The ZIP cannot be read, is encrypted, or has a link, a device, a path out of the folder, or a path
             twice.
-        OSError: A file cannot be written.
+        OSError: A file cannot be written, or `folder` exists.
     """
     folder.mkdir()
     try:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hubserve.errors import RemoteMissingError
-from hubserve.remote_files import RemoteFolder, hub_endpoint, open_folder, parse_address, reporting
+from hubserve.remote_errors import reporting
+from hubserve.remote_files import RemoteFolder, hub_endpoint, open_folder, parse_address
 
 
 @dataclass(frozen=True)

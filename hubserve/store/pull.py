@@ -134,7 +134,7 @@ def _fetch(remote: RemoteFolder, stage: Path, *, sha256: str, most_bytes: int, p
         )
     if total > shutil.disk_usage(stage).free:
         with writing(stage):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(stage))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(stage.parent))
     for name, entry in files.items():
         _check_announced(remote, name, entry)
     (stage / MANIFEST).write_bytes(content)

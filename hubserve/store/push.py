@@ -71,6 +71,9 @@ def push(
     """
     package = read_package(path)
     package.verify()
+    place = parse_address(url)
+    if place.scheme == "file" and Path(place.path).resolve() == path.resolve():
+        raise RemoteError(f"{url} is the folder of the package itself; choose another folder")
     content = (path / MANIFEST).read_bytes()
     with tempfile.TemporaryDirectory(prefix="hubserve.push.") as scratch:
         extra = {name: file for name, file in (beside or {}).items() if name not in package.manifest.files}
@@ -81,7 +84,7 @@ def push(
         if README in package.manifest.files:
             files[README] = path / README
         size = sum(file.stat().st_size for file in files.values()) + len(content)
-        if parse_address(url).scheme == "hf":
+        if place.scheme == "hf":
             revision, changed = _commit(open_repository(url), files, path / MANIFEST, force, private)
         else:
             revision, changed = None, _upload(open_folder(url), files, content, force)

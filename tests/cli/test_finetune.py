@@ -34,11 +34,14 @@ def test_from_the_command_line_to_a_model(hubserve, begun):
     assert model.package.labels == tuple(COLOURS)
     assert "test_acc" in done.out
     assert "precision" in done.out
+    assert "[fine-tune] estimated: features " in done.err
+    assert "Time; features are part of fine-tune" in done.out
     (run,) = jobs.list_runs()
     assert "batch_size: 8" in run.definition()
     answer = json.loads(hubserve("jobs", run.id, "--json").out)
     assert answer["accuracy"]["images"] == model.package.manifest.test.images
     assert [epoch["epoch"] for epoch in answer["epochs"]] == [0, 1]
+    assert answer["estimated_seconds"] > 0
     # Of the same data, only the images that were drawn to test it, also where the data have moved.
     moved = shutil.copytree(begun / "My Colours", begun / "moved", dirs_exist_ok=True)
     report = json.loads(hubserve("eval", "my_colours", moved, "--json").out)

@@ -72,6 +72,17 @@ def test_one_card(hubserve):
     assert str(page["params"]) in hubserve("models", "efficientnet-lite0").fine()
 
 
+def test_each_published_accuracy_with_its_configuration(hubserve):
+    evaluations = hubserve("models", "cream-014", "--json").json()["evaluations"]
+    assert evaluations == [
+        "53.74 % top-1 by NNI, with bilinear resizing: the preprocessing of this card",
+        "53.8 % top-1 by its authors, with bicubic resizing: hubserve export cream-014 --preprocess FILE, with "
+        '{"input_size": 64, "resize": 73, "interpolation": "bicubic"}',
+    ]
+    assert "53.8 % top-1 by its authors" in hubserve("models", "cream-014").fine()
+    assert hubserve("models", "efficientnet-lite0", "--json").json()["evaluations"] is None
+
+
 def test_one_version_in_the_store(hubserve, small):
     stored = store.publish(small)
     page = hubserve("models", "small:latest", "--json").json()

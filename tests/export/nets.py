@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -31,9 +33,9 @@ ARCH = {
 }
 
 
-def write_timm_weights(path: Path) -> Path:
+def write_timm_weights(path: Path, settings: Mapping[str, Any] = SETTINGS) -> Path:
     """Writes fresh weights of the small network, in timm's names."""
-    model = ProxylessNAS(**SETTINGS).freeze(ARCH)
+    model = ProxylessNAS(**settings).freeze(ARCH)
     theirs = timm(model)
     state = {}
     for key, tensor in model.state_dict().items():

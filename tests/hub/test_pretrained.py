@@ -14,6 +14,7 @@ from hubserve.errors import KeyFormatError, WeightsUnavailableError
 from hubserve.export.model_source import card_source
 from hubserve.hub import HubSpace, MobileNetV3Space, load_card, load_model
 from hubserve.hub.registry import card_space
+from hubserve.load_classifier import load
 from tests.hub.loopback import file_server
 from tests.hub.parity import fill, fixture_input
 
@@ -95,5 +96,6 @@ def test_all_ways_to_a_model_have_the_same_defaults():
 
     ours = defaults(load_model)
     assert ours == {"pretrained": True, "weights": None, "key_format": None, "download": True, "progress": True}
-    assert defaults(card_source) == ours
+    assert defaults(card_source) == {**ours, "class_labels": None, "preprocess": None}
+    assert defaults(load) == {**defaults(card_source), "device": "cpu", "trusted": False}
     assert defaults(HubSpace.load_searched_model) == {"pretrained": False, "download": False, "progress": True}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import resource
+import signal
 import socket
 
 import pytest
 
 from hubserve.cards.card import WeightSource
-from hubserve.errors import ChecksumError, WeightsUnavailableError
+from hubserve.errors import ChecksumError, StorageError, WeightsUnavailableError
 from hubserve.hub import load_card
 from hubserve.hub.weight_sources import fetch, fetch_first
 from tests.hub.loopback import file_server, status
+from tests.loopback_hub import Repository, cut_after
+from tests.remote_places import BUCKET, hub, s3, s3_client, s3_server  # noqa: F401 - fixtures
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -174,3 +178,88 @@ class TestPins:
         monkeypatch.setenv("HUBSERVE_MIRROR", tmp_path.as_uri())
         url = "http://127.0.0.1:9/w.pth"
         assert fetch(WeightSource(url=url, sha256=SHA256), progress=False).read_bytes() == CONTENT
+
+
+class TestMirrorsOfOtherSchemes:
+    """S3 and a Hugging Face hub on loopback; the URL itself answers nothing."""
+
+    SOURCE = WeightSource(url="http://127.0.0.1:9/w.pth", sha256=SHA256)
+
+    @pytest.fixture
+    def mirror(self, request, monkeypatch) -> dict[str, bytes]:
+        """The files of the mirror at Hugging Face, or a function of S3 that puts one there."""
+        if request.param == "hf":
+            hub = request.getfixturevalue("hub")
+            hub.repositories["me/weights"] = Repository()
+            hub.repositories["me/weights"].commit({"w.pth": CONTENT})
+            monkeypatch.setenv("HUBSERVE_MIRROR", "hf://me/weights")
+            return hub.repositories["me/weights"].files
+        client = s3_client(request.getfixturevalue("s3"))
+        client.put_object(Bucket=BUCKET, Key="mirror/w.pth", Body=CONTENT)
+        monkeypatch.setenv("HUBSERVE_MIRROR", f"s3://{BUCKET}/mirror/")
+        return {}
+
+    @pytest.mark.parametrize("mirror", ["hf", "s3"], indirect=True)
+    def test_has_the_file(self, mirror):
+        path = fetch(self.SOURCE, progress=False)
+        assert path.read_bytes() == CONTENT
+        assert [left.name for left in path.parent.iterdir()] == ["w.pth"]
+
+    @pytest.mark.parametrize("mirror", ["hf", "s3"], indirect=True)
+    def test_does_not_have_it(self, mirror):
+        source = WeightSource(url="http://127.0.0.1:9/other.pth", sha256=SHA256)
+        with pytest.raises(WeightsUnavailableError, match=r"its mirror \w+://.*other.pth: .*there is no such file"):
+            fetch(source, progress=False)
+
+    @pytest.mark.parametrize("mirror", ["hf"], indirect=True)
+    def test_has_another_file(self, mirror, server):
+        """Refused, and fetched from the URL; nothing of it is left."""
+        mirror["w.pth"] = b"other" * 100
+        with pytest.raises(WeightsUnavailableError, match=r"its mirror hf://me/weights/w.pth: sha256 is .*: another file"):
+            fetch(self.SOURCE, progress=False)
+        path = fetch(WeightSource(url=f"{server.url}/w.pth", sha256=SHA256), progress=False)
+        assert path.read_bytes() == CONTENT
+        assert [left.name for left in path.parent.iterdir() if ".lock" not in left.name] == ["w.pth"]
+
+    @pytest.mark.parametrize("mirror", ["hf"], indirect=True)
+    def test_cuts_the_connection(self, mirror, hub):  # noqa: F811
+        hub.answers["w.pth"] = cut_after(100)
+        with pytest.raises(WeightsUnavailableError, match=r"its mirror hf://me/weights/w.pth: .* cannot be reached"):
+            fetch(self.SOURCE, progress=False)
+
+    def test_has_no_credentials(self, s3, monkeypatch):  # noqa: F811
+        monkeypatch.setenv("HUBSERVE_MIRROR", f"s3://{BUCKET}/mirror")
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        with pytest.raises(WeightsUnavailableError, match="no credentials for S3"):
+            fetch(self.SOURCE, progress=False)
+
+    def test_is_of_an_unknown_scheme(self, monkeypatch):
+        monkeypatch.setenv("HUBSERVE_MIRROR", "ftp://host/mirror")
+        with pytest.raises(WeightsUnavailableError, match=r"'ftp://host/mirror' is no address"):
+            fetch(self.SOURCE, progress=False)
+
+    def test_is_a_folder_that_cannot_be_read_or_is_not_there(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("HUBSERVE_MIRROR", (tmp_path / "no such folder").as_uri())
+        with pytest.raises(WeightsUnavailableError, match=r"its mirror file:///.*there is no such file or folder"):
+            fetch(self.SOURCE, progress=False)
+
+    def test_is_a_folder_with_a_space_in_its_name(self, monkeypatch, tmp_path):
+        (tmp_path / "my mirror").mkdir()
+        (tmp_path / "my mirror" / "w.pth").write_bytes(CONTENT)
+        monkeypatch.setenv("HUBSERVE_MIRROR", (tmp_path / "my mirror").as_uri())
+        assert fetch(self.SOURCE, progress=False).read_bytes() == CONTENT
+
+    def test_a_full_disk_is_no_reason_to_ask_the_url(self, monkeypatch, tmp_path, home):
+        """A limit on the length of files takes the place of a disk that fills up; tests/test_full_disk.py has a real one."""
+        (tmp_path / "w.pth").write_bytes(CONTENT)
+        monkeypatch.setenv("HUBSERVE_MIRROR", tmp_path.as_uri())
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            with pytest.raises(StorageError, match=r"w.pth"):
+                fetch(self.SOURCE, progress=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert not [path for path in home.rglob("*") if path.is_file()]

@@ -8,7 +8,7 @@ import pytest
 
 from hubserve.jobs import progress_text
 from hubserve.jobs.progress_text import ProgressLines
-from hubserve.jobs.status import JobStatus, TrialRow
+from hubserve.jobs.status import JobStatus, PartTime, TrialRow, estimated_total
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -53,3 +53,18 @@ def test_another_count_begins_at_once(lines):
 def test_trials_have_lines_of_their_own(lines):
     row = TrialRow(number=0, values={"val_acc": 0.5}, state="complete")
     assert lines(status("1 of 3 trials ended", "search", history=[row])) == ["trial 0: val_acc 0.5000"]
+
+
+def test_estimated_times_in_one_line():
+    assert progress_text.estimate_text(status("a")) == ""
+    times = [
+        PartTime(part="check", seconds=1.0),
+        PartTime(part="features", estimated=1.26),
+        PartTime(part="fine-tune", estimated=600.0, seconds=5.0),
+        PartTime(part="export", estimated=6000.0),
+    ]
+    total = estimated_total(times)
+    assert total == 6600.0
+    text = progress_text.estimate_text(status("a", times=times, estimated_seconds=total))
+    assert text == "estimated: features 1.3 s, fine-tune 10 min, export 1.7 h; 1.8 h in all"
+    assert estimated_total(times[:1]) is None

@@ -65,6 +65,14 @@ def test_from_images_to_answers(begun):
     assert found["images"]["test"] == 15
     assert provenance.metric.top1 == pytest.approx(100 * status.test_acc, abs=1e-3)
     assert not list((run.path / "fine_tuned").glob("unfinished/*"))
+    times = {time.part: time for time in status.times}
+    assert list(times) == ["check", "features", "fine-tune", "test", "export", "profile", "publish"]
+    estimated = ["features", "fine-tune", "test", "export", "profile"]
+    assert [part for part, time in times.items() if time.estimated is not None] == estimated
+    assert all(time.seconds is not None and time.seconds > 0 for time in times.values())
+    assert status.estimated_seconds == pytest.approx(sum(times[part].estimated for part in estimated[1:]))
+    assert times["features"].seconds < times["fine-tune"].seconds < status.seconds
+    assert any(before.message.startswith("estimated: features ") for before in reported)
     right = 0
     for path in sorted((begun / "colours" / "test").glob("*/*.png")):
         right += Engine(package).classify(path.read_bytes()).predictions[0].label == path.parent.name

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import yaml
 
-from hubserve import store
+from hubserve import jobs, store
+from hubserve.jobs import Run
 from hubserve.service import data_folders
 from tests.service.test_zip_upload import GOOD, special, zipped
 from tests.stores import service_over, small_package, store_at
@@ -106,6 +108,48 @@ def test_upload_and_delete(client, roots, path):
     assert client.delete(f"{path}/mine", headers=CHANGE).status_code == 204
     assert client.delete(f"{path}/mine", headers=CHANGE).status_code == 404
     assert list((roots[0] / "uploads").iterdir()) == []
+
+
+def begun(data: dict[str, str], where: Path) -> Run:
+    """A run of a job over these data, without a process."""
+    text = yaml.safe_dump({"name": "mine", "start": {"model": "efficientnet-lite0"}, "data": data})
+    return jobs.create(text, job=jobs.parse_job(text, where="here"), where=where)
+
+
+@pytest.mark.parametrize("folder", ["uploads/used", "uploads", "uploads/used/a"])
+def test_an_upload_that_a_job_uses_is_not_deleted(client, roots, folder):
+    assert send(client, zipped(GOOD), "used").status_code == 201
+    run = begun({"name": "folder", "folder": folder}, roots[0])
+    other = begun({"name": "folder", "folder": "pets"}, roots[0])
+    with jobs.hold(run), jobs.hold(other):
+        run.write_status(run.written_status().model_copy(update={"state": "running"}))
+        answer = client.delete("/jobs/data/used", headers=CHANGE)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (409, "DataInUseError")
+        assert f"is used by {run.id}:" in answer.text
+    assert (roots[0] / "uploads" / "used").is_dir()
+    jobs.delete(run)
+    jobs.delete(other)
+    assert client.delete("/jobs/data/used", headers=CHANGE).status_code == 204
+
+
+def test_uploads_together_have_a_quota(tmp_path, monkeypatch):
+    """Uploads that are unfinished or hidden do not count; a ZIP that does not fit leaves nothing."""
+    monkeypatch.setenv("HUBSERVE_TOKEN", TOKEN)
+    monkeypatch.setenv("HUBSERVE_DATA_ROOTS", str(tmp_path / "data"))
+    monkeypatch.setenv("HUBSERVE_UPLOAD_TOTAL_MB", "0.001")
+    content = zipped({"a/1.png": bytes(300), "b/1.png": bytes(300)})
+    put(tmp_path / "data" / "uploads" / ".hidden" / "1.png")
+    with service_over(tmp_path / "store") as url, httpx2.Client(base_url=url, timeout=60) as client:
+        assert send(client, content, "first").status_code == 201
+        answer = send(client, content, "second")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (507, "UploadQuotaError")
+        assert "the uploads have 600 of 1,000 bytes that are allowed together, and this one has 600 more" in answer.text
+        assert [p.name for p in (tmp_path / "data" / "uploads").iterdir() if not p.name.startswith(".")] == ["first"]
+        assert send(client, zipped({"a/1.png": bytes(200), "b/1.png": bytes(200)}), "third").status_code == 201
+        answer = send(client, b"not read", "fourth")
+        assert (answer.status_code, "1,000 of 1,000 bytes" in answer.text) == (507, True)
+        assert client.delete("/jobs/data/first", headers=CHANGE).status_code == 204
+        assert send(client, content, "second").status_code == 201
 
 
 def test_only_uploads_are_deleted(client, roots):

@@ -66,7 +66,7 @@ class TestFromEnvironment:
             "max_images max_body_mb max_header_kb max_connections max_pending_mb max_megapixels "
             "body_seconds answer_seconds resolve_seconds model_memory_mb load_seconds drain_seconds "
             "max_exports max_search_jobs "
-            "upload_mb upload_expanded_mb upload_files upload_seconds "
+            "upload_mb upload_expanded_mb upload_total_mb upload_files upload_seconds "
             "data_roots job_workers job_trials job_epochs job_modules job_memory_mb job_seconds export_seconds "
             "allow_import_paths allowed_hosts token read_token tracing access_log"
         )

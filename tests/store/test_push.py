@@ -107,6 +107,20 @@ class TestFolder:
             store.push(tmp_path / "changed", (tmp_path / "x").as_uri())
         assert not (tmp_path / "x").exists()
 
+    def test_into_itself(self, tmp_path):
+        shutil.copytree(tiny_package().path, tmp_path / "own")
+        (tmp_path / "link").symlink_to(tmp_path / "own")
+        for url in ((tmp_path / "own").as_uri(), f"file://{tmp_path}/link"):
+            with pytest.raises(RemoteError, match="is the folder of the package itself"):
+                store.push(tmp_path / "own", url, force=True)
+        read_package(tmp_path / "own").verify()
+
+    def test_a_file_that_was_removed_is_pushed_again(self, tmp_path):
+        store.push(tiny_package().path, (tmp_path / "x").as_uri())
+        (tmp_path / "x" / "labels.txt").unlink()
+        assert store.push(tiny_package().path, (tmp_path / "x").as_uri()).changed
+        store.pull((tmp_path / "x").as_uri()).package.verify()
+
     def test_files_beside_it(self, tmp_path):
         (tmp_path / "config.json").write_text("{}")
         url = (tmp_path / "x").as_uri()

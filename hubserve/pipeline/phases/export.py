@@ -1,5 +1,6 @@
-"""Phase "export": writes the package of the trained network, and compares its formats with PyTorch."""
+"""Phase "export": writes the package of the trained network and compares each exported format with PyTorch."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from hubserve.export.model_source import ModelSource
@@ -9,6 +10,7 @@ from hubserve.package.manifest import Format
 from hubserve.package.package import MANIFEST, Package, read_package
 from hubserve.package.runner import Batch
 from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.pipeline.time_estimates import note_export
 
 PACKAGE = "package"
 
@@ -32,4 +34,7 @@ def export(
     if (folder / MANIFEST).is_file():
         return read_package(folder)
     status.begin("export", "exporting")
-    return write_package(source, folder, formats=formats, images=images())
+    compared, began = images(), time.monotonic()
+    package = write_package(source, folder, formats=formats, images=compared)
+    note_export(source.model, formats, time.monotonic() - began)
+    return package

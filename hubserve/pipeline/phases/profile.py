@@ -12,7 +12,7 @@ from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.timing import TimingProtocol
 
 UNPUBLISHED = Publish(profile_seconds=10.0)
-"""Settings used where a job publishes nothing: its package is measured for 10 seconds."""
+"""Settings for the latency profile of a job that publishes nothing: its package is measured for at most 10 seconds."""
 
 
 def profile(resolved: ResolvedJob, package: Package, plots: list[Path], status: StatusWriter) -> Package:
@@ -20,7 +20,7 @@ def profile(resolved: ResolvedJob, package: Package, plots: list[Path], status: 
 
     The plots are the files search-NAME.svg, or fine-tuning-NAME.svg.
 
-    A profile or plots that the package already has, from before an interruption, are not made again.
+    If the package already has a profile or the plots, because the run was interrupted afterwards, they are kept.
 
     Raises:
         ProfileError: No format of the package can be measured on this machine.

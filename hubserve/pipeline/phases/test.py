@@ -1,4 +1,4 @@
-"""The accuracy of the trained network on the test images, and the temperature that calibrates its probabilities."""
+"""Phase "test": measures the accuracy on the test images, and finds the temperature that calibrates the probabilities."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from hubserve.pipeline.status_writer import StatusWriter
 TEST = "test.json"
 
 ImageBatches = Iterable[tuple[Tensor, Tensor]]
-"""Prepared images (n, 3, height, width) and the index of the class of each, (n,)."""
+"""Batches: preprocessed images, (n, 3, height, width), and the index of the class of each image, (n,)."""
 
 
 @dataclass(frozen=True)
 class LabelledParts:
-    """The images that a network is tested with.
+    """The validation and test images with which a network is tested.
 
     Attributes:
-        dataset: Name of the data.
-        labels: Names of the classes.
-        val: Makes the batches of validation images, which choose the temperature.
-        test: Makes the batches of test images, which nothing else of the job uses.
-        files: Name of the file of each test image; empty if there are no test images.
+        dataset: Name of the data set, for the report.
+        labels: Names of the classes, in the order of their indices.
+        val: Function that returns the batches of validation images, with which the temperature is found.
+        test: Function that returns the batches of test images, which no other phase of the job uses.
+        files: Name of the file of each test image, in the order of the batches; empty if there are no test images.
     """
 
     dataset: str
@@ -42,12 +42,13 @@ class LabelledParts:
 
 @dataclass(frozen=True)
 class TestedNetwork:
-    """What the test phase found.
+    """The result of the test phase.
 
     Attributes:
-        accuracy: Report on the test images; None if there are none, or if an older version wrote test.json.
-        temperature: Number by which logits are divided before the softmax; None if none is better on the validation images.
-        test_acc: Accuracy on the test images, in [0, 1]; None if there are none.
+        accuracy: Report on the test images; None if there are no test images, or if version 0.1.0 tested the network.
+        temperature: Number by which logits are divided before the softmax; None if no temperature lowers the cross
+            entropy on the validation images.
+        test_acc: Accuracy on the test images, in [0, 1]; None if there are no test images.
     """
 
     __test__ = False  # No class of tests, in spite of its name.
@@ -58,13 +59,13 @@ class TestedNetwork:
 
 
 def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter) -> TestedNetwork:
-    """Tests a network in eval mode. The result is saved in test.json.
+    """Tests a network, saves the result in test.json and returns it; a result that is saved already is returned.
 
     Args:
-        model: The network, on the CPU.
-        parts: The images.
-        run: The run.
-        status: Its status, to which the figures are written.
+        model: Network in eval mode, on the CPU.
+        parts: Validation and test images.
+        run: Run in whose folder the result is saved.
+        status: Writer of the run's status, to which the accuracy is written.
     """
 
     def measure() -> dict[str, Any]:
@@ -86,7 +87,7 @@ def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter)
 
 @torch.no_grad()
 def logits_of(model: nn.Module, batches: ImageBatches) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The outputs of a network in eval mode, (n, classes), and the index of the class of each image, (n,)."""
+    """Returns the logits of all images, (n, classes), and the index of the class of each, (n,), by a network in eval mode."""
     found = [(model(inputs).float().numpy(), target.numpy()) for inputs, target in batches]
     logits, classes = zip(*found, strict=True)
     return np.concatenate(logits), np.concatenate(classes)

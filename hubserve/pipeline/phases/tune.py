@@ -1,4 +1,4 @@
-"""Phase "fine-tune": fine-tunes the model that the job names under `start`."""
+"""Phase "fine-tune": fine-tunes the model that the job names under `start`, after an estimate of the time that it takes."""
 
 import shutil
 from collections.abc import Sequence
@@ -12,9 +12,12 @@ from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights
 from hubserve.hub.registry import get_space
 from hubserve.jobs import EpochRow, Run, best_epoch
+from hubserve.jobs.progress_text import estimate_text
+from hubserve.pipeline.phases.profile import UNPUBLISHED
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.pipeline.time_estimates import estimate_seconds
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune
 from hubserve.training.finetuning.new_head import with_new_head
 from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
@@ -63,6 +66,8 @@ def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[
     status.begin("fine-tune", "fine-tuning")
     network = with_new_head(_space(resolved), source.arch, source.model.state_dict(), classes=len(parts.labels))
 
+    _estimate(resolved, network.model, run, status)
+
     def on_epoch(history: Sequence[EpochRow]) -> None:
         last = history[-1]
         status.epochs(history)
@@ -76,10 +81,31 @@ def _tune(resolved: ResolvedFineTuning, run: Run, status: StatusWriter) -> dict[
         labels=parts.labels,
         seed=resolved.job.seed,
         folder=run.path / FOLDER / UNFINISHED,
-        progress=Progress(step=lambda message, share: status.progress(message, share=share), epoch=on_epoch),
+        progress=Progress(
+            step=lambda message, share: status.progress(message, share=share),
+            epoch=on_epoch,
+            features=lambda seconds: status.took("features", seconds),
+        ),
     )
     save_weights(network.model, run.path / FOLDER)
     return {"epochs": [row.model_dump() for row in history]}
+
+
+def _estimate(resolved: ResolvedFineTuning, model: nn.Module, run: Run, status: StatusWriter) -> None:
+    """Writes the estimated durations of the parts of the job to the status, unless an interrupted process has done so."""
+    if status.status.estimated_seconds is not None:
+        return
+    status.progress("estimating the time")
+    seconds = estimate_seconds(
+        model,
+        resolved.parts,
+        resolved.job.recipe,
+        formats=resolved.formats,
+        profile_seconds=(resolved.job.publish or UNPUBLISHED).profile_seconds,
+        folder=run.path / FOLDER / UNFINISHED,
+    )
+    status.estimate(seconds)
+    status.write(message=estimate_text(status.status))
 
 
 def _space(resolved: ResolvedFineTuning) -> HubSpace:

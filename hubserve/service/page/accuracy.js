@@ -7,7 +7,8 @@ export function accuracy(report) {
   const share = (value) => h('td', { class: 'number' }, Number.isFinite(value) ? percent(value) : '–');
   return [
     h('h3', null, `Test accuracy ${percent(report.top1)}`),
-    h('p', { class: 'note' }, `95 % interval ${percent(low)} to ${percent(high)}, of ${number(report.images)} images.`, report.notes.map((note) => ` ${note}.`)),
+    h('p', { class: 'note' }, `95 % interval ${percent(low)} to ${percent(high)}, of ${number(report.images)} images. Calibration error ${number(report.calibration_error, 2)}`,
+      Number.isFinite(report.temperature) ? ` with temperature ${number(report.temperature)}, ${number(report.unscaled_calibration_error, 2)} without.` : '.', report.notes.map((note) => ` ${note[0].toUpperCase()}${note.slice(1)}.`)),
     table('Accuracy by class', ['Class', '#Images', '#Precision', '#Recall'], report.classes.map((one) => h('tr', null,
       h('th', { scope: 'row' }, one.label), h('td', { class: 'number' }, one.images), share(one.precision), share(one.recall)))),
     report.confusion && [h('h3', null, 'True class (rows) and given class (columns)'), matrix(report.confusion, report.classes.map((one) => one.label))],
@@ -19,12 +20,17 @@ export function accuracy(report) {
 function matrix(rows, labels) {
   const cell = rows.length > 20 ? 14 : 34;
   const size = cell * rows.length;
-  return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Confusion matrix' }, s('svg', { width: size + 150, height: size, role: 'img', 'aria-label': 'Confusion matrix' },
+  const name = (at) => labels[at].length > 20 ? `${labels[at].slice(0, 19)}…` : labels[at];
+  // As wide as the longest name may be.
+  const left = 16 + 7.5 * Math.max(...labels.map((_, at) => name(at).length));
+  const named = cell > 20 ? left : 0;
+  return h('div', { class: 'scroll matrix', tabindex: 0, role: 'region', 'aria-label': 'Confusion matrix' }, s('svg', { width: size + left, height: size + named, role: 'img', 'aria-label': 'Confusion matrix' },
     rows.map((row, y) => {
       const sum = Math.max(1, row.reduce((a, b) => a + b, 0));
-      return s('g', null, s('text', { x: 142, y: (y + 0.5) * cell + 4, 'text-anchor': 'end' }, labels[y].slice(0, 20)), row.map((count, x) => s('g', null,
-        s('rect', { class: 'strong', x: 150 + x * cell, y: y * cell, width: cell - 1, height: cell - 1, 'fill-opacity': 0.06 + 0.5 * (count / sum) }),
+      return s('g', null, s('text', { x: left - 8, y: (y + 0.5) * cell + 4, 'text-anchor': 'end' }, name(y)), row.map((count, x) => s('g', null,
+        s('rect', { class: 'strong', x: left + x * cell, y: y * cell, width: cell - 1, height: cell - 1, 'fill-opacity': 0.06 + 0.5 * (count / sum) }),
         s('title', null, `${labels[y]}, given ${labels[x]}: ${count}`),
-        cell > 20 && count > 0 && s('text', { class: 'tag', x: 150 + (x + 0.5) * cell, y: (y + 0.5) * cell + 4, 'text-anchor': 'middle' }, count))));
-    })));
+        cell > 20 && count > 0 && s('text', { class: 'tag', x: left + (x + 0.5) * cell, y: (y + 0.5) * cell + 4, 'text-anchor': 'middle' }, count))));
+    }),
+    named > 0 && labels.map((_, x) => s('text', { 'text-anchor': 'end', transform: `translate(${left + (x + 0.5) * cell + 4} ${size + 8}) rotate(-90)` }, name(x)))));
 }

@@ -132,10 +132,10 @@ export function probabilities({ candidates, rows, lead, label }, width) {
     order.map((i) => s('path', { class: i === lead ? 'lead' : 'other', d: line(i) }, s('title', null, `${candidates[i]}: ${number(rows.at(-1)[i])}`))));
 }
 
-// One line over the epochs of a training. `points` are {x, y}.
-export function curve({ points, name, label }, width) {
+// One line over the epochs of a training. `points` are {x, y}; the axis of y ends at `most`, if it is given.
+export function curve({ points, name, label, most }, width) {
   const { svg, px, py } = frame(width, heightFor(width), {
-    xs: [0, Math.max(1, points.at(-1).x)], ys: span(points.map((point) => point.y)), x: 'epoch', y: name, label,
+    xs: [0, Math.max(1, points.at(-1).x)], ys: span(points.map((point) => point.y), 0.08, most), x: 'epoch', y: name, label,
   });
   svg.append(s('path', { class: 'front', d: points.map(({ x, y }, i) => `${i ? 'L' : 'M'}${px(x)} ${py(y)}`).join('') }));
   for (const { x, y } of points) svg.append(s('circle', { cx: px(x), cy: py(y), r: 3, class: 'strong' }, s('title', null, `epoch ${x}: ${number(y, 4)}`)));

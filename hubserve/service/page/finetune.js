@@ -10,11 +10,14 @@ export async function listStarts(place) {
   let data;
   try {
     [models, data] = await Promise.all([call('models', { what: 'a list of models' }), call('jobs/data', { what: 'data folders' })]);
+    models = [...new Set(models.map((model) => model.tag.split(':')[0]))];
   } catch {
     return; // The list of jobs says what is wrong.
   }
   const wrong = h('div');
-  const names = h('datalist', { id: 'tune-models' }, models.map((model) => option(model.tag)));
+  const names = h('datalist', { id: 'tune-models' }, models.map((name) => option(name)));
+  // Pre-searched models come later: a process of the server looks for their weights.
+  call('jobs/starts', { what: 'models to start from' }).then((found) => names.replaceChildren(...found.map((name) => option(name))), () => {});
   const folders = h('select', { id: 'tune-data' });
   const fill = (found, chosen) => {
     folders.replaceChildren(...found.map(({ folder, class_count: classes, images }) => option(folder, `${folder} · ${classes} classes, ${number(images)} images`)), option('', 'Upload a ZIP of class folders'));

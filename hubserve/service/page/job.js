@@ -2,7 +2,7 @@
 import { accuracy } from './accuracy.js';
 import { call } from './api.js';
 import { best, curve, figure, probabilities, scatter } from './chart.js';
-import { archTable, byId, duration, facts, follow, h, loading, number, table, tagOf, toModel, tryIt } from './dom.js';
+import { archTable, byId, duration, facts, follow, h, loading, number, percent, table, tagOf, toModel, tryIt } from './dom.js';
 import { problem } from './token.js';
 
 const PHASES = ['supernet', 'search', 'retrain', 'test', 'export', 'profile', 'publish'];
@@ -24,10 +24,10 @@ export class JobView {
     this.small = h('div', { class: 'small' });
     this.oneshot = h('section', { hidden: true }, h('h3', null, 'How likely each candidate is, choice by choice'), this.small);
     this.parts = {
-      head: follow(({ name, state }) => this.head(name, state)), course: follow(course), result: follow(result), best: follow(found), accuracy: follow(accuracy), trials: follow(trials),
+      head: follow(({ name, state }) => this.head(name, state)), course: follow(course), result: follow(result), best: follow(found), accuracy: follow(accuracy), times: follow(times), trials: follow(trials),
     };
     this.table = h('details', { ontoggle: () => this.update() }, h('summary', null, 'All trials as a table'), this.parts.trials.node);
-    this.body = h('div', { hidden: true }, this.wrong, this.parts.course.node, this.parts.result.node, this.place, this.parts.accuracy.node, this.parts.best.node, this.oneshot, this.table);
+    this.body = h('div', { hidden: true }, this.wrong, this.parts.course.node, this.parts.result.node, this.place, this.parts.accuracy.node, this.parts.times.node, this.parts.best.node, this.oneshot, this.table);
     this.wait = loading('the job');
     this.node = h('article', { class: 'panel job' }, this.parts.head.node, this.wait, this.body);
   }
@@ -76,6 +76,7 @@ export class JobView {
     this.parts.result.update(rest);
     this.parts.best.update(winner);
     this.parts.accuracy.update(status.accuracy);
+    this.parts.times.update({ times: status.times ?? [], estimated: status.estimated_seconds, seconds: FINAL.includes(state) ? status.seconds : null });
     this.drawEpochs(status.epochs ?? []);
     this.table.hidden = !history.length;
     if (this.table.open) this.parts.trials.update({ history, objectives });
@@ -129,9 +130,9 @@ export class JobView {
   }
 
   drawEpochs(epochs) {
-    for (const [key, name] of [['val_acc', 'validation accuracy'], ['val_loss', 'validation loss']]) {
+    for (const [key, name, most] of [['val_acc', 'validation accuracy', 1], ['val_loss', 'validation loss']]) {
       const points = epochs.filter((row) => Number.isFinite(row[key])).map((row) => ({ x: row.epoch, y: row[key] }));
-      if (points.length) this.chart(key, `${name[0].toUpperCase()}${name.slice(1)}`, curve, this.place).update({ points, name, label: `${name} of ${points.length} epochs` });
+      if (points.length) this.chart(key, `${name[0].toUpperCase()}${name.slice(1)}`, curve, this.place).update({ points, name, most, label: `${name} of ${points.length} epochs` });
     }
   }
 
@@ -161,10 +162,21 @@ function course({ state, phase, message, trials: done, max_trials: most, seconds
   ];
 }
 
-function result({ published, error, test_acc: accuracy }) {
+function result({ published, error, test_acc: share }) {
   return [
-    published && h('div', { class: 'row good' }, h('span', null, 'Published as ', h('a', { href: toModel(published) }, tagOf(published)), Number.isFinite(accuracy) && `, test accuracy ${number(accuracy, 4)}`), tryIt(published)),
+    published && h('div', { class: 'row good' }, h('span', null, 'Published as ', h('a', { href: toModel(published) }, tagOf(published)), Number.isFinite(share) && `, test accuracy ${percent(share)}`), tryIt(published)),
     error && h('div', { class: 'problem' }, h('p', null, error)),
+  ];
+}
+
+// How long each part was expected to take, and took.
+function times({ times: rows, estimated, seconds }) {
+  if (!Number.isFinite(estimated)) return null;
+  const cell = (value) => h('td', { class: 'number' }, Number.isFinite(value) ? value < 9.95 ? `${value.toFixed(1)} s` : duration(value) : '–');
+  const line = (name, one, other) => h('tr', null, h('th', { scope: 'row' }, name), cell(one), cell(other));
+  return [
+    h('h3', null, 'Time'),
+    table('Time', ['Part', '#Estimated', '#Took'], [...rows.map((row) => line(row.part === 'features' ? 'features, part of fine-tune' : row.part, row.estimated, row.seconds)), line('in all', estimated, seconds)]),
   ];
 }
 

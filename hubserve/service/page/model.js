@@ -1,4 +1,5 @@
 // One model: its card, the drawing of its arch, and its latency profile.
+import { accuracy } from './accuracy.js';
 import { NotOffered, call } from './api.js';
 import { archTable, byId, facts, h, loading, millions, ms, number, outside, plain, table, tagOf, tryIt } from './dom.js';
 import { problem } from './token.js';
@@ -18,10 +19,11 @@ export async function showModel(tag) {
   const card = h('div', null, loading('the card'));
   const drawn = h('div', null, loading('the drawing'));
   const profile = h('div', null, loading('the profile'));
+  const tested = h('div');
   const title = h('h2', { id: 'title-model', tabindex: -1 }, tagOf(tag));
   place.replaceChildren(h('article', { class: 'panel', 'aria-labelledby': 'title-model' },
     h('div', { class: 'row apart' }, title, tryIt(tag)),
-    card, h('h3', null, 'Arch'), drawn, h('h3', null, 'Latency'), profile));
+    card, tested, h('h3', null, 'Arch'), drawn, h('h3', null, 'Latency'), profile));
   title.focus({ preventScroll: true });
   place.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
   const base = `models/${encodeURIComponent(tag)}`;
@@ -29,6 +31,8 @@ export async function showModel(tag) {
     fillIn(card, tag, () => call(`${base}/card`, { what: 'cards of models' }).then(drawCard)),
     fillIn(drawn, tag, () => call(`${base}/drawing.svg`, { as: 'blob', what: 'drawings of archs' }).then((blob) => drawArch(blob, tag))),
     fillIn(profile, tag, () => call(`${base}/profile`, { what: 'profiles of models' }).then(drawProfile)),
+    // A model without test images has nothing to say here.
+    fillIn(tested, tag, () => call(`${base}/accuracy`, { what: 'test accuracies' }).then(accuracy, (error) => { if (error.status === 404) return []; throw error; })),
   ]);
 }
 
@@ -41,7 +45,7 @@ async function fillIn(place, tag, part) {
     const quiet = error instanceof NotOffered || error.status === 404;
     content = quiet ? h('p', { class: 'empty' }, error.message) : problem(error);
   }
-  if (shown === tag) place.replaceChildren(...[content].flat());
+  if (shown === tag) place.replaceChildren(...[content].flat().filter(Boolean));
 }
 
 function drawCard(answer) {

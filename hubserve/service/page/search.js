@@ -1,6 +1,6 @@
 // Search: the jobs of the server, live while the page is seen; start one, watch one.
 import { NotOffered, call, post } from './api.js';
-import { byId, follow, h, minute, number, table, toJob } from './dom.js';
+import { byId, follow, h, minute, number, percent, table, toJob } from './dom.js';
 import { listStarts } from './finetune.js';
 import { JobView, badge } from './job.js';
 import { problem } from './token.js';
@@ -45,7 +45,7 @@ async function poll(mine, tick) {
   let pause = SECOND;
   try {
     // The list changes less than the job that is watched.
-    if (tick % 3 === 0 || !view) jobs.update((await call(`jobs?limit=${most}`, { what: 'searches' })).map(summary));
+    if (tick % 3 === 0 || !view?.moving) jobs.update((await call(`jobs?limit=${most}`, { what: 'searches' })).map(summary));
     if (view) await view.refresh();
     if (!view?.moving) pause = 3 * SECOND;
   } catch (error) {
@@ -57,7 +57,7 @@ async function poll(mine, tick) {
 }
 
 // What the list shows of a job.
-const summary = ({ id, name, state, phase, message, created, trials, max_trials: most, objectives, best, published }) => ({ id, name, state, phase, message, created, trials, most, goal: objectives[0]?.name, best: best?.values[objectives[0]?.name], published });
+const summary = ({ id, name, state, phase, message, created, trials, max_trials: most, objectives, best, test_acc: accuracy, published }) => ({ id, name, state, phase, message, created, trials, most, goal: objectives[0]?.name, best: best?.values[objectives[0]?.name], accuracy, published });
 
 function drawJobs(list) {
   if (list instanceof Error) return problem(list);
@@ -65,8 +65,8 @@ function drawJobs(list) {
   const shown = table('Searches', ['Job', 'State', '#Trials', '#Best', 'Started', 'Now'], list.map((job) => h('tr', null,
     h('th', { scope: 'row' }, h('a', { href: toJob(job.id) }, job.name)),
     h('td', null, badge(job.state)),
-    h('td', { class: 'number' }, job.most ? `${job.trials} / ${job.most}` : job.trials),
-    h('td', { class: 'number' }, Number.isFinite(job.best) ? [number(job.best, 4), h('span', { class: 'version' }, ` ${job.goal}`)] : '–'),
+    h('td', { class: 'number' }, job.most ? `${job.trials} / ${job.most}` : job.trials || '–'),
+    h('td', { class: 'number' }, Number.isFinite(job.best) ? [number(job.best, 4), h('span', { class: 'version' }, ` ${job.goal}`)] : Number.isFinite(job.accuracy) ? [percent(job.accuracy), h('span', { class: 'version' }, ' of the test')] : '–'),
     h('td', null, minute(job.created)),
     h('td', { class: 'long' }, job.published ? `published ${job.published}` : job.message || job.phase))));
   return [shown, list.length === most && most < MOST && h('button', { type: 'button', onclick: more }, 'Show older ones')];

@@ -1,4 +1,4 @@
-"""POST /embed: images in the request, their features in the answer."""
+"""The route POST /embed: answers with the features of the images in a request."""
 
 from typing import Annotated, Any
 
@@ -24,8 +24,8 @@ class EmbedResponse(BaseModel):
     """The features of one image.
 
     Attributes:
-        model: Tag of the version that answered.
-        features: Inputs of the layer that computes the logits: as many numbers as the model's features are wide.
+        model: Tag of the version that computed the features.
+        features: Input of the layer that computes the logits; its length depends on the model.
     """
 
     model: str
@@ -43,7 +43,11 @@ class EmbedResponses(BaseModel):
 
 
 class EmbedQuery(BaseModel):
-    """The parameters of the query."""
+    """The query parameters of /embed.
+
+    Attributes:
+        model: Name, tag or alias of the model; None takes the default model.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,9 +62,10 @@ class EmbedQuery(BaseModel):
     openapi_extra={"requestBody": IMAGE_BODY},
 )
 async def embed(request: Request, query: Annotated[EmbedQuery, Query()]) -> Response:
-    """Returns the features of an image, given as to /classify: the input of the layer that computes the logits.
+    """Answers with the features of an image, which are the input of the layer that computes the logits.
 
-    Several images in one request are answered with a list. Models that were exported without features are answered with 422.
+    Images are sent as to /classify. Several images in one request are answered with a list. If the model was exported without
+    features, the request is answered with 422.
     """
     shared: ServiceState = request.app.state.shared
     # Before the body is read: under overload a refusal must cost next to nothing.
@@ -72,4 +77,5 @@ async def embed(request: Request, query: Annotated[EmbedQuery, Query()]) -> Resp
 
 
 def _result(tag: str, answer: Answer) -> dict[str, Any]:
+    """Returns the JSON of the result of one image."""
     return {"model": tag, "features": [] if answer.features is None else answer.features.tolist()}

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from hubserve.atomic import staged_folder
-from hubserve.errors import BodyTooLargeError, OverloadedError, RequestBodyError, SlowRequestError
+from hubserve.errors import BodyTooLargeError, OverloadedError, RequestBodyError, SlowRequestError, UploadQuotaError
 from hubserve.service import data_folders
 from hubserve.service.auth import CHANGE
 from hubserve.service.data_folders import DataFolder, DataFolders
@@ -72,6 +72,7 @@ async def upload(request: Request, name: str) -> Upload:
     shared: ServiceState = request.app.state.shared
     settings, root = shared.settings, data_roots(shared.settings)[0]
     await to_thread.run_sync(data_folders.check_free, root, name)
+    await to_thread.run_sync(_check_total, root, settings, 1)
     _check_announced(request, settings)
     if not _uploading.acquire(blocking=False):
         raise OverloadedError("another upload is being received; ask again when it is over")
@@ -88,10 +89,14 @@ async def upload(request: Request, name: str) -> Upload:
 
 
 @router.delete(
-    "/data/{name}", status_code=204, summary="Delete an upload", dependencies=PLAIN + CHANGE, responses=described(401, 403, 404)
+    "/data/{name}",
+    status_code=204,
+    summary="Delete an upload",
+    dependencies=PLAIN + CHANGE,
+    responses=described(401, 403, 404, 409),
 )
 async def delete(request: Request, name: str) -> None:
-    """Deletes the upload with the given name. Data folders that were not uploaded cannot be deleted over HTTP."""
+    """Deletes the upload with the given name; 409 if a job uses it. Other data folders cannot be deleted over HTTP."""
     root = data_roots(request.app.state.shared.settings)[0]
     await to_thread.run_sync(data_folders.remove_upload, root, name)
 
@@ -139,6 +144,21 @@ def _too_long(settings: ServiceSettings) -> BodyTooLargeError:
     return BodyTooLargeError(f"the ZIP is longer than the allowed {settings.upload_mb * 1e6:,.0f} bytes")
 
 
+def _check_total(root: Path, settings: ServiceSettings, more: int) -> None:
+    """Checks that the uploads may grow by `more` bytes.
+
+    Raises:
+        UploadQuotaError: They would then have more bytes together than the setting `upload_total_mb` allows.
+    """
+    used, allowed = data_folders.bytes_in(root / data_folders.UPLOADS), settings.upload_total_mb * 1e6
+    if used + more > allowed:
+        raise UploadQuotaError(
+            f"the uploads have {used:,} of {allowed:,.0f} bytes that are allowed together, and this one has "
+            f"{'some' if more == 1 else format(more, ',')} more: delete one by DELETE /jobs/data/NAME, or raise "
+            "HUBSERVE_UPLOAD_TOTAL_MB"
+        )
+
+
 def _unpacked(root: Path, name: str, stage: Path, settings: ServiceSettings) -> Upload:
     """Unpacks the received ZIP file and adds the upload. Raises what `unpack` and `add_upload` raise."""
     most = min(int(settings.upload_expanded_mb * 1e6), shutil.disk_usage(stage).free)
@@ -146,6 +166,7 @@ def _unpacked(root: Path, name: str, stage: Path, settings: ServiceSettings) -> 
 
     def fill(folder: Path) -> None:
         done.append(unpack(stage / "upload", folder, max_files=settings.upload_files, max_bytes=most))
+        _check_total(root, settings, data_folders.bytes_in(folder))
 
     data = data_folders.add_upload(root, name, stage, fill)
     return Upload(data=data, left_out=done[0].left_out)

@@ -104,6 +104,17 @@ async def available() -> list[AvailableEntry]:
     return [AvailableEntry(name=job.name, summary=job.summary) for job in found]
 
 
+@router.get("/starts", summary="List the models to fine-tune", dependencies=PLAIN, responses=described(401))
+async def starts(request: Request) -> list[str]:
+    """The models that a fine-tuning can start from at once: names in the store, and pre-searched ones with weights here.
+
+    Other pre-searched models can be given, too; their weights are downloaded. To look for weights takes seconds.
+    """
+    shared: ServiceState = request.app.state.shared
+    names = await to_thread.run_sync(shared.local_cards.names)
+    return list(dict.fromkeys([*(model.tag.partition(":")[0] for model in shared.resolver.models), *names]))
+
+
 @router.get("/{identity}", summary="Show a job", dependencies=PAGED, responses=described(401, 404, 422))
 async def read(
     identity: str,

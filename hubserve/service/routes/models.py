@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from hubserve.cards.card import Metric
 from hubserve.errors import HubserveError, ModelNotFoundError
+from hubserve.package.accuracy_report import AccuracyReport
+from hubserve.package.manifest import TestFigures
 from hubserve.service.error_responses import described
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.outgoing_text import ClientJSONResponse
@@ -37,6 +39,7 @@ class ModelEntry(BaseModel):
         input_size: Height and width of the network's input in pixels.
         metric: Accuracy of the weights, as published with them or as measured by the job that trained them.
         top1: Top-1 accuracy in percent, from `metric`.
+        test: Accuracy on test images, with its interval, and calibration error; null if the model was not tested.
         licence: Licence of the weights.
         default: True if this version answers requests that name no model.
         aliases: Aliases that stand for this version now; if it is a canary, with its percentage of the requests.
@@ -56,6 +59,7 @@ class ModelEntry(BaseModel):
     input_size: int | None = None
     metric: Metric | None = None
     top1: float | None = None
+    test: TestFigures | None = None
     licence: str | None = None
     default: bool
     aliases: list[str]
@@ -139,6 +143,7 @@ def _facts(model: StoredModel, details: ModelDetails) -> dict[str, Any]:
         "input_size": manifest.preprocess.input_size,
         "metric": metric,
         "top1": metric.top1 if metric else None,
+        "test": manifest.test,
         "licence": manifest.provenance.licence,
         "params": size.params if size else None,
         "macs": size.macs if size else None,
@@ -182,6 +187,21 @@ async def profile(request: Request, tag: str) -> dict[str, Any]:
     report = await to_thread.run_sync(lambda: model.package.profile)
     if report is None:
         raise ModelNotFoundError(f"{model.tag} was not measured before it was published: `hubserve profile` does that")
+    return report
+
+
+@router.get(
+    "/models/{tag}/accuracy",
+    summary="Show the test accuracy of a model",
+    dependencies=PLAIN,
+    responses=described(401, 404, 409),
+)
+async def accuracy(request: Request, tag: str) -> AccuracyReport:
+    """The accuracy report of the package: by class, confusion, calibration, worst images; 404 where it was not tested."""
+    model = _found(request, tag)
+    report = await to_thread.run_sync(lambda: model.package.accuracy)
+    if report is None:
+        raise ModelNotFoundError(f"{model.tag} has no test accuracy: the job that made it had no test images, or none made it")
     return report
 
 

@@ -1,4 +1,4 @@
-"""Random views of training images (crop, mirror, RandAugment) and random mixtures of them (mixup, CutMix)."""
+"""Augmentation of training images: random crops, mirroring and RandAugment of each one; mixup and CutMix of a batch."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ RANDAUGMENT_BINS = 31
 
 
 class RandomViews:
-    """Draws changed versions of images with torch's global random number generator.
+    """Augments images one by one, with torch's global random number generator: random crop, mirroring, RandAugment.
 
     Args:
-        augment: Changes that are drawn.
+        augment: Settings of the augmentation; its `mixup` and `cutmix` are not used.
         size: Side of the images in pixels.
     """
 
@@ -29,7 +29,7 @@ class RandomViews:
         self._change = v2.Compose(steps) if steps else None
 
     def __call__(self, squares: Tensor) -> Tensor:
-        """Returns the images, each with a random change of its own.
+        """Returns augmented images; each image is augmented independently.
 
         Args:
             squares: (n, 3, size, size) uint8.
@@ -41,10 +41,10 @@ class RandomViews:
 
 
 class RandomMixtures:
-    """Mixes the images, or the features, of a batch in random pairs.
+    """Mixes the images, or the features, of a batch in random pairs by mixup or CutMix.
 
     Args:
-        augment: The parameters alpha of mixup and CutMix.
+        augment: Settings of which `mixup` and `cutmix` are used; if both are 0, nothing is mixed.
         classes: Number of classes.
     """
 
@@ -78,7 +78,10 @@ class RandomMixtures:
 
 
 def _paste(inputs: Tensor, other: Tensor, share: float) -> tuple[Tensor, float]:
-    """`inputs` with a random rectangle of `other`, about 1 - share of the area, and the exact share of `inputs` in it."""
+    """Returns `inputs` with a random rectangle replaced by that of `other`, and the share of the area that is not replaced.
+
+    The rectangle has about the share `1 - share` of the area, and the same place in all images.
+    """
     height, width = inputs.shape[-2:]
     sides = [round(length * (1 - share) ** 0.5) for length in (height, width)]
     top, left = (int(torch.randint(length - side + 1, ())) for length, side in zip((height, width), sides, strict=True))

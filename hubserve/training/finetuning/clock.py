@@ -1,13 +1,13 @@
-"""Clock: the time that a fine-tuning has taken, over all processes that worked on it."""
+"""`Clock`: measures how long a fine-tuning takes, summed over all processes that worked on it."""
 
 import time
 
 
 class Clock:
-    """Seconds that a fine-tuning has taken, those of an interrupted process included.
+    """A clock that starts when it is created and adds the seconds of earlier, interrupted processes.
 
     Attributes:
-        before: Seconds of earlier processes.
+        before: Seconds that earlier processes worked on the fine-tuning; 0 for a new one.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Fine-tunes a network on images: features of the early layers, then the head alone, then the other layers."""
+"""`fine_tune`: trains a network on images: computes features of the early layers, trains the head, then the other layers."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,15 +25,17 @@ from hubserve.training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class Progress:
-    """Functions that are called while a network is fine-tuned.
+    """Functions that `fine_tune` calls to report its progress.
 
     Attributes:
-        step: Called with a sentence about what is done, and the share of it that is done, or None where it is unknown.
-        epoch: Called with the scores of all epochs after each one.
+        step: Called with a sentence about the current step, and the share of the step that is done, None if it is unknown.
+        epoch: Called after each epoch with the scores of all epochs so far.
+        features: Called once with the seconds that the features of the early layers took.
     """
 
     step: Step = lambda message, share: None
     epoch: Callable[[Sequence[EpochRow]], None] = lambda history: None
+    features: Callable[[float], None] = lambda seconds: None
 
 
 def fine_tune(
@@ -47,22 +49,23 @@ def fine_tune(
     folder: Path,
     progress: Progress = Progress(),
 ) -> list[EpochRow]:
-    """Trains `network.model` in place; a call that was killed goes on when it is called again with the same arguments.
+    """Trains `network.model` in place, and returns the scores of all epochs.
 
-    With a budget in epochs the result is the same as without the kill.
+    If a call was killed, another one with the same arguments continues it; with a budget in epochs, the result is the same as
+    without the interruption.
 
     Args:
-        network: Network whose body is trained and whose head is new.
+        network: Network with a new head; its head and, unless they are frozen, its other layers are trained.
         train: Training images.
-        val: Validation images, which choose the penalty of the head and the epoch whose weights are kept.
-        recipe: How to train.
-        labels: Name of each class, for class weights that are given by name.
+        val: Validation images, by which the penalty of the head and the epoch whose weights are kept are chosen.
+        recipe: Settings of the training.
+        labels: Names of the classes in the order of their indices; `recipe.class_weights` may refer to them.
         seed: Seed of all random numbers.
-        folder: Folder for the stored features and the checkpoint; it is made.
-        progress: What is called meanwhile.
+        folder: Folder for stored features and the checkpoint; it is created if it does not exist.
+        progress: Functions to which the progress is reported.
 
     Returns:
-        The scores of all epochs on the validation images; the model has the weights of the best one, in eval mode, on the CPU.
+        Scores of all epochs on the validation images. The model has the weights of the best epoch, in eval mode, on the CPU.
 
     Raises:
         DatasetError: An image cannot be read.
@@ -77,10 +80,11 @@ def fine_tune(
     model = network.model
     example = train.normalise(train.squares([0, 1]))
     split = split_network(model, example, share=EARLY_WEIGHTS if recipe.early_layers == "frozen" else 0.0)
-    device = OneDevice(_settings(recipe))
+    device = OneDevice(training_settings(recipe))
     # Convolutions of mobile networks train about 1.6 times as fast on the CPU with the channels last.
     model.to(device.device).to(memory_format=torch.channels_last)
     features = prepare_features(split, train, val, recipe, device=device.device, seed=seed, folder=folder, step=progress.step)
+    progress.features(clock.seconds)
     train_part, val_part = TrainingPart(features.train, train.labels), TrainingPart(features.val, val.labels)
     heads = {model.get_submodule(name.rpartition(".")[0]) for name in network.head}
     if not (folder / CHECKPOINT).is_file():
@@ -113,7 +117,7 @@ def fine_tune(
 
 
 def class_weights(recipe: FineTuneRecipe, train_labels: Tensor, labels: Sequence[str]) -> Tensor | None:
-    """Weight of each class in the loss, (classes,), with mean 1 over the training images; None weighs all alike.
+    """Returns the weight of each class in the loss, (classes,), with mean 1 over the training images; None if all are equal.
 
     Raises:
         EvaluatorError: A weight is given for a class that does not exist.
@@ -133,7 +137,10 @@ def class_weights(recipe: FineTuneRecipe, train_labels: Tensor, labels: Sequence
 
 
 def _initialise(heads: Iterable[nn.Module | None], seed: int) -> None:
-    """Draws small random weights for auxiliary heads, and for a main head that is not one linear layer."""
+    """Initialises the weights of heads that `train_head` does not train, with small random numbers.
+
+    These are auxiliary heads, and a main head that is not a single linear layer. None stands for no head.
+    """
     generator = torch.Generator().manual_seed(seed)
     for head in heads:
         for parameter in [] if head is None else head.parameters():
@@ -141,7 +148,8 @@ def _initialise(heads: Iterable[nn.Module | None], seed: int) -> None:
                 parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.01)
 
 
-def _settings(recipe: FineTuneRecipe) -> TrainingSettings:
+def training_settings(recipe: FineTuneRecipe) -> TrainingSettings:
+    """Returns the settings of a fine-tuning that decide its device and precision."""
     return TrainingSettings(
         nn.CrossEntropyLoss, recipe.learning_rate, recipe.weight_decay, "sgd", precision=recipe.precision, accelerator="auto"
     )

@@ -1,4 +1,4 @@
-"""The head of a network, trained alone on the features of the layers before it."""
+"""Trains the head of a network, its last linear layer, alone, on the outputs of the layers before it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from hubserve.last_layer import last_layer
 from hubserve.training.finetuning.features import TrainingPart
 
 MOST_IMAGES = 50_000
-"""Largest number of images that the head alone is trained on; of more, this many are drawn."""
+"""Largest number of images on which the head alone is trained; from more images, this many are drawn at random."""
 
 PENALTIES = (1e-4, 1e-3, 1e-2)
-"""Factors of the squared weights that are tried; the one with the best validation accuracy is kept."""
+"""Factors of the L2 penalty that are tried; the one with the best validation accuracy is used."""
 
 STEPS = 100
 """Largest number of steps of L-BFGS."""
 
 CHUNK = 256
-"""Number of images that go through the network at a time."""
+"""Number of images in a batch that passes through the network."""
 
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """The inputs and classes on which the head is trained.
+    """The inputs of the head for some images, and their classes.
 
     Attributes:
         inputs: Inputs of the linear layer, (n, width) float32.
-        labels: Class index of each row, (n,) int64.
+        labels: Index of the class of each row, (n,) int64.
     """
 
     inputs: Tensor
@@ -37,11 +37,11 @@ class HeadInputs:
 
 
 def find_head(rest: nn.Module, heads: Iterable[nn.Module], features: Tensor) -> nn.Linear | None:
-    """The linear layer that gives the logits in evaluation; None where the head is not one linear layer.
+    """Returns the linear layer that computes the logits in eval mode; None if the head is not a single linear layer.
 
     Args:
-        rest: The layers from `features` to the logits.
-        heads: Modules of the head, auxiliary heads included.
+        rest: Layers that compute logits from features; they are in eval mode afterwards.
+        heads: Modules of the head and of auxiliary heads.
         features: Features of an image, (1, ...).
     """
     found = last_layer(rest.eval(), features)
@@ -49,12 +49,12 @@ def find_head(rest: nn.Module, heads: Iterable[nn.Module], features: Tensor) -> 
 
 
 def head_inputs(rest: nn.Module, head: nn.Linear, part: TrainingPart, device: torch.device) -> HeadInputs:
-    """The inputs of `head` for the images of `part`, in evaluation; at most `MOST_IMAGES` of them.
+    """Returns the inputs of the head for the images of a part, in eval mode; at most `MOST_IMAGES`, drawn at random.
 
     Args:
-        rest: The layers from features to logits.
-        head: The last of them.
-        part: Features and classes of images.
+        rest: Layers that compute logits from features; they are in eval mode afterwards.
+        head: Last layer of `rest`.
+        part: Features and classes of the images.
         device: Device of `rest`.
     """
     labels = part.labels
@@ -72,13 +72,13 @@ def head_inputs(rest: nn.Module, head: nn.Linear, part: TrainingPart, device: to
 
 
 def train_head(head: nn.Linear, train: HeadInputs, val: HeadInputs, class_weights: Tensor | None) -> float:
-    """Fits the layer by L-BFGS with a penalty on its squared weights, which is chosen by validation.
+    """Fits the head by L-BFGS with an L2 penalty, whose factor is chosen by the accuracy on validation images.
 
     Args:
         head: Layer whose weights are replaced.
         train: Inputs and classes to which the layer is fitted.
-        val: Inputs and classes on which the penalty with the best accuracy is chosen.
-        class_weights: Weight of each class in the loss, (classes,); None weighs all alike.
+        val: Inputs and classes with which the factor of the penalty is chosen.
+        class_weights: Weight of each class in the loss, (classes,); None weights all classes equally.
 
     Returns:
         Accuracy on `val`, in [0, 1].

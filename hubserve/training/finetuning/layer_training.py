@@ -1,4 +1,4 @@
-"""Trains the layers behind the early ones: epochs, budget, moving average, early stopping, checkpoint."""
+"""`LayerTraining`: trains the layers after the early ones, with a budget, a moving average, early stopping and a checkpoint."""
 
 import io
 import math
@@ -27,22 +27,22 @@ from hubserve.training.seeding import seeded
 from hubserve.training.settings import TrainingSettings
 
 CHECKPOINT = "training.pt"
-"""Name of the file of an unfinished training in its folder."""
+"""Name of the checkpoint file of a training; it is written after each epoch."""
 
 EVALUATION_BATCH = 128
 
 
 class LayerTraining:
-    """Trains the layers behind the early ones.
+    """A training of the layers after the early ones, which are the layers whose weights change.
 
     Args:
-        rest: Layers from features to logits; trained in place.
-        head: Modules of the head, which have the full learning rate.
+        rest: Layers that compute logits from features; they are trained in place.
+        head: Modules of the head and of auxiliary heads, whose learning rate is not multiplied by `recipe.body_rate`.
         train: Training images.
         val: Validation images.
         recipe: How to train.
         classes: Number of classes.
-        class_weights: Weight of each class in the loss, (classes,); None weighs all alike.
+        class_weights: Weight of each class in the loss, (classes,); None weights all classes equally.
         device: Device and precision.
         seed: Seed of all random numbers.
         folder: Existing folder of the checkpoint.
@@ -85,7 +85,9 @@ class LayerTraining:
         self._validation_seconds = 0.0
 
     def run(self) -> list[EpochRow]:
-        """Trains to the end of the budget, or goes on from the checkpoint; `rest` has the weights of the best epoch then.
+        """Trains until the budget is used up, starting from the checkpoint if there is one.
+
+        Afterwards `rest` has the weights of the best epoch and is in eval mode.
 
         Returns:
             The scores of all epochs, from epoch 0.
@@ -115,7 +117,7 @@ class LayerTraining:
         return self._share(0) >= 1 or (patience is not None and without_better >= patience)
 
     def _share(self, of_epoch: float) -> float:
-        """Share of the budget that is used, in [0, 1]; `of_epoch` is the share of the current epoch that is done."""
+        """Returns the used share of the budget, in [0, 1]; `of_epoch` is the share of the current epoch that is done."""
         shares = [0.0]
         if self._recipe.epochs is not None:
             shares.append((self._epochs_done + of_epoch) / self._recipe.epochs)
@@ -125,7 +127,7 @@ class LayerTraining:
         return min(1.0, max(shares))
 
     def _epoch(self) -> float:
-        """One pass over the training images, or until the time is over; returns the mean loss."""
+        """Trains for one epoch, or until the budget of time is used up, and returns the mean training loss."""
         self._set_training()
         total, count = 0.0, 0
         batches = _batches(len(self._train.labels), self._recipe.batch_size)
@@ -226,7 +228,7 @@ class LayerTraining:
 
 @torch.no_grad()
 def validation_scores(network: nn.Module, part: TrainingPart, device: OneDevice) -> tuple[float, float]:
-    """Accuracy, in [0, 1], and mean cross entropy of `network`, which is in eval mode afterwards.
+    """Returns the accuracy, in [0, 1], and the mean cross entropy of a network, which is in eval mode afterwards.
 
     Raises:
         EvaluatorError: The part has no images.
@@ -248,7 +250,10 @@ def validation_scores(network: nn.Module, part: TrainingPart, device: OneDevice)
 
 
 def _optimizer(rest: nn.Module, head: Collection[nn.Module], recipe: FineTuneRecipe) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum: a learning rate for the head and one for the body; biases and batch norm without decay."""
+    """Returns SGD with Nesterov momentum; the head and the body have learning rates of their own.
+
+    Only parameters with two or more dimensions have weight decay, so biases and batch norm layers have none.
+    """
     of_head = {parameter for module in head for parameter in module.parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in rest.parameters():
@@ -272,15 +277,15 @@ def _optimizer(rest: nn.Module, head: Collection[nn.Module], recipe: FineTuneRec
 
 
 def _rate_factor(share: float, warm_up: float) -> float:
-    """Returns the factor of the learning rate after the share `share` of the budget, in [0, 1]."""
+    """Returns the factor, in [0, 1], by which the learning rate is multiplied once the share `share` of the budget is used."""
     rising = min(1.0, max(share, 1e-3) / warm_up) if warm_up > 0 else 1.0
     return rising * SCHEDULES["cosine"](max(0.0, share - warm_up) / (1 - warm_up))
 
 
 def _batches(n: int, batch_size: int) -> list[Tensor]:
-    """Random batches of the indices 0 to n - 1; a last one of a single index is part of the one before it.
+    """Returns the indices 0 to n - 1 in random order, divided into batches.
 
-    Batch norm cannot be trained on one image.
+    If the last batch would have a single index, it is added to the batch before it: batch norm cannot be trained on one image.
     """
     batches = list(torch.randperm(n).split(batch_size))  # type: ignore[no-untyped-call]
     if len(batches) > 1 and len(batches[-1]) == 1:

@@ -1,4 +1,4 @@
-"""Chooses how many views of the images get stored features, and computes them."""
+"""`prepare_features`: chooses for how many augmented views of each image features are stored, and computes them."""
 
 import json
 import math
@@ -25,23 +25,23 @@ from hubserve.training.finetuning.split_network import SplitNetwork
 from hubserve.training.finetuning.square_images import SquareImages
 
 VIEWS_SHARE = 0.2
-"""Largest share of a budget of time that is spent on features of the training images."""
+"""Share of a time budget that features of the training images may take; two views are computed in any case."""
 
 PLAN = "views.json"
-"""File with the number of stored views, which a continued run must have again."""
+"""Name of the file with the chosen number of views; a resumed run uses the same number."""
 
 Step = Callable[[str, float | None], None]
-"""Called with a sentence about what is done, and the share of it that is done, or None where it is unknown."""
+"""Progress callback, called with a sentence about the current step and the share of it that is done, None if it is unknown."""
 
 
 @dataclass(frozen=True)
 class PreparedFeatures:
-    """The features of all images.
+    """The features of the training and validation images.
 
     Attributes:
-        train: Training images, in each batch with a random view of each.
-        plain: Training images as they are in serving.
-        val: Validation images as they are in serving.
+        train: Features of the training images; each batch takes a random augmented view of each of its images.
+        plain: Features of the training images without augmentation.
+        val: Features of the validation images without augmentation.
     """
 
     train: Features
@@ -60,17 +60,20 @@ def prepare_features(
     folder: Path,
     step: Step,
 ) -> PreparedFeatures:
-    """Computes and stores the features of the early layers, or, if two views do not fit on the disk, leaves that to each batch.
+    """Computes the features of the early layers and stores them on disk.
+
+    If the network has no early layers, or two views do not fit on the disk, nothing is stored, and the returned features are
+    computed anew for each batch.
 
     Args:
-        split: The divided network, on `device`. The weights of its early layers are marked as not trained.
+        split: Divided network, on `device`. `requires_grad` of its early layers' weights is set to False.
         train: Training images.
         val: Validation images.
-        recipe: Augmentation and budget.
+        recipe: Recipe whose augmentation and budget are used.
         device: Device of the network.
         seed: Seed of the random views.
-        folder: Folder of the files.
-        step: Called with what is done.
+        folder: Folder in which features are stored.
+        step: Progress callback.
 
     Raises:
         DatasetError: An image cannot be read.
@@ -95,7 +98,7 @@ def prepare_features(
     plain_val = view("val", val, 0)
     began = time.monotonic()
     plain = view("view-0", train, 0)
-    count = _number_of_views(folder / PLAN, recipe, store.capacity_for(len(train)), time.monotonic() - began)
+    count = _pinned_views(folder / PLAN, recipe, store.capacity_for(len(train)), time.monotonic() - began)
     files = [plain, *(view(f"view-{number}", train, number) for number in range(1, count))]
     return PreparedFeatures(StoredFeatures(files), StoredFeatures([plain]), StoredFeatures([plain_val]))
 
@@ -108,22 +111,26 @@ def _computed(train: SquareImages, val: SquareImages, extract: Extract | None, v
     )
 
 
-def _number_of_views(plan: Path, recipe: FineTuneRecipe, capacity: int, seconds: float) -> int:
-    """Number of views of each training image, the plain one included, at least 2.
+def number_of_views(recipe: FineTuneRecipe, capacity: int, seconds: float) -> int:
+    """Returns how many views of each training image get stored features, the plain view included: at least 2.
 
     Args:
-        plan: File that holds the number once it is chosen.
-        recipe: The budget.
+        recipe: Recipe with the budget.
         capacity: Number of views that fit on the disk.
-        seconds: Seconds that the plain view took.
+        seconds: Seconds that the features of one view of all training images take.
     """
-    if plan.is_file():
-        return int(json.loads(plan.read_text("utf-8"))["views"])
     most = float(min(capacity, MOST_VIEWS))
     if recipe.epochs is not None:
         most = min(most, recipe.epochs + 1)
     if recipe.seconds is not None:
         most = min(most, VIEWS_SHARE * recipe.seconds / max(seconds, 1e-3))
-    count = max(2, math.floor(most))
+    return max(2, math.floor(most))
+
+
+def _pinned_views(plan: Path, recipe: FineTuneRecipe, capacity: int, seconds: float) -> int:
+    """Returns the number of views in the file `plan`; if it does not exist, chooses the number and writes the file."""
+    if plan.is_file():
+        return int(json.loads(plan.read_text("utf-8"))["views"])
+    count = number_of_views(recipe, capacity, seconds)
     write_atomic(plan, json.dumps({"views": count}))
     return count

@@ -1,4 +1,4 @@
-"""Divides a network into early layers, which keep their weights, and the rest, which is trained."""
+"""`split_network`: divides a network into early layers, whose weights are kept, and the rest, which is trained."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,18 +7,20 @@ import torch
 from torch import Tensor, fx, nn
 
 EARLY_WEIGHTS = 0.03
-"""Largest share of a network's weights in its early layers. In mobile networks these 3 % take more than half of the time of a
-training step; what they compute (edges, colours, simple textures) is of use for all images."""
+"""Largest share of a network's weights that its early layers may have, in [0, 1].
+
+In mobile networks, early layers with 3 % of the weights take more than half of the time of a training step. They compute edges,
+colours and simple textures, which are useful for images of any kind."""
 
 
 @dataclass(frozen=True)
 class SplitNetwork:
-    """A network in two parts that share its modules: `rest(early(x))` is what the network computes.
+    """A network divided into two parts that share its modules: `rest(early(x))` equals the output of the network for `x`.
 
     Attributes:
-        early: The early layers, from prepared images to features; None where the network is not divided.
-        rest: The other layers, from these features, or else from prepared images, to logits.
-        shape: Shape of the features of one image; None where the network is not divided.
+        early: Early layers, which compute features from preprocessed images; None if the network is not divided.
+        rest: Other layers, which compute logits from the features; if the network is not divided, all layers.
+        shape: Shape of the features of one image; None if the network is not divided.
     """
 
     early: nn.Module | None
@@ -27,15 +29,17 @@ class SplitNetwork:
 
 
 def split_network(model: nn.Module, example: Tensor, *, share: float = EARLY_WEIGHTS) -> SplitNetwork:
-    """Divides `model` behind the last layer through whose output alone the following ones see the image.
+    """Divides a network after one of its early layers, on whose output alone all later layers depend.
 
-    A network is left whole where it cannot be traced by torch.fx, where its computation differs between training and
-    evaluation (auxiliary heads), or where no place has few enough weights before it and no more numbers than the image has.
+    Of the layers with few enough weights before them, the last one is taken whose output has no more numbers than an image.
+
+    A network is not divided if torch.fx cannot trace it, if it computes other layers in training mode than in eval mode (as
+    auxiliary heads do), or if it has no such layer.
 
     Args:
         model: Network in eval mode. It is not changed.
-        example: Prepared images, (2, 3, height, width) float32; their size decides where the features become small.
-        share: Largest share of the weights in the early layers, in [0, 1]; 0 does not divide the network.
+        example: Preprocessed images of the size that is trained, (2, 3, height, width) float32.
+        share: Largest share of the weights that the early layers may have, in [0, 1]; 0 does not divide the network.
     """
     graph = _trace(model) if share > 0 else None
     if graph is None:
@@ -57,7 +61,7 @@ def split_network(model: nn.Module, example: Tensor, *, share: float = EARLY_WEI
 
 
 class _Tracer(fx.Tracer):
-    """Traces into modules that hold others; a module without children may decide by shapes, which cannot be traced."""
+    """A tracer of torch.fx that records a module without submodules as one call, since such modules may branch on shapes."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return super().is_leaf_module(m, module_qualified_name) or next(m.children(), None) is None
@@ -90,7 +94,7 @@ def _bottlenecks(graph: fx.Graph) -> Iterator[fx.Node]:
 
 
 def _weights(node: fx.Node, model: nn.Module) -> int:
-    """Number of weights of the module that a node calls, or that it reads."""
+    """Returns the number of weights of the module that a node calls, or of the parameter that it reads; 0 for other nodes."""
     if node.op == "call_module":
         return sum(parameter.numel() for parameter in model.get_submodule(str(node.target)).parameters())
     if node.op == "get_attr":
@@ -101,7 +105,10 @@ def _weights(node: fx.Node, model: nn.Module) -> int:
 
 
 def _output_shapes(graph: fx.Graph, model: nn.Module, example: Tensor) -> dict[str, torch.Size]:
-    """Shape, without the batch axis, of what each node computes; of nodes that give one float tensor with the batch first."""
+    """Returns the shape of the output of each node, without the batch dimension, by the name of the node.
+
+    Only nodes are included whose output is one floating-point tensor with the batch as its first dimension.
+    """
     shapes: dict[str, torch.Size] = {}
 
     class ShapeRecorder(fx.Interpreter):

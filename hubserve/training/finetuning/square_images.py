@@ -1,4 +1,4 @@
-"""Image files as the squares of pixels that a network sees, before they are normalised."""
+"""`SquareImages`: reads labelled image files as square uint8 images of the size of the network's input."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,20 +14,22 @@ from hubserve.host import cores
 from hubserve.preprocess import Preprocess
 
 MEMORY_BYTES = 2**30
-"""Most bytes of squares that are kept in memory; more are read from their files each time."""
+"""Largest size, in bytes, of a set of square images that is kept in memory; larger sets are read from their files each time."""
 
 
 class SquareImages:
-    """Labelled image files, resized and cropped as in serving, by a thread for each core.
+    """Labelled image files, which are decoded and fitted to a square as the service does, with one thread per core.
+
+    Images are not normalised, so that they can still be augmented; `normalise` does that.
 
     Args:
-        items: Image files with class indices.
-        preprocess: Preparation of the images.
+        items: Pairs of an image file and the index of its class.
+        preprocess: Preprocessing of the images.
 
     Attributes:
-        items: The image files with their class indices.
-        labels: Class index of each image, (n,) int64.
-        preprocess: Preparation of the images.
+        items: Pairs of an image file and the index of its class.
+        labels: Index of the class of each image, (n,) int64.
+        preprocess: Preprocessing of the images.
     """
 
     def __init__(self, items: Sequence[Item], preprocess: Preprocess) -> None:
@@ -58,7 +60,7 @@ class SquareImages:
         return self._kept[torch.as_tensor(indices)]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields all images in order, at most `size` at a time, each time as `squares` returns them, with their labels.
+        """Yields all images in order in batches of at most `size`: the images as `squares` returns them, and their labels.
 
         Raises:
             DatasetError: A file cannot be read, or is no image.
