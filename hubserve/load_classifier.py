@@ -10,7 +10,7 @@ import torch
 from hubserve.cards.card import list_cards, load_card
 from hubserve.errors import ExportError
 from hubserve.export.model_source import ModelSource, card_source, package_source
-from hubserve.export.named_source import package_named, unknown_model
+from hubserve.export.named_package import package_named, unknown_model
 from hubserve.image_classifier import ImageClassifier
 from hubserve.package.package import Package, read_package
 from hubserve.preprocess import Preprocess

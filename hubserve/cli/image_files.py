@@ -1,19 +1,43 @@
 """Finds and reads the image files that a user names: single files, patterns, and folders of images."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
 from hubserve.data import image_folder
-from hubserve.errors import DatasetError, ImageError
+from hubserve.data.listing import is_listing
+from hubserve.errors import DatasetError, ImageError, OutputError
 from hubserve.image_names import SUFFIXES
 from hubserve.package.runner import Batch
 from hubserve.preprocess import Preprocess, decode_image
 
 BATCH = 8
+
+
+def check_files(names: Sequence[str], *, without_effect: Mapping[str, bool]) -> None:
+    """Checks the arguments of `hubserve predict` without `--out`.
+
+    Args:
+        names: Paths and patterns of image files.
+        without_effect: Option that goes with `--out` -> whether it was given.
+
+    Raises:
+        ImageError: A name is a folder or a listing, whose images are classified with `--out` only.
+        OutputError: An option was given that goes with `--out`.
+    """
+    for option, given in without_effect.items():
+        if given:
+            raise OutputError(f"{option} goes with --out FILE")
+    for name in names:
+        path = Path(name)
+        if path.is_dir() or (is_listing(path) and path.is_file()):
+            kind = "a folder" if path.is_dir() else "a listing"
+            raise ImageError(
+                f"{name} is {kind}: to classify its images, say where the rows go, with --out FILE.parquet, .csv or .jsonl"
+            )
 
 
 def image_files(names: Sequence[str]) -> list[Path]:

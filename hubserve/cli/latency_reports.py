@@ -11,7 +11,7 @@ from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.lookup_tables import warn_if_of_another_host
 from hubserve.cli.output import check_folder_writable, print_table
 from hubserve.errors import HubserveError, ProfileError
-from hubserve.export.named_source import package_named
+from hubserve.export.named_package import package_named
 from hubserve.hub.package_space import package_space
 from hubserve.latency.compare import Comparison
 from hubserve.latency.profile_package import NOTHING, Details, profile_package

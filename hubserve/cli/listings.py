@@ -13,7 +13,7 @@ from hubserve import store
 from hubserve.cards.card import Card
 from hubserve.complexity import complexity
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
-from hubserve.export.named_source import known_names
+from hubserve.export.named_package import known_names
 from hubserve.hub import SPACES, HubSpace, get_space, list_cards, load_card
 from hubserve.hub.own_space import SPACE_KIND
 from hubserve.hub.registry import card_space

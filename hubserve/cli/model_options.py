@@ -16,7 +16,8 @@ from hubserve.errors import ArchError, ExportError
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.labels_and_preprocessing import read_label_file, read_preprocess_file
 from hubserve.export.model_source import ModelSource, arch_source
-from hubserve.export.named_source import named_source, package_named, unknown_model
+from hubserve.export.named_package import package_named, unknown_model
+from hubserve.export.named_source import named_source
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub import HubSpace, get_space, load_card
 from hubserve.hub.package_space import package_space

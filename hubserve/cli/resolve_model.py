@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hubserve.cards.card import list_cards, load_card
-from hubserve.export.model_source import card_source
-from hubserve.export.named_source import package_named, unknown_model
-from hubserve.export.write_package import write_package
+from hubserve.export.named_package import package_named, unknown_model
 from hubserve.package.package import Package
 
 
@@ -34,5 +32,9 @@ def open_package(name: str, *, trusted: bool = False) -> Iterator[Package]:
         return
     if name not in list_cards():
         raise unknown_model(name)
+    # They import torch, which running a package does not need.
+    from hubserve.export.model_source import card_source
+    from hubserve.export.write_package import write_package
+
     with tempfile.TemporaryDirectory(prefix="hubserve.") as folder:
         yield write_package(card_source(load_card(name)), Path(folder) / name)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,11 +61,38 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
     Raises:
         OSError: `folder` itself cannot be read.
     """
-    base = root or folder
     found = Walk([], [], [], 0)
+    for entry in walk_entries(folder, root, on_folder=lambda place: found.folders.append(place.name)):
+        if isinstance(entry, LeftOut):
+            found.left_out.append(entry)
+        else:
+            found.images.append(entry)
+    found.images.sort()
+    found.left_out.sort()
+    found.folders.sort()
+    return found._replace(direct=sum(path.parent == folder for path in found.images))
 
-    def leave(path: Path, kind: str, detail: str = "") -> None:
-        found.left_out.append(LeftOut(shown(path.relative_to(base)), kind, detail))
+
+def walk_entries(
+    folder: Path, root: Path | None = None, *, on_folder: Callable[[Path], None] = lambda place: None
+) -> Iterator[Path | LeftOut]:
+    """Yields what `walk` finds, one after the other: the path of each image, and a `LeftOut` for each other file.
+
+    The order is the same each time; folders come after the files beside them, and symbolic links to folders last. Memory
+    grows with the number of folders and with that of the files in one folder, but not with the number of all files.
+
+    Args:
+        folder: Folder to search.
+        root: Folder to which the paths of `LeftOut` are relative; None uses `folder`.
+        on_folder: Called with each folder directly in `folder`.
+
+    Raises:
+        OSError: `folder` itself cannot be read.
+    """
+    base = root or folder
+
+    def left(path: Path, kind: str, detail: str = "") -> LeftOut:
+        return LeftOut(shown(path.relative_to(base)), kind, detail)
 
     # Links last, and no recursion: folders may be nested deeper than Python's stack.
     folders, links, seen = [folder], deque[Path](), set[tuple[int, int]]()
@@ -74,7 +101,7 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
         try:
             status = place.stat()
             if (status.st_dev, status.st_ino) in seen:
-                leave(place, "link to a folder that is read already")
+                yield left(place, "link to a folder that is read already")
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(place) as entries:
@@ -82,24 +109,22 @@ def walk(folder: Path, root: Path | None = None) -> Walk:
         except OSError as error:
             if place == folder:
                 raise
-            leave(place, "unreadable", f"the folder cannot be opened: {error.strerror}")
+            yield left(place, "unreadable", f"the folder cannot be opened: {error.strerror}")
             content = []
         if place.parent == folder:
-            found.folders.append(place.name)
+            on_folder(place)
+        below: list[Path] = []
         for entry in content:
             path = place / entry.name
             if is_hidden(entry.name):
-                leave(path, "hidden")
+                yield left(path, "hidden")
             elif _is_folder(entry):
-                (links if entry.is_symlink() else folders).append(path)
+                (links if entry.is_symlink() else below).append(path)
             elif (problem := _file_problem(entry, path)) is not None:
-                leave(path, *problem)
+                yield left(path, *problem)
             else:
-                found.images.append(path)
-    found.images.sort()
-    found.left_out.sort()
-    found.folders.sort()
-    return found._replace(direct=sum(path.parent == folder for path in found.images))
+                yield path
+        folders += reversed(below)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -103,6 +103,23 @@ def listing_layout(path: Path, columns: Columns = USUAL, *, roots: Sequence[Path
     return Layout(path.parent, _parts(found), left_out, notes)
 
 
+def listed_files(path: Path) -> Iterator[tuple[str, Path | None]]:
+    """Yields, for each row of a listing, the path as it is written there, and the file; None if there is no such file.
+
+    A listing without a column of labels is accepted. Columns are found by their usual names.
+
+    Raises:
+        DatasetError: The listing cannot be read, or has no column of paths.
+        MissingExtraError: It is a Parquet file, and pyarrow is not installed.
+    """
+    read = _parquet_rows if path.suffix.lower() == ".parquet" else _csv_rows
+    for number, (text, _, _) in enumerate(read(path, USUAL, labelled=False), 2):
+        try:
+            yield text, _existing(path, number, text, None)
+        except DatasetError:  # No path of a file, such as an address.
+            yield text, None
+
+
 def _parts(found: Mapping[Path, tuple[str, Part | None, int]]) -> dict[Part | None, Classes]:
     """Returns the files by part and class, sorted; `found` maps each file to its class, its part and its row number."""
     parts: dict[Part | None, dict[str, list[Path]]] = {}
@@ -116,7 +133,7 @@ def _numbered(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
     return enumerate(rows, 2)
 
 
-def _csv_rows(path: Path, columns: Columns) -> Iterator[Row]:
+def _csv_rows(path: Path, columns: Columns, *, labelled: bool = True) -> Iterator[Row]:
     """Yields the rows of a CSV or TSV listing, except empty ones.
 
     Raises:
@@ -129,7 +146,9 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[Row]:
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             names = next(reader, [])
-            places = [None if name is None else names.index(name) for name in choose_columns(names, columns, path)]
+            places = [
+                None if name is None else names.index(name) for name in choose_columns(names, columns, path, labelled=labelled)
+            ]
             for row in reader:
                 if not any(row):
                     continue
@@ -148,7 +167,7 @@ def _csv_rows(path: Path, columns: Columns) -> Iterator[Row]:
         raise DatasetError(f"{shown(path)} cannot be read: {error.strerror}") from error
 
 
-def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Columns, *, labelled: bool = True) -> Iterator[Row]:
     """Yields the rows of a Parquet listing.
 
     Raises:
@@ -162,7 +181,7 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
         raise MissingExtraError("reading Parquet needs pyarrow: pip install 'hubserve[parquet]'") from error
     try:
         with parquet.ParquetFile(path) as file:
-            chosen = choose_columns(file.schema_arrow.names, columns, path)
+            chosen = choose_columns(file.schema_arrow.names, columns, path, labelled=labelled)
             wanted = [name for name in chosen if name is not None]
             for batch in file.iter_batches(columns=wanted):
                 values = [[None] * len(batch) if name is None else batch.column(name).to_pylist() for name in chosen]
@@ -177,19 +196,22 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
         raise DatasetError(f"{shown(path)} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
 
 
-def choose_columns(names: Sequence[str], columns: Columns, where: object) -> tuple[str, str, str | None]:
+def choose_columns(
+    names: Sequence[str], columns: Columns, where: object, *, labelled: bool = True
+) -> tuple[str, str | None, str | None]:
     """Returns the names of the columns of images, labels and parts; the last one is None if there is no column of parts.
 
     Args:
         names: Names of all columns.
         columns: Names that the user gave.
         where: Path or name of the listing or data set, for error messages.
+        labelled: Whether a column of labels is needed. If not, the name of that column may be None.
 
     Raises:
         DatasetError: A column is missing, or several columns have a usual name and it is not clear which one is meant.
     """
     image, label = (_column(names, columns, field, where) for field in ("image", "label"))
-    if image is None or label is None:
+    if image is None or (label is None and labelled):
         missing = "image" if image is None else "label"
         raise DatasetError(
             f"{shown(str(where))} has the columns {', '.join(map(quoted, names))}, and none for the {missing}s; its first line "

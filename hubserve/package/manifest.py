@@ -173,6 +173,13 @@ class Manifest(_Record):
         return {name: value for name, value in written.items() if name != "space_source" or value is not None}
 
     @model_validator(mode="after")
+    def _names_one_space(self) -> Manifest:
+        # Otherwise a reader that checks the recorded source could import another module by the name.
+        if self.space_source is not None and self.space_source.import_path != self.space:
+            raise ValueError(f"space = {self.space!r}, and space_source is that of {self.space_source.import_path!r}")
+        return self
+
+    @model_validator(mode="after")
     def _counts_its_classes(self) -> Manifest:
         if not isinstance(self.output.shape[-1], int) or self.output.shape[-1] < 1:
             raise ValueError(f"outputs: shape = {self.output.shape}: the last number is the number of classes, at least 1")

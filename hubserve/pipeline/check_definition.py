@@ -9,7 +9,8 @@ import torch
 
 from hubserve.data.named_datasets import OWN_IMAGES, check_dataset_name
 from hubserve.errors import DatasetError, HubserveError, JobError, SpaceError
-from hubserve.export.named_source import model_exists, unknown_model
+from hubserve.export.named_package import unknown_model
+from hubserve.export.named_source import model_exists
 from hubserve.hub import HubSpace, get_space
 from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, check_limits
 from hubserve.pipeline.evaluators import check_evaluator

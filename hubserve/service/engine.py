@@ -128,12 +128,13 @@ class Engine:
         for count in batch_sizes:
             self._runner(np.zeros((count, 3, size, size), np.float32))
 
-    def classify(self, data: bytes, *, top_k: int | None = None) -> Answer:
+    def classify(self, data: bytes, *, top_k: int | None = None, features: bool = False) -> Answer:
         """Classifies the image in `data`.
 
         Args:
             data: Bytes of an image file.
             top_k: Number of classes in the answer; None takes 5, or all if the model has fewer.
+            features: Whether the answer has features.
 
         Raises:
             ImageError: The bytes are not a readable image, or the image is too large (`ImageTooLargeError`).
@@ -142,7 +143,7 @@ class Engine:
             ExportError: The network cannot be run.
             LateAnswerError: Inference took longer than `seconds`.
         """
-        (found,) = self.answer([self.prepare(data, top_k=top_k)])
+        (found,) = self.answer([self.prepare(data, top_k=top_k, features=features)])
         if isinstance(found, LogitsError):
             raise found
         return found

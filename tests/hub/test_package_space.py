@@ -130,6 +130,14 @@ def test_a_name_without_a_record_is_not_imported(package, tmp_path, name):
     assert "package_spaces" not in sys.modules
 
 
+def test_the_name_and_the_record_are_of_the_same_space(package, tmp_path):
+    shutil.copytree(package.path, tmp_path / "copy")
+    manifest = json.loads((tmp_path / "copy" / "manifest.json").read_text())
+    (tmp_path / "copy" / "manifest.json").write_text(json.dumps(manifest | {"space": "os:system"}))
+    with pytest.raises(PackageError, match="space_source is that of"):
+        read_package(tmp_path / "copy")
+
+
 def test_another_folder(package, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PackageError, match=r"no module 'package_spaces.spaces'.*Work in the folder.*PYTHONPATH"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from hubserve import jobs
@@ -17,7 +19,11 @@ from hubserve.cli.main import app
 from hubserve.jobs import TrialRow
 from hubserve.service import exports
 from hubserve.service.definition_checker import _ask_worker
+from hubserve.service.job_and_export_limits import export_limits
+from hubserve.service.settings import ServiceSettings
+from hubserve.workers import check
 from tests.jobs.definitions import TINY
+from tests.own_modules import JOB, write_package
 from tests.stores import service_over
 from tests.waiting import until
 
@@ -54,6 +60,41 @@ def test_a_definition_is_held_to_the_limits_before_anything_starts(client, tmp_p
     assert "HUBSERVE_DATA_ROOTS" in said.pop()
     assert "latency.table" in refused(client, latency={"table": "/dev/zero"})
     assert "characters" in refused(client, strategy={"name": "Random", "arguments": {f"a{i}": "x" * 100 for i in range(600)}})
+
+
+def test_code_that_hubserve_does_not_have_is_refused(client):
+    """Unless the operator allows it: importing a module runs it."""
+    assert "HUBSERVE_ALLOW_IMPORT_PATHS=1" in refused(client, space={"name": "mypkg.spaces:Small"})
+    assert "HUBSERVE_ALLOW_IMPORT_PATHS=1" in refused(client, evaluator={"name": "os:system"}, retrain={"epochs": 1})
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_space_of_an_export_is_held_to_the_same(tmp_path, monkeypatch, allowed):
+    write_package(tmp_path, "exported_over_http")
+    monkeypatch.syspath_prepend(tmp_path)
+    limits = export_limits(ServiceSettings(allow_import_paths=allowed)).model_dump()
+    arch = {"width": 8, "kernel": 3}
+    found = check.answer({"space": "exported_over_http.spaces:Small", "settings": {}, "arch": arch, "limits": limits})
+    assert found == {} if allowed else "HUBSERVE_ALLOW_IMPORT_PATHS=1" in found["message"]
+    assert ("exported_over_http" in sys.modules) is allowed
+
+
+@pytest.mark.slow
+def test_it_is_imported_where_the_operator_allows_it(tmp_path, monkeypatch):
+    """The module is one of the server's own: its PYTHONPATH names the folder."""
+    folder = write_package(tmp_path / "code")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("HUBSERVE_TOKEN", TOKEN)
+    monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HUBSERVE_ALLOW_IMPORT_PATHS", "1")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with service_over(tmp_path) as url, httpx2.Client(base_url=url, timeout=240, headers=headers) as client:
+        definition = {**yaml.safe_load(JOB), "publish": None}
+        started = client.post("/jobs", json={"definition": definition})
+        assert started.status_code == 202, started.text
+        place = f"/jobs/{started.json()['id']}"
+        until(lambda: client.get(place).json()["state"] not in ("queued", "running"), seconds=240)
+        assert client.get(place).json()["state"] == "done", client.get(place).json()
 
 
 @pytest.mark.slow

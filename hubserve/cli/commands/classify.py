@@ -12,25 +12,48 @@ BackendOption = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8", 
 
 def predict(
     model: Model,
-    images: Annotated[list[str], typer.Argument(help="Image files, or patterns such as 'photos/*.jpg'.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, or patterns such as 'photos/*.jpg'; with --out also a folder, or a CSV or Parquet listing."
+        ),
+    ],
     top_k: Annotated[int | None, typer.Option(min=1, help="Classes to name; 5 unless given.")] = None,
+    features: Annotated[bool, typer.Option("--features", help="Also the features: the input of the last layer.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a row for each image: .parquet, .csv or .jsonl; a second call goes on.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads, with --out; as many as cores unless given.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="With --out: begin anew, and replace what is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Classify image files, without a server."""
-    from hubserve.cli.image_files import image_files
+    """Classify image files, without a server.
+
+    With --out, folders of any size: on all cores, in parts, so that a killed run goes on when it is called again.
+    """
+    from hubserve.cli.image_files import check_files, image_files
+    from hubserve.cli.predict_to_file import write_rows
     from hubserve.cli.resolve_model import open_package
     from hubserve.image_file import read_image_file
     from hubserve.package.run_limit import interruptible
     from hubserve.service.engine import Engine
 
+    if out is not None:
+        return write_rows(model, images, out, top_k=top_k, features=features, workers=workers, restart=restart, as_json=as_json)
+    check_files(images, without_effect={"--workers": workers is not None, "--restart": restart})
     paths = image_files(images)
     with open_package(model) as package, interruptible():
         engine = Engine(package)
-        answers = {str(path): engine.classify(read_image_file(path), top_k=top_k).predictions for path in paths}
+        answers = {str(path): engine.classify(read_image_file(path), top_k=top_k, features=features) for path in paths}
+    named = {path: [p.model_dump() for p in answer.predictions] for path, answer in answers.items()}
+    if features:
+        vectors = {path: answer.features.tolist() for path, answer in answers.items() if answer.features is not None}
+        return print_json({path: {"predictions": named[path], "features": vectors[path]} for path in answers})
     if as_json:
-        return print_json({path: [p.model_dump() for p in answer] for path, answer in answers.items()})
+        return print_json(named)
     for path, answer in answers.items():
-        print_table(path, ("class", "probability", "index"), [(p.label, f"{p.probability:.4f}", p.index) for p in answer])
+        rows = [(p.label, f"{p.probability:.4f}", p.index) for p in answer.predictions]
+        print_table(path, ("class", "probability", "index"), rows)
     return None
 
 
