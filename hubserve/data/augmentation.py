@@ -51,7 +51,7 @@ their training crops cover at least 0.7 of it."""
 
 
 class TrainingCrop:
-    """Takes a random crop of one image, resizes it, and mirrors it with probability 0.5.
+    """A callable that takes a random crop of one image, resizes it, and mirrors it with probability 0.5.
 
     With `preprocess.fit` "crop" the crop is taken from the original image. With "pad" and "squash" it is taken from the
     square image that the service would give to the network, so that objects have the same proportions in training.

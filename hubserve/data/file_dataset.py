@@ -1,4 +1,4 @@
-"""`FileDataset`: a data set that reads an image file each time the item is accessed; also reads files into memory."""
+"""`FileDataset`, which reads an image file at each access of its item, and `read_into_memory`, which reads all at once."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -24,21 +24,25 @@ LISTING = "listing.csv"
 """File name of the listing in the folder of a data set."""
 
 _ENDINGS = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF", ".webp"), (b"GIF8", ".gif"), (b"BM", ".bmp"))
-"""(first bytes of an image file, suffix of its name)."""
+"""Pairs of the first bytes of an image format and the suffix of its file names."""
 
 
 def fetch(address: str, columns: Columns = USUAL, *, advance: Advance = lambda done, total: None) -> Path:
-    """Writes the images of a data set of the hub as files, unless they are there already, and returns their listing.
+    """Writes the images of a data set of the hub as files, unless they exist already, and returns the path of their listing.
+
+    The files are written to a folder in HUBSERVE_HOME/datasets.
 
     Args:
         address: `owner/name`, `owner/name:configuration@revision`, or a folder of files that the library `datasets` reads;
             with or without `hf://` before it.
-        columns: Names of the columns of images and labels; None takes the only column of images, and the only one of classes.
+        columns: Names of the columns of images and labels. None takes the only column of images, or the only one of classes.
         advance: Progress callback, called with the number of images written so far and the number of all images.
 
     Raises:
-        DatasetError: There is no such data set, it cannot be had, or has no such columns.
+        DatasetError: There is no such data set, it cannot be loaded, it does not have such columns or parts, or no image has a
+            label.
         MissingExtraError: The library `datasets` is not installed.
+        OSError: The files cannot be written (StorageError for a full, read-only or forbidden disk).
     """
     name, config, revision = _parsed(address)
     found = _load(name, config, revision)
@@ -56,7 +60,11 @@ def fetch(address: str, columns: Columns = USUAL, *, advance: Advance = lambda d
 
 
 def _parsed(address: str) -> tuple[str, str | None, str | None]:
-    """Returns name, configuration and revision of an address; the latter two are None if they are not given."""
+    """Returns name, configuration and revision of an address; the latter two are None if they are not given.
+
+    Raises:
+        DatasetError: The address has no name.
+    """
     rest, _, revision = address.removeprefix(PREFIX).partition("@")
     name, _, config = rest.partition(":")
     if not name:
@@ -65,7 +73,12 @@ def _parsed(address: str) -> tuple[str, str | None, str | None]:
 
 
 def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]:
-    """Returns the rows of each split as a `datasets.Dataset`, by the name of the split."""
+    """Returns the rows of each split as a `datasets.Dataset`, by the name of the split.
+
+    Raises:
+        DatasetError: The data set cannot be loaded.
+        MissingExtraError: The library `datasets` is not installed.
+    """
     offline = os.environ.get("HUBSERVE_OFFLINE", "") not in ("", "0")
     try:
         import datasets
@@ -86,7 +99,11 @@ def _load(name: str, config: str | None, revision: str | None) -> dict[str, Any]
 
 
 def _columns(found: dict[str, Any], columns: Columns, name: str) -> tuple[str, str]:
-    """Returns the names of the columns of images and labels; raises `DatasetError` if they are missing or not clear."""
+    """Returns the names of the columns of images and labels.
+
+    Raises:
+        DatasetError: A column is missing, or several columns may hold the images or labels.
+    """
     features = next(iter(found.values())).features
     kinds = {column: type(feature).__name__ for column, feature in features.items()}
     images = [column for column, kind in kinds.items() if kind == "Image"]
@@ -108,7 +125,12 @@ def _columns(found: dict[str, Any], columns: Columns, name: str) -> tuple[str, s
 
 
 def _write(found: dict[str, Any], image: str, label: str, stage: Path, advance: Advance) -> None:
-    """Writes the images of all splits and the listing to the folder `stage`; errors are those of `fetch`."""
+    """Writes the images of all splits and the listing to the folder `stage`.
+
+    Raises:
+        DatasetError: A split is no part, or no image has a label.
+        OSError: A file cannot be written.
+    """
     import datasets
 
     total, done, skipped = sum(len(rows) for rows in found.values()), 0, 0

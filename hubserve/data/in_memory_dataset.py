@@ -22,9 +22,9 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         pixels: Images that are already resized and cropped, (n, 3, size, size) uint8, in RGB.
         targets: Class index of each image, (n,) int64.
-        preprocess: Holds the channel order, scale, mean and standard deviation with which the images are normalised.
-        augment: Augmentation that is applied to the pixels before they are normalised, each time they are read; None
-            applies none.
+        preprocess: Preprocessing whose channel order, scale, mean and standard deviation normalise the images.
+        augment: Augmentation that is applied to the pixels before they are normalised, each time items are read; None means
+            that there is none.
     """
 
     def __init__(self, pixels: Tensor, targets: Tensor, preprocess: Preprocess, augment: Augment | None = None) -> None:
@@ -42,7 +42,7 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Returns the items with these indices, augmented and normalised as one batch.
 
-        `torch.utils.data.DataLoader` calls this method, where a data set has it, in place of one `__getitem__` per item.
+        If a data set has this method, `torch.utils.data.DataLoader` calls it in place of `__getitem__` for each item.
         """
         chosen = torch.as_tensor(indices, dtype=torch.long)
         pixels = self.pixels[chosen]
@@ -54,7 +54,7 @@ class InMemoryDataset(Dataset[tuple[Tensor, Tensor]]):
     def part(self, indices: Sequence[int], *, augment: Augment | None = None) -> InMemoryDataset:
         """Returns a new data set that holds copies of the images with these indices, in the order of `indices`.
 
-        The augmentation of this data set is not inherited: the new one has `augment`, or none where that is None.
+        The new data set has the augmentation `augment`, or none for None; that of this data set is not inherited.
         """
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return InMemoryDataset(self.pixels[chosen], self.targets[chosen], self.preprocess, augment)

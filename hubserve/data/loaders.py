@@ -32,8 +32,8 @@ def data_of(train: Data, val: Data, module: DataModule | None) -> tuple[Data, Da
     Args:
         train: Training data, or a list with one element; None for none.
         val: Validation data, or a list with one element; None for none.
-        module: Data module that holds both; its `prepare_data` and `setup("fit")` are called first, where it has them. None
-            uses `train` and `val`.
+        module: Data module that holds both; its methods `prepare_data()` and `setup("fit")` are called first, if it has them.
+            None uses `train` and `val`.
 
     Raises:
         EvaluatorError: `module` is given together with `train` or `val`, or a list does not have exactly one element.
@@ -77,17 +77,18 @@ class Batches:
 
 
 def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = (0, 1), in_order_too: bool = False) -> Any:
-    """Returns a loader for one training epoch, in an order drawn with `seed`.
+    """Returns a loader for one training epoch, in a random order drawn with `seed`.
 
-    A data set is shuffled. A DataLoader that shuffles is copied and shuffles with `seed`; one with another order keeps it. A
-    last batch of one item, with which BatchNorm cannot be trained, is joined with the batch before it.
+    A data set is shuffled. A DataLoader that shuffles is copied, and the copy shuffles with `seed`; a DataLoader with another
+    order keeps its order, and so does another iterable. A last batch of one item, with which BatchNorm cannot be trained, is
+    joined with the batch before it.
 
     Args:
         data: Data set, DataLoader, or iterable of batches with a length.
-        batch_size: Number of items in a batch; used only where `data` is a data set.
+        batch_size: Number of items in a batch; only used if `data` is a data set.
         seed: Seed of the order, and of the random numbers in the loader's workers.
         part: Pair (i, n), i counted from 0, for n processes that train together: the loader yields the i-th of n equal parts.
-        in_order_too: Whether to shuffle even a DataLoader with a `SequentialSampler`, as loaders of validation data have.
+        in_order_too: Whether a DataLoader with a `SequentialSampler`, which is usual for validation data, is shuffled, too.
 
     Raises:
         EvaluatorError: `data` has none of these types, or cannot be divided into parts.
@@ -109,8 +110,9 @@ def in_order(data: Data, batch_size: int, *, part: tuple[int, int] = (0, 1)) -> 
 
     Args:
         data: Data set, DataLoader, or iterable of batches with a length.
-        batch_size: Number of items in a batch; used only where `data` is a data set.
-        part: Pair (i, n) for the i-th of n processes that work together: the loader yields every n-th item, from item i on.
+        batch_size: Number of items in a batch; only used if `data` is a data set.
+        part: Pair (i, n), i counted from 0, for the i-th of n processes that work together: the loader yields every n-th item,
+            from item i on.
 
     Raises:
         EvaluatorError: `data` has none of these types, or cannot be divided into parts.
@@ -131,7 +133,10 @@ def in_order(data: Data, batch_size: int, *, part: tuple[int, int] = (0, 1)) -> 
 
 
 def _batching(sampler: Sampler[int], batch_size: int) -> dict[str, Any]:
-    """Arguments of a DataLoader for training: batches of `batch_size`, the last one larger by one rather than of one item."""
+    """Returns arguments for a DataLoader that make batches of `batch_size` indices of `sampler`, and never a last one of 1.
+
+    If one index is left over, it joins the batch before it.
+    """
     count = len(sampler)  # type: ignore[arg-type]
     if batch_size > 1 and count > batch_size and count % batch_size == 1:
         return {"batch_sampler": _LastOneJoined(sampler, batch_size)}
@@ -139,7 +144,7 @@ def _batching(sampler: Sampler[int], batch_size: int) -> dict[str, Any]:
 
 
 class _LastOneJoined(Sampler[list[int]]):
-    """Batches of a sampler that leaves one item over, which joins the last batch."""
+    """A sampler of batches of another sampler's indices; the one index that is left over joins the last batch."""
 
     def __init__(self, sampler: Any, batch_size: int) -> None:
         self._sampler = sampler
@@ -201,7 +206,14 @@ _SAME = (
 def _same_but(
     loader: DataLoader[Any], sampler: Any, generator: torch.Generator | None, *, training: bool = False
 ) -> DataLoader[Any]:
-    """A copy of a loader with another sampler; in training without a last batch of one item."""
+    """Returns a copy of a DataLoader with another sampler and random generator.
+
+    Args:
+        loader: DataLoader to copy.
+        sampler: Sampler of the copy.
+        generator: Random generator of the copy.
+        training: Whether one item that is left over joins the last batch, unless `loader` drops the last batch.
+    """
     same: dict[str, Any] = {name: getattr(loader, name) for name in _SAME}
     size = loader.batch_size or 1
     if training and not loader.drop_last:

@@ -19,7 +19,7 @@ from hubserve.own_code import NamedKind, find_named
 from hubserve.validation_sentence import first_mistake
 
 OWN_IMAGES = ("folder", "listing", "hf")
-"""Names of one's own images, by what they are read from; their function takes `reading`, too."""
+"""Names of the data sets of the user's own images; the function that loads them also has the argument `reading`."""
 
 DATASETS: dict[str, Callable[..., LabelledData]] = {
     "digits": digits,
@@ -40,20 +40,21 @@ DATASET_KIND = NamedKind(
 
 
 def load_dataset(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> LabelledData:
-    """Loads a data set by its name. Nothing is downloaded, except for "hf".
+    """Loads a data set by its name and returns it in three parts. Nothing is downloaded, except for "hf".
 
     Args:
         name: "digits", "cifar10", "cifar100", or for the user's own images "folder", "listing" or "hf". Or the name of an entry
             point of the group "hubserve.datasets", or an import path such as "mypkg.data:flowers": a function that is called
             with `folder`, if that is given, and the settings, and returns a `LabelledData`.
-        folder: Folder that holds the files of the data set; the CSV, TSV or Parquet file of a "listing"; the name of an "hf"
-            data set, as `owner/name`; must be None for "digits", which needs no files.
-        reading: For the user's own images, parts of an earlier scan to reuse, and a progress callback.
+        folder: Folder with the files of the data set. For "listing" it is the CSV, TSV or Parquet file, for "hf" the name of
+            the data set, `owner/name`. For "digits", which needs no files, it must be None.
+        reading: Parts of an earlier scan to reuse, and a progress callback; only used for the user's own images.
         settings: Keyword arguments of `digits`, `cifar` or `own_images`, such as `size`, `seed` and `val_share`.
 
     Raises:
         DatasetError: The data set or a setting is unknown, a value is not allowed, the folder is missing, or its files do not
             have the expected layout.
+        MissingExtraError: A library of an optional extra is not installed.
 
     >>> data = load_dataset("digits", size=32)
     >>> Classification(datamodule=data, num_classes=len(data.labels), max_epochs=3)

@@ -284,14 +284,14 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
 
 
 def check_file_names(manifest: Manifest, where: str) -> None:
-    """Checks that a manifest lists plain file names: without a folder, not too long, and not that of the manifest itself.
+    """Checks that all file names in a manifest are plain: without a folder, not too long, and not manifest.json itself.
 
     Args:
         manifest: The manifest.
-        where: Its path or address, for the message.
+        where: Path or address of the manifest, for the error message.
 
     Raises:
-        PackageError: It lists another name.
+        PackageError: A name is not plain.
     """
     for name in manifest.files:
         plain = PurePosixPath(name).name == name and "\0" not in name and name not in ("", ".", "..", MANIFEST)

@@ -1,4 +1,4 @@
-"""A repository of a model at Hugging Face, into which files are pushed as one commit."""
+"""`HubRepository`: a model repository at Hugging Face, which is read, and to which files are pushed in one commit."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ class HubRepository:
     Attributes:
         folder: The repository at its newest commit; its `files` are None if it does not exist yet.
         name: "OWNER/NAME".
-        branch: Branch that is pushed to; None is the main branch.
+        branch: Branch to which files are pushed; None means the main branch.
     """
 
     folder: RemoteFolder
@@ -31,25 +31,33 @@ class HubRepository:
         return None if self.folder.files is None else self.folder.revision
 
     def names(self) -> list[str]:
-        """Returns the names of the files in its top folder; none if it does not exist."""
+        """Returns the names of the files in the top folder of the repository; an empty list if it does not exist yet.
+
+        Raises:
+            RemoteError: The hub cannot be reached, or refuses access.
+        """
         return [] if self.folder.files is None else self.folder.names()
 
     def read(self, name: str, most: int) -> bytes:
-        """Returns the content of a file. Raises RemoteError if it has more than `most` bytes."""
+        """Returns the content of the file `name`.
+
+        Raises:
+            RemoteError: The file has more than `most` bytes, or cannot be read.
+        """
         return self.folder.read(name, most)
 
     def push(self, files: Mapping[str, Path], stale: Sequence[str], *, private: bool) -> str:
-        """Pushes files as one commit, and removes the files `stale` in it; returns the commit.
+        """Adds and removes files in one commit, and returns the id of the newest commit; creates the repository if needed.
 
         Files whose content is in the repository are not sent again; if all are there, no commit is made.
 
         Args:
             files: Files on this machine, by their names in the repository.
             stale: Names of the files to remove.
-            private: Whether the repository is private, if it does not exist and is created.
+            private: Whether the repository becomes private, if it is created.
 
         Raises:
-            RemoteError: There is no permission, or somebody else pushed at the same time.
+            RemoteError: The hub cannot be reached or refuses access, or somebody else has pushed at the same time.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 

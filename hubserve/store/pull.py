@@ -1,7 +1,7 @@
-"""`pull` and `pull_package` fetch a package that was pushed, hold it to its hashes, and only then put it in its place.
+"""`pull` and `pull_package` fetch a package that was pushed, check its hashes, and then put it into the store or a folder.
 
-The writer of what is pulled is not trusted: only files that the manifest lists are fetched, by plain names, and no more bytes
-than it announces. Formats that are programs stay untrusted, see `hubserve.package.trust`.
+The writer of the package is not trusted. Only files that the manifest lists are fetched, their names must be plain, and no more
+bytes are read than the manifest says. Formats that may run code stay untrusted; see `hubserve.package.trust`.
 """
 
 import errno
@@ -53,7 +53,8 @@ def pull(
     Args:
         url: Address of a folder that `push` wrote: hf://OWNER/NAME, s3://BUCKET/FOLDER or file:///FOLDER.
         name: Name in the store; None takes the package's own, in lower case.
-        version: Version in the store; None takes digits of the package's hash, so that pulling it again changes nothing.
+        version: Version in the store; None takes the first 12 digits of the hash of the manifest, so that pulling the same
+            package again changes nothing.
         revision: Branch, tag or commit of a repository of Hugging Face; None takes the main branch.
         sha256: SHA-256 that the manifest must have, in hexadecimal, or the first digits of it; "" accepts any.
         most_bytes: Largest size of the package, in bytes.
@@ -113,7 +114,13 @@ def pull_package(
 
 
 def _fetch(remote: RemoteFolder, stage: Path, *, sha256: str, most_bytes: int, progress: Progress | None) -> None:
-    """Writes the files of a remote package into the folder `stage`, and compares each one with its hash."""
+    """Writes the files of a remote package into the folder `stage`, and compares each one with its hash.
+
+    Raises:
+        RemoteError: The place cannot be reached or read, or there is no package.
+        PackageError: The package is larger than allowed, its manifest is refused, or a file differs from its hash.
+        StorageError: The disk is full, read-only or forbidden.
+    """
     content = _manifest_content(remote)
     found = hashlib.sha256(content).hexdigest()
     if not found.startswith(sha256.lower()):
@@ -161,7 +168,11 @@ def _checked_manifest(url: str, content: bytes) -> Manifest:
 
 
 def _check_announced(remote: RemoteFolder, name: str, entry: FileEntry) -> None:
-    """Raises PackageError if a file is missing, or has another size than the manifest says; nothing is fetched for that."""
+    """Checks that a file exists and has the size that the manifest says, without fetching it.
+
+    Raises:
+        PackageError: The file is missing or has another size.
+    """
     size = remote.size(name)
     if size is None:
         raise PackageError(f"{remote.url} is incomplete: {name} is missing; push the model again")

@@ -1,6 +1,7 @@
 """`push` copies a package to a folder at another place (hf://, s3://, file://), from which `hubserve.store.pull` reads it.
 
-The manifest is written last, and at Hugging Face everything is one commit, so that nobody pulls one half of a model.
+The manifest is written last, and at Hugging Face all files are pushed in one commit, so that nobody pulls an incomplete
+package.
 """
 
 import hashlib
@@ -23,14 +24,14 @@ INCOMPLETE = "hubserve-push.incomplete"
 
 @dataclass(frozen=True)
 class Pushed:
-    """What `push` did.
+    """The result of `push`.
 
     Attributes:
-        url: Address of the folder.
-        revision: Commit of the repository at Hugging Face; None elsewhere.
-        sha256: SHA-256 of the package's manifest, which `pull` can be asked for.
-        files: Names of the files that are part of the push, sorted.
-        bytes: Size of these files together.
+        url: Address of the folder to which the package was pushed.
+        revision: Id of the newest commit of the repository at Hugging Face; None for other places.
+        sha256: SHA-256 of the package's manifest, in hexadecimal; `pull` can be given it to accept no other package.
+        files: Names of all files of the push, sorted.
+        bytes: Size of these files together, in bytes.
         changed: False if the folder had this package already, so that nothing was written.
     """
 
@@ -45,7 +46,7 @@ class Pushed:
 def push(
     path: Path, url: str, *, force: bool = False, private: bool = False, beside: Mapping[str, Path] | None = None
 ) -> Pushed:
-    """Copies a package, after it was verified, and a model card README.md to a folder at another place.
+    """Verifies a package and copies it, with a model card README.md, to a folder at another place; returns what was pushed.
 
     The model card and the files of `beside` are not part of the package: the manifest does not list them, and `pull` leaves
     them out. A push that was interrupted is completed by the same push again.
@@ -60,7 +61,9 @@ def push(
         beside: Further files to copy, by the name that they get.
 
     Raises:
-        PackageError: Not a package, or it was changed since it was written.
+        PackageError: `path` is not a package, a file of it was changed since it was written, or a format has not passed the
+            comparison with eager PyTorch.
+        ExportError: An ONNX file of the package is not in that format.
         RemoteError: The folder has other contents and `force` is False, or it cannot be reached or written.
         RemoteMissingError: There is no such bucket.
         MissingExtraError: The library for the scheme is not installed.
@@ -127,14 +130,18 @@ def _commit(
 
 
 def _has_all(folder: RemoteFolder, files: Mapping[str, Path], present: set[str]) -> bool:
-    """Whether the folder has files of these names and sizes; of the model card, only the name is compared."""
+    """Returns whether the folder has files with these names and sizes; the size of the model card is not compared."""
     if not present.issuperset(files):
         return False
     return all(name == README or folder.size(name) == file.stat().st_size for name, file in files.items())
 
 
 def _check_replaceable(url: str, present: set[str], theirs: bytes | None, content: bytes, force: bool) -> None:
-    """Raises RemoteError if the folder has anything but the same package, and may not be replaced."""
+    """Checks that a package may be written to the folder: it is empty or has the same package, or `force` is True.
+
+    Raises:
+        RemoteError: The folder has other files or another package, and `force` is False.
+    """
     if force or not present or theirs == content:
         return
     if theirs is None:

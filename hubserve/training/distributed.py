@@ -1,4 +1,4 @@
-"""Training on several devices with Lightning Fabric: one process for each, gradients averaged over them."""
+"""Trains on several devices with Lightning Fabric: one process for each device, and gradients averaged over the processes."""
 
 import contextlib
 import multiprocessing
@@ -20,15 +20,15 @@ T = TypeVar("T")
 def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module], T], model: nn.Module) -> T:
     """Runs `work(devices, model)` in `settings.devices` processes and returns the result of the first one.
 
-    Under `torchrun` the processes run already, and each returns its own result, which is the same in all.
+    Under `torchrun` the processes run already, and the function returns the result of its own process in each of them.
 
     Args:
-        settings: Gives the number of processes, the accelerator and the precision.
-        work: Function that can be pickled, from the devices and a copy of `model` to a result that can be pickled.
-        model: Network that each process gets a copy of.
+        settings: Settings whose `devices`, `accelerator` and `precision` are used.
+        work: Function (devices, copy of `model`) -> result. It and its result must support pickle.
+        model: Network; each process gets a copy of it.
 
     Raises:
-        EvaluatorError: Lightning Fabric is not installed.
+        EvaluatorError: Lightning Fabric is not installed, or the settings ask for a GPU and there is none.
         HubserveError: `work` raised it in the first process.
     """
     try:
@@ -60,7 +60,10 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
 def _in_process(
     fabric: Any, work: Callable[[Devices, nn.Module], T], model: nn.Module
 ) -> tuple[T | None, HubserveError | None]:
-    """Returns the result of `work`, or the `HubserveError` that it raised, since only text of an exception is transferred."""
+    """Calls `work` in a process of the group; returns its result and None, or None and the HubserveError that it raised.
+
+    The error is returned because of a raised exception only the text would reach the parent process.
+    """
     try:
         result = work(SeveralDevices(fabric), model)
     except HubserveError as error:
@@ -73,7 +76,7 @@ def _in_process(
 
 
 class SeveralDevices:
-    """The `Devices` of a training in several processes, as seen by one of them.
+    """An implementation of `Devices` for a training in several processes; each process has one.
 
     Args:
         fabric: The launched `Fabric` of Lightning in this process.

@@ -15,12 +15,13 @@ class FailureHandler(Evaluator):
 
     Args:
         evaluator: Evaluator that may fail.
-        metric: Score of an arch whose evaluation fails: one number for all objectives, or objective -> number.
-        retry_patience: Number of further attempts, at least 1; where the last one fails, the trial fails.
-        failure_types: Exceptions that count as a failure; TrialPruned never does.
+        metric: Score that is returned if the evaluation fails: one number for all objectives, or a number for each objective,
+            by name.
+        retry_patience: Number of further attempts, at least 1; if the last one fails, its exception is raised.
+        failure_types: Classes of exceptions that count as a failure; TrialPruned never does.
 
     Raises:
-        EvaluatorError: Both or none of the two are given, or one has a value that is not allowed.
+        EvaluatorError: Both or none of `metric` and `retry_patience` are given, or one has a value that is not allowed.
     """
 
     def __init__(
@@ -59,9 +60,9 @@ class FailureHandler(Evaluator):
 
 
 class MultipleEvaluation(Evaluator):
-    """Evaluates an arch several times, each with a seed of its own, and returns the mean of each score.
+    """An evaluator that evaluates an arch several times, each time with another seed, and returns the mean of each score.
 
-    The first evaluation reports intermediate values and may be pruned; the others do not report.
+    Only the first evaluation reports intermediate values, and may be pruned.
 
     Args:
         evaluator: Evaluator whose scores depend on the seed.
@@ -84,7 +85,7 @@ class MultipleEvaluation(Evaluator):
 
 
 class Replay(Evaluator):
-    """Evaluates each arch once, and returns the same scores when it is evaluated again in this process.
+    """An evaluator that evaluates each arch once, and returns the same scores if the arch is evaluated again in this process.
 
     Args:
         evaluator: Evaluator that is called once for each arch.
@@ -103,7 +104,11 @@ class Replay(Evaluator):
 
 
 def _again(trial: Trial, attempt: int) -> Trial:
-    """Returns the trial for attempt 0, else one that reports nothing, with another seed and a sub-folder of its folder."""
+    """Returns the trial of an attempt.
+
+    For attempt 0 it is `trial` itself. For later ones it is a trial with another seed and a sub-folder of the folder of
+    `trial`, which ignores reports.
+    """
     if attempt == 0:
         return trial
     folder = None if trial.folder is None else trial.folder / f"attempt-{attempt}"

@@ -17,13 +17,15 @@ class FunctionalEvaluator(Evaluator):
     """An evaluator that scores a network with a function, which returns or reports the scores.
 
     Args:
-        function: Function that gets the network (an `nn.Module` with fresh weights) and `arguments`. It returns a float, a dict
-            with all objectives, or None after it has called `hubserve.report_final_result`.
-        objectives: Names of the scores that are maximized, or `Objective`s; the main one first.
-        arguments: Further keywords for `function`.
+        function: Function that is called with the network (an `nn.Module` with random weights) and `arguments`. It returns the
+            value of the first objective, a dictionary with the values of all objectives by name, or None after a call of
+            `hubserve.report_final_result`.
+        objectives: Scores that a search improves, the most important one first: names of scores that are maximised, or
+            `Objective` objects.
+        arguments: Further keyword arguments for `function`.
 
     Raises:
-        EvaluatorError: `function` cannot be called with these, or there is no objective.
+        EvaluatorError: `function` cannot be called with a network and `arguments`, or there is no objective.
 
     >>> evaluator = FunctionalEvaluator(train_and_test, epochs=3)
     >>> FunctionalEvaluator(measure, objectives=("accuracy", Objective("latency_ms", "minimize")))
@@ -44,10 +46,16 @@ class FunctionalEvaluator(Evaluator):
             return self.fit(space.freeze(arch), trial)
 
     def fit(self, model: nn.Module, trial: Trial | None = None) -> dict[str, float]:
-        """Calls the function with `model` and returns the scores.
+        """Calls the function with `model` and returns the scores by name.
+
+        Args:
+            model: Network that is passed to the function.
+            trial: Trial to which the function's reports go; None means `Trial()`.
 
         Raises:
-            EvaluatorError: The function gave no result, or one that lacks an objective.
+            EvaluatorError: The function neither returned nor reported a result, or the result lacks an objective.
+            TrialPruned: The trial was ended early.
+            Exception: Any exception that the function raises.
         """
         with reporting_to(ReportedResults(trial or Trial(), self.objectives[0].name)) as report:
             returned = self.function(model, **self.arguments)

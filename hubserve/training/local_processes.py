@@ -1,7 +1,7 @@
-"""Lightning's DDP for processes of this machine that nobody outside it can reach. Imports Lightning Fabric, an extra.
+"""`LocalProcesses`: Lightning's DDP strategy for processes on this machine, without ports that other machines can reach.
 
-By default the first process listens on all addresses of the machine, without authentication, and gloo on the address that the
-name of the machine resolves to.
+By default the first process listens on all addresses of the machine, without authentication, and gloo listens on the address to
+which the name of the machine resolves. The module imports Lightning Fabric, an optional dependency.
 """
 
 import os
@@ -15,10 +15,10 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 class LocalProcesses(DDPStrategy):
-    """Starts the processes, which find each other by a file and listen on the loopback interface only.
+    """A DDP strategy whose processes find each other by a file and listen on the loopback interface only.
 
     Args:
-        folder: Folder for that file, which no other training uses.
+        folder: Folder for that file; no other training may use it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,7 +26,7 @@ class LocalProcesses(DDPStrategy):
         self._folder = folder
 
     def setup_environment(self) -> None:
-        """Makes the group of processes; called in each of them before the training."""
+        """Creates the process group of torch.distributed; Lightning calls the method in each process before the training."""
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
             os.environ[variable] = LOOPBACK
         if self.root_device.type == "cuda":

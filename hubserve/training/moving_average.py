@@ -8,15 +8,15 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Returns a copy of `model` that keeps the exponential moving average of the parameters and buffers of `model`.
+    """Returns an object that keeps the exponential moving average of the parameters and buffers of `model`.
 
-    `update_parameters(model)` after each step includes the new weights; `module` is the averaged network. Over the first steps
-    the average keeps less of the past, (1 + n) / (10 + n), so that short trainings are not averaged with their beginning (as
-    in TensorFlow's ExponentialMovingAverage with `num_updates`).
+    Call its method `update_parameters(model)` after each step of the optimizer; its attribute `module` is the averaged network.
+    Update n keeps a share of min(decay, (1 + n) / (10 + n)) of the average, so that the average of a short training is not
+    dominated by the initial weights (as TensorFlow's ExponentialMovingAverage with `num_updates`).
 
     Args:
         model: Network that is trained.
-        decay: Share of the average that a step keeps, in (0, 1).
+        decay: Largest share of the average that an update keeps, in (0, 1).
     """
     averaged = AveragedModel(model, multi_avg_fn=partial(_average, decay), use_buffers=True)
     # At step 0 AveragedModel copies the weights in place of averaging them; the first step here is step 1.

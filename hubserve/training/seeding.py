@@ -12,8 +12,8 @@ def seeded(seed: int, *, deterministic: bool = False) -> Iterator[None]:
 
     Args:
         seed: Seed of torch's generators on the CPU and all GPUs.
-        deterministic: Whether to refuse operations whose results may differ from run to run; where False, the setting that
-            torch has is kept.
+        deterministic: Whether torch refuses operations whose results may differ from run to run in the block. False keeps the
+            present setting of torch.
     """
     before = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -8,6 +8,7 @@ let image = null;
 let running = null;
 let address = '';
 let asked = '';
+let classes = new Map();
 
 export function init() {
   const drop = byId('drop');
@@ -60,6 +61,7 @@ function listModels(models, tag) {
   const wanted = fresh ? tag : choice.value;
   const option = (value, text) => h('option', { value, selected: value === wanted }, text);
   const initial = models.find((model) => model.default);
+  classes = new Map([['', initial?.classes], ...models.map((model) => [model.tag, model.classes])]);
   choice.replaceChildren(
     option('', initial ? `${initial.tag} (the default)` : models.length ? 'the server’s default' : 'no model is published yet'),
     ...models.filter((model) => model !== initial || model.tag === wanted).map((model) => option(model.tag, `${model.tag} · ${model.classes} classes`)),
@@ -95,7 +97,10 @@ function clearPreview() {
 function query() {
   const parameters = new URLSearchParams();
   if (byId('model').value) parameters.set('model', byId('model').value);
-  if (byId('top-k').value) parameters.set('top_k', byId('top-k').value);
+  // A model may have fewer classes than are asked for where the visitor chose no number.
+  const { value, defaultValue } = byId('top-k');
+  const most = classes.get(byId('model').value);
+  if (value) parameters.set('top_k', value === defaultValue && most < value ? most : value);
   return parameters.size ? `?${parameters}` : '';
 }
 
