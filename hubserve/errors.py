@@ -41,9 +41,11 @@ HubserveError
 ├── TrialPruned           a trial was stopped early, which is not a failure
 ├── JobError              a job file is wrong, or a job cannot be run as it is written
 │   ├── JobNotFoundError          no job, run or export has the given name or id
-│   └── NothingFeasibleError      a search found no arch that meets its constraints
+│   ├── DataInUseError            data that a job uses would be deleted
+│   └── NothingFeasibleError      no arch meets the constraints of a search
 ├── OutputError           a file or folder of the user cannot be written or read
 ├── StorageError          a disk is full or read-only, or this user has no permission
+│   └── UploadQuotaError          all uploads together would be larger than the service allows
 ├── RemoteError           a folder at hf://, s3:// or file:// cannot be read or written
 │   └── RemoteMissingError        there is no such repository, bucket, folder or file
 ├── MissingExtraError     a library of an optional extra is not installed
@@ -239,7 +241,7 @@ class JobNotFoundError(JobError, LookupError):
 
 
 class NothingFeasibleError(JobError):
-    """Raised if a search found no arch that meets its constraints."""
+    """Raised if no arch meets the constraints of a search, or if the winner misses them when it is measured again."""
 
 
 class OutputError(HubserveError):

@@ -129,7 +129,13 @@ class RemoteFolder:
             raise RemoteError(f"{self.url}: {name} was written with {expected} bytes, and {found} are there; push it again")
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes files from the folder."""
+        """Removes the files with these names from the folder, one after the other; an error leaves the rest where they are.
+
+        Raises:
+            RemoteMissingError: There is no such file. S3 does not report that, so the file is passed over there.
+            RemoteError: The place cannot be reached, or refuses access.
+            StorageError: A disk of this machine is read-only, or this user has no permission.
+        """
         with reporting(self.url):
             for name in names:
                 self.files.rm_file(self._path(name))

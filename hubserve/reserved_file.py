@@ -9,7 +9,7 @@ BYTES = 4096
 
 
 def reserve(path: Path) -> None:
-    """Creates a reserved file without text; clears the text of an existing one and keeps its disk space.
+    """Creates a file of `BYTES` spaces, whose disk space `write_reserved` uses later; overwrites the text of an existing one.
 
     Raises:
         OSError: The file cannot be written, for example because the disk is full.

@@ -33,7 +33,9 @@ class TimingProtocol:
     """How many calls are measured, and for how long.
 
     Attributes:
-        percent: Highest percentile to estimate, in (0, 100); it decides how many samples are needed, such as 662 for 99.
+        percent: Highest percentile to estimate, in (0, 100); it decides the smallest number of samples that are enough, such
+            as 662 for 99. More are measured until the interval of the median is narrow, too (see `STEADY`). `time_in_turns`
+            raises ProfileError for other values.
         max_seconds: Seconds, for all functions together, after which measuring ends even if there are too few samples. Warm-up
             is not included.
         max_warm_up: Largest number of warm-up calls of each function, after which its warm-up ends though it is not steady.

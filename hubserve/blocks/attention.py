@@ -181,7 +181,7 @@ class RelativePositionAttention(nn.Module):
 def fresh_parameter(*shape: int) -> nn.Parameter:
     """Returns a parameter of this shape, initialised from a normal distribution with mean 0 and standard deviation 0.02.
 
-    Vision transformers use it for the class token, position embeddings and tables of relative positions. ViT's code and NNI
+    The vision transformers here use it for the class token, position embeddings and tables of relative positions. timm and NNI
     also truncate the distribution at -2 and 2; these are 100 standard deviations from the mean, so no value is affected.
     """
     values = nn.Parameter(torch.empty(shape))

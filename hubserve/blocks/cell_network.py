@@ -99,7 +99,9 @@ class CellNetwork(nn.Module):
 
 
 class CifarCellNetwork(CellNetwork):
-    """A network of cells for small images; the first cell reads the output of the stem `stem` as both of its inputs.
+    """A network of cells for small images; the first cell reads the output of the stem as both of its inputs.
+
+    The arguments are those of `CellNetwork`; `stems` must have the one name "stem".
 
     Shapes:
         forward: x (batch, 3, height, width) -> logits (batch, num_labels). In training with an auxiliary head, the
@@ -115,6 +117,7 @@ class ImageNetCellNetwork(CellNetwork):
     """A network of cells for large images; the first cell reads the outputs of `stem0` and `stem1`.
 
     `stem1` reads the output of `stem0`. In the NASNet family, `stem0` divides height and width by four, `stem1` by two more.
+    The arguments are those of `CellNetwork`; `stems` must have the two names "stem0" and "stem1".
 
     Shapes:
         forward: x (batch, 3, height, width) -> logits (batch, num_labels). In training with an auxiliary head, the

@@ -23,7 +23,14 @@ MOST_ATTEMPTS = 3
 
 
 def storage_of(settings: ExperimentSettings) -> BaseStorage:
-    """Returns the storage given in `settings`, or else the journal file in the experiment's folder, which is created."""
+    """Returns the storage for the study: `settings.storage`, which is opened if it is a path or a URL.
+
+    If it is None, the storage is the file study.journal in the experiment's folder. The folder is created in any case.
+
+    Raises:
+        ExperimentError: `settings.storage` is a path or URL that `open_storage` refuses.
+        OSError: The folder cannot be created, or the journal file cannot be opened.
+    """
     settings.folder.mkdir(parents=True, exist_ok=True)
     if isinstance(settings.storage, BaseStorage):
         return settings.storage

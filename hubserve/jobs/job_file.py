@@ -105,7 +105,11 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Returns the mapping of a node. Raises ConstructorError if a key occurs twice."""
+        """Returns the mapping of a node; `deep` as in PyYAML: whether the values in it are complete on return.
+
+        Raises:
+            ConstructorError: Two keys have the same text, as `1` and `"1"` have; the merge key `<<` may occur several times.
+        """
         seen: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in seen and key.tag != "tag:yaml.org,2002:merge":

@@ -37,6 +37,7 @@ def read(run: Run) -> JobStatus:
 
     The state of a job that was asked to stop is "stopping" as long as its process is alive, and then "stopped". If the process
     has ended without writing a final state, the state is "failed", and `error` says how to resume the job. Nothing is written.
+    If this user may not read the file `pid`, nothing is corrected, since it is unknown whether the process is alive.
 
     Raises:
         JobError: The folder is no run folder, or its status.json cannot be read.

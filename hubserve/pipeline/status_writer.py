@@ -206,7 +206,15 @@ class StatusWriter:
                 raise
 
     def write(self, *, throttled: bool = False, **changes: Any) -> None:
-        """Changes fields of the status and writes it; with `throttled` the file is not written if `due` is False."""
+        """Changes fields of the status, writes it to status.json, and passes it to `on_status`.
+
+        Args:
+            throttled: If True, the file is written only if `due` is True.
+            changes: Fields of `JobStatus` with their new values; `updated` and `seconds` are set in any case.
+
+        Raises:
+            StorageError: The disk is full or read-only, or this user may not write the file.
+        """
         seconds = self._seconds_before + time.monotonic() - self._began
         self.status = self.status.model_copy(update={**changes, "updated": datetime.now(UTC), "seconds": seconds})
         if not throttled or self.due:

@@ -117,7 +117,21 @@ def _upload(folder: RemoteFolder, files: Mapping[str, Path], content: bytes, for
 def _commit(
     repository: HubRepository, files: Mapping[str, Path], manifest: Path, force: bool, private: bool
 ) -> tuple[str | None, bool]:
-    """Pushes the files as one commit; returns the newest commit, and whether it was made by this push."""
+    """Pushes a package as one commit; returns the id of the newest commit, and whether this push made it.
+
+    It makes none if the repository has the same manifest and all files with the same sizes, apart from that of the model card.
+    A commit also removes files of the package that it replaces, unless the new package has files of these names.
+
+    Args:
+        repository: Where to push; it is created if it does not exist.
+        files: Name in the repository -> file, for all files but the manifest.
+        manifest: File of the package's manifest, which is pushed, too.
+        force: Whether to replace another package, or to write beside other files.
+        private: Whether a repository that is created is private.
+
+    Raises:
+        RemoteError: The repository has other contents and `force` is False, or it cannot be reached or written.
+    """
     # A repository that was made at the web site has these two, and what was in them stays in the history.
     names = set(repository.names())
     present, content = names - {".gitattributes", README}, manifest.read_bytes()

@@ -59,6 +59,7 @@ def unpack_bento() -> list[str]:
 
     Raises:
         StoreError: The store cannot be written.
+        OSError: The newest version of a model cannot be recorded.
         StorageError: This user may not list the store.
     """
     bundled = bundled_models_folder()
@@ -69,10 +70,13 @@ def unpack_bento() -> list[str]:
 
 
 def _copied(model: StoredModel) -> bool:
-    """Copies a version of another store into the store and returns True; returns False if the store has it already.
+    """Copies a version of another store into the store and returns True; returns False if the store has one of that tag.
+
+    The copy counts as newer than all versions in the store only if it was created after the newest of them.
 
     Raises:
-        StoreError: The store cannot be written.
+        StoreError: The version cannot be copied.
+        OSError: It was copied, but the store cannot be listed, or the newest version of its model cannot be recorded.
     """
     target = models_folder() / model.name / model.path.name
     if target.exists():

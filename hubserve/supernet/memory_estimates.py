@@ -13,13 +13,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.Tensor], Any]) -> int:
-    """Returns the number of bytes, without parameters, that autograd keeps for the backward pass of `run`.
+    """Returns the number of bytes of the tensors other than parameters that autograd keeps for the backward pass of `run`.
 
-    The pass runs on the meta device, so it takes no memory.
+    The pass runs on the meta device, so it takes no memory. A view of a parameter that autograd keeps, such as its transpose,
+    is no parameter here: it counts with the bytes of the whole one.
 
     Args:
         network: A network on the meta device. It cannot be used afterwards: it is set to train mode and converted to the dtype
-            of `x`, and the forward methods of its batch norms are replaced by products.
+            of `x`, if that is a floating-point type, and the forward methods of its batch norms are replaced by products.
         x: A batch; only its shape and dtype are used.
         run: A forward pass through `network`; it is called with a batch on the meta device.
     """
