@@ -13,7 +13,8 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from hubserve.errors import DeviceError, ImageError, SpaceError, TensorError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import DeviceError, ImageError, SpaceError, TensorError
 from hubserve.host import cores
 from hubserve.last_layer import InputRecorder, last_layer
 from hubserve.package.predictions import Prediction, best_predictions, number_of_predictions

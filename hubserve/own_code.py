@@ -17,7 +17,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hubserve.errors import HubserveError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import HubserveError
 
 T = TypeVar("T")
 

@@ -19,7 +19,8 @@ from typing import IO, Any
 
 import fsspec  # type: ignore[import-untyped]
 
-from hubserve.errors import MissingExtraError, RemoteError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import MissingExtraError, RemoteError
 from hubserve.remote_errors import is_missing_bucket, reporting
 
 SCHEMES = {"hf": "hf://OWNER/NAME", "s3": "s3://BUCKET/FOLDER", "file": "file:///FOLDER", "memory": "memory://FOLDER"}

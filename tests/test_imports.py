@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 
 SERVES = (
     "telemetry",
+    "error_messages",
     "errors",
     "weights_warning",
     "own_code",

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hubserve.atomic import write_atomic
-from hubserve.errors import EvaluatorError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import EvaluatorError
 
 Cell = float | str | tuple[float, ...]
 """The value in one column of a row: a number, a text, or a tuple with the numbers of several training runs."""

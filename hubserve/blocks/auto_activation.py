@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hubserve.errors import SpaceError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import SpaceError
 from hubserve.space import Picker
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from hubserve.blocks.drop_path import check_drop_path_prob, drop_path
-from hubserve.errors import SpaceError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import SpaceError
 from hubserve.space import Picker
 
 Merge = Literal["all", "loose_end"]

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubserve.bounded_files import read_bounded_text
-from hubserve.errors import CardError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import CardError
 from hubserve.preprocess import Preprocess
 
 KeyFormat = Literal[

@@ -3,7 +3,8 @@
 from functools import cache
 from importlib import resources
 
-from hubserve.errors import CardError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import CardError
 
 _FOLDER = resources.files("hubserve.cards").joinpath("class_names")
 

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from hubserve import store
 from hubserve.cards.card import Card
 from hubserve.complexity import complexity
-from hubserve.errors import ModelNotFoundError, PackageError, SpaceError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ModelNotFoundError, PackageError, SpaceError
 from hubserve.export.named_package import known_names
 from hubserve.hub import SPACES, HubSpace, get_space, list_cards, load_card
 from hubserve.hub.own_space import SPACE_KIND

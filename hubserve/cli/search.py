@@ -14,7 +14,8 @@ from hubserve.cli.accuracy_tables import accuracy_text, print_accuracy
 from hubserve.cli.exit_codes import INTERRUPTED, NOTHING_FEASIBLE
 from hubserve.cli.job_progress import check_progress, show_progress
 from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
-from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError
 from hubserve.jobs import Job, JobStatus, JobSummary, Run
 from hubserve.jobs.job_file import MOST_BYTES
 from hubserve.jobs.process import UNREADABLE

@@ -14,7 +14,8 @@ from hubserve.atomic import staged_folder
 from hubserve.data.check_pool import Advance
 from hubserve.data.listing import USUAL, Columns
 from hubserve.data.names import part_of, quoted
-from hubserve.errors import DatasetError, MissingExtraError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import DatasetError, MissingExtraError
 from hubserve.home import home
 
 PREFIX = "hf://"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hubserve.data.folder_walk import LeftOut, Walk, folder_names, left_out_text, named, walk
 from hubserve.data.names import PARTS, Part, class_names, part_of, quoted, shown
-from hubserve.errors import DatasetError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import DatasetError
 from hubserve.image_names import SUFFIXES
 
 BESIDE = "beside the class folders"

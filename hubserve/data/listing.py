@@ -10,7 +10,8 @@ from unicodedata import normalize
 from hubserve.data.folder_walk import LeftOut, named
 from hubserve.data.layout import Classes, Layout
 from hubserve.data.names import Part, class_names, part_of, quoted, shown
-from hubserve.errors import DatasetError, MissingExtraError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import DatasetError, MissingExtraError
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 """Suffixes of the file names of listings, in lower case."""

@@ -14,7 +14,8 @@ from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.listing import ENDINGS, is_listing
 from hubserve.data.own_images import PLAIN, Reading, own_images
-from hubserve.errors import DatasetError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import DatasetError
 from hubserve.own_code import NamedKind, find_named
 from hubserve.validation_sentence import first_mistake
 

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 
 from hubserve.complexity import complexity
-from hubserve.errors import ExperimentError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ExperimentError
 from hubserve.space import Arch, ModelSpace
 
 LATENCY = "latency_ms"

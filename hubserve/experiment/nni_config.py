@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from hubserve.errors import ExperimentError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ExperimentError
 from hubserve.experiment.executors import Executor, InlineExecutor
 from hubserve.experiment.process_executor import ProcessExecutor
 

@@ -7,7 +7,8 @@ import torch
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from hubserve.errors import ExperimentError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ExperimentError
 from hubserve.experiment.trial_record import TrialRecord
 from hubserve.hub.pretrained import load_weights
 from hubserve.space import ModelSpace

@@ -7,7 +7,8 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from hubserve.errors import ExportError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ExportError
 from hubserve.last_layer import last_layer
 from hubserve.package.runner import Batch
 

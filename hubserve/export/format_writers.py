@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from hubserve.errors import ExportError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ExportError
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.onnx import OPSET, export_onnx
 from hubserve.export.onnx_precision import halve_onnx, quantize_onnx

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cards.card import load_card
-from hubserve.errors import ExportError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ExportError
 from hubserve.preprocess import Preprocess
 from hubserve.validation_sentence import first_mistake
 from hubserve.weights_warning import warn_of_weights

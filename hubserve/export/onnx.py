@@ -10,7 +10,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from hubserve.errors import ExportError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ExportError
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.onnx_features import add_feature_output
 from hubserve.package.onnx_runner import INPUT, OUTPUT

@@ -15,7 +15,8 @@ from onnxruntime.quantization.calibrate import CalibraterBase
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from hubserve.errors import ExportError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ExportError
 from hubserve.host import cores
 from hubserve.package.onnx_runner import INPUT, session_options
 from hubserve.package.runner import Batch

@@ -10,7 +10,8 @@ from typing import Literal
 
 import torch
 
-from hubserve.errors import ExportError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ExportError
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.package.formats import unsupported_format
 from hubserve.package.torch_runners import without_deprecation

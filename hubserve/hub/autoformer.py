@@ -11,7 +11,8 @@ from torch import nn
 from hubserve.blocks.attention import RelativePositionAttention
 from hubserve.blocks.fast_layers import conv2d, layer_norm, linear
 from hubserve.blocks.transformer import ClassToken, EncoderLayer, PositionEmbedding
-from hubserve.errors import SpaceError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import SpaceError
 from hubserve.hub.hub_space import HubSpace
 from hubserve.space import Picker
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hubserve.cards.card import Card, WeightSource, load_card
-from hubserve.errors import CardError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import CardError
 from hubserve.hub.autoformer import PRESETS, AutoFormer
 from hubserve.preprocess import Preprocess
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from hubserve.errors import KeyFormatError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import KeyFormatError
 from hubserve.hub.autoformer_original import original_to_subnet
 from hubserve.hub.autoformer_supernet import SUPERNET_LAYERS, check_supernet, supernet_to_subnet
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision

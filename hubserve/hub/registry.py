@@ -9,7 +9,8 @@ from torch import nn
 
 from hubserve.cards.card import Card, load_card
 from hubserve.code_source import import_path_of
-from hubserve.errors import CardError, SpaceError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import CardError, SpaceError
 from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.local_weights import find_in_folder

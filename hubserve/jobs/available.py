@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from hubserve.errors import JobError, JobNotFoundError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import JobError, JobNotFoundError
 from hubserve.jobs.job_file import read_job, read_text
 
 FOLDER = "search_jobs"

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from hubserve.atomic import staged_folder, write_atomic
-from hubserve.errors import JobError, JobNotFoundError, StorageError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import JobError, JobNotFoundError, StorageError
 from hubserve.home import home
 from hubserve.jobs.definition import Job
 from hubserve.jobs.job_file import dump_job, parse_job

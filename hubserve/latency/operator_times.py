@@ -18,7 +18,8 @@ import onnxruntime
 import torch
 from torch import nn
 
-from hubserve.errors import ProfileError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ProfileError
 from hubserve.latency.profile_report import ChoiceShare, OperatorShare
 from hubserve.package.onnx_runner import session_options
 from hubserve.package.runner import Batch

@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime
 
 from hubserve.cuda_driver import gpus
-from hubserve.errors import ExportError, LateAnswerError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ExportError, LateAnswerError
 from hubserve.package.run_limit import RunLimit
 from hubserve.package.runner import DAY, Batch
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hubserve.errors import ExportError, LateAnswerError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ExportError, LateAnswerError
 from hubserve.package.onnx_runner import FEATURES
 from hubserve.package.runner import DAY, Batch
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from hubserve.errors import ExportError, first_line
+from hubserve.error_messages import first_line
+from hubserve.errors import ExportError
 from hubserve.package.runner import Batch
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from hubserve.data.labelled_data import LabelledData
-from hubserve.errors import EvaluatorError, HubserveError, JobError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import EvaluatorError, HubserveError, JobError
 from hubserve.evaluator import Evaluator, FunctionalEvaluator
 from hubserve.jobs import SearchJob
 from hubserve.own_code import NamedKind, find_named

@@ -8,7 +8,8 @@ from hubserve.data.own_images import PLAIN, Reading, read_scan
 from hubserve.data.parts import PinnedParts
 from hubserve.data.propose import propose_fit, propose_size
 from hubserve.data.scan import Scan
-from hubserve.errors import DatasetError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import DatasetError
 from hubserve.jobs import FineTuneJob
 from hubserve.preprocess import Fit, Preprocess
 from hubserve.training.finetuning.square_images import SquareImages

@@ -9,7 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from hubserve.atomic import staged_result
-from hubserve.errors import ExperimentError, MissingExtraError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ExperimentError, MissingExtraError
 from hubserve.jobs import JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
 from hubserve.package.accuracy_report import AccuracyReport
 

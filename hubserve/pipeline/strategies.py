@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hubserve import strategy
-from hubserve.errors import JobError, StrategyError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import JobError, StrategyError
 from hubserve.jobs import MultiTrialEntry, StrategyEntry
 from hubserve.own_code import NamedKind, find_named
 from hubserve.strategy import NSGA2, TPE, GridSearch, OneShotStrategy, PolicyBasedRL, Random, RegularizedEvolution, Strategy

@@ -9,7 +9,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from hubserve.errors import ImageError, ImageTooLargeError, clear_frames
+from hubserve.error_messages import clear_frames
+from hubserve.errors import ImageError, ImageTooLargeError
 from hubserve.preprocess.avif_limits import check_avif
 from hubserve.preprocess.decode_limits import LimitedReads, check_scans, check_tiles
 from hubserve.preprocess.pixel_count import pixel_count

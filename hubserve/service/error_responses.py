@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from hubserve import errors
-from hubserve.errors import HubserveError, clear_frames
+from hubserve.error_messages import clear_frames
+from hubserve.errors import HubserveError
 from hubserve.service.outgoing_text import ClientJSONResponse, shortened
 from hubserve.storage_faults import storage_error, with_denial
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hubserve import store
-from hubserve.errors import AliasError, HubserveError, ModelNotFoundError, StorageError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import AliasError, HubserveError, ModelNotFoundError, StorageError
 from hubserve.store import StoredModel, aliases
 from hubserve.store.aliases import PRODUCTION, Alias
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from hubserve.errors import suggest
+from hubserve.error_messages import suggest
 
 
 def only_parameters(*known: str) -> Callable[[Request], Awaitable[None]]:

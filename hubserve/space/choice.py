@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from hubserve.errors import ArchError, SpaceError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ArchError, SpaceError
 from hubserve.space.relaxation import SOFTMAX, Relaxation
 
 Arch = dict[str, Any]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubserve.errors import ArchError, SpaceError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ArchError, SpaceError
 from hubserve.space.choice import Arch, Choice, gates_first
 from hubserve.space.enumeration import arch_at, count_archs
 from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker

@@ -11,7 +11,8 @@ from operator import attrgetter
 from pathlib import Path
 
 from hubserve.atomic import write_atomic
-from hubserve.errors import ModelNotFoundError, PackageError, StoreError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ModelNotFoundError, PackageError, StoreError
 from hubserve.package.package import MANIFEST, Package, read_package
 from hubserve.sequence_number import read_number
 from hubserve.storage_faults import denied, is_there, storage_error

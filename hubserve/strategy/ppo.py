@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from hubserve.errors import StrategyError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import StrategyError
 from hubserve.strategy.lstm_policy import Actions, Policy, log_probabilities
 from hubserve.strategy.settings_checks import at_least, probability
 

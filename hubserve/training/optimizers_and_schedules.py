@@ -8,7 +8,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from hubserve.errors import EvaluatorError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import EvaluatorError
 
 MakeOptimizer = Callable[..., Optimizer]
 """Function (parameters, lr=..., weight_decay=...) -> optimizer: a class of torch.optim, or a functools.partial of one."""

@@ -7,7 +7,8 @@ from typing import Any, TypedDict
 import torch
 from torch import nn
 
-from hubserve.errors import EvaluatorError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import EvaluatorError
 from hubserve.training.optimizers_and_schedules import MakeOptimizer, MakeSchedule
 
 Criterion = Callable[[Any, Any], torch.Tensor]

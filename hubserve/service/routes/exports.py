@@ -5,7 +5,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse
 
 from hubserve.cards.card import list_cards
-from hubserve.errors import ModelNotFoundError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import ModelNotFoundError
 from hubserve.service.auth import CHANGE
 from hubserve.service.error_responses import described
 from hubserve.service.export_folder import ExportRequest, ExportStatus

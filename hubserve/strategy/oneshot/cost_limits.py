@@ -6,7 +6,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from hubserve.errors import StrategyError, suggest
+from hubserve.error_messages import suggest
+from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.arch_costs import ArchCost, Measure, cost_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubserve.errors import suggest
+from hubserve.error_messages import suggest
 from hubserve.hub import SPACES
 
 
