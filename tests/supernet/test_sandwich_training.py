@@ -73,6 +73,25 @@ def test_all_networks_learn_and_a_killed_training_goes_on(tmp_path):
         assert torch.equal(tensor, largest.model.state_dict()[name]), name
 
 
+def test_the_largest_network_keeps_its_statistics_up_to_date_although_it_is_drawn(tmp_path):
+    supernet, largest = begin()
+    momenta = [m.momentum for m in largest.model.modules() if isinstance(m, _BatchNorm)]
+    means = []
+    progress = Progress(epoch=lambda history: means.append(largest.model.stem[1].running_mean.clone()))
+    fine_tune(
+        largest,
+        *parts(tmp_path / "images"),
+        recipe(epochs=2, early_layers="train"),
+        labels=("blue", "green", "red"),
+        seed=0,
+        folder=tmp_path / "run",
+        progress=progress,
+        training=partial(SandwichTraining, supernet=supernet, random_networks=1, draw=lambda rng: supernet.space.largest),
+    )
+    assert [m.momentum for m in largest.model.modules() if isinstance(m, _BatchNorm)] == momenta
+    assert len({tuple(mean.tolist()) for mean in means}) == 3
+
+
 def test_a_network_is_scored_with_statistics_of_its_own(tmp_path):
     train_images, val_images = parts(tmp_path / "images")
     assert train_images.preprocess == PREPROCESS
