@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from random import Random
+from types import SimpleNamespace
 
+import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hubserve.supernet.elastic_space import ElasticSpace
 from hubserve.supernet.elastic_supernet import ElasticSupernet
 from hubserve.supernet.sandwich_training import SandwichTraining
-from hubserve.supernet.subnet_evaluator import SubnetEvaluator
+from hubserve.supernet.subnet_evaluator import SubnetEvaluator, _drawn_batches
 from hubserve.training.device import OneDevice
 from hubserve.training.evaluator import Trial
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune, training_settings
@@ -104,3 +106,17 @@ def test_a_network_is_scored_with_statistics_of_its_own(tmp_path):
     own, shared = evaluator.network(arch).state_dict(), supernet.extract(arch).state_dict()
     assert torch.equal(own["stem.0.weight"], shared["stem.0.weight"])
     assert not torch.equal(own["stem.1.running_mean"], shared["stem.1.running_mean"])
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(2, [2]), (65, [33, 32]), (66, [33, 33]), (130, [44, 43, 43]), (600, [64] * 8)])
+def test_statistics_are_measured_on_batches_of_equal_sizes(images, sizes):
+    """Each batch has the same share in the statistics: one of two images beside one of 64 made them wrong by 20 %."""
+
+    class Numbers(SimpleNamespace):
+        def __len__(self) -> int:
+            return images
+
+    given = Numbers(squares=torch.tensor, normalise=lambda squares: squares)
+    found = _drawn_batches(given, 0)
+    assert [len(batch) for batch in found] == sizes
+    assert len(set(torch.cat(found).tolist())) == sum(sizes)
