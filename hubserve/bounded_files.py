@@ -1,6 +1,7 @@
 """Reads small files whose writer is not trusted: their size is checked against a limit before they are parsed."""
 
 import errno
+import io
 import os
 import stat
 import zipfile
@@ -73,23 +74,32 @@ def check_safetensors_header(path: Path) -> None:
         raise FileTooLargeError(path, "its header", MOST_HEADER_BYTES)
 
 
-def check_expansion(path: Path) -> None:
+def check_expansion(path: Path, inner: bytes | None = None) -> None:
     """Checks that the unpacked content of a ZIP archive, such as PyTorch writes, is not many times larger than the archive.
 
-    The limit is `MOST_EXPANSION` times the size of the archive plus `EXPANSION_SLACK_BYTES`. A file that is not a ZIP archive
-    passes.
+    The limit is that of `most_content`. A file that is not a ZIP archive passes.
+
+    Args:
+        path: The file.
+        inner: Content of a file in the archive `path`, which is checked in its place; None checks `path` itself.
 
     Raises:
         OSError: The content is too large (FileTooLargeError), or the file cannot be read.
     """
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\3\4":
+    with path.open("rb") if inner is None else io.BytesIO(inner) as file:
+        begins = file.read(4) == b"PK\3\4"
+        if not begins and not zipfile.is_zipfile(file):  # An archive may stand behind other bytes.
             return
-    most = MOST_EXPANSION * path.stat().st_size + EXPANSION_SLACK_BYTES
-    try:
-        with zipfile.ZipFile(path) as archive:
-            content = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise OSError(errno.EINVAL, f"it is no archive that can be read: {error}", str(path)) from error
+        most = most_content(file.seek(0, os.SEEK_END))
+        try:
+            with zipfile.ZipFile(file) as archive:
+                content = sum(entry.file_size for entry in archive.infolist())
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise OSError(errno.EINVAL, f"it is no archive that can be read: {error}", str(path)) from error
     if content > most:
         raise FileTooLargeError(path, "its content", most)
+
+
+def most_content(size: int) -> int:
+    """Returns the number of bytes that an archive of weights of `size` bytes may have when it is unpacked."""
+    return MOST_EXPANSION * size + EXPANSION_SLACK_BYTES

@@ -301,16 +301,18 @@ def _existing(listing: Path, number: int, text: str, roots: Sequence[Path] | Non
     """
     if not text.strip() or "\0" in text or "://" in text:
         raise DatasetError(f"{shown(listing)}, row {number}: {quoted(text)} is not the path of a file" + _download_advice(text))
-    file = listing.parent / text
-    if roots is not None:
-        real = Path(os.path.realpath(file))
-        if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
-            raise DatasetError(f"row {number} names a file outside of the folders that this server allows for data")
     # File systems differ in how they encode accents in file names, and listings from Windows have backslashes.
-    for spelling in dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text), text.replace("\\", "/"))):
-        if (listing.parent / spelling).is_file():
-            return listing.parent / spelling
-    return None
+    spellings = dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text), text.replace("\\", "/")))
+    files = [listing.parent / spelling for spelling in spellings]
+    # All of them first, so that the message is the same whether a file outside exists or not.
+    if roots is not None and not all(_is_below(file, roots) for file in files):
+        raise DatasetError(f"row {number} names a file outside of the folders that this server allows for data")
+    return next((file for file in files if file.is_file()), None)
+
+
+def _is_below(file: Path, roots: Sequence[Path]) -> bool:
+    real = Path(os.path.realpath(file))
+    return any(real.is_relative_to(os.path.realpath(root)) for root in roots)
 
 
 def _download_advice(text: str) -> str:

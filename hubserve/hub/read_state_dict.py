@@ -4,6 +4,7 @@ import io
 import pickle
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import load, load_file
 from torch import Tensor
 
 import hubserve.hub.restricted_unpickler as inert_pickle
-from hubserve.bounded_files import check_expansion, check_safetensors_header
+from hubserve.bounded_files import FileTooLargeError, check_expansion, check_safetensors_header, most_content
 from hubserve.errors import WeightsError
 from hubserve.hub.local_weights import check_is_file
 from hubserve.hub.restricted_unpickler import Inert
@@ -58,6 +59,7 @@ def read_state_dict(path: Path, *, entry: str | None = None, member: str | None 
         check_expansion(path)
         source = _unpacked(path, member)
         if isinstance(source, bytes):
+            check_expansion(path, source)
             if source[8:9] == b"{":  # A safetensors file: the length of its header, then JSON.
                 return _plain(load(source))
             return _tensors(*_unpickled(io.BytesIO(source), path), path, entry)
@@ -104,7 +106,7 @@ def _unpacked(path: Path, member: str | None) -> bytes | None:
             return archive.read(_choose(names, member, path))
     if tarfile.is_tarfile(path):
         with tarfile.open(path) as tar:
-            sizes = {entry.name: entry.size for entry in tar if entry.isfile()}
+            sizes = _sizes(tar, path)
             if "pickle" in sizes and "storages" in sizes:
                 return None  # PyTorch 0.1 wrote tar files.
             chosen = _choose(list(sizes), member, path)
@@ -113,6 +115,23 @@ def _unpacked(path: Path, member: str | None) -> bytes | None:
             content = tar.extractfile(chosen)
             return content.read() if content is not None else None
     return None
+
+
+def _sizes(tar: tarfile.TarFile, path: Path) -> dict[str, int]:
+    """Returns the size of each file in a tar archive, which may be compressed.
+
+    Raises:
+        FileTooLargeError: They have more bytes together than `most_content` allows.
+    """
+    sizes: dict[str, int] = {}
+    most, total = most_content(path.stat().st_size), 0
+    for entry in tar:
+        total += entry.size
+        if total > most:  # Before the next entry is looked for, which unpacks this one.
+            raise FileTooLargeError(path, "its content", most)
+        if entry.isfile():
+            sizes[entry.name] = entry.size
+    return sizes
 
 
 def _choose(names: list[str], member: str | None, path: Path) -> str:
@@ -142,7 +161,28 @@ def _tensors(found: object, made_inert: bool, path: Path, entry: str | None) -> 
         if made_inert:
             raise _refusal(path)
         raise WeightsError(f"{path} holds a {type(found).__name__}, not a state dict: a mapping from names to tensors")
+    _check_copies(found.values(), path)  # type: ignore[attr-defined]
     return _plain(found)  # type: ignore[arg-type]
+
+
+def _check_copies(tensors: Iterable[Tensor], path: Path) -> None:
+    """Checks that contiguous copies of tensors, which may be views that repeat numbers, do not take much more memory.
+
+    Raises:
+        WeightsError: They do, or a tensor is sparse.
+    """
+    storages: dict[int, int] = {}
+    copied = 0
+    for tensor in tensors:
+        if tensor.layout != torch.strided:
+            raise WeightsError(f"{path} has a sparse tensor, and weights are dense ones")
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        copied += 0 if tensor.is_contiguous() else tensor.numel() * tensor.element_size()
+    size = sum(storages.values())
+    if copied > most_content(size):
+        raise WeightsError(
+            f"{path}: its tensors take {copied:,} bytes, and the file has {size:,}: they repeat the same numbers"
+        )
 
 
 def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:

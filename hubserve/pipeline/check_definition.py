@@ -36,7 +36,7 @@ def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> None:
     elif isinstance(job, FineTuneJob):
         check_fine_tuning(job, limits)
     if isinstance(job, ShrinkJob):
-        make_strategy(job)
+        make_strategy(job, refused=limits.refused_code)
 
 
 def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
@@ -52,14 +52,19 @@ def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
     choose_formats(job)
 
 
-def make_strategy(job: ShrinkJob) -> Strategy:
-    """Returns the strategy of a search for a smaller network; raises `JobError` as `check_definition` does."""
+def make_strategy(job: ShrinkJob, *, refused: str | None = None) -> Strategy:
+    """Returns the strategy of a search for a smaller network; raises `JobError` as `check_definition` does.
+
+    Args:
+        job: The definition.
+        refused: Reason for which no strategy of the user's own is imported, for the message; None imports it.
+    """
     if job.strategy.name in ONE_SHOT:
         raise JobError(
             f"strategy.name = {job.strategy.name}: the shared weights begin as those of the model under start, and are trained "
             f"by the recipe; name a strategy that searches among them: {', '.join(MULTI_TRIAL)}"
         )
-    return multi_trial(job.strategy, key="strategy", seed=job.seed)
+    return multi_trial(job.strategy, key="strategy", seed=job.seed, refused=refused)
 
 
 def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:

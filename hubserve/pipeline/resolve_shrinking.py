@@ -62,7 +62,7 @@ def resolve_shrinking(
         parts=found.parts,
         network=network,
         space=space,
-        strategy=make_strategy(job),
+        strategy=make_strategy(job, refused=limits.refused_code),
         table=_load_table(job, space, found, where, limits),
     )
 

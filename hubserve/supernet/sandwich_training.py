@@ -1,6 +1,7 @@
 """`SandwichTraining`: trains the shared weights of a supernet so that the large and the small networks on them work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -58,8 +59,7 @@ class SandwichTraining(LayerTraining):
         self._supernet.train()
         for arch in (self._supernet.space.smallest, *(self._draw(rng) for _ in range(self._random_networks))):
             subnet = self._supernet.subnet(arch)
-            _keep_statistics(subnet.network)
-            with self._device.autocast():
+            with _kept_statistics(subnet.network), self._device.autocast():
                 distance = functional.cross_entropy(subnet.network(inputs).float(), soft, self._class_weights)
             self._device.backward(distance / count)
             self._add_gradients(subnet)
@@ -78,8 +78,17 @@ class SandwichTraining(LayerTraining):
                 leaf.grad = None
 
 
-def _keep_statistics(network: nn.Module) -> None:
-    """Makes the batch norms of a network leave their running statistics, which are the largest network's, as they are."""
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.momentum = 0.0
+@contextmanager
+def _kept_statistics(network: nn.Module) -> Iterator[None]:
+    """Context manager in which the batch norms of a network leave their running statistics as they are.
+
+    The statistics are the largest network's, and `network` may be the largest one, which updates them outside of the block.
+    """
+    momenta = [(module, module.momentum) for module in network.modules() if isinstance(module, _BatchNorm)]
+    for norm, _ in momenta:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in momenta:
+            norm.momentum = momentum

@@ -1,6 +1,6 @@
 """`SubnetEvaluator`: scores the networks of an elastic supernet on validation images, without training them."""
 
-from typing import Any
+import math
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from hubserve.training.finetuning.square_images import SquareImages
 from hubserve.training.seeding import seeded
 
 STATISTICS_BATCHES, STATISTICS_IMAGES = 8, 64
-"""Number of batches, and of images in each, on which the statistics of batch norms are measured."""
+"""Largest number of batches, and of images in each, on which the statistics of batch norms are measured."""
 
 
 class SubnetEvaluator(Evaluator):
@@ -58,12 +58,10 @@ class SubnetEvaluator(Evaluator):
 
 
 def _drawn_batches(images: SquareImages, seed: int) -> list[Tensor]:
-    """Returns batches of random images, at least 2 in each: batch norm has no statistics of a single image."""
+    """Returns batches of random images, whose sizes differ by at most 1, since each has the same share in the statistics."""
     if len(images) < 2:
         raise EvaluatorError(f"{len(images)} training images: at least 2 are needed to measure statistics of batch norms")
     with seeded(seed):
         chosen = torch.randperm(len(images))[: STATISTICS_BATCHES * STATISTICS_IMAGES]
-    batches: list[Any] = list(chosen.split(STATISTICS_IMAGES))  # type: ignore[no-untyped-call]
-    if len(batches[-1]) == 1:
-        batches.pop()
+    batches = chosen.tensor_split(math.ceil(len(chosen) / STATISTICS_IMAGES))
     return [images.normalise(images.squares(indices.tolist())) for indices in batches]

@@ -157,6 +157,18 @@ def test_files_outside_of_the_roots_are_refused(files, tmp_path, tmp_path_factor
     assert listing_layout(files(rows()), roots=[tmp_path]).parts
 
 
+def test_no_other_spelling_leads_out_of_the_roots(tmp_path):
+    """Backslashes stand for slashes in a listing from Windows: ..\\x.png was the name of a file here when it was checked."""
+    (tmp_path / "data").mkdir()
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(b"x")
+    for name in ("..\\secret.png", "..\\none.png"):
+        listing = tmp_path / "data" / "outside.csv"
+        listing.write_text(f"path,label\n{name},cat\n{name},cat\n")
+        with pytest.raises(DatasetError, match="row 2 names a file outside of the folders"):
+            listing_layout(listing, roots=[tmp_path / "data"])
+
+
 @given(st.lists(st.text(max_size=12), max_size=6), st.none() | st.text(max_size=5))
 def test_columns_are_found_or_refused(names, label):
     try:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from hubserve.errors import WeightsError
 from hubserve.hub.read_state_dict import read_state_dict
@@ -134,3 +135,50 @@ class TestReading:
     def test_tensors_are_contiguous(self, tmp_path):
         torch.save({"a": torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)}, tmp_path / "w.pth")
         assert read_state_dict(tmp_path / "w.pth")["a"].is_contiguous()
+
+
+def deflated(state: dict[str, Tensor]) -> bytes:
+    """A PyTorch file whose content is compressed, which torch reads as well."""
+    plain, packed = io.BytesIO(), io.BytesIO()
+    torch.save(state, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["zip", "zip behind other bytes", "tar.gz"])
+def test_an_archive_in_an_archive_is_not_many_times_larger_either(tmp_path, kind):
+    """70 MB of zeros in some 70 kB, which the limit of 64 MiB and 4 times the size does not allow."""
+    big, path = deflated({"w": torch.zeros(70_000_000 // 4)}), tmp_path / "x.archive"
+    if kind == "tar.gz":
+        plain = io.BytesIO()
+        torch.save({"w": torch.zeros(70_000_000 // 4)}, plain)
+        with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+            entry = tarfile.TarInfo("x.pth")
+            entry.size = plain.tell()
+            plain.seek(0)
+            tar.addfile(entry, plain)
+    else:
+        with path.open("wb") as file:
+            file.write(b"" if kind == "zip" else b"other bytes")
+            with zipfile.ZipFile(file, "a") as archive:
+                archive.writestr("x.pth", big)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(WeightsError, match="its content is longer than the"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("beside", [1, argparse.Namespace(lr=0.1)])
+def test_a_tensor_is_not_copied_to_many_times_its_storage(tmp_path, beside):
+    """A view may repeat a number a billion times, and 2,000 names have one transposed matrix; both cost memory when copied."""
+    path = tmp_path / "x.pth"
+    for state in (
+        {"w": torch.zeros(1).expand(10**9)},
+        {f"w{i}": tensor for i, tensor in enumerate([torch.zeros(256, 256).t()] * 2000)},
+    ):
+        torch.save({"state_dict": state, "beside": beside}, path)
+        with pytest.raises(WeightsError, match=r"its tensors take .* bytes, and the file has"):
+            read_state_dict(path)
+    torch.save({"w": torch.zeros(1).expand(1000), "x": torch.ones(8, 4).t()}, path)
+    assert {name: tuple(found.shape) for name, found in read_state_dict(path).items()} == {"w": (1000,), "x": (4, 8)}

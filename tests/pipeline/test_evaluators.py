@@ -179,3 +179,22 @@ class TestOverHttp:
             check_definition(job(space={"name": "Tiny"}), JobLimits(roots=(folder,)))
         assert "jobs_of_own" not in sys.modules
         check_definition(job(space={"name": "Tiny"}), JobLimits(roots=(folder,), own_code=True))
+
+    def test_an_entry_point_is_refused_in_a_search_for_a_smaller_network_as_well(self, folder, monkeypatch):
+        write_distribution(folder, "jobs_of_own", "1.5", f"[hubserve.strategies]\nLast = {OURS}:Last\n")
+        monkeypatch.syspath_prepend(folder)
+        found = parse_mapping(
+            {
+                "name": "smaller",
+                "start": {"model": "efficientnet-lite0"},
+                "strategy": {"name": "Last"},
+                "data": {"name": "folder", "folder": "photos"},
+                "constraints": {"latency_share": 0.5},
+                "recipe": {"epochs": 2},
+            },
+            where="it",
+        )
+        with pytest.raises(JobError, match=r"strategy\.name: Last: .*HUBSERVE_ALLOW_IMPORT_PATHS=1"):
+            check_definition(found, JobLimits(roots=(folder,)))
+        assert "jobs_of_own" not in sys.modules
+        check_definition(found, JobLimits(roots=(folder,), own_code=True))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from hubserve import jobs, store
-from hubserve.errors import JobError
+from hubserve.errors import JobError, NothingFeasibleError
 from hubserve.hub.registry import get_space
 from hubserve.jobs import JobStatus
 from hubserve.pipeline import resolve_job, run_job
+from hubserve.pipeline.phases.measure_limit import MeasuredLimit
 from hubserve.service.engine import Engine
 from hubserve.supernet.elastic_space import ElasticSpace
 from tests.pipeline.test_run import Interrupt
@@ -66,6 +70,25 @@ def test_from_a_model_to_a_smaller_one(begun):
         right += Engine(package).classify(path.read_bytes()).predictions[0].label == path.parent.name
     assert right / 15 == pytest.approx(status.test_acc)
     assert right > 5  # By chance.
+
+
+@pytest.mark.parametrize(("params", "published"), [(100, False), (10**9, True)])
+def test_the_smallest_network_is_published_only_if_it_meets_the_other_constraints(monkeypatch, params, published):
+    """It is tried last, where no trial's network is fast enough; no trial has checked it."""
+    phase = sys.modules["hubserve.pipeline.phases.find_network"]
+    monkeypatch.setattr(phase, "measured_in_turns", lambda resolved, archs, run: dict.fromkeys(archs, 1.0))
+    inner = get_space("ProxylessNAS", {**SETTINGS, "num_labels": 3})
+    constraints = {"latency_ms": 5, "params": params}
+    job = jobs.parse_job(definition(Path("none"), constraints=constraints), where="it")
+    space = ElasticSpace.of(inner, inner.random(Random(0)))
+    resolved = SimpleNamespace(space=space, job=job, input_size=32)
+    experiment = SimpleNamespace(top_trials=lambda most: (), stop_reason="300 proposals did not meet all constraints")
+    limit = MeasuredLimit(full_ms=9, smallest_ms=1, limit_ms=5)
+    if published:
+        assert phase._choose(experiment, resolved, limit, None)[:2] == (None, space.smallest)
+        return
+    with pytest.raises(NothingFeasibleError, match=r"no network meets .*'params': 100"):
+        phase._choose(experiment, resolved, limit, None)
 
 
 @pytest.mark.slow

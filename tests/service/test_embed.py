@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from hubserve import store
+from hubserve.errors import BodyTooLargeError
 from hubserve.load_classifier import load
-from hubserve.service.engine import Engine
+from hubserve.service.engine import Answer, Engine
+from hubserve.service.image_responses import images_response
+from hubserve.service.routes.embed import _result
 from tests.client.test_client import GOLDEN
 from tests.images import noise, photo
 from tests.stores import service_over, small_package, store_at, tiny_package
@@ -88,6 +91,27 @@ def test_more_images_than_one_request_may_have(client):
     answer = client.post("/embed?model=small", files=[("image", noise())] * 5)
     assert answer.status_code == 400
     assert "at most 4" in answer.json()["error"]["message"]
+
+
+def test_the_answer_is_bounded_as_that_of_the_protocol():
+    """Features may be wide: four images of 40,000 numbers are more than the 1 MB that a body and an answer may have."""
+
+    def response(count: int, width: int):
+        outcomes = [("wide:v1", Answer((), 0.0, 0.0, 1, np.zeros(2), np.full(width, 0.1, np.float32)))] * count
+        return images_response(outcomes, count > 1, _result, max_bytes=1_000_000)
+
+    assert len(response(1, 40_000).body) < 1_000_000
+    for count, width in ((4, 40_000), (1, 160_000)):
+        with pytest.raises(BodyTooLargeError, match="longer than the allowed 1,000,000 bytes: send fewer images"):
+            response(count, width)
+
+
+def test_a_request_whose_answer_is_too_long_is_refused(client, monkeypatch):
+    wide = "hubserve.service.routes.embed._result"
+    monkeypatch.setattr(wide, lambda tag, answer: {"model": tag, "features": [0.5] * 100_000})
+    assert client.post("/embed?model=small", files=[("image", noise())] * 2).status_code == 200
+    answer = client.post("/embed?model=small", files=[("image", noise())] * 3)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (413, "BodyTooLargeError")
 
 
 def test_needs_the_token_that_classify_needs_and_no_more(url):

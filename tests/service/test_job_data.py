@@ -110,6 +110,13 @@ def test_upload_and_delete(client, roots, path):
     assert list((roots[0] / "uploads").iterdir()) == []
 
 
+def test_an_upload_may_have_any_allowed_name(client):
+    for name in ("upload", "zip", "a.b"):
+        answer = send(client, zipped(GOOD), name)
+        assert (answer.status_code, answer.json().get("data", {}).get("upload")) == (201, name), answer.text
+        assert client.delete(f"/jobs/data/{name}", headers=CHANGE).status_code == 204
+
+
 def begun(data: dict[str, str], where: Path) -> Run:
     """A run of a job over these data, without a process."""
     text = yaml.safe_dump({"name": "mine", "start": {"model": "efficientnet-lite0"}, "data": data})

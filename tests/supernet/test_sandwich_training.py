@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from random import Random
+from types import SimpleNamespace
 
+import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hubserve.supernet.elastic_space import ElasticSpace
 from hubserve.supernet.elastic_supernet import ElasticSupernet
 from hubserve.supernet.sandwich_training import SandwichTraining
-from hubserve.supernet.subnet_evaluator import SubnetEvaluator
+from hubserve.supernet.subnet_evaluator import SubnetEvaluator, _drawn_batches
 from hubserve.training.device import OneDevice
 from hubserve.training.evaluator import Trial
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune, training_settings
@@ -73,6 +75,25 @@ def test_all_networks_learn_and_a_killed_training_goes_on(tmp_path):
         assert torch.equal(tensor, largest.model.state_dict()[name]), name
 
 
+def test_the_largest_network_keeps_its_statistics_up_to_date_although_it_is_drawn(tmp_path):
+    supernet, largest = begin()
+    momenta = [m.momentum for m in largest.model.modules() if isinstance(m, _BatchNorm)]
+    means = []
+    progress = Progress(epoch=lambda history: means.append(largest.model.stem[1].running_mean.clone()))
+    fine_tune(
+        largest,
+        *parts(tmp_path / "images"),
+        recipe(epochs=2, early_layers="train"),
+        labels=("blue", "green", "red"),
+        seed=0,
+        folder=tmp_path / "run",
+        progress=progress,
+        training=partial(SandwichTraining, supernet=supernet, random_networks=1, draw=lambda rng: supernet.space.largest),
+    )
+    assert [m.momentum for m in largest.model.modules() if isinstance(m, _BatchNorm)] == momenta
+    assert len({tuple(mean.tolist()) for mean in means}) == 3
+
+
 def test_a_network_is_scored_with_statistics_of_its_own(tmp_path):
     train_images, val_images = parts(tmp_path / "images")
     assert train_images.preprocess == PREPROCESS
@@ -85,3 +106,17 @@ def test_a_network_is_scored_with_statistics_of_its_own(tmp_path):
     own, shared = evaluator.network(arch).state_dict(), supernet.extract(arch).state_dict()
     assert torch.equal(own["stem.0.weight"], shared["stem.0.weight"])
     assert not torch.equal(own["stem.1.running_mean"], shared["stem.1.running_mean"])
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(2, [2]), (65, [33, 32]), (66, [33, 33]), (130, [44, 43, 43]), (600, [64] * 8)])
+def test_statistics_are_measured_on_batches_of_equal_sizes(images, sizes):
+    """Each batch has the same share in the statistics: one of two images beside one of 64 made them wrong by 20 %."""
+
+    class Numbers(SimpleNamespace):
+        def __len__(self) -> int:
+            return images
+
+    given = Numbers(squares=torch.tensor, normalise=lambda squares: squares)
+    found = _drawn_batches(given, 0)
+    assert [len(batch) for batch in found] == sizes
+    assert len(set(torch.cat(found).tolist())) == sum(sizes)

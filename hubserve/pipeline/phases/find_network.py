@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hubserve.errors import NothingFeasibleError
 from hubserve.experiment import Constraint, NasExperiment
+from hubserve.experiment.constraints import ComplexityMeasure
 from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.latency.arch_latency import NAME
@@ -138,7 +139,7 @@ def _choose(
     """Returns number, arch and measured latencies of the best network that meets the limit."""
     candidates: list[tuple[int | None, Arch]] = [(t.number, t.arch) for t in experiment.top_trials(MOST_CANDIDATES)]
     fastest: float | None = None
-    if limit.limit_ms is not None:
+    if limit.limit_ms is not None and _is_small_enough(resolved, resolved.space.smallest):
         candidates.append((None, resolved.space.smallest))
     for number, arch in candidates:
         archs = {NAME: arch, f"full_{NAME}": resolved.space.largest}
@@ -156,3 +157,9 @@ def _choose(
         f"none of {len(candidates)} networks meets {NAME} <= {limit.limit_ms:.3g} when it is measured: the fastest takes "
         f"{fastest:.3g} ms. A quieter machine or a larger limit may help; nothing was published"
     )
+
+
+def _is_small_enough(resolved: ResolvedShrinking, arch: Arch) -> bool:
+    """Returns whether an arch that no trial scored meets the constraints on parameters and multiply-accumulates."""
+    sizes = ComplexityMeasure((3, resolved.input_size, resolved.input_size))(resolved.space, arch)
+    return all(sizes[name] <= bound for name, bound in resolved.job.limits.items() if name in sizes)

@@ -1,5 +1,6 @@
 """The route POST /embed: answers with the features of the images in a request."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -73,7 +74,8 @@ async def embed(request: Request, query: Annotated[EmbedQuery, Query()]) -> Resp
     async with shared.body_reader.body(request) as body, shared.awaited(request):
         images = await images_of(request, body, max_images=shared.settings.max_images)
         outcomes = await shared.classify(query.model, images.data, 1, features=True)
-        return await to_thread.run_sync(images_response, outcomes, images.several, _result)
+        most = int(shared.settings.max_body_mb * 1e6)
+        return await to_thread.run_sync(partial(images_response, max_bytes=most), outcomes, images.several, _result)
 
 
 def _result(tag: str, answer: Answer) -> dict[str, Any]:

@@ -30,6 +30,9 @@ NAMED = [Depends(only_parameters("name"))]
 
 _ZIP = {"requestBody": {"required": True, "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}}
 
+_ZIP_NAME = ".zip"
+"""Name of the received file in the hidden folder of an upload; it is hidden, so that no upload has this name."""
+
 _uploading, _looking = threading.Lock(), threading.Lock()
 
 
@@ -80,7 +83,7 @@ async def upload(request: Request, name: str) -> Upload:
         stage = staged_folder(root / data_folders.UPLOADS, name)
         folder = await to_thread.run_sync(stage.__enter__)
         try:
-            await _receive(request, folder / "upload", settings)
+            await _receive(request, folder / _ZIP_NAME, settings)
             return await to_thread.run_sync(_unpacked, root, name, folder, settings)
         finally:
             await to_thread.run_sync(stage.__exit__, None, None, None)
@@ -165,7 +168,7 @@ def _unpacked(root: Path, name: str, stage: Path, settings: ServiceSettings) -> 
     done: list[Unpacked] = []
 
     def fill(folder: Path) -> None:
-        done.append(unpack(stage / "upload", folder, max_files=settings.upload_files, max_bytes=most))
+        done.append(unpack(stage / _ZIP_NAME, folder, max_files=settings.upload_files, max_bytes=most))
         _check_total(root, settings, data_folders.bytes_in(folder))
 
     data = data_folders.add_upload(root, name, stage, fill)
