@@ -112,12 +112,14 @@ class RemoteFolder:
 
     def upload(self, name: str, source: Path) -> None:
         """Writes a copy of the file `source` into the folder; its size there is compared."""
+        self._check_no_link(name)
         with reporting(self.url):
             self.files.put_file(str(source), self._path(name))
         self.check_size(name, source.stat().st_size)
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a small file into the folder."""
+        self._check_no_link(name)
         with reporting(self.url):
             self.files.pipe_file(self._path(name), content)
         self.check_size(name, len(content))
@@ -140,6 +142,11 @@ class RemoteFolder:
         with reporting(self.url):
             for name in names:
                 self.files.rm_file(self._path(name))
+
+    def _check_no_link(self, name: str) -> None:
+        """Raises RemoteError if a file of this machine that is to be written is a link, which leads out of the folder."""
+        if self.scheme == "file" and os.path.islink(self._path(name)):
+            raise RemoteError(f"{self.url}: {name!r} is a link, and nothing is written through links; remove it")
 
     def _path(self, name: str) -> str:
         return f"{self.path.rstrip('/')}/{name}"

@@ -59,6 +59,21 @@ def test_there_and_back(place):
     stored.package.verify()
 
 
+@pytest.mark.parametrize("name", ["labels.txt", "README.md", "manifest.json", INCOMPLETE])
+@pytest.mark.parametrize("target", ["present", "absent"])
+def test_nothing_is_written_through_a_link(tmp_path, name, target):
+    """Who can write into the folder, perhaps one that is shared, does not choose which files of this user are overwritten."""
+    shared, present, absent = tmp_path / "shared", tmp_path / "present", tmp_path / "absent"
+    shared.mkdir()
+    present.write_text("precious")
+    if name != INCOMPLETE:
+        (shared / INCOMPLETE).touch()  # As if a push had begun, so that no --force is needed.
+    (shared / name).symlink_to(tmp_path / target)
+    with pytest.raises(RemoteError):
+        store.push(tiny_package().path, shared.as_uri())
+    assert (present.read_text(), absent.exists()) == ("precious", False)
+
+
 @pytest.mark.parametrize("place", PLACES, indirect=True)
 def test_a_second_push_changes_nothing(place):
     first = store.push(tiny_package().path, place)
