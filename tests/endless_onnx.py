@@ -108,6 +108,7 @@ def package_with(model: onnx.ModelProto, folder: Path) -> Path:
     shutil.copytree(small_package().path, folder)
     onnx.save(model, folder / "model.onnx")
     manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["outputs"] = manifest["outputs"][: len(model.graph.output)]
     manifest["files"]["model.onnx"] = file_entry(folder / "model.onnx").model_dump()
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder

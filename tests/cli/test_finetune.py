@@ -26,6 +26,7 @@ def begun(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_from_the_command_line_to_a_model(hubserve, begun):
     done = hubserve("finetune", begun / "small", begun / "My Colours", "--epochs", 1, "--set", "batch_size=8")
     assert done.code == 0, done.err

@@ -88,6 +88,7 @@ def test_every_form_side_by_side(hubserve, small):
     assert [form["format"] for form in document["formats"]] == ["eager", "onnx", "torchscript", "pt2"]
 
 
+@pytest.mark.slow
 def test_programs_of_a_stranger_are_left_out_until_they_are_trusted(hubserve, tiny, tmp_path, monkeypatch):
     store.publish(tiny, name="brought")
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path / "another user"))

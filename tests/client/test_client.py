@@ -65,7 +65,7 @@ def both(request) -> Both:
 
 
 def test_answers_as_the_engine_does(both, url):
-    answer = both.classify(f"{url}/", photo("coffee"), 3)
+    answer = both.classify(f"{url}/", photo("coffee"), 3, model="golden-package")
     expected = Engine(read_package(GOLDEN), device="cpu").classify(photo("coffee"), top_k=3).predictions
     assert [prediction["index"] for prediction in answer["predictions"]] == [prediction.index for prediction in expected]
     assert answer["model"].startswith("golden-package:")
@@ -78,7 +78,7 @@ def test_all_kinds_of_images_have_the_answer_of_hubserve_load(both, url, tmp_pat
     path.write_bytes(photo("chelsea"))
     opened = Image.open(path)
     for image in (path, str(path), path.read_bytes(), np.asarray(opened), opened, opened.convert("CMYK"), opened.convert("I")):
-        answer = both.classify(url, image, top_k=7)["predictions"]
+        answer = both.classify(url, image, top_k=7, model="golden-package")["predictions"]
         expected = model(image, top_k=7)
         assert [prediction["label"] for prediction in answer] == [prediction.label for prediction in expected]
         for theirs, ours in zip(answer, expected, strict=True):

@@ -35,7 +35,8 @@ def test_names_and_shapes_are_those_of_the_file(tmp_path):
     entry = write_triton(small_package(), tmp_path, name="other")
     config = config_of(entry)
     session = onnxruntime.InferenceSession(entry / "1" / "model.onnx", providers=["CPUExecutionProvider"])
-    for described, (found,) in ((config.input[0], session.get_inputs()), (config.output[0], session.get_outputs())):
+    # Of the outputs of a file, Triton gives those that the configuration names.
+    for described, (found, *_) in ((config.input[0], session.get_inputs()), (config.output[0], session.get_outputs())):
         assert described.name == found.name
         assert list(described.dims) == found.shape[1:]
         assert described.data_type == model_config_pb2.TYPE_FP32

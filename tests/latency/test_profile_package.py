@@ -174,6 +174,7 @@ class TestCost:
         assert cost.prediction_error == pytest.approx(cost.predicted_ms / cost.measured_ms - 1)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_model():
     """In a process of its own, above the libraries that it loads first."""
     (found,) = measure_memory(tiny_package(), ["eager"], batch_size=1, threads=1)

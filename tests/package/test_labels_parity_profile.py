@@ -46,6 +46,8 @@ def put(folder, name: str, content: bytes):
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    if name == ONNX:  # Made here without the features that the real file has.
+        manifest["outputs"] = manifest["outputs"][:1]
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return read_package(folder)
 
@@ -198,7 +200,7 @@ def test_a_network_of_the_right_kind(copy):
     [
         (network(["n", 5]), r"logits of shape \(1, 5\), and there are 7 labels"),
         (network(["n", 9]), r"logits of shape \(1, 9\), and there are 7 labels"),
-        (network(["n", 7], TensorProto.DOUBLE), r"expected one input and one output, both tensor\(float\)"),
+        (network(["n", 7], TensorProto.DOUBLE), r"expected one input and one output, .*, all tensor\(float\)"),
         (network(["n", 7], inputs=2), "expected one input and one output"),
         (network(["n", 7], size=48), r"cannot run onnx on \(1, 3, 32, 32\)"),
         (b"", "cannot load"),

@@ -94,6 +94,7 @@ def test_a_fine_tuned_model_is_fine_tuned_again(begun):
     assert Engine(package).classify(file.getvalue()).predictions[0].label in COLOURS
 
 
+@pytest.mark.slow
 def test_interrupted_at_every_phase_it_ends_as_without(begun):
     alone = run_job(jobs.create(definition(begun)))
     run = jobs.create(definition(begun, name="again"))

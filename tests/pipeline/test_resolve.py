@@ -183,11 +183,13 @@ class TestLatencyTable:
         assert isinstance(resolved.search_latency, MeasuredLatency)
         assert resolved.facts()["latency"] is None
 
+    @pytest.mark.slow
     def test_a_limit_that_no_network_meets_is_reported_before_the_start(self, table, tmp_path):
         table()
         with pytest.raises(JobError, match=r"latency_ms <= 0.001 cannot be met: the fastest network .* half of all stay below"):
             resolve_job(job(latency={"table": "table.json"}, constraints={"latency_ms": 0.001}), where=tmp_path)
 
+    @pytest.mark.slow
     def test_a_table_of_another_machine_refuses_no_job(self, table, tmp_path):
         built = table()
         host = built.host.model_copy(update={"cpu": "Abacus"})

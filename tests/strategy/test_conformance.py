@@ -75,6 +75,10 @@ class TestPolicyBasedRL(StrategyConformance):
     def make(self, seed):
         return PolicyBasedRL(samples_per_update=5, epochs=2, hidden=8, seed=seed)
 
+    @pytest.mark.slow
+    def test_a_search_that_is_killed_goes_on_as_if_not(self, tmp_path):
+        super().test_a_search_that_is_killed_goes_on_as_if_not(tmp_path)
+
 
 class TestPolicyBasedRLAsInNni(VariantConformance):
     uses_autograd = True

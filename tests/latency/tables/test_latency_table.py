@@ -196,7 +196,7 @@ class TestFile:
     def test_of_another_space(self, tmp_path):
         table = build(tmp_path / "t.json")
         space = get_space("ProxylessNAS")
-        with pytest.raises(ProfileError, match="is of Tiny, not of ProxylessNAS"):
+        with pytest.raises(ProfileError, match=r"is of tests\..*:Tiny, not of ProxylessNAS"):
             table.predict(space, space.random())
         with pytest.raises(ArchError):
             table.predict(SPACE, {"width": 7})
@@ -212,7 +212,7 @@ class TestFile:
         monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path))
         one = default_path(SPACE, {}, input_size=32)
         other = default_path(SPACE, {"num_labels": 7}, input_size=32, threads=2)
-        assert one == tmp_path / "latency" / "Tiny-32px-1t.json"
+        assert one == tmp_path / "latency" / f"{__name__}-Tiny-32px-1t.json"
         assert other.parent == one.parent
         assert other.name != default_path(SPACE, {"num_labels": 8}, input_size=32, threads=2).name
 
