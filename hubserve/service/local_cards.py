@@ -5,13 +5,15 @@ Looking for weights needs code that imports torch, which the server's process do
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import subprocess
 import sys
-import threading
 import time
+
+from anyio import to_thread
 
 from hubserve.background import TOKEN_VARIABLES
 
@@ -30,19 +32,20 @@ class LocalCards:
     """Finds the pre-searched models whose weights are on this machine."""
 
     def __init__(self) -> None:
-        self._looking = threading.Lock()
+        self._looking = asyncio.Lock()
         self._names: list[str] = []
         self._looked: float | None = None
 
-    def names(self) -> list[str]:
+    async def names(self) -> list[str]:
         """Returns the names of the pre-searched models whose weights are on this machine, sorted.
 
         If the last answer of the process is older than `FRESH_SECONDS`, the process is started again and waited for. If it
-        fails, the reason is logged and the names of the last answer are returned; at first there are none.
+        fails, the reason is logged and the names of the last answer are returned; at first there are none. Calls that wait for
+        the same process take no thread each.
         """
-        with self._looking:
+        async with self._looking:
             if self._looked is None or time.monotonic() - self._looked > FRESH_SECONDS:
-                self._look()
+                await to_thread.run_sync(self._look)
                 self._looked = time.monotonic()
             return self._names
 

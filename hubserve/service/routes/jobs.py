@@ -111,7 +111,7 @@ async def starts(request: Request) -> list[str]:
     Other pre-searched models can be given, too; their weights are downloaded. To look for weights takes seconds.
     """
     shared: ServiceState = request.app.state.shared
-    names = await to_thread.run_sync(shared.local_cards.names)
+    names = await shared.local_cards.names()
     return list(dict.fromkeys([*(model.tag.partition(":")[0] for model in shared.resolver.models), *names]))
 
 
