@@ -111,7 +111,7 @@ ALONE = {
     "circus": {"service/supervisor.py"},
     "onnx": {"export/onnx.py", "export/onnx_precision.py", "latency/tables/operation_onnx.py", "latency/operator_times.py"},
     "onnxruntime": {
-        "cli/doctor.py",
+        "cli/commands/doctor.py",
         "package/onnx_runner.py",
         "export/onnx_precision.py",
         "export/run_onnx.py",

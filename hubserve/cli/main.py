@@ -7,12 +7,22 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.commands import alias, classify, export, hub, jobs, serve, shrink, store, transfer
-from hubserve.cli.doctor import doctor
+from hubserve.cli.commands import (
+    alias,
+    classify,
+    doctor,
+    export,
+    hub,
+    jobs,
+    latency_table,
+    profile,
+    serve,
+    shrink,
+    store,
+    transfer,
+)
 from hubserve.cli.exit_codes import CommandGroup
-from hubserve.cli.latency_table import app as latency_table_app
 from hubserve.cli.output import CheckCommand
-from hubserve.cli.profile import app as profile_app
 
 app = CommandGroup(
     no_args_is_help=True,
@@ -42,8 +52,8 @@ app.command()(hub.draw)
 app.command()(classify.predict)
 app.command("eval")(classify.evaluate_model)
 app.command()(export.export)
-app.add_typer(profile_app, name="profile")
-app.add_typer(latency_table_app, name="latency-table")
+app.add_typer(profile.app, name="profile")
+app.add_typer(latency_table.app, name="latency-table")
 app.command()(store.publish)
 app.command()(store.delete)
 app.command("store-export")(store.store_export)
@@ -58,4 +68,4 @@ app.command(cls=CheckCommand)(jobs.search)
 app.command()(jobs.jobs)
 app.command()(jobs.exports)
 app.command()(jobs.plot)
-app.command()(doctor)
+app.command()(doctor.doctor)

@@ -10,7 +10,7 @@ from importlib import metadata
 import pytest
 
 from hubserve import store
-from hubserve.cli import doctor
+from hubserve.cli.commands import doctor
 
 
 def rows(said) -> dict[str, dict[str, str]]:
