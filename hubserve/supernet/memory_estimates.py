@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.Tensor], Any]) -> int:
     """Returns the number of bytes of the tensors other than parameters that autograd keeps for the backward pass of `run`.
 
-    The pass runs on the meta device, so it takes no memory. A view of a parameter that autograd keeps, such as its transpose,
-    is no parameter here: it counts with the bytes of the whole one.
+    The pass runs on the meta device, so it takes no memory. A view of a parameter, such as the transpose that a linear layer
+    keeps, takes none either.
 
     Args:
         network: A network on the meta device. It cannot be used afterwards: it is set to train mode and converted to the dtype
@@ -32,12 +32,13 @@ def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.T
             # It keeps its input, as a product does; on the meta device, a product takes a small part of the time of a norm.
             module.register_parameter("factor", nn.Parameter(torch.ones((), device="meta")))
             module.forward = partial(torch.mul, module.factor)  # type: ignore[method-assign,arg-type]
+    parameters = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     seen: dict[int, int] = {}
     kept: list[torch.Tensor] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, nn.Parameter):
-            storage = tensor.untyped_storage()
+        storage = tensor.untyped_storage()
+        if storage._cdata not in parameters:
             seen[storage._cdata] = storage.nbytes()
             kept.append(tensor)  # Its address must not be used again while it is counted.
         return tensor
