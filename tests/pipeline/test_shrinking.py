@@ -92,10 +92,10 @@ def test_the_smallest_network_is_published_only_if_it_meets_the_other_constraint
         phase._choose(experiment, resolved, limit, None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interrupted_at_every_phase_it_ends_as_without(begun):
     """Without latency, which decides differently each time: two runs have the same arch and the same weights."""
-    text = definition(begun, constraints={"params": 6000})
+    text = definition(begun, constraints={"params": 12_000})
     alone = run_job(jobs.create(text))
     run = jobs.create(text)
     for phase in ("search", "supernet", "fine-tune", "test", "export", "profile", "publish"):
