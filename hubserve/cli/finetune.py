@@ -1,7 +1,8 @@
-"""Carries out `hubserve finetune`: makes a fine-tuning job from the options of the command and runs it."""
+"""Carries out `hubserve finetune` and `hubserve shrink`: makes a job from the options of the command, and runs it."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +13,56 @@ from hubserve.cli.search import Check, launch
 from hubserve.errors import JobError
 
 
-def finetune(
-    model: str,
-    data: str,
-    *,
-    name: str | None,
-    budget: Mapping[str, Any],
-    images: Mapping[str, Any],
-    settings: Sequence[str],
-    seed: int,
-    resume: bool,
-    check: Check,
-    detach: bool,
-    as_json: bool,
-) -> None:
-    """Makes a fine-tuning job from the options of `hubserve finetune`, and checks, runs or resumes it.
+@dataclass(frozen=True)
+class ImageJobOptions:
+    """Options of `hubserve finetune` and `hubserve shrink` that say what the job is.
 
-    Args:
+    Attributes:
         model: Name of the model to start from, or the folder of a package.
         data: Folder of the images, a listing of them (CSV, TSV, Parquet), or `hf://owner/name`.
         name: Name of the job and of the published model; None makes one from the name of the folder.
-        budget: Values of `minutes` and `epochs` in the recipe of the job; None leaves a key out.
-        images: Values of `size` and `fit` in the section `images` of the job; None leaves a key out.
+        minutes: Budget in minutes; None leaves it out of the recipe.
+        epochs: Budget in epochs; None leaves it out of the recipe.
+        size: Side of the network's input in pixels; None has it proposed from the images.
+        fit: How images fit the input; None has it proposed from the images.
         settings: Further settings of the recipe as KEY=VALUE, such as "augment.mixup=0".
         seed: Seed of all random numbers of the job.
+    """
+
+    model: str
+    data: str
+    name: str | None
+    minutes: float | None
+    epochs: int | None
+    size: int | None
+    fit: str | None
+    settings: tuple[str, ...]
+    seed: int
+
+    def keys(self, name: str) -> dict[str, Any]:
+        """Returns the keys of a job that starts from the model.
+
+        Args:
+            name: Name of the job, unless the option `name` gives one.
+
+        Raises:
+            JobError: One of `settings` is not KEY=VALUE.
+        """
+        return {
+            "name": self.name or name,
+            "start": {"model": str(Path(self.model).resolve()) if "/" in self.model else self.model},
+            "data": data_entry(self.data),
+            "images": _given(size=self.size, fit=self.fit),
+            "recipe": _recipe(self.settings) | _given(minutes=self.minutes, epochs=self.epochs),
+            "seed": self.seed,
+        }
+
+
+def finetune(options: ImageJobOptions, *, resume: bool, check: Check, detach: bool, as_json: bool) -> None:
+    """Makes a fine-tuning job from the options of `hubserve finetune`, and checks, runs or resumes it.
+
+    Args:
+        options: What the job is.
         resume: Whether to resume the newest run of that name that is not done, in place of starting a new one.
         check: Whether to only check that the job can run: "auto" does so, "all" also decodes every image, however many there
             are; None runs the job.
@@ -44,37 +71,53 @@ def finetune(
 
     Raises:
         JobError: An option is wrong, the job cannot be run, or (JobNotFoundError) there is no run to resume.
+        typer.Exit: The run was interrupted (exit code 130).
     """
-    text = jobs.dump_job(
-        fine_tuning_keys(model, data, name=name or name_of(data), budget=budget, images=images, settings=settings, seed=seed)
-    )
+    keys = options.keys(name_of(options.data))
+    launch_keys(keys, resume=resume, check=check, detach=detach, as_json=as_json)
+
+
+def shrink(
+    options: ImageJobOptions,
+    limits: Mapping[str, float | None],
+    *,
+    resume: bool,
+    check: Check,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    """Makes the job of `hubserve shrink` from its options, and checks, runs or resumes it.
+
+    Args:
+        options: What the job is.
+        limits: Values of `latency_ms` and `latency_share`, of which one is given and the other is None.
+        resume: As in `finetune`.
+        check: As in `finetune`.
+        detach: As in `finetune`.
+        as_json: As in `finetune`.
+
+    Raises:
+        JobError: An option is wrong, the job cannot be run, or (JobNotFoundError) there is no run to resume.
+        typer.Exit: No network is fast enough (exit code 3), or the run was interrupted (exit code 130).
+    """
+    constraints = _given(**limits)
+    if len(constraints) != 1:
+        raise JobError("say how fast the network must be: --latency-ms 5, or --latency-share 0.5, one of the two")
+    keys = options.keys(f"{name_of(options.data)[:54]}-small")
+    search = {"strategy": {"name": "RegularizedEvolution"}, "constraints": constraints}
+    launch_keys(keys | search, resume=resume, check=check, detach=detach, as_json=as_json)
+
+
+def launch_keys(keys: Mapping[str, Any], *, resume: bool, check: Check, detach: bool, as_json: bool) -> None:
+    """Checks, runs or resumes the job with these keys; arguments and errors as in `hubserve.cli.search.launch`."""
+    text = jobs.dump_job(keys)
     parsed = jobs.parse_job(text, where="the command line")
     launch(text, parsed, names={parsed.name}, resume=resume, check=check, detach=detach, as_json=as_json)
 
 
-def fine_tuning_keys(
-    model: str,
-    data: str,
-    *,
-    name: str,
-    budget: Mapping[str, Any],
-    images: Mapping[str, Any],
-    settings: Sequence[str],
-    seed: int,
-) -> dict[str, Any]:
-    """Returns the keys of a job that starts from a model; the arguments are those of `finetune`.
-
-    Raises:
-        JobError: One of `settings` is not KEY=VALUE.
-    """
-    return {
-        "name": name,
-        "start": {"model": str(Path(model).resolve()) if "/" in model else model},
-        "data": data_entry(data),
-        "images": {key: value for key, value in images.items() if value is not None},
-        "recipe": _recipe(settings) | {key: value for key, value in budget.items() if value is not None},
-        "seed": seed,
-    }
+def _given(**values: Any) -> dict[str, Any]:
+    """Returns the values that are not None."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def data_entry(data: str) -> dict[str, str]:

@@ -12,12 +12,12 @@ from hubserve.cli.commands import (
     classify,
     doctor,
     export,
+    finetune,
     hub,
     jobs,
     latency_table,
     profile,
     serve,
-    shrink,
     store,
     transfer,
 )
@@ -62,8 +62,8 @@ app.command()(transfer.push)
 app.command()(transfer.pull)
 app.add_typer(alias.app, name="alias")
 app.command()(serve.serve)
-app.command(cls=CheckCommand)(jobs.finetune)
-app.command(cls=CheckCommand)(shrink.shrink)
+app.command(cls=CheckCommand)(finetune.finetune)
+app.command(cls=CheckCommand)(finetune.shrink)
 app.command(cls=CheckCommand)(jobs.search)
 app.command()(jobs.jobs)
 app.command()(jobs.exports)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -38,6 +38,16 @@ class CheckCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, ["--check-all" if argument == "--check=all" else argument for argument in args])
+
+
+CheckAll = Annotated[bool, typer.Option("--check-all", hidden=True, help="The same as --check=all.")]
+
+Detach = Annotated[bool, typer.Option("--detach", help="Run in the background; `hubserve jobs` follows it.")]
+
+
+def check_kind(check: bool, check_all: bool) -> Literal["auto", "all"] | None:
+    """Returns how a job is only checked, from the two options of a `CheckCommand`; None if it is run."""
+    return "all" if check_all else "auto" if check else None
 
 
 def print_json(document: Any) -> None:

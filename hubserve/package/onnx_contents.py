@@ -32,7 +32,7 @@ _FIELDS: dict[str, dict[int, str]] = {
     "tensor": {13: "external"},
     "external": {1: "key", 2: "value"},
 }
-"""For each kind of message, the fields that are read: number of the field -> kind of message that it holds.
+"""Maps each kind of message to the fields of it that are read, and each of their numbers to the kind of message in the field.
 
 "operator", "key" and "value" are strings; "external" is one entry of a tensor's external data: a key and its value.
 """

@@ -1,16 +1,11 @@
 """The commands `hubserve search`, `jobs`, `exports` and `plot`, which run, list and control search jobs and exports."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import Json
-
-
-def _check(check: bool, check_all: bool) -> Literal["auto", "all"] | None:
-    """Returns how a job is only checked: None if it is not."""
-    return "all" if check_all else "auto" if check else None
+from hubserve.cli.output import CheckAll, Detach, Json, check_kind
 
 
 def search(
@@ -20,8 +15,8 @@ def search(
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the job can run; --check=all decodes all images.")
     ] = False,
-    check_all: Annotated[bool, typer.Option("--check-all", hidden=True, help="The same as --check=all.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `hubserve jobs` follows it.")] = False,
+    check_all: CheckAll = False,
+    detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Run a search job: search, retrain the winner, export, profile, publish; or resume one.
@@ -32,48 +27,7 @@ def search(
     """
     from hubserve.cli.search import search as run_search
 
-    run_search(job, run=run, resume=resume, check=_check(check, check_all), detach=detach, as_json=as_json)
-
-
-def finetune(
-    model: Annotated[str, typer.Argument(help="A pre-searched model, a model of the store, or a package folder.")],
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="Folder with a folder of images for each class, or train/, val/, test/; a CSV or Parquet listing; hf://owner/name."
-        ),
-    ],
-    name: Annotated[str | None, typer.Option(help="Name to publish it under; that of DATA unless given.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes of training; 10 unless --epochs is given.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Number of passes over the training images.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the network's input in pixels; proposed unless given.")] = None,
-    fit: Annotated[str | None, typer.Option(help="crop, pad or squash: how long images fit; proposed unless given.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe, such as learning_rate=0.01 or augment.mixup=0.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest run of that name that is not done.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only say whether it can run; --check=all decodes all images.")
-    ] = False,
-    check_all: Annotated[bool, typer.Option("--check-all", hidden=True, help="The same as --check=all.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; `hubserve jobs` follows it.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Fine-tune a model on your own images: new classes, training, test, export, profile, publish.
-
-    hubserve finetune efficientnet-lite0 photos --name flowers --minutes 10
-
-    Exit codes: 0 done, 2 bad input, 130 interrupted (it can go on).
-    """
-    from hubserve.cli.finetune import finetune as run_finetune
-
-    budget = {"minutes": minutes, "epochs": epochs}
-    images = {"size": size, "fit": fit}
-    run_finetune(
-        model, data, name=name, budget=budget, images=images, settings=set_ or [], seed=seed,
-        resume=resume, check=_check(check, check_all), detach=detach, as_json=as_json,
-    )  # fmt: skip
+    run_search(job, run=run, resume=resume, check=check_kind(check, check_all), detach=detach, as_json=as_json)
 
 
 def jobs(
