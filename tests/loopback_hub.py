@@ -8,13 +8,15 @@ import json
 import re
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import yaml
+
+from tests.loopback_server import loopback_server
 
 TOKEN = "hf_loopback"
 LFS = (".onnx", ".pt", ".pt2", ".safetensors")
@@ -284,23 +286,5 @@ ROUTES: list[tuple[str, Callable[..., None]]] = [
 ]
 
 
-class _QuietServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """Clients that are killed, or give up, are part of the tests."""
-
-
-@contextmanager
-def loopback_hub() -> Iterator[LoopbackHub]:
-    server = _QuietServer(("127.0.0.1", 0), HubHandler)
-    hub = LoopbackHub(f"http://127.0.0.1:{server.server_port}")
-    server.RequestHandlerClass = type("Bound", (HubHandler,), {"hub": hub})
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def loopback_hub() -> AbstractContextManager[LoopbackHub]:
+    return loopback_server(HubHandler, "hub", LoopbackHub)

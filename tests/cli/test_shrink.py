@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hubserve import jobs, store
-from tests.training.finetuning.small import write_images, write_small_package
+from tests.training.finetuning.small import write_model_and_images
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +17,7 @@ def own_home(home, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("begun")
-    write_small_package(folder / "small")
-    write_images(folder / "My Colours", 12)
-    return folder
+    return write_model_and_images(tmp_path_factory.mktemp("begun"))
 
 
 @pytest.mark.slow

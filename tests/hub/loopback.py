@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback_server import loopback_server
 
 Answer = Callable[["Handler", bytes], None]
 
@@ -100,21 +102,5 @@ def silent(release: threading.Event) -> Answer:
     return answer
 
 
-class _QuietServer(ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """Clients that are killed, or give up, are part of the tests."""
-
-
-@contextmanager
-def file_server() -> Iterator[FileServer]:
-    server = _QuietServer(("127.0.0.1", 0), Handler)
-    files = FileServer(f"http://127.0.0.1:{server.server_port}")
-    server.RequestHandlerClass = type("Bound", (Handler,), {"files": files})
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield files
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def file_server() -> AbstractContextManager[FileServer]:
+    return loopback_server(Handler, "files", FileServer)

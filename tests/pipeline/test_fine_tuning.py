@@ -22,17 +22,13 @@ from hubserve.pipeline import resolve_job, run_job
 from hubserve.service.engine import Engine
 from hubserve.store import aliases
 from tests.pipeline.test_run import Interrupt
-from tests.training.finetuning.small import COLOURS, write_images, write_small_package
+from tests.training.finetuning.small import COLOURS, write_model_and_parts
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory) -> Path:
     """A folder with a package of a small network, and images in train/ and test/."""
-    folder = tmp_path_factory.mktemp("begun")
-    write_small_package(folder / "small")
-    write_images(folder / "colours" / "train", 12)
-    write_images(folder / "colours" / "test", 5, seed=9)
-    return folder
+    return write_model_and_parts(tmp_path_factory.mktemp("begun"))
 
 
 def definition(begun: Path, **changes: object) -> str:

@@ -19,17 +19,13 @@ from hubserve.pipeline.phases.measure_limit import MeasuredLimit
 from hubserve.service.engine import Engine
 from hubserve.supernet.elastic_space import ElasticSpace
 from tests.pipeline.test_run import Interrupt
-from tests.training.finetuning.small import SETTINGS, write_images, write_small_package
+from tests.training.finetuning.small import SETTINGS, write_model_and_parts
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory) -> Path:
     """A folder with a package of a small network, and images in train/ and test/."""
-    folder = tmp_path_factory.mktemp("begun")
-    write_small_package(folder / "small")
-    write_images(folder / "colours" / "train", 12)
-    write_images(folder / "colours" / "test", 5, seed=9)
-    return folder
+    return write_model_and_parts(tmp_path_factory.mktemp("begun"))
 
 
 def definition(begun: Path, **changes: object) -> str:
@@ -92,7 +88,7 @@ def test_the_smallest_network_is_published_only_if_it_meets_the_other_constraint
         phase._choose(experiment, resolved, limit, None)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_interrupted_at_every_phase_it_ends_as_without(begun):
     """Without latency, which decides differently each time: two runs have the same arch and the same weights."""
     text = definition(begun, constraints={"params": 12_000})

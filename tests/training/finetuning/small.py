@@ -40,6 +40,21 @@ def write_images(folder: Path, count: int, *, seed: int = 0) -> list[Item]:
     return items
 
 
+def write_model_and_parts(folder: Path) -> Path:
+    """The folder, with the package small/ and images in colours/train and colours/test."""
+    write_small_package(folder / "small")
+    write_images(folder / "colours" / "train", 12)
+    write_images(folder / "colours" / "test", 5, seed=9)
+    return folder
+
+
+def write_model_and_images(folder: Path) -> Path:
+    """The folder, with the package small/ and images in "My Colours"/."""
+    write_small_package(folder / "small")
+    write_images(folder / "My Colours", 12)
+    return folder
+
+
 def parts(folder: Path, count: int = 8) -> tuple[SquareImages, SquareImages]:
     """Training and validation images."""
     train, val = (write_images(folder / part, n, seed=n) for part, n in (("train", count), ("val", 4)))
