@@ -18,7 +18,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -83,15 +83,43 @@ def main(
     for seed in range(seeds):
         for name in method or METHODS:
             if not any((c.method, c.seed, c.minutes, c.size) == (name, seed, minutes, size) for c in finished(out)):
-                found = run_cell(data, name, seed, minutes, size, archive)
-                with out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(found)) + "\n")
+                append(out, run_cell(data, name, seed, minutes, size, archive))
     show([c for c in finished(out) if (c.minutes, c.size) == (minutes, size)])
 
 
 def finished(out: Path) -> list[Cell]:
     """The cells of the file."""
-    return [Cell(**json.loads(line)) for line in out.read_text("utf-8").splitlines()] if out.is_file() else []
+    return [Cell(**row) for row in rows(out)]
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    """The finished cells of a file, as they are written in it; none if there is no file."""
+    return [json.loads(line) for line in out.read_text("utf-8").splitlines()] if out.is_file() else []
+
+
+def append(out: Path, cell: Any) -> None:
+    """Writes a finished cell, a dataclass, to the end of the file."""
+    with out.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(cell)) + "\n")
+
+
+def own_homes(folder: str) -> dict[str, str]:
+    """The environment of a cell: homes of its own in the folder, and `THREADS` threads."""
+    homes = {"HUBSERVE_HOME": f"{folder}/home", "BENTOML_HOME": f"{folder}/store", "OMP_NUM_THREADS": str(THREADS)}
+    return os.environ | homes
+
+
+class Usage:
+    """The time that ended child processes have taken since this was made."""
+
+    def __init__(self) -> None:
+        self._began, self._before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    def seconds(self) -> dict[str, float]:
+        """The fields `cpu_seconds` and `wall_seconds` of a cell."""
+        after, before = resource.getrusage(resource.RUSAGE_CHILDREN), self._before
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return {"cpu_seconds": cpu, "wall_seconds": time.monotonic() - self._began}
 
 
 def prepared(archive: Path, images: int, folder: Path) -> Path:
@@ -112,10 +140,9 @@ def prepared(archive: Path, images: int, folder: Path) -> Path:
 
 def run_cell(data: Path, name: str, seed: int, minutes: float, size: int, archive: Path) -> Cell:
     """Runs one cell in a process of its own and measures it."""
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    usage = Usage()
     with tempfile.TemporaryDirectory() as folder:
-        homes = {"HUBSERVE_HOME": f"{folder}/home", "BENTOML_HOME": f"{folder}/store", "OMP_NUM_THREADS": str(THREADS)}
-        home = os.environ | homes
+        home = own_homes(folder)
         if name == "hubserve finetune":
             budget = ("--minutes", str(minutes), "--size", str(size), "--seed", str(seed))
             command = [sys.executable, "-m", "hubserve", "finetune", MODEL, str(data), "--name", "cifar", *budget, "--json"]
@@ -135,9 +162,7 @@ def run_cell(data: Path, name: str, seed: int, minutes: float, size: int, archiv
             images = data.name.rpartition("-")[2]
             command = [sys.executable, __file__, str(archive), "--images", images, *options]
             top1 = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["top1"]
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cell(name, seed, minutes, size, top1, cpu, time.monotonic() - began)
+    return Cell(name, seed, minutes, size, top1, **usage.seconds())
 
 
 def plain_loop(data: Path, name: str, seed: int, minutes: float, size: int) -> dict[str, float]:

@@ -6,19 +6,16 @@ Each finished cell (method and seed) is written to a file at once, and is not ru
 from __future__ import annotations
 
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
 
 import typer
-from finetune import MODEL, THREADS, prepared
+from finetune import MODEL, Usage, append, own_homes, prepared, rows
 from rich.console import Console
 from rich.table import Table
 
@@ -84,15 +81,13 @@ def main(
             key = (name, seed, minutes, size, share, images)
             if not any(cell.key == key for cell in finished(out)):
                 small = next((c for c in finished(out) if c.key == (METHODS[1], *key[1:])), None)
-                found = run_cell(data, small, *key)
-                with out.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(found)) + "\n")
+                append(out, run_cell(data, small, *key))
     show([c for c in finished(out) if c.key[2:] == (minutes, size, share, images)])
 
 
 def finished(out: Path) -> list[ShrinkCell]:
     """The cells of the file."""
-    return [ShrinkCell(**json.loads(line)) for line in out.read_text("utf-8").splitlines()] if out.is_file() else []
+    return [ShrinkCell(**row) for row in rows(out)]
 
 
 def run_cell(
@@ -101,8 +96,7 @@ def run_cell(
     """Runs one cell in a process of its own and measures it."""
     budget = ["--minutes", str(minutes), "--size", str(size), "--seed", str(seed), "--json"]
     with tempfile.TemporaryDirectory() as folder:
-        homes = {"HUBSERVE_HOME": f"{folder}/home", "BENTOML_HOME": f"{folder}/store", "OMP_NUM_THREADS": str(THREADS)}
-        environment = os.environ | homes
+        environment = own_homes(folder)
         if name == "hubserve shrink":
             command = ["shrink", MODEL, str(data), "--name", "small", "--latency-share", str(share), *budget]
         elif name == METHODS[0]:
@@ -113,11 +107,11 @@ def run_cell(
             command = ["finetune", str(random_package(small, Path(folder))), str(data), "--name", "small", *budget]
             # All layers are trained, and the head begins new, too.
             command += ["--set", "early_layers=train"]
-        began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        usage = Usage()
         run = subprocess.run(
             [sys.executable, "-m", "hubserve", *command], env=environment, check=True, stdout=subprocess.PIPE, text=True
         )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = usage.seconds()
         answer = json.loads(run.stdout)
         package = published(answer["published"], environment)
         best = (answer["best"] or {}).get("values", {})
@@ -134,8 +128,7 @@ def run_cell(
             arch=package["arch"],
             settings=package["settings"],
             space=package["space"],
-            cpu_seconds=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-            wall_seconds=time.monotonic() - began,
+            **seconds,
         )
 
 
