@@ -1,7 +1,7 @@
 """LayerChoice, InputChoice and Repeat: blocks for your own spaces that define a choice of layer, of inputs or of depth."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Literal, get_args
 
 import torch
 from torch import nn
@@ -9,8 +9,8 @@ from torch import nn
 from hubserve.errors import SpaceError
 from hubserve.space import Picker
 
-Reduction = Literal["sum", "mean", "concat"]
-"""How the chosen tensors are combined: "sum", "mean", or "concat" for concatenation along the channels."""
+Reduction = Literal["sum", "mean", "concat", "none"]
+"""How the chosen tensors are combined: "sum", "mean", "concat" for concatenation along the channels, or "none" for a list."""
 
 
 def LayerChoice(  # noqa: N802 - NNI's name; it is a function, since a frozen network has the chosen layer without a wrapper.
@@ -30,7 +30,7 @@ def LayerChoice(  # noqa: N802 - NNI's name; it is a function, since a frozen ne
 
 
 class InputChoice(nn.Module):
-    """A module that combines some of its input tensors into one; the choice of these tensors is part of the search.
+    """A module that combines some of its input tensors; the choice of these tensors is part of the search.
 
     >>> skip = InputChoice(pick, "skip", n_candidates=3, n_chosen=None, reduction="mean")
     >>> y = skip([a, b, c])
@@ -41,7 +41,8 @@ class InputChoice(nn.Module):
         n_candidates: Number of tensors to choose from.
         n_chosen: Number of tensors that are chosen; None allows any number, also 0. If none is chosen, the result is a tensor
             of zeros with the shape of the first input tensor.
-        reduction: How the chosen tensors are combined: "sum", "mean", or "concat" along the channels.
+        reduction: How the chosen tensors are combined: "sum", "mean", or "concat" along the channels. With "none" the result is
+            the list of the chosen tensors in their order, also if it has one or none; TorchScript then traces the network.
 
     Attributes:
         chosen: Indices of the chosen tensors, ascending.
@@ -54,6 +55,8 @@ class InputChoice(nn.Module):
         SpaceError: The reduction is unknown, or `n_chosen` is not from 1 to `n_candidates`.
     """
 
+    is_separate: Final[bool]
+
     def __init__(
         self, pick: Picker, label: str, *, n_candidates: int, n_chosen: int | None = 1, reduction: Reduction = "sum"
     ) -> None:
@@ -65,11 +68,15 @@ class InputChoice(nn.Module):
         self.n_candidates = n_candidates
         self.chosen = pick.inputs(label, n_candidates, n_chosen)
         self.reduction = reduction
+        self.is_separate = reduction == "none"
         # `chosen` may be empty, and TorchScript cannot infer the element type of an empty list, so `forward` reads `_read`.
         self.is_empty = not self.chosen
         self._read = self.chosen or [0]
 
     def forward(self, tensors: list[torch.Tensor]) -> torch.Tensor:
+        if self.is_separate:
+            # TorchScript omits this branch where the constant is False, and else refuses it, so that the network is traced.
+            return [tensors[i] for i in self.chosen]  # type: ignore[return-value]
         if self.is_empty:
             return torch.zeros_like(tensors[0])
         picked = [tensors[i] for i in self._read]
@@ -87,11 +94,11 @@ class Repeat(nn.Sequential):
     Args:
         pick: The picker that `ModelSpace.build` receives.
         label: Label of the choice.
-        depth: Candidates for the number of blocks: a tuple (smallest, largest), both included, or a list, range or longer tuple
-            of candidates. An int is a fixed number of blocks, without a choice.
+        depth: Candidates for the number of blocks: a tuple (smallest, largest), both included, or a set, list, range or longer
+            tuple of candidates. An int is a fixed number of blocks, without a choice.
         block: Function that builds block i from its index i = 0, 1, ...; choices made in it are active only if the chosen
             number of blocks is above i.
     """
 
-    def __init__(self, pick: Picker, label: str, depth: int | Sequence[int], block: Callable[[int], nn.Module]) -> None:
+    def __init__(self, pick: Picker, label: str, depth: int | Collection[int], block: Callable[[int], nn.Module]) -> None:
         super().__init__(*pick.repeat(label, depth, block))

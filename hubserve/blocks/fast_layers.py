@@ -63,9 +63,9 @@ def linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
     return _torch_default(bare(nn.Linear, n_in, n_out, bias=bias))
 
 
-def layer_norm(dim: int) -> nn.LayerNorm:
-    """Returns `torch.nn.LayerNorm(dim)`, which normalises over the last axis; weights are 1 and biases 0."""
-    return bare(nn.LayerNorm, dim, fill={"weight": 1, "bias": 0})
+def layer_norm(dim: int, *, eps: float = 1e-5) -> nn.LayerNorm:
+    """Returns `torch.nn.LayerNorm(dim, eps)`, which normalises over the last axis; weights are 1 and biases 0."""
+    return bare(nn.LayerNorm, dim, eps=eps, fill={"weight": 1, "bias": 0})
 
 
 def batch_norm(channels: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> nn.BatchNorm2d:

@@ -27,6 +27,8 @@ KeyFormat = Literal[
     "acenas",
     "darts",
     "singlepathoneshot",
+    "neuralspeech-lightspeech",
+    "mlnet-nasbert",
 ]
 """Naming schemes of the tensors in a file of weights; see `hubserve.hub.key_formats`."""
 
@@ -191,11 +193,12 @@ class Card(_Record):
         summary: One sentence that describes the model.
         paper: Address or title of the publication.
         licence: Licence of the weights, as far as it is published.
-        classes: Name of the label set, "imagenet-1k" or "cifar10"; see `hubserve.cards.labels`.
+        classes: Name of the label set, "imagenet-1k" or "cifar10"; see `hubserve.cards.labels`. None for a network whose
+            classes have no names, or that does not classify.
         metric: Published accuracy, with the preprocessing of the card; None if there is none.
         other_evaluations: Accuracies that were published with other configurations.
         published_size: Published numbers of parameters and MACs; None if there are none.
-        preprocess: Preparation of images with which the network was trained.
+        preprocess: Preparation of images with which the network was trained; None if its inputs are no images.
         settings: Arguments of the model space, by name.
         arch: Chosen value of each choice of the model space, by the label of the choice.
         weights: Places that have the weights, in the order in which they are tried.
@@ -206,14 +209,25 @@ class Card(_Record):
     summary: str
     paper: str
     licence: str
-    classes: str
+    classes: str | None = None
     metric: Metric | None = None
     other_evaluations: tuple[OtherEvaluation, ...] = ()
     published_size: PublishedSize | None = None
-    preprocess: Preprocess
+    preprocess: Preprocess | None = None
     settings: dict[str, Any] = {}
     arch: dict[str, Any]
     weights: tuple[WeightSource, ...]
+
+    @property
+    def image_preprocess(self) -> Preprocess:
+        """The preparation of images.
+
+        Raises:
+            CardError: The inputs of the network are no images.
+        """
+        if self.preprocess is None:
+            raise CardError(f"{self.name} is a model of {self.space}, whose inputs are no images: it has no preprocessing")
+        return self.preprocess
 
 
 def list_cards() -> list[str]:

@@ -12,15 +12,18 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 @cache
-def labels(classes: str) -> tuple[str, ...]:
+def labels(classes: str | None) -> tuple[str, ...]:
     """Returns the readable names of the classes of a label set, in the order of the logits.
 
     Args:
-        classes: Name of the label set: "imagenet-1k" or "cifar10".
+        classes: Name of the label set: "imagenet-1k" or "cifar10". None is that of a card without names of classes, and gives
+            an empty tuple.
 
     Raises:
         CardError: There is no such label set.
     """
+    if classes is None:
+        return ()
     if classes == "cifar10":
         return CIFAR10
     if classes == "imagenet-1k":

@@ -1,36 +1,91 @@
-"""`HubSpace`, the base class of the model spaces of the hub: a space with a paper, an input size and pre-searched models."""
+"""`HubSpace`, the base class of the model spaces of the hub: a space with a paper, described inputs and pre-searched models."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import fields
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import nn
 
 from hubserve.cards.card import load_card
 from hubserve.errors import CardError, SpaceError
 from hubserve.hub.network_outline import CellOutline
 from hubserve.hub.pretrained import load_frozen
+from hubserve.package.example_arrays import example_arrays
+from hubserve.package.manifest import InputEntry, OutputEntry
 from hubserve.space import ModelSpace
 
 
 class HubSpace(ModelSpace):
     """The base class of the model spaces of the hub.
 
+    A network of a space is called with one tensor for each entry of `inputs`, in their order, and returns a tensor, or a tuple
+    of tensors if `outputs` has several entries. By default, the networks classify images; a space whose networks have other
+    inputs or outputs overrides `inputs`, `outputs` and `usual_lengths`.
+
     Attributes:
         paper: URL of the paper that published the space; None without one.
         default_input_size: Height and width, in pixels, of the images for which the space was made.
-        num_labels: Number of classes that the networks predict; at least 1.
+        usual_lengths: Length of each axis that has a name, except "batch", for which costs of networks are given, such as
+            multiply-accumulates and latency. It is empty if no other axis has a name, as for images.
+        num_labels: Number of classes that the networks predict, at least 1; 0 for a space whose networks do not classify, which
+            has no setting of this name.
 
     Raises:
-        SpaceError: `num_labels` is below 1.
+        SpaceError: The setting `num_labels` is below 1.
     """
 
     paper: ClassVar[str | None] = None
     default_input_size: ClassVar[int] = 224
-    num_labels: int
+    usual_lengths: ClassVar[Mapping[str, int]] = {}
+    num_labels: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "num_labels")
+        if any(field.name == "num_labels" for field in fields(self)):  # type: ignore[arg-type]
+            self._check_at_least(1, "num_labels")
+
+    @property
+    def inputs(self) -> tuple[InputEntry, ...]:
+        """The inputs of the networks, in the order of their arguments; by default one batch of images of `input_size`."""
+        size = self.input_size
+        return (InputEntry(name="images", dtype="float32", shape=("batch", 3, size, size)),)
+
+    @property
+    def outputs(self) -> tuple[OutputEntry, ...]:
+        """The outputs of the networks in eval mode, in their order; by default the logits of `num_labels` classes.
+
+        An axis that has a name and is not an axis of an input has a length that the network computes.
+        """
+        return (OutputEntry(name="logits", dtype="float32", shape=("batch", self.num_labels)),)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the only input of the networks is prepared from an image."""
+        return [entry.prepared_by for entry in self.inputs] == ["image"]
+
+    def example_inputs(
+        self, lengths: Mapping[str, int] | None = None, *, batch: int = 1, seed: int = 0
+    ) -> tuple[torch.Tensor, ...]:
+        """Returns random values for each of `inputs`, with which a network can be called; see `example_arrays`.
+
+        Args:
+            lengths: Length of the axes that have names, except "batch"; None is the same as {}.
+            batch: Number of examples.
+            seed: Seed of the random numbers.
+        """
+        return tuple(torch.from_numpy(array) for array in example_arrays(self.inputs, lengths, batch=batch, seed=seed))
+
+    def cost_inputs(self, *, batch: int = 1) -> tuple[torch.Tensor, ...]:
+        """Returns the tensors with which a network is called to count its operations, on the meta device.
+
+        They have the `usual_lengths`. A space whose networks compute a length from values, which the meta device does not have,
+        overrides this method and returns further tensors that determine the length.
+
+        Args:
+            batch: Number of examples.
+        """
+        return tuple(tensor.to("meta") for tensor in self.example_inputs(self.usual_lengths, batch=batch))
 
     def _check_at_least(self, least: int, *settings: str) -> None:
         """Raises SpaceError if the value of one of the attributes named by `settings` is below `least`."""
@@ -78,3 +133,24 @@ class HubSpace(ModelSpace):
         if card.space != cls.__name__:
             raise CardError(f"{name} is a model of {card.space}, not of {cls.__name__}: call {card.space}.load_searched_model")
         return load_frozen(cls(**card.settings), card, pretrained=pretrained, download=download, progress=progress)
+
+
+def token_input(count: int, *, padding: int | None, longest: int | None, prepared_by: Literal["none", "text"]) -> InputEntry:
+    """Returns the description of an input "tokens": integers of sequences of any length, (batch, length).
+
+    Args:
+        count: Number of tokens; they are 0 to `count` - 1.
+        padding: Token that fills up shorter sequences at the end; None if sequences cannot be filled up.
+        longest: Length of the longest sequence; None if there is no limit.
+        prepared_by: What makes the tokens, see `InputEntry`.
+    """
+    return InputEntry(
+        name="tokens",
+        dtype="int64",
+        shape=("batch", "length"),
+        prepared_by=prepared_by,
+        lowest=0,
+        highest=count - 1,
+        padding=padding,
+        axes={"length": (1, longest)},
+    )

@@ -10,6 +10,7 @@ from hubserve.hub.autoformer_original import original_to_subnet
 from hubserve.hub.autoformer_supernet import SUPERNET_LAYERS, check_supernet, supernet_to_subnet
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
 from hubserve.hub.original_tensor_names import acenas, darts, proxylessnas, pytorchcv
+from hubserve.hub.sequence_tensor_names import mlnet_nasbert, neuralspeech_lightspeech
 from hubserve.space import ModelSpace
 from hubserve.weights_warning import warn_of_weights
 
@@ -100,8 +101,9 @@ def _torchvision(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpac
     return matrix_as_convolution(_rename(state, torchvision(model)), model)
 
 
-def _darts(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
-    return darts(state, model)
+def _by_network(rules: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]) -> Converter:
+    """Returns the converter that is the function `rules` of the tensors of a file and the network."""
+    return lambda state, model, space: rules(state, model)
 
 
 def _autoformer_supernet(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
@@ -138,7 +140,9 @@ KEY_FORMATS: dict[str, Converter] = {
     "proxylessnas": _renamed_by_file(proxylessnas),
     "pytorchcv": _renamed_by_file(pytorchcv),
     "acenas": _renamed_by_file(acenas),
-    "darts": _darts,
+    "darts": _by_network(darts),
     "singlepathoneshot": _same,
+    "neuralspeech-lightspeech": _by_network(neuralspeech_lightspeech),
+    "mlnet-nasbert": _by_network(mlnet_nasbert),
 }
 """Format -> converter; "nni" is also the format of the files that we write."""

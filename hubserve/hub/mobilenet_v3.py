@@ -82,6 +82,7 @@ class MobileNetV3Space(HubSpace):
     bn_momentum: float = 0.1
     padding: Padding = "symmetric"
 
+    channels_last: ClassVar[bool] = True
     paper: ClassVar[str] = "https://arxiv.org/abs/2008.06120"
 
     def __post_init__(self) -> None:

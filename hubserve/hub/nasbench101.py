@@ -64,6 +64,7 @@ class NasBench101(HubSpace):
     bn_eps: float = 1e-5
     bn_momentum: float = 0.003
 
+    channels_last: ClassVar[bool] = True
     paper: ClassVar[str] = "https://arxiv.org/abs/1902.09635"
     default_input_size: ClassVar[int] = 32
 

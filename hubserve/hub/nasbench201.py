@@ -56,6 +56,7 @@ class NasBench201(HubSpace):
     num_modules_per_stack: int = 5
     num_labels: int = 10
 
+    channels_last: ClassVar[bool] = True
     paper: ClassVar[str] = "https://arxiv.org/abs/2001.00326"
     default_input_size: ClassVar[int] = 32
 

@@ -80,6 +80,7 @@ class NDSSpace(HubSpace):
     drop_path_prob: float = 0.0
     num_labels: int = None  # type: ignore[assignment]
 
+    channels_last: ClassVar[bool] = True
     operations: ClassVar[tuple[str, ...]]
     n_nodes: ClassVar[int] = 5
     merge: ClassVar[Merge] = "loose_end"

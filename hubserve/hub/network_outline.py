@@ -1,7 +1,7 @@
 """Outlines of networks, from which drawings are made: `CellOutline` for a cell, `block_outlines` for a chain of blocks."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,17 @@ class CellOutline:
     edges: tuple[tuple[int, int, str], ...]
 
 
+def chain_outline(operations: Sequence[str], first: str = "input") -> CellOutline:
+    """Returns the graph of layers that run one after another.
+
+    Args:
+        operations: Name of each layer, in their order.
+        first: Caption of the node from which the first layer reads.
+    """
+    nodes = (first, *map(str, range(1, len(operations))), "output")
+    return CellOutline(nodes, tuple((i, i + 1, name) for i, name in enumerate(operations)))
+
+
 @dataclass(frozen=True)
 class BlockOutline:
     """The name, size and other properties of a block of a network, from which a drawing is made.
@@ -31,7 +42,7 @@ class BlockOutline:
     Attributes:
         name: Path of the block in the network, such as "blocks.1.0".
         kind: Name of the block's class. For an `nn.Sequential`, the name of the class of its first layer with parameters.
-        kernel: Height of the largest kernel of its 2D convolutions; 0 if it has none.
+        kernel: Height, or length in one dimension, of the largest kernel of its convolutions; 0 if it has none.
         shape: Shape of its output for one image: (channels, height, width), or fewer axes after pooling.
         params: Total number of elements of its parameters.
         attention: Whether it contains a squeeze-and-excite.
@@ -45,7 +56,7 @@ class BlockOutline:
     attention: bool
 
 
-def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[BlockOutline]:
+def block_outlines(model: nn.Module, inputs: Sequence[torch.Tensor]) -> list[BlockOutline]:
     """Returns the outlines of the blocks of `model`, in the order in which they run.
 
     A copy of the network runs on the meta device, so that shapes are known without computing values. A block that does not
@@ -53,7 +64,7 @@ def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[Block
 
     Args:
         model: The network; it is not changed.
-        input_shape: Shape of an image: (channels, height, width).
+        inputs: Arguments of the network, of which only shapes and dtypes are used, such as `HubSpace.cost_inputs()`.
     """
     shadow = copy.deepcopy(model).to("meta").eval()
     outlines: list[BlockOutline] = []
@@ -67,7 +78,7 @@ def block_outlines(model: nn.Module, input_shape: tuple[int, ...]) -> list[Block
         for name, block in _blocks(shadow)
     ]
     with torch.no_grad():
-        shadow(torch.empty(1, *input_shape, device="meta"))
+        shadow(*(each.to("meta") for each in inputs))
     for hook in hooks:
         hook.remove()
     return outlines
@@ -90,7 +101,7 @@ def _blocks(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 def _outline(name: str, block: nn.Module, shape: tuple[int, ...]) -> BlockOutline:
     """Returns the outline of a block with the path `name` and the output shape `shape`, without the batch axis."""
-    convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
+    convolutions = [module for module in block.modules() if isinstance(module, nn.Conv1d | nn.Conv2d)]
     first = next((type(leaf).__name__ for leaf in block.modules() if leaf._parameters and not list(leaf.children())), "")
     return BlockOutline(
         name=name,

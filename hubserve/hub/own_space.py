@@ -20,8 +20,12 @@ def _problem(found: Any) -> str | None:
         return f"lacks {', '.join(sorted(found.__abstractmethods__))}, so it makes no networks"
     if not is_dataclass(found) or "__dataclass_params__" not in vars(found) or not vars(found)["__dataclass_params__"].frozen:
         return "is not a frozen dataclass: write @dataclass(frozen=True) above it"
-    if "num_labels" not in {field.name for field in fields(found)}:
-        return "has no field num_labels, the number of classes of its networks: add `num_labels: int = 10`"
+    classifies = getattr(found, "outputs", None) in (None, HubSpace.outputs)
+    if classifies and "num_labels" not in {field.name for field in fields(found)}:
+        return (
+            "has no field num_labels, the number of classes of its networks: add `num_labels: int = 10`; or the properties "
+            "`inputs` and `outputs` if they do not classify"
+        )
     return None
 
 

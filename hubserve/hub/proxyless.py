@@ -54,6 +54,7 @@ class ProxylessNAS(HubSpace):
     bn_momentum: float = 0.1
     padding: Padding = "symmetric"
 
+    channels_last: ClassVar[bool] = True
     paper: ClassVar[str] = "https://arxiv.org/abs/1812.00332"
 
     def __post_init__(self) -> None:

@@ -17,12 +17,16 @@ from hubserve.bounded_files import FileTooLargeError, check_expansion, check_saf
 from hubserve.errors import WeightsError
 from hubserve.hub.local_weights import check_is_file
 from hubserve.hub.restricted_unpickler import Inert
+from hubserve.hub.torchsharp_file import read_torchsharp
 
 CONTAINERS = ("state_dict", "model", "model_state")
 """Keys under which training scripts store a state dict inside a larger dict."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """What DataParallel, `torch.compile` and Lightning put before every key; removed where all keys begin with it."""
+
+TORCHSHARP_ENDING = ".tsm"
+"""Ending of files by TorchSharp, which have no mark of their own in their content."""
 
 ENDINGS = (".pth", ".pt", ".pth.tar", ".bin", ".ckpt", ".safetensors")
 """Endings of files of weights in an archive."""
@@ -34,9 +38,10 @@ MOST_MEMBER_BYTES = 16 * 2**30
 def read_state_dict(path: Path, *, entry: str | None = None, member: str | None = None) -> dict[str, Tensor]:
     """Returns the tensors of a file of weights, contiguous, on the CPU; nothing that could run code is unpickled.
 
-    The file is a .safetensors file, a PyTorch file of any version, or a ZIP or tar archive that contains one. A state dict
-    inside a dict under one of the keys `CONTAINERS` is found, and `PREFIXES` that all keys have are removed. Objects beside the
-    tensors, such as a training configuration, are ignored (`hubserve.hub.restricted_unpickler`).
+    The file is a .safetensors file, a PyTorch file of any version, a ZIP or tar archive that contains one of these, or a .tsm
+    file by TorchSharp. A state dict inside a dict under one of the keys `CONTAINERS` is found, and `PREFIXES` that all keys
+    have are removed. Objects beside the tensors, such as a training configuration, are ignored
+    (`hubserve.hub.restricted_unpickler`).
 
     Args:
         path: The file.
@@ -49,6 +54,8 @@ def read_state_dict(path: Path, *, entry: str | None = None, member: str | None 
             in the archive.
     """
     check_is_file(path)
+    if path.suffix == TORCHSHARP_ENDING:
+        return read_torchsharp(path)
     if path.suffix == ".safetensors":
         try:
             check_safetensors_header(path)

@@ -13,10 +13,12 @@ from hubserve.error_messages import suggest
 from hubserve.errors import CardError, SpaceError
 from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.hub_space import HubSpace
+from hubserve.hub.lightspeech import LightSpeech
 from hubserve.hub.local_weights import find_in_folder
 from hubserve.hub.mobilenet_v3 import MobileNetV3Space
 from hubserve.hub.nasbench101 import NasBench101
 from hubserve.hub.nasbench201 import NasBench201
+from hubserve.hub.nasbert import NASBERT
 from hubserve.hub.nasnet_family import DARTS, ENAS, PNAS, AmoebaNet, NASNet
 from hubserve.hub.own_space import SPACE_KIND, as_hub_space, own_class
 from hubserve.hub.pretrained import load_frozen, load_weights
@@ -24,6 +26,7 @@ from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.shufflenet import ShuffleNetSpace
 from hubserve.own_code import find_named
 from hubserve.space import ModelSpace
+from hubserve.typed_arguments import typed_arguments
 
 _OF_CELLS: tuple[type[HubSpace], ...] = (NasBench101, NasBench201, NASNet, ENAS, AmoebaNet, PNAS, DARTS)
 """The spaces whose networks repeat searched cells."""
@@ -31,7 +34,10 @@ _OF_CELLS: tuple[type[HubSpace], ...] = (NasBench101, NasBench201, NASNet, ENAS,
 _OF_BLOCKS: tuple[type[HubSpace], ...] = (ProxylessNAS, MobileNetV3Space, ShuffleNetSpace, AutoFormer)
 """The spaces whose networks are chains of searched blocks."""
 
-SPACES: dict[str, type[HubSpace]] = {space.__name__: space for space in (*_OF_CELLS, *_OF_BLOCKS)}
+_OF_SEQUENCES: tuple[type[HubSpace], ...] = (NASBERT, LightSpeech)
+"""The spaces whose networks read sequences of numbers, such as the tokens of a text."""
+
+SPACES: dict[str, type[HubSpace]] = {space.__name__: space for space in (*_OF_CELLS, *_OF_BLOCKS, *_OF_SEQUENCES)}
 """All model spaces of the hub: a dict from the names of the classes to the classes."""
 
 
@@ -41,7 +47,8 @@ def get_space(name: str, settings: Mapping[str, Any] | None = None, *, refused: 
     Args:
         name: Name of the space, a key of `SPACES`, such as "MobileNetV3Space"; or of an entry point of the group
             "hubserve.spaces", or an import path such as "mypkg.spaces:Small", whose module is then imported.
-        settings: Arguments of the space's class, by name; the others have their defaults. None is the same as {}.
+        settings: Arguments of the space's class, by name; the others have their defaults. None is the same as {}. Texts are
+            converted to the types of the settings, see `hubserve.typed_arguments`.
         refused: Reason for which other spaces than those of `SPACES` are not imported; None imports them.
 
     Raises:
@@ -53,8 +60,9 @@ def get_space(name: str, settings: Mapping[str, Any] | None = None, *, refused: 
     unknown = [setting for setting in settings or {} if setting not in known]
     if unknown:
         raise SpaceError(f"{name} has no setting {unknown[0]!r}. {suggest(unknown[0], known)}")
+    typed = typed_arguments(space, settings or {}, where=f"{name}: ", error=SpaceError)
     try:
-        return space(**(settings or {}))
+        return space(**typed)
     except TypeError as error:
         raise SpaceError(f"{name}: a setting of {dict(settings or {})} has the wrong type: {error}") from error
 

@@ -50,6 +50,7 @@ class ShuffleNetSpace(HubSpace):
     channel_search: bool = False
     affine: bool = True
 
+    channels_last: ClassVar[bool] = True
     paper: ClassVar[str] = "https://arxiv.org/abs/1904.00420"
 
     def build(self, pick: Picker) -> nn.Module:

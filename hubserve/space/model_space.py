@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cached_property
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -20,8 +20,16 @@ from hubserve.space.picker import FrozenPicker, Picker, RecordingPicker
 class ModelSpace(abc.ABC):
     """A family of networks. A subclass is a frozen dataclass whose fields are its settings, with a method `build`.
 
-    Lists given as settings are converted to tuples, so that a space is hashable and its settings cannot change.
+    Lists given as settings are converted to tuples and sets to frozensets, so that a space is hashable and its settings cannot
+    change.
+
+    Attributes:
+        channels_last: Whether all networks of the space accept images of which the channels are the last axis in memory
+            (`torch.channels_last`), and compute faster with them on the CPU. One-shot strategies train on such images then. A
+            network that calls `view` on the output of a convolution does not accept them.
     """
+
+    channels_last: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
@@ -187,4 +195,6 @@ _MAX_REDRAWS = 10_000
 
 
 def _frozen(value: Any) -> Any:
+    if isinstance(value, set):
+        return frozenset(value)
     return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value

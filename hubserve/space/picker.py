@@ -2,13 +2,15 @@
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
 from torch import nn
 
 from hubserve.errors import SpaceError
+from hubserve.space.candidates import plain_candidates
 from hubserve.space.choice import Choice, Condition, OneOf
 from hubserve.space.input_choice import inputs_choice
 
@@ -24,7 +26,10 @@ class Picker(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
-        """Returns one of a sequence of candidates. A single number or string is no choice and is returned unchanged."""
+        """Returns one of a sequence of candidates: numbers, strings, bools or None, all different (see `plain_candidates`).
+
+        A single number or string is no choice and is returned unchanged.
+        """
 
     @abc.abstractmethod
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
@@ -49,34 +54,30 @@ class Picker(abc.ABC):
 
     @abc.abstractmethod
     def repeat(
-        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+        self, label: str, depth: int | Collection[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
         """Returns [block(0), ..., block(d - 1)] for the chosen depth d; choices made in `block(i)` are active only if d > i.
 
-        `depth` is an int (no choice), a tuple (min, max), both included, or candidates: a range, a list, or a longer tuple.
+        `depth` is an int (no choice), a tuple (min, max), both included, or candidates: a set, range, list or longer tuple.
         """
 
 
-def _candidates(label: str, candidates: Sequence[Any]) -> tuple[Any, ...]:
-    found = tuple(candidates)
-    if any(found[i] in found[:i] for i in range(1, len(found))):
-        raise SpaceError(f"choice {label!r} lists a candidate twice: {found}")
-    return found
-
-
-def depth_candidates(label: str, depth: int | Sequence[int]) -> tuple[int, ...]:
+def depth_candidates(label: str, depth: int | Collection[int]) -> tuple[int, ...]:
     """Returns the candidate depths for the argument `depth` of `Picker.repeat`; for an int, this int alone.
 
     Raises:
         SpaceError: `depth` has no format that `Picker.repeat` accepts.
     """
-    depths = (depth,) if isinstance(depth, int) else tuple(depth)
+    given = sorted(depth) if isinstance(depth, Set) else depth
+    if isinstance(given, tuple) and len(given) == 2 and given[0] == given[1]:
+        given = given[:1]  # A range of one depth.
+    depths = (depth,) if isinstance(depth, int) else plain_candidates(label, given)  # type: ignore[arg-type] # No int.
     whole = all(isinstance(d, int) and d >= 0 for d in depths)
     if whole and isinstance(depth, tuple) and len(depth) == 2:
-        depths = tuple(range(depths[0], depths[1] + 1))
-    if not whole or not depths or len(set(depths)) < len(depths):
+        depths = tuple(range(depths[0], depths[-1] + 1))
+    if not whole or not depths:
         raise SpaceError(
-            f"choice {label!r}: depth = {depth!r} is not an int >= 0, a tuple (min, max), or a list or range of such ints"
+            f"choice {label!r}: depth = {depth!r} is not an int >= 0, a tuple (min, max), or a set, list or range of such ints"
         )
     return depths
 
@@ -88,7 +89,7 @@ def _covers(path: tuple[Condition, ...], other: tuple[Condition, ...]) -> bool:
 
 def is_fixed(candidates: Any) -> bool:
     """Returns whether `candidates` is a single number or string, so that there is nothing to choose."""
-    return isinstance(candidates, (int, float, str))
+    return isinstance(candidates, (int, float, str, np.generic))
 
 
 class FrozenPicker(Picker):
@@ -104,16 +105,16 @@ class FrozenPicker(Picker):
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
         if is_fixed(candidates):
             return candidates
-        return OneOf(label, _candidates(label, candidates)).answer_in(self._arch)
+        return OneOf(label, plain_candidates(label, candidates)).answer_in(self._arch)
 
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        return candidates[OneOf(label, tuple(candidates)).answer_in(self._arch)]()
+        return candidates[OneOf(label, plain_candidates(label, candidates)).answer_in(self._arch)]()
 
     def inputs(self, label: str, n_candidates: int, n_chosen: int | None = 1) -> list[int]:
         return inputs_choice(label, n_candidates, n_chosen).answer_in(self._arch)
 
     def repeat(
-        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+        self, label: str, depth: int | Collection[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
         depths = depth_candidates(label, depth)
         picked = depth if isinstance(depth, int) else OneOf(label, depths).answer_in(self._arch)
@@ -136,12 +137,12 @@ class RecordingPicker(Picker):
     def __call__(self, label: str, candidates: Any, *, weights: Sequence[float] | None = None) -> Any:
         if is_fixed(candidates):
             return candidates
-        found = _candidates(label, candidates)
+        found = plain_candidates(label, candidates)
         self._note(OneOf(label, found, weights=None if weights is None else tuple(weights)))
         return found[0]
 
     def layer(self, label: str, candidates: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:
-        self._note(OneOf(label, tuple(candidates)))
+        self._note(OneOf(label, plain_candidates(label, candidates)))
         layers = []
         # All candidates, even where the label was asked before: here they may ask for other labels.
         for name, make in candidates.items():
@@ -154,7 +155,7 @@ class RecordingPicker(Picker):
         return list(range(n_candidates if n_chosen is None else n_chosen))
 
     def repeat(
-        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+        self, label: str, depth: int | Collection[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
         depths = depth_candidates(label, depth)
         if isinstance(depth, int):

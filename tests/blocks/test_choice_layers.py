@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from random import Random
 
@@ -91,3 +92,37 @@ class TestRepeat:
 def test_a_layer_choice_needs_candidates():
     with pytest.raises(SpaceError, match="'op' has no candidates"):
         LayerChoice(FrozenPicker({"op": "0"}), "op", [])
+
+    @pytest.mark.parametrize("chosen", [[], [1], [0, 2]])
+    def test_without_a_reduction_the_chosen_tensors_are_returned(self, chosen):
+        choice = InputChoice(FrozenPicker({"c": chosen}), "c", n_candidates=3, n_chosen=None, reduction="none")
+        tensors = [X, 2 * X, 3 * X]
+        assert all(found is tensors[i] for found, i in zip(choice(tensors), chosen, strict=True))
+
+    @pytest.mark.skipif(sys.version_info >= (3, 14), reason="TorchScript does not support this Python")
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_torchscript_compiles_a_sum_and_refuses_a_list(self):
+        tensors = [X, 2 * X]
+        for reduction in ("sum", "mean", "concat"):
+            choice = InputChoice(FrozenPicker({"c": [0, 1]}), "c", n_candidates=2, n_chosen=2, reduction=reduction)
+            torch.testing.assert_close(torch.jit.script(choice)(tensors), choice(tensors))
+        with pytest.raises(RuntimeError, match="Return value was annotated"):
+            torch.jit.script(InputChoice(FrozenPicker({"c": [0]}), "c", n_candidates=2, reduction="none"))
+
+
+@pytest.mark.parametrize("depth", [[2, 4], {4, 2}, frozenset({2, 4}), range(2, 5, 2)])
+def test_a_depth_of_exactly_two_or_four(depth):
+    @dataclass(frozen=True)
+    class Deep(ModelSpace):
+        depth: object
+
+        def build(self, pick):
+            return Repeat(pick, "depth", self.depth, lambda i: nn.Linear(2, pick(f"out_{i}", (2,))))
+
+    if depth == [2, 4]:  # A setting is made a tuple, and a tuple of two is a range: sets are not.
+        assert Deep(depth).choices["depth"].candidates == (2, 3, 4)
+        return
+    space = Deep(depth)
+    assert hash(space) == hash(Deep(depth))
+    assert space.choices["depth"].candidates == (2, 4)
+    assert [len(space.freeze(space.grid_arch(i))) for i in range(space.count())] == [2, 4]

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from torch import nn
 
 from hubserve.blocks.mobile import MobileBlock
 from hubserve.cards.card import parse_card
 from hubserve.cards.labels import imagenet_wnids, labels
-from hubserve.errors import CardError
-from hubserve.hub import SPACES, list_cards, load_card, read_card
+from hubserve.errors import CardError, WeightsUnavailableError
+from hubserve.hub import SPACES, list_cards, load_card, load_model, read_card
 from hubserve.hub.autoformer_cards import SUPERNETS
 from hubserve.hub.registry import card_space
 from tests.hub.parity import assert_equals_fixture
 
 OUR_OWN = {"efficientnet-lite0", "torchvision-mobilenetv2", "torchvision-mobilenetv3-large", "torchvision-mobilenetv3-small"}
-"""Cards whose models NNI does not have."""
-ALIASES = [name for name in list_cards() if name not in OUR_OWN]
+"""Cards of image classifiers that NNI does not have."""
+SEQUENCES = [name for name in list_cards() if load_card(name).preprocess is None]
+ALIASES = [name for name in list_cards() if name not in OUR_OWN and name not in SEQUENCES]
 
 
 @pytest.fixture
@@ -35,8 +37,9 @@ def test_how_many_there_are(fixture_of):
     """The numbers that README and CHANGELOG give."""
     fixtures = [fixture_of(name) for name in ALIASES]
     in_table = [fixture for fixture in fixtures if fixture["in_space_hub_table"]]
-    assert len(SPACES) == 11
-    assert (len(list_cards()), len(in_table), len(ALIASES) - len(in_table), len(OUR_OWN)) == (25, 18, 3, 4)
+    assert len(SPACES) == 13
+    assert (len(list_cards()), len(in_table), len(ALIASES) - len(in_table), len(OUR_OWN)) == (38, 18, 3, 4)
+    assert len(SEQUENCES) == 13
     assert sum(not fixture["builds_in_stock_nni_3_0"] for fixture in in_table) == 5
     assert len(SUPERNETS) == 3
 
@@ -86,17 +89,37 @@ class TestEveryCard:
         assert card.name == name
         assert card_space(card).canonical(card.arch) == card.arch
 
-    def test_belongs_to_the_space_that_loads_it(self, name):
-        card = load_card(name)
-        model = SPACES[card.space].load_searched_model(name)
-        assert not model.training
-        *_, last = (module for module in model.modules() if isinstance(module, nn.Linear))
-        assert len(labels(card.classes)) == last.out_features == card_space(card).num_labels
-
     def test_has_sources_that_can_be_checked(self, name):
         """By a hash, or at least held to the file of the first download, which is said aloud."""
         pins = ("sha256", "git_blob", "size", "hub_id", "trust_on_first_use")
         assert all(any(getattr(source, pin) for pin in pins) for source in load_card(name).weights)
+
+
+@pytest.mark.parametrize("name", [name for name in list_cards() if name not in SEQUENCES])
+def test_belongs_to_the_space_that_loads_it(name):
+    card = load_card(name)
+    model = SPACES[card.space].load_searched_model(name)
+    assert not model.training
+    *_, last = (module for module in model.modules() if isinstance(module, nn.Linear))
+    assert len(labels(card.classes)) == last.out_features == card_space(card).num_labels
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [("nasbert-5m", 4_475_136), ("nasbert-mlnet-14m", 13_690_368), ("lightspeech", 1_771_093)]
+)
+def test_models_of_sequences_have_the_published_size(name, params):
+    """Of the encoder alone for NAS-BERT, and with the layer for speakers for LightSpeech."""
+    card = load_card(name)
+    with torch.device("meta"):
+        model = card_space(card).freeze(card.arch)
+    assert sum(p.numel() for key, p in model.named_parameters() if not key.startswith("classifier.")) == params
+
+
+def test_a_model_without_weights_says_what_to_do():
+    with pytest.raises(WeightsUnavailableError, match=r"nasbert-60m:\n.*names no source\nWith the file on this machine"):
+        load_model("nasbert-60m")
+    with pytest.raises(CardError, match="whose inputs are no images"):
+        _ = load_card("nasbert-60m").image_preprocess
 
 
 def test_table_is_complete():

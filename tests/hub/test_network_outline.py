@@ -29,7 +29,7 @@ def net():
 
 
 def test_a_row(net):
-    found = block_outlines(net, (3, 16, 20))
+    found = block_outlines(net, [torch.empty(1, 3, 16, 20)])
     assert [(b.name, b.kind, b.kernel, b.shape, b.attention) for b in found] == [
         ("0", "Conv2d", 3, (4, 8, 10), False),
         ("1.0.0", "MobileBlock", 5, (8, 4, 5), False),
@@ -43,7 +43,7 @@ def test_a_row(net):
 def test_the_network_stays_as_it_was(net):
     init_mobile_weights(net.train())
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    block_outlines(net, (3, 16, 16))
+    block_outlines(net, [torch.empty(1, 3, 16, 16)])
     assert net.training
     assert all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
     assert not any(module._forward_hooks for module in net.modules())
@@ -54,7 +54,7 @@ def test_cards(name):
     card = load_card(name)
     with torch.device("meta"):
         model = card_space(card).freeze(card.arch)
-    found = block_outlines(model, (3, card.preprocess.input_size, card.preprocess.input_size))
+    found = block_outlines(model, card_space(card).cost_inputs())
     assert found[-1].shape == (1000,)
     assert any(b.attention for b in found) == (name == "mobilenetv3-small-100")
     assert sum(b.params for b in found) == sum(p.numel() for p in model.parameters())
@@ -67,4 +67,13 @@ def test_a_space_has_cells_or_blocks(name):
     for cell in space.cells(arch).values():
         assert all(0 <= source < target < len(cell.nodes) for source, target, _ in cell.edges)
         assert {target for _, target, _ in cell.edges} or name == "NasBench201"
-    assert bool(space.cells(arch)) == (name in ("NasBench101", "NasBench201", "NASNet", "ENAS", "AmoebaNet", "PNAS", "DARTS"))
+    chains = ("ProxylessNAS", "MobileNetV3Space", "ShuffleNetSpace", "AutoFormer")
+    assert bool(space.cells(arch)) == (name not in chains)
+
+
+def test_a_text_encoder_is_drawn_block_by_block():
+    card = load_card("nasbert-5m")
+    cells = card_space(card).cells(card.arch)
+    assert list(cells) == ["block 1", "block 2", "block 3", "block 4"]
+    assert cells["block 1"].nodes == ("192 channels", "1", "2", "output")
+    assert cells["block 1"].edges == ((0, 1, "sep_conv_3"), (1, 2, "sep_conv_7"), (2, 3, "mha"))

@@ -84,6 +84,17 @@ def test_the_space_of_what_this_user_wrote(package):
     assert rebuild_model(package)(torch.zeros(1, 3, 16, 16)).shape == (1, 10)
 
 
+def test_a_changed_module_that_the_space_imports_is_named(package, folder):
+    init = folder / "package_spaces" / "__init__.py"
+    before = init.read_text()
+    init.write_text("# changed\n")
+    try:
+        with pytest.warns(UserWarning, match=rf"the source of {PATH} was changed since .*__init__\.py has the SHA-256"):
+            package_space(package)
+    finally:
+        init.write_text(before)
+
+
 def test_it_is_exported_again(package, tmp_path):
     again = export(package_source(package), tmp_path / "again", formats=("onnx",))
     assert again.manifest.space_source == package.manifest.space_source

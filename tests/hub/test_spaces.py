@@ -13,6 +13,7 @@ import torch
 from hubserve.errors import SpaceError
 from hubserve.hub import SPACES, get_space
 from hubserve.space import AnyOf, KOf, OneOf
+from tests.hub.image_spaces import IMAGE_SPACES
 from tests.hub.parity import assert_equals_fixture
 
 VARIANTS = [
@@ -29,7 +30,7 @@ VARIANTS = [
 ]
 """Files of parity/spaces, without their ending."""
 
-ARCHS = [f"{space}-{i}" for space in SPACES for i in (0, 1)]
+ARCHS = [f"{space}-{i}" for space in IMAGE_SPACES for i in (0, 1)]
 """Files of parity/dev."""
 
 
@@ -86,7 +87,20 @@ class TestEverySpace:
         arch = space.random(rng)
         model = space.freeze(arch).eval()
         with torch.no_grad():
-            assert model(torch.zeros(1, 3, space.input_size, space.input_size)).shape == (1, space.num_labels)
+            found = model(*space.example_inputs(batch=1))
+        for tensor, entry in zip(found if isinstance(found, tuple) else (found,), space.outputs, strict=True):
+            assert str(tensor.dtype) == f"torch.{entry.dtype}"
+            assert len(tensor.shape) == len(entry.shape)
+            assert all(a == b for a, b in zip(tensor.shape, entry.shape, strict=True) if isinstance(b, int))
+
+    def test_describes_its_inputs(self, name):
+        space = SPACES[name]()
+        assert space.takes_images == (name in IMAGE_SPACES)
+        assert [entry.meaning for entry in space.outputs][:1] == (["logits"] if space.num_labels else ["other"])
+        for tensor, entry in zip(space.example_inputs(batch=3), space.inputs, strict=True):
+            assert str(tensor.dtype) == f"torch.{entry.dtype}"
+            assert len(tensor) == 3
+        assert all(tensor.is_meta and len(tensor) == 2 for tensor in space.cost_inputs(batch=2))
 
     def test_cites_its_paper(self, name):
         assert SPACES[name].paper.startswith("https://arxiv.org/abs/")

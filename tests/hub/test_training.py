@@ -1,4 +1,4 @@
-"""Every space trains: with the initialisation of its paper, a small subnet learns scikit-learn's digits."""
+"""Every space of images trains: with the initialisation of its paper, a small subnet learns scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from hubserve.hub import SPACES, get_space
+from hubserve.hub import get_space
+from tests.hub.image_spaces import IMAGE_SPACES
 from tests.marks import slow_but
 
 QUICK = {"NasBench201", "ProxylessNAS", "PNAS", "AutoFormer"}
@@ -57,7 +58,7 @@ def losses(model: nn.Module, digits: tuple[torch.Tensor, torch.Tensor], *, steps
     return history
 
 
-@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
+@pytest.mark.parametrize("name", slow_but(IMAGE_SPACES, QUICK))
 def test_the_loss_falls(name, digits):
     torch.manual_seed(0)
     space = get_space(name, SMALL.get(name))
