@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,19 +99,34 @@ def read_csv(path: Path, key: str = "arch") -> Table:
     """Reads a table from a CSV file with a header.
 
     Args:
-        path: The file, in UTF-8. A cell that can be parsed as a number becomes one.
+        path: The file, in UTF-8, which may be compressed with gzip. A cell that can be parsed as a number becomes one.
         key: Name of the column with the keys of the archs.
 
     Raises:
         EvaluatorError: The file cannot be read or has no rows, has no such column or two columns of the same name, a row has
             another number of fields than the header, or two rows have the same key.
     """
+    return _keyed(csv_records(path), path, key)
+
+
+def csv_records(path: Path) -> list[dict[str, str]]:
+    """Reads the rows of a CSV file with a header, each as a dict of texts by column; no cell is converted.
+
+    Args:
+        path: The file, in UTF-8, which may begin with a byte order mark and may be compressed with gzip, whatever its name is.
+
+    Raises:
+        EvaluatorError: The file cannot be read or has no rows, has two columns of the same name, or a row has another number of
+            fields than the header.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+        with (gzip.open if compressed else open)(path, "rt", newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text, strict=True)
             header = reader.fieldnames or ()
-            records = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            records: list[dict[str, str]] = list(reader)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise EvaluatorError(f"{path} is no CSV file that can be read: {error}") from error
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
@@ -117,7 +134,9 @@ def read_csv(path: Path, key: str = "arch") -> Table:
     for number, record in enumerate(records, 2):
         if None in record or None in record.values():
             raise EvaluatorError(f"{path}: row {number} does not have as many fields as the header")
-    return _keyed(records, path, key)
+    if not records:
+        raise EvaluatorError(f"{path} holds no rows")
+    return records
 
 
 def read_json(path: Path, key: str = "arch") -> Table:

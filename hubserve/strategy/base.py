@@ -36,11 +36,13 @@ class Strategy(BaseSampler):
         seed: Seed of all random numbers; None draws a seed, which `strategy.seed` returns.
 
     Attributes:
+        one_objective: True if the strategy improves a single objective; the first trial of a study with several is refused.
         settings: A frozen dataclass with the arguments of the strategy except the seed; None if it has none.
         space: The space set by `bind`; None before.
         max_trials: The number of trials of the search set by `bind`; None if it is not known.
     """
 
+    one_objective: bool = False
     settings: Any = None
 
     def __init__(self, *, seed: int | None = None) -> None:
@@ -103,11 +105,14 @@ class Strategy(BaseSampler):
         raise StrategyError(f"{self!r} proposed {PATIENCE} archs that the rules of {type(self.bound).__name__} refuse")
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        if self.one_objective:
+            single_objective(study, self)
         self._seeded_for = trial.number
         self._rng = Rng(f"{self.seed}/{trial.number}")
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, Distribution]:
-        return self._distributions
+        # A copy: Optuna's PartialFixedSampler deletes the parameters that it has fixed.
+        return dict(self._distributions)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, Distribution]) -> dict[str, Any]:
         if self.space is None:
@@ -115,7 +120,8 @@ class Strategy(BaseSampler):
         if trial.number != self._seeded_for:
             # Several trials were asked for before this one is asked for its parameters.
             self.before_trial(study, trial)
-        return categories(self.propose(study, trial), self.bound)
+        proposed = categories(self.propose(study, trial), self.bound)
+        return {label: category for label, category in proposed.items() if label in search_space}
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Distribution) -> Any:
         seed = Rng(f"{self.seed}/{trial.number}/{param_name}").randrange(2**32)

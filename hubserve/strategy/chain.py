@@ -64,7 +64,7 @@ class Filter(Middleware):
         if metric_for_invalid is not None:
             raise StrategyError(
                 f"Filter: metric_for_invalid = {metric_for_invalid!r}: refused archs are no trials here; to score them all "
-                "the same, raise in the evaluator and wrap it in hubserve.evaluator.FailureHandler"
+                "the same, raise in the evaluator and wrap it in hubserve.evaluator.FailureHandler (docs/from-nni.md shows how)"
             )
         self._accept = accept
 
@@ -141,6 +141,11 @@ class Chain(Strategy):
     def __init__(self, strategy: BaseSampler, *middlewares: Middleware) -> None:
         self.settings = ChainSettings(as_strategy(strategy), middlewares)
         super().__init__(seed=self.settings.strategy.seed)
+
+    @property
+    def one_objective(self) -> bool:  # type: ignore[override] # Of a strategy, a constant.
+        """True if the strategy that proposes archs improves a single objective."""
+        return self.settings.strategy.one_objective
 
     @property
     def seed(self) -> int:

@@ -71,6 +71,7 @@ class RegularizedEvolution(Strategy):
         SpaceExhausted: When a trial is sampled, with `dedup`: all archs were tried.
     """
 
+    one_objective = True
     settings: RegularizedEvolutionSettings
 
     def __init__(
@@ -160,7 +161,9 @@ class RegularizedEvolution(Strategy):
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         if self.space is not None or not search_space:
             return super().sample_relative(study, trial, search_space)
-        return self._mutated_params(study, self._tournament(self._population(study), single_objective(study, self)))
+        parent = self._tournament(self._population(study), single_objective(study, self))
+        params = self._mutated_params(study, parent)
+        return {label: value for label, value in params.items() if label in search_space}
 
     def _mutated_params(self, study: Study, parent: FrozenTrial) -> dict[str, Any]:
         """Returns the parameters of `parent` with one of them changed to another value."""

@@ -1,6 +1,7 @@
 """`GridSearch`, the strategy that tries every arch of a space once."""
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class GridSearchSettings:
 
     Attributes:
         shuffle: True tries the archs in an order that depends on the seed; False in the order of `ModelSpace.grid_arch`.
-        dedup: True ends after every arch was proposed; False starts again.
+        dedup: True ends after every arch was proposed; False then proposes every arch once more, and so on.
     """
 
     shuffle: bool
@@ -42,7 +43,8 @@ class GridSearch(Strategy):
     Args:
         shuffle: True visits the archs in an order that depends on the seed, by a constant step through all indices that repeats
             none; False in the order of their indices. (NNI shuffles 100 neighbours at a time.)
-        dedup: True ends the search after every arch was proposed; False starts again, for evaluations with random results.
+        dedup: True ends the search after every arch was proposed; False then proposes every arch once more, and so on, for
+            evaluations with random results.
         seed: Seed of the order; None draws a seed.
 
     Raises (when a trial is sampled):
@@ -54,42 +56,43 @@ class GridSearch(Strategy):
     def __init__(self, shuffle: bool = True, *, dedup: bool = True, seed: int | None = None) -> None:
         super().__init__(seed=seed)
         self.settings = GridSearchSettings(shuffle, dedup)
-        self._walks: WeakKeyDictionary[Study, Iterator[Arch]] = WeakKeyDictionary()
+        self._walks: WeakKeyDictionary[Study, Iterator[tuple[int, Arch]]] = WeakKeyDictionary()
 
     def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
         super().bind(space, max_trials=max_trials)
         self._walks.clear()
 
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        super().before_trial(study, trial)
-        if not self.settings.dedup:
-            self._walks.pop(study, None)
-
     def propose(self, study: Study, trial: FrozenTrial) -> Arch:
         # The archs that a walk has passed are tried or refused, and stay so; in a resumed study it passes them again.
-        dedup = self.settings.dedup
-        walk = self._walks.setdefault(study, self._walk(0 if dedup else trial.number))
-        tried = self.tried(study, trial) if dedup else ()
-        for arch in walk:
-            if arch not in tried:
+        tried = self.tried(study, trial)
+        for earlier_rounds, arch in self._walks.setdefault(study, self._walk()):
+            if tried.times(arch) <= earlier_rounds:
                 return arch
         raise SpaceExhausted(f"all archs of {type(self.bound).__name__} had their turn")
 
-    def _walk(self, start: int) -> Iterator[Arch]:
-        """Yields all archs that the space's check accepts, from position `start` of the order of the search on."""
+    def _walk(self) -> Iterator[tuple[int, Arch]]:
+        """Yields (number of earlier rounds, arch) for all archs that the space's check accepts, in the order of the search.
+
+        With `dedup` there is one round. Otherwise another round follows each one that was not empty.
+        """
         space = self.bound
-        for position in range(start, start + space.grid_size):
-            arch = space.grid_arch(self._number(position, space.grid_size))
-            if space.allows(arch):
-                yield arch
+        for round_number in range(1) if self.settings.dedup else itertools.count():
+            is_empty = True
+            for position in range(space.grid_size):
+                arch = space.grid_arch(self._number(position, space.grid_size))
+                if space.allows(arch):
+                    is_empty = False
+                    yield round_number, arch
+            if is_empty:
+                return
 
     def _number(self, position: int, size: int) -> int:
-        """Returns the grid index of the arch at `position`: position % size or, if shuffled, (seed + position * step) % size.
+        """Returns the grid index of the arch at `position`: `position` or, if shuffled, (seed + position * step) % size.
 
         `step` and `size` are coprime, so no index repeats within `size` positions.
         """
         if not self.settings.shuffle:
-            return position % size
+            return position
         step = max(1, int(size * 0.6180339887))
         while gcd(step, size) != 1:
             step += 1

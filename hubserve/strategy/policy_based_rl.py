@@ -50,6 +50,7 @@ class PolicyBasedRL(Strategy):
     (https://arxiv.org/abs/1707.06347), with the reward standardised over the batch instead of a critic. It learns after every
     `samples_per_update` finished trials, in the order in which they ended. A resumed study repeats these updates from its
     stored trials, so no checkpoint is needed. It may propose an arch twice; `Chain(PolicyBasedRL(), Deduplication())` does not.
+    In a study without a space, the policy answers categorical parameters; others are drawn at random.
 
     Args:
         samples_per_update: Number of finished trials between two updates, at least 2.
@@ -71,6 +72,7 @@ class PolicyBasedRL(Strategy):
             space's check refused 1000 archs in a row.
     """
 
+    one_objective = True
     settings: PolicyBasedRLSettings
 
     def __init__(
@@ -129,7 +131,7 @@ class PolicyBasedRL(Strategy):
         """
         settings, sign = self.settings, single_objective(study, self)
         states = (TrialState.COMPLETE,) if settings.reward_for_invalid is None else (TrialState.COMPLETE, TrialState.FAIL)
-        trials = [trial for trial in study.get_trials(deepcopy=False, states=states) if trial.params]
+        trials = [trial for trial in study.get_trials(deepcopy=False, states=states) if _has_actions(trial)]
         # By their end, a trial that ends later never comes before one that was learned from, which would undo every update.
         # Not by their time, since the clock may be set back; only trials of earlier versions have nothing else.
         trials.sort(key=lambda trial: (_ended(trial), trial.datetime_complete or datetime.min, trial.number))
@@ -158,3 +160,8 @@ def _actions(trial: FrozenTrial) -> Actions:
         for label, categories in trial.distributions.items()
         if isinstance(categories, CategoricalDistribution) and not categories.single()
     )
+
+
+def _has_actions(trial: FrozenTrial) -> bool:
+    """Returns whether the policy can learn from a trial: it has a categorical parameter with several categories."""
+    return any(isinstance(each, CategoricalDistribution) and not each.single() for each in trial.distributions.values())

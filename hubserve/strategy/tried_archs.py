@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
@@ -33,23 +34,27 @@ class TriedArchs:
         self._space = space
         self._study: weakref.ref[Study] | None = None
         self._read = 0
-        self._finished: set[Params] = set()
-        self._running: set[Params] = set()
+        self._finished: Counter[Params] = Counter()
+        self._running: Counter[Params] = Counter()
 
     def update(self, study: Study, trial: FrozenTrial) -> TriedArchs:
         """Reads the trials of `study` that are new since the last call, except `trial`, and returns itself."""
         if self._study is None or self._study() is not study:
-            self._study, self._read, self._finished = weakref.ref(study), 0, set()
+            self._study, self._read, self._finished = weakref.ref(study), 0, Counter()
         trials = study.get_trials(deepcopy=False)
         while self._read < len(trials) and trials[self._read].state.is_finished():
-            self._finished.add(self._params(trials[self._read].params))
+            self._finished[self._params(trials[self._read].params)] += 1
             self._read += 1
-        self._running = {self._params(other.params) for other in trials[self._read :] if other.number != trial.number}
+        self._running = Counter(self._params(other.params) for other in trials[self._read :] if other.number != trial.number)
         return self
 
     def __contains__(self, arch: Arch) -> bool:
+        return self.times(arch) > 0
+
+    def times(self, arch: Arch) -> int:
+        """Returns how many trials have tried `arch`."""
         params = frozenset(categories(arch, self._space).items())
-        return params in self._finished or params in self._running
+        return self._finished[params] + self._running[params]
 
     def _params(self, params: Mapping[str, Any]) -> Params:
         return frozenset((label, value) for label, value in params.items() if label in self._space.choices)

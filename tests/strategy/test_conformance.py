@@ -6,12 +6,16 @@ import optuna
 import pytest
 
 from hubserve.strategy import (
+    BANANAS,
     NSGA2,
     TPE,
     Chain,
     Deduplication,
     Filter,
     GridSearch,
+    LocalSearch,
+    PairwiseGP,
+    ParetoEvolution,
     PolicyBasedRL,
     Random,
     RegularizedEvolution,
@@ -67,6 +71,56 @@ class TestRegularizedEvolution(StrategyConformance):
 class TestRegularizedEvolutionAsInNni(VariantConformance):
     def make(self, seed):
         return RegularizedEvolution(6, 3, mutation_prob=0.3, crossover=True, dedup=False, seed=seed)
+
+
+class TestLocalSearch(StrategyConformance):
+    never_repeats = True
+
+    def make(self, seed):
+        return LocalSearch(initial=4, seed=seed)
+
+
+class TestBANANAS(StrategyConformance):
+    never_repeats = True
+
+    def make(self, seed):
+        return BANANAS(initial=4, candidates=20, trees=4, seed=seed)
+
+    @pytest.mark.slow
+    def test_is_inside_every_space_of_the_hub(self):
+        super().test_is_inside_every_space_of_the_hub()
+
+
+class TestPairwiseGP(StrategyConformance):
+    never_repeats = True
+
+    def make(self, seed):
+        return PairwiseGP(initial=4, candidates=20, seed=seed)
+
+    @pytest.mark.slow
+    def test_is_inside_every_space_of_the_hub(self):
+        super().test_is_inside_every_space_of_the_hub()
+
+
+@pytest.mark.slow
+class TestPairwiseGPWithTwoObjectives(VariantConformance):
+    objectives = 2
+    never_repeats = True
+
+    def make(self, seed):
+        return PairwiseGP(initial=4, candidates=20, seed=seed)
+
+
+class TestParetoEvolution(StrategyConformance):
+    objectives = 2
+    never_repeats = True
+
+    def make(self, seed):
+        return ParetoEvolution(initial=4, seed=seed)
+
+    @pytest.mark.slow
+    def test_is_inside_every_space_of_the_hub(self):
+        super().test_is_inside_every_space_of_the_hub()
 
 
 class TestPolicyBasedRL(StrategyConformance):

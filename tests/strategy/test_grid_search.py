@@ -6,8 +6,9 @@ import optuna
 import pytest
 
 from hubserve.errors import SpaceExhausted
+from hubserve.experiment import open_storage
 from hubserve.hub import NasBench201
-from hubserve.strategy import GridSearch, suggest_arch
+from hubserve.strategy import Chain, Filter, GridSearch, suggest_arch
 from tests.strategy.conformance import Small
 
 
@@ -31,7 +32,7 @@ def test_covers_all_archs_exactly_once(shuffle):
     space = NasBench201()
     strategy = GridSearch(shuffle, seed=7)
     strategy.bind(space)
-    archs = [tuple(arch.values()) for arch in strategy._walk(0)]
+    archs = [tuple(arch.values()) for _, arch in strategy._walk()]
     assert len(archs) == len(set(archs)) == 15_625
 
 
@@ -43,9 +44,33 @@ def test_passes_over_what_the_rules_refuse_and_ends():
 
 
 def test_without_dedup_it_starts_over():
-    archs = history(GridSearch(dedup=False, seed=1), Small(), 36)
-    assert [repr(archs.count(arch)) for arch in archs[:12]]
-    assert archs[12:24] == archs[:12] == archs[24:]
+    """The rules of the space refuse one of its twelve archs; none of the others has a second turn before all had one."""
+    archs = history(GridSearch(dedup=False, seed=1), Small(), 33)
+    assert len({repr(arch) for arch in archs[:11]}) == 11
+    assert archs[11:22] == archs[:11] == archs[22:]
+
+
+def test_without_dedup_a_filter_repeats_nothing_before_all_had_their_turn():
+    strategy = Chain(GridSearch(shuffle=False, dedup=False), Filter(lambda arch: arch["in"] == [0]))
+    archs = history(strategy, Small(), 12)
+    different = len({repr(arch) for arch in archs})
+    assert 2 < different < 11
+    assert all(archs[i] == archs[i % different] for i in range(12))
+
+
+def test_without_dedup_a_resumed_study_goes_on_where_it_was(tmp_path):
+    whole = history(GridSearch(dedup=False, seed=1), Small(), 20)
+    storage = open_storage(tmp_path / "study.journal")
+    found = []
+    for _ in range(4):
+        study = optuna.create_study(
+            study_name="s", storage=storage, sampler=GridSearch(dedup=False, seed=1), load_if_exists=True
+        )
+        for _ in range(5):
+            trial = study.ask()
+            found.append(suggest_arch(trial, Small()))
+            study.tell(trial, 0.0)
+    assert found == whole
 
 
 def test_shuffling_is_by_seed_and_mixes():

@@ -1,4 +1,4 @@
-"""Strategies on NAS-Bench-201's table, with few seeds; scripts/benchmarks/search.py has the figures."""
+"""Strategies on NAS-Bench-201's table, with few seeds; docs/compare.md has the figures."""
 
 from __future__ import annotations
 

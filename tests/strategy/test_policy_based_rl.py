@@ -120,3 +120,17 @@ def test_senseless_settings(settings, complaint):
 def test_several_objectives_are_refused():
     with pytest.raises(StrategyError, match="one objective and the study has 2"):
         optuna.create_study(directions=["maximize", "minimize"], sampler=PolicyBasedRL()).ask()
+
+
+@pytest.mark.parametrize("with_choice", [False, True])
+def test_parameters_that_are_no_categories_are_drawn_and_not_learned_from(with_choice):
+    """In a study that has only such ones, no update has anything to learn from."""
+
+    def objective(trial):
+        choice = trial.suggest_categorical("choice", ("a", "b")) if with_choice and trial.number % 2 else "a"
+        return trial.suggest_float("x", 0, 1) + trial.suggest_int("n", 1, 3) + (choice == "b")
+
+    study = optuna.create_study(direction="maximize", sampler=PolicyBasedRL(samples_per_update=4, seed=0))
+    study.optimize(objective, n_trials=24)
+    assert len({trial.params["x"] for trial in study.get_trials()}) == 24
+    assert study.best_value > 3.5

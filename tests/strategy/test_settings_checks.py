@@ -9,11 +9,15 @@ import pytest
 
 from hubserve.errors import StrategyError
 from hubserve.strategy import (
+    BANANAS,
     NSGA2,
     TPE,
     Chain,
     Deduplication,
     GridSearch,
+    LocalSearch,
+    PairwiseGP,
+    ParetoEvolution,
     PolicyBasedRL,
     Random,
     RegularizedEvolution,
@@ -28,6 +32,10 @@ MADE = {
     "RegularizedEvolution(population_size=8, sample_size=None, mutation_prob=None, crossover=False, dedup=True, seed=1)": (
         lambda: RegularizedEvolution(8, seed=1)
     ),
+    "LocalSearch(initial=3, seed=1)": lambda: LocalSearch(3, seed=1),
+    "BANANAS(initial=3, parents=10, candidates=200, trees=30, seed=1)": lambda: BANANAS(3, seed=1),
+    "PairwiseGP(initial=3, candidates=400, seed=1)": lambda: PairwiseGP(3, seed=1),
+    "ParetoEvolution(initial=3, seed=1)": lambda: ParetoEvolution(3, seed=1),
     "TPE(n_startup_trials=5, n_ei_candidates=24, seed=1)": lambda: TPE(5, seed=1),
     "NSGA2(population_size=4, mutation_prob=None, crossover_prob=0.9, swapping_prob=0.5, seed=1)": lambda: NSGA2(4, seed=1),
     "PolicyBasedRL(samples_per_update=4, replay_buffer_size=4, reward_for_invalid=None, hidden=64, "

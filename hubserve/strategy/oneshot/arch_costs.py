@@ -7,6 +7,7 @@ import torch
 
 from hubserve.complexity import complexity
 from hubserve.errors import StrategyError
+from hubserve.operations import Inputs
 from hubserve.space import Arch, ModelSpace
 from hubserve.timing import median_ms
 
@@ -27,13 +28,14 @@ class MeasuredCost:
     Args:
         measure: "macs", "params" or "latency_ms" (see `Measure`).
         space: The space of the archs.
-        input_shape: Shape of one input without the batch axis, (channels, height, width).
+        input_shape: Shape of one input without the batch axis, (channels, height, width); or the input itself, with a batch of
+            one, in a tuple.
 
     Raises:
         StrategyError: `measure` is none of these.
     """
 
-    def __init__(self, measure: str, space: ModelSpace, input_shape: tuple[int, ...]) -> None:
+    def __init__(self, measure: str, space: ModelSpace, input_shape: Inputs) -> None:
         if measure not in get_args(Measure):
             raise StrategyError(f"profiler = {measure!r} is not one of {get_args(Measure)}, nor a function of an arch")
         self._measure = measure
@@ -57,13 +59,14 @@ class MeasuredCost:
         return float(complexity(model, self._input_shape).macs)
 
 
-def cost_of(profiler: Measure | ArchCost | Any, space: ModelSpace, input_shape: tuple[int, ...]) -> ArchCost:
+def cost_of(profiler: Measure | ArchCost | Any, space: ModelSpace, input_shape: Inputs) -> ArchCost:
     """Returns `profiler` as a function of an arch: a `MeasuredCost` if it is a name, else `profiler` itself.
 
     Args:
         profiler: "macs", "params" or "latency_ms", or a function that returns the cost of an arch.
         space: The space of the archs.
-        input_shape: Shape of one input without the batch axis, (channels, height, width).
+        input_shape: Shape of one input without the batch axis, (channels, height, width); or the input itself, with a batch of
+            one, in a tuple.
 
     Raises:
         StrategyError: `profiler` is another string.
@@ -71,19 +74,20 @@ def cost_of(profiler: Measure | ArchCost | Any, space: ModelSpace, input_shape: 
     return MeasuredCost(profiler, space, input_shape) if isinstance(profiler, str) else profiler
 
 
-def _latency_ms(space: ModelSpace, arch: Arch, input_shape: tuple[int, ...]) -> float:
+def _latency_ms(space: ModelSpace, arch: Arch, input_shape: Inputs) -> float:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         model = space.freeze(arch).eval()
-        x = torch.randn(1, *input_shape)
-        return median_ms(lambda: model(x))
+        given = [each for each in input_shape if isinstance(each, torch.Tensor)]
+        x = given or [torch.randn(1, *(each for each in input_shape if isinstance(each, int)))]
+        return median_ms(lambda: model(*x))
 
 
-def shape_of(x: Any) -> tuple[int, ...]:
-    """Returns the shape of one input of the batch `x`, without the batch axis.
+def shape_of(x: Any) -> Inputs:
+    """Returns the shape of one input of the batch `x`, without the batch axis; for a batch of integers, its first input.
 
     Raises:
         StrategyError: `x` is not a tensor.
     """
     if not isinstance(x, torch.Tensor):
         raise StrategyError("costs are counted for inputs that are one tensor; give a function of an arch as profiler")
-    return tuple(x.shape[1:])
+    return tuple(x.shape[1:]) if x.is_floating_point() else (x[:1].detach().cpu(),)

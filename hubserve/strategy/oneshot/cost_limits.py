@@ -8,6 +8,7 @@ import torch
 
 from hubserve.error_messages import suggest
 from hubserve.errors import StrategyError
+from hubserve.operations import Inputs
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.arch_costs import ArchCost, Measure, cost_of
 
@@ -88,13 +89,12 @@ class RangeFilter:
         if self.min is not None and self.max is not None and self.min > self.max:
             raise StrategyError(f"filter: min = {self.min} is above max = {self.max}")
 
-    def bound(self, space: ModelSpace, input_shape: tuple[int, ...]) -> Callable[[Arch], bool]:
+    def bound(self, space: ModelSpace, input_shape: Inputs) -> Callable[[Arch], bool]:
         """Returns a function that returns whether an arch of `space` is accepted.
 
         Args:
             space: The space of the archs.
-            input_shape: Shape of one input without the batch axis, (channels, height, width). Not used if `profiler` is a
-                function.
+            input_shape: What `shape_of` returns for a batch. Not used if `profiler` is a function.
 
         Raises:
             StrategyError: `profiler` is a string but none of the names of `Measure`.

@@ -81,7 +81,9 @@ class DartsSearch(DifferentiableSearch):
         with torch.no_grad():
             blends = self.blends()
         leaves = self.net.network(sampled, x).subnet.leaves
-        return self.weights.step(self.evaluator.loss(self.net(x, blends, sampled), target), leaves)
+        with self.weights.autocast():
+            loss = self.evaluator.loss(self.net(x, blends, sampled), target)
+        return self.weights.step(loss, leaves)
 
 
 class SecondOrderDartsSearch(DartsSearch):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hubserve.data.loaders import Batch
+from hubserve.data.nested_batches import moved
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
 from hubserve.strategy.oneshot.arch_costs import cost_of, shape_of
@@ -99,7 +100,7 @@ class DifferentiableSearch(OneShotSearch):
 
     def prepare(self, x: Any) -> None:
         if self.net.archs.logits:
-            self.net.prove(x.cpu() if isinstance(x, torch.Tensor) else x)
+            self.net.prove(moved(x, torch.device("cpu")))
         self.refuse()
         if self._penalty is not None:
             cost = cost_of(self._penalty.profiler, self.net.space, shape_of(x))
@@ -111,7 +112,7 @@ class DifferentiableSearch(OneShotSearch):
                 self.cost_r2,
             )
 
-    def activation_bytes(self, x: torch.Tensor) -> int:
+    def activation_bytes(self, x: Any) -> int:
         return self.net.activation_bytes(x, self.held)
 
     def refuse(self) -> None:

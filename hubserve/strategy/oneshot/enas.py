@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -18,7 +18,6 @@ from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import Penalty, make_penalty
 from hubserve.strategy.oneshot.extraction import extract
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
-from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.strategy.ppo import Ppo, nni_update
 from hubserve.strategy.settings_checks import at_least
 from hubserve.supernet import Supernet
@@ -64,6 +63,8 @@ class ENAS(OneShotStrategy):
     Raises:
         StrategyError: A value is not allowed.
     """
+
+    supports: ClassVar[frozenset[str]] = frozenset({"drop_path_prob"})
 
     batches_per_update: int = 20
     log_prob_every_n_step: int = 10
@@ -121,7 +122,7 @@ class EnasSearch(OneShotSearch):
     def step(self, x: Any, target: Any) -> OneShotProgress:
         learns = self.epoch >= self._strategy.warmup_epochs
         arch = self.propose()[0] if learns else self._space.random(self.rng)
-        loss, leaves = train_network(self.supernet, arch, self.evaluator, x, target)
+        loss, leaves = self.weights.network_loss(arch, x, target)
         row: OneShotProgress = {"train_loss": self.weights.step(loss, leaves)}
         if learns:
             row |= self._learn(*next(self.val_batches))
@@ -174,7 +175,7 @@ class EnasSearch(OneShotSearch):
         """Returns the loss of `arch` on a validation batch, and its reward."""
         with torch.no_grad():
             # In training mode: the running statistics of batch norms fit no single arch.
-            loss, _ = train_network(self.supernet, arch, self.evaluator, x, target)
+            loss, _ = self.weights.network_loss(arch, x, target)
         value = -loss
         if (name := self._strategy.reward_metric_name) is not None:
             scores = extract(self.supernet, arch, self.evaluator, seed=self._seed).after

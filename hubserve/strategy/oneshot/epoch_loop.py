@@ -9,9 +9,11 @@ from random import Random
 import torch
 
 from hubserve.data.loaders import Batch
+from hubserve.data.nested_batches import batch_on
 from hubserve.errors import StrategyError
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
 from hubserve.training.evaluator import SharedTraining, TrainingEvaluator
+from hubserve.training.process_group import ProcessGroup
 from hubserve.training.seeding import seeded
 
 
@@ -27,6 +29,7 @@ class EpochLoop:
         training: The settings of the evaluator that apply to the training of shared weights.
         on_step: Called with each row of the history; None calls nothing.
         should_stop: Called after each step; True ends the epoch there. None never ends it.
+        group: The processes that train together; each trains on its part of the data, and the first one says when to stop.
         history: One row for each step so far.
         epoch: Number of epochs that are complete.
     """
@@ -39,6 +42,7 @@ class EpochLoop:
     training: SharedTraining
     on_step: Callable[[OneShotProgress], None] | None = None
     should_stop: Callable[[], bool] | None = None
+    group: ProcessGroup = field(default_factory=ProcessGroup)
     history: list[OneShotProgress] = field(default_factory=list)
     epoch: int = 0
 
@@ -50,13 +54,13 @@ class EpochLoop:
         """
         with seeded_epoch(self.seed, self.epoch, self.training):
             self.search.begin(self.epoch, self._val_batches())
-            for batch in self.evaluator.train_batches(epoch_seed(self.seed, self.epoch)):
-                row = self.search.step(*to_device(batch, self.device))
+            for batch in self.evaluator.train_part(epoch_seed(self.seed, self.epoch), self.group.part):
+                row = self.search.step(*self._on_device(batch))
                 row = {"step": len(self.history), "epoch": self.epoch, **row}
                 self.history.append(row)
                 if self.on_step is not None:
                     self.on_step(row)
-                if self.should_stop is not None and self.should_stop():
+                if self.group.value_of_first(self.should_stop is not None and self.should_stop()):
                     return False
         self.epoch += 1
         return True
@@ -68,9 +72,17 @@ class EpochLoop:
             empty, seed = True, Random(f"{self.seed}/{self.epoch}/{number}").randrange(2**63)
             for batch in self.evaluator.mixed_val_batches(seed):
                 empty = False
-                yield to_device(batch, self.device)
+                yield self._on_device(batch)
             if empty:
                 raise StrategyError("the evaluator has no validation data, from which this strategy would learn")
+
+    def _on_device(self, batch: Batch) -> Batch:
+        """Returns the batch on the device; on the CPU, its images are in the memory format that the space asks for."""
+        inputs, targets = batch_on(batch, self.device)
+        is_image = isinstance(inputs, torch.Tensor) and inputs.dim() == 4
+        if is_image and self.device.type == "cpu" and self.search.supernet.space.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs, targets
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -84,9 +96,3 @@ def seeded_epoch(seed: int, epoch: int, training: SharedTraining) -> AbstractCon
     The states of the random generators are restored afterwards.
     """
     return seeded(Random(f"{seed}/{epoch}").randrange(2**63), deterministic=training.deterministic)
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Returns `batch` with its inputs and targets on `device`; those that are not tensors are returned unchanged."""
-    x, target = (part.to(device) if isinstance(part, torch.Tensor) else part for part in batch)
-    return x, target

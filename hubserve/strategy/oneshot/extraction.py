@@ -6,9 +6,9 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import nn
 
+from hubserve.data.nested_batches import batch_on
 from hubserve.errors import EvaluatorError
 from hubserve.space import Arch, ModelSpace
-from hubserve.strategy.oneshot.epoch_loop import to_device
 from hubserve.supernet import Supernet, recalibrate_batch_norm
 from hubserve.training.evaluator import Evaluator, TrainingEvaluator, Trial
 from hubserve.training.seeding import seeded
@@ -73,7 +73,7 @@ def extract(
         model = supernet.extract(arch).to(device)
     before = _scores_before(model, evaluator, seed) if compare else {}
     with seeded(seed):
-        used = recalibrate_batch_norm(model, (to_device(b, device) for b in evaluator.train_batches(seed)), batches)
+        used = recalibrate_batch_norm(model, (batch_on(b, device) for b in evaluator.train_batches(seed)), batches)
         after = evaluator.validate(model)
     return Extraction(model.eval(), before, after, used)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -11,7 +11,6 @@ from hubserve.data.loaders import Batch
 from hubserve.errors import SupernetError
 from hubserve.space import Choice, KOf, ModelSpace
 from hubserve.strategy.oneshot.differentiable import DifferentiableSearch, DifferentiableStrategy
-from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.supernet import Blend
 from hubserve.training.evaluator import TrainingEvaluator
 
@@ -35,6 +34,8 @@ class Proxyless(DifferentiableStrategy):
         StrategyError: A value is not allowed.
         SupernetError (when run): A choice asks for a fixed number of inputs above 1, which two gates cannot represent.
     """
+
+    supports: ClassVar[frozenset[str]] = frozenset({"drop_path_prob"})
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> ProxylessSearch:
         return ProxylessSearch(space, evaluator, self, seed=seed, total_steps=total_steps)
@@ -80,7 +81,7 @@ class ProxylessSearch(DifferentiableSearch):
         return {label: draw_gates(self.net.space.choices[label], p.detach()) for label, p in probabilities.items()}
 
     def weight_step(self, x: Any, target: Any) -> float:
-        loss, leaves = train_network(self.supernet, self.net.archs.draw_arch(self.rng), self.evaluator, x, target)
+        loss, leaves = self.weights.network_loss(self.net.archs.draw_arch(self.rng), x, target)
         return self.weights.step(loss, leaves)
 
 

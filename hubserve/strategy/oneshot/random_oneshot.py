@@ -1,10 +1,12 @@
-"""`RandomOneShot`, the one-shot strategy that trains a random arch in each step (single path one-shot)."""
+"""`RandomOneShot`, the one-shot strategy that trains random archs: one in each step, or several by the sandwich rule."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+import torch
 
 from hubserve.errors import StrategyError
 from hubserve.space import Arch, ModelSpace
@@ -12,8 +14,10 @@ from hubserve.strategy.oneshot.arch_costs import shape_of
 from hubserve.strategy.oneshot.base import OneShotStrategy
 from hubserve.strategy.oneshot.cost_limits import RangeFilter, make_filter
 from hubserve.strategy.oneshot.search import OneShotProgress, OneShotSearch
-from hubserve.strategy.oneshot.weight_training import train_network
 from hubserve.supernet import Supernet
+from hubserve.supernet.extreme_archs import largest_arch, smallest_arch
+from hubserve.supernet.residual_start import start_residuals_at_zero
+from hubserve.supernet.sandwich import Sandwich
 from hubserve.training.evaluator import TrainingEvaluator
 
 MAX_DRAWS = 100
@@ -22,26 +26,48 @@ MAX_DRAWS = 100
 
 @dataclass(frozen=True)
 class RandomOneShot(OneShotStrategy):
-    """Draws a random arch in each training step and trains only its network, on the shared weights of a supernet.
+    """Trains random archs on the shared weights of a supernet: one in each step, or several by the sandwich rule.
 
-    Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling" (https://arxiv.org/abs/1904.00420,
-    section 3). The result is a supernet without an arch; any multi-trial strategy can then search it with `SupernetEvaluator`.
-    Supports every space. Answers are drawn uniformly, or by the `weights` of a choice that has some (as in NasBench101).
+    Without `sandwich` it is Guo et al. 2020, "Single Path One-Shot Neural Architecture Search with Uniform Sampling"
+    (https://arxiv.org/abs/1904.00420, section 3). With it, networks cut from the supernet can be used as they are, without
+    further training: BigNAS (Yu et al. 2020, https://arxiv.org/abs/2003.11142) and, with random archs drawn uniformly as here,
+    AttentiveNAS (Wang et al. 2021, https://arxiv.org/abs/2011.09011). The rules of a step are those of `Sandwich`.
+
+    The result is a supernet without an arch; any multi-trial strategy can then search it with `SupernetEvaluator`. Supports
+    every space. Answers are drawn uniformly, or by the `weights` of a choice that has some (as in NasBench101).
 
     Attributes:
         filter: Says which archs may be drawn: a function of an arch, a `RangeFilter`, or a dict of its attributes; None allows
-            all.
+            all. The largest and the smallest arch of `sandwich` are trained in any case.
+        sandwich: Number of random archs, at least 0, that each step trains besides the largest and the smallest arch of the
+            space (see `largest_arch`). None trains a single random arch in each step. BigNAS and AttentiveNAS have 2.
+        distill: Whether, with `sandwich`, all archs but the largest learn from its output in place of the targets.
+        zero_residuals: Whether, with `sandwich`, residual blocks begin as the identity (see `start_residuals_at_zero`).
         gradient_clip_val: Largest norm of all gradients together; None uses the evaluator's.
 
     Raises:
-        StrategyError: `filter` is a dict that is not valid; or, when run, the filter refused `MAX_DRAWS` archs in a row.
+        StrategyError: `filter` is a dict that is not valid, or `sandwich` is not a number of at least 0; or, when run, the
+            filter refused `MAX_DRAWS` archs in a row.
+        EvaluatorError: When run: `distill` is set and the evaluator has no `distillation_loss`.
     """
 
+    supports: ClassVar[frozenset[str]] = frozenset({"drop_path_prob", "devices"})
+
     filter: RangeFilter | Mapping[str, Any] | Callable[[Arch], bool] | None = None
+    sandwich: int | None = field(default=None, kw_only=True)
+    distill: bool = field(default=True, kw_only=True)
+    zero_residuals: bool = field(default=True, kw_only=True)
     gradient_clip_val: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "filter", make_filter(self.filter))
+        if self.sandwich is not None and (type(self.sandwich) is not int or self.sandwich < 0):
+            raise StrategyError(
+                f"RandomOneShot: sandwich = {self.sandwich!r} must be at least 0, or None for one arch in each step"
+            )
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return {} if self.sandwich is None else {"sandwich": self.sandwich, "distill": self.distill}
 
     def search(self, space: ModelSpace, evaluator: TrainingEvaluator, *, seed: int, total_steps: int) -> SinglePathSearch:
         return SinglePathSearch(space, evaluator, self, seed=seed, total_steps=total_steps)
@@ -66,6 +92,14 @@ class SinglePathSearch(OneShotSearch):
         self._space = space
         self._filter = make_filter(strategy.filter)
         self._accepts: Callable[[Arch], bool] = lambda arch: True
+        self._distill = strategy.distill
+        self._sandwich = None if strategy.sandwich is None else self._make_sandwich(strategy.sandwich)
+        if self._sandwich is not None and strategy.zero_residuals:
+            start_residuals_at_zero(supernet)
+
+    def _make_sandwich(self, random_networks: int) -> Sandwich:
+        largest, smallest = largest_arch(self._space), smallest_arch(self._space)
+        return Sandwich(self.supernet, largest, smallest, random_networks, draw=lambda rng: self.draw())
 
     def prepare(self, x: Any) -> None:
         if isinstance(self._filter, RangeFilter):
@@ -89,8 +123,31 @@ class SinglePathSearch(OneShotSearch):
         )
 
     def step(self, x: Any, target: Any) -> OneShotProgress:
-        loss, leaves = train_network(self.supernet, self.draw(), self.evaluator, x, target)
+        if self._sandwich is not None:
+            return {"train_loss": self._sandwich_step(self._sandwich, x, target)}
+        loss, leaves = self.weights.network_loss(self.draw(), x, target)
         return {"train_loss": self.weights.step(loss, leaves)}
+
+    def _sandwich_step(self, sandwich: Sandwich, x: Any, target: Any) -> float:
+        """Trains the networks of a step; returns the loss of the largest one."""
+
+        def of_smaller(output: Any, teacher: Any) -> torch.Tensor:
+            if self._distill:
+                return self.evaluator.distillation_loss(output, teacher)
+            return self.evaluator.loss(output, target)
+
+        self.supernet.train()
+        self.weights.set_drop_path(self.supernet.subnet(sandwich.largest).network)
+        loss = sandwich.add_gradients(
+            x,
+            (lambda output: self.evaluator.loss(output, target), of_smaller),
+            self.rng,
+            backward=self.weights.backward,
+            autocast=self.weights.autocast,
+        )
+        value = self.weights.checked(loss)
+        self.weights.update_shared()
+        return value
 
     def arch(self) -> Arch | None:
         return None

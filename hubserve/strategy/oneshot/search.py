@@ -1,6 +1,7 @@
 """`OneShotSearch`, the base class of the running search of a one-shot strategy, which takes a step for each batch."""
 
 import abc
+import logging
 from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
@@ -13,6 +14,8 @@ from hubserve.strategy.oneshot.weight_training import WeightTraining
 from hubserve.supernet import Supernet
 from hubserve.supernet.memory_estimates import weight_bytes
 from hubserve.training.evaluator import TrainingEvaluator
+
+log = logging.getLogger(__name__)
 
 OneShotProgress = dict[str, Any]
 """One row of the history: "step", "epoch" and "train_loss"; "val_loss", where a strategy learns from validation data; for
@@ -71,6 +74,7 @@ class OneShotSearch(abc.ABC):
     def begin(self, epoch: int, val_batches: Iterator[Batch]) -> None:
         """Starts an epoch: sets the attributes `epoch` and `val_batches`, and seeds `rng` for it."""
         self.epoch = epoch
+        self.weights.begin(epoch)
         self.rng = Random(f"{self._seed}/{epoch}")
         self.val_batches = val_batches
 
@@ -81,6 +85,11 @@ class OneShotSearch(abc.ABC):
         Returns the row of the history for this step, without "step" and "epoch".
         """
 
+    def finish(self) -> None:
+        """Ends the training after the last epoch: the supernet gets the averaged weights, if any, and is in eval mode."""
+        self.weights.finish()
+        self.supernet.eval()
+
     @abc.abstractmethod
     def arch(self) -> Arch | None:
         """Returns the canonical arch found so far; None if the strategy only trains the weights."""
@@ -88,12 +97,20 @@ class OneShotSearch(abc.ABC):
     def memory_bytes(self, x: Any) -> int:
         """Returns the estimated number of bytes that a step on a batch like `x` needs.
 
-        They are those of the weights, gradients, optimizer state and, if `x` is a tensor, activations.
+        They are those of the weights, gradients, optimizer state and activations. Activations are left out, and this is logged,
+        if `x` is nested and the network cannot run on it without values (on the meta device).
         """
-        activations = self.activation_bytes(x) if isinstance(x, torch.Tensor) else 0
-        return weight_bytes(self.supernet, copies=self.copies) + activations
+        try:
+            activations = self.activation_bytes(x)
+        except RuntimeError as error:  # NotImplementedError among them: what torch raises where values are missing.
+            if isinstance(x, torch.Tensor):
+                raise
+            log.info("activations are not estimated: %s", error)
+            activations = 0
+        averages = self.evaluator.shared_training().ema_decay is not None
+        return weight_bytes(self.supernet, copies=self.copies + averages) + activations
 
-    def activation_bytes(self, x: torch.Tensor) -> int:
+    def activation_bytes(self, x: Any) -> int:
         """Returns the number of bytes that autograd keeps in a step on a batch like `x`; by default, of the largest network."""
         return self.supernet.activation_bytes(x)
 

@@ -13,10 +13,13 @@ from torch.utils.data import TensorDataset
 
 from hubserve.errors import StrategyError
 from hubserve.evaluator import Classification
+from hubserve.jobs.search_job import StrategyEntry
+from hubserve.pipeline.strategies import make_searchers
 from hubserve.strategy import RandomOneShot, RangeFilter, RegularizedEvolution, SupernetEvaluator, suggest_arch
 from hubserve.strategy.oneshot import extract
 from hubserve.strategy.oneshot.arch_costs import MeasuredCost
 from hubserve.supernet import Supernet
+from hubserve.supernet.extreme_archs import smallest_arch
 from hubserve.training.evaluator import Trial
 from tests.strategy.oneshot.data import Noise
 from tests.supernet.spaces import SIZE, TINY, Small, images
@@ -162,3 +165,31 @@ class TestTheSupernetAfterwards:
         assert math.isfinite(found.after["val_loss"])
         scores = SupernetEvaluator(supernet, evaluator, compare=True).evaluate(space, arch, Trial())
         assert scores == found.after
+
+
+class TestTheSandwich:
+    @pytest.mark.parametrize("wrong", [-1, 1.5, True])
+    def test_its_number_of_archs_is_checked(self, wrong):
+        with pytest.raises(StrategyError, match="sandwich = "):
+            RandomOneShot(sandwich=wrong)
+
+    def test_all_its_networks_learn(self):
+        """Without distillation and with a single batch: the smallest network's loss falls, too."""
+        space, evaluator = TINY["MobileNetV3Space"], Noise(batches=1, epochs=8)
+        smallest = smallest_arch(space)
+
+        def loss(supernet):
+            x, target = evaluator.batches[0]
+            with torch.no_grad():
+                return float(evaluator.loss(supernet.train().subnet(smallest).network(x), target))
+
+        for distill in (False, True):
+            result = RandomOneShot(sandwich=1, distill=distill).run(space, evaluator, device="cpu")
+            assert result.arch is None
+            assert loss(result.supernet) < loss(Supernet(space))
+
+    def test_a_job_names_it(self):
+        entry = StrategyEntry.model_validate(
+            {"name": "RandomOneShot", "arguments": {"sandwich": 2}, "then": {"name": "Random"}}
+        )
+        assert make_searchers(entry, seed=0).first == RandomOneShot(sandwich=2)

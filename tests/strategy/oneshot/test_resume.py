@@ -17,6 +17,7 @@ STRATEGIES = {
     "Proxyless": lambda: Proxyless(),
     "ENAS": lambda: ENAS(batches_per_update=2, final_samples=2),
     "RandomOneShot": lambda: RandomOneShot(),
+    "sandwich": lambda: RandomOneShot(sandwich=1),
 }
 
 
@@ -56,6 +57,62 @@ def test_a_finished_run_trains_no_more_and_ends_the_same(name, tmp_path):
     assert again.arch == first.arch
 
 
+class Scheduled(Noise):
+    """Keeps its optimizer, whose learning rate a scheduler of torch sets, or none does."""
+
+    def __init__(self, *, schedule=None, **settings):
+        super().__init__(**settings)
+        self.schedule = schedule
+
+    def make_optimizer(self, parameters):
+        self.optimizer = super().make_optimizer(parameters)
+        return self.optimizer
+
+    def make_schedule(self, optimizer, total_steps):
+        return None if self.schedule is None else self.schedule(optimizer, total_steps)
+
+
+@pytest.mark.parametrize("name", ["DARTS", "Proxyless", "ENAS", "sandwich"])
+def test_more_epochs_than_before_are_those_of_the_longer_run(name, tmp_path):
+    space = TINY["NasBench201"]
+    whole = STRATEGIES[name]().run(space, Scheduled(epochs=3), seed=3, device="cpu")
+    STRATEGIES[name]().run(space, Scheduled(epochs=1), seed=3, folder=tmp_path, device="cpu")
+    longer = STRATEGIES[name]().run(space, Scheduled(epochs=3), seed=3, folder=tmp_path, device="cpu")
+    assert longer.history == whole.history
+    assert longer.arch == whole.arch
+    expected = whole.supernet.state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in longer.supernet.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        torch.optim.lr_scheduler.CosineAnnealingLR,
+        lambda optimizer, steps: torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, steps),
+        lambda optimizer, steps: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps),
+    ],
+)
+def test_with_more_epochs_the_learning_rate_is_that_of_the_longer_schedule(schedule, tmp_path):
+    def run(epochs, folder=None):
+        evaluator, rates = Scheduled(epochs=epochs, schedule=schedule), []
+
+        def note(row):
+            group = evaluator.optimizer.param_groups[0]
+            rates.append((group["lr"], group["betas"]))
+
+        RandomOneShot().run(Small(), evaluator, seed=3, folder=folder, on_step=note, device="cpu")
+        return rates
+
+    run(1, tmp_path)
+    assert run(4, tmp_path) == [(pytest.approx(rate), pytest.approx(betas)) for rate, betas in run(4)[2:]]
+
+
+def test_fewer_epochs_than_before_are_refused(tmp_path):
+    RandomOneShot().run(Small(), Noise(epochs=2), folder=tmp_path, device="cpu")
+    with pytest.raises(StrategyError, match="of another search: epochs was 2 and is 1"):
+        RandomOneShot().run(Small(), Noise(epochs=1), folder=tmp_path, device="cpu")
+
+
 def test_a_stopped_run_says_so_and_goes_on(tmp_path):
     steps = []
     stopped = DARTS().run(
@@ -91,6 +148,8 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path):
     RandomOneShot().run(Small(), Noise(), folder=tmp_path, seed=1, device="cpu")
     with pytest.raises(StrategyError, match="of another search"):
         RandomOneShot().run(Small(), Noise(), folder=tmp_path, seed=2, device="cpu")
+    with pytest.raises(StrategyError, match="sandwich was not set and is 2, distill was not set and is True"):
+        RandomOneShot(sandwich=2).run(Small(), Noise(), folder=tmp_path, seed=1, device="cpu")
 
 
 def test_a_corrupt_checkpoint_is_named(tmp_path):

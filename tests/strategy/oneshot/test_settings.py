@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from hubserve.blocks.cell_network import CellNetwork
 from hubserve.errors import EvaluatorError, StrategyError, SupernetError
 from hubserve.evaluator import Classification
 from hubserve.strategy import DARTS, ENAS, GumbelDARTS, Proxyless, RandomOneShot
 from hubserve.strategy.oneshot import base
+from hubserve.supernet import Supernet
 from tests.supernet.spaces import TINY, Small, images
 
 
@@ -24,11 +26,7 @@ def evaluator(**settings) -> Classification:
 @pytest.mark.parametrize(
     ("settings", "reported"),
     [
-        ({"ema_decay": 0.9}, "ema_decay = 0.9"),
-        ({"drop_path_prob": 0.2}, "drop_path_prob = 0.2"),
-        ({"precision": "bf16"}, "precision = 'bf16-mixed'"),
         ({"accumulate_grad_batches": 2, "max_steps": 7}, "accumulate_grad_batches = 2 and max_steps = 7"),
-        ({"devices": 2}, "devices = 2"),
     ],
 )
 def test_what_means_nothing_for_shared_weights_is_refused_before_the_start(settings, reported):
@@ -38,6 +36,52 @@ def test_what_means_nothing_for_shared_weights_is_refused_before_the_start(setti
 
     with pytest.raises(StrategyError, match=f"shared weights are trained without {reported}: .*retrain"):
         RandomOneShot().run(Small(), NoData(**settings))
+
+
+def test_drop_path_is_refused_where_all_candidates_run_at_once():
+    with pytest.raises(StrategyError, match=r"shared weights are trained without drop_path_prob = 0.2: .*retrain"):
+        DARTS().run(Small(), evaluator(drop_path_prob=0.2))
+
+
+@pytest.mark.parametrize("make", [RandomOneShot, lambda: RandomOneShot(sandwich=1), DARTS, lambda: ENAS(final_samples=1)])
+def test_the_average_of_the_weights_is_the_result(make, tmp_path):
+    """A supernet whose steps are tiny at the end: the average of its weights lies between the first and the last ones."""
+
+    def run(folder=None, **settings):
+        return make().run(TINY["NasBench201"], evaluator(learning_rate=0.01, max_epochs=2, **settings), folder=folder)
+
+    averaged, last = run(tmp_path, ema_decay=0.999).supernet.tensors, run().supernet.tensors
+    first = Supernet(TINY["NasBench201"]).tensors
+    moved = [key for key, _ in last.named_parameters() if not torch.allclose(last[key], first[key])]
+    assert moved
+    closer = [key for key in moved if (averaged[key] - first[key]).norm() < (last[key] - first[key]).norm()]
+    assert len(closer) > 0.8 * len(moved)
+    with pytest.raises(StrategyError, match=r"ema_decay was 0\.999 and is not set"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("make", [RandomOneShot, lambda: RandomOneShot(sandwich=1), DARTS, Proxyless])
+def test_networks_run_in_the_precision_of_the_evaluator(make, monkeypatch):
+    dtypes = set()
+
+    class Seen(Classification):
+        def loss(self, output, target):
+            if output.requires_grad:
+                dtypes.add(output.dtype)
+            return super().loss(output, target)
+
+    data = TensorDataset(images(8), torch.arange(8))
+    given = Seen(train_dataloaders=data, val_dataloaders=data, batch_size=4, max_epochs=1, accelerator="cpu", precision="bf16")
+    make().run(TINY["NasBench201"], given)
+    assert torch.bfloat16 in dtypes
+
+
+@pytest.mark.parametrize("make", [RandomOneShot, lambda: RandomOneShot(sandwich=0)])
+def test_drop_path_rises_over_the_epochs(make, monkeypatch):
+    seen = []
+    monkeypatch.setattr(CellNetwork, "set_drop_path_prob", lambda network, prob: seen.append(prob))
+    make().run(TINY["DARTS"], evaluator(drop_path_prob=0.2, max_epochs=2))
+    assert seen == [0.0, 0.0, 0.1, 0.1]
 
 
 @pytest.mark.parametrize("make", [RandomOneShot, DARTS, Proxyless, lambda **clip: ENAS(final_samples=1, **clip)])

@@ -1,0 +1,134 @@
+"""`PairwiseGP`, Bayesian optimization with a Gaussian process over answers and pairs of answers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna import Study
+from optuna.trial import FrozenTrial
+
+from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.arch_vectors import ArchVectors, Vectors, grid_vectors
+from hubserve.strategy.balanced_archs import balanced_arch
+from hubserve.strategy.hypervolume_gain import hypervolume_gains
+from hubserve.strategy.pair_process import Numbers, PairKernel, PairProcess, standardized
+from hubserve.strategy.ranking import RankingStrategy
+from hubserve.strategy.scored_archs import ScoredArchs, mutants
+from hubserve.strategy.settings_checks import at_least
+
+GRID = 50_000
+"""Number of archs up to which all archs of a space are candidates."""
+
+PARENTS = 20
+"""Number of best archs that are mutated in a larger space."""
+
+EVERY = 10
+"""Number of finished trials after which the kernel is chosen again, from the 30th on; before, it is chosen for each trial."""
+
+
+@dataclass(frozen=True)
+class PairwiseGPSettings:
+    """The arguments of `PairwiseGP` except its seed; they are documented there."""
+
+    initial: int
+    candidates: int
+
+    def __post_init__(self) -> None:
+        at_least(self, 2, "initial", "candidates")
+
+
+class PairwiseGP(RankingStrategy):
+    """Learns which answers and pairs of answers are good, and tries archs that may be best; for any number of objectives.
+
+    The first trials are random archs in which the answers to each choice come equally often (`balanced_arch`). Then the scores
+    are modelled by a Gaussian process, which is Bayesian ridge regression over one-hot answers and their products in pairs
+    (`PairKernel`; the marginal likelihood chooses how much each contributes). For each trial a function is drawn from the
+    process, and the arch with the highest drawn score is tried (Thompson sampling; Russo et al. 2018, "A Tutorial on Thompson
+    Sampling", https://arxiv.org/abs/1707.02038); for every second trial, that with the highest expected score. With several
+    objectives each has its process, and the arch is tried whose scores add most to the hypervolume (Bradford et al. 2018,
+    "Efficient multiobjective optimization employing Gaussian processes, spectral sampling and a genetic algorithm"; but
+    without a genetic algorithm, and drawn exactly).
+
+    In a space of at most 50,000 archs all of them are candidates; in a larger one half are mutations of the 20 best archs and
+    half are random. Failed trials count as the lowest score, pruned ones as their last reported value. docs/decisions/0013 has
+    the measurements.
+
+    Args:
+        initial: Number of finished trials, at least 2, before the first model.
+        candidates: Number of archs, at least 2, that are compared for a trial in a space of more than 50,000 archs.
+        seed: Seed of all random numbers; None draws a seed.
+
+    Raises:
+        StrategyError: An argument is out of its range.
+        SpaceExhausted: When a trial is sampled: all archs were tried.
+    """
+
+    settings: PairwiseGPSettings
+
+    def __init__(self, initial: int = 20, candidates: int = 400, *, seed: int | None = None) -> None:
+        super().__init__(seed=seed)
+        self.settings = PairwiseGPSettings(initial, candidates)
+        self._kernels: dict[int, tuple[bytes, PairKernel]] = {}
+        self._vectors: ArchVectors | None = None
+
+    def bind(self, space: ModelSpace, *, max_trials: int | None = None) -> None:
+        super().bind(space, max_trials=max_trials)
+        self._kernels, self._vectors = {}, ArchVectors(space)
+
+    def ranked(self, study: Study, trial: FrozenTrial) -> Iterator[Arch]:
+        scored = ScoredArchs.of(study, self.bound)
+        if len(scored.archs) < self.settings.initial:
+            yield from self._balanced(trial.number)
+            return
+        archs, vectors = self._candidates(scored)
+        rng = np.random.default_rng(self._rng.getrandbits(64))
+        targets = np.stack([standardized(column) for column in scored.scores.T], axis=1)
+        functions = [process.draw(rng) if trial.number % 2 else process.mean() for process in self._processes(scored, targets)]
+        scores = np.stack([function(vectors) for function in functions], axis=1)
+        for index in np.argsort(-_merits(scores, targets), kind="stable"):
+            yield archs[index]
+
+    def _balanced(self, number: int) -> Iterator[Arch]:
+        """Yields the arch of one of the first trials; none for a later one, or if the space's check refuses the arch."""
+        if number < self.settings.initial and (arch := balanced_arch(self.bound, number, self.settings.initial, self.seed)):
+            yield arch
+
+    def _candidates(self, scored: ScoredArchs) -> tuple[Sequence[Arch], Vectors]:
+        space = self.bound
+        if space.grid_size <= GRID:
+            return grid_vectors(space)
+        half = self.settings.candidates // 2
+        archs = mutants(space, scored.best(PARENTS), half, 3, self._rng) + [space.random(self._rng) for _ in range(half)]
+        return archs, self._as_vectors(archs)
+
+    def _as_vectors(self, archs: Sequence[Arch]) -> Vectors:
+        if self._vectors is None:
+            self._vectors = ArchVectors(self.bound)
+        return self._vectors(archs)
+
+    def _processes(self, scored: ScoredArchs, targets: Numbers) -> list[PairProcess]:
+        """Returns a process for each objective."""
+        vectors = self._as_vectors(scored.archs)
+        return [
+            PairProcess(vectors, column, self._kernel(number, vectors, scored.scores[:, number]))
+            for number, column in enumerate(targets.T)
+        ]
+
+    def _kernel(self, objective: int, vectors: Vectors, scores: Numbers) -> PairKernel:
+        """Returns the kernel that is likeliest by the first 10, 20, ... trials, which is kept until there are ten more."""
+        count = len(scores) if len(scores) < 3 * EVERY else len(scores) - len(scores) % EVERY
+        key = vectors[:count].tobytes() + scores[:count].tobytes()
+        if objective not in self._kernels or self._kernels[objective][0] != key:
+            self._kernels[objective] = key, PairKernel.likeliest(vectors[:count], standardized(scores[:count]))
+        return self._kernels[objective][1]
+
+
+def _merits(scores: Numbers, known: Numbers) -> Numbers:
+    """Returns a number for each row of `scores`: the score itself or, for several objectives, its gain of hypervolume.
+
+    Where no row has a gain, or for those without one, the mean of the scores decides.
+    """
+    if scores.shape[1] == 1:
+        return scores[:, 0]
+    merits: Numbers = hypervolume_gains(scores, known) + 1e-9 * scores.mean(axis=1)
+    return merits

@@ -1,0 +1,81 @@
+"""What strategies with a model read from a study, and the neighbours of an arch."""
+
+from __future__ import annotations
+
+from random import Random as Rng
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hubserve.hub import NasBench201
+from hubserve.strategy import LocalSearch, PairwiseGP, Random, suggest_arch, trial_arch
+from hubserve.strategy.scored_archs import ScoredArchs, neighbours
+from tests.strategy.conformance import Small
+
+SPACE = NasBench201()
+
+
+def finished(direction: str) -> optuna.Study:
+    """A complete, a failed, a pruned, another complete and a running trial."""
+    study = optuna.create_study(direction=direction, sampler=Random(seed=1))
+    for number, value in enumerate((5.0, None, 3.0, 7.0, None)):
+        trial = study.ask()
+        suggest_arch(trial, SPACE)
+        if number == 1:
+            study.tell(trial, state=TrialState.FAIL)
+        elif number == 2:
+            trial.report(value, 1)
+            study.tell(trial, state=TrialState.PRUNED)
+        elif value is not None:
+            study.tell(trial, value)
+    return study
+
+
+@pytest.mark.parametrize(("direction", "expected"), [("maximize", [5, 3, 3, 7]), ("minimize", [-5, -7, -3, -7])])
+def test_failed_trials_have_the_lowest_score(direction, expected):
+    study = finished(direction)
+    scored = ScoredArchs.of(study, SPACE)
+    assert scored.scores[:, 0].tolist() == expected
+    assert scored.archs == [trial_arch(trial, SPACE) for trial in study.trials[:4]]
+
+
+def test_a_study_of_failures_has_no_scores():
+    study = optuna.create_study(sampler=Random(seed=1))
+    trial = study.ask()
+    suggest_arch(trial, SPACE)
+    study.tell(trial, state=TrialState.FAIL)
+    assert ScoredArchs.of(study, SPACE).archs == []
+
+
+def test_neighbours_are_all_archs_with_one_other_answer():
+    arch = SPACE.random(Rng(0))
+    found = list(neighbours(SPACE, arch, Rng(1)))
+    assert len(found) == len({tuple(each.values()) for each in found}) == 6 * 4
+    assert all(sum(each[label] != arch[label] for label in arch) == 1 for each in found)
+
+
+def test_neighbours_obey_conditions_and_rules():
+    space = Small()
+    for arch in map(space.grid_arch, range(space.grid_size)):
+        assert all(space.canonical(each) == each for each in neighbours(space, arch, Rng(1)))
+
+
+def test_local_search_climbs_to_the_optimum():
+    study = optuna.create_study(direction="maximize", sampler=LocalSearch(initial=2, seed=3))
+    study.optimize(lambda trial: sum(op == "conv_3x3" for op in suggest_arch(trial, SPACE).values()), n_trials=150)
+    assert study.best_value == 6
+    first = next(trial.number for trial in study.trials if trial.value == 6)
+    near = [sum(op != "conv_3x3" for op in trial.params.values()) for trial in study.trials[first + 1 : first + 19]]
+    assert set(near) <= {1, 2}, "it looks at neighbours of the best arch"
+
+
+def test_a_refused_arch_is_followed_by_another():
+    study = optuna.create_study(direction="maximize", sampler=PairwiseGP(initial=2, seed=3))
+    for _ in range(6):
+        trial = study.ask()
+        study.tell(trial, sum(op == "conv_3x3" for op in suggest_arch(trial, SPACE).values()))
+    trial = study.ask()
+    frozen = study.trials[trial.number]
+    proposed = [tuple(study.sampler.propose(study, frozen).values()) for _ in range(20)]
+    assert len(set(proposed[:20])) >= 19
