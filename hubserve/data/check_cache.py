@@ -17,7 +17,7 @@ from hubserve.home import home
 
 FILE = "image_checks.sqlite"
 
-READER = f"1 pillow {pillow_version}"
+READER = f"2 pillow {pillow_version}"
 """Version of the check, and of Pillow, which decodes the images; results that other versions have cached are not used."""
 
 KEPT_SECONDS = 180 * 86400
@@ -28,25 +28,31 @@ RECENT_SECONDS = 2.0
 
 A file that was changed so recently could change again and keep the same modification time."""
 
-_TABLE = """CREATE TABLE IF NOT EXISTS checks
-(path BLOB PRIMARY KEY, bytes INTEGER, mtime_ns INTEGER, full INTEGER, reader TEXT, stored REAL, result TEXT) WITHOUT ROWID"""
+_TABLE = """CREATE TABLE IF NOT EXISTS file_checks
+(path BLOB PRIMARY KEY, bytes INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, full INTEGER, reader TEXT, stored REAL, result TEXT)
+WITHOUT ROWID"""
+"""Command that creates the table. Until version 0.2 there was a table `checks`, which did not have `ctime_ns`."""
 
 
 class Stamp(NamedTuple):
-    """The size and modification time of a file; a cached result is used only while both are unchanged.
+    """The size of a file and when it was changed; a cached result is used only while all of it is unchanged.
 
     Attributes:
         bytes: Size of the file in bytes.
-        mtime_ns: Time of the last modification, in nanoseconds since 1970.
+        mtime_ns: Time of the last modification, in nanoseconds since 1970. Programs that copy or unpack files may set it, so
+            that all files of a data set may have the same.
+        ctime_ns: Time at which the file's data, name or other properties last changed, in nanoseconds since 1970; programs
+            cannot set it. If one file takes the name of another of the same size, this alone may show it.
     """
 
     bytes: int
     mtime_ns: int
+    ctime_ns: int
 
     @classmethod
     def of(cls, status: stat_result) -> "Stamp":
         """Returns the stamp of the file whose status, as `Path.stat` returns it, is given."""
-        return cls(status.st_size, status.st_mtime_ns)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_checks(stamps: Mapping[Path, Stamp], *, full: bool) -> dict[Path, Check]:
@@ -62,11 +68,11 @@ def read_checks(stamps: Mapping[Path, Stamp], *, full: bool) -> dict[Path, Check
     """
     found: dict[Path, Check] = {}
     with suppress(sqlite3.Error, OSError, HubserveError, ValueError, TypeError), _opened() as cache:
-        query = "SELECT bytes, mtime_ns, full, result FROM checks WHERE path = ? AND reader = ?"
+        query = "SELECT bytes, mtime_ns, ctime_ns, full, result FROM file_checks WHERE path = ? AND reader = ?"
         for path, stamp in stamps.items():
             row = cache.execute(query, (fsencode(path), READER)).fetchone()
-            if row is not None and (row[0], row[1]) == stamp and row[2] >= full:
-                sha256, width, height, kinds, problem, lasting = json.loads(row[3])
+            if row is not None and row[:3] == stamp and row[3] >= full:
+                sha256, width, height, kinds, problem, lasting = json.loads(row[4])
                 found[path] = Check(sha256, width, height, tuple(kinds), problem, lasting)
     return found
 
@@ -83,15 +89,15 @@ def keep_checks(results: Iterable[tuple[Path, Stamp, Check]], *, full: bool) -> 
     """
     now = time.time()
     rows = [
-        (fsencode(path), stamp.bytes, stamp.mtime_ns, full, READER, now, json.dumps(check))
+        (fsencode(path), *stamp, full, READER, now, json.dumps(check))
         for path, stamp, check in results
         if check.lasting and stamp.mtime_ns < (now - RECENT_SECONDS) * 1e9
     ]
     if not rows:
         return
     with suppress(sqlite3.Error, OSError, HubserveError), _opened() as cache, cache:
-        cache.executemany("INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        cache.execute("DELETE FROM checks WHERE stored < ?", (now - KEPT_SECONDS,))
+        cache.executemany("INSERT OR REPLACE INTO file_checks VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        cache.execute("DELETE FROM file_checks WHERE stored < ?", (now - KEPT_SECONDS,))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ This needs the extra `hf`, the library `datasets`, which downloads a data set or
 import csv
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,7 @@ def _write(found: dict[str, Any], image: str, label: str, stage: Path, advance: 
     import datasets
 
     total, done, skipped = sum(len(rows) for rows in found.values()), 0, 0
+    numbers: Counter[str] = Counter()
     with (stage / LISTING).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "label", "split"))
@@ -147,10 +149,12 @@ def _write(found: dict[str, Any], image: str, label: str, stage: Path, advance: 
             plain = rows.select_columns([image, label]).cast_column(image, datasets.Image(decode=False))
             for entry, name in _rows(plain, image, label):
                 done += 1
+                numbers[part] += 1
                 if name is None:
                     skipped += 1
                     continue
-                path = Path(part) / f"{done:08d}{_ending(entry)}"
+                # By part, so that images that are appended to one part change no names in the others.
+                path = Path(part) / f"{numbers[part]:08d}{_ending(entry)}"
                 (stage / path).parent.mkdir(exist_ok=True)
                 (stage / path).write_bytes(entry)
                 writer.writerow((path, name, part))

@@ -28,7 +28,7 @@ class LabelledImages:
         items: Pairs of an image file and the index of its class, sorted by sub-folder and file name.
         rule: How the name of a sub-folder gave its class: "wnid" (the WordNet id of an ImageNet class), "label" (the label
             of the class), "number" (the index of the class, counted from 0), or "order" (the sub-folders, sorted by name,
-            are the classes in the order of their indices).
+            are the classes in the order of their indices, because the caller asked for that).
         root: Folder of the data set; of a listing, the folder in which it lies.
         left_out: Files that are not used, because they are hidden, for example, or not images by the endings of their names.
         drawn: Whether these are the images that were drawn to test the model, of the data that it was trained on.
@@ -61,7 +61,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def labelled_images(
-    data: Path | str, labels: Sequence[str], trained: Mapping[str, Any] = MappingProxyType({})
+    data: Path | str, labels: Sequence[str], trained: Mapping[str, Any] = MappingProxyType({}), *, by_order: bool = False
 ) -> LabelledImages:
     """Returns labelled images with the class index that the model has for each.
 
@@ -74,6 +74,8 @@ def labelled_images(
         labels: Labels of the model's classes, in the order of their indices.
         trained: `Scan.outline` of the data that the model was trained on; empty if it is not known. If `data` are the same,
             only the images are returned that were drawn to test the model.
+        by_order: Whether the classes of the data, sorted by name, are those of the model in the order of their indices. It is
+            refused if the name of one says which class it is, or if there are not as many.
 
     Raises:
         DatasetError: There are no such data or no image in them, or the classes do not match those of the model.
@@ -83,7 +85,7 @@ def labelled_images(
         return drawn
     layout = _last_part(data)
     ((_, found),) = layout.parts.items()
-    rule, classes = _match(list(found), labels, layout.root)
+    rule, classes = _match(list(found), labels, layout.root, by_order)
     if not any(found.values()):
         raise DatasetError(no_image_text(layout.root, found, layout.left_out))
     items = tuple((path, classes[name]) for name, paths in found.items() for path in paths)
@@ -119,8 +121,10 @@ def _last_part(data: Path | str) -> Layout:
     return class_folders(listing if name is None else listing / name, allow_empty=True)
 
 
-def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rule, dict[str, int]]:
+def _match(names: Sequence[str], labels: Sequence[str], root: Path, by_order: bool) -> tuple[Rule, dict[str, int]]:
     wnids = {wnid: i for i, wnid in enumerate(imagenet_wnids())}
+    if by_order:
+        return "order", _in_order(names, labels, root)
     if len(labels) == len(wnids) and all(name in wnids for name in names):
         return "wnid", wnids
     indices = {normalize("NFC", label): i for i, label in enumerate(labels)}
@@ -139,11 +143,21 @@ def _match(names: Sequence[str], labels: Sequence[str], root: Path) -> tuple[Rul
                 f"such as {label!r}, but not all are among them: rename the folders to the labels that they have"
             )
         return "number", numbers
-    # If some names are known, an unknown one is probably mistyped; matching by order would then shift the other classes.
-    if len(names) == len(labels) and not any(name in indices or name in wnids for name in names):
-        return "order", {name: i for i, name in enumerate(names)}
     unknown = next(name for name in names if name not in indices)
+    how = "rename it"
+    if len(names) == len(labels) and not any(name in indices or name in wnids for name in names):
+        how += ", or give --by-order if the folders, sorted by name, are the classes in the order of the model's labels"
     raise DatasetError(
         f"{shown(root)}: folder {unknown!r} is neither a WordNet id nor one of the model's {len(labels)} labels (such as "
-        f"{labels[0]!r}), and there are {len(names)} folders, so their order does not give the class either"
+        f"{labels[0]!r}): {how}"
     )
+
+
+def _in_order(names: Sequence[str], labels: Sequence[str], root: Path) -> dict[str, int]:
+    if len(names) != len(labels):
+        raise DatasetError(f"{shown(root)}: by order, {len(names)} folders cannot be the model's {len(labels)} classes")
+    # If some names are known, an unknown one is probably mistyped; by order the other classes would be shifted.
+    known = next((name for name in names if name in {normalize("NFC", label) for label in labels}), None)
+    if known is not None and list(names) != list(labels):
+        raise DatasetError(f"{shown(root)}: the folder {known!r} has the name of a label of the model; leave --by-order out")
+    return {name: i for i, name in enumerate(names)}

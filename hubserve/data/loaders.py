@@ -1,19 +1,31 @@
 """Loaders that yield batches from a data set or DataLoader, shuffled with a seed and divided among processes."""
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler
 
+from hubserve.error_messages import first_line
 from hubserve.errors import EvaluatorError
 
 Batch = tuple[Any, Any]
-"""Pair of inputs and targets, as a `DataLoader` yields it."""
+"""Pair of inputs and targets, as a `DataLoader` yields it: tensors, or lists, tuples and dicts of them in any nesting."""
 
 Data = Any
 """A `torch.utils.data.Dataset`, a `DataLoader`, another iterable of batches with a length, or a list with one of these."""
+
+
+_NO_SHARED_MEMORY = re.compile(r"shared memory|bus error|/torch_|torch_shm", re.IGNORECASE)
+"""What the errors say that torch raises where /dev/shm is full."""
+
+MORE_SHARED_MEMORY = (
+    "Set data.workers (num_workers of a DataLoader) lower, to 0 for none, or start the container with more: docker run "
+    "--shm-size=2g"
+)
+"""What to do where the processes that read images have too little shared memory; one sentence."""
 
 
 class DataModule(Protocol):
@@ -63,6 +75,9 @@ class Batches:
     Args:
         loader: Iterable of batches.
         count: Number of batches to yield; the loader must yield at least as many.
+
+    Raises (when iterated):
+        EvaluatorError: The processes of the loader have too little shared memory.
     """
 
     def __init__(self, loader: Iterable[Batch], count: int) -> None:
@@ -73,7 +88,15 @@ class Batches:
         return self._count
 
     def __iter__(self) -> Iterator[Batch]:
-        return itertools.islice(iter(self._loader), self._count)
+        try:
+            yield from itertools.islice(iter(self._loader), self._count)
+        except (RuntimeError, OSError) as error:
+            if not _NO_SHARED_MEMORY.search(str(error)):
+                raise
+            raise EvaluatorError(
+                f"the processes that read images have too little shared memory (/dev/shm): {first_line(error)[:200]}. "
+                f"{MORE_SHARED_MEMORY}"
+            ) from error
 
 
 def shuffled(data: Data, batch_size: int, seed: int, *, part: tuple[int, int] = (0, 1), in_order_too: bool = False) -> Any:

@@ -1,7 +1,7 @@
 """`load_dataset`: loads a data set by its name, such as "cifar10", or "folder" for the user's own images."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from hubserve.data.digits import digits
 from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.listing import ENDINGS, is_listing
-from hubserve.data.own_images import PLAIN, Reading, own_images
+from hubserve.data.names import class_names
+from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
 from hubserve.own_code import NamedKind, find_named
+from hubserve.preprocess import Preprocess
+from hubserve.typed_arguments import typed_arguments
 from hubserve.validation_sentence import first_mistake
 
 OWN_IMAGES = ("folder", "listing", "hf")
@@ -60,27 +63,28 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
     >>> data = load_dataset("digits", size=32)
     >>> Classification(datamodule=data, num_classes=len(data.labels), max_epochs=3)
     """
-    check_dataset_name(name, settings)
+    settings = dataset_settings(name, settings)
     if name not in DATASETS:
         return _own_data(name, folder, settings)
-    try:
-        more = {"reading": reading} if name in OWN_IMAGES else {}
-        return DATASETS[name](*_place(name, folder), **settings, **more)
-    except ValidationError as error:
-        raise DatasetError(f"the data set {name!r}: {first_mistake(error, show_value=True)}") from error
+    more = {"reading": reading} if name in OWN_IMAGES else {}
+    return DATASETS[name](*_place(name, folder), **settings, **more)
 
 
-def check_dataset_name(name: str, settings: Iterable[str], *, refused: str | None = None) -> None:
-    """Checks the name of a data set and the names of its settings without reading any file of it.
+def dataset_settings(name: str, settings: Mapping[str, Any], *, refused: str | None = None) -> dict[str, Any]:
+    """Checks the name and the settings of a data set without reading any file of it.
 
     Args:
         name: Name of the data set, as for `load_dataset`.
-        settings: Names of the settings.
+        settings: Its settings.
         refused: Reason for which no data set of the user's own is imported, for the message; None imports it.
 
+    Returns:
+        The settings with the types that the function of the data set asks for, see `hubserve.typed_arguments`: `preprocess`,
+        which may be a mapping, is a `Preprocess`.
+
     Raises:
-        DatasetError: There is no data set `name`, it cannot be imported or may not be, or it has no setting with one of the
-            names in `settings`.
+        DatasetError: There is no data set `name`, it cannot be imported or may not be, it has no setting with one of the names
+            in `settings`, a value is not allowed, or settings exclude each other.
     """
     load = find_named(name, DATASETS, DATASET_KIND, refused=refused)
     parameters = inspect.signature(load).parameters.values()
@@ -91,10 +95,28 @@ def check_dataset_name(name: str, settings: Iterable[str], *, refused: str | Non
     for setting in settings:
         if setting not in known and not takes_any:
             raise DatasetError(f"the data set {name!r} has no setting {setting!r}. {suggest(setting, known)}")
+    both = [setting for setting in ("size", "resize", "fit") if setting in settings]
+    if name in OWN_IMAGES and both and settings.get("preprocess") is not None:
+        raise DatasetError(
+            f"the data set {name!r}: preprocess and {both[0]} are both given; preprocess has all: its keys are "
+            f"{', '.join(Preprocess.model_fields)}"
+        )
+    typed = typed_arguments(load, settings, where=f"the data set {name!r}: ", error=DatasetError)
+    if name in OWN_IMAGES:
+        try:
+            own_preprocess(**{key: typed[key] for key in ("size", "resize", "fit", "preprocess") if key in typed})
+        except ValidationError as error:
+            raise DatasetError(f"the data set {name!r}: {first_mistake(error)}") from error
+    return typed
 
 
 def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any]) -> LabelledData:
-    """Loads a data set of the user's own. Raises DatasetError if its function fails, or returns something else than data."""
+    """Loads a data set of the user's own.
+
+    Raises:
+        DatasetError: Its function fails, or returns something else than data, no items to train or to validate with, or labels
+            that a package cannot hold.
+    """
     load = find_named(name, DATASETS, DATASET_KIND)
     try:
         data = load(*(() if folder is None else (Path(folder),)), **settings)
@@ -104,6 +126,10 @@ def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any])
         raise DatasetError(
             f"{name} returned a {type(data).__name__}; it must return a hubserve.data.labelled_data.LabelledData"
         )
+    class_names(data.labels, name)
+    for part, items in (("train", data.train), ("val", data.val)):
+        if not len(items):  # type: ignore[arg-type]
+            raise DatasetError(f"{name} returned no item in the part {part!r}")
     return data
 
 

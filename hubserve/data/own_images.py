@@ -123,10 +123,21 @@ def own_images(
         MissingExtraError: A library of an optional extra is not installed.
         ValueError: An argument has a value that is not allowed (pydantic's ValidationError).
     """
-    record = preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7), fit=fit)
+    record = own_preprocess(size=size, resize=resize, fit=fit, preprocess=preprocess)
     columns = {"image_column": image_column, "label_column": label_column, "part_column": part_column}
     found = read_scan(data, reading, seed=seed, val_share=val_share, check=check, **columns)
     return scanned_data(found, record, augment=augment)
+
+
+def own_preprocess(
+    *, size: int = 224, resize: int | None = None, fit: Fit = "crop", preprocess: Preprocess | None = None
+) -> Preprocess:
+    """Returns the preprocessing that the arguments of `own_images` describe, which has these arguments, too.
+
+    Raises:
+        ValueError: The sizes do not go together (pydantic's ValidationError).
+    """
+    return preprocess or Preprocess(input_size=size, resize=resize or round(size * 8 / 7), fit=fit)
 
 
 def scanned_data(found: Scan, preprocess: Preprocess, *, augment: bool = True) -> LabelledData:

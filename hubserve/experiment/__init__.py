@@ -7,6 +7,7 @@ from hubserve.experiment.executors import Executor, InlineExecutor
 from hubserve.experiment.experiment import NasExperiment
 from hubserve.experiment.nni_config import ExperimentConfig
 from hubserve.experiment.process_executor import ProcessExecutor
+from hubserve.experiment.quantile_constraint import quantile_constraint
 from hubserve.experiment.storage import open_storage
 from hubserve.experiment.trial_record import TrialRecord
 
@@ -19,6 +20,7 @@ __all__ = [
     "ProcessExecutor",
     "TrialRecord",
     "open_storage",
+    "quantile_constraint",
 ]
 
 

@@ -1,5 +1,6 @@
 """`Constraint`, a bound on a measure such as parameters or latency, and the check of archs before they are evaluated."""
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ import torch
 from hubserve.complexity import complexity
 from hubserve.error_messages import suggest
 from hubserve.errors import ExperimentError
+from hubserve.operations import Inputs
 from hubserve.space import Arch, ModelSpace
+from hubserve.strategy.optuna_internals import CONSTRAINTS
 
 LATENCY = "latency_ms"
 """Name of the latency measure, for which an exported network is timed on this machine (see `hubserve.latency`)."""
@@ -27,8 +30,8 @@ RELATIONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=":
 Measure = Callable[[ModelSpace, Arch], dict[str, float]]
 """Function of a space and an arch that returns measures by name; called before the arch is evaluated."""
 
-InputShape = tuple[int, int, int]
-"""Shape of one input image: (channels, height, width)."""
+InputShape = Inputs
+"""Shape of one input image: (channels, height, width); or the arguments of the networks with a batch of one."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Constraint:
         bound: The bound in the unit of the measure: parameters, multiply-accumulates for one image, or milliseconds.
 
     Raises:
-        ExperimentError: `relation` has another value.
+        ExperimentError: `relation` has another value, or the bound is NaN.
     """
 
     measure: str
@@ -51,6 +54,8 @@ class Constraint:
     def __post_init__(self) -> None:
         if self.relation not in RELATIONS:
             raise ExperimentError(f"{self.measure} {self.relation!r} {self.bound}: the relation is one of {tuple(RELATIONS)}")
+        if math.isnan(self.bound):
+            raise ExperimentError(f"{self.measure} {self.relation} nan: nothing meets this bound; give a number")
 
     def __str__(self) -> str:
         return f"{self.measure} {self.relation} {self.bound:g}"
@@ -58,11 +63,21 @@ class Constraint:
     def miss(self, value: float) -> float:
         """Returns |value - bound| / |bound| if `value` violates the constraint, and 0 if the constraint holds.
 
-        Returns infinity if the constraint is violated and the bound is 0.
+        Returns infinity if the constraint is violated and the bound is 0, and for a value of NaN, which no constraint allows.
         """
+        if math.isnan(value):
+            return math.inf
         if RELATIONS[self.relation](value, self.bound):
             return 0.0
-        return abs(value - self.bound) / abs(self.bound) if self.bound else float("inf")
+        return abs(value - self.bound) / abs(self.bound) if self.bound else math.inf
+
+    def excess(self, value: float) -> float:
+        """Returns by how much `value` is on the wrong side of the bound, in its unit; at most 0 if the constraint holds.
+
+        Returns infinity for a value of NaN.
+        """
+        excess = value - self.bound if self.relation == "<=" else self.bound - value
+        return math.inf if math.isnan(value) else excess
 
 
 @dataclass(frozen=True)
@@ -107,24 +122,48 @@ class FeasibilityCheck:
         self._measures = {name: measure for name, measure in measures.items() if name in names}
 
     def check(self, arch: Arch) -> ArchFeasibility:
-        """Measures `arch` until a constraint is violated or all measures are taken, and returns the result."""
+        """Measures `arch` until a constraint is violated or all measures are taken, and returns the result.
+
+        Raises:
+            ExperimentError: The function of a measure does not return the measure that it is listed for.
+        """
         known: dict[str, float] = {}
         for name, measure in self._measures.items():
             if name not in known:
-                known.update(measure(self._space, arch))
+                known.update(taken := measure(self._space, arch))
+            if name not in known:
+                raise ExperimentError(
+                    f"measures[{name!r}] returned {', '.join(map(repr, taken)) or 'nothing'}, so nobody reports {name}; return "
+                    f"{{{name!r}: ...}}"
+                )
             missed = [c for c in self._constraints if c.measure in known and c.miss(known[c.measure])]
             if missed:
                 misses = {str(c): c.miss(known[c.measure]) for c in missed}
-                sentences = [f"{c.measure} = {known[c.measure]:g} misses {c} by {misses[str(c)]:.1%}" for c in missed]
-                return ArchFeasibility(known, misses, "; ".join(sentences))
+                return ArchFeasibility(known, misses, "; ".join(_sentence(c, known[c.measure]) for c in missed))
         return ArchFeasibility(known, {}, "")
+
+
+def _sentence(missed: Constraint, value: float) -> str:
+    by = missed.miss(value)
+    return f"{missed.measure} = {value:g} misses {missed}" + (f" by {by:.1%}" if math.isfinite(by) else "")
+
+
+def constraint_attributes(constraints: Sequence[Constraint], measures: Mapping[str, float]) -> dict[str, list[float]]:
+    """Returns the system attribute by which Optuna's samplers, plots and dashboard know whether a trial is feasible.
+
+    It has `Constraint.excess` of each constraint, in their order, and 0 for a measure that was not taken because an earlier
+    constraint is violated. Without constraints, there is no such attribute.
+    """
+    if not constraints:
+        return {}
+    return {CONSTRAINTS: [each.excess(measures[each.measure]) if each.measure in measures else 0.0 for each in constraints]}
 
 
 class ComplexityMeasure:
     """Returns the "params" and "macs" of an arch, counted on the meta device without allocating weights or computing outputs.
 
     Args:
-        input_shape: Shape of one input image: (channels, height, width).
+        input_shape: Shape of one input image: (channels, height, width); or the arguments of the networks with a batch of one.
     """
 
     def __init__(self, input_shape: InputShape) -> None:

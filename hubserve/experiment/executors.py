@@ -1,10 +1,14 @@
-"""`Executor`, the interface of what runs the evaluations of trials, and `InlineExecutor`, which uses this thread."""
+"""`Executor`, the interface of what runs the evaluations of trials, and `InlineExecutor`, which uses this thread.
+
+`ClusterExecutor` is the interface of executors that reach other machines.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
@@ -36,6 +40,32 @@ class Executor(Protocol):
 
     def __exit__(self, *exception: object) -> None:
         """Stops the workers without waiting for functions that are running."""
+
+
+@runtime_checkable
+class ClusterExecutor(Executor, Protocol):
+    """Interface of executors whose functions may run on other machines, which may not have the files of this one.
+
+    The files of a trial then come back to this machine with its outcome, see `hubserve.experiment.returned_files`.
+
+    Attributes:
+        other_machines: True if functions may run on another machine; valid once the executor is started.
+    """
+
+    other_machines: bool
+
+    def machines_without(self, paths: Sequence[Path]) -> dict[str, list[Path]]:
+        """Returns which of the paths do not exist on a machine of the cluster, by the name of the machine."""
+
+
+def reaches_other_machines(executor: Executor) -> bool:
+    """Returns whether functions of a started executor may run on another machine than this one."""
+    return isinstance(executor, ClusterExecutor) and executor.other_machines
+
+
+def described(missing: Mapping[str, Sequence[Path]]) -> str:
+    """Returns a clause that says which machines lack which paths, from what `machines_without` returned."""
+    return "; ".join(f"machine {name} has no {', '.join(map(str, paths))}" for name, paths in missing.items())
 
 
 class InlineExecutor(contextlib.AbstractContextManager["InlineExecutor"]):

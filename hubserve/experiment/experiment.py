@@ -22,12 +22,14 @@ from hubserve.experiment.kept_weights import KeptWeights
 from hubserve.experiment.nni_config import ExperimentConfig
 from hubserve.experiment.one_shot_run import train_supernet, use_supernet
 from hubserve.experiment.progress_bar import ProgressBar
+from hubserve.experiment.refusals import closest_to_feasible
 from hubserve.experiment.results import ExperimentResults
 from hubserve.experiment.search_loop import SearchInputs, search
 from hubserve.experiment.settings import ExperimentSettings
 from hubserve.experiment.study import exists, storage_of
 from hubserve.experiment.time_spent import seconds_spent
-from hubserve.experiment.trial_record import TrialRecord, closest_to_feasible, was_evaluated
+from hubserve.experiment.trial_record import TrialRecord, was_evaluated
+from hubserve.experiment.warm_start import WARM_STARTED, EarlierStudy, add_earlier_trials, check_warm_start
 from hubserve.home import home
 from hubserve.space import ModelSpace
 from hubserve.strategy import OneShotResult, OneShotStrategy, Random, Strategy, as_strategy
@@ -54,6 +56,9 @@ class NasExperiment(ExperimentResults):
             are not counted. None sets no limit: in a large space the search then continues until `max_seconds` or `stop`.
         max_seconds: Number of seconds of searching and of training a supernet, over all runs, after which no trial begins;
             running trials are finished. None sets no limit.
+        max_trial_seconds: Number of seconds, above 0, after which the evaluation of a trial is ended; it counts as failed and
+            the search goes on. An exception ends it; a process of an executor in which native code does not return to Python
+            is ended 5 seconds later. In this process such code is not ended. None sets no limit.
         constraints: Constraints on measures of an arch; an arch that violates one is not evaluated.
         objectives: The objectives to optimize, which may name measures as well; None uses the evaluator's objectives.
         measures: Functions of a space and an arch, by the name of what they measure; called in this order after "params" and
@@ -70,6 +75,9 @@ class NasExperiment(ExperimentResults):
         on_trial: Called with the record of each trial after it has ended.
         search_strategy: Strategy or Optuna sampler that searches the supernet trained by a one-shot strategy such as
             RandomOneShot, within the limits above; its trials use the shared weights. None only trains the supernet.
+        warm_start: Earlier studies of the same space with the same scores, whose complete trials are added before the first
+            trial: files or folders of experiments or search jobs, URLs, or Optuna studies. Strategies learn from them, and
+            they are among the results; they do not count towards `max_trials`.
         on_step: Called after each step of a one-shot strategy with its row of the history.
 
     Attributes:
@@ -97,6 +105,7 @@ class NasExperiment(ExperimentResults):
         folder: Path | str | None = None,
         max_trials: int | None = None,
         max_seconds: float | None = None,
+        max_trial_seconds: float | None = None,
         constraints: Sequence[Constraint] = (),
         objectives: Sequence[Objective] | None = None,
         measures: Mapping[str, Measure] | None = None,
@@ -109,6 +118,7 @@ class NasExperiment(ExperimentResults):
         progress: bool | None = None,
         on_trial: Callable[[TrialRecord], None] | None = None,
         search_strategy: BaseSampler | None = None,
+        warm_start: Sequence[EarlierStudy] = (),
         on_step: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         name = name or f"{type(model_space).__name__}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -133,6 +143,8 @@ class NasExperiment(ExperimentResults):
                 seed=secrets.randbelow(2**31) if seed is None else seed,
                 keep_weights=keep_weights,
                 on_step=on_step,
+                max_trial_seconds=max_trial_seconds,
+                warm_start=tuple(warm_start),
             )
         )
         self._executor, self._progress, self._on_trial = executor, progress, on_trial
@@ -158,15 +170,22 @@ class NasExperiment(ExperimentResults):
         settings, executor = self._settings, self._executor or self.config.executor()
         with self._locked(), executor, ProgressBar(self.name, self.objectives[0], shown=self._progress) as bar:
             settings.sampler.bind(self.model_space, max_trials=self.config.max_trial_number)
+            check_warm_start(settings)
             settings.check_executor(executor, storage_of_study(self.study))
+            add_earlier_trials(self.study, self._settings)
             inputs = self._inputs(executor, bar)
             if isinstance(settings.strategy, Strategy):
                 reason = search(inputs)
             else:
                 self.one_shot = train_supernet(settings.strategy, inputs, bar.step)
                 reason = use_supernet(self.one_shot, inputs)
-        self.stop_reason = "; ".join(filter(None, (reason, closest_to_feasible(self.study))))
+        self.stop_reason = "; ".join(filter(None, (reason, closest_to_feasible(self.study, settings.constraints))))
         return self.stop_reason
+
+    @property
+    def warm_start_notes(self) -> list[str]:
+        """A sentence for each earlier study whose trials were added, about how many were; empty without `warm_start`."""
+        return list(self.study.user_attrs.get(WARM_STARTED, []))
 
     def resume(self) -> str:
         """Continues an experiment that exists, as `run` does, and returns why the search ended.
@@ -176,6 +195,10 @@ class NasExperiment(ExperimentResults):
         """
         if not exists(self.name, storage_of(self._settings)):
             raise ExperimentError(f"there is no experiment {self.name!r} in {self.folder}; run() begins one")
+        return self.run()
+
+    def run_or_resume(self) -> str:
+        """Does the same as `run`, which continues an experiment that exists; NNI has this name for it."""
         return self.run()
 
     def stop(self) -> None:

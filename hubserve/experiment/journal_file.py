@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
+from hubserve.errors import ExperimentError
 from hubserve.strategy.optuna_internals import RUNNING_TRIAL_OPERATIONS, TRIAL_STATE_OPERATION
 
 
@@ -22,9 +24,13 @@ class JournalFileStorage(JournalStorage):
 
     Args:
         path: The file; it is created if it does not exist. Its folder must exist.
+
+    Attributes:
+        path: The file, as it was given.
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = BatchedJournalBackend(path)
         super().__init__(self._file)
 
@@ -38,7 +44,8 @@ class BatchedJournalBackend(BaseJournalBackend):
 
     Readers in this process get records that are held in memory immediately, and do not get them again from the file. An
     incomplete last record, which a crash may leave, is removed before the next write. The operating system releases the file's
-    lock (`flock`) when the process that holds it ends, so a killed writer blocks no other.
+    lock (`flock`) when the process that holds it ends, so a killed writer blocks no other. A complete line that is not a record
+    raises ExperimentError, with the number of the line.
 
     Optuna's own JournalFileBackend has none of these: docs/decisions/0012 says why it is not used.
 
@@ -77,8 +84,7 @@ class BatchedJournalBackend(BaseJournalBackend):
             fresh = self._waiting[self._served :]
             self._served = len(self._waiting)
             # Records of other processes come with the next reading that finds none of this process in memory.
-            lines = fresh or self._unread_lines()
-        return [json.loads(line) for line in lines]
+            return [json.loads(line) for line in fresh] or self._unread_records()
 
     def flush(self, *, on_disk: bool = False) -> None:
         """Appends the records held in memory to the file in one write; with `on_disk`, also calls fsync."""
@@ -98,8 +104,8 @@ class BatchedJournalBackend(BaseJournalBackend):
                 self._known[start] = start + sum(map(len, self._waiting[: self._served]))
             self._waiting, self._served = [], 0
 
-    def _unread_lines(self) -> list[bytes]:
-        lines: list[bytes] = []
+    def _unread_records(self) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = []
         with self._path.open("rb") as file:
             file.seek(self._offset)
             while True:
@@ -108,9 +114,24 @@ class BatchedJournalBackend(BaseJournalBackend):
                     file.seek(self._offset)
                 line = file.readline()
                 if not line.endswith(b"\n"):
-                    return lines
-                lines.append(line)
+                    return records
+                records.append(self._record(line))
                 self._offset += len(line)
+
+    def _record(self, line: bytes) -> dict[str, Any]:
+        """Returns the record on a line of the file, the one that begins at `_offset`. Raises ExperimentError if it has none."""
+        try:
+            record = json.loads(line)
+            if isinstance(record, dict) and "op_code" in record:
+                return record
+        except (ValueError, RecursionError):
+            pass
+        with self._path.open("rb") as file:
+            number = file.read(self._offset).count(b"\n") + 1
+        raise ExperimentError(
+            f"{self._path}, line {number} is corrupt, no record of Optuna's journal: {line[:60]!r}. Restore the file from a "
+            f"copy; or keep the trials before that line: head -n {number - 1} {shlex.quote(str(self._path))} > NEW_FILE"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         self.flush()

@@ -7,10 +7,11 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hubserve.errors import ExperimentError
+from hubserve.experiment.constraints import constraint_attributes
 from hubserve.experiment.search_loop import SearchInputs, search
 from hubserve.experiment.settings import training_evaluator
 from hubserve.experiment.time_spent import supernet_clock
-from hubserve.experiment.trial_record import INFEASIBLE, REASON, SCORES
+from hubserve.experiment.trial_record import EARLIER, EPOCHS, INFEASIBLE, REASON, SCORES, flat_scores
 from hubserve.space import Arch
 from hubserve.strategy import OneShotResult, OneShotStrategy, SupernetEvaluator
 from hubserve.strategy.trial_params import categories, distribution
@@ -26,8 +27,12 @@ def train_supernet(strategy: OneShotStrategy, inputs: SearchInputs, show: Callab
         strategy: The one-shot strategy.
         inputs: The arguments of this run of the experiment.
         show: Called with the row of the history after each step, before `on_step` of the settings.
+
+    Raises:
+        ExperimentError: The study has trials that were scored with the weights of another number of epochs.
     """
     settings = inputs.settings
+    _refuse_mixed_scores(inputs)
 
     def stepped(row: dict[str, Any]) -> None:
         tick()
@@ -54,6 +59,8 @@ def use_supernet(result: OneShotResult, inputs: SearchInputs) -> str:
     Returns:
         A sentence that says why the experiment ended.
 
+    If the strategy trained more epochs than in an earlier run, the arch that it found is stored as a further trial.
+
     Raises:
         ExperimentError: The result has no supernet, which is needed to score archs.
     """
@@ -67,12 +74,39 @@ def use_supernet(result: OneShotResult, inputs: SearchInputs) -> str:
         result.supernet, training_evaluator(settings.evaluator), seed=settings.seed, compare=result.arch is not None
     )
     if result.arch is not None:
-        if not inputs.study.get_trials(deepcopy=False):
+        if not _is_stored(result.arch, inputs):
             inputs.on_end(_add_trial(replace(inputs, evaluator=evaluator), result.arch))
         return f"{strategy} trained its epochs and ended in one arch"
     if not settings.searches_supernet:
         return "the supernet is trained; give search_strategy to search it, or hand one_shot.supernet to another search"
+    inputs.study.set_user_attr(EPOCHS, training_evaluator(settings.evaluator).max_epochs)
     return search(replace(inputs, evaluator=evaluator))
+
+
+def _refuse_mixed_scores(inputs: SearchInputs) -> None:
+    """Raises ExperimentError if the study has trials that were scored with the weights of fewer epochs than are asked for."""
+    epochs, known = training_evaluator(inputs.settings.evaluator).max_epochs, inputs.study.user_attrs.get(EPOCHS)
+    trials = _own_trials(inputs)
+    if inputs.settings.searches_supernet and trials and known not in (None, epochs):
+        raise ExperimentError(
+            f"{len(trials)} trials were scored with a supernet that trained for {known} epochs, and max_epochs is {epochs}: "
+            "scores with other weights cannot be compared. To train it further, call strategy.run with folder = "
+            f"{str(inputs.settings.folder / 'supernet')!r} and seed = {inputs.settings.seed}, and search its supernet with "
+            "SupernetEvaluator in an experiment of another name"
+        )
+
+
+def _own_trials(inputs: SearchInputs) -> list[FrozenTrial]:
+    """Returns the trials of the study except those that were added from an earlier study."""
+    return [trial for trial in inputs.study.get_trials(deepcopy=False) if EARLIER not in trial.user_attrs]
+
+
+def _is_stored(arch: Arch, inputs: SearchInputs) -> bool:
+    """Returns whether the study has a trial of what the strategy found in as many epochs as it trained now."""
+    trials, epochs = _own_trials(inputs), training_evaluator(inputs.settings.evaluator).max_epochs
+    if trials and EPOCHS not in trials[-1].user_attrs:  # Stored by an earlier version.
+        return categories(arch, inputs.settings.model_space) == trials[-1].params
+    return any(trial.user_attrs.get(EPOCHS) == epochs for trial in trials)
 
 
 def _add_trial(inputs: SearchInputs, arch: Arch) -> FrozenTrial:
@@ -82,7 +116,8 @@ def _add_trial(inputs: SearchInputs, arch: Arch) -> FrozenTrial:
     found = settings.feasibility_check.check(arch)
     scores: dict[str, float] = {}
     if not found.misses:
-        trial = Trial(0, settings.seed, settings.trial_folder(0), settings.name)
+        number = len(study.get_trials(deepcopy=False))
+        trial = Trial(number, settings.seed, settings.trial_folder(number), settings.name)
         scores = found.measures | inputs.evaluator.evaluate(space, arch, trial)
     study.add_trial(
         create_trial(
@@ -90,7 +125,16 @@ def _add_trial(inputs: SearchInputs, arch: Arch) -> FrozenTrial:
             params=categories(arch, space),
             distributions={label: distribution(space.choices[label]) for label in arch},
             values=None if found.misses else [scores[objective.name] for objective in settings.objectives],
-            user_attrs={INFEASIBLE: found.misses, REASON: found.reason} if found.misses else {SCORES: scores},
+            system_attrs=constraint_attributes(settings.constraints, found.measures),
+            user_attrs={
+                **flat_scores(found.measures | scores, settings.objectives, measures=tuple(found.measures)),
+                EPOCHS: training_evaluator(settings.evaluator).max_epochs,
+                **(
+                    {INFEASIBLE: found.misses, REASON: found.reason, SCORES: found.measures}
+                    if found.misses
+                    else {SCORES: scores}
+                ),
+            },
         )
     )
     return study.get_trials(deepcopy=False)[-1]

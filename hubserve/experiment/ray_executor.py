@@ -8,16 +8,19 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cloudpickle
 
 from hubserve.atomic import STAGED_VARIABLE
 from hubserve.errors import ExperimentError
+from hubserve.experiment.executors import described
 from hubserve.experiment.process_executor import packed
+from hubserve.experiment.ray_nodes import again_elsewhere, machines_without
 from hubserve.host import cores
 
 try:
@@ -41,8 +44,10 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
     on the loopback address and need a token that only this process and its workers have, and it has no dashboard. Code of
     scripts and notebooks is pickled by value; modules must be importable on the cluster, see Ray's `runtime_env`.
 
-    If trials report intermediate values from other machines, the storage of the study must be a URL, or a file that all
-    machines can open.
+    The machines need not share a file system: what a trial writes into its folder, such as its weights, comes back through
+    Ray's object store. With a pruner, the storage of the study must be a URL, or a file that all machines can open; otherwise
+    the experiment is refused before its first trial. If Ray loses a machine, what ran there begins again on another one, at
+    most three times.
 
     Args:
         workers: Number of trials that run at once, at least 1; None is the number for which the cluster has resources.
@@ -50,15 +55,28 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         gpus_per_trial: Number of GPUs, or a fraction of one, that Ray reserves for each trial, at least 0.
         address: Address of a running cluster; "auto" finds one on this machine, "local" starts one. None uses RAY_ADDRESS if it
             is set, else starts one.
+        needs: Files and folders that trials read, such as that of the images, as absolute paths. Each machine that the cluster
+            has at the start must have them under the same paths.
+
+    Attributes:
+        other_machines: True if the cluster is not one that this executor started on this machine.
 
     Raises:
-        ExperimentError: A number is out of its range, or (when started) the cluster has too few resources for one trial.
+        ExperimentError: A number is out of its range, or (when started) the cluster has too few resources for one trial, or a
+            machine lacks one of `needs`.
     """
 
     shares_memory = False
+    other_machines = False
 
     def __init__(
-        self, workers: int | None = None, *, cpus_per_trial: float = 1, gpus_per_trial: float = 0, address: str | None = None
+        self,
+        workers: int | None = None,
+        *,
+        cpus_per_trial: float = 1,
+        gpus_per_trial: float = 0,
+        address: str | None = None,
+        needs: Sequence[Path] = (),
     ) -> None:
         if (workers is not None and workers < 1) or cpus_per_trial < 0 or gpus_per_trial < 0:
             raise ExperimentError(
@@ -68,12 +86,14 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
         self._asked = workers
         self._resources = {"num_cpus": cpus_per_trial, "num_gpus": gpus_per_trial}
         self._address = address
+        self._needs = tuple(needs)
         self._ours = False
         self._run: Any = None
 
     def __enter__(self) -> RayExecutor:
         if not ray.is_initialized():
             self._start()
+        self.other_machines = not self._ours
         # A lost worker is a failed trial, not one that silently runs again.
         self._run = ray.remote(_run).options(**self._resources, max_retries=0)
         there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -83,6 +103,12 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
             self.__exit__()
             raise ExperimentError(f"the cluster has too few resources for a trial of {self._resources}; it has {there}")
         self.workers = capacity if self._asked is None else self._asked
+        if self.other_machines and (missing := self.machines_without(self._needs)):
+            self.__exit__()
+            raise ExperimentError(
+                f"{described(missing)}: trials read it. Copy it to the same path on each machine, or put it on a file "
+                "system that they share"
+            )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -102,12 +128,22 @@ class RayExecutor(contextlib.AbstractContextManager["RayExecutor"]):
     def submit(self, function: Callable[..., T], /, *args: Any) -> Future[T]:
         """Runs `function(*args)` as a Ray task and returns its future, which raises if the task's process dies.
 
+        If the machine of the task is lost, the task begins again on another one.
+
         Raises:
-            ExperimentError: The function cannot be pickled, or the executor is not started.
+            ExperimentError: The function cannot be pickled, or (from the future) the executor is not started.
         """
+        call = packed(function)
+        return again_elsewhere(lambda: self._attempt(call, args))
+
+    def machines_without(self, paths: Sequence[Path]) -> dict[str, list[Path]]:
+        """Returns which of the paths do not exist on a machine that the cluster has now, by the machine's name and address."""
+        return machines_without(paths) if paths else {}
+
+    def _attempt(self, call: bytes, args: tuple[Any, ...]) -> Future[Any]:
         if self._run is None:
             raise ExperimentError("the RayExecutor is not started: use it as `with RayExecutor() as executor`")
-        future: Future[T] = self._run.remote(packed(function), *args).future()
+        future: Future[Any] = self._run.remote(call, *args).future()
         return future
 
     def _start(self) -> None:

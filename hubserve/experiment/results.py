@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from hubserve.errors import ExperimentError
+from hubserve.experiment.refusals import Refusals, closest_infeasible, refusals
 from hubserve.experiment.settings import ExperimentSettings
 from hubserve.experiment.study import open_study
 from hubserve.experiment.top_models import Formatter, ranked, top_models
@@ -67,6 +68,17 @@ class ExperimentResults:
     def pareto_front(self) -> tuple[TrialRecord, ...]:
         """The complete trials that no other trial dominates; with one objective, those with the best value."""
         return tuple(self._record(trial) for trial in self.study.best_trials)
+
+    @property
+    def refusals(self) -> tuple[Refusals, ...]:
+        """The number of archs that each constraint refused, and by how much they missed it."""
+        return refusals(self.study, self._settings.constraints)
+
+    @property
+    def closest(self) -> TrialRecord | None:
+        """The trial that violates the constraints least if no arch met them; None if one did, or there are no trials."""
+        trial = closest_infeasible(self.study)
+        return None if trial is None else self._record(trial)
 
     def top_trials(self, top_k: int = 1) -> tuple[TrialRecord, ...]:
         """Returns the `top_k` best complete trials with different archs, the best first.

@@ -8,17 +8,20 @@ from random import Random
 
 import optuna
 from optuna import Study
+from optuna.pruners import NopPruner
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from hubserve.errors import SpaceExhausted
-from hubserve.experiment.constraints import ArchFeasibility
-from hubserve.experiment.executors import Executor
+from hubserve.errors import ExperimentError, SpaceExhausted
+from hubserve.experiment.constraints import ArchFeasibility, constraint_attributes
+from hubserve.experiment.executors import Executor, reaches_other_machines
 from hubserve.experiment.journal_file import JournalFileStorage
+from hubserve.experiment.returned_files import ReturnedOutcome, evaluate_elsewhere, write_returned
 from hubserve.experiment.settings import ExperimentSettings
 from hubserve.experiment.study import MOST_ATTEMPTS, interrupted_trials
+from hubserve.experiment.time_limit import GRACE_SECONDS
 from hubserve.experiment.time_spent import TrialClock
-from hubserve.experiment.trial_evaluation import Outcome, ReportChannel, StudyTrial, evaluate, explain
+from hubserve.experiment.trial_evaluation import Outcome, ReportChannel, StudyTrial, evaluate, explain, too_long
 from hubserve.experiment.trial_record import (
     ATTEMPTS,
     EXHAUSTED,
@@ -27,13 +30,14 @@ from hubserve.experiment.trial_record import (
     SCORES,
     SECONDS,
     SPENT_SECONDS,
+    flat_scores,
     is_trial,
     was_evaluated,
 )
 from hubserve.space import Arch, ModelSpace
 from hubserve.storage_faults import storage_error
 from hubserve.strategy import suggest_arch, trial_arch
-from hubserve.strategy.optuna_internals import reopen, storage_of_study, trial_id
+from hubserve.strategy.optuna_internals import CONSTRAINTS, note_on_trial, reopen, storage_of_study, trial_id
 from hubserve.training.evaluator import Evaluator
 
 MOST_FAILURES = 20
@@ -118,11 +122,16 @@ class _SearchLoop:
         self._evaluator = inputs.executor.share(inputs.evaluator)
         self._space = inputs.executor.share(inputs.settings.model_space)
         self._clock = TrialClock()
+        self._one_objective = len(inputs.settings.objectives) == 1
         self._exhaustion = SpaceExhaustion(inputs.settings.model_space)
         self._pending: dict[Future[Outcome], tuple[optuna.Trial, dict[str, float]]] = {}
         self._evaluated = self._failures = self._infeasible = 0
         self._reason = ""
+        # Samplers such as Optuna's GPSampler refuse a study where only some trials have the constraints, as an earlier one has.
+        self._notes_constraints = True
         for trial in inputs.study.get_trials(deepcopy=False):
+            noted = len(trial.system_attrs.get(CONSTRAINTS, ()))
+            self._notes_constraints &= trial.state is not TrialState.COMPLETE or noted == len(self._settings.constraints)
             self._evaluated += was_evaluated(trial)
             if is_trial(trial) and trial.state.is_finished():
                 self._exhaustion.add(trial_arch(trial, inputs.settings.model_space))
@@ -180,23 +189,36 @@ class _SearchLoop:
             return
         try:
             feasibility = self._settings.feasibility_check.check(arch)
+        except ExperimentError:
+            raise  # A measure is missing for all archs.
         except Exception as error:
             fault = storage_error(error)
             if fault is not None:
                 raise fault from error
             self._fail(trial, f"it could not be measured: {explain(error)}")
             return
+        self._note_costs(trial, feasibility.measures)
         if feasibility.misses:
             self._refuse(trial, feasibility)
             return
         self._infeasible = 0
         self._pending[self._submit(trial, arch)] = (trial, feasibility.measures)
 
+    def _note_costs(self, trial: optuna.Trial, measures: dict[str, float]) -> None:
+        """Stores the measures of a trial, and by how much they exceed the bounds, where Optuna's plots read them."""
+        for name, value in flat_scores(measures, self._settings.objectives, measures=tuple(measures)).items():
+            trial.set_user_attr(name, value)
+        if self._notes_constraints:
+            for key, values in constraint_attributes(self._settings.constraints, measures).items():
+                note_on_trial(self._study, trial, key, values)
+
     def _submit(self, trial: optuna.Trial, arch: Arch) -> Future[Outcome]:
         storage, executor = storage_of_study(self._study), self._inputs.executor
-        channel = None
+        channel, elsewhere = None, reaches_other_machines(executor)
         # Optuna prunes where there is one objective, and a study in memory is not seen from other processes.
-        if len(self._settings.objectives) == 1 and (executor.shares_memory or not isinstance(storage, InMemoryStorage)):
+        reachable = executor.shares_memory or not isinstance(storage, InMemoryStorage)
+        # Other machines may have no file of the study, and need none where nothing is pruned.
+        if self._one_objective and reachable and not (elsewhere and isinstance(self._study.pruner, NopPruner)):
             channel = ReportChannel(storage, self._study.study_name, trial_id(trial), self._study.pruner)
         if isinstance(storage, JournalFileStorage):
             storage.flush()
@@ -206,8 +228,10 @@ class _SearchLoop:
             folder=self._settings.trial_folder(trial.number),
             experiment=self._study.study_name,
             channel=channel,
+            max_seconds=self._settings.max_trial_seconds,
+            own_process=not executor.shares_memory,
         )
-        return executor.submit(evaluate, self._evaluator, self._space, arch, study_trial)
+        return executor.submit(evaluate_elsewhere if elsewhere else evaluate, self._evaluator, self._space, arch, study_trial)
 
     def _end(self, future: Future[Outcome]) -> None:
         trial, measures = self._pending.pop(future)
@@ -215,7 +239,9 @@ class _SearchLoop:
         fault = storage_error(error)
         if fault is not None:
             raise fault from error
-        outcome = future.result() if error is None else Outcome("failed", reason=explain(error))
+        outcome = future.result() if error is None else Outcome("failed", reason=self._explain(trial, error))
+        if isinstance(outcome, ReturnedOutcome):
+            self._take_over(outcome, trial)
         if outcome.state == "complete":
             outcome = self._with_measures(outcome, measures)
         if outcome.state == "failed":
@@ -229,7 +255,27 @@ class _SearchLoop:
         names = [objective.name for objective in self._settings.objectives]
         if len(outcome.scores) > len(names):
             trial.set_user_attr(SCORES, outcome.scores)
+            for name, value in flat_scores(outcome.scores, self._settings.objectives).items():
+                if name not in measures:
+                    trial.set_user_attr(name, value)
         self._store(trial, TrialState.COMPLETE, [outcome.scores[name] for name in names])
+
+    def _take_over(self, outcome: ReturnedOutcome, trial: optuna.Trial) -> None:
+        """Stores the files and the intermediate values of a trial that was evaluated without access to the files here."""
+        write_returned(outcome.files, self._settings.trial_folder(trial.number))
+        storage, ident = storage_of_study(self._study), trial_id(trial)
+        there = storage.get_trial(ident).intermediate_values
+        for step, value in outcome.reports.items() if self._one_objective else ():
+            # A trial that is begun again after a crash reports the same steps again.
+            if step not in there:
+                storage.set_trial_intermediate_value(ident, step, value)
+
+    def _explain(self, trial: optuna.Trial, error: BaseException) -> str:
+        """Returns the reason for which the process of a trial gave no outcome: the time limit, if that was reached."""
+        limit, seconds = self._settings.max_trial_seconds, self._clock.seconds(trial.number)
+        if limit is None or seconds is None or seconds < limit + GRACE_SECONDS:
+            return explain(error)
+        return f"{too_long(limit)}, and did not react to that, so its process was ended"
 
     def _with_measures(self, outcome: Outcome, measures: dict[str, float]) -> Outcome:
         """Returns `outcome` with `measures` added to its scores; a failed outcome if an objective is missing or NaN."""
@@ -252,6 +298,7 @@ class _SearchLoop:
     def _refuse(self, trial: optuna.Trial, feasibility: ArchFeasibility) -> None:
         trial.set_user_attr(INFEASIBLE, feasibility.misses)
         trial.set_user_attr(REASON, feasibility.reason)
+        trial.set_user_attr(SCORES, feasibility.measures)
         self._store(trial, TrialState.PRUNED, counts=False)
         self._infeasible += 1
         if self._infeasible >= MOST_INFEASIBLE:

@@ -6,12 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from optuna import Study
 from optuna.pruners import BasePruner, NopPruner
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from hubserve.errors import ExperimentError
 from hubserve.experiment.constraints import MEASURES, ComplexityMeasure, Constraint, FeasibilityCheck, InputShape, Measure
-from hubserve.experiment.executors import Executor
+from hubserve.experiment.executors import ClusterExecutor, Executor, described
+from hubserve.experiment.storage import file_of
+from hubserve.experiment.time_limit import check_main_thread
 from hubserve.hub.hub_space import HubSpace
 from hubserve.space import ModelSpace
 from hubserve.strategy import OneShotStrategy, Strategy
@@ -50,6 +53,8 @@ class ExperimentSettings:
     seed: int
     keep_weights: int
     on_step: Callable[[dict[str, Any]], None] | None
+    max_trial_seconds: float | None = None
+    warm_start: tuple[str | Path | Study, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.strategy, (Strategy, OneShotStrategy)):
@@ -62,8 +67,17 @@ class ExperimentSettings:
             raise ExperimentError("search_strategy follows a one-shot strategy; with another one, leave it out")
         if self.keep_weights < 1:
             raise ExperimentError(f"keep_weights = {self.keep_weights} must be at least 1")
+        if self.max_trial_seconds is not None and not self.max_trial_seconds > 0:
+            raise ExperimentError(f"max_trial_seconds = {self.max_trial_seconds} must be above 0; None sets no limit")
+        if self.warm_start and not isinstance(self.strategy, Strategy):
+            raise ExperimentError("warm_start: trials of a supernet have scores of its weights, which no earlier trial has")
         if not self.objectives:
             raise ExperimentError("objectives is empty; an experiment improves at least one number")
+        if len(self.objectives) > 1 and self.sampler.one_objective:
+            raise ExperimentError(
+                f"objectives: {', '.join(each.name for each in self.objectives)}: {type(self.sampler).__name__} improves one; "
+                "choose NSGA2 or another strategy for several, or keep one and hold the others under constraints"
+            )
         self.feasibility_check  # noqa: B018 - raises where a constraint cannot be measured
 
     @cached_property
@@ -79,7 +93,7 @@ class ExperimentSettings:
         if self.input_shape is not None:
             return self.input_shape
         if isinstance(self.model_space, HubSpace):
-            return (3, self.model_space.input_size, self.model_space.input_size)
+            return self.model_space.cost_inputs()
         raise ExperimentError(
             f"constraints and measured objectives need the shape of an input image, which {type(self.model_space).__name__} "
             "does not have: give input_shape=(channels, height, width)"
@@ -94,14 +108,31 @@ class ExperimentSettings:
 
         Raises:
             ExperimentError: `executor` runs trials in other processes, and these would need a supernet of this process, or
-                would have to report intermediate values to a `storage` in memory.
+                would have to report intermediate values to a `storage` in memory, or on other machines to a file that these do
+                not have. Or it runs trials in this process, they have
+                a time limit, and this is not the main thread.
         """
         if executor.shares_memory:
+            if self.max_trial_seconds is not None:
+                check_main_thread()
             return
         if not isinstance(self.strategy, Strategy):
             raise ExperimentError("a supernet is trained, and searched, in this process; leave executor out")
         if isinstance(storage, InMemoryStorage) and not isinstance(self.pruner, NopPruner):
             raise ExperimentError("trials in other processes cannot report into a study in memory; give storage a file or URL")
+        if isinstance(executor, ClusterExecutor) and executor.other_machines and not isinstance(self.pruner, NopPruner):
+            self._check_reports(executor, storage)
+
+    def _check_reports(self, executor: ClusterExecutor, storage: BaseStorage) -> None:
+        """Checks that trials on each machine can write what the pruner reads. Raises ExperimentError if not."""
+        file = file_of(storage)
+        if len(self.objectives) > 1 or file is None:
+            return
+        if missing := executor.machines_without([file]):
+            raise ExperimentError(
+                f"{described(missing)}: trials with a pruner report into that file while they run. Give storage a URL that all "
+                "machines reach, such as postgresql://..., put the folder on a file system that they share, or use no pruner"
+            )
 
 
 def training_evaluator(evaluator: Evaluator) -> TrainingEvaluator:

@@ -8,6 +8,7 @@ from optuna.storages import BaseStorage
 
 from hubserve.errors import ExperimentError
 from hubserve.experiment.journal_file import JournalFileStorage
+from hubserve.strategy.optuna_internals import sqlite_file
 
 
 def open_storage(place: str | Path) -> BaseStorage:
@@ -27,6 +28,14 @@ def open_storage(place: str | Path) -> BaseStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     _hold_to_format(path)
     return JournalFileStorage(path)
+
+
+def file_of(storage: BaseStorage) -> Path | None:
+    """Returns the absolute path of the file that a storage writes, of a journal or SQLite; None for a server or memory."""
+    if isinstance(storage, JournalFileStorage):
+        return storage.path.absolute()
+    database = sqlite_file(storage)
+    return None if database is None else Path(database).absolute()
 
 
 def _by_url(url: str) -> BaseStorage:

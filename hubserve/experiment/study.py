@@ -10,10 +10,14 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.errors import ExperimentError
+from hubserve.experiment.changed_choices import changed_choice
 from hubserve.experiment.settings import ExperimentSettings
 from hubserve.experiment.storage import open_storage
 from hubserve.experiment.trial_record import ATTEMPTS, is_trial
 from hubserve.space import ModelSpace
+
+STUDY_FILE = "study.journal"
+"""Name of the file of a study in the folder of its experiment."""
 
 PURPOSE = "hubserve"
 """User attribute of a study: its space, its objectives, and the seeds of its first run."""
@@ -34,7 +38,7 @@ def storage_of(settings: ExperimentSettings) -> BaseStorage:
     settings.folder.mkdir(parents=True, exist_ok=True)
     if isinstance(settings.storage, BaseStorage):
         return settings.storage
-    return open_storage(settings.folder / "study.journal" if settings.storage is None else settings.storage)
+    return open_storage(settings.folder / STUDY_FILE if settings.storage is None else settings.storage)
 
 
 def exists(name: str, storage: BaseStorage) -> bool:
@@ -48,7 +52,8 @@ def open_study(settings: ExperimentSettings) -> tuple[Study, int]:
     Also sets the seed of the strategy (`settings.sampler`) to its seed in the first run.
 
     Raises:
-        ExperimentError: The study exists and has another space or other objectives, or was not created by an experiment.
+        ExperimentError: The study exists and has another space or other objectives, or was not created by an experiment; or
+            the space has other choices than when the trials were stored.
     """
     purpose = {
         "space": describe_space(settings.model_space),
@@ -79,17 +84,23 @@ def _same_purpose(study: Study, purpose: dict[str, Any], space: ModelSpace) -> d
     """Returns the `PURPOSE` attribute that the study was created with, after checking that it agrees with `purpose`.
 
     Raises:
-        ExperimentError: It differs, or the study was not created by an experiment.
+        ExperimentError: It differs, the study was not created by an experiment, or choices of the space were changed.
     """
     begun: dict[str, Any] | None = study.user_attrs.get(PURPOSE)
     if begun is None:
         raise ExperimentError(f"the study {study.study_name!r} was not made by an experiment; choose another name")
     for key, wanted in purpose.items():
-        if begun[key] != wanted and not (key == "space" and _is_older(begun[key], space)):
+        if begun[key] != wanted and not (key == "space" and same_space(begun[key], space)):
             raise ExperimentError(
                 f"the experiment {study.study_name!r} was begun with {key} = {begun[key]} and is now given {wanted}; choose "
                 "another name"
             )
+    changed = changed_choice(study.get_trials(deepcopy=False), space)
+    if changed is not None:
+        raise ExperimentError(
+            f"the experiment {study.study_name!r} has trials of other choices than {type(space).__name__} has now: {changed}; "
+            "choose another name, or restore the choices"
+        )
     return begun
 
 
@@ -103,8 +114,11 @@ def interrupted_trials(study: Study) -> tuple[list[FrozenTrial], list[FrozenTria
     return again, [trial for trial in running if trial.user_attrs.get(ATTEMPTS, 1) >= MOST_ATTEMPTS]
 
 
-def _is_older(begun: dict[str, Any], space: ModelSpace) -> bool:
-    """Whether `begun` describes `space` without settings that were added to its class since, which have their defaults."""
+def same_space(begun: dict[str, Any], space: ModelSpace) -> bool:
+    """Whether `begun`, the description of a space in a study, describes `space`.
+
+    It may lack settings that were added to the class since, if these have their defaults.
+    """
     now = describe_space(space)
     known = {name: value for name, value in now["settings"].items() if name in begun["settings"]}
     if begun != {"name": now["name"], "settings": known}:

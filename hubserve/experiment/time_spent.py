@@ -50,6 +50,11 @@ class TrialClock:
             self._counted = at
         self._begun[number] = at
 
+    def seconds(self, number: int) -> float | None:
+        """Returns the seconds since trial `number` began; None if it was not begun here, or has ended."""
+        began = self._begun.get(number)
+        return None if began is None else time.monotonic() - began
+
     def end(self, number: int) -> tuple[float, float] | None:
         """Ends trial `number`; None if it was not begun here.
 

@@ -1,12 +1,11 @@
 """`TrialRecord`, the record of one trial of an experiment, and the names of the user attributes stored with a trial."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.space import Arch, ModelSpace
@@ -16,7 +15,10 @@ from hubserve.training.evaluator import Objective
 State = Literal["complete", "failed", "pruned", "infeasible", "running"]
 
 SCORES = "scores"
-"""User attribute of a trial: all its scores by name; set only if there are scores besides the objectives."""
+"""User attribute of a trial: all its scores by name, set only if there are scores besides the objectives.
+
+Of an infeasible trial, it holds the measures that were taken. Each of these numbers is also a user attribute of its own, see
+`flat_scores`."""
 
 REASON = "reason"
 """User attribute of a trial: text that says why it failed, was pruned or is infeasible."""
@@ -33,8 +35,19 @@ SECONDS = "seconds"
 SPENT_SECONDS = "spent_seconds"
 """User attribute of a trial that has ended: seconds, before its end, that the search spent and no earlier end had counted."""
 
+EARLIER = "earlier"
+"""User attribute of a trial that was added from an earlier study: the name of that study, and the trial's number in it."""
+
 EXHAUSTED = "exhausted"
 """User attribute that marks a trial for which the strategy had no arch left to propose."""
+
+
+EPOCHS = "supernet_epochs"
+"""User attribute of a trial that a one-shot strategy ended in, and of a study whose trials share the weights of a supernet: the
+number of epochs for which the supernet was trained."""
+
+RESERVED = frozenset((SCORES, REASON, INFEASIBLE, ATTEMPTS, SECONDS, SPENT_SECONDS, EARLIER, EXHAUSTED, EPOCHS))
+"""Names of the user attributes above, which no score may have as a user attribute of its own."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +59,15 @@ class TrialRecord:
         state: "complete" has scores; "failed" raised an error; "pruned" was ended early because of its intermediate values;
             "infeasible" violates a constraint and was not evaluated; "running" has not ended.
         arch: The arch of the trial, its labels in the order of the space.
-        scores: Scores by name: the objectives, and other scores and measures; empty unless the trial is complete.
+        scores: Scores by name: of a complete trial the objectives, and other scores and measures; of an infeasible trial the
+            measures that were taken; else empty.
         intermediate: Intermediate values of the first objective by step, as the evaluation reported them.
         reason: Says why the trial failed, was pruned or is infeasible; empty otherwise.
         started: Local time at which the trial began, without a time zone; None if it has not begun.
         seconds: Duration in seconds; None while the trial is running.
         folder: Folder of the trial's files, such as trained weights; it may not exist.
+        earlier: Name of the earlier study from which the trial was added, and the trial's number in it; None for a trial of
+            this study.
     """
 
     number: int
@@ -63,6 +79,24 @@ class TrialRecord:
     started: datetime | None
     seconds: float | None
     folder: Path
+    earlier: tuple[str, int] | None = None
+
+
+def flat_scores(
+    scores: Mapping[str, float], objectives: Sequence[Objective], *, measures: Sequence[str] = ()
+) -> dict[str, float]:
+    """Returns the numbers that are stored as user attributes of a trial by their own names, such as "params" or "latency_ms".
+
+    Optuna's dashboard and plots show user attributes. Left out are objectives that were not measured, which are the values of
+    the trial, and names in `RESERVED`, which are only in the attribute `SCORES`.
+
+    Args:
+        scores: Scores and measures by name.
+        objectives: The objectives of the search.
+        measures: Names of `scores` that were measured, which are stored even if they are objectives.
+    """
+    left_out = {objective.name for objective in objectives}.difference(measures) | RESERVED
+    return {name: value for name, value in scores.items() if name not in left_out}
 
 
 def is_trial(trial: FrozenTrial) -> bool:
@@ -71,8 +105,12 @@ def is_trial(trial: FrozenTrial) -> bool:
 
 
 def was_evaluated(trial: FrozenTrial) -> bool:
-    """Returns whether `trial` counts towards `max_trials`: it has ended, has an arch, and was not infeasible."""
-    return trial.state.is_finished() and is_trial(trial) and INFEASIBLE not in trial.user_attrs
+    """Returns whether `trial` counts towards `max_trials`.
+
+    It has ended, has an arch, was not infeasible, and was not added from an earlier study.
+    """
+    notes = trial.user_attrs
+    return trial.state.is_finished() and is_trial(trial) and INFEASIBLE not in notes and EARLIER not in notes
 
 
 def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Objective], folder: Path) -> TrialRecord:
@@ -90,6 +128,7 @@ def record_of(trial: FrozenTrial, space: ModelSpace, objectives: Sequence[Object
         started=trial.datetime_start,
         seconds=_seconds(trial),
         folder=folder,
+        earlier=(notes[EARLIER][0], notes[EARLIER][1]) if EARLIER in notes else None,
     )
 
 
@@ -107,19 +146,3 @@ _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "running",
 }
-
-
-def closest_to_feasible(study: Study) -> str:
-    """Returns a sentence about the trial that violates the constraints least, if all trials are infeasible.
-
-    Returns an empty string if there are no trials or one of them is not infeasible.
-    """
-    trials = [trial for trial in study.get_trials(deepcopy=False) if is_trial(trial)]
-    infeasible = [trial for trial in trials if INFEASIBLE in trial.user_attrs]
-    if not infeasible or len(infeasible) < len(trials):
-        return ""
-    closest = min(infeasible, key=lambda trial: max(trial.user_attrs[INFEASIBLE].values()))
-    return (
-        f"no arch met the constraints. The closest of {len(infeasible)} is that of trial {closest.number}: "
-        f"{closest.user_attrs[REASON]}"
-    )

@@ -51,11 +51,22 @@ from hubserve.jobs.process import (
     stop,
 )
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
-from hubserve.jobs.search_job import ExecutorEntry, MultiTrialEntry, Recipe, SearchJob, StrategyEntry
+from hubserve.jobs.search_job import (
+    ExecutorEntry,
+    FilterEntry,
+    MultiTrialEntry,
+    Recipe,
+    Retraining,
+    SearchJob,
+    StrategyEntry,
+    ZeroCostName,
+)
 from hubserve.jobs.shrink_job import ShrinkJob
 from hubserve.jobs.status import (
     FINAL,
     Best,
+    Closest,
+    ComparedRow,
     EpochRow,
     JobStatus,
     JobSummary,
@@ -64,6 +75,7 @@ from hubserve.jobs.status import (
     OneShotView,
     PartTime,
     Phase,
+    RefusalRow,
     State,
     TimedPart,
     TrialRow,
@@ -78,8 +90,11 @@ __all__ = [
     "UNLIMITED",
     "AvailableJob",
     "Best",
+    "Closest",
+    "ComparedRow",
     "EpochRow",
     "ExecutorEntry",
+    "FilterEntry",
     "FineTuneJob",
     "FineTuneRecipe",
     "Job",
@@ -93,6 +108,8 @@ __all__ = [
     "PartTime",
     "Phase",
     "Recipe",
+    "RefusalRow",
+    "Retraining",
     "Run",
     "SearchJob",
     "ShrinkJob",
@@ -100,6 +117,7 @@ __all__ = [
     "StrategyEntry",
     "TimedPart",
     "TrialRow",
+    "ZeroCostName",
     "available_job",
     "available_jobs",
     "best_epoch",

@@ -10,6 +10,7 @@ The job file of a search:
     recipe: {epochs: 4}                        # how a trial, or a supernet, is trained
     objectives: [val_acc]                     # or {latency_ms: minimize}, ...
     constraints: {params: 50000, latency_ms: 8}    # upper bounds
+    zero_cost_filter: {score: naswot, quantile: 0.5}    # leave it out to train every arch that meets the constraints
     budget: {trials: 15, seconds: 60}
     retrain: {epochs: 40}                      # leave it out to keep the weights of the trial
     publish: {name: digits}

@@ -29,7 +29,7 @@ class Augmentation(BaseModel):
     flip: bool = True
     randaugment: Annotated[int, Field(ge=0, le=30)] | None = None
     mixup: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.2
-    cutmix: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
 
 
 class FineTuneRecipe(BaseModel):
@@ -40,7 +40,8 @@ class FineTuneRecipe(BaseModel):
             limit. If neither `minutes` nor `epochs` is given, it is `DEFAULT_MINUTES`.
         epochs: Number of passes over the training images, at least 1. If None, training ends after `minutes`. If both are
             given, training ends at the limit that is reached first.
-        batch_size: Number of images in a training step, 1 to 65536.
+        batch_size: Number of images in a training step on each device, 1 to 65536: a step on several devices has `devices`
+            times as many.
         learning_rate: Learning rate of the head after the warm-up, above 0. From then on it decreases to 0 along a cosine.
         body_rate: Factor, at least 0, by which the learning rate of all trained layers except the head is multiplied. 0 trains
             the head only.
@@ -59,8 +60,10 @@ class FineTuneRecipe(BaseModel):
             computed only once for a few augmented views of each image. "train" trains all layers.
         augment: Random changes of the training images.
         patience: Number of epochs without a better validation accuracy after which training ends, at least 1; None does not end
-            it early. The weights of the best epoch are published in either case.
+            it early. Published are the weights of the last epoch that is as good as the best one within sampling error; see
+            `best_epoch`.
         precision: Precision of the computation; "auto" is mixed precision on CUDA and 32 bits on other devices.
+        devices: Number of processes that train together, 1 to 1024, each on its own GPU, or all on the CPU if there is no GPU.
 
     Raises:
         pydantic.ValidationError: A key is unknown, or a value has a wrong type or is out of range.
@@ -71,9 +74,9 @@ class FineTuneRecipe(BaseModel):
     minutes: Positive | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
-    learning_rate: Positive = 0.02
+    learning_rate: Positive = 0.05
     body_rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
     warm_up: Share = 0.05
     label_smoothing: Share = 0.1
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = 0.995
@@ -84,6 +87,7 @@ class FineTuneRecipe(BaseModel):
     augment: Augmentation = Augmentation()
     patience: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,5 @@
 """Checks a job that was submitted over HTTP against `JobLimits`. Each key of a job has a rule here; a test requires it."""
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -8,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hubserve.errors import JobError, SpaceError
+from hubserve.errors import JobError
 from hubserve.jobs.definition import Job
 from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import Augmentation
+from hubserve.jobs.limited_values import MAX_TEXT, at_most, image_sizes, too_large
 from hubserve.jobs.limits import JobLimits
 from hubserve.jobs.search_job import SearchJob
 from hubserve.jobs.shrink_job import ShrinkJob
@@ -19,13 +19,6 @@ from hubserve.own_code import is_import_path
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
 """Function (value of a key, limits, the whole job) that returns what is wrong with the value; None if nothing is."""
-
-MAX_TEXT, MAX_ENTRIES, MAX_DEPTH, MAX_NUMBER = 200, 256, 4, 100_000
-"""Limits on values in `settings` and `arguments`.
-
-They are the characters of a string, the entries of a list or mapping, the levels of lists and mappings in each other, and the
-absolute value of a number.
-"""
 
 MAX_SUMMARY = 2000
 """Largest number of characters of the summary of a job over HTTP."""
@@ -35,9 +28,6 @@ TABLE_BYTES = 100_000_000
 
 LISTING_BYTES = 200_000_000
 """Largest listing of images, in bytes, that a job over HTTP may use."""
-
-SIZES = ("size", "resize", "input_size", "img_size")
-"""Names of settings of data sets and spaces that are lengths in pixels."""
 
 
 def check_limits(job: Job, limits: JobLimits) -> None:
@@ -82,17 +72,6 @@ def given_keys(record: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def check_values(key: str, value: Any) -> None:
-    """Checks that settings, or an arch, consist of small numbers, strings, lists and mappings; see `MAX_TEXT`.
-
-    Raises:
-        SpaceError: A value is too large, nested too deeply, or of another type; the message begins with `key`.
-    """
-    problem = _too_large(value, 0)
-    if problem is not None:
-        raise SpaceError(f"{key}: {problem}")
-
-
 def _free(value: Any, limits: JobLimits, job: Job) -> None:
     """Returns None: the type of such a key allows only harmless values, such as a number in a range or one of a few names."""
 
@@ -127,75 +106,52 @@ def _values(value: Mapping[str, Any], limits: JobLimits, job: Job) -> str | None
     """
     if limits.roots is None:
         return None
-    return _too_large(value, 0) or _image_sizes(value, limits)
-
-
-def _too_large(value: Any, depth: int) -> str | None:
-    """Returns an error message if a value at the nesting `depth`, or one in it, is not allowed, else None."""
-    if isinstance(value, str):
-        return f"a text of {len(value)} characters; {MAX_TEXT} are allowed" if len(value) > MAX_TEXT else None
-    if isinstance(value, int | float):
-        ok = -MAX_NUMBER <= value <= MAX_NUMBER or (isinstance(value, float) and math.isnan(value))
-        return None if ok else f"numbers up to {MAX_NUMBER:,} are allowed, and a larger one is given"
-    if not isinstance(value, list | tuple | dict):
-        return None if value is None else f"a {type(value).__name__} is given; numbers, texts, lists and mappings are allowed"
-    if depth == MAX_DEPTH or len(value) > MAX_ENTRIES:
-        return f"at most {MAX_ENTRIES} entries in a list or mapping, and {MAX_DEPTH} of these inside each other, are allowed"
-    inner = [*value, *value.values()] if isinstance(value, dict) else value
-    return next((problem for entry in inner if (problem := _too_large(entry, depth + 1)) is not None), None)
-
-
-def _image_sizes(value: Any, limits: JobLimits) -> str | None:
-    """Returns an error message if a setting of `SIZES`, at any depth of `value`, is too large, else None."""
-    if isinstance(value, dict):
-        for name, entry in value.items():
-            if name in SIZES and isinstance(entry, int | float) and (problem := _at_most(entry, limits.image_size)):
-                return f"{name}: {problem}"
-            if (problem := _image_sizes(entry, limits)) is not None:
-                return problem
-    return None
-
-
-def _at_most(value: float, limit: float | None) -> str | None:
-    """Returns an error message if `value` is larger than `limit`, else None. A `limit` of None allows all values."""
-    return f"{value:,} is more than the {limit:,} that this server allows" if limit is not None and value > limit else None
+    return too_large(value, 0) or image_sizes(value, limits)
 
 
 def _workers(value: int, limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if the job would start more processes than are allowed, else None.
 
-    Each process that evaluates trials starts `data.workers` processes that read images.
+    The value is a number of processes that evaluate trials or train together. Each starts `data.workers` processes that read
+    images.
     """
-    evaluating = job.executor.workers if isinstance(job, SearchJob) else 1
-    product = evaluating * max(1, job.data.workers)
-    problem = _at_most(product, limits.workers)
-    return problem and f"executor.workers x data.workers = {problem}"
+    readers = max(1, job.data.workers)
+    problem = at_most(value * readers, limits.workers)
+    return f"{value} x data.workers = {problem}" if problem and readers > 1 else problem
 
 
 def _readers(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns what `_workers` returns, for the key `data.workers`; None for the values 0 and 1."""
+    """Returns an error message if there would be more processes that read images than processes are allowed, else None."""
     # One reader more or less does not matter: it is the number of evaluating processes then.
-    return _workers(value, limits, job) if value > 1 else None
+    if value <= 1:
+        return None
+    processes = {"": 1}
+    if isinstance(job, SearchJob):
+        processes = {"executor.workers": job.executor.workers, "recipe.devices": job.recipe.devices}
+        processes |= {} if job.retrain is None else {"retrain.devices": job.retrain.devices}
+    key = max(processes, key=lambda name: processes[name])
+    problem = at_most(value * processes[key], limits.workers)
+    return f"{key} x data.workers = {problem}" if problem and processes[key] > 1 else problem
 
 
 def _epochs(value: int, limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if the number of epochs is larger than `limits.epochs`, else None."""
-    return _at_most(value, limits.epochs)
+    return at_most(value, limits.epochs)
 
 
 def _batch_size(value: int, limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if the batch size is larger than `limits.batch_size`, else None."""
-    return _at_most(value, limits.batch_size)
+    return at_most(value, limits.batch_size)
 
 
 def _threads(value: int, limits: JobLimits, job: Job) -> str | None:
-    """Returns an error message if the number of threads is larger than `limits.workers`, else None."""
-    return _at_most(value, limits.workers)
+    """Returns an error message if there are more threads, or training processes, than `limits.workers`, else None."""
+    return at_most(value, limits.workers)
 
 
 def _trials(value: int, limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if the number of trials is larger than `limits.trials`, else None."""
-    return _at_most(value, limits.trials)
+    return at_most(value, limits.trials)
 
 
 def _path(value: Path, limits: JobLimits, job: Job) -> str | None:
@@ -222,14 +178,19 @@ def _model(value: str, limits: JobLimits, job: Job) -> str | None:
     return f"{value[:60]!r} is no name of a model; over HTTP no folder can be given"
 
 
+def _runs(value: tuple[str, ...], limits: JobLimits, job: Job) -> str | None:
+    """Returns an error message if a value cannot be the id of a run, as the path of a study cannot, else None."""
+    return next((problem for each in value if (problem := _model(each, limits, job))), None)
+
+
 def _side(value: int, limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if the side of the network's input is larger than `limits.image_size`, else None."""
-    return _at_most(value, limits.image_size)
+    return at_most(value, limits.image_size)
 
 
 def _class_weights(value: str | Mapping[str, float], limits: JobLimits, job: Job) -> str | None:
     """Returns an error message if there are too many class weights or one is not allowed, else None."""
-    return None if isinstance(value, str) or limits.roots is None else _too_large(dict(value), 0)
+    return None if isinstance(value, str) or limits.roots is None else too_large(dict(value), 0)
 
 
 def _address(value: str, limits: JobLimits, job: Job) -> str | None:
@@ -242,6 +203,7 @@ _RECIPE: dict[str, Rule] = {
     "batch_size": _batch_size,
     **dict.fromkeys(("optimizer", "learning_rate", "weight_decay", "schedule", "warm_up", "label_smoothing"), _free),
     **dict.fromkeys(("ema_decay", "gradient_clip", "auxiliary_weight", "drop_path_prob", "precision"), _free),
+    "devices": _workers,
 }
 """Rules of the keys of `Recipe`, for `recipe` and `retrain` of a search."""
 
@@ -275,15 +237,19 @@ _SEARCH: dict[str, Rule] = {
     "strategy.then.arguments": _values,
     **{f"recipe.{key}": rule for key, rule in _RECIPE.items()},
     **{f"retrain.{key}": rule for key, rule in _RECIPE.items()},
-    "objectives": _free,
-    "constraints": _free,
+    **dict.fromkeys(("zero_cost_filter.score", "zero_cost_filter.quantile"), _free),
+    "zero_cost_filter.archs": _trials,
+    "zero_cost_filter.images": _batch_size,
     "budget.trials": _trials,
     "budget.seconds": _timed,
-    "executor.kind": _free,
+    "pruner.name": _name,
+    "warm_start": _runs,
+    **dict.fromkeys(("pruner.arguments", "baselines.archs"), _values),
+    **dict.fromkeys(("publish.front", "baselines.uniform", "budget.max_trial_seconds"), _timed),
     "executor.workers": _workers,
-    "executor.cpus_per_trial": _free,
-    "executor.gpus_per_trial": _free,
     "executor.address": _address,
+    **dict.fromkeys(("objectives", "constraints", "retrain.start"), _free),
+    **dict.fromkeys(("executor.kind", "executor.cpus_per_trial", "executor.gpus_per_trial"), _free),
 }
 """Rules of the keys of a search, besides those of `_JOB`."""
 
@@ -295,21 +261,18 @@ _FINE_TUNING: dict[str, Rule] = {
     "recipe.epochs": _epochs,
     "recipe.batch_size": _batch_size,
     **dict.fromkeys((f"recipe.augment.{name}" for name in Augmentation.model_fields), _free),
-    **dict.fromkeys(("recipe.learning_rate", "recipe.body_rate", "recipe.weight_decay", "recipe.warm_up"), _free),
-    **dict.fromkeys(("recipe.label_smoothing", "recipe.ema_decay", "recipe.gradient_clip", "recipe.batch_norm"), _free),
-    **dict.fromkeys(("recipe.early_layers", "recipe.patience", "recipe.precision"), _free),
+    **{f"recipe.{name}": _free for name in ("learning_rate", "body_rate", "weight_decay", "warm_up", "patience", "precision")},
+    **{f"recipe.{name}": _free for name in ("label_smoothing", "ema_decay", "gradient_clip", "batch_norm", "early_layers")},
     "recipe.class_weights": _class_weights,
+    "recipe.devices": _threads,
 }
 """Rules of the keys of a fine-tuning, besides those of `_JOB`."""
 
 _SHRINKING: dict[str, Rule] = {
     "strategy.name": _name,
     "strategy.arguments": _values,
-    "constraints": _free,
     "budget.trials": _trials,
-    "budget.search_share": _free,
-    "budget.shared_share": _free,
-    "random_networks": _free,
+    **dict.fromkeys(("constraints", "budget.search_share", "budget.start_share", "weights", "random_networks"), _free),
 }
 """Rules of the keys of a search for a smaller network, besides those of a fine-tuning."""
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from hubserve.atomic import staged_folder, write_atomic
-from hubserve.error_messages import suggest
+from hubserve.error_messages import suggest, without_surrogates
 from hubserve.errors import JobError, JobNotFoundError, StorageError
 from hubserve.home import home
 from hubserve.jobs.definition import Job
@@ -112,7 +113,12 @@ class Run:
         Raises:
             StorageError: The disk is full or read-only, or this user may not write the file.
         """
-        write_atomic(self.path / STATUS, status.model_dump_json() + "\n")
+        try:
+            text = status.model_dump_json()
+        except PydanticSerializationError:
+            # A message has the name of a file that is not UTF-8, and JSON is.
+            text = type(status).model_validate(_utf8(status.model_dump())).model_dump_json()
+        write_atomic(self.path / STATUS, text + "\n")
 
     def write_reason(self, reason: str) -> None:
         """Writes why the job ended to the file `reason`, whose disk space is reserved, for when status.json cannot be written.
@@ -257,3 +263,12 @@ def _new_id(name: str, now: datetime) -> str:
     """Returns a new id: `name` without special characters, the time `now`, and eight random hexadecimal digits."""
     readable = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:60] or "job"
     return f"{readable}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def _utf8(value: Any) -> Any:
+    """Returns a copy of a value of lists, mappings and texts, whose texts can be encoded as UTF-8."""
+    if isinstance(value, str):
+        return without_surrogates(value)
+    if isinstance(value, dict):
+        return {_utf8(key): _utf8(inner) for key, inner in value.items()}
+    return type(value)(map(_utf8, value)) if isinstance(value, list | tuple) else value

@@ -21,6 +21,8 @@ from hubserve.jobs.search_job import MultiTrialEntry
 
 CutMeasure = Literal["latency_ms", "latency_share", "params", "macs"]
 
+StartWeights = Literal["fitted", "shared"]
+
 
 class CutBudget(JobRecord):
     """When the search among the networks ends, at the limit that is reached first, and how the rest is divided.
@@ -28,31 +30,39 @@ class CutBudget(JobRecord):
     Attributes:
         trials: Largest number of networks that are scored, at least 1.
         search_share: Share of `recipe.minutes` after which no further network is scored, in (0, 0.5].
-        shared_share: Share of `recipe.minutes`, or of `recipe.epochs`, for which the weights of all networks are trained
-            together, in (0, 1). The rest trains the network that was found.
+        start_share: Share of `recipe.minutes`, or of `recipe.epochs`, for the training before the search, in [0, 1): that of
+            the whole network, or that of the shared weights. The rest trains the network that was found. A model whose classes
+            are those of the data is not trained before its blocks are fitted.
     """
 
-    trials: Annotated[int, Field(ge=1)] = 100
+    trials: Annotated[int, Field(ge=1)] = 300
     search_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
-    shared_share: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    start_share: Annotated[float, Field(ge=0, lt=1)] = 0.4
 
 
 class ShrinkJob(FineTuneJob):
     """The search for a smaller network in a trained model; the keys of a job file with `start` and `strategy`.
 
-    The recipe trains the weights that all networks share first, and then the network that was found.
+    The recipe trains the whole network or the weights that all networks share, and then the network that was found; its
+    `devices` must be 1.
 
     Attributes, besides those of FineTuneJob:
         strategy: Strategy that searches, one that proposes archs.
         constraints: Upper bounds, at least one: latency in milliseconds, or as a share in (0, 1) of that of the whole network
             measured on this machine; parameters; multiply-accumulates.
         budget: When the search ends, and how the recipe's minutes or epochs are divided.
-        random_networks: Number of random networks that are trained in each step besides the largest and the smallest one.
+        weights: What the networks begin with. "fitted": the whole network is fine-tuned, the blocks of smaller ones are fitted
+            to its features by least squares, which takes seconds, and networks are scored by how near they come to them.
+            "shared": the weights of all networks are trained together, and networks are scored by their accuracy on the
+            validation images.
+        random_networks: Number of random networks that are trained in each step besides the largest and the smallest one, if
+            `weights` is "shared".
     """
 
     strategy: MultiTrialEntry = MultiTrialEntry(name="RegularizedEvolution", arguments={})
     constraints: dict[CutMeasure, Positive] = Field(min_length=1)
     budget: CutBudget = CutBudget()
+    weights: StartWeights = "fitted"
     random_networks: Annotated[int, Field(ge=0, le=16)] = 1
 
     @model_validator(mode="after")
@@ -62,8 +72,15 @@ class ShrinkJob(FineTuneJob):
             raise ValueError("constraints has latency_ms and latency_share; give one of the two")
         if share is not None and share >= 1:
             raise ValueError(f"constraints.latency_share = {share:g} is a share of the whole network's latency, below 1")
+        if recipe.devices > 1:
+            raise ValueError(
+                f"recipe.devices = {recipe.devices}: a search for a smaller network trains on one device; leave devices out. "
+                "`hubserve finetune` trains on several"
+            )
         if recipe.epochs is not None and recipe.epochs < 2:
-            raise ValueError("recipe.epochs = 1: at least 2, one for the shared weights and one for the network that is found")
+            raise ValueError("recipe.epochs = 1: at least 2, one before the search and one for the network that is found")
+        if self.weights == "shared" and self.budget.start_share == 0:
+            raise ValueError("budget.start_share = 0: shared weights have to be trained; allow more, or choose weights: fitted")
         return self
 
     @property
@@ -75,9 +92,3 @@ class ShrinkJob(FineTuneJob):
     def max_trials(self) -> int | None:
         """Number of trials after which the search ends."""
         return self.budget.trials
-
-    @property
-    def shared_epochs(self) -> int | None:
-        """Number of epochs in which the shared weights are trained; None without a budget in epochs."""
-        epochs = self.recipe.epochs
-        return None if epochs is None else min(epochs - 1, max(1, round(epochs * self.budget.shared_share)))

@@ -3,18 +3,19 @@
 `hubserve.jobs.run_folder` reads and writes the file.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from hubserve.package.accuracy_report import AccuracyReport
 
 State = Literal["queued", "running", "stopping", "done", "failed", "stopped", "refused"]
 """States of a job; `JobSummary.state` explains them."""
 
-Phase = Literal["search", "supernet", "retrain", "fine-tune", "test", "export", "profile", "publish"]
+Phase = Literal["search", "supernet", "retrain", "fine-tune", "test", "export", "profile", "front", "publish"]
 """Phases of a job; each job has only some of them."""
 
 TimedPart = Literal["check", "features"] | Phase
@@ -27,6 +28,15 @@ class _Record(BaseModel):
 
     # Not "forbid": a service of an older version can read what a newer job writes.
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _finite(values: dict[str, float]) -> dict[str, float]:
+    """Returns the entries whose value is finite. JSON has no other numbers, so that nobody could read the record."""
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+Values = Annotated[dict[str, float], AfterValidator(_finite)]
+"""Scores and measures by name; those that are infinite or NaN are left out."""
 
 
 class ObjectiveInfo(_Record):
@@ -46,18 +56,59 @@ class TrialRow(_Record):
 
     Attributes:
         number: Number of the trial in the study, counted from 0.
-        values: Scores and measures by name. The objectives are only among them if the trial is complete.
+        values: Scores and measures by name: all of them if the trial is complete; the measures that were taken if it is
+            infeasible; else none. Those that are infinite or NaN are left out.
         state: "running" until the trial ends. "infeasible" means that the arch violates a constraint and was not trained,
             "pruned" that training was ended early.
         seconds: Duration of the trial in seconds; None if it is running or infeasible.
         reason: Why the trial failed, was pruned or is infeasible; empty otherwise.
+        earlier: Name of the earlier study from which the trial was added, and its number there; None for a trial of this
+            search.
     """
 
     number: int
-    values: dict[str, float]
+    values: Values
     state: Literal["complete", "failed", "pruned", "infeasible", "running"]
     seconds: float | None = None
     reason: str = ""
+    earlier: tuple[str, int] | None = None
+
+
+class RefusalRow(_Record):
+    """The archs that one constraint of a search refused, so that they were not evaluated.
+
+    Attributes:
+        constraint: The constraint as text, such as "params <= 40000".
+        refused: Number of trials whose arch violates the constraint; one that violates several is counted at each of them.
+        checked: Number of trials whose arch was compared with the constraint. Measures after the first violated constraint are
+            not taken, so it may be smaller than the number of trials.
+        least: Smallest relative violation: 0.05 if the nearest refused arch is 5 % beyond the bound. None if none was refused.
+        median: Median of the relative violations; None if none was refused.
+        most: Largest relative violation; None if none was refused.
+    """
+
+    constraint: str
+    refused: int
+    checked: int
+    least: float | None = None
+    median: float | None = None
+    most: float | None = None
+
+
+class Closest(_Record):
+    """The trial that violates the constraints least, if no arch met them.
+
+    Attributes:
+        number: Number of the trial.
+        values: The measures that were taken, by name.
+        arch: The chosen value of each choice, by the choice's label.
+        reason: Sentence that says which constraints are violated and by how much.
+    """
+
+    number: int
+    values: Values
+    arch: dict[str, Any]
+    reason: str
 
 
 class Best(_Record):
@@ -70,8 +121,34 @@ class Best(_Record):
     """
 
     number: int | None
-    values: dict[str, float]
+    values: Values
     arch: dict[str, Any]
+
+
+class ComparedRow(_Record):
+    """A network that a search trained, tested and profiled, for the comparison of what it found with networks made by hand.
+
+    Attributes:
+        name: Name in the model store; name in the job for a baseline.
+        kind: "winner"; "front", another member of the Pareto front; or "baseline", a network made by hand.
+        number: Number of its trial; None for a baseline.
+        val_acc: Accuracy on the validation images, in [0, 1].
+        test_acc: Accuracy on the test images, in [0, 1]; None if there are none.
+        latency_ms: Median latency of its ONNX file in milliseconds, by its profile; None if it was not measured.
+        params: Number of parameters; None if it is not known. The next one likewise.
+        macs: Number of multiply-accumulates for one image.
+        published: Tag in the model store; None unless it was published, and for the winner, whose tag is in the status.
+    """
+
+    name: str
+    kind: Literal["winner", "front", "baseline"]
+    number: int | None
+    val_acc: float | None = None
+    test_acc: float | None = None
+    latency_ms: float | None = None
+    params: int | None = None
+    macs: int | None = None
+    published: str | None = None
 
 
 class LabelProbabilities(_Record):
@@ -112,6 +189,7 @@ class EpochRow(_Record):
         val_acc: Accuracy on the validation images, in [0, 1].
         val_loss: Mean cross entropy on the validation images.
         seconds: Seconds from the start of the fine-tuning to the end of the epoch.
+        val_images: Number of validation images; None in runs of versions that did not write it.
     """
 
     epoch: int
@@ -119,9 +197,10 @@ class EpochRow(_Record):
     val_acc: float
     val_loss: float
     seconds: float
+    val_images: int | None = None
 
 
-def best_epoch(rows: Sequence[EpochRow]) -> EpochRow:
+def highest_epoch(rows: Sequence[EpochRow]) -> EpochRow:
     """Returns the epoch with the highest validation accuracy; of several, the one with the lowest validation loss.
 
     If these are equal as well, the first one is returned.
@@ -130,6 +209,24 @@ def best_epoch(rows: Sequence[EpochRow]) -> EpochRow:
         rows: Scores of the epochs, in order; at least one.
     """
     return max(rows, key=lambda row: (row.val_acc, -row.val_loss))
+
+
+def best_epoch(rows: Sequence[EpochRow]) -> EpochRow:
+    """Returns the epoch whose weights a fine-tuning keeps: the last one that is as good as the highest, within sampling error.
+
+    The highest of many accuracies on few images is partly luck, and a learning rate that decreases to 0 makes later epochs
+    better. So an epoch counts as good as the one with the highest validation accuracy p if it is lower by at most one standard
+    error of the difference of two accuracies, sqrt(2 p (1 - p) / images). The one-standard-error rule for the choice between
+    models (Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3) takes the standard error of one.
+
+    Args:
+        rows: Scores of the epochs, in order; at least one. Where they have no number of images, `highest_epoch` is returned.
+    """
+    highest = highest_epoch(rows)
+    if highest.val_images is None:
+        return highest
+    margin = math.sqrt(2 * highest.val_acc * (1 - highest.val_acc) / highest.val_images)
+    return next(row for row in reversed(rows) if row.val_acc >= highest.val_acc - margin)
 
 
 class PartTime(_Record):
@@ -211,6 +308,9 @@ class JobStatus(JobSummary):
     Attributes, besides those of `JobSummary`:
         history: All trials, ordered by number.
         pareto: Numbers of the trials on the Pareto front.
+        refusals: What each constraint of the search refused, in the order of the constraints; empty without constraints.
+        closest: Trial that violates the constraints least; None if an arch met them, or there are no trials.
+        compared: The winner, the further members of the Pareto front and the baselines; empty if the job asks for neither.
         oneshot: Progress of a one-shot strategy; None for jobs without one.
         epochs: Scores of the epochs of a fine-tuning so far; empty for searches.
         times: Estimated and measured durations of the parts of the job so far.
@@ -220,6 +320,9 @@ class JobStatus(JobSummary):
 
     history: list[TrialRow] = []
     pareto: list[int] = []
+    refusals: list[RefusalRow] = []
+    closest: Closest | None = None
+    compared: list[ComparedRow] = []
     oneshot: OneShotView | None = None
     epochs: list[EpochRow] = []
     times: list[PartTime] = []

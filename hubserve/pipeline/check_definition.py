@@ -7,18 +7,25 @@ from typing import Any
 
 import torch
 
-from hubserve.data.named_datasets import OWN_IMAGES, check_dataset_name
+from hubserve.data.named_datasets import OWN_IMAGES, dataset_settings
 from hubserve.errors import DatasetError, HubserveError, JobError, SpaceError
 from hubserve.export.named_package import unknown_model
 from hubserve.export.named_source import model_exists
 from hubserve.hub import HubSpace, get_space
 from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, ShrinkJob, check_limits
+from hubserve.pipeline.baselines import hand_made
 from hubserve.pipeline.evaluators import check_evaluator
+from hubserve.pipeline.image_parts import scan_settings
 from hubserve.pipeline.job_formats import choose_formats
-from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, ONE_SHOT, Searchers, make_searchers, multi_trial
+from hubserve.pipeline.pruners import check_pruner
+from hubserve.pipeline.strategies import Searchers, make_searchers, multi_trial
 from hubserve.space.building_limit import limit_networks
 from hubserve.strategy import Strategy
+from hubserve.strategy.named_strategies import MULTI_TRIAL, ONE_OBJECTIVE, ONE_SHOT
 from hubserve.supernet.probe_archs import largest
+
+MOST_LETTERS = 63
+"""Largest number of characters of a name in the model store, see `hubserve.jobs.definition.StoreName`."""
 
 
 def check_definition(job: Job, limits: JobLimits = UNLIMITED) -> None:
@@ -49,6 +56,7 @@ def check_fine_tuning(job: FineTuneJob, limits: JobLimits = UNLIMITED) -> None:
         raise JobError(f"data.name = {job.data.name}: a model is fine-tuned on image files; choose {', '.join(OWN_IMAGES)}")
     if not model_exists(job.start.model):
         raise JobError(f"start.model: {unknown_model(job.start.model)}")
+    scan_settings(job)
     choose_formats(job)
 
 
@@ -75,14 +83,25 @@ def check_search(job: SearchJob, limits: JobLimits = UNLIMITED) -> Searchers:
         if limits != UNLIMITED:
             check_largest(space)
     try:
-        check_dataset_name(job.data.name, job.data.settings, refused=limits.refused_code)
+        dataset_settings(job.data.name, job.data.settings, refused=limits.refused_code)
     except DatasetError as error:
         raise JobError(f"data: {error}") from error
     searchers = make_searchers(job.strategy, seed=job.seed, refused=limits.refused_code)
     check_evaluator(job, searchers, refused=limits.refused_code)
+    if job.zero_cost_filter is not None and searchers.shares_weights:
+        raise JobError(
+            f"zero_cost_filter: {job.strategy.name} trains shared weights, so no training of an arch is saved; leave it out, "
+            "or choose a strategy that trains each arch, such as RegularizedEvolution"
+        )
+    if job.warm_start and searchers.shares_weights:
+        raise JobError(f"warm_start: {job.strategy.name} scores archs with the weights that it trains; leave it out")
+    check_pruner(job, searchers, refused=limits.refused_code)
     _check_budget(job, searchers)
     _check_executor(job, searchers)
+    _check_devices(job, searchers)
     _check_objectives(job, searchers)
+    _check_front(job, searchers)
+    hand_made(job, space)
     choose_formats(job)
     return searchers
 
@@ -142,12 +161,46 @@ def _check_executor(job: SearchJob, searchers: Searchers) -> None:
         )
 
 
+def _check_devices(job: SearchJob, searchers: Searchers) -> None:
+    """Raises JobError if `recipe.devices` is above 1, and what is trained by the recipe is not trained by several processes."""
+    devices, first = job.recipe.devices, searchers.first
+    key, also = f"recipe.devices = {devices}", "retrain.devices trains the winner on several"
+    if devices == 1 or job.evaluator is not None:
+        return
+    if isinstance(first, Strategy):
+        raise JobError(
+            f"{key}: {job.strategy.name} trains the network of each trial on one device; leave it out. "
+            f"executor: {{kind: processes, workers: {devices}}} runs {devices} trials at the same time, and {also}"
+        )
+    if "devices" not in first.supports:
+        raise JobError(
+            f"{key}: {job.strategy.name} trains its supernet on one device; RandomOneShot follows devices, and {also}"
+        )
+
+
 def _check_objectives(job: SearchJob, searchers: Searchers) -> None:
     # `strategy.then` proposes the archs if `strategy` only trains a supernet.
     key, entry = ("strategy.then", job.strategy.then) if job.strategy.then is not None else ("strategy", job.strategy)
     searcher = searchers.then or searchers.first
-    if len(job.objectives) > 1 and any(base.__name__ in ONE_OBJECTIVE for base in type(searcher).__mro__):
+    first = next(iter(job.objectives))
+    if len(job.objectives) > 1 and isinstance(searcher, Strategy) and searcher.one_objective:
         raise JobError(
             f"objectives: {', '.join(job.objectives)}: {key} = {entry.name} improves one score; choose "
-            f"{', '.join(sorted(set(MULTI_TRIAL) - set(ONE_OBJECTIVE)))}, or keep val_acc and hold the others under constraints"
+            f"{', '.join(sorted(set(MULTI_TRIAL) - set(ONE_OBJECTIVE)))}, or keep {first} and hold the others under constraints"
         )
+
+
+def _check_front(job: SearchJob, searchers: Searchers) -> None:
+    if job.publish is None or job.publish.front == 1:
+        return
+    key = f"publish.front = {job.publish.front}"
+    if searchers.shares_weights and searchers.then is None:
+        raise JobError(f"{key}: {job.strategy.name} ends in one arch; leave it out, or choose a strategy with trials")
+    if len(job.objectives) == 1 and not job.constraints:
+        raise JobError(
+            f"{key}: a front has val_acc and a cost, and this search measures none; give objectives: [val_acc, latency_ms], or "
+            "a constraint on latency_ms, macs or params"
+        )
+    longest = f"{job.store_name}-front-{job.publish.front - 1}"
+    if len(longest) > MOST_LETTERS:
+        raise JobError(f"{key}: the name {longest} has {len(longest)} characters, and {MOST_LETTERS} are allowed")

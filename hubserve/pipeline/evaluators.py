@@ -1,21 +1,23 @@
-"""`make_evaluator`: makes the evaluator of the user's own that a search names, from a function or a class."""
+"""`make_evaluator`: makes the evaluator that a search names: `ZeroCost`, or a function or class of the user's own."""
 
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from hubserve.data.labelled_data import LabelledData
 from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError, HubserveError, JobError
-from hubserve.evaluator import Evaluator, FunctionalEvaluator
-from hubserve.jobs import SearchJob
+from hubserve.evaluator import Evaluator, FunctionalEvaluator, ZeroCost
+from hubserve.jobs import SearchJob, ZeroCostName
+from hubserve.jobs.search_job import EvaluatorEntry, Measure
 from hubserve.own_code import NamedKind, find_named
 from hubserve.pipeline.strategies import Searchers
-from hubserve.training.evaluator import TrainingEvaluator
+from hubserve.training.evaluator import Objective, TrainingEvaluator
+from hubserve.typed_arguments import typed_arguments
 
-SCORE = "val_acc"
-"""Name of the score that an evaluator of a job gives, the first objective of every search."""
+EVALUATORS: dict[str, type[Evaluator]] = {"ZeroCost": ZeroCost}
+"""The evaluators of hubserve that a job may name."""
 
 FROM_THE_JOB = ("data", "recipe")
 """Arguments that are given by the job to a function or class that has parameters of these names."""
@@ -56,6 +58,7 @@ def check_evaluator(job: SearchJob, searchers: Searchers, *, refused: str | None
     for name in job.evaluator.arguments:
         if known is not None and name not in known:
             raise JobError(f"evaluator.arguments.{name}: {job.evaluator.name} has no such argument. {suggest(name, known)}")
+    _arguments(found, job.evaluator)
     trains = inspect.isclass(found) and issubclass(found, TrainingEvaluator)
     if searchers.shares_weights and not trains:
         raise JobError(
@@ -64,46 +67,69 @@ def check_evaluator(job: SearchJob, searchers: Searchers, *, refused: str | None
         )
     if job.retrain is None and not trains:
         raise JobError(f"evaluator: {job.evaluator.name} leaves no weights to publish; give `retrain`, which trains the winner")
+    if job.retrain is not None and job.retrain.start == "inherited" and not trains:
+        raise JobError(f"retrain.start = inherited: {job.evaluator.name} leaves no weights to inherit; choose new")
 
 
 def make_evaluator(job: SearchJob, data: LabelledData) -> Evaluator:
-    """Returns the evaluator of the user's own that a search names.
+    """Returns the evaluator that a search names.
 
-    A function is called with each network and the arguments; it returns the accuracy, or a dict with "val_acc". A class is
-    called with the arguments. Both are also given the data and the recipe of the job, as `data` (a `LabelledData`) and `recipe`
-    (a `hubserve.jobs.Recipe`), if they have parameters of these names.
+    A function is called with each network and the arguments; it returns the score that is the first objective of the job, or a
+    dict with a value for each of its objectives that is no measure. A class is called with the arguments, and the evaluator
+    must have these objectives. Both are also given the data and the recipe of the job, as `data` (a `LabelledData`) and
+    `recipe` (a `hubserve.jobs.Recipe`), if they have parameters of these names.
 
     Args:
         job: The search, which names an evaluator.
         data: Its data.
 
     Raises:
-        JobError: It cannot be imported or made, or does not give the score "val_acc".
+        JobError: It cannot be imported or made, or lacks an objective of the job, or has it with the other direction.
     """
     if job.evaluator is None:
         raise JobError("evaluator: the job names none")
     found, name = _find(job), job.evaluator.name
     known = _parameters(found) or {}
     given = {key: value for key, value in (("data", data), ("recipe", job.recipe)) if key in known}
-    arguments = given | job.evaluator.arguments
+    arguments = given | _arguments(found, job.evaluator)
     try:
-        made = _made(found, arguments)
+        made = _made(found, job, arguments)
     except (HubserveError, TypeError, ValueError) as error:
         raise JobError(f"evaluator: {name}: {error}") from error
-    scores = [objective.name for objective in made.objectives]
-    if SCORE not in scores:
-        raise JobError(f"evaluator: {name} gives {', '.join(scores)}; a job needs {SCORE}: name it in its objectives")
+    given_scores = {objective.name: objective.direction for objective in made.objectives}
+    for score in scores_of(job):
+        if score.name not in given_scores:
+            how = f"name one that it gives, such as objectives: {{{made.objectives[0].name}: {made.objectives[0].direction}}}"
+            if name in EVALUATORS:
+                how = f"choose one of {', '.join(get_args(ZeroCostName))}"
+            raise JobError(
+                f"evaluator: {name} gives {', '.join(given_scores)}, and the job's objectives have {score.name}: {how}"
+            )
+        if score.direction != given_scores[score.name]:
+            raise JobError(
+                f"objectives: {score.name}: {score.direction} is the wrong way; {name} has it to be {given_scores[score.name]}d"
+            )
     return made
 
 
-def _made(found: Any, arguments: Mapping[str, Any]) -> Evaluator:
-    made: Any = found if inspect.isclass(found) else partial(FunctionalEvaluator, found, (SCORE,))
+def scores_of(job: SearchJob) -> tuple[Objective, ...]:
+    """Returns the objectives of a search that its evaluator gives; the others are measures, such as the latency."""
+    return tuple(Objective(name, direction) for name, direction in job.objectives.items() if name not in get_args(Measure))
+
+
+def _made(found: Any, job: SearchJob, arguments: Mapping[str, Any]) -> Evaluator:
+    made: Any = found if inspect.isclass(found) else partial(FunctionalEvaluator, found, scores_of(job))
     evaluator: Evaluator = made(**arguments)
     return evaluator
 
 
+def _arguments(found: Any, entry: EvaluatorEntry) -> dict[str, Any]:
+    """Returns the arguments of the entry, with the types that the evaluator asks for. Raises JobError if one has another."""
+    return typed_arguments(found, entry.arguments, where="evaluator.arguments.", error=JobError)
+
+
 def _find(job: SearchJob, refused: str | None = None) -> Any:
-    known: Mapping[str, Any] = {}
+    known: Mapping[str, Any] = EVALUATORS
     try:
         return find_named(job.evaluator.name if job.evaluator else "", known, EVALUATOR_KIND, refused=refused)
     except EvaluatorError as error:

@@ -3,16 +3,18 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hubserve.data.own_images import PLAIN, Reading, read_scan
 from hubserve.data.parts import PinnedParts
 from hubserve.data.propose import propose_fit, propose_size
 from hubserve.data.scan import Scan
 from hubserve.error_messages import suggest
-from hubserve.errors import DatasetError
+from hubserve.errors import JobError
 from hubserve.jobs import FineTuneJob
 from hubserve.preprocess import Fit, Preprocess
 from hubserve.training.finetuning.square_images import SquareImages
+from hubserve.typed_arguments import typed_arguments
 
 SETTINGS = ("val_share", "check", "image_column", "label_column", "part_column")
 """Names of the settings that `data.settings` of a fine-tuning job may have."""
@@ -53,13 +55,12 @@ def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading
         reading: Parts of an earlier scan to reuse, and a progress callback for the check of the images.
 
     Raises:
-        DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`, or a setting is unknown.
+        DatasetError: The images cannot be trained on, see `hubserve.data.scan.scan`.
+        JobError: A setting is unknown, or has a value that is not allowed.
     """
-    unknown = next((name for name in job.data.settings if name not in SETTINGS), None)
-    if unknown is not None:
-        raise DatasetError(f"the images of a fine-tuning have no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
+    settings = scan_settings(job)
     began = time.monotonic()
-    found = read_scan(data, reading, seed=job.seed, **job.data.settings)
+    found = read_scan(data, reading, seed=job.seed, **settings)
     check_seconds = time.monotonic() - began
     size, fit, notes = _size_and_fit(found, job, start, reading.pinned)
     # The whole shorter side: the network is trained on what this keeps, so nothing needs to be cut off.
@@ -74,6 +75,18 @@ def load_parts(data: Path | str, job: FineTuneJob, start: Preprocess, *, reading
         notes=(*notes, *found.notes),
         check_seconds=check_seconds,
     )
+
+
+def scan_settings(job: FineTuneJob) -> dict[str, Any]:
+    """Returns the data settings of a fine-tuning job, with the types that the scan of the images asks for.
+
+    Raises:
+        JobError: A setting is unknown, or has a value that is not allowed.
+    """
+    unknown = next((name for name in job.data.settings if name not in SETTINGS), None)
+    if unknown is not None:
+        raise JobError(f"data: the images of a fine-tuning have no setting {unknown!r}. {suggest(unknown, SETTINGS)}")
+    return typed_arguments(read_scan, job.data.settings, where="data.settings.", error=JobError)
 
 
 def _size_and_fit(found: Scan, job: FineTuneJob, start: Preprocess, pinned: PinnedParts | None) -> tuple[int, Fit, list[str]]:

@@ -8,26 +8,15 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from pathlib import Path
 
-from hubserve.atomic import staged_result
 from hubserve.error_messages import suggest
-from hubserve.errors import ExperimentError, MissingExtraError
-from hubserve.jobs import JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
+from hubserve.errors import ExperimentError
+from hubserve.jobs import ComparedRow, JobStatus, LabelProbabilities, OneShotView, TrialRow
 from hubserve.package.accuracy_report import AccuracyReport
-
-try:
-    import matplotlib as mpl
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
-    from hubserve.pipeline.training_plots import confusion_figure, training_figure
-except ImportError as missing:
-    raise MissingExtraError(f"drawing needs {missing.name}: pip install 'hubserve[plots]'") from missing
+from hubserve.pipeline.front import cost_of, front_of
+from hubserve.pipeline.training_plots import confusion_figure, training_figure
+from hubserve.plot_style import COLOURS, GRID, Axes, EngFormatter, Figure, MaxNLocator, new_plot, save_plot
 
 ENDINGS = (".svg", ".png", ".pdf")
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#000000")
-"""Colours that colour-blind readers can distinguish (Okabe and Ito 2008); the yellow is darkened for a white background."""
 
 GREY, LINE = "#9aa4b0", "#0072b2"
 
@@ -46,6 +35,7 @@ def plot_names(status: JobStatus) -> list[str]:
         "pareto": has_scores and cost_of(status) is not None,
         "probabilities": view is not None and bool(view.labels) and len(view.steps) > 1,
         "training": len(status.epochs) > 1,
+        "front": len(_compared(status)) > 1,
         "confusion": status.accuracy is not None and status.accuracy.confusion is not None,
     }
     return [name for name, has in has_data.items() if has]
@@ -56,7 +46,7 @@ def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float
 
     Args:
         status: Status of the job.
-        name: "best", "pareto", "probabilities", "training" or "confusion".
+        name: "best", "pareto", "front", "probabilities", "training" or "confusion".
         path: The file, whose ending gives its format; its folder must exist.
         limits: Upper bound of each constrained measure, drawn as a line; None draws none.
 
@@ -68,7 +58,7 @@ def plot(status: JobStatus, name: str, path: Path, *, limits: Mapping[str, float
     check_plot_ending(path)
     if name not in plot_names(status):
         raise ExperimentError(f"{status.id} has no plot {name!r} (yet). {suggest(name, plot_names(status))}")
-    _save(_DRAW[name](status, limits or {}), name, path)
+    save_plot(_DRAW[name](status, limits or {}), name, path)
 
 
 def plot_confusion(report: AccuracyReport, title: str, path: Path) -> None:
@@ -87,23 +77,13 @@ def plot_confusion(report: AccuracyReport, title: str, path: Path) -> None:
     check_plot_ending(path)
     if report.confusion is None:
         raise ExperimentError(f"there is no confusion matrix of {len(report.classes):,} classes; at most 100 have one")
-    _save(confusion_figure(report, title), "confusion", path)
+    save_plot(confusion_figure(report, title), "confusion", path)
 
 
 def check_plot_ending(path: Path) -> None:
     """Raises ExperimentError if the ending of the file's name is none of `ENDINGS`."""
     if path.suffix.lower() not in ENDINGS:
         raise ExperimentError(f"cannot draw into {path}: its name must end in one of {', '.join(ENDINGS)}")
-
-
-def _save(figure: Figure, name: str, path: Path) -> None:
-    """Writes the plot `name` into the file `path`, atomically."""
-    try:
-        # Text stays text in SVG, so it can be searched and read aloud. With a date, equal plots would be different files.
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), staged_result(path) as unfinished:
-            figure.savefig(unfinished, metadata={"Date": None} if path.suffix.lower() == ".svg" else None, dpi=150)
-    except OSError as error:
-        raise ExperimentError(f"cannot draw into {path}: {error.strerror or error}") from error
 
 
 def draw_all(status: JobStatus, limits: Mapping[str, float], folder: Path) -> list[Path]:
@@ -115,18 +95,6 @@ def draw_all(status: JobStatus, limits: Mapping[str, float], folder: Path) -> li
     return list(files.values())
 
 
-def cost_of(status: JobStatus) -> ObjectiveInfo | None:
-    """Returns the cost on the other axis of the Pareto plot; None if there is none.
-
-    It is the second objective of the search, or else the latency, MACs or number of parameters.
-    """
-    if len(status.objectives) > 1:
-        return status.objectives[1]
-    measured = {name for row in status.history for name in row.values}
-    costs = [name for name in ("latency_ms", "macs", "params") if name in measured]
-    return ObjectiveInfo(name=costs[0], direction="minimize") if costs else None
-
-
 def _scored(status: JobStatus, *names: str) -> list[TrialRow]:
     return [row for row in status.history if row.state == "complete" and all(name in row.values for name in names)]
 
@@ -135,14 +103,14 @@ def _best(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     objective = status.objectives[0]
     rows = _scored(status, objective.name)
     score = _axis_name(objective.name)
-    figure, axis = _figure(f"{status.name}: best {score} so far", "trial", score)
+    figure, axis = new_plot(f"{status.name}: best {score} so far", "trial", score)
     _dots(axis, [(row.number, row.values[objective.name]) for row in rows])
     better: Callable[[float, float], float] = max if objective.direction == "maximize" else min
     so_far = list(accumulate((row.values[objective.name] for row in rows), better))
     # The line of the best score reaches the right edge.
     numbers = [*(row.number for row in rows), max(row.number for row in status.history)]
     axis.step(numbers, [*so_far, so_far[-1]], where="post", color=LINE, linewidth=1.8, label="best so far", zorder=3)
-    _mark_lower_edge(axis, status, ("infeasible",), "|", GREY, "beyond a constraint")
+    _mark_lower_edge(axis, status, ("infeasible",), "|", GREY, "refused by a constraint")
     _mark_lower_edge(axis, status, ("failed", "pruned"), "x", COLOURS[1], "failed or pruned")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(loc="best", edgecolor="none", framealpha=0.85)
@@ -153,7 +121,7 @@ def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     objective, cost = status.objectives[0], cost_of(status)
     assert cost is not None  # see plot_names
     x, y = _axis_name(cost.name), _axis_name(objective.name)
-    figure, axis = _figure(f"{status.name}: {y} against {x}", x, y)
+    figure, axis = new_plot(f"{status.name}: {y} against {x}", x, y)
     rows = _scored(status, objective.name, cost.name)
     place = {row.number: (row.values[cost.name], row.values[objective.name]) for row in rows}
     front = front_of(place, cost, objective)
@@ -174,20 +142,40 @@ def _pareto(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     return figure
 
 
-def front_of(place: Mapping[int, tuple[float, float]], cost: ObjectiveInfo, objective: ObjectiveInfo) -> list[int]:
-    """Returns the numbers of the trials on the Pareto front, the cheapest first; of equal trials only the first one.
+def _compared(status: JobStatus) -> list[ComparedRow]:
+    return [row for row in status.compared if row.latency_ms is not None and _accuracy_of(row) is not None]
 
-    Args:
-        place: (cost, objective) of each trial by its number.
-        cost: The cost, for its direction.
-        objective: The objective, for its direction.
-    """
-    sign = (1 if cost.direction == "minimize" else -1, -1 if objective.direction == "maximize" else 1)
-    front: list[int] = []
-    for number in sorted(place, key=lambda n: (sign[0] * place[n][0], sign[1] * place[n][1], n)):
-        if not front or sign[1] * place[number][1] < sign[1] * place[front[-1]][1]:
-            front.append(number)
-    return front
+
+def _accuracy_of(row: ComparedRow) -> float | None:
+    return row.val_acc if row.test_acc is None else row.test_acc
+
+
+def _front(status: JobStatus, limits: Mapping[str, float]) -> Figure:
+    rows = _compared(status)
+    tested = all(row.test_acc is not None for row in rows)
+    accuracy = "test accuracy" if tested else "accuracy"
+    figure, axis = new_plot(f"{status.name}: what was found and networks made by hand", "measured latency (ms)", accuracy)
+    styles = {
+        "baseline": ("s", GREY, "made by hand"),
+        "front": ("o", LINE, "member of the Pareto front"),
+        "winner": ("*", "#e69f00", "chosen"),
+    }
+    for kind, (marker, colour, label) in styles.items():
+        points = [(row.latency_ms, _accuracy_of(row)) for row in rows if row.kind == kind]
+        if points:
+            size = 16 if kind == "winner" else 7
+            axis.plot(*zip(*points, strict=True), marker, color=colour, markersize=size, markeredgecolor="black", label=label)
+    for i, row in enumerate(sorted(rows, key=lambda row: row.latency_ms or 0.0)):
+        # Names of neighbours are at different heights.
+        place, offset = (row.latency_ms, _accuracy_of(row)), (7, (6, -11, 16, -21)[i % 4])
+        name = row.name.removeprefix(f"{rows[0].name}-") if row.kind == "front" else row.name
+        axis.annotate(name, place, xytext=offset, textcoords="offset points", fontsize=8)
+    limit = limits.get("latency_ms")
+    if limit is not None and limit < 2 * max(row.latency_ms or 0.0 for row in rows):  # A far one would hide the differences.
+        axis.axvline(limit, color=COLOURS[1], linestyle="--", linewidth=1.2, label=f"at most {limit:g}")
+    axis.margins(x=0.15)
+    axis.legend(loc="best", edgecolor="none", framealpha=0.85)
+    return figure
 
 
 def _probabilities(status: JobStatus, limits: Mapping[str, float]) -> Figure:
@@ -227,7 +215,7 @@ def _draw_probabilities(axis: Axes, label: str, view: OneShotView, *, legend: bo
         axis.plot(view.steps, values, style, color=COLOURS[place % len(COLOURS)], linewidth=1.4, label=candidate)
     axis.set_title(label, fontsize=9, loc="left")
     axis.set_ylim(-0.03, 1.03)
-    axis.grid(color="#e6e9ed", linewidth=0.6)
+    axis.grid(color=GRID, linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
     if legend:
         axis.legend(fontsize=6, frameon=False, ncols=2)
@@ -241,17 +229,6 @@ def _change(found: LabelProbabilities) -> float:
 def _confusion(status: JobStatus, limits: Mapping[str, float]) -> Figure:
     assert status.accuracy is not None  # see plot_names
     return confusion_figure(status.accuracy, f"{status.name}: confusion on the test images")
-
-
-def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
-    axis = figure.subplots()
-    axis.set_title(title, loc="left", fontsize=11)
-    axis.set(xlabel=x, ylabel=y)
-    axis.grid(color="#e6e9ed", linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-    return figure, axis
 
 
 def _dots(axis: Axes, points: list[tuple[float, float]]) -> None:
@@ -273,6 +250,7 @@ def _axis_name(name: str) -> str:
 _DRAW: dict[str, Callable[[JobStatus, Mapping[str, float]], Figure]] = {
     "best": _best,
     "pareto": _pareto,
+    "front": _front,
     "training": training_figure,
     "confusion": _confusion,
     "probabilities": _probabilities,

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from hubserve.data.own_images import PLAIN, Reading
 from hubserve.data.scan import Scan
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError
@@ -17,7 +15,8 @@ from hubserve.pipeline.data_place import data_place, within
 from hubserve.pipeline.image_parts import ImageParts, load_parts
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.preprocess import Preprocess
-from hubserve.training.finetuning.fine_tune import class_weights
+from hubserve.training.distributed import check_devices
+from hubserve.training.finetuning.fine_tune import check_amounts, class_weights, training_settings
 
 MOST_LABELS = 10
 """Largest number of class names that `facts` lists."""
@@ -65,6 +64,7 @@ class ResolvedFineTuning(ResolvedJob):
             "classes": ", ".join(parts.labels[:MOST_LABELS]) + (f" and {more} more" if more > 0 else ""),
             "input_size": self.input_size,
             "budget": ", ".join(f"{amount:g} {unit}" for amount, unit in limits if amount is not None),
+            "devices": recipe.devices if recipe.devices > 1 else None,
             "published_as": self.job.store_name if self.job.publish else None,
             "notes": "; ".join(self.notes) or None,
         }
@@ -77,19 +77,19 @@ def resolve_fine_tuning(
     check_fine_tuning(job, limits)
     try:
         source = named_source(job.start.model)
+        preprocess = source.image_preprocess
     except HubserveError as error:
         raise JobError(f"start.model: {error}") from error
     place = data_place(job.data, where, limits)
     if place is None:
         raise JobError("data.folder: a fine-tuning needs its images: give data.folder, data.file or data.dataset")
     try:
-        parts = load_parts(place, job, source.preprocess, reading=within(reading, limits))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise JobError(f"data.settings.{'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg']}") from error
+        parts = load_parts(place, job, preprocess, reading=within(reading, limits))
     except (DatasetError, TypeError) as error:
         raise JobError(f"data: {error}") from error
     try:
+        check_devices(training_settings(job.recipe))
+        check_amounts(job.recipe, len(parts.train), len(parts.val))
         class_weights(job.recipe, parts.train.labels, parts.labels)
     except EvaluatorError as error:
         raise JobError(str(error)) from error

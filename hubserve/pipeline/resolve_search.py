@@ -12,6 +12,7 @@ from hubserve.data.labelled_data import LabelledData
 from hubserve.data.named_datasets import load_dataset
 from hubserve.data.own_images import PLAIN, Reading
 from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
+from hubserve.evaluator import ZeroCost
 from hubserve.hub import HubSpace
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, JobLimits, SearchJob
 from hubserve.latency.arch_latency import NAME
@@ -19,9 +20,11 @@ from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
 from hubserve.pipeline.check_definition import check_search, make_space
 from hubserve.pipeline.data_place import data_place, within
+from hubserve.pipeline.earlier_searches import earlier_searches
 from hubserve.pipeline.resolved_search import ResolvedSearch
-from hubserve.strategy.oneshot.base import shared_training
-from hubserve.training.device import OneDevice
+from hubserve.strategy import OneShotStrategy
+from hubserve.training.device import OneDevice, check_gpus, device_kind
+from hubserve.training.distributed import check_devices
 from hubserve.training.evaluator import TrainingEvaluator
 from hubserve.training.supervised import set_drop_path
 
@@ -40,10 +43,13 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
         )
     _check_input_size(job, space, data.preprocess.input_size)
     table = _load_table(job, space, data.preprocess.input_size, where, limits)
+    begins_with = data.scan if reading.pinned is None else None
+    earlier = earlier_searches(job, space, where=where, limits=limits, begins_with=begins_with)
     resolved = ResolvedSearch(
-        job=job, space=space, settings=settings, data=data, searchers=searchers, table=table, limits=limits
+        job=job, space=space, settings=settings, data=data, searchers=searchers, table=table, limits=limits, earlier=earlier
     )
     _check_recipes(resolved)
+    _check_zero_cost(resolved)
     return resolved
 
 
@@ -62,7 +68,10 @@ def _check_recipes(resolved: ResolvedSearch) -> None:
         try:
             OneDevice(evaluator.settings)
             if key == "recipe":
+                check_gpus(evaluator.settings.n_devices, device_kind(evaluator.settings.accelerator))
                 _check_search_evaluator(resolved)
+            else:
+                check_devices(evaluator.settings)
             if evaluator.settings.drop_path_prob > 0:
                 set_drop_path(_meta_network(resolved.space), 0.0)
         except (EvaluatorError, StrategyError) as error:
@@ -71,9 +80,25 @@ def _check_recipes(resolved: ResolvedSearch) -> None:
 
 def _check_search_evaluator(resolved: ResolvedSearch) -> None:
     """Makes the evaluator of the search, and raises StrategyError if it cannot train the shared weights that are asked for."""
+    evaluator, strategy = resolved.search_evaluator, resolved.searchers.first
+    if isinstance(strategy, OneShotStrategy) and isinstance(evaluator, TrainingEvaluator):
+        strategy.shared_training(evaluator)
+
+
+def _check_zero_cost(resolved: ResolvedSearch) -> None:
+    """Scores a random arch, and raises `JobError` if a zero-cost score that the job names is not defined for it."""
     evaluator = resolved.search_evaluator
-    if resolved.searchers.shares_weights and isinstance(evaluator, TrainingEvaluator):
-        shared_training(evaluator)
+    measures = {
+        "evaluator": evaluator.measure if isinstance(evaluator, ZeroCost) else None,
+        "zero_cost_filter": resolved.filter_measure,
+    }
+    for key, measure in measures.items():
+        if measure is None:
+            continue
+        try:
+            measure(resolved.space, resolved.space.random(Random(resolved.job.seed)))
+        except EvaluatorError as error:
+            raise JobError(f"{key}: {error}") from error
 
 
 def _check_input_size(job: SearchJob, space: HubSpace, size: int) -> None:

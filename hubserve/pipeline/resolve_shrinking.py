@@ -34,6 +34,23 @@ class ResolvedShrinking(ResolvedFineTuning):
     strategy: Strategy
     table: LatencyTable | None = None
 
+    @property
+    def start_share(self) -> float:
+        """Share of the recipe's minutes or epochs for the training before the search.
+
+        It is 0 if blocks are fitted to a model that has the classes of the data: it is fine-tuned already.
+        """
+        is_ready = self.job.weights == "fitted" and not self.network.head
+        return 0.0 if is_ready else self.job.budget.start_share
+
+    @property
+    def start_epochs(self) -> int | None:
+        """Number of epochs of the training before the search, 0 if there is none; None without a budget in epochs."""
+        epochs = self.job.recipe.epochs
+        if epochs is None or self.start_share == 0:
+            return None if epochs is None else 0
+        return min(epochs - 1, max(1, round(epochs * self.start_share)))
+
     def facts(self) -> dict[str, Any]:
         limits = ", ".join(f"{name} <= {bound:g}" for name, bound in self.job.constraints.items())
         return {

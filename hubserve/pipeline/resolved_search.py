@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from hubserve.benchmarks.zero_cost import ZeroCostMeasure, draw_batch
 from hubserve.data.labelled_data import LabelledData
+from hubserve.data.loaders import MORE_SHARED_MEMORY
 from hubserve.data.scan import Scan
 from hubserve.evaluator import Classification, Evaluator, Objective
 from hubserve.experiment import Constraint
@@ -21,6 +24,10 @@ from hubserve.pipeline.evaluators import make_evaluator
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.strategies import Searchers
 from hubserve.preprocess import Preprocess
+from hubserve.usable_resources import free_shared_memory
+
+PREPARED_BATCHES = 2
+"""Number of batches that each process of a DataLoader holds ready, the default of its `prefetch_factor`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,7 @@ class ResolvedSearch(ResolvedJob):
         data: The loaded data set.
         searchers: The strategies.
         table: Latency table that predicts latencies during the search; None if the job names none.
+        earlier: Files or folders of the studies whose trials are added before the first trial.
     """
 
     job: SearchJob
@@ -42,6 +50,7 @@ class ResolvedSearch(ResolvedJob):
     data: LabelledData
     searchers: Searchers
     table: LatencyTable | None = None
+    earlier: tuple[Path, ...] = ()
 
     @property
     def preprocess(self) -> Preprocess:
@@ -56,11 +65,11 @@ class ResolvedSearch(ResolvedJob):
     @property
     def notes(self) -> list[str]:
         """Sentences about what the job leaves out, and about its data."""
-        return [*super().notes, *(self.scan.notes if self.scan else ())]
+        return [*super().notes, *(self.scan.notes if self.scan else ()), *self._shared_memory_notes()]
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """The objectives of the search, val_acc first."""
+        """The objectives of the search; by the first one the winner is chosen."""
         return tuple(Objective(name, direction) for name, direction in self.job.objectives.items())
 
     @property
@@ -87,12 +96,20 @@ class ResolvedSearch(ResolvedJob):
 
     @cached_property
     def search_evaluator(self) -> Evaluator:
-        """The evaluator of the search: that of the user's own if the job names one, else `recipe_evaluator`.
+        """The evaluator of the search: the one that the job names, or else `recipe_evaluator`.
 
         Raises:
             JobError: The one that the job names cannot be made.
         """
         return self.recipe_evaluator if self.job.evaluator is None else make_evaluator(self.job, self.data)
+
+    @cached_property
+    def filter_measure(self) -> ZeroCostMeasure | None:
+        """The measure of the job's filter, whose batch is drawn from the training part; None without a filter."""
+        entry, seed = self.job.zero_cost_filter, self.job.seed
+        if entry is None:
+            return None
+        return ZeroCostMeasure(draw_batch(self.data.train, entry.images, seed=seed), (entry.score,), seed=seed)
 
     @cached_property
     def retrain_evaluator(self) -> Classification | None:
@@ -112,7 +129,7 @@ class ResolvedSearch(ResolvedJob):
             num_classes=len(self.data.labels),
             max_epochs=recipe.epochs,
             gradient_clip_val=recipe.gradient_clip,
-            **recipe.model_dump(exclude={"epochs", "gradient_clip"}),
+            **recipe.model_dump(exclude={"epochs", "gradient_clip", "start"}),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -129,10 +146,30 @@ class ResolvedSearch(ResolvedJob):
             "evaluator": None if self.job.evaluator is None else self.job.evaluator.name,
             "objectives": ", ".join(f"{direction} {name}" for name, direction in self.job.objectives.items()),
             "constraints": ", ".join(map(str, self.constraints)) or None,
+            "zero_cost_filter": self._filter_fact(),
             "latency": self._latency_fact(),
             "published_as": self.job.store_name if self.job.publish else None,
             "notes": "; ".join(self.notes) or None,
         }
+
+    def _shared_memory_notes(self) -> list[str]:
+        """Returns a list with a sentence if the batches that the reading processes prepare may not fit into /dev/shm."""
+        readers = self.job.data.workers * self.job.executor.workers
+        batch_size = max(recipe.batch_size for recipe in (self.job.recipe, self.job.retrain) if recipe is not None)
+        needed = readers * PREPARED_BATCHES * batch_size * 3 * self.input_size**2 * 4
+        free = free_shared_memory()
+        if free is None or needed <= free:
+            return []
+        return [
+            f"data.workers = {self.job.data.workers}: the images that {readers} processes hold ready take up to "
+            f"{needed / 1e6:,.0f} MB of shared memory, and /dev/shm has {free / 1e6:,.0f} MB left. {MORE_SHARED_MEMORY}"
+        ]
+
+    def _filter_fact(self) -> str | None:
+        entry = self.job.zero_cost_filter
+        if entry is None:
+            return None
+        return f"{entry.score} not below the quantile {entry.quantile:g} of {entry.archs} random archs"
 
     def _latency_fact(self) -> str | None:
         if self.table is None:

@@ -3,15 +3,13 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
 
 from hubserve import jobs
-from hubserve.data.own_images import Reading
-from hubserve.data.parts import read_pinned
-from hubserve.errors import DatasetError, JobError, MissingExtraError
+from hubserve.errors import JobError, MissingExtraError
 from hubserve.jobs import Best, JobStatus, Run
 from hubserve.package.package import Package
+from hubserve.pipeline.compared_networks import compare_networks, finish_network, networks_to_compare, publish_front
 from hubserve.pipeline.fine_tuned_source import fine_tuned_source, labelled_parts, prepared_batches
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
@@ -21,20 +19,16 @@ from hubserve.pipeline.phases.profile import profile
 from hubserve.pipeline.phases.publish import publish
 from hubserve.pipeline.phases.search import search
 from hubserve.pipeline.phases.test import test
-from hubserve.pipeline.phases.train import train
-from hubserve.pipeline.phases.train_shared import train_shared
+from hubserve.pipeline.phases.train_start import train_start
 from hubserve.pipeline.phases.tune import tune
+from hubserve.pipeline.pinned_data import pin_data, reading_of
 from hubserve.pipeline.resolve import resolve_job
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.resolve_shrinking import ResolvedShrinking
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.resolved_search import ResolvedSearch
-from hubserve.pipeline.search_source import comparison_images, search_source, tested_parts
 from hubserve.pipeline.status_writer import Draw, StatusWriter
 from hubserve.space.building_limit import limit_networks
-
-PARTS = "parts.json"
-"""File of a run folder with the part of each of the user's images."""
 
 OnStatus = Callable[[JobStatus], None]
 
@@ -74,7 +68,7 @@ def run_job(
     with status.outcome():
         if resolved is None:
             resolved = _resolve(run, status)
-        _pin_parts(resolved, run)
+        pin_data(resolved, run)
         status.set_job(resolved.job, resolved.notes)
         if isinstance(resolved, ResolvedFineTuning):
             status.took("check", resolved.parts.check_seconds)
@@ -90,25 +84,14 @@ def _resolve(run: Run, status: StatusWriter) -> ResolvedJob:
         status.progress(f"checking images: {done:,} of {total:,}", share=done / total if total else None)
 
     job = jobs.parse_job(run.definition(), where=run.id)
-    try:
-        reading = Reading(read_pinned(run.path / PARTS), advance=advance)
-    except DatasetError as error:
-        raise JobError(f"data: {error}") from error
-    return resolve_job(job, where=run.where, limits=run.limits, reading=reading)
-
-
-def _pin_parts(resolved: ResolvedJob, run: Run) -> None:
-    """Keeps which image is in which part, so that the run, when it goes on, is not tested on images that it trained on."""
-    path = run.path / PARTS
-    if resolved.scan is not None and not path.exists():
-        shape = resolved.preprocess
-        replace(resolved.scan.pinned(), size=shape.input_size, fit=shape.fit).write(path)
+    return resolve_job(job, where=run.where, limits=run.limits, reading=reading_of(run, advance))
 
 
 def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
     if isinstance(resolved, ResolvedSearch):
-        package = _search_phases(resolved, run, status)
-    elif isinstance(resolved, ResolvedShrinking):
+        _search_phases(resolved, run, status)
+        return
+    if isinstance(resolved, ResolvedShrinking):
         package = _shrinking_phases(resolved, run, status)
     elif isinstance(resolved, ResolvedFineTuning):
         package = _fine_tuning_phases(resolved, run, status)
@@ -118,19 +101,24 @@ def _run_phases(resolved: ResolvedJob, run: Run, status: StatusWriter) -> None:
     status.write(published=publish(resolved, package, run, status))
 
 
-def _search_phases(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> Package:
+def _search_phases(resolved: ResolvedSearch, run: Run, status: StatusWriter) -> None:
     winner: Winner = search(resolved, run, status)
     status.write(best=Best(number=winner.number, values=winner.scores, arch=winner.arch))
     status.draw_plots()
-    trained = train(resolved, winner, run, status)
-    tested = test(trained.model, tested_parts(resolved), run, status)
-    source = search_source(resolved, winner, trained, tested, run)
-    return export(source, resolved.formats, lambda: comparison_images(resolved), run, status)
+    tested, package = finish_network(resolved, winner, run, status)
+    status.write(test_acc=tested.test_acc, accuracy=tested.accuracy)
+    package = profile(resolved, package, [], status)
+    networks = networks_to_compare(resolved, winner, run, status)
+    packages = compare_networks(networks, (winner, tested, package), resolved, run, status)
+    plots = status.draw_plots()
+    package = profile(resolved, package, plots, status)
+    status.write(published=publish(resolved, package, run, status))
+    publish_front(networks, packages, plots, status)
 
 
 def _shrinking_phases(resolved: ResolvedShrinking, run: Run, status: StatusWriter) -> Package:
     latency = measure_limit(resolved, run, status)
-    train_shared(resolved, run, status)
+    train_start(resolved, run, status)
     found = find_network(resolved, latency, run, status)
     status.write(best=Best(number=found.number, values=found.scores, arch=found.arch))
     return _fine_tuning_phases(found_job(resolved, found, run), run, status, found)
@@ -142,6 +130,7 @@ def _fine_tuning_phases(
     """Trains, tests and exports the job's model, or the network that was `found` in it."""
     tuned = tune(resolved, run, status)
     tested = test(tuned.model, labelled_parts(resolved), run, status)
+    status.write(test_acc=tested.test_acc, accuracy=tested.accuracy)
     source = fine_tuned_source(resolved, tuned, tested, run, None if found is None else found.facts())
     return export(source, resolved.formats, lambda: prepared_batches(resolved.parts.val), run, status)
 

@@ -1,8 +1,8 @@
 """`load_or_compute`: saves the result of each finished phase in the run folder, and loads it when a killed run is resumed.
 
-The files are winner.json, retrained/scores.json, fine_tuned/scores.json, test.json and published.json. The phases that export
-and profile save no such file: their result is the package itself. status.json, which holds the state of the run for its
-readers, is written by `hubserve.pipeline.status_writer`.
+The files are zero_cost_filter.json, winner.json, retrained/scores.json, fine_tuned/scores.json, test.json and published.json.
+The phases that export and profile save no such file: their result is the package itself. status.json, which holds the state of
+the run for its readers, is written by `hubserve.pipeline.status_writer`.
 """
 
 import json

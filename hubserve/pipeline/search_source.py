@@ -10,12 +10,14 @@ from hubserve.code_source import import_path_of, source_of_code
 from hubserve.data.named_datasets import DATASET_KIND, DATASETS
 from hubserve.data.names import shown
 from hubserve.evaluator import FunctionalEvaluator
+from hubserve.experiment.named_pruners import PRUNER_KIND, PRUNERS
 from hubserve.export.model_source import ModelSource
 from hubserve.hub.registry import space_name
 from hubserve.jobs import Run
 from hubserve.own_code import find_named
 from hubserve.package.manifest import Provenance
 from hubserve.package.runner import Batch
+from hubserve.pipeline.front import front_rows
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
 from hubserve.pipeline.phases.train import TrainedWinner
@@ -63,12 +65,15 @@ def comparison_images(resolved: ResolvedSearch) -> list[Batch]:
 
 
 def own_code(resolved: ResolvedSearch) -> dict[str, Any]:
-    """Returns where the strategies, the data set and the evaluator of a search came from, by key; without those of hubserve."""
+    """Returns where the strategies, pruner, data set and evaluator of a search came from, by key; without those of hubserve."""
     job, searchers = resolved.job, resolved.searchers
     evaluator = resolved.search_evaluator
     things: dict[str, Any] = {
         "strategy": type(searchers.first),
         "strategy.then": None if searchers.then is None else type(searchers.then),
+        "pruner": None
+        if job.pruner is None or job.pruner.name in PRUNERS
+        else find_named(job.pruner.name, PRUNERS, PRUNER_KIND),
         "data": find_named(job.data.name, DATASETS, DATASET_KIND),
         "evaluator": evaluator.function if isinstance(evaluator, FunctionalEvaluator) else type(evaluator),
     }
@@ -82,23 +87,27 @@ def _provenance(
     resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float | None, run: Run
 ) -> Provenance:
     """Returns the manifest's record of how the model was made: job, trial, scores, data and weights."""
-    job = resolved.job
+    job, status = resolved.job, run.written_status()
     found: dict[str, Any] = {
         "job": job.name,
         "run": run.id,
         "study": run.id,
         "trial": winner.number,
-        "trials": run.written_status().trials,
+        "trials": status.trials,
         "strategy": job.strategy.model_dump(exclude_none=True),
+        **({} if job.pruner is None else {"pruner": job.pruner.model_dump()}),
         "seed": job.seed,
         "data": job.data.model_dump(mode="json", exclude_none=True),
         **({"data_found": resolved.scan.outline()} if resolved.scan else {}),
         **({"own_code": used} if (used := own_code(resolved)) else {}),
+        **({"warm_start": list(job.warm_start)} if job.warm_start else {}),
         "scores": dict(winner.scores),
         "split": "validation",
         "constraints": job.limits,
+        "pareto_front": front_rows(status),
+        **({"zero_cost_filter": job.zero_cost_filter.model_dump()} if job.zero_cost_filter else {}),
         "weights": trained.weights,
-        "val_acc": trained.scores["val_acc"],
+        "val_acc": trained.scores.get("val_acc"),
         "test_acc": test_acc,
         "test_images": len(resolved.data.test),  # type: ignore[arg-type]
     }

@@ -5,14 +5,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hubserve.errors import HubserveError, StorageError
 from hubserve.experiment import TrialRecord
+from hubserve.experiment.refusals import Refusals
 from hubserve.jobs import (
     Best,
+    Closest,
     EpochRow,
     Job,
     JobStatus,
@@ -21,6 +24,7 @@ from hubserve.jobs import (
     OneShotView,
     PartTime,
     Phase,
+    RefusalRow,
     Run,
     SearchJob,
     ShrinkJob,
@@ -63,6 +67,8 @@ class StatusWriter:
         self._began = time.monotonic()
         self._phase_began = self._began
         self._in_a_phase = False
+        self._subject = ""
+        self._outer: Phase = "front"
         self._written = 0.0
         self._steps: Downsampled[Mapping[str, Any]] = Downsampled(MOST_STEPS)
         self._steps_have_probabilities = False
@@ -117,12 +123,31 @@ class StatusWriter:
         before = next((time.seconds for time in self.status.times if time.part == part), None)
         self._set_time(part, seconds=(before or 0.0) + seconds)
 
+    @contextmanager
+    def within(self, phase: Phase, subject: str) -> Iterator[None]:
+        """Context manager in which the phases of one network of several count as `phase`, and messages begin with `subject`."""
+        self._subject, self._outer = f"{subject}: ", phase
+        try:
+            yield
+        finally:
+            self._subject = ""
+
+    def note(self, sentence: str) -> None:
+        """Adds a sentence to the notes of the job, unless it is there."""
+        if sentence not in self.status.notes:
+            self.write(notes=[*self.status.notes, sentence])
+
     def begin(self, phase: Phase, message: str) -> None:
         """Writes that `phase` has begun; `message` describes it in one sentence."""
+        if self._subject:
+            phase, message = self._outer, self._subject + message
+            if phase == self.status.phase and self._in_a_phase:
+                return self.write(message=message, eta_seconds=None)
         self._end_phase()
         self._in_a_phase = True
         self._phase_began = time.monotonic()
         self.write(phase=phase, message=message, eta_seconds=None)
+        return None
 
     def progress(self, message: str, *, share: float | None = None) -> None:
         """Writes what the current phase is doing.
@@ -132,7 +157,8 @@ class StatusWriter:
             share: Share of the phase that is done, in (0, 1], from which its remaining time is estimated; None if unknown.
         """
         spent = time.monotonic() - self._phase_began
-        self.write(message=message, eta_seconds=spent / share - spent if share else None, throttled=True)
+        eta = spent / share - spent if share and not self._subject else None
+        self.write(message=self._subject + message, eta_seconds=eta, throttled=True)
 
     @property
     def due(self) -> bool:
@@ -142,15 +168,27 @@ class StatusWriter:
     def trials(self, trials: Iterable[TrialRecord], front: Iterable[int], best: TrialRecord | None) -> None:
         """Writes all trials of the search, the numbers of those on the Pareto front, and the best one."""
         rows = [_row(trial) for trial in trials]
-        ended = [row for row in rows if row.state not in ("running", "infeasible")]
+        ended = [row for row in rows if row.state not in ("running", "infeasible") and row.earlier is None]
         self.write(
             history=rows,
             trials=len(ended),
             pareto=sorted(front),
             best=None if best is None else Best(number=best.number, values=best.scores, arch=best.arch),
-            message=f"{len(ended)} trials ended{_infeasible_text(rows)}" if rows else "searching",
+            message=f"{len(ended)} trials ended{_infeasible_text(rows, self.status.refusals)}" if rows else "searching",
             eta_seconds=self._eta(ended),
         )
+
+    def refusals(self, found: Iterable[Refusals], closest: TrialRecord | None) -> None:
+        """Notes what each constraint refused, and the trial that violates them least if no arch met them.
+
+        They are written to the file together with the next change.
+        """
+        changes = {
+            "refusals": [RefusalRow.model_validate(asdict(row)) for row in found],
+            "closest": closest
+            and Closest(number=closest.number, values=dict(closest.scores), arch=closest.arch, reason=closest.reason),
+        }
+        self.status = self.status.model_copy(update=changes)
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Adds one row of the history of a one-shot strategy to the status."""
@@ -246,10 +284,16 @@ def one_shot_view(steps: Iterable[Mapping[str, Any]]) -> OneShotView:
 
 def _row(trial: TrialRecord) -> TrialRow:
     return TrialRow(
-        number=trial.number, values=dict(trial.scores), state=trial.state, seconds=trial.seconds, reason=trial.reason
+        number=trial.number,
+        values=dict(trial.scores),
+        state=trial.state,
+        seconds=trial.seconds,
+        reason=trial.reason,
+        earlier=trial.earlier,
     )
 
 
-def _infeasible_text(rows: list[TrialRow]) -> str:
+def _infeasible_text(rows: list[TrialRow], refusals: list[RefusalRow]) -> str:
     count = sum(row.state == "infeasible" for row in rows)
-    return f", {count} archs were beyond a constraint" if count else ""
+    by = ", ".join(f"{row.refused} by {row.constraint}" for row in refusals if row.refused)
+    return f", {count} archs were refused: {by}" if count else ""

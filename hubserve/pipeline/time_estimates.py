@@ -27,7 +27,7 @@ from hubserve.training.finetuning.augmented_views import RandomViews
 from hubserve.training.finetuning.features import FeatureFolder, extractor
 from hubserve.training.finetuning.fine_tune import training_settings
 from hubserve.training.finetuning.prepare_features import number_of_views
-from hubserve.training.finetuning.split_network import EARLY_WEIGHTS, split_network
+from hubserve.training.finetuning.split_network import split_for
 from hubserve.training.seeding import seeded
 
 T = TypeVar("T")
@@ -44,6 +44,11 @@ SECONDS_PER_MODULE: dict[Format, float] = {
     "pt2": 0.03,
     "onnx-fp16": 0.07,
     "onnx-int8": 0.07,
+    "executorch": 0.07,
+    "executorch-int8": 0.14,
+    "litert": 0.07,
+    "litert-int8": 0.14,
+    "ncnn": 0.03,
 }
 """Seconds of an export for each module of the network, where this machine has exported none yet.
 
@@ -87,7 +92,7 @@ def estimate_seconds(
         inputs = train.normalise(squares)
         model(inputs[:2])  # The first call allocates memory.
         forward, _ = _per_image(count, lambda: model(inputs))
-        split = split_network(model, inputs[:2], share=EARLY_WEIGHTS if recipe.early_layers == "frozen" else 0.0)
+        split = split_for(model, inputs[:2], recipe)
         device = OneDevice(training_settings(recipe)).device
         model.to(device).to(memory_format=torch.channels_last)
         change, _ = _per_image(count, lambda: RandomViews(recipe.augment, train.preprocess.input_size)(squares))
@@ -105,7 +110,9 @@ def estimate_seconds(
     stored = features > 0
     trained = max(forward - early, 0.0) if stored else forward
     step = TRAINING_FACTOR * trained + (0.0 if stored else change)
-    epoch = len(train) * step + len(val) * trained
+    # GPUs share the work; processes on the CPU share its cores, too.
+    together = recipe.devices if device.type == "cuda" else 1
+    epoch = (len(train) * step + len(val) * trained) / together
     tuning = [] if recipe.seconds is None else [recipe.seconds]
     if recipe.epochs is not None:
         tuning.append(features + (len(train) + len(val)) * trained + recipe.epochs * epoch)

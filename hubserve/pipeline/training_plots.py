@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from hubserve.jobs import JobStatus
 from hubserve.package.accuracy_report import AccuracyReport
+from hubserve.plot_style import Axes, Figure
 
 MOST_NUMBERS = 20
 """Largest number of classes for which the numbers of images are written into the cells of a confusion matrix."""

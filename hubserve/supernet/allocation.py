@@ -24,8 +24,9 @@ def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: R
     """Allocates `tensors` in the sizes that sampled networks of the space need, and fills them with fresh weights.
 
     Builds the archs of `largest` and `varied` (see `probe_archs`), then random archs until `PATIENCE` of them in a row have
-    neither a new tensor nor a larger one. The fresh weights of a shared tensor are copied from the network in which it is
-    largest.
+    neither a new tensor nor a larger one. The archs of `largest` are built with all candidates of layer choices and edges, so
+    an arch that differs from one of them only in answers to these choices has no other tensors and is not built. The fresh
+    weights of a shared tensor are copied from the network in which it is largest.
 
     Args:
         tensors: The shared tensors to fill; it must be empty.
@@ -38,13 +39,18 @@ def allocate(tensors: SharedTensors, space: ModelSpace, build: BuildWith, rng: R
     """
     sizes = _LargestTensors()
     with torch.device("meta"):
-        for arch in _largest_networks(space):
-            sizes.add(arch, _every_layer, build(arch, _every_layer)[1])
+        whole = _WholeNetworks()
+        for arch in largest(space):
+            if not whole.include(arch):
+                sizes.add(arch, _every_layer, build(arch, whole.picker)[1])
+                whole.add(arch)
         for arch in varied(space):
-            sizes.add(arch, TaggingPicker, build(arch, TaggingPicker)[1])
+            if not whole.include(arch):
+                sizes.add(arch, TaggingPicker, build(arch, TaggingPicker)[1])
         without_news = 0
         for arch in random_answers(space, rng):
-            without_news = 0 if sizes.add(arch, TaggingPicker, build(arch, TaggingPicker)[1]) else without_news + 1
+            known = whole.include(arch) or not sizes.add(arch, TaggingPicker, build(arch, TaggingPicker)[1])
+            without_news = without_news + 1 if known else 0
             if without_news == PATIENCE:
                 break
     for (arch, picker), keys in sizes.by_network():
@@ -62,20 +68,33 @@ def _every_layer(arch: Arch, tags: AnswerTags) -> BlendingPicker:
     return BlendingPicker(arch, tags, BlendContext(), frozenset())
 
 
-def _largest_networks(space: ModelSpace) -> Iterator[Arch]:
-    """Yields those archs of `largest(space)` that differ in an answer other than those to layer choices and edges.
+class _WholeNetworks:
+    """The networks that were built with all candidates of layer choices and edges.
 
-    `_every_layer` builds all candidates of layer choices and edges, so archs that differ only in these give the same network.
+    Such a network has the tensors of all archs that differ from its own only in answers to layer choices and edges.
     """
-    seen: set[str] = set()
-    for arch in largest(space):
-        if not seen:
-            picker = _every_layer(arch, AnswerTags())
-            space.build(picker)
-        values = json.dumps({label: answer for label, answer in arch.items() if label not in picker.layers})
-        if values not in seen:
-            seen.add(values)
-            yield arch
+
+    def __init__(self) -> None:
+        self._layers: set[str] | None = None
+        self._seen: set[str] = set()
+
+    def picker(self, arch: Arch, tags: AnswerTags) -> BlendingPicker:
+        """Returns the picker for the next network; `add` reads from it which labels are layer choices and edges."""
+        picker = _every_layer(arch, tags)
+        self._layers = picker.layers if self._layers is None else self._layers
+        return picker
+
+    def add(self, arch: Arch) -> None:
+        """Records that the network of `arch` was built with `picker`."""
+        self._seen.add(self._other_answers(arch))
+
+    def include(self, arch: Arch) -> bool:
+        """Returns whether a recorded network has the answers of `arch` to all choices except layer choices and edges."""
+        return bool(self._seen) and self._other_answers(arch) in self._seen
+
+    def _other_answers(self, arch: Arch) -> str:
+        layers = self._layers or ()
+        return json.dumps({label: answer for label, answer in sorted(arch.items()) if label not in layers})
 
 
 class _LargestTensors:
@@ -95,11 +114,12 @@ class _LargestTensors:
         news = False
         for tensor in found:
             if tensor.is_shared:
-                shape = larger(self.shapes.get(tensor.key, tensor.shape), tensor)
-                news |= shape != self.shapes.get(tensor.key)
+                known, size = self.shapes.get(tensor.key), tensor.value.numel()
+                shape = tensor.shape if known is None else larger(known, tensor)
+                news |= shape != known
                 self.shapes[tensor.key] = shape
-                if tensor.value.numel() > self._most.get(tensor.key, (-1, 0))[0]:
-                    self._most[tensor.key] = (tensor.value.numel(), len(self._networks))
+                if known is None or size > self._most[tensor.key][0]:
+                    self._most[tensor.key] = (size, len(self._networks))
         self._networks.append((arch, picker))
         return news
 
@@ -108,7 +128,8 @@ class _LargestTensors:
 
         Networks in which no tensor is largest are left out.
         """
-        for i, network in enumerate(self._networks):
-            keys = {key for key, (_, best) in self._most.items() if best == i}
-            if keys:
-                yield network, keys
+        keys: dict[int, set[str]] = {}
+        for key, (_, best) in self._most.items():
+            keys.setdefault(best, set()).add(key)
+        for i in sorted(keys):
+            yield self._networks[i], keys[i]

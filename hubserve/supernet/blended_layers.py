@@ -1,18 +1,22 @@
 """Layers of a blended network: each runs several candidates and returns the weighted sum of their outputs.
 
-Each layer reads the weights of its choice from the `BlendContext` of its network. docs/supernets.md has drawings of them.
+Outputs may be tensors, or lists, tuples and dicts of tensors, which are summed leaf by leaf. Each layer reads the weights of
+its choice from the `BlendContext` of its network. docs/supernets.md has drawings of them.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import nn
 
+from hubserve.data.nested_batches import leaves
 from hubserve.errors import SupernetError
 from hubserve.space import Choice
 from hubserve.supernet.blend import Blend, BlendContext
 from hubserve.supernet.tensor_keys import CandidateLayers, Wrapper
+from hubserve.supernet.weighted_sums import plus, same_shapes, times, zeros_like
 
 
 class MixedLayer(CandidateLayers):
@@ -22,11 +26,12 @@ class MixedLayer(CandidateLayers):
 
     Args:
         label: Label of the layer choice.
-        candidates: The candidate layers, in the order of the weights; their outputs must have the same shape.
+        candidates: The candidate layers, in the order of the weights. Their outputs must have the same shapes, and be nested in
+            the same way if they are no tensors.
         context: Holds the weights of the candidates during a forward pass.
 
     Raises (when run):
-        SupernetError: The outputs of candidates have different shapes.
+        SupernetError: The outputs of candidates have different shapes, or are nested in different ways.
     """
 
     def __init__(self, label: str, candidates: Iterable[nn.Module], context: BlendContext) -> None:
@@ -34,19 +39,18 @@ class MixedLayer(CandidateLayers):
         self.label = label
         self.context = context
 
-    def forward(self, *inputs: Any) -> Any:
-        blend = self.context.blends[self.label]
-        total: Any = None
-        for i in blend.held:
-            part = blend.weights[i] * self.candidates[i](*inputs)
-            total = _added(total, part, f"the candidates of {self.label!r}", "of them")
-        return total
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        weights = self.context.parts(self.label)
+        held = self.context.blends[self.label].held
+        parts = (times(weights[i], self.context.run(self.candidates[i], *inputs, **named)) for i in held)
+        return reduce(lambda total, part: plus(total, part, f"the candidates of {self.label!r}", "of them"), parts)
 
 
 class WeightedEdge(Wrapper):
     """Runs a layer on one of several inputs and multiplies the output by the weight of that input.
 
-    If the input is not in `held` of the blend, the layer is not run and a zero tensor of shape (1, ..., 1) is returned.
+    If the input is not in `held` of the blend, the layer is not run, and zeros of shape (1, ..., 1) are returned, nested as the
+    input is.
 
     Args:
         choice: The choice of inputs.
@@ -62,16 +66,18 @@ class WeightedEdge(Wrapper):
         self.index = index
         self.context = context
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Any, *more: Any, **named: Any) -> Any:
         blend = self.context.blends[self.choice.label]
         if self.index not in blend.held:
-            return x.new_zeros([1] * x.dim())
+            return zeros_like(x)
         # The weights of a choice of k inputs add up to 1, and a single network adds up k of them.
-        return self.choice.expected_chosen(blend.weights)[self.index] * self.inner(x)
+        return times(self.context.chosen(self.choice)[self.index], self.inner(x, *more, **named))
 
 
 class RepeatedBlock(Wrapper):
     """One block of a repeat; the last block returns the weighted sum of the outputs at all candidate depths.
+
+    The first argument of a block is the output of the block before it.
 
     Args:
         label: Label of the repeat.
@@ -96,23 +102,25 @@ class RepeatedBlock(Wrapper):
         self.context = context
         self.group = group
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Any, *more: Any, **named: Any) -> Any:
         blend = self.context.blends[self.label]
         if self.index == 0:
             self.context.depth_sums.pop(self.group, None)
             self._add(x, 0, blend)
         deepest = max(self.depths[i] for i in blend.held)
-        y = self.inner(x) if self.index < deepest else x
+        y = self.inner(x, *more, **named) if self.index < deepest else x
         if self.index < deepest:
             self._add(y, self.index + 1, blend)
         return self.context.depth_sums.pop(self.group) if self.index + 1 == max(self.depths) else y
 
-    def _add(self, y: torch.Tensor, depth: int, blend: Blend) -> None:
+    def _add(self, y: Any, depth: int, blend: Blend) -> None:
         if depth not in self.depths or self.depths.index(depth) not in blend.held:
             return
-        part = blend.weights[self.depths.index(depth)] * y
+        part = times(self.context.parts(self.label)[self.depths.index(depth)], y)
         sums = self.context.depth_sums
-        sums[self.group] = _added(sums.get(self.group), part, f"the depths of {self.label!r}", "depth")
+        if self.group in sums:
+            part = plus(sums[self.group], part, f"the depths of {self.label!r}", "depth")
+        sums[self.group] = part
 
 
 class OptionalLayer(Wrapper):
@@ -135,18 +143,19 @@ class OptionalLayer(Wrapper):
         self.context = context
         self.with_layer = tuple(i for i, there in enumerate(present) if there)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Any, *more: Any, **named: Any) -> Any:
         blend = self.context.blends[self.label]
         if not any(i in blend.held for i in self.with_layer):
             return x
-        keep = torch.stack([blend.weights[i] for i in self.with_layer]).sum()
-        y = self.inner(x)
-        if y.shape != x.shape:
+        weights = self.context.parts(self.label)
+        keep = torch.stack([weights[i] for i in self.with_layer]).sum()
+        y = self.inner(x, *more, **named)
+        if not same_shapes(x, y):
             raise SupernetError(
-                f"the layer that {self.label!r} brings in changes the shape {tuple(x.shape)} to {tuple(y.shape)}: its output "
+                f"the layer that {self.label!r} brings in changes the shape {_shapes(x)} to {_shapes(y)}: its output "
                 "and its input cannot be added up; ask with pick.layer, or use RandomOneShot"
             )
-        return keep * y + (1 - keep) * x
+        return plus(times(keep, y), times(1 - keep, x), f"the layer that {self.label!r} brings in and its input", "of them")
 
 
 class KeptLayerNorm(Wrapper):
@@ -174,21 +183,5 @@ class KeptLayerNorm(Wrapper):
         return y * self.inner.weight + self.inner.bias if self.inner.elementwise_affine else y * keep
 
 
-def _added(total: torch.Tensor | None, part: torch.Tensor, what: str, one: str) -> torch.Tensor:
-    """Returns `total + part`, or `part` if `total` is None.
-
-    Args:
-        total: The sum so far; None before the first part.
-        part: The tensor to add.
-        what: Names all parts in the error message, e.g. "the depths of 'depth'".
-        one: Names a single part in the error message.
-
-    Raises:
-        SupernetError: `total` and `part` have different shapes.
-    """
-    if total is not None and total.shape != part.shape:
-        raise SupernetError(
-            f"{what} give different shapes, {tuple(total.shape)} and {tuple(part.shape)}, and cannot be added up; use "
-            f"RandomOneShot or ENAS, which run one {one} at a time"
-        )
-    return part if total is None else total + part
+def _shapes(output: Any) -> str:
+    return ", ".join(str(tuple(leaf.shape)) if isinstance(leaf, torch.Tensor) else repr(leaf) for leaf in leaves(output))

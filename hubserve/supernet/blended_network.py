@@ -15,6 +15,7 @@ from hubserve.supernet.blending_plan import BlendingPlan, Presence
 from hubserve.supernet.masks import MaskedAxes, find_masks
 from hubserve.supernet.memory_estimates import activation_bytes
 from hubserve.supernet.network_shapes import NetworkShapesCache
+from hubserve.supernet.paused_collection import paused_collection
 from hubserve.supernet.supernet import Build, Subnet, Supernet
 from hubserve.supernet.tensor_keys import AnswerTags, NetworkTensor, Wrapper, modules_by_key, network_tensors
 
@@ -54,11 +55,13 @@ class BlendedNetwork:
             tensors[masked.key] = masked.apply(tensor, keep)
             keeps.setdefault(masked.key, keep)
             changed.add(masked.key)
-        self.context.blends, self.context.keeps = blends, keeps
-        self.context.depth_sums.clear()
         paths = {tensor.path: tensors[tensor.key] for tensor in self.subnet.tensors if tensor.key in changed}
         network = self.subnet.network
-        return torch.func.functional_call(network, paths, (x,)) if paths else network(x)
+        self.context.begin(blends, keeps)
+        try:
+            return torch.func.functional_call(network, paths, (x,)) if paths else network(x)
+        finally:
+            self.context.end()
 
 
 class BlendedNetworkBuilder:
@@ -99,22 +102,23 @@ class BlendedNetworkBuilder:
         context = BlendContext()
         masked = frozenset(each.key for each in masks)
         build = partial(self._build, plan, answers, context, masked, layers=layers)
-        return BlendedNetwork((view or self._supernet.view)(build), context, tuple(masks))
+        with paused_collection():
+            return BlendedNetwork((view or self._supernet.view)(build), context, tuple(masks))
 
     def single(self, answers: Mapping[str, Any]) -> nn.Module:
         """Returns the network of `answers` (to all labels) on the supernet's tensors, with nothing blended."""
         plan = BlendingPlan(dict(answers), layers=frozenset(), repeats=frozenset())
         return self._supernet.view(partial(self._build, plan, answers, BlendContext(), frozenset(), layers=False)).network
 
-    def activation_bytes(self, plan: BlendingPlan, answers: Mapping[str, Any], x: torch.Tensor, held: dict[str, Blend]) -> int:
-        """Returns the number of bytes that autograd keeps for the backward pass on a batch of the shape and dtype of `x`.
+    def activation_bytes(self, plan: BlendingPlan, answers: Mapping[str, Any], x: Any, held: dict[str, Blend]) -> int:
+        """Returns the number of bytes that autograd keeps for the backward pass on a batch like `x`.
 
         The pass runs on the meta device, so it takes no memory.
 
         Args:
             plan: Says which choices are blended, and how.
             answers: Answers to all labels; blended labels have the answer that gives the largest network.
-            x: A batch; only its shape and dtype are used.
+            x: A batch of inputs; only the shapes and dtypes of its tensors are used.
             held: Maps the label of each blended choice to its blend, with weights on the meta device.
         """
         with torch.device("meta"):

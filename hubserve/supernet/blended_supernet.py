@@ -129,13 +129,13 @@ class BlendedSupernet(nn.Module):
         drawn = self.archs.draw(self.sampled, rng)
         return {label: drawn[label] for label in self.sampled}
 
-    def activation_bytes(self, x: torch.Tensor, held: int | None = None) -> int:
-        """Returns the number of bytes that autograd keeps for the backward pass on a batch of the shape and dtype of `x`.
+    def activation_bytes(self, x: Any, held: int | None = None) -> int:
+        """Returns the number of bytes that autograd keeps for the backward pass on a batch like `x`.
 
         Weights multiplied by masks are counted as well. The pass runs on the meta device, so it takes no memory.
 
         Args:
-            x: A batch; only its shape and dtype are used.
+            x: A batch of inputs; only the shapes and dtypes of its tensors are used.
             held: Number of candidates of each choice that are computed; None computes all of them.
         """
         blends = {}

@@ -1,6 +1,6 @@
 """`BlendingPicker`, the picker that builds all candidates of a choice for a blended network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from torch import nn
@@ -79,7 +79,7 @@ class BlendingPicker(TaggingPicker):
         return [(WeightedEdge(choice, i, layer, self._context), i) for i, layer in made]
 
     def repeat(
-        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+        self, label: str, depth: int | Collection[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
         if isinstance(depth, int):
             return super().repeat(label, depth, block, weights=weights)
@@ -88,7 +88,7 @@ class BlendingPicker(TaggingPicker):
             return super().repeat(label, depth, block, weights=weights)
         return self._blended_repeat(label, depth, block)
 
-    def _blended_repeat(self, label: str, depth: Sequence[int], block: Callable[[int], T]) -> list[T]:
+    def _blended_repeat(self, label: str, depth: Collection[int], block: Callable[[int], T]) -> list[T]:
         depths = depth_candidates(label, depth)
         made = [block(i) for i in range(max(depths))]
         if len(depths) == 1:

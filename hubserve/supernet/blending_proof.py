@@ -14,6 +14,7 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.supernet.blend import Blend
 from hubserve.supernet.blended_network import BlendedNetworkBuilder
 from hubserve.supernet.blending_plan import BlendingPlan
+from hubserve.supernet.weighted_sums import close
 
 N_TRIALS = 3
 """Number of archs on which the blended and the single network are compared."""
@@ -98,7 +99,7 @@ class _Proof:
             return False
         single = self._builder.single(answers)
         _use_batch_statistics(single)
-        return _close(blended, single(self._x))
+        return close(blended, single(self._x), TOLERANCE)
 
     def _blends(self, plan: BlendingPlan, answers: Arch) -> dict[str, Blend]:
         choices = self._space.choices
@@ -126,9 +127,3 @@ def _use_batch_statistics(network: nn.Module) -> None:
         if isinstance(module, _BatchNorm):
             module.train()
             module.momentum = 0.0
-
-
-def _close(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return a.shape == b.shape and bool((a - b).abs().max() <= TOLERANCE * b.abs().max())
-    return all(_close(x, y) for x, y in zip(a, b, strict=True))

@@ -1,6 +1,6 @@
 """`ElasticSpace`: the archs of a model space that are no larger than the arch of a trained model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -94,7 +94,7 @@ class _NoLargerPicker(Picker):
         return self._pick.inputs(label, n_candidates, n_chosen)
 
     def repeat(
-        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+        self, label: str, depth: int | Collection[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
         if isinstance(depth, int):
             return self._pick.repeat(label, depth, block)

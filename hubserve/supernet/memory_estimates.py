@@ -11,8 +11,11 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hubserve.data.nested_batches import leaves, map_leaves
+from hubserve.supernet.quick_meta import QuickMetaOperations
 
-def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.Tensor], Any]) -> int:
+
+def activation_bytes(network: nn.Module, x: Any, run: Callable[[Any], Any]) -> int:
     """Returns the number of bytes of the tensors other than parameters that autograd keeps for the backward pass of `run`.
 
     The pass runs on the meta device, so it takes no memory. A view of a parameter, such as the transpose that a linear layer
@@ -20,13 +23,14 @@ def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.T
 
     Args:
         network: A network on the meta device. It cannot be used afterwards: it is set to train mode and converted to the dtype
-            of `x`, if that is a floating-point type, and the forward methods of its batch norms are replaced by products.
-        x: A batch; only its shape and dtype are used.
+            of the first floating-point tensor of `x`, and the forward methods of its batch norms are replaced by products.
+        x: A batch of inputs, a tensor or lists, tuples and dicts of tensors; only shapes and dtypes are used.
         run: A forward pass through `network`; it is called with a batch on the meta device.
     """
     network.train()
-    if x.is_floating_point():
-        network.to(x.dtype)
+    dtype = next((leaf.dtype for leaf in leaves(x) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()), None)
+    if dtype is not None and any(p.dtype != dtype for p in network.parameters() if p.is_floating_point()):
+        network.to(dtype)
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             # It keeps its input, as a product does; on the meta device, a product takes a small part of the time of a norm.
@@ -34,7 +38,7 @@ def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.T
             module.forward = partial(torch.mul, module.factor)  # type: ignore[method-assign,arg-type]
     parameters = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     seen: dict[int, int] = {}
-    kept: list[torch.Tensor] = []
+    kept: list[Any] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -43,9 +47,13 @@ def activation_bytes(network: nn.Module, x: torch.Tensor, run: Callable[[torch.T
             kept.append(tensor)  # Its address must not be used again while it is counted.
         return tensor
 
-    with torch.device("meta"), saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept.append(run(torch.empty(x.shape, dtype=x.dtype)))
+    with torch.device("meta"), QuickMetaOperations(), saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept.append(run(map_leaves(_empty, x)))
     return sum(seen.values())
+
+
+def _empty(leaf: Any) -> Any:
+    return torch.empty(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf
 
 
 def weight_bytes(module: nn.Module, *, copies: int) -> int:

@@ -1,6 +1,6 @@
 """`SharedOptimizer`, one optimizer for all networks of a supernet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -33,11 +33,12 @@ class SharedOptimizer:
         self._groups = {keys[id(each)]: i for i, group in enumerate(optimizer.param_groups) for each in group["params"]}
         self._known = dict(tensors.named_parameters())
 
-    def step(self, leaves: Mapping[str, nn.Parameter]) -> None:
+    def step(self, leaves: Mapping[str, nn.Parameter], take: Callable[[torch.optim.Optimizer], None] | None = None) -> None:
         """Performs one optimizer step on the `leaves` that have a gradient, and sets their gradients to None.
 
         Args:
-            leaves: Maps keys to the parameters of a subnet (`Subnet.leaves`).
+            leaves: Maps keys to the parameters of a subnet (`Subnet.leaves`), or to shared tensors themselves.
+            take: Takes the step; it is called with the optimizer, whose parameters are these leaves. None calls its `step`.
         """
         ready = {key: leaf for key, leaf in leaves.items() if leaf.grad is not None}
         self._replace_grown(ready)
@@ -47,7 +48,10 @@ class SharedOptimizer:
         for key, leaf in ready.items():
             self.optimizer.param_groups[self._groups[key]]["params"].append(leaf)
             self._copy_state_to(self._known[key], leaf, key)
-        self.optimizer.step()
+        if take is None:
+            self.optimizer.step()
+        else:
+            take(self.optimizer)
         for key, leaf in ready.items():
             self._copy_state_back(self._known[key], leaf, key)
             leaf.grad = None

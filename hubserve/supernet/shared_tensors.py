@@ -117,7 +117,8 @@ class SharedTensors(nn.Module):
         """
         values, key = tensor.value.detach(), tensor.key
         full = _distributed_as(values, shape)
-        window(full, tuple(values.shape), centred=tensor.centred).copy_(values)
+        if full.shape != values.shape:
+            window(full, tuple(values.shape), centred=tensor.centred).copy_(values)
         if key in self:
             known = self[key].detach()
             full = full.to(known.device, known.dtype)

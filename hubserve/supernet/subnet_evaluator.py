@@ -12,8 +12,8 @@ from hubserve.supernet.elastic_supernet import ElasticSupernet
 from hubserve.training.device import OneDevice
 from hubserve.training.evaluator import Evaluator, Objective, Trial
 from hubserve.training.finetuning.features import ComputedFeatures, TrainingPart
-from hubserve.training.finetuning.layer_training import validation_scores
 from hubserve.training.finetuning.square_images import SquareImages
+from hubserve.training.finetuning.validation import validation_scores
 from hubserve.training.seeding import seeded
 
 STATISTICS_BATCHES, STATISTICS_IMAGES = 8, 64

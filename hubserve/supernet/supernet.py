@@ -134,13 +134,13 @@ class Supernet(nn.Module):
                     tensor.value.copy_(self.tensors.window_of(tensor))
         return network.eval()
 
-    def activation_bytes(self, x: torch.Tensor) -> int:
+    def activation_bytes(self, x: Any) -> int:
         """Returns the number of bytes that autograd keeps for the backward pass of the largest network.
 
         The pass runs on the meta device, so it takes no memory.
 
         Args:
-            x: A batch; only its shape and dtype are used.
+            x: A batch of inputs; only the shapes and dtypes of its tensors are used.
         """
         arch = next(largest(self.space), None) or self.space.random(Random(0))
         with torch.device("meta"):

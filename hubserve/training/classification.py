@@ -1,6 +1,6 @@
 """`Classification`: the evaluator that trains a classifier and scores its accuracy."""
 
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import nn
@@ -10,13 +10,15 @@ from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Objective
 from hubserve.training.optimizers_and_schedules import MakeOptimizer
 from hubserve.training.settings import Criterion, TrainerArguments, TrainingSettings, known_settings
-from hubserve.training.supervised import SupervisedEvaluator
+from hubserve.training.soft_labels import soft_cross_entropy
+from hubserve.training.supervised import SupervisedEvaluator, one_tensor
 
 
 class Classification(SupervisedEvaluator):
     """An evaluator that trains a classifier and scores its accuracy on the validation data: "val_acc", in [0, 1].
 
-    It has the arguments of NNI's evaluator of the same name, and accepts many arguments of Lightning's trainer.
+    It has the arguments of NNI's evaluator of the same name, and accepts many arguments of Lightning's trainer. An input is a
+    tensor, or a list, tuple or dict of tensors in any nesting, which the network gets as its one argument.
 
     Args:
         criterion: Class or instance of a loss, or a function (output, targets) -> scalar tensor.
@@ -66,7 +68,18 @@ class Classification(SupervisedEvaluator):
         super().__init__(settings, data_of(train_dataloaders, val_dataloaders, datamodule))
         self.num_classes = num_classes
 
+    def distillation_loss(self, output: Any, teacher: Any) -> torch.Tensor:
+        """Returns the cross entropy against the class probabilities of `teacher`, whatever `criterion` is."""
+        if isinstance(output, tuple):
+            # The auxiliary head learns from the main logits of the larger network, too.
+            logits, auxiliary = output
+            return self.distillation_loss(logits, teacher) + self.settings.auxiliary_weight * self.distillation_loss(
+                auxiliary, teacher
+            )
+        return soft_cross_entropy(output, teacher[0] if isinstance(teacher, tuple) else teacher)
+
     def score(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        output = one_tensor(output)
         if self.num_classes not in (None, output.shape[1]):
             raise EvaluatorError(
                 f"the network gives {output.shape[1]} classes and num_classes = {self.num_classes}; set the space's num_labels"

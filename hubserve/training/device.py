@@ -103,6 +103,19 @@ def device_kind(accelerator: str) -> str:
     return "cuda" if available and accelerator != "cpu" else "cpu"
 
 
+def check_gpus(count: int, kind: str) -> None:
+    """Checks that each of `count` processes that train together can have a GPU of its own, if `kind` is "cuda".
+
+    Raises:
+        EvaluatorError: There are fewer GPUs.
+    """
+    if kind == "cuda" and count > torch.cuda.device_count():
+        raise EvaluatorError(
+            f"devices = {count}, and torch finds {torch.cuda.device_count()} CUDA devices, of which each process needs its "
+            "own; use fewer, or the CPU"
+        )
+
+
 def precision_on(kind: str, precision: str | int) -> str:
     """Returns Lightning's name of a precision.
 

@@ -1,26 +1,52 @@
 """Trains on several devices with Lightning Fabric: one process for each device, and gradients averaged over the processes."""
 
 import contextlib
+import importlib.util
 import multiprocessing
+import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from hubserve.errors import EvaluatorError, HubserveError
-from hubserve.training.device import Devices, device_kind, precision_on
+from hubserve.errors import EvaluatorError
+from hubserve.training.device import Devices, autocast_dtype, check_gpus, device_kind, precision_on
+from hubserve.training.process_failures import ProcessFailures
 from hubserve.training.settings import TrainingSettings
 
 T = TypeVar("T")
+
+RESULT = "result"
+"""Name of the file in which the first process of a training leaves its result."""
+
+
+def check_devices(settings: TrainingSettings) -> None:
+    """Checks that this machine can train on the devices of the settings.
+
+    Raises:
+        EvaluatorError: Lightning Fabric is not installed and several devices are asked for, there are fewer GPUs than devices,
+            or the settings ask for a GPU and there is none, or for "16-mixed" on the CPU.
+    """
+    kind = device_kind(settings.accelerator)
+    autocast_dtype(settings.precision, torch.device(kind))
+    if settings.n_devices == 1:
+        return
+    if importlib.util.find_spec("lightning_fabric") is None:
+        raise EvaluatorError(f"devices = {settings.n_devices} needs Lightning Fabric: pip install 'hubserve[ddp]'")
+    check_gpus(settings.n_devices, kind)
 
 
 def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module], T], model: nn.Module) -> T:
     """Runs `work(devices, model)` in `settings.devices` processes and returns the result of the first one.
 
-    Under `torchrun` the processes run already, and the function returns the result of its own process in each of them.
+    If one of the processes raises an error or is killed, all are ended; they also end with the process that called the function
+    (on Linux), and if that gets `KeyboardInterrupt`. Under `torchrun` the processes run already, and the function returns the
+    result of its own process in each of them.
 
     Args:
         settings: Settings whose `devices`, `accelerator` and `precision` are used.
@@ -28,51 +54,75 @@ def run_together(settings: TrainingSettings, work: Callable[[Devices, nn.Module]
         model: Network; each process gets a copy of it.
 
     Raises:
-        EvaluatorError: Lightning Fabric is not installed, or the settings ask for a GPU and there is none.
-        HubserveError: `work` raised it in the first process.
+        EvaluatorError: `check_devices` raised it, a process was killed, or `work` raised an error that is no `HubserveError`.
+        HubserveError: `work` raised it in one of the processes; of several, that of the first one is raised.
     """
-    try:
-        # Imported here because it is an extra, and training on one device does not use it.
-        from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    check_devices(settings)
+    # Imported here because it is an extra, and training on one device does not use it.
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-        from hubserve.training.local_processes import LocalProcesses
-    except ImportError as error:
-        raise EvaluatorError(f"devices = {settings.n_devices} needs Lightning Fabric: pip install 'hubserve[ddp]'") from error
+    from hubserve.training.local_processes import LocalProcesses
+
     kind = device_kind(settings.accelerator)
     precision: Any = precision_on(kind, settings.precision)
 
     def fabric_with(strategy: Any) -> Any:
         return Fabric(accelerator=kind, devices=settings.n_devices, strategy=strategy, precision=precision)
 
+    fabric = fabric_with("ddp_spawn")
+    # The processes of torchrun or of a cluster run already, and listen where these say.
+    if not isinstance(fabric.strategy.cluster_environment, LightningEnvironment):
+        result: T = fabric.launch(_in_process, work, model)
+        return result
     with tempfile.TemporaryDirectory(prefix="hubserve-") as folder:
-        fabric = fabric_with("ddp_spawn")
-        # The processes of torchrun or of a cluster run already, and listen where these say.
-        if isinstance(fabric.strategy.cluster_environment, LightningEnvironment):
-            fabric = fabric_with(LocalProcesses(Path(folder)))
-        result: T
-        result, failure = fabric.launch(_in_process, work, model)
-    if failure is not None:
-        raise failure
-    return result
+        failures = ProcessFailures(Path(folder))
+        try:
+            with _ended_processes():
+                started = partial(_in_started_process, failures=failures, folder=Path(folder))
+                fabric_with(LocalProcesses(Path(folder))).launch(started, work, model)
+        except (ProcessExitedException, ProcessRaisedException) as ended:
+            raise failures.cause(ended) from ended
+        returned: T = pickle.loads((Path(folder) / RESULT).read_bytes())
+    return returned
 
 
-def _in_process(
-    fabric: Any, work: Callable[[Devices, nn.Module], T], model: nn.Module
-) -> tuple[T | None, HubserveError | None]:
-    """Calls `work` in a process of the group; returns its result and None, or None and the HubserveError that it raised.
+@contextlib.contextmanager
+def _ended_processes() -> Iterator[None]:
+    """Context manager that kills the processes which its block started and left running, as it does at KeyboardInterrupt."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            if not process.daemon:  # Such are the workers of data loaders, which another thread may have started.
+                process.kill()
+                process.join()
+        raise
 
-    The error is returned because of a raised exception only the text would reach the parent process.
+
+def _in_process(fabric: Any, work: Callable[[Devices, nn.Module], T], model: nn.Module) -> T:
+    return work(SeveralDevices(fabric), model)
+
+
+def _in_started_process(
+    fabric: Any, work: Callable[[Devices, nn.Module], Any], model: nn.Module, *, failures: ProcessFailures, folder: Path
+) -> None:
+    """Calls `work` in a process that `run_together` started, and records the error that it raises in `failures`.
+
+    The first process writes its result to a file in `folder`. Lightning would read a returned one after the process has ended,
+    and a process that returns more than the buffer of a pipe holds cannot end before.
     """
     try:
         result = work(SeveralDevices(fabric), model)
-    except HubserveError as error:
-        return None, error
-    if multiprocessing.parent_process() is not None:
-        # We started this process, and it ends now: threads of a group that still exists abort it now and then.
+        if fabric.global_rank == 0:
+            (folder / RESULT).write_bytes(pickle.dumps(result))
+        # Threads of a group that still exists when the process ends abort it now and then.
         fabric.barrier()
         torch.distributed.destroy_process_group()
-    return result, None
+    except Exception as error:
+        failures.record(fabric.global_rank, error)
+        raise
 
 
 class SeveralDevices:
@@ -99,7 +149,8 @@ class SeveralDevices:
 
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None) -> None:
         if clip is not None:
-            self._fabric.clip_gradients(model, optimizer, max_norm=clip)
+            # A loss that is not finite is found by the loop, which says so.
+            self._fabric.clip_gradients(model, optimizer, max_norm=clip, error_if_nonfinite=False)
         optimizer.step()
 
     def total(self, sums: torch.Tensor) -> torch.Tensor:

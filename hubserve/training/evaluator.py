@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hubserve.data.loaders import Batch
+from hubserve.errors import EvaluatorError
 from hubserve.space import Arch, ModelSpace
 
 Direction = Literal["maximize", "minimize"]
@@ -38,12 +39,15 @@ class Trial:
         seed: Seed of all random numbers in the evaluation.
         folder: Folder for files that are kept after the trial, such as trained weights; None if no files are kept.
         experiment: Name of the experiment; "standalone" outside of one.
+        checkpoint: File of the state of the training, written after each epoch; if it exists, the training goes on from there.
+            None writes none. Evaluators derived from `Classification` or `Regression` follow it.
     """
 
     number: int = -1
     seed: int = 0
     folder: Path | None = None
     experiment: str = "standalone"
+    checkpoint: Path | None = None
 
     def report(self, step: int, value: float) -> None:
         """Reports a value of the first objective during the evaluation.
@@ -92,6 +96,10 @@ class SharedTraining:
         gradient_clip_val: Norm to which the gradients of all parameters together are clipped, unless the strategy has its own
             setting; None means no clipping.
         deterministic: Whether torch refuses operations whose results may differ from run to run.
+        ema_decay: Share of an exponential moving average of the weights that each step keeps, in (0, 1); None means no average.
+        precision: Precision of the forward passes that train the weights: "32-true", "16-mixed" or "bf16-mixed".
+        drop_path_prob: Probability of drop path, in [0, 1), reached linearly over the epochs. 0 keeps that of the space.
+        devices: Number of processes that train together, each on its own GPU or all on the CPU.
         unmet: Values of the settings of the evaluator that one-shot strategies do not support, by name; a strategy raises an
             error if there are any.
     """
@@ -99,6 +107,10 @@ class SharedTraining:
     device: torch.device | None = None
     gradient_clip_val: float | None = None
     deterministic: bool = False
+    ema_decay: float | None = None
+    precision: str = "32-true"
+    drop_path_prob: float = 0.0
+    devices: int = 1
     unmet: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -114,6 +126,20 @@ class TrainingEvaluator(Evaluator):
     @abc.abstractmethod
     def train_batches(self, seed: int) -> Iterable[Batch]:
         """Returns the batches of one training epoch, in a random order drawn with `seed`; the iterable has a length."""
+
+    def train_part(self, seed: int, part: tuple[int, int]) -> Iterable[Batch]:
+        """Returns the batches of one of several processes that train together.
+
+        Args:
+            seed: Seed of the random order, the same in all processes.
+            part: Pair (i, n), i counted from 0, for the i-th of n processes; (0, 1) returns `train_batches(seed)`.
+
+        Raises:
+            EvaluatorError: The data cannot be divided; this implementation raises it for n above 1.
+        """
+        if part == (0, 1):
+            return self.train_batches(seed)
+        raise EvaluatorError(f"{type(self).__name__} cannot divide its data among {part[1]} processes: write train_part")
 
     @abc.abstractmethod
     def val_batches(self) -> Iterable[Batch]:
@@ -140,6 +166,21 @@ class TrainingEvaluator(Evaluator):
             output: Output of the network; in training it may be a pair (logits, logits of an auxiliary head).
             target: Targets of the batch.
         """
+
+    def distillation_loss(self, output: Any, teacher: Any) -> torch.Tensor:
+        """Returns the loss of a network that learns from the output of a larger one, as a scalar tensor.
+
+        Args:
+            output: Output of the network; in training it may be a pair (logits, logits of an auxiliary head).
+            teacher: Output of the larger network on the same batch, without gradient.
+
+        Raises:
+            EvaluatorError: The evaluator has no such loss; this implementation always raises it.
+        """
+        raise EvaluatorError(
+            f"{type(self).__name__} has no distillation_loss, by which small networks would learn from the largest one: write "
+            "that method, or set distill = False"
+        )
 
     @abc.abstractmethod
     def make_optimizer(self, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:

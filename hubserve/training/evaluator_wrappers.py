@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hubserve.errors import EvaluatorError, TrialPruned
 from hubserve.space import Arch, ModelSpace
@@ -87,6 +88,9 @@ class MultipleEvaluation(Evaluator):
 class Replay(Evaluator):
     """An evaluator that evaluates each arch once, and returns the same scores if the arch is evaluated again in this process.
 
+    The intermediate values of the first evaluation are reported again as well, so a pruner may end the later trial. An
+    evaluation that failed or was ended early is not kept.
+
     Args:
         evaluator: Evaluator that is called once for each arch.
     """
@@ -94,13 +98,48 @@ class Replay(Evaluator):
     def __init__(self, evaluator: Evaluator) -> None:
         self.objectives = evaluator.objectives
         self._evaluator = evaluator
-        self._known: dict[tuple[ModelSpace, str], dict[str, float]] = {}
+        self._known: dict[tuple[ModelSpace, str], _Evaluated] = {}
 
     def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
         key = (space, json.dumps(space.canonical(arch), sort_keys=True))
-        if key not in self._known:
-            self._known[key] = self._evaluator.evaluate(space, arch, trial)
-        return dict(self._known[key])
+        known = self._known.get(key)
+        if known is None:
+            recorded = _RecordedTrial(trial.number, trial.seed, trial.folder, trial.experiment, trial.checkpoint, inner=trial)
+            self._known[key] = known = _Evaluated(self._evaluator.evaluate(space, arch, recorded), recorded.reports)
+        else:
+            for step, value in known.reports:
+                trial.report(step, value)
+        return dict(known.scores)
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """What an evaluation gave.
+
+    Attributes:
+        scores: Scores by name.
+        reports: (step, value) of each report, in their order.
+    """
+
+    scores: dict[str, float]
+    reports: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class _RecordedTrial(Trial):
+    """A trial that keeps what is reported, and passes it on to another one.
+
+    Attributes:
+        inner: The trial to which reports are passed on.
+        reports: (step, value) of each report so far, in their order.
+    """
+
+    inner: Trial = field(default_factory=Trial)
+    reports: list[tuple[int, float]] = field(default_factory=list)
+
+    def report(self, step: int, value: float) -> None:
+        self.inner.report(step, value)
+        self.reports.append((step, value))
 
 
 def _again(trial: Trial, attempt: int) -> Trial:

@@ -4,14 +4,16 @@ By default the first process listens on all addresses of the machine, without au
 which the name of the machine resolves. The module imports Lightning Fabric, an optional dependency.
 """
 
+import multiprocessing
 import os
-import sys
+import signal
 from pathlib import Path
 
 import torch
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+from hubserve.process_tree import end_with_parent
+from hubserve.training.loopback_interface import use_loopback_only
 
 
 class LocalProcesses(DDPStrategy):
@@ -26,9 +28,17 @@ class LocalProcesses(DDPStrategy):
         self._folder = folder
 
     def setup_environment(self) -> None:
-        """Creates the process group of torch.distributed; Lightning calls the method in each process before the training."""
-        for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-            os.environ[variable] = LOOPBACK
+        """Creates the process group of torch.distributed; Lightning calls the method in each process before the training.
+
+        From then on the process ends when its parent does (on Linux). SIGINT is left to the parent, since a terminal sends it
+        to all of them.
+        """
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        end_with_parent()
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # It ended before.
+            os._exit(1)
+        use_loopback_only()
         if self.root_device.type == "cuda":
             torch.cuda.set_device(self.root_device)
         torch.distributed.init_process_group(

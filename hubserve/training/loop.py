@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +11,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from hubserve.data.loaders import Batches
+from hubserve.data.loaders import Batch, Batches
+from hubserve.data.nested_batches import batch_on
 from hubserve.errors import DivergedError, EvaluatorError, TrialPruned
 from hubserve.training.device import Devices
 from hubserve.training.moving_average import moving_average
 from hubserve.training.settings import TrainingSettings
+from hubserve.training.training_checkpoint import TrainingCheckpoint
 
 Scores = dict[str, float]
 
@@ -35,6 +38,8 @@ class LoopParts:
         validate: Function (model) -> scores on the validation data, by name.
         report: Function that is called with the epoch and its scores after each epoch; it raises TrialPruned to end the
             training.
+        checkpoint: File of the state of the training, which is written by the first process after each epoch. If it exists, the
+            training goes on from there, and all processes read it. None writes none.
     """
 
     settings: TrainingSettings
@@ -45,10 +50,14 @@ class LoopParts:
     before_epoch: Callable[[nn.Module, int], None]
     validate: Callable[[nn.Module], Scores]
     report: Callable[[int, Scores], None]
+    checkpoint: Path | None = None
 
 
 def train(model: nn.Module, parts: LoopParts, devices: Devices) -> Scores:
     """Trains `model` in place and returns its scores.
+
+    With a checkpoint, an interrupted training goes on with the epoch after the last complete one, with the same result as
+    without the interruption on one device (the loss scale of "16-mixed" begins anew).
 
     Afterwards `model` is in eval mode. If `parts.settings.ema_decay` is set, it has the averaged weights.
 
@@ -62,19 +71,21 @@ def train(model: nn.Module, parts: LoopParts, devices: Devices) -> Scores:
 
     Raises:
         DivergedError: The training loss or a validation score is infinite or NaN.
-        EvaluatorError: The training or validation data have no batch.
+        EvaluatorError: The training or validation data have no batch; or the checkpoint is corrupt, or of another training.
         TrialPruned: `parts.report` ended the training.
+        OSError: The checkpoint cannot be written.
     """
     model.to(devices.device).train()
     loop = _Loop(model, parts, devices)
-    scores: Scores = {}
-    for epoch in range(parts.settings.max_epochs):
+    first, scores = loop.resume()
+    for epoch in range(first, parts.settings.max_epochs):
+        if loop.done:
+            break
         parts.before_epoch(model, epoch)
         train_loss = loop.epoch(epoch)
         scores = loop.validated() | {"train_loss": train_loss}
         _report(parts, devices, epoch, scores)
-        if loop.done:
-            break
+        loop.save(epoch + 1, scores)
     loop.finish()
     model.eval()
     return scores
@@ -93,7 +104,9 @@ class _Loop:
             raise EvaluatorError("the training data has no batch; give more data or a smaller batch_size")
         planned = settings.max_epochs * per_epoch
         self._steps_left = planned if settings.max_steps < 0 else min(planned, settings.max_steps)
-        self._wrapped, self._optimizer = devices.prepare(model, parts.make_optimizer(model.parameters()))
+        self._checkpoint = None if parts.checkpoint is None else TrainingCheckpoint(parts.checkpoint, self._steps_left)
+        self._plain_optimizer = parts.make_optimizer(model.parameters())
+        self._wrapped, self._optimizer = devices.prepare(model, self._plain_optimizer)
         self._schedule = parts.make_schedule(self._optimizer, self._steps_left)
         self._average = None if settings.ema_decay is None else moving_average(model, settings.ema_decay)
 
@@ -101,6 +114,44 @@ class _Loop:
     def done(self) -> bool:
         """Whether no training step is left."""
         return self._steps_left <= 0
+
+    def resume(self) -> tuple[int, Scores]:
+        """Restores the state in the checkpoint; returns the number of complete epochs and the scores of the last one.
+
+        Returns 0 and no scores if there is no checkpoint.
+        """
+        found = None if self._checkpoint is None else self._checkpoint.read()
+        if found is None:
+            return 0, {}
+        try:
+            self._model.load_state_dict(found["model"])
+        except RuntimeError as error:
+            raise EvaluatorError(
+                f"{self._parts.checkpoint} is of another network ({error}); delete it, and the training begins anew"
+            ) from error
+        self._plain_optimizer.load_state_dict(found["optimizer"])
+        if self._schedule is not None:
+            self._schedule.load_state_dict(found["schedule"])
+        if self._average is not None:
+            self._average.load_state_dict(found["average"])
+        self._steps_left = found["steps_left"]
+        return found["epochs"], found["scores"]
+
+    def save(self, epochs: int, scores: Scores) -> None:
+        """Writes the checkpoint, if there is to be one, after `epochs` complete epochs with the scores of the last one."""
+        if self._checkpoint is None or self._devices.part[0] != 0:
+            return
+        self._checkpoint.write(
+            {
+                "model": self._model.state_dict(),
+                "optimizer": self._plain_optimizer.state_dict(),
+                "schedule": None if self._schedule is None else self._schedule.state_dict(),
+                "average": None if self._average is None else self._average.state_dict(),
+                "steps_left": self._steps_left,
+                "epochs": epochs,
+                "scores": scores,
+            }
+        )
 
     def epoch(self, epoch: int) -> float:
         """Trains for one pass over the data, or until no step is left, and returns the mean loss of the batches.
@@ -111,8 +162,8 @@ class _Loop:
         batches = self._parts.batches(epoch)
         every = self._parts.settings.accumulate_grad_batches
         total, count = torch.zeros((), device=self._devices.device), 0
-        for i, (inputs, target) in enumerate(batches):
-            loss = self._loss(inputs, target)
+        for i, batch in enumerate(batches):
+            loss = self._loss(batch)
             self._devices.backward(loss / every)
             total += loss.detach()
             count += 1
@@ -125,11 +176,10 @@ class _Loop:
             raise DivergedError(f"the training loss is {mean} in epoch {epoch}: lower the learning rate or clip the gradients")
         return mean / n
 
-    def _loss(self, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        device = self._devices.device
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        inputs, target = batch_on(batch, self._devices.device, non_blocking=True)
         with self._devices.autocast():
-            output = self._wrapped(inputs.to(device, non_blocking=True))
-            return self._parts.loss(output, target.to(device, non_blocking=True))
+            return self._parts.loss(self._wrapped(inputs), target)
 
     def _step(self) -> None:
         self._devices.step(self._wrapped, self._optimizer, self._parts.settings.gradient_clip_val)
@@ -142,8 +192,11 @@ class _Loop:
 
     def validated(self) -> Scores:
         """Returns the validation scores of the averaged weights, or of the current weights if none are averaged."""
+        network = self._model if self._average is None else self._average.module
         self._devices.copy_buffers_from_first(self._model)
-        return self._parts.validate(self._model if self._average is None else self._average.module)
+        if network is not self._model:
+            self._devices.copy_buffers_from_first(network)
+        return self._parts.validate(network)
 
     def finish(self) -> None:
         """Copies the averaged weights into the model, if weights are averaged."""

@@ -10,14 +10,15 @@ from hubserve.errors import EvaluatorError
 from hubserve.training.evaluator import Objective
 from hubserve.training.optimizers_and_schedules import MakeOptimizer
 from hubserve.training.settings import Criterion, TrainerArguments, TrainingSettings, known_settings
-from hubserve.training.supervised import SupervisedEvaluator
+from hubserve.training.supervised import SupervisedEvaluator, one_tensor
 
 
 class Regression(SupervisedEvaluator):
     """An evaluator that trains a network to predict numbers and scores its mean squared error on the validation data.
 
     The score is "val_mse". A search minimises it (in contrast to NNI, which maximises every score). If the output of the
-    network has the shape (batch, 1), the targets may have the shape (batch,).
+    network has the shape (batch, 1), the targets may have the shape (batch,). An input is a tensor, or a list, tuple or dict of
+    tensors in any nesting, which the network gets as its one argument.
 
     Args:
         criterion: Class or instance of a loss, or a function (output, targets) -> scalar tensor.
@@ -61,8 +62,12 @@ class Regression(SupervisedEvaluator):
             return super().loss(tuple(_like(part, target) for part in output), target)
         return super().loss(_like(output, target), target)
 
+    def distillation_loss(self, output: Any, teacher: Any) -> torch.Tensor:
+        """Returns the loss with the output of `teacher` as the targets."""
+        return self.loss(output, teacher[0] if isinstance(teacher, tuple) else teacher)
+
     def score(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return (_like(output, target) - target).square().reshape(len(target), -1).mean(1)
+        return (_like(one_tensor(output), target) - target).square().reshape(len(target), -1).mean(1)
 
 
 def _like(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

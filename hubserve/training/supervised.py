@@ -12,6 +12,7 @@ from torch import nn
 from hubserve.blocks.cell_network import CellNetwork
 from hubserve.blocks.drop_path import DropPath
 from hubserve.data.loaders import Batch, Batches, Data, in_order, shuffled
+from hubserve.data.nested_batches import batch_on, map_leaves
 from hubserve.errors import DivergedError, EvaluatorError
 from hubserve.space import Arch, ModelSpace
 from hubserve.training.device import Devices, OneDevice, device_kind
@@ -55,7 +56,7 @@ class SupervisedEvaluator(TrainingEvaluator):
         """Returns the score of each item of a batch, (batch,) float32; the score of a data set is the mean of all items.
 
         Args:
-            output: Output of the network for the batch, float32.
+            output: Output of the network for the batch in eval mode. Its tensors are converted to float32.
             target: Targets of the batch.
         """
 
@@ -78,6 +79,7 @@ class SupervisedEvaluator(TrainingEvaluator):
 
         After every epoch the value of the first objective is reported to the trial. At the end `model` has the averaged weights
         if `ema_decay` is set, and else the last ones. If the trial has a folder, they are written to weights.safetensors there.
+        If it has a checkpoint, a training that was interrupted goes on after its last complete epoch.
 
         Args:
             model: Network with its initial weights.
@@ -109,11 +111,14 @@ class SupervisedEvaluator(TrainingEvaluator):
     def train_batches(self, seed: int) -> Iterable[Batch]:
         return self._train_part(seed, (0, 1))
 
+    def train_part(self, seed: int, part: tuple[int, int]) -> Iterable[Batch]:
+        return super().train_part(seed, part) if part == (0, 1) else self._train_part(seed, part)
+
     def val_batches(self) -> Iterable[Batch]:
         return self._val_part((0, 1))
 
     def shared_training(self) -> SharedTraining:
-        """Returns the device, the gradient clipping and the determinism of the settings, for a one-shot strategy.
+        """Returns the settings that a one-shot strategy follows when it trains shared weights.
 
         Settings that one-shot strategies do not support are returned in `unmet`. A `precision` of "auto" counts as "32-true".
 
@@ -125,16 +130,16 @@ class SupervisedEvaluator(TrainingEvaluator):
         # Setting -> (its value, the value that asks for nothing).
         asked: dict[str, tuple[Any, Any]] = {
             "accumulate_grad_batches": (settings.accumulate_grad_batches, 1),
-            "devices": (settings.n_devices, 1),
-            "drop_path_prob": (settings.drop_path_prob, 0.0),
-            "ema_decay": (settings.ema_decay, None),
             "max_steps": (settings.max_steps, -1),
-            "precision": ("32-true" if precision == "auto" else precision, "32-true"),
         }
         return SharedTraining(
             device=torch.device(device_kind(settings.accelerator)),
             gradient_clip_val=settings.gradient_clip_val,
             deterministic=settings.deterministic,
+            ema_decay=settings.ema_decay,
+            precision="32-true" if precision == "auto" else precision,
+            drop_path_prob=settings.drop_path_prob,
+            devices=settings.n_devices,
             unmet={name: value for name, (value, none) in asked.items() if value != none},
         )
 
@@ -189,6 +194,7 @@ class SupervisedEvaluator(TrainingEvaluator):
             before_epoch=self._before_epoch,
             validate=lambda model: self._validate(devices, model),
             report=lambda epoch, scores: trial.report(epoch, scores[self.objectives[0].name]),
+            checkpoint=trial.checkpoint,
         )
 
     def _before_epoch(self, model: nn.Module, epoch: int) -> None:
@@ -201,12 +207,12 @@ class SupervisedEvaluator(TrainingEvaluator):
         training = model.training
         model.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=device)
-        for inputs, target in self._val_part(devices.part):
-            inputs, target = inputs.to(device), target.to(device)
+        for batch in self._val_part(devices.part):
+            inputs, target = batch_on(batch, device)
             with devices.autocast():
                 output = model(inputs)
                 loss = self.loss(output, target)
-            right = self.score(output.float(), target)
+            right = self.score(map_leaves(_as_float32, output), target)
             n = torch.tensor(float(len(right)), device=device)
             sums += torch.stack([loss * n, right.sum(), n])
         model.train(training)
@@ -237,6 +243,24 @@ def set_drop_path(model: nn.Module, prob: float) -> None:
             layer.set_drop_path_prob(prob)
         else:
             layer.prob = prob
+
+
+def one_tensor(output: Any) -> torch.Tensor:
+    """Returns the output of a network in eval mode, which must be one tensor to be scored.
+
+    Raises:
+        EvaluatorError: It is something else, such as a tuple or a dict.
+    """
+    if not isinstance(output, torch.Tensor):
+        raise EvaluatorError(
+            f"in eval mode the network returns a {type(output).__name__}, and the score needs one tensor: return it alone "
+            "if not self.training, or write a subclass of the evaluator with its own loss and score"
+        )
+    return output
+
+
+def _as_float32(leaf: Any) -> Any:
+    return leaf.float() if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _device_of(model: nn.Module, default: torch.device) -> torch.device:

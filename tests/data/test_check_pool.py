@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import time
@@ -65,6 +66,18 @@ def test_results_are_kept_by_size_and_time(images, monkeypatch):
     again = check_files(images, full=True)
     assert sorted(read) == sorted(path.name for path in images[:2])
     assert (again[0][1].width, again[1]) == (30, first[1])
+
+
+def test_files_that_take_the_names_of_others_are_hashed_again(tmp_path):
+    """After one was removed, the others were numbered anew. All have one size and, unpacked from one archive, one time."""
+    paths = [tmp_path / f"{number}.bmp" for number in range(3)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (9, 7), (number, 0, 0)).save(path)
+        os.utime(path, (1_000_000_000,) * 2)
+    before = [check.sha256 for _, check in check_files(paths, full=True)]
+    for path, following in itertools.pairwise(paths):
+        following.rename(path)
+    assert [check.sha256 for _, check in check_files(paths[:2], full=True)] == before[1:]
 
 
 def test_headers_are_not_taken_for_a_full_check(images):
@@ -157,9 +170,9 @@ def test_a_header_behind_much_metadata(tmp_path):
 def test_old_results_are_deleted(images, home, monkeypatch):
     check_files(images, full=True)
     with sqlite3.connect(home / FILE) as cache:
-        cache.execute("UPDATE checks SET stored = 0")
+        cache.execute("UPDATE file_checks SET stored = 0")
     images[0].write_bytes(noise(31))
     os.utime(images[0], (time.time() - 3600,) * 2)
     check_files(images, full=True)
     with sqlite3.connect(home / FILE) as cache:
-        assert cache.execute("SELECT count(*) FROM checks").fetchone() == (1,)
+        assert cache.execute("SELECT count(*) FROM file_checks").fetchone() == (1,)

@@ -64,8 +64,8 @@ class TestWnids:
     def test_an_unknown_folder_among_them_is_named(self, folder):
         with pytest.raises(DatasetError, match="folder 'cats' is neither a WordNet id nor"):
             labelled_images(folder("cats/1.jpg", "tench/1.jpg"), IMAGENET)
-        with pytest.raises(DatasetError, match="there are 3 folders, so their order does not give the class either"):
-            labelled_images(folder("n02123045/1.jpg"), IMAGENET)
+        with pytest.raises(DatasetError, match="by order, 3 folders cannot be the model's 1000 classes"):
+            labelled_images(folder("n02123045/1.jpg"), IMAGENET, by_order=True)
 
     def test_the_images_of_the_developers(self, shared):
         images = labelled_images(shared / "data" / "imagenet_samples", IMAGENET)
@@ -89,7 +89,10 @@ class TestClassFolders:
 
     def test_by_order_where_there_is_one_for_each_class(self, folder):
         root = folder("zebra/1.png", "ant/1.png", "middle/1.png")
-        images = labelled_images(root, ("first", "second", "third"))
+        labels = ("first", "second", "third")
+        with pytest.raises(DatasetError, match=r"folder 'ant' is neither .* or give --by-order if the folders, sorted"):
+            labelled_images(root, labels)
+        images = labelled_images(root, labels, by_order=True)
         assert images.rule == "order"
         assert found(images, root) == {"ant/1.png": 0, "middle/1.png": 1, "zebra/1.png": 2}
 
@@ -102,6 +105,8 @@ class TestClassFolders:
         names = [*CIFAR10[:-1], "Truck"]
         with pytest.raises(DatasetError, match="'Truck'"):
             labelled_images(folder(*(f"{name}/1.png" for name in names)), CIFAR10)
+        with pytest.raises(DatasetError, match="'airplane' has the name of a label of the model; leave --by-order out"):
+            labelled_images(folder(), CIFAR10, by_order=True)
 
     def test_folders_that_are_numbers_are_those_classes(self, folder):
         root = folder(*(f"{i}/1.png" for i in range(11)))
@@ -129,7 +134,7 @@ class TestFiles:
     def test_an_empty_folder_is_still_a_class(self, folder):
         root = folder("b/1.png", "c/1.png")
         (root / "a").mkdir()
-        assert found(labelled_images(root, ("x", "y", "z")), root) == {"b/1.png": 1, "c/1.png": 2}
+        assert found(labelled_images(root, ("x", "y", "z"), by_order=True), root) == {"b/1.png": 1, "c/1.png": 2}
 
     def test_hidden_folders_and_loose_files_are_passed_over(self, folder):
         root = folder(".cache/1.jpg", "cat/1.jpg", "README.md", "loose.jpg")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
-from hubserve.data.loaders import in_order, shuffled
+from hubserve.data.loaders import Batches, in_order, shuffled
 from hubserve.errors import EvaluatorError
 from hubserve.evaluator import Classification
 
@@ -126,3 +131,61 @@ def test_a_module_is_prepared_first():
     evaluator = Classification(datamodule=module)
     assert len(evaluator.train_batches(0)) == 2
     assert first(evaluator.val_batches())[0] == [0, 1]
+
+
+def failing(error):
+    yield torch.zeros(1), torch.zeros(1)
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("unable to write to file </torch_4711_1_0>: No space left on device (28)"),
+        RuntimeError(
+            "DataLoader worker (pid 4711) is killed by signal: Bus error. It is possible that dataloader's workers ..."
+        ),
+        RuntimeError("unable to open shared memory object </torch_4711_1> in read-write mode: Too many open files (24)"),
+        OSError(28, "No space left on device: '/torch_shm_manager'"),
+    ],
+)
+def test_where_shared_memory_is_full_the_advice_is_fewer_workers(error):
+    with pytest.raises(
+        EvaluatorError, match=r"too little shared memory \(/dev/shm\): .* Set data\.workers .* --shm-size=2g"
+    ) as found:
+        list(Batches(failing(error), 3))
+    assert found.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Expected 4D input"), OSError(28, "No space left on device: '/data/x.png'")])
+def test_other_errors_of_a_loader_are_its_own(error):
+    with pytest.raises(type(error)) as found:
+        list(Batches(failing(error), 3))
+    assert found.value is error
+
+
+SMALL_SHARED_MEMORY = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from hubserve.errors import EvaluatorError
+from hubserve.evaluator import Classification
+
+data = TensorDataset(torch.zeros(8, 3, 256, 256), torch.zeros(8))
+try:
+    list(Classification(train_dataloaders=DataLoader(data, 4, shuffle=True, num_workers=1)).train_batches(0))
+except EvaluatorError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_really_full_shared_memory():
+    """A batch has 3 MB, and /dev/shm, in namespaces of its own, 1 MB."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this machine does not allow user and mount namespaces")
+    script = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$0" -c "$1"'
+    command = ["unshare", "-rm", "sh", "-c", script, sys.executable, SMALL_SHARED_MEMORY]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    assert "too little shared memory (/dev/shm): " in ran.stdout, ran.stdout + ran.stderr
+    assert "Set data.workers (num_workers of a DataLoader) lower, to 0 for none" in ran.stdout

@@ -233,3 +233,67 @@ def test_real_cifar_images(shared, tmp_path):
     assert data.labels == ("airplane", "automobile")
     assert [len(part) for part in (data.train, data.val, data.test)] == [2, 2, 2]
     assert data.train.pixels.float().std() > 20
+
+
+OWN = """
+import torch
+from torch.utils.data import TensorDataset
+
+from hubserve.data.labelled_data import LabelledData
+from hubserve.preprocess import Preprocess
+
+SHAPES = Preprocess(input_size=8, resize=8)
+
+
+def items(count):
+    return TensorDataset(torch.zeros(count, 3, 8, 8), torch.zeros(count, dtype=torch.int64))
+
+
+def made(*, labels=("cat", "dog"), train: int = 4, val: int = 2, test: int = 2):
+    return LabelledData("made", items(train), items(val), items(test), tuple(labels), SHAPES)
+
+
+def as_a_dict():
+    return {"train": items(1)}
+
+
+def failing(*, size: int = 8):
+    raise KeyError("images")
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_named_data.py").write_text(OWN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield "own_named_data"
+
+
+def test_data_of_ones_own(own):
+    data = load_dataset(f"{own}:made", train="6", labels=["a", "b", "c"])
+    assert (len(data.train), data.labels) == (6, ("a", "b", "c"))
+    assert len(load_dataset(f"{own}:made", test=0).test) == 0  # It is trained without a test accuracy.
+
+
+@pytest.mark.parametrize(
+    ("function", "settings", "message"),
+    [
+        ("made", {"train": 0}, r"own_named_data:made returned no item in the part 'train'"),
+        ("made", {"val": 0}, r"own_named_data:made returned no item in the part 'val'"),
+        ("made", {"train": "six"}, r"own_named_data:made': train = 'six': Input should be a valid integer"),
+        ("made", {"trian": 6}, r"no setting 'trian'\. Did you mean train"),
+        ("made", {"labels": ["cat", "d\nog"]}, r"own_named_data:made.*line break"),
+        ("made", {"labels": ["cat", "d\rog"]}, r"own_named_data:made.*line break"),
+        ("made", {"labels": ["cat", ""]}, r"own_named_data:made"),
+        ("made", {"labels": ["cat", "cat"]}, r"own_named_data:made.*cat"),
+        ("as_a_dict", {}, r"own_named_data:as_a_dict returned a dict; it must return a hubserve\.data"),
+        ("failing", {}, r"own_named_data:failing raised KeyError: 'images'"),
+        ("mad", {}, r"Did you mean made"),
+        ("SHAPES", {}, r"is a Preprocess, and a data set is a function"),
+    ],
+)
+def test_data_of_ones_own_that_cannot_be_used(own, function, settings, message):
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(f"{own}:{function}", **settings)

@@ -100,10 +100,28 @@ class Failing(Evaluator):
         return {"default": value(arch)}
 
 
-def searched(executor: Executor, folder: Path, *, strategy: BaseSampler, evaluator: Evaluator, trials: int) -> NasExperiment:
+class Hanging(Evaluator):
+    """Waits for ever in some trials, and in others in native code, which no exception interrupts."""
+
+    def __init__(self, *, waits: tuple[int, ...] = (), native: tuple[int, ...] = ()) -> None:
+        self._waits = waits
+        self._native = native
+
+    def evaluate(self, space: ModelSpace, arch: Arch, trial: Trial) -> dict[str, float]:
+        if trial.number in self._native:
+            sum(range(10**14))
+        while trial.number in self._waits:
+            with contextlib.suppress(Exception):
+                time.sleep(1000)
+        return {"default": value(arch)}
+
+
+def searched(
+    executor: Executor, folder: Path, *, strategy: BaseSampler, evaluator: Evaluator, trials: int, **settings: Any
+) -> NasExperiment:
     """An experiment, run to its end."""
     experiment = NasExperiment(
-        Small(), evaluator, strategy, name="it", folder=folder, executor=executor, max_trials=trials, seed=5
+        Small(), evaluator, strategy, name="it", folder=folder, executor=executor, max_trials=trials, seed=5, **settings
     )
     experiment.run()
     return experiment
@@ -158,6 +176,19 @@ class ExecutorConformance:
         assert all("ValueError: as meant" in reason for reason in failed.values())
         assert len(search.export_data()) == 7
 
+    def test_a_hanging_trial_ends(self, executor: Executor, tmp_path: Path) -> None:
+        search = searched(
+            Lent(executor, 1),
+            tmp_path,
+            strategy=Random(seed=1),
+            evaluator=Hanging(waits=(1, 2)),
+            trials=4,
+            max_trial_seconds=0.5,
+        )
+        assert [record.state for record in search.trials] == ["complete", "failed", "failed", "complete"]
+        assert "took longer than max_trial_seconds = 0.5 (" in search.trials[1].reason
+        assert "conformance.py" in search.trials[1].reason
+
     def test_a_search_ends_with_its_space(self, executor: Executor, tmp_path: Path) -> None:
         search = searched(Lent(executor, 2), tmp_path, strategy=GridSearch(seed=1), evaluator=Value(), trials=1000)
         assert search.stop_reason.startswith("the space is exhausted")
@@ -210,6 +241,19 @@ class RemoteConformance(ExecutorConformance):
             Lent(executor, 1), tmp_path, strategy=Random(seed=1), evaluator=Failing(raises=(1,), dies=(3,)), trials=6
         )
         assert [record.state for record in search.trials] == ["complete", "failed", "complete", "failed", *["complete"] * 2]
+
+    @pytest.mark.slow
+    def test_a_trial_that_hangs_in_native_code_ends_with_its_process(self, executor: Executor, tmp_path: Path) -> None:
+        search = searched(
+            Lent(executor, 1),
+            tmp_path,
+            strategy=Random(seed=1),
+            evaluator=Hanging(native=(1,)),
+            trials=3,
+            max_trial_seconds=0.5,
+        )
+        assert [record.state for record in search.trials] == ["complete", "failed", "complete"]
+        assert "max_trial_seconds = 0.5, and did not react to that, so its process was ended" in search.trials[1].reason
 
     @pytest.mark.slow
     def test_a_search_that_is_killed_goes_on_as_if_not(self, executor: Executor, tmp_path: Path) -> None:

@@ -13,7 +13,17 @@ import torch
 from hubserve.errors import ExperimentError
 from hubserve.evaluator import Evaluator, FunctionalEvaluator, Objective
 from hubserve.experiment import ExperimentConfig, NasExperiment
-from hubserve.strategy import NSGA2, TPE, GridSearch, PolicyBasedRL, Random, RegularizedEvolution
+from hubserve.strategy import (
+    NSGA2,
+    TPE,
+    Chain,
+    Deduplication,
+    GridSearch,
+    LocalSearch,
+    PolicyBasedRL,
+    Random,
+    RegularizedEvolution,
+)
 from hubserve.training.weights_file import save_weights
 from tests.experiment.small import SIZE, Small, Two, Value, parameters, trial_number, value
 
@@ -199,6 +209,16 @@ def test_several_objectives_have_a_front(tmp_path):
     top = experiment.top_trials(len(front))
     assert {(record.scores["value"], -record.scores["cost"]) for record in top} == front
     assert top[0].scores["value"] == max(v for v, _ in front)
+
+
+@pytest.mark.parametrize("strategy", [RegularizedEvolution(), Chain(PolicyBasedRL(), Deduplication()), LocalSearch()])
+def test_a_strategy_for_one_objective_is_refused_before_the_first_trial(strategy, tmp_path):
+    with pytest.raises(ExperimentError, match=r"objectives: value, cost: .* improves one; choose NSGA2"):
+        NasExperiment(Small(), Two(), strategy, folder=tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=strategy)
+    with pytest.raises(ValueError, match="searches for one objective and the study has 2"):
+        study.ask()
 
 
 def test_trials_are_pruned_by_what_they_report(tmp_path):

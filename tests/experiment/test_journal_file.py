@@ -15,6 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from hubserve.errors import ExperimentError
 from hubserve.experiment.storage import open_storage
 from tests.experiment.killing import FORK
 
@@ -190,3 +191,22 @@ def test_goes_to_another_process(tmp_path):
     run_trial(copy)
     study.tell(trial, 0.5)
     assert len(study.get_trials()) == 2
+
+
+@pytest.mark.parametrize("corrupt", [b"\0\0\0\0", b'{"op_code":', b"null", b"[1]", b"{}", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_a_corrupt_line_in_the_middle_is_named(tmp_path, corrupt, opened_before):
+    path = tmp_path / "study of mine.journal"
+    study = new_study(path)
+    for _ in range(3):
+        run_trial(study)
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join(lines[:5]) + b"\n")
+    storage = open_storage(path)
+    optuna.load_study(study_name="s", storage=storage)
+    path.write_bytes(b"\n".join([*lines[:6], corrupt, *lines[6:]]) + b"\n")
+    message = r"study of mine\.journal, line 7 is corrupt, .*: head -n 6 '.*journal' > NEW_FILE"
+    with pytest.raises(ExperimentError, match=message):
+        optuna.load_study(study_name="s", storage=storage if opened_before else open_storage(path)).get_trials()
+    path.write_bytes(b"\n".join(lines[:6]) + b"\n")
+    assert optuna.load_study(study_name="s", storage=open_storage(path)).get_trials()

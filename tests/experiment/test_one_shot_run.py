@@ -7,15 +7,16 @@ from random import Random as Rng
 
 import pytest
 import torch
+from optuna.trial import create_trial
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from hubserve.errors import ExperimentError
+from hubserve.errors import ExperimentError, StrategyError
 from hubserve.evaluator import Classification
 from hubserve.experiment import Constraint, NasExperiment, time_spent
 from hubserve.experiment.time_spent import seconds_spent
 from hubserve.space import ModelSpace
-from hubserve.strategy import GridSearch, OneShotResult, OneShotStrategy, Random
+from hubserve.strategy import DARTS, GridSearch, OneShotResult, OneShotStrategy, Random, RandomOneShot
 from hubserve.supernet import Supernet
 from tests.experiment.small import Value
 
@@ -63,8 +64,10 @@ def colours(n=96, seed=0):
     return TensorDataset(torch.randn(n, 3, 4, 4, generator=generator) + 2 * torch.eye(3)[targets][:, :, None, None], targets)
 
 
-def evaluator():
-    return Classification(train_dataloaders=colours(), val_dataloaders=colours(seed=1), batch_size=16, max_epochs=6)
+def evaluator(epochs=6):
+    return Classification(
+        train_dataloaders=colours(), val_dataloaders=colours(seed=1), batch_size=16, max_epochs=epochs, accelerator="cpu"
+    )
 
 
 def experiment(tmp_path, strategy, **settings):
@@ -90,6 +93,53 @@ def test_an_arch_becomes_a_trial_with_its_shared_weights(tmp_path):
     again = experiment(tmp_path, SinglePath({"width": 8}), name="one")
     again.resume()
     assert len(again.trials) == 1
+
+
+def test_more_epochs_give_a_further_trial(tmp_path):
+    def run(epochs, **settings):
+        search = NasExperiment(Wide(), evaluator(epochs), DARTS(), name="one", folder=tmp_path, seed=2, **settings)
+        search.run_or_resume()
+        return search
+
+    assert [record.number for record in run(1).trials] == [0]
+    longer = run(3)
+    assert [record.number for record in longer.trials] == [0, 1]
+    assert len(longer.one_shot.history) == 18
+    again = run(3)
+    assert [record.scores for record in again.trials] == [record.scores for record in longer.trials]
+    with pytest.raises(StrategyError, match="epochs was 3 and is 1"):
+        run(1)
+
+
+def test_a_trial_of_an_earlier_version_is_stored_once(tmp_path):
+    search = experiment(tmp_path, SinglePath({"width": 8}), name="one")
+    search.run()
+    (trial,) = search.study.get_trials()
+    attributes = {name: value for name, value in trial.user_attrs.items() if name != "supernet_epochs"}
+    for arch, count in (({"width": 8}, 1), ({"width": 4}, 2)):
+        old = experiment(tmp_path / str(count), SinglePath(arch), name="one")
+        old.study.add_trial(
+            create_trial(params=trial.params, distributions=trial.distributions, values=trial.values, user_attrs=attributes)
+        )
+        old.run()
+        assert len(old.trials) == count
+
+
+def test_scores_of_a_supernet_that_was_trained_less_are_not_mixed(tmp_path):
+    def run(epochs):
+        search = NasExperiment(
+            Wide(), evaluator(epochs), RandomOneShot(), name="one", folder=tmp_path, seed=2, search_strategy=Random(seed=1),
+            max_trials=2,
+        )  # fmt: skip
+        search.run()
+        return search
+
+    assert len(run(1).trials) == 2
+    with pytest.raises(ExperimentError, match=r"2 trials .* 1 epochs, and max_epochs is 2: .*supernet' and seed = 2"):
+        run(2)
+    assert len(run(1).trials) == 2
+    result = RandomOneShot().run(Wide(), evaluator(2), folder=tmp_path / "supernet", seed=2)
+    assert len(result.history) == 12
 
 
 def test_a_supernet_is_searched(tmp_path):

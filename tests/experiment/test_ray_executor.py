@@ -25,7 +25,12 @@ def cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = pytest.importorskip("ray")
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, _node_ip_address="127.0.0.1"
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
     )
     yield
     ray.shutdown()
@@ -147,7 +152,7 @@ AFTER_ANOTHER_CLUSTER = """
 import ray
 from hubserve.experiment import RayExecutor
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
 ray.shutdown()
 with RayExecutor(1) as executor:
     print(executor.submit(sum, [1, 2]).result(60))

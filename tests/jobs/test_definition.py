@@ -34,6 +34,31 @@ def test_objectives_by_name_go_their_usual_way():
     assert found.objectives == {"val_acc": "maximize", "latency_ms": "minimize"}
 
 
+@pytest.mark.parametrize(
+    ("evaluator", "score"),
+    [
+        ({"name": "ZeroCost"}, "naswot"),
+        ({"name": "ZeroCost", "arguments": {"score": "zen"}}, "zen"),
+        ({"name": "a:b"}, "val_acc"),
+    ],
+)
+def test_the_score_of_the_evaluator_is_the_first_objective(evaluator, score):
+    assert parse_job(job(evaluator=evaluator), where="it").objectives == {score: "maximize"}
+    found = parse_job(job(evaluator=evaluator, objectives=[score, "params"]), where="it")
+    assert found.objectives == {score: "maximize", "params": "minimize"}
+    if evaluator["name"] == "ZeroCost":
+        assert f"val_acc: {score} must come first" in refused(job(evaluator=evaluator, objectives=["val_acc"]))
+    else:
+        assert "params: a score of the evaluator must come first" in refused(job(evaluator=evaluator, objectives=["params"]))
+        assert parse_job(job(evaluator=evaluator, objectives=["mine"]), where="it").objectives == {"mine": "maximize"}
+
+
+def test_a_filter_by_a_zero_cost_score():
+    found = parse_job(job(zero_cost_filter={}), where="it").zero_cost_filter
+    assert (found.score, found.quantile, found.archs, found.images) == ("naswot", 0.5, 100, 64)
+    assert parse_job(job(), where="it").zero_cost_filter is None
+
+
 def test_a_job_is_the_same_as_text_and_as_data(tmp_path):
     found = parse_job(SMALLEST, where="it")
     assert parse_job(dump_job(found.model_dump(mode="json")), where="it") == found
@@ -62,8 +87,13 @@ def test_nobody_publishes_without_onnx():
         ({"retrain": {"epochs": 0}}, "retrain.epochs = 0: input should be"),
         (
             {"objectives": ["acc"]},
-            "objectives.acc = 'acc' is not one of val_acc, params, macs, latency_ms. Did you mean val_acc",
+            "objectives: 'acc' is not one of params, macs, latency_ms, val_acc, naswot, jacov, synflow, snip, zen. "
+            "Did you mean val_acc",
         ),
+        ({"objectives": ["val_acc", "naswot"]}, "naswot: a zero-cost score is the first objective of the evaluator ZeroCost"),
+        ({"zero_cost_filter": {"score": "nwot"}}, "zero_cost_filter.score = 'nwot' is not one of naswot, jacov, synflow,"),
+        ({"zero_cost_filter": {"quantile": 1}}, "zero_cost_filter.quantile = 1: input should be less than 1"),
+        ({"zero_cost_filter": {"images": 1}}, "zero_cost_filter.images = 1: input should be greater than or equal to 2"),
         (
             {"objectives": {"val_acc": "minimize"}},
             "objectives: val_acc: minimize is the wrong way; it is better to maximize it",

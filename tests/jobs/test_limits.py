@@ -78,6 +78,9 @@ def job(**changes: object) -> Job:
         ("data.workers", {"data": {"name": "digits", "workers": 5}}),
         ("data.workers", {"data": {"name": "digits", "workers": 3}, "executor": {"kind": "processes", "workers": 2}}),
         ("data.settings", {"data": {"name": "digits", "settings": {"size": 257}}}),
+        ("data.settings", {"data": {"name": "digits", "settings": {"size": "257"}}}),
+        ("data.settings", {"data": {"name": "folder", "folder": "f", "settings": {"preprocess": {"input_size": " 257 "}}}}),
+        ("space.settings", {"space": {"name": "NasBench201", "settings": {"stem_out_channels": "1e6"}}}),
         ("data.settings", {"data": {"name": "digits", "settings": {"preprocess": {"input_size": 10_000}}}}),
         ("data.folder", {"data": {"name": "folder", "folder": "~/x"}}),
         ("data.file", {"data": {"name": "listing", "file": "~/x.csv"}}),
@@ -98,9 +101,14 @@ def job(**changes: object) -> Job:
         ("recipe.epochs", {"recipe": {"epochs": 51}}),
         ("retrain.epochs", {"retrain": {"epochs": 51}}),
         ("recipe.batch_size", {"recipe": {"batch_size": 513}}),
+        ("recipe.devices", {"recipe": {"devices": 5}}),
+        ("data.workers", {"retrain": {"devices": 3}, "data": {"name": "digits", "workers": 2}}),
+        ("retrain.devices", {"retrain": {"devices": 5}}),
         ("latency.batch_size", {"latency": {"batch_size": 600}}),
         ("latency.threads", {"latency": {"threads": 5}}),
         ("budget.trials", {"budget": {"trials": 101}}),
+        ("zero_cost_filter.archs", {"zero_cost_filter": {"archs": 101}}),
+        ("zero_cost_filter.images", {"zero_cost_filter": {"images": 513}}),
         ("summary", {"summary": "x" * 10_000}),
     ],
 )
@@ -109,6 +117,14 @@ def test_what_is_refused(limits, key, changes):
     with pytest.raises(JobError, match=f"^{key}: "):
         check_limits(given, limits)
     check_limits(given, UNLIMITED)
+
+
+def test_each_device_counts_as_a_worker(limits):
+    keys = {"name": "it", "start": {"model": "small"}, "data": {"name": "folder", "folder": "x"}}
+    given = [parse_mapping({**keys, "recipe": {"epochs": 1, "devices": n}}, where="the test") for n in (4, 5)]
+    check_limits(given[0], limits)
+    with pytest.raises(JobError, match=r"^recipe\.devices: 5 is more than the 4"):
+        check_limits(given[1], limits)
 
 
 def test_what_is_allowed(limits, root):

@@ -9,7 +9,8 @@ import pytest
 
 from hubserve import jobs
 from hubserve.errors import JobError, StorageError
-from hubserve.jobs import JobStatus
+from hubserve.jobs import Best, JobStatus, TrialRow
+from hubserve.jobs.status import Closest
 from tests.jobs.definitions import SMALLEST
 
 
@@ -93,3 +94,25 @@ def test_a_home_that_cannot_be_written(monkeypatch):
 def test_a_record_of_a_later_version_is_read(run):
     text = json.loads((run.path / "status.json").read_text())
     assert JobStatus.model_validate({**text, "what_comes_later": 1}) == run.written_status()
+
+
+def test_a_message_with_a_file_name_that_is_no_utf_8_is_written(run):
+    """Python holds such a byte as half of a surrogate pair, which JSON cannot hold."""
+    status = jobs.read(run).model_copy(update={"error": "photos/\udcff\udce9.jpg is no image", "notes": ["\ud800", "d\u00e9"]})
+    run.write_status(status)
+    found = jobs.read(run)
+    assert found.error == r"photos/\xff\xe9.jpg is no image"
+    assert found.notes == [r"\ud800", "d\u00e9"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_measures_that_are_no_finite_numbers_are_left_out(run, value):
+    """As JSON they would be null, and the next reader of the status would refuse it."""
+    values = {"energy": value, "val_acc": 0.5}
+    rows = [TrialRow(number=0, state="infeasible", values=values)]
+    closest = Closest(number=0, values=values, arch={}, reason="energy = nan misses energy <= 1")
+    best = Best(number=0, values=values, arch={})
+    status = jobs.read(run).model_copy(update={"history": rows, "closest": closest, "best": best})
+    run.write_status(status)
+    found = jobs.read(run)
+    assert [found.history[0].values, found.closest.values, found.best.values] == [{"val_acc": 0.5}] * 3

@@ -17,7 +17,7 @@ from hubserve.pipeline import check_definition, resolve_job
 from hubserve.pipeline.check_definition import check_search
 from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.search_source import own_code
-from hubserve.training.evaluator import Trial
+from hubserve.training.evaluator import Objective, Trial
 from tests.own_modules import write_distribution, write_package
 
 OURS = "jobs_of_own.searching"
@@ -124,6 +124,24 @@ class TestEvaluator:
         assert (found.search_evaluator.max_epochs, found.search_evaluator.num_classes) == (1, 10)
         assert found.recipe_evaluator is not found.search_evaluator
 
+    def test_scores_of_its_own(self, folder):
+        objectives = {"loss": "minimize", "f1": "maximize", "params": "minimize"}
+        found = resolved(folder, evaluator={"name": f"{OURS}:two_scores"}, objectives=objectives, **RETRAIN)
+        evaluator = found.search_evaluator
+        assert evaluator.objectives == (Objective("loss", "minimize"), Objective("f1"))
+        scores = evaluator.evaluate(found.space, found.space.grid_arch(0), Trial())
+        assert scores == {"f1": 0.5, "loss": pytest.approx(scores["loss"])}
+        assert [objective.name for objective in found.objectives] == list(objectives)
+
+    def test_a_function_that_returns_a_number_gives_the_first_objective(self, folder):
+        evaluator = {"name": f"{OURS}:weight_count", "arguments": {"scale": 1.0}}
+        found = resolved(folder, evaluator=evaluator, objectives={"size": "minimize"}, **RETRAIN)
+        assert list(found.search_evaluator.evaluate(found.space, found.space.grid_arch(0), Trial())) == ["size"]
+
+    def test_a_class_with_another_score(self, folder):
+        found = resolved(folder, evaluator={"name": f"{OURS}:OtherScore"}, objectives=["default"], **RETRAIN)
+        assert found.search_evaluator.evaluate(found.space, {}, Trial()) == {"default": 0.5}
+
     def test_an_entry_point(self, folder, monkeypatch):
         write_distribution(folder, "jobs_of_own", "1.5", f"[hubserve.evaluators]\nweights = {OURS}:weight_count\n")
         monkeypatch.syspath_prepend(folder)
@@ -143,7 +161,19 @@ class TestEvaluator:
             ({"evaluator": {"name": f"{OURS}:weight_count"}}, "evaluator: .*leaves no weights .*retrain"),
             ({"evaluator": {"name": f"{OURS}:weight_count", "arguments": {"scal": 1}}}, r"evaluator.arguments.scal: .*scale\?"),
             ({"evaluator": {"name": "jobs_of_own.spaces:NoSpace"}}, "evaluator.name: .*is a class and no evaluator"),
-            ({"evaluator": {"name": f"{OURS}:OtherScore"}, **RETRAIN}, "evaluator: .* gives default; a job needs val_acc"),
+            (
+                {"evaluator": {"name": f"{OURS}:OtherScore"}, **RETRAIN},
+                "evaluator: .* gives default, and the job's objectives have val_acc: .* objectives: {default: maximize}",
+            ),
+            (
+                {"evaluator": {"name": f"{OURS}:OtherScore"}, "objectives": {"default": "minimize"}, **RETRAIN},
+                "objectives: default: minimize is the wrong way; .*OtherScore has it to be maximized",
+            ),
+            ({"objectives": ["f1"]}, "objectives: 'f1' is not one of .*give `evaluator`"),
+            (
+                {"evaluator": {"name": f"{OURS}:two_scores"}, "objectives": ["params", "f1"], **RETRAIN},
+                "objectives: params, f1: a score of the evaluator must come first",
+            ),
             (
                 {"evaluator": {"name": f"{OURS}:weight_count"}, "strategy": {"name": "DARTS"}, "budget": {}, **RETRAIN},
                 "evaluator: DARTS trains shared weights, and .* does not train",

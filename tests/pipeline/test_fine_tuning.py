@@ -139,6 +139,8 @@ def test_killed_in_every_phase_it_ends_as_without(begun):
             {"recipe": {"class_weights": {"yellow": 2}}},
             "recipe.class_weights: 'yellow' is none of the classes blue, green, red",
         ),
+        ({"recipe": {"devices": 0}}, "recipe.devices = 0"),
+        ({"recipe": {"devices": 20}}, "33 images to train and 3 to validate on 20 devices: at least 40 and 1"),
         ({"budget": {"trials": 3}}, "budget: there is no such key"),
     ],
 )

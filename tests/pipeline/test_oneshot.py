@@ -12,10 +12,11 @@ from hubserve import jobs
 from hubserve.errors import JobError
 from hubserve.jobs import JobStatus
 from hubserve.package.package import read_package
-from hubserve.pipeline import check_definition, run_job
+from hubserve.pipeline import check_definition, resolve_job, run_job
 from hubserve.pipeline.plots import draw_all
 from hubserve.pipeline.status_writer import one_shot_view
-from hubserve.pipeline.strategies import ENDS_IN_SUPERNET, ONE_SHOT
+from hubserve.pipeline.strategies import ENDS_IN_SUPERNET
+from hubserve.strategy.named_strategies import ONE_SHOT
 from tests.pipeline.definitions import short
 
 PENALTY = {"profiler": "params", "baseline": 20000, "scale": 0.01}
@@ -151,3 +152,69 @@ ALONE = {"strategy": DARTS, "budget": {}}
 def test_what_does_not_go_together(changes, message):
     with pytest.raises(JobError, match=message):
         check_definition(jobs.parse_job(short(**changes), where="it"))
+
+
+def on_two(**changes):
+    """A job whose supernet two processes train."""
+    given = {
+        "strategy": SPOS,
+        "recipe": {"epochs": 2, "batch_size": 32, "devices": 2},
+        "budget": {"trials": 1},
+        "publish": None,
+    }
+    return short(**given | changes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_train_a_supernet(home, monkeypatch):
+    """It is stopped after an epoch; what goes on is the training of two processes."""
+    monkeypatch.setattr("hubserve.pipeline.status_writer.PAUSE_SECONDS", 0.0)
+    run = jobs.create(on_two(retrain=None))
+    with pytest.raises(KeyboardInterrupt):
+        run_job(run, on_status=Interrupt("supernet", lambda status: "epoch 2" in status.message))
+    run_job(run)
+    status = jobs.read(run)
+    # An epoch of one process has 17 steps of 64 images: two have as many images in each step.
+    assert (status.state, status.oneshot.steps[-1]) == ("done", 2 * 17 - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_train_the_winner(home, monkeypatch):
+    pytest.importorskip("lightning_fabric", reason="the winner is trained on several devices with hubserve[ddp]")
+    monkeypatch.setattr("hubserve.pipeline.status_writer.PAUSE_SECONDS", 0.0)
+    run = jobs.create(short(budget={"trials": 1}, publish=None, retrain={"epochs": 3, "batch_size": 32, "devices": 2}))
+    reported: list[JobStatus] = []
+    run_job(run, on_status=reported.append)
+    messages = [status.message for status in reported if status.phase == "retrain"]
+    told = [message.partition(":")[0] for message in messages if ": val_acc" in message]
+    assert list(dict.fromkeys(told)) == [f"epoch {i} of 3" for i in (1, 2, 3)]
+    assert (run.path / "retrained" / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"strategy": {"name": "Random"}},
+            "^recipe.devices = 2: Random trains the network of each trial on one device; leave it out. executor: .kind: "
+            "processes, workers: 2. runs 2 trials at the same time, and retrain.devices",
+        ),
+        (
+            {"strategy": DARTS, "budget": {}},
+            "^recipe.devices = 2: DARTS trains its supernet on one device; RandomOneShot follows devices, and retrain.devices",
+        ),
+    ],
+)
+def test_devices_are_refused_where_one_trains(changes, message):
+    with pytest.raises(JobError, match=message):
+        check_definition(jobs.parse_job(on_two(**changes), where="it"))
+
+
+def test_more_devices_than_gpus_are_refused_before_anything_runs(home, monkeypatch):
+    """Only what torch says of GPUs is made up."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(JobError, match=r"^recipe: devices = 2, and torch finds 1 CUDA devices"):
+        resolve_job(jobs.parse_job(on_two(), where="it"), where=home)

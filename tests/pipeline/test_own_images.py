@@ -22,7 +22,7 @@ from hubserve.export.write_package import write_package
 from hubserve.hub.registry import get_space
 from hubserve.jobs import JobLimits, parse_job
 from hubserve.pipeline import resolve_job, run_job
-from hubserve.pipeline.run import PARTS
+from hubserve.pipeline.pinned_data import PARTS
 from hubserve.preprocess import decode_image
 from hubserve.service.engine import Engine
 from tests.data.made_folders import make

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hubserve.accuracy_report import accuracy_report
 from hubserve.errors import ExperimentError
 from hubserve.jobs import Best, EpochRow, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, TrialRow
-from hubserve.pipeline.plots import front_of, plot, plot_names
+from hubserve.pipeline.front import front_of
+from hubserve.pipeline.plots import plot, plot_names
 
 ACCURACY, LATENCY = ObjectiveInfo(name="val_acc", direction="maximize"), ObjectiveInfo(name="latency_ms", direction="minimize")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,7 +74,7 @@ def test_one_objective_is_drawn_against_a_cost_that_was_noted():
 def test_what_the_best_says(tmp_path):
     plot(SEARCHED, "best", tmp_path / "best.svg")
     said = words(tmp_path / "best.svg")
-    for text in ("my job: best validation accuracy so far", "best so far", "beyond a constraint", "failed or pruned"):
+    for text in ("my job: best validation accuracy so far", "best so far", "refused by a constraint", "failed or pruned"):
         assert text in said
 
 

@@ -18,12 +18,14 @@ from hubserve.hub import NasBench201
 from hubserve.jobs import ExecutorEntry, Job
 from hubserve.latency import MeasuredLatency
 from hubserve.latency.tables.build import BuildPlan, build_table
-from hubserve.pipeline import check_definition, resolve_job
+from hubserve.pipeline import check_definition, resolve_job, resolved_search
 from hubserve.pipeline.check_definition import choose_formats
 from hubserve.pipeline.downsample import Downsampled
 from hubserve.pipeline.phases.search import make_executor
-from hubserve.pipeline.strategies import MULTI_TRIAL, ONE_OBJECTIVE, multi_trial
+from hubserve.pipeline.strategies import multi_trial
+from hubserve.preprocess import Preprocess
 from hubserve.strategy import suggest_arch
+from hubserve.strategy.named_strategies import MULTI_TRIAL, ONE_OBJECTIVE
 from tests.pipeline.definitions import short
 
 SHIPPED = {path.stem: path for path in (Path(__file__).parent.parent.parent / "search_jobs").glob("*.yaml")}
@@ -86,19 +88,115 @@ def test_images_of_ones_own(tmp_path):
         ({"strategy": {"name": "Random", "then": {"name": "TPE"}}}, "^strategy.then: Random proposes archs itself"),
         ({"retrain": {"epochs": 1, "drop_path_prob": 0.2}}, "^retrain: .*drop path"),
         (
-            {"strategy": {"name": "DARTS"}, "recipe": {"epochs": 1, "ema_decay": 0.9}, "budget": {"seconds": 60}},
-            "^recipe: shared weights are trained without ema_decay = 0.9: .*retrain",
+            {"strategy": {"name": "DARTS"}, "recipe": {"epochs": 1, "drop_path_prob": 0.2}, "budget": {"seconds": 60}},
+            "^recipe: shared weights are trained without drop_path_prob = 0.2: .*retrain",
         ),
         ({"budget": {}}, "^budget: give trials or seconds"),
         (
             {"strategy": {"name": "PolicyBasedRL"}, "objectives": ["val_acc", "params"]},
-            "^objectives: val_acc, params: strategy = PolicyBasedRL improves one score; choose GridSearch, NSGA2, Random, TPE,",
+            "^objectives: val_acc, params: strategy = PolicyBasedRL improves one score; "
+            "choose GridSearch, NSGA2, PairwiseGP, ParetoEvolution, Random, TPE,",
         ),
     ],
 )
 def test_what_does_not_fit_is_reported_with_its_key(changes, message, tmp_path):
     with pytest.raises(JobError, match=message):
         resolve_job(job(**changes), where=tmp_path)
+
+
+def ruled(folder: Path) -> Path:
+    """Class folders with ten images each."""
+    from tests.images import noise
+
+    for number, label in enumerate(("cats", "dogs")):
+        (folder / label).mkdir(parents=True)
+        for place in range(10):
+            (folder / label / f"{place}.png").write_bytes(noise(seed=10 * number + place))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"strategy": {"name": "TPE", "arguments": {"n_startup_trials": "many"}}},
+            "^strategy.arguments.n_startup_trials = ",
+        ),
+        (
+            {"strategy": {"name": "NSGA2", "arguments": {"mutation_prob": True}}},
+            "^strategy.arguments.mutation_prob = True: a",
+        ),
+        (
+            {"space": {"name": "NasBench201", "settings": {"stem_out_channels": "wide"}}},
+            "^space: NasBench201: stem_out_",
+        ),
+        ({"space": {"name": "MobileNetV3Space", "settings": {"bn_eps": "tiny"}}}, "^space: MobileNetV3Space: bn_eps = 'tiny'"),
+        ({"data": {"name": "digits", "settings": {"size": "16px"}}}, "^data: the data set 'digits': size = '16px'"),
+        ({"data": {"name": "digits", "settings": {"augment": "maybe"}}}, "^data: the data set 'digits': augment = 'maybe'"),
+        ({"data": {"name": "folder", "folder": "f", "settings": {"size": 0}}}, "^data: the data set 'folder': size = 0"),
+        (
+            {"data": {"name": "folder", "folder": "f", "settings": {"size": 64, "resize": 32}}},
+            "^data: the data set 'folder': .*resize = 32 is below input_size = 64",
+        ),
+        (
+            {"data": {"name": "folder", "folder": "f", "settings": {"preprocess": {"std": [0.5, 0, 0.5]}}}},
+            "^data: the data set 'folder': preprocess = .*std above 0",
+        ),
+        (
+            {"data": {"name": "folder", "folder": "f", "settings": {"preprocess": {"input": 32}}}},
+            "^data: the data set 'folder': preprocess.input = 32",
+        ),
+        (
+            {"data": {"name": "folder", "folder": "f", "settings": {"preprocess": {"input_size": 32}, "size": 32}}},
+            "^data: the data set 'folder': preprocess and size are both given",
+        ),
+        (
+            {"pruner": {"name": "Hyperband", "arguments": {"reduction_factor": "3x"}}, "recipe": {"epochs": 4}},
+            "^pruner.arguments.reduction_factor = '3x'",
+        ),
+        (
+            {"evaluator": {"name": "ZeroCost", "arguments": {"images": "few"}}, "objectives": ["naswot"]},
+            "^evaluator.arguments.images = 'few'",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_its_key(changes, message):
+    """Before the data are read, so also over HTTP when the job is posted."""
+    with pytest.raises(JobError, match=message):
+        check_definition(job(**changes))
+
+
+def test_values_as_text_are_typed_by_what_they_go_to(tmp_path):
+    text = short(strategy={"name": "TPE", "arguments": {"n_startup_trials": "7"}})
+    for number, written in {"stem_out_channels: 4": "'8'", "size: 16": "'32'", "augment: false": "'false'"}.items():
+        text = text.replace(number, f"{number.partition(':')[0]}: {written}")
+    resolved = resolve_job(jobs.parse_job(text, where="it"), where=tmp_path)
+    assert (resolved.space.stem_out_channels, resolved.input_size) == (8, 32)
+    assert resolved.searchers.first.settings.n_startup_trials == 7
+    first, again = (resolved.data.train[0][0] for _ in range(2))
+    assert first.equal(again), "no augmentation"
+    darts = {"name": "DARTS", "arguments": {"arc_learning_rate": "1e-2"}}
+    resolved = resolve_job(job(strategy=darts, budget={}), where=tmp_path)
+    assert resolved.searchers.first.arc_learning_rate == 0.01
+
+
+def test_the_preprocessing_in_a_job(tmp_path):
+    ruled(tmp_path / "mine")
+    preprocess = {"input_size": 32, "resize": 36, "fit": "pad", "channels": "bgr", "scale": 1, "mean": [1, 2, 3]}
+    data = {"name": "folder", "folder": "mine", "settings": {"preprocess": preprocess, "augment": False, "val_share": 0.2}}
+    resolved = resolve_job(job(data=data), where=tmp_path)
+    assert resolved.preprocess == Preprocess(**preprocess)
+    assert resolved.input_size == 32
+
+
+@pytest.mark.parametrize(("workers", "free", "hint"), [(0, 0, False), (8, 10**9, False), (8, 10**6, True), (8, None, False)])
+def test_a_small_shared_memory_gets_a_hint_at_the_workers(workers, free, hint, monkeypatch, tmp_path):
+    monkeypatch.setattr(resolved_search, "free_shared_memory", lambda: free)
+    data = {"name": "digits", "settings": {"size": 16}, "workers": workers}
+    notes = resolve_job(job(data=data), where=tmp_path).notes
+    said = "data.workers = 8: the images that 8 processes hold ready take up to 3 MB of shared memory"
+    assert hint == any(note.startswith(said) for note in notes)
+    assert hint == any("and /dev/shm has 1 MB left. Set data.workers" in note for note in notes)
 
 
 @pytest.mark.parametrize("name", MULTI_TRIAL)

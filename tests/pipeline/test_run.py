@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,11 +23,12 @@ from hubserve.jobs import JobStatus, Run
 from hubserve.latency.arch_latency import sure_median
 from hubserve.package.package import read_package
 from hubserve.pipeline import ResolvedJob, resolve_job, run_here, run_job
-from hubserve.pipeline.phases import choose_winner, profile
+from hubserve.pipeline.phases import choose_winner, profile, search
 from hubserve.pipeline.phases.search import SearchProgress, make_experiment
 from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.service.engine import Engine
+from tests.data.made_folders import make
 from tests.pipeline.definitions import short
 from tests.stores import store_at
 
@@ -148,8 +150,13 @@ def test_nothing_small_enough(home):
         run_job(run)
     status = jobs.read(run)
     assert status.state == "failed"
-    assert "nothing was published" in status.error
+    assert "othing was published" in status.error
     assert {row.state for row in status.history} == {"infeasible"}
+    (refused,) = status.refusals
+    assert (refused.constraint, refused.refused) == ("params <= 100", len(status.history))
+    least = min(row.values["params"] for row in status.history) / 100 - 1
+    assert (refused.least, max(status.closest.values["params"] / 100 - 1, 0)) == (pytest.approx(least), pytest.approx(least))
+    assert f"trial {status.closest.number}: params = " in status.error
     assert store.list_models() == []
     assert not (run.path / "package").exists()
 
@@ -199,6 +206,53 @@ class TestChoice:
         monkeypatch.setattr(choose_winner, "measure_again", lambda resolved, arch: 60.0 + len(repr(arch)))
         with pytest.raises(NothingFeasibleError, match=r"of 3 candidates none meets latency_ms <= 50 when measured again"):
             choose_winner.choose_winner(experiment, resolved)
+
+
+@pytest.mark.parametrize(
+    ("states", "advice"),
+    [
+        (["failed"] * 3, "correct what the failure says; a longer search would fail in the same way"),
+        (["failed", "pruned"], "correct what the failure says; a longer search would fail in the same way"),
+        (
+            ["failed", "infeasible"],
+            "correct .* same way; or allow more under constraints, or choose other settings of the space",
+        ),
+        (["infeasible"], "allow more under constraints, or choose other settings of the space"),
+        (["pruned", "running"], "search longer"),
+        ([], "search longer"),
+    ],
+)
+def test_what_to_do_where_no_trial_has_a_score(states, advice):
+    trials = [SimpleNamespace(state=state, reason="DatasetError: cat/1.png is no image") for state in states]
+    experiment = SimpleNamespace(trials=trials, stop_reason="2 trials were evaluated", top_trials=lambda most: [])
+    with pytest.raises(NothingFeasibleError, match=f"Nothing was published: {advice}$") as found:
+        choose_winner.choose_winner(experiment, None)
+    failed = states.count("failed")
+    said = f"; {failed} trials failed, the last one: DatasetError: cat/1.png is no image"
+    assert (said in str(found.value)) == (failed > 0)
+
+
+@pytest.mark.slow
+def test_where_all_trials_failed_on_one_bad_file_the_advice_is_not_to_search_longer(home, tmp_path, monkeypatch):
+    """The file becomes unreadable after the images were checked, and is put back."""
+    root = make(tmp_path / "mine", {f"{part}/{name}": 8 for part in ("train", "val", "test") for name in ("cat", "dog")})
+    data = {"name": "folder", "folder": str(root), "settings": {"size": 16, "augment": False}}
+    run = jobs.create(short(data=data, recipe={"epochs": 1}, retrain=None, publish=None))
+    with pytest.raises(KeyboardInterrupt):
+        run_job(run, on_status=Interrupt("search"))
+    bad = root / "val" / "cat" / "003.png"
+    whole = bad.read_bytes()
+    real = search.make_experiment
+
+    def after_the_check(*arguments):
+        bad.write_bytes(b"no image")
+        return real(*arguments)
+
+    monkeypatch.setattr(search, "make_experiment", after_the_check)
+    with pytest.raises(NothingFeasibleError, match=r"val/cat/003\.png.* Nothing was published: correct what the failure says"):
+        run_job(run)
+    assert "search longer" not in jobs.read(run).error
+    bad.write_bytes(whole)
 
 
 def test_data_that_cannot_be_used_end_a_run_as_refused(home):

@@ -62,10 +62,25 @@ def label_of(model: store.StoredModel, size: int) -> str:
     return Engine(model.package).classify(file.getvalue()).predictions[0].label
 
 
-def test_cifar10(tmp_path):
+def write_cifar(folder: Path) -> None:
+    """A few images of each class, of noise."""
     for seed, name in enumerate(CIFAR):
-        write_images(tmp_path / "data" / "cifar10" / "train" / name, 8, (32, 32), "png", seed)
-        write_images(tmp_path / "data" / "cifar10" / "test" / name, 2, (32, 32), "png", 100 + seed)
+        write_images(folder / "train" / name, 8, (32, 32), "png", seed)
+        write_images(folder / "test" / name, 2, (32, 32), "png", 100 + seed)
+
+
+def test_cifar10_cpu(tmp_path):
+    """The slowest network meets this limit anywhere."""
+    write_cifar(tmp_path / "data" / "cifar10")
+    status, model = published(shortened("cifar10_cpu", constraints={"latency_ms": 1000}))
+    assert status.published.startswith("cifar10-cpu:")
+    assert label_of(model, 32) in CIFAR
+    assert model.package.manifest.provenance.weights == "fine-tuned"
+    assert 0 < status.best.values["latency_ms"] <= 1000
+
+
+def test_cifar10(tmp_path):
+    write_cifar(tmp_path / "data" / "cifar10")
     status, model = published(shortened("cifar10"))
     assert status.published.startswith("cifar10:")
     assert all(row.values["params"] <= 1_500_000 for row in status.history if row.state == "complete")

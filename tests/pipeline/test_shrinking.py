@@ -43,13 +43,18 @@ def definition(begun: Path, **changes: object) -> str:
 
 
 @pytest.mark.slow
-def test_from_a_model_to_a_smaller_one(begun):
-    run = jobs.create(definition(begun))
+@pytest.mark.parametrize("weights", ["fitted", "shared"])
+def test_from_a_model_to_a_smaller_one(begun, weights):
+    # Three epochs of few images leave the found network near chance, and which one is found depends on measured latencies.
+    recipe = {"epochs": 25, "batch_size": 8, "learning_rate": 0.02, "augment": {"mixup": 0, "cutmix": 0}}
+    run = jobs.create(definition(begun, recipe=recipe, weights=weights))
     reported: list[JobStatus] = []
     with jobs.hold(run):
         status = run_job(run, on_status=reported.append)
     assert status.state == "done"
-    assert {found.phase for found in reported} >= {"search", "supernet", "fine-tune", "test", "export", "profile", "publish"}
+    phases = {found.phase for found in reported}
+    assert phases >= {"search", "fine-tune", "test", "export", "profile", "publish"}
+    assert ("supernet" in phases) == (weights == "shared")
     values = status.best.values
     assert values["latency_ms"] <= 0.95 * values["full_latency_ms"]
     assert (status.test_acc is not None, status.trials) == (True, 5)
@@ -89,12 +94,14 @@ def test_the_smallest_network_is_published_only_if_it_meets_the_other_constraint
 
 
 @pytest.mark.slow
-def test_interrupted_at_every_phase_it_ends_as_without(begun):
+@pytest.mark.parametrize("weights", ["fitted", "shared"])
+def test_interrupted_at_every_phase_it_ends_as_without(begun, weights):
     """Without latency, which decides differently each time: two runs have the same arch and the same weights."""
-    text = definition(begun, constraints={"params": 12_000})
+    text = definition(begun, constraints={"params": 12_000}, weights=weights)
     alone = run_job(jobs.create(text))
     run = jobs.create(text)
-    for phase in ("search", "supernet", "fine-tune", "test", "export", "profile", "publish"):
+    shared = ("supernet",) if weights == "shared" else ()
+    for phase in ("search", *shared, "fine-tune", "test", "export", "profile", "publish"):
         with pytest.raises(KeyboardInterrupt), jobs.hold(run):
             run_job(run, on_status=Interrupt(phase))
         assert (jobs.read(run).state, jobs.read(run).phase) == ("stopped", phase)
@@ -117,6 +124,9 @@ def test_interrupted_at_every_phase_it_ends_as_without(begun):
         ({"strategy": {"name": "DARTS"}}, "strategy.name = DARTS: the shared weights begin as those of the model"),
         ({"space": {"name": "ProxylessNAS"}}, "it has start and space"),
         ({"recipe": {"epochs": 1}}, "recipe.epochs = 1: at least 2"),
+        ({"weights": "shared", "budget": {"start_share": 0}}, "budget.start_share = 0: shared weights have to be trained"),
+        ({"weights": "inherited"}, "weights = 'inherited' is not one of fitted, shared"),
+        ({"recipe": {"epochs": 4, "devices": 2}}, "recipe.devices = 2: a search for a smaller network trains on one device"),
         ({"start": {"model": "efficientnet-lite9"}}, r"start\.model: 'efficientnet-lite9' is no .*efficientnet-lite0"),
     ],
 )

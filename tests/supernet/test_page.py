@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
-import types
 from pathlib import Path
+
+from tests.page_code import run_python
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / "docs" / "supernets.md"
@@ -13,13 +13,8 @@ PAGE = PATH.read_text("utf-8")
 
 
 def test_its_python(capsys, monkeypatch):
-    module = types.ModuleType("supernets_page")
-    monkeypatch.setitem(sys.modules, "supernets_page", module)
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(block, vars(module))
-        said = capsys.readouterr().out.splitlines()
-        # Behind a print, or a line of its own after a loop.
-        assert said == re.findall(r"(?:^print\(.*\)  |^)# (.*)$", block, re.MULTILINE)
+    # Behind a print, or a line of its own after a loop.
+    run_python(PAGE, "supernets_page", capsys, monkeypatch, printed=r"(?:^print\(.*\)  |^)# (.*)$")
 
 
 def test_its_files_and_links():

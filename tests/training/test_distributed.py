@@ -21,9 +21,11 @@ pytestmark = pytest.mark.xdist_group("ddp")
 
 
 class Net(nn.Sequential):
+    """Its weights have more bytes than the buffer of a pipe, 64 KB, which holds up a process that returns them that way."""
+
     def __init__(self):
         torch.manual_seed(0)
-        super().__init__(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 3))
+        super().__init__(nn.Linear(3, 4000), nn.ReLU(), nn.Linear(4000, 3))
 
 
 def evaluator(batch_size, **settings):

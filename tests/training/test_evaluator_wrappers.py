@@ -110,3 +110,30 @@ def test_replay_asks_once():
     replay.evaluate(SPACE, SPACE.grid_arch(1), Trial(seed=3))
     replay.evaluate(NasBench201(num_labels=100), ARCH, Trial(seed=4))
     assert len(flaky.trials) == 3
+
+
+def test_replay_reports_the_intermediate_values_again():
+    class Reports(Flaky):
+        def evaluate(self, space, arch, trial):
+            for step in range(3):
+                trial.report(step, 0.1 * step)
+            return super().evaluate(space, arch, trial)
+
+    class Kept(Trial):
+        def __init__(self, ends_at=None):
+            super().__init__(seed=1)
+            object.__setattr__(self, "reports", [])
+            object.__setattr__(self, "ends_at", ends_at)
+
+        def report(self, step, value):
+            self.reports.append((step, value))
+            if step == self.ends_at:
+                raise TrialPruned("not among the better ones")
+
+    replay, trials = Replay(Reports()), [Kept(), Kept(), Kept(ends_at=1)]
+    first = replay.evaluate(SPACE, ARCH, trials[0])
+    assert replay.evaluate(SPACE, ARCH, trials[1]) == first
+    assert trials[0].reports == trials[1].reports == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    with pytest.raises(TrialPruned):
+        replay.evaluate(SPACE, ARCH, trials[2])
+    assert trials[2].reports == [(0, 0.0), (1, 0.1)]

@@ -22,7 +22,7 @@ class Winner(BaseModel):
     """The trial that is trained, exported and published.
 
     Attributes:
-        number: Number of the trial in the study.
+        number: Number of the trial in the study; None for an arch that was made by hand.
         arch: Chosen value of each choice by label.
         scores: Scores on the validation part, and measures such as latency, by name.
         weights: File with the weights that the search saved for this trial; None if it saved none.
@@ -31,7 +31,7 @@ class Winner(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    number: int
+    number: int | None
     arch: dict[str, Any]
     scores: dict[str, float]
     weights: Path | None
@@ -81,21 +81,31 @@ def _score_before_recalibration(experiment: NasExperiment, resolved: ResolvedSea
 
 
 def _winner(experiment: NasExperiment, resolved: ResolvedSearch, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
+    return winner_of(resolved, trial, {**measured, **_score_before_recalibration(experiment, resolved, trial)})
+
+
+def winner_of(resolved: ResolvedSearch, trial: TrialRecord, measured: Mapping[str, float]) -> Winner:
+    """Returns the record of a trial that is trained and exported, with its scores and those that were `measured` again."""
     weights = None if trial.folder is None else trial.folder / WEIGHTS_FILE
     return Winner(
         number=trial.number,
         arch=trial.arch,
-        scores={**trial.scores, **measured, **_score_before_recalibration(experiment, resolved, trial)},
+        scores={**trial.scores, **measured},
         weights=weights if weights is not None and weights.is_file() else None,
         kind="shared" if resolved.searchers.shares_weights else "trial",
     )
 
 
 def _no_candidates_text(experiment: NasExperiment) -> str:
-    """Returns the error message for a search without a scored trial, with the stop reason and the last failure."""
+    """Returns the error message for a search without a scored trial, with the stop reason, the last failure and what to do."""
     failed = [trial.reason for trial in experiment.trials if trial.state == "failed"]
-    last = f"; the last trial that failed: {failed[-1]}" if failed else ""
-    return (
-        f"no trial ended with a score: {experiment.stop_reason}{last}. Allow more, search longer, or choose other settings of "
-        "the space; nothing was published"
-    )
+    states = {trial.state for trial in experiment.trials}
+    last = f"; {len(failed)} trials failed, the last one: {failed[-1]}" if failed else ""
+    advice = []
+    if failed:
+        advice.append("correct what the failure says; a longer search would fail in the same way")
+    if "infeasible" in states:
+        advice.append("allow more under constraints, or choose other settings of the space")
+    if states <= {"running", "pruned"}:
+        advice.append("search longer")
+    return f"no trial ended with a score: {experiment.stop_reason}{last}. Nothing was published: {'; or '.join(advice)}"

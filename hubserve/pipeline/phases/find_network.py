@@ -15,14 +15,16 @@ from hubserve.jobs import Run
 from hubserve.latency.arch_latency import NAME
 from hubserve.pipeline.phases.measure_limit import MeasuredLimit, measured_in_turns, predicted_latency
 from hubserve.pipeline.phases.search import SEARCH, SearchProgress, write_trials
-from hubserve.pipeline.phases.train_shared import shared_weights
+from hubserve.pipeline.phases.train_start import start_supernet
 from hubserve.pipeline.resolve_fine_tuning import ResolvedFineTuning
 from hubserve.pipeline.resolve_shrinking import ResolvedShrinking
 from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.space import Arch
+from hubserve.supernet.fitted_evaluator import FittedEvaluator
 from hubserve.supernet.subnet_evaluator import SubnetEvaluator
 from hubserve.training.device import OneDevice
+from hubserve.training.evaluator import Trial
 from hubserve.training.finetuning.fine_tune import training_settings
 from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
 
@@ -61,7 +63,7 @@ class FoundNetwork(BaseModel):
 
 
 def find_network(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run, status: StatusWriter) -> FoundNetwork:
-    """Scores networks on the shared weights and returns the best one that meets the limits when it is measured.
+    """Scores networks and returns the best one that meets the limits when it is measured.
 
     The result is saved in found.json, the weights of the network in found/.
 
@@ -76,10 +78,10 @@ def found_job(resolved: ResolvedShrinking, found: FoundNetwork, run: Run) -> Res
     """Returns the job that fine-tunes the network that was found, with what is left of the recipe's minutes or epochs."""
     job, space, source = resolved.job, resolved.space, resolved.source
     recipe = job.recipe
-    epochs = None if job.shared_epochs is None or recipe.epochs is None else recipe.epochs - job.shared_epochs
+    epochs = None if resolved.start_epochs is None or recipe.epochs is None else recipe.epochs - resolved.start_epochs
     minutes = None
     if recipe.minutes is not None:
-        left = recipe.minutes * (1 - job.budget.shared_share) - found.seconds / 60
+        left = recipe.minutes * (1 - resolved.start_share) - found.seconds / 60
         minutes = max(left, LEAST_SHARE * recipe.minutes)
     settings = {**source.settings, "num_labels": space.inner.num_labels}
     model = load_weights(space.inner, found.arch, run.path / FOLDER / WEIGHTS_FILE)
@@ -94,9 +96,8 @@ def found_job(resolved: ResolvedShrinking, found: FoundNetwork, run: Run) -> Res
 def _find(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run, status: StatusWriter) -> FoundNetwork:
     began = time.monotonic()
     status.begin("search", "searching a smaller network")
-    parts, job = resolved.parts, resolved.job
-    device = OneDevice(training_settings(job.recipe))
-    evaluator = SubnetEvaluator(shared_weights(resolved, run), parts.train, parts.val, device, seed=job.seed)
+    job = resolved.job
+    evaluator = _evaluator(resolved, run)
     measures = {} if limit.limit_ms is None else {NAME: predicted_latency(resolved, limit, run, status)}
     bounds = job.limits if limit.limit_ms is None else {**job.limits, NAME: limit.limit_ms}
     progress = SearchProgress(status)
@@ -122,7 +123,7 @@ def _find(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run, status: S
     number, arch, latencies = _choose(experiment, resolved, limit, run)
     network = evaluator.network(arch)
     scores = next((t.scores for t in experiment.trials if t.number == number), None)
-    scores = scores or evaluator.scores(network)
+    scores = scores or evaluator.evaluate(resolved.space, arch, Trial())
     save_weights(network.to("cpu").to(memory_format=torch.contiguous_format), run.path / FOLDER)  # type: ignore[call-overload]
     return FoundNetwork(
         number=number,
@@ -131,6 +132,15 @@ def _find(resolved: ResolvedShrinking, limit: MeasuredLimit, run: Run, status: S
         networks=len([t for t in experiment.trials if t.state == "complete"]),
         seconds=time.monotonic() - began,
     )
+
+
+def _evaluator(resolved: ResolvedShrinking, run: Run) -> SubnetEvaluator | FittedEvaluator:
+    parts, job = resolved.parts, resolved.job
+    supernet = start_supernet(resolved, run)
+    if job.weights == "fitted":
+        return FittedEvaluator(supernet, parts.train, seed=job.seed)
+    device = OneDevice(training_settings(job.recipe))
+    return SubnetEvaluator(supernet, parts.train, parts.val, device, seed=job.seed)
 
 
 def _choose(

@@ -65,7 +65,7 @@ def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter)
         model: Network in eval mode, on the CPU.
         parts: Validation and test images.
         run: Run in whose folder the result is saved.
-        status: Writer of the run's status, to which the accuracy is written.
+        status: Writer of the run's status.
     """
 
     def measure() -> dict[str, Any]:
@@ -81,7 +81,6 @@ def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter)
     # Version 0.1.0 wrote test_acc alone.
     report = found.get("accuracy")
     accuracy = None if report is None else AccuracyReport.model_validate(report)
-    status.write(test_acc=found["test_acc"], accuracy=accuracy)
     return TestedNetwork(accuracy, found.get("temperature"), found["test_acc"])
 
 

@@ -1,7 +1,9 @@
-"""Phase "train": trains the winner of a search from new weights, or loads the weights that the search saved."""
+"""Phase "train": trains the winner of a search from new or inherited weights, or loads the weights that the search saved."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +17,12 @@ from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.training.received_messages import received
 from hubserve.training.weights_file import WEIGHTS_FILE
 
-FOLDER, SCORES = "retrained", "scores.json"
+FOLDER, SCORES, UNFINISHED, CHECKPOINT = "retrained", "scores.json", "unfinished", "training.pt"
+
+Origin = Literal["trial", "shared", "retrained", "fine-tuned"]
 
 
 @dataclass(frozen=True)
@@ -26,45 +31,75 @@ class TrainedWinner:
 
     Attributes:
         model: The network in eval mode.
-        weights: Origin of the weights: "trial" (the winner's trial), "shared" (the supernet) or "retrained" (this phase).
+        weights: Origin of the weights: "trial" (the winner's trial), "shared" (the supernet), "retrained" (this phase, from new
+            weights) or "fine-tuned" (this phase, from the weights of the trial or the supernet).
         scores: Scores on the validation part by name.
     """
 
     model: nn.Module
-    weights: Literal["trial", "shared", "retrained"]
+    weights: Origin
     scores: dict[str, float]
 
 
 def train(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> TrainedWinner:
-    """Trains the winner from newly initialised weights if the job has `retrain`, else loads the weights that the search saved.
+    """Trains the winner if the job has `retrain`, else loads the weights that the search saved.
 
-    The result is saved in retrained/scores.json; the weights are saved in the same folder.
+    The result is saved in retrained/scores.json; the weights are saved in the same folder. A run that was interrupted goes on
+    after the last complete epoch, whose state is in retrained/unfinished.
 
     Raises:
-        JobError: The job does not retrain and the search left no weights.
+        JobError: The search left no weights, and the job does not retrain or retrains inherited ones.
     """
-    evaluator = resolved.retrain_evaluator
-    if evaluator is None:
-        if winner.weights is None:
-            raise JobError("the search left no weights of its winner; say in the job how to retrain it")
-        return TrainedWinner(load_weights(resolved.space, winner.arch, winner.weights), winner.kind, winner.scores)
+    evaluator, retrain = resolved.retrain_evaluator, resolved.job.retrain
+    if evaluator is None or retrain is None:
+        return TrainedWinner(_inherited(resolved, winner, "say in the job how to retrain it"), winner.kind, winner.scores)
     folder = run.path / FOLDER
     scores = load_or_compute(folder / SCORES, lambda: _train(resolved, winner, evaluator, folder, status))
-    return TrainedWinner(load_weights(resolved.space, winner.arch, folder / WEIGHTS_FILE), "retrained", scores)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+    weights: Origin = "retrained" if retrain.start == "new" else "fine-tuned"
+    return TrainedWinner(load_weights(resolved.space, winner.arch, folder / WEIGHTS_FILE), weights, scores)
+
+
+def _inherited(resolved: ResolvedSearch, winner: Winner, advice: str) -> nn.Module:
+    if winner.weights is None:
+        raise JobError(f"the search left no weights of its winner; {advice}")
+    return load_weights(resolved.space, winner.arch, winner.weights)
 
 
 def _train(
     resolved: ResolvedSearch, winner: Winner, evaluator: Classification, folder: Path, status: StatusWriter
 ) -> dict[str, float]:
     epochs = evaluator.max_epochs
-    status.begin("retrain", f"training the winner for {epochs} epochs")
+    status.begin("retrain", f"training for {epochs} epochs")
 
     def on_epoch(epoch: int, value: float) -> None:
         status.progress(f"epoch {epoch + 1} of {epochs}: val_acc {value:.4f}", share=(epoch + 1) / epochs)
 
-    return evaluator.evaluate(
-        resolved.space, winner.arch, ReportingTrial(seed=resolved.job.seed, folder=folder, on_epoch=on_epoch)
-    )
+    def fit(on_epoch: Callable[[int, float], None]) -> dict[str, float]:
+        checkpoint = folder / UNFINISHED / CHECKPOINT
+        trial = ReportingTrial(seed=resolved.job.seed, folder=folder, checkpoint=checkpoint, on_epoch=on_epoch)
+        if resolved.job.retrain is not None and resolved.job.retrain.start == "inherited":
+            return evaluator.fit(_inherited(resolved, winner, "write retrain.start = new"), trial)
+        return evaluator.evaluate(resolved.space, winner.arch, trial)
+
+    if evaluator.settings.n_devices == 1:
+        return fit(on_epoch)
+    with received(lambda row: on_epoch(*row)) as connection:
+        return fit(SentEpochs(connection))
+
+
+@dataclass(frozen=True)
+class SentEpochs:
+    """A callback for `ReportingTrial` that sends (epoch, val_acc) to the process that runs the job.
+
+    Attributes:
+        connection: Connection to that process.
+    """
+
+    connection: Connection
+
+    def __call__(self, epoch: int, value: float) -> None:
+        self.connection.send((epoch, value))
 
 
 @dataclass(frozen=True)

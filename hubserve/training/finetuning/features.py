@@ -1,9 +1,11 @@
 """Features: outputs of the frozen early layers, the inputs of the trained layers, stored on disk or computed anew."""
 
+import hashlib
 import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import fsencode
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hubserve.atomic import staged_file
+from hubserve.atomic import staged_file, write_atomic
 from hubserve.training.finetuning.augmented_views import RandomViews
 from hubserve.training.finetuning.square_images import SquareImages
 from hubserve.training.seeding import seeded
@@ -28,6 +30,9 @@ MOST_BYTES = 4 * 2**30
 
 DISK_SHARE = 0.5
 """Largest share of the free disk that features may take."""
+
+IMAGES = "images.sha256"
+"""Name of the file that says of which images the features in a folder are."""
 
 Advance = Callable[[int, int], None]
 """Progress callback, called with the number of images processed so far and the number of all images."""
@@ -105,6 +110,9 @@ class StoredFeatures:
 class FeatureFolder:
     """A folder of stored features; a view that is there already, from a run that was interrupted, is not computed again.
 
+    The features of an image are found by its place among all images. So `keep_only_of` must be called before the first view: if
+    images came or went since the run was interrupted, the stored features are those of other images.
+
     Attributes:
         path: The folder.
         extract: The early layers.
@@ -124,6 +132,19 @@ class FeatureFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         free = min(MOST_BYTES, DISK_SHARE * shutil.disk_usage(self.path).free)
         return min(MOST_VIEWS, int(free // max(1, self.bytes_of(images))))
+
+    def keep_only_of(self, *parts: SquareImages) -> None:
+        """Deletes the stored features, unless they are of the images in `parts`, and records of which images they are.
+
+        Args:
+            parts: The images of each part, in an order that is the same at each call.
+        """
+        file, wanted = self.path / IMAGES, _identity(parts)
+        if file.is_file() and file.read_text("ascii") == wanted:
+            return
+        for view in self.path.glob("*.npy"):
+            view.unlink()
+        write_atomic(file, wanted)
 
     def view(self, name: str, images: SquareImages, views: RandomViews | None, *, seed: int, advance: Advance) -> Path:
         """Returns the file with the features of one view of all images; computes it if it does not exist.
@@ -147,6 +168,16 @@ class FeatureFolder:
                     advance(done, len(images))
                 stored.flush()
         return file
+
+
+def _identity(parts: Sequence[SquareImages]) -> str:
+    """Returns a SHA-256, in hexadecimal, over the preprocessing, and the paths and classes of the images in their order."""
+    found = hashlib.sha256()
+    for images in parts:
+        found.update(b"%d\0%b" % (len(images), images.preprocess.model_dump_json().encode()))
+        for path, label in images.items:
+            found.update(b"\0%b\0%d" % (fsencode(path), label))
+    return found.hexdigest()
 
 
 def extractor(early: nn.Module, device: torch.device) -> Extract:

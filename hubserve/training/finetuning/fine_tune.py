@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ from hubserve.training.finetuning.head import find_head, head_inputs, train_head
 from hubserve.training.finetuning.layer_training import CHECKPOINT, LayerTraining
 from hubserve.training.finetuning.new_head import NewHead
 from hubserve.training.finetuning.prepare_features import Step, prepare_features
-from hubserve.training.finetuning.split_network import EARLY_WEIGHTS, split_network
+from hubserve.training.finetuning.split_network import split_for
 from hubserve.training.finetuning.square_images import SquareImages
+from hubserve.training.finetuning.train_together import LayersWork, train_together
 from hubserve.training.seeding import seeded
 from hubserve.training.settings import TrainingSettings
 
@@ -53,7 +55,8 @@ def fine_tune(
     """Trains `network.model` in place, and returns the scores of all epochs.
 
     If a call was killed, another one with the same arguments continues it; with a budget in epochs, the result is the same as
-    without the interruption.
+    without the interruption. With `recipe.devices` above 1, the features and the head are computed on one device, and the other
+    layers are trained in that many processes, which this one starts.
 
     Args:
         network: Network with a new head; its head and, unless they are frozen, its other layers are trained. Without new
@@ -65,7 +68,8 @@ def fine_tune(
         seed: Seed of all random numbers.
         folder: Folder for stored features and the checkpoint; it is created if it does not exist.
         progress: Functions to which the progress is reported.
-        training: Class that trains the layers; it is called with the arguments of `LayerTraining`.
+        training: Class that trains the layers; it is called with the arguments of `LayerTraining`. Another one than
+            `LayerTraining` trains on one device only.
 
     Returns:
         Scores of all epochs on the validation images. The model has the weights of the best epoch, in eval mode, on the CPU.
@@ -73,23 +77,27 @@ def fine_tune(
     Raises:
         DatasetError: An image cannot be read.
         DivergedError: The loss is not finite any more.
-        EvaluatorError: There are too few images, the checkpoint is corrupt, or a class weight names no class.
+        EvaluatorError: There are too few images, the checkpoint is corrupt or of another number of devices, a class weight
+            names no class, or the devices are not available or one of their processes failed.
     """
-    if len(train) < 2 or len(val) < 1:
-        raise EvaluatorError(f"{len(train)} images to train and {len(val)} to validate: at least 2 and 1")
+    check_amounts(recipe, len(train), len(val))
+    if recipe.devices > 1 and training is not LayerTraining:
+        raise EvaluatorError(f"recipe.devices = {recipe.devices}: this training runs on one device; leave devices out")
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock()
     weights = class_weights(recipe, train.labels, labels)
     model = network.model
     example = train.normalise(train.squares([0, 1]))
-    split = split_network(model, example, share=EARLY_WEIGHTS if recipe.early_layers == "frozen" else 0.0)
-    device = OneDevice(training_settings(recipe))
+    split = split_for(model, example, recipe)
+    settings = training_settings(recipe)
+    device = OneDevice(settings)
     # Convolutions of mobile networks train about 1.6 times as fast on the CPU with the channels last.
     model.to(device.device).to(memory_format=torch.channels_last)
     features = prepare_features(split, train, val, recipe, device=device.device, seed=seed, folder=folder, step=progress.step)
     progress.features(clock.seconds)
     train_part, val_part = TrainingPart(features.train, train.labels), TrainingPart(features.val, val.labels)
-    heads = {model.get_submodule(name.rpartition(".")[0]) for name in network.head}
+    names = tuple(dict.fromkeys(name.rpartition(".")[0] for name in network.head))
+    heads = {model.get_submodule(name) for name in names}
     if heads and not (folder / CHECKPOINT).is_file():
         progress.step("training the head", None)
         main = find_head(split.rest, heads, features.val.batch(torch.tensor([0])).to(device.device))
@@ -100,23 +108,27 @@ def fine_tune(
             train_head(main, of_train, of_val, weights)
         _initialise(heads - {main}, seed)
     progress.step("training the other layers", None)
-    layers = training(
-        split.rest,
-        heads,
-        train_part,
-        val_part,
-        recipe,
-        classes=len(labels),
-        class_weights=weights,
-        device=device,
-        seed=seed,
-        folder=folder,
-        clock=clock,
-        on_epoch=progress.epoch,
-    )
-    history = layers.run()
+    rest: dict[str, Any] = {"classes": len(labels), "class_weights": weights, "seed": seed, "folder": folder, "clock": clock}
+    if recipe.devices == 1:
+        layers = training(split.rest, heads, train_part, val_part, recipe, devices=device, on_epoch=progress.epoch, **rest)
+        history = layers.run()
+    else:
+        work = LayersWork(heads=names, train=train, val=val, recipe=recipe, **rest)
+        history = train_together(model.to("cpu"), work, settings, progress.epoch)
     model.to("cpu").to(memory_format=torch.contiguous_format).eval()
     return history
+
+
+def check_amounts(recipe: FineTuneRecipe, train: int, val: int) -> None:
+    """Checks that there are enough images: for each device two to train, as batch norm needs, and one to validate.
+
+    Raises:
+        EvaluatorError: There are too few.
+    """
+    least = 2 * recipe.devices
+    if train < least or val < 1:
+        on = "" if recipe.devices == 1 else f" on {recipe.devices} devices"
+        raise EvaluatorError(f"{train} images to train and {val} to validate{on}: at least {least} and 1")
 
 
 def class_weights(recipe: FineTuneRecipe, train_labels: Tensor, labels: Sequence[str]) -> Tensor | None:
@@ -152,7 +164,13 @@ def _initialise(heads: Iterable[nn.Module | None], seed: int) -> None:
 
 
 def training_settings(recipe: FineTuneRecipe) -> TrainingSettings:
-    """Returns the settings of a fine-tuning that decide its device and precision."""
+    """Returns the settings of a fine-tuning that decide its devices and precision."""
     return TrainingSettings(
-        nn.CrossEntropyLoss, recipe.learning_rate, recipe.weight_decay, "sgd", precision=recipe.precision, accelerator="auto"
+        nn.CrossEntropyLoss,
+        recipe.learning_rate,
+        recipe.weight_decay,
+        "sgd",
+        precision=recipe.precision,
+        accelerator="auto",
+        devices=recipe.devices,
     )

@@ -16,24 +16,28 @@ from torch.optim.swa_utils import AveragedModel
 from hubserve.atomic import write_atomic
 from hubserve.errors import DivergedError, EvaluatorError
 from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
-from hubserve.jobs.status import EpochRow, best_epoch
-from hubserve.training.device import OneDevice
+from hubserve.jobs.status import EpochRow, best_epoch, highest_epoch
+from hubserve.training.device import Devices
 from hubserve.training.finetuning.augmented_views import RandomMixtures
 from hubserve.training.finetuning.clock import Clock
+from hubserve.training.finetuning.divided_batches import DividedBatch, divided_batches
 from hubserve.training.finetuning.features import TrainingPart
+from hubserve.training.finetuning.layer_optimizer import layer_optimizer, rate_factor
+from hubserve.training.finetuning.validation import on_device, validation_scores
 from hubserve.training.moving_average import moving_average
-from hubserve.training.optimizers_and_schedules import SCHEDULES
 from hubserve.training.seeding import seeded
 from hubserve.training.settings import TrainingSettings
 
 CHECKPOINT = "training.pt"
 """Name of the checkpoint file of a training; it is written after each epoch."""
 
-EVALUATION_BATCH = 128
-
 
 class LayerTraining:
     """A training of the layers after the early ones, which are the layers whose weights change.
+
+    Several processes can train together; each has such an object. Their gradients are averaged over all images of a step.
+    Batch norms normalise by the statistics of the images of their own process in training; their running statistics are those
+    of the first process. The first process writes the checkpoint, reports the scores, and decides when the time is over.
 
     Args:
         rest: Layers that compute logits from features; they are trained in place.
@@ -43,11 +47,11 @@ class LayerTraining:
         recipe: How to train.
         classes: Number of classes.
         class_weights: Weight of each class in the loss, (classes,); None weights all classes equally.
-        device: Device and precision.
+        devices: Device and precision of this process, and what it shares with others that train with it.
         seed: Seed of all random numbers.
         folder: Existing folder of the checkpoint.
         clock: Time since the fine-tuning began.
-        on_epoch: Called after each epoch with all scores so far.
+        on_epoch: Called after each epoch, in the first process, with all scores so far.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class LayerTraining:
         *,
         classes: int,
         class_weights: Tensor | None,
-        device: OneDevice,
+        devices: Devices,
         seed: int,
         folder: Path,
         clock: Clock,
@@ -69,16 +73,19 @@ class LayerTraining:
         self._rest = rest
         self._train, self._val = train, val
         self._recipe = recipe
-        self._class_weights = None if class_weights is None else class_weights.to(device.device)
-        self._device = device
+        self._class_weights = None if class_weights is None else class_weights.to(devices.device)
+        self._devices = devices
+        self._is_first = devices.part[0] == 0
         self._seed = seed
         self._file = folder / CHECKPOINT
         self._clock = clock
         self._on_epoch = on_epoch
         self._mix = RandomMixtures(recipe.augment, classes)
-        self._optimizer = _optimizer(rest, head, recipe)
+        self._optimizer = layer_optimizer(rest, head, recipe)
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
         self._average: AveragedModel | None = None if recipe.ema_decay is None else moving_average(rest, recipe.ema_decay)
+        # What forward passes and steps of the optimizer go through.
+        self._wrapped, self._stepped = devices.prepare(rest, self._optimizer)
         # Both are in the checkpoint: the scores of all epochs, and the weights of the best one.
         self._history: list[EpochRow] = []
         self._best: dict[str, Tensor] = {}
@@ -94,11 +101,13 @@ class LayerTraining:
 
         Raises:
             DivergedError: The loss is not finite any more.
-            EvaluatorError: The checkpoint is corrupt, or there are no validation images.
+            EvaluatorError: The checkpoint is corrupt or of another number of devices, or there are no validation images.
         """
-        if not self._resume():
+        if self._devices.value_of_first(self._file.is_file()):
+            self._resume()
+        else:
             self._end_of_epoch(0, None)
-        while not self._is_over():
+        while not self._devices.value_of_first(self._is_over()):
             epoch = self._epochs_done + 1
             with seeded((self._seed * 1_000_003 + epoch) % 2**63):
                 loss = self._epoch()
@@ -113,11 +122,14 @@ class LayerTraining:
 
     def _is_over(self) -> bool:
         patience = self._recipe.patience
-        without_better = self._epochs_done - best_epoch(self._history).epoch
+        without_better = self._epochs_done - highest_epoch(self._history).epoch
         return self._share(0) >= 1 or (patience is not None and without_better >= patience)
 
     def _share(self, of_epoch: float) -> float:
-        """Returns the used share of the budget, in [0, 1]; `of_epoch` is the share of the current epoch that is done."""
+        """Returns the used share of the budget, in [0, 1]; `of_epoch` is the share of the current epoch that is done.
+
+        With a budget of time the processes have to agree on it, see `_agreed`.
+        """
         shares = [0.0]
         if self._recipe.epochs is not None:
             shares.append((self._epochs_done + of_epoch) / self._recipe.epochs)
@@ -126,46 +138,58 @@ class LayerTraining:
             shares.append((self._clock.seconds + self._validation_seconds) / self._recipe.seconds)
         return min(1.0, max(shares))
 
+    def _agreed(self, number: float) -> float:
+        """Returns, in every process, the `number` that the first process passed."""
+        own = torch.tensor(number if self._is_first else 0.0, dtype=torch.float64, device=self._devices.device)
+        return float(self._devices.total(own))
+
     def _epoch(self) -> float:
         """Trains for one epoch, or until the budget of time is used up, and returns the mean training loss."""
         self._set_training()
         total, count = 0.0, 0
-        batches = _batches(len(self._train.labels), self._recipe.batch_size)
-        for number, indices in enumerate(batches):
+        batches = divided_batches(len(self._train.labels), self._recipe.batch_size, self._devices.part)
+        if not self._is_first:  # The order is that of the first process, but the views and mixtures are not.
+            torch.manual_seed(int(torch.randint(2**62, ())) + self._devices.part[0])
+        for number, batch in enumerate(batches):
             share = self._share(number / len(batches))
+            if self._recipe.seconds is not None:
+                share = self._agreed(share)
             if share >= 1 and self._recipe.seconds is not None and count:
                 break
             for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-                group["lr"] = rate * _rate_factor(share, self._recipe.warm_up)
-            loss = self._step(indices)
+                group["lr"] = rate * rate_factor(share, self._recipe.warm_up)
+            loss = self._step(batch)
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"the training loss is {loss} in epoch {self._epochs_done + 1}: lower recipe.learning_rate or set "
                     "recipe.gradient_clip"
                 )
-            total, count = total + loss * len(indices), count + len(indices)
+            total, count = total + loss * len(batch.indices), count + len(batch.indices)
+        sums = torch.tensor([total, count], dtype=torch.float64, device=self._devices.device)
+        total, count = self._devices.total(sums).tolist()
         return total / count
 
-    def _step(self, indices: Tensor) -> float:
-        device = self._device.device
-        inputs, target = self._mix(self._train.features.batch(indices), self._train.labels[indices])
-        loss = self._gradients(_on(inputs, device), target.to(device))
-        self._device.step(self._rest, self._optimizer, self._recipe.gradient_clip)
+    def _step(self, batch: DividedBatch) -> float:
+        device = self._devices.device
+        inputs, target = self._mix(self._train.features.batch(batch.indices), self._train.labels[batch.indices])
+        loss = self._gradients(on_device(inputs, device), target.to(device), batch.weight)
+        self._devices.step(self._wrapped, self._stepped, self._recipe.gradient_clip)
         self._optimizer.zero_grad()
         if self._average is not None:
             self._average.update_parameters(self._rest)
         return loss
 
-    def _gradients(self, inputs: Tensor, target: Tensor) -> float:
+    def _gradients(self, inputs: Tensor, target: Tensor, weight: float) -> float:
         """Adds the gradients of a batch to those of the parameters and returns the loss; a subclass may train more networks.
 
         Args:
             inputs: Features of the images, (n, ...).
             target: Class probabilities of each image, (n, classes).
+            weight: Factor of the gradients, but not of the returned loss; see `DividedBatch`.
         """
-        with self._device.autocast():
-            loss = self._loss(self._rest(inputs), target)
-        self._device.backward(loss)
+        with self._devices.autocast():
+            loss = self._loss(self._wrapped(inputs), target)
+        self._devices.backward(loss * weight)
         return float(loss.detach())
 
     def _loss(self, output: Any, target: Tensor) -> Tensor:
@@ -185,15 +209,26 @@ class LayerTraining:
     def _end_of_epoch(self, epoch: int, train_loss: float | None) -> None:
         started = time.monotonic()
         network = self._rest if self._average is None or epoch == 0 else self._average.module
-        val_acc, val_loss = validation_scores(network, self._val, self._device)
+        self._devices.copy_buffers_from_first(self._rest)
+        if network is not self._rest:
+            self._devices.copy_buffers_from_first(network)
+        val_acc, val_loss = validation_scores(network, self._val, self._devices)
         self._validation_seconds = time.monotonic() - started
         seconds = self._clock.seconds
-        row = EpochRow(epoch=epoch, train_loss=train_loss, val_acc=val_acc, val_loss=val_loss, seconds=seconds)
+        row = EpochRow(
+            epoch=epoch,
+            train_loss=train_loss,
+            val_acc=val_acc,
+            val_loss=val_loss,
+            seconds=seconds,
+            val_images=len(self._val.labels),
+        )
         self._history.append(row)
         if best_epoch(self._history) is row:
             self._best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-        self._save()
-        self._on_epoch(self._history)
+        if self._is_first:
+            self._save()
+            self._on_epoch(self._history)
 
     def _save(self) -> None:
         buffer = io.BytesIO()
@@ -205,23 +240,21 @@ class LayerTraining:
             "history": [row.model_dump() for row in self._history],
             "best": self._best,
             "seconds": self._clock.seconds,
+            "devices": self._devices.part[1],
         }
         torch.save(content, buffer)
         write_atomic(self._file, buffer.getvalue())
 
-    def _resume(self) -> bool:
+    def _resume(self) -> None:
         """Restores weights, optimizer, history and clock from the checkpoint, and reports the history to `on_epoch`.
 
-        Returns:
-            True; or False, without doing anything, if there is no checkpoint.
-
         Raises:
-            EvaluatorError: The checkpoint is corrupt or does not fit the network.
+            EvaluatorError: The checkpoint is corrupt, does not fit the network, or is of a training on another number of
+                devices.
         """
-        if not self._file.is_file():
-            return False
         try:
             content = torch.load(self._file, map_location="cpu", weights_only=True)
+            before = content.get("devices", 1)  # Earlier versions trained on one.
             self._rest.load_state_dict(content["rest"])
             if self._average is not None:
                 self._average.load_state_dict(content["average"])
@@ -230,79 +263,11 @@ class LayerTraining:
             self._best = content["best"]
         except (RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
             raise EvaluatorError(f"{self._file} is corrupt: {error}; delete it, and the training begins anew") from error
+        if before != self._devices.part[1]:
+            raise EvaluatorError(
+                f"{self._file} is of a training with recipe.devices = {before}, and now it is {self._devices.part[1]}: a step "
+                f"would have another number of images; go on with {before}, or delete the file, and the training begins anew"
+            )
         self._clock.before = max(0.0, content["seconds"])
-        self._on_epoch(self._history)
-        return True
-
-
-@torch.no_grad()
-def validation_scores(network: nn.Module, part: TrainingPart, device: OneDevice) -> tuple[float, float]:
-    """Returns the accuracy, in [0, 1], and the mean cross entropy of a network, which is in eval mode afterwards.
-
-    Raises:
-        EvaluatorError: The part has no images.
-        DivergedError: The cross entropy is not finite.
-    """
-    if len(part.labels) == 0:
-        raise EvaluatorError("there are no validation images; give some, or a larger val_share")
-    network.eval()
-    hits, loss = 0, 0.0
-    for indices in torch.arange(len(part.labels)).split(EVALUATION_BATCH):  # type: ignore[no-untyped-call]
-        with device.autocast():
-            logits = network(_on(part.features.batch(indices), device.device)).float().cpu()
-        target = part.labels[indices]
-        hits += int((logits.argmax(1) == target).sum())
-        loss += float(functional.cross_entropy(logits, target, reduction="sum"))
-    if not math.isfinite(loss):
-        raise DivergedError("the validation loss is not finite: lower recipe.learning_rate or set recipe.gradient_clip")
-    return hits / len(part.labels), loss / len(part.labels)
-
-
-def _optimizer(rest: nn.Module, head: Collection[nn.Module], recipe: FineTuneRecipe) -> torch.optim.Optimizer:
-    """Returns SGD with Nesterov momentum; the head and the body have learning rates of their own.
-
-    Only parameters with two or more dimensions have weight decay, so biases and batch norm layers have none.
-    """
-    of_head = {parameter for module in head for parameter in module.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in rest.parameters():
-        is_head = parameter in of_head
-        if not is_head and recipe.body_rate == 0:
-            parameter.requires_grad_(False)
-        if parameter.requires_grad:
-            groups.setdefault((is_head, parameter.dim() > 1), []).append(parameter)
-    return torch.optim.SGD(
-        [
-            {
-                "params": parameters,
-                "lr": recipe.learning_rate * (1.0 if is_head else recipe.body_rate),
-                "weight_decay": recipe.weight_decay if decays else 0.0,
-            }
-            for (is_head, decays), parameters in groups.items()
-        ],
-        momentum=0.9,
-        nesterov=True,
-    )
-
-
-def _rate_factor(share: float, warm_up: float) -> float:
-    """Returns the factor, in [0, 1], by which the learning rate is multiplied once the share `share` of the budget is used."""
-    rising = min(1.0, max(share, 1e-3) / warm_up) if warm_up > 0 else 1.0
-    return rising * SCHEDULES["cosine"](max(0.0, share - warm_up) / (1 - warm_up))
-
-
-def _batches(n: int, batch_size: int) -> list[Tensor]:
-    """Returns the indices 0 to n - 1 in random order, divided into batches.
-
-    If the last batch would have a single index, it is added to the batch before it: batch norm cannot be trained on one image.
-    """
-    batches = list(torch.randperm(n).split(batch_size))  # type: ignore[no-untyped-call]
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        last = batches.pop()
-        batches[-1] = torch.cat([batches[-1], last])
-    return batches
-
-
-def _on(inputs: Tensor, device: torch.device) -> Tensor:
-    layout = torch.channels_last if inputs.dim() == 4 else torch.contiguous_format
-    return inputs.to(device, memory_format=layout)
+        if self._is_first:
+            self._on_epoch(self._history)

@@ -85,8 +85,10 @@ def prepare_features(
         parameter.requires_grad_(False)
     extract = extractor(split.early, device)
     store = FeatureFolder(folder, extract, split.shape)
-    if store.capacity_for(len(train) + len(val)) < 2:
+    # Once the plan is written, features are stored: what they take of the disk is not counted again.
+    if not (folder / PLAN).is_file() and store.capacity_for(len(train) + len(val)) < 2:
         return _computed(train, val, extract, views)
+    store.keep_only_of(train, val)
 
     def view(name: str, images: SquareImages, number: int) -> Path:
         def advance(done: int, total: int) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
+
 EARLY_WEIGHTS = 0.03
 """Largest share of a network's weights that its early layers may have, in [0, 1].
 
@@ -26,6 +28,17 @@ class SplitNetwork:
     early: nn.Module | None
     rest: nn.Module
     shape: tuple[int, ...] | None = None
+
+
+def split_for(model: nn.Module, example: Tensor, recipe: FineTuneRecipe) -> SplitNetwork:
+    """Divides a network as a recipe says: its early layers are those whose weights the recipe keeps.
+
+    Args:
+        model: Network in eval mode.
+        example: As in `split_network`.
+        recipe: Recipe, of which `early_layers` is used.
+    """
+    return split_network(model, example, share=EARLY_WEIGHTS if recipe.early_layers == "frozen" else 0.0)
 
 
 def split_network(model: nn.Module, example: Tensor, *, share: float = EARLY_WEIGHTS) -> SplitNetwork:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,10 @@ class SquareImages:
         self._kept: Tensor | None = torch.empty((len(self.items), 3, size, size), dtype=torch.uint8) if fits else None
         self._present = np.zeros(len(self.items), bool)
         self._pool = ThreadPoolExecutor(cores())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns how pickle makes a copy: with the same files, which it reads itself."""
+        return SquareImages, (self.items, self.preprocess)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from torch import nn
 from hubserve.errors import DatasetError, DivergedError, EvaluatorError
 from hubserve.training.finetuning.fine_tune import Progress, class_weights, fine_tune
 from hubserve.training.finetuning.layer_training import CHECKPOINT
-from tests.training.finetuning.small import COLOURS, parts, recipe, start
+from hubserve.training.finetuning.square_images import SquareImages
+from tests.training.finetuning.small import COLOURS, PREPROCESS, parts, recipe, start
 
 LABELS = tuple(COLOURS)
 QUIET = Progress()
@@ -99,6 +101,25 @@ def test_stopped_while_features_are_computed_it_ends_as_without(tmp_path, images
         tuned(tmp_path / "killed", images, progress=Progress(step=stop))
     resumed, _ = tuned(tmp_path / "killed", images)
     assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in alone.state_dict().items())
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_after_an_image_is_removed_the_features_are_those_of_the_others(tmp_path, part):
+    """They are found by place: those of the killed run would be one place off, and have the labels of others."""
+    images = parts(tmp_path / "images")
+
+    def stop(rows):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        tuned(tmp_path / "kept", images, progress=Progress(epoch=stop))
+    shutil.copytree(tmp_path / "kept", tmp_path / "anew")
+    for file in (tmp_path / "anew" / "run").glob("*.npy"):
+        file.unlink()
+    left = [SquareImages(one.items[number == part :], PREPROCESS) for number, one in enumerate(images)]
+    (kept, history), (anew, expected) = (tuned(tmp_path / name, left) for name in ("kept", "anew"))
+    assert [(row.train_loss, row.val_loss) for row in history] == [(row.train_loss, row.val_loss) for row in expected]
+    assert all(torch.equal(tensor, anew.state_dict()[name]) for name, tensor in kept.state_dict().items())
 
 
 def test_the_images_that_the_head_alone_is_trained_on_are_drawn_by_the_seed(tmp_path, images, monkeypatch):

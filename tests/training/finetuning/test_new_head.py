@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from hubserve.errors import KeyFormatError
-from hubserve.hub.registry import SPACES, get_space
+from hubserve.hub.registry import get_space
 from hubserve.training.finetuning.new_head import with_new_head
+from tests.hub.image_spaces import IMAGE_SPACES
 from tests.marks import slow_but
 
 QUICK = {"ProxylessNAS", "NasBench201"}
-WITH_LABELS = {name: {"num_labels": 7} for name in SPACES}
+WITH_LABELS = {name: {"num_labels": 7} for name in IMAGE_SPACES}
 
 
-@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
+@pytest.mark.parametrize("name", slow_but(IMAGE_SPACES, QUICK))
 def test_the_body_is_kept_and_the_head_is_new(name):
     space = get_space(name, WITH_LABELS[name])
     arch = space.random(Random(0))

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from hubserve.cards.card import list_cards, load_card
+from hubserve.cards.card import load_card
 from hubserve.hub.registry import card_space
 from hubserve.training.finetuning.split_network import EARLY_WEIGHTS, split_network
+from tests.hub.image_spaces import IMAGE_CARDS
 from tests.marks import slow_but
 
 QUICK = {"efficientnet-lite0", "mobilenetv3-small-050", "darts-v2"}
@@ -16,7 +17,7 @@ WHOLE = {"darts-v2", "autoformer-base", "autoformer-small", "autoformer-tiny"}
 """An auxiliary head that is there in training alone; patches that are many numbers with many weights."""
 
 
-@pytest.mark.parametrize("name", slow_but(list_cards(), QUICK))
+@pytest.mark.parametrize("name", slow_but(IMAGE_CARDS, QUICK))
 def test_both_parts_are_the_network(name):
     card = load_card(name)
     model = card_space(card).freeze(card.arch).eval()
