@@ -12,7 +12,10 @@ import torch
 
 from hubserve.error_messages import first_line
 from hubserve.errors import ExportError
+from hubserve.export.executorch import export_executorch, export_executorch_int8
 from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.litert import export_litert, export_litert_int8
+from hubserve.export.ncnn import export_ncnn
 from hubserve.export.onnx import OPSET, export_onnx
 from hubserve.export.onnx_precision import halve_onnx, quantize_onnx
 from hubserve.export.torchscript import READS_WITH, export_torchscript
@@ -34,8 +37,7 @@ def _fp16(source: ExportableModel, path: Path) -> dict[str, Any]:
 def _int8(source: ExportableModel, path: Path) -> dict[str, Any]:
     with _float32(source, path) as start:
         quantize_onnx(start, path, source.calibration)
-    images = sum(map(len, source.calibration))
-    return {"opset": OPSET, "precision": "int8", "method": "static, QDQ, per channel", "calibration_images": images}
+    return {"opset": OPSET, "precision": "int8", "method": "static, QDQ, per channel"} | _calibrated(source)
 
 
 @contextmanager
@@ -82,11 +84,52 @@ def write_pt2(source: ExportableModel, path: Path) -> dict[str, Any]:
     return {"precision": "float32", "reads_with": f"torch {torch.__version__}"}
 
 
+def _executorch(source: ExportableModel, path: Path) -> dict[str, Any]:
+    export_executorch(source, path)
+    return {"precision": "float32", "backend": "XNNPACK", "batch": 1, **_written_with("executorch")}
+
+
+def _executorch_int8(source: ExportableModel, path: Path) -> dict[str, Any]:
+    export_executorch_int8(source, path)
+    return _INT8 | {"backend": "XNNPACK"} | _calibrated(source) | _written_with("executorch")
+
+
+def _litert(source: ExportableModel, path: Path) -> dict[str, Any]:
+    export_litert(source, path)
+    return {"precision": "float32", "batch": 1, **_written_with("litert-torch")}
+
+
+def _litert_int8(source: ExportableModel, path: Path) -> dict[str, Any]:
+    export_litert_int8(source, path)
+    return _INT8 | _calibrated(source) | _written_with("ai-edge-quantizer")
+
+
+def _ncnn(source: ExportableModel, path: Path) -> dict[str, Any]:
+    export_ncnn(source, path)
+    return {"precision": "float32", "batch": 1, **_written_with("pnnx")}
+
+
+_INT8 = {"precision": "int8", "method": "static, per channel", "batch": 1}
+
+
+def _calibrated(source: ExportableModel) -> dict[str, int]:
+    return {"calibration_images": sum(map(len, source.calibration))}
+
+
+def _written_with(library: str) -> dict[str, str]:
+    return {"written_with": f"{library} {metadata.version(library)}"}
+
+
 WRITERS: dict[Format, Callable[[ExportableModel, Path], dict[str, Any]]] = {
     "onnx": _onnx,
     "torchscript": _torchscript,
     "pt2": write_pt2,
     "onnx-fp16": _fp16,
     "onnx-int8": _int8,
+    "executorch": _executorch,
+    "executorch-int8": _executorch_int8,
+    "litert": _litert,
+    "litert-int8": _litert_int8,
+    "ncnn": _ncnn,
 }
 """Format -> function that writes a model in this format to a path and returns the entry of the format in the manifest."""

@@ -75,7 +75,7 @@ def own_preprocess(key_format: str | None, settings: Mapping[str, Any], input_si
     if key_format != "efficientnet-lite" and not (key_format == "timm" and settings.get("padding") == "same"):
         return None
     sizes = {"input_size": input_size, "resize": usual_resize(input_size)}
-    return load_card("efficientnet-lite0").preprocess.model_copy(update=sizes)
+    return load_card("efficientnet-lite0").image_preprocess.model_copy(update=sizes)
 
 
 def usual_resize(input_size: int) -> int:

@@ -9,7 +9,7 @@ from torch import nn
 
 from hubserve.cards.card import Card, Metric
 from hubserve.cards.labels import labels
-from hubserve.errors import ExportError
+from hubserve.errors import ExportError, OtherInputsError
 from hubserve.export.labels_and_preprocessing import (
     own_preprocess,
     placeholder_labels,
@@ -21,10 +21,11 @@ from hubserve.export.labels_and_preprocessing import (
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.pretrained import load_weights, weights_origin
-from hubserve.hub.registry import load_model, space_name
+from hubserve.hub.registry import card_space, load_model, space_name
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.manifest import Provenance
 from hubserve.package.package import Package
+from hubserve.package.signature import ModelSignature
 from hubserve.preprocess import Preprocess
 from hubserve.space import FrozenPicker
 
@@ -39,11 +40,12 @@ class ModelSource:
         space: Name of its model space, as `hubserve.hub.registry.space_name` returns it.
         settings: Settings of the space, by name.
         arch: Chosen value of each choice, by label, as `ModelSpace.canonical` returns it.
-        preprocess: Preprocessing that turns an image into the network's input.
-        labels: Label of each class, in the order of the logits.
+        preprocess: Preprocessing that turns an image into the network's input; None if the inputs are no images.
+        labels: Label of each class, in the order of the logits; empty if the network is no classifier.
         provenance: Paper, licence and published accuracy of the model, and the origin of its weights.
         temperature: Number by which logits are divided before the softmax; None leaves them as they are.
         accuracy: Accuracy on test images; None where it was not measured.
+        signature: Inputs and outputs of a network that is no image classifier; None for an image classifier.
     """
 
     name: str
@@ -51,11 +53,24 @@ class ModelSource:
     space: str
     settings: Mapping[str, Any]
     arch: Mapping[str, Any]
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     labels: Sequence[str]
     provenance: Provenance
     temperature: float | None = None
     accuracy: AccuracyReport | None = None
+    signature: ModelSignature | None = None
+
+    @property
+    def image_preprocess(self) -> Preprocess:
+        """The preprocessing of images.
+
+        Raises:
+            OtherInputsError: The network is no image classifier.
+        """
+        if self.preprocess is None:
+            inputs = "other inputs" if self.signature is None else self.signature.described
+            raise OtherInputsError(f"{self.name} is no image classifier: it takes {inputs}")
+        return self.preprocess
 
 
 def card_source(
@@ -105,10 +120,14 @@ def card_source(
     model = load_model(
         card, pretrained=pretrained, weights=weights, key_format=key_format, download=download, progress=progress
     )
-    own: Preprocess | None = card.preprocess if published else None
-    used = card.preprocess
+    if card.preprocess is None:
+        names = None if class_labels is None else tuple(class_labels)
+        found = _tensor_source(card_space(card), card.settings, card.arch, model, card.name, weights, preprocess, names)
+        return replace(found, provenance=provenance)
+    own: Preprocess | None = card.image_preprocess if published else None
+    used = card.image_preprocess
     if weights is not None:
-        own = own_preprocess(key_format, card.settings, card.preprocess.input_size)
+        own = own_preprocess(key_format, card.settings, card.image_preprocess.input_size)
         if key_format not in {None, *(source.key_format for source in card.weights)}:
             used = own or used
             if preprocess is None:
@@ -135,7 +154,7 @@ def _evaluated_with(card: Card, preprocess: Preprocess | None) -> Metric | None:
     if preprocess is None or card.metric is None:
         return None
     for other in card.other_evaluations:
-        with_filter = card.preprocess.model_copy(update={"interpolation": other.interpolation})
+        with_filter = card.image_preprocess.model_copy(update={"interpolation": other.interpolation})
         if other.interpolation is not None and preprocess == with_filter:
             return Metric(dataset=card.metric.dataset, top1=other.top1)
     return None
@@ -171,12 +190,15 @@ def arch_source(
     Raises:
         ArchError: The arch does not belong to the space.
         WeightsError: The file cannot be read, or its weights do not fit the network.
+        ExportError: A preprocessing, or labels, are given for a space whose networks take no images, or do not classify.
     """
     arch = space.canonical(arch)
     # `space.freeze` would validate the arch a second time.
     model = (
         space.build(FrozenPicker(arch)).eval() if weights is None else load_weights(space, arch, weights, key_format or "nni")
     )
+    if not space.takes_images:
+        return _tensor_source(space, settings, arch, model, name, weights, preprocess, class_labels)
     size = space.input_size
     own = None if weights is None else own_preprocess(key_format, settings, size)
     used = preprocess or own or Preprocess(input_size=size, resize=usual_resize(size))
@@ -196,6 +218,35 @@ def arch_source(
         preprocess=used,
         labels=class_labels or placeholder_labels(space.num_labels),
         provenance=Provenance(weights=weights_origin(pretrained=False, weights=weights)),
+    )
+
+
+def _tensor_source(
+    space: HubSpace,
+    settings: Mapping[str, Any],
+    arch: Mapping[str, Any],
+    model: nn.Module,
+    name: str,
+    weights: Path | None,
+    preprocess: Preprocess | None,
+    class_labels: tuple[str, ...] | None,
+) -> ModelSource:
+    """Returns the model of an arch whose inputs are no images; the arguments and exceptions are those of `arch_source`."""
+    signature = ModelSignature(space.inputs, space.outputs)
+    if preprocess is not None:
+        raise ExportError(f"{name} takes {signature.described}; a preprocessing is for images")
+    if class_labels is not None and len(class_labels) != signature.classes:
+        raise ExportError(f"{len(class_labels)} labels are given, and {name} has {signature.classes} classes")
+    return ModelSource(
+        name=name,
+        model=model,
+        space=space_name(space),
+        settings=settings,
+        arch=arch,
+        preprocess=None,
+        labels=class_labels or placeholder_labels(signature.classes),
+        provenance=Provenance(weights=weights_origin(pretrained=False, weights=weights)),
+        signature=signature,
     )
 
 
@@ -233,6 +284,7 @@ def package_source(
         provenance=manifest.provenance,
         temperature=manifest.temperature,
         accuracy=package.accuracy,
+        signature=None if manifest.classifies_images else ModelSignature.of(manifest),
     )
     own = None if manifest.provenance.weights == "random" else manifest.preprocess
     return _with_data(source, labels=class_labels, preprocess=preprocess, own=own)
@@ -257,7 +309,7 @@ def _with_data(
         if len(labels) != len(source.labels):
             raise ExportError(f"{len(labels)} labels are given, and {source.name} has {len(source.labels)} classes")
         source = replace(source, labels=tuple(labels), accuracy=None)
-    if preprocess is not None and preprocess != source.preprocess:
+    if preprocess is not None and preprocess != source.image_preprocess:
         if own is not None:
             warn_of_other_preprocessing(source.name, preprocess, own)
         provenance = source.provenance.model_copy(update={"metric": None})

@@ -4,7 +4,8 @@
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,16 +14,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from hubserve.errors import ExportError, PackageError
+from hubserve.errors import ExportError, LogitsError, PackageError
 from hubserve.export.eager_runner import EagerRunner
-from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.exportable_model import Classifier, ExportableModel
 from hubserve.export.format_writers import WRITERS
+from hubserve.package.alone_and_together import check_alone
 from hubserve.package.formats import FORMATS
-from hubserve.package.manifest import Format
+from hubserve.package.manifest import INT8_FORMATS, Format
 from hubserve.package.onnx_runner import OnnxRunner
-from hubserve.package.parity import ParityReport, check_features, check_parity, made_up_batches
-from hubserve.package.runner import Batch
-from hubserve.preprocess import Preprocess
+from hubserve.package.parity import FLOAT32, ParityReport, check_features, check_parity, made_up_batches
+from hubserve.package.runner import Batch, Runner, check_finite
 
 
 @dataclass(frozen=True)
@@ -44,71 +45,151 @@ class ProvenFormats:
 
 def write_proven(
     model: nn.Module,
-    preprocess: Preprocess,
+    classifier: Classifier,
     folder: Path,
     *,
     formats: Sequence[Format],
-    n_labels: int,
     images: Sequence[Batch] = (),
     classes: Sequence[int] = (),
+    failed: dict[Format, ExportError] | None = None,
 ) -> ProvenFormats:
     """Writes each format into `folder`, loads the file again, and compares its logits with those of eager PyTorch.
 
     Floating-point formats are compared on `images` and on generated images, some in the value range that is usual for networks
-    and some in that of `preprocess`. "onnx-int8" is calibrated on every second batch of `images` and compared on the other
-    batches only, because the classes that it predicts for generated images are not meaningful. The features of formats in ONNX
-    are compared like their logits.
+    and some in that of `classifier.preprocess`. Formats in 8-bit integers are calibrated on every second batch of `images` and
+    compared on the other batches only, because the classes that they predict for generated images are not meaningful. The
+    features of formats in ONNX are compared like their logits. Eager PyTorch and each format must answer an image alone as in a
+    batch of others.
 
     Args:
         model: Network on any device, in training or eval mode; it is not changed.
-        preprocess: Preprocessing of the model, which also sets the input size.
+        classifier: Preprocessing of the model, which also sets the input size, and its labels, as many as there are logits.
         folder: Existing folder for the files.
         formats: Formats to write.
-        n_labels: Number of labels, which must be the number of logits.
-        images: Batches of preprocessed images, each (n, 3, height, width) float32; "onnx-int8" needs at least two.
+        images: Batches of preprocessed images, each (n, 3, height, width) float32; 8-bit integers need at least two.
         classes: Index of the true class of each of these images, in order, -1 if unknown; empty if none is known.
+        failed: Empty dictionary that gets the error of each format that cannot be written or loaded, lacks images, or has other
+            logits; its files are removed, and the other formats are still written. None raises the first such error.
 
     Raises:
-        PackageError: The number of logits is not `n_labels`.
-        ExportError: A format cannot be written or loaded, there are too few images, or (ParityError) the logits or features of
-            a format differ by more than allowed.
+        PackageError: The number of logits is not that of the labels.
+        ExportError: The network does not answer n images with n rows of finite float32 logits. With `failed` None also: a
+            format cannot be written or loaded, there are too few images, or (ParityError) the logits or features of a format
+            differ by more than allowed, or an image has other logits alone than in a batch.
     """
     # The caller's model may be in training mode or on a GPU and must not be changed, so a copy of it is exported.
-    model = copy.deepcopy(model).cpu().eval()
-    made_up = made_up_batches(preprocess)
+    model = contiguous(copy.deepcopy(model).cpu().eval())
+    made_up = made_up_batches(classifier.preprocess)
     eager = _CachedRunner(EagerRunner(model))
+    several = made_up[2:4]
+    _check_answers(eager, [*made_up, *images], type(model).__name__)
+    check_alone(eager, several, bounds=FLOAT32)
     outputs = eager(made_up[0]).shape[1]
-    if outputs != n_labels:
-        raise PackageError(f"{type(model).__name__} has {outputs} classes and {n_labels} labels")
-    if "onnx-int8" in formats and len(images) < 2:
-        raise ExportError(
-            "onnx-int8 needs images to calibrate the range of every tensor, and others to be compared on: at least two "
-            f"batches, and there are {len(images)}; give some 200 images of the kind that the model will see (--images FOLDER)"
-        )
-    exportable = ExportableModel(model, torch.from_numpy(made_up[1]), calibration=images[::2])
+    if outputs != len(classifier.labels):
+        raise PackageError(f"{type(model).__name__} has {outputs} classes and {len(classifier.labels)} labels")
+    for name in formats:
+        with _collecting(name, failed):
+            _check_calibration(name, images)
+    exportable = ExportableModel(model, torch.from_numpy(made_up[1]), calibration=images[::2], classifier=classifier)
     everything = [*made_up, *images], [*[-1] * sum(map(len, made_up)), *classes] if classes else []
-    held_out = images[1::2], _classes_of_odd(images, classes)
     exports: dict[Format, dict[str, Any]] = {}
     reports: list[ParityReport] = []
     for name in formats:
-        entry, path = FORMATS[name], folder / FORMATS[name].file
-        exports[name] = WRITERS[name](exportable, path)
-        batches, truth = held_out if entry.bounds.error is None else everything
-        runner = entry.load(path, 1, "cpu")
-        report = check_parity(eager, runner, batches, bounds=entry.bounds, classes=truth)
-        if isinstance(runner, OnnxRunner) and runner.has_features:
-            features = check_features(eager, runner, batches, bounds=entry.bounds)
-            report = report.model_copy(update={"features": features})
-        reports.append(report)
+        if name in (failed or {}):
+            continue
+        entry = FORMATS[name]
+        batches, truth = held_out(images, classes) if entry.bounds.error is None else everything
+        with _collecting(name, failed, [folder / file for file in entry.files]):
+            made = WRITERS[name](exportable, folder / entry.file)
+            reports.append(_compare(name, eager, folder / entry.file, batches, several, truth))
+            exports[name] = made
     width = exportable.feature_width if any(report.features is not None for report in reports) else None
     return ProvenFormats(exports, outputs, width, reports)
 
 
-def _classes_of_odd(images: Sequence[Batch], classes: Sequence[int]) -> list[int]:
-    """Returns the classes of the images in the batches 1, 3, 5, ..., counted from 0."""
+def _check_answers(eager: Runner, batches: Sequence[Batch], name: str) -> None:
+    """Checks that the logits of eager PyTorch are finite. Raises ExportError, also where a batch cannot be run."""
+    for batch in batches:
+        try:
+            check_finite(eager(batch))
+        except LogitsError as error:
+            raise ExportError(f"{name} cannot be exported: {error}") from error
+
+
+def contiguous(model: nn.Module) -> nn.Module:
+    """Returns `model`, all of whose parameters and buffers were made contiguous in memory.
+
+    LiteRT's converter reads the memory of a transposed or channels-last tensor as if it were contiguous, and its file then
+    computes other logits.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.contiguous()
+    return model
+
+
+def held_out(images: Sequence[Batch], classes: Sequence[int]) -> tuple[Sequence[Batch], list[int]]:
+    """Returns the batches 1, 3, 5, ... of `images`, which calibrate nothing, and the classes of their images.
+
+    Args:
+        images: Batches of images.
+        classes: Index of the true class of each image, in order; empty if none is known.
+    """
     remaining = iter(classes)
     by_batch = [list(islice(remaining, len(batch))) for batch in images]
-    return [index for batch in by_batch[1::2] for index in batch]
+    return images[1::2], [index for batch in by_batch[1::2] for index in batch]
+
+
+@contextmanager
+def _collecting(name: Format, failed: dict[Format, ExportError] | None, files: Sequence[Path] = ()) -> Iterator[None]:
+    """Context manager that puts an ExportError of its block into `failed`, and removes `files`; if None, it is raised."""
+    try:
+        yield
+    except ExportError as error:
+        if failed is None:
+            raise
+        failed[name] = error
+        for path in files:
+            path.unlink(missing_ok=True)
+
+
+def _check_calibration(name: Format, images: Sequence[Batch]) -> None:
+    """Raises ExportError if `name` is a format in 8-bit integers, and there are not two batches of images."""
+    if name in INT8_FORMATS and len(images) < 2:
+        raise ExportError(
+            f"{name} needs images to calibrate the range of every tensor, and others to be compared on: at least two "
+            f"batches, and there are {len(images)}; give some 200 images of the kind that the model will see (--images FOLDER)"
+        )
+
+
+def _compare(
+    name: Format,
+    eager: "_CachedRunner",
+    path: Path,
+    batches: Sequence[Batch],
+    several: Sequence[Batch],
+    classes: Sequence[int],
+) -> ParityReport:
+    """Loads the file of a format and compares it with eager PyTorch.
+
+    Args:
+        name: The format.
+        eager: Runner of eager PyTorch.
+        path: File of the format.
+        batches: Batches on which the logits, and the features if the format has them, are compared.
+        several: Batches of which each image must have the same logits alone.
+        classes: Index of the true class of each image in `batches`; empty if none is known.
+
+    Raises:
+        ExportError: The file cannot be loaded or run, or (ParityError) its logits or features differ.
+    """
+    bounds = FORMATS[name].bounds
+    runner = FORMATS[name].load(path, 1, "cpu")
+    report = check_parity(eager, runner, batches, bounds=bounds, classes=classes)
+    report = report.model_copy(update={"alone_error": check_alone(runner, several, bounds=bounds)})
+    if isinstance(runner, OnnxRunner) and runner.has_features:
+        features = check_features(eager, runner, batches, bounds=bounds)
+        report = report.model_copy(update={"features": features})
+    return report
 
 
 class _CachedRunner:

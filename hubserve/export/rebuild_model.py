@@ -4,17 +4,20 @@ from torch import nn
 
 from hubserve.errors import ArchError, ExportError, PackageError, SpaceError, WeightsError
 from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.eager_tensor_runner import EagerTensorRunner
 from hubserve.hub.package_space import package_space, source_change
 from hubserve.hub.pretrained import load_weights
 from hubserve.package.formats import FORMATS
 from hubserve.package.package import WEIGHTS, Package
 from hubserve.package.parity import FLOAT32, check_parity, made_up_batches
+from hubserve.package.signature import ModelSignature
+from hubserve.package.tensor_parity import check_outputs
 
 
 def rebuild_model(package: Package) -> nn.Module:
     """Rebuilds the PyTorch module of a package from its space, settings, arch and weights, and returns it in eval mode.
 
-    If the source of a space of the user's own was changed since the package was written, the module must have the same logits
+    If the source of a space of the user's own was changed since the package was written, the module must have the same outputs
     as an exported format of the package.
 
     Raises:
@@ -32,17 +35,23 @@ def rebuild_model(package: Package) -> nn.Module:
             raise
         raise PackageError(f"{package.path} cannot be rebuilt as a PyTorch module here: {error}") from error
     if change is not None:
-        _check_same_logits(package, model, change)
+        _check_same_outputs(package, model, change)
     return model
 
 
-def _check_same_logits(package: Package, model: nn.Module, change: str) -> None:
-    """Compares `model` with an exported format of the package; raises PackageError if it has other logits."""
+def _check_same_outputs(package: Package, model: nn.Module, change: str) -> None:
+    """Compares `model` with an exported format of the package; raises PackageError if it has other outputs."""
     name = next((name for name in package.manifest.exports if FORMATS[name].bounds == FLOAT32), None)
     if name is None:
         raise PackageError(f"{package.path} has no exact format to compare with: {_changed(package, change)}")
     try:
-        check_parity(EagerRunner(model), package.runner(name), made_up_batches(package.manifest.preprocess))
+        if package.manifest.classifies_images:
+            batches = made_up_batches(package.manifest.image_preprocess)
+            check_parity(EagerRunner(model), package.runner(name), batches)
+        else:
+            signature = ModelSignature.of(package.manifest)
+            eager = EagerTensorRunner(model, signature)
+            check_outputs(eager, package.tensor_runner(name), signature, signature.compared_batches())
     except ExportError as error:
         raise PackageError(f"{package.path} cannot be rebuilt: {_changed(package, change)}: {error}") from error
 

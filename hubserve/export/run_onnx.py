@@ -3,6 +3,7 @@
     python run_onnx.py photo.jpg [more.png ...] [--top 5] [--json]
 
 This file must be in the package folder, beside model.onnx, manifest.json (preprocessing) and labels.txt.
+HUBSERVE_REQUIRE_JPEG_END=1 refuses JPEGs without an end marker.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import argparse
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from hubserve.preprocess.rgb_image import read_rgb_file
 
 # ONNX Runtime reads this variable at import. Without it, it writes a device id into the home folder and reports usage.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -108,15 +112,6 @@ def resize_middle(image: Image.Image, how: dict[str, Any]) -> Image.Image:
     return image.crop(edges).resize(target, FILTERS[how["interpolation"]], box=box)
 
 
-def read_rgb(path: Path) -> Image.Image:
-    """Reads an image file as RGB, rotated as its EXIF data say, with transparent parts on a white background."""
-    image = ImageOps.exif_transpose(Image.open(path))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
-
-
 def cores() -> int:
     """Returns the number of cores that this process may use, by its affinity and the CPU quota of its container.
 
@@ -145,7 +140,7 @@ def classify(folder: Path, images: list[Path], top: int) -> dict[str, list[tuple
     session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
     answers = {}
     for path in images:
-        batch = prepare(read_rgb(path), manifest["preprocess"])[None]
+        batch = prepare(read_rgb_file(path), manifest["preprocess"])[None]
         (logits,) = session.run(None, {manifest["inputs"][0]["name"]: batch})[0].astype(np.float64)
         scaled = logits / (manifest.get("temperature") or 1.0)
         likely = np.exp(scaled - scaled.max())
@@ -161,6 +156,9 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=5, help="classes to name")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
+    # Labels and paths with characters that the terminal does not have, as under LC_ALL=C, are printed with escapes.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     answers = classify(Path(__file__).resolve().parent, arguments.images, arguments.top)
     if arguments.json:
         print(json.dumps(answers))

@@ -8,12 +8,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from hubserve.cards.card import list_cards, load_card
 from hubserve.errors import HubserveError
 from hubserve.export.rebuild_model import rebuild_model
+from hubserve.export.weights_file import write_weights
 from hubserve.hub.mobile_tensor_names import timm as timm_names
 from hubserve.hub.registry import SPACES
 from hubserve.package.manifest import Manifest
@@ -45,16 +45,16 @@ def write_timm_files(package: Package, folder: Path) -> dict[str, Path]:
     """
     manifest = package.manifest
     architecture = timm_architecture(manifest)
-    if architecture is None or manifest.preprocess.channels != "rgb" or {CONFIG, TIMM_WEIGHTS} & set(manifest.files):
+    if architecture is None or manifest.image_preprocess.channels != "rgb" or {CONFIG, TIMM_WEIGHTS} & set(manifest.files):
         return {}
     model = rebuild_model(package)
     theirs = timm_names(model)
     state = {}
     for key, tensor in model.state_dict().items():
         module, _, name = key.rpartition(".")
-        state[f"{theirs[module]}.{name}"] = tensor.detach().contiguous()
+        state[f"{theirs[module]}.{name}"] = tensor
     config = _config(package, architecture, model)
-    save_file(state, folder / TIMM_WEIGHTS, metadata={"format": "pt"})
+    write_weights(state, folder / TIMM_WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     return {CONFIG: folder / CONFIG, TIMM_WEIGHTS: folder / TIMM_WEIGHTS}
 
@@ -99,7 +99,7 @@ def _config(package: Package, architecture: str, model: nn.Module) -> dict[str, 
         "label_names": list(package.labels),
         # The default of timm's function need not be the one that the weights were trained with.
         "model_args": {"bn_eps": norms.pop()} if len(norms) == 1 else {},
-        "pretrained_cfg": _pretrained_cfg(package.manifest.preprocess, package.manifest.provenance.licence)
+        "pretrained_cfg": _pretrained_cfg(package.manifest.image_preprocess, package.manifest.provenance.licence)
         | {"num_classes": package.manifest.classes},
     }
 

@@ -50,7 +50,7 @@ def _freeze(source: ExportableModel) -> tuple[torch.jit.ScriptModule, Method]:
         return torch.jit.script(source.model), "scripted"
     except Exception as scripting:  # The compiler of TorchScript raises exceptions without a common base.
         try:
-            return torch.jit.trace(source.model, source.example, check_trace=False), "traced"  # type: ignore[no-untyped-call]
+            return torch.jit.trace(source.model, source.inputs, check_trace=False), "traced"  # type: ignore[no-untyped-call]
         except Exception as tracing:
             raise ExportError(
                 f"{source.name} becomes no TorchScript. Scripting: {first_line(scripting)}. Tracing: {first_line(tracing)}"

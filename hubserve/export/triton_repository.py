@@ -17,21 +17,25 @@ from hubserve.atomic import staged_folder
 from hubserve.errors import ExportError
 from hubserve.host import cores
 from hubserve.package.formats import FORMATS
+from hubserve.package.manifest import TensorEntry
 from hubserve.package.package import LABELS, Package
 
 MAX_BATCH = 32
 MAX_DELAY_MICROSECONDS = 2000
 """Longest time that a request waits for others to join its batch; a mobile network takes several times as long on one core."""
 
+TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64", "int32": "TYPE_INT32", "bool": "TYPE_BOOL"}
+"""Name of a type in Triton's configuration, by that of the manifest."""
+
 CONFIG = """\
 name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {max_batch}
 input [
-  {{ name: "{input}", data_type: TYPE_FP32, format: FORMAT_NCHW, dims: [ {input_dims} ] }}
+{inputs}
 ]
 output [
-  {{ name: "{output}", data_type: TYPE_FP32, dims: [ {output_dims} ], label_filename: "{labels}" }}
+{outputs}
 ]
 dynamic_batching {{
   preferred_batch_size: [ {preferred} ]
@@ -66,7 +70,8 @@ def write_triton(package: Package, repository: Path, *, name: str | None = None,
     with staged_folder(repository, name) as stage:
         (stage / "1").mkdir()
         shutil.copyfile(package.path / FORMATS["onnx"].file, stage / "1" / "model.onnx")
-        shutil.copyfile(package.path / LABELS, stage / LABELS)
+        if package.manifest.classes:
+            shutil.copyfile(package.path / LABELS, stage / LABELS)
         (stage / "config.pbtxt").write_text(_config(package, name, instances or cores()), "utf-8")
         os.rename(stage, entry)
     return entry
@@ -98,16 +103,29 @@ def check_entry(repository: Path, name: str, formats: Collection[str]) -> Path:
 def _config(package: Package, name: str, instances: int) -> str:
     """Returns the text of config.pbtxt, whose shapes have no batch dimension, because Triton adds it."""
     manifest = package.manifest
+    layout = "format: FORMAT_NCHW, " if manifest.classifies_images else ""
+    # An image classifier is described by its logits alone, as Triton answers with all outputs that are described.
+    outputs = manifest.outputs[:1] if manifest.classifies_images else manifest.outputs
+    labels = f', label_filename: "{LABELS}"' if manifest.classes else ""
     return CONFIG.format(
         name=name,
         max_batch=MAX_BATCH,
-        input=manifest.input.name,
-        input_dims=", ".join(map(str, manifest.input.shape[1:])),
-        output=manifest.output.name,
-        output_dims=", ".join(map(str, manifest.output.shape[1:])),
-        labels=LABELS,
+        inputs=",\n".join(f"  {{ {_tensor(entry)}, {layout}{_dims(entry)} }}" for entry in manifest.inputs),
+        outputs=",\n".join(
+            f"  {{ {_tensor(entry)}, {_dims(entry)}{labels if place == 0 else ''} }}" for place, entry in enumerate(outputs)
+        ),
         preferred=", ".join(map(str, (4, 8, 16, MAX_BATCH))),
         delay=MAX_DELAY_MICROSECONDS,
         kind="KIND_CPU",
         count=instances,
     )
+
+
+def _tensor(entry: TensorEntry) -> str:
+    """Returns the name and the type of a tensor, in the words of config.pbtxt."""
+    return f'name: "{entry.name}", data_type: {TYPES[entry.dtype]}'
+
+
+def _dims(entry: TensorEntry) -> str:
+    """Returns the shape of a tensor without the batch, in the words of config.pbtxt; -1 is any length."""
+    return f"dims: [ {', '.join('-1' if isinstance(length, str) else str(length) for length in entry.shape[1:])} ]"

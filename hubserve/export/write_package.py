@@ -1,18 +1,20 @@
 """Writes a package: exports the formats of a model, compares each with eager PyTorch, and makes the folder in one step."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from hubserve.atomic import apply_umask, replace_folder, staged_folder
 from hubserve.code_source import source_of_code
-from hubserve.errors import PackageError
+from hubserve.errors import ExportError, PackageError
+from hubserve.export.exportable_model import Classifier
+from hubserve.export.litert_metadata import LITERT_FORMATS, stretched_images
 from hubserve.export.model_source import ModelSource
+from hubserve.export.packaged_script import packaged_script
 from hubserve.export.parity_proof import ProvenFormats, write_proven
 from hubserve.export.rebuild_model import rebuild_model
+from hubserve.export.tensor_proof import write_proven_tensors
+from hubserve.export.weights_file import write_weights
 from hubserve.host import versions
 from hubserve.hub.package_space import record_own_space
 from hubserve.hub.registry import SPACES
@@ -26,6 +28,8 @@ from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, InputE
 from hubserve.package.onnx_runner import FEATURES, INPUT, OUTPUT
 from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, WEIGHTS, Package, read_package
 from hubserve.package.runner import Batch
+from hubserve.package.signature import ModelSignature
+from hubserve.weights_warning import warn_of_weights
 
 
 def write_package(
@@ -36,43 +40,70 @@ def write_package(
     images: Sequence[Batch] = (),
     classes: Sequence[int] = (),
     overwrite: bool = False,
+    failed: dict[Format, ExportError] | None = None,
 ) -> Package:
     """Exports a model in the given formats, compares each with eager PyTorch, and writes the package folder in one step.
 
-    If it raises, no new folder is left, and an existing package is unchanged.
+    If it raises, no new folder is left, and an existing package is unchanged. It warns, with WeightsWarning, if MediaPipe will
+    prepare images for a LiteRT file otherwise than the model was trained.
 
     Args:
         source: Model to export.
         folder: Folder of the package; it and its parents are created.
         formats: Formats to export, at least one.
         images: Batches of preprocessed real images, each (n, 3, height, width) float32. Floating-point formats are compared on
-            them and on generated images; "onnx-int8" is calibrated on every second batch and compared on the others.
+            them and on generated images; 8-bit integers are calibrated on every second batch and compared on the others. A
+            model of other inputs is compared on made-up ones, and none may be given.
         classes: Index of the true class of each of these images, in order, -1 if unknown. If given, the accuracy of each format
             is written to its parity report.
         overwrite: Whether to replace an existing package at `folder`.
+        failed: Empty dictionary that gets the error of each format that cannot be written or has other logits than eager
+            PyTorch; the package then has the other formats, at least one. None raises the first such error, and so does a model
+            of other inputs than images.
 
     Raises:
+        OtherInputsError: `images` are given for a model of other inputs.
         PackageError: `formats` is empty or has an unknown name, a label has a line break, the number of `classes` or labels is
             wrong, `folder` exists and may not be replaced, or the model cannot be rebuilt from its space, settings and arch.
-        ExportError: A format cannot be written, or (ParityError) its logits differ by more than allowed.
+        ExportError: A format cannot be written, or (ParityError) its logits differ by more than allowed; with `failed`, only if
+            that holds for all of them.
         WeightsError: The weights do not fit the network that its space, settings and arch give.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise PackageError(f"formats = {tuple(formats)}: choose from {', '.join(FORMATS)}, at least one")
-    if any("\n" in label for label in source.labels):
-        raise PackageError(f"{source.name}: a label has a line break; labels.txt holds one label a line")
+    broken = next((label for label in source.labels if "\n" in label or "\r" in label), None)
+    if broken is not None:
+        raise PackageError(f"{source.name}: the label {broken!r} has a line break; labels.txt holds one label a line")
+    if images and source.signature is not None:
+        source.image_preprocess  # noqa: B018 - raises OtherInputsError
     if classes and len(classes) != sum(map(len, images)):
         raise PackageError(f"{len(classes)} classes for {sum(map(len, images))} images: give one for each, -1 where unknown")
     check_target(folder, overwrite)
+    stretched = None if source.preprocess is None else stretched_images(source.preprocess)
+    if LITERT_FORMATS.intersection(formats) and stretched is not None:
+        warn_of_weights(f"{source.name} in LiteRT: {stretched}")
     with staged_folder(folder.parent, folder.name) as stage:
-        proven = write_proven(
-            source.model, source.preprocess, stage, formats=formats, n_labels=len(source.labels), images=images, classes=classes
-        )
-        if "onnx" in formats:
-            shutil.copyfile(Path(__file__).with_name(EXAMPLE), stage / EXAMPLE)
-        save_file({k: t.detach().cpu().contiguous() for k, t in source.model.state_dict().items()}, stage / WEIGHTS)
-        (stage / LABELS).write_text("".join(f"{label}\n" for label in source.labels), "utf-8")
+        if source.signature is not None:
+            proven = write_proven_tensors(source.model, source.signature, stage, formats=formats)
+        else:
+            proven = write_proven(
+                source.model,
+                Classifier(source.name, source.image_preprocess, source.labels, source.temperature),
+                stage,
+                formats=formats,
+                images=images,
+                classes=classes,
+                failed=failed,
+            )
+        if not proven.exports:
+            reasons = "; ".join(f"{name}: {error}" for name, error in (failed or {}).items())
+            raise ExportError(f"{source.name} can be exported in none of the formats {', '.join(formats)}: {reasons}")
+        if "onnx" in proven.exports and source.signature is None:
+            (stage / EXAMPLE).write_text(packaged_script(), "utf-8")
+        write_weights(source.model.state_dict(), stage / WEIGHTS)
+        if source.labels:
+            (stage / LABELS).write_text("".join(f"{label}\n" for label in source.labels), "utf-8")
         (stage / PARITY).write_text(json.dumps([r.model_dump(mode="json") for r in proven.reports], indent=2) + "\n", "utf-8")
         if source.accuracy is not None:
             (stage / ACCURACY_REPORT).write_text(source.accuracy.model_dump_json(indent=2) + "\n", "utf-8")
@@ -83,14 +114,14 @@ def write_package(
         apply_umask(stage)
         check_target(folder, overwrite)  # Checked again, as another process may have written there during the export.
         replace_folder(stage, folder)
-    trust.record_written(manifest.files[FORMATS[name].file].sha256 for name in formats)
+    trust.record_written(manifest.files[file].sha256 for name in proven.exports for file in FORMATS[name].files)
     package = read_package(folder, trusted=True)
     record_own_space(package)
     return package
 
 
 def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileEntry]) -> Manifest:
-    size = source.preprocess.input_size
+    signature = source.signature or _image_signature(source.image_preprocess.input_size, proven)
     return Manifest(
         name=source.name,
         space=source.space,
@@ -98,8 +129,8 @@ def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileE
         settings=dict(source.settings),
         arch=dict(source.arch),
         preprocess=source.preprocess,
-        inputs=(InputEntry(name=INPUT, dtype="float32", shape=("batch", 3, size, size)),),
-        outputs=_outputs(proven),
+        inputs=signature.inputs,
+        outputs=signature.outputs,
         temperature=source.temperature,
         test=_test_figures(source.accuracy),
         exports=proven.exports,
@@ -109,11 +140,14 @@ def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileE
     )
 
 
-def _outputs(proven: ProvenFormats) -> tuple[OutputEntry, ...]:
-    logits = OutputEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs))
-    if proven.feature_width is None:
-        return (logits,)
-    return logits, OutputEntry(name=FEATURES, dtype="float32", shape=("batch", proven.feature_width), meaning="features")
+def _image_signature(size: int, proven: ProvenFormats) -> ModelSignature:
+    """Returns the signature of an image classifier for images of `size` pixels in height and width."""
+    images = InputEntry(name=INPUT, dtype="float32", shape=("batch", 3, size, size))
+    outputs = [OutputEntry(name=OUTPUT, dtype="float32", shape=("batch", proven.outputs))]
+    if proven.feature_width is not None:
+        width = ("batch", proven.feature_width)
+        outputs.append(OutputEntry(name=FEATURES, dtype="float32", shape=width, meaning="features"))
+    return ModelSignature((images,), tuple(outputs))
 
 
 def _test_figures(report: AccuracyReport | None) -> TestFigures | None:

@@ -15,11 +15,16 @@ from hubserve.atomic import staged_file
 from hubserve.errors import ExperimentError
 from hubserve.export.exportable_model import ExportableModel
 from hubserve.export.format_writers import WRITERS
+from hubserve.hub.hub_space import HubSpace
 from hubserve.latency.format_latency import FormatLatency, measure_formats
+from hubserve.latency.package_calls import Call, TensorCall
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.formats import FORMATS
+from hubserve.package.onnx_runner import OnnxRunner
+from hubserve.package.onnx_tensor_runner import OnnxTensorRunner
 from hubserve.package.parity import random_batches
 from hubserve.package.runner import Runner
+from hubserve.package.signature import ModelSignature
 from hubserve.space import Arch, ModelSpace
 from hubserve.timing import Clock, TimingProtocol
 
@@ -43,8 +48,9 @@ class MeasuredLatency:
     >>> NasExperiment(space, evaluator, strategy, constraints=[limit], measures={"latency_ms": measure})
 
     Attributes:
-        input_size: Height and width of the images, in pixels.
-        batch_size: Number of images in a call, at least 1.
+        input_size: Height and width of the images, in pixels. It is ignored for a space whose networks take other inputs, which
+            are measured with the `usual_lengths` of the space.
+        batch_size: Number of images, or rows of inputs, in a call, at least 1.
         threads: Number of threads that a call may use, at least 1.
         seconds: Longest time in seconds to measure an arch, without its export and warm-up.
         percent: Percentile in (0, 100) that decides how many calls are needed. The 99th needs 662, among which a short burst of
@@ -98,6 +104,7 @@ class MeasuredLatency:
         Returns:
             Name -> latency, whose `format` is the name. Errors are those of `measure`.
         """
+        signature = _other_signature(space)
         with torch.random.fork_rng(devices=()), tempfile.TemporaryDirectory(prefix="hubserve.") as temporary:
             loaders = {}
             for name, arch in archs.items():
@@ -106,24 +113,33 @@ class MeasuredLatency:
                 if not path.is_file():
                     path.parent.mkdir(parents=True, exist_ok=True)
                     torch.manual_seed(0)
-                    model = ExportableModel(space.freeze(arch), torch.zeros(2, 3, self.input_size, self.input_size))
+                    example = torch.zeros(2, 3, self.input_size, self.input_size) if signature is None else None
+                    model = ExportableModel(space.freeze(arch), example, signature=signature)
                     with staged_file(path) as staged:
                         WRITERS["onnx"](model, staged)
-                loaders[name] = partial(FORMATS["onnx"].load, path, self.threads, "cpu")
-            return self._time(loaders)
+                loaders[name] = partial(_load, path, self.threads, signature is None)
+            return self._time(loaders, space)
 
     def time(self, load: Callable[[], Runner]) -> FormatLatency:
-        """Measures an ONNX model in the same way as `measure` and returns its latency with all samples.
+        """Measures an ONNX model of images in the same way as `measure` and returns its latency with all samples.
 
         Args:
             load: Function that loads the model and returns its runner.
         """
         return self._time({"onnx": load})["onnx"]
 
-    def _time(self, loaders: Mapping[str, Callable[[], Runner]]) -> dict[str, FormatLatency]:
-        (batch,) = random_batches((3, self.input_size, self.input_size), sizes=(self.batch_size,))
+    def _time(self, loaders: Mapping[str, Callable[[], Call]], space: ModelSpace | None = None) -> dict[str, FormatLatency]:
+        """Measures models of images, or of the inputs of `space`, in turns."""
+        signature = _other_signature(space)
+        batch: Any = None
+        if signature is None:
+            (batch,) = random_batches((3, self.input_size, self.input_size), sizes=(self.batch_size,))
+        elif isinstance(space, HubSpace):
+            batch = signature.batch(self.batch_size, {**signature.lengths_at(1.0), **space.usual_lengths})
         protocol = TimingProtocol(percent=self.percent, max_seconds=self.seconds)
-        found = measure_formats(loaders, batch, threads=self.threads, protocol=protocol, clock=self.clock)
+        found = measure_formats(
+            loaders, batch, batch_size=self.batch_size, threads=self.threads, protocol=protocol, clock=self.clock
+        )
         return {latency.format: latency for latency in found}
 
 
@@ -149,6 +165,18 @@ class PredictedLatency:
             ArchError: The arch does not belong to the space.
         """
         return {NAME: self.table.predict(space, arch)}
+
+
+def _other_signature(space: ModelSpace | None) -> ModelSignature | None:
+    """Returns the inputs and outputs of the networks of a space that take no images; None for others."""
+    if not isinstance(space, HubSpace) or space.takes_images:
+        return None
+    return ModelSignature(space.inputs, space.outputs)
+
+
+def _load(path: Path, threads: int, images: bool) -> Call:
+    """Loads an ONNX file of images, or of other inputs."""
+    return OnnxRunner(path, threads=threads, device="cpu") if images else TensorCall(OnnxTensorRunner(path, threads=threads))
 
 
 def _arch_key(space: ModelSpace, arch: Mapping[str, Any]) -> str:

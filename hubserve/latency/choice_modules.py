@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -72,7 +72,7 @@ class _TaggingPicker(FrozenPicker):
         return module
 
     def repeat(
-        self, label: str, depth: int | Sequence[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
+        self, label: str, depth: int | Collection[int], block: Callable[[int], T], *, weights: Sequence[float] | None = None
     ) -> list[T]:
         blocks = super().repeat(label, depth, block, weights=weights)
         if label in self._choices and not isinstance(depth, int):

@@ -3,11 +3,11 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from hubserve.package.runner import Batch, Runner
+from hubserve.latency.package_calls import Call
 from hubserve.timing import CallTimes, Clock, Percentile, TimingProtocol, percentile, time_in_turns
 
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
@@ -21,7 +21,7 @@ class FormatLatency(BaseModel):
     Attributes:
         format: Format that was measured: "eager" (PyTorch itself), "openvino", or a format of packages such as "onnx".
         device: Device that it ran on, "cpu" or "cuda".
-        batch_size: Number of images in a call.
+        batch_size: Number of images in a call, or of rows for a model of other inputs.
         threads: Number of threads that a call may use.
         load_ms: Time to load the model from its file.
         first_call_ms: Time of the first call, which also compiles and allocates; it is not among the samples.
@@ -67,9 +67,10 @@ class FormatLatency(BaseModel):
 
 
 def measure_formats(
-    loaders: Mapping[str, Callable[[], Runner]],
-    batch: Batch,
+    loaders: Mapping[str, Callable[[], Call]],
+    batch: Any,
     *,
+    batch_size: int,
     threads: int,
     protocol: TimingProtocol,
     clock: Clock = time.perf_counter,
@@ -78,7 +79,8 @@ def measure_formats(
 
     Args:
         loaders: Name of a format -> function that loads the format and returns its runner.
-        batch: Preprocessed images of each call, (n, 3, height, width) float32.
+        batch: Argument of each call: preprocessed images, (n, 3, height, width) float32, or the inputs of another model.
+        batch_size: Number of images, or rows of the inputs, in it.
         threads: Number of threads that the runners may use; it is recorded, but not set here.
         protocol: How many calls are measured, and for how long.
         clock: Clock that measures the calls.
@@ -91,12 +93,12 @@ def measure_formats(
         start = clock()
         runners[name] = load()
         load_ms[name] = (clock() - start) * 1e3
-    # A call returns logits on the CPU, so a GPU has finished by then and no synchronisation is needed.
+    # A call returns its outputs on the CPU, so a GPU has finished by then and no synchronisation is needed.
     calls = {name: (lambda runner=runner: runner(batch)) for name, runner in runners.items()}
     times = time_in_turns(calls, protocol, clock=clock)  # type: ignore[arg-type]
     percents = sorted({*PERCENTS, protocol.percent})
     return tuple(
-        _record(name, runner.device, len(batch), threads, load_ms[name], times[name], percents)
+        _record(name, runner.device, batch_size, threads, load_ms[name], times[name], percents)
         for name, runner in runners.items()
     )
 

@@ -72,7 +72,8 @@ def _package_rows(report: ProfileReport) -> Rows:
     return [
         ("weights", report.weights_sha256),
         ("input", f"{report.input.name} {report.input.dtype} {report.input.shape}"),
-        ("preprocessing", str(report.preprocess.model_dump())),
+        *((("preprocessing", str(report.preprocess.model_dump())),) if report.preprocess is not None else ()),
+        *(((f"length of {axis}", str(length)) for axis, length in report.lengths.items())),
         *files,
     ]
 

@@ -8,7 +8,7 @@ import torch
 from hubserve.complexity import Complexity
 from hubserve.latency.profile_report import NetworkCost
 from hubserve.latency.tables.latency_table import LatencyTable
-from hubserve.operations import trace_operations
+from hubserve.operations import Inputs, trace_operations
 from hubserve.space import ModelSpace
 
 BYTES = 4
@@ -18,18 +18,18 @@ BYTES = 4
 def cost_of(
     space: ModelSpace,
     arch: Mapping[str, Any],
-    input_size: int,
+    inputs: Inputs,
     *,
     measured_ms: float | None = None,
     table: LatencyTable | None = None,
 ) -> NetworkCost:
-    """Returns the cost of a call of an arch with one image. The network is only traced, on the meta device, and not run.
+    """Returns the cost of a call of an arch. The network is only traced, on the meta device, and not run.
 
     Args:
         space: Model space with its settings.
         arch: Chosen value of each choice, by label.
-        input_size: Height and width of the image, in pixels.
-        measured_ms: Measured latency of a call with one image, in milliseconds; None if it was not measured.
+        inputs: Inputs of the network: the shape of its only one, (1, channels, height, width) for an image; or its arguments.
+        measured_ms: Measured latency of this call, in milliseconds; None if it was not measured.
         table: Lookup table that predicts the latency; None makes no prediction.
 
     Raises:
@@ -38,7 +38,7 @@ def cost_of(
     """
     with torch.device("meta"):
         model = space.freeze(arch)
-    operations = trace_operations(model.eval(), (1, 3, input_size, input_size))
+    operations = trace_operations(model.eval(), inputs)
     work = Complexity.of(model, operations)
     moved = BYTES * sum(operation.elements for operation in operations)
     predicted = None if table is None else table.predict(space, arch)

@@ -9,20 +9,20 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from hubserve.error_messages import first_line
 from hubserve.errors import ProfileError
 from hubserve.latency.profile_report import ChoiceShare, OperatorShare
 from hubserve.package.onnx_runner import session_options
-from hubserve.package.runner import Batch
 
 WARM_UP, CALLS = 3, 20
 WEIGHT = ".weight"
@@ -30,14 +30,14 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 """Key in the metadata of an ONNX node under which torch's exporter writes the paths of the modules around the operation."""
 
 
-def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS) -> list[OperatorShare]:
+def onnx_operators(path: Path, inputs: Mapping[str, NDArray[Any]], *, threads: int, calls: int = CALLS) -> list[OperatorShare]:
     """Returns the time of each operation of an ONNX model, the slowest first.
 
     The times come from ONNX Runtime's profiler, on the CPU. The operations are those of the graph as ONNX Runtime optimised it.
 
     Args:
         path: ONNX file.
-        batch: Preprocessed images, (n, 3, height, width) float32.
+        inputs: Inputs of each call by their names.
         threads: Number of threads that a call may use.
         calls: Number of calls that are measured, after a warm-up.
 
@@ -46,9 +46,8 @@ def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS
     """
 
     def call(session: onnxruntime.InferenceSession) -> None:
-        name = session.get_inputs()[0].name
         for _ in range(WARM_UP + calls):
-            session.run(None, {name: batch})
+            session.run(None, dict(inputs))
 
     try:
         events = kernel_events(str(path), call, threads=threads)
@@ -63,23 +62,23 @@ def onnx_operators(path: Path, batch: Batch, *, threads: int, calls: int = CALLS
     return _slowest_first(medians, module_of)
 
 
-def eager_operators(model: nn.Module, batch: Batch, *, calls: int = 5) -> list[OperatorShare]:
+def eager_operators(model: nn.Module, inputs: Sequence[NDArray[Any]], *, calls: int = 5) -> list[OperatorShare]:
     """Returns the time of each kind of operator of a PyTorch module in one call, the slowest first.
 
     The times come from torch.profiler, on the CPU; those of all operators of one kind are added up.
 
     Args:
         model: Network on the CPU, in eval mode.
-        batch: Preprocessed images, (n, 3, height, width) float32.
+        inputs: Arguments of each call.
         calls: Number of calls over which the times are averaged, after a warm-up.
     """
-    images = torch.from_numpy(batch)
+    tensors = [torch.from_numpy(array) for array in inputs]
     with torch.inference_mode():
         for _ in range(WARM_UP):
-            model(images)
+            model(*tensors)
         with _quiet(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
             for _ in range(calls):
-                model(images)
+                model(*tensors)
     found = {("", entry.key): entry.self_cpu_time_total / 1e3 / calls for entry in profiler.key_averages()}
     return _slowest_first({key: ms for key, ms in found.items() if ms > 0}, lambda name, operator: None)
 

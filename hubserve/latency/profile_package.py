@@ -1,10 +1,12 @@
 """Measures the profile of a package: latency of its formats in turns, throughput, memory, time of operators, and cost."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +21,7 @@ from hubserve.latency.format_latency import FormatLatency, measure_formats
 from hubserve.latency.memory import measure_memory
 from hubserve.latency.network_cost import cost_of
 from hubserve.latency.operator_times import by_choice, eager_operators, onnx_operators
+from hubserve.latency.package_calls import Call, PackageCalls, usual_lengths
 from hubserve.latency.profile_report import (
     Artefact,
     ChoiceShare,
@@ -34,8 +37,7 @@ from hubserve.latency.throughput import BATCHES, sweep
 from hubserve.package.formats import FORMATS
 from hubserve.package.manifest import ALL_FORMATS, TensorEntry
 from hubserve.package.package import WEIGHTS, Backend, Package
-from hubserve.package.parity import ParityReport, check_parity, prepared_batches, random_batches
-from hubserve.package.runner import Batch, Runner
+from hubserve.package.parity import ParityReport, check_parity, prepared_batches
 from hubserve.timing import STEADY, WINDOW, TimingProtocol
 
 SERVED = "onnx"
@@ -77,6 +79,7 @@ def profile_package(
     protocol: TimingProtocol | None = None,
     details: Details = NOTHING,
     rebuild: bool = True,
+    lengths: Mapping[str, int] | None = None,
 ) -> ProfileReport:
     """Measures eager PyTorch and each exported format of a package on the CPU, in turns, and returns the profile.
 
@@ -85,15 +88,17 @@ def profile_package(
 
     Args:
         package: Package with at least one exported format.
-        batch_size: Number of images in a call, at least 1.
+        batch_size: Number of images, or rows of inputs, in a call, at least 1.
         threads: Number of threads that a call may use, at least 1.
         protocol: How many calls are measured, and for how long; None takes the defaults of `TimingProtocol`.
         details: What is measured in addition to latency; by default nothing.
         rebuild: Whether to measure eager PyTorch, too; this needs a package whose space is one of the hub.
+        lengths: Lengths of named axes of the inputs besides "batch", by their names; those that are missing are
+            `usual_lengths`. Image classifiers have none.
 
     Raises:
-        ProfileError: `batch_size` or `threads` is below 1, no format can be measured on this machine, a measurement failed, or
-            the lookup table is empty or of another space.
+        ProfileError: `batch_size` or `threads` is below 1, a length is not allowed, no format can be measured on this machine,
+            a measurement failed, or the lookup table is empty or of another space.
         PackageError: The PyTorch module cannot be rebuilt.
         ExportError: A format cannot be loaded or run.
     """
@@ -101,21 +106,24 @@ def profile_package(
         raise ProfileError(f"batch_size = {batch_size}, threads = {threads}: both must be at least 1")
     protocol = protocol or TimingProtocol()
     host, manifest = describe_host(), package.manifest
-    (batch,) = random_batches((3, manifest.preprocess.input_size, manifest.preprocess.input_size), sizes=(batch_size,))
+    calls = PackageCalls(package, usual_lengths(package, lengths))
+    batch = calls.batch(batch_size)
     no_space = _why_not_imported(package) if rebuild else None
     rebuild = rebuild and no_space is None
-    loaders, left_out = _loaders(package, threads, rebuild=rebuild, openvino=details.openvino)
+    loaders, left_out = _loaders(calls, threads, rebuild=rebuild, openvino=details.openvino)
     left_out |= {} if no_space is None else {"eager": no_space}
     with _torch_threads(threads):
-        formats = measure_formats(loaders, batch, threads=threads, protocol=protocol)
-        operators, choices = _where(package, batch, threads, rebuild) if details.operators else ({}, ())
-    swept = _sweep(package, loaders, details, host.cores) if details.sweep_seconds > 0 else None
+        formats = measure_formats(loaders, batch, batch_size=batch_size, threads=threads, protocol=protocol)
+        operators, choices = _where(calls, batch, threads, rebuild) if details.operators else ({}, ())
+    swept = _sweep(calls, loaders, details, host.cores) if details.sweep_seconds > 0 else None
     return ProfileReport(
         model=manifest.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         weights_sha256=manifest.files[WEIGHTS].sha256,
-        input=TensorEntry.model_validate(manifest.input.model_dump(include=set(TensorEntry.model_fields))),
-        output=TensorEntry.model_validate(manifest.output.model_dump(include=set(TensorEntry.model_fields))),
+        input=_tensor(manifest.input),
+        output=_tensor(manifest.output),
+        inputs=() if manifest.classifies_images else tuple(map(_tensor, manifest.inputs)),
+        lengths=dict(calls.lengths),
         preprocess=manifest.preprocess,
         host=host,
         rules=_rules(protocol),
@@ -123,12 +131,17 @@ def profile_package(
         formats=formats,
         left_out=left_out,
         parity=(*package.parity, *_parity_of_openvino(package, loaders, rebuild)),
-        memory=_memory(package, loaders, batch_size, threads) if details.memory else (),
+        memory=_memory(calls, loaders, batch_size, threads) if details.memory else (),
         sweep=swept,
         operators=operators,
         choices=choices,
-        cost=_cost(package, formats, batch_size, details.table),
+        cost=_cost(calls, formats, batch_size, details.table),
     )
+
+
+def _tensor(entry: TensorEntry) -> TensorEntry:
+    """Returns the name, type and shape of an input or output."""
+    return TensorEntry(name=entry.name, dtype=entry.dtype, shape=entry.shape)
 
 
 def _why_not_imported(package: Package) -> str | None:
@@ -151,16 +164,17 @@ def _space(package: Package) -> HubSpace | None:
 
 
 def _loaders(
-    package: Package, threads: int, *, rebuild: bool, openvino: bool
-) -> tuple[dict[str, Callable[[], Runner]], dict[str, str]]:
+    calls: PackageCalls, threads: int, *, rebuild: bool, openvino: bool
+) -> tuple[dict[str, Callable[[], Call]], dict[str, str]]:
     """Returns functions that load the formats that can be measured on this machine, and the reasons why others cannot.
 
     Both are by the name of the format. Raises ProfileError if no format can be measured.
     """
-    loaders: dict[str, Callable[[], Runner]] = {}
+    package = calls.package
+    loaders: dict[str, Callable[[], Call]] = {}
     left_out: dict[str, str] = {}
     if rebuild:
-        loaders["eager"] = lambda: EagerRunner(rebuild_model(package))
+        loaders["eager"] = partial(calls.load, "eager", threads)
     backends: list[Backend] = [name for name in ALL_FORMATS if name in package.manifest.exports]
     for backend in [*backends, *(["openvino"] if openvino else [])]:
         try:
@@ -168,10 +182,12 @@ def _loaders(
                 package.check_trust(backend)  # type: ignore[arg-type]
             if backend in FORMATS and FORMATS[backend].only_cuda:  # type: ignore[index]
                 package.runner(backend)  # type: ignore[arg-type]
+            if backend == "openvino" and not package.manifest.classifies_images:
+                raise ExportError("openvino runs image classifiers only")
         except (ExportError, PackageError) as error:
             left_out[backend] = str(error)
             continue
-        loaders[backend] = lambda backend=backend: package.runner(backend, threads=threads)  # type: ignore[misc]
+        loaders[backend] = partial(calls.load, backend, threads)
     if not loaders:
         raise ProfileError(f"{package.path} has no format that runs on this machine: {'; '.join(left_out.values())}")
     return loaders, left_out
@@ -191,89 +207,92 @@ def _rules(protocol: TimingProtocol) -> Rules:
 def _artefact(package: Package, name: str) -> Artefact:
     manifest = package.manifest
     key = SERVED if name == "openvino" else name
-    file = WEIGHTS if name == "eager" else FORMATS[key].file  # type: ignore[index]
-    library = "openvino" if name == "openvino" else "onnxruntime" if name.startswith("onnx") else "torch"
+    files = (WEIGHTS,) if name == "eager" else FORMATS[key].files  # type: ignore[index]
+    library = {"openvino": "openvino", "eager": "torch"}.get(name) or FORMATS[key].runtime  # type: ignore[index]
     installed = installed_versions(f"{library}-gpu", library)
     return Artefact(
         format=name,
-        file=file,
-        bytes=manifest.files[file].bytes,
-        sha256=manifest.files[file].sha256,
+        file=files[0],
+        bytes=sum(manifest.files[file].bytes for file in files),
+        sha256=manifest.files[files[0]].sha256,
         made=manifest.exports.get(key, {}),  # type: ignore[call-overload]
         runtime=f"{library} {next(iter(installed.values()), 'of unknown version')}",
     )
 
 
-def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Runner]], rebuild: bool) -> list[ParityReport]:
+def _parity_of_openvino(package: Package, loaders: dict[str, Callable[[], Call]], rebuild: bool) -> list[ParityReport]:
     """Compares the outputs of OpenVINO with those of eager PyTorch, as a package has reports for its own formats only.
 
     Returns one report, or none if OpenVINO or eager PyTorch is not measured.
     """
     if "openvino" not in loaders or not rebuild:
         return []
-    batches = prepared_batches(package.manifest.preprocess)
+    batches = prepared_batches(package.manifest.image_preprocess)
     try:
-        return [check_parity(EagerRunner(rebuild_model(package)), loaders["openvino"](), batches)]
+        return [check_parity(EagerRunner(rebuild_model(package)), package.runner("openvino"), batches)]
     except ParityError as error:
         return [error.args[1]]
 
 
 def _where(
-    package: Package, batch: Batch, threads: int, rebuild: bool
+    calls: PackageCalls, batch: Any, threads: int, rebuild: bool
 ) -> tuple[dict[str, tuple[OperatorShare, ...]], tuple[ChoiceShare, ...]]:
     """Measures the time of each operator in "onnx" and in eager PyTorch, by format, and that of each choice in "onnx"."""
     operators: dict[str, tuple[OperatorShare, ...]] = {}
     choices: tuple[ChoiceShare, ...] = ()
-    manifest = package.manifest
+    package, manifest, inputs = calls.package, calls.package.manifest, calls.named(batch)
     if SERVED in manifest.exports:
-        rows = onnx_operators(package.path / FORMATS[SERVED].file, batch, threads=threads)
+        rows = onnx_operators(package.path / FORMATS[SERVED].file, inputs, threads=threads)
         operators[SERVED] = tuple(rows[:MOST_OPERATORS])
         space = _space(package)
         if space is not None:
             choices = tuple(by_choice(rows, labels_of_modules(space, manifest.arch), manifest.arch))
     if rebuild:
-        operators["eager"] = tuple(eager_operators(rebuild_model(package), batch)[:MOST_OPERATORS])
+        operators["eager"] = tuple(eager_operators(rebuild_model(package), list(inputs.values()))[:MOST_OPERATORS])
     return operators, choices
 
 
-def _sweep(package: Package, measured: Iterable[str], details: Details, cores: int) -> Sweep | None:
+def _sweep(calls: PackageCalls, measured: Iterable[str], details: Details, cores: int) -> Sweep | None:
     """Measures the throughput of "onnx", or else of another exported format; returns None if none can be measured."""
-    formats = sorted((name for name in measured if name in package.manifest.exports), key=lambda name: name != SERVED)
+    formats = sorted((name for name in measured if name in calls.package.manifest.exports), key=lambda name: name != SERVED)
     if not formats:
         return None
-    chosen: Backend = formats[0]  # type: ignore[assignment]
-    size = package.manifest.preprocess.input_size
     return sweep(
-        chosen,
-        lambda threads: package.runner(chosen, threads=threads),
-        lambda n: random_batches((3, size, size), sizes=(n,))[0],
+        formats[0],
+        partial(calls.load, formats[0]),
+        calls.batch,
         cores=cores,
         seconds=details.sweep_seconds,
         batches=details.batches,
     )
 
 
-def _memory(package: Package, formats: Iterable[str], batch_size: int, threads: int) -> tuple[Memory, ...]:
+def _memory(calls: PackageCalls, formats: Iterable[str], batch_size: int, threads: int) -> tuple[Memory, ...]:
     if not Path("/proc/self/clear_refs").exists():  # It exists on Linux only.
         return ()
-    return measure_memory(package, formats, batch_size=batch_size, threads=threads)
+    return measure_memory(calls, formats, batch_size=batch_size, threads=threads)
 
 
 def _cost(
-    package: Package, formats: Sequence[FormatLatency], batch_size: int, table: LatencyTable | None
+    calls: PackageCalls, formats: Sequence[FormatLatency], batch_size: int, table: LatencyTable | None
 ) -> NetworkCost | None:
     """Returns the cost of the network; None if its space is not one of the hub, or the arch does not fit the space.
 
     Raises ProfileError if the lookup table is of another space.
     """
-    manifest = package.manifest
+    package, manifest = calls.package, calls.package.manifest
     measured = next((f for f in formats if f.format == SERVED and batch_size == 1), None)
     median = None if measured is None else sorted(measured.samples_ms)[len(measured.samples_ms) // 2]
     space = _space(package)
     if space is None:
         return None
     try:
-        return cost_of(space, manifest.arch, manifest.preprocess.input_size, measured_ms=median, table=table)
+        if manifest.classifies_images:
+            size = manifest.image_preprocess.input_size
+            return cost_of(space, manifest.arch, (1, 3, size, size), measured_ms=median, table=table)
+        # Costs are those of the usual lengths, with which a measurement of other lengths is not compared.
+        same = {axis: space.usual_lengths.get(axis, length) for axis, length in calls.lengths.items()} == calls.lengths
+        return cost_of(space, manifest.arch, space.cost_inputs(), measured_ms=median if same else None, table=table)
     except ProfileError:
         raise
     except HubserveError:

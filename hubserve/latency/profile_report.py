@@ -8,6 +8,7 @@ from hubserve.host import Host
 from hubserve.latency.format_latency import OLD_NAME, FormatLatency
 from hubserve.package.manifest import TensorEntry
 from hubserve.package.parity import ParityReport
+from hubserve.package.tensor_parity import TensorParityReport
 from hubserve.preprocess import Preprocess
 
 
@@ -21,8 +22,8 @@ class Artefact(_Record):
     Attributes:
         format: Format that was measured: "eager", "openvino", or a format of packages such as "onnx".
         file: Name of the file in the package.
-        bytes: Size of the file in bytes.
-        sha256: SHA-256 of the file, in hexadecimal digits.
+        bytes: Size in bytes of the file, and of the further files of the format if it has any.
+        sha256: SHA-256 of the file `file`, in hexadecimal digits.
         made: Entry of the format in the manifest of the package: its opset, precision, ...; empty for "eager".
         runtime: Name and version of the library that ran the format.
     """
@@ -179,9 +180,11 @@ class ProfileReport(_Record):
         model: Name of the model.
         created: Time of the measurement, in ISO 8601.
         weights_sha256: SHA-256 of the weights file of the package, in hexadecimal digits.
-        input: Name, type and shape of the input of the exported formats.
-        output: Name, type and shape of the output of the exported formats.
-        preprocess: Preprocessing that turns an image into the input.
+        input: Name, type and shape of the first input of the exported formats.
+        output: Name, type and shape of the first output of the exported formats.
+        inputs: All inputs of a model that is no image classifier; empty for an image classifier.
+        lengths: Length of each named axis of these inputs besides "batch", with which the model was measured.
+        preprocess: Preprocessing that turns an image into the input; None if the model is no image classifier.
         host: Machine on which the profile was measured.
         rules: Settings with which the latency was measured.
         artefacts: File from which each format was loaded.
@@ -201,13 +204,15 @@ class ProfileReport(_Record):
     weights_sha256: str
     input: TensorEntry
     output: TensorEntry
-    preprocess: Preprocess
+    inputs: tuple[TensorEntry, ...] = ()
+    lengths: dict[str, int] = {}
+    preprocess: Preprocess | None
     host: Host
     rules: Rules
     artefacts: tuple[Artefact, ...]
     formats: tuple[FormatLatency, ...] = Field(min_length=1, validation_alias=AliasChoices("formats", "forms"))
     left_out: dict[str, str] = {}
-    parity: tuple[ParityReport, ...] = ()
+    parity: tuple[TensorParityReport | ParityReport, ...] = ()
     memory: tuple[Memory, ...] = ()
     sweep: Sweep | None = None
     operators: dict[str, tuple[OperatorShare, ...]] = {}

@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from hubserve.errors import ProfileError
+from hubserve.latency.package_calls import Call
 from hubserve.latency.profile_report import Sweep, SweepPoint
-from hubserve.package.runner import Batch, Runner
 from hubserve.timing import Clock, call_ms
 
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -17,14 +18,14 @@ ENOUGH = 0.95
 WARM_UP = 3
 LEAST_CALLS = 5
 
-Load = Callable[[int], Runner]
+Load = Callable[[int], Call]
 """Function that gets a number of threads and loads a model that may use that many."""
 
 
 def sweep(
     format: str,
     load: Load,
-    batch_of: Callable[[int], Batch],
+    batch_of: Callable[[int], Any],
     *,
     cores: int,
     seconds: float,
@@ -36,7 +37,7 @@ def sweep(
     Args:
         format: Name of the format, for the record.
         load: Function that gets a number of threads and loads a model that may use that many.
-        batch_of: Function that gets a batch size and returns a batch of that many preprocessed images.
+        batch_of: Function that gets a batch size and returns a batch of that many preprocessed images, or rows of inputs.
         cores: Largest number of threads, and of parallel models; at least 1.
         seconds: Seconds for each setting, above 0; at least `LEAST_CALLS` calls are made even if they take longer.
         batches: Batch sizes to measure, at least one.
@@ -48,9 +49,9 @@ def sweep(
     if cores < 1 or not batches or not seconds > 0:
         raise ProfileError(f"cores = {cores}, batches = {tuple(batches)}, seconds = {seconds}: a sweep needs some of each")
     single = load(1)
-    by_batch = [_point(single, batch_of(size), 1, seconds, clock) for size in batches]
+    by_batch = [_point(single, batch_of(size), size, 1, seconds, clock) for size in batches]
     one = batch_of(1)
-    by_threads = [_point(single if n == 1 else load(n), one, n, seconds, clock) for n in _counts(cores)]
+    by_threads = [_point(single if n == 1 else load(n), one, 1, n, seconds, clock) for n in _counts(cores)]
     by_sessions = [_side_by_side([single, *(load(1) for _ in range(n - 1))], one, seconds, clock) for n in _counts(cores)]
     return Sweep(
         format=format,
@@ -72,42 +73,42 @@ def _counts(cores: int) -> list[int]:
     return sorted({1 << i for i in range(cores.bit_length()) if 1 << i <= cores} | {cores})
 
 
-def _point(runner: Runner, batch: Batch, threads: int, seconds: float, clock: Clock) -> SweepPoint:
+def _point(runner: Call, batch: Any, size: int, threads: int, seconds: float, clock: Clock) -> SweepPoint:
     times = _calls(runner, batch, seconds, clock)
     return SweepPoint(
-        batch_size=len(batch),
+        batch_size=size,
         threads=threads,
         sessions=1,
         n=len(times),
         p50_ms=statistics.median(times),
-        images_per_second=len(batch) / statistics.median(times) * 1e3,
+        images_per_second=size / statistics.median(times) * 1e3,
     )
 
 
-def _side_by_side(runners: Sequence[Runner], batch: Batch, seconds: float, clock: Clock) -> SweepPoint:
-    """Measures the throughput of several models in parallel, each called by a thread of its own.
+def _side_by_side(runners: Sequence[Call], one: Any, seconds: float, clock: Clock) -> SweepPoint:
+    """Measures the throughput of several models in parallel, each called with `one` image or row by a thread of its own.
 
     The threads run in parallel because ONNX Runtime releases Python's global interpreter lock while it computes.
     """
     start_together = threading.Barrier(len(runners))
 
-    def work(runner: Runner) -> list[float]:
+    def work(runner: Call) -> list[float]:
         start_together.wait()
-        return _calls(runner, batch, seconds, clock)
+        return _calls(runner, one, seconds, clock)
 
     with ThreadPoolExecutor(len(runners)) as threads:
         times = list(threads.map(work, runners))
     return SweepPoint(
-        batch_size=len(batch),
+        batch_size=1,
         threads=1,
         sessions=len(runners),
         n=sum(map(len, times)),
         p50_ms=statistics.median(t for each in times for t in each),
-        images_per_second=sum(len(batch) * len(each) / sum(each) * 1e3 for each in times),
+        images_per_second=sum(len(each) / sum(each) * 1e3 for each in times),
     )
 
 
-def _calls(runner: Runner, batch: Batch, seconds: float, clock: Clock) -> list[float]:
+def _calls(runner: Call, batch: Any, seconds: float, clock: Clock) -> list[float]:
     """Calls a model for `seconds`, after a warm-up, and returns the time of each call in milliseconds."""
     for _ in range(WARM_UP):
         runner(batch)

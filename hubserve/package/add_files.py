@@ -40,7 +40,7 @@ def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
             the folder of the package is no longer a package.
         OSError: A file cannot be read or written, or the folder cannot be replaced; the package is unchanged then.
     """
-    taken = {MANIFEST, WEIGHTS, LABELS, PARITY, EXAMPLE, *(entry.file for entry in FORMATS.values())}
+    taken = {MANIFEST, WEIGHTS, LABELS, PARITY, EXAMPLE, *(file for entry in FORMATS.values() for file in entry.files)}
     for name in files:
         if name in taken or PurePosixPath(name).name != name or name in ("", ".", ".."):
             raise PackageError(

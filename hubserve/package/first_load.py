@@ -27,6 +27,7 @@ from hubserve import errors, home
 from hubserve.errors import HubserveError, LoadLimitError, OutputError
 from hubserve.host import available_memory_bytes
 from hubserve.package import trust
+from hubserve.package.manifest import InputEntry
 
 WORKER = "hubserve.workers.first_load"
 
@@ -43,7 +44,7 @@ _known: set[str] = set()
 
 
 class FirstLoad:
-    """A separate process that loads an ONNX file and runs it on zeros; the constructor starts the process.
+    """A separate process that loads an ONNX file and runs it; the constructor starts the process.
 
     The process ends when it is done or when its time limit is reached. Call `check` to wait for it and get the result.
 
@@ -51,7 +52,7 @@ class FirstLoad:
         path: Path of the ONNX file.
         sha256: SHA-256 of its content, in hexadecimal.
         backends: What loads and runs the file, one after the other: names of ONNX formats such as "onnx", or "openvino".
-        input_size: Height and width of the model's input, in pixels.
+        inputs: Inputs of the model. An image classifier is run on zeros, and other models on made-up inputs.
         batches: Batch sizes that are run.
         device: "cpu", "cuda" or "auto". Only for "cpu" the memory of the process is limited.
         seconds: Time limit in seconds; None takes HUBSERVE_LOAD_SECONDS, or 60 s if it is not set.
@@ -74,7 +75,7 @@ class FirstLoad:
         sha256: str,
         backends: Sequence[str],
         *,
-        input_size: int,
+        inputs: Sequence[InputEntry],
         batches: Sequence[int] = (1, 2),
         device: str = "cpu",
         seconds: float | None = None,
@@ -88,7 +89,7 @@ class FirstLoad:
         request = {
             "path": str(path.resolve()),
             "backends": list(backends),
-            "input_size": input_size,
+            "inputs": [entry.model_dump(mode="json") for entry in inputs],
             "batches": list(batches),
             "device": device,
             "seconds": self.seconds,

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from hubserve.bounded_files import read_bounded_text
 from hubserve.errors import PackageError
 from hubserve.package.parity import ParityReport
+from hubserve.package.tensor_parity import TensorParityReport
 from hubserve.storage_faults import denial
 from hubserve.validation_sentence import first_mistake
 
@@ -33,8 +34,14 @@ def read_parity(path: Path) -> tuple[ParityReport, ...]:
         PackageError: The file cannot be read, is larger than 64 MiB, is not JSON, or does not hold a list of such reports.
     """
     advice = "a list of comparisons with eager PyTorch; export it again"
+    found = _json(path, advice)
     try:
-        return _Reports.validate_python(_json(path, advice))
+        reports = _Reports.validate_python(found)
+        # Only models of other inputs than images have a comparison of each output.
+        return tuple(
+            TensorParityReport.model_validate(entry) if isinstance(entry, dict) and "outputs" in entry else report
+            for entry, report in zip(found, reports, strict=True)
+        )
     except ValidationError as error:
         mistake = first_mistake(error, whole="its content", show_value=True)
         raise PackageError(f"{path}: {mistake}; expected {advice}") from error

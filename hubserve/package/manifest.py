@@ -8,13 +8,21 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from hubserve.cards.card import Metric
 from hubserve.code_source import CodeSource
+from hubserve.errors import OtherInputsError
 from hubserve.preprocess import Preprocess
 
-Format = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8"]
+Format = Literal[
+    "onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8", "executorch", "executorch-int8", "litert", "litert-int8", "ncnn"
+]
 DEFAULT_FORMATS: tuple[Format, ...] = ("onnx", "torchscript", "pt2")
 """The formats that are exported by default: their logits are those of eager PyTorch up to rounding errors of float32."""
-ALL_FORMATS: tuple[Format, ...] = (*DEFAULT_FORMATS, "onnx-fp16", "onnx-int8")
-"""All formats: the default ones, and those that are exported on request because they are less accurate or need a GPU."""
+MOBILE_FORMATS: tuple[Format, ...] = ("executorch", "executorch-int8", "litert", "litert-int8", "ncnn")
+"""The formats for phones and boards, each of which needs an extra. Their files take one image a call."""
+ALL_FORMATS: tuple[Format, ...] = (*DEFAULT_FORMATS, "onnx-fp16", "onnx-int8", *MOBILE_FORMATS)
+"""All formats: the default ones, and those that are exported on request because they are less accurate, need a GPU, or are for
+phones and boards."""
+INT8_FORMATS: tuple[Format, ...] = ("onnx-int8", "executorch-int8", "litert-int8")
+"""The formats in 8-bit integers, which images calibrate."""
 
 
 class _Record(BaseModel):
@@ -39,23 +47,57 @@ class TensorEntry(_Record):
     Attributes:
         name: Name of the tensor in the ONNX file.
         dtype: Type of its elements, such as "float32".
-        shape: Length of each of its axes, at least two; a name such as "batch" means that the axis may have any length.
+        shape: Length of each of its axes, at least one; a name such as "batch" means that the length is not fixed.
     """
 
     name: str
     dtype: str
-    shape: Annotated[tuple[str | int, ...], Field(min_length=2)]
+    shape: Annotated[tuple[str | int, ...], Field(min_length=1)]
 
 
 class InputEntry(TensorEntry):
     """An input of the exported model.
 
+    In the file, attributes that have their default are left out, except `prepared_by`, because earlier readers of version 2 do
+    not know them.
+
     Attributes, besides those of TensorEntry:
-        prepared_by: Who computes the tensor: "image" means the preprocessing in the manifest, from an image; "none" means the
-            caller.
+        prepared_by: Who computes the tensor: "image" means the preprocessing in the manifest, from an image; "text" means a
+            tokenizer in the package, from a text; "none" means the caller.
+        lowest: Smallest allowed element of a tensor of integers; None if there is none.
+        highest: Largest allowed element of a tensor of integers; None if there is none.
+        padding: Element that fills up the shorter sequences of a batch, at the end of the last axis. What the model computes
+            for a sequence does not depend on how much padding follows. A sequence may not consist of padding only. None if
+            sequences of different lengths cannot be in one batch.
+        axes: Smallest and largest length of each axis that has a name, except "batch"; the largest is None if any is allowed.
     """
 
-    prepared_by: Literal["image", "none"] = "image"
+    prepared_by: Literal["image", "text", "none"] = "image"
+    lowest: int | None = None
+    highest: int | None = None
+    padding: int | None = None
+    axes: dict[str, tuple[int, int | None]] = {}
+
+    @model_validator(mode="after")
+    def _allows_values(self) -> InputEntry:
+        limits = (self.lowest, self.highest, self.padding)
+        if limits != (None, None, None) and not self.dtype.startswith(("int", "uint", "bool")):
+            raise ValueError(f"{self.name}: lowest, highest and padding are for integers, and its dtype is {self.dtype}")
+        if self.lowest is not None and self.highest is not None:
+            if self.highest < self.lowest:
+                raise ValueError(f"{self.name}: highest = {self.highest} is below lowest = {self.lowest}")
+            if self.lowest == self.highest == self.padding:
+                raise ValueError(f"{self.name}: {self.padding} is the only allowed element and also the padding")
+        for axis, (smallest, largest) in self.axes.items():
+            if axis not in self.shape or smallest < 0 or (largest is not None and largest < smallest):
+                raise ValueError(f"{self.name}: axes: {axis!r} from {smallest} to {largest} is no axis of {self.shape}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        later: dict[str, Any] = {"lowest": None, "highest": None, "padding": None, "axes": {}}
+        return {name: value for name, value in written.items() if name not in later or value != later[name]}
 
 
 class OutputEntry(TensorEntry):
@@ -125,9 +167,9 @@ class Manifest(_Record):
             to the file, because earlier readers of version 2 do not know it.
         settings: Arguments of the model space, by name.
         arch: Chosen value of each choice of the model space, by the label of the choice.
-        preprocess: Preparation that turns an image into the input of the model.
-        inputs: Inputs of the exported model, at least one.
-        outputs: Outputs of the exported model; the first one has the logits.
+        preprocess: Preparation that turns an image into the input of the model; None if no input is prepared from an image.
+        inputs: Inputs of the exported model, at least one, in the order of the network's arguments.
+        outputs: Outputs of the exported model, at least one, in its order; the first one of a classifier has the logits.
         temperature: Number above 0 by which logits are divided before the softmax, so that probabilities are calibrated; None
             means that they are not divided.
         test: Accuracy on test images; None if it was not measured.
@@ -143,7 +185,7 @@ class Manifest(_Record):
     space_source: CodeSource | None = None
     settings: dict[str, Any]
     arch: dict[str, Any]
-    preprocess: Preprocess
+    preprocess: Preprocess | None = None
     inputs: Annotated[tuple[InputEntry, ...], Field(min_length=1)]
     outputs: Annotated[tuple[OutputEntry, ...], Field(min_length=1)]
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -181,9 +223,38 @@ class Manifest(_Record):
 
     @model_validator(mode="after")
     def _counts_its_classes(self) -> Manifest:
-        if not isinstance(self.output.shape[-1], int) or self.output.shape[-1] < 1:
+        if self.output.meaning != "logits":
+            return self
+        if len(self.output.shape) < 2 or not isinstance(self.output.shape[-1], int) or self.output.shape[-1] < 1:
             raise ValueError(f"outputs: shape = {self.output.shape}: the last number is the number of classes, at least 1")
         return self
+
+    @model_validator(mode="after")
+    def _prepares_its_images(self) -> Manifest:
+        images = [entry.name for entry in self.inputs if entry.prepared_by == "image"]
+        if images and self.preprocess is None:
+            raise ValueError(f"preprocess is missing, and the input {images[0]!r} is prepared from an image")
+        return self
+
+    @property
+    def classifies_images(self) -> bool:
+        """Whether the only input of the model is prepared from an image, and its first output has the logits of classes."""
+        return [entry.prepared_by for entry in self.inputs] == ["image"] and self.output.meaning == "logits"
+
+    @property
+    def image_preprocess(self) -> Preprocess:
+        """The preparation of images of an image classifier.
+
+        Raises:
+            OtherInputsError: The model is no image classifier; the message says what its inputs are and how to use it.
+        """
+        if self.preprocess is None or not self.classifies_images:
+            inputs = ", ".join(f"{entry.name} ({entry.dtype}: {' x '.join(map(str, entry.shape))})" for entry in self.inputs)
+            raise OtherInputsError(
+                f"{self.name} is no image classifier: it takes {inputs}. It is served by tensors, over HTTP at POST "
+                "/v2/models/NAME/infer and over gRPC; in Python, Package.tensor_runner runs it"
+            )
+        return self.preprocess
 
     @property
     def input(self) -> InputEntry:
@@ -192,7 +263,7 @@ class Manifest(_Record):
 
     @property
     def output(self) -> OutputEntry:
-        """The first output of the exported model: the logits."""
+        """The first output of the exported model: the logits, if it is a classifier."""
         return self.outputs[0]
 
     @property
@@ -202,5 +273,5 @@ class Manifest(_Record):
 
     @property
     def classes(self) -> int:
-        """Number of classes of the model."""
-        return int(self.output.shape[-1])
+        """Number of classes of the model; 0 if it is no classifier."""
+        return int(self.output.shape[-1]) if self.output.meaning == "logits" else 0

@@ -1,10 +1,12 @@
 """Runs ONNX files with ONNX Runtime."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from hubserve.cuda_driver import gpus
 from hubserve.error_messages import first_line
@@ -40,18 +42,7 @@ class OnnxRunner:
 
     def __init__(self, path: Path, *, threads: int = 1, device: Device = "auto", name: str = "onnx") -> None:
         self.name = name
-        self.device = _resolve(device)
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=_providers(self.device))
-        except Exception as error:  # ONNX Runtime has its own exceptions, without a common base.
-            raise ExportError(f"ONNX Runtime cannot load {path}: {error}") from error
-        if self.device == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
-            if device == "cuda":
-                raise ExportError(
-                    f"ONNX Runtime {onnxruntime.__version__} fell back to the CPU: the CUDA libraries it needs do not "
-                    "load here; pip install 'hubserve[cuda]' brings them"
-                )
-            self.device = "cpu"
+        self._session, self.device = open_session(path, threads=threads, device=device)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.has_features = [output.name for output in outputs[1:]] == [FEATURES]
         types = {tensor.type for tensor in (*inputs, *outputs)}
@@ -83,16 +74,67 @@ class OnnxRunner:
         return logits, features
 
     def _run(self, batch: Batch, outputs: list[str]) -> list[Batch]:
-        options = onnxruntime.RunOptions()
-        try:
-            with RunLimit(options, self.seconds):
-                found: list[Batch] = self._session.run(outputs, {self._input: np.ascontiguousarray(batch)}, options)
-        except Exception as error:
-            if options.terminate:
-                reason = f"{self.name} did not answer {batch.shape} within {self.seconds:g} s, and was ended"
-                raise LateAnswerError(reason) from error
-            raise ExportError(f"ONNX Runtime cannot run {self.name} on {batch.shape}: {first_line(error)}") from error
-        return found
+        return run_session(self._session, outputs, {self._input: batch}, name=self.name, seconds=self.seconds)
+
+
+def open_session(path: Path, *, threads: int, device: Device) -> tuple[onnxruntime.InferenceSession, str]:
+    """Loads an ONNX file, and returns the session and the device that it uses, "cpu" or "cuda".
+
+    Args:
+        path: Path of the ONNX file.
+        threads: Number of threads that one call may use.
+        device: "cpu", "cuda" or "auto". "auto" takes a GPU if ONNX Runtime can use one, and else the CPU.
+
+    Raises:
+        ExportError: The file cannot be loaded, or `device` is "cuda" and ONNX Runtime cannot use a GPU.
+    """
+    used = _resolve(device)
+    try:
+        session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=_providers(used))
+    except Exception as error:  # ONNX Runtime has its own exceptions, without a common base.
+        raise ExportError(f"ONNX Runtime cannot load {path}: {error}") from error
+    if used == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+        if device == "cuda":
+            raise ExportError(
+                f"ONNX Runtime {onnxruntime.__version__} fell back to the CPU: the CUDA libraries it needs do not "
+                "load here; pip install 'hubserve[cuda]' brings them"
+            )
+        used = "cpu"
+    return session, used
+
+
+def run_session(
+    session: onnxruntime.InferenceSession,
+    outputs: Sequence[str],
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    name: str,
+    seconds: float,
+) -> list[NDArray[Any]]:
+    """Runs a session and returns the outputs.
+
+    Args:
+        session: The session.
+        outputs: Names of the outputs to compute.
+        inputs: Inputs by their names.
+        name: Name of the format, for error messages.
+        seconds: Time in seconds after which the call is ended.
+
+    Raises:
+        ExportError: ONNX Runtime cannot run the model on these inputs, for instance because of their shapes.
+        LateAnswerError: The call did not end within `seconds`.
+    """
+    options = onnxruntime.RunOptions()
+    given = {key: np.ascontiguousarray(value) for key, value in inputs.items()}
+    try:
+        with RunLimit(options, seconds):
+            found: list[NDArray[Any]] = session.run(outputs, given, options)
+    except Exception as error:
+        shapes = ", ".join(str(value.shape) for value in given.values())
+        if options.terminate:
+            raise LateAnswerError(f"{name} did not answer {shapes} within {seconds:g} s, and was ended") from error
+        raise ExportError(f"ONNX Runtime cannot run {name} on {shapes}: {first_line(error)}") from error
+    return found
 
 
 def cuda_available() -> bool:

@@ -2,22 +2,23 @@
 
     manifest.json          what the model is, where it came from, and the hash of every other file
     weights.safetensors    weights of PyTorch, under the parameter names of `space.freeze(arch)`
-    model.onnx             model in ONNX: prepared images in, logits out, any batch size
+    model.onnx             model in ONNX, of any batch size: for an image classifier, prepared images in, logits out
     model.torchscript.pt   the same model in TorchScript; may run code, so it is loaded only if its author is trusted
     model.pt2              the same model, written by torch.export; may run code, too
-    labels.txt             one label for each class and line, in the order of the logits
+    labels.txt             one label for each class and line, in the order of the logits; only of classifiers
     parity.json            how far the logits of each format are from those of eager PyTorch
-    run_onnx.py            program that classifies images with onnxruntime, numpy and pillow alone
+    run_onnx.py            program that classifies images with onnxruntime, numpy and pillow alone; only of image classifiers
     profile.json           latency report; only if latency was measured
     accuracy.json          accuracy on test images; only if it was measured
 
-An export writes the formats that are asked for, which may also be `model.fp16.onnx` and `model.int8.onnx`. The exported
-formats run without hubserve.
+An export writes the formats that are asked for, which may also be `model.fp16.onnx` and `model.int8.onnx`, and for phones and
+boards `model.pte`, `model.int8.pte`, `model.tflite`, `model.int8.tflite`, and `model.ncnn.param` with `model.ncnn.bin`. The
+exported formats run without hubserve.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -27,23 +28,22 @@ from hubserve.errors import ExportError, PackageError
 from hubserve.package import first_load, trust
 from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.file_hashes import file_entry, hash_file, hash_once
+from hubserve.package.file_names import check_file_names
 from hubserve.package.first_load import FirstLoad
-from hubserve.package.formats import FORMATS
+from hubserve.package.formats import FORMATS, TENSOR_FORMATS
 from hubserve.package.labels_parity_profile import read_labels, read_parity, read_profile
 from hubserve.package.manifest import Format, Manifest
 from hubserve.package.onnx_contents import LOOPS, check_external_data, read_onnx_contents
 from hubserve.package.onnx_runner import Device, OnnxRunner, cuda_available
+from hubserve.package.onnx_tensor_runner import OnnxTensorRunner
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.parity import ParityReport
-from hubserve.package.runner import DAY, Runner
+from hubserve.package.runner import DAY, Runner, TensorRunner
 from hubserve.storage_faults import denial, is_there
 from hubserve.validation_sentence import first_mistake
 
 MANIFEST, WEIGHTS, LABELS, PARITY = "manifest.json", "weights.safetensors", "labels.txt", "parity.json"
 PROFILE, EXAMPLE = "profile.json", "run_onnx.py"
-
-LONGEST_NAME = 255
-"""Length in bytes of the longest file name that file systems allow."""
 
 Backend = Format | Literal["openvino"]
 """What runs the model of a package: the name of one of its formats, or "openvino", which runs the file of the format "onnx"."""
@@ -56,7 +56,7 @@ class Package:
     Attributes:
         path: Folder of the package.
         manifest: Content of manifest.json.
-        trusted: Whether formats that may run code are loaded even if this user did not write them here; see `check_trust`.
+        trusted: Whether formats other than ONNX are loaded even if this user did not write them here; see `check_trust`.
     """
 
     path: Path
@@ -65,11 +65,13 @@ class Package:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The labels of the classes, in the order of the logits.
+        """The labels of the classes, in the order of the logits; empty if the model is no classifier.
 
         Raises:
             PackageError: labels.txt cannot be read, or is not UTF-8.
         """
+        if not self.manifest.classes:
+            return ()
         return read_labels(self.path / LABELS)
 
     @cached_property
@@ -134,15 +136,18 @@ class Package:
             )
 
     def check_trust(self, name: Format) -> None:
-        """Checks that a format may be loaded: it runs no code, this user wrote its file here, or its author is trusted.
+        """Checks that a format may be loaded: it is in ONNX, this user wrote its files here, or its author is trusted.
 
         Raises:
-            PackageError: The format may run code, this user did not write its file here, and `trusted` is False.
-            OSError: The file of a format that may run code cannot be read.
+            PackageError: The format is not in ONNX, this user did not write its files here, and `trusted` is False.
+            OSError: A file of such a format cannot be read.
         """
-        reason, path = FORMATS[name].program, self.path / FORMATS[name].file
+        reason, paths = FORMATS[name].program, [self.path / file for file in FORMATS[name].files]
+        if reason is None or self.trusted:
+            return
         # The hash of the file itself: the manifest's was written by the author, too.
-        if reason is None or self.trusted or trust.was_written_here(hash_file(path)):
+        path = next((path for path in paths if not trust.was_written_here(hash_file(path))), None)
+        if path is None:
             return
         raise PackageError(
             f"{path} was not written here by this user, and {reason}; where you trust its author, say so with --trust "
@@ -176,7 +181,7 @@ class Package:
         unknown = [used for used in dict.fromkeys((name, backend)) if not first_load.is_known(sha256, used, where)]
         if not unknown:
             return None
-        return FirstLoad(path, sha256, unknown, input_size=self.manifest.preprocess.input_size, device=where, **limits)
+        return FirstLoad(path, sha256, unknown, inputs=self.manifest.inputs, device=where, **limits)
 
     def runner(
         self, backend: Backend, *, threads: int = 1, device: Device = "cpu", callers: int = 1, seconds: float = DAY
@@ -192,38 +197,74 @@ class Package:
                 process.
             device: "cpu", "cuda" or "auto". "auto" takes a GPU if there is one. "openvino" ignores it.
             callers: Number of threads that may call the runner at the same time. Only "openvino" uses it.
-            seconds: Time in seconds after which a call is ended. "torchscript" and "pt2" ignore it.
+            seconds: Time in seconds after which a call is ended. Only the formats in ONNX heed it.
 
         Raises:
-            PackageError: The package does not have the format, the format may run code and its author is not trusted, an ONNX
+            OtherInputsError: The model does not classify images.
+            PackageError: The package does not have the format, the format is not in ONNX and its author is not trusted, an ONNX
                 file names external data outside the package, or it has loops, OpenVINO is to run it, and its author is not
                 trusted.
             LoadLimitError: The first load of the file took too much time or memory.
             ExportError: The file cannot be loaded, or the format or `device` needs a GPU and there is none.
             OSError: The file cannot be read, or the process of the first load cannot be started.
         """
+        self.manifest.image_preprocess  # noqa: B018 - raises OtherInputsError
         name: Format = "onnx" if backend == "openvino" else backend
-        if name not in self.manifest.exports:
-            raise PackageError(f"{self.path} has no {name}; it has {', '.join(self.manifest.exports)}")
+        self._check_has(name)
         if backend == "openvino":
             self._load_first(backend, "cpu")
             compiled = OpenVinoRunner(self.path / FORMATS[name].file, threads=threads, callers=callers)
             compiled.seconds = seconds
             return compiled
+        self._check_loadable(name, device)
+        runner = FORMATS[name].load(self.path / FORMATS[name].file, threads, device)
+        if isinstance(runner, OnnxRunner):
+            runner.seconds = seconds
+        return runner
+
+    def tensor_runner(self, name: Backend, *, threads: int = 1, device: Device = "cpu", seconds: float = DAY) -> TensorRunner:
+        """Loads the model of this package, of any inputs and outputs, in one of its formats, and returns its runner.
+
+        Its inputs and outputs are those of the manifest, in their order. A first load is made as in `runner`.
+
+        >>> read_package(Path("my-model")).tensor_runner("onnx").run([token_ids])
+
+        Args:
+            name: Name of the format, one of `hubserve.package.formats.TENSOR_FORMATS`.
+            threads: Number of threads that one call may use. "torchscript" and "pt2" ignore it.
+            device: "cpu", "cuda" or "auto". "auto" takes a GPU if there is one.
+            seconds: Time in seconds after which a call is ended. Only "onnx" heeds it.
+
+        Raises:
+            ExportError: The format is for image classifiers only, or as `runner`, whose other exceptions are raised, too.
+        """
+        load = None if name == "openvino" else FORMATS[name].load_tensors
+        if name == "openvino" or load is None:
+            raise ExportError(f"{name} runs image classifiers only; {self.manifest.name} runs in {', '.join(TENSOR_FORMATS)}")
+        self._check_has(name)
+        self._check_loadable(name, device)
+        runner = load(self.path / FORMATS[name].file, threads, device)
+        if isinstance(runner, OnnxTensorRunner):
+            runner.seconds = seconds
+        return runner
+
+    def _check_has(self, name: Format) -> None:
+        """Raises PackageError if the package does not have a format."""
+        if name not in self.manifest.exports:
+            raise PackageError(f"{self.path} has no {name}; it has {', '.join(self.manifest.exports)}")
+
+    def _check_loadable(self, name: Format, device: Device) -> None:
+        """Checks that a format may be loaded on a device, and makes its first load if it needs one. Raises as `runner` does."""
         self.check_trust(name)
         reason = FORMATS[name].only_cuda
         if reason is not None and (device == "cpu" or not cuda_available()):
             raise ExportError(
                 f"{name} is for CUDA, and device is {device!r} on a machine without a GPU for it: {reason}; use onnx here"
             )
-        self._load_first(backend, device)
-        runner = FORMATS[name].load(self.path / FORMATS[name].file, threads, device)
-        if isinstance(runner, OnnxRunner):
-            runner.seconds = seconds
-        return runner
+        self._load_first(name, device)
 
     def _check_onnx(self, backend: Backend) -> None:
-        """Checks an ONNX file before a runtime opens it; does nothing for "torchscript" and "pt2".
+        """Checks an ONNX file before a runtime opens it; does nothing for other formats.
 
         Raises:
             PackageError: The file names external data outside the package, or it has loops, OpenVINO is to run it, and its
@@ -256,8 +297,7 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
 
     Args:
         path: Folder of the package.
-        trusted: Whether formats that may run code ("torchscript" and "pt2") can be loaded later even if this user did not write
-            them on this machine.
+        trusted: Whether formats other than ONNX can be loaded later even if this user did not write them on this machine.
 
     Raises:
         PackageError: The folder is not a package, its manifest cannot be read or is not valid, or a file is missing.
@@ -271,29 +311,13 @@ def read_package(path: Path, *, trusted: bool = False) -> Package:
     except ValidationError as error:
         mistake = first_mistake(error)
         raise PackageError(f"{path / MANIFEST} is not a manifest that this version reads: {mistake}") from error
-    check_file_names(manifest, str(path / MANIFEST))
+    check_file_names(manifest, str(path / MANIFEST), reserved=MANIFEST)
     for name in manifest.files:
         if not is_there(path / name):
             raise PackageError(f"{path} is incomplete: {name} is missing")
-    absent = [
-        name for name in (WEIGHTS, LABELS, PARITY, *(FORMATS[f].file for f in manifest.exports)) if name not in manifest.files
-    ]
+    needed = [WEIGHTS, *([LABELS] if manifest.classes else []), PARITY]
+    needed += [file for name in manifest.exports for file in FORMATS[name].files]
+    absent = [name for name in needed if name not in manifest.files]
     if absent:
         raise PackageError(f"{path} is incomplete: its manifest does not list {absent[0]}")
     return Package(path, manifest, trusted)
-
-
-def check_file_names(manifest: Manifest, where: str) -> None:
-    """Checks that all file names in a manifest are plain: without a folder, not too long, and not manifest.json itself.
-
-    Args:
-        manifest: The manifest.
-        where: Path or address of the manifest, for the error message.
-
-    Raises:
-        PackageError: A name is not plain.
-    """
-    for name in manifest.files:
-        plain = PurePosixPath(name).name == name and "\0" not in name and name not in ("", ".", "..", MANIFEST)
-        if not plain or len(name.encode(errors="surrogatepass")) > LONGEST_NAME:
-            raise PackageError(f"{where} lists {name!r}: files lie in the package's own folder, by plain names")

@@ -38,19 +38,19 @@ def readme(package: Package, url: str, *, timm: bool = False) -> str:
     """
     manifest = package.manifest
     front = yaml.safe_dump(_front_matter(package, timm), sort_keys=False, allow_unicode=True)
+    kind = "An image classifier" if manifest.classifies_images else "A classifier" if manifest.classes else "A model"
+    classes = f" with {manifest.classes} classes" if manifest.classes else ""
     parts = [
         f"---\n{front}---",
         f"# {_text(manifest.name)}",
-        f"An image classifier with {manifest.classes} classes: an arch of the model space {_text(manifest.space)}, exported by "
-        f"hubserve as {', '.join(manifest.exports)}.",
+        f"{kind}{classes}: an arch of the model space {_text(manifest.space)}, exported by hubserve as "
+        f"{', '.join(manifest.exports)}.",
         "## Accuracy",
         *_accuracy(package),
         "## Use",
         *_use(manifest, url, timm),
-        "## Preprocessing",
-        _preprocessing(manifest),
-        f"## Classes ({manifest.classes})",
-        _labels(package.labels),
+        *(["## Preprocessing", _preprocessing(manifest)] if manifest.classifies_images else ["## Inputs", *_tensors(manifest)]),
+        *([f"## Classes ({manifest.classes})", _labels(package.labels)] if manifest.classes else []),
         "## Exported formats",
         _formats(package),
         "## Provenance",
@@ -69,10 +69,12 @@ def _front_matter(package: Package, timm: bool) -> dict[str, Any]:
         if named == "other":
             found["license_name"] = source.licence
     found["library_name"] = "timm" if timm else "hubserve"
-    found["pipeline_tag"] = "image-classification"
+    task = ["image-classification"] if manifest.classifies_images else []
+    if task:
+        found["pipeline_tag"] = task[0]
     found["tags"] = [
         "hubserve",
-        "image-classification",
+        *task,
         "neural-architecture-search",
         *(["timm"] if timm else []),
         *manifest.exports,
@@ -127,6 +129,17 @@ def _accuracy(package: Package) -> Iterator[str]:
 
 def _use(manifest: Manifest, url: str, timm: bool) -> Iterator[str]:
     name = re.sub(r"[^a-z0-9._-]+", "-", manifest.name.lower()).strip("-._") or "model"
+    if not manifest.classifies_images:
+        yield (
+            f"```sh\npip install hubserve\nhubserve pull {url} --name {name}\n"
+            f"hubserve serve  # POST /v2/models/{name}/infer\n```"
+        )
+        arguments = ", ".join(entry.name for entry in manifest.inputs)
+        yield (
+            f'```python\nimport hubserve\n\nmodel = hubserve.store.resolve("{name}").package.tensor_runner("onnx")\n'
+            f"outputs = model.run([{arguments}])  # Arrays of numpy.\n```"
+        )
+        return
     yield (
         f"```sh\npip install hubserve\nhubserve pull {url} --name {name}\nhubserve predict {name} photo.jpg\n"
         f"hubserve serve  # POST /classify?model={name}\n```"
@@ -144,8 +157,25 @@ def _use(manifest: Manifest, url: str, timm: bool) -> Iterator[str]:
         yield f'```python\nimport timm\n\nmodel = timm.create_model("hf-hub:{place}", pretrained=True)\n```'
 
 
+def _tensors(manifest: Manifest) -> Iterator[str]:
+    """Yields tables of the inputs and outputs."""
+    rows = [
+        (
+            _text(entry.name),
+            entry.dtype,
+            _text(" x ".join(map(str, entry.shape))),
+            " to ".join("any" if limit is None else str(limit) for limit in (entry.lowest, entry.highest)),
+            "" if entry.padding is None else str(entry.padding),
+        )
+        for entry in manifest.inputs
+    ]
+    yield _table(("input", "type", "shape", "values", "padding"), rows)
+    outputs = [(_text(entry.name), entry.dtype, _text(" x ".join(map(str, entry.shape)))) for entry in manifest.outputs]
+    yield _table(("output", "type", "shape"), outputs)
+
+
 def _preprocessing(manifest: Manifest) -> str:
-    given = manifest.preprocess
+    given = manifest.image_preprocess
     fits = {
         "crop": f"the shorter side is resized to {given.resize} pixels, and the centre is cropped",
         "pad": "the longer side is resized to that size, and a border is added",

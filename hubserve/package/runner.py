@@ -1,6 +1,7 @@
-"""The interface `Runner` of a loaded model, which computes the logits of a batch of prepared images."""
+"""The interfaces of loaded models: `Runner` computes logits of prepared images, `TensorRunner` takes any inputs."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,26 @@ class FeatureRunner(Runner, Protocol):
 
     def with_features(self, batch: Batch) -> tuple[Batch, Batch]:
         """Returns the logits (n, classes) and the features (n, width) of a batch of prepared images (n, 3, height, width)."""
+        ...
+
+
+class TensorRunner(Protocol):
+    """A loaded model of any inputs and outputs.
+
+    Attributes:
+        name: What computes the outputs: "eager" (PyTorch), or the name of an exported format.
+        device: Device on which the model runs: "cpu" or "cuda".
+    """
+
+    name: str
+    device: str
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        """Returns the outputs for a batch of inputs, both in the order of the model's signature.
+
+        Raises:
+            ExportError: The model cannot be run on these inputs.
+        """
         ...
 
 

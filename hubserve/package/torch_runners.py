@@ -1,11 +1,13 @@
 """Runs TorchScript files and `.pt2` archives. Imports torch, so it is imported only when such a file is loaded."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from hubserve.error_messages import first_line
 from hubserve.errors import ExportError
@@ -19,7 +21,8 @@ class _TorchRunner:
         device: Device of torch, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
     """
 
-    _module: Callable[[torch.Tensor], torch.Tensor]
+    name: str
+    _module: Callable[..., Any]
 
     def __init__(self, device: str) -> None:
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -28,6 +31,21 @@ class _TorchRunner:
         with torch.inference_mode():
             logits: Batch = self._module(torch.from_numpy(batch).to(self.device)).cpu().numpy()
         return logits
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        """Returns the outputs for a batch of inputs, as every `TensorRunner` does.
+
+        Raises:
+            ExportError: torch cannot run the model on these inputs.
+        """
+        try:
+            with torch.inference_mode():
+                answer = self._module(*(torch.from_numpy(array).to(self.device) for array in inputs))
+        except Exception as error:  # torch raises RuntimeError, AssertionError and others.
+            shapes = ", ".join(str(array.shape) for array in inputs)
+            raise ExportError(f"torch cannot run {self.name} on {shapes}: {first_line(error)}") from error
+        outputs = answer if isinstance(answer, list | tuple) else (answer,)
+        return tuple(output.cpu().numpy() for output in outputs)
 
 
 class TorchScriptRunner(_TorchRunner):

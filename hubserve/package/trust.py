@@ -1,7 +1,8 @@
 """Records the exported files that this user wrote on this machine, so that they can be trusted when they are loaded.
 
-Formats that may run code (TorchScript, `.pt2`) are loaded only if the file is recorded here or its author is trusted. ONNX
-files that are not recorded are loaded by a separate process first; see `hubserve.package.first_load`.
+Formats that may run code (TorchScript, `.pt2`), and those of phones, whose runtimes do not check a file that was made to do
+harm, are loaded only if the file is recorded here or its author is trusted. ONNX files that are not recorded are loaded by a
+separate process first; see `hubserve.package.first_load`.
 
 A package may also name a model space of the user's own, in a Python module. The module is imported under the same conditions.
 
@@ -43,12 +44,14 @@ def was_written_here(sha256: str) -> bool:
 def own_code_hash(source: CodeSource, file: Path, weights_sha256: str) -> str:
     """Returns the hash by which `record_written` records that this user wrote a package that names code of their own.
 
-    It depends on the place of the module, so that a package in a folder with a module of the same name imports nothing.
+    It depends on the place of the module, so that a package in a folder with a module of the same name imports nothing, and on
+    the recorded sources of the modules that it imports.
 
     Args:
         source: What the manifest says about the code.
         file: File from which its module is imported.
         weights_sha256: SHA-256 of the weights of the package.
     """
-    text = "\n".join((source.import_path, source.sha256, str(file.resolve()), weights_sha256))
+    others = (f"{name} {sha256}" for name, sha256 in source.modules.items())
+    text = "\n".join((source.import_path, source.sha256, str(file.resolve()), weights_sha256, *others))
     return hashlib.sha256(text.encode()).hexdigest()

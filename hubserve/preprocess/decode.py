@@ -2,18 +2,18 @@
 
 import warnings
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from hubserve.error_messages import clear_frames
 from hubserve.errors import ImageError, ImageTooLargeError
 from hubserve.preprocess.avif_limits import check_avif
 from hubserve.preprocess.decode_limits import LimitedReads, check_scans, check_tiles
 from hubserve.preprocess.pixel_count import pixel_count
+from hubserve.preprocess.rgb_image import load_rgb, open_image, orientation
 
 MAX_PIXELS = 50_000_000
 """Default limit of width x height for an image, checked before its pixels are decoded."""
@@ -22,20 +22,12 @@ MAX_SIDE = 65_535
 """Limit of width and of height in pixels; JPEG and GIF have the same one. It bounds the number of rows: Pillow needs memory and
 time for each row."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-"""Names of the image formats that are read.
-
-Pillow reads about forty more; some of them it decodes slowly in Python, and one (EPS) by another program."""
-
-_ORIENTATION = 0x0112
-"""The number of the EXIF tag that holds the orientation of an image; its value 1 means upright."""
-
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decodes an image file and returns its image in mode "RGB", turned upright by its EXIF orientation.
 
-    Transparent parts become white. Grey images of 16 bits or floating point numbers are scaled to 8 bits. Of an animation or of
-    several pages, the first one is returned.
+    `hubserve.preprocess.rgb_image.load_rgb` says which values become black and white, and how transparent parts, corrupt EXIF
+    data and a missing end marker are treated. Of an animation or of several pages, the first one is returned.
 
     Args:
         data: Content of the file.
@@ -44,8 +36,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         ImageTooLargeError: The image has more than `max_pixels` pixels, or more than `MAX_SIDE` on a side. It is raised before
             the pixels are decoded.
-        ImageError: The file is not an image in one of `FORMATS`, is truncated, or would take too much work to decode (see
-            `hubserve.preprocess.decode_limits` and `hubserve.preprocess.avif_limits`).
+        ImageError: The file is not an image in one of `hubserve.preprocess.rgb_image.FORMATS`, is truncated, or would take too
+            much work to decode (see `hubserve.preprocess.decode_limits` and `hubserve.preprocess.avif_limits`).
     """
     try:
         return _decoded(data, max_pixels)
@@ -71,8 +63,8 @@ def decode_pixels(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.ui
     Raises:
         ImageTooLargeError: The image has more than `max_pixels` pixels, or more than `MAX_SIDE` on a side. It is raised before
             the pixels are decoded.
-        ImageError: The file is not an image in one of `FORMATS`, is truncated, or would take too much work to decode (see
-            `hubserve.preprocess.decode_limits` and `hubserve.preprocess.avif_limits`).
+        ImageError: The file is not an image in one of `hubserve.preprocess.rgb_image.FORMATS`, is truncated, or would take too
+            much work to decode (see `hubserve.preprocess.decode_limits` and `hubserve.preprocess.avif_limits`).
     """
     if _is_plain_jpeg(data, max_pixels):
         # It is stricter than Pillow, which may read the image all the same, or says what is wrong.
@@ -86,8 +78,8 @@ def convert_to_rgb(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image
     """Converts an image of Pillow to mode "RGB", turned upright, in the same way as `decode_image` converts that of a file.
 
     Args:
-        image: Image in any mode. It is not changed, except that its pixels are loaded from its file. If it is upright and RGB
-            without transparency, it is returned itself.
+        image: Image in any mode. It is not changed, except that its pixels are loaded from its file and a transparent colour in
+            its `info` is scaled like them. If it is upright and RGB without transparency, it is returned itself.
         max_pixels: Limit of width x height.
 
     Raises:
@@ -98,24 +90,14 @@ def convert_to_rgb(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image
     if 0 in image.size:
         raise ImageError(f"an image of {image.width} x {image.height} pixels is empty")
     try:
-        image.load()
-        upright = image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
-        return upright if _is_plain_rgb(upright) else _to_rgb(upright)
+        return load_rgb(image)
     except Exception as error:  # Pillow's decoders raise almost anything.
         clear_frames(error)
         raise ImageError(f"not a readable image: {type(error).__name__}: {error}") from error
 
 
 def _decoded(data: bytes, max_pixels: int) -> Image.Image:
-    image = _open(data, max_pixels)
-    image.load()
-    # In place, and no copy of what is RGB already: each copy of a large image takes 200 MB.
-    ImageOps.exif_transpose(image, in_place=True)
-    return image if _is_plain_rgb(image) else _to_rgb(image)
-
-
-def _is_plain_rgb(image: Image.Image) -> bool:
-    return image.mode == "RGB" and "transparency" not in image.info
+    return load_rgb(_open(data, max_pixels))
 
 
 def _refusal(error: Exception, size: int, max_pixels: int) -> ImageError:
@@ -142,7 +124,7 @@ def _is_plain_jpeg(data: bytes, max_pixels: int) -> bool:
         return False
     try:
         image = _open(data, max_pixels)
-        return image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(_ORIENTATION, 1) == 1
+        return image.format == "JPEG" and image.mode in ("RGB", "L") and orientation(image) == 1
     except ImageError:
         raise
     except Exception:  # Pillow's parsers raise almost anything on hostile bytes; `decode_image` reports what is wrong.
@@ -164,7 +146,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     # Our own limit replaces Pillow's, which warns first and raises later.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(LimitedReads(data), formats=FORMATS)
+        image = open_image(LimitedReads(data))
     _check_pixels(image, max_pixels)
     counted = pixel_count(data)
     if counted is not None and image.width * image.height > counted:
@@ -183,39 +165,3 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
             f"the image has {width} x {height} pixels; at most {max_pixels:,} are allowed, and {MAX_SIDE:,} on a side: "
             "send a smaller one"
         )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _grey_to_8_bits(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        # Pillow converts La to LA only.
-        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """Converts a grey image of 16 or 32 bits, or of floating point numbers, to 8 bits.
-
-    The values are divided by the largest one that their type (or, for 32 bits and floating point, the image) suggests: 65535,
-    255 or 1. Pillow's own conversion would clip all values above 255.
-    """
-    values = np.asarray(image)
-    largest = float(values.max(initial=0))
-    if image.mode == "F":
-        top = 1.0 if largest <= 1.0 else 255.0
-    else:
-        top = 65535.0 if largest > 255 or image.mode.startswith("I;16") else 255.0
-    grey = np.empty(values.shape, np.uint8)
-    # A part at a time: all of a large image in double precision would take a gigabyte.
-    for part, result in zip(_parts(values), _parts(grey), strict=True):
-        with np.errstate(over="ignore"):  # Infinity becomes the largest number there is.
-            result[:] = np.clip(np.nan_to_num(part.astype(np.float64)) / top * 255.0, 0, 255).round()
-    return Image.fromarray(grey)
-
-
-def _parts(values: NDArray[Any]) -> list[NDArray[Any]]:
-    """Returns the flattened array in consecutive parts of at most 2**20 values each."""
-    flat = values.reshape(-1)
-    return [flat[first : first + 2**20] for first in range(0, flat.size, 2**20)]

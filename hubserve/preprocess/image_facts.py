@@ -5,11 +5,12 @@ import warnings
 from typing import NamedTuple
 
 from PIL import Image
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from hubserve.errors import ImageError
-from hubserve.preprocess.decode import FORMATS, MAX_PIXELS, decode_pixels
+from hubserve.preprocess.decode import MAX_PIXELS, decode_pixels
+from hubserve.preprocess.rgb_image import open_image, orientation
 
-_ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
 """Values of the EXIF orientation that swap width and height."""
 
@@ -50,7 +51,7 @@ def image_facts(data: bytes, *, decode: bool = True, max_pixels: int = MAX_PIXEL
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with open_image(io.BytesIO(data)) as image:
                 return _facts(image)
     except Exception as error:  # Pillow's parsers raise almost anything on hostile bytes.
         raise ImageError(f"its header cannot be read ({type(error).__name__}: {error})") from error
@@ -70,14 +71,13 @@ def _facts(image: Image.Image) -> ImageFacts:
         kinds.append("CMYK")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         kinds.append("transparent")
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # EXIF that cannot be parsed turns nothing.
-        orientation = 1
-    if orientation in range(2, 9):
+    turned = orientation(image)
+    if turned != 1:
         kinds.append("rotated")
     # JPEGs of phones often hold a second image, which nobody looks at.
     if image.format in _SEVERAL and getattr(image, "is_animated", False):
         kinds.append("several pages" if image.format == "TIFF" else "animated")
     width, height = image.size
-    return ImageFacts(*((height, width) if orientation in _TURNED else (width, height)), tuple(kinds))
+    if isinstance(image, TiffImageFile):  # Its attribute is the size after it is turned, in later versions of Pillow.
+        width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    return ImageFacts(*((height, width) if turned in _TURNED else (width, height)), tuple(kinds))

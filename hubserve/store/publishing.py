@@ -136,7 +136,8 @@ def _labels(manifest: Manifest) -> dict[str, str]:
 def _metadata(manifest: Manifest) -> dict[str, Any]:
     metric = manifest.provenance.metric
     return {
-        "input_size": manifest.preprocess.input_size,
+        # BentoML allows no null here.
+        **({} if manifest.preprocess is None else {"input_size": manifest.preprocess.input_size}),
         "classes": manifest.classes,
         "formats": list(manifest.exports),
         "metric": metric.model_dump(exclude_none=True) if metric else {},

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from hubserve.atomic import apply_umask, replace_folder, staged_folder
 from hubserve.errors import PackageError, RemoteError, RemoteMissingError
 from hubserve.package.add_files import check_target
+from hubserve.package.file_names import check_file_names
 from hubserve.package.manifest import FileEntry, Manifest
-from hubserve.package.package import MANIFEST, Package, check_file_names, read_package
+from hubserve.package.package import MANIFEST, Package, read_package
 from hubserve.remote_files import RemoteFolder, open_folder, pieces
 from hubserve.storage_faults import writing
 from hubserve.store.archive import MOST_FILES, MOST_MANIFEST_BYTES
@@ -158,7 +159,7 @@ def _checked_manifest(url: str, content: bytes) -> Manifest:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         raise PackageError(f"{url}: its {MANIFEST} is not one that this version reads: {first_mistake(error)}") from error
-    check_file_names(manifest, f"{url}/{MANIFEST}")
+    check_file_names(manifest, f"{url}/{MANIFEST}", reserved=MANIFEST)
     if len(manifest.files) > MOST_FILES:
         raise PackageError(f"{url}: its {MANIFEST} lists {len(manifest.files)} files, and {MOST_FILES} are allowed")
     for name, entry in manifest.files.items():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hubserve.hub import list_cards, load_card
+from hubserve.hub import load_card
 from hubserve.hub.registry import card_space
 from tests.export.matrix import assert_exports
+from tests.hub.image_spaces import IMAGE_CARDS
 from tests.hub.parity import fill
 from tests.marks import slow_but
 
@@ -18,7 +19,7 @@ QUICK = {"efficientnet-lite0"}
 """The one with real weights; the others, whose kinds of networks test_spaces exports too, are marked as slow."""
 
 
-@pytest.mark.parametrize("name", slow_but(list_cards(), QUICK))
+@pytest.mark.parametrize("name", slow_but(IMAGE_CARDS, QUICK))
 def test_every_card_exports_with_parity(name, tmp_path):
     card = load_card(name)
     model = card_space(card).freeze(card.arch)

@@ -14,7 +14,7 @@ from hubserve.errors import ExportError, ParityError
 from hubserve.export import onnx as export_module
 from hubserve.export import onnx_features as export_features
 from hubserve.export.eager_runner import EagerRunner
-from hubserve.export.exportable_model import ExportableModel
+from hubserve.export.exportable_model import Classifier, ExportableModel
 from hubserve.export.onnx import export_onnx
 from hubserve.export.parity_proof import write_proven
 from hubserve.export.write_package import write_package
@@ -55,6 +55,7 @@ def tiny_network() -> nn.Module:
 
 
 TINY = Preprocess(input_size=8, resize=8)
+FOUR = Classifier("tiny", TINY, ("a", "b", "c", "d"))
 """Preprocessing of the images of `tiny_network`."""
 
 NETWORKS = {
@@ -102,10 +103,10 @@ def test_the_manifest_describes_it_and_the_proof_covers_it():
     assert package.manifest.features == features
     assert (features.name, features.dtype, features.shape) == ("features", "float32", ("batch", 32))
     by_format = {report.format: report.features for report in package.parity}
-    assert by_format["onnx"].max_abs_error <= 1e-4 * by_format["onnx"].scale
+    assert by_format["onnx"].rms_error <= 1e-4 * by_format["onnx"].scale
     assert (by_format["torchscript"], by_format["pt2"]) == (None, None)
     stored = json.loads((package.path / "parity.json").read_text())
-    assert stored[0]["features"]["tolerance"] == 1e-4
+    assert stored[0]["features"]["rms_tolerance"] == 1e-4
 
 
 def test_without_a_format_in_onnx_there_is_none(tmp_path):
@@ -116,11 +117,11 @@ def test_without_a_format_in_onnx_there_is_none(tmp_path):
 
 def test_half_and_quantised_files_have_it_too(tmp_path):
     images = random_batches((3, 8, 8), sizes=(8, 8, 8, 8))
-    proven = write_proven(tiny_network(), TINY, tmp_path, formats=("onnx-fp16", "onnx-int8"), n_labels=4, images=images)
+    proven = write_proven(tiny_network(), FOUR, tmp_path, formats=("onnx-fp16", "onnx-int8"), images=images)
     assert proven.feature_width == 5
     half, quantised = (report.features for report in proven.reports)
     assert 0 < half.rms_error <= 1e-2 * half.scale
-    assert quantised.tolerance is None
+    assert quantised.rms_tolerance is None
     assert quantised.rms_error < quantised.scale / 4
 
 
@@ -147,8 +148,10 @@ def test_wrong_features_are_not_proven(tmp_path, monkeypatch):
 
     real = export_features.add_feature_output
     monkeypatch.setattr(export_module, "add_feature_output", wrong)
-    with pytest.raises(ParityError, match="the features of onnx differ from those of eager: largest error"):
-        write_proven(tiny_network(), TINY, tmp_path, formats=("onnx",), n_labels=4)
+    with pytest.raises(
+        ParityError, match="the features of onnx differ from those of eager: root mean square of the differences"
+    ):
+        write_proven(tiny_network(), FOUR, tmp_path, formats=("onnx",))
 
 
 def test_a_package_from_before_has_none():

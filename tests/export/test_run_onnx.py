@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import io
+import ast
 import json
+import os
 import subprocess
 import sys
 import sysconfig
 import venv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,13 @@ import pytest
 from PIL import Image
 
 from hubserve.export import run_onnx
-from hubserve.preprocess import Preprocess, decode_image
+from hubserve.export.packaged_script import packaged_script
+from hubserve.export.write_package import write_package
+from hubserve.preprocess import Preprocess, decode_image, rgb_image
 from hubserve.service.engine import Engine
+from tests.image_kinds import image_kinds
 from tests.images import noise, photo
-from tests.stores import small_package
+from tests.stores import small_package, small_source
 
 ALONE = ("numpy", "numpy.libs", "PIL", "pillow.libs", "onnxruntime")
 """Folders of site-packages that the program needs; the environment has these and nothing else."""
@@ -57,6 +62,18 @@ def test_in_an_environment_of_its_own(bare_python, tmp_path):
     assert answers["cat.jpg"][0][0] in text.splitlines()[1]
 
 
+def test_under_an_ascii_locale_it_prints_escapes(tmp_path):
+    labels = ("\u00e9t\u00e9", "\u9752", *map(str, range(5)))
+    package = write_package(replace(small_source(), labels=labels), tmp_path / "p", formats=("onnx",))
+    (tmp_path / "d\u00e9j\u00e0.png").write_bytes(noise(50, seed=2))
+    ascii_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, package.path / "run_onnx.py", "d\u00e9j\u00e0.png", "--top", "7"]
+    for options in ([], ["--json"]):
+        ran = subprocess.run([*command, *options], capture_output=True, cwd=tmp_path, env={**os.environ, **ascii_locale})
+        assert ran.returncode == 0, ran.stderr.decode()
+        assert b"\\xe9t" in ran.stdout or b"\\u00e9t" in ran.stdout
+
+
 @pytest.mark.parametrize(
     "size", [(451, 300), (300, 451), (36, 36), (33, 200), (40, 41), (3000, 1), (1, 3000), (2000, 97), (20_000, 36)]
 )
@@ -70,22 +87,28 @@ def test_prepares_exactly_as_the_reference(size, how):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-def test_reads_images_as_we_do(tmp_path):
-    """Turned by EXIF, half transparent, palette."""
-    rng = np.random.default_rng(0)
-    turned = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
-    exif = turned.getexif()
-    exif[0x0112] = 6
-    clear = Image.fromarray(rng.integers(0, 256, (20, 30, 4), dtype=np.uint8))
-    for name, image, extra in (("a.png", turned, {"exif": exif}), ("b.png", clear, {}), ("c.png", turned.convert("P"), {})):
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG", **extra)
-        (tmp_path / name).write_bytes(buffer.getvalue())
-        np.testing.assert_array_equal(
-            np.asarray(run_onnx.read_rgb(tmp_path / name)), np.asarray(decode_image(buffer.getvalue()))
-        )
+def test_reads_files_of_every_kind_as_we_do(bare_python, tmp_path):
+    """The packaged program in an environment without hubserve; its decoder is the source of ours."""
+    for number, data in enumerate(image_kinds().values()):
+        (tmp_path / f"{number}").write_bytes(data)
+    read = (
+        "import numpy as np, pathlib, run_onnx\n"
+        f"for i in range({len(image_kinds())}):\n"
+        "    np.save(f'{i}.npy', np.asarray(run_onnx.read_rgb_file(pathlib.Path(str(i)))))\n"
+    )
+    command = [bare_python, "-c", f"import sys; sys.path.insert(0, {str(small_package().path)!r})\n{read}"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    for number, (name, data) in enumerate(image_kinds().items()):
+        assert np.array_equal(np.load(tmp_path / f"{number}.npy"), np.asarray(decode_image(data))), name
 
 
-def test_the_package_holds_this_very_file():
-    assert (small_package().path / "run_onnx.py").read_bytes() == Path(run_onnx.__file__).read_bytes()
-    assert sys.version_info >= (3, 11)
+def test_the_package_holds_this_program_with_the_decoder_in_it():
+    text = (small_package().path / "run_onnx.py").read_text()
+    assert text == packaged_script()
+    assert "hubserve.preprocess" not in "".join(line for line in text.splitlines() if line.startswith(("import", "from")))
+    theirs, ours = (
+        {node.name: ast.dump(node) for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+        for source in (text, Path(rgb_image.__file__).read_text())
+    )
+    assert ours.items() <= theirs.items()
+    assert ast.dump(ast.parse(Path(run_onnx.__file__).read_text()).body[-2]) == ast.dump(ast.parse(text).body[-2])

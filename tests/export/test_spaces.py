@@ -1,4 +1,4 @@
-"""One matrix: random archs of every space, in every exported form, with parity."""
+"""One matrix: random archs of every space of images, in every exported form, with parity."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
-from hubserve.hub import SPACES, get_space
+from hubserve.hub import get_space
 from tests.export.matrix import assert_exports
+from tests.hub.image_spaces import IMAGE_SPACES
 from tests.hub.parity import fill
 from tests.marks import slow_but
 
@@ -26,7 +27,7 @@ IMAGE_SIZES = {"MobileNetV3Space": 96, "ProxylessNAS": 96, "ShuffleNetSpace": 96
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", slow_but(SPACES, QUICK))
+@pytest.mark.parametrize("name", slow_but(IMAGE_SPACES, QUICK))
 def test_random_archs_export_with_parity(name, seed, tmp_path):
     space = get_space(name, SETTINGS.get(name))
     model = space.freeze(space.random(Random(seed)))

@@ -130,9 +130,10 @@ class TestNothingIsHalfWritten:
         with pytest.raises(PackageError, match="choose from onnx, torchscript"):
             write_package(small_source(), tmp_path / "p", formats=("onnx", "tflite"))
 
-    def test_a_label_is_one_line(self, tmp_path):
-        labels = (*small_source().labels[:-1], "two\nlines")
-        with pytest.raises(PackageError, match="a label has a line break"):
+    @pytest.mark.parametrize("label", ["two\nlines", "ends in CR\r", "c\rr"])
+    def test_a_label_is_one_line(self, label, tmp_path):
+        labels = (*small_source().labels[:-1], label)
+        with pytest.raises(PackageError, match="has a line break"):
             write_package(dataclasses.replace(small_source(), labels=labels), tmp_path / "p")
 
     def test_unusual_labels_survive(self, tmp_path):

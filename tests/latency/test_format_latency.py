@@ -28,6 +28,7 @@ class Clocked:
         (report,) = measure_formats(
             {"clocked": lambda: self},
             np.zeros((2, 1), np.float32),
+            batch_size=2,
             threads=1,
             protocol=TimingProtocol(**protocol),
             clock=lambda: self.now,
@@ -107,6 +108,7 @@ class TestProtocol:
         measure_formats(
             loaders,
             np.zeros((1, 1), np.float32),
+            batch_size=1,
             threads=1,
             protocol=TimingProtocol(percent=90),
             clock=lambda: clock.now + sum(r.now for r in runners.values()),

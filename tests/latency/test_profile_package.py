@@ -11,9 +11,12 @@ import pytest
 
 from hubserve.complexity import complexity
 from hubserve.errors import ProfileError
+from hubserve.hub.registry import get_space
+from hubserve.latency.arch_latency import MeasuredLatency
 from hubserve.latency.compare import compare_reports
 from hubserve.latency.html_report import render_page
 from hubserve.latency.memory import measure_memory
+from hubserve.latency.package_calls import PackageCalls
 from hubserve.latency.profile_package import Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.latency.tables.latency_table import LatencyTable
@@ -22,6 +25,8 @@ from hubserve.operations import arch_operations
 from hubserve.package.package import read_package
 from hubserve.timing import TimingProtocol
 from tests.export.nets import ARCH, small_source
+from tests.other_inputs import ARCH as OTHER_ARCH
+from tests.other_inputs import tagger_package
 from tests.stores import small_package, tiny_package
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -177,9 +182,43 @@ class TestCost:
 @pytest.mark.slow
 def test_memory_is_that_of_the_model():
     """In a process of its own, above the libraries that it loads first."""
-    (found,) = measure_memory(tiny_package(), ["eager"], batch_size=1, threads=1)
+    (found,) = measure_memory(PackageCalls(tiny_package(), {}), ["eager"], batch_size=1, threads=1)
     assert found.format == "eager"
     assert found.delta_mib == pytest.approx(found.peak_mib - found.before_mib, abs=0.02)
     assert 0.1 < found.delta_mib < found.before_mib
     with pytest.raises(ProfileError, match=r"memory cannot be measured here: .*has no onnx"):
-        measure_memory(tiny_package(), ["onnx"], batch_size=1, threads=1)
+        measure_memory(PackageCalls(tiny_package(), {}), ["onnx"], batch_size=1, threads=1)
+
+
+@pytest.fixture(scope="module")
+def words():
+    protocol = TimingProtocol(percent=50, max_seconds=0.05, max_warm_up=2)
+    details = Details(sweep_seconds=1e-3, batches=(1, 2), memory=False, operators=True, openvino=True)
+    return profile_package(tagger_package(), batch_size=2, protocol=protocol, details=details, lengths={"length": 20})
+
+
+class TestOtherInputs:
+    """A model of indices of words, with a mask."""
+
+    def test_every_part_is_of_its_inputs(self, words):
+        assert [found.format for found in words.formats] == ["eager", "onnx", "torchscript", "pt2"]
+        assert words.left_out == {"openvino": "openvino runs image classifiers only"}
+        assert [entry.name for entry in words.inputs] == ["ids", "mask"]
+        assert words.lengths == {"length": 20}
+        assert words.preprocess is None
+        assert words.operators["onnx"]
+        assert words.sweep.by_batch[1].batch_size == 2
+        assert {row.label for row in words.choices} == {"layer0", "layer1"}
+        assert ProfileReport.model_validate_json(words.model_dump_json()) == words
+        assert "length of length" in render_page(words)
+
+    @pytest.mark.parametrize("lengths", [{"length": 65}, {"frames": 3}, {"length": 0}])
+    def test_a_length_that_is_not_allowed(self, lengths):
+        with pytest.raises(ProfileError, match=r"tagger has the axes length \(1 to 64\)"):
+            profile_package(tagger_package(), lengths=lengths)
+
+
+def test_an_arch_of_other_inputs_is_measured():
+    space = get_space("tests.other_inputs:Tagger")
+    found = MeasuredLatency(32, seconds=0.05, percent=50.0).measure(space, OTHER_ARCH)
+    assert found.n > 0

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from hubserve.errors import PackageError
+from hubserve.package.manifest import InputEntry
 from hubserve.package.package import MANIFEST, read_package
 from tests.stores import tiny_package
 
@@ -88,3 +90,31 @@ def test_a_newer_version_is_refused_with_a_sentence(copy):
     (copy / MANIFEST).write_text(json.dumps({**manifest, "format_version": 3}))
     with pytest.raises(PackageError, match="format_version is 3, and this hubserve reads 1 and 2; a newer hubserve wrote it"):
         read_package(copy)
+
+
+class TestInputEntry:
+    def test_images_are_written_as_earlier_readers_know_them(self):
+        entry = InputEntry(name="images", dtype="float32", shape=("batch", 3, 8, 8))
+        assert set(entry.model_dump()) == {"name", "dtype", "shape", "prepared_by"}
+        assert InputEntry.model_validate_json(entry.model_dump_json()) == entry
+
+    def test_token_ids_keep_their_limits(self):
+        entry = InputEntry(
+            name="tokens", dtype="int64", shape=("batch", "length"), lowest=0, highest=99, padding=1, axes={"length": (1, None)}
+        )
+        assert entry.model_dump()["highest"] == 99
+        assert InputEntry.model_validate_json(entry.model_dump_json()) == entry
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"dtype": "float32", "padding": 0}, "are for integers"),
+            ({"lowest": 5, "highest": 4}, "is below lowest"),
+            ({"lowest": 1, "padding": 1, "highest": 1}, "also the padding"),
+            ({"axes": {"width": (1, 2)}}, "is no axis"),
+            ({"axes": {"length": (3, 2)}}, "from 3 to 2"),
+        ],
+    )
+    def test_limits_that_allow_nothing_are_refused(self, wrong, message):
+        with pytest.raises(ValidationError, match=message):
+            InputEntry(**{"name": "tokens", "dtype": "int64", "shape": ("batch", "length"), **wrong})

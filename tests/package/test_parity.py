@@ -13,7 +13,7 @@ from hubserve.export.format_writers import write_pt2
 from hubserve.export.onnx import export_onnx
 from hubserve.export.torchscript import export_torchscript
 from hubserve.package.onnx_runner import OnnxRunner
-from hubserve.package.parity import FLOAT16, LabelledAccuracy, check_parity, random_batches
+from hubserve.package.parity import FLOAT16, INT8, LabelledAccuracy, check_features, check_parity, random_batches
 from hubserve.package.torch_runners import Pt2Runner, TorchScriptRunner
 from tests.export.nets import lively, small_source
 
@@ -69,7 +69,7 @@ class TestFindsFaults:
         constant = lively(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 4)))
         constant[1].weight.data.zero_()
         constant[1].bias.data.zero_()
-        with pytest.raises(ParityError):
+        with pytest.raises(ParityError, match="the same number for every class"):
             check_parity(EagerRunner(constant), EagerRunner(constant), BATCHES)
 
     def test_no_batch_proves_nothing(self, model):
@@ -108,6 +108,57 @@ class TestFloat16:
 
         with pytest.raises(ParityError, match="largest error"):
             check_parity(EagerRunner(model), Altered(model, one), BATCHES, bounds=FLOAT16)
+
+
+class WideFeatures:
+    """Runner whose features, (n, 4096) of standard deviation about 1, are off by `error`, a function of their shape."""
+
+    name, device = "wide", "cpu"
+
+    def __init__(self, error=np.zeros):
+        self._error = error
+
+    def with_features(self, batch):
+        features = np.random.default_rng(len(batch)).standard_normal((len(batch), 4096))
+        return batch[:, 0, 0, :5], features + self._error(features.shape)
+
+
+def noise(deviation):
+    """Errors of rounding: normal ones of that deviation, and one in ten thousand fifty times as large."""
+    rng = np.random.default_rng(0)
+    return lambda shape: deviation * rng.standard_normal(shape) * np.where(rng.random(shape) < 1e-4, 50, 1)
+
+
+def one_channel(error):
+    def errors(shape):
+        return np.where(np.arange(shape[1]) == 7, error, 0.0) * np.ones(shape)
+
+    return errors
+
+
+class TestFeatures:
+    """Features are bounded by the root mean square of their errors, since the largest of 20,000 grows with their number."""
+
+    def test_rounding_with_rare_large_errors_passes(self):
+        report = check_features(WideFeatures(), WideFeatures(noise(1e-5)), BATCHES)
+        assert report.max_abs_error > 1e-4 * report.scale  # What the largest of some logits may be.
+        assert report.rms_error < 1e-4 * report.scale
+        assert report.rms_tolerance == 1e-4
+
+    @pytest.mark.parametrize("error", [noise(2e-4), one_channel(0.01), one_channel(np.nan), one_channel(np.inf)])
+    def test_what_is_off(self, error):
+        with pytest.raises(ParityError, match=r"the features of wide differ .* where 0\.0001 is allowed"):
+            check_features(WideFeatures(), WideFeatures(error), BATCHES)
+
+    def test_float16_has_its_own_bound(self):
+        check_features(WideFeatures(), WideFeatures(noise(2e-3)), BATCHES, bounds=FLOAT16)
+        with pytest.raises(ParityError, match=r"where 0\.01 is allowed"):
+            check_features(WideFeatures(), WideFeatures(noise(2e-2)), BATCHES, bounds=FLOAT16)
+
+    def test_int8_must_only_be_finite(self):
+        check_features(WideFeatures(), WideFeatures(noise(2.0)), BATCHES, bounds=INT8)
+        with pytest.raises(ParityError, match="the features of wide differ"):
+            check_features(WideFeatures(), WideFeatures(one_channel(np.nan)), BATCHES, bounds=INT8)
 
 
 class TestForms:

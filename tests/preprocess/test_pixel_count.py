@@ -15,9 +15,9 @@ from PIL import Image
 
 from hubserve.errors import ImageError
 from hubserve.preprocess import decode_pixels
-from hubserve.preprocess.decode import FORMATS
 from hubserve.preprocess.decode_limits import LimitedReads
 from hubserve.preprocess.pixel_count import pixel_count
+from hubserve.preprocess.rgb_image import FORMATS
 from tests.images import encoded
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (75, 100, 3), dtype=np.uint8))

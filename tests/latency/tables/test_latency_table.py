@@ -62,9 +62,9 @@ def build(path, plan=None, **options):
 
 
 class TestOperations:
-    @pytest.mark.parametrize("name", SPACES)
+    @pytest.mark.parametrize("name", [name for name, space in SPACES.items() if space().takes_images])
     def test_every_kind_of_every_space_has_its_onnx(self, name):
-        """Each kind once, in ONNX Runtime."""
+        """Each kind once, in ONNX Runtime. Tables are of spaces that take images."""
         space = get_space(name)
         units = arch_operations(space, space.random(Random(0)), (1, 3, space.input_size, space.input_size))
         for unit in {unit.kind: unit for unit in units}.values():

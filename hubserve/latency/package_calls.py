@@ -1,0 +1,115 @@
+"""`PackageCalls`: made-up batches for the model of a package of any inputs, and its formats as functions of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hubserve.errors import HubserveError, ProfileError
+from hubserve.export.eager_runner import EagerRunner
+from hubserve.export.eager_tensor_runner import EagerTensorRunner
+from hubserve.export.rebuild_model import rebuild_model
+from hubserve.hub.package_space import package_space
+from hubserve.package.package import Backend, Package
+from hubserve.package.parity import random_batches
+from hubserve.package.runner import Runner, TensorRunner
+from hubserve.package.signature import Array, ModelSignature
+
+
+class TensorCall:
+    """A runner of any inputs as a function of one argument, the inputs of a batch, as measurements call it.
+
+    Args:
+        runner: The runner.
+    """
+
+    def __init__(self, runner: TensorRunner) -> None:
+        self.name, self.device = runner.name, runner.device
+        self._runner = runner
+
+    def __call__(self, batch: Sequence[Array]) -> tuple[Array, ...]:
+        """Returns the outputs for the inputs of a batch; the exceptions are those of the runner."""
+        return self._runner.run(batch)
+
+
+Call = Runner | TensorCall
+"""A loaded format, which is called with what `PackageCalls.batch` returns."""
+
+
+@dataclass(frozen=True)
+class PackageCalls:
+    """Made-up batches for the model of a package, and its formats as functions of a batch.
+
+    Attributes:
+        package: The package.
+        lengths: Length of each named axis of the inputs besides "batch"; see `usual_lengths`. Empty for image classifiers.
+    """
+
+    package: Package
+    lengths: Mapping[str, int]
+
+    def batch(self, rows: int) -> Any:
+        """Returns a made-up batch: an array of images, or the inputs of a model of other inputs in their order."""
+        manifest = self.package.manifest
+        if manifest.classifies_images:
+            size = manifest.image_preprocess.input_size
+            return random_batches((3, size, size), sizes=(rows,))[0]
+        return ModelSignature.of(manifest).batch(rows, self.lengths)
+
+    def named(self, batch: Any) -> dict[str, Array]:
+        """Returns the inputs in a batch by their names."""
+        manifest = self.package.manifest
+        if manifest.classifies_images:
+            return {manifest.input.name: batch}
+        return {entry.name: array for entry, array in zip(manifest.inputs, batch, strict=True)}
+
+    def load(self, backend: str, threads: int) -> Call:
+        """Loads a format, "openvino", or eager PyTorch by the name "eager".
+
+        Args:
+            backend: What runs the model.
+            threads: Number of threads that a call may use.
+
+        Raises:
+            HubserveError: As `Package.runner`, `Package.tensor_runner` and `rebuild_model`.
+        """
+        images, name = self.package.manifest.classifies_images, _backend(backend)
+        if name is None:
+            model = rebuild_model(self.package)
+            signature = ModelSignature.of(self.package.manifest)
+            return EagerRunner(model) if images else TensorCall(EagerTensorRunner(model, signature))
+        if images:
+            return self.package.runner(name, threads=threads)
+        return TensorCall(self.package.tensor_runner(name, threads=threads))
+
+
+def usual_lengths(package: Package, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Returns the length of each named axis of the inputs of a model besides "batch", with which it is measured.
+
+    It is the given one, else the usual one of the model space, else one that exported models are compared with.
+
+    Args:
+        package: The package.
+        given: Lengths by the names of axes; None gives none.
+
+    Raises:
+        ProfileError: There is no axis of a given name, or its length is not allowed.
+    """
+    axes = ModelSignature.of(package.manifest).axes
+    for axis, length in (given or {}).items():
+        smallest, largest = axes.get(axis, (1, 0))
+        if axis not in axes or length < smallest or (largest is not None and length > largest):
+            known = ", ".join(f"{name} ({low} to {high or 'any'})" for name, (low, high) in axes.items()) or "none"
+            raise ProfileError(f"length {axis}={length}: {package.manifest.name} has the axes {known}")
+    found = ModelSignature.of(package.manifest).lengths_at(1.0)
+    try:
+        usual = package_space(package).usual_lengths if axes else {}
+    except HubserveError:  # The space of somebody else, which is not imported.
+        usual = {}
+    return {axis: {**found, **usual, **(given or {})}[axis] for axis in axes}
+
+
+def _backend(name: str) -> Backend | None:
+    """Returns the name of a format, or "openvino"; None for eager PyTorch."""
+    return None if name == "eager" else name  # type: ignore[return-value]
