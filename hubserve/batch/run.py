@@ -238,7 +238,7 @@ def _settings(manifest: Manifest, source: ImageSource, columns: RowColumns) -> d
     parts = {
         "weights": manifest.files[WEIGHTS].sha256,
         "labels": manifest.files[LABELS].sha256,
-        "preprocess": manifest.preprocess.model_dump(mode="json"),
+        "preprocess": manifest.image_preprocess.model_dump(mode="json"),
         "temperature": manifest.temperature,
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -22,8 +22,11 @@ from hubserve import store
 from hubserve.errors import HubserveError
 from hubserve.service import http_protocol, supervised_worker
 from hubserve.service.api import api
+from hubserve.service.bentoml_description import bentoml_routes
 from hubserve.service.error_responses import refuse, refuse_route
+from hubserve.service.json_log import use_json_lines
 from hubserve.service.middleware import AnsweredErrors, ServiceMiddleware
+from hubserve.service.openapi_document import DESCRIPTION
 from hubserve.service.settings import ServiceSettings, sentence
 
 supervised_worker.prepare()
@@ -51,6 +54,12 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
             from hubserve.service import supervisor  # A worker has no use for circus.
 
             supervisor.install()
+            if _settings.log == "json":
+                use_json_lines()
+
+    def schema(self) -> dict[str, Any]:
+        """Returns the description of the service for BentoML's own client, with our routes as methods."""
+        return {**super().schema(), "description": DESCRIPTION, "routes": bentoml_routes()}
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """Returns the ASGI application that a worker runs, after copying the models of the bento into the store.
@@ -66,23 +75,26 @@ class _ServiceWithMiddleware(Service[Any]):  # type: ignore[misc]
             raise SystemExit(
                 f"hubserve cannot start: the models of the bento cannot be copied into the store: {error}"
             ) from error
+        if _settings.log == "json":
+            use_json_lines()
         http_protocol.install(_settings)
         self.add_asgi_middleware(AnsweredErrors)
         bentoml_app = super().to_asgi(is_main)
         # For a wrong method, and for exceptions of BentoML's layers themselves; its own answers are plain text.
         bentoml_app.add_exception_handler(HTTPException, refuse_route)
         bentoml_app.add_exception_handler(Exception, refuse)
-        return ServiceMiddleware(api, bentoml_app, tracing=_settings.tracing)
+        return ServiceMiddleware(api, bentoml_app)
 
 
 @bentoml.service(
     name="hubserve",
     workers=1,
-    # Bodies and answers have limits of our own, which end first. BentoML's has an effect with the setting `tracing` only.
+    # Bodies and answers have limits of our own, which end first; BentoML's has an effect on its own routes only.
     traffic={"timeout": _settings.body_seconds + _settings.answer_seconds + 10},
     # The middleware writes one line for each request; BentoML's would have the path with its line breaks and escape codes.
     logging={"access": {"enabled": False}},
-    tracing={"sample_rate": 1.0 if _settings.tracing else 0.0},
+    # Requests do not pass BentoML's tracing; hubserve.service.tracing has spans of our own.
+    tracing={"sample_rate": 0.0},
     service_class=_ServiceWithMiddleware,
 )
 @bentoml.asgi_app(api, path="/")

@@ -7,15 +7,17 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import Literal
+from typing import Any, Literal
 
 from hubserve.errors import LogitsError, OverloadedError
 from hubserve.package.runner import Batch
+from hubserve.package.signature import Array
 from hubserve.preprocess import MAX_PIXELS
 from hubserve.service.engine import Engine, Prepared
 from hubserve.service.fair_order import LIGHT_PIXELS, QueuedImage, WaitingImages, weigh
+from hubserve.service.tensor_engine import PreparedTensors, TensorEngine
 
 log = logging.getLogger("hubserve.service")
 
@@ -41,7 +43,7 @@ class BatchQueue:
         max_waiting: Largest number of images that wait or are being classified.
         max_waiting_pixels: Largest number of pixels of these images together.
         max_pixels: Largest number of pixels of an image.
-        on_batch: Function that is called with the size of each batch, in the threads.
+        on_batch: Function that is called with the engine and the size of each batch, in the threads.
         on_drop: Function that is called for each image that was dropped, with the first step that was not done for it.
 
     Attributes:
@@ -56,7 +58,7 @@ class BatchQueue:
         max_waiting: int,
         max_waiting_pixels: int = 16 * MAX_PIXELS,
         max_pixels: int = MAX_PIXELS,
-        on_batch: Callable[[int], None] = lambda size: None,
+        on_batch: Callable[[Engine | TensorEngine, int], None] = lambda engine, size: None,
         on_drop: Callable[[Step], None] = lambda step: None,
     ) -> None:
         self._max_batch = max_batch
@@ -106,13 +108,19 @@ class BatchQueue:
         raise OverloadedError(f"{reason}, so {what} are not taken; ask again in a second")
 
     def submit(
-        self, engine: Engine, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
+        self,
+        engine: Engine | TensorEngine,
+        images: Sequence[bytes | Batch | Mapping[str, Array]],
+        top_k: int | None,
+        *,
+        features: bool = False,
     ) -> list[QueuedImage]:
         """Adds the images of one request and returns a future for each, which gets its answer or its error.
 
         Args:
             engine: Engine that will classify the images.
-            images: Bytes of an image file, or a prepared array, for each image.
+            images: Bytes of an image file, or a prepared array, for each image; or, for a `TensorEngine`, the inputs of one
+                request as arrays by their names, which count as one image.
             top_k: Number of classes in each answer; None takes the default, see `Engine.classify`.
             features: If True, the answers have features.
 
@@ -187,7 +195,7 @@ class BatchQueue:
 
     def _classify(self, images: Sequence[QueuedImage]) -> None:
         """Decodes images, and answers them in one batch for each engine."""
-        batches: dict[Engine, list[tuple[QueuedImage, Prepared]]] = {}
+        batches: dict[Engine | TensorEngine, list[tuple[QueuedImage, Any]]] = {}
         for image in images:
             prepared = self._prepare(image)
             if prepared is not None:
@@ -195,26 +203,28 @@ class BatchQueue:
         for engine, batch in batches.items():
             self._answer(engine, batch)
 
-    def _prepare(self, image: QueuedImage) -> Prepared | None:
+    def _prepare(self, image: QueuedImage) -> Prepared | PreparedTensors | None:
         """Decodes an image. Returns None if it was cancelled, or if it failed, in which case its error is set."""
         try:
             # Checked only now: an image before it may have taken long, and this one was cancelled.
             if not image.set_running_or_notify_cancel():
                 self._on_drop("decode")
                 return None
-            return image.engine.prepare(image.data, top_k=image.top_k, features=image.features)
+            image.begun = time.perf_counter()
+            return image.engine.prepare(image.data, top_k=image.top_k, features=image.features)  # type: ignore[arg-type]
         except Exception as error:  # Whatever it is, it is the answer for this image, and the thread goes on.
             self._count_as_done([image])
             _fail([image], error)
             return None
         finally:
+            image.decoded = time.perf_counter() if image.begun else 0.0
             image.data = b""
             if image.is_heavy:
                 with self._lock:
                     self._waiting.decoded(image)
                     self._wake_threads(1)
 
-    def _answer(self, engine: Engine, prepared: Sequence[tuple[QueuedImage, Prepared]]) -> None:
+    def _answer(self, engine: Engine | TensorEngine, prepared: Sequence[tuple[QueuedImage, Any]]) -> None:
         """Runs inference for the images that were not dropped meanwhile, and sets their answers or errors."""
         batch = [(image, pixels) for image, pixels in prepared if not image.dropped]
         if len(batch) < len(prepared):
@@ -225,13 +235,16 @@ class BatchQueue:
                 image.set_exception(CancelledError())
         if not batch:
             return
-        self._on_batch(len(batch))
+        self._on_batch(engine, len(batch))
+        start = time.perf_counter()
         try:
             answers = engine.answer([pixels for _, pixels in batch])
         except Exception as error:
+            _note_inference(batch, start)
             self._count_as_done([image for image, _ in batch])
             _fail([image for image, _ in batch], error)
         else:
+            _note_inference(batch, start)
             self._count_as_done([image for image, _ in batch])
             for (image, _), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, LogitsError):
@@ -254,6 +267,13 @@ class BatchQueue:
                     self.inside -= 1
                     self._pixels -= image.counted
                     image.counted = None
+
+
+def _note_inference(batch: Sequence[tuple[QueuedImage, Any]], start: float) -> None:
+    """Sets when inference of the images of a batch began, which is `start`, and when it ended, which is now."""
+    end = time.perf_counter()
+    for image, _ in batch:
+        image.inferring, image.inferred = start, end
 
 
 def _fail(images: Sequence[QueuedImage], error: Exception) -> None:

@@ -11,23 +11,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from hubserve import home
-from hubserve.atomic import write_atomic
 from hubserve.errors import HubserveError
 from hubserve.host import cores, describe_host
 from hubserve.service.engine import Engine
+from hubserve.service.kept_measurements import KeptMeasurements
 
 log = logging.getLogger("hubserve.service")
-
-FILE = "serving.json"
-"""Name of the file in HUBSERVE_HOME with the results of earlier measurements."""
 
 BATCHES = (1, 2, 4, 8)
 """Batch sizes that are measured on the CPU."""
@@ -59,7 +54,7 @@ class Concurrency(BaseModel):
     images_per_second: float = 0.0
 
 
-_Concurrencies = TypeAdapter(dict[str, Concurrency])
+_kept = KeptMeasurements("serving.json", TypeAdapter(dict[str, Concurrency]))
 
 
 def default_concurrency(device: str = "cpu") -> Concurrency:
@@ -96,16 +91,16 @@ def fastest_concurrency(key: str, load: Callable[[int], Engine], *, device: str 
     """
     host = describe_host()
     key = f"{key} on {host.cpu}, {cores()} cores, {device}"
-    known = _read()
-    if key not in known:
+    found = _kept.read().get(key)
+    if found is None:
         try:
-            known = {**known, key: measure(load, candidate_concurrencies(device))}
+            found = measure(load, candidate_concurrencies(device))
         except HubserveError as error:  # Whoever loads the model reports what is wrong with it.
             log.warning("not measured: %s", error)
             return default_concurrency(device)
-        _write(known)
-    log.info("%s: %s", key, known[key])
-    return known[key]
+        _kept.add(key, found)
+    log.info("%s: %s", key, found)
+    return found
 
 
 def measure(load: Callable[[int], Engine], settings: Sequence[Concurrency], *, seconds: float = BUDGET_SECONDS) -> Concurrency:
@@ -120,13 +115,13 @@ def measure(load: Callable[[int], Engine], settings: Sequence[Concurrency], *, s
         HubserveError: An engine cannot be loaded or run.
     """
     engines = {count: load(count) for count in dict.fromkeys(setting.session_threads for setting in settings)}
-    photo = _photo()
+    image = photo()
     turn = seconds / len(settings) / 2
     end = time.perf_counter() + seconds
     speeds: dict[Concurrency, float] = {}
     for _, setting in itertools.product(range(2), settings):
         if not speeds or time.perf_counter() < end:
-            speed = images_per_second(engines[setting.session_threads], setting, photo, seconds=turn)
+            speed = images_per_second(engines[setting.session_threads], setting, image, seconds=turn)
             speeds[setting] = max(speed, speeds.get(setting, 0.0))
     fastest = max(speeds, key=speeds.__getitem__)
     chosen = fastest if speeds[fastest] > CLEARLY * speeds[settings[0]] else settings[0]
@@ -160,32 +155,9 @@ def images_per_second(engine: Engine, setting: Concurrency, image: bytes, *, sec
     return sum(done) / (time.perf_counter() - start)
 
 
-def _photo() -> bytes:
+def photo() -> bytes:
     """Returns a JPEG of 500 x 375 pixels that takes about as long to decode as a photo."""
     coarse = np.random.default_rng(0).integers(0, 256, (75, 100, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
-
-
-def _path() -> Path:
-    """Returns the path of the file of earlier measurements."""
-    return home.home() / FILE
-
-
-def _read() -> dict[str, Concurrency]:
-    """Returns the settings in the file of earlier measurements; empty if it cannot be read."""
-    try:
-        return _Concurrencies.validate_json(_path().read_bytes())
-    except (OSError, ValidationError):
-        return {}
-
-
-def _write(settings: dict[str, Concurrency]) -> None:
-    """Writes the file of earlier measurements; if it cannot be written, logs a warning."""
-    path = _path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, _Concurrencies.dump_json(settings, indent=2).decode() + "\n")
-    except OSError as error:  # The next start measures again.
-        log.warning("%s cannot be written: %s", path, error)

@@ -72,6 +72,7 @@ class Engine:
         seconds: Seconds after which inference of a batch is ended; the formats of torch have no limit.
 
     Attributes:
+        backend: Format that runs, or "openvino".
         manifest: Manifest of the package.
         labels: Label of each class, in the order of the logits.
         temperature: Number by which the logits are divided before the softmax.
@@ -79,6 +80,7 @@ class Engine:
         device: Device that runs the model, "cpu" or "cuda".
 
     Raises:
+        OtherInputsError: The model of the package does not classify images.
         PackageError: The package was changed, has no proven parity, lacks the format, or gives the wrong number of logits or
             features.
         LoadLimitError: A file that was never loaded on this machine takes too much time or memory to load.
@@ -99,10 +101,11 @@ class Engine:
     ) -> None:
         # Hashed again, although publishing did: files may have changed on disk since.
         package.verify()
+        self.backend = backend
         self.manifest = package.manifest
         self.labels = package.labels
         self.temperature = package.manifest.temperature or 1.0
-        self._preprocess = package.manifest.preprocess
+        self._preprocess = package.manifest.image_preprocess
         self._max_pixels = max_pixels
         self._runner = package.runner(backend, threads=threads, device=device, callers=callers, seconds=seconds)
         # TorchScript files and .pt2 archives have the logits alone.
@@ -201,7 +204,10 @@ class Engine:
         """
         start = time.perf_counter()
         pixels = [image.pixels for image in images]
-        batch = self._staging.stack(pixels) if self._staging else np.stack(pixels)
+        if self._staging is not None:
+            batch = self._staging.stack(pixels)
+        else:  # A single image is not copied.
+            batch = pixels[0][None] if len(pixels) == 1 else np.stack(pixels)
         features: Sequence[NDArray[np.float32] | None] = [None] * len(images)
         if self._feature_runner is not None and any(image.features for image in images):
             logits, features = self._feature_runner.with_features(batch)  # type: ignore[assignment]

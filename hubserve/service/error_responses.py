@@ -11,8 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from hubserve import errors
-from hubserve.error_messages import clear_frames
+from hubserve.error_messages import clear_frames, without_surrogates
 from hubserve.errors import HubserveError
+from hubserve.service.allowed_methods import allowed_methods
+from hubserve.service.missing_extensions import missing_extension
 from hubserve.service.outgoing_text import ClientJSONResponse, shortened
 from hubserve.storage_faults import storage_error, with_denial
 
@@ -24,10 +26,12 @@ STATUS: dict[type[HubserveError], int] = {
     errors.BodyTooLargeError: 413,
     errors.HostError: 421,
     errors.RequestBodyError: 400,
+    errors.EncodingError: 415,
     errors.LogitsError: 400,
     errors.TensorError: 400,
     errors.TopKError: 422,
     errors.NoFeaturesError: 422,
+    errors.OtherInputsError: 422,
     errors.SlowRequestError: 408,
     errors.UnauthorizedError: 401,
     errors.ForbiddenError: 403,
@@ -84,16 +88,17 @@ def described(*statuses: int, model: type[BaseModel] = ErrorResponse) -> dict[in
 
 
 DESCRIPTIONS = {
-    400: "The request cannot be read, or has no image.",
+    400: "The request cannot be read: it is not HTTP, its JSON is no UTF-8, or it has no image.",
     401: "No token, or a wrong one.",
     403: "The service has no token, so nobody may change anything.",
     404: "The model, job, export or alias does not exist.",
     408: "The headers or the body did not come in time.",
     409: "No version of the model can be loaded, or a job uses what would be deleted.",
     413: "Too many bytes or pixels, or an answer of too many bytes.",
-    415: "Not a readable image.",
+    415: "Not a readable image, or a body that is compressed in an unknown way.",
     422: "A parameter is unknown or out of range, or the request describes something that cannot exist.",
     421: "The header Host has a name that the service does not answer for.",
+    500: "A fault of the server, which its log describes.",
     431: "Too many or too large headers.",
     507: "A disk of the server is full, read-only, or not open to it; or the uploads would have more bytes than allowed.",
     503: "Too many requests wait, or the answer took too long; the header Retry-After says when to ask again.",
@@ -106,6 +111,11 @@ def error_body(error: HubserveError) -> dict[str, Any]:
     return _body(type(error).__name__, with_denial(str(error.args[0]) if error.args else str(error), error))
 
 
+def status_of(error: HubserveError) -> int:
+    """Returns the HTTP status of an exception."""
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+
+
 def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
     """Returns the answer to a request that failed with `error`. Logs the error if the status is 500.
 
@@ -114,11 +124,14 @@ def error_response(error: HubserveError, *, path: str = "") -> JSONResponse:
         path: Path of the request; paths below /v2 get the JSON of the Open Inference Protocol.
     """
     error = storage_error(error) or error
-    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    status = status_of(error)
     if status == 500:
         log.error("a request failed", exc_info=error)
     clear_frames(error)
-    return _answer(status, error_body(error), path)
+    answer = _answer(status, error_body(error), path)
+    if isinstance(error, errors.EncodingError):
+        answer.headers["accept-encoding"] = error.accepted
+    return answer
 
 
 def problem(status: int, kind: str, message: str, *, path: str = "") -> JSONResponse:
@@ -134,8 +147,12 @@ def problem(status: int, kind: str, message: str, *, path: str = "") -> JSONResp
 
 
 def _body(kind: str, message: str) -> dict[str, Any]:
-    """Returns the JSON of an error, with its message shortened."""
-    return {"error": {"type": kind, "message": shortened(message)}}
+    """Returns the JSON of an error, with its message shortened.
+
+    JSON may have half of a surrogate pair as an escape, and file names bytes that are not UTF-8: a message that quotes one is
+    sent with an escape in its place.
+    """
+    return {"error": {"type": kind, "message": shortened(without_surrogates(message))}}
 
 
 def _answer(status: int, content: dict[str, Any], path: str) -> JSONResponse:
@@ -172,8 +189,12 @@ async def refuse_parameter(request: Request, error: Exception) -> JSONResponse:
 async def refuse_route(request: Request, error: Exception) -> JSONResponse:
     """Exception handler for `HTTPException`, such as 404 for an unknown path and 405 for a method that a path does not have."""
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
-    answer = problem(status, "HTTPError", str(detail), path=request.url.path)
+    path = request.url.path
+    message = (missing_extension(path) if status == 404 else None) or str(detail)
+    answer = problem(status, "HTTPError", message, path=path)
     answer.headers.update(getattr(error, "headers", None) or {})
+    if status == 405:
+        answer.headers["allow"] = ", ".join(allowed_methods(request.app.routes, request.scope["path"]))
     return answer
 
 

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hubserve.atomic import write_atomic
-from hubserve.package.manifest import ALL_FORMATS, Format
+from hubserve.package.manifest import ALL_FORMATS, INT8_FORMATS, Format
 
 PACKAGE, REQUEST, LIMITS, LOCK, GROUP = "package", "request.json", "limits.json", "lock", "group"
 STOP, REASON = "stop", "reason"
@@ -70,8 +70,8 @@ class ExportRequest(BaseModel):
             `allow_import_paths` is True.
         settings: Keyword arguments of that class; must be empty if `model` is given.
         arch: The arch to export, as the chosen value of each choice by its label.
-        formats: Formats to export; "onnx-int8" is not allowed. An empty list means "onnx", "pt2" and, if this version of Python
-            supports it, "torchscript".
+        formats: Formats to export; those in 8-bit integers are not allowed. An empty list means "onnx", "pt2" and, if this
+            version of Python supports it, "torchscript".
         random_weights: If True, a pre-searched model gets random weights instead of the published ones.
 
     Raises:
@@ -89,16 +89,16 @@ class ExportRequest(BaseModel):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> ExportRequest:
-        """Returns the request itself. Raises ValueError if its keys do not fit together, or a format is "onnx-int8"."""
+        """Returns the request itself. Raises ValueError if its keys do not fit together, or a format is in 8-bit integers."""
         if (self.model is None) == (self.space is None) or (self.space is None) != (self.arch is None):
             raise ValueError("name a model, or give a space together with an arch")
         if self.model is not None and self.settings:
             raise ValueError("settings belong to a space; a model has its own")
-        if "onnx-int8" in self.formats:
-            possible = ", ".join(name for name in ALL_FORMATS if name != "onnx-int8")
+        if integers := next((name for name in self.formats if name in INT8_FORMATS), None):
+            possible = ", ".join(name for name in ALL_FORMATS if name not in INT8_FORMATS)
             raise ValueError(
-                f"onnx-int8 learns its ranges from images, and none can be given here: formats may have {possible}; "
-                "`hubserve export --format onnx-int8 --images FOLDER` makes it"
+                f"{integers} learns its ranges from images, and none can be given here: formats may have {possible}; "
+                f"`hubserve export --format {integers} --images FOLDER` makes it"
             )
         return self
 

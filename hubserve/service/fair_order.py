@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 from hubserve.package.runner import Batch
+from hubserve.package.signature import Array
 from hubserve.preprocess.pixel_count import pixel_count
 from hubserve.service.engine import Answer, Engine
+from hubserve.service.tensor_engine import TensorAnswer, TensorEngine
 
 LIGHT_PIXELS = 16_000_000
 """Largest number of pixels of a light image, and of a light request."""
@@ -28,12 +31,14 @@ COMMON_COST = 1_000_000
 """Number of pixels whose decoding takes about as long as everything else that is done for an image, mostly inference."""
 
 
-class QueuedImage(Future[Answer]):
-    """A waiting image, and the future that gets its answer. Cancelling the future drops the image at any time.
+class QueuedImage(Future[Answer | TensorAnswer]):
+    """A waiting image, or the waiting tensors of a request, and the future that gets the answer.
+
+    Cancelling the future drops the image at any time.
 
     Args:
-        engine: Engine that will classify the image.
-        data: Bytes of the image file, or a prepared array; see `Engine.prepare`.
+        engine: Engine that will classify the image, or run the tensors.
+        data: Bytes of the image file, or a prepared array; see `Engine.prepare`. Tensors are arrays by their names.
         top_k: Number of classes in the answer; None takes the default, see `Engine.classify`.
         pixels: Number of pixels from `weigh`.
         on_cancel: Function that is called with the image if it is cancelled before a thread has begun to decode it.
@@ -44,12 +49,17 @@ class QueuedImage(Future[Answer]):
         dropped: True once the future was cancelled. A thread that has begun with the image then skips its remaining steps.
         counted: Number of pixels by which the queue counts the image; None if the queue does not count it.
         order: Place in the order of all images; the image with the lowest place is taken first.
+        submitted: When the image was submitted, by `time.perf_counter`, as are the following times.
+        begun: When a thread began to decode the image; 0 before that.
+        decoded: When the image was decoded and preprocessed, or this failed; 0 before that.
+        inferring: When inference of its batch began; 0 before that.
+        inferred: When inference of its batch ended, or failed; 0 before that.
     """
 
     def __init__(
         self,
-        engine: Engine,
-        data: bytes | Batch,
+        engine: Engine | TensorEngine,
+        data: bytes | Batch | Mapping[str, Array],
         top_k: int | None,
         pixels: int,
         on_cancel: Callable[[QueuedImage], None],
@@ -62,7 +72,19 @@ class QueuedImage(Future[Answer]):
         self.dropped = False
         self.counted: float | None = None
         self.order = 0.0
+        self.submitted = time.perf_counter()
+        self.begun = self.decoded = self.inferring = self.inferred = 0.0
         self._on_cancel = on_cancel
+
+    @property
+    def steps(self) -> list[tuple[str, float, float]]:
+        """The name, start and end of each step that was done, of "queue", "decode" and "infer", in this order."""
+        steps = (
+            ("queue", self.submitted, self.begun),
+            ("decode", self.begun, self.decoded),
+            ("infer", self.inferring, self.inferred),
+        )
+        return [step for step in steps if step[2]]
 
     def cancel(self) -> bool:
         """Drops the image. Returns True if no thread has begun with it, False otherwise."""
@@ -74,20 +96,20 @@ class QueuedImage(Future[Answer]):
         return True
 
 
-def weigh(data: bytes | Batch, max_pixels: int) -> int:
+def weigh(data: bytes | Batch | Mapping[str, Array], max_pixels: int) -> int:
     """Returns the number of pixels that an image has after decoding, at most `max_pixels`.
 
-    For an array, it is the number of its elements. An image whose header does not contain its size gets `max_pixels`. So does
+    For arrays, it is the number of their elements. An image whose header does not contain its size gets `max_pixels`. So does
     an image with more pixels, which will be refused before it is decoded.
 
     Args:
-        data: Bytes of an image file, or a prepared array.
+        data: Bytes of an image file, a prepared array, or arrays by their names.
         max_pixels: Largest number of pixels of an image that the service decodes.
     """
-    if not isinstance(data, bytes):
-        return data.size
-    counted = pixel_count(data)
-    return max_pixels if counted is None else min(counted, max_pixels)
+    if isinstance(data, bytes):
+        counted = pixel_count(data)
+        return max_pixels if counted is None else min(counted, max_pixels)
+    return sum(array.size for array in data.values()) if isinstance(data, Mapping) else data.size
 
 
 class WaitingImages:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from pydantic_core import to_json
 
 from hubserve.errors import BodyTooLargeError, HubserveError
 from hubserve.service.engine import Answer
@@ -13,7 +14,7 @@ Outcome = tuple[str, Answer] | BaseException
 """The result for one image: the tag of the model and its answer, or the error."""
 
 Result = Callable[[str, Answer], dict[str, Any]]
-"""Function (tag of the model, answer) that returns the JSON of a result."""
+"""Function (tag of the model, answer) that returns a result, which pydantic can encode as JSON."""
 
 
 def images_response(outcomes: Sequence[Outcome], several: bool, result: Result, *, max_bytes: int | None = None) -> Response:
@@ -22,7 +23,7 @@ def images_response(outcomes: Sequence[Outcome], several: bool, result: Result, 
     Args:
         outcomes: Outcome of each image; exactly one if `several` is False.
         several: If True, the response is a list with a result or an error for each image. If False, it is a single result.
-        result: Function that returns the JSON of a result.
+        result: Function that returns the result of an image.
         max_bytes: Largest size of the results in bytes; None if something else bounds them.
 
     Raises:
@@ -33,13 +34,13 @@ def images_response(outcomes: Sequence[Outcome], several: bool, result: Result, 
         (outcome,) = outcomes
         if isinstance(outcome, BaseException):
             raise outcome
-        response = JSONResponse(result(*outcome))
-        _check_size(len(response.body), max_bytes)
-        return response
+        body = to_json(result(*outcome))
+        _check_size(len(body), max_bytes)
+        return Response(body, media_type="application/json")
     results, size = [], 0
     for outcome in outcomes:
         # Each result for itself: the encoder stops all other threads until it is done.
-        results.append(JSONResponse(_result_or_error(outcome, result)).body)
+        results.append(to_json(_result_or_error(outcome, result)))
         size += len(results[-1])
         _check_size(size, max_bytes)
     return Response(b'{"results":[%s]}' % b",".join(results), media_type="application/json")
@@ -52,7 +53,7 @@ def _check_size(size: int, max_bytes: int | None) -> None:
 
 
 def _result_or_error(outcome: Outcome, result: Result) -> dict[str, Any]:
-    """Returns the JSON of a result or of a HubserveError; raises other errors."""
+    """Returns what the answer has for an image: its result, or a HubserveError; raises other errors."""
     if isinstance(outcome, HubserveError):
         return error_body(outcome)
     if isinstance(outcome, BaseException):

@@ -1,17 +1,58 @@
-"""`write_answer`: encodes answers of the Open Inference Protocol, which are JSON with tensors in it or as bytes after it."""
+"""Answers of the Open Inference Protocol: `write_answer` for HTTP, JSON with tensors in it or as bytes after it.
+
+`encode_outputs` encodes the tensors alone, which gRPC sends, too.
+"""
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from hubserve.errors import BodyTooLargeError, TensorError
+from hubserve.errors import BodyTooLargeError, ImageError, TensorError
 from hubserve.package.predictions import softmax
-from hubserve.service.inference_protocol import FEATURES, LOGITS, InferRequest, RequestOutput
+from hubserve.service.engine import Answer
+from hubserve.service.inference_protocol import FEATURES, LOGITS, OUTPUTS, InferRequest, RequestOutput
+
+
+class ResponseOutput(BaseModel):
+    """A tensor of an answer.
+
+    Attributes:
+        name: `LOGITS`, `PROBABILITIES` or `FEATURES`; of a model of other inputs, one of the outputs that its metadata name.
+        datatype: Data type of the elements as in the model's metadata, or "BYTES" for classes.
+        shape: Length of each axis.
+        data: Elements: numbers, or strings "value:index:label"; left out if the tensor follows the JSON as bytes.
+        parameters: "binary_data_size", the number of bytes of a tensor that follows the JSON; else left out.
+    """
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] = []
+    parameters: dict[str, int] = {}
+
+
+class InferResponse(BaseModel):
+    """The JSON of an answer; `write_answer` writes it without this class, which describes it for the OpenAPI document.
+
+    Attributes:
+        model_name: Name of the model, as the request had it.
+        model_version: Version that answered.
+        id: The id of the request; left out if it had none.
+        outputs: The tensors.
+    """
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_name: str
+    model_version: str
+    id: str = ""
+    outputs: list[ResponseOutput]
 
 
 @dataclass(frozen=True)
@@ -27,6 +68,25 @@ class EncodedAnswer:
     json_length: int | None
 
 
+@dataclass(frozen=True)
+class EncodedOutput:
+    """An output of an answer.
+
+    Attributes:
+        name: `LOGITS`, `PROBABILITIES` or `FEATURES`.
+        datatype: "FP32", or "BYTES" for classes.
+        shape: Length of each axis.
+        rows: For each image, its elements: as bytes, or as JSON without the outer brackets.
+        binary: Whether the rows are bytes.
+    """
+
+    name: str
+    datatype: str
+    shape: list[int]
+    rows: list[bytes]
+    binary: bool
+
+
 def write_answer(
     request: InferRequest,
     head: Mapping[str, Any],
@@ -37,7 +97,7 @@ def write_answer(
     temperature: float = 1.0,
     features: NDArray[np.float32] | None = None,
 ) -> EncodedAnswer:
-    """Encodes the answer to a request. Rows are encoded one by one, because an encoder in C stops all other threads.
+    """Encodes the answer to a request as JSON, with tensors in it or as bytes after it.
 
     Args:
         request: The request.
@@ -46,34 +106,92 @@ def write_answer(
         labels: Label of each class.
         max_bytes: Largest size of the answer in bytes.
         temperature: Number by which logits are divided before the softmax.
-        features: Features, (n, width), one row for each image; None if the request does not ask for them.
+        features: Features, (n, width), one row for each image; None if the answer has none.
 
     Raises:
         TensorError: A number of classes for "classification" is not between 1 and the number of labels.
         BodyTooLargeError: The answer would be longer than `max_bytes`.
     """
-    everything = request.parameters.get("binary_data_output") is True
+    outputs = encode_outputs(request, logits, labels, max_bytes=max_bytes, temperature=temperature, features=features)
+    return join_outputs(request, head, outputs)
+
+
+def join_outputs(request: InferRequest, head: Mapping[str, Any], outputs: Iterable[EncodedOutput]) -> EncodedAnswer:
+    """Returns the answer to a request with these outputs, as JSON, with tensors in it or as bytes after it.
+
+    Args:
+        request: The request.
+        head: "model_name" and "model_version" for the JSON of the answer.
+        outputs: The encoded outputs.
+    """
     entries: list[bytes] = []
     tail: list[bytes] = []
+    for output in outputs:
+        entry: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        if output.binary:
+            entries.append(_compact({**entry, "parameters": {"binary_data_size": sum(map(len, output.rows))}}))
+            tail += output.rows
+        else:
+            entries.append(b'%s,"data":[%s]}' % (_compact(entry)[:-1], b",".join(output.rows)))
+    opening = _compact({**head, **({"id": request.id} if request.id is not None else {})})
+    text = b'%s,"outputs":[%s]}' % (opening[:-1], b",".join(entries))
+    return EncodedAnswer(b"".join((text, *tail)), len(text) if tail else None)
+
+
+def encode_outputs(
+    request: InferRequest,
+    logits: NDArray[np.float32],
+    labels: Sequence[str],
+    *,
+    max_bytes: int,
+    temperature: float = 1.0,
+    features: NDArray[np.float32] | None = None,
+) -> Iterator[EncodedOutput]:
+    """Encodes the outputs that a request asks for, one by one, and row by row: an encoder in C stops all other threads.
+
+    The arguments and exceptions are those of `write_answer`.
+    """
+    everything = request.parameters.binary_data_output
     size = 0
-    for wanted in request.outputs or [RequestOutput(name=LOGITS)]:
+    names = [name for name in OUTPUTS if name != FEATURES or features is not None]
+    for wanted in request.outputs or [RequestOutput(name=name) for name in names]:
         values = _values(wanted.name, logits, features, temperature)
-        top = wanted.parameters.get("classification")
-        binary = wanted.parameters.get("binary_data", everything) is True
-        encode = _packed if binary else _as_json
+        top = wanted.parameters.classification
+        binary = everything if wanted.parameters.binary_data is None else wanted.parameters.binary_data
+        encode = packed if binary else as_json
         rows: list[bytes] = []
-        for row in values if top is None else _classes(values, top, labels):
+        for row in values if top is None else top_classes(values, top, labels):
             rows.append(encode(row))
             size += len(rows[-1])
             if size > max_bytes:
                 raise BodyTooLargeError(f"the answer would be longer than the allowed {max_bytes:,} bytes: send fewer images")
-        kind = {"datatype": "FP32", "shape": list(values.shape)} if top is None else _kind_of_classes(values, top)
-        entry = {"name": wanted.name, **kind, **({"parameters": {"binary_data_size": sum(map(len, rows))}} if binary else {})}
-        entries.append(_compact(entry) if binary else b'%s,"data":[%s]}' % (_compact(entry)[:-1], b",".join(rows)))
-        tail += rows if binary else []
-    opening = _compact({**head, **({"id": request.id} if request.id is not None else {})})
-    text = b'%s,"outputs":[%s]}' % (opening[:-1], b",".join(entries))
-    return EncodedAnswer(b"".join((text, *tail)), len(text) if tail else None)
+        shape = list(values.shape) if top is None else [len(values), top]
+        yield EncodedOutput(wanted.name, "FP32" if top is None else "BYTES", shape, rows, binary)
+
+
+def stack_answers(
+    outcomes: Sequence[Answer | BaseException], name: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Returns the logits of images, one row each, and their features; None if they have none.
+
+    Args:
+        outcomes: Answer or error of each image.
+        name: Name of the input, for messages.
+
+    Raises:
+        BaseException: The first outcome that is an error. Of several images, its message says which one it is.
+    """
+    answers = []
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, ImageError | TensorError) and len(outcomes) > 1:
+            more = sum(isinstance(other, BaseException) for other in outcomes) - 1
+            rest = f" (and {more} more have errors)" if more else ""
+            raise type(outcome)(f"element {index} of {name!r}: {outcome}{rest}") from outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        answers.append(outcome)
+    features = [answer.features for answer in answers if answer.features is not None]
+    return np.stack([answer.logits for answer in answers]), np.stack(features) if features else None
 
 
 def _values(
@@ -89,25 +207,21 @@ def _compact(value: object) -> bytes:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _as_json(row: NDArray[np.float32] | list[str]) -> bytes:
+def as_json(row: NDArray[Any] | list[str]) -> bytes:
     """Returns the row of one image in an output as JSON, without the outer brackets, so that rows can be joined by commas."""
     return _compact(row if isinstance(row, list) else row.tolist())[1:-1]
 
 
-def _packed(row: NDArray[np.float32] | list[str]) -> bytes:
-    """Returns the row of one image in an output as the bytes of a BYTES or FP32 tensor."""
+def packed(row: NDArray[Any] | list[str]) -> bytes:
+    """Returns the row of one image in an output as the bytes of a tensor, of strings or numbers."""
     if isinstance(row, list):
         return b"".join(struct.pack("<I", len(text)) + text for text in (text.encode() for text in row))
-    return row.astype("<f4").tobytes()
+    return row.astype(row.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _kind_of_classes(values: NDArray[np.float32], top: int) -> dict[str, Any]:
-    return {"datatype": "BYTES", "shape": [len(values), top]}
-
-
-def _classes(values: NDArray[np.float32], top: Any, labels: Sequence[str]) -> Iterator[list[str]]:
+def top_classes(values: NDArray[np.float32], top: int, labels: Sequence[str]) -> Iterator[list[str]]:
     """Yields, for each image, its `top` most likely classes as strings "value:index:label". Raises TensorError."""
-    if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= len(labels):
+    if not 1 <= top <= len(labels):
         raise TensorError(f"classification = {str(top)[:40]}: how many classes, 1 to {len(labels)}")
     for row in values:
         yield [f"{row[i]:f}:{i}:{labels[i]}" for i in np.argsort(-row, kind="stable")[:top]]

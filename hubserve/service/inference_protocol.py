@@ -5,8 +5,6 @@ https://github.com/kserve/open-inference-protocol, and the extensions "binary te
 https://github.com/triton-inference-server/server/tree/main/docs/protocol.
 """
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,21 +12,16 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError, model_validator
 from pydantic_core import from_json
 
 from hubserve.errors import TensorError
 from hubserve.service import json_bounds
+from hubserve.service.inference_tensors import IMAGES, PICTURES, image_files, prepared_images
 from hubserve.validation_sentence import first_mistake
 
 HEADER = "inference-header-content-length"
 """Header with the number of bytes of a message that are JSON; the bytes of tensors follow them."""
-
-IMAGES, PICTURES = "images", "pictures"
-"""Names of the inputs.
-
-"images" are prepared images, FP32 (n, 3, size, size). "pictures" are image files, BYTES (n,), in base64 if they are in JSON.
-"""
 
 LOGITS, PROBABILITIES, FEATURES = "logits", "probabilities", "features"
 """Names of the outputs: logits and probabilities are FP32 (n, classes), features FP32 (n, width) if the model has them."""
@@ -38,27 +31,69 @@ OUTPUTS = (LOGITS, PROBABILITIES, FEATURES)
 
 
 class _Record(BaseModel):
-    """Base class of the records of a message. Unknown keys are ignored, which the protocol demands."""
+    """Base class of the records of a message. Unknown keys are ignored, and a key whose value is null is as if left out."""
 
     # The protocol allows keys that the other side does not know.
     model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class InputParameters(_Record):
+    """The parameters of a tensor of a request.
+
+    Attributes:
+        binary_data_size: Number of bytes of the tensor after the JSON; None if its elements are in the JSON.
+        shared_memory_region: Refused, because this service has no shared memory.
+    """
+
+    binary_data_size: Annotated[StrictInt, Field(ge=0)] | None = None
+    shared_memory_region: Any = None
+
+
+class OutputParameters(_Record):
+    """The parameters of a tensor that the answer should contain.
+
+    Attributes:
+        binary_data: Whether the tensor follows the JSON as bytes; None takes what `RequestParameters` say.
+        classification: Number of classes: that many most likely classes are sent instead of logits or probabilities, as strings
+            "value:index:label". None sends the numbers.
+        shared_memory_region: Refused, because this service has no shared memory.
+    """
+
+    binary_data: StrictBool | None = None
+    classification: StrictInt | None = None
+    shared_memory_region: Any = None
+
+
+class RequestParameters(_Record):
+    """The parameters of a request.
+
+    Attributes:
+        binary_data_output: Whether outputs follow the JSON as bytes, except those that say otherwise.
+    """
+
+    binary_data_output: StrictBool = False
 
 
 class RequestInput(_Record):
     """A tensor of a request.
 
     Attributes:
-        name: `IMAGES` or `PICTURES`.
+        name: `IMAGES` or `PICTURES`; for a model of other inputs, the name of one of them.
         shape: Length of each of at most 8 axes; each is at least 1.
-        datatype: "FP32" for `IMAGES`, "BYTES" for `PICTURES`.
-        parameters: "binary_data_size" is the number of bytes of the tensor after the JSON; other keys are ignored.
+        datatype: "FP32" for `IMAGES`, "BYTES" for `PICTURES`; for other inputs "FP32", "INT64", "INT32" or "BOOL".
+        parameters: Parameters of the tensor; unknown ones are ignored.
         data: Elements, flat or nested; None if they follow the JSON as bytes.
     """
 
     name: str
-    shape: Annotated[list[int], Field(max_length=8)]
+    shape: Annotated[list[StrictInt], Field(max_length=8)]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: InputParameters = InputParameters()
     data: list[Any] | None = None
 
 
@@ -66,13 +101,12 @@ class RequestOutput(_Record):
     """A tensor that the answer should contain.
 
     Attributes:
-        name: `LOGITS`, `PROBABILITIES` or `FEATURES`.
-        parameters: If "binary_data" is true, the tensor follows the JSON as bytes. "classification" is a number of classes:
-            that many most likely classes are sent instead of logits or probabilities, as strings "value:index:label".
+        name: `LOGITS`, `PROBABILITIES` or `FEATURES`; for a model of other inputs, the name of one of its outputs.
+        parameters: Parameters of the tensor; unknown ones are ignored.
     """
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: OutputParameters = OutputParameters()
 
 
 class InferRequest(_Record):
@@ -80,15 +114,27 @@ class InferRequest(_Record):
 
     Attributes:
         id: Text of at most 1,000 characters that is copied into the answer; None if there is none.
-        parameters: If "binary_data_output" is true, all outputs follow the JSON as bytes.
-        inputs: Exactly one tensor.
-        outputs: Tensors that the answer should contain, each at most once; an empty list means `LOGITS`.
+        parameters: Parameters of the request; unknown ones are ignored.
+        inputs: Exactly one tensor; for a model of other inputs, one tensor for each of them.
+        outputs: Tensors that the answer should contain, each at most once; an empty list means all that the model has.
     """
 
     id: Annotated[str, Field(max_length=1000)] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: RequestParameters = RequestParameters()
     inputs: list[RequestInput]
     outputs: list[RequestOutput] = []
+
+
+class RepositoryRequest(_Record):
+    """The JSON of a request to the repository of models, as in Triton's extension "model_repository".
+
+    Attributes:
+        ready: Whether the index has only the versions that are loaded.
+        parameters: Changes of a model that is loaded, which this service refuses.
+    """
+
+    ready: StrictBool = False
+    parameters: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -103,10 +149,14 @@ class DecodedRequest:
     request: InferRequest
     images: Sequence[bytes | NDArray[np.float32]]
 
-    @property
-    def wants_features(self) -> bool:
-        """True if the answer should contain `FEATURES`."""
-        return any(output.name == FEATURES for output in self.request.outputs)
+    def wants_features(self, *, has_features: bool) -> bool:
+        """Returns whether the answer should contain `FEATURES`.
+
+        Args:
+            has_features: Whether the model has features.
+        """
+        names = [output.name for output in self.request.outputs]
+        return FEATURES in names if names else has_features
 
 
 def read_request(body: bytes, header: str | None, *, max_images: int) -> DecodedRequest:
@@ -121,27 +171,57 @@ def read_request(body: bytes, header: str | None, *, max_images: int) -> Decoded
         TensorError: The request does not follow the protocol, asks for something that this service does not have, or has too
             many images.
     """
+    request, rest = parse_request(body, header)
+    return decode_images(request, rest, max_images=max_images)
+
+
+def parse_request(body: bytes, header: str | None) -> tuple[InferRequest, bytes]:
+    """Returns the JSON of a request, and the bytes that follow it.
+
+    Args:
+        body: The whole body of the request.
+        header: Value of the header `HEADER`; None if the whole body is JSON.
+
+    Raises:
+        TensorError: The JSON cannot be read, or is no request of the protocol.
+    """
     length = len(body) if header is None else _length(header, len(body))
     text = body[:length]
     if problem := json_bounds.too_many(text):
         raise TensorError(problem)
     try:
         # Five times as fast as the standard library: a parser in C stops all other threads until it is done.
-        request = InferRequest.model_validate(from_json(text))
+        return InferRequest.model_validate(from_json(text)), body[length:]
     except ValidationError as error:
         raise TensorError(first_mistake(error, whole="the body")) from error
     except ValueError as error:
         raise TensorError(f"the JSON cannot be read: {error}") from error
+
+
+def decode_images(request: InferRequest, rest: bytes, *, max_images: int) -> DecodedRequest:
+    """Checks the inputs and outputs of a request, and decodes its images.
+
+    Args:
+        request: The request.
+        rest: Bytes of the input, as they follow the JSON; empty if its elements are in `request`.
+        max_images: Largest number of images.
+
+    Raises:
+        TensorError: As `read_request`.
+    """
     if len(request.inputs) != 1:
         raise TensorError(f"{len(request.inputs)} inputs; give one: {IMAGES!r} (FP32) or {PICTURES!r} (BYTES)")
     (tensor,) = request.inputs
+    check_no_shared_memory(request)
     _check_kind(tensor)
     _check_outputs(request.outputs)
     count = prod(tensor.shape) if tensor.name == PICTURES else tensor.shape[0]
     if count > max_images:
         raise TensorError(f"{count} images; at most {max_images} are taken at once")
-    binary = _binary(tensor, body[length:])
-    return DecodedRequest(request, _files(tensor, binary) if tensor.name == PICTURES else _prepared(tensor, binary))
+    binary = _binary(tensor, rest)
+    if tensor.name == PICTURES:
+        return DecodedRequest(request, image_files(tensor.shape, tensor.data or [], binary))
+    return DecodedRequest(request, prepared_images(tensor.shape, tensor.data or [], binary))
 
 
 def _length(header: str, most: int) -> int:
@@ -149,6 +229,17 @@ def _length(header: str, most: int) -> int:
     if not header.isdecimal() or len(header) > 12 or int(header) > most:
         raise TensorError(f"{HEADER}: {header[:40]!r} is not a length within the body's {most} bytes")
     return int(header)
+
+
+def check_no_shared_memory(request: InferRequest) -> None:
+    """Raises TensorError for an input or output that is to be in shared memory."""
+    tensors: list[RequestInput | RequestOutput] = [*request.inputs, *request.outputs]
+    for tensor in tensors:
+        if tensor.parameters.shared_memory_region is not None:
+            raise TensorError(
+                f"{tensor.name[:60]!r} is to be in shared memory, and this service has none: send tensors in JSON, or as "
+                "bytes after it"
+            )
 
 
 def _check_kind(tensor: RequestInput) -> None:
@@ -172,13 +263,13 @@ def _check_outputs(outputs: Sequence[RequestOutput]) -> None:
     if len(set(names)) < len(names):
         raise TensorError(f"{len(names)} outputs: {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r} may each be asked for once")
     for output in outputs:
-        if output.name == FEATURES and "classification" in output.parameters:
+        if output.name == FEATURES and output.parameters.classification is not None:
             raise TensorError(f"classification: {FEATURES!r} are no classes; ask for it with {LOGITS!r} or {PROBABILITIES!r}")
 
 
 def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
     """Returns the bytes of an input that follow the JSON; None if its elements are in the JSON. Raises TensorError."""
-    size = tensor.parameters.get("binary_data_size")
+    size = tensor.parameters.binary_data_size
     if size is None:
         if rest:
             raise TensorError(f"{len(rest)} bytes follow the JSON and no input says binary_data_size")
@@ -186,54 +277,3 @@ def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
     if size != len(rest) or tensor.data is not None:
         raise TensorError(f"binary_data_size = {size}: {len(rest)} bytes follow the JSON; 'data' must be left out then")
     return rest
-
-
-def _prepared(tensor: RequestInput, binary: bytes | None) -> list[NDArray[np.float32]]:
-    """Returns the prepared images of an input, (3, height, width) each. Raises TensorError."""
-    if len(tensor.shape) != 4:
-        raise TensorError(f"shape {tensor.shape}: {IMAGES!r} has four sides: images, 3, height, width")
-    try:
-        values = np.frombuffer(binary, "<f4") if binary is not None else np.array(tensor.data or [], np.float32).ravel()
-    except (ValueError, TypeError, OverflowError) as error:
-        raise TensorError(f"the elements of {IMAGES!r} are no numbers: {error}") from error
-    if values.size != prod(tensor.shape):
-        raise TensorError(f"shape {tensor.shape} has {prod(tensor.shape)} elements, and {values.size} came")
-    if not np.isfinite(values).all():
-        raise TensorError(f"{IMAGES!r} holds elements that are not finite")
-    return list(values.reshape(tensor.shape).astype(np.float32, copy=False))
-
-
-def _files(tensor: RequestInput, binary: bytes | None) -> list[bytes]:
-    """Returns the image files of an input. Raises TensorError."""
-    found = _split(binary) if binary is not None else [_decoded(item) for item in _flat(tensor.data or [])]
-    if len(found) != prod(tensor.shape):
-        raise TensorError(f"shape {tensor.shape} has {prod(tensor.shape)} elements, and {len(found)} came")
-    return found
-
-
-def _split(binary: bytes) -> list[bytes]:
-    """Returns the elements of a BYTES tensor. Each has its length before it, as four bytes in little-endian order."""
-    found: list[bytes] = []
-    place = 0
-    while place < len(binary):
-        length = int.from_bytes(binary[place : place + 4], "little")
-        if place + 4 + length > len(binary):
-            raise TensorError(f"the bytes of {PICTURES!r} end within element {len(found)}")
-        found.append(binary[place + 4 : place + 4 + length])
-        place += 4 + length
-    return found
-
-
-def _flat(items: Sequence[Any]) -> list[Any]:
-    """Returns the items of a list in which items may be lists themselves, as one flat list."""
-    return [item for row in items for item in (row if isinstance(row, list) else [row])]
-
-
-def _decoded(item: object) -> bytes:
-    """Returns the bytes of an item in base64. Raises TensorError."""
-    if not isinstance(item, str):
-        raise TensorError(f"an element of {PICTURES!r} is a {type(item).__name__}; in JSON they are base64")
-    try:
-        return base64.b64decode(item.encode(), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise TensorError(f"an element of {PICTURES!r} is not base64: {error}") from error

@@ -1,12 +1,13 @@
 """`serve`: starts BentoML's server with the hubserve service, and `find_address`, which checks the address before."""
 
 import errno
+import importlib.util
 import os
 import socket
 import tempfile
 from typing import Any
 
-from hubserve.errors import ServerStartError
+from hubserve.errors import MissingExtraError, ServerStartError
 
 SERVICE = "hubserve.service.app:HubServe"
 
@@ -40,6 +41,26 @@ def find_address(host: str, port: int) -> str:
         except OSError as error:
             raise _cannot_listen(host, port, error) from error
     return str(address[0])
+
+
+def check_grpc(host: str, port: int, grpc_port: int) -> None:
+    """Checks that gRPC can be answered, and sets HUBSERVE_GRPC_HOST to the address of HTTP unless it is set.
+
+    Args:
+        host: Numeric address of HTTP.
+        port: Port of HTTP.
+        grpc_port: Port of gRPC.
+
+    Raises:
+        MissingExtraError: gRPC is not installed.
+        ServerStartError: The port is that of HTTP, or cannot be bound.
+    """
+    if importlib.util.find_spec("grpc") is None or importlib.util.find_spec("google.protobuf") is None:
+        raise MissingExtraError("a port for gRPC needs gRPC: pip install 'hubserve[grpc]'")
+    if port == grpc_port:
+        raise ServerStartError(f"HTTP and gRPC cannot share port {port}: name another one with --grpc-port")
+    os.environ.setdefault("HUBSERVE_GRPC_HOST", host)
+    find_address(os.environ["HUBSERVE_GRPC_HOST"], grpc_port)
 
 
 def serve(*, host: str = "127.0.0.1", port: int = 3000, model: str | None = None) -> None:

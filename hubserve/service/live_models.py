@@ -21,6 +21,7 @@ from hubserve.service.engine import Engine
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.loaded_model import SMALLEST_BYTES, LoadedModel, TrafficSplit, resident_bytes
 from hubserve.service.name_resolution import DEFAULT, NameResolver, TrafficShare
+from hubserve.service.tensor_engine import TensorEngine
 from hubserve.storage_faults import storage_error, with_denial
 from hubserve.store import StoredModel
 
@@ -60,7 +61,7 @@ class LiveModels:
     def __init__(
         self,
         resolver: NameResolver,
-        load: Callable[[StoredModel], Engine],
+        load: Callable[[StoredModel], Engine | TensorEngine],
         *,
         seconds: float,
         memory_bytes: float,

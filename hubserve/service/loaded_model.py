@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hubserve.errors import OtherInputsError
 from hubserve.service.engine import Engine
+from hubserve.service.tensor_engine import TensorEngine
 
 SMALLEST_BYTES = 2**20
 """Smallest memory that is counted for a model. Memory that was freed before is used again, so that growth may be too small."""
@@ -18,14 +20,34 @@ class LoadedModel:
 
     Attributes:
         tag: Tag of the version, "name:version".
-        engine: Engine of the version, warmed up.
+        engine: Engine of the version, warmed up: a TensorEngine if the version is no image classifier.
         memory_bytes: Memory in bytes by which this process grew when the version was loaded, or the size of its largest file or
             `SMALLEST_BYTES`, whichever is the largest.
     """
 
     tag: str
-    engine: Engine
+    engine: Engine | TensorEngine
     memory_bytes: int
+
+    @property
+    def image_engine(self) -> Engine:
+        """The engine of an image classifier.
+
+        Raises:
+            OtherInputsError: The version is no image classifier; the message says what it takes.
+        """
+        if isinstance(self.engine, Engine):
+            return self.engine
+        takes = self.engine.signature.described
+        raise OtherInputsError(
+            f"{self.tag} is no image classifier: it takes {takes}. Send tensors to POST /v2/models/"
+            f"{self.tag.partition(':')[0]}/infer, or name an image classifier as `model`"
+        )
+
+    @property
+    def tensor_engine(self) -> TensorEngine | None:
+        """The engine of a model of other inputs; None if the version is an image classifier."""
+        return self.engine if isinstance(self.engine, TensorEngine) else None
 
 
 @dataclass

@@ -14,18 +14,19 @@ use_allocated_files()
 
 REQUESTS = Counter("hubserve_requests", "Requests that were answered.", ["route", "status"])
 SECONDS = Histogram("hubserve_request_seconds", "From the request's head to its answer.", ["route"])
-BATCHES = Histogram("hubserve_batch_images", "Images of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
 DROPPED = Counter("hubserve_dropped_images", "Images that nobody waited for any more, by the first step not done.", ["step"])
 REFUSED_VERSIONS = Counter("hubserve_refused_versions", "Versions in the store that could not be loaded.", ["model"])
+UNLOGGED = Counter("hubserve_unlogged_predictions", "Predictions that the log of predictions lacks.")
+WAITING = Gauge("hubserve_waiting_images", "Images that wait or are being classified.", multiprocess_mode="livesum")
 LOADED = Gauge("hubserve_loaded_bytes", "Memory of all loaded models, as measured.", multiprocess_mode="livesum")
 
 
-def count_request(route: str, status: int, seconds: float) -> None:
+def count_request(route: str, status: int | str, seconds: float) -> None:
     """Counts a request that was answered.
 
     Args:
-        route: Path pattern of its route; "other" if it has none.
-        status: HTTP status of the answer.
+        route: Path pattern of its route, or the method of gRPC; "other" if it has none.
+        status: HTTP status of the answer; for gRPC the name of the status.
         seconds: Time from the head of the request to the end of its answer.
     """
     requests, duration = _children(route, status)
@@ -34,6 +35,6 @@ def count_request(route: str, status: int, seconds: float) -> None:
 
 
 @cache
-def _children(route: str, status: int) -> tuple[Counter, Histogram]:
+def _children(route: str, status: int | str) -> tuple[Counter, Histogram]:
     """Returns the counter and the histogram with the given labels; cached, because looking them up takes longer."""
     return REQUESTS.labels(route, status), SECONDS.labels(route)

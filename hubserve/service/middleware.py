@@ -6,7 +6,7 @@ is added later needs that token unless this module says otherwise.
 
 BentoML's own layers for tracing, metrics and contexts take about a tenth of the time of an image, and create a metric label for
 each path that a client invents. So only the paths in `BENTOML` are passed to them. All other requests go to our routes, and
-/classify goes to its handler without a router in between. With the setting `tracing`, all requests pass BentoML's layers.
+/classify goes to its handler without a router in between.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from hubserve.errors import HubserveError, RequestBodyError
 from hubserve.service import json_bounds
 from hubserve.service.auth import check_changer, check_reader
 from hubserve.service.error_responses import error_response, problem, refuse_disconnected
+from hubserve.service.json_log import FIELDS
 from hubserve.service.metrics import count_request
 from hubserve.service.outgoing_text import printable
+from hubserve.service.request_identity import CURRENT, identify
 from hubserve.service.routes import classify, embed
 from hubserve.service.service_state import ServiceState
 from hubserve.service.supervised_worker import report_started
@@ -36,14 +38,20 @@ access_log = logging.getLogger("hubserve.access")
 HEALTH = frozenset({"/livez", "/healthz", "/readyz"})
 """Paths for health checks, which need no token and no allowed host."""
 
-BENTOML = HEALTH | {"/metrics", "/docs.json", "/schema.json"}
+BENTOML = HEALTH | {"/metrics", "/schema.json"}
 """Paths that BentoML answers. /readyz is answered by the middleware with 503 until a model is ready."""
 
-_OPEN = ("/page/", "/v2/health/")
-"""Starts of paths that need no token: the page asks the user for the token, and health checks have none."""
+_PAGES = frozenset({"/", "/docs"})
+"""Paths of pages. They need no token, for they have no data and ask the user for it."""
+
+_OPEN = ("/page/", "/docs/", "/v2/health/")
+"""Starts of further paths that need no token: files of the pages, and health checks."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """HTTP methods that change nothing."""
+
+READ_BY_POST = "/v2/repository/index"
+"""Path of a POST that only reads, as Triton's protocol has it."""
 
 UPLOADS = frozenset({"/jobs/data", "/search_jobs/data"})
 """Paths to which a ZIP file of images is posted."""
@@ -58,13 +66,11 @@ class ServiceMiddleware:
     Args:
         api: The application with our routes.
         bentoml: BentoML's application, in which our routes are mounted; None if there are only our routes.
-        tracing: If True, all requests pass BentoML's layers.
     """
 
-    def __init__(self, api: FastAPI, bentoml: ASGIApp | None = None, *, tracing: bool = False) -> None:
+    def __init__(self, api: FastAPI, bentoml: ASGIApp | None = None) -> None:
         self._api = api
         self._bentoml = bentoml or api
-        self._tracing = tracing
         self._admitted = self._answered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +102,7 @@ class ServiceMiddleware:
         scope, path = call.scope, call.scope["path"]
         try:
             self._check(call, HTTPConnection(scope))
-            if path == classify.PATH and scope["method"] == "POST" and not self._tracing:
+            if path == classify.PATH and scope["method"] == "POST":
                 call.route = classify.PATH
                 answer = await classify.answer_directly(Request(scope, call.receive), call.shared)
                 await answer(scope, call.receive, call.send)
@@ -122,9 +128,9 @@ class ServiceMiddleware:
         if path in HEALTH:
             return
         call.shared.hosts.check(connection)
-        if path != "/" and not path.startswith(_OPEN):
+        if path not in _PAGES and not path.startswith(_OPEN):
             check_reader(connection, settings)
-        if scope["method"] not in SAFE and not _has_images(scope) and self._is_known(scope):
+        if scope["method"] not in SAFE and not _only_reads(scope) and self._is_known(scope):
             check_changer(connection, settings)
 
     def _is_known(self, scope: Scope) -> bool:
@@ -134,10 +140,13 @@ class ServiceMiddleware:
     async def _route(self, call: _TrackedRequest, receive: Receive) -> None:
         """Passes a request to BentoML or to our API."""
         scope, path = call.scope, call.scope["path"]
+        if scope["method"] == "HEAD":
+            # The server sends no body, because its own scope still says HEAD; routes need not know the method.
+            scope = call.scope = {**scope, "method": "GET"}
         # BentoML answers 200 as soon as it listens, even with an empty store.
         if path == "/readyz" and (why := await call.shared.why_not_ready()):
             await problem(503, *why)(scope, receive, call.send)
-        elif self._tracing or path in BENTOML:
+        elif path in BENTOML:
             await self._bentoml(scope, receive, call.send)
         else:
             await self._api(scope, receive, call.send)
@@ -201,6 +210,11 @@ def _has_images(scope: Scope) -> bool:
     )
 
 
+def _only_reads(scope: Scope) -> bool:
+    """Returns whether a request with a method that is not in `SAFE` changes nothing."""
+    return _has_images(scope) or (scope["method"] == "POST" and scope["path"] == READ_BY_POST)
+
+
 def _is_upload(scope: Scope) -> bool:
     """Returns whether a request uploads data. That route writes the body to disk, with limits of its own."""
     return scope["method"] == "POST" and scope["path"] in UPLOADS
@@ -224,10 +238,12 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 class _TrackedRequest:
-    """A request, with the status of its answer and the time that the answer takes.
+    """A request, with its identity, the status of its answer and the time that the answer takes.
 
     Attributes:
-        scope: ASGI scope of the request.
+        identity: Id and trace of the request, which `CURRENT` has, too.
+        scope: ASGI scope of the request, in which HEAD may have become GET.
+        method: HTTP method of the request.
         shared: State that all requests share.
         status: HTTP status of the answer; 0 until the answer begins.
         route: Path pattern of the route if the middleware sets it; empty otherwise.
@@ -235,11 +251,16 @@ class _TrackedRequest:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, shared: ServiceState) -> None:
         self.scope, self.shared = scope, shared
+        self.method = scope["method"]
         self.status = 0
         self.route = ""
         self._receive, self._send = receive, send
         self._asked_for_body = False
         self._start = time.perf_counter()
+        self.identity = identify(scope["headers"])
+        if shared.tracing is not None:
+            shared.tracing.start(self.identity, scope["method"])
+        CURRENT.set(self.identity)
 
     async def receive(self) -> Message:
         """Receives the next message of the request."""
@@ -250,7 +271,7 @@ class _TrackedRequest:
         """Sends a message of the answer, and adds headers to the first one."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ())]
+            headers = [*message.get("headers", ()), *self.identity.headers]
             if NOSNIFF not in headers:
                 headers.append(NOSNIFF)
             if self.shared.shutdown.started or self._waits_for_100_continue():
@@ -266,13 +287,18 @@ class _TrackedRequest:
         return not self._asked_for_body and any(name == b"expect" for name, _ in self.scope["headers"])
 
     def note(self) -> None:
-        """Counts the request and, with the setting `access_log`, logs it."""
+        """Counts the request, logs it if the settings say so, and ends its span if it has one."""
         seconds = time.perf_counter() - self._start
+        route = self.route or self._path_of_route()
         if self.status:
-            count_request(self.route or self._path_of_route(), self.status, seconds)
-        if self.shared.settings.access_log:
-            method, path = printable(self.scope["method"]), printable(self.scope["path"])
-            access_log.info("%s %s %s %.1f ms", method, path, self.status, seconds * 1e3)
+            count_request(route, self.status, seconds)
+        if self.shared.settings.logs_requests:
+            method, path, ms = printable(self.method), printable(self.scope["path"]), seconds * 1e3
+            fields = {"method": method, "path": path, "route": route, "status": self.status, "ms": round(ms, 1)}
+            text = "%s %s %s %.1f ms, id %s"
+            access_log.info(text, method, path, self.status, ms, self.identity.id, extra={FIELDS: fields})
+        if self.shared.tracing is not None:
+            self.shared.tracing.end(self.identity, route, self.status)
 
     def _path_of_route(self) -> str:
         """Returns the path pattern of the route, "other" if there is none. It is never a path that a client has invented."""

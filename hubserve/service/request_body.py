@@ -1,14 +1,19 @@
-"""`RequestBodyReader`: reads the bodies of requests, with limits on size, time, and the size of all bodies that are held."""
+"""`RequestBodyReader`: reads the bodies of requests, with limits on size, time, and the size of all bodies that are held.
+
+Bodies that are compressed by gzip or deflate are decompressed, and the limits hold for what they become.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from starlette.requests import Request
+from anyio import to_thread
+from starlette.requests import ClientDisconnect, Request
 
 from hubserve.errors import BodyTooLargeError, HubserveError, ImageTooLargeError, OverloadedError, SlowRequestError
+from hubserve.service.content_encoding import content_encoding, decompressed
 
 
 class _Share:
@@ -54,32 +59,64 @@ class RequestBodyReader:
             BodyTooLargeError: `most` is given and the body is longer than allowed; the rest of it is not read.
             OverloadedError: Other requests hold too many bytes already.
             SlowRequestError: The body was not received in time.
+            EncodingError: The header Content-Encoding has another encoding than gzip or deflate.
+            RequestBodyError: The body cannot be decompressed.
             ClientDisconnect: The client disconnected before the whole body was received.
         """
+        encoding = content_encoding(request)
         # What a client announces holds nothing yet: it may never send it.
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and (len(announced) >= 20 or int(announced) > self._limit(most)):
             raise self._too_long(most)
         share = _Share(self)
         try:
-            yield await self._read(request, share, most)
+            yield await self._read(request, share, most, encoding)
         finally:
             self._pending -= share.held
 
-    async def _read(self, request: Request, share: _Share, most: int | None) -> bytes:
-        """Returns the whole body of a request. Raises as `body` does."""
+    @contextmanager
+    def held(self, count: int) -> Iterator[None]:
+        """Context manager within which `count` bytes count as held. Raises as `hold` does."""
+        self.hold(count)
+        try:
+            yield
+        finally:
+            self._pending -= count
+
+    async def _read(self, request: Request, share: _Share, most: int | None, encoding: str | None) -> bytes:
+        """Returns the whole body of a request, decompressed. Raises as `body` does."""
         chunks, size = [], 0
         try:
             async with asyncio.timeout(self._seconds):
-                async for chunk in request.stream():
-                    size += len(chunk)
+                more = True
+                while more:  # `Request.stream` does the same, with a generator that takes time.
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    chunks.append(message.get("body", b""))
+                    more = message.get("more_body", False)
+                    size += len(chunks[-1])
                     if size > self._limit(most):
                         raise self._too_long(most)
                     share.grow_to(size)
-                    chunks.append(chunk)
+                if encoding is not None:
+                    return await self._decompressed(b"".join(chunks), encoding, share, most)
         except TimeoutError as error:
             raise SlowRequestError(f"the body did not come within {self._seconds:g} s: send a smaller one") from error
         return b"".join(chunks)
+
+    async def _decompressed(self, body: bytes, encoding: str, share: _Share, most: int | None) -> bytes:
+        """Returns a body after decompression, whose bytes count as held, too. Raises as `body` does."""
+        parts, size = [], 0
+        steps = decompressed(body, encoding)
+        # In threads and in steps, because a small body may become as long as any.
+        while part := await to_thread.run_sync(next, steps, b""):
+            size += len(part)
+            if size > self._limit(most):
+                raise self._too_long(most)
+            share.grow_to(len(body) + size)
+            parts.append(part)
+        return b"".join(parts)
 
     def hold(self, count: int) -> None:
         """Counts `count` more bytes as held. One body alone may be larger than `max_pending_bytes`.

@@ -1,9 +1,8 @@
 """`images_of`: finds the images in the body of a request with images, which is an image, a multipart form or JSON."""
 
-import base64
-import binascii
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+import json
+from collections.abc import AsyncGenerator, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from anyio import to_thread
@@ -14,50 +13,43 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hubserve.errors import RequestBodyError
 from hubserve.service import json_bounds
-from hubserve.service.unknown_parameters import check_names
+from hubserve.service.base64_image import image_of_text
+from hubserve.service.unknown_parameters import check_names, check_not_twice
 from hubserve.validation_sentence import first_mistake
 
 FIELD, FIELDS = "image", "images"
 """Names of the form field and JSON key for one image, and of the JSON key for several images."""
 
+PARAMETERS = ("model", "top_k")
+"""Names of the parameters that a form or JSON may have; a route accepts those that it has in its query."""
+
 LARGE = 200_000
 """Size in bytes from which JSON is parsed in a thread, because parsing takes longer than about a millisecond."""
 
-WHITESPACE = b" \t\r\n\f\v"
-"""Bytes that are ignored in base64."""
-
-
-def _decode(value: object) -> bytes:
-    """Returns the bytes of an image in base64. Raises ValueError if `value` is not a string or not base64."""
-    if not isinstance(value, str):
-        raise ValueError("an image in JSON is text in base64")
-    try:
-        # Strictly: otherwise b64decode skips characters that are not base64 and returns the rest.
-        return base64.b64decode(value.encode().translate(None, WHITESPACE), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise ValueError(f"not base64: {error}") from error
-
-
 Base64Image = Annotated[
     bytes,
-    BeforeValidator(_decode),
+    BeforeValidator(image_of_text),
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}),
 ]
-"""The bytes of an image; in JSON a string in base64."""
+"""The bytes of an image; in JSON a string in base64, or a data URI."""
 
 
 class JsonImages(BaseModel):
-    """The JSON body of a request to /classify. Exactly one of the keys is given.
+    """The JSON body of a request to /classify or /embed. Exactly one of `image` and `images` is given.
 
     Attributes:
-        image: A single image in base64; the answer is an object for that image.
-        images: Several images in base64; the answer is a list, even if there is only one.
+        image: A single image in base64 or a data URI; the answer is an object for that image.
+        images: Several images in base64 or data URIs; the answer is a list, even if there is only one.
+        model: The parameter `model`, in place of the one in the query.
+        top_k: The parameter `top_k` of /classify, in place of the one in the query.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     image: Base64Image | None = None
     images: list[Base64Image] | None = None
+    model: str | None = None
+    top_k: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,13 +59,15 @@ class RequestImages:
     Attributes:
         data: Bytes of each image file.
         several: True if the answer is a list, False if it is that of a single image.
+        parameters: Parameters of the request that are in its form or JSON, by name; unchecked, and without those that are null.
     """
 
     data: tuple[bytes, ...]
     several: bool
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
 
-async def images_of(request: Request, body: bytes, *, max_images: int) -> RequestImages:
+async def images_of(request: Request, body: bytes, *, max_images: int, parameters: Collection[str]) -> RequestImages:
     """Returns the images in the body of a request.
 
     Args:
@@ -81,10 +75,12 @@ async def images_of(request: Request, body: bytes, *, max_images: int) -> Reques
             is an image.
         body: The whole body, which was read before.
         max_images: Largest number of images.
+        parameters: Names of the parameters of the route, which a form or JSON may have, too.
 
     Raises:
         RequestBodyError: The body cannot be read, has no image or an empty one, or more than `max_images`.
-        RequestValidationError: The form has a field other than `image`.
+        RequestValidationError: The form or the JSON has another name than that of an image or a parameter, or a parameter is
+            in the query, too.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -99,6 +95,9 @@ async def images_of(request: Request, body: bytes, *, max_images: int) -> Reques
             f"the request has no image, or an empty one: send it as the body, as the field {FIELD!r} of a form, or as JSON "
             f'{{"{FIELD}": base64}} or {{"{FIELDS}": [base64, ...]}}'
         )
+    if found.parameters:
+        check_names(found.parameters, parameters, place="body")
+        check_not_twice(found.parameters, request.query_params)
     if len(found.data) > max_images:
         raise RequestBodyError(f"the request has {len(found.data)} images; at most {max_images} are taken at once")
     return found
@@ -114,9 +113,10 @@ def _of_json(body: bytes) -> RequestImages:
         raise RequestBodyError(f"the JSON cannot be read: {first_mistake(error, whole='the body')}") from error
     if given.image is not None and given.images is not None:
         raise RequestBodyError(f"the JSON has both {FIELD!r} and {FIELDS!r}; give one of them")
+    parameters = {name: value for name in PARAMETERS if (value := getattr(given, name)) is not None}
     if given.images is not None:
-        return RequestImages(tuple(given.images), several=True)
-    return RequestImages(() if given.image is None else (given.image,), several=False)
+        return RequestImages(tuple(given.images), True, parameters)
+    return RequestImages(() if given.image is None else (given.image,), False, parameters)
 
 
 async def _of_form(request: Request, body: bytes) -> RequestImages:
@@ -129,11 +129,13 @@ async def _of_form(request: Request, body: bytes) -> RequestImages:
     parser = MultiPartParser(request.headers, stream(), max_part_size=len(body) + 1)
     try:
         form = await parser.parse()
-        files = [field for field in form.getlist(FIELD) if isinstance(field, UploadFile)]
+        files = [file for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
         if not files:
             raise RequestBodyError(f"the form has no file in the field {FIELD!r}; its fields: {_few(form)}")
-        check_names(form.keys(), (FIELD,), place="form")
-        return RequestImages(tuple([await file.read() for file in files]), several=len(files) > 1)
+        check_names(form.keys(), (FIELD, *PARAMETERS), place="form")
+        texts = {name: _value(form[name]) for name in PARAMETERS if name in form}
+        parameters = {name: value for name, value in texts.items() if value is not None}
+        return RequestImages(tuple([await file.read() for file in files]), len(files) > 1, parameters)
     except RequestBodyError:
         raise
     except (MultiPartException, KeyError, ValueError) as error:
@@ -142,6 +144,19 @@ async def _of_form(request: Request, body: bytes) -> RequestImages:
         # Not the files of the form alone: a form that breaks off leaves one that is in no field yet.
         for opened in parser._files_to_close_on_error:
             opened.close()
+
+
+def _value(text: str | UploadFile) -> str | None:
+    """Returns the value of a form field; None if it is "null". BentoML's client sends texts as JSON, in quotes.
+
+    Raises:
+        ValueError: The field is a file, or a text in quotes that is not JSON.
+    """
+    if isinstance(text, UploadFile):
+        raise ValueError("a parameter is a file")
+    if text == "null":
+        return None
+    return str(json.loads(text)) if text.startswith('"') else text
 
 
 def _few(form: FormData) -> str:

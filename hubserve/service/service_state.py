@@ -3,16 +3,21 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import cast
 
 from starlette.requests import Request
 
 from hubserve.errors import ExportError, HubserveError
 from hubserve.host import cores
+from hubserve.package.package import Backend
 from hubserve.package.runner import Batch
+from hubserve.package.signature import Array
 from hubserve.service import metrics
 from hubserve.service.awaited_request import AwaitedRequest
+from hubserve.service.backend_choice import load_fastest
 from hubserve.service.batch_queue import BatchQueue
 from hubserve.service.concurrency_tuning import Concurrency, default_concurrency, fastest_concurrency
 from hubserve.service.definition_checker import DefinitionChecker
@@ -21,15 +26,21 @@ from hubserve.service.exports import Exports
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.host_check import HostCheck
+from hubserve.service.image_outcomes import outcomes_of
 from hubserve.service.image_responses import Outcome
 from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
+from hubserve.service.kept_measurements import model_key
 from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.local_cards import LocalCards
 from hubserve.service.model_details import ModelDetails
 from hubserve.service.name_resolution import DEFAULT, NameResolver
+from hubserve.service.prediction_log import PredictionLog
 from hubserve.service.request_body import RequestBodyReader
+from hubserve.service.run_observer import RunObserver
 from hubserve.service.settings import ServiceSettings
+from hubserve.service.tensor_engine import TensorAnswer, TensorEngine
+from hubserve.service.tracing import Tracing
 from hubserve.store import StoredModel
 
 log = logging.getLogger("hubserve.service")
@@ -63,9 +74,11 @@ class ServiceState:
         resolver: The store and the aliases, as they were when they were last read.
         queue: The images that wait, and the threads that classify them.
         live_models: The models that are loaded.
+        tracing: The spans of requests; None if they are not traced.
 
     Raises:
-        OutputError: No folder can serve as HUBSERVE_HOME.
+        OutputError: No folder can serve as HUBSERVE_HOME, or the one for the log of predictions cannot be written.
+        MissingExtraError: Requests should be traced, and OpenTelemetry's exporter is not installed.
         OSError: A file of the default model cannot be read, or its first load cannot be started.
     """
 
@@ -84,12 +97,15 @@ class ServiceState:
         self.hosts = HostCheck(settings.allowed_hosts)
         self.resolver = NameResolver(settings.model)
         self._first_loads = FirstLoads(
-            backend=settings.backend,
+            backend=settings.first_backend,
             device=settings.device,
             batches=(1, settings.max_batch or USUAL_BATCH),
             memory_bytes=settings.model_memory_mb * 1e6,
             seconds=settings.load_seconds,
         )
+        self.tracing = Tracing(settings.tracing) if settings.tracing else None
+        predictions = PredictionLog(settings.prediction_log, settings) if settings.prediction_log else None
+        self._observer = RunObserver(self.tracing, predictions)
         self._concurrency = self._choose_concurrency()
         self.queue = BatchQueue(
             threads=self._concurrency.threads,
@@ -97,7 +113,7 @@ class ServiceState:
             max_waiting=settings.max_waiting,
             max_waiting_pixels=int(settings.max_waiting_megapixels * 1e6),
             max_pixels=int(settings.max_megapixels * 1e6),
-            on_batch=metrics.BATCHES.observe,
+            on_batch=self._observer.note_batch,
             on_drop=lambda step: metrics.DROPPED.labels(step).inc(),
         )
         self.live_models = LiveModels(
@@ -133,6 +149,7 @@ class ServiceState:
             features: If True, the answers have features.
 
         Raises:
+            OtherInputsError: The model is no image classifier.
             NoFeaturesError: `features` is True, and the model has none.
             OverloadedError: Too many images are waiting; none of these was classified.
             ModelNotFoundError: The store has no such model.
@@ -159,13 +176,54 @@ class ServiceState:
             features: If True, the answers have features.
 
         Raises:
+            OtherInputsError: The model is no image classifier.
             NoFeaturesError: `features` is True, and the model has none.
             OverloadedError: Too many images are waiting; none of these was classified.
         """
+        engine = model.image_engine
         if features:
-            model.engine.check_features()
-        submitted = self.queue.submit(model.engine, images, top_k, features=features)
-        return await asyncio.gather(*map(asyncio.wrap_future, submitted), return_exceptions=True)
+            engine.check_features()
+        observer = self._observer
+        observer.begin(model)
+        try:
+            submitted = self.queue.submit(engine, images, top_k, features=features)
+            observer.note_inside(self.queue.inside)
+            outcomes = await outcomes_of(submitted)
+        except (HubserveError, asyncio.CancelledError) as error:
+            observer.note_error(model, error, len(images))
+            raise
+        finally:
+            observer.note_inside(self.queue.inside)
+        observer.note(model, images, submitted, outcomes)
+        return cast("list[Answer | BaseException]", outcomes)
+
+    async def run_tensors(self, model: LoadedModel, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        """Runs a loaded model of any inputs, and returns its outputs, in the order of its signature.
+
+        Args:
+            model: The loaded model, which is no image classifier.
+            inputs: Arrays by the names of the inputs.
+
+        Raises:
+            TensorError: The inputs do not fit the model.
+            LogitsError: An element of an output is NaN or infinite.
+            OverloadedError: Too much is waiting.
+        """
+        observer = self._observer
+        observer.begin(model)
+        try:
+            (submitted,) = self.queue.submit(model.engine, [inputs], None)
+            observer.note_inside(self.queue.inside)
+            (outcome,) = await outcomes_of([submitted])
+        except (HubserveError, asyncio.CancelledError) as error:
+            observer.note_error(model, error, 1)
+            raise
+        finally:
+            observer.note_inside(self.queue.inside)
+        observer.note(model, (), [submitted], [outcome])
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return cast("TensorAnswer", outcome).outputs
 
     async def why_not_ready(self) -> tuple[str, str] | None:
         """Returns why this server cannot classify now, as a short name and a sentence; None if it can."""
@@ -184,6 +242,7 @@ class ServiceState:
         self.queue.close()
         self.live_models.close()
         self._first_loads.close()
+        self._observer.close()
 
     def _load_default(self) -> None:
         """Loads the default model, waiting at most `START_SECONDS`. Logs a warning if it cannot be loaded in that time."""
@@ -199,18 +258,38 @@ class ServiceState:
         gc.collect()
         gc.freeze()
 
-    def _load(self, model: StoredModel) -> Engine:
+    def _load(self, model: StoredModel) -> Engine | TensorEngine:
         """Returns the engine of a version after running the smallest and the largest batch."""
-        engine = self._engine(model, self._concurrency.session_threads)
+        threads = self._concurrency.session_threads
+        images = model.package.manifest.classifies_images
+        engine = self._image_engine(model, threads) if images else self._tensor_engine(model, threads)
         engine.warm_up((1, self._concurrency.max_batch))
         return engine
 
-    def _engine(self, model: StoredModel, session_threads: int) -> Engine:
-        """Returns the engine of a version, each of whose calls uses `session_threads` cores."""
+    def _image_engine(self, model: StoredModel, session_threads: int) -> Engine:
+        """Returns the engine of an image classifier with the backend that is set, or with the faster one."""
+        if (settings := self.settings).backend != "auto":
+            return self._engine(model, session_threads, settings.first_backend)
+        key, load = model_key(model.package.manifest), partial(self._engine, model, session_threads)
+        return load_fastest(key, load, self._concurrency, device=settings.device)
+
+    def _tensor_engine(self, model: StoredModel, session_threads: int) -> TensorEngine:
+        """Returns the engine of a version that is no image classifier, each of whose calls uses `session_threads` cores."""
+        settings = self.settings
+        return TensorEngine(
+            model.package,
+            backend=settings.first_backend,
+            device=settings.device,
+            threads=session_threads,
+            seconds=settings.answer_seconds,
+        )
+
+    def _engine(self, model: StoredModel, session_threads: int, backend: Backend) -> Engine:
+        """Returns the engine of a version with a backend, each of whose calls uses `session_threads` cores."""
         settings = self.settings
         return Engine(
             model.package,
-            backend=settings.backend,
+            backend=backend,
             device=settings.device,
             threads=session_threads,
             callers=settings.threads or max(1, cores() // session_threads),
@@ -232,7 +311,7 @@ class ServiceState:
         with suppress(HubserveError):
             self.resolver.refresh()
             for model in self.resolver.traffic_shares(DEFAULT)[0].versions[:1]:
-                if self._first_loads.wait(model, START_SECONDS):
+                if model.package.manifest.classifies_images and self._first_loads.wait(model, START_SECONDS):
                     way = self._measured(model)
         return way.model_copy(update=fixed)
 
@@ -242,10 +321,10 @@ class ServiceState:
         Raises:
             ExportError: The model cannot be loaded.
         """
+        backend = self.settings.first_backend
         try:
-            first = self._engine(model, 1)
+            first = self._engine(model, 1, backend)
         except (HubserveError, OSError) as error:
             raise ExportError(f"{model.tag} cannot be measured: {error}") from error
-        weights = first.manifest.files["weights.safetensors"].sha256[:16]
-        key = f"{first.manifest.name} {weights} by {self.settings.backend}"
-        return fastest_concurrency(key, lambda count: first if count == 1 else self._engine(model, count), device=first.device)
+        key, load = f"{model_key(first.manifest)} by {backend}", partial(self._engine, model, backend=backend)
+        return fastest_concurrency(key, lambda count: first if count == 1 else load(count), device=first.device)

@@ -13,6 +13,9 @@ from hubserve.preprocess import MAX_PIXELS
 PREFIX = "HUBSERVE_"
 """Start of the name of each environment variable."""
 
+WEB_RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+"""Names of the files of ONNX Runtime for browsers that `ServiceSettings.web_runtime` must have."""
+
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Token = Annotated[SecretStr, Field(min_length=8)]
@@ -26,7 +29,8 @@ class ServiceSettings(BaseModel):
     Attributes:
         model: Name, tag or alias of the model that answers requests that name none. None takes the alias `production`, or the
             newest version in the store if there is no such alias.
-        backend: What runs the models: the name of a format in their packages, or "openvino".
+        backend: What runs the models: the name of a format in their packages, or "openvino". "onnxruntime" is another name for
+            "onnx". "auto" measures each model with ONNX Runtime and with OpenVINO when it is loaded, and takes the faster one.
         device: "cpu", "cuda", or "auto" for a GPU if there is one and else the CPU.
         threads: Number of threads that classify; None measures at start-up which number is the fastest.
         session_threads: Number of cores that each thread uses for inference; None measures at start-up which number is the
@@ -46,6 +50,8 @@ class ServiceSettings(BaseModel):
             is less. Beyond it, the connection that has waited longest for its client is closed.
         max_pending_mb: Largest size of the bodies of all requests that are held at once, in megabytes; 503 beyond it.
         max_megapixels: Largest number of pixels of an image, in millions; 413 beyond it.
+        require_jpeg_end: If True, a JPEG that has all its pixels but no end marker is refused with 415. The same environment
+            variable has this effect in training, in evaluation and in the program of a package; the decoder reads it.
         body_seconds: Seconds within which the headers of a request must be received, and again within which its body must be;
             408 after that. A client that reads nothing of its answer for as long is disconnected.
         answer_seconds: Seconds after the body was received within which the images must be classified; 503 after that.
@@ -84,14 +90,26 @@ class ServiceSettings(BaseModel):
             always allowed. None allows only these on connections to a loopback address, and all names on others.
         token: Token, of at least 8 characters, that a request must have to change something; None refuses all changes.
         read_token: Token, of at least 8 characters, that a request must have to read or classify; None requires none.
-        tracing: If True, each request passes BentoML's tracing and metrics, which takes about a tenth of the time of an image.
-        access_log: If True, a line is logged for each request.
+        prediction_log: Folder in which what was predicted is written into files that rotate; None writes nothing.
+        prediction_log_mb: Size of a file of predictions after which the next one is begun, in megabytes.
+        prediction_log_files: Number of files of predictions that are kept of each process.
+        prediction_log_images: If True, the lines of predictions have the image files, in base64.
+        grpc_port: Port at which the Open Inference Protocol is answered over gRPC; None opens none. It needs the extra `grpc`.
+        grpc_host: Numeric address at which `grpc_port` is opened.
+        web_runtime: Folder with the files `WEB_RUNTIME_FILES` of onnxruntime-web, which `./scripts/setup web` fills. The page
+            then offers to run a model in the visitor's browser, which downloads the model's ONNX file. None offers it not.
+        web_model_mb: Largest size of an ONNX file that the page offers to run in the browser, in megabytes.
+        tracing: Share of the requests that are traced by OpenTelemetry, 0 to 1; "true" means all. A request whose `traceparent`
+            has a decision is traced, or not, as it says, unless this is 0. Spans are sent by OTLP to the address in
+            OTEL_EXPORTER_OTLP_ENDPOINT.
+        log: "text" or "json", the format of the lines of the log. In JSON, they have the id of their request.
+        access_log: If True, a line is logged for each request. None means True if `log` is "json".
     """
 
     model_config = ConfigDict(frozen=True)
 
     model: str | None = None
-    backend: Literal["onnx", "onnx-fp16", "onnx-int8", "openvino"] = "onnx"
+    backend: Literal["onnx", "onnx-fp16", "onnx-int8", "openvino", "auto"] = "onnx"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     session_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -104,6 +122,7 @@ class ServiceSettings(BaseModel):
     max_connections: Annotated[int, Field(ge=1)] = 1000
     max_pending_mb: Amount = 256.0
     max_megapixels: Amount = MAX_PIXELS / 1e6
+    require_jpeg_end: bool = False
     body_seconds: Amount = 30.0
     answer_seconds: Amount = 60.0
     resolve_seconds: Seconds = 0.5
@@ -129,8 +148,49 @@ class ServiceSettings(BaseModel):
     allowed_hosts: str | None = None
     token: Token | None = None
     read_token: Token | None = None
-    tracing: bool = False
-    access_log: bool = False
+    prediction_log: Path | None = None
+    prediction_log_mb: Amount = 100.0
+    prediction_log_files: Annotated[int, Field(ge=2, le=1_000)] = 10
+    prediction_log_images: bool = False
+    grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    grpc_host: str = "127.0.0.1"
+    web_runtime: Path | None = None
+    web_model_mb: Amount = 50.0
+    tracing: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    log: Literal["text", "json"] = "text"
+    access_log: bool | None = None
+
+    @field_validator("tracing", mode="before")
+    @classmethod
+    def _share(cls, given: Any) -> Any:
+        """Returns 1 for "true", "yes" and "on", 0 for "false", "no" and "off"; anything else is returned unchanged."""
+        words = {"true": 1.0, "yes": 1.0, "on": 1.0, "false": 0.0, "no": 0.0, "off": 0.0}
+        return words.get(given.strip().lower(), given) if isinstance(given, str) else given
+
+    @field_validator("backend", mode="before")
+    @classmethod
+    def _format(cls, given: Any) -> Any:
+        """Returns "onnx" for "onnxruntime"; anything else is returned unchanged."""
+        return "onnx" if given == "onnxruntime" else given
+
+    @property
+    def first_backend(self) -> Literal["onnx", "onnx-fp16", "onnx-int8", "openvino"]:
+        """The backend with which a model is loaded first; for "auto" that is "onnx"."""
+        return "onnx" if self.backend == "auto" else self.backend
+
+    @property
+    def logs_requests(self) -> bool:
+        """True if a line is logged for each request."""
+        return self.log == "json" if self.access_log is None else self.access_log
+
+    @field_validator("web_runtime")
+    @classmethod
+    def _has_runtime(cls, given: Path | None) -> Path | None:
+        """Checks that the folder has the files of ONNX Runtime. Raises ValueError if one is missing."""
+        missing = [name for name in WEB_RUNTIME_FILES if given is not None and not (given / name).is_file()]
+        if missing:
+            raise ValueError(f"the folder has no {', '.join(missing)}: `./scripts/setup web` puts them there")
+        return given
 
     @field_validator("data_roots", mode="before")
     @classmethod

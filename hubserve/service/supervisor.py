@@ -27,6 +27,7 @@ import bentoml.serving
 from bentoml._internal.utils import circus as bentoml_circus
 from circus.watcher import Watcher
 
+from hubserve.host import TWO_ONNX_RUNTIMES, onnx_runtimes
 from hubserve.service.settings import ServiceSettings
 from hubserve.service.supervised_worker import METRICS_FOLDER, STARTED_FD
 
@@ -74,7 +75,7 @@ class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
         self._metrics_folder = _prepare(watchers, self._workers)
 
     def start(self, cb: Callable[[Any], Any] | None = None) -> None:
-        """Serves until SIGTERM or SIGINT.
+        """Serves until SIGTERM or SIGINT. If two distributions of ONNX Runtime overwrite each other, logs a warning first.
 
         Args:
             cb: Callback for circus.
@@ -82,6 +83,8 @@ class Arbiter(bentoml_circus.Arbiter):  # type: ignore[misc]
         Raises:
             SystemExit: No worker could be kept alive; the exit code is 1.
         """
+        if "," in (installed := onnx_runtimes()):
+            log.warning("%s: %s", installed, TWO_ONNX_RUNTIMES)
         try:
             super().start(cb)
         except RuntimeError:  # circus has no worker left.

@@ -56,8 +56,8 @@ def main(folder: Path, packages: list[Path]) -> None:
 def _numbers(path: Path, drawing: Path) -> dict[str, Any]:
     package = read_package(path)
     manifest, space = package.manifest, package_space(package)
-    size = manifest.preprocess.input_size
-    work = complexity(space.freeze(manifest.arch), (3, size, size))
+    size = manifest.image_preprocess.input_size if manifest.classifies_images else None
+    work = complexity(space.freeze(manifest.arch), (3, size, size) if size else space.cost_inputs())
     found: dict[str, Any] = {"params": work.params, "macs": work.macs}
     try:
         # Imported here, so that without the extra `plots` the numbers are still returned.

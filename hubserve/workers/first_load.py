@@ -2,7 +2,7 @@
 
 python -m hubserve.workers.first_load REQUEST
 
-REQUEST is a JSON object with "path", "backends", "input_size", "batches", "device", "seconds", "memory_bytes" and "nice";
+REQUEST is a JSON object with "path", "backends", "inputs", "batches", "device", "seconds", "memory_bytes" and "nice";
 `hubserve.package.first_load.FirstLoad`, which runs this program, explains them. The program prints a JSON object: {} if the
 file was loaded and run; {"memory": true} if the memory did not suffice; else "type" and "message" of the error. If the kernel
 ends the process because of a limit, nothing is printed.
@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ from typing import Any
 import numpy as np
 
 from hubserve.errors import HubserveError
+from hubserve.package.example_arrays import example_arrays
+from hubserve.package.manifest import InputEntry
 from hubserve.package.onnx_runner import OnnxRunner
+from hubserve.package.onnx_tensor_runner import OnnxTensorRunner
 from hubserve.package.openvino_runner import OpenVinoRunner
 from hubserve.package.runner import Runner
 
@@ -36,9 +39,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Loads the file with each backend, runs it with each batch size, and returns the answer to print."""
     try:
         for backend in request["backends"]:
-            runner = _load(Path(request["path"]), backend, request["device"])
-            for count in request["batches"]:
-                runner(np.zeros((count, 3, request["input_size"], request["input_size"]), np.float32))
+            _run(request, backend, [InputEntry.model_validate(entry) for entry in request["inputs"]])
     except MemoryError:
         return {"memory": True}
     except HubserveError as error:
@@ -47,6 +48,19 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
             return {"memory": True}
         return {"type": type(error).__name__, "message": message}
     return {}
+
+
+def _run(request: Mapping[str, Any], backend: str, inputs: Sequence[InputEntry]) -> None:
+    """Loads the file with one backend, and runs it with each batch size."""
+    path, device = Path(request["path"]), request["device"]
+    if [entry.prepared_by for entry in inputs] == ["image"]:
+        runner = _load(path, backend, device)
+        for count in request["batches"]:
+            runner(np.zeros((count, *(int(length) for length in inputs[0].shape[1:])), np.float32))
+    else:
+        tensors = OnnxTensorRunner(path, device=device, name=backend)
+        for count in request["batches"]:
+            tensors.run(example_arrays(inputs, batch=count))
 
 
 def _load(path: Path, backend: str, device: Any) -> Runner:

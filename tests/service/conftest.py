@@ -78,11 +78,12 @@ def start(
     cwd: Path = ROOT,
     more: Mapping[str, str] = {},
     probe: str = "readyz",
+    seconds: float = 90,
 ) -> subprocess.Popen[bytes]:
     """The server once it says so at `probe`: "livez" without a model; `more` are variables of its environment."""
     with log.open("wb") as file:
         process = subprocess.Popen(command, env={**environment(home), **more}, stdout=file, stderr=subprocess.STDOUT, cwd=cwd)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:

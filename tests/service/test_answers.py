@@ -77,14 +77,18 @@ def test_no_browser_takes_an_answer_for_another_type(client):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_an_answer_that_is_not_finite_is_one_sentence(client, monkeypatch, caplog, value):
-    real = OnnxRunner.__call__
+    real, real_with_features = OnnxRunner.__call__, OnnxRunner.with_features
 
     def broken(self, batch):
         logits = real(self, batch).copy()
         logits[:, 2] = value
         return logits
 
+    def broken_with_features(self, batch):
+        return broken(self, batch), real_with_features(self, batch)[1]
+
     monkeypatch.setattr(OnnxRunner, "__call__", broken)
+    monkeypatch.setattr(OnnxRunner, "with_features", broken_with_features)
     size = small_package().manifest.preprocess.input_size
     tensor = {"name": "images", "shape": [1, 3, size, size], "datatype": "FP32", "data": [0.0] * 3 * size * size}
     with caplog.at_level(logging.WARNING):

@@ -12,9 +12,9 @@ from tests.stores import service_over, small_package, store_at
 READ, CHANGE = "a token to read", "a token to change"
 READS = (
     *("/models", "/aliases", "/exports", "/jobs", "/jobs/available", "/jobs/data", "/search_jobs", "/search_jobs/data"),
-    *("/v2", "/v2/models/small/ready"),
+    *("/v2", "/v2/models/small/ready", "/docs.json"),
 )
-OPEN = ("/v2/health/live", "/v2/health/ready", "/", "/page/api.js")
+OPEN = ("/v2/health/live", "/v2/health/ready", "/", "/page/api.js", "/docs", "/docs/start.js")
 OF_BENTOML = ("/livez", "/readyz", "/healthz")
 """Not there without its server, and still asked for no token."""
 WRONG = [

@@ -61,7 +61,7 @@ def test_answers_are_the_engine_s_own(engine):
 
 def test_what_waits_becomes_a_batch(gate):
     reported = []
-    batch_queue = make(on_batch=reported.append)
+    batch_queue = make(on_batch=lambda _, size: reported.append(size))
     first = batch_queue.submit(gate, [noise()], None)
     assert gate.held.acquire(timeout=10)
     later = [future for _ in range(6) for future in batch_queue.submit(gate, [noise()], None)]

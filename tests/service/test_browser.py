@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,18 @@ from PIL import Image
 from hubserve import jobs, store
 from hubserve.cards.card import Metric
 from hubserve.export.write_package import write_package
-from hubserve.jobs import Best, JobStatus, LabelProbabilities, ObjectiveInfo, OneShotView, Run, TrialRow
+from hubserve.jobs import (
+    Best,
+    Closest,
+    ComparedRow,
+    JobStatus,
+    LabelProbabilities,
+    ObjectiveInfo,
+    OneShotView,
+    RefusalRow,
+    Run,
+    TrialRow,
+)
 from hubserve.package.add_files import add_profile
 from hubserve.package.manifest import Provenance
 from hubserve.service.api import build_api
@@ -29,6 +39,7 @@ from hubserve.service.middleware import ServiceMiddleware
 from tests.export.nets import small_source
 from tests.images import noise, photo
 from tests.jobs.definitions import TINY
+from tests.service.browser import CHROMIUM, FLAGS
 from tests.service.conftest import ROOT
 from tests.stores import service_over, store_at
 
@@ -38,19 +49,6 @@ expect = sync_api.expect
 # Twice the seconds of the default and more: the machine may be busy, and what is not there stays not there.
 expect.set_options(timeout=15_000)
 
-CHROMIUM = os.environ.get("HUBSERVE_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # A camera that shows a moving pattern, and nobody who has to allow it.
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
 EVIL = "<img src=x onerror=document.title='owned'>"
 PROFILE = json.dumps(
     {
@@ -148,6 +146,22 @@ def finished(server) -> Iterator[JobStatus]:
     run.write_status(status)
     yield status
     jobs.delete(run)
+
+
+@pytest.fixture
+def several(server, finished) -> JobStatus:
+    """The same search, which published one more member of its front, is about to publish another, and has one made by hand."""
+    facts = [
+        ("made_up", "winner", 4, 0.9, 2.5, None),
+        ("made_up-front-1", "front", 2, 0.88, 1.5, finished.published),
+        ("made_up-front-2", "front", 0, 0.8, 1.0, None),
+        ("plain", "baseline", None, 0.7, 2.0, None),
+    ]
+    names = ("name", "kind", "number", "test_acc", "latency_ms", "published")
+    compared = [ComparedRow(**dict(zip(names, row, strict=True)), params=1000, macs=10**6) for row in facts]
+    status = finished.model_copy(update={"compared": compared})
+    jobs.find(finished.id).write_status(status)
+    return status
 
 
 def ended(status: JobStatus, **more: object) -> JobStatus:
@@ -421,6 +435,40 @@ class TestSearch:
         front = job.get_by_role("img", name="val_acc against latency_ms")
         expect(front.locator(".strong")).to_have_count(2)
         expect(front.locator("path.front")).to_have_count(1)
+
+    def test_the_published_front_and_what_was_made_by_hand(self, page, several):
+        job = open_search(page, "made_up")
+        rows = job.get_by_role("region", name="Compared networks").locator("tbody tr")
+        expect(rows).to_have_count(4)
+        expect(rows.locator("th")).to_have_text([several.published, several.compared[1].published, "made_up-front-2", "plain"])
+        expect(rows.locator("td:nth-child(2)")).to_have_text(["chosen", "Pareto front", "Pareto front", "made by hand"])
+        expect(rows.nth(1)).to_contain_text("88.0 %")
+        expect(rows.nth(0).get_by_role("link")).to_have_attribute("href", re.compile("#models/efficientnet-lite0"))
+        plot = job.get_by_role("group", name="test accuracy against measured latency of 4 networks")
+        # The front and the networks by hand: three points joined by a line, and one beside it.
+        expect(plot.locator("circle.strong")).to_have_count(3)
+        expect(plot.locator("circle.weak")).to_have_count(1)
+        expect(plot.locator("path.front")).to_have_count(1)
+        expect(plot.locator("g > title")).to_have_text(
+            ["made_up-front-2: 80.0 %, 1.0 ms", "plain, made by hand: 70.0 %, 2.0 ms"]
+        )
+        links = plot.get_by_role("link")
+        expect(links).to_have_count(2)
+        links.nth(1).click()
+        expect(page.get_by_role("article").get_by_role("heading", level=2)).to_contain_text("efficientnet-lite0")
+
+    def test_the_closest_arch_where_none_meets_the_constraints(self, page, finished):
+        run = jobs.create({**DEFINITION, "name": "too_tight"})
+        reason = f"params = 5e+04, over 4e+04 by 25 % {EVIL}"
+        rows = [RefusalRow(constraint="params <= 40000", refused=6, checked=6, least=0.25, median=0.5, most=2.0)]
+        closest = Closest(number=3, values={"params": 50_000.0}, arch={"op": EVIL}, reason=reason)
+        told = ended(run.written_status(), refusals=rows, closest=closest, best=None, published=None)
+        run.write_status(told.model_copy(update={"state": "failed", "error": "no arch met the constraints"}))
+        job = open_search(page, "too_tight")
+        expect(job).to_contain_text(f"No arch meets the constraints. The closest is that of trial 3: {reason}")
+        row = job.get_by_role("region", name="Refused by the constraints").locator("tbody tr")
+        expect(row.locator("td")).to_have_text(["6", "6", "25.0 %", "50.0 %", "200.0 %"])
+        jobs.delete(run)
 
     def test_candidates_over_time(self, page, finished):
         job = open_search(page, "made_up")

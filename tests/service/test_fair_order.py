@@ -102,7 +102,7 @@ def test_heavy_images_leave_a_thread_free_and_are_one_at_a_time(make, engine):
 
 def test_a_batch_waits_for_no_large_image(make, engine):
     reported = []
-    queue = make(on_batch=reported.append)
+    queue = make(on_batch=lambda _, size: reported.append(size))
     first = queue.submit(engine, [LIGHT], None)
     until(lambda: engine.order)
     finish(engine, first, queue.submit(engine, [LIGHT, LIGHT, MIDDLE, LIGHT], None))
@@ -172,7 +172,7 @@ class TestDropped:
 
     def test_before_the_inference(self, make, engine):
         reported, steps = [], []
-        queue = make(on_batch=reported.append, on_drop=steps.append)
+        queue = make(on_batch=lambda _, size: reported.append(size), on_drop=steps.append)
         (gone,) = queue.submit(engine, [LIGHT], None)
         until(lambda: engine.order)
         assert not gone.cancel()

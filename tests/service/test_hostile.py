@@ -90,6 +90,25 @@ def test_any_json(client, value):
     check(client.post("/classify", json=value), False)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/classify", r'{"image": "", "\ud800": 1}'),
+        ("POST", "/classify", r'{"image": "\udfff"}'),
+        ("POST", "/classify", r'{"image": "", "model": "\ud800", "top_k": "\ud800"}'),
+        ("POST", "/embed", r'{"images": [""], "\ud800": 1}'),
+        ("POST", "/v2/models/small/infer", r'{"inputs": [{"name": "\ud800", "shape": [1], "datatype": "FP32", "data": [1]}]}'),
+        ("POST", "/v2/models/small/infer", r'{"inputs": [], "\ud800": 1, "id": "\ud800"}'),
+        ("POST", "/v2/repository/index", r'{"ready": "\ud800"}'),
+    ],
+)
+def test_half_of_a_surrogate_pair(client, method, path, body):
+    """JSON may have it as an escape; the answer, in UTF-8, cannot quote it as it is."""
+    answer = client.request(method, path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 415, 422), answer.text
+    assert answer.json()["error"]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(model=st.text(max_size=80), top_k=st.text(max_size=10))
 def test_any_query(client, model, top_k):

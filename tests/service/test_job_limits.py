@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from hubserve import jobs
 from hubserve.cli.main import app
-from hubserve.jobs import TrialRow
+from hubserve.errors import JobError
+from hubserve.jobs import JobLimits, TrialRow
 from hubserve.service import exports
 from hubserve.service.definition_checker import _ask_worker
 from hubserve.service.job_and_export_limits import export_limits
@@ -77,6 +78,58 @@ def test_a_space_of_an_export_is_held_to_the_same(tmp_path, monkeypatch, allowed
     found = check.answer({"space": "exported_over_http.spaces:Small", "settings": {}, "arch": arch, "limits": limits})
     assert found == {} if allowed else "HUBSERVE_ALLOW_IMPORT_PATHS=1" in found["message"]
     assert ("exported_over_http" in sys.modules) is allowed
+
+
+CHANGES = [
+    ({"data": {"name": "digits", "settings": {"size": "16", "augment": "false", "seed": "3"}}}, None),
+    ({"data": {"name": "digits", "settings": {"size": "x16"}}}, "size = 'x16'"),
+    ({"data": {"name": "digits", "settings": {"augment": "fasle"}}}, "augment = 'fasle'"),
+    ({"data": {"name": "digits", "settings": {"seed": 1.5}}}, "seed = 1.5"),
+    ({"data": {"name": "digits", "settings": {"size": "99999"}}}, "size: 99,999.0 is more than the"),
+    ({"strategy": {"name": "RegularizedEvolution", "arguments": {"population_size": "8"}}}, None),
+    (
+        {"strategy": {"name": "RegularizedEvolution", "arguments": {"population_size": "1e-2"}}},
+        "strategy.arguments.population_size",
+    ),
+    ({"strategy": {"name": "TPE", "arguments": {"multivariate": "maybe"}}}, "strategy.arguments.multivariate"),
+    (
+        {"strategy": {"name": "RegularizedEvolution", "arguments": {"population_size": True}}},
+        "strategy.arguments.population_size",
+    ),
+    ({"space": {"name": "NasBench201", "settings": {"stem_out_channels": "16"}}}, None),
+    ({"space": {"name": "NasBench201", "settings": {"stem_out_channels": "1e-2"}}}, "stem_out_channels"),
+    ({"space": {"name": "NasBench201", "settings": {"stem_out_channels": [16]}}}, "stem_out_channels"),
+]
+"""Keys of a definition, and what the message of the refusal has; None for those that are taken."""
+
+
+@pytest.mark.parametrize(("changes", "says"), CHANGES)
+def test_what_is_not_typed_in_a_definition_is_typed_by_the_signature(changes, says):
+    limits = JobLimits(roots=(Path("/nosuch"),), image_size=256)
+    try:
+        jobs.check_limits(jobs.parse_mapping({**TINY, **changes}, where="it"), limits)
+        found = check.answer({"job": {**TINY, **changes}, "limits": limits.model_dump(mode="json", exclude_none=True)})
+    except JobError as error:
+        found = {"message": str(error)}
+    assert found == {} if says is None else says in found["message"]
+
+
+@pytest.mark.slow
+def test_it_is_refused_before_there_is_a_folder_or_runs_as_it_was_typed(client, tmp_path):
+    for changes, says in CHANGES:
+        if says is not None:
+            assert says in refused(client, **changes)
+    typed = {
+        "space": {"name": "NasBench201", "settings": {"stem_out_channels": "4", "num_modules_per_stack": "1"}},
+        "data": {"name": "digits", "settings": {"size": "16", "augment": "false"}},
+        "recipe": {"epochs": 1},
+        "publish": None,
+    }
+    started = client.post("/jobs", json={"definition": {**TINY, **typed}})
+    assert started.status_code == 202, started.text
+    place = f"/jobs/{started.json()['id']}"
+    until(lambda: client.get(place).json()["state"] not in ("queued", "running"), seconds=240)
+    assert client.get(place).json()["state"] == "done", client.get(place).json()
 
 
 @pytest.mark.slow

@@ -50,7 +50,14 @@ class TestFromEnvironment:
             ("max_megapixels", "12", 12.0),
             ("resolve_seconds", "0", 0.0),
             ("backend", "openvino", "openvino"),
-            ("tracing", "true", True),
+            ("backend", "onnxruntime", "onnx"),
+            ("backend", "auto", "auto"),
+            ("tracing", "true", 1.0),
+            ("tracing", "0.05", 0.05),
+            ("log", "json", "json"),
+            ("grpc_port", "8001", 8001),
+            ("prediction_log", "/x", Path("/x")),
+            ("access_log", "false", False),
             ("data_roots", "/data:/mnt/more", (Path("/data"), Path("/mnt/more"))),
         ],
     )
@@ -63,12 +70,14 @@ class TestFromEnvironment:
         names = (
             "model backend device threads session_threads max_batch "
             "max_waiting max_waiting_megapixels "
-            "max_images max_body_mb max_header_kb max_connections max_pending_mb max_megapixels "
+            "max_images max_body_mb max_header_kb max_connections max_pending_mb max_megapixels require_jpeg_end "
             "body_seconds answer_seconds resolve_seconds model_memory_mb load_seconds drain_seconds "
             "max_exports max_search_jobs "
             "upload_mb upload_expanded_mb upload_total_mb upload_files upload_seconds "
             "data_roots job_workers job_trials job_epochs job_modules job_memory_mb job_seconds export_seconds "
-            "allow_import_paths allowed_hosts token read_token tracing access_log"
+            "allow_import_paths allowed_hosts token read_token "
+            "prediction_log prediction_log_mb prediction_log_files prediction_log_images "
+            "grpc_port grpc_host web_runtime web_model_mb tracing log access_log"
         )
         assert list(ServiceSettings.model_fields) == names.split()
 
@@ -101,6 +110,10 @@ class TestFromEnvironment:
             ("backend", "pt2"),  # Loading it may run its author's code.
             ("backend", "torchscript"),
             ("tracing", "perhaps"),
+            ("tracing", "1.5"),
+            ("log", "xml"),
+            ("grpc_port", "0"),
+            ("prediction_log_files", "1"),
         ],
     )
     def test_what_makes_no_sense_is_named(self, monkeypatch, name, text):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,6 +184,7 @@ def test_a_full_disk_ends_no_worker(tmp_path, workers):
     mounted = ["unshare", "-rm", "sh", "-c", FULL.format(disk=disk, home=tmp_path), "sh"]
     process = start([*mounted, *SERVE, str(port)], disk, tmp_path / "log", url, more=given)
     try:
+        until(lambda: len(tree(process.pid)) == 1 + workers)  # Until what loads models for the first time has ended.
         pids = tree(process.pid)
         fill = f"/proc/{process.pid}/root{disk}/fill"
         with pytest.raises(OSError, match="No space left"), open(fill, "wb", buffering=0) as file:  # noqa: PT012
@@ -324,3 +326,18 @@ def test_an_expected_error_at_the_start_of_a_worker_is_one_sentence(monkeypatch)
         asyncio.run(ServiceMiddleware(service_api.build_api())({"type": "lifespan"}, receive, send))
     message = "hubserve cannot start: StoreError: the store is a file"
     assert sent == [{"type": "lifespan.startup.failed", "message": message}]
+
+
+@pytest.mark.parametrize("others", [(), ("onnxruntime", "onnxruntime-gpu")], ids=["one_runtime", "both"])
+def test_the_start_warns_of_two_onnx_runtimes(others, tmp_path, monkeypatch, caplog):
+    for name in others:
+        folder = tmp_path / f"{name.replace('-', '_')}-1.99.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.99\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(supervisor.bentoml_circus.Arbiter, "start", lambda self, cb: None)
+    arbiter = object.__new__(supervisor.Arbiter)
+    arbiter.exit_stack, arbiter._metrics_folder = ExitStack(), None
+    with caplog.at_level("WARNING", "hubserve.service"):
+        arbiter.start()
+    assert ("onnxruntime-gpu 1.99, onnxruntime 1.99: both install the same files" in caplog.text) == bool(others)

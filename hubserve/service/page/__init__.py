@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,27 +64,30 @@ class PageFile:
     etag: str
 
 
-def _read(path: Path) -> PageFile:
+def read_page_file(path: Path) -> PageFile:
     """Reads a file and returns it together with its compressed content and its entity tag."""
     plain = path.read_bytes()
     etag = f'W/"{hashlib.sha256(plain).hexdigest()[:16]}"'
     return PageFile(KINDS[path.suffix], plain, gzip.compress(plain, mtime=0), etag)
 
 
-FILES = {path.name: _read(path) for path in sorted(Path(__file__).parent.iterdir()) if path.suffix in KINDS}
+FILES = {path.name: read_page_file(path) for path in sorted(Path(__file__).parent.iterdir()) if path.suffix in KINDS}
 """The files of the page by name. No other name is served."""
+
+IN_BROWSER = ("in_browser.js", "prepare.js")
+"""Scripts of the page that classifies in the browser (`hubserve.service.routes.in_browser`) alone."""
 
 router = APIRouter(include_in_schema=False)
 
 
-_SCRIPTS = ", ".join(f"<page/{name}>; rel=modulepreload" for name in FILES if name.endswith(".js"))
+_SCRIPTS = ", ".join(f"<page/{name}>; rel=modulepreload" for name in FILES if name.endswith(".js") and name not in IN_BROWSER)
 """Value of the header Link of the page: a browser preloads all scripts at once, instead of finding them import by import."""
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def index(request: Request) -> Response:
     """Answers with the web page."""
-    answer = _answer(request, FILES["index.html"])
+    answer = page_answer(request, FILES["index.html"])
     answer.headers["Link"] = _SCRIPTS
     return answer
 
@@ -93,15 +97,15 @@ async def page_file(request: Request, name: str) -> Response:
     """Answers with a script, the stylesheet or the icon of the web page; with 404 for any other name."""
     if name not in FILES:
         raise HTTPException(404, f"the page has no file {name!r}")
-    return _answer(request, FILES[name])
+    return page_answer(request, FILES[name])
 
 
-def _answer(request: Request, file: PageFile) -> Response:
-    """Returns a response with a file of the page.
+def page_answer(request: Request, file: PageFile, headers: Mapping[str, str] = HEADERS) -> Response:
+    """Returns a response with a file of the page, and with `headers`.
 
     The file is compressed if the client accepts gzip. If the client already has the file, the response is 304 without content.
     """
-    headers = {**HEADERS, "ETag": file.etag}
+    headers = {**headers, "ETag": file.etag}
     known = request.headers.get("if-none-match", "")
     if file.etag in (tag.strip() for tag in known.split(",")) or known.strip() == "*":
         return Response(status_code=304, headers=headers)

@@ -1,7 +1,7 @@
 // Classify: an image in, its bytes as they are to the server, the answer as bars.
 import { NotOffered, call } from './api.js';
 import { closeCamera, openCamera, shoot } from './camera.js';
-import { byId, h, ms, percent, tagOf, toModel } from './dom.js';
+import { bars, byId, h, ms, percent, tagOf, toModel } from './dom.js';
 import { problem } from './token.js';
 
 let image = null;
@@ -9,6 +9,7 @@ let running = null;
 let address = '';
 let asked = '';
 let classes = new Map();
+let local = new Map();
 
 export function init() {
   const drop = byId('drop');
@@ -17,7 +18,7 @@ export function init() {
     take(event.target.files);
     event.target.value = ''; // The same file may be chosen again.
   });
-  byId('model').addEventListener('change', classify);
+  byId('model').addEventListener('change', () => { offerBrowser(); classify(); });
   byId('top-k').addEventListener('change', classify);
   byId('camera-start').addEventListener('click', () => openCamera().then(clearPreview, fail));
   byId('camera-stop').addEventListener('click', closeCamera);
@@ -53,7 +54,9 @@ export function hide() {
   closeCamera();
 }
 
-function listModels(models, tag) {
+function listModels(found, tag) {
+  // Models of other inputs than images are served by tensors.
+  const models = found.filter((model) => !model.inputs || model.input_size);
   const choice = byId('model');
   // The address names a model once; after that the visitor's choice counts.
   const fresh = tag && tag !== asked;
@@ -62,12 +65,21 @@ function listModels(models, tag) {
   const option = (value, text) => h('option', { value, selected: value === wanted }, text);
   const initial = models.find((model) => model.default);
   classes = new Map([['', initial?.classes], ...models.map((model) => [model.tag, model.classes])]);
+  local = new Map([['', initial?.in_browser && initial.tag], ...models.map((model) => [model.tag, model.in_browser && model.tag])]);
   choice.replaceChildren(
     option('', initial ? `${initial.tag} (the default)` : models.length ? 'the server’s default' : 'no model is published yet'),
     ...models.filter((model) => model !== initial || model.tag === wanted).map((model) => option(model.tag, `${model.tag} · ${model.classes} classes`)),
   );
   writeCurl();
+  offerBrowser();
   if (fresh && image) classify();
+}
+
+// For models that this browser can run by itself, where the server has what that takes.
+function offerBrowser() {
+  const tag = local.get(byId('model').value);
+  byId('in-browser').hidden = !tag;
+  if (tag) byId('in-browser').href = `page/in-browser?model=${encodeURIComponent(tag)}`;
 }
 
 function take(files) {
@@ -126,16 +138,10 @@ function draw(answer, roundTrip) {
   const { decode, infer } = answer.timing_ms;
   byId('said').textContent = `${best.label}, ${percent(best.probability)}, and ${answer.predictions.length - 1} more.`;
   byId('answer').replaceChildren(
-    h('ol', { class: 'bars' }, answer.predictions.map((prediction, place) => bar(prediction, place))),
+    bars(answer.predictions),
     h('p', { class: 'note' }, h('a', { href: toModel(answer.model) }, tagOf(answer.model)), h('br'),
       `decode ${ms(decode)} · inference ${ms(infer)} · round trip ${ms(roundTrip)}`),
   );
-}
-
-function bar({ label, probability }, place) {
-  const inner = h('span');
-  inner.style.width = `${Math.max(0.3, 100 * probability)}%`;
-  return h('li', { class: place ? null : 'best' }, h('span', { class: 'label' }, label), h('span', { class: 'value' }, percent(probability)), h('span', { class: 'bar', 'aria-hidden': 'true' }, inner));
 }
 
 function fail(error) {

@@ -73,6 +73,15 @@ export function archTable(arch, title) {
     table('Choices', ['Label', 'Chosen'], choices.map(([label, value]) => h('tr', null, h('th', { scope: 'row' }, label), h('td', null, plain(value))))));
 }
 
+// The classes of an answer, the likeliest first.
+export const bars = (predictions) => h('ol', { class: 'bars' }, predictions.map(bar));
+
+function bar({ label, probability }, place) {
+  const inner = h('span');
+  inner.style.width = `${Math.max(0.3, 100 * probability)}%`;
+  return h('li', { class: place ? null : 'best' }, h('span', { class: 'label' }, label), h('span', { class: 'value' }, percent(probability)), h('span', { class: 'bar', 'aria-hidden': 'true' }, inner));
+}
+
 export const loading = (what) => h('p', { class: 'empty' }, `Reading ${what} …`);
 
 // A part of the page that follows a value: built anew when the value changed, and left alone, focus and all, when not.

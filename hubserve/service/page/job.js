@@ -2,10 +2,10 @@
 import { accuracy } from './accuracy.js';
 import { call } from './api.js';
 import { best, curve, figure, probabilities, scatter } from './chart.js';
-import { archTable, byId, duration, facts, follow, h, loading, number, percent, table, tagOf, toModel, tryIt } from './dom.js';
+import { archTable, byId, duration, facts, follow, h, loading, ms, number, percent, table, tagOf, toModel, tryIt } from './dom.js';
 import { problem } from './token.js';
 
-const PHASES = ['supernet', 'search', 'retrain', 'test', 'export', 'profile', 'publish'];
+const PHASES = ['supernet', 'search', 'retrain', 'test', 'export', 'profile', 'front', 'publish'];
 const TUNING = ['fine-tune', 'test', 'export', 'profile', 'publish'];
 const TRIALS = 1000;
 const FINAL = ['done', 'failed', 'stopped', 'refused'];
@@ -24,10 +24,10 @@ export class JobView {
     this.small = h('div', { class: 'small' });
     this.oneshot = h('section', { hidden: true }, h('h3', null, 'How likely each candidate is, choice by choice'), this.small);
     this.parts = {
-      head: follow(({ name, state }) => this.head(name, state)), course: follow(course), result: follow(result), best: follow(found), accuracy: follow(accuracy), times: follow(times), trials: follow(trials),
+      head: follow(({ name, state }) => this.head(name, state)), course: follow(course), result: follow(result), best: follow(found), refused: follow(refused), compared: follow(compared), accuracy: follow(accuracy), times: follow(times), trials: follow(trials),
     };
     this.table = h('details', { ontoggle: () => this.update() }, h('summary', null, 'All trials as a table'), this.parts.trials.node);
-    this.body = h('div', { hidden: true }, this.wrong, this.parts.course.node, this.parts.result.node, this.place, this.parts.accuracy.node, this.parts.times.node, this.parts.best.node, this.oneshot, this.table);
+    this.body = h('div', { hidden: true }, this.wrong, this.parts.course.node, this.parts.result.node, this.parts.refused.node, this.parts.compared.node, this.place, this.parts.accuracy.node, this.parts.times.node, this.parts.best.node, this.oneshot, this.table);
     this.wait = loading('the job');
     this.node = h('article', { class: 'panel job' }, this.parts.head.node, this.wait, this.body);
   }
@@ -75,11 +75,14 @@ export class JobView {
     this.parts.course.update({ state, ...rest, oneshot: Boolean(oneshot) });
     this.parts.result.update(rest);
     this.parts.best.update(winner);
+    this.parts.refused.update({ rows: status.refusals ?? [], closest: status.closest, ended: FINAL.includes(state) });
     this.parts.accuracy.update(status.accuracy);
     this.parts.times.update({ times: status.times ?? [], estimated: status.estimated_seconds, seconds: FINAL.includes(state) ? status.seconds : null });
     this.drawEpochs(status.epochs ?? []);
     this.table.hidden = !history.length;
     if (this.table.open) this.parts.trials.update({ history, objectives });
+    this.parts.compared.update({ rows: status.compared ?? [], published: status.published });
+    this.drawCompared(status.compared ?? [], status.published);
     this.drawCharts(status);
     this.drawOneShot(oneshot);
   }
@@ -129,6 +132,17 @@ export class JobView {
     }
   }
 
+  // The networks that were found, their front joined by a line, and those made by hand.
+  drawCompared(rows, winner) {
+    const points = rows.map((row) => ({ ...row, published: row.kind === 'winner' ? winner : row.published, y: row.test_acc ?? row.val_acc, x: row.latency_ms })).filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y));
+    if (points.length < 2) return;
+    const name = points.every((point) => Number.isFinite(point.test_acc)) ? 'test accuracy' : 'accuracy';
+    this.chart('compared', 'What was found, and networks made by hand', scatter, this.place).update({
+      points: points.map(({ x, y, kind, name: title, published }) => ({ x, y, name: title, strong: kind !== 'baseline', href: published ? toModel(published) : undefined, text: `${title}${kind === 'baseline' ? ', made by hand' : ''}: ${percent(y)}, ${ms(x)}` })),
+      x: { name: 'measured latency (ms)', larger: false }, y: { name, larger: true, most: 1 }, label: `${name} against measured latency of ${points.length} networks`,
+    });
+  }
+
   drawEpochs(epochs) {
     for (const [key, name, most] of [['val_acc', 'validation accuracy', 1], ['val_loss', 'validation loss']]) {
       const points = epochs.filter((row) => Number.isFinite(row[key])).map((row) => ({ x: row.epoch, y: row[key] }));
@@ -151,8 +165,8 @@ export class JobView {
   }
 }
 
-function course({ state, phase, message, trials: done, max_trials: most, seconds, eta_seconds: eta, oneshot, epochs }) {
-  const phases = phase === 'fine-tune' || epochs?.length ? TUNING : PHASES.filter((name) => name !== 'supernet' || oneshot || phase === 'supernet');
+function course({ state, phase, message, trials: done, max_trials: most, seconds, eta_seconds: eta, oneshot, epochs, compared: { length: many } = [] }) {
+  const phases = phase === 'fine-tune' || epochs?.length ? TUNING : PHASES.filter((name) => (name !== 'supernet' || oneshot || phase === 'supernet') && (name !== 'front' || many || phase === 'front'));
   const at = state === 'done' ? phases.length : phases.indexOf(phase);
   const time = [seconds > 0 && `${duration(seconds)} ${FINAL.includes(state) ? 'in all' : 'so far'}`, eta > 0 && `about ${duration(eta)} more for this step`].filter(Boolean).join(', ');
   return [
@@ -186,6 +200,33 @@ function found(winner) {
     h('h3', null, winner.number === null ? 'Best arch' : `Best arch: trial ${winner.number}`),
     facts(Object.entries(winner.values).map(([name, value]) => [name, number(value, 5)])),
     archTable(winner.arch, 'Its'),
+  ];
+}
+
+// The winner, the other published members of the front, and the networks made by hand.
+function compared({ rows, published }) {
+  if (rows.length < 2) return null;
+  const cell = (value, text) => h('td', { class: 'number' }, Number.isFinite(value) ? text(value) : '–');
+  const kinds = { winner: 'chosen', front: 'Pareto front', baseline: 'made by hand' };
+  return [
+    h('h3', null, 'What was found, and networks made by hand'),
+    table('Compared networks', ['Network', 'Kind', '#Validation', '#Test', '#Latency', '#Parameters', '#MACs'], rows.map((row) => {
+      const tag = row.kind === 'winner' ? published : row.published;
+      return h('tr', null, h('th', { scope: 'row' }, tag ? h('a', { href: toModel(tag) }, tagOf(tag)) : row.name), h('td', null, kinds[row.kind]),
+        cell(row.val_acc, percent), cell(row.test_acc, percent), cell(row.latency_ms, ms), cell(row.params, number), cell(row.macs, number));
+    })),
+  ];
+}
+
+// What each constraint refused and by how much; the arch that came closest where none met them.
+function refused({ rows, closest, ended }) {
+  if (!rows.length) return null;
+  const share = (value) => h('td', { class: 'number' }, Number.isFinite(value) ? percent(value) : '–');
+  return [
+    closest && h('div', { class: 'problem' }, h('p', null, `No arch meets the constraints${ended ? '' : ' yet'}. The closest is that of trial ${closest.number}: ${closest.reason}`), archTable(closest.arch, 'Its')),
+    h('h3', null, 'Refused by the constraints'),
+    table('Refused by the constraints', ['Constraint', '#Refused', '#Of', '#By at least', '#Median', '#At most'], rows.map((row) => h('tr', null,
+      h('th', { scope: 'row' }, row.constraint), h('td', { class: 'number' }, row.refused), h('td', { class: 'number' }, row.checked), share(row.least), share(row.median), share(row.most)))),
   ];
 }
 

@@ -21,14 +21,15 @@ export async function showModel(tag) {
   const profile = h('div', null, loading('the profile'));
   const tested = h('div');
   const title = h('h2', { id: 'title-model', tabindex: -1 }, tagOf(tag));
+  const tried = tryIt(tag);
   place.replaceChildren(h('article', { class: 'panel', 'aria-labelledby': 'title-model' },
-    h('div', { class: 'row apart' }, title, tryIt(tag)),
+    h('div', { class: 'row apart' }, title, tried),
     card, tested, h('h3', null, 'Arch'), drawn, h('h3', null, 'Latency'), profile));
   title.focus({ preventScroll: true });
   place.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
   const base = `models/${encodeURIComponent(tag)}`;
   await Promise.all([
-    fillIn(card, tag, () => call(`${base}/card`, { what: 'cards of models' }).then(drawCard)),
+    fillIn(card, tag, () => call(`${base}/card`, { what: 'cards of models' }).then((answer) => { if (!answer.preprocess) tried.remove(); return drawCard(answer, tag); })),
     fillIn(drawn, tag, () => call(`${base}/drawing.svg`, { as: 'blob', what: 'drawings of archs' }).then((blob) => drawArch(blob, tag))),
     fillIn(profile, tag, () => call(`${base}/profile`, { what: 'profiles of models' }).then(drawProfile)),
     // A model without test images has nothing to say here.
@@ -48,7 +49,10 @@ async function fillIn(place, tag, part) {
   if (shown === tag) place.replaceChildren(...[content].flat().filter(Boolean));
 }
 
-function drawCard(answer) {
+// "ids (int64: batch × length), mask (int64: batch × length)".
+const tensors = (entries) => entries.map((one) => `${one.name} (${one.dtype}: ${one.shape.join(' × ')})`).join(', ');
+
+function drawCard(answer, tag) {
   const card = answer.manifest ?? answer;
   const from = answer.provenance ?? card.provenance ?? {};
   const { metric, search } = from;
@@ -56,7 +60,12 @@ function drawCard(answer) {
     facts([
       ['Space', card.space],
       ['Settings', plain(card.settings)],
-      ['Classes', card.outputs && number(card.outputs[0].shape.at(-1))],
+      ['Classes', card.outputs?.[0].meaning === 'logits' && number(card.outputs[0].shape.at(-1))],
+      ...(card.preprocess || !card.inputs ? [] : [
+        ['Takes', tensors(card.inputs)],
+        ['Answers', tensors(card.outputs)],
+        ['Served at', `POST /v2/models/${tag.split(':')[0]}/infer, by tensors`],
+      ]),
       ['Accuracy', metric && `${number(metric.top1, 4)} % top-1${metric.top5 ? `, ${number(metric.top5, 4)} % top-5` : ''} on ${metric.dataset}`],
       ['Parameters', millions(answer.params) && `${millions(answer.params)} M`],
       ['Multiply-adds', millions(answer.macs) && `${millions(answer.macs)} M`],

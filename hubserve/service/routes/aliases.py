@@ -48,21 +48,28 @@ class AliasChange(BaseModel):
     weight: Annotated[int, Field(ge=1, le=99)] = 10
 
 
-@router.get("", summary="List the aliases", responses=described(401, 422))
+@router.get("", summary="List the aliases", name="list_aliases", responses=described(401, 422))
 async def listed(request: Request) -> list[AliasEntry]:
     """Answers with all aliases, sorted by name."""
     known = await to_thread.run_sync(aliases.list_aliases)
     return [AliasEntry(name=name, **alias.model_dump()) for name, alias in sorted(known.items())]
 
 
-@router.put("/{name}", summary="Set an alias", dependencies=CHANGE, responses=described(401, 403, 404, 422))
+@router.put("/{name}", summary="Set an alias", name="set_alias", dependencies=CHANGE, responses=described(401, 403, 404, 422))
 async def put(name: Name, change: AliasChange) -> AliasEntry:
     """Sets an alias within about a second. The version that answers now continues to answer until the new one is loaded."""
     alias = await to_thread.run_sync(lambda: aliases.set_alias(name, change.model, canary=change.canary, weight=change.weight))
     return AliasEntry(name=name, **alias.model_dump())
 
 
-@router.delete("/{name}", status_code=204, summary="Remove an alias", dependencies=CHANGE, responses=described(401, 403, 404))
+@router.delete(
+    "/{name}",
+    status_code=204,
+    summary="Remove an alias",
+    name="delete_alias",
+    dependencies=CHANGE,
+    responses=described(401, 403, 404),
+)
 async def delete(name: Name) -> None:
     """Deletes an alias. The versions that it stood for are not deleted."""
     await to_thread.run_sync(aliases.delete_alias, name)

@@ -6,16 +6,17 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from hubserve.errors import HubserveError, TopKError
 from hubserve.package.predictions import TOP_K, Prediction
 from hubserve.service.engine import Answer
 from hubserve.service.error_responses import ErrorResponse, described, error_response, refuse_parameter
 from hubserve.service.image_responses import images_response
+from hubserve.service.openapi_schemas import schema_of
 from hubserve.service.request_images import FIELD, JsonImages, images_of
 from hubserve.service.service_state import ServiceState
-from hubserve.service.unknown_parameters import only_parameters
+from hubserve.service.unknown_parameters import only_parameters, validated
 
 PATH = "/classify"
 
@@ -70,18 +71,29 @@ class ClassifyQuery(BaseModel):
     top_k: Annotated[int | None, Field(ge=1, description="How many classes to name; 5 unless given.")] = None
 
 
+_NO_PARAMETERS = ClassifyQuery()
+
 _check_parameters = only_parameters(*ClassifyQuery.model_fields)
 """FastAPI dependency that refuses unknown query parameters."""
 
 _BINARY = {"type": "string", "format": "binary"}
-_FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: {"type": "array", "items": _BINARY}}}
+_FORM = {
+    "type": "object",
+    "title": "FormImages",
+    "required": [FIELD],
+    "properties": {
+        FIELD: {"type": "array", "items": _BINARY, "minItems": 1},
+        "model": {"type": "string"},
+        "top_k": {"type": "integer", "minimum": 1},
+    },
+}
 IMAGE_BODY = {
     "required": True,
     "content": {
         "image/*": {"schema": _BINARY},
         "application/octet-stream": {"schema": _BINARY},
         "multipart/form-data": {"schema": _FORM},
-        "application/json": {"schema": JsonImages.model_json_schema()},
+        "application/json": {"schema": schema_of(JsonImages)},
     },
 }
 """Description, in OpenAPI, of a body with images; see `images_of`."""
@@ -90,6 +102,7 @@ IMAGE_BODY = {
 @router.post(
     PATH,
     summary="Classify images",
+    name="classify",
     dependencies=[Depends(_check_parameters)],
     responses={200: {"model": ClassifyResponse | ClassifyResponses}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
     openapi_extra={"requestBody": IMAGE_BODY},
@@ -97,7 +110,7 @@ IMAGE_BODY = {
 async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
     """Answers with the most likely classes of the image in the body, in the form field `image`, or in JSON as base64.
 
-    Several images in one request are answered with a list.
+    Several images in one request are answered with a list. The parameters may be in the body, too, unless it is an image.
     """
     return await _classified(request, request.app.state.shared, query)
 
@@ -113,14 +126,14 @@ async def answer_directly(request: Request, shared: ServiceState) -> Response:
         ClientDisconnect: The client has disconnected.
     """
     try:
+        if not request.scope["query_string"]:
+            return await _classified(request, shared, _NO_PARAMETERS)
         await _check_parameters(request)
-        return await _classified(request, shared, ClassifyQuery.model_validate(dict(request.query_params)))
+        return await _classified(request, shared, validated(ClassifyQuery, dict(request.query_params)))
     except HubserveError as error:
         return error_response(error)
     except RequestValidationError as error:
         return await refuse_parameter(request, error)
-    except ValidationError as error:
-        return await refuse_parameter(request, RequestValidationError(error.errors()))
 
 
 async def _classified(request: Request, shared: ServiceState, query: ClassifyQuery) -> Response:
@@ -128,13 +141,16 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
 
     Raises:
         HubserveError: The request is refused.
-        RequestValidationError: The body has a field other than `image`.
+        RequestValidationError: A parameter is unknown or wrong, in the query or in the body.
         ClientDisconnect: The client has disconnected.
     """
     # Before the body is read: under overload a refusal must cost next to nothing.
     shared.queue.check_room()
     async with shared.body_reader.body(request) as body, shared.awaited(request):
-        images = await images_of(request, body, max_images=shared.settings.max_images)
+        known = ClassifyQuery.model_fields
+        images = await images_of(request, body, max_images=shared.settings.max_images, parameters=known)
+        if images.parameters:
+            query = validated(ClassifyQuery, {**query.model_dump(exclude_unset=True), **images.parameters})
         predictions = (query.top_k or TOP_K) * len(images.data)
         if predictions > MAX_PREDICTIONS:
             raise TopKError(
@@ -148,9 +164,9 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
 
 
 def _result(tag: str, answer: Answer) -> dict[str, Any]:
-    """Returns the JSON of the result of one image."""
+    """Returns the result of one image, which pydantic can encode as JSON."""
     return {
         "model": tag,
-        "predictions": [prediction.model_dump() for prediction in answer.predictions],
+        "predictions": answer.predictions,
         "timing_ms": {"decode": round(answer.decode_ms, 2), "infer": round(answer.infer_ms, 2)},
     }

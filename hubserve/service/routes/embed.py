@@ -14,7 +14,7 @@ from hubserve.service.image_responses import images_response
 from hubserve.service.request_images import images_of
 from hubserve.service.routes.classify import IMAGE_BODY, ModelName
 from hubserve.service.service_state import ServiceState
-from hubserve.service.unknown_parameters import only_parameters
+from hubserve.service.unknown_parameters import only_parameters, validated
 
 PATH = "/embed"
 
@@ -58,6 +58,7 @@ class EmbedQuery(BaseModel):
 @router.post(
     PATH,
     summary="Features of images",
+    name="embed",
     dependencies=[Depends(only_parameters(*EmbedQuery.model_fields))],
     responses={200: {"model": EmbedResponse | EmbedResponses}, **described(400, 401, 404, 408, 409, 413, 415, 422, 503)},
     openapi_extra={"requestBody": IMAGE_BODY},
@@ -72,7 +73,10 @@ async def embed(request: Request, query: Annotated[EmbedQuery, Query()]) -> Resp
     # Before the body is read: under overload a refusal must cost next to nothing.
     shared.queue.check_room()
     async with shared.body_reader.body(request) as body, shared.awaited(request):
-        images = await images_of(request, body, max_images=shared.settings.max_images)
+        known = EmbedQuery.model_fields
+        images = await images_of(request, body, max_images=shared.settings.max_images, parameters=known)
+        if images.parameters:
+            query = validated(EmbedQuery, {**query.model_dump(exclude_unset=True), **images.parameters})
         outcomes = await shared.classify(query.model, images.data, 1, features=True)
         most = int(shared.settings.max_body_mb * 1e6)
         return await to_thread.run_sync(partial(images_response, max_bytes=most), outcomes, images.several, _result)

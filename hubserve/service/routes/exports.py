@@ -17,7 +17,14 @@ from hubserve.service.unknown_parameters import only_parameters
 router = APIRouter(prefix="/exports", tags=["exports"], dependencies=[Depends(only_parameters())])
 
 
-@router.post("", status_code=202, summary="Start an export", dependencies=CHANGE, responses=described(401, 403, 404, 422, 503))
+@router.post(
+    "",
+    status_code=202,
+    summary="Start an export",
+    name="start_export",
+    dependencies=CHANGE,
+    responses=described(401, 403, 404, 422, 503),
+)
 async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
     """Exports a model, which is an alias, a name or tag in the store, or a pre-searched model, or an arch of a space.
 
@@ -32,14 +39,14 @@ async def start(request: Request, wanted: ExportRequest) -> ExportStatus:
     return await to_thread.run_sync(shared.exports.start, wanted)
 
 
-@router.get("", summary="List the exports", responses=described(401))
+@router.get("", summary="List the exports", name="list_exports", responses=described(401))
 async def listed(request: Request) -> list[ExportStatus]:
     """Answers with the states of all exports, newest first. Of those that have ended, only the last ones are kept."""
     shared: ServiceState = request.app.state.shared
     return await to_thread.run_sync(shared.exports.list)
 
 
-@router.get("/{identity}", summary="Show an export", responses=described(401, 404))
+@router.get("/{identity}", summary="Show an export", name="show_export", responses=described(401, 404))
 async def read(request: Request, identity: str) -> ExportStatus:
     """Answers with the state of an export and, if it failed, the reason."""
     shared: ServiceState = request.app.state.shared
@@ -47,7 +54,12 @@ async def read(request: Request, identity: str) -> ExportStatus:
 
 
 @router.delete(
-    "/{identity}", status_code=202, summary="Stop an export", dependencies=CHANGE, responses=described(401, 403, 404)
+    "/{identity}",
+    status_code=202,
+    summary="Stop an export",
+    name="stop_export",
+    dependencies=CHANGE,
+    responses=described(401, 403, 404),
 )
 async def stop(request: Request, identity: str) -> ExportStatus:
     """Ends all processes of the export within 5 s. The state is "stopping" until then.
@@ -61,6 +73,7 @@ async def stop(request: Request, identity: str) -> ExportStatus:
 @router.get(
     "/{identity}/package",
     summary="Download the package",
+    name="download_package",
     response_class=FileResponse,
     responses={200: {"content": {"application/zip": {}}}, **described(401, 404)},
 )

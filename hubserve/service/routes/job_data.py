@@ -12,9 +12,17 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from hubserve.atomic import staged_folder
-from hubserve.errors import BodyTooLargeError, OverloadedError, RequestBodyError, SlowRequestError, UploadQuotaError
+from hubserve.errors import (
+    BodyTooLargeError,
+    EncodingError,
+    OverloadedError,
+    RequestBodyError,
+    SlowRequestError,
+    UploadQuotaError,
+)
 from hubserve.service import data_folders
 from hubserve.service.auth import CHANGE
+from hubserve.service.content_encoding import encodings
 from hubserve.service.data_folders import DataFolder, DataFolders
 from hubserve.service.error_responses import described
 from hubserve.service.job_and_export_limits import data_roots
@@ -48,7 +56,7 @@ class Upload(BaseModel):
     left_out: int
 
 
-@router.get("/data", summary="List the data folders", dependencies=PLAIN, responses=described(401, 422))
+@router.get("/data", summary="List the data folders", name="list_data", dependencies=PLAIN, responses=described(401, 422))
 async def listed(request: Request) -> DataFolders:
     """Answers with the folders with class folders below the server's data roots.
 
@@ -62,8 +70,9 @@ async def listed(request: Request) -> DataFolders:
     "/data",
     status_code=201,
     summary="Upload a ZIP of images",
+    name="upload_data",
     dependencies=NAMED + CHANGE,
-    responses=described(400, 401, 403, 408, 413, 422, 503, 507),
+    responses=described(400, 401, 403, 408, 413, 415, 422, 503, 507),
     openapi_extra=_ZIP,
 )
 async def upload(request: Request, name: str) -> Upload:
@@ -74,6 +83,8 @@ async def upload(request: Request, name: str) -> Upload:
     """
     shared: ServiceState = request.app.state.shared
     settings, root = shared.settings, data_roots(shared.settings)[0]
+    if encodings(request):
+        raise EncodingError("a ZIP is compressed already: send it without content-encoding", accepted="identity")
     await to_thread.run_sync(data_folders.check_free, root, name)
     await to_thread.run_sync(_check_total, root, settings, 1)
     _check_announced(request, settings)
@@ -95,6 +106,7 @@ async def upload(request: Request, name: str) -> Upload:
     "/data/{name}",
     status_code=204,
     summary="Delete an upload",
+    name="delete_data",
     dependencies=PLAIN + CHANGE,
     responses=described(401, 403, 404, 409),
 )

@@ -72,7 +72,12 @@ class AvailableEntry(BaseModel):
 
 
 @router.post(
-    "", status_code=202, summary="Start a job", dependencies=PLAIN + CHANGE, responses=described(401, 403, 404, 422, 503)
+    "",
+    status_code=202,
+    summary="Start a job",
+    name="start_job",
+    dependencies=PLAIN + CHANGE,
+    responses=described(401, 403, 404, 422, 503),
 )
 async def start(request: Request, wanted: JobRequest) -> JobSummary:
     """Starts a job in a process that outlives this server. The model that it publishes is served as soon as it is in the store.
@@ -88,7 +93,7 @@ async def start(request: Request, wanted: JobRequest) -> JobSummary:
     return await to_thread.run_sync(_started, text, job, wanted.job, limits, most)
 
 
-@router.get("", summary="List the jobs", dependencies=PAGED, responses=described(401, 404, 422))
+@router.get("", summary="List the jobs", name="list_jobs", dependencies=PAGED, responses=described(401, 404, 422))
 async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: str | None = None) -> list[JobSummary]:
     """Answers with the states of at most `limit` jobs, newest first, without their trials.
 
@@ -97,14 +102,14 @@ async def listed(limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 50, after: s
     return await to_thread.run_sync(lambda: jobs.list_summaries(limit, after=after))
 
 
-@router.get("/available", summary="List the job files", dependencies=PLAIN, responses=described(401))
+@router.get("/available", summary="List the job files", name="list_job_files", dependencies=PLAIN, responses=described(401))
 async def available() -> list[AvailableEntry]:
     """Answers with all job files that can be started by name, sorted by name."""
     found = await to_thread.run_sync(jobs.available_jobs)
     return [AvailableEntry(name=job.name, summary=job.summary) for job in found]
 
 
-@router.get("/starts", summary="List the models to fine-tune", dependencies=PLAIN, responses=described(401))
+@router.get("/starts", summary="List the models to fine-tune", name="list_starts", dependencies=PLAIN, responses=described(401))
 async def starts(request: Request) -> list[str]:
     """The models that a fine-tuning can start from at once: names in the store, and pre-searched ones with weights here.
 
@@ -115,7 +120,7 @@ async def starts(request: Request) -> list[str]:
     return list(dict.fromkeys([*(model.tag.partition(":")[0] for model in shared.resolver.models), *names]))
 
 
-@router.get("/{identity}", summary="Show a job", dependencies=PAGED, responses=described(401, 404, 422))
+@router.get("/{identity}", summary="Show a job", name="show_job", dependencies=PAGED, responses=described(401, 404, 422))
 async def read(
     identity: str,
     limit: Annotated[int, Query(ge=0, le=MOST_TRIALS)] = 1000,
@@ -133,6 +138,7 @@ async def read(
     "/{identity}",
     status_code=202,
     summary="Stop a job",
+    name="stop_job",
     dependencies=PLAIN + CHANGE,
     responses=described(401, 403, 404),
 )
@@ -147,6 +153,7 @@ async def stop(identity: str) -> JobSummary:
 @router.get(
     "/{identity}/plots/{name}.svg",
     summary="A plot of a job",
+    name="plot_of_job",
     response_class=FileResponse,
     dependencies=PLAIN,
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404)},

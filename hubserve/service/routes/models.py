@@ -13,8 +13,8 @@ from hubserve.errors import HubserveError, ModelNotFoundError
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.manifest import TestFigures
 from hubserve.service.error_responses import described
-from hubserve.service.model_details import ModelDetails
 from hubserve.service.outgoing_text import ClientJSONResponse
+from hubserve.service.routes.in_browser import why_not_in_browser
 from hubserve.service.service_state import ServiceState
 from hubserve.service.unknown_parameters import only_parameters
 from hubserve.store import StoredModel
@@ -35,8 +35,9 @@ class ModelEntry(BaseModel):
         tag: Tag of the version, "name:version".
         created: Time at which the version was published.
         space: Class name of its model space.
-        classes: Number of classes.
-        input_size: Height and width of the network's input in pixels.
+        classes: Number of classes; 0 if the model is no classifier.
+        input_size: Height and width of the prepared images in pixels; null if the model takes other inputs.
+        inputs: Inputs of the model, as its manifest describes them: name, dtype, shape, what prepares them, allowed values.
         metric: Accuracy of the weights, as published with them or as measured by the job that trained them.
         top1: Top-1 accuracy in percent, from `metric`.
         test: Accuracy on test images, with its interval, and calibration error; null if the model was not tested.
@@ -47,8 +48,10 @@ class ModelEntry(BaseModel):
         macs: Number of multiply-accumulate operations for one image; null until it was counted.
         latency_ms: Median latency for one image in the format "onnx", in milliseconds, on the machine that measured the
             profile.
+        in_browser: True if the page offers to run this version in the visitor's browser.
         state: "loaded"; "idle" until a request names it; "loading" while another process loads it for the first time; or
             "refused" if it cannot be loaded.
+        backend: What runs the version, such as "onnx" or "openvino"; null if it is not loaded.
         problem: Why the version is refused, or why the server cannot read it; null otherwise.
     """
 
@@ -57,6 +60,7 @@ class ModelEntry(BaseModel):
     space: str | None = None
     classes: int | None = None
     input_size: int | None = None
+    inputs: list[dict[str, Any]] | None = None
     metric: Metric | None = None
     top1: float | None = None
     test: TestFigures | None = None
@@ -66,13 +70,16 @@ class ModelEntry(BaseModel):
     params: int | None = None
     macs: int | None = None
     latency_ms: float | None = None
+    in_browser: bool = False
     state: str
+    backend: str | None = None
     problem: str | None = None
 
 
 @router.get(
     "/models",
     summary="List the models",
+    name="list_models",
     dependencies=PAGED,
     response_model=list[ModelEntry],
     responses=described(401, 404, 422),
@@ -111,47 +118,55 @@ def _page(shared: ServiceState, default: str, limit: int, after: str | None) -> 
     stored = stored[:limit]
     shared.details.prepare([model for model in stored if shared.live_models.state_of(model)[0] != "refused"])
     # Encoded here, in a thread, for the event loop.
-    return ClientJSONResponse([_entry(model, shared, default).model_dump(mode="json") for model in stored])
+    backends = {served.tag: served.engine.backend for served in shared.live_models.loaded}
+    return ClientJSONResponse(
+        [_entry(model, shared, default, backends.get(model.tag)).model_dump(mode="json") for model in stored]
+    )
 
 
-def _entry(model: StoredModel, shared: ServiceState, default: str) -> ModelEntry:
+def _entry(model: StoredModel, shared: ServiceState, default: str, backend: str | None) -> ModelEntry:
     """Returns the entry of one version; `default` is the tag of the default model, or empty."""
     state, problem = shared.live_models.state_of(model)
-    known = _facts(model, shared.details) if state != "refused" else {}
+    known = _facts(model, shared) if state != "refused" else {}
     return ModelEntry(
         tag=model.tag,
         created=model.created,
         default=model.tag == default,
         aliases=shared.resolver.aliases_of(model.tag),
         state=state,
+        backend=backend,
         problem=problem or model.problem or None,
         **known,
     )
 
 
-def _facts(model: StoredModel, details: ModelDetails) -> dict[str, Any]:
+def _facts(model: StoredModel, shared: ServiceState) -> dict[str, Any]:
     """Returns the fields of an entry that are read from the package; empty if it cannot be read."""
     try:
         manifest = model.package.manifest
     except HubserveError:  # The version is refused, and its state says so, once a request names it.
         return {}
     metric = manifest.provenance.metric
-    size = details.size_of(model)
+    size = shared.details.size_of(model)
     return {
         "space": manifest.space,
         "classes": manifest.classes,
-        "input_size": manifest.preprocess.input_size,
+        "input_size": manifest.image_preprocess.input_size if manifest.classifies_images else None,
+        "inputs": [entry.model_dump() for entry in manifest.inputs],
         "metric": metric,
         "top1": metric.top1 if metric else None,
         "test": manifest.test,
         "licence": manifest.provenance.licence,
         "params": size.params if size else None,
         "macs": size.macs if size else None,
-        "latency_ms": details.latency_of(model),
+        "latency_ms": shared.details.latency_of(model),
+        "in_browser": why_not_in_browser(model, shared.settings) is None,
     }
 
 
-@router.get("/models/{tag}/card", summary="Show a model", dependencies=PLAIN, responses=described(401, 404, 409))
+@router.get(
+    "/models/{tag}/card", summary="Show a model", name="show_card", dependencies=PLAIN, responses=described(401, 404, 409)
+)
 async def card(request: Request, tag: str) -> dict[str, Any]:
     """Answers with the tag and time of publication of a version, and its package's manifest without the list of files."""
     model = _found(request, tag)
@@ -162,6 +177,7 @@ async def card(request: Request, tag: str) -> dict[str, Any]:
 @router.get(
     "/models/{tag}/drawing.svg",
     summary="A drawing of the arch",
+    name="drawing_of_model",
     dependencies=PLAIN,
     response_class=FileResponse,
     responses={200: {"content": {"image/svg+xml": {}}}, **described(401, 404, 409, 422)},
@@ -179,7 +195,11 @@ async def drawing(request: Request, tag: str) -> FileResponse:
 
 
 @router.get(
-    "/models/{tag}/profile", summary="Show the latency of a model", dependencies=PLAIN, responses=described(401, 404, 409)
+    "/models/{tag}/profile",
+    summary="Show the latency of a model",
+    name="show_profile",
+    dependencies=PLAIN,
+    responses=described(401, 404, 409),
 )
 async def profile(request: Request, tag: str) -> dict[str, Any]:
     """Answers with the latency report of a version's package; with 404 if it has none."""
@@ -193,6 +213,7 @@ async def profile(request: Request, tag: str) -> dict[str, Any]:
 @router.get(
     "/models/{tag}/accuracy",
     summary="Show the test accuracy of a model",
+    name="show_accuracy",
     dependencies=PLAIN,
     responses=described(401, 404, 409),
 )

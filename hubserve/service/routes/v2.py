@@ -1,50 +1,67 @@
-"""Routes below /v2, the Open Inference Protocol for clients of KServe and Triton: inference, metadata and health."""
+"""Routes below /v2, the Open Inference Protocol for clients of KServe and Triton: inference, metadata, health, repository."""
 
 from functools import partial
 from typing import Any
 
-import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
+from pydantic import ValidationError
 
-from hubserve import __version__
 from hubserve.errors import TensorError
 from hubserve.service import inference_protocol as protocol
+from hubserve.service.auth import CHANGE
 from hubserve.service.engine import Answer
 from hubserve.service.error_responses import ProtocolErrorResponse, described, problem
-from hubserve.service.inference_answer import EncodedAnswer, write_answer
+from hubserve.service.inference_answer import EncodedAnswer, InferResponse, join_outputs, stack_answers, write_answer
+from hubserve.service.inference_metadata import model_configuration, model_metadata, repository_index, server_metadata
 from hubserve.service.loaded_model import LoadedModel
+from hubserve.service.openapi_schemas import schema_of
 from hubserve.service.service_state import ServiceState
+from hubserve.service.tensor_engine import TensorEngine
+from hubserve.service.tensor_protocol import encode_tensors, read_tensors
+from hubserve.validation_sentence import first_mistake
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
-_SCHEMA = protocol.InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": _SCHEMA},
+            "application/json": {"schema": schema_of(protocol.InferRequest)},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
 _described = partial(described, model=ProtocolErrorResponse)
-_ERRORS = _described(400, 401, 404, 408, 409, 413, 415, 422, 503)
+_MODEL_ERRORS = _described(401, 404, 409)
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/json": {"schema": schema_of(InferResponse)},
+            # The JSON, and the tensors that were asked for as bytes after it.
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        }
+    },
+    **_described(400, 401, 404, 408, 409, 413, 415, 422, 503),
+}
 
 
-@router.get("", summary="The server")
+@router.get("", summary="The server", name="server_metadata")
+@router.get("/", include_in_schema=False)
 async def server() -> dict[str, Any]:
     """Answers with the name, the version and the protocol extensions of the server."""
-    return {"name": "hubserve", "version": __version__, "extensions": ["binary_tensor_data", "classification"]}
+    return server_metadata("model_configuration")
 
 
-@router.get("/health/live", summary="Whether it runs")
+@router.get("/health/live", summary="Whether it runs", name="server_live")
 async def live() -> dict[str, bool]:
     """Answers with {"live": true}, always."""
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Whether a model answers", responses=_described(503), response_model=None)
+@router.get(
+    "/health/ready", summary="Whether a model answers", name="server_ready", responses=_described(503), response_model=None
+)
 async def ready(request: Request) -> dict[str, bool] | Response:
     """Answers with {"ready": true} if the default model is loaded.
 
@@ -55,79 +72,178 @@ async def ready(request: Request) -> dict[str, bool] | Response:
     return {"ready": True} if why is None else problem(503, *why, path=request.url.path)
 
 
-@router.get("/models/{name}", summary="A model", responses=_described(401, 404, 409))
-@router.get("/models/{name}/versions/{version}", summary="A version of a model", responses=_described(401, 404, 409))
-async def model(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+@router.get("/models/stats", include_in_schema=False)
+async def statistics(request: Request) -> None:
+    """Answers with 404, as all paths of the extension "statistics"; without this route, "stats" would be a model."""
+    raise HTTPException(404)
+
+
+@router.get("/models/{name}", summary="A model", name="model_metadata", responses=_MODEL_ERRORS)
+async def model(request: Request, name: str) -> dict[str, Any]:
     """Answers with the versions, inputs and outputs of a model. Loads the model if it is not loaded."""
-    served = await _served(request, name, version)
-    manifest = served.engine.manifest
-    size, classes = manifest.preprocess.input_size, manifest.classes
-    widths = dict(zip(protocol.OUTPUTS, (classes, classes, served.engine.feature_width), strict=True))
-    shared: ServiceState = request.app.state.shared
-    base = served.tag.partition(":")[0]
-    return {
-        "name": name,
-        "versions": [stored.tag.partition(":")[2] for stored in shared.resolver.models if stored.name == base],
-        "platform": "onnxruntime_onnx",
-        "inputs": [
-            {"name": protocol.IMAGES, "datatype": "FP32", "shape": [-1, 3, size, size]},
-            {"name": protocol.PICTURES, "datatype": "BYTES", "shape": [-1]},
-        ],
-        "outputs": [
-            {"name": output, "datatype": "FP32", "shape": [-1, width]} for output, width in widths.items() if width is not None
-        ],
-    }
+    return model_metadata(request.app.state.shared, await _served(request, name, None), name)
 
 
-@router.get("/models/{name}/ready", summary="Whether a model answers", responses=_described(401, 404, 409))
-@router.get("/models/{name}/versions/{version}/ready", summary="Whether a version answers", responses=_described(401, 404, 409))
-async def model_ready(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+@router.get(
+    "/models/{name}/versions/{version}", summary="A version of a model", name="version_metadata", responses=_MODEL_ERRORS
+)
+async def model_version(request: Request, name: str, version: str) -> dict[str, Any]:
+    """Answers with the versions, inputs and outputs of a version of a model. Loads it if it is not loaded."""
+    return model_metadata(request.app.state.shared, await _served(request, name, version), name)
+
+
+@router.get("/models/{name}/ready", summary="Whether a model answers", name="model_ready", responses=_MODEL_ERRORS)
+async def model_ready(request: Request, name: str) -> dict[str, Any]:
     """Answers with {"name": ..., "ready": true}. Loads the model first if it is not loaded."""
+    await _served(request, name, None)
+    return {"name": name, "ready": True}
+
+
+@router.get(
+    "/models/{name}/versions/{version}/ready",
+    summary="Whether a version answers",
+    name="version_ready",
+    responses=_MODEL_ERRORS,
+)
+async def version_ready(request: Request, name: str, version: str) -> dict[str, Any]:
+    """Answers with {"name": ..., "ready": true}. Loads the version first if it is not loaded."""
     await _served(request, name, version)
     return {"name": name, "ready": True}
 
 
-@router.post("/models/{name}/infer", summary="Classify", responses=_ERRORS, openapi_extra=_BODY)
-@router.post("/models/{name}/versions/{version}/infer", summary="Classify by a version", responses=_ERRORS, openapi_extra=_BODY)
-async def infer(request: Request, name: str, version: str | None = None) -> Response:
-    """Classifies images. The only input is `images`, prepared tensors, or `pictures`, which are image files."""
+@router.get("/models/{name}/config", summary="A model's configuration", name="model_config", responses=_MODEL_ERRORS)
+async def configuration(request: Request, name: str) -> dict[str, Any]:
+    """Answers with the configuration of a model in the words of Triton. Loads the model if it is not loaded."""
+    return model_configuration(request.app.state.shared, await _served(request, name, None), name)
+
+
+@router.get(
+    "/models/{name}/versions/{version}/config",
+    summary="A version's configuration",
+    name="version_config",
+    responses=_MODEL_ERRORS,
+)
+async def version_configuration(request: Request, name: str, version: str) -> dict[str, Any]:
+    """Answers with the configuration of a version in the words of Triton. Loads the version if it is not loaded."""
+    return model_configuration(request.app.state.shared, await _served(request, name, version), name)
+
+
+@router.post("/models/{name}/infer", summary="Run a model", name="model_infer", responses=_ANSWERS, openapi_extra=_BODY)
+async def infer(request: Request, name: str) -> Response:
+    """Runs a model. The only input of an image classifier is `images`, prepared tensors, or `pictures`, which are image files.
+
+    A model of other inputs takes the tensors that its metadata name.
+    """
+    return await _inferred(request, name, None)
+
+
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    summary="Run a version",
+    name="version_infer",
+    responses=_ANSWERS,
+    openapi_extra=_BODY,
+)
+async def version_infer(request: Request, name: str, version: str) -> Response:
+    """Runs one version of a model; the request is that for a model."""
+    return await _inferred(request, name, version)
+
+
+@router.post("/repository/index", summary="The models of the store", name="repository_index", responses=_described(400, 401))
+async def index(request: Request) -> list[dict[str, str]]:
+    """Answers with name, version, state and reason of each version in the store; with {"ready": true}, of those loaded."""
+    shared: ServiceState = request.app.state.shared
+    asked = await _repository_request(request)
+    return repository_index(shared.resolver.models, shared.live_models, only_ready=asked.ready)
+
+
+@router.post(
+    "/repository/models/{name}/load",
+    summary="Load a model",
+    name="load_model",
+    dependencies=CHANGE,
+    responses=_described(400, 401, 403, 404, 409),
+)
+async def load(request: Request, name: str) -> dict[str, Any]:
+    """Loads a model of the store, unless it is loaded, and answers with {}. A request for a model loads it, too."""
+    if (await _repository_request(request)).parameters:
+        raise TensorError("parameters of a model are part of its package: publish another version instead")
+    await _served(request, name, None)
+    return {}
+
+
+async def _inferred(request: Request, name: str, version: str | None) -> Response:
+    """Reads a request, runs the model and returns the answer. Raises HubserveError if the request is refused."""
     shared: ServiceState = request.app.state.shared
     shared.queue.check_room()
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise TensorError("the body is compressed; send it as it is")
     async with shared.body_reader.body(request) as body, shared.awaited(request):
         header = request.headers.get(protocol.HEADER)
-        asked = await to_thread.run_sync(partial(protocol.read_request, max_images=shared.settings.max_images), body, header)
         served = await _served(request, name, version)
-        outcomes = await shared.run(served, asked.images, 1, features=asked.wants_features)
         head = {"model_name": name, "model_version": served.tag.partition(":")[2]}
         most = int(shared.settings.max_body_mb * 1e6)
-        answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served, most)
+        if (engine := served.tensor_engine) is not None:
+            answer = await _answered_tensors(shared, served, engine, body, header, head)
+        else:
+            read = partial(protocol.read_request, max_images=shared.settings.max_images)
+            asked = await to_thread.run_sync(read, body, header)
+            features = asked.wants_features(has_features=served.image_engine.feature_width is not None)
+            outcomes = await shared.run(served, asked.images, 1, features=features)
+            answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served, most)
     kind = "application/json" if answer.json_length is None else "application/octet-stream"
     headers = {} if answer.json_length is None else {protocol.HEADER: str(answer.json_length)}
     return Response(answer.body, media_type=kind, headers=headers)
 
 
+async def _answered_tensors(
+    shared: ServiceState, served: LoadedModel, engine: TensorEngine, body: bytes, header: str | None, head: dict[str, str]
+) -> EncodedAnswer:
+    """Runs a model of any inputs on the tensors of a request. Raises HubserveError if the request is refused.
+
+    Args:
+        shared: State that all requests share.
+        served: The model.
+        engine: Its engine.
+        body: The whole body of the request.
+        header: Value of the header with the number of bytes that are JSON; None if there is none.
+        head: "model_name" and "model_version" for the answer.
+    """
+    settings, signature = shared.settings, engine.signature
+    read = partial(read_tensors, signature=signature, max_rows=settings.max_images)
+    asked = await to_thread.run_sync(read, body, header)
+    outputs = await shared.run_tensors(served, asked.inputs)
+
+    def write() -> EncodedAnswer:
+        most = int(settings.max_body_mb * 1e6)
+        encoded = encode_tensors(asked.request, outputs, signature, engine.labels, max_bytes=most)
+        return join_outputs(asked.request, head, encoded)
+
+    return await to_thread.run_sync(write)
+
+
 def _written(
     request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel, most: int
 ) -> EncodedAnswer:
-    """Returns the encoded answer. If an image has an error, raises the first one."""
-    answers = []
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-        answers.append(outcome)
-    engine = served.engine
-    features = [answer.features for answer in answers if answer.features is not None]
+    """Returns the encoded answer. If an image has an error, raises the first one, and says which image it is."""
+    logits, features = stack_answers(outcomes, request.inputs[0].name)
+    engine = served.image_engine
     return write_answer(
         request,
         head,
-        np.stack([answer.logits for answer in answers]),
+        logits,
         engine.labels,
         max_bytes=most,
         temperature=engine.temperature,
-        features=np.stack(features) if features else None,
+        features=features,
     )
+
+
+async def _repository_request(request: Request) -> protocol.RepositoryRequest:
+    """Returns what the body of a request to the repository asks for; an empty body asks for nothing. Raises TensorError."""
+    try:
+        # Triton's client sends JSON without saying so in a header.
+        return protocol.RepositoryRequest.model_validate_json(await request.body() or b"{}")
+    except ValidationError as error:
+        raise TensorError(first_mistake(error, whole="the body")) from error
 
 
 async def _served(request: Request, name: str, version: str | None) -> LoadedModel:

@@ -1,0 +1,86 @@
+"""`RunObserver`: records what became of the images of a request, in metrics, spans and the log of predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+from prometheus_client import Histogram
+
+from hubserve.package.runner import Batch
+from hubserve.service.engine import Answer, Engine
+from hubserve.service.fair_order import QueuedImage
+from hubserve.service.loaded_model import LoadedModel
+from hubserve.service.metrics import WAITING
+from hubserve.service.model_metrics import metrics_of
+from hubserve.service.prediction_log import PredictionLog
+from hubserve.service.request_identity import CURRENT
+from hubserve.service.tensor_engine import TensorAnswer, TensorEngine
+from hubserve.service.tracing import Tracing
+
+
+class RunObserver:
+    """Records the images of requests. All methods but `note_batch` are called in the thread of the event loop.
+
+    Args:
+        tracing: Adds spans of the images to traced requests; None if requests are not traced.
+        predictions: Writes what was predicted; None if nothing is written.
+    """
+
+    def __init__(self, tracing: Tracing | None = None, predictions: PredictionLog | None = None) -> None:
+        self._tracing, self._predictions = tracing, predictions
+        self._batches: WeakKeyDictionary[Engine | TensorEngine, Histogram] = WeakKeyDictionary()
+
+    def begin(self, model: LoadedModel) -> None:
+        """Must be called before images are submitted to a model, so that `note_batch` knows its metrics."""
+        numbers = metrics_of(model.tag)
+        if self._batches.get(model.engine) is not numbers.batches:
+            self._batches[model.engine] = numbers.batches
+            numbers.note_backend(model.engine.backend)
+
+    def note_batch(self, engine: Engine | TensorEngine, size: int) -> None:
+        """Counts a batch of `size` images. It is called in the threads of the queue."""
+        if (found := self._batches.get(engine)) is not None:
+            found.observe(size)
+
+    def note_inside(self, count: int) -> None:
+        """Sets the number of images that wait or are being classified."""
+        WAITING.set(count)
+
+    def note_error(self, model: LoadedModel, error: BaseException, count: int) -> None:
+        """Records `count` images of a request of which none was answered, because of `error`."""
+        metrics_of(model.tag).note_error(error, count)
+
+    def note(
+        self,
+        model: LoadedModel,
+        data: Sequence[bytes | Batch],
+        images: Sequence[QueuedImage],
+        outcomes: Sequence[Answer | TensorAnswer | BaseException],
+    ) -> None:
+        """Records a request whose images were answered.
+
+        Args:
+            model: The model.
+            data: Bytes of an image file, or a prepared array, for each image; empty for tensors, which the log of predictions
+                leaves out.
+            images: The images, at least one.
+            outcomes: Answer or error of each image.
+        """
+        metrics_of(model.tag).note(images, outcomes, time.perf_counter() - images[0].submitted)
+        if self._tracing is None and self._predictions is None:
+            return
+        identity = CURRENT.get()
+        if self._tracing is not None and identity is not None:
+            self._tracing.note_images(identity, model.tag, images, outcomes)
+        if self._predictions is not None and data:
+            answers = [outcome for outcome in outcomes if not isinstance(outcome, TensorAnswer)]
+            self._predictions.note(None if identity is None else identity.id, model.tag, data, answers)
+
+    def close(self) -> None:
+        """Writes what waits to be written or sent."""
+        if self._tracing is not None:
+            self._tracing.close()
+        if self._predictions is not None:
+            self._predictions.close()
