@@ -19,7 +19,7 @@ from hubserve.errors import DatasetError, ImageError, ServiceError
 from hubserve.host import cores
 from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.runner import check_finite
-from hubserve.preprocess import Preprocess, decode_image
+from hubserve.preprocess import Preprocess, decode_pixels
 
 TOP = 5
 
@@ -165,13 +165,15 @@ class LocalClassifier:
 
     def _prepare(self, path: Path) -> NDArray[np.float32] | None:
         try:
-            return self._preprocess.reference(decode_image(path.read_bytes()))
+            return self._preprocess.fast(decode_pixels(path.read_bytes()))
         except (ImageError, OSError):
             return None
 
 
 class HttpClassifier:
     """Classifier that sends each image to a running service in a request of its own, several requests at the same time.
+
+    A request that the service refuses because of its load (503) is sent again, as `Client` does.
 
     The service answers with probabilities. Their logarithms times the temperature stand for the logits: they differ from them
     by the same number for all classes of an image, which changes no figure of a report.
@@ -184,6 +186,7 @@ class HttpClassifier:
         labels: Names of the model's classes, in the order of their indices; the probabilities of all of them are asked for.
         model: Name, alias or tag of the model; None asks for the service's default model.
         temperature: Temperature of the model, which is in the probabilities already; None is 1.
+        token: Secret token that the service wants for reading; None sends none.
         workers: Number of requests at the same time.
     """
 
@@ -194,9 +197,10 @@ class HttpClassifier:
         labels: Sequence[str],
         model: str | None = None,
         temperature: float | None = None,
+        token: str | None = None,
         workers: int = 4,
     ) -> None:
-        self._client = Client(url)
+        self._client = Client(url, token)
         self._labels = labels
         self._model = model
         self._temperature = temperature or 1.0

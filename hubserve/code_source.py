@@ -1,18 +1,19 @@
 """`CodeSource`: the record of where code of a user's own comes from; finds and hashes its source without importing it."""
 
-import hashlib
-import importlib.util
 import json
 import sys
-from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from hubserve.own_code import IMPORT_PATH, import_folder
+from hubserve.module_files import file_hash, imported_modules, locate_module
+from hubserve.own_code import IMPORT_PATH
+
+MOST_CHANGES = 3
+"""Largest number of changed modules that a message names, besides the module itself."""
 
 
 class CodeSource(BaseModel):
@@ -23,6 +24,9 @@ class CodeSource(BaseModel):
         distribution: Name of the installed distribution that the module belongs to; None for a module that is not installed.
         version: Version of that distribution; None without one.
         sha256: SHA-256 of the source file of the module, in hexadecimal.
+        modules: SHA-256 of the source file of each other module of its top-level package that it imports, directly or through
+            others, by the name of the module. It is empty for an installed distribution, whose version stands for them, and in
+            packages of earlier versions of hubserve.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +35,13 @@ class CodeSource(BaseModel):
     distribution: str | None = None
     version: str | None = None
     sha256: str
+    modules: dict[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_empty_modules(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Returns the fields that are written; without `modules` if there are none, as earlier versions know no such key."""
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if name != "modules" or value}
 
     @property
     def module(self) -> str:
@@ -38,14 +49,21 @@ class CodeSource(BaseModel):
         return self.import_path.partition(":")[0]
 
     def change(self, file: Path) -> str | None:
-        """Returns a phrase that says how the source in `file` differs from the recorded one; None if it is the same."""
+        """Returns a phrase that says how the sources differ from the recorded ones; None if they are the same.
+
+        Args:
+            file: The source file of the module; those of `modules` are looked for.
+        """
         found = file_hash(file)
+        others = [change for name, before in self.modules.items() if (change := _change_of(name, before)) is not None]
+        more = [f"and {len(others) - MOST_CHANGES} more modules"] if len(others) > MOST_CHANGES else []
         if found == self.sha256:
-            return None
+            return "; ".join(others[:MOST_CHANGES] + more) or None
         owner = _distribution(self.module, file)
         version = None if owner is None else owner.version
         versions = f", and {self.distribution} is {version} where it was {self.version}" if version != self.version else ""
-        return f"{file} has the SHA-256 {found[:12]} where it was {self.sha256[:12]}{versions}"
+        own = f"{file} has the SHA-256 {found[:12]} where it was {self.sha256[:12]}{versions}"
+        return "; ".join([own, *others[:MOST_CHANGES], *more])
 
 
 def source_of_code(import_path: str) -> CodeSource | None:
@@ -55,12 +73,24 @@ def source_of_code(import_path: str) -> CodeSource | None:
     if file is None:
         return None
     owner = _distribution(module, file)
+    is_installed = owner is not None and not _is_editable(owner, file)
+    others = {} if is_installed else imported_modules(module)
     return CodeSource(
         import_path=import_path,
         distribution=None if owner is None else owner.name,
         version=None if owner is None else owner.version,
         sha256=file_hash(file),
+        modules={name: file_hash(path) for name, path in others.items()},
     )
+
+
+def _change_of(module: str, before: str) -> str | None:
+    """Returns a phrase that says how the source of a module differs from the one with the SHA-256 `before`; None if not."""
+    file = locate_module(module)
+    if file is None or not file.is_file():
+        return f"the module {module} is missing"
+    found = file_hash(file)
+    return None if found == before else f"{file} has the SHA-256 {found[:12]} where it was {before[:12]}"
 
 
 def import_path_of(thing: Any) -> str | None:
@@ -73,27 +103,6 @@ def import_path_of(thing: Any) -> str | None:
     for part in name.split("."):
         found = getattr(found, part, None)
     return f"{module}:{name}" if found is thing and found is not None else None
-
-
-def locate_module(name: str) -> Path | None:
-    """Returns the file from which the module `name` is, or would be, imported; None if there is none. No code is run."""
-    if name in sys.modules:
-        file = getattr(sys.modules[name], "__file__", None)
-        return None if file is None else Path(file)
-    top, *rest = name.split(".")
-    try:
-        spec = PathFinder.find_spec(top, [str(import_folder())]) or importlib.util.find_spec(top)
-        for i in range(len(rest)):
-            places = None if spec is None else spec.submodule_search_locations
-            spec = None if places is None else PathFinder.find_spec(".".join((top, *rest[: i + 1])), list(places))
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin is not None and spec.has_location else None
-
-
-def file_hash(file: Path) -> str:
-    """Returns the SHA-256 of a file in hexadecimal. Raises OSError if it cannot be read."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _distribution(module: str, file: Path) -> Distribution | None:

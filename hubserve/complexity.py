@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
-from hubserve.operations import UNKNOWN, Operation, trace_operations
+from hubserve.operations import UNKNOWN, Inputs, Operation, trace_operations
 
 
 class UncountedOperationWarning(UserWarning):
@@ -23,7 +24,8 @@ class Complexity:
 
     A multiply-accumulate (MAC) is one multiplication and one addition; what papers call FLOPs is the number of MACs or twice
     that number. Biases, normalisation, activations, pooling and element-wise operations count as 0, as in the published
-    figures of mobile networks.
+    figures of mobile networks. So do looking up embeddings, sums along an axis and comparisons. Convolutions count in one, two
+    or three dimensions; what is computed for padding counts as well.
 
     Attributes:
         params: Number of elements of all parameters; buffers are not counted.
@@ -61,17 +63,20 @@ class Complexity:
         )
 
 
-def complexity(model: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
-    """Counts the parameters of `model` and the MACs of one forward pass with a batch of one.
+def complexity(model: nn.Module, inputs: Inputs) -> Complexity:
+    """Counts the parameters of `model` and the MACs of one forward pass.
 
     A copy of the model on the meta device, in eval mode, is traced: no values are computed, and `model` is not changed. Warns
     with UncountedOperationWarning if the MACs of an operation are not known.
 
     Args:
         model: Network on any device, in training or eval mode.
-        input_shape: Shape of one input without the batch dimension, (channels, height, width) for images.
+        inputs: Shape of one input without the batch dimension, (channels, height, width) for images; or the arguments of the
+            network, usually with a batch of one, such as `HubSpace.cost_inputs()`. For sequences, the MACs depend on their
+            lengths.
     """
-    found = Complexity.of(model, trace_operations(copy.deepcopy(model).to("meta").eval(), (1, *input_shape)))
+    arguments = inputs if any(isinstance(each, torch.Tensor) for each in inputs) else (1, *inputs)
+    found = Complexity.of(model, trace_operations(copy.deepcopy(model).to("meta").eval(), arguments))
     if found.uncounted:
         warnings.warn(
             f"MACs leave out {', '.join(sorted(found.uncounted))}: no formula is known for them",

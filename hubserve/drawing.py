@@ -48,8 +48,7 @@ def draw(space: HubSpace, arch: Mapping[str, Any], path: Path, *, title: str) ->
     if cells:
         figure = _draw_cells(cells, title)
     else:
-        size = space.input_size
-        figure = _draw_blocks(block_outlines(space.freeze(arch), (3, size, size)), title)
+        figure = _draw_blocks(block_outlines(space.freeze(arch), space.cost_inputs()), title)
     # SVG files keep text as text, for search and screen readers, and have no date, so that equal drawings give equal files.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         try:

@@ -19,6 +19,14 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return "Known: " + ", ".join(names) + "." if names else "There is none."
 
 
+def without_surrogates(text: str) -> str:
+    r"""Returns a text that can be encoded as UTF-8: bytes of file names that are not UTF-8 become escapes such as \xff."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # Half of a surrogate pair, which no file name has.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def clear_frames(error: BaseException) -> None:
     """Drops the local variables of all frames in the tracebacks of an error and of its causes; it can still be logged.
 

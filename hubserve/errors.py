@@ -12,10 +12,12 @@ HubserveError
 │   └── ImageTooLargeError        an image has more bytes or pixels than allowed
 ├── RequestError          a request to the service is wrong
 │   ├── RequestBodyError          a request body cannot be read, or has no image
+│   ├── EncodingError             a request body is compressed in a way that the service does not know
 │   ├── TopKError                 more classes are asked for than the model has, or none
 │   ├── TensorError               tensors in a request cannot be read, or do not fit the model
 │   ├── LogitsError               a logit of the model is NaN or infinite
 │   ├── NoFeaturesError           features are asked of a model that has none
+│   ├── OtherInputsError          images are given to a model that takes other inputs
 │   ├── SlowRequestError          a request body did not arrive in time
 │   ├── BodyTooLargeError         a request body, or the answer to it, is longer than allowed
 │   ├── HostError                 the header Host has a name that the server does not answer for
@@ -34,7 +36,8 @@ HubserveError
 ├── ProfileError          latency cannot be measured, compared or predicted
 ├── SupernetError         a space, or one of its choices, does not support the requested weight sharing
 ├── EvaluatorError        an evaluator is configured wrongly, or a benchmark lacks an arch
-│   └── DivergedError             the loss or a score of a training is not finite
+│   ├── DivergedError             the loss or a score of a training is not finite
+│   └── UndefinedScoreError       a zero-cost score is not defined for a network
 ├── StrategyError         a search strategy is configured wrongly
 │   └── SpaceExhausted            a strategy has no further arch to propose
 ├── ExperimentError       an experiment, or its executor, is configured wrongly or cannot continue
@@ -108,6 +111,19 @@ class RequestBodyError(RequestError):
     """Raised if a request body cannot be read, or has no image."""
 
 
+class EncodingError(RequestError):
+    """Raised if a request body is compressed in a way that the service does not accept there.
+
+    Args:
+        message: What was given, and what may be.
+        accepted: The encodings that are accepted, as the header Accept-Encoding of the answer lists them.
+    """
+
+    def __init__(self, message: str, *, accepted: str) -> None:
+        super().__init__(message)
+        self.accepted = accepted
+
+
 class TopKError(RequestError):
     """Raised if a request asks for no classes, or for more than the model has or one answer may hold."""
 
@@ -122,6 +138,10 @@ class LogitsError(RequestError):
 
 class NoFeaturesError(RequestError):
     """Raised if features are asked of a model whose package, or the format that runs, has none."""
+
+
+class OtherInputsError(RequestError):
+    """Raised if images are given to a model that takes other inputs, such as the indices of words."""
 
 
 class SlowRequestError(RequestError):
@@ -196,7 +216,7 @@ class ProfileError(HubserveError):
     """Raised if latency, or another part of a profile, cannot be measured, compared or predicted."""
 
 
-class StrategyError(HubserveError):
+class StrategyError(HubserveError, ValueError):
     """Raised if a search strategy is configured wrongly."""
 
 
@@ -210,6 +230,10 @@ class SupernetError(HubserveError):
 
 class EvaluatorError(HubserveError):
     """Raised if an evaluator is configured wrongly, or a benchmark has no entry for an arch."""
+
+
+class UndefinedScoreError(EvaluatorError):
+    """Raised if a zero-cost score is not defined for a network; the message says which scores are."""
 
 
 class DivergedError(EvaluatorError):

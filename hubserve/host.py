@@ -12,13 +12,31 @@ from hubserve import __version__, cgroup
 from hubserve.cuda_driver import gpus
 from hubserve.usable_resources import available_memory_bytes, cores, machine_memory, memory_bytes
 
-__all__ = ["Host", "available_memory_bytes", "cores", "describe_host", "installed_versions", "memory_bytes", "versions"]
+__all__ = [
+    "Host",
+    "available_memory_bytes",
+    "cores",
+    "describe_host",
+    "installed_versions",
+    "memory_bytes",
+    "onnx_runtimes",
+    "versions",
+]
 
 RELEVANT_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
 """Vector extensions, named as in /proc/cpuinfo, that change the speed of networks."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
 """Environment variables that set how many threads libraries use, and on which cores."""
+
+ONNX_RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+"""Distributions of ONNX Runtime. Both install the Python package `onnxruntime`."""
+
+TWO_ONNX_RUNTIMES = "both install the same files and overwrite each other: uninstall both, then install one"
+"""Advice where both of `ONNX_RUNTIMES` are installed."""
+
+MOBILE_RUNTIMES = ("executorch", "litert-torch", "ai-edge-litert", "pnnx", "ncnn")
+"""Distributions that write and run the formats for phones and boards; optional."""
 
 
 class Host(BaseModel):
@@ -92,7 +110,12 @@ def describe_host() -> Host:
 def versions() -> dict[str, str]:
     """Returns the installed version of hubserve, of Python, and of each library that exports or runs models, by name."""
     own = {"hubserve": __version__, "python": platform.python_version()}
-    return own | installed_versions("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "openvino")
+    return own | installed_versions("torch", "onnx", "onnxscript", *ONNX_RUNTIMES, "openvino", *MOBILE_RUNTIMES)
+
+
+def onnx_runtimes() -> str:
+    """Returns the installed ones of `ONNX_RUNTIMES` with their versions, separated by commas; empty if there are none."""
+    return ", ".join(f"{name} {version}" for name, version in installed_versions(*ONNX_RUNTIMES).items())
 
 
 def installed_versions(*names: str) -> dict[str, str]:

@@ -107,5 +107,5 @@ def _package(model: str | os.PathLike[str], *, own_weights: bool) -> Package | N
 
 def _classifier(source: ModelSource) -> ImageClassifier:
     return ImageClassifier(
-        source.model, source.preprocess, source.labels, name=source.name, arch=source.arch, temperature=source.temperature
+        source.model, source.image_preprocess, source.labels, name=source.name, arch=source.arch, temperature=source.temperature
     )

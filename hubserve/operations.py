@@ -3,7 +3,7 @@
 `hubserve.complexity` sums their multiply-accumulates; a latency lookup table has one entry for each different operation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -16,6 +16,9 @@ from hubserve.space import ModelSpace
 
 aten = torch.ops.aten
 Shape = tuple[int, ...]
+
+Inputs = Shape | Sequence[torch.Tensor]
+"""The inputs of a network: the shape of its only one, which is float32; or tensors, of which only shape and dtype are used."""
 
 UNKNOWN = "unknown:"
 """Prefix of the kind of an operation whose multiply-accumulates are not known; torch's name of the operator follows."""
@@ -88,33 +91,36 @@ def parse_key(key: str) -> Operation:
     return Operation(kind, tuple(map(_shape, sources.split(" + "))), _shape(output), values)
 
 
-def trace_operations(model: nn.Module, input_shape: Shape) -> list[Operation]:
+def trace_operations(model: nn.Module, inputs: Inputs) -> list[Operation]:
     """Returns the operations of one forward pass, in the order of execution, without computing any values.
 
     Args:
         model: Network on the meta device, in eval mode.
-        input_shape: Shape of the input, (batch, channels, height, width) for images.
+        inputs: Shape of the input, (batch, channels, height, width) for images; or the arguments of the network, of which a
+            space of the hub gives examples: `HubSpace.cost_inputs`.
     """
+    tensors = [each.to("meta") for each in inputs if isinstance(each, torch.Tensor)]
+    shape = [each for each in inputs if isinstance(each, int)]
     tracer = _Tracer()
     with torch.no_grad(), tracer:
-        model(torch.empty(input_shape, device="meta"))
+        model(*(tensors or [torch.empty(shape, device="meta")]))
     return tracer.operations
 
 
-def arch_operations(space: ModelSpace, arch: Mapping[str, Any], input_shape: Shape) -> list[Operation]:
+def arch_operations(space: ModelSpace, arch: Mapping[str, Any], inputs: Inputs) -> list[Operation]:
     """Returns the operations of one forward pass of an arch, in the order of execution, without computing any values.
 
     Args:
         space: Model space of the arch.
         arch: Chosen value of each choice, by label.
-        input_shape: Shape of the input, (batch, channels, height, width) for images.
+        inputs: Inputs of the network, as for `trace_operations`.
 
     Raises:
         ArchError: The arch does not belong to the space.
     """
     with torch.device("meta"):
         model = space.freeze(arch)
-    return trace_operations(model.eval(), input_shape)
+    return trace_operations(model.eval(), inputs)
 
 
 SCALARS = frozenset({"axis", "groups", "transposed"})
@@ -162,8 +168,8 @@ NO_COST = frozenset({"_unsafe_view", "clamp", "sum", "zeros_like", "arange", "fu
 # fmt: off
 NO_MACS = frozenset(
     {
-        "_log_softmax", "_native_batch_norm_legit", "adaptive_avg_pool2d", "all", "amax", "amin", "any", "bernoulli", "empty",
-        "empty_like", "full_like", "native_dropout", "native_group_norm", "new_empty", "new_ones", "new_zeros", "ones",
+        "_log_softmax", "_native_batch_norm_legit", "adaptive_avg_pool2d", "all", "amax", "amin", "any", "bernoulli", "cumsum",
+        "empty", "empty_like", "full_like", "native_dropout", "native_group_norm", "new_empty", "new_ones", "new_zeros", "ones",
         "ones_like", "pad", "rand", "rand_like", "roll", "scalar_tensor", "stack", "zeros",
     }
 )

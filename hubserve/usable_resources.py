@@ -52,6 +52,18 @@ def available_memory_bytes() -> float:
     return min(found, default=math.inf)
 
 
+def free_shared_memory() -> int | None:
+    """Returns the free bytes of /dev/shm, through which processes pass tensors to each other; None if there is no such folder.
+
+    In a container it has 64 MB unless it was started with another size.
+    """
+    try:
+        status = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize
+
+
 def machine_memory() -> int | None:
     """Returns the memory of the machine in bytes; None if the system does not report it."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:

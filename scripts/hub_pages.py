@@ -40,7 +40,7 @@ def _index(spaces: dict[str, dict[str, Any]], models: dict[str, dict[str, Any]])
     space_table = _table(
         ("space", "choices", "different archs", "input", "what it is"),
         (
-            (f"[{name}]({name}.md)", len(page["choices"]), page["size"], f"{page['input_size']} px", page["summary"])
+            (f"[{name}]({name}.md)", len(page["choices"]), page["size"], _short_input(page), page["summary"])
             for name, page in spaces.items()
         ),
     )
@@ -65,8 +65,9 @@ def _index(spaces: dict[str, dict[str, Any]], models: dict[str, dict[str, Any]])
         "## Pre-searched models",
         "Accuracies are the published ones. Parameters and MACs are counted on the network that `freeze` builds, by running it "
         "without numbers; one MAC is a multiplication with its addition, of convolutions, linear layers and attention. Biases, "
-        "norms, activations, pooling and element-wise operations count as 0. Beside them stands what the authors print, who "
-        "partly count a little more.",
+        "norms, activations, pooling and element-wise operations count as 0. MACs of models of sequences are those of one "
+        "sequence with the lengths on the page of the model. Beside them stands what the authors print, who partly count a "
+        "little more.",
         model_table,
     )
 
@@ -80,7 +81,7 @@ def _space(name: str, page: dict[str, Any]) -> str:
     facts = [
         f"- Paper: <{page['paper']}>",
         f"- Different archs: {page['exact_size']:,}",
-        f"- Images: {page['input_size']} x {page['input_size']} px",
+        f"- Images: {page['input_size']} x {page['input_size']} px" if page["input_size"] else f"- Inputs: {page['inputs']}",
         f"- Settings: `{page['settings']}`",
     ]
     sections = [page["summary"], "\n".join(facts), f"## Choices\n\n{choices}"]
@@ -89,23 +90,41 @@ def _space(name: str, page: dict[str, Any]) -> str:
 
 def _model(name: str, page: dict[str, Any]) -> str:
     metric = page["metric"]
-    prepare = page["preprocess"]
     facts = [
         f"- Space: [{page['space']}]({page['space']}.md)",
         f"- Paper: <{page['paper']}>",
         f"- Accuracy: {metric['top1']} % top-1 on {metric['dataset']}, as published" if metric else "",
         *(f"- Published with its configuration: {_code(evaluation)}" for evaluation in page["evaluations"] or ()),
         f"- Parameters: {page['params']:,}",
-        f"- MACs: {_all_macs(page):,}",
-        f"- Classes: {page['classes']}",
-        f"- Images: shorter side to {prepare['resize']} px ({prepare['interpolation']}), centre {prepare['input_size']} px, "
-        f"{prepare['channels'].upper()}, divided by {prepare['scale']:g}, mean {prepare['mean']}, deviation {prepare['std']}",
+        f"- MACs: {_all_macs(page):,}{_at_lengths(page)}",
+        f"- Classes: {page['classes']}" if page["classes"] else "",
+        _prepared(page),
         f"- Licence of the weights: {page['licence']}",
         *(f"- Weights: {source}" for source in page["sources"]),
     ]
     arch = _table(("label", "value"), ((f"`{label}`", value) for label, value in page["arch"].items()))
     drawing = f"![{name}](drawings/{name}.svg)"
     return _page(name, page["summary"], "\n".join(fact for fact in facts if fact), drawing, f"## Arch\n\n{arch}")
+
+
+def _short_input(page: dict[str, Any]) -> str:
+    return f"{page['input_size']} px" if page["input_size"] else str(page["inputs"])
+
+
+def _at_lengths(page: dict[str, Any]) -> str:
+    """For which lengths the MACs are, where they depend on any."""
+    lengths = page["lengths"] or {}
+    return f", for {', '.join(f'{axis} {length}' for axis, length in lengths.items())}" if lengths else ""
+
+
+def _prepared(page: dict[str, Any]) -> str:
+    prepare = page["preprocess"]
+    if prepare is None:
+        return f"- Inputs: {page['inputs']}"
+    return (
+        f"- Images: shorter side to {prepare['resize']} px ({prepare['interpolation']}), centre {prepare['input_size']} px, "
+        f"{prepare['channels'].upper()}, divided by {prepare['scale']:g}, mean {prepare['mean']}, deviation {prepare['std']}"
+    )
 
 
 def _code(evaluation: str) -> str:

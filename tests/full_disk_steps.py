@@ -30,7 +30,7 @@ from hubserve.package.add_files import add_files
 from hubserve.package.package import read_package
 from hubserve.storage_faults import storage_error
 from hubserve.store import aliases
-from hubserve.strategy.oneshot.checkpoint import write_checkpoint
+from hubserve.strategy.oneshot.checkpoint import Identity, write_checkpoint
 from hubserve.training.weights_file import save_weights
 from tests.export.nets import small_source
 from tests.jobs.definitions import SMALLEST
@@ -93,7 +93,7 @@ def weights(disk: Path, outside: Path) -> Step:
 
 
 def one_shot_checkpoint(disk: Path, outside: Path) -> Step:
-    return lambda: write_checkpoint(disk / "run", ["it"], {"weights": torch.zeros(20_000)})
+    return lambda: write_checkpoint(disk / "run", Identity("it", "space", 0, 1, 1), {"weights": torch.zeros(20_000)})
 
 
 def journal(disk: Path, outside: Path) -> Step:

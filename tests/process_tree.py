@@ -21,7 +21,12 @@ def tree(pid: int) -> list[int]:
 
 def listening(pid: int) -> set[str]:
     """Sockets of the tree that a process outside it can open, such as "tcp 127.0.0.1:3000", "unix @name", "udp 0.0.0.0:53"."""
-    inodes = {inode for one in tree(pid) for inode in _sockets(one)}
+    return listening_of(tree(pid))
+
+
+def listening_of(pids: list[int]) -> set[str]:
+    """Sockets of these processes alone, as `listening` names them."""
+    inodes = {inode for one in pids for inode in _sockets(one)}
     found = set()
     for kind in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6"):
         for line in _rows(kind):
@@ -32,6 +37,13 @@ def listening(pid: int) -> set[str]:
         if line[6] in inodes and (int(line[3], 16) & 0x10000 or len(line) > 7):
             found.add(f"unix {' '.join(line[7:])}")
     return found
+
+
+def connections(pid: int, port: int) -> int:
+    """Number of connections at a local port for TCP that a process has accepted."""
+    inodes = _sockets(pid)
+    rows = [line for kind in ("tcp", "tcp6") for line in _rows(kind)]
+    return sum(line[9] in inodes and line[3] == "01" and int(line[1].split(":")[1], 16) == port for line in rows)
 
 
 def _sockets(pid: int) -> set[str]:

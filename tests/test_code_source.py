@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 
 import pytest
 
-from hubserve import code_source
-from hubserve.code_source import CodeSource, import_path_of, locate_module, source_of_code
+from hubserve.code_source import CodeSource, import_path_of, source_of_code
 
 from .own_modules import write_distribution, write_package
 
@@ -20,36 +18,20 @@ def folder(tmp_path, monkeypatch) -> Path:
     return write_package(tmp_path, "recorded")
 
 
-class TestLocateModule:
-    def test_in_the_working_folder(self, folder):
-        assert locate_module("recorded.spaces") == folder / "recorded" / "spaces.py"
-        assert locate_module("recorded") == folder / "recorded" / "__init__.py"
-
-    def test_nothing_is_imported(self, folder):
-        (folder / "recorded" / "__init__.py").write_text("1 / 0")
-        assert locate_module("recorded.spaces") is not None
-        assert "recorded" not in sys.modules
-
-    def test_an_installed_one(self):
-        assert locate_module("hubserve.code_source") == Path(code_source.__file__)
-
-    @pytest.mark.parametrize("name", ["recorded.other", "no_such_module", "no.such.module", "sys", "recorded.spaces.x"])
-    def test_none(self, folder, name):
-        assert locate_module(name) is None
-
-
 class TestSourceOfCode:
     def test_of_the_working_folder(self, folder):
-        text = (folder / "recorded" / "spaces.py").read_bytes()
+        own, package = (
+            hashlib.sha256((folder / "recorded" / name).read_bytes()).hexdigest() for name in ("spaces.py", "__init__.py")
+        )
         assert source_of_code("recorded.spaces:Small") == CodeSource(
-            import_path="recorded.spaces:Small", sha256=hashlib.sha256(text).hexdigest()
+            import_path="recorded.spaces:Small", sha256=own, modules={"recorded": package}
         )
 
     def test_of_a_distribution(self, folder, monkeypatch):
         write_distribution(folder, "recorded", "1.5", "")
         monkeypatch.syspath_prepend(folder)
         found = source_of_code("recorded.spaces:Small")
-        assert (found.distribution, found.version) == ("recorded", "1.5")
+        assert (found.distribution, found.version, found.modules) == ("recorded", "1.5", {})
 
     def test_a_distribution_elsewhere_is_another(self, folder, tmp_path, monkeypatch):
         other = write_package(tmp_path / "site", "recorded")
@@ -70,6 +52,29 @@ class TestChange:
         file.write_text("# other\n")
         assert before.sha256[:12] in before.change(file)
         assert str(file) in before.change(file)
+
+    def test_a_module_that_it_imports(self, folder):
+        package = folder / "recorded"
+        (package / "blocks.py").write_text("WIDTH = 8\n")
+        file = package / "spaces.py"
+        file.write_text("from . import blocks\n" + file.read_text())
+        before = source_of_code("recorded.spaces:Small")
+        assert list(before.modules) == ["recorded", "recorded.blocks"]
+        assert before.change(file) is None
+        (package / "blocks.py").write_text("WIDTH = 16\n")
+        assert before.change(file).startswith(f"{package / 'blocks.py'} has the SHA-256 ")
+        (package / "blocks.py").unlink()
+        assert before.change(file) == "the module recorded.blocks is missing"
+        file.write_text("# other\n")
+        assert before.change(file).endswith("; the module recorded.blocks is missing")
+
+    def test_a_record_of_an_earlier_version_has_no_modules(self, folder):
+        """It compares the one module, and is written as it was read."""
+        file = folder / "recorded" / "spaces.py"
+        old = {"import_path": "recorded.spaces:Small", "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        read = CodeSource.model_validate(old)
+        assert read.change(file) is None
+        assert read.model_dump(exclude_none=True) == old
 
 
 class TestImportPathOf:

@@ -45,7 +45,7 @@ def test_unused_nodes_of_nasbench101_are_not_drawn():
 
 def test_blocks_in_the_order_of_a_image():
     card = load_card("mobilenetv3-small-100")
-    chain = block_outlines(card_space(card).freeze(card.arch), (3, 224, 224))
+    chain = block_outlines(card_space(card).freeze(card.arch), card_space(card).cost_inputs())
     assert [block.shape[0] for block in chain] == [16, 16, 24, 24, 40, 40, 40, 48, 48, 96, 96, 96, 576, 1024, 1000]
     assert [block.kernel for block in chain[:5]] == [3, 3, 3, 3, 5]
     assert [block.attention for block in chain[:5]] == [False, True, False, False, True]

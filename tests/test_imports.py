@@ -13,9 +13,12 @@ PACKAGE = Path(__file__).parent.parent / "hubserve"
 SERVES = (
     "telemetry",
     "error_messages",
+    "printable_streams",
     "errors",
     "weights_warning",
     "own_code",
+    "typed_arguments",
+    "module_files",
     "code_source",
     "image_file",
     "image_names",
@@ -63,6 +66,8 @@ MAKES = (
     "supernet",
     "strategy",
     "experiment",
+    "plot_style",
+    "comparison",
     "export",
     "image_classifier",
     "load_classifier",
@@ -90,6 +95,7 @@ LATE = {
     "package/formats.py",
     "workers/describe_package.py",
     "pipeline/run.py",
+    "service/api.py",
     "service/app.py",
     "service/launch.py",
     "training/distributed.py",
@@ -107,6 +113,7 @@ ALONE = {
         "service/launch.py",
         "service/supervisor.py",
         "service/supervised_worker.py",
+        "service/swagger/__init__.py",
     },
     "circus": {"service/supervisor.py"},
     "onnx": {"export/onnx.py", "export/onnx_precision.py", "latency/tables/operation_onnx.py", "latency/operator_times.py"},
@@ -120,17 +127,25 @@ ALONE = {
     },
     "openvino": {"package/openvino_runner.py"},
     "onnxscript": {"export/onnx.py"},
-    "ray": {"experiment/ray_executor.py"},
+    "ray": {"experiment/ray_executor.py", "experiment/ray_nodes.py"},
     "loky": {"experiment/process_executor.py"},
     "cloudpickle": {"experiment"},
     "lightning_fabric": {"training/distributed.py", "training/local_processes.py"},
-    "sklearn": {"data/digits.py"},
+    "sklearn": {"data/digits.py", "strategy/bananas.py"},
     "fsspec": {"remote_files.py"},
     "pyarrow": {"batch/parquet_file.py", "data/listing.py"},
     "datasets": {"data/hub_dataset.py"},
-    "optuna": {"strategy", "experiment"},
-    "prometheus_client": {"service/metrics.py", "service/metrics_files.py"},
-    "matplotlib": {"drawing.py", "pipeline/plots.py", "pipeline/training_plots.py"},
+    "optuna": {"strategy", "experiment", "comparison"},
+    "prometheus_client": {
+        "service/metrics.py",
+        "service/metrics_files.py",
+        "service/model_metrics.py",
+        "service/run_observer.py",
+    },
+    "opentelemetry": {"service/tracing.py"},
+    "grpc": {"service/grpc/calls.py", "service/grpc/server.py"},
+    "google": {"service/grpc/messages.py", "service/grpc/infer_codec.py"},
+    "matplotlib": {"drawing.py", "plot_style.py", "pipeline/plots.py", "pipeline/training_plots.py"},
     "networkx": {"drawing.py"},
     "jinja2": {"latency/svg_chart.py"},
 }
@@ -150,7 +165,7 @@ STARTED = {
 }
 """Modules that are started by their name, in a process of their own, and the only places that may do so."""
 
-LOADS_TORCH = {"package/torch_runners.py"}
+LOADS_TORCH = {"package/torch_runners.py", "package/executorch_runner.py"}
 """The only module among those that serve that imports torch; `package/formats.py` imports it when a format needs it."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -13,26 +11,17 @@ from typer.testing import CliRunner
 
 from hubserve.cli import app
 from hubserve.strategy import __all__ as strategies
+from tests.page_code import code_blocks, run_python
 
 PATH = Path(__file__).parent.parent / "docs" / "search.md"
 PAGE = PATH.read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_its_python(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HUBSERVE_HOME", str(tmp_path))
-    module = types.ModuleType("search_page")
-    monkeypatch.setitem(sys.modules, "search_page", module)
-    for block in blocks("python"):
-        exec(block, vars(module))
-        said = capsys.readouterr().out.splitlines()
-        assert said == re.findall(r"^print\(.*\)  # (.*)$", block, re.MULTILINE)
-    names = vars(module)
+    names = run_python(PAGE, "search_page", capsys, monkeypatch)
     space, found = names["space"], names["darts"].trials
     assert all(space.canonical(arch) == arch for arch in (names["best"], names["arch"]))
     assert (tmp_path / "experiments" / "my-search" / "study.journal").is_file()
@@ -42,7 +31,7 @@ def test_its_python(capsys, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", [line for block in blocks("bash") for line in block.splitlines() if line.startswith("hubserve ")]
+    "line", [line for block in code_blocks(PAGE, "bash") for line in block.splitlines() if line.startswith("hubserve ")]
 )
 def test_its_commands_have_these_options(line):
     command, *rest = shlex.split(line, comments=True)[1:]

@@ -18,8 +18,10 @@ def evaluate_model(
     *,
     backend: str,
     url: str | None,
+    token: str | None,
     batch_size: int,
     confusion: Path | None,
+    by_order: bool,
     trust: bool,
     as_json: bool,
 ) -> None:
@@ -30,8 +32,10 @@ def evaluate_model(
         data: Folder with a sub-folder of images for each class, a listing, or an address such as hf://owner/name.
         backend: "eager", "openvino", or an export format of the package; has no effect with `url`.
         url: Address of a service that classifies the images; None runs the model in this process.
+        token: Token of that service; None sends none.
         batch_size: Number of images in a batch.
         confusion: File into which the confusion matrix is drawn; None draws none.
+        by_order: Whether the classes of the data, sorted by name, are those of the model in the order of their indices.
         trust: Whether formats that are programs are loaded even if this user did not write them.
         as_json: Whether to print a JSON document in place of tables.
 
@@ -45,8 +49,8 @@ def evaluate_model(
 
         check_plot_ending(confusion)
         check_writable(confusion)
-    with interruptible(), classifier_of(model, backend, url, trusted=trust) as (classifier, package):
-        images = labelled_images(data, package.labels, _trained_data(package))
+    with interruptible(), classifier_of(model, backend, url, token=token, trusted=trust) as (classifier, package):
+        images = labelled_images(data, package.labels, _trained_data(package), by_order=by_order)
         with progress_bar(model, len(images.items)) as advance:
             found = evaluate(
                 classifier,

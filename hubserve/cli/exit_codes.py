@@ -9,6 +9,7 @@ import typer
 from typer.models import CommandFunctionType, ParameterInfo
 
 from hubserve.cli.output import print_json, warnings_on_stderr
+from hubserve.printable_streams import make_streams_printable
 
 NEGATIVE_RESULT = 1
 """Exit code of a comparison or check whose result is negative, for example a model that became slower.
@@ -28,6 +29,10 @@ INTERRUPTED = 130
 
 class CommandGroup(typer.Typer):
     """A typer app whose commands print errors that the user can correct on stderr and end with exit code `BAD_INPUT`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        make_streams_printable()
+        return super().__call__(*args, **kwargs)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
         register = super().command(name, **options)
@@ -88,13 +93,23 @@ def fail(error: Exception, *, as_json: bool) -> NoReturn:
     Raises:
         typer.Exit: Always.
     """
+    if as_json:
+        print_json({"error": error_entry(error)})
+    print_error(error)
+    raise typer.Exit(BAD_INPUT)
+
+
+def error_entry(error: Exception) -> dict[str, str]:
+    """Returns the type and the message of an error, for a JSON document."""
+    return {"type": type(error).__name__, "message": _message(error)}
+
+
+def print_error(error: Exception) -> None:
+    """Prints the type and the message of an error on stderr."""
     from rich.console import Console
     from rich.markup import escape
 
-    if as_json:
-        print_json({"error": {"type": type(error).__name__, "message": _message(error)}})
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{type(error).__name__}[/red]: {escape(_message(error))}")
-    raise typer.Exit(BAD_INPUT)
 
 
 def _message(error: Exception) -> str:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import typer
 
-from hubserve.cli.image_files import image_batches
 from hubserve.cli.latency_reports import with_profile
 from hubserve.cli.output import check_folder_writable
+from hubserve.data.image_batches import ImageBatches, image_batches
+from hubserve.errors import DatasetError
 from hubserve.export.model_source import ModelSource
 from hubserve.export.triton_repository import check_entry, write_triton
 from hubserve.export.write_package import write_package
@@ -42,7 +43,7 @@ def write(
         overwrite: Whether to replace an existing package at `folder`.
 
     Raises:
-        DatasetError: The folder has no readable image.
+        DatasetError: The folder does not exist, or has no readable image.
         ExportError: A format cannot be written, its logits differ (ParityError), or no entry can be added to the repository.
         PackageError: The package cannot be written at `folder`.
         ProfileError: The profile cannot be measured.
@@ -55,8 +56,12 @@ def write(
         check_entry(triton, source.name, chosen)  # Reports an error before an export that may take minutes.
     check_target(folder, overwrite)
     check_folder_writable(folder.absolute().parent)
-    batches, classes = image_batches(images, source.preprocess, source.labels, most=max_images) if images else ([], [])
-    package = write_package(source, folder, formats=chosen, images=batches, classes=classes, overwrite=overwrite)
+    if images is not None and not images.is_dir():
+        raise DatasetError(f"{images} is not a folder of images")
+    read = ImageBatches([], [])
+    if images is not None:
+        read = image_batches(images, source.image_preprocess, source.labels, most=max_images)
+    package = write_package(source, folder, formats=chosen, images=read.batches, classes=read.classes, overwrite=overwrite)
     if profile:
         package = with_profile(str(folder), package)
     if triton is not None:

@@ -27,6 +27,7 @@ class ImageJobOptions:
         fit: How images fit the input; None has it proposed from the images.
         settings: Further settings of the recipe as KEY=VALUE, such as "augment.mixup=0".
         seed: Seed of all random numbers of the job.
+        devices: Number of devices that train together; None leaves it out of the recipe.
     """
 
     model: str
@@ -38,6 +39,7 @@ class ImageJobOptions:
     fit: str | None
     settings: tuple[str, ...]
     seed: int
+    devices: int | None = None
 
     def keys(self, name: str) -> dict[str, Any]:
         """Returns the keys of a job that starts from the model.
@@ -53,7 +55,7 @@ class ImageJobOptions:
             "start": {"model": str(Path(self.model).resolve()) if "/" in self.model else self.model},
             "data": data_entry(self.data),
             "images": _given(size=self.size, fit=self.fit),
-            "recipe": _recipe(self.settings) | _given(minutes=self.minutes, epochs=self.epochs),
+            "recipe": _recipe(self.settings) | _given(minutes=self.minutes, epochs=self.epochs, devices=self.devices),
             "seed": self.seed,
         }
 

@@ -1,20 +1,16 @@
 """Finds and reads the image files that a user names: single files, patterns, and folders of images."""
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from random import Random
+from typing import TypeVar
 
-import numpy as np
-
-from hubserve.data import image_folder
 from hubserve.data.listing import is_listing
-from hubserve.errors import DatasetError, ImageError, OutputError
-from hubserve.image_names import SUFFIXES
-from hubserve.package.runner import Batch
-from hubserve.preprocess import Preprocess, decode_image
+from hubserve.errors import ImageError, OutputError
+from hubserve.image_file import read_image_file
 
-BATCH = 8
+Answered = TypeVar("Answered")
+"""The answer for an image."""
 
 
 def check_files(names: Sequence[str], *, without_effect: Mapping[str, bool]) -> None:
@@ -64,46 +60,26 @@ def _matching_files(name: str) -> list[Path]:
     return found
 
 
-def image_batches(folder: Path, preprocess: Preprocess, labels: Sequence[str], *, most: int) -> tuple[list[Batch], list[int]]:
-    """Reads images in a folder, preprocessed and in batches of 8, and the index of the class of each image.
-
-    The classes are known if the folder has a sub-folder for each class, as for `hubserve eval`.
+def classified_files(
+    classify: Callable[[bytes], Answered], paths: Sequence[Path]
+) -> tuple[dict[str, Answered], dict[str, ImageError]]:
+    """Classifies image files, and returns the answers and the errors of those that are no readable images, by path.
 
     Args:
-        folder: Folder of images.
-        preprocess: Preprocessing of the model.
-        labels: Label of each class of the model, in the order of the logits.
-        most: Largest number of images; they are drawn at random with a fixed seed.
-
-    Returns:
-        The batches, each (n, 3, height, width) float32, and the classes of their images in order; the list of classes is empty
-        if they are not known.
+        classify: Function from the bytes of an image file to its answer.
+        paths: The files.
 
     Raises:
-        DatasetError: The folder does not exist, or has no readable image.
+        ImageError: None of the files is a readable image; the error is that of the first one, and names it.
     """
-    items = _items(folder, labels)
-    Random(0).shuffle(items)
-    found: list[Batch] = []
-    classes: list[int] = []
-    for path, true in items:
-        if len(found) == most:
-            break
+    answers: dict[str, Answered] = {}
+    refused: dict[str, ImageError] = {}
+    for path in paths:
         try:
-            found.append(preprocess.reference(decode_image(path.read_bytes())))
-        except (ImageError, OSError):
-            continue
-        classes.append(true)
-    if not found:
-        raise DatasetError(f"{folder} has no readable image; known endings: {sorted(SUFFIXES)}")
-    batches = [np.stack(found[i : i + BATCH]) for i in range(0, len(found), BATCH)]
-    return batches, classes if max(classes) >= 0 else []
-
-
-def _items(folder: Path, labels: Sequence[str]) -> list[tuple[Path, int]]:
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder of images")
-    try:
-        return list(image_folder.labelled_images(folder, labels).items)
-    except DatasetError:  # Without sub-folders for the classes, images have no labels but still serve to compare formats.
-        return [(path, -1) for path in image_folder.image_files(folder)]
+            answers[str(path)] = classify(read_image_file(path))
+        except ImageError as error:
+            message = str(error)
+            refused[str(path)] = error if str(path) in message else type(error)(f"{path}: {message}")
+    if refused and not answers:
+        raise next(iter(refused.values()))
+    return answers, refused

@@ -1,8 +1,8 @@
 """Measures, reads and prints latency profiles for `hubserve profile` and for the option --profile of other commands."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -40,6 +40,7 @@ class ProfileOptions:
         openvino: Whether to also measure the ONNX file with OpenVINO.
         table: File of the lookup table whose prediction is compared; None takes the default one if it exists and is of this
             machine.
+        lengths: Lengths of the inputs' named axes besides "batch"; those that are missing are the usual ones.
     """
 
     batch_size: int = 1
@@ -49,6 +50,22 @@ class ProfileOptions:
     details: bool = True
     openvino: bool = False
     table: Path | None = None
+    lengths: Mapping[str, int] = field(default_factory=dict)
+
+
+def named_lengths(given: Sequence[str]) -> dict[str, int]:
+    """Returns the lengths of axes that the option --length gives as texts "AXIS=NUMBER".
+
+    Raises:
+        ProfileError: A text is not NAME=NUMBER.
+    """
+    found = {}
+    for text in given:
+        axis, _, number = text.partition("=")
+        if not axis or not number.isdecimal():
+            raise ProfileError(f"--length {text!r}: give the name of an axis and its length, such as --length length=128")
+        found[axis] = int(number)
+    return found
 
 
 def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
@@ -61,7 +78,14 @@ def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
     chosen = Details() if options.details else NOTHING
     details = replace(chosen, openvino=options.openvino, table=_table(package, options))
     protocol = TimingProtocol(percent=options.percent, max_seconds=options.seconds)
-    return profile_package(package, batch_size=options.batch_size, threads=options.threads, protocol=protocol, details=details)
+    return profile_package(
+        package,
+        batch_size=options.batch_size,
+        threads=options.threads,
+        protocol=protocol,
+        details=details,
+        lengths=options.lengths,
+    )
 
 
 def with_profile(model: str, package: Package) -> Package:
@@ -114,7 +138,8 @@ def read_report(name: str) -> ProfileReport:
 def print_report(report: ProfileReport) -> None:
     """Prints a profile as tables, without the samples; notes about formats that were not measured go to stderr."""
     first = report.formats[0]
-    title = f"{report.model}: batch {first.batch_size}, {first.threads} thread(s), {report.host.cpu}"
+    lengths = "".join(f"{axis} {length}, " for axis, length in report.lengths.items())
+    title = f"{report.model}: batch {first.batch_size}, {lengths}{first.threads} thread(s), {report.host.cpu}"
     print_table(title, ("", *(found.format for found in report.formats)), latency_rows(report))
     print_table("Machine", ("", ""), host_rows(report.host))
     for name, reason in report.left_out.items():
@@ -161,8 +186,9 @@ def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
         table = _fitting(package, options, options.table)
         warn_if_of_another_host(options.table, table)
         return table
-    manifest, size = package.manifest, package.manifest.preprocess.input_size
+    manifest = package.manifest
     try:
+        size = manifest.image_preprocess.input_size
         space = package_space(package)
         path = default_path(space, manifest.settings, input_size=size, threads=options.threads, batch_size=options.batch_size)
         table = _fitting(package, options, path)
@@ -177,7 +203,7 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
     table.check_fit(
         path,
         package_space(package),
-        input_size=manifest.preprocess.input_size,
+        input_size=manifest.image_preprocess.input_size,
         threads=options.threads,
         batch_size=options.batch_size,
     )

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any
@@ -21,6 +22,7 @@ from hubserve.hub.registry import card_space
 from hubserve.hub.source_check import ask, here, on_this_machine
 from hubserve.latency.profile_report import ProfileReport
 from hubserve.own_code import entry_point_names
+from hubserve.package.manifest import InputEntry
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases
 
@@ -62,7 +64,8 @@ def space_page(name: str) -> dict[str, Any]:
         for c in space.choices.values()
     ]
     models = [model for model in list_cards() if load_card(model).space == name]
-    return {**_space_row(name, space), "summary": summary, "settings": settings, "models": models, "choices": choices}
+    page = {"summary": summary, "inputs": described(space.inputs), "settings": settings, "models": models, "choices": choices}
+    return {**_space_row(name, space), **page}
 
 
 def _space_row(name: str, space: HubSpace) -> dict[str, Any]:
@@ -71,9 +74,14 @@ def _space_row(name: str, space: HubSpace) -> dict[str, Any]:
         "choices": len(space.choices),
         "size": f"{space.count():.3g}" if space.count() > 10**9 else str(space.count()),
         "exact_size": space.count(),
-        "input_size": space.input_size,
+        "input_size": space.input_size if space.takes_images else None,
         "paper": space.paper,
     }
+
+
+def described(inputs: Sequence[InputEntry]) -> str:
+    """Returns the inputs of a network as text, such as `tokens (batch, length) int64`."""
+    return ", ".join(f"{each.name} ({', '.join(map(str, each.shape))}) {each.dtype}" for each in inputs)
 
 
 def _conditions(choice: Choice) -> str:
@@ -94,7 +102,7 @@ def card_rows() -> list[dict[str, Any]]:
             "space": card.space,
             "dataset": card.metric.dataset if card.metric else None,
             "top1": card.metric.top1 if card.metric else None,
-            "input_size": card.preprocess.input_size,
+            "input_size": card.preprocess.input_size if card.preprocess else None,
             "summary": card.summary,
             "weights_here": on_this_machine(card.weights),
             "sources": [source.describe() for source in card.weights],
@@ -195,29 +203,32 @@ def evaluations(card: Card) -> list[str]:
     """
     if card.metric is None or not card.other_evaluations:
         return []
-    found = [
-        f"{card.metric.top1} % top-1 by NNI, with {card.preprocess.interpolation} resizing: the preprocessing of this card"
-    ]
+    filter_of_card = card.image_preprocess.interpolation
+    found = [f"{card.metric.top1} % top-1 by NNI, with {filter_of_card} resizing: the preprocessing of this card"]
     for other in card.other_evaluations:
         how = other.note
         if other.interpolation is not None:
-            used = card.preprocess.model_copy(update={"interpolation": other.interpolation}).model_dump(exclude_defaults=True)
+            changed = card.image_preprocess.model_copy(update={"interpolation": other.interpolation})
+            used = changed.model_dump(exclude_defaults=True)
             how = f"with {other.interpolation} resizing: hubserve export {card.name} --preprocess FILE, with {json.dumps(used)}"
         found.append(f"{other.top1} % top-1 by {other.by}, {how}")
     return found
 
 
 def card_page(name: str) -> dict[str, Any]:
-    """Returns all data about one card; parameters and MACs (of one image) are counted on the network, not read from the card.
+    """Returns all data about one card; parameters and MACs are counted on the network, not read from the card.
+
+    The MACs are those of one image, or of one sequence with the `usual_lengths` of the space.
 
     Raises:
         CardError: There is no card of that name.
     """
     card = load_card(name)
-    size = card.preprocess.input_size
+    space = card_space(card)
     with torch.device("meta"):
-        model = card_space(card).freeze(card.arch)
-    work = complexity(model, (3, size, size))
+        model = space.freeze(card.arch)
+    size = card.preprocess.input_size if card.preprocess else None
+    work = complexity(model, (3, size, size) if size else space.cost_inputs())
     return {
         "summary": card.summary,
         "space": card.space,
@@ -230,7 +241,9 @@ def card_page(name: str) -> dict[str, Any]:
         "attention_macs": work.attention_macs or None,
         "published_size": card.published_size.model_dump(exclude_none=True) if card.published_size else None,
         "classes": card.classes,
-        "preprocess": card.preprocess.model_dump(),
+        "inputs": described(space.inputs),
+        "lengths": dict(space.usual_lengths) or None,
+        "preprocess": card.preprocess.model_dump() if card.preprocess else None,
         "sources": [source.describe() for source in card.weights],
         "settings": card.settings,
         "arch": card.arch,

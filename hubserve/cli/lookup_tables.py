@@ -11,11 +11,13 @@ from typing import Any
 
 from hubserve.cli.model_options import read_json
 from hubserve.cli.output import progress_bar
+from hubserve.errors import ProfileError
 from hubserve.hub import HubSpace, get_space
 from hubserve.latency.tables.build import Progress, default_path
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import Feasibility
 from hubserve.latency.tables.records import TableError
+from hubserve.package.signature import phrase_of
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,16 @@ class Subject:
 
         Raises:
             SpaceError: There is no such space or setting, or a value is not allowed.
+            ProfileError: The networks of the space take no images.
             ArchError: The file of settings is not a JSON object.
         """
         given = read_json(settings)
         built = get_space(space, given)
+        if not built.takes_images:
+            raise ProfileError(
+                f"a latency table is of operations on images, and the networks of {space} take "
+                f"{phrase_of(built.inputs)}: measure archs instead, by hubserve.latency.MeasuredLatency or `hubserve profile`"
+            )
         size = input_size or built.input_size
         path = table or default_path(built, given, input_size=size, threads=threads, batch_size=batch_size)
         return cls(built, given, size, threads, batch_size, path)

@@ -10,6 +10,7 @@ import typer
 from hubserve.cli.commands import (
     alias,
     classify,
+    compare,
     doctor,
     export,
     finetune,
@@ -65,6 +66,7 @@ app.command()(serve.serve)
 app.command(cls=CheckCommand)(finetune.finetune)
 app.command(cls=CheckCommand)(finetune.shrink)
 app.command(cls=CheckCommand)(jobs.search)
+app.command()(compare.compare)
 app.command()(jobs.jobs)
 app.command()(jobs.exports)
 app.command()(jobs.plot)

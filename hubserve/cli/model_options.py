@@ -113,11 +113,11 @@ def data_of(name: str) -> tuple[tuple[str, ...], Preprocess]:
     package = package_named(name)
     if package is not None:
         package.verify()
-        return tuple(package.labels), package.manifest.preprocess
+        return tuple(package.labels), package.manifest.image_preprocess
     if name not in list_cards():
         raise unknown_model(name)
     card = load_card(name)
-    return class_names(card.classes), card.preprocess
+    return class_names(card.classes), card.image_preprocess
 
 
 def drawn_arch(
@@ -171,7 +171,9 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 
 @contextmanager
-def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -> Iterator[tuple[Classifier, Package]]:
+def classifier_of(
+    model: str, backend: str, url: str | None, *, trusted: bool, token: str | None = None
+) -> Iterator[tuple[Classifier, Package]]:
     """Context manager that yields the classifier that `hubserve eval` evaluates, and its package.
 
     Args:
@@ -179,6 +181,7 @@ def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -
         backend: "eager", "openvino", or an export format of the package; has no effect with `url`.
         url: Address of a service that classifies the images; None runs the model in this process.
         trusted: Whether formats that are programs are loaded even if this user did not write them.
+        token: Token of that service; None sends none.
 
     Raises:
         ModelNotFoundError: No model has that name.
@@ -188,8 +191,8 @@ def classifier_of(model: str, backend: str, url: str | None, *, trusted: bool) -
     with open_package(model, trusted=trusted) as package:
         if url is not None:
             labels, temperature = package.labels, package.manifest.temperature
-            with closing(HttpClassifier(url, labels=labels, model=model, temperature=temperature)) as classifier:
+            with closing(HttpClassifier(url, labels=labels, model=model, temperature=temperature, token=token)) as classifier:
                 yield classifier, package
             return
         runner = EagerRunner(rebuild_model(package)) if backend == "eager" else package.runner(backend)  # type: ignore[arg-type]
-        yield LocalClassifier(runner, package.manifest.preprocess), package
+        yield LocalClassifier(runner, package.manifest.image_preprocess), package

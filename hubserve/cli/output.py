@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from hubserve.printable_streams import is_printable
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
 MODEL_HELP = "A package folder, an alias, a name or tag in the store, or a pre-searched model; looked for in this order."
@@ -51,8 +53,12 @@ def check_kind(check: bool, check_all: bool) -> Literal["auto", "all"] | None:
 
 
 def print_json(document: Any) -> None:
-    """Prints a document as JSON on stdout; values that JSON does not know are printed as text."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+    r"""Prints a document as JSON on stdout; values that JSON does not know are printed as text.
+
+    If the encoding of stdout lacks a character, all characters beyond ASCII are printed as JSON's escapes, such as \u00e9.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    sys.stdout.write((text if is_printable(text) else json.dumps(document, indent=2, default=str)) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

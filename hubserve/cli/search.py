@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from hubserve import jobs
 from hubserve.bounded_files import read_bounded_text
-from hubserve.cli.accuracy_tables import accuracy_text, print_accuracy
 from hubserve.cli.exit_codes import INTERRUPTED, NOTHING_FEASIBLE
 from hubserve.cli.job_progress import check_progress, show_progress
+from hubserve.cli.job_tables import print_status, test_accuracy
 from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
 from hubserve.error_messages import suggest
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError
-from hubserve.jobs import Job, JobStatus, JobSummary, Run
+from hubserve.jobs import Job, Run
+from hubserve.jobs.devices_of_run import check_same_devices
 from hubserve.jobs.job_file import MOST_BYTES
 from hubserve.jobs.process import UNREADABLE
-from hubserve.jobs.progress_text import duration_text, eta_text, value_text, values_text
+from hubserve.jobs.progress_text import values_text
 
 if TYPE_CHECKING:
     from hubserve.pipeline import ResolvedJob
@@ -74,7 +75,9 @@ def launch(text: str, parsed: Job, *, names: Collection[str], resume: bool, chec
         typer.Exit: No arch met the constraints (exit code 3), or the run was interrupted (exit code 130).
     """
     if resume:
-        return _run_existing(_newest_unfinished(names), check=check, detach=detach, as_json=as_json)
+        run = _newest_unfinished(names)
+        check_same_devices(run, parsed)
+        return _run_existing(run, check=check, detach=detach, as_json=as_json)
     if check:
         return _check(parsed, Path.cwd(), check, as_json)
     if detach:
@@ -122,7 +125,7 @@ def manage(job_id: str | None, *, stop: bool, resume: bool, delete: bool, log: i
     if log:
         lines = run.log_tail(log)
         return print_json(lines) if as_json else typer.echo("\n".join(lines))
-    return _print_status(run, as_json)
+    return print_status(run, as_json)
 
 
 def manage_exports(export_id: str | None, *, stop: bool, as_json: bool) -> None:
@@ -229,30 +232,34 @@ def _list_runs(as_json: bool) -> None:
         return print_json([status.model_dump(mode="json") for status in found])
     columns = ("id", "state", "phase", "trials", "best", "test_acc", "published")
     rows = [
-        (s.id, s.state, s.phase, s.trials, values_text(s.best.values) if s.best else "", _test_accuracy(s), s.published)
+        (s.id, s.state, s.phase, s.trials, values_text(s.best.values) if s.best else "", test_accuracy(s), s.published)
         for s in found
     ]
     return print_table("Jobs", columns, rows)
 
 
-def _check(job: Job, where: Path, check: Literal["auto", "all"], as_json: bool) -> None:
+def _check(job: Job, where: Path, check: Literal["auto", "all"], as_json: bool, run: Run | None = None) -> None:
+    """Prints what a job would do. The images of a `run` that has begun are in the parts with which it began."""
     from hubserve.data.own_images import Reading
     from hubserve.pipeline import resolve_job
+    from hubserve.pipeline.pinned_data import reading_of
 
+    how: Literal["all"] | None = "all" if check == "all" else None
     with check_progress() as advance:
-        facts = resolve_job(job, where=where, reading=Reading(advance=advance, check="all" if check == "all" else None)).facts()
+        reading = Reading(advance=advance, check=how) if run is None else reading_of(run, advance, how)
+        facts = resolve_job(job, where=where, reading=reading).facts()
     return print_json({"job": job.model_dump(mode="json"), **facts}) if as_json else print_facts(f"{job.name} can run", facts)
 
 
 def _run_existing(run: Run, *, check: Check, detach: bool, as_json: bool) -> None:
     if check:
-        return _check(jobs.parse_job(run.definition(), where=str(run.path)), run.where, check, as_json)
+        return _check(jobs.parse_job(run.definition(), where=str(run.path)), run.where, check, as_json, run)
     return _start(run, as_json) if detach else _run(run, None, as_json)
 
 
 def _start(run: Run, as_json: bool) -> None:
     jobs.start(run)
-    return _print_status(run, as_json=True) if as_json else typer.echo(run.id)
+    return print_status(run, as_json=True) if as_json else typer.echo(run.id)
 
 
 def _run(run: Run, resolved: ResolvedJob | None, as_json: bool) -> None:
@@ -267,56 +274,12 @@ def _run(run: Run, resolved: ResolvedJob | None, as_json: bool) -> None:
             run_here(run, resolved, on_status=show)
     except NothingFeasibleError as error:
         if as_json:
-            _print_status(run, as_json)
+            print_status(run, as_json)
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise typer.Exit(NOTHING_FEASIBLE) from error
     except KeyboardInterrupt:
         if as_json:
-            _print_status(run, as_json)
+            print_status(run, as_json)
         typer.echo(f"stopped; `hubserve search --run {run.path}` goes on where it was", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    return _print_status(run, as_json)
-
-
-def _print_status(run: Run, as_json: bool) -> None:
-    status = jobs.read(run)
-    if as_json:
-        print_json(status.model_dump(mode="json"))
-        return
-    best = status.best
-    best_row = jobs.best_epoch(status.epochs) if status.epochs else None
-    facts: dict[str, Any] = {
-        "state": status.state,
-        "phase": status.phase,
-        "": status.message or None,
-        "trials": None if best_row else f"{status.trials}{f' of {status.max_trials}' if status.max_trials else ''}",
-        "best epoch": f"{best_row.epoch} of {status.epochs[-1].epoch}, val_acc {best_row.val_acc:.4f}" if best_row else None,
-        "seconds": f"{status.seconds:.0f} {eta_text(status.eta_seconds)}".strip(),
-        "best": values_text(best.values) if best else None,
-        "arch": ", ".join(f"{label} = {value}" for label, value in best.arch.items()) if best else None,
-        "test_acc": accuracy_text(status.accuracy) if status.accuracy else _test_accuracy(status) or None,
-        "notes": "; ".join(status.notes) or None,
-        "published": status.published,
-        "error": status.error,
-        "folder": run.path,
-    }
-    print_facts(status.id, facts)
-    if status.estimated_seconds is not None:
-        _print_times(status)
-    if status.accuracy is not None:
-        print_accuracy(status.accuracy)
-
-
-def _print_times(status: JobStatus) -> None:
-    """Prints the estimated and the measured durations of the parts of a job, and their sums."""
-    rows = [(time.part, _duration(time.estimated), _duration(time.seconds)) for time in status.times]
-    whole = ("in all", _duration(status.estimated_seconds), _duration(status.seconds))
-    print_table("Time; features are part of fine-tune", ("", "estimated", "took"), [*rows, whole])
-
-
-def _duration(seconds: float | None) -> str:
-    return "" if seconds is None else duration_text(seconds)
-
-
-def _test_accuracy(status: JobSummary) -> str:
-    return "" if status.test_acc is None else value_text("test_acc", status.test_acc)
+    return print_status(run, as_json)

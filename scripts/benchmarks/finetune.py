@@ -35,7 +35,6 @@ from hubserve.training.moving_average import moving_average
 
 MODEL = "efficientnet-lite0"
 METHODS = ("hubserve finetune", "plain loop over timm", "from scratch")
-THREADS = 2
 RATE = 0.03
 """Learning rate of the plain loop after its warm-up."""
 
@@ -52,6 +51,7 @@ class Cell:
         top1: Share of the 10,000 test images that are right.
         cpu_seconds: CPU seconds of the whole run, test and export included.
         wall_seconds: Seconds of the whole run.
+        threads: Number of threads of PyTorch.
     """
 
     method: str
@@ -61,6 +61,12 @@ class Cell:
     top1: float
     cpu_seconds: float
     wall_seconds: float
+    threads: int = 2
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What distinguishes the cell from others of the file."""
+        return self.method, self.seed, self.minutes, self.size, self.threads
 
 
 def main(
@@ -70,6 +76,7 @@ def main(
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 128,
     images: Annotated[int, typer.Option(help="Number of training images of each class, the first ones by name.")] = 500,
     method: Annotated[list[str] | None, typer.Option(help="Methods to run; all unless given.")] = None,
+    threads: Annotated[int, typer.Option(help="Number of threads of PyTorch.")] = 2,
     out: Annotated[Path, typer.Option(help="File of finished cells.")] = Path("build/bench_finetune.jsonl"),
     cell: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -77,14 +84,15 @@ def main(
     data = prepared(archive, images, out.parent)
     if cell is not None:
         name, seed = cell.rsplit(":", 1)
-        print(json.dumps(plain_loop(data, name, int(seed), minutes, size)))
+        print(json.dumps(plain_loop(data, name, int(seed), minutes, size, threads)))
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
         for name in method or METHODS:
-            if not any((c.method, c.seed, c.minutes, c.size) == (name, seed, minutes, size) for c in finished(out)):
-                append(out, run_cell(data, name, seed, minutes, size, archive))
-    show([c for c in finished(out) if (c.minutes, c.size) == (minutes, size)])
+            key = (name, seed, minutes, size, threads)
+            if not any(cell.key == key for cell in finished(out)):
+                append(out, run_cell(data, *key, archive))
+    show([cell for cell in finished(out) if cell.key[2:] == (minutes, size, threads)])
 
 
 def finished(out: Path) -> list[Cell]:
@@ -103,9 +111,9 @@ def append(out: Path, cell: Any) -> None:
         file.write(json.dumps(asdict(cell)) + "\n")
 
 
-def own_homes(folder: str) -> dict[str, str]:
-    """The environment of a cell: homes of its own in the folder, and `THREADS` threads."""
-    homes = {"HUBSERVE_HOME": f"{folder}/home", "BENTOML_HOME": f"{folder}/store", "OMP_NUM_THREADS": str(THREADS)}
+def own_homes(folder: str, threads: int) -> dict[str, str]:
+    """The environment of a cell: homes of its own in the folder, and a number of threads."""
+    homes = {"HUBSERVE_HOME": f"{folder}/home", "BENTOML_HOME": f"{folder}/store", "OMP_NUM_THREADS": str(threads)}
     return os.environ | homes
 
 
@@ -138,11 +146,11 @@ def prepared(archive: Path, images: int, folder: Path) -> Path:
     return data
 
 
-def run_cell(data: Path, name: str, seed: int, minutes: float, size: int, archive: Path) -> Cell:
+def run_cell(data: Path, name: str, seed: int, minutes: float, size: int, threads: int, archive: Path) -> Cell:
     """Runs one cell in a process of its own and measures it."""
     usage = Usage()
     with tempfile.TemporaryDirectory() as folder:
-        home = own_homes(folder)
+        home = own_homes(folder, threads)
         if name == "hubserve finetune":
             budget = ("--minutes", str(minutes), "--size", str(size), "--seed", str(seed))
             command = [sys.executable, "-m", "hubserve", "finetune", MODEL, str(data), "--name", "cifar", *budget, "--json"]
@@ -154,6 +162,8 @@ def run_cell(data: Path, name: str, seed: int, minutes: float, size: int, archiv
                 str(minutes),
                 "--size",
                 str(size),
+                "--threads",
+                str(threads),
                 "--out",
                 str(data.parent / "x"),
                 "--cell",
@@ -162,14 +172,14 @@ def run_cell(data: Path, name: str, seed: int, minutes: float, size: int, archiv
             images = data.name.rpartition("-")[2]
             command = [sys.executable, __file__, str(archive), "--images", images, *options]
             top1 = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["top1"]
-    return Cell(name, seed, minutes, size, top1, **usage.seconds())
+    return Cell(name, seed, minutes, size, top1, threads=threads, **usage.seconds())
 
 
-def plain_loop(data: Path, name: str, seed: int, minutes: float, size: int) -> dict[str, float]:
+def plain_loop(data: Path, name: str, seed: int, minutes: float, size: int, threads: int) -> dict[str, float]:
     """Fine-tuning as in a tutorial: all layers, flips and shifts, SGD with a cosine over the minutes, averaged weights."""
     import timm
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     torch.manual_seed(seed)
     model = timm.create_model("tf_efficientnet_lite0", num_classes=10)
     if name == "plain loop over timm":

@@ -1,40 +1,37 @@
-"""Requests a second and latency of the service, against the machine's limit and what people would pick instead."""
+"""CPU time of an answer, answers a second and latency of the service, against the machine's limit and other servers."""
 
 from __future__ import annotations
 
-import itertools
+import json
 import statistics
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "servers")]
-from load import Load, load
-from paired import compare
+from load import load
+from paired import LIMIT, OURS, Contestant, LoadedServer, Slices, limit_running, measure, show
 from photos import package_of, pictures
 from running import DidNotStart, free_port, hubserve_running, running
 
 from hubserve.host import cores
 from hubserve.package.package import Package
-from hubserve.service.concurrency_tuning import candidate_concurrencies
-from hubserve.service.engine import Engine
 
 SERVERS = Path(__file__).parent / "servers"
+BEFORE = "before"
+GOAL = 1.03
+"""Largest ratio of our CPU time to the limit's that is aimed at."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server: its name, its command without the address, and whether it wants its pictures in a form."""
+    """A server: its name, its command without the address, and whether it takes images as multipart forms."""
 
     name: str
     command: tuple[str, ...]
@@ -47,108 +44,106 @@ class Contender:
         return [sys.executable, "-m", *self.command, "--host", "127.0.0.1", "--port", str(port)]
 
 
-OURS = "hubserve"
-TUTORIAL = "BentoML, tutorial"
 CONTENDERS = (
-    Contender(OURS, ()),
     Contender("our engine, typed endpoint", ("bentoml", "serve", "typed_bentoml:Typed"), multipart=True),
-    Contender(TUTORIAL, ("bentoml", "serve", "tutorial_bentoml:Tutorial"), multipart=True),
+    Contender("BentoML, tutorial", ("bentoml", "serve", "tutorial_bentoml:Tutorial"), multipart=True),
     Contender("bare Starlette", ("uvicorn", "bare_starlette:app", "--log-level", "error")),
     Contender("LitServe", ("litserve_app.py",), multipart=True),
 )
 
-Results = dict[str, list[list[Load]]]
-"""Name -> for each round, for each number of clients."""
-
 
 def main(
-    seconds: float = 5.0,
+    seconds: float = 2.0,
     clients: str = "1,8,32,64",
-    rounds: int = 3,
+    rounds: int = 10,
     model: str = "mobilenetv3-large-100",
-    only: str = "",
-    before: Annotated[Path | None, typer.Option(help="Checkout of an earlier version: compares ours with it alone.")] = None,
+    only: Annotated[str, typer.Option(help="Only those of the other servers whose names have this text.")] = "",
+    before: Annotated[Path | None, typer.Option(help="Checkout of an earlier version, which is measured too.")] = None,
 ) -> None:
-    """Rounds in which each server runs alone, and the limit is taken anew: what else the machine does hits all alike.
+    """Starts all servers and asks them in turn, `rounds` slices of `seconds` each, for each number of clients.
 
-    With --before, the two versions run at once and are asked in turn, `rounds` slices of `seconds` each.
+    CPU time is that of all processes of a server. Only the server that is asked works, unless one works without requests. The
+    limit decodes, prepares and infers in as many threads and in batches as large as our server's, without HTTP.
     """
-    counts = [int(count) for count in clients.split(",")]
-    bodies, limits = pictures(), []
-    chosen = [contender for contender in CONTENDERS if only in contender.name]
-    found: Results = {contender.name: [] for contender in chosen}
-    with tempfile.TemporaryDirectory() as name:
-        package = package_of(model, Path(name))
-        if before is not None:
-            compare(before, package.path, Path(name), bodies, counts, seconds, rounds)
-            return
-        for number in range(rounds):
-            limits.append(measure_limit(package, bodies, seconds))
-            for contender in chosen:
-                folder = Path(name) / f"{number}{contender.name}"
-                folder.mkdir()
-                print(f"round {number + 1}: {contender.name}", file=sys.stderr)
-                try:
-                    found[contender.name].append(measure(contender, package, folder, bodies, counts, seconds))
-                except (DidNotStart, OSError) as error:  # What the others reached is worth telling nevertheless.
-                    print(f"  not measured: {error}", file=sys.stderr)
-    limit = statistics.median(limits)
-    told = ", ".join(f"{value:.0f}" for value in limits)
-    title = f"{model}, {len(bodies)} photos, {cores()} cores, medians of {rounds} rounds; limit without HTTP: {told} pictures/s"
-    show(title, found, counts, limit)
+    counts, bodies = [int(count) for count in clients.split(",")], pictures()
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        package = package_of(model, folder)
+        contestants = start_all(stack, package, folder, bodies, only, before)
+        title = f"{model}, {len(bodies)} photos of 500 x 375, {cores()} cores, {rounds} slices of {seconds:g} s each"
+        for count in counts:
+            found = measure(contestants, count, seconds, rounds)
+            base = LIMIT if before is None else BEFORE
+            show(title, count, found, base)
+            show_goals(count, found)
 
 
-def measure_limit(package: Package, bodies: Sequence[bytes], seconds: float) -> float:
-    """Pictures a second by threads with nothing in between, in the best way to use the cores."""
-    torch.set_num_threads(1)
-    ways = candidate_concurrencies("cpu")
-    engines = {count: Engine(package, device="cpu", threads=count) for count in {way.session_threads for way in ways}}
-    turn = max(2 * seconds / len(ways), 0.5)
-    return max(_speed(engines[way.session_threads], bodies, way.threads, way.max_batch, turn) for way in ways)
+def start_all(
+    stack: ExitStack, package: Package, folder: Path, bodies: Sequence[bytes], only: str, before: Path | None
+) -> dict[str, Contestant]:
+    """Starts the servers and the limit, which end with `stack`; those that do not start are reported and left out."""
+    found: dict[str, Contestant] = {}
+    ours = _started(stack, OURS, lambda: hubserve_running(package.path, _made(folder, OURS)), bodies)
+    if ours is not None:
+        found[OURS] = ours
+    threads, session_threads = _threads(folder / OURS)
+    limit = limit_running(package.path, folder, bodies, threads=threads, session_threads=session_threads, ours=ours)
+    found[LIMIT] = stack.enter_context(limit)
+    if before is not None:
+        root = before.resolve()
+        earlier = _started(stack, BEFORE, lambda: hubserve_running(package.path, _made(folder, BEFORE), root=root), bodies)
+        found |= {BEFORE: earlier} if earlier is not None else {}
+    for contender in CONTENDERS:
+        if only in contender.name:
+            started = start(stack, contender, package, folder, bodies)
+            found |= {contender.name: started} if started is not None else {}
+    return found
 
 
-def _speed(engine: Engine, bodies: Sequence[bytes], threads: int, size: int, seconds: float) -> float:
-    done = [0] * threads
-    start = time.perf_counter()
-
-    def work(place: int) -> None:
-        for number in itertools.count():
-            engine.answer([engine.prepare(bodies[(number + i) % len(bodies)]) for i in range(size)])
-            done[place] += size
-            if time.perf_counter() - start >= seconds:
-                return
-
-    workers = [threading.Thread(target=work, args=(place,)) for place in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return sum(done) / (time.perf_counter() - start)
-
-
-def measure(
-    contender: Contender, package: Package, folder: Path, bodies: Sequence[bytes], counts: list[int], seconds: float
-) -> list[Load]:
-    """One server, alone, under each number of clients."""
+def start(
+    stack: ExitStack, contender: Contender, package: Package, folder: Path, bodies: Sequence[bytes]
+) -> LoadedServer | None:
+    """Starts one of the other servers; None if it does not start."""
     headers = ""
     if contender.multipart:
         headers = "Content-Type: multipart/form-data; boundary=frontier\r\n"
         bodies = [_form(body) for body in bodies]
     port = free_port()
-    # All prepare pictures as the model wants them: another resize would be less work, and other answers.
+    # All prepare images as the model wants them: another resize would be less work, and other answers.
     environment = {
         "BENCH_PACKAGE": str(package.path),
         "BENCH_MODEL": str(package.path / "model.onnx"),
         "BENCH_INTERPOLATION": package.manifest.preprocess.interpolation,
     }
-    server = (
-        hubserve_running(package.path, folder)
-        if contender.name == OURS
-        else running(contender.at(port), folder, port=port, environment=environment, cwd=SERVERS)
-    )
-    with server as started:
-        load(started.port, bodies, clients=8, seconds=min(3.0, seconds), headers=headers)
-        return [load(started.port, bodies, clients=count, seconds=seconds, headers=headers) for count in counts]
+
+    def server():
+        return running(contender.at(port), _made(folder, contender.name), port=port, environment=environment, cwd=SERVERS)
+
+    return _started(stack, contender.name, server, bodies, headers)
+
+
+def _started(stack: ExitStack, name: str, server, bodies: Sequence[bytes], headers: str = "") -> LoadedServer | None:
+    try:
+        started = stack.enter_context(server())
+        load(started.port, bodies, clients=8, seconds=2.0, headers=headers)
+    except (DidNotStart, OSError) as error:  # What the others reach is worth knowing nevertheless.
+        print(f"{name} is not measured: {error}", file=sys.stderr)
+        return None
+    return LoadedServer(started, bodies, headers)
+
+
+def _made(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
+def _threads(folder: Path) -> tuple[int, int]:
+    """Returns the threads, and the cores of each, that our server measured as the fastest; else one thread a core."""
+    try:
+        (way,) = json.loads((folder / "hubserve" / "serving.json").read_text()).values()
+    except (OSError, ValueError):
+        return cores(), 1
+    return way["threads"], way["session_threads"]
 
 
 def _form(body: bytes) -> bytes:
@@ -156,36 +151,11 @@ def _form(body: bytes) -> bytes:
     return head + body + b"\r\n--frontier--\r\n"
 
 
-def show(title: str, found: Results, counts: list[int], limit: float) -> None:
-    """Medians over the rounds, and the goals."""
-    table = Table("", *itertools.chain.from_iterable((f"c{count} req/s", "p50", "p99 ms") for count in counts), title=title)
-    for name, rounds in found.items():
-        if not rounds:
-            table.add_row(name, "not measured")
-            continue
-        cells = []
-        for place in range(len(counts)):
-            seen = [loads[place] for loads in rounds]
-            others = sum(sum(load.statuses.values()) - len(load.latencies_ms) + load.lost for load in seen)
-            speed = statistics.median(load.per_second for load in seen)
-            cells.append(f"{speed:.0f}" + (f" ({others} not 200)" if others else ""))
-            cells += [f"{statistics.median(load.percentile(percent) for load in seen):.0f}" for percent in (50, 99)]
-        table.add_row(name, *cells)
-    console = Console(width=150)
-    console.print(table)
-    if found.get(OURS) and 32 in counts:
-        show_goals(console, found, counts.index(32), limit)
-
-
-def show_goals(console: Console, found: Results, place: int, limit: float) -> None:
-    """What was aimed at, beside what was reached."""
-    speed = {name: statistics.median(loads[place].per_second for loads in rounds) for name, rounds in found.items() if rounds}
-    tail = statistics.median(loads[place].percentile(99) / loads[place].percentile(50) for loads in found[OURS])
-    console.print(f"at 32 clients: {speed[OURS] / limit:.2f} of the limit (goal 0.85), p99 / p50 = {tail:.2f} (goal below 1.6)")
-    for name, other in speed.items():
-        if name != OURS and other:
-            goal = 2.5 if name == TUTORIAL else 1
-            console.print(f"  {speed[OURS] / other:.2f} times {name} (goal {goal:g})")
+def show_goals(clients: int, found: dict[str, Slices]) -> None:
+    """Prints our CPU time beside the limit's, and the goal."""
+    if OURS in found:
+        ratios = [ours / limit for ours, limit in zip(found[OURS].cpu_ms, found[LIMIT].cpu_ms, strict=True)]
+        print(f"{clients} clients: {statistics.median(ratios):.3f} of the limit's CPU time (goal {GOAL})")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class ShrinkCell:
         space: Its space.
         cpu_seconds: CPU seconds of the whole run, test and export included.
         wall_seconds: Seconds of the whole run.
+        threads: Number of threads of PyTorch.
     """
 
     method: str
@@ -57,11 +58,12 @@ class ShrinkCell:
     space: str
     cpu_seconds: float
     wall_seconds: float
+    threads: int = 2
 
     @property
     def key(self) -> tuple[object, ...]:
         """What distinguishes the cell from others of the file."""
-        return self.method, self.seed, self.minutes, self.size, self.share, self.images
+        return self.method, self.seed, self.minutes, self.size, self.share, self.images, self.threads
 
 
 def main(
@@ -72,17 +74,18 @@ def main(
     share: Annotated[float, typer.Option(help="Limit on the latency, as a share of that of the whole network.")] = 0.5,
     images: Annotated[int, typer.Option(help="Number of training images of each class, the first ones by name.")] = 500,
     method: Annotated[list[str] | None, typer.Option(help="Methods to run; all unless given.")] = None,
+    threads: Annotated[int, typer.Option(help="Number of threads of PyTorch.")] = 2,
     out: Annotated[Path, typer.Option(help="File of finished cells.")] = Path("build/bench_shrink.jsonl"),
 ) -> None:
     """Runs the missing cells, and prints all of this set-up. Training from scratch needs the cell of the same shrink."""
     data = prepared(archive, images, out.parent)
     for seed in range(seeds):
         for name in method or METHODS:
-            key = (name, seed, minutes, size, share, images)
+            key = (name, seed, minutes, size, share, images, threads)
             if not any(cell.key == key for cell in finished(out)):
                 small = next((c for c in finished(out) if c.key == (METHODS[1], *key[1:])), None)
                 append(out, run_cell(data, small, *key))
-    show([c for c in finished(out) if c.key[2:] == (minutes, size, share, images)])
+    show([c for c in finished(out) if c.key[2:] == (minutes, size, share, images, threads)])
 
 
 def finished(out: Path) -> list[ShrinkCell]:
@@ -91,12 +94,20 @@ def finished(out: Path) -> list[ShrinkCell]:
 
 
 def run_cell(
-    data: Path, small: ShrinkCell | None, name: str, seed: int, minutes: float, size: int, share: float, images: int
+    data: Path,
+    small: ShrinkCell | None,
+    name: str,
+    seed: int,
+    minutes: float,
+    size: int,
+    share: float,
+    images: int,
+    threads: int,
 ) -> ShrinkCell:
     """Runs one cell in a process of its own and measures it."""
     budget = ["--minutes", str(minutes), "--size", str(size), "--seed", str(seed), "--json"]
     with tempfile.TemporaryDirectory() as folder:
-        environment = own_homes(folder)
+        environment = own_homes(folder, threads)
         if name == "hubserve shrink":
             command = ["shrink", MODEL, str(data), "--name", "small", "--latency-share", str(share), *budget]
         elif name == METHODS[0]:
@@ -128,6 +139,7 @@ def run_cell(
             arch=package["arch"],
             settings=package["settings"],
             space=package["space"],
+            threads=threads,
             **seconds,
         )
 
@@ -159,7 +171,7 @@ def random_package(small: ShrinkCell, folder: Path) -> Path:
 
     # Another number of classes: its head is replaced.
     settings = {**small.settings, "num_labels": 2}
-    preprocess = load_card(MODEL).preprocess.model_copy(update={"input_size": small.size, "resize": small.size})
+    preprocess = load_card(MODEL).image_preprocess.model_copy(update={"input_size": small.size, "resize": small.size})
     space = get_space(small.space, settings)
     write_package(
         arch_source(space, settings, small.arch, name="scratch", preprocess=preprocess), folder / "scratch", formats=("onnx",)

@@ -113,7 +113,7 @@ def own_arch(tmp_path) -> tuple[str, ...]:
 @pytest.fixture
 def without_plots(monkeypatch) -> None:
     """As where the extra `plots` is not installed."""
-    for name in ("hubserve.drawing", "hubserve.pipeline.plots"):
+    for name in ("hubserve.drawing", "hubserve.pipeline.plots", "hubserve.pipeline.training_plots", "hubserve.plot_style"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in ("matplotlib", "networkx"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -54,3 +54,9 @@ def test_the_whole_way(hubserve, options, tmp_path):
 
 def test_no_such_space(hubserve):
     assert "Did you mean ENAS" in hubserve("latency-table", "build", "--space", "ENASS").refused("SpaceError")
+
+
+def test_a_space_of_other_inputs_is_refused(hubserve):
+    message = hubserve("latency-table", "show", "--space", "tests.other_inputs:Tagger").refused("ProfileError")
+    assert "the networks of tests.other_inputs:Tagger take ids (int64: batch x length), mask" in message
+    assert "MeasuredLatency" in message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,20 @@ class TestRefused:
     def test_no_picture(self, hubserve, small, tmp_path):
         (tmp_path / "text.jpg").write_text("hello")
         said = hubserve("predict", small, tmp_path / "text.jpg")
-        assert said.refused("ImageError").startswith("5 bytes that are not a readable image (of no known kind); send a JPEG")
+        wanted = f"{tmp_path / 'text.jpg'}: 5 bytes that are not a readable image (of no known kind); send a JPEG"
+        assert said.refused("ImageError").startswith(wanted)
+
+    def test_one_of_several(self, hubserve, small, picture, tmp_path):
+        bad = tmp_path / "text.jpg"
+        bad.write_text("hello")
+        said = hubserve("predict", small, bad, picture, "--json")
+        assert (said.code, f"ImageError: {bad}: 5 bytes" in said.err) == (2, True)
+        document = json.loads(said.out)
+        assert document[str(bad)]["error"]["type"] == "ImageError"
+        wanted = [entry["label"] for entry in expected(small, picture.read_bytes())]
+        assert [entry["label"] for entry in document[str(picture)]] == wanted
+        said = hubserve("predict", small, bad, picture)
+        assert (said.code, str(picture) in said.out, str(bad) in said.err) == (2, True, True)
 
     def test_no_file(self, hubserve, small):
         assert (

@@ -12,6 +12,7 @@ import pytest
 
 from hubserve import store
 from hubserve.host import describe_host
+from hubserve.latency.all_formats import profile_all_formats
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.package import read_package
 
@@ -219,3 +220,34 @@ class TestCompare:
         Path("c.json").write_text(json.dumps(report))
         message = hubserve("profile", "compare", "a.json", "c.json", "--format", "torchscript").refused("ProfileError")
         assert "threads is 1 in A and 2 in B" in message
+
+
+class TestAllFormats:
+    def test_options_without_effect(self, hubserve, tiny):
+        assert "DATA has no effect here: it goes with --all-formats" in hubserve("profile", tiny, "photos").refused(
+            "ProfileError"
+        )
+        for option in (("--html", "x.html"), ("--write",), ("--openvino",), ("--percent", "90"), ("--table", "t.json")):
+            said = hubserve("profile", tiny, "--all-formats", *option).refused("ProfileError")
+            assert said.startswith(f"{option[0]} has no effect here")
+
+    def test_its_schema(self, hubserve):
+        assert "failed" in hubserve("profile", "--schema", "--all-formats").json()["properties"]
+
+    def test_the_table(self, hubserve, tiny, monkeypatch):
+        """With one format, for the time; tests/latency/test_all_formats.py has all of them."""
+        measure = profile_all_formats
+        monkeypatch.setattr(
+            "hubserve.cli.all_formats.profile_all_formats",
+            lambda source, **options: measure(source, formats=("torchscript", "onnx-int8"), **options),
+        )
+        ran = hubserve("profile", tiny, "--all-formats", "--latency-only", "--seconds", "0.3", "--save", "table.json")
+        assert (ran.code, ran.fault) == (0, "")
+        assert ran.err == "the accuracy is not known: no labelled images were given\n"
+        saved = json.loads(Path("table.json").read_text())
+        assert [row["format"] for row in saved["rows"]] == ["eager", "torchscript"]
+        for row in saved["rows"]:
+            assert row["format"] in ran.out
+            assert f"{row['file_bytes'] / 2**20:.2f}" in ran.out
+        assert "onnx-int8 needs images" in ran.out
+        assert "Not here" in ran.out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sys
 
 import httpx2
@@ -58,3 +60,43 @@ def test_settings_that_make_no_sense(hubserve, monkeypatch):
     monkeypatch.setattr(os, "execve", becomes_the_server)
     monkeypatch.setenv("HUBSERVE_THREADS", "0")
     assert "HUBSERVE_THREADS" in hubserve("serve").refused("ServerStartError")
+
+
+class TestGrpcPort:
+    @pytest.fixture(autouse=True)
+    def _no_settings(self, monkeypatch):
+        """The command sets these variables for the server that it becomes; here they are set back."""
+        for name in ("HUBSERVE_GRPC_PORT", "HUBSERVE_GRPC_HOST"):
+            monkeypatch.setenv(name, "x")
+            monkeypatch.delenv(name)
+
+    def test_it_is_checked_before_the_server_starts(self, hubserve):
+        port = str(free_port())
+        message = hubserve("serve", "--port", port, "--grpc-port", port).refused("ServerStartError")
+        assert message == f"HTTP and gRPC cannot share port {port}: name another one with --grpc-port"
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            message = hubserve("serve", "--port", port, "--grpc-port", str(taken.getsockname()[1])).refused("ServerStartError")
+        assert "the port is in use" in message
+
+    def test_without_grpc(self, hubserve, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
+        message = hubserve("serve", "--grpc-port", str(free_port())).refused("MissingExtraError")
+        assert "pip install 'hubserve[grpc]'" in message
+
+    @pytest.mark.slow
+    def test_it_answers_at_the_address_of_http(self, home, small, tmp_path):
+        triton = pytest.importorskip("tritonclient.grpc")
+        store.publish(small)
+        port, grpc_port = free_port(), free_port()
+        command = [sys.executable, "-m", "hubserve", "serve", "--host", "127.0.0.2", "--port", str(port)]
+        process = start([*command, "--grpc-port", str(grpc_port)], home, tmp_path / "log", f"http://127.0.0.2:{port}")
+        try:
+            with triton.InferenceServerClient(f"127.0.0.2:{grpc_port}") as client:
+                assert client.is_server_ready()
+                assert client.is_model_ready("small")
+            with socket.socket() as other:
+                assert other.connect_ex(("127.0.0.1", grpc_port)) != 0
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        assert "Traceback" not in (tmp_path / "log").read_text()

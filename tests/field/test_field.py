@@ -33,21 +33,48 @@ SLOW = (
     "f3_class_name_with_line_break",
     "g1_wordnet_names",
     "g3_numeric_names",
+    "h1_strategy_argument_1e-2",
+    "h2_space_setting_1e-5",
+    "i1_numpy_candidates",
+    "i3_space_changed_then_resumed",
+    "i5_nan_measure_meets_constraint",
+    "j1_tied_weights",
+    "j3_published_and_never_served",
+    "j4_answers_depend_on_neighbours",
+    "j6_output_is_a_tuple",
+    "j7_squeeze",
+    "k6_packaged_script_differs",
+    "k7_packaged_script_float_tiff",
+    "l1_v2_null_parameters",
+    "l3_v2_gzip",
+    "l5_data_uri",
+    "l6_mistyped_parameter",
     "m1_read_only_store",
     "m3_failed_start_wipes_metrics",
     "m5_gauge_after_a_crash",
     "m6_telemetry",
     "m8_affinity_of_executor",
+    "m9_every_log_line_twice",
     "n1_cached_weights_are_believed",
     "n3_checkpoint_of_dataparallel",
+    "o1_retraining_begins_anew",
     "o2_full_disk",
+    "p1_ascii_locale_json",
     "p3_no_home",
     "p4_store_is_a_file",
+    "p5_predict_with_one_bad_file",
+    "p6_eval_of_a_guarded_service",
     "p8_clock_was_ahead_once",
 )
 """Programs that take over 3 s; one name a line, sorted."""
 
-QUICK = ("m7_cpu_quota",)
+QUICK = (
+    "k1_float_tiff_with_nan",
+    "k3_png_with_damaged_exif",
+    "k5_transparent_16_bit_grey",
+    "k8_jpeg_without_end_marker",
+    "m7_cpu_quota",
+)
 """Programs that take less."""
 
 NAMESPACES = frozenset({"m1", "m2", "m7", "o2", "o3", "p3"})

@@ -65,6 +65,16 @@ def test_extras_are_installed_beside_what_is_there(checkout):
     assert installs(checkout) == [".[lite0]", ".[dev]"]
 
 
+def test_the_extra_litert_gets_the_pydantic_that_it_needs(checkout):
+    assert run(checkout, "scripts/setup", "litert") == 0
+    (line,) = asked(checkout)
+    assert line.endswith("-e .[litert] -c .venv/constraints.txt")
+    tested = (checkout / "constraints.txt").read_text().splitlines()
+    assert (checkout / ".venv" / "constraints.txt").read_text().splitlines() == [
+        name for name in tested if not name.startswith("pydantic")
+    ]
+
+
 def test_a_bench_on_a_fresh_clone_installs_what_it_compares_with(checkout):
     assert run(checkout, "scripts/bench", "serve", "--rounds", "1") == 0
     pip_dev, pip_bench, bench = asked(checkout)

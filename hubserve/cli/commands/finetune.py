@@ -29,6 +29,10 @@ def finetune(
     name: Annotated[str | None, typer.Option(help="Name to publish it under; that of DATA unless given.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes of training; 10 unless --epochs is given.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the training images.")] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Number of GPUs, or of processes without a GPU, that train together; 1 unless given."),
+    ] = None,
     size: Size = None,
     fit: Fit = None,
     set_: Set = None,
@@ -48,7 +52,7 @@ def finetune(
     from hubserve.cli.finetune import ImageJobOptions
     from hubserve.cli.finetune import finetune as run_finetune
 
-    options = ImageJobOptions(model, data, name, minutes, epochs, size, fit, tuple(set_ or ()), seed)
+    options = ImageJobOptions(model, data, name, minutes, epochs, size, fit, tuple(set_ or ()), seed, devices)
     run_finetune(options, resume=resume, check=check_kind(check, check_all), detach=detach, as_json=as_json)
 
 

@@ -23,7 +23,7 @@ def spaces(
     page = space_page(space)
     if as_json:
         return print_json(page)
-    facts = {name: page[name] for name in ("summary", "paper", "exact_size", "input_size", "settings")}
+    facts = {name: page[name] for name in ("summary", "paper", "exact_size", "inputs", "settings")}
     print_facts(page["name"], {**facts, "models": ", ".join(page["models"]) or None})
     choices = [(c["label"], ", ".join(map(str, c["candidates"])), c["matters_if"]) for c in page["choices"]]
     return print_table("Choices", ("label", "candidates", "matters if"), choices)

@@ -37,11 +37,15 @@ app = CommandGroup(
 @app.command()
 def measure(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
+    data: Annotated[str | None, typer.Argument(help="Images for --all-formats, as for `hubserve eval`.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images of a call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads that a call may use.")] = 1,
     percent: Annotated[float, typer.Option(min=1, max=99.9, help="Deepest percentile wanted; 99 takes 662 samples.")] = 99.0,
     seconds: Annotated[float, typer.Option(min=0.1, help="Most time to measure latency.")] = 60.0,
     latency_only: Annotated[bool, typer.Option("--latency-only", help="Leave out throughput, memory and operators.")] = False,
+    length: Annotated[
+        list[str] | None, typer.Option(help="AXIS=NUMBER: length of an axis of the inputs, such as length=128.")
+    ] = None,
     openvino: Annotated[bool, typer.Option("--openvino", help="Also run the ONNX file by OpenVINO.")] = False,
     table: Annotated[Path | None, typer.Option(help="Lookup table to compare with; that of this machine unless given.")] = None,
     save: Annotated[Path | None, typer.Option(help="File for the whole report with all samples, as JSON.")] = None,
@@ -49,31 +53,58 @@ def measure(
     trust: Trust = False,
     write: Annotated[bool, typer.Option("--write", help="Put the report into the package, as profile.json.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a report, and measure nothing.")] = False,
+    all_formats: Annotated[
+        bool,
+        typer.Option(
+            "--all-formats",
+            help="Export the model in every format, and print one table of those that work here: size, accuracy on DATA, "
+            "latency, memory, parity. What fails is listed with its reason.",
+        ),
+    ] = False,
+    max_images: Annotated[int, typer.Option(min=16, help="Largest number of images of DATA; half of them calibrate.")] = 200,
     as_json: Json = False,
 ) -> None:
     """Measure eager PyTorch and every format of a model side by side.
 
     hubserve profile efficientnet-lite0 --html lite0.html
+
+    hubserve profile efficientnet-lite0 imagenet/val --all-formats
     """
     from hubserve.atomic import staged_result
-    from hubserve.cli.latency_reports import ProfileOptions, measure_package, own_folder, print_report
+    from hubserve.cli.all_formats import check_without_effect, profile_formats
+    from hubserve.cli.latency_reports import ProfileOptions, measure_package, named_lengths, own_folder, print_report
     from hubserve.cli.resolve_model import open_package
     from hubserve.errors import ProfileError
+    from hubserve.latency.format_table import FormatTable
     from hubserve.latency.html_report import render_page
     from hubserve.latency.profile_report import ProfileReport
     from hubserve.package.add_files import add_profile
     from hubserve.package.run_limit import interruptible
 
     if schema:
-        return print_json(ProfileReport.model_json_schema())
+        return print_json((FormatTable if all_formats else ProfileReport).model_json_schema())
     if model is None:
         raise ProfileError("name a model, or ask for --schema")
+    if all_formats:
+        others = {
+            "--html": bool(html),
+            "--write": write,
+            "--table": bool(table),
+            "--openvino": openvino,
+            "--percent": percent != 99,
+        }
+        check_without_effect(others, "--all-formats prints a table of its own, which --save writes as JSON")
+        options = ProfileOptions(batch_size, threads, seconds=seconds, details=not latency_only)
+        return profile_formats(model, data, options, max_images=max_images, save=save, trusted=trust, as_json=as_json)
+    check_without_effect({"DATA": data is not None, "--max-images": max_images != 200}, "it goes with --all-formats")
     if write:
         own_folder(model)
         check_folder_writable(Path(model).absolute().parent)
     for path in (save, html):
         check_writable(path)
-    options = ProfileOptions(batch_size, threads, percent, seconds, not latency_only, openvino, table)
+    options = ProfileOptions(
+        batch_size, threads, percent, seconds, not latency_only, openvino, table, named_lengths(length or ())
+    )
     with open_package(model, trusted=trust) as package:
         with interruptible():
             report = measure_package(package, options)

@@ -14,6 +14,10 @@ def serve(
         str | None,
         typer.Option(help="Name, tag or alias that answers if a request names none; else the alias production, or the newest."),
     ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port for the Open Inference Protocol over gRPC, at the same address; else none."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Serve every model in the store over HTTP; stop with Ctrl-C. --json first prints the address and the process id."""
@@ -23,16 +27,20 @@ def serve(
     from pydantic import ValidationError
 
     from hubserve.errors import ServerStartError
-    from hubserve.service.launch import find_address
+    from hubserve.service.launch import check_grpc, find_address
     from hubserve.service.launch import serve as start
     from hubserve.service.settings import ServiceSettings, sentence
 
     # Wrong settings are reported here in one sentence; otherwise the server would start and end with a traceback.
+    if grpc_port is not None:
+        os.environ["HUBSERVE_GRPC_PORT"] = str(grpc_port)
     try:
-        ServiceSettings.from_environment()
+        settings = ServiceSettings.from_environment()
     except ValidationError as error:
         raise ServerStartError(f"wrong settings: {sentence(error)}") from error
     address = find_address(host, port)
+    if settings.grpc_port is not None:
+        check_grpc(address, port, settings.grpc_port)
     try:
         from hubserve.store import aliases
         from hubserve.store.bentoml_store import check_folders

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -65,7 +66,8 @@ class DidNotStart(SystemExit):
 def running(
     command: Sequence[str], folder: Path, *, port: int, environment: Mapping[str, str] = {}, cwd: Path = ROOT
 ) -> Iterator[Server]:
-    """The server, with a store and a log under `folder`, until the end of the block."""
+    """The server, with a store and a log under `folder`, until the end of the block, or until SIGTERM or SIGHUP."""
+    end_by_signals()
     home = folder / "bentoml"
     own = {"BENTOML_HOME": str(home), "HUBSERVE_HOME": str(folder / "hubserve"), "BENTOML_DO_NOT_TRACK": "True"}
     log = folder / "server.log"
@@ -78,6 +80,22 @@ def running(
         yield Server(port, process, log, home)
     finally:
         _end(process)
+
+
+def end_by_signals() -> None:
+    """From now on SIGTERM and SIGHUP raise SystemExit in the main thread, as Ctrl-C raises KeyboardInterrupt.
+
+    The servers are sessions of their own, so only the `finally` of their blocks ends them.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _exit)
+
+
+def _exit(number: int, _: object) -> None:
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)  # A second one would interrupt the ends of the servers.
+    raise SystemExit(128 + number)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -127,7 +145,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except httpx2.TransportError:
             pass
-        time.sleep(0.3)
+        time.sleep(0.05)
     raise DidNotStart(f"the server did not start:\n{log.read_text()}")
 
 

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import torch
 
 from hubserve.host import cores
 from hubserve.package.package import read_package
 from hubserve.service.engine import Engine
-
-torch.set_num_threads(1)
 
 
 @bentoml.service(threads=cores())
