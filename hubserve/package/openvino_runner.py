@@ -25,7 +25,7 @@ class OpenVinoRunner:
 
     Attributes:
         callers: Number of calls that may run at the same time, as OpenVINO reports it.
-        has_features: Whether the file has the output "features", which `with_features` needs.
+        has_features: Whether "features", which `with_features` needs, is the file's second and last output.
         seconds: Time in seconds after which a call raises LateAnswerError; a day unless it is set to another value. After
             `callers` such calls, every further call is refused.
 
