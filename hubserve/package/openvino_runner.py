@@ -72,7 +72,7 @@ class OpenVinoRunner:
         """Returns the logits and the features of a batch of prepared images, as every `FeatureRunner` does.
 
         Raises:
-            ExportError: The file has no second output, or the network does not take such a batch.
+            ExportError: `has_features` is False, or the network does not take such a batch.
             LateAnswerError: The call did not end within `seconds`.
         """
         if not self.has_features:

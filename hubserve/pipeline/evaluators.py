@@ -45,7 +45,8 @@ def check_evaluator(job: SearchJob, searchers: Searchers, *, refused: str | None
     Args:
         job: The search.
         searchers: Its strategies.
-        refused: Reason for which no evaluator is imported, for the message; None imports it.
+        refused: Reason for which no code of the user is imported, for the message; None imports it. Evaluators of hubserve
+            are found all the same.
 
     Raises:
         JobError: There is no such evaluator or argument, it does not suit the strategy, or the job lacks `retrain`, without
