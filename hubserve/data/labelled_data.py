@@ -1,6 +1,7 @@
-"""`LabelledData`: a data set with a training, a validation and a test part, its labels and its preprocessing."""
+"""`LabelledData`: a data set with a training, a validation and a test part, its labels and how its inputs are prepared."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -25,7 +26,12 @@ class LabelledData:
         test: Test part, on which only the final network of a search is scored; items as in `train`, not augmented.
         labels: Names of the classes, in the order of their indices.
         preprocess: Preprocessing of the images in all three parts; it is recorded in the package of a network trained on them.
-        scan: Report on the user's image files; None for a data set that is loaded by name.
+            None if the inputs are no images.
+        scan: Report on the user's files; None for a data set that is loaded by name.
+        tokenizer: Content of the tokenizer.json that made the inputs from texts, and that is put into the package; None if the
+            inputs are no texts.
+        space_settings: Settings that a model space must have for these data, such as the number of tokens, by name. Those that
+            a job gives have precedence; `num_labels` is not among them.
     """
 
     name: str
@@ -33,8 +39,17 @@ class LabelledData:
     val: Dataset[Any]
     test: Dataset[Any]
     labels: tuple[str, ...]
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     scan: Scan | None = None
+    tokenizer: str | None = None
+    space_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def noun(self) -> str:
+        """The word for an item in messages: "image", "text" or "item"."""
+        if self.preprocess is not None:
+            return "image"
+        return "item" if self.tokenizer is None else "text"
 
     def train_dataloader(self) -> Dataset[Any]:
         """Returns the training part; the name of the method is that of `LightningDataModule`."""

@@ -13,6 +13,7 @@ from hubserve.data.digits import digits
 from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.listing import ENDINGS, is_listing
+from hubserve.data.movie_sentences import movie_sentences
 from hubserve.data.names import class_names
 from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
 from hubserve.error_messages import suggest
@@ -29,9 +30,13 @@ DATASETS: dict[str, Callable[..., LabelledData]] = {
     "digits": digits,
     "cifar10": partial(cifar, "cifar10"),
     "cifar100": partial(cifar, "cifar100"),
+    "movie-sentences": movie_sentences,
     **dict.fromkeys(OWN_IMAGES, own_images),
 }
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
+
+WITHOUT_PLACE = {"digits": "come with scikit-learn", "movie-sentences": "are downloaded into the folder of hubserve"}
+"""Name of each data set that has no folder -> where it comes from, for error messages."""
 
 
 DATASET_KIND = NamedKind(
@@ -44,14 +49,14 @@ DATASET_KIND = NamedKind(
 
 
 def load_dataset(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> LabelledData:
-    """Loads a data set by its name and returns it in three parts. Nothing is downloaded, except for "hf".
+    """Loads a data set by its name and returns it in three parts. Only "hf" and "movie-sentences" are downloaded.
 
     Args:
-        name: "digits", "cifar10", "cifar100", or for the user's own images "folder", "listing" or "hf". Or the name of an entry
-            point of the group "hubserve.datasets", or an import path such as "mypkg.data:flowers": a function that is called
-            with `folder`, if that is given, and the settings, and returns a `LabelledData`.
+        name: "digits", "cifar10", "cifar100", "movie-sentences", or for the user's own images "folder", "listing" or "hf". Or
+            the name of an entry point of the group "hubserve.datasets", or an import path such as "mypkg.data:flowers": a
+            function that is called with `folder`, if that is given, and the settings, and returns a `LabelledData`.
         folder: Folder with the files of the data set. For "listing" it is the CSV, TSV or Parquet file, for "hf" the name of
-            the data set, `owner/name`. For "digits", which needs no files, it must be None.
+            the data set, `owner/name`. For "digits" and "movie-sentences" it must be None.
         reading: Parts of an earlier scan to reuse, and a progress callback; only used for the user's own images.
         settings: Keyword arguments of `digits`, `cifar` or `own_images`, such as `size`, `seed` and `val_share`.
 
@@ -134,9 +139,9 @@ def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any])
 
 
 def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:
-    if name == "digits":
+    if name in WITHOUT_PLACE:
         if folder is not None:
-            raise DatasetError(f"digits come with scikit-learn, and folder = {folder} is given; leave it out")
+            raise DatasetError(f"{name} {WITHOUT_PLACE[name]}, and folder = {folder} is given; leave it out")
         return ()
     if name == "hf":
         if not folder:

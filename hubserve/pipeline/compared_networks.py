@@ -19,7 +19,7 @@ from hubserve.pipeline.phases.publish import publish
 from hubserve.pipeline.phases.test import TestedNetwork, test
 from hubserve.pipeline.phases.train import train
 from hubserve.pipeline.resolved_search import ResolvedSearch
-from hubserve.pipeline.search_source import comparison_images, search_source, tested_parts
+from hubserve.pipeline.search_source import comparison_images, comparison_texts, search_source, tested_parts
 from hubserve.pipeline.status_writer import StatusWriter
 
 FRONT, BASELINES = "front", "baselines"
@@ -61,7 +61,8 @@ def finish_network(
     trained = train(resolved, winner, place, status)
     tested = test(trained.model, tested_parts(resolved), place, status)
     source = search_source(resolved, winner, trained, tested, run)
-    return tested, export(source, resolved.formats, lambda: comparison_images(resolved), place, status)
+    texts = comparison_texts(resolved)
+    return tested, export(source, resolved.formats, lambda: comparison_images(resolved), place, status, texts=texts)
 
 
 def networks_to_compare(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> list[ComparedNetwork]:

@@ -62,7 +62,8 @@ def pin_data(resolved: ResolvedJob, run: Run) -> None:
         pinned = pinned_parts(run)
         if pinned is None:
             shape = resolved.preprocess
-            replace(found.pinned(), size=shape.input_size, fit=shape.fit).write(run.path / PARTS)
+            size, fit = (None, None) if shape is None else (shape.input_size, shape.fit)
+            replace(found.pinned(), size=size, fit=fit).write(run.path / PARTS)
         else:
             _check_parts(found, pinned)
     elif isinstance(resolved, ResolvedSearch):

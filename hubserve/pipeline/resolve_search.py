@@ -9,15 +9,27 @@ from torch import nn
 
 from hubserve.complexity import complexity
 from hubserve.data.labelled_data import LabelledData
+from hubserve.data.loaders import in_order
 from hubserve.data.named_datasets import load_dataset
 from hubserve.data.own_images import PLAIN, Reading
-from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
+from hubserve.errors import (
+    DatasetError,
+    EvaluatorError,
+    HubserveError,
+    JobError,
+    PackageError,
+    ProfileError,
+    StrategyError,
+    TensorError,
+)
 from hubserve.evaluator import ZeroCost
 from hubserve.hub import HubSpace
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, JobLimits, SearchJob
 from hubserve.latency.arch_latency import NAME
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
+from hubserve.package.signature import ModelSignature
+from hubserve.package.text_tokenizer import TextTokenizer
 from hubserve.pipeline.check_definition import check_search, make_space
 from hubserve.pipeline.data_place import data_place, within
 from hubserve.pipeline.earlier_searches import earlier_searches
@@ -33,7 +45,7 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
     """Makes and checks the objects that a search job names; arguments and errors are those of `resolve_job`."""
     searchers = check_search(job, limits)
     data = _load_data(job, where, limits, reading)
-    settings = {"num_labels": len(data.labels)} | job.space.settings
+    settings = {"num_labels": len(data.labels), **data.space_settings} | job.space.settings
     # `check_search` made the space without the number of classes, to find wrong settings before the data are loaded.
     space = make_space(job, settings)
     if space.num_labels != len(data.labels):
@@ -41,8 +53,9 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
             f"space: {job.space.name} has {space.num_labels} classes and {data.name} has {len(data.labels)}; "
             "leave num_labels out"
         )
-    _check_input_size(job, space, data.preprocess.input_size)
-    table = _load_table(job, space, data.preprocess.input_size, where, limits)
+    _check_inputs(job, space, data)
+    size = 0 if data.preprocess is None else data.preprocess.input_size
+    table = _load_table(job, space, size, where, limits)
     begins_with = data.scan if reading.pinned is None else None
     earlier = earlier_searches(job, space, where=where, limits=limits, begins_with=begins_with)
     resolved = ResolvedSearch(
@@ -99,6 +112,29 @@ def _check_zero_cost(resolved: ResolvedSearch) -> None:
             measure(resolved.space, resolved.space.random(Random(resolved.job.seed)))
         except EvaluatorError as error:
             raise JobError(f"{key}: {error}") from error
+
+
+def _check_inputs(job: SearchJob, space: HubSpace, data: LabelledData) -> None:
+    """Raises `JobError` if the networks of the space do not take the items of the data."""
+    if space.takes_images != (data.preprocess is not None):
+        signature = ModelSignature(space.inputs, space.outputs)
+        raise JobError(
+            f"data: {job.space.name} takes {signature.described}, and {data.name} has {data.noun}s; choose another data set or "
+            "another space"
+        )
+    if data.preprocess is not None:
+        _check_input_size(job, space, data.preprocess.input_size)
+        return
+    try:
+        if data.tokenizer is not None:
+            TextTokenizer(data.tokenizer, space.inputs[0])
+        (batch, _) = next(iter(in_order(data.val, 2)))
+        given = batch if isinstance(batch, (list, tuple)) else [batch]
+        names = [entry.name for entry in space.inputs]
+        arrays = dict(zip(names, (tensor.numpy() for tensor in given), strict=True))
+        ModelSignature(space.inputs, space.outputs).check(arrays)
+    except (PackageError, TensorError, ValueError) as error:
+        raise JobError(f"data: {job.space.name} does not take the {data.noun}s of {data.name}: {error}") from error
 
 
 def _check_input_size(job: SearchJob, space: HubSpace, size: int) -> None:

@@ -53,8 +53,8 @@ class ResolvedSearch(ResolvedJob):
     earlier: tuple[Path, ...] = ()
 
     @property
-    def preprocess(self) -> Preprocess:
-        """The preprocessing of the images."""
+    def preprocess(self) -> Preprocess | None:
+        """The preprocessing of the images; None if the data are no images."""
         return self.data.preprocess
 
     @property
@@ -134,14 +134,15 @@ class ResolvedSearch(ResolvedJob):
 
     def facts(self) -> dict[str, Any]:
         """Returns the lines that `hubserve search JOB --check` prints, by name; None for a line that is not printed."""
-        parts = (self.data.train, self.data.val, self.data.test)
+        counts = [len(part) for part in (self.data.train, self.data.val, self.data.test)]  # type: ignore[arg-type]
         then = self.job.strategy.then
         return {
             "space": f"{space_name(self.space)} with {self.space.count():,} archs",
-            "data": f"{self.data.name}: {' / '.join(f'{len(part):,}' for part in parts)} images to train, validate, test",  # type: ignore[arg-type]
+            "data": f"{self.data.name}: {' / '.join(f'{n:,}' for n in counts)} {self.data.noun}s to train, validate, test",
             "classes": len(self.data.labels),
             **(self.scan.facts() if self.scan else {}),
-            "input_size": self.input_size,
+            "input_size": self.input_size or None,
+            "tokens": self._token_fact(),
             "strategy": self.job.strategy.name + (f", then {then.name}" if then else ""),
             "evaluator": None if self.job.evaluator is None else self.job.evaluator.name,
             "objectives": ", ".join(f"{direction} {name}" for name, direction in self.job.objectives.items()),
@@ -164,6 +165,12 @@ class ResolvedSearch(ResolvedJob):
             f"data.workers = {self.job.data.workers}: the images that {readers} processes hold ready take up to "
             f"{needed / 1e6:,.0f} MB of shared memory, and /dev/shm has {free / 1e6:,.0f} MB left. {MORE_SHARED_MEMORY}"
         ]
+
+    def _token_fact(self) -> str | None:
+        found = self.data.space_settings
+        if self.data.tokenizer is None:
+            return None
+        return f"{found.get('vocab_size', 0):,} in the vocabulary, at most {found.get('max_length', 0)} of a text"
 
     def _filter_fact(self) -> str | None:
         entry = self.job.zero_cost_filter

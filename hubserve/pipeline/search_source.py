@@ -1,5 +1,6 @@
 """`search_source`: collects the network and the manifest entries from which a search winner's package is written."""
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -9,6 +10,7 @@ from hubserve.cards.card import Metric
 from hubserve.code_source import import_path_of, source_of_code
 from hubserve.data.named_datasets import DATASET_KIND, DATASETS
 from hubserve.data.names import shown
+from hubserve.data.text_dataset import TextDataset
 from hubserve.evaluator import FunctionalEvaluator
 from hubserve.experiment.named_pruners import PRUNER_KIND, PRUNERS
 from hubserve.export.model_source import ModelSource
@@ -17,6 +19,7 @@ from hubserve.jobs import Run
 from hubserve.own_code import find_named
 from hubserve.package.manifest import Provenance
 from hubserve.package.runner import Batch
+from hubserve.package.signature import ModelSignature
 from hubserve.pipeline.front import front_rows
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
@@ -39,6 +42,8 @@ def search_source(
         provenance=_provenance(resolved, winner, trained, tested.test_acc, run),
         temperature=tested.temperature,
         accuracy=tested.accuracy,
+        signature=None if resolved.space.takes_images else ModelSignature(resolved.space.inputs, resolved.space.outputs),
+        tokenizer=resolved.data.tokenizer,
     )
 
 
@@ -52,16 +57,26 @@ def tested_parts(resolved: ResolvedSearch) -> LabelledParts:
         labels=data.labels,
         val=resolved.recipe_evaluator.val_batches,
         test=resolved.test_evaluator.val_batches,
-        files=[f"image {i}" for i in range(count)]
+        files=[f"{data.noun} {i}" for i in range(count)]
         if found is None
         else [shown(i.file) for i in found.images if i.part == "test"],
     )
 
 
 def comparison_images(resolved: ResolvedSearch) -> list[Batch]:
-    """Returns two batches of at most 16 validation images, on which the exported formats are compared with PyTorch."""
+    """Returns two batches of at most 16 validation images, on which the exported formats are compared with PyTorch.
+
+    For data that are no images, there are none.
+    """
+    if resolved.data.preprocess is None:
+        return []
     batches = islice(resolved.recipe_evaluator.val_batches(), 2)
     return [np.ascontiguousarray(inputs[:16].numpy()) for inputs, _ in batches]
+
+
+def comparison_texts(resolved: ResolvedSearch) -> Sequence[str]:
+    """Returns at most 32 validation texts, on which the exported formats are compared, too; none for other data."""
+    return resolved.data.val.texts[:32] if isinstance(resolved.data.val, TextDataset) else ()
 
 
 def own_code(resolved: ResolvedSearch) -> dict[str, Any]:
