@@ -13,10 +13,10 @@ from pydantic import Field, validate_call
 
 from hubserve.atomic import write_atomic
 from hubserve.bounded_files import read_bounded
-from hubserve.data.labelled_data import LabelledData
 from hubserve.data.names import PARTS
 from hubserve.data.parts import draw
-from hubserve.data.text_dataset import LabelledText, MostTokens, VocabularySize, text_data
+from hubserve.data.text_data import MostTokens, TextData, VocabularySize, text_data
+from hubserve.data.text_dataset import LabelledText
 from hubserve.data.tokenizer_training import Kind
 from hubserve.errors import DatasetError
 from hubserve.home import home
@@ -49,7 +49,7 @@ def movie_sentences(
     val_share: Share = 0.1,
     test_share: Share = 0.1,
     seed: int = 0,
-) -> LabelledData:
+) -> TextData:
     """Loads the sentences with a mean rating above 0 (positive) or below 0 (negative); each was rated by at least 20 people.
 
     They are from Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text" (ICWSM

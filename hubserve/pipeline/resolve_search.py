@@ -1,39 +1,27 @@
 """`resolve_search`: makes the space, strategies, data and latency table that the definition of a search job names."""
 
-import warnings
 from pathlib import Path
 from random import Random
 
 import torch
 from torch import nn
 
-from hubserve.complexity import complexity
-from hubserve.data.labelled_data import LabelledData
-from hubserve.data.loaders import in_order
-from hubserve.data.named_datasets import load_dataset
+from hubserve.data.named_datasets import load_search_data
 from hubserve.data.own_images import PLAIN, Reading
-from hubserve.errors import (
-    DatasetError,
-    EvaluatorError,
-    HubserveError,
-    JobError,
-    PackageError,
-    ProfileError,
-    StrategyError,
-    TensorError,
-)
+from hubserve.data.search_data import SearchData
+from hubserve.errors import DatasetError, EvaluatorError, JobError, ProfileError, StrategyError
 from hubserve.evaluator import ZeroCost
 from hubserve.hub import HubSpace
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, JobLimits, SearchJob
 from hubserve.latency.arch_latency import NAME
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.tables.limit_check import feasibility
-from hubserve.package.signature import ModelSignature
-from hubserve.package.text_tokenizer import TextTokenizer
 from hubserve.pipeline.check_definition import check_search, make_space
 from hubserve.pipeline.data_place import data_place, within
 from hubserve.pipeline.earlier_searches import earlier_searches
 from hubserve.pipeline.resolved_search import ResolvedSearch
+from hubserve.pipeline.tasks.find_task import find_task
+from hubserve.pipeline.tasks.search_task import SearchTask
 from hubserve.strategy import OneShotStrategy
 from hubserve.training.device import OneDevice, check_gpus, device_kind
 from hubserve.training.distributed import check_devices
@@ -45,18 +33,14 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
     """Makes and checks the objects that a search job names; arguments and errors are those of `resolve_job`."""
     searchers = check_search(job, limits)
     data = _load_data(job, where, limits, reading)
-    settings = {"num_labels": len(data.labels), **data.space_settings} | job.space.settings
-    # `check_search` made the space without the number of classes, to find wrong settings before the data are loaded.
+    task = find_task(data)
+    task.check_job(job)
+    settings = task.space_settings() | job.space.settings
+    # `check_search` made the space without what the data determine, to find wrong settings before the data are loaded.
     space = make_space(job, settings)
-    if space.num_labels != len(data.labels):
-        raise JobError(
-            f"space: {job.space.name} has {space.num_labels} classes and {data.name} has {len(data.labels)}; "
-            "leave num_labels out"
-        )
-    _check_inputs(job, space, data)
-    size = 0 if data.preprocess is None else data.preprocess.input_size
-    table = _load_table(job, space, size, where, limits)
-    begins_with = data.scan if reading.pinned is None else None
+    task.check_space(job, space)
+    table = _load_table(job, space, task, where, limits)
+    begins_with = task.scan if reading.pinned is None else None
     earlier = earlier_searches(job, space, where=where, limits=limits, begins_with=begins_with)
     resolved = ResolvedSearch(
         job=job, space=space, settings=settings, data=data, searchers=searchers, table=table, limits=limits, earlier=earlier
@@ -66,10 +50,10 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
     return resolved
 
 
-def _load_data(job: SearchJob, where: Path, limits: JobLimits, reading: Reading) -> LabelledData:
+def _load_data(job: SearchJob, where: Path, limits: JobLimits, reading: Reading) -> SearchData:
     place = data_place(job.data, where, limits)
     try:
-        return load_dataset(job.data.name, place, reading=within(reading, limits), **job.data.settings)
+        return load_search_data(job.data.name, place, reading=within(reading, limits), **job.data.settings)
     except (DatasetError, TypeError) as error:
         raise JobError(f"data: {error}") from error
 
@@ -114,42 +98,7 @@ def _check_zero_cost(resolved: ResolvedSearch) -> None:
             raise JobError(f"{key}: {error}") from error
 
 
-def _check_inputs(job: SearchJob, space: HubSpace, data: LabelledData) -> None:
-    """Raises `JobError` if the networks of the space do not take the items of the data."""
-    if space.takes_images != (data.preprocess is not None):
-        signature = ModelSignature(space.inputs, space.outputs)
-        raise JobError(
-            f"data: {job.space.name} takes {signature.described}, and {data.name} has {data.noun}s; choose another data set or "
-            "another space"
-        )
-    if data.preprocess is not None:
-        _check_input_size(job, space, data.preprocess.input_size)
-        return
-    try:
-        if data.tokenizer is not None:
-            TextTokenizer(data.tokenizer, space.inputs[0])
-        (batch, _) = next(iter(in_order(data.val, 2)))
-        given = batch if isinstance(batch, (list, tuple)) else [batch]
-        names = [entry.name for entry in space.inputs]
-        arrays = dict(zip(names, (tensor.numpy() for tensor in given), strict=True))
-        ModelSignature(space.inputs, space.outputs).check(arrays)
-    except (PackageError, TensorError, ValueError) as error:
-        raise JobError(f"data: {job.space.name} does not take the {data.noun}s of {data.name}: {error}") from error
-
-
-def _check_input_size(job: SearchJob, space: HubSpace, size: int) -> None:
-    """Raises `JobError` if a random network of the space cannot run on images of `size` pixels, by its shapes alone."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.
-            complexity(_meta_network(space), (3, size, size))
-    except (HubserveError, RuntimeError, ValueError) as error:
-        raise JobError(
-            f"data: {job.space.name} does not take images of {size} pixels: {error}; set data.settings.size"
-        ) from error
-
-
-def _load_table(job: SearchJob, space: HubSpace, size: int, where: Path, limits: JobLimits) -> LatencyTable | None:
+def _load_table(job: SearchJob, space: HubSpace, task: SearchTask, where: Path, limits: JobLimits) -> LatencyTable | None:
     """Loads the latency table that the job names; returns None if it names none.
 
     Raises:
@@ -159,6 +108,9 @@ def _load_table(job: SearchJob, space: HubSpace, size: int, where: Path, limits:
     entry, limit = job.latency, job.limits.get(NAME)
     if entry.table is None:
         return None
+    if task.preprocess is None:
+        raise JobError(f"latency.table: tables are of networks for images; leave it out, and {job.space.name} is measured")
+    size = task.preprocess.input_size
     path = limits.reachable_file("latency.table", where / entry.table.expanduser(), max_bytes=TABLE_BYTES)
     try:
         table = LatencyTable.load(path)

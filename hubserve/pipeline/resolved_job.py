@@ -27,7 +27,7 @@ class ResolvedJob(abc.ABC):
     @property
     @abc.abstractmethod
     def preprocess(self) -> Preprocess | None:
-        """The preprocessing of the images; None if the inputs of the network are no images."""
+        """The preprocessing of the images; None if the inputs are no images."""
 
     @property
     @abc.abstractmethod
@@ -40,7 +40,7 @@ class ResolvedJob(abc.ABC):
 
     @property
     def input_size(self) -> int:
-        """Height and width of the network's input in pixels; 0 if it takes no images."""
+        """Height and width of the network's input in pixels; 0 if its inputs are no images."""
         return 0 if self.preprocess is None else self.preprocess.input_size
 
     @property

@@ -1,9 +1,6 @@
-"""`LoadedModel`, a model in memory, and `TrafficSplit`, which chooses one of the loaded models that answer for a name."""
+"""`LoadedModel`, a version of a model that is in memory, and the memory that it takes."""
 
-import random
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hubserve.errors import OtherInputsError
@@ -48,27 +45,6 @@ class LoadedModel:
     def tensor_engine(self) -> TensorEngine | None:
         """The engine of a model of other inputs; None if the version is an image classifier."""
         return self.engine if isinstance(self.engine, TensorEngine) else None
-
-
-@dataclass
-class TrafficSplit:
-    """The loaded models that answer requests for one name.
-
-    Attributes:
-        shares: Pairs of a percentage of the requests and the model that answers them.
-        used: Time of the last request for the name, by `time.monotonic`.
-    """
-
-    shares: Sequence[tuple[int, LoadedModel]]
-    used: float = field(default_factory=time.monotonic)
-
-    def pick(self) -> LoadedModel:
-        """Returns the model for one request, chosen at random by the percentages. Sets `used` to the current time."""
-        self.used = time.monotonic()
-        if len(self.shares) == 1:
-            return self.shares[0][1]
-        weights = [weight for weight, _ in self.shares]
-        return random.choices([served for _, served in self.shares], weights)[0]
 
 
 def resident_bytes() -> int:

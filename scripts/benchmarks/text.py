@@ -29,14 +29,15 @@ from finetune import append, rows
 from rich.console import Console
 from rich.table import Table
 
-from hubserve.data.labelled_data import LabelledData
 from hubserve.data.movie_sentences import LABELS, rated_sentences
 from hubserve.data.parts import draw
-from hubserve.data.text_dataset import TextDataset, text_data
+from hubserve.data.text_data import TextData, text_data
 from hubserve.evaluator import Classification, Trial
 from hubserve.experiment import NasExperiment
 from hubserve.hub import NASBERT
+from hubserve.jobs import Recipe, Retraining
 from hubserve.pipeline.phases.test import logits_of
+from hubserve.pipeline.tasks.recipe_arguments import recipe_arguments
 from hubserve.space import Arch
 from hubserve.strategy import RegularizedEvolution
 
@@ -94,7 +95,7 @@ class Setup:
         used = {key: self.job[key] for key in ("space", "data", "strategy", "recipe", "retrain")}
         return hashlib.sha256(json.dumps([self.folds, self.trials, used], sort_keys=True).encode()).hexdigest()[:12]
 
-    def data(self, fold: int, *, search: bool = False) -> LabelledData:
+    def data(self, fold: int, *, search: bool = False) -> TextData:
         """The sentences that are not in `fold` to train; those in it to test, or a tenth of the others for a search."""
         items = rated_sentences()
         places = folds_of(self.folds)
@@ -112,15 +113,16 @@ class Setup:
         }
         return text_data("movie-sentences", {"train": others, "val": own, "test": own}, LABELS, **given)
 
-    def space(self, data: LabelledData) -> NASBERT:
+    def space(self, data: TextData) -> NASBERT:
         """The space of the job, for the vocabulary of the data."""
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in self.job["space"]["settings"].items()}
-        return NASBERT(**{"num_labels": len(LABELS), **data.space_settings, **settings})
+        sizes = {"num_labels": len(LABELS), "vocab_size": data.vocabulary, "max_length": data.max_tokens}
+        return NASBERT(**{**sizes, **settings})
 
-    def evaluator(self, data: LabelledData, recipe: Literal["recipe", "retrain"]) -> Classification:
+    def evaluator(self, data: TextData, recipe: Literal["recipe", "retrain"]) -> Classification:
         """The evaluator that trains by a recipe of the job."""
-        settings = dict(self.job[recipe])
-        return Classification(datamodule=data, num_classes=len(LABELS), max_epochs=settings.pop("epochs"), **settings)
+        made = {"recipe": Recipe, "retrain": Retraining}[recipe](**self.job[recipe])
+        return Classification(datamodule=data, num_classes=len(LABELS), **recipe_arguments(made))
 
 
 def main(
@@ -239,8 +241,6 @@ def baseline(setup: Setup, fold: int, out: Path) -> None:
 
     began, data = time.process_time(), setup.data(fold)
     train, test = data.train, data.test
-    if not isinstance(train, TextDataset) or not isinstance(test, TextDataset):
-        raise TypeError("the data are no texts")
     words = TfidfVectorizer()
     model = LogisticRegression(max_iter=1000).fit(words.fit_transform(train.texts), train.targets.numpy())
     right = model.predict(words.transform(test.texts)) == test.targets.numpy()

@@ -11,7 +11,7 @@ import torch
 
 from hubserve.data import movie_sentences as module
 from hubserve.data.movie_sentences import movie_sentences, rated_sentences
-from hubserve.data.named_datasets import load_dataset
+from hubserve.data.named_datasets import load_dataset, load_search_data
 from hubserve.errors import DatasetError
 from tests.sentences import archive, place_sentences, rated
 
@@ -29,11 +29,13 @@ def test_ratings_become_two_classes(placed):
 
 
 def test_three_parts_with_their_share_of_each_class(placed):
-    data = load_dataset("movie-sentences", val_share=0.2, test_share=0.25)
+    data = load_search_data("movie-sentences", val_share=0.2, test_share=0.25)
     assert [len(part) for part in (data.train, data.val, data.test)] == [132, 48, 60]
     assert data.labels == ("negative", "positive")
     assert float(data.test.targets.float().mean()) == 0.5
-    assert (data.preprocess, data.noun, data.space_settings["max_length"]) == (None, "text", 40)
+    assert data.max_tokens == 40
+    with pytest.raises(DatasetError, match="has no images with labels: load it by load_search_data"):
+        load_dataset("movie-sentences")
 
 
 def test_the_same_seed_gives_the_same_items(placed):
@@ -55,7 +57,7 @@ def test_equal_sentences_are_in_one_part(tmp_path, monkeypatch):
 
 def test_the_vocabulary_is_that_of_the_training_sentences(placed):
     data = movie_sentences(vocabulary=14)
-    assert data.space_settings == {"vocab_size": 14, "max_length": 40, "pad_id": 1}
+    assert data.vocabulary == 14
     assert max(int(ids.max()) for ids, _ in data.test) < 14
 
 
@@ -126,4 +128,4 @@ def test_a_download_that_fails_is_explained(outcome, says, tmp_path, monkeypatch
 
 def test_it_has_no_folder(placed):
     with pytest.raises(DatasetError, match="movie-sentences are downloaded into the folder of hubserve, and folder"):
-        load_dataset("movie-sentences", placed.parent)
+        load_search_data("movie-sentences", placed.parent)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from hubserve.data.text_dataset import PADDING, TextDataset, text_data
+from hubserve.data.text_data import text_data
+from hubserve.data.text_dataset import PADDING, TextDataset
 from hubserve.data.tokenizer_training import train_tokenizer
 from hubserve.errors import TextError
 from hubserve.evaluator import Classification, Trial
@@ -24,7 +25,8 @@ def data(**changes):
 
 
 def space(found) -> NASBERT:
-    return NASBERT(**found.space_settings, embedding_size=16, hidden_sizes=(16,), head_dim=8, num_blocks=1, dropout=0.0)
+    sizes = {"vocab_size": found.vocabulary, "max_length": found.max_tokens}
+    return NASBERT(**sizes, embedding_size=16, hidden_sizes=(16,), head_dim=8, num_blocks=1, dropout=0.0)
 
 
 def test_a_batch_is_padded_to_its_longest_text():
@@ -49,7 +51,7 @@ def test_a_network_answers_a_text_alone_as_in_a_batch():
 
 def test_the_tokenizer_of_the_data_fits_the_space():
     found = data(vocabulary=1000)
-    assert found.space_settings["vocab_size"] < 60
+    assert found.vocabulary < 60
     tokenizer = TextTokenizer(found.tokenizer, space(found).inputs[0])
     assert tokenizer.encode([ITEMS[80][0]]).tolist()[0] == found.val[0][0].tolist()
 
