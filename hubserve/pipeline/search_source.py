@@ -35,7 +35,10 @@ def search_source(
 
 
 def own_code(resolved: ResolvedSearch) -> dict[str, Any]:
-    """Returns where the strategies, pruner, data set and evaluator of a search came from, by key; without those of hubserve."""
+    """Returns where the strategies, pruner, data set and evaluator of a search came from, by key; without those of hubserve.
+
+    A class that a function made has no import path of its own and is left out; the job, which the manifest holds too, names it.
+    """
     job, searchers = resolved.job, resolved.searchers
     evaluator = resolved.search_evaluator
     things: dict[str, Any] = {
