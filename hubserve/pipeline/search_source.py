@@ -8,9 +8,9 @@ from hubserve.data.named_datasets import DATASET_KIND, DATASETS
 from hubserve.evaluator import FunctionalEvaluator
 from hubserve.experiment.named_pruners import PRUNER_KIND, PRUNERS
 from hubserve.export.model_source import ModelSource
+from hubserve.find_named import find_named
 from hubserve.hub.registry import space_name
 from hubserve.jobs import Run
-from hubserve.own_code import find_named
 from hubserve.package.manifest import Provenance
 from hubserve.pipeline.front import front_rows
 from hubserve.pipeline.phases.choose_winner import Winner
