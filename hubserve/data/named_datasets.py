@@ -19,7 +19,7 @@ from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
 from hubserve.data.search_data import SearchData
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
-from hubserve.own_code import NamedKind, find_named
+from hubserve.find_named import NamedKind, find_named
 from hubserve.preprocess import Preprocess
 from hubserve.typed_arguments import typed_arguments
 from hubserve.validation_sentence import first_mistake
