@@ -133,6 +133,7 @@ ALONE = {
     "lightning_fabric": {"training/distributed.py", "training/local_processes.py"},
     "sklearn": {"data/digits.py", "strategy/bananas.py"},
     "fsspec": {"remote_files.py"},
+    "tokenizers": {"package/text_tokenizer.py", "data/tokenizer_training.py"},
     "pyarrow": {"batch/parquet_file.py", "data/listing.py"},
     "datasets": {"data/hub_dataset.py"},
     "optuna": {"strategy", "experiment", "comparison"},
