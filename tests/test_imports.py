@@ -29,7 +29,7 @@ SERVES = (
     "storage_faults",
     "remote_errors",
     "remote_files",
-    "reserved_file",
+    "failure_reason_file",
     "sequence_number",
     "atomic",
     "home",

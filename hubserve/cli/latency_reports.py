@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.lookup_tables import warn_if_of_another_host
-from hubserve.cli.output import check_folder_writable, print_table
+from hubserve.cli.output import print_table
+from hubserve.cli.output_files import check_folder_writable
 from hubserve.errors import HubserveError, ProfileError
 from hubserve.export.named_package import package_named
 from hubserve.hub.package_space import package_space

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 from hubserve.background import KILL_SECONDS, BackgroundProcess, note_pid
 from hubserve.errors import JobError, StorageError
+from hubserve.failure_reason_file import read_reserved, reserve
 from hubserve.jobs.run_folder import JOB, LOG, PID, REASON, STOP, Run, find, list_runs
 from hubserve.jobs.status import FINAL, JobStatus, JobSummary
 from hubserve.process_tree import adopt_orphans
-from hubserve.reserved_file import read_reserved, reserve
 from hubserve.storage_faults import denial, denied, is_full, storage_error, writing
 
 S = TypeVar("S", bound=JobSummary)

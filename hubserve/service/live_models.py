@@ -18,9 +18,10 @@ from contextlib import suppress
 
 from hubserve.errors import HubserveError, ModelRefusedError, StoreError
 from hubserve.service.first_loads import FirstLoads
-from hubserve.service.loaded_model import SMALLEST_BYTES, LoadedModel, TrafficSplit, resident_bytes
+from hubserve.service.loaded_model import SMALLEST_BYTES, LoadedModel, resident_bytes
 from hubserve.service.name_resolution import DEFAULT, NameResolver, TrafficShare
 from hubserve.service.text_engine import AnyEngine
+from hubserve.service.traffic_split import TrafficSplit
 from hubserve.storage_faults import storage_error, with_denial
 from hubserve.store import StoredModel
 

@@ -1,9 +1,6 @@
-"""`LoadedModel`, a model in memory, and `TrafficSplit`, which chooses one of the loaded models that answer for a name."""
+"""`LoadedModel`, a version of a model that is in memory, and the memory that it takes."""
 
-import random
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hubserve.errors import OtherInputsError
@@ -87,27 +84,6 @@ class LoadedModel:
             f"{self.tag} is no {wanted} classifier: it takes {takes}. Send {send}, or name {article} {wanted} classifier as "
             "`model`"
         )
-
-
-@dataclass
-class TrafficSplit:
-    """The loaded models that answer requests for one name.
-
-    Attributes:
-        shares: Pairs of a percentage of the requests and the model that answers them.
-        used: Time of the last request for the name, by `time.monotonic`.
-    """
-
-    shares: Sequence[tuple[int, LoadedModel]]
-    used: float = field(default_factory=time.monotonic)
-
-    def pick(self) -> LoadedModel:
-        """Returns the model for one request, chosen at random by the percentages. Sets `used` to the current time."""
-        self.used = time.monotonic()
-        if len(self.shares) == 1:
-            return self.shares[0][1]
-        weights = [weight for weight, _ in self.shares]
-        return random.choices([served for _, served in self.shares], weights)[0]
 
 
 def resident_bytes() -> int:

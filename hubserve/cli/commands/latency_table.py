@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from hubserve.cli.exit_codes import NEGATIVE_RESULT, CommandGroup
-from hubserve.cli.output import SPACE_HELP, Json, check_folder_writable, check_writable, print_facts, print_json, print_table
+from hubserve.cli.output import SPACE_HELP, Json, print_facts, print_json, print_table
+from hubserve.cli.output_files import check_folder_writable, check_writable
 
 app = CommandGroup(
     no_args_is_help=True,
@@ -36,6 +37,8 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Measure the operations of a space, then some whole networks. If interrupted, the next run continues from there.
+
+    A table of another machine or of other settings is refused, not replaced.
 
     hubserve latency-table build --space ProxylessNAS
     """

@@ -7,15 +7,8 @@ import typer
 from typer.core import TyperGroup
 
 from hubserve.cli.exit_codes import NEGATIVE_RESULT, CommandGroup
-from hubserve.cli.output import (
-    MODEL_HELP,
-    Json,
-    Trust,
-    check_folder_writable,
-    check_writable,
-    print_json,
-    print_table,
-)
+from hubserve.cli.output import MODEL_HELP, Json, Trust, print_json, print_table
+from hubserve.cli.output_files import check_folder_writable, check_writable
 
 
 class DefaultCommand(TyperGroup):
