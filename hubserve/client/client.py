@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -24,6 +23,9 @@ from hubserve.client.retries import Retries
 
 if TYPE_CHECKING:
     from hubserve.client.image_bytes import SentImage
+
+Texts = list[str] | tuple[str, ...]
+"""Several texts. Any sequence would do, but a text is one of texts, too."""
 
 
 class Client:
@@ -104,12 +106,10 @@ class Client:
     def classify_text(self, text: str, top_k: int | None = None, *, model: str | None = None) -> ClassifiedText: ...
 
     @overload
-    def classify_text(
-        self, text: Sequence[str], top_k: int | None = None, *, model: str | None = None
-    ) -> list[ClassifiedText]: ...
+    def classify_text(self, text: Texts, top_k: int | None = None, *, model: str | None = None) -> list[ClassifiedText]: ...
 
     def classify_text(
-        self, text: str | Sequence[str], top_k: int | None = None, *, model: str | None = None
+        self, text: str | Texts, top_k: int | None = None, *, model: str | None = None
     ) -> ClassifiedText | list[ClassifiedText]:
         """Classifies a text, or several, and returns the most likely classes.
 
@@ -214,11 +214,11 @@ class AsyncClient:
 
     @overload
     async def classify_text(
-        self, text: Sequence[str], top_k: int | None = None, *, model: str | None = None
+        self, text: Texts, top_k: int | None = None, *, model: str | None = None
     ) -> list[ClassifiedText]: ...
 
     async def classify_text(
-        self, text: str | Sequence[str], top_k: int | None = None, *, model: str | None = None
+        self, text: str | Texts, top_k: int | None = None, *, model: str | None = None
     ) -> ClassifiedText | list[ClassifiedText]:
         """Classifies a text, or several; arguments, answer and errors are those of `Client.classify_text`."""
         url, query, content = f"{self.url}/classify-text", _query(top_k, model), _json_texts(text)
@@ -272,6 +272,6 @@ def _content_type(kind: str | None) -> dict[str, str]:
     return {} if kind is None else {"Content-Type": kind}
 
 
-def _json_texts(text: str | Sequence[str]) -> bytes:
+def _json_texts(text: str | Texts) -> bytes:
     """Returns the JSON body for a text, or for several."""
     return json.dumps({"text": text} if isinstance(text, str) else {"texts": list(text)}).encode()

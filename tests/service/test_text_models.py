@@ -7,22 +7,29 @@ import json
 import threading
 from pathlib import Path
 
+import anyio
 import httpx2
 import numpy as np
 import pytest
+import schemathesis
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
+from hypothesis import HealthCheck, settings
 from tritonclient.utils import InferenceServerException
 
 from hubserve import store
-from hubserve.errors import TextError, TopKError
+from hubserve.client import AsyncClient, Client
+from hubserve.errors import ServiceError, TextError, TopKError
 from hubserve.package.text_classifier import read_tokenizer, text_classifier
 from hubserve.package.text_tokenizer import LONGEST_TEXT
+from hubserve.service.api import build_api
 from hubserve.service.awaited_request import AwaitedRequest
+from hubserve.service.openapi_document import openapi_document
 from hubserve.service.tensor_engine import TensorEngine
 from hubserve.service.text_engine import TextEngine
 from tests.images import noise
 from tests.service.conftest import free_port
+from tests.service.test_openapi import CHECKS
 from tests.stores import service_over, small_package, store_at
 from tests.text_models import LABELS, text_package
 
@@ -31,6 +38,9 @@ HEADERS = {"Authorization": f"Bearer {READ_TOKEN}"}
 JSON = {"content-type": "application/json"}
 INFER = "/v2/models/reviews/infer"
 SENTENCES = ["A good film", "what a bad, bad movie, with a fine plot and good acting", "bad!"]
+
+schema = schemathesis.openapi.from_dict({**openapi_document(build_api()), "servers": [{"url": "/"}]})
+described = schema.include(path="/classify-text")
 
 
 @pytest.fixture(scope="module")
@@ -376,6 +386,41 @@ class TestProtocol:
             with pytest.raises(InferenceServerException, match="is no UTF-8") as refused:
                 grpc_client.infer("reviews", [tensor], headers={"authorization": HEADERS["Authorization"]})
         assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+@described.parametrize()
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+def test_any_request_is_answered_as_the_description_says(case, client):
+    """test_any_request.py asks it of a server whose default model takes images, which refuses all texts."""
+    case.validate_response(case.call(base_url=str(client.base_url), headers=HEADERS, timeout=60), checks=CHECKS)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_clients(ports, kind):
+    with_token = {"token": READ_TOKEN}
+    url = f"http://127.0.0.1:{ports[0]}/"
+    if kind is Client:
+        with Client(url, **with_token) as client:
+            one, several = client.classify_text(SENTENCES[0], 1), client.classify_text(SENTENCES, model="reviews")
+            with pytest.raises(ServiceError, match="/classify-text answers 400: the text is empty") as refused:
+                client.classify_text(" ")
+    else:
+
+        async def ask():
+            async with AsyncClient(url, **with_token) as client:
+                with pytest.raises(ServiceError, match="/classify-text answers 400: the text is empty") as refused:
+                    await client.classify_text(" ")
+                return (
+                    await client.classify_text(SENTENCES[0], 1),
+                    await client.classify_text(SENTENCES, model="reviews"),
+                    refused,
+                )
+
+        one, several, refused = anyio.run(ask)
+    assert len(one["predictions"]) == 1
+    assert refused.value.status == 400
+    for answer, text in zip(several, SENTENCES, strict=True):
+        check_answer(answer, text)
 
 
 def test_metrics_count_texts_and_their_errors(client):
