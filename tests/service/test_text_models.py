@@ -20,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 from hubserve import store
 from hubserve.client import AsyncClient, Client
 from hubserve.errors import ServiceError, TextError, TopKError
+from hubserve.package.package import Package, read_package
 from hubserve.package.text_classifier import read_tokenizer, text_classifier
 from hubserve.package.text_tokenizer import LONGEST_TEXT
 from hubserve.service.api import build_api
@@ -30,9 +31,10 @@ from hubserve.service.text_engine import TextEngine
 from tests.images import noise
 from tests.service.conftest import free_port
 from tests.service.test_openapi import CHECKS
-from tests.stores import service_over, small_package, store_at
+from tests.stores import service_over, store_at
 from tests.text_models import LABELS, text_package
 
+GOLDEN = Path(__file__).parent.parent / "golden"
 READ_TOKEN = "another-secret"
 HEADERS = {"Authorization": f"Bearer {READ_TOKEN}"}
 JSON = {"content-type": "application/json"}
@@ -41,6 +43,11 @@ SENTENCES = ["A good film", "what a bad, bad movie, with a fine plot and good ac
 
 schema = schemathesis.openapi.from_dict({**openapi_document(build_api()), "servers": [{"url": "/"}]})
 described = schema.include(path="/classify-text")
+
+
+def golden() -> Package:
+    """The text classifier that is served."""
+    return read_package(GOLDEN / "text-package")
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +70,8 @@ def ports(tmp_path_factory):
         for name, value in settings.items():
             patch.setenv(f"HUBSERVE_{name}", value)
         with store_at(home):
-            store.publish(small_package().path, name="small", version="v1")
-            store.publish(text_package("onnx").path, version="v1")
+            store.publish(GOLDEN / "package", name="digits", version="v1")
+            store.publish(GOLDEN / "text-package", version="v1")
         with service_over(home) as url:
             yield url.rpartition(":")[2], port, home / "log"
 
@@ -77,7 +84,7 @@ def client(ports):
 
 def expected_logits(texts: list[str]) -> np.ndarray:
     """Of each text alone, by the package itself."""
-    classifier = text_classifier(text_package("onnx"))
+    classifier = text_classifier(golden())
     return np.concatenate([classifier.logits([text]) for text in texts])
 
 
@@ -174,8 +181,8 @@ class TestClassifyText:
         [
             (
                 "/classify-text",
-                "small",
-                "small:v1 is no text classifier: it takes images. Send them to POST /classify, or name a",
+                "digits",
+                "digits:v1 is no text classifier: it takes images. Send them to POST /classify, or name a",
             ),
             ("/classify", "reviews", "reviews:v1 is no image classifier: it takes texts. Send them to POST /classify-text, or"),
             ("/embed", "reviews", "reviews:v1 is no image classifier: it takes texts. Send them to POST /classify-text, or"),
@@ -188,8 +195,8 @@ class TestClassifyText:
         assert says in answer.json()["error"]["message"]
 
     def test_the_image_classifier_beside_it_answers_as_ever(self, client):
-        answer = client.post("/classify?model=small", content=noise()).raise_for_status().json()
-        assert (answer["model"], set(answer["timing_ms"])) == ("small:v1", {"decode", "infer"})
+        answer = client.post("/classify?model=digits", content=noise()).raise_for_status().json()
+        assert (answer["model"], set(answer["timing_ms"])) == ("digits:v1", {"decode", "infer"})
 
     def test_a_long_text_is_cut_and_not_refused(self, client):
         long = "good film " * 1500
@@ -234,7 +241,7 @@ def test_requests_at_once_do_not_change_each_other(client):
 
 
 def test_the_engine_pads_texts_of_similar_lengths_into_one_batch():
-    package = text_package("onnx")
+    package = golden()
     engine = TextEngine(TensorEngine(package, device="cpu"), read_tokenizer(package))
     engine.warm_up((1, 2))
     prepared = [engine.prepare(text) for text in ("good", "a good film", "a bad film good", "a film " * 20)]
@@ -248,8 +255,16 @@ def test_the_engine_pads_texts_of_similar_lengths_into_one_batch():
         np.testing.assert_allclose(answer.logits, alone.logits, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_package_that_is_exported_now_answers_as_the_golden_one():
+    for package in (text_package("onnx"), golden()):
+        engine = TextEngine(TensorEngine(package, device="cpu"), read_tokenizer(package))
+        found = [engine.classify(text).logits for text in SENTENCES]
+        np.testing.assert_allclose(found, expected_logits(SENTENCES), atol=1e-4)
+
+
 def test_the_engine_refuses_what_the_routes_refuse():
-    package = text_package("onnx")
+    package = golden()
     engine = TextEngine(TensorEngine(package, device="cpu"), read_tokenizer(package))
     assert engine.classify("a good film", top_k=1).predictions[0].label in LABELS
     with pytest.raises(TextError, match="empty"):
@@ -318,7 +333,7 @@ class TestProtocol:
         assert [one.name for one in described.outputs] == ["logits", "probabilities"]
 
     def test_token_ids_go_on_to_work(self, ports, client):
-        tokens = read_tokenizer(text_package("onnx")).encode(SENTENCES)
+        tokens = read_tokenizer(golden()).encode(SENTENCES)
         tensor = {"name": "tokens", "shape": list(tokens.shape), "datatype": "INT64", "data": tokens.tolist()}
         (output,) = client.post(INFER, json={"inputs": [tensor]}).raise_for_status().json()["outputs"]
         assert output["name"] == "logits"
@@ -447,7 +462,7 @@ def test_the_log_of_predictions_has_labels_and_no_text(ports, client):
     log: Path = ports[2]
     client.post("/classify-text", content="good secret film", headers={"x-request-id": "log-1"}).raise_for_status()
     client.post(INFER, json=body(["bad secret film"]), headers={"x-request-id": "log-2"}).raise_for_status()
-    client.post("/classify?model=small", content=noise(), headers={"x-request-id": "log-3"}).raise_for_status()
+    client.post("/classify?model=digits", content=noise(), headers={"x-request-id": "log-3"}).raise_for_status()
     deadline = threading.Event()
     for _ in range(100):
         text = "".join(path.read_text() for path in log.glob("predictions-*.jsonl"))
@@ -466,5 +481,5 @@ def test_the_list_says_what_the_model_takes(client):
     found = {row["tag"]: row for row in client.get("/models").raise_for_status().json()}
     assert [(entry["name"], entry["prepared_by"]) for entry in found["reviews:v1"]["inputs"]] == [("tokens", "text")]
     assert (found["reviews:v1"]["classes"], found["reviews:v1"]["input_size"]) == (2, None)
-    assert (found["reviews:v1"]["takes"], found["small:v1"]["takes"]) == ("texts", "images")
+    assert (found["reviews:v1"]["takes"], found["digits:v1"]["takes"]) == ("texts", "images")
     assert client.get("/models/reviews:v1/card").raise_for_status().json()["takes"] == "texts"
