@@ -109,5 +109,5 @@ def test_from_texts_to_images_and_back(page):
 def test_a_model_is_tried_from_its_page(page):
     page.goto("/#models/reviews%3Av1")
     page.get_by_role("link", name="Try it").click()
-    expect(page.get_by_label("Model")).to_have_value("reviews:v1")
+    expect(page.locator("#model")).to_have_value("reviews:v1")
     expect(page.get_by_label("Text")).to_be_visible()

@@ -140,14 +140,14 @@ async function classify() {
   byId('answer').setAttribute('aria-busy', 'true');
   const start = performance.now();
   try {
-    draw(await asked(mine.signal), performance.now() - start);
+    draw(await ask(mine.signal), performance.now() - start);
   } catch (error) {
     if (error.name !== 'AbortError') fail(error);
   }
   if (running === mine) byId('answer').removeAttribute('aria-busy');
 }
 
-function asked(signal) {
+function ask(signal) {
   const what = 'classification';
   if (takesText()) return post(`classify-text${query()}`, { text: byId('text').value }, what, signal);
   return call(`classify${query()}`, { method: 'POST', body: image, type: image.type || 'application/octet-stream', signal, what });
