@@ -13,12 +13,13 @@ from hubserve.data.digits import digits
 from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.listing import ENDINGS, is_listing
+from hubserve.data.movie_sentences import movie_sentences
 from hubserve.data.names import class_names
 from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
 from hubserve.data.search_data import SearchData
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
-from hubserve.own_code import NamedKind, find_named
+from hubserve.find_named import NamedKind, find_named
 from hubserve.preprocess import Preprocess
 from hubserve.typed_arguments import typed_arguments
 from hubserve.validation_sentence import first_mistake
@@ -30,9 +31,13 @@ DATASETS: dict[str, Callable[..., SearchData]] = {
     "digits": digits,
     "cifar10": partial(cifar, "cifar10"),
     "cifar100": partial(cifar, "cifar100"),
+    "movie-sentences": movie_sentences,
     **dict.fromkeys(OWN_IMAGES, own_images),
 }
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
+
+WITHOUT_PLACE = {"digits": "come with scikit-learn", "movie-sentences": "are downloaded into the folder of hubserve"}
+"""Name of each data set that has no folder -> where it comes from, for error messages."""
 
 
 DATASET_KIND = NamedKind(
@@ -71,7 +76,10 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
 
 
 def load_search_data(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> SearchData:
-    """Loads a data set of any kind by its name and returns it in three parts; see `load_dataset`, also for the errors."""
+    """Loads a data set of any kind by its name and returns it in three parts; see `load_dataset`, also for the errors.
+
+    "movie-sentences" are texts, which are downloaded once.
+    """
     settings = dataset_settings(name, settings)
     if name not in DATASETS:
         return _own_data(name, folder, settings)
@@ -144,9 +152,9 @@ def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any])
 
 
 def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:
-    if name == "digits":
+    if name in WITHOUT_PLACE:
         if folder is not None:
-            raise DatasetError(f"digits come with scikit-learn, and folder = {folder} is given; leave it out")
+            raise DatasetError(f"{name} {WITHOUT_PLACE[name]}, and folder = {folder} is given; leave it out")
         return ()
     if name == "hf":
         if not folder:
