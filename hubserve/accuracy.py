@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from hubserve.accuracy_report import accuracy_report
 from hubserve.client import Client
-from hubserve.data.image_folder import LabelledImages, Rule
+from hubserve.data.image_folder import LabelledImages
+from hubserve.data.match_class_folders import Rule
 from hubserve.errors import DatasetError, ImageError, ServiceError
 from hubserve.host import cores
 from hubserve.package.accuracy_report import AccuracyReport

@@ -20,8 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hubserve.failure_reason_file import reserve
 from hubserve.process_tree import kill_descendants, kill_tree
-from hubserve.reserved_file import reserve
 from hubserve.storage_faults import is_full
 
 GUARD = "hubserve.process_guard"

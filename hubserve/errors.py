@@ -17,7 +17,8 @@ HubserveError
 │   ├── TensorError               tensors in a request cannot be read, or do not fit the model
 │   ├── LogitsError               a logit of the model is NaN or infinite
 │   ├── NoFeaturesError           features are asked of a model that has none
-│   ├── OtherInputsError          images are given to a model that takes other inputs
+│   ├── TextError                 a text is empty, too long, or not valid Unicode
+│   ├── OtherInputsError          images or texts are given to a model that takes other inputs
 │   ├── SlowRequestError          a request body did not arrive in time
 │   ├── BodyTooLargeError         a request body, or the answer to it, is longer than allowed
 │   ├── HostError                 the header Host has a name that the server does not answer for
@@ -140,8 +141,12 @@ class NoFeaturesError(RequestError):
     """Raised if features are asked of a model whose package, or the format that runs, has none."""
 
 
+class TextError(RequestError):
+    """Raised if a text that is to be classified is empty, too long, or not valid Unicode."""
+
+
 class OtherInputsError(RequestError):
-    """Raised if images are given to a model that takes other inputs, such as the indices of words."""
+    """Raised if images or texts are given to a model that takes other inputs, such as the indices of words."""
 
 
 class SlowRequestError(RequestError):

@@ -23,8 +23,8 @@ from types import FrameType
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.atomic import STAGED_VARIABLE, remove_staged
+from hubserve.failure_reason_file import write_reserved
 from hubserve.process_tree import adopt_orphans, end_with_parent, kill_descendants, memory_bytes
-from hubserve.reserved_file import write_reserved
 from hubserve.storage_faults import storage_error
 from hubserve.usable_resources import cores
 

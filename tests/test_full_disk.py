@@ -13,7 +13,7 @@ import pytest
 from hubserve import jobs
 from hubserve.atomic import write_atomic
 from hubserve.errors import StorageError
-from hubserve.reserved_file import read_reserved, reserve, write_reserved
+from hubserve.failure_reason_file import read_reserved, reserve, write_reserved
 from hubserve.storage_faults import storage_error
 from tests.jobs.definitions import SMALLEST
 

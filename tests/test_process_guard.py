@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hubserve.background import BackgroundProcess
+from hubserve.failure_reason_file import read_reserved
 from hubserve.process_guard import SLACK_BYTES_PER_CORE
 from hubserve.process_tree import descendants
-from hubserve.reserved_file import read_reserved
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")

@@ -43,7 +43,10 @@ class LeftOutCounts:
             named.append(entry.file)
 
     def text(self) -> str:
-        """Returns the counts with the first names as text; empty if nothing was left out."""
+        """Returns the number of files for each reason, the names of up to `MOST_NAMED` of them, and how many more there are.
+
+        Empty if nothing was left out.
+        """
         parts = []
         for kind, count in sorted(self.counts.items()):
             more = f" and {count - MOST_NAMED:,} more" if count > MOST_NAMED else ""

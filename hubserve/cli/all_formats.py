@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hubserve.atomic import staged_result
 from hubserve.cli.latency_reports import ProfileOptions
-from hubserve.cli.output import check_writable, print_json, print_table
+from hubserve.cli.output import print_json, print_table
+from hubserve.cli.output_files import check_writable
 from hubserve.errors import ProfileError
 from hubserve.export.named_source import named_source
 from hubserve.latency.all_formats import profile_all_formats

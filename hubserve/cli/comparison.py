@@ -13,7 +13,8 @@ import typer
 
 from hubserve import experiment as experiments
 from hubserve.cli.exit_codes import INTERRUPTED
-from hubserve.cli.output import check_folder_writable, print_json, print_table, progress_bar
+from hubserve.cli.output import print_json, print_table, progress_bar
+from hubserve.cli.output_files import check_folder_writable
 from hubserve.comparison import (
     NAMED_TABLES,
     BenchmarkTable,

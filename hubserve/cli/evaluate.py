@@ -5,7 +5,8 @@ from pathlib import Path
 from hubserve.accuracy import Accuracy, evaluate
 from hubserve.cli.accuracy_tables import calibration_text, print_accuracy
 from hubserve.cli.model_options import classifier_of
-from hubserve.cli.output import check_writable, print_facts, print_json, progress_bar
+from hubserve.cli.output import print_facts, print_json, progress_bar
+from hubserve.cli.output_files import check_writable
 from hubserve.data.folder_walk import LeftOut, left_out_text
 from hubserve.data.image_folder import labelled_images
 from hubserve.package.package import Package

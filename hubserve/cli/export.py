@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from hubserve.cli.latency_reports import with_profile
-from hubserve.cli.output import check_folder_writable
+from hubserve.cli.output_files import check_folder_writable
 from hubserve.data.image_batches import ImageBatches, image_batches
 from hubserve.errors import DatasetError
 from hubserve.export.model_source import ModelSource

@@ -1,16 +1,14 @@
 """Output of commands: results are printed on stdout as a table or one JSON document, progress bars on stderr.
 
-Also the options that many commands have, and checks that an output file or folder can be written. Errors and exit codes are in
-`hubserve.cli.exit_codes`.
+Also the options that many commands have. Errors and exit codes are in `hubserve.cli.exit_codes`, checks of files that a command
+will write in `hubserve.cli.output_files`.
 """
 
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -77,50 +75,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     # A title of the rich table itself would be wrapped to the width of the table, also within the name of a file.
     console.print(f"[italic]{escape(title)}[/italic]", highlight=False, soft_wrap=True)
     console.print(table)
-
-
-def check_writable(path: Path | None) -> None:
-    """Checks that a file can be written at `path`, before work whose result is written there. None is accepted.
-
-    A file is replaced by a new one in its folder, so the folder must be writable; a device is written to itself.
-
-    Raises:
-        OutputError: The path is a folder, its folder does not exist, or there is no permission to write.
-    """
-    from hubserve.errors import OutputError
-
-    if path is None:
-        return
-    path = Path(os.path.realpath(path))  # Of a link, the target is replaced.
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
-    _check_access(path, path if path.exists() and not path.is_file() else path.parent)
-
-
-def check_folder_writable(folder: Path) -> None:
-    """Raises OutputError where `folder`, or the nearest one above it that exists, can get no new file.
-
-    Called before the work whose result is written there; the folder itself is not made.
-    """
-    from hubserve.errors import OutputError
-    from hubserve.storage_faults import is_there
-
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if is_there(path))
-    if not existing.is_dir():
-        raise OutputError(f"cannot write into {folder}: {existing} is a file")
-    _check_access(folder, existing)
-
-
-def _check_access(path: Path, opened: Path) -> None:
-    from hubserve.errors import OutputError
-    from hubserve.storage_faults import describe_permissions
-
-    if not os.access(opened, os.W_OK | os.X_OK if opened.is_dir() else os.W_OK):
-        read_only = os.statvfs(opened).f_flag & os.ST_RDONLY
-        why = "its file system is read-only" if read_only else describe_permissions(opened)
-        raise OutputError(f"cannot write {path}: {opened} is not writable: {why}")
 
 
 @contextmanager

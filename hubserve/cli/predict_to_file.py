@@ -8,7 +8,8 @@ from hubserve.batch.predict_files import worker_count
 from hubserve.batch.rows import RowColumns
 from hubserve.batch.run import check_output, predict_to_file
 from hubserve.cli.image_files import image_files
-from hubserve.cli.output import check_writable, print_facts, print_json, progress_bar
+from hubserve.cli.output import print_facts, print_json, progress_bar
+from hubserve.cli.output_files import check_writable
 from hubserve.cli.resolve_model import open_package
 from hubserve.data.names import shown
 from hubserve.package.predictions import number_of_predictions

@@ -13,14 +13,15 @@ from hubserve.bounded_files import read_bounded_text
 from hubserve.cli.exit_codes import INTERRUPTED, NOTHING_FEASIBLE
 from hubserve.cli.job_progress import check_progress, show_progress
 from hubserve.cli.job_tables import print_status, test_accuracy
-from hubserve.cli.output import check_folder_writable, print_facts, print_json, print_table
+from hubserve.cli.output import print_facts, print_json, print_table
+from hubserve.cli.output_files import check_folder_writable
 from hubserve.error_messages import suggest
 from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError
 from hubserve.jobs import Job, Run
 from hubserve.jobs.devices_of_run import check_same_devices
 from hubserve.jobs.job_file import MOST_BYTES
-from hubserve.jobs.process import UNREADABLE
 from hubserve.jobs.progress_text import values_text
+from hubserve.jobs.read_status import UNREADABLE
 
 if TYPE_CHECKING:
     from hubserve.pipeline import ResolvedJob

@@ -21,7 +21,7 @@ def image_bytes(image: SentImage) -> bytes:
     """Returns the content of an image file that the service decodes to the same pixels as `hubserve.load(...)` takes.
 
     Bytes and files are returned as they are; the service says whether it can read them. Arrays and images of Pillow are
-    converted to upright 8-bit RGB, as the service converts files, and encoded as PNG.
+    converted to upright 8-bit RGB, as the service converts files (what is transparent lies on white), and encoded as PNG.
 
     Args:
         image: Path or bytes of an image file, array of pixels, or image of Pillow; see `hubserve.preprocess.ImageInput`.

@@ -16,7 +16,11 @@ STYLES = ("-", "--", "-.", ":")
 
 
 def draw_curves(comparison: StrategyComparison, folder: Path) -> list[Path]:
-    """Draws a plot for each table and measure into a folder, as SVG, and returns the files.
+    """Draws a plot for each table and measure, with a curve for each strategy, as SVG, and returns the files.
+
+    Args:
+        comparison: Curves of all strategies over the seeds.
+        folder: Folder of the files, which is created if it does not exist.
 
     Raises:
         ExperimentError: A file cannot be written.

@@ -1,23 +1,19 @@
-"""Reads a folder of labelled images for an existing model, and matches its sub-folders to the classes of the model."""
+"""Reads a folder of labelled images for an existing model, whose classes `match_class_folders` finds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
-from unicodedata import normalize
+from typing import Any
 
-from hubserve.cards.labels import imagenet_wnids
-from hubserve.cards.labels import labels as known_labels
 from hubserve.data.folder_walk import LeftOut, folder_names, walk
 from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.layout import Layout, class_folders, no_image_text, part_folders
 from hubserve.data.listing import is_listing, listing_layout
+from hubserve.data.match_class_folders import Rule, match_class_folders
 from hubserve.data.names import Part, shown
 from hubserve.data.scan import CheckOption, Item, scan
 from hubserve.errors import DatasetError
-
-Rule = Literal["wnid", "label", "number", "order"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ def labelled_images(
         return drawn
     layout = _last_part(data)
     ((_, found),) = layout.parts.items()
-    rule, classes = _match(list(found), labels, layout.root, by_order)
+    rule, classes = match_class_folders(list(found), labels, layout.root, by_order)
     if not any(found.values()):
         raise DatasetError(no_image_text(layout.root, found, layout.left_out))
     items = tuple((path, classes[name]) for name, paths in found.items() for path in paths)
@@ -119,45 +115,3 @@ def _last_part(data: Path | str) -> Layout:
     folders = part_folders(listing, folder_names(listing))
     name = folders.get("test", folders.get("val"))
     return class_folders(listing if name is None else listing / name, allow_empty=True)
-
-
-def _match(names: Sequence[str], labels: Sequence[str], root: Path, by_order: bool) -> tuple[Rule, dict[str, int]]:
-    wnids = {wnid: i for i, wnid in enumerate(imagenet_wnids())}
-    if by_order:
-        return "order", _in_order(names, labels, root)
-    if len(labels) == len(wnids) and all(name in wnids for name in names):
-        return "wnid", wnids
-    indices = {normalize("NFC", label): i for i, label in enumerate(labels)}
-    if all(name in indices for name in names):
-        return "label", indices
-    # The labels are ImageNet's class names where a model was trained on folders that are named by WordNet ids.
-    imagenet = known_labels("imagenet-1k")
-    if all(name in wnids and imagenet[wnids[name]] in indices for name in names):
-        return "wnid", {name: indices[imagenet[wnids[name]]] for name in names}
-    numbers = {str(i): i for i in range(len(labels))}
-    if all(name in numbers for name in names):
-        if any(label in indices for label in numbers):
-            label = next(label for label in labels if label in numbers)
-            raise DatasetError(
-                f"{shown(root)}: the folders {', '.join(map(repr, names[:5]))} are numbers, and so are labels of the model, "
-                f"such as {label!r}, but not all are among them: rename the folders to the labels that they have"
-            )
-        return "number", numbers
-    unknown = next(name for name in names if name not in indices)
-    how = "rename it"
-    if len(names) == len(labels) and not any(name in indices or name in wnids for name in names):
-        how += ", or give --by-order if the folders, sorted by name, are the classes in the order of the model's labels"
-    raise DatasetError(
-        f"{shown(root)}: folder {unknown!r} is neither a WordNet id nor one of the model's {len(labels)} labels (such as "
-        f"{labels[0]!r}): {how}"
-    )
-
-
-def _in_order(names: Sequence[str], labels: Sequence[str], root: Path) -> dict[str, int]:
-    if len(names) != len(labels):
-        raise DatasetError(f"{shown(root)}: by order, {len(names)} folders cannot be the model's {len(labels)} classes")
-    # If some names are known, an unknown one is probably mistyped; by order the other classes would be shifted.
-    known = next((name for name in names if name in {normalize("NFC", label) for label in labels}), None)
-    if known is not None and list(names) != list(labels):
-        raise DatasetError(f"{shown(root)}: the folder {known!r} has the name of a label of the model; leave --by-order out")
-    return {name: i for i, name in enumerate(names)}

@@ -1,12 +1,12 @@
-"""`LabelledData`: a data set with a training, a validation and a test part, its labels and its preprocessing."""
+"""`LabelledData`: images with a training, a validation and a test part, their labels and their preprocessing."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
-from torch.utils.data import Dataset
 
 from hubserve.data.scan import Scan
+from hubserve.data.search_data import SearchData
 from hubserve.preprocess import Preprocess
 
 Share = Annotated[float, Field(gt=0, lt=0.5)]
@@ -14,32 +14,18 @@ Share = Annotated[float, Field(gt=0, lt=0.5)]
 
 
 @dataclass(frozen=True)
-class LabelledData:
-    """A labelled data set in three parts; an evaluator accepts it as `datamodule`.
+class LabelledData(SearchData):
+    """A labelled data set of images in three parts; an evaluator accepts it as `datamodule`.
 
-    Attributes:
-        name: Name of the data set, as given to `load_dataset`.
-        train: Training part, a torch data set of (input, class index); its images are augmented if the data set defines an
-            augmentation.
-        val: Validation part, on which networks are scored during a search; items as in `train`, not augmented.
-        test: Test part, on which only the final network of a search is scored; items as in `train`, not augmented.
+    The items of its parts are pairs (input, class index); the images of the training part are augmented if the data set defines
+    an augmentation.
+
+    Attributes, besides those of `SearchData`:
         labels: Names of the classes, in the order of their indices.
         preprocess: Preprocessing of the images in all three parts; it is recorded in the package of a network trained on them.
         scan: Report on the user's image files; None for a data set that is loaded by name.
     """
 
-    name: str
-    train: Dataset[Any]
-    val: Dataset[Any]
-    test: Dataset[Any]
     labels: tuple[str, ...]
     preprocess: Preprocess
     scan: Scan | None = None
-
-    def train_dataloader(self) -> Dataset[Any]:
-        """Returns the training part; the name of the method is that of `LightningDataModule`."""
-        return self.train
-
-    def val_dataloader(self) -> Dataset[Any]:
-        """Returns the validation part; the name of the method is that of `LightningDataModule`."""
-        return self.val

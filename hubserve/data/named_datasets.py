@@ -1,4 +1,4 @@
-"""`load_dataset`: loads a data set by its name, such as "cifar10", or "folder" for the user's own images."""
+"""`load_search_data` and `load_dataset`: load a data set by its name, such as "cifar10", or "folder" for own images."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,11 +13,13 @@ from hubserve.data.digits import digits
 from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.listing import ENDINGS, is_listing
+from hubserve.data.movie_sentences import movie_sentences
 from hubserve.data.names import class_names
 from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
+from hubserve.data.search_data import SearchData
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
-from hubserve.own_code import NamedKind, find_named
+from hubserve.find_named import NamedKind, find_named
 from hubserve.preprocess import Preprocess
 from hubserve.typed_arguments import typed_arguments
 from hubserve.validation_sentence import first_mistake
@@ -25,13 +27,17 @@ from hubserve.validation_sentence import first_mistake
 OWN_IMAGES = ("folder", "listing", "hf")
 """Names of the data sets of the user's own images; the function that loads them also has the argument `reading`."""
 
-DATASETS: dict[str, Callable[..., LabelledData]] = {
+DATASETS: dict[str, Callable[..., SearchData]] = {
     "digits": digits,
     "cifar10": partial(cifar, "cifar10"),
     "cifar100": partial(cifar, "cifar100"),
+    "movie-sentences": movie_sentences,
     **dict.fromkeys(OWN_IMAGES, own_images),
 }
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
+
+WITHOUT_PLACE = {"digits": "come with scikit-learn", "movie-sentences": "are downloaded into the folder of hubserve"}
+"""Name of each data set that has no folder -> where it comes from, for error messages."""
 
 
 DATASET_KIND = NamedKind(
@@ -44,7 +50,7 @@ DATASET_KIND = NamedKind(
 
 
 def load_dataset(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> LabelledData:
-    """Loads a data set by its name and returns it in three parts. Nothing is downloaded, except for "hf".
+    """Loads labelled images by the name of the data set and returns them in three parts. Only "hf" is downloaded.
 
     Args:
         name: "digits", "cifar10", "cifar100", or for the user's own images "folder", "listing" or "hf". Or the name of an entry
@@ -62,6 +68,17 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
 
     >>> data = load_dataset("digits", size=32)
     >>> Classification(datamodule=data, num_classes=len(data.labels), max_epochs=3)
+    """
+    data = load_search_data(name, folder, reading=reading, **settings)
+    if not isinstance(data, LabelledData):
+        raise DatasetError(f"the data set {name!r} has no images with labels: load it by load_search_data, or by a search job")
+    return data
+
+
+def load_search_data(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> SearchData:
+    """Loads a data set of any kind by its name and returns it in three parts; see `load_dataset`, also for the errors.
+
+    "movie-sentences" are texts, which are downloaded once.
     """
     settings = dataset_settings(name, settings)
     if name not in DATASETS:
@@ -110,7 +127,7 @@ def dataset_settings(name: str, settings: Mapping[str, Any], *, refused: str | N
     return typed
 
 
-def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any]) -> LabelledData:
+def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any]) -> SearchData:
     """Loads a data set of the user's own.
 
     Raises:
@@ -122,11 +139,12 @@ def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any])
         data = load(*(() if folder is None else (Path(folder),)), **settings)
     except Exception as error:
         raise DatasetError(f"{name} raised {type(error).__name__}: {error}") from error
-    if not isinstance(data, LabelledData):
+    if not isinstance(data, SearchData):
         raise DatasetError(
             f"{name} returned a {type(data).__name__}; it must return a hubserve.data.labelled_data.LabelledData"
         )
-    class_names(data.labels, name)
+    if isinstance(data, LabelledData):
+        class_names(data.labels, name)
     for part, items in (("train", data.train), ("val", data.val)):
         if not len(items):  # type: ignore[arg-type]
             raise DatasetError(f"{name} returned no item in the part {part!r}")
@@ -134,9 +152,9 @@ def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any])
 
 
 def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:
-    if name == "digits":
+    if name in WITHOUT_PLACE:
         if folder is not None:
-            raise DatasetError(f"digits come with scikit-learn, and folder = {folder} is given; leave it out")
+            raise DatasetError(f"{name} {WITHOUT_PLACE[name]}, and folder = {folder} is given; leave it out")
         return ()
     if name == "hf":
         if not folder:

@@ -109,7 +109,8 @@ class Scan:
     def sha256(self) -> str:
         """A SHA-256, in hexadecimal, over the class names and each file's path, class, part and content.
 
-        If a file was not hashed, its size in bytes is used in place of its content.
+        If a file was not hashed, its size in bytes is used in place of its content. Where only headers were read, files are
+        hashed that have the same size as another one.
         """
         found = hashlib.sha256("\n".join(self.classes).encode())
         for line in sorted((fsencode(i.file), i.label, i.part, i.check.sha256 or i.bytes) for i in self.images):

@@ -21,8 +21,8 @@ class Outcome:
     """The result of an evaluation.
 
     Attributes:
-        state: "complete" if there are scores, "failed" after an error, "pruned" if the pruner ended it.
-        scores: Scores by name; empty unless the evaluation is complete.
+        state: "complete" if the evaluator returned, "failed" after an error, "pruned" if the pruner ended it.
+        scores: Scores by name, as the evaluator returned them; empty unless the evaluation is complete.
         reason: Says why there are no scores; empty if there are.
     """
 
@@ -98,8 +98,8 @@ class StudyTrial(Trial):
 def evaluate(evaluator: Evaluator, space: ModelSpace, arch: Arch, trial: StudyTrial) -> Outcome:
     """Scores `arch` and returns the outcome.
 
-    An error of the evaluator, or an evaluation that takes longer than `trial.max_seconds`, gives a failed outcome, so that the
-    search goes on.
+    An exception of the evaluator, a score that is no number, or an evaluation that takes longer than `trial.max_seconds` gives
+    a failed outcome, so that the search goes on. KeyboardInterrupt and SystemExit are passed on.
 
     Raises:
         StorageError: A file could not be written or read, e.g. because the disk is full (see `storage_error`).

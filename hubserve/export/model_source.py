@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from hubserve.bounded_files import read_bounded_text
 from hubserve.cards.card import Card, Metric
 from hubserve.cards.labels import labels
 from hubserve.errors import ExportError, OtherInputsError
@@ -26,6 +27,7 @@ from hubserve.package.accuracy_report import AccuracyReport
 from hubserve.package.manifest import Provenance
 from hubserve.package.package import Package
 from hubserve.package.signature import ModelSignature
+from hubserve.package.text_tokenizer import TOKENIZER
 from hubserve.preprocess import Preprocess
 from hubserve.space import FrozenPicker
 
@@ -46,6 +48,7 @@ class ModelSource:
         temperature: Number by which logits are divided before the softmax; None leaves them as they are.
         accuracy: Accuracy on test images; None where it was not measured.
         signature: Inputs and outputs of a network that is no image classifier; None for an image classifier.
+        tokenizer: Content of tokenizer.json of a text classifier; None where texts are not tokenized by the package.
     """
 
     name: str
@@ -59,6 +62,7 @@ class ModelSource:
     temperature: float | None = None
     accuracy: AccuracyReport | None = None
     signature: ModelSignature | None = None
+    tokenizer: str | None = None
 
     @property
     def image_preprocess(self) -> Preprocess:
@@ -285,6 +289,7 @@ def package_source(
         temperature=manifest.temperature,
         accuracy=package.accuracy,
         signature=None if manifest.classifies_images else ModelSignature.of(manifest),
+        tokenizer=read_bounded_text(package.path / TOKENIZER) if TOKENIZER in manifest.files else None,
     )
     own = None if manifest.provenance.weights == "random" else manifest.preprocess
     return _with_data(source, labels=class_labels, preprocess=preprocess, own=own)

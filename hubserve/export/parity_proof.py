@@ -7,7 +7,6 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ import torch
 from torch import nn
 
 from hubserve.errors import ExportError, LogitsError, PackageError
+from hubserve.export.calibration_images import calibrating, check_calibration, held_out
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.exportable_model import Classifier, ExportableModel
 from hubserve.export.format_writers import WRITERS
 from hubserve.package.alone_and_together import check_alone
 from hubserve.package.formats import FORMATS
-from hubserve.package.manifest import INT8_FORMATS, Format
+from hubserve.package.manifest import Format
 from hubserve.package.onnx_runner import OnnxRunner
 from hubserve.package.parity import FLOAT32, ParityReport, check_features, check_parity, made_up_batches
 from hubserve.package.runner import Batch, Runner, check_finite
@@ -89,8 +89,8 @@ def write_proven(
         raise PackageError(f"{type(model).__name__} has {outputs} classes and {len(classifier.labels)} labels")
     for name in formats:
         with _collecting(name, failed):
-            _check_calibration(name, images)
-    exportable = ExportableModel(model, torch.from_numpy(made_up[1]), calibration=images[::2], classifier=classifier)
+            check_calibration(name, images)
+    exportable = ExportableModel(model, torch.from_numpy(made_up[1]), calibration=calibrating(images), classifier=classifier)
     everything = [*made_up, *images], [*[-1] * sum(map(len, made_up)), *classes] if classes else []
     exports: dict[Format, dict[str, Any]] = {}
     reports: list[ParityReport] = []
@@ -127,18 +127,6 @@ def contiguous(model: nn.Module) -> nn.Module:
     return model
 
 
-def held_out(images: Sequence[Batch], classes: Sequence[int]) -> tuple[Sequence[Batch], list[int]]:
-    """Returns the batches 1, 3, 5, ... of `images`, which calibrate nothing, and the classes of their images.
-
-    Args:
-        images: Batches of images.
-        classes: Index of the true class of each image, in order; empty if none is known.
-    """
-    remaining = iter(classes)
-    by_batch = [list(islice(remaining, len(batch))) for batch in images]
-    return images[1::2], [index for batch in by_batch[1::2] for index in batch]
-
-
 @contextmanager
 def _collecting(name: Format, failed: dict[Format, ExportError] | None, files: Sequence[Path] = ()) -> Iterator[None]:
     """Context manager that puts an ExportError of its block into `failed`, and removes `files`; if None, it is raised."""
@@ -150,15 +138,6 @@ def _collecting(name: Format, failed: dict[Format, ExportError] | None, files: S
         failed[name] = error
         for path in files:
             path.unlink(missing_ok=True)
-
-
-def _check_calibration(name: Format, images: Sequence[Batch]) -> None:
-    """Raises ExportError if `name` is a format in 8-bit integers, and there are not two batches of images."""
-    if name in INT8_FORMATS and len(images) < 2:
-        raise ExportError(
-            f"{name} needs images to calibrate the range of every tensor, and others to be compared on: at least two "
-            f"batches, and there are {len(images)}; give some 200 images of the kind that the model will see (--images FOLDER)"
-        )
 
 
 def _compare(

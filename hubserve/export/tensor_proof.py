@@ -16,12 +16,17 @@ from hubserve.export.parity_proof import ProvenFormats, contiguous
 from hubserve.package.formats import FORMATS, TENSOR_FORMATS
 from hubserve.package.manifest import Format
 from hubserve.package.parity import ParityReport
-from hubserve.package.signature import ModelSignature
+from hubserve.package.signature import Array, ModelSignature
 from hubserve.package.tensor_parity import check_outputs, check_rows_alone
 
 
 def write_proven_tensors(
-    model: nn.Module, signature: ModelSignature, folder: Path, *, formats: Sequence[Format]
+    model: nn.Module,
+    signature: ModelSignature,
+    folder: Path,
+    *,
+    formats: Sequence[Format],
+    batches: Sequence[Sequence[Array]] = (),
 ) -> ProvenFormats:
     """Writes each format into `folder`, loads the file again, and compares its outputs with those of eager PyTorch.
 
@@ -34,6 +39,7 @@ def write_proven_tensors(
         signature: Inputs and outputs of the model.
         folder: Existing folder for the files.
         formats: Formats to write.
+        batches: Batches of real inputs, on which the outputs are compared in addition.
 
     Raises:
         ExportError: The network does not return what its signature says, a format is for image classifiers only or cannot be
@@ -46,7 +52,7 @@ def write_proven_tensors(
             f"{', '.join(TENSOR_FORMATS)}"
         )
     model = contiguous(copy.deepcopy(model).cpu().eval())
-    batches = signature.compared_batches()
+    batches = [*signature.compared_batches(), *batches]
     eager = EagerTensorRunner(model, signature)
     for batch in batches:
         for described, output in zip(signature.outputs, eager.run(batch), strict=True):

@@ -14,11 +14,11 @@ from hubserve.export.packaged_script import packaged_script
 from hubserve.export.parity_proof import ProvenFormats, write_proven
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.export.tensor_proof import write_proven_tensors
-from hubserve.export.weights_file import write_weights
+from hubserve.export.write_weights import write_weights
+from hubserve.find_named import is_import_path
 from hubserve.host import versions
 from hubserve.hub.package_space import record_own_space
 from hubserve.hub.registry import SPACES
-from hubserve.own_code import is_import_path
 from hubserve.package import trust
 from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.add_files import check_target
@@ -28,8 +28,12 @@ from hubserve.package.manifest import DEFAULT_FORMATS, FileEntry, Format, InputE
 from hubserve.package.onnx_runner import FEATURES, INPUT, OUTPUT
 from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, WEIGHTS, Package, read_package
 from hubserve.package.runner import Batch
-from hubserve.package.signature import ModelSignature
+from hubserve.package.signature import Array, ModelSignature
+from hubserve.package.text_tokenizer import TOKENIZER, TextTokenizer
 from hubserve.weights_warning import warn_of_weights
+
+TEXT_BATCH = 16
+"""Largest number of texts in a batch on which the formats of a text classifier are compared."""
 
 
 def write_package(
@@ -39,6 +43,7 @@ def write_package(
     formats: Sequence[Format] = DEFAULT_FORMATS,
     images: Sequence[Batch] = (),
     classes: Sequence[int] = (),
+    texts: Sequence[str] = (),
     overwrite: bool = False,
     failed: dict[Format, ExportError] | None = None,
 ) -> Package:
@@ -56,6 +61,7 @@ def write_package(
             model of other inputs is compared on made-up ones, and none may be given.
         classes: Index of the true class of each of these images, in order, -1 if unknown. If given, the accuracy of each format
             is written to its parity report.
+        texts: Real texts for a model that has a tokenizer: its formats are compared on their tokens, too.
         overwrite: Whether to replace an existing package at `folder`.
         failed: Empty dictionary that gets the error of each format that cannot be written or has other logits than eager
             PyTorch; the package then has the other formats, at least one. None raises the first such error, and so does a model
@@ -64,7 +70,10 @@ def write_package(
     Raises:
         OtherInputsError: `images` are given for a model of other inputs.
         PackageError: `formats` is empty or has an unknown name, a label has a line break, the number of `classes` or labels is
-            wrong, `folder` exists and may not be replaced, or the model cannot be rebuilt from its space, settings and arch.
+            wrong, `folder` exists and may not be replaced, the model cannot be rebuilt from its space, settings and arch, its
+            tokenizer is not allowed, or `texts` are given for a model without one.
+        TextError: A text is not allowed.
+        MissingExtraError: The model has a tokenizer, and the library `tokenizers` is not installed.
         ExportError: A format cannot be written, or (ParityError) its logits differ by more than allowed; with `failed`, only if
             that holds for all of them.
         WeightsError: The weights do not fit the network that its space, settings and arch give.
@@ -85,7 +94,8 @@ def write_package(
         warn_of_weights(f"{source.name} in LiteRT: {stretched}")
     with staged_folder(folder.parent, folder.name) as stage:
         if source.signature is not None:
-            proven = write_proven_tensors(source.model, source.signature, stage, formats=formats)
+            batches = _text_batches(source, source.signature, stage, texts)
+            proven = write_proven_tensors(source.model, source.signature, stage, formats=formats, batches=batches)
         else:
             proven = write_proven(
                 source.model,
@@ -118,6 +128,18 @@ def write_package(
     package = read_package(folder, trusted=True)
     record_own_space(package)
     return package
+
+
+def _text_batches(source: ModelSource, signature: ModelSignature, stage: Path, texts: Sequence[str]) -> list[tuple[Array]]:
+    """Writes tokenizer.json, if the model has a tokenizer, reads it again, and returns the tokens of `texts` in batches."""
+    if source.tokenizer is None:
+        if texts:
+            raise PackageError(f"{source.name} has no tokenizer, and {len(texts)} texts are given to compare its formats on")
+        return []
+    (stage / TOKENIZER).write_text(source.tokenizer, "utf-8")
+    tokenizer = TextTokenizer.read(stage, signature.inputs[0])
+    starts = range(0, len(texts), TEXT_BATCH)
+    return [(tokenizer.encode(texts[start : start + TEXT_BATCH]),) for start in starts]
 
 
 def _manifest(source: ModelSource, proven: ProvenFormats, files: dict[str, FileEntry]) -> Manifest:

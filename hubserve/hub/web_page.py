@@ -90,7 +90,8 @@ def read_page(html: str, *, url: str, status: int = 200) -> WebPage:
 
     Args:
         html: Content of the page.
-        url: URL of the page, after all redirects; actions of forms may be relative to it.
+        url: URL of the page, after all redirects; actions of forms may be relative to it. An action that gives no valid URL
+            becomes the empty text.
         status: HTTP status code of the answer.
     """
     parser = _PageParser()

@@ -17,12 +17,12 @@ from pydantic_core import PydanticSerializationError
 from hubserve.atomic import staged_folder, write_atomic
 from hubserve.error_messages import suggest, without_surrogates
 from hubserve.errors import JobError, JobNotFoundError, StorageError
+from hubserve.failure_reason_file import reserve, write_reserved
 from hubserve.home import home
 from hubserve.jobs.definition import Job
 from hubserve.jobs.job_file import dump_job, parse_job
 from hubserve.jobs.limits import UNLIMITED, JobLimits
 from hubserve.jobs.status import JobStatus, JobSummary
-from hubserve.reserved_file import reserve, write_reserved
 from hubserve.sequence_number import number_lock, read_number, write_next_number
 from hubserve.storage_faults import denial, denied, is_there
 
@@ -124,8 +124,8 @@ class Run:
         """Writes why the job ended to the file `reason`, whose disk space is reserved, for when status.json cannot be written.
 
         Args:
-            reason: The text, which is cut to `hubserve.reserved_file.BYTES` bytes. `hubserve.jobs.read` returns it as the error
-                of the job. Errors of the file system are ignored.
+            reason: The text, which is cut to `hubserve.failure_reason_file.BYTES` bytes. `hubserve.jobs.read` returns it as
+                the error of the job. Errors of the file system are ignored.
         """
         write_reserved(self.path / REASON, reason)
 

@@ -75,8 +75,9 @@ class EvaluatorEntry(JobRecord):
     """The evaluator that scores the archs of a search.
 
     Attributes:
-        name: Import path such as "mypkg.scores:accuracy", or name of an entry point of the group "hubserve.evaluators", for
-            one of the user's own; or "ZeroCost", which scores untrained networks.
+        name: "ZeroCost", which scores untrained networks; or, for an evaluator of the user's own, an import path such as
+            "mypkg.scores:accuracy" or the name of an entry point of the group "hubserve.evaluators". Whether there is one of
+            this name is checked with the job, by `hubserve.pipeline.evaluators.check_evaluator`.
         arguments: Arguments of the function or class.
     """
 

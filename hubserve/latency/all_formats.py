@@ -11,9 +11,9 @@ from scipy.stats import binomtest
 
 from hubserve.data.image_batches import ImageBatches, image_batches
 from hubserve.errors import ExportError, HubserveError
+from hubserve.export.calibration_images import held_out
 from hubserve.export.eager_runner import EagerRunner
 from hubserve.export.model_source import ModelSource
-from hubserve.export.parity_proof import held_out
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.export.write_package import write_package
 from hubserve.latency.format_table import FormatRow, FormatTable

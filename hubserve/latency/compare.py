@@ -66,7 +66,7 @@ def compare_reports(
 
     Raises:
         ProfileError: A format is not in both profiles, or they have none in common; a format was measured on another device or
-            with another batch size or number of threads; or there are fewer than 40 samples.
+            with another batch size or number of threads; or one of the two has fewer than 40 samples.
     """
     common = [found.format for found in a.formats if b.latency_of(found.format) is not None]
     chosen = list(formats) or common

@@ -9,6 +9,7 @@ from hubserve.errors import PackageError
 from hubserve.package.file_hashes import file_entry
 from hubserve.package.formats import FORMATS
 from hubserve.package.package import EXAMPLE, LABELS, MANIFEST, PARITY, PROFILE, WEIGHTS, Package, read_package
+from hubserve.package.text_tokenizer import TOKENIZER
 
 
 def add_profile(package: Package, text: str) -> Package:
@@ -40,7 +41,8 @@ def add_files(package: Package, files: Mapping[str, bytes]) -> Package:
             the folder of the package is no longer a package.
         OSError: A file cannot be read or written, or the folder cannot be replaced; the package is unchanged then.
     """
-    taken = {MANIFEST, WEIGHTS, LABELS, PARITY, EXAMPLE, *(file for entry in FORMATS.values() for file in entry.files)}
+    exported = {file for entry in FORMATS.values() for file in entry.files}
+    taken = {MANIFEST, WEIGHTS, LABELS, TOKENIZER, PARITY, EXAMPLE} | exported
     for name in files:
         if name in taken or PurePosixPath(name).name != name or name in ("", ".", ".."):
             raise PackageError(

@@ -62,8 +62,9 @@ class InputEntry(TensorEntry):
     not know them.
 
     Attributes, besides those of TensorEntry:
-        prepared_by: Who computes the tensor: "image" means the preprocessing in the manifest, from an image; "text" means a
-            tokenizer in the package, from a text; "none" means the caller.
+        prepared_by: Who computes the tensor: "image" means the preprocessing in the manifest, from an image; "text" means the
+            tokenizer in the package, tokenizer.json, from a text, or the caller where the package has none; "none" means the
+            caller. A tensor from texts is int64 of shape (batch, length) and has padding.
         lowest: Smallest allowed element of a tensor of integers; None if there is none.
         highest: Largest allowed element of a tensor of integers; None if there is none.
         padding: Element that fills up the shorter sequences of a batch, at the end of the last axis. What the model computes
@@ -91,6 +92,18 @@ class InputEntry(TensorEntry):
         for axis, (smallest, largest) in self.axes.items():
             if axis not in self.shape or smallest < 0 or (largest is not None and largest < smallest):
                 raise ValueError(f"{self.name}: axes: {axis!r} from {smallest} to {largest} is no axis of {self.shape}")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_tokens(self) -> InputEntry:
+        if self.prepared_by != "text":
+            return self
+        shape = len(self.shape) == 2 and self.shape[0] == "batch" and isinstance(self.shape[1], str)
+        if not shape or self.dtype != "int64" or self.padding is None:
+            raise ValueError(
+                f"{self.name}: an input that is prepared from texts is int64 of shape (batch, length) and has padding; this "
+                f"one is {self.dtype} of shape {self.shape} with padding = {self.padding}"
+            )
         return self
 
     @model_serializer(mode="wrap")
@@ -255,6 +268,26 @@ class Manifest(_Record):
                 "/v2/models/NAME/infer and over gRPC; in Python, Package.tensor_runner runs it"
             )
         return self.preprocess
+
+    @property
+    def classifies_texts(self) -> bool:
+        """Whether the only input of the model is prepared from a text, and its first output has the logits of classes.
+
+        Texts can be given to it if the package has the file tokenizer.json; else token ids must be.
+        """
+        return [entry.prepared_by for entry in self.inputs] == ["text"] and self.output.meaning == "logits"
+
+    @property
+    def text_input(self) -> InputEntry:
+        """The input of a text classifier.
+
+        Raises:
+            OtherInputsError: The model is no text classifier; the message says what its inputs are.
+        """
+        if not self.classifies_texts:
+            inputs = ", ".join(f"{entry.name} ({entry.dtype}: {' x '.join(map(str, entry.shape))})" for entry in self.inputs)
+            raise OtherInputsError(f"{self.name} is no text classifier: it takes {inputs}")
+        return self.input
 
     @property
     def input(self) -> InputEntry:

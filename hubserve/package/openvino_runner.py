@@ -25,7 +25,7 @@ class OpenVinoRunner:
 
     Attributes:
         callers: Number of calls that may run at the same time, as OpenVINO reports it.
-        has_features: Whether the file has the output "features", which `with_features` needs.
+        has_features: Whether "features", which `with_features` needs, is the file's second and last output.
         seconds: Time in seconds after which a call raises LateAnswerError; a day unless it is set to another value. After
             `callers` such calls, every further call is refused.
 
@@ -72,7 +72,7 @@ class OpenVinoRunner:
         """Returns the logits and the features of a batch of prepared images, as every `FeatureRunner` does.
 
         Raises:
-            ExportError: The file has no second output, or the network does not take such a batch.
+            ExportError: `has_features` is False, or the network does not take such a batch.
             LateAnswerError: The call did not end within `seconds`.
         """
         if not self.has_features:

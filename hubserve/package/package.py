@@ -6,6 +6,7 @@
     model.torchscript.pt   the same model in TorchScript; may run code, so it is loaded only if its author is trusted
     model.pt2              the same model, written by torch.export; may run code, too
     labels.txt             one label for each class and line, in the order of the logits; only of classifiers
+    tokenizer.json         what turns texts into token ids; only of text classifiers
     parity.json            how far the logits of each format are from those of eager PyTorch
     run_onnx.py            program that classifies images with onnxruntime, numpy and pillow alone; only of image classifiers
     profile.json           latency report; only if latency was measured

@@ -16,10 +16,10 @@ from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
 from hubserve.pipeline.phases.profile import profile
 from hubserve.pipeline.phases.publish import publish
-from hubserve.pipeline.phases.test import TestedNetwork, test
+from hubserve.pipeline.phases.test import TestedNetwork
 from hubserve.pipeline.phases.train import train
 from hubserve.pipeline.resolved_search import ResolvedSearch
-from hubserve.pipeline.search_source import comparison_images, search_source, tested_parts
+from hubserve.pipeline.search_source import search_source
 from hubserve.pipeline.status_writer import StatusWriter
 
 FRONT, BASELINES = "front", "baselines"
@@ -59,9 +59,11 @@ def finish_network(
     """
     place = folder or run
     trained = train(resolved, winner, place, status)
-    tested = test(trained.model, tested_parts(resolved), place, status)
+    task, evaluator = resolved.task, resolved.recipe_evaluator
+    tested = task.test(trained.model, evaluator, resolved.test_evaluator, place, status)
     source = search_source(resolved, winner, trained, tested, run)
-    return tested, export(source, resolved.formats, lambda: comparison_images(resolved), place, status)
+    texts = task.compared_texts()
+    return tested, export(source, resolved.formats, lambda: task.compared_images(evaluator), place, status, texts=texts)
 
 
 def networks_to_compare(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> list[ComparedNetwork]:

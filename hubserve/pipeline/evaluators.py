@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_args
 
-from hubserve.data.labelled_data import LabelledData
+from hubserve.data.search_data import SearchData
 from hubserve.error_messages import suggest
 from hubserve.errors import EvaluatorError, HubserveError, JobError
 from hubserve.evaluator import Evaluator, FunctionalEvaluator, ZeroCost
+from hubserve.find_named import NamedKind, find_named
 from hubserve.jobs import SearchJob, ZeroCostName
 from hubserve.jobs.search_job import EvaluatorEntry, Measure
-from hubserve.own_code import NamedKind, find_named
 from hubserve.pipeline.strategies import Searchers
 from hubserve.training.evaluator import Objective, TrainingEvaluator
 from hubserve.typed_arguments import typed_arguments
@@ -45,7 +45,8 @@ def check_evaluator(job: SearchJob, searchers: Searchers, *, refused: str | None
     Args:
         job: The search.
         searchers: Its strategies.
-        refused: Reason for which no evaluator is imported, for the message; None imports it.
+        refused: Reason for which no code of the user is imported, for the message; None imports it. Evaluators of hubserve
+            are found all the same.
 
     Raises:
         JobError: There is no such evaluator or argument, it does not suit the strategy, or the job lacks `retrain`, without
@@ -71,12 +72,12 @@ def check_evaluator(job: SearchJob, searchers: Searchers, *, refused: str | None
         raise JobError(f"retrain.start = inherited: {job.evaluator.name} leaves no weights to inherit; choose new")
 
 
-def make_evaluator(job: SearchJob, data: LabelledData) -> Evaluator:
+def make_evaluator(job: SearchJob, data: SearchData) -> Evaluator:
     """Returns the evaluator that a search names.
 
     A function is called with each network and the arguments; it returns the score that is the first objective of the job, or a
     dict with a value for each of its objectives that is no measure. A class is called with the arguments, and the evaluator
-    must have these objectives. Both are also given the data and the recipe of the job, as `data` (a `LabelledData`) and
+    must have these objectives. Both are also given the data and the recipe of the job, as `data` (such as a `LabelledData`) and
     `recipe` (a `hubserve.jobs.Recipe`), if they have parameters of these names.
 
     Args:

@@ -7,15 +7,13 @@ of items of each part are written to data.json, and a run is refused where they 
 """
 
 import json
-from collections.abc import Sized
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from hubserve.atomic import write_atomic
 from hubserve.data.check_pool import Advance
 from hubserve.data.folder_walk import named
-from hubserve.data.labelled_data import LabelledData
 from hubserve.data.names import shown
 from hubserve.data.own_images import Reading
 from hubserve.data.parts import PinnedParts, read_pinned
@@ -57,16 +55,15 @@ def pin_data(resolved: ResolvedJob, run: Run) -> None:
         JobError: The run has begun with other data, or its record cannot be read.
         OSError: The record cannot be written (StorageError for a full, read-only or forbidden disk).
     """
-    found = resolved.scan
-    if found is not None:
+    found, shape = resolved.scan, resolved.preprocess
+    if found is not None and shape is not None:
         pinned = pinned_parts(run)
         if pinned is None:
-            shape = resolved.preprocess
             replace(found.pinned(), size=shape.input_size, fit=shape.fit).write(run.path / PARTS)
         else:
             _check_parts(found, pinned)
     elif isinstance(resolved, ResolvedSearch):
-        _check_or_write(resolved.data, run.path / ITEMS)
+        _check_or_write(resolved.task.record(), resolved.data.name, run.path / ITEMS)
 
 
 def pinned_parts(run: Run) -> PinnedParts | None:
@@ -93,10 +90,8 @@ def _check_parts(found: Scan, pinned: PinnedParts) -> None:
         )
 
 
-def _check_or_write(data: LabelledData, path: Path) -> None:
-    """Writes the labels and the number of items of each part to `path`, or raises `JobError` if they are others there."""
-    parts = {part: len(cast(Sized, getattr(data, part))) for part in ("train", "val", "test")}
-    now = {"labels": list(data.labels), "items": parts}
+def _check_or_write(now: dict[str, Any], name: str, path: Path) -> None:
+    """Writes the record of a data set `name` to `path`, or raises `JobError` if there is another one there."""
     if not path.is_file():
         write_atomic(path, json.dumps(now) + "\n")
         return
@@ -106,4 +101,4 @@ def _check_or_write(data: LabelledData, path: Path) -> None:
         raise JobError(f"data: {path}, which says with which data this run began, cannot be read: {error}") from error
     for key, value in now.items():
         if before.get(key) != value:
-            raise JobError(f"data: the {key} of {data.name} are {value}, and this run began with {before.get(key)}: {ADVICE}")
+            raise JobError(f"data: the {key} of {name} are {value}, and this run began with {before.get(key)}: {ADVICE}")

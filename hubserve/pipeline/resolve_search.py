@@ -1,17 +1,15 @@
 """`resolve_search`: makes the space, strategies, data and latency table that the definition of a search job names."""
 
-import warnings
 from pathlib import Path
 from random import Random
 
 import torch
 from torch import nn
 
-from hubserve.complexity import complexity
-from hubserve.data.labelled_data import LabelledData
-from hubserve.data.named_datasets import load_dataset
+from hubserve.data.named_datasets import load_search_data
 from hubserve.data.own_images import PLAIN, Reading
-from hubserve.errors import DatasetError, EvaluatorError, HubserveError, JobError, ProfileError, StrategyError
+from hubserve.data.search_data import SearchData
+from hubserve.errors import DatasetError, EvaluatorError, JobError, ProfileError, StrategyError
 from hubserve.evaluator import ZeroCost
 from hubserve.hub import HubSpace
 from hubserve.jobs import TABLE_BYTES, UNLIMITED, JobLimits, SearchJob
@@ -22,6 +20,8 @@ from hubserve.pipeline.check_definition import check_search, make_space
 from hubserve.pipeline.data_place import data_place, within
 from hubserve.pipeline.earlier_searches import earlier_searches
 from hubserve.pipeline.resolved_search import ResolvedSearch
+from hubserve.pipeline.tasks.find_task import find_task
+from hubserve.pipeline.tasks.search_task import SearchTask
 from hubserve.strategy import OneShotStrategy
 from hubserve.training.device import OneDevice, check_gpus, device_kind
 from hubserve.training.distributed import check_devices
@@ -33,17 +33,14 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
     """Makes and checks the objects that a search job names; arguments and errors are those of `resolve_job`."""
     searchers = check_search(job, limits)
     data = _load_data(job, where, limits, reading)
-    settings = {"num_labels": len(data.labels)} | job.space.settings
-    # `check_search` made the space without the number of classes, to find wrong settings before the data are loaded.
+    task = find_task(data)
+    task.check_job(job)
+    settings = task.space_settings() | job.space.settings
+    # `check_search` made the space without what the data determine, to find wrong settings before the data are loaded.
     space = make_space(job, settings)
-    if space.num_labels != len(data.labels):
-        raise JobError(
-            f"space: {job.space.name} has {space.num_labels} classes and {data.name} has {len(data.labels)}; "
-            "leave num_labels out"
-        )
-    _check_input_size(job, space, data.preprocess.input_size)
-    table = _load_table(job, space, data.preprocess.input_size, where, limits)
-    begins_with = data.scan if reading.pinned is None else None
+    task.check_space(job, space)
+    table = _load_table(job, space, task, where, limits)
+    begins_with = task.scan if reading.pinned is None else None
     earlier = earlier_searches(job, space, where=where, limits=limits, begins_with=begins_with)
     resolved = ResolvedSearch(
         job=job, space=space, settings=settings, data=data, searchers=searchers, table=table, limits=limits, earlier=earlier
@@ -53,10 +50,10 @@ def resolve_search(job: SearchJob, *, where: Path, limits: JobLimits = UNLIMITED
     return resolved
 
 
-def _load_data(job: SearchJob, where: Path, limits: JobLimits, reading: Reading) -> LabelledData:
+def _load_data(job: SearchJob, where: Path, limits: JobLimits, reading: Reading) -> SearchData:
     place = data_place(job.data, where, limits)
     try:
-        return load_dataset(job.data.name, place, reading=within(reading, limits), **job.data.settings)
+        return load_search_data(job.data.name, place, reading=within(reading, limits), **job.data.settings)
     except (DatasetError, TypeError) as error:
         raise JobError(f"data: {error}") from error
 
@@ -101,19 +98,7 @@ def _check_zero_cost(resolved: ResolvedSearch) -> None:
             raise JobError(f"{key}: {error}") from error
 
 
-def _check_input_size(job: SearchJob, space: HubSpace, size: int) -> None:
-    """Raises `JobError` if a random network of the space cannot run on images of `size` pixels, by its shapes alone."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About operations whose MACs are unknown: only the shapes matter here.
-            complexity(_meta_network(space), (3, size, size))
-    except (HubserveError, RuntimeError, ValueError) as error:
-        raise JobError(
-            f"data: {job.space.name} does not take images of {size} pixels: {error}; set data.settings.size"
-        ) from error
-
-
-def _load_table(job: SearchJob, space: HubSpace, size: int, where: Path, limits: JobLimits) -> LatencyTable | None:
+def _load_table(job: SearchJob, space: HubSpace, task: SearchTask, where: Path, limits: JobLimits) -> LatencyTable | None:
     """Loads the latency table that the job names; returns None if it names none.
 
     Raises:
@@ -123,6 +108,9 @@ def _load_table(job: SearchJob, space: HubSpace, size: int, where: Path, limits:
     entry, limit = job.latency, job.limits.get(NAME)
     if entry.table is None:
         return None
+    if task.preprocess is None:
+        raise JobError(f"latency.table: tables are of networks for images; leave it out, and {job.space.name} is measured")
+    size = task.preprocess.input_size
     path = limits.reachable_file("latency.table", where / entry.table.expanduser(), max_bytes=TABLE_BYTES)
     try:
         table = LatencyTable.load(path)

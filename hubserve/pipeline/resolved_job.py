@@ -26,8 +26,8 @@ class ResolvedJob(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def preprocess(self) -> Preprocess:
-        """The preprocessing of the images."""
+    def preprocess(self) -> Preprocess | None:
+        """The preprocessing of the images; None if the inputs are no images."""
 
     @property
     @abc.abstractmethod
@@ -40,8 +40,8 @@ class ResolvedJob(abc.ABC):
 
     @property
     def input_size(self) -> int:
-        """Height and width of the network's input in pixels."""
-        return self.preprocess.input_size
+        """Height and width of the network's input in pixels; 0 if its inputs are no images."""
+        return 0 if self.preprocess is None else self.preprocess.input_size
 
     @property
     def formats(self) -> tuple[JobFormat, ...]:

@@ -6,28 +6,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
-
 from hubserve.benchmarks.zero_cost import ZeroCostMeasure, draw_batch
-from hubserve.data.labelled_data import LabelledData
-from hubserve.data.loaders import MORE_SHARED_MEMORY
 from hubserve.data.scan import Scan
-from hubserve.evaluator import Classification, Evaluator, Objective
+from hubserve.data.search_data import SearchData
+from hubserve.evaluator import Evaluator, Objective
 from hubserve.experiment import Constraint
 from hubserve.experiment.constraints import Measure
 from hubserve.hub import HubSpace
 from hubserve.hub.registry import space_name
-from hubserve.jobs import Recipe, SearchJob
+from hubserve.jobs import SearchJob
 from hubserve.latency.arch_latency import PredictedLatency
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.pipeline.evaluators import make_evaluator
 from hubserve.pipeline.resolved_job import ResolvedJob
 from hubserve.pipeline.strategies import Searchers
+from hubserve.pipeline.tasks.find_task import find_task
+from hubserve.pipeline.tasks.search_task import SearchTask
 from hubserve.preprocess import Preprocess
-from hubserve.usable_resources import free_shared_memory
-
-PREPARED_BATCHES = 2
-"""Number of batches that each process of a DataLoader holds ready, the default of its `prefetch_factor`."""
+from hubserve.training.supervised import SupervisedEvaluator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +32,8 @@ class ResolvedSearch(ResolvedJob):
 
     Attributes:
         job: The definition.
-        space: The model space, with as many classes as the data have.
-        settings: Arguments of the space's class, the number of classes included.
+        space: The model space, made for the data.
+        settings: Arguments of the space's class, those that the data determine included, such as the number of classes.
         data: The loaded data set.
         searchers: The strategies.
         table: Latency table that predicts latencies during the search; None if the job names none.
@@ -47,25 +43,30 @@ class ResolvedSearch(ResolvedJob):
     job: SearchJob
     space: HubSpace
     settings: Mapping[str, Any]
-    data: LabelledData
+    data: SearchData
     searchers: Searchers
     table: LatencyTable | None = None
     earlier: tuple[Path, ...] = ()
 
+    @cached_property
+    def task(self) -> SearchTask:
+        """What the search does with data of this kind."""
+        return find_task(self.data)
+
     @property
-    def preprocess(self) -> Preprocess:
-        """The preprocessing of the images."""
-        return self.data.preprocess
+    def preprocess(self) -> Preprocess | None:
+        """The preprocessing of the images; None for other inputs."""
+        return self.task.preprocess
 
     @property
     def scan(self) -> Scan | None:
         """What was found in the user's files; None for data sets that are known by name."""
-        return self.data.scan
+        return self.task.scan
 
     @property
     def notes(self) -> list[str]:
         """Sentences about what the job leaves out, and about its data."""
-        return [*super().notes, *(self.scan.notes if self.scan else ()), *self._shared_memory_notes()]
+        return [*super().notes, *self.task.notes(self.job)]
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -90,9 +91,9 @@ class ResolvedSearch(ResolvedJob):
         return self.latency() if self.table is None else PredictedLatency(self.table)
 
     @cached_property
-    def recipe_evaluator(self) -> Classification:
+    def recipe_evaluator(self) -> SupervisedEvaluator:
         """The evaluator that trains trials, or the supernet, with `recipe` and scores them on the validation part."""
-        return self._evaluator(self.job.recipe, self.data.val)
+        return self.task.evaluator(self.job.recipe, self.data.val, workers=self.job.data.workers)
 
     @cached_property
     def search_evaluator(self) -> Evaluator:
@@ -112,36 +113,23 @@ class ResolvedSearch(ResolvedJob):
         return ZeroCostMeasure(draw_batch(self.data.train, entry.images, seed=seed), (entry.score,), seed=seed)
 
     @cached_property
-    def retrain_evaluator(self) -> Classification | None:
+    def retrain_evaluator(self) -> SupervisedEvaluator | None:
         """The evaluator that trains the winner with `retrain` and scores it on the validation part; None without `retrain`."""
-        return None if self.job.retrain is None else self._evaluator(self.job.retrain, self.data.val)
+        if self.job.retrain is None:
+            return None
+        return self.task.evaluator(self.job.retrain, self.data.val, workers=self.job.data.workers)
 
     @cached_property
-    def test_evaluator(self) -> Classification:
+    def test_evaluator(self) -> SupervisedEvaluator:
         """The evaluator that scores the winner on the test part."""
-        return self._evaluator(self.job.retrain or self.job.recipe, self.data.test)
-
-    def _evaluator(self, recipe: Recipe, scored: Dataset[Any]) -> Classification:
-        workers = self.job.data.workers
-        return Classification(
-            train_dataloaders=_loader(self.data.train, recipe.batch_size, workers, shuffle=True),
-            val_dataloaders=_loader(scored, recipe.batch_size, workers, shuffle=False),
-            num_classes=len(self.data.labels),
-            max_epochs=recipe.epochs,
-            gradient_clip_val=recipe.gradient_clip,
-            **recipe.model_dump(exclude={"epochs", "gradient_clip", "start"}),
-        )
+        return self.task.evaluator(self.job.retrain or self.job.recipe, self.data.test, workers=self.job.data.workers)
 
     def facts(self) -> dict[str, Any]:
         """Returns the lines that `hubserve search JOB --check` prints, by name; None for a line that is not printed."""
-        parts = (self.data.train, self.data.val, self.data.test)
         then = self.job.strategy.then
         return {
             "space": f"{space_name(self.space)} with {self.space.count():,} archs",
-            "data": f"{self.data.name}: {' / '.join(f'{len(part):,}' for part in parts)} images to train, validate, test",  # type: ignore[arg-type]
-            "classes": len(self.data.labels),
-            **(self.scan.facts() if self.scan else {}),
-            "input_size": self.input_size,
+            **self.task.facts(),
             "strategy": self.job.strategy.name + (f", then {then.name}" if then else ""),
             "evaluator": None if self.job.evaluator is None else self.job.evaluator.name,
             "objectives": ", ".join(f"{direction} {name}" for name, direction in self.job.objectives.items()),
@@ -151,19 +139,6 @@ class ResolvedSearch(ResolvedJob):
             "published_as": self.job.store_name if self.job.publish else None,
             "notes": "; ".join(self.notes) or None,
         }
-
-    def _shared_memory_notes(self) -> list[str]:
-        """Returns a list with a sentence if the batches that the reading processes prepare may not fit into /dev/shm."""
-        readers = self.job.data.workers * self.job.executor.workers
-        batch_size = max(recipe.batch_size for recipe in (self.job.recipe, self.job.retrain) if recipe is not None)
-        needed = readers * PREPARED_BATCHES * batch_size * 3 * self.input_size**2 * 4
-        free = free_shared_memory()
-        if free is None or needed <= free:
-            return []
-        return [
-            f"data.workers = {self.job.data.workers}: the images that {readers} processes hold ready take up to "
-            f"{needed / 1e6:,.0f} MB of shared memory, and /dev/shm has {free / 1e6:,.0f} MB left. {MORE_SHARED_MEMORY}"
-        ]
 
     def _filter_fact(self) -> str | None:
         entry = self.job.zero_cost_filter
@@ -179,11 +154,3 @@ class ResolvedSearch(ResolvedJob):
         difference = self.table.difference_to_host()
         where = f"built on {self.table.host.cpu}" if difference is None else f"which was {difference}: build one here"
         return f"predicted by {self.job.latency.table}, {where}{known}; the winner is measured"
-
-
-def _loader(data: Dataset[Any], batch_size: int, workers: int, *, shuffle: bool) -> Dataset[Any] | DataLoader[Any]:
-    """The data set itself if this process reads the images; evaluators load it batch by batch."""
-    if workers == 0:
-        return data
-    # Not persistent_workers: evaluators make a new loader, with an order of its own, for each pass.
-    return DataLoader(data, batch_size, shuffle=shuffle, num_workers=workers)

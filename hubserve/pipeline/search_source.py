@@ -1,25 +1,20 @@
 """`search_source`: collects the network and the manifest entries from which a search winner's package is written."""
 
-from itertools import islice
 from typing import Any
-
-import numpy as np
 
 from hubserve.cards.card import Metric
 from hubserve.code_source import import_path_of, source_of_code
 from hubserve.data.named_datasets import DATASET_KIND, DATASETS
-from hubserve.data.names import shown
 from hubserve.evaluator import FunctionalEvaluator
 from hubserve.experiment.named_pruners import PRUNER_KIND, PRUNERS
 from hubserve.export.model_source import ModelSource
+from hubserve.find_named import find_named
 from hubserve.hub.registry import space_name
 from hubserve.jobs import Run
-from hubserve.own_code import find_named
 from hubserve.package.manifest import Provenance
-from hubserve.package.runner import Batch
 from hubserve.pipeline.front import front_rows
 from hubserve.pipeline.phases.choose_winner import Winner
-from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
+from hubserve.pipeline.phases.test import TestedNetwork
 from hubserve.pipeline.phases.train import TrainedWinner
 from hubserve.pipeline.resolved_search import ResolvedSearch
 
@@ -27,45 +22,23 @@ from hubserve.pipeline.resolved_search import ResolvedSearch
 def search_source(
     resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, tested: TestedNetwork, run: Run
 ) -> ModelSource:
-    """Returns the trained winner together with its labels, preprocessing and provenance for the package's manifest."""
+    """Returns the trained winner together with its provenance and what its data determine for the package's manifest."""
     return ModelSource(
         name=resolved.job.store_name,
         model=trained.model,
         space=space_name(resolved.space),
         settings=resolved.settings,
         arch=winner.arch,
-        preprocess=resolved.data.preprocess,
-        labels=resolved.data.labels,
-        provenance=_provenance(resolved, winner, trained, tested.test_acc, run),
-        temperature=tested.temperature,
-        accuracy=tested.accuracy,
+        provenance=_provenance(resolved, winner, trained, tested, run),
+        **resolved.task.package_entries(resolved.space, tested),
     )
-
-
-def tested_parts(resolved: ResolvedSearch) -> LabelledParts:
-    """Returns the validation and the test images of a search, as the test phase takes them."""
-    data = resolved.data
-    found = resolved.scan
-    count = len(data.test)  # type: ignore[arg-type]
-    return LabelledParts(
-        dataset=data.name,
-        labels=data.labels,
-        val=resolved.recipe_evaluator.val_batches,
-        test=resolved.test_evaluator.val_batches,
-        files=[f"image {i}" for i in range(count)]
-        if found is None
-        else [shown(i.file) for i in found.images if i.part == "test"],
-    )
-
-
-def comparison_images(resolved: ResolvedSearch) -> list[Batch]:
-    """Returns two batches of at most 16 validation images, on which the exported formats are compared with PyTorch."""
-    batches = islice(resolved.recipe_evaluator.val_batches(), 2)
-    return [np.ascontiguousarray(inputs[:16].numpy()) for inputs, _ in batches]
 
 
 def own_code(resolved: ResolvedSearch) -> dict[str, Any]:
-    """Returns where the strategies, pruner, data set and evaluator of a search came from, by key; without those of hubserve."""
+    """Returns where the strategies, pruner, data set and evaluator of a search came from, by key; without those of hubserve.
+
+    A class that a function made has no import path of its own and is left out; the job, which the manifest holds too, names it.
+    """
     job, searchers = resolved.job, resolved.searchers
     evaluator = resolved.search_evaluator
     things: dict[str, Any] = {
@@ -84,10 +57,10 @@ def own_code(resolved: ResolvedSearch) -> dict[str, Any]:
 
 
 def _provenance(
-    resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, test_acc: float | None, run: Run
+    resolved: ResolvedSearch, winner: Winner, trained: TrainedWinner, tested: TestedNetwork, run: Run
 ) -> Provenance:
     """Returns the manifest's record of how the model was made: job, trial, scores, data and weights."""
-    job, status = resolved.job, run.written_status()
+    job, status, test_acc = resolved.job, run.written_status(), tested.test_acc
     found: dict[str, Any] = {
         "job": job.name,
         "run": run.id,
@@ -107,9 +80,15 @@ def _provenance(
         "pareto_front": front_rows(status),
         **({"zero_cost_filter": job.zero_cost_filter.model_dump()} if job.zero_cost_filter else {}),
         "weights": trained.weights,
-        "val_acc": trained.scores.get("val_acc"),
-        "test_acc": test_acc,
-        "test_images": len(resolved.data.test),  # type: ignore[arg-type]
+        **_figures(resolved, trained, tested),
     }
     metric = None if test_acc is None else Metric(dataset=f"{resolved.data.name} (test)", top1=round(100 * test_acc, 4))
     return Provenance(origin="search", paper=resolved.space.paper, metric=metric, weights=trained.weights, search=found)
+
+
+def _figures(resolved: ResolvedSearch, trained: TrainedWinner, tested: TestedNetwork) -> dict[str, Any]:
+    """Returns the scores of the trained network on the validation and the test part: accuracies, or scores by name."""
+    count = resolved.task.sizes[2]
+    if not tested.scores:
+        return {"val_acc": trained.scores.get("val_acc"), "test_acc": tested.test_acc, "test_images": count}
+    return {"trained_scores": dict(trained.scores), "test_scores": dict(tested.scores), "test_items": count}

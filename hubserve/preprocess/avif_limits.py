@@ -28,13 +28,16 @@ _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
 def check_avif(data: bytes, pixels: int) -> None:
     """Checks that the AV1 streams of an AVIF file have no more pixels and frames than allowed.
 
+    A file without a list of items has no streams and passes; whether it is an image is for its decoder to say.
+
     Args:
         data: Content of the file.
         pixels: Number of pixels that the boxes of the file declare.
 
     Raises:
         ImageError: A stream has more than `pixels` pixels, all streams together have more than `SUM_FACTOR` times as many, an
-            item has more than `MOST_FRAMES` frames or `MOST_OBUS` OBUs, or the items cannot be read.
+            item has more than `MOST_FRAMES` frames or `MOST_OBUS` OBUs, or the list of items is there and cannot be read, e.g.
+            because it is cut off.
     """
     try:
         sizes = [_stream_pixels(item) for item in _items(data)]

@@ -174,10 +174,11 @@ def add_upload(root: Path, name: str, stage: Path, fill: Callable[[Path], None])
         fill: Function that creates the folder with the given path and writes the images into it. Its exceptions are passed on.
 
     Raises:
-        JobError: The name is not allowed, there is an upload of this name, or `fill` wrote fewer than two class folders with
-            images.
+        JobError: The name is not allowed, there is an upload of this name (both are found before anything is written, and
+            once more at the end), or `fill` wrote fewer than two class folders with images. The caller removes `stage`.
         OSError: The folder cannot be renamed to its final name.
     """
+    check_free(root, name)
     filled, target = stage / name, root / UPLOADS / name
     fill(filled)
     described, _ = _described(_Look(), filled, Path(os.path.realpath(root)))
@@ -274,4 +275,4 @@ def bytes_in(folder: Path) -> int:
 def _check_name(name: str) -> None:
     """Checks the name of an upload. Raises JobError if it is not allowed."""
     if not NAME.fullmatch(name) or is_hidden(name):
-        raise JobError(f"{name[:60]!r} is no name for an upload: up to 60 letters, digits, dots, - and _ are, a letter first")
+        raise JobError(f"{name[:60]!r} is no name for an upload: 1 to 60 letters, digits, dots, - and _, no dot, - or _ first")

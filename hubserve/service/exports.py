@@ -24,7 +24,7 @@ from hubserve import home
 from hubserve.atomic import staged_file
 from hubserve.background import STOP_SECONDS, BackgroundProcess, end_of_log
 from hubserve.errors import JobError, JobNotFoundError, OverloadedError
-from hubserve.reserved_file import read_reserved
+from hubserve.failure_reason_file import read_reserved
 from hubserve.sequence_number import read_number, write_next_number
 from hubserve.service.export_folder import (
     ACTIVE,

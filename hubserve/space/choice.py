@@ -96,7 +96,10 @@ class Choice(abc.ABC):
         return frozenset(label for alternative in self.conditions for label, _ in alternative)
 
     def active(self, arch: Mapping[str, Any]) -> bool:
-        """Returns whether the builder asks for this choice, given the answers in `arch` to its `gates`."""
+        """Returns whether the builder asks for this choice, given the answers in `arch` to its `gates`.
+
+        A gate that `arch` lacks meets no condition.
+        """
         return any(all(arch.get(label) in values for label, values in alternative) for alternative in self.conditions)
 
     def answer_in(self, arch: Mapping[str, Any]) -> Any:

@@ -20,12 +20,13 @@ def export_model(tag: str, path: Path) -> Path:
     """Writes a version as one file, which `import_model` and BentoML can read, and returns the path of the file.
 
     Args:
-        tag: Tag of the version, or the name of a model for its newest version.
-        path: File to write, or a folder for it; see `write_archive` in `hubserve.store.bentoml_store`.
+        tag: Tag of the version, or the name of a model for its newest version. Aliases are not looked up.
+        path: File to write, or an existing folder for a file of the usual name; see `write_archive` in
+            `hubserve.store.bentoml_store`. No folder is created.
 
     Raises:
         ModelNotFoundError: There is no such version.
-        StoreError: The version cannot be read, or the file cannot be written.
+        StoreError: The version cannot be read, the folder of `path` does not exist, or the file cannot be written.
         StorageError: The disk is full or read-only, or this user has no permission; no file is left.
     """
     stored = resolve(tag)

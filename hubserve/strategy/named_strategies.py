@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler
 from hubserve import strategy
 from hubserve.error_messages import suggest
 from hubserve.errors import StrategyError
-from hubserve.own_code import NamedKind
+from hubserve.find_named import NamedKind
 from hubserve.strategy import (
     BANANAS,
     NSGA2,
@@ -93,6 +93,7 @@ def unknown_argument(kind: type, arguments: Iterable[str]) -> tuple[str, str] | 
 
 
 def takes_seed(kind: Callable[..., Any]) -> bool:
-    """Returns whether a class or function takes the keyword argument `seed`."""
+    """Returns whether a class or function takes the keyword argument `seed`, by its name or because it takes any keyword."""
     parameters = inspect.signature(kind).parameters.values()
-    return any(found.name == "seed" or found.kind is found.VAR_KEYWORD for found in parameters)
+    named = [found.name for found in parameters if found.kind in (found.POSITIONAL_OR_KEYWORD, found.KEYWORD_ONLY)]
+    return "seed" in named or any(found.kind is found.VAR_KEYWORD for found in parameters)

@@ -29,11 +29,12 @@ class ElasticSpace(ModelSpace):
     Archs of this space are archs of `inner`.
 
     Args:
-        inner: The space that is cut.
+        inner: The space, whose networks can be cut: a smaller one is a part of the weights of a larger one. These are
+            ProxylessNAS and MobileNetV3Space.
         start: (label, answer) of the largest arch; `ElasticSpace.of` makes it from a dict.
 
     Raises:
-        SpaceError: Networks of `inner` cannot be cut.
+        SpaceError: Networks of `inner` cannot be cut: it is another space, or a subclass, whose networks may be different.
         ArchError: The largest arch is not in `inner`.
     """
 

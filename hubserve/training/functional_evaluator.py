@@ -19,8 +19,8 @@ class FunctionalEvaluator(Evaluator):
 
     Args:
         function: Function that is called with the network (an `nn.Module` with random weights) and `arguments`. It returns the
-            value of the first objective, a dictionary with the values of all objectives by name, or None after a call of
-            `hubserve.report_final_result`.
+            value of the only objective, a dictionary with the values of all objectives by name, or None after a call of
+            `hubserve.report_final_result` with one of them. What it returns comes before what it reported.
         objectives: Scores that a search improves, the most important one first: names of scores that are maximised, or
             `Objective` objects.
         arguments: Further keyword arguments for `function`.
@@ -69,7 +69,7 @@ class FunctionalEvaluator(Evaluator):
             )
         first = self.objectives[0].name
         if not isinstance(metric, Mapping):
-            return {first: float(metric)}
+            metric = {first: metric}
         scores = {name: float(value) for name, value in metric.items()}
         if first not in scores and "default" in scores:
             scores[first] = scores["default"]

@@ -6,10 +6,13 @@ import multiprocessing
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkContext, SpawnContext
 from pathlib import Path
 from random import Random as Rng
+
+import pytest
 
 from hubserve.evaluator import Evaluator, Objective, Trial
 from hubserve.experiment import NasExperiment
@@ -96,7 +99,7 @@ def killed_at(
     for moment in moments:
         # On a busy machine the search may be far ahead before this process runs again: it waits to be killed then.
         last.write_text(str(moment + AHEAD))
-        process = context.Process(target=run, args=arguments)
+        process = context.Process(target=_reported, args=(run, arguments, _error(log)))
         process.start()
         try:
             _wait_for(log, moment, process)
@@ -106,6 +109,20 @@ def killed_at(
             process.join()
             last.unlink()
         assert process.exitcode == -signal.SIGKILL, "the search was over before it was killed"
+
+
+def _reported(run: Callable[..., object], arguments: tuple[object, ...], error: Path) -> None:
+    """Runs a search; an exception is written to the file `error`, since what other processes print may be cut off."""
+    try:
+        run(*arguments)
+    except BaseException:
+        error.write_text(traceback.format_exc())
+        raise
+
+
+def _error(log: Path) -> Path:
+    """Has the traceback of a search that failed."""
+    return log.with_name("error")
 
 
 def _last(log: Path) -> Path:
@@ -121,6 +138,8 @@ def _hold(log: Path) -> None:
 def _wait_for(log: Path, moment: int, process: multiprocessing.process.BaseProcess) -> None:
     end = time.monotonic() + 120
     while begun(log) < moment:
-        assert process.is_alive(), f"the search ended with {process.exitcode} before {moment} trials began"
+        if not process.is_alive():
+            error = _error(log).read_text() if _error(log).exists() else "no exception"
+            pytest.fail(f"the search ended with {process.exitcode} before {moment} trials began: {error}")
         assert time.monotonic() < end, f"no {moment} trials in two minutes"
         time.sleep(0.002)

@@ -18,15 +18,17 @@ from hubserve.hub import NasBench201
 from hubserve.jobs import ExecutorEntry, Job
 from hubserve.latency import MeasuredLatency
 from hubserve.latency.tables.build import BuildPlan, build_table
-from hubserve.pipeline import check_definition, resolve_job, resolved_search
+from hubserve.pipeline import check_definition, resolve_job
 from hubserve.pipeline.check_definition import choose_formats
 from hubserve.pipeline.downsample import Downsampled
 from hubserve.pipeline.phases.search import make_executor
 from hubserve.pipeline.strategies import multi_trial
+from hubserve.pipeline.tasks import image_task
 from hubserve.preprocess import Preprocess
 from hubserve.strategy import suggest_arch
 from hubserve.strategy.named_strategies import MULTI_TRIAL, ONE_OBJECTIVE
 from tests.pipeline.definitions import short
+from tests.sentences import place_sentences
 
 SHIPPED = {path.stem: path for path in (Path(__file__).parent.parent.parent / "search_jobs").glob("*.yaml")}
 
@@ -40,15 +42,16 @@ def test_we_ship_some():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_we_ship_can_be_run(name, tmp_path):
+def test_what_we_ship_can_be_run(name, tmp_path, monkeypatch):
     """Those whose data comes with scikit-learn are held to it too; the others say that it is not here."""
+    place_sentences(monkeypatch, tmp_path / "home")
     found = jobs.read_job(SHIPPED[name])
     assert found.name == name
     assert found.summary
     check_definition(found)
     if found.data.folder is None:
         facts = resolve_job(found, where=tmp_path).facts()
-        assert facts["classes"] == 10
+        assert facts["classes"] == (2 if found.data.name == "movie-sentences" else 10)
         assert facts["published_as"] == found.publish.name
     else:
         with pytest.raises(JobError, match=r"^data: .* needs its folder, and .* is none"):
@@ -191,7 +194,7 @@ def test_the_preprocessing_in_a_job(tmp_path):
 
 @pytest.mark.parametrize(("workers", "free", "hint"), [(0, 0, False), (8, 10**9, False), (8, 10**6, True), (8, None, False)])
 def test_a_small_shared_memory_gets_a_hint_at_the_workers(workers, free, hint, monkeypatch, tmp_path):
-    monkeypatch.setattr(resolved_search, "free_shared_memory", lambda: free)
+    monkeypatch.setattr(image_task, "free_shared_memory", lambda: free)
     data = {"name": "digits", "settings": {"size": 16}, "workers": workers}
     notes = resolve_job(job(data=data), where=tmp_path).notes
     said = "data.workers = 8: the images that 8 processes hold ready take up to 3 MB of shared memory"

@@ -64,13 +64,14 @@ def test_several_objectives_by_name():
     ("function", "message"),
     [
         (lambda model: None, "returned nothing and did not call hubserve.report_final_result"),
-        (lambda model: {"accurac": 1.0}, r"not the objective 'accuracy'. Did you mean accurac"),
+        (lambda model: 0.5, r"gave \['accuracy'\] and not the objective 'ms'"),
+        (lambda model: {"accurac": 1.0, "ms": 1.0}, r"not the objective 'accuracy'. Did you mean accurac"),
         (lambda model: hubserve.report_intermediate_result({"other": 1.0}), "without 'accuracy'"),
     ],
 )
 def test_missing_results_are_reported(function, message):
     with pytest.raises(EvaluatorError, match=message):
-        FunctionalEvaluator(function, ("accuracy",)).evaluate(Mlp(), ARCH, Trial())
+        FunctionalEvaluator(function, ("accuracy", "ms")).evaluate(Mlp(), ARCH, Trial())
 
 
 def test_calls_that_cannot_work_are_refused_at_once():

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from hubserve.cli.output import MODEL_HELP, SPACE_HELP, Json, Trust, check_folder_writable, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, SPACE_HELP, Json, Trust, print_json, print_table
+from hubserve.cli.output_files import check_folder_writable
 
 FormatOption = StrEnum(
     "FormatOption", "onnx torchscript pt2 onnx-fp16 onnx-int8 executorch executorch-int8 litert litert-int8 ncnn"

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hubserve.cli.output import MODEL_HELP, SPACE_HELP, Json, Trust, check_writable, print_facts, print_json, print_table
+from hubserve.cli.output import MODEL_HELP, SPACE_HELP, Json, Trust, print_facts, print_json, print_table
+from hubserve.cli.output_files import check_writable
 
 
 def spaces(

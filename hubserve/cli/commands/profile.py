@@ -7,15 +7,8 @@ import typer
 from typer.core import TyperGroup
 
 from hubserve.cli.exit_codes import NEGATIVE_RESULT, CommandGroup
-from hubserve.cli.output import (
-    MODEL_HELP,
-    Json,
-    Trust,
-    check_folder_writable,
-    check_writable,
-    print_json,
-    print_table,
-)
+from hubserve.cli.output import MODEL_HELP, Json, Trust, print_json, print_table
+from hubserve.cli.output_files import check_folder_writable, check_writable
 
 
 class DefaultCommand(TyperGroup):
@@ -72,7 +65,8 @@ def measure(
     """
     from hubserve.atomic import staged_result
     from hubserve.cli.all_formats import check_without_effect, profile_formats
-    from hubserve.cli.latency_reports import ProfileOptions, measure_package, named_lengths, own_folder, print_report
+    from hubserve.cli.latency_reports import ProfileOptions, measure_package, own_folder, print_report
+    from hubserve.cli.lookup_tables import named_lengths
     from hubserve.cli.resolve_model import open_package
     from hubserve.errors import ProfileError
     from hubserve.latency.format_table import FormatTable

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 import hubserve
-from hubserve.cli.output import Json, Model, check_folder_writable, check_writable, print_json
+from hubserve.cli.output import Json, Model, print_json
+from hubserve.cli.output_files import check_folder_writable, check_writable
 
 
 def publish(

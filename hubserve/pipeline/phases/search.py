@@ -103,7 +103,7 @@ def make_experiment(
         constraints=(*resolved.constraints, *filter_constraints(resolved, run, status)),
         objectives=resolved.objectives,
         measures=_measures(resolved),
-        input_shape=(3, resolved.input_size, resolved.input_size),
+        input_shape=None if resolved.preprocess is None else (3, resolved.input_size, resolved.input_size),
         pruner=make_pruner(job),
         executor=make_executor(job.executor, own_ray=resolved.limits.own_ray, needs=_read_by_trials(resolved)),
         seed=job.seed,

@@ -1,7 +1,7 @@
 """Phase "test": measures the accuracy on the test images, and finds the temperature that calibrates the probabilities."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,8 @@ class TestedNetwork:
         accuracy: Report on the test images; None if there are no test images, or if version 0.1.0 tested the network.
         temperature: Number by which logits are divided before the softmax; None if no temperature lowers the cross
             entropy on the validation images.
-        test_acc: Accuracy on the test images, in [0, 1]; None if there are no test images.
+        test_acc: Accuracy on the test part, in [0, 1]; None if there is no test part, or the network is no classifier.
+        scores: Scores of a network that is no classifier, and those of baselines, by name; empty for a classifier.
     """
 
     __test__ = False  # No class of tests, in spite of its name.
@@ -56,6 +57,7 @@ class TestedNetwork:
     accuracy: AccuracyReport | None
     temperature: float | None
     test_acc: float | None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def test(model: nn.Module, parts: LabelledParts, run: Run, status: StatusWriter) -> TestedNetwork:

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import nn
 
 from hubserve.errors import JobError
-from hubserve.evaluator import Classification, Trial
+from hubserve.evaluator import Trial
 from hubserve.hub.pretrained import load_weights
 from hubserve.jobs import Run
 from hubserve.pipeline.phases.choose_winner import Winner
@@ -18,7 +18,8 @@ from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.training.received_messages import received
-from hubserve.training.weights_file import WEIGHTS_FILE
+from hubserve.training.supervised import SupervisedEvaluator
+from hubserve.training.trial_weights import WEIGHTS_FILE
 
 FOLDER, SCORES, UNFINISHED, CHECKPOINT = "retrained", "scores.json", "unfinished", "training.pt"
 
@@ -67,13 +68,13 @@ def _inherited(resolved: ResolvedSearch, winner: Winner, advice: str) -> nn.Modu
 
 
 def _train(
-    resolved: ResolvedSearch, winner: Winner, evaluator: Classification, folder: Path, status: StatusWriter
+    resolved: ResolvedSearch, winner: Winner, evaluator: SupervisedEvaluator, folder: Path, status: StatusWriter
 ) -> dict[str, float]:
-    epochs = evaluator.max_epochs
+    epochs, score = evaluator.max_epochs, evaluator.objectives[0].name
     status.begin("retrain", f"training for {epochs} epochs")
 
     def on_epoch(epoch: int, value: float) -> None:
-        status.progress(f"epoch {epoch + 1} of {epochs}: val_acc {value:.4f}", share=(epoch + 1) / epochs)
+        status.progress(f"epoch {epoch + 1} of {epochs}: {score} {value:.4f}", share=(epoch + 1) / epochs)
 
     def fit(on_epoch: Callable[[int, float], None]) -> dict[str, float]:
         checkpoint = folder / UNFINISHED / CHECKPOINT
@@ -90,7 +91,7 @@ def _train(
 
 @dataclass(frozen=True)
 class SentEpochs:
-    """A callback for `ReportingTrial` that sends (epoch, val_acc) to the process that runs the job.
+    """A callback for `ReportingTrial` that sends (epoch, score) to the process that runs the job.
 
     Attributes:
         connection: Connection to that process.
@@ -107,7 +108,7 @@ class ReportingTrial(Trial):
     """A trial that belongs to no study and passes each reported value to a callback.
 
     Attributes:
-        on_epoch: Called after each epoch with its number, from 0, and val_acc.
+        on_epoch: Called after each epoch with its number, from 0, and the value of the first objective.
     """
 
     on_epoch: Callable[[int, float], None] = lambda epoch, value: None

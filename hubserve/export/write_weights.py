@@ -23,6 +23,7 @@ def write_weights(state: Mapping[str, Any], path: Path, *, metadata: dict[str, s
 
     Raises:
         ExportError: A value is not a tensor, such as the extra state of a module.
+        safetensors.SafetensorError: The file cannot be written, e.g. because its folder does not exist.
     """
     others = [f"{name!r} ({type(value).__name__})" for name, value in state.items() if not isinstance(value, Tensor)]
     if others:
