@@ -16,6 +16,8 @@ from hubserve.data.listing import ENDINGS, is_listing
 from hubserve.data.names import class_names
 from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
 from hubserve.data.search_data import SearchData
+from hubserve.data.speech.spoken_numbers import NAME as SPOKEN_NUMBERS
+from hubserve.data.speech.spoken_numbers import spoken_numbers
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
 from hubserve.own_code import NamedKind, find_named
@@ -31,9 +33,12 @@ DATASETS: dict[str, Callable[..., SearchData]] = {
     "cifar10": partial(cifar, "cifar10"),
     "cifar100": partial(cifar, "cifar100"),
     **dict.fromkeys(OWN_IMAGES, own_images),
+    SPOKEN_NUMBERS: spoken_numbers,
 }
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
 
+WITHOUT_FILES = {"digits": "come with scikit-learn", SPOKEN_NUMBERS: "are made by eSpeak NG"}
+"""Data sets that need no files of the user, and where they come from."""
 
 DATASET_KIND = NamedKind(
     "hubserve.datasets",
@@ -144,9 +149,9 @@ def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any])
 
 
 def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:
-    if name == "digits":
+    if name in WITHOUT_FILES:
         if folder is not None:
-            raise DatasetError(f"digits come with scikit-learn, and folder = {folder} is given; leave it out")
+            raise DatasetError(f"{name} {WITHOUT_FILES[name]}, and folder = {folder} is given; leave it out")
         return ()
     if name == "hf":
         if not folder:

@@ -120,13 +120,14 @@ class MeasuredLatency:
                 loaders[name] = partial(_load, path, self.threads, signature is None)
             return self._time(loaders, space)
 
-    def time(self, load: Callable[[], Runner]) -> FormatLatency:
-        """Measures an ONNX model of images in the same way as `measure` and returns its latency with all samples.
+    def time(self, load: Callable[[], Runner | TensorCall], space: ModelSpace | None = None) -> FormatLatency:
+        """Measures an ONNX model in the same way as `measure` and returns its latency with all samples.
 
         Args:
             load: Function that loads the model and returns its runner.
+            space: Model space whose networks take other inputs than images; None for images.
         """
-        return self._time({"onnx": load})["onnx"]
+        return self._time({"onnx": load}, space)["onnx"]
 
     def _time(self, loaders: Mapping[str, Callable[[], Call]], space: ModelSpace | None = None) -> dict[str, FormatLatency]:
         """Measures models of images, or of the inputs of `space`, in turns."""
