@@ -1,4 +1,4 @@
-"""`measure_real_time`: seconds of compute for a second of output, for models whose outputs have an axis along which time passes."""
+"""`measure_real_time`: seconds of compute for a second of output, where an output has an axis along which time passes."""
 
 import statistics
 from collections.abc import Mapping

@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import Field, validate_call
 
 from hubserve.atomic import replace_folder, staged_folder
-from hubserve.data.speech.espeak import open_voice
+from hubserve.data.speech.make_corpus import make_corpus
 from hubserve.data.speech.speech_data import SpeechData, speech_data
-from hubserve.data.speech.utterances import Corpus, read_corpus, say_all, write_corpus
+from hubserve.data.speech.utterances import Corpus, read_corpus
 from hubserve.errors import DatasetError
 from hubserve.home import home
 
@@ -67,10 +67,8 @@ def _made_once(wanted: dict[str, object], texts: dict[str, list[str]], voice: st
     key = hashlib.sha256(json.dumps([WRITTEN, wanted], sort_keys=True).encode()).hexdigest()[:16]
     folder: Path = home() / "datasets" / f"{NAME}-{key}"
     if not folder.is_dir():
-        with open_voice(voice) as speaker:
-            corpus = say_all(speaker, texts)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with staged_folder(folder.parent, folder.name) as stage:
-            write_corpus(corpus, stage)
+            make_corpus(voice, texts, stage)
             replace_folder(stage, folder)
     return read_corpus(folder)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,7 @@ def read_corpus(folder: Path) -> Corpus:
             utterances = iter(_divided(dict(arrays), [text for each in facts["texts"].values() for text in each]))
         parts = {part: tuple(next(utterances) for _ in each) for part, each in facts["texts"].items()}
         return Corpus(facts["made_by"], tuple(facts["symbols"]), MelSettings(**facts["mel"]), parts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise DatasetError(f"{folder} is corrupt ({error}): delete it, and the speech is made again") from error
 
 
