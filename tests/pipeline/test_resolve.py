@@ -51,8 +51,9 @@ def test_what_we_ship_can_be_run(name, tmp_path):
     if found.data.name == "spoken-numbers":
         if find_espeak() is None:
             pytest.skip(MISSING)
-        facts = resolve_job(found, where=tmp_path).facts()
-        assert facts["phonemes"] == 34
+        few = found.data.model_copy(update={"settings": {"train": 20, "val": 2, "test": 2}})
+        facts = resolve_job(found.model_copy(update={"data": few}), where=tmp_path).facts()
+        assert facts["phonemes"] > 20
         assert facts["published_as"] == found.publish.name
     elif found.data.folder is None:
         facts = resolve_job(found, where=tmp_path).facts()

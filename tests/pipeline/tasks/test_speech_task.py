@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_reported_with_its_key(changes, message, tmp_path):
 
 def test_images_are_not_scored_by_their_loss(tmp_path):
     entries = {"objectives": ["val_loss"]}
-    with pytest.raises(JobError, match="^objectives: val_loss: .* digits are scored by val_acc, which is maximized"):
+    with pytest.raises(JobError, match=r"^objectives: val_loss: .* digits are scored by val_acc, which is maximized"):
         resolve_job(jobs.parse_job(short(**entries), where="it"), where=tmp_path)
 
 
