@@ -77,14 +77,16 @@ def check_safetensors_header(path: Path) -> None:
 def check_expansion(path: Path, inner: bytes | None = None) -> None:
     """Checks that the unpacked content of a ZIP archive, such as PyTorch writes, is not many times larger than the archive.
 
-    The limit is that of `most_content`. A file that is not a ZIP archive passes.
+    The sizes are those that the archive's directory declares; the limit is that of `most_content`. A file that is not a ZIP
+    archive passes.
 
     Args:
         path: The file.
         inner: Content of a file in the archive `path`, which is checked in its place; None checks `path` itself.
 
     Raises:
-        OSError: The content is too large (FileTooLargeError), or the file cannot be read.
+        OSError: The content is too large (FileTooLargeError), or the file cannot be read, or begins like a ZIP archive and is
+            none that can be read, e.g. because it is cut off.
     """
     with path.open("rb") if inner is None else io.BytesIO(inner) as file:
         begins = file.read(4) == b"PK\3\4"

@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from hubserve.find_named import IMPORT_PATH
 from hubserve.module_files import file_hash, imported_modules, locate_module
-from hubserve.own_code import IMPORT_PATH
 
 MOST_CHANGES = 3
 """Largest number of changed modules that a message names, besides the module itself."""

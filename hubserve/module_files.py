@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from hubserve.own_code import import_folder
+from hubserve.find_named import import_folder
 
 
 def locate_module(name: str) -> Path | None:

@@ -31,7 +31,7 @@ from hubserve.package.package import read_package
 from hubserve.storage_faults import storage_error
 from hubserve.store import aliases
 from hubserve.strategy.oneshot.checkpoint import Identity, write_checkpoint
-from hubserve.training.weights_file import save_weights
+from hubserve.training.trial_weights import save_weights
 from tests.export.nets import small_source
 from tests.jobs.definitions import SMALLEST
 from tests.stores import small_package, store_at

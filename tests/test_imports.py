@@ -16,7 +16,7 @@ SERVES = (
     "printable_streams",
     "errors",
     "weights_warning",
-    "own_code",
+    "find_named",
     "typed_arguments",
     "module_files",
     "code_source",

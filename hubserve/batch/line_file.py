@@ -17,8 +17,8 @@ class LineFile:
 
     Args:
         path: File to write; its suffix is .csv or .jsonl.
-        columns: RowColumns of the rows.
-        position: Number of bytes that are complete; 0 begins anew.
+        columns: Names and order of the columns.
+        position: Number of bytes that are complete; with 0 the first `append` overwrites what is in the file.
 
     Raises:
         OutputError: The file has fewer bytes.

@@ -16,12 +16,12 @@ from hubserve.complexity import complexity
 from hubserve.error_messages import suggest
 from hubserve.errors import ModelNotFoundError, PackageError, SpaceError
 from hubserve.export.named_package import known_names
+from hubserve.find_named import entry_point_names
 from hubserve.hub import SPACES, HubSpace, get_space, list_cards, load_card
 from hubserve.hub.own_space import SPACE_KIND
 from hubserve.hub.registry import card_space
-from hubserve.hub.source_check import ask, here, on_this_machine
+from hubserve.hub.weights_availability import ask, here, on_this_machine
 from hubserve.latency.profile_report import ProfileReport
-from hubserve.own_code import entry_point_names
 from hubserve.package.manifest import InputEntry
 from hubserve.space import Choice, KOf
 from hubserve.store import StoredModel, aliases

@@ -20,8 +20,8 @@ from hubserve.errors import JobError, JobNotFoundError, NothingFeasibleError
 from hubserve.jobs import Job, Run
 from hubserve.jobs.devices_of_run import check_same_devices
 from hubserve.jobs.job_file import MOST_BYTES
-from hubserve.jobs.process import UNREADABLE
 from hubserve.jobs.progress_text import values_text
+from hubserve.jobs.read_status import UNREADABLE
 
 if TYPE_CHECKING:
     from hubserve.pipeline import ResolvedJob

@@ -46,7 +46,9 @@ class Retries:
         jitter = random.uniform(1.0, 1.1)
         if asked is None:
             return min(FIRST_WAIT * 2.0 ** (attempts - 1) * jitter, self.longest_wait_seconds)
-        return asked * jitter if asked <= self.longest_wait_seconds else None
+        if asked > self.longest_wait_seconds:
+            return None
+        return max(asked, min(asked * jitter, self.longest_wait_seconds))
 
 
 def retry_after_seconds(text: str) -> float | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from hubserve.comparison.source_digest import source_digest
 from hubserve.errors import StrategyError
-from hubserve.own_code import find_named
+from hubserve.find_named import find_named
 from hubserve.strategy import Strategy, as_strategy
 from hubserve.strategy.named_strategies import MULTI_TRIAL, SAMPLER_KIND, takes_seed, unknown_argument
 from hubserve.typed_arguments import typed_arguments

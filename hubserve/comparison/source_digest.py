@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hubserve.own_code import import_folder
+from hubserve.find_named import import_folder
 
 OURS = "hubserve.strategy."
 """Beginning of the names of our modules that belong to strategies."""

@@ -13,6 +13,7 @@ from hubserve.data.digits import digits
 from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.listing import ENDINGS, is_listing
+from hubserve.data.movie_sentences import movie_sentences
 from hubserve.data.names import class_names
 from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
 from hubserve.data.search_data import SearchData
@@ -20,7 +21,7 @@ from hubserve.data.speech.spoken_numbers import NAME as SPOKEN_NUMBERS
 from hubserve.data.speech.spoken_numbers import spoken_numbers
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
-from hubserve.own_code import NamedKind, find_named
+from hubserve.find_named import NamedKind, find_named
 from hubserve.preprocess import Preprocess
 from hubserve.typed_arguments import typed_arguments
 from hubserve.validation_sentence import first_mistake
@@ -32,13 +33,19 @@ DATASETS: dict[str, Callable[..., SearchData]] = {
     "digits": digits,
     "cifar10": partial(cifar, "cifar10"),
     "cifar100": partial(cifar, "cifar100"),
+    "movie-sentences": movie_sentences,
     **dict.fromkeys(OWN_IMAGES, own_images),
     SPOKEN_NUMBERS: spoken_numbers,
 }
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
 
-WITHOUT_FILES = {"digits": "come with scikit-learn", SPOKEN_NUMBERS: "are made by eSpeak NG"}
-"""Data sets that need no files of the user, and where they come from."""
+WITHOUT_PLACE = {
+    "digits": "come with scikit-learn",
+    "movie-sentences": "are downloaded into the folder of hubserve",
+    SPOKEN_NUMBERS: "are made by eSpeak NG",
+}
+"""Name of each data set that has no folder -> where it comes from, for error messages."""
+
 
 DATASET_KIND = NamedKind(
     "hubserve.datasets",
@@ -76,7 +83,10 @@ def load_dataset(name: str, folder: Path | str | None = None, *, reading: Readin
 
 
 def load_search_data(name: str, folder: Path | str | None = None, *, reading: Reading = PLAIN, **settings: Any) -> SearchData:
-    """Loads a data set of any kind by its name and returns it in three parts; see `load_dataset`, also for the errors."""
+    """Loads a data set of any kind by its name and returns it in three parts; see `load_dataset`, also for the errors.
+
+    "movie-sentences" are texts, which are downloaded once.
+    """
     settings = dataset_settings(name, settings)
     if name not in DATASETS:
         return _own_data(name, folder, settings)
@@ -149,9 +159,9 @@ def _own_data(name: str, folder: Path | str | None, settings: Mapping[str, Any])
 
 
 def _place(name: str, folder: Path | str | None) -> tuple[Path | str, ...]:
-    if name in WITHOUT_FILES:
+    if name in WITHOUT_PLACE:
         if folder is not None:
-            raise DatasetError(f"{name} {WITHOUT_FILES[name]}, and folder = {folder} is given; leave it out")
+            raise DatasetError(f"{name} {WITHOUT_PLACE[name]}, and folder = {folder} is given; leave it out")
         return ()
     if name == "hf":
         if not folder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from hubserve.errors import DatasetError, MissingExtraError
 
@@ -43,8 +43,8 @@ def train_tokenizer(texts: Iterable[str], *, size: int, kind: Kind = "words", le
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    settings = {"vocab_size": size, "min_frequency": least, "special_tokens": list(SPECIAL_TOKENS), "show_progress": False}
-    tokenizer.train_from_iterator(texts, trainer(**settings))
+    found: dict[str, Any] = {"vocab_size": size, "min_frequency": least, "special_tokens": list(SPECIAL_TOKENS)}
+    tokenizer.train_from_iterator(texts, trainer(**found, show_progress=False))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{start} $A {end}", special_tokens=[(token, SPECIAL_TOKENS.index(token)) for token in (start, end)]
     )

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hubserve.experiment.top_models import best_first
 from hubserve.space import ModelSpace
-from hubserve.training.weights_file import WEIGHTS_FILE
+from hubserve.training.trial_weights import WEIGHTS_FILE
 
 
 class KeptWeights:

@@ -6,7 +6,7 @@ from typing import Any
 from optuna.pruners import BasePruner, MedianPruner, PercentilePruner, SuccessiveHalvingPruner
 
 from hubserve.errors import ExperimentError
-from hubserve.own_code import NamedKind
+from hubserve.find_named import NamedKind
 from hubserve.strategy.optuna_internals import Hyperband
 
 PRUNERS: dict[str, type[BasePruner]] = {

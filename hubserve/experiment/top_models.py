@@ -13,7 +13,7 @@ from hubserve.experiment.trial_record import TrialRecord
 from hubserve.hub.pretrained import load_weights
 from hubserve.space import ModelSpace
 from hubserve.strategy import trial_arch
-from hubserve.training.weights_file import WEIGHTS_FILE
+from hubserve.training.trial_weights import WEIGHTS_FILE
 
 Formatter = Literal["dict", "instance"]
 

@@ -22,7 +22,7 @@ from hubserve.space import ModelSpace
 from hubserve.strategy import trial_arch
 from hubserve.strategy.trial_params import categories, distribution
 from hubserve.training.evaluator import Objective
-from hubserve.training.weights_file import WEIGHTS_FILE
+from hubserve.training.trial_weights import WEIGHTS_FILE
 
 WARM_STARTED = "warm_started"
 """User attribute of a study to which all trials of the earlier ones were added: a sentence for each of them."""

@@ -13,7 +13,7 @@ from torch import nn
 from hubserve.cards.card import list_cards, load_card
 from hubserve.errors import HubserveError
 from hubserve.export.rebuild_model import rebuild_model
-from hubserve.export.weights_file import write_weights
+from hubserve.export.write_weights import write_weights
 from hubserve.hub.mobile_tensor_names import timm as timm_names
 from hubserve.hub.registry import SPACES
 from hubserve.package.manifest import Manifest

@@ -14,11 +14,11 @@ from hubserve.export.packaged_script import packaged_script
 from hubserve.export.parity_proof import ProvenFormats, write_proven
 from hubserve.export.rebuild_model import rebuild_model
 from hubserve.export.tensor_proof import write_proven_tensors
-from hubserve.export.weights_file import write_weights
+from hubserve.export.write_weights import write_weights
+from hubserve.find_named import is_import_path
 from hubserve.host import versions
 from hubserve.hub.package_space import record_own_space
 from hubserve.hub.registry import SPACES
-from hubserve.own_code import is_import_path
 from hubserve.package import trust
 from hubserve.package.accuracy_report import ACCURACY_REPORT, AccuracyReport
 from hubserve.package.add_files import check_target

@@ -8,6 +8,7 @@ from hubserve.error_messages import suggest
 from hubserve.errors import KeyFormatError
 from hubserve.hub.autoformer_original import original_to_subnet
 from hubserve.hub.autoformer_supernet import SUPERNET_LAYERS, check_supernet, supernet_to_subnet
+from hubserve.hub.match_tensors import check_tensors
 from hubserve.hub.mobile_tensor_names import Rename, efficientnet_lite, matrix_as_convolution, timm, torchvision
 from hubserve.hub.original_tensor_names import acenas, darts, proxylessnas, pytorchcv
 from hubserve.hub.sequence_tensor_names import mlnet_nasbert, neuralspeech_lightspeech
@@ -44,32 +45,8 @@ def convert(
     for key, tensor in wanted.items():
         if key.endswith("num_batches_tracked") and key not in converted:
             converted[key] = tensor.new_zeros((), device="cpu")
-    _check(converted, wanted, key_format)
+    check_tensors(converted, wanted, key_format, tuple(KEY_FORMATS))
     return {key: converted[key] for key in wanted}
-
-
-def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], key_format: str) -> None:
-    """Raises KeyFormatError unless the state dicts `found` and `wanted` have the same keys with the same shapes."""
-    other_shape = [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
-    shapes = [f"{key} {tuple(found[key].shape)} where {tuple(wanted[key].shape)} is needed" for key in other_shape]
-    complaints = [
-        _listed("missing", [key for key in wanted if key not in found]),
-        _listed("not of this model", [key for key in found if key not in wanted]),
-        _listed("of another shape", shapes),
-    ]
-    if any(complaints):
-        raise KeyFormatError(
-            f"read as key format {key_format!r}, the weights do not fit the model: {'; '.join(filter(None, complaints))}. "
-            f"Are they of another model, or of another format ({', '.join(KEY_FORMATS)})?"
-        )
-
-
-def _listed(what: str, keys: list[str], most: int = 3) -> str:
-    """Returns "4 missing: a, b, c and 1 more" for 4 keys, `what` = "missing" and `most` = 3; "" for an empty list."""
-    if not keys:
-        return ""
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return f"{len(keys)} {what}: {', '.join(keys[:most])}{more}"
 
 
 def _same(state: Mapping[str, Tensor], model: nn.Module, space: ModelSpace | None) -> dict[str, Tensor]:
@@ -88,7 +65,7 @@ def _renamed_by_file(rules: Callable[[Mapping[str, Tensor], nn.Module], Rename])
 
 
 def _rename(state: Mapping[str, Tensor], rename: Rename) -> dict[str, Tensor]:
-    """Returns the tensors of `state` under our keys; a key without a rule is put in brackets, so that `_check` reports it."""
+    """Returns the tensors of `state` under our keys; a key without a rule is in brackets: `check_tensors` reports it."""
     ours = {theirs: module for module, theirs in rename.items()}
     converted = {}
     for key, tensor in state.items():

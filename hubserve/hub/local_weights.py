@@ -78,7 +78,10 @@ def find_in_folder(sources: Sequence[WeightSource], folder: Path, *, what: str) 
 
 
 def check_given_pins(path: Path, source: WeightSource) -> None:
-    """Raises ChecksumError unless the file has the size, the git id and the SHA-256 that `source` gives, if it gives any."""
+    """Raises ChecksumError unless the file has the size, the git id and the SHA-256 that `source` gives, if it gives any.
+
+    The file must exist; without any of the three it is not opened.
+    """
     if source.size is not None and path.stat().st_size != source.size:
         raise ChecksumError(f"the file has {path.stat().st_size} bytes, expected {source.size}: another file")
     if source.git_blob is not None and (found := _git_blob(path)) != source.git_blob:

@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from hubserve.errors import SpaceError
+from hubserve.find_named import NamedKind
 from hubserve.hub.hub_space import HubSpace
-from hubserve.own_code import NamedKind
 from hubserve.space import ModelSpace
 
 

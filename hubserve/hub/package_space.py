@@ -5,10 +5,10 @@ from pathlib import Path
 
 from hubserve.code_source import CodeSource
 from hubserve.errors import PackageError
+from hubserve.find_named import import_folder
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.registry import get_space
 from hubserve.module_files import locate_module
-from hubserve.own_code import import_folder
 from hubserve.package import trust
 from hubserve.package.file_hashes import hash_file
 from hubserve.package.package import WEIGHTS, Package

@@ -11,6 +11,7 @@ from hubserve.cards.card import Card, load_card
 from hubserve.code_source import import_path_of
 from hubserve.error_messages import suggest
 from hubserve.errors import CardError, SpaceError
+from hubserve.find_named import find_named
 from hubserve.hub.autoformer import AutoFormer
 from hubserve.hub.hub_space import HubSpace
 from hubserve.hub.lightspeech import LightSpeech
@@ -24,7 +25,6 @@ from hubserve.hub.own_space import SPACE_KIND, as_hub_space, own_class
 from hubserve.hub.pretrained import load_frozen, load_weights
 from hubserve.hub.proxyless import ProxylessNAS
 from hubserve.hub.shufflenet import ShuffleNetSpace
-from hubserve.own_code import find_named
 from hubserve.space import ModelSpace
 from hubserve.typed_arguments import typed_arguments
 

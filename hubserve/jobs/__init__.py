@@ -38,18 +38,8 @@ from hubserve.jobs.fine_tune_recipe import FineTuneRecipe
 from hubserve.jobs.job_file import dump_job, parse_job, parse_mapping, read_job
 from hubserve.jobs.limited_keys import LISTING_BYTES, TABLE_BYTES, check_limits, check_paths
 from hubserve.jobs.limits import UNLIMITED, JobLimits
-from hubserve.jobs.process import (
-    delete,
-    end_soon,
-    hold,
-    is_running,
-    list_summaries,
-    read,
-    read_summary,
-    request_stop,
-    start,
-    stop,
-)
+from hubserve.jobs.process import delete, end_soon, hold, request_stop, start, stop
+from hubserve.jobs.read_status import is_running, list_summaries, read, read_summary
 from hubserve.jobs.run_folder import Run, create, find, jobs_folder, list_runs, open_run
 from hubserve.jobs.search_job import (
     ExecutorEntry,

@@ -35,7 +35,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from hubserve.own_code import is_import_path
+from hubserve.find_named import is_import_path
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
 StoreName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
@@ -61,9 +61,9 @@ class DataEntry(JobRecord):
     a folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
 
     Attributes:
-        name: Name of a data set of `hubserve.data.named_datasets`: "digits", "cifar10", "cifar100", "spoken-numbers", or for
-            the user's own images "folder", "listing" or "hf". Or the import path of a function of the user's own, such as
-            "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
+        name: Name of a data set of `hubserve.data.named_datasets`: "digits", "movie-sentences", "spoken-numbers", "cifar10",
+            "cifar100", or for the user's own images "folder", "listing" or "hf". Or the import path of a function of the user's
+            own, such as "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
         folder: Folder that holds the images. A relative path starts in the folder where the job is submitted. None for
             "digits", "spoken-numbers", "listing" and "hf". If it is given, a function of the user's own is called with it.
         file: The CSV, TSV or Parquet file of a "listing"; a relative path starts in the folder where the job is submitted. None
@@ -90,7 +90,7 @@ class DataEntry(JobRecord):
         """Returns the mapping that a string stands for; anything but a string is returned unchanged."""
         if not isinstance(given, str):
             return given
-        if given == "digits":
+        if given in ("digits", "movie-sentences"):
             return {"name": given}
         if is_import_path(given):
             return {"name": given}

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hubserve.errors import JobError
+from hubserve.find_named import is_import_path
 from hubserve.jobs.definition import Job
 from hubserve.jobs.fine_tune_job import FineTuneJob
 from hubserve.jobs.fine_tune_recipe import Augmentation
@@ -15,7 +16,6 @@ from hubserve.jobs.limited_values import MAX_TEXT, at_most, image_sizes, too_lar
 from hubserve.jobs.limits import JobLimits
 from hubserve.jobs.search_job import SearchJob
 from hubserve.jobs.shrink_job import ShrinkJob
-from hubserve.own_code import is_import_path
 
 Rule = Callable[[Any, JobLimits, Job], str | None]
 """Function (value of a key, limits, the whole job) that returns what is wrong with the value; None if nothing is."""

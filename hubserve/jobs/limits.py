@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from hubserve.errors import JobError
-from hubserve.own_code import REFUSED_OVER_HTTP
+from hubserve.find_named import REFUSED_OVER_HTTP
 
 
 class JobLimits(BaseModel):

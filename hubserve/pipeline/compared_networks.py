@@ -62,7 +62,8 @@ def finish_network(
     task, evaluator = resolved.task, resolved.recipe_evaluator
     tested = task.test(trained.model, evaluator, resolved.test_evaluator, place, status)
     source = search_source(resolved, winner, trained, tested, run)
-    return tested, export(source, resolved.formats, lambda: task.compared_images(evaluator), place, status)
+    texts = task.compared_texts()
+    return tested, export(source, resolved.formats, lambda: task.compared_images(evaluator), place, status, texts=texts)
 
 
 def networks_to_compare(resolved: ResolvedSearch, winner: Winner, run: Run, status: StatusWriter) -> list[ComparedNetwork]:

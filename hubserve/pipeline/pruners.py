@@ -6,8 +6,8 @@ from typing import Any
 from hubserve.errors import ExperimentError, JobError
 from hubserve.experiment.epoch_pruner import EpochPruner
 from hubserve.experiment.named_pruners import PRUNER_KIND, PRUNERS
+from hubserve.find_named import find_named
 from hubserve.jobs import SearchJob
-from hubserve.own_code import find_named
 from hubserve.pipeline.strategies import Searchers, make_object
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from hubserve.data.own_images import PLAIN, Reading
 from hubserve.errors import JobError
+from hubserve.find_named import importing_from
 from hubserve.jobs import UNLIMITED, FineTuneJob, Job, JobLimits, SearchJob, ShrinkJob
-from hubserve.own_code import importing_from
 from hubserve.pipeline.resolve_fine_tuning import resolve_fine_tuning
 from hubserve.pipeline.resolve_search import resolve_search
 from hubserve.pipeline.resolve_shrinking import resolve_shrinking

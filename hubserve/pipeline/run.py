@@ -11,9 +11,9 @@ from hubserve.jobs import Best, JobStatus, Run
 from hubserve.package.package import Package
 from hubserve.pipeline.compared_networks import compare_networks, finish_network, networks_to_compare, publish_front
 from hubserve.pipeline.fine_tuned_source import fine_tuned_source, labelled_parts, prepared_batches
+from hubserve.pipeline.phases.choose_shrunk_network import FoundNetwork, find_network, found_job
 from hubserve.pipeline.phases.choose_winner import Winner
 from hubserve.pipeline.phases.export import export
-from hubserve.pipeline.phases.find_network import FoundNetwork, find_network, found_job
 from hubserve.pipeline.phases.measure_limit import measure_limit
 from hubserve.pipeline.phases.profile import profile
 from hubserve.pipeline.phases.publish import publish

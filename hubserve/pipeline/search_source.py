@@ -8,9 +8,9 @@ from hubserve.data.named_datasets import DATASET_KIND, DATASETS
 from hubserve.evaluator import FunctionalEvaluator
 from hubserve.experiment.named_pruners import PRUNER_KIND, PRUNERS
 from hubserve.export.model_source import ModelSource
+from hubserve.find_named import find_named
 from hubserve.hub.registry import space_name
 from hubserve.jobs import Run
-from hubserve.own_code import find_named
 from hubserve.package.manifest import Provenance
 from hubserve.pipeline.front import front_rows
 from hubserve.pipeline.phases.choose_winner import Winner
@@ -35,7 +35,10 @@ def search_source(
 
 
 def own_code(resolved: ResolvedSearch) -> dict[str, Any]:
-    """Returns where the strategies, pruner, data set and evaluator of a search came from, by key; without those of hubserve."""
+    """Returns where the strategies, pruner, data set and evaluator of a search came from, by key; without those of hubserve.
+
+    A class that a function made has no import path of its own and is left out; the job, which the manifest holds too, names it.
+    """
     job, searchers = resolved.job, resolved.searchers
     evaluator = resolved.search_evaluator
     things: dict[str, Any] = {

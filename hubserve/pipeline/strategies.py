@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hubserve.errors import JobError, StrategyError
+from hubserve.find_named import find_named
 from hubserve.jobs import MultiTrialEntry, StrategyEntry
-from hubserve.own_code import find_named
 from hubserve.strategy import OneShotStrategy, Strategy
 from hubserve.strategy.named_strategies import MULTI_TRIAL, ONE_SHOT, STRATEGY_KIND, takes_seed, unknown_argument
 from hubserve.typed_arguments import typed_arguments

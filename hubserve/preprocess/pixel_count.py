@@ -153,10 +153,11 @@ def _avif(data: bytes) -> int | None:
 def boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yields (kind, start, end) of each outermost box of an AVIF file, for at most `MOST_STEPS` boxes.
 
-    `start` is the position of the box's header, which takes 8 bytes or more. `end` may lie behind the end of the file.
+    `start` is the position of the box's header, which takes 8 bytes or more. `end` may lie behind the end of the file. Fewer
+    than 8 bytes at the end are ignored.
 
     Raises:
-        struct.error: The header of a box is truncated.
+        struct.error: A box has a length of 64 bits, which is truncated.
     """
     place = 0
     for _ in range(MOST_STEPS):

@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler
 from hubserve import strategy
 from hubserve.error_messages import suggest
 from hubserve.errors import StrategyError
-from hubserve.own_code import NamedKind
+from hubserve.find_named import NamedKind
 from hubserve.strategy import (
     BANANAS,
     NSGA2,

@@ -133,7 +133,7 @@ class OptionalLayer(Wrapper):
         context: Holds the weights of the candidates during a forward pass.
 
     Raises (when run):
-        SupernetError: The layer changes the shape of its input.
+        SupernetError: The layer changes the shape of its input. The layer is not run while no candidate that has it is held.
     """
 
     def __init__(self, label: str, present: Sequence[bool], inner: nn.Module, context: BlendContext) -> None:

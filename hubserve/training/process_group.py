@@ -83,7 +83,8 @@ def start_group(
         arguments: Its further arguments; they must support pickle.
 
     Raises:
-        EvaluatorError: There are fewer GPUs than processes, an argument does not support pickle, or a process ended early.
+        EvaluatorError: There are fewer GPUs than processes (not checked for one process), an argument does not support pickle,
+            or a process ended early.
     """
     if size == 1:
         yield ProcessGroup(), device

@@ -22,7 +22,7 @@ from hubserve.training.loop import LoopParts, train
 from hubserve.training.optimizers_and_schedules import find_optimizer, find_schedule
 from hubserve.training.seeding import seeded
 from hubserve.training.settings import PRECISIONS, Criterion, TrainingSettings, limit
-from hubserve.training.weights_file import pack, save_weights, unpack
+from hubserve.training.trial_weights import pack, save_weights, unpack
 
 
 class SupervisedEvaluator(TrainingEvaluator):

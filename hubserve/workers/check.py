@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from hubserve.errors import HubserveError
+from hubserve.find_named import REFUSED_OVER_HTTP
 from hubserve.hub.registry import get_space
 from hubserve.jobs import JobLimits, parse_mapping
 from hubserve.jobs.limited_values import check_values
-from hubserve.own_code import REFUSED_OVER_HTTP
 from hubserve.pipeline import check_definition
 from hubserve.service.export_folder import ExportLimits
 from hubserve.space.building_limit import limit_networks

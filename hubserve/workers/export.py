@@ -15,8 +15,8 @@ from hubserve.export.model_source import ModelSource, arch_source
 from hubserve.export.named_source import named_source
 from hubserve.export.write_package import write_package
 from hubserve.failure_reason_file import write_reserved
+from hubserve.find_named import REFUSED_OVER_HTTP
 from hubserve.hub.registry import get_space
-from hubserve.own_code import REFUSED_OVER_HTTP
 from hubserve.package.formats import default_formats
 from hubserve.package.manifest import ALL_FORMATS
 from hubserve.service.export_folder import (

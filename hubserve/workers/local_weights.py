@@ -9,7 +9,7 @@ import json
 import os
 
 from hubserve.cards.card import list_cards, load_card
-from hubserve.hub.source_check import on_this_machine
+from hubserve.hub.weights_availability import on_this_machine
 
 
 def local_names() -> list[str]:

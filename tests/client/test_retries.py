@@ -54,6 +54,8 @@ def test_no_wait_is_shorter_than_asked_for(status):
     for _ in range(100):
         wait = RETRIES.wait_seconds(1, refusal(status, retry_after="4"))
         assert 4 <= wait <= 4.4
+    # Where the service asks for the longest wait, it is that, for all clients.
+    assert RETRIES.wait_seconds(1, refusal(status, retry_after="10")) == 10
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 408, 413, 415, 422, 500])

@@ -6,7 +6,7 @@ import pytest
 
 from hubserve.comparison import Competitor, compare, find_competitors
 from hubserve.errors import StrategyError
-from hubserve.own_code import importing_from
+from hubserve.find_named import importing_from
 from hubserve.strategy import NSGA2, Random, RegularizedEvolution
 from tests.comparison.tables import product_table
 from tests.own_modules import write_package

@@ -16,7 +16,7 @@ from hubserve.comparison.cell_file import CELLS, CellFile
 from hubserve.comparison.search_cell import SearchCell
 from hubserve.errors import ExperimentError
 from hubserve.experiment import ProcessExecutor
-from hubserve.own_code import importing_from
+from hubserve.find_named import importing_from
 from hubserve.strategy import Random
 from tests.comparison.tables import product_table
 from tests.experiment.killing import FORK

@@ -24,7 +24,7 @@ from hubserve.strategy import (
     Random,
     RegularizedEvolution,
 )
-from hubserve.training.weights_file import save_weights
+from hubserve.training.trial_weights import save_weights
 from tests.experiment.small import SIZE, Small, Two, Value, parameters, trial_number, value
 
 

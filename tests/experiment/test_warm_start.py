@@ -11,7 +11,7 @@ from hubserve.evaluator import Evaluator, Objective
 from hubserve.experiment import Constraint, NasExperiment, open_storage
 from hubserve.experiment import warm_start as module
 from hubserve.strategy import GridSearch, Random, RegularizedEvolution
-from hubserve.training.weights_file import save_weights
+from hubserve.training.trial_weights import save_weights
 from tests.experiment.small import SHAPE, Small, Two, Value, value
 from tests.experiment.test_experiment import STRATEGIES
 

@@ -10,9 +10,9 @@ import pytest
 from hubserve.cards.card import WeightSource
 from hubserve.errors import ChecksumError, WeightsUnavailableError
 from hubserve.hub.google_drive import confirmed_address
-from hubserve.hub.source_check import ask
 from hubserve.hub.web_page import read_page
 from hubserve.hub.weight_sources import fetch, fetch_first
+from hubserve.hub.weights_availability import ask
 from tests.hub.loopback import file_server, redirect
 
 CONTENT = b"weights" * 1000

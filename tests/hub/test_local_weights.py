@@ -15,8 +15,8 @@ from hubserve.hub.local_weights import find_in_folder, place_by_hand
 from hubserve.hub.mobile_tensor_names import timm
 from hubserve.hub.read_state_dict import read_state_dict
 from hubserve.hub.registry import card_space
-from hubserve.hub.source_check import ask, here
 from hubserve.hub.weight_sources import fetch
+from hubserve.hub.weights_availability import ask, here
 from tests.hub.loopback import file_server
 
 CONTENT = b"weights" * 10

@@ -11,8 +11,8 @@ import pytest
 
 from hubserve.errors import DatasetError, JobError
 from hubserve.evaluator import FunctionalEvaluator
+from hubserve.find_named import importing_from
 from hubserve.jobs import JobLimits, SearchJob, parse_mapping
-from hubserve.own_code import importing_from
 from hubserve.pipeline import check_definition, resolve_job
 from hubserve.pipeline.check_definition import check_search
 from hubserve.pipeline.resolved_search import ResolvedSearch

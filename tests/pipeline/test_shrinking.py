@@ -77,7 +77,7 @@ def test_from_a_model_to_a_smaller_one(begun, weights):
 @pytest.mark.parametrize(("params", "published"), [(100, False), (10**9, True)])
 def test_the_smallest_network_is_published_only_if_it_meets_the_other_constraints(monkeypatch, params, published):
     """It is tried last, where no trial's network is fast enough; no trial has checked it."""
-    phase = sys.modules["hubserve.pipeline.phases.find_network"]
+    phase = sys.modules["hubserve.pipeline.phases.choose_shrunk_network"]
     monkeypatch.setattr(phase, "measured_in_turns", lambda resolved, archs, run: dict.fromkeys(archs, 1.0))
     inner = get_space("ProxylessNAS", {**SETTINGS, "num_labels": 3})
     constraints = {"latency_ms": 5, "params": params}

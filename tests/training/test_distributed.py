@@ -13,7 +13,7 @@ from torch import nn
 from hubserve.errors import EvaluatorError
 from hubserve.evaluator import Classification, Trial
 from hubserve.training.distributed import run_together
-from hubserve.training.weights_file import pack, unpack
+from hubserve.training.trial_weights import pack, unpack
 from tests.process_tree import listening, tree
 from tests.training.nets import blobs
 

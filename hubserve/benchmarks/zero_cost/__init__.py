@@ -6,9 +6,9 @@ scores before they are trained.
 """
 
 from hubserve.benchmarks.zero_cost.jacov import jacov
-from hubserve.benchmarks.zero_cost.measure import ZeroCostMeasure, draw_batch
 from hubserve.benchmarks.zero_cost.naswot import naswot
 from hubserve.benchmarks.zero_cost.score_functions import SCORES, defined_scores, zero_cost_scores
+from hubserve.benchmarks.zero_cost.scores_by_arch import ZeroCostMeasure, draw_batch
 from hubserve.benchmarks.zero_cost.snip import snip
 from hubserve.benchmarks.zero_cost.synflow import synflow
 from hubserve.benchmarks.zero_cost.zen import zen

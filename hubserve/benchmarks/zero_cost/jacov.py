@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from hubserve.benchmarks.zero_cost.scoring import finite, scoring
+from hubserve.benchmarks.zero_cost.prepared_network import finite, scoring
 from hubserve.data.loaders import Batch
 
 SMALL = 1e-5

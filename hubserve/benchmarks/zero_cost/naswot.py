@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hubserve.benchmarks.zero_cost.scoring import ALWAYS, finite, scoring
+from hubserve.benchmarks.zero_cost.prepared_network import ALWAYS, finite, scoring
 from hubserve.data.loaders import Batch
 from hubserve.errors import UndefinedScoreError
 

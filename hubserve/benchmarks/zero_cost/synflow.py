@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hubserve.benchmarks.zero_cost.scoring import ALWAYS, finite, scoring
+from hubserve.benchmarks.zero_cost.prepared_network import ALWAYS, finite, scoring
 from hubserve.data.loaders import Batch
 from hubserve.errors import UndefinedScoreError
 

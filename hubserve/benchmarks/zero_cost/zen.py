@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hubserve.benchmarks.zero_cost.scoring import ALWAYS, ScoredNetwork, finite, scoring
+from hubserve.benchmarks.zero_cost.prepared_network import ALWAYS, ScoredNetwork, finite, scoring
 from hubserve.data.loaders import Batch
 from hubserve.errors import UndefinedScoreError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hubserve.benchmarks.zero_cost.measure import ZeroCostMeasure, draw_batch
+from hubserve.benchmarks.zero_cost.scores_by_arch import ZeroCostMeasure, draw_batch
 from hubserve.data.labelled_data import LabelledData
 from hubserve.data.loaders import Data
 from hubserve.space import Arch, ModelSpace

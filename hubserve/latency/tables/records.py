@@ -25,11 +25,11 @@ class OperationTime(Record):
     Attributes:
         n: Number of calls.
         mean_ms: Mean of all calls, in ms.
-        sd_ms: Standard deviation of all calls, in ms.
+        sd_ms: Standard deviation of all calls, in ms; 0 if there is one call.
         p50_ms: Median of all calls, in ms.
-        ms: Mean of the fastest three quarters of the calls, in ms, from which predictions are computed. It varies less than the
-            median, because the profiler of ONNX Runtime reports whole microseconds, and leaves out calls that other work on the
-            machine slowed down.
+        ms: Mean of the fastest three quarters of the calls (rounded down, at least one), in ms, from which predictions are
+            computed. It varies less than the median, because the profiler of ONNX Runtime reports whole microseconds, and
+            leaves out calls that other work on the machine slowed down.
     """
 
     n: int

@@ -12,7 +12,7 @@ from hubserve.latency.arch_latency import CHOICE_SECONDS, NAME, sure_median
 from hubserve.pipeline.resolved_search import ResolvedSearch
 from hubserve.strategy.oneshot.extraction import BEFORE, extract
 from hubserve.training.evaluator import TrainingEvaluator
-from hubserve.training.weights_file import WEIGHTS_FILE
+from hubserve.training.trial_weights import WEIGHTS_FILE
 
 MOST_CANDIDATES = 20
 """Largest number of trials, the best first, whose latency is measured again until one meets the limit."""

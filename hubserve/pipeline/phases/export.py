@@ -16,7 +16,13 @@ PACKAGE = "package"
 
 
 def export(
-    source: ModelSource, formats: Sequence[Format], images: Callable[[], Sequence[Batch]], run: Run, status: StatusWriter
+    source: ModelSource,
+    formats: Sequence[Format],
+    images: Callable[[], Sequence[Batch]],
+    run: Run,
+    status: StatusWriter,
+    *,
+    texts: Sequence[str] = (),
 ) -> Package:
     """Writes the package in the run folder; its formats are compared with PyTorch on random and on real images.
 
@@ -26,6 +32,7 @@ def export(
         images: Function that returns batches of preprocessed images, on which the formats are compared.
         run: The run.
         status: Writer of the run's status.
+        texts: Texts, on which the formats of a text classifier are compared.
 
     Returns:
         The package. If the run folder already has one, from before an interruption, it is read and not written again.
@@ -35,6 +42,6 @@ def export(
         return read_package(folder)
     status.begin("export", "exporting")
     compared, began = images(), time.monotonic()
-    package = write_package(source, folder, formats=formats, images=compared)
+    package = write_package(source, folder, formats=formats, images=compared, texts=texts)
     note_export(source.model, formats, time.monotonic() - began)
     return package

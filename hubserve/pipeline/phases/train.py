@@ -19,7 +19,7 @@ from hubserve.pipeline.saved_phases import load_or_compute
 from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.training.received_messages import received
 from hubserve.training.supervised import SupervisedEvaluator
-from hubserve.training.weights_file import WEIGHTS_FILE
+from hubserve.training.trial_weights import WEIGHTS_FILE
 
 FOLDER, SCORES, UNFINISHED, CHECKPOINT = "retrained", "scores.json", "unfinished", "training.pt"
 

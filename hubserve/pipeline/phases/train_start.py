@@ -18,7 +18,7 @@ from hubserve.training.device import device_kind
 from hubserve.training.finetuning.fine_tune import fine_tune
 from hubserve.training.finetuning.layer_training import LayerTraining
 from hubserve.training.finetuning.new_head import NewHead
-from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
+from hubserve.training.trial_weights import WEIGHTS_FILE, save_weights
 
 START, SCORES, UNFINISHED = "start", "scores.json", "unfinished"
 

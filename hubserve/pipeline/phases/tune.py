@@ -19,7 +19,7 @@ from hubserve.pipeline.status_writer import StatusWriter
 from hubserve.pipeline.time_estimates import estimate_seconds
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune
 from hubserve.training.finetuning.new_head import NewHead, with_new_head, with_old_head
-from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
+from hubserve.training.trial_weights import WEIGHTS_FILE, save_weights
 
 FOLDER, SCORES, UNFINISHED = "fine_tuned", "scores.json", "unfinished"
 

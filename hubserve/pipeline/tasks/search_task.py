@@ -125,3 +125,7 @@ class SearchTask(abc.ABC):
     def compared_images(self, evaluator: SupervisedEvaluator) -> Sequence[Batch]:
         """Returns batches of images on which the exported formats are compared with PyTorch; empty for other inputs."""
         return ()
+
+    def compared_texts(self) -> Sequence[str]:
+        """Returns texts on which the exported formats are compared with PyTorch; empty for other inputs."""
+        return ()

@@ -12,7 +12,7 @@ from hubserve.space import Arch, ModelSpace
 from hubserve.supernet import Supernet, recalibrate_batch_norm
 from hubserve.training.evaluator import Evaluator, TrainingEvaluator, Trial
 from hubserve.training.seeding import seeded
-from hubserve.training.weights_file import save_weights
+from hubserve.training.trial_weights import save_weights
 
 CALIBRATION_BATCHES = 32
 """Default for the largest number of training batches on which batch norms are recalibrated."""

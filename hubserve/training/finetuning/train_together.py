@@ -21,7 +21,7 @@ from hubserve.training.finetuning.split_network import split_for
 from hubserve.training.finetuning.square_images import SquareImages
 from hubserve.training.received_messages import received
 from hubserve.training.settings import TrainingSettings
-from hubserve.training.weights_file import pack, unpack
+from hubserve.training.trial_weights import pack, unpack
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,7 +133,7 @@ import sys
 from pathlib import Path
 from tests.training.finetuning.small import COLOURS, parts, recipe, start
 from hubserve.training.finetuning.fine_tune import fine_tune
-from hubserve.training.weights_file import save_weights
+from hubserve.training.trial_weights import save_weights
 
 folder = Path(sys.argv[1])
 network = start()

@@ -107,7 +107,7 @@ import sys
 from pathlib import Path
 from tests.training.finetuning.small import COLOURS, parts, recipe, start
 from hubserve.training.finetuning.fine_tune import Progress, fine_tune
-from hubserve.training.weights_file import save_weights
+from hubserve.training.trial_weights import save_weights
 
 if __name__ == "__main__":
     folder, epochs = Path(sys.argv[1]), int(sys.argv[2])

@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from hubserve.cards.card import WeightSource, load_card
-from hubserve.hub.source_check import ask, here, on_this_machine
 from hubserve.hub.weight_sources import cached_path, fetch
+from hubserve.hub.weights_availability import ask, here, on_this_machine
 from tests.hub.loopback import file_server, redirect, status
 
 

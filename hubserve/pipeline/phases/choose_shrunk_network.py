@@ -26,7 +26,7 @@ from hubserve.supernet.subnet_evaluator import SubnetEvaluator
 from hubserve.training.device import OneDevice
 from hubserve.training.evaluator import Trial
 from hubserve.training.finetuning.fine_tune import training_settings
-from hubserve.training.weights_file import WEIGHTS_FILE, save_weights
+from hubserve.training.trial_weights import WEIGHTS_FILE, save_weights
 
 FOUND, FOLDER = "found.json", "found"
 

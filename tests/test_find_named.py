@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubserve.errors import SpaceError
-from hubserve.own_code import NamedKind, entry_point_names, find_named, import_folder, importing_from, is_import_path
+from hubserve.find_named import NamedKind, entry_point_names, find_named, import_folder, importing_from, is_import_path
 
 from .own_modules import write_distribution
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hubserve.errors import ExportError
-from hubserve.export.weights_file import write_weights
+from hubserve.export.write_weights import write_weights
 
 
 class Tied(nn.Module):

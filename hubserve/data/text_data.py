@@ -1,0 +1,126 @@
+"""`TextData`: labelled texts with a training, a validation and a test part, and `text_data`, which tokenizes them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from hubserve.data.names import PARTS, Part
+from hubserve.data.scan import Scan
+from hubserve.data.search_data import SearchData
+from hubserve.data.text_dataset import PADDING, LabelledText, TextDataset
+from hubserve.data.tokenizer_training import SPECIAL_TOKENS, Kind, train_tokenizer
+from hubserve.package.manifest import InputEntry
+from hubserve.package.text_tokenizer import TextTokenizer
+
+VocabularySize = Annotated[int, Field(gt=len(SPECIAL_TOKENS), le=200_000)]
+"""Largest number of tokens in a vocabulary."""
+
+MostTokens = Annotated[int, Field(ge=3, le=4096)]
+"""Largest number of tokens of a text, those at its start and end included; longer texts are cut."""
+
+
+@dataclass(frozen=True)
+class TextData(SearchData):
+    """A labelled data set of texts in three parts; an evaluator accepts it as `datamodule`.
+
+    The items of its parts are pairs (token ids, class index), see `TextDataset`.
+
+    Attributes, besides those of `SearchData`:
+        train: Training part, by whose texts the tokenizer was trained.
+        val: Validation part.
+        test: Test part.
+        labels: Names of the classes, in the order of their indices.
+        tokenizer: Content of tokenizer.json, which goes into the package of a network trained on these texts.
+        vocabulary: Number of tokens in the vocabulary.
+        max_tokens: Largest number of tokens of a text.
+        scan: Report on the user's files; None for a data set that is loaded by name, and for a listing.
+        notes: Messages for the user about texts that are left out.
+    """
+
+    train: TextDataset
+    val: TextDataset
+    test: TextDataset
+    labels: tuple[str, ...]
+    tokenizer: str
+    vocabulary: int
+    max_tokens: int
+    scan: Scan | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """A SHA-256, in hexadecimal, over the texts, their classes and their parts."""
+        found = hashlib.sha256()
+        for part in (self.train, self.val, self.test):
+            for text, label in zip(part.texts, part.targets.tolist(), strict=True):
+                found.update(b"%d\0%b\0" % (label, text.encode()))
+            found.update(b"\1")
+        return found.hexdigest()
+
+
+def text_data(
+    name: str,
+    parts: Mapping[Part, Sequence[LabelledText]],
+    labels: tuple[str, ...],
+    *,
+    vocabulary: int,
+    max_tokens: int,
+    kind: Kind,
+    scan: Scan | None = None,
+    notes: tuple[str, ...] = (),
+) -> TextData:
+    """Trains a tokenizer on the training texts, and returns the texts as a data set in three parts.
+
+    Args:
+        name: Name of the data set.
+        parts: Texts of each part.
+        labels: Names of the classes, in the order of their indices.
+        vocabulary: Largest number of tokens in the vocabulary.
+        max_tokens: Largest number of tokens of a text, those at its start and end included.
+        kind: "words", or "bpe" for parts of words.
+        scan: Report on the user's files; None for a data set that is loaded by name.
+        notes: Messages for the user.
+
+    Raises:
+        MissingExtraError: The library `tokenizers` is not installed.
+        TextError: A text is not allowed, see `TextTokenizer.encode`.
+    """
+    content = train_tokenizer((text for text, _ in parts["train"]), size=vocabulary, kind=kind)
+    tokenizer = TextTokenizer(content, token_entry(vocabulary, max_tokens))
+    train, val, test = (TextDataset(parts[part], tokenizer) for part in PARTS)
+    return TextData(
+        name,
+        train,
+        val,
+        test,
+        labels=labels,
+        tokenizer=content,
+        vocabulary=tokenizer.size,
+        max_tokens=max_tokens,
+        scan=scan,
+        notes=notes,
+    )
+
+
+def token_entry(vocabulary: int, max_tokens: int) -> InputEntry:
+    """Returns the input of a network that takes texts.
+
+    Args:
+        vocabulary: Number of tokens in the vocabulary.
+        max_tokens: Largest number of tokens of a text.
+    """
+    return InputEntry(
+        name="tokens",
+        dtype="int64",
+        shape=("batch", "length"),
+        prepared_by="text",
+        lowest=0,
+        highest=vocabulary - 1,
+        padding=PADDING,
+        axes={"length": (1, max_tokens)},
+    )

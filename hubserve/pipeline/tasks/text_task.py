@@ -1,0 +1,124 @@
+"""`TextTask`: searches on labelled texts, whose networks are trained by `Classification`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from hubserve.data.loaders import in_order
+from hubserve.data.text_data import TextData
+from hubserve.data.text_dataset import PADDING
+from hubserve.errors import JobError, MissingExtraError, PackageError, TensorError
+from hubserve.evaluator import Classification
+from hubserve.hub import HubSpace
+from hubserve.jobs import Recipe, Run, SearchJob
+from hubserve.package.signature import ModelSignature
+from hubserve.package.text_tokenizer import TextTokenizer
+from hubserve.pipeline.phases.test import LabelledParts, TestedNetwork
+from hubserve.pipeline.phases.test import test as measure_accuracy
+from hubserve.pipeline.status_writer import StatusWriter
+from hubserve.pipeline.tasks.recipe_arguments import loader, recipe_arguments
+from hubserve.pipeline.tasks.search_task import SearchTask
+from hubserve.training.evaluator import Objective
+from hubserve.training.supervised import SupervisedEvaluator
+
+MOST_COMPARED = 32
+"""Largest number of validation texts on which exported formats are compared with PyTorch."""
+
+
+@dataclass(frozen=True)
+class TextTask(SearchTask):
+    """A search on labelled texts.
+
+    Attributes:
+        data: The texts.
+    """
+
+    data: TextData
+
+    @property
+    def objective(self) -> Objective:
+        return Classification.objectives[0]
+
+    def space_settings(self) -> dict[str, Any]:
+        return {
+            "num_labels": len(self.data.labels),
+            "vocab_size": self.data.vocabulary,
+            "max_length": self.data.max_tokens,
+            "pad_id": PADDING,
+        }
+
+    def check_job(self, job: SearchJob) -> None:
+        super().check_job(job)
+        if job.latency.table is not None:
+            raise JobError("latency.table: tables are for networks of images; leave it out, and each arch is measured")
+
+    def check_space(self, job: SearchJob, space: HubSpace) -> None:
+        name = job.space.name
+        if space.num_labels != len(self.data.labels):
+            raise JobError(
+                f"space: {name} has {space.num_labels} classes and {self.data.name} has {len(self.data.labels)}; leave "
+                "num_labels out"
+            )
+        signature = ModelSignature(space.inputs, space.outputs)
+        if [entry.prepared_by for entry in space.inputs] != ["text"] or not signature.classes:
+            raise JobError(
+                f"data: {self.data.name} has texts, and {name} takes {signature.described}; choose a space that classifies "
+                "texts, such as NASBERT"
+            )
+        try:
+            TextTokenizer(self.data.tokenizer, space.inputs[0])
+            (ids, _) = next(iter(in_order(self.data.val, 2)))
+            signature.check({space.inputs[0].name: ids.numpy()})
+        except (PackageError, MissingExtraError, TensorError) as error:
+            raise JobError(f"data: {name} does not take the texts of {self.data.name}: {error}") from error
+
+    def evaluator(self, recipe: Recipe, scored: Dataset[Any], *, workers: int) -> Classification:
+        return Classification(
+            train_dataloaders=loader(self.data.train, recipe.batch_size, workers, shuffle=True),
+            val_dataloaders=loader(scored, recipe.batch_size, workers, shuffle=False),
+            num_classes=len(self.data.labels),
+            **recipe_arguments(recipe),
+        )
+
+    def record(self) -> dict[str, Any]:
+        parts = dict(zip(("train", "val", "test"), self.sizes, strict=True))
+        return {"labels": list(self.data.labels), "items": parts, "sha256": self.data.sha256}
+
+    def facts(self) -> dict[str, Any]:
+        sizes = " / ".join(f"{size:,}" for size in self.sizes)
+        return {
+            "data": f"{self.data.name}: {sizes} texts to train, validate, test",
+            "classes": len(self.data.labels),
+            "tokens": f"{self.data.vocabulary:,} in the vocabulary, at most {self.data.max_tokens} of a text",
+        }
+
+    def notes(self, job: SearchJob) -> list[str]:
+        return list(self.data.notes)
+
+    def test(
+        self, model: nn.Module, val: SupervisedEvaluator, test: SupervisedEvaluator, run: Run, status: StatusWriter
+    ) -> TestedNetwork:
+        files = [_shortened(text) for text in self.data.test.texts]
+        parts = LabelledParts(self.data.name, self.data.labels, val.val_batches, test.val_batches, files)
+        return measure_accuracy(model, parts, run, status)
+
+    def package_entries(self, space: HubSpace, tested: TestedNetwork) -> Mapping[str, Any]:
+        return {
+            "preprocess": None,
+            "labels": self.data.labels,
+            "temperature": tested.temperature,
+            "accuracy": tested.accuracy,
+            "signature": ModelSignature(space.inputs, space.outputs),
+            "tokenizer": self.data.tokenizer,
+        }
+
+    def compared_texts(self) -> Sequence[str]:
+        return self.data.val.texts[:MOST_COMPARED]
+
+
+def _shortened(text: str) -> str:
+    """Returns the start of a text, by which the report on the test names it."""
+    return text if len(text) <= 80 else f"{text[:79]}…"
