@@ -130,7 +130,8 @@ def open_voice(name: str = "en") -> Iterator[EspeakVoice]:
     with _lock:
         rate = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | DO_NOT_EXIT)
         if rate <= 0:
-            raise DatasetError(f"libespeak-ng does not find its data ({data or 'those of the system'}): install it again")
+            place = "those of the system" if data is None else data.decode()
+            raise DatasetError(f"libespeak-ng does not find its data ({place}): install it again")
         try:
             if library.espeak_SetVoiceByName(name.encode()):
                 raise DatasetError(f"libespeak-ng has no voice {name!r}; `espeak-ng --voices` lists those of the system")

@@ -39,7 +39,8 @@ class MelSettings:
     @cached_property
     def weights(self) -> NDArray[np.float64]:
         """Weight of each frequency in each band, (bands, window // 2 + 1): triangles on the mel scale, each of area 1 in Hz."""
-        edges = mel_to_hertz(np.linspace(*hertz_to_mel(np.array([self.lowest, self.highest])), self.bands + 2))
+        low, high = hertz_to_mel(np.array([self.lowest, self.highest])).tolist()
+        edges = mel_to_hertz(np.linspace(low, high, self.bands + 2))
         frequencies = np.linspace(0, self.sampling_rate / 2, self.window // 2 + 1)
         left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
         rising, falling = (frequencies - left) / (centre - left), (right - frequencies) / (right - centre)

@@ -81,9 +81,14 @@ def say_all(voice: EspeakVoice, texts: Mapping[str, Sequence[str]]) -> Corpus:
 def write_corpus(corpus: Corpus, folder: Path) -> None:
     """Writes a corpus into an existing folder."""
     every = [utterance for each in corpus.parts.values() for utterance in each]
-    joined = {name: np.concatenate([getattr(u, name) for u in every]) for name in ("phonemes", "durations", "mel", "f0")}
-    lengths = np.array([(len(u.phonemes), len(u.mel)) for u in every], np.int64)
-    np.savez(folder / ARRAYS, lengths=lengths, **joined)
+    np.savez(
+        folder / ARRAYS,
+        lengths=np.array([(len(each.phonemes), len(each.mel)) for each in every], np.int64),
+        phonemes=np.concatenate([each.phonemes for each in every]),
+        durations=np.concatenate([each.durations for each in every]),
+        mel=np.concatenate([each.mel for each in every]),
+        f0=np.concatenate([each.f0 for each in every]),
+    )
     facts = {
         "made_by": corpus.made_by,
         "symbols": corpus.symbols,
