@@ -4,7 +4,7 @@ import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unicodedata import normalize
 
 from hubserve.data.folder_walk import LeftOut, named
@@ -34,11 +34,13 @@ class Columns(NamedTuple):
         label: Name of the column with the classes.
         part: Name of the column with the parts: train, val or test, or another name that `part_of` knows. It is not used for
             data sets of the hub, whose splits are the parts.
+        text: Name of the column with the texts, in a listing of texts, which has no column of images.
     """
 
     image: str | None = None
     label: str | None = None
     part: str | None = None
+    text: str | None = None
 
 
 USUAL = Columns()
@@ -48,11 +50,31 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "image": ("path", "file", "filename", "file_name", "image", "image_path"),
     "label": ("label", "class", "category", "target"),
     "part": ("split", "part", "subset"),
+    "text": ("text", "sentence", "review", "content"),
 }
 """Field of `Columns` -> names by which its column is found, regardless of case. The first name has precedence."""
 
 Row = tuple[str, Any, Any]
-"""Triple (path, label, part) of one row; the part is None if there is no column of parts."""
+"""Triple (path or text, label, part) of one row; the part is None if there is no column of parts."""
+
+First = Literal["image", "text"]
+"""What the first of a `Row` is, as the field of `Columns` that names its column."""
+
+
+class TextRow(NamedTuple):
+    """One text of a data set, before its part is decided.
+
+    Attributes:
+        file: Path relative to the folder of the data set, or "row 5" of a listing.
+        text: The text.
+        label: Name of its class.
+        part: Part that the user gives; None if the data set is not divided into parts.
+    """
+
+    file: str
+    text: str
+    label: str
+    part: Part | None
 
 
 def is_listing(path: Path) -> bool:
@@ -104,6 +126,26 @@ def listing_layout(path: Path, columns: Columns = USUAL, *, roots: Sequence[Path
     return Layout(path.parent, _parts(found), left_out, notes)
 
 
+def text_rows(path: Path, columns: Columns = USUAL) -> list[TextRow]:
+    """Returns the texts in a listing that has the columns text and label, and may have split.
+
+    Raises:
+        DatasetError: The listing cannot be read, has no rows, lacks a column, or has a label or part that is not allowed.
+        MissingExtraError: The listing is a Parquet file, and pyarrow is not installed.
+    """
+    read = _parquet_rows if path.suffix.lower() == ".parquet" else _csv_rows
+    rows = list(read(path, columns, first="text"))
+    if not rows:
+        raise DatasetError(f"{shown(path)} has no text: it has no rows")
+    divided = _is_divided(path, rows)
+    labels = [_label(path, number, label) for number, (_, label, _) in _numbered(rows)]
+    names = class_names(list(dict.fromkeys(labels)), shown(path))
+    return [
+        TextRow(f"row {number}", text, names[label], _part(path, number, split) if divided else None)
+        for (number, (text, _, split)), label in zip(_numbered(rows), labels, strict=True)
+    ]
+
+
 def listed_files(path: Path) -> Iterator[tuple[str, Path | None]]:
     """Yields, for each row of a listing, the path as it is written there, and the file; None if there is no such file.
 
@@ -134,7 +176,7 @@ def _numbered(rows: Sequence[Row]) -> Iterator[tuple[int, Row]]:
     return enumerate(rows, 2)
 
 
-def _csv_rows(path: Path, columns: Columns, *, labelled: bool = True) -> Iterator[Row]:
+def _csv_rows(path: Path, columns: Columns, *, labelled: bool = True, first: First = "image") -> Iterator[Row]:
     """Yields the rows of a CSV or TSV listing, except empty ones.
 
     Raises:
@@ -148,7 +190,8 @@ def _csv_rows(path: Path, columns: Columns, *, labelled: bool = True) -> Iterato
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             names = next(reader, [])
             places = [
-                None if name is None else names.index(name) for name in choose_columns(names, columns, path, labelled=labelled)
+                None if name is None else names.index(name)
+                for name in choose_columns(names, columns, path, labelled=labelled, first=first)
             ]
             for row in reader:
                 if not any(row):
@@ -168,7 +211,7 @@ def _csv_rows(path: Path, columns: Columns, *, labelled: bool = True) -> Iterato
         raise DatasetError(f"{shown(path)} cannot be read: {error.strerror}") from error
 
 
-def _parquet_rows(path: Path, columns: Columns, *, labelled: bool = True) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Columns, *, labelled: bool = True, first: First = "image") -> Iterator[Row]:
     """Yields the rows of a Parquet listing.
 
     Raises:
@@ -182,11 +225,13 @@ def _parquet_rows(path: Path, columns: Columns, *, labelled: bool = True) -> Ite
         raise MissingExtraError("reading Parquet needs pyarrow: pip install 'hubserve[parquet]'") from error
     try:
         with parquet.ParquetFile(path) as file:
-            chosen = choose_columns(file.schema_arrow.names, columns, path, labelled=labelled)
+            chosen = choose_columns(file.schema_arrow.names, columns, path, labelled=labelled, first=first)
             wanted = [name for name in chosen if name is not None]
             for batch in file.iter_batches(columns=wanted):
                 values = [[None] * len(batch) if name is None else batch.column(name).to_pylist() for name in chosen]
                 for image, label, part in zip(*values, strict=True):
+                    if not isinstance(image, str) and first == "text":
+                        raise DatasetError(f"{shown(path)}: the column {chosen[0]} holds a {type(image).__name__}, and no text")
                     if not isinstance(image, str):
                         raise DatasetError(
                             f"{shown(path)}: the column {chosen[0]} holds a {type(image).__name__}; paths of files are "
@@ -198,22 +243,23 @@ def _parquet_rows(path: Path, columns: Columns, *, labelled: bool = True) -> Ite
 
 
 def choose_columns(
-    names: Sequence[str], columns: Columns, where: object, *, labelled: bool = True
+    names: Sequence[str], columns: Columns, where: object, *, labelled: bool = True, first: First = "image"
 ) -> tuple[str, str | None, str | None]:
-    """Returns the names of the columns of images, labels and parts; the last one is None if there is no column of parts.
+    """Returns the names of the columns of images or texts, labels and parts; the last one is None if there is none of parts.
 
     Args:
         names: Names of all columns.
         columns: Names that the user gave.
         where: Path or name of the listing or data set, for error messages.
         labelled: Whether a column of labels is needed. If not, the name of that column may be None.
+        first: Whether the first column is one of images or of texts.
 
     Raises:
         DatasetError: A column is missing, or several columns have a usual name and it is not clear which one is meant.
     """
-    image, label = (_column(names, columns, field, where) for field in ("image", "label"))
+    image, label = (_column(names, columns, field, where) for field in (first, "label"))
     if image is None or (label is None and labelled):
-        missing = "image" if image is None else "label"
+        missing = first if image is None else "label"
         raise DatasetError(
             f"{shown(str(where))} has the columns {', '.join(map(quoted, names))}, and none for the {missing}s; its first line "
             f"must name one {' or '.join(USUAL_NAMES[missing])}, or give {missing}_column"

@@ -275,18 +275,18 @@ def scan_layout(
         if part is not None
     )
     left_out.extend(assigned.left_out)
-    notes = [*layout.notes, *_notes_on_case(names), *assigned.notes]
+    notes = [*layout.notes, *notes_on_case(names), *assigned.notes]
     if left_out:
         notes.append(f"{len(left_out):,} files are left out: {left_out_text(left_out)}")
     if not decoded:
         notes.append(f"only the headers of the {len(candidates):,} files were read; check=all decodes each of them")
     how, seed = (pinned.how, pinned.seed) if pinned else (assigned.how, seed)
     made = Scan(source, layout.root, tuple(names), images, tuple(left_out), how, seed, val_share, decoded, tuple(notes))
-    _refuse_unusable(made)
+    refuse_unusable(made.root, made.classes, made.counts, made.left_out)
     return made
 
 
-def _notes_on_case(names: Sequence[str]) -> list[str]:
+def notes_on_case(names: Sequence[str]) -> list[str]:
     """Returns a list with one message about classes whose names differ only in the case of letters; empty if there are none."""
     groups: dict[str, list[str]] = {}
     for name in names:
@@ -299,24 +299,43 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else os.fspath(path)
 
 
-def _refuse_unusable(made: Scan) -> None:
-    where = shown(made.root)
-    gone = f". Left out: {left_out_text(made.left_out)}" if made.left_out else ""
-    if len(made.classes) == 1:
+def refuse_unusable(
+    root: Path,
+    classes: Sequence[str],
+    counts: Mapping[Part, Sequence[int]],
+    left_out: Sequence[LeftOut],
+    noun: str = "image",
+) -> None:
+    """Checks that there are two classes, each with items to train on, and items to validate and to test with.
+
+    Args:
+        root: Folder or listing, for the message.
+        classes: Names of the classes.
+        counts: Number of items of each class, for each part.
+        left_out: Files that are not used, for the message.
+        noun: Word for an item in the message.
+
+    Raises:
+        DatasetError: Something is missing.
+    """
+    where = shown(root)
+    gone = f". Left out: {left_out_text(left_out)}" if left_out else ""
+    if len(classes) == 1:
         raise DatasetError(
-            f"{where} has the one class {quoted(made.classes[0])}, and a classifier needs at least two: a folder for each"
+            f"{where} has the one class {quoted(classes[0])}, and a classifier needs at least two: a folder for each"
         )
-    empty = [name for name, count in zip(made.classes, made.counts["train"], strict=True) if count == 0]
+    empty = [name for name, count in zip(classes, counts["train"], strict=True) if count == 0]
     if empty:
         raise DatasetError(
-            f"{where}: {len(empty)} of {len(made.classes)} classes have no image left to train on: "
+            f"{where}: {len(empty)} of {len(classes)} classes have no {noun} left to train on: "
             f"{', '.join(map(quoted, empty[:5]))}{gone}"
         )
-    for part, purpose in (("val", "validate"), ("test", "test")):
-        if not any(made.counts[part]):  # type: ignore[index]
+    purposes: tuple[tuple[Part, str], ...] = (("val", "validate"), ("test", "test"))
+    for part, purpose in purposes:
+        if not any(counts[part]):
             raise DatasetError(
-                f"{where} has no image left to {purpose} with; each class needs at least 3 different images, or put some into "
-                f"{part}/{gone}"
+                f"{where} has no {noun} left to {purpose} with; each class needs at least 3 different {noun}s, or put some "
+                f"into {part}/{gone}"
             )
 
 
