@@ -12,7 +12,7 @@ from hubserve.data.cifar import cifar
 from hubserve.data.digits import digits
 from hubserve.data.hub_dataset import PREFIX
 from hubserve.data.labelled_data import LabelledData
-from hubserve.data.listing import ENDINGS, is_listing
+from hubserve.data.listing_rows import ENDINGS, is_listing
 from hubserve.data.movie_sentences import movie_sentences
 from hubserve.data.names import class_names
 from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess

@@ -12,12 +12,13 @@ from hubserve.data.folder_walk import LeftOut, left_out_text
 from hubserve.data.image_check import Check
 from hubserve.data.labelled_data import Share
 from hubserve.data.layout import folder_layout
-from hubserve.data.listing import USUAL, Columns, TextRow, is_listing, text_rows
+from hubserve.data.listing_rows import USUAL, Columns, is_listing
 from hubserve.data.names import PARTS, Part, shown
-from hubserve.data.scan import notes_on_case, refuse_unusable
 from hubserve.data.scan_parts import Candidate, assign_parts
 from hubserve.data.text_data import MostTokens, TextData, VocabularySize, text_data
+from hubserve.data.text_rows import TextRow, text_rows
 from hubserve.data.tokenizer_training import Kind
+from hubserve.data.usable_classes import notes_on_case, refuse_unusable
 from hubserve.errors import DatasetError
 from hubserve.package.text_tokenizer import LONGEST_TEXT, text_fault
 

@@ -15,14 +15,16 @@ from typing import Any, Literal, NamedTuple
 
 from hubserve.cards.labels import imagenet_wnids, labels
 from hubserve.data.check_pool import Advance, check_files
-from hubserve.data.folder_walk import LeftOut, left_out_text, named
+from hubserve.data.folder_walk import LeftOut, left_out_text
 from hubserve.data.hub_dataset import PREFIX, fetch
 from hubserve.data.image_check import Check
 from hubserve.data.layout import Layout, folder_layout
-from hubserve.data.listing import ENDINGS, USUAL, Columns, is_listing, listing_layout
-from hubserve.data.names import PARTS, Part, quoted, shown
+from hubserve.data.listing import listing_layout
+from hubserve.data.listing_rows import ENDINGS, USUAL, Columns, is_listing
+from hubserve.data.names import PARTS, Part, shown
 from hubserve.data.parts import How, PinnedFile, PinnedParts
 from hubserve.data.scan_parts import Candidate, assign_parts, keep_pinned
+from hubserve.data.usable_classes import notes_on_case, refuse_unusable
 from hubserve.errors import DatasetError
 
 Item = tuple[Path, int]
@@ -286,57 +288,8 @@ def scan_layout(
     return made
 
 
-def notes_on_case(names: Sequence[str]) -> list[str]:
-    """Returns a list with one message about classes whose names differ only in the case of letters; empty if there are none."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.casefold(), []).append(name)
-    alike = [", ".join(group) for group in groups.values() if len(group) > 1]
-    return [f"classes whose names differ only in the case of letters: {named(alike)}"] if alike else []
-
-
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else os.fspath(path)
-
-
-def refuse_unusable(
-    root: Path,
-    classes: Sequence[str],
-    counts: Mapping[Part, Sequence[int]],
-    left_out: Sequence[LeftOut],
-    noun: str = "image",
-) -> None:
-    """Checks that there are two classes, each with items to train on, and items to validate and to test with.
-
-    Args:
-        root: Folder or listing, for the message.
-        classes: Names of the classes.
-        counts: Number of items of each class, for each part.
-        left_out: Files that are not used, for the message.
-        noun: Word for an item in the message.
-
-    Raises:
-        DatasetError: Something is missing.
-    """
-    where = shown(root)
-    gone = f". Left out: {left_out_text(left_out)}" if left_out else ""
-    if len(classes) == 1:
-        raise DatasetError(
-            f"{where} has the one class {quoted(classes[0])}, and a classifier needs at least two: a folder for each"
-        )
-    empty = [name for name, count in zip(classes, counts["train"], strict=True) if count == 0]
-    if empty:
-        raise DatasetError(
-            f"{where}: {len(empty)} of {len(classes)} classes have no {noun} left to train on: "
-            f"{', '.join(map(quoted, empty[:5]))}{gone}"
-        )
-    purposes: tuple[tuple[Part, str], ...] = (("val", "validate"), ("test", "test"))
-    for part, purpose in purposes:
-        if not any(counts[part]):
-            raise DatasetError(
-                f"{where} has no {noun} left to {purpose} with; each class needs at least 3 different {noun}s, or put some "
-                f"into {part}/{gone}"
-            )
 
 
 def _counted(found: Mapping[str, int]) -> str:

@@ -67,8 +67,8 @@ class DataEntry(JobRecord):
             "hubserve.datasets".
         folder: Folder that holds the images or texts. A relative path starts in the folder where the job is submitted. None for
             "digits", "listing" and "hf". If it is given, a function of the user's own is called with it.
-        file: The CSV, TSV or Parquet file of a "listing" or "text-listing"; a relative path starts in the folder where the job is submitted. None
-            for all other data sets.
+        file: The CSV, TSV or Parquet file of a "listing" or "text-listing"; a relative path starts in the folder where the job
+            is submitted. None for all other data sets.
         dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.
         settings: Keyword arguments of the function that loads the data set, such as `size` in pixels and `val_share`.
         workers: Number of processes that read images, 0 to 256; 0 reads them in the process that trains.
