@@ -81,8 +81,9 @@ def own_texts(
     notes += [*notes_on_case(classes), *assigned.notes]
     if left_out:
         notes.append(f"{len(left_out):,} texts are left out: {left_out_text(left_out)}")
-    settings = {"vocabulary": vocabulary, "max_tokens": max_tokens, "kind": kind}
-    return text_data(data.name, parts, tuple(classes), **settings, notes=tuple(notes))
+    return text_data(
+        data.name, parts, tuple(classes), vocabulary=vocabulary, max_tokens=max_tokens, kind=kind, notes=tuple(notes)
+    )
 
 
 def _rows(data: Path, columns: Columns) -> tuple[list[TextRow], list[LeftOut], list[str]]:
