@@ -40,16 +40,21 @@ def table(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         place_sentences(patch, folder / "home")
         found = resolved(folder)
-        made = build_table(
-            found.space,
-            dict(found.settings),
-            folder / "table.json",
-            input_size=None,
-            lengths={"length": 6},
-            plan=BuildPlan(archs=12, fit_nets=0, check_nets=0),
-            measure=lambda operation: [0.01] * 8,
-        )
-        yield folder, made
+    made = build_table(
+        found.space,
+        dict(found.settings),
+        folder / "table.json",
+        input_size=None,
+        lengths={"length": 6},
+        plan=BuildPlan(archs=12, fit_nets=0, check_nets=0),
+        measure=lambda operation: [0.01] * 8,
+    )
+    return folder, made
+
+
+@pytest.fixture(autouse=True)
+def sentences(table, monkeypatch):
+    place_sentences(monkeypatch, table[0] / "home")
 
 
 def test_archs_are_predicted_and_the_winner_is_measured_at_this_length(table):
