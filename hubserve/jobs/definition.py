@@ -61,11 +61,11 @@ class DataEntry(JobRecord):
     a folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
 
     Attributes:
-        name: Name of a data set of `hubserve.data.named_datasets`: "digits", "movie-sentences", "cifar10", "cifar100", or for
-            the user's own images "folder", "listing" or "hf". Or the import path of a function of the user's own, such as
-            "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
+        name: Name of a data set of `hubserve.data.named_datasets`: "digits", "movie-sentences", "spoken-numbers", "cifar10",
+            "cifar100", or for the user's own images "folder", "listing" or "hf". Or the import path of a function of the user's
+            own, such as "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
         folder: Folder that holds the images. A relative path starts in the folder where the job is submitted. None for
-            "digits", "listing" and "hf". If it is given, a function of the user's own is called with it.
+            "digits", "spoken-numbers", "listing" and "hf". If it is given, a function of the user's own is called with it.
         file: The CSV, TSV or Parquet file of a "listing"; a relative path starts in the folder where the job is submitted. None
             for all other data sets.
         dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.

@@ -50,6 +50,11 @@ class PackageCalls:
     package: Package
     lengths: Mapping[str, int]
 
+    @property
+    def axes(self) -> dict[str, tuple[int, int | None]]:
+        """Smallest and largest allowed length of each axis in `lengths`; None means that any is allowed."""
+        return ModelSignature.of(self.package.manifest).axes
+
     def batch(self, rows: int) -> Any:
         """Returns a made-up batch: an array of images, or the inputs of a model of other inputs in their order."""
         manifest = self.package.manifest
