@@ -131,11 +131,14 @@ class LatencyEntry(JobRecord):
         threads: Number of threads that a call uses, 1 to 256.
         table: File, written by `hubserve latency-table build`, by which the latency of archs is predicted during the search. If
             None, each arch is measured. The winner is measured in either case.
+        lengths: Length of the named axes of a search on other inputs than images, such as {length: 32}, with which latency is
+            measured or predicted during the search; those that are missing are the usual ones of the space.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     table: Path | None = None
+    lengths: dict[str, Annotated[int, Field(ge=1)]] = {}
 
 
 class Publish(JobRecord):
