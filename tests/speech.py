@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from hubserve.data.speech.espeak import MISSING, Speech, find_espeak
+from hubserve.data.speech.espeak import MISSING, SpokenPhonemes, find_espeak
 from hubserve.data.speech.mel import MelSettings, log_mel
 from hubserve.data.speech.pitch import fundamental_frequency
 from hubserve.data.speech.speech_data import SpeechData, speech_data
@@ -19,7 +19,7 @@ SYMBOLS = ("a", "o", "s", "_")
 RATE = 22050
 
 
-def sung(names: list[str], rng: Random, *, hertz: float = 110.0) -> Speech:
+def sung(names: list[str], rng: Random, *, hertz: float = 110.0) -> SpokenPhonemes:
     """Vowels with two formants each, noise and pauses, of random durations."""
     formants = {"a": (700, 1200), "o": (400, 800)}
     parts, starts, noise = [], [], np.random.default_rng(rng.randrange(2**31))
@@ -32,7 +32,7 @@ def sung(names: list[str], rng: Random, *, hertz: float = 110.0) -> Speech:
             parts.append(0.1 * (heights[:, None] * np.sin(2 * np.pi * overtones[:, None] * t)).sum(0))
         else:
             parts.append(noise.normal(size=len(t)) * (0.05 if name == "s" else 1e-5))
-    return Speech(np.concatenate(parts).astype(np.float32), tuple(names), np.array(starts, np.int64))
+    return SpokenPhonemes(np.concatenate(parts).astype(np.float32), tuple(names), np.array(starts, np.int64))
 
 
 def sung_utterance(rng: Random) -> Utterance:

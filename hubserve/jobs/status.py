@@ -273,10 +273,8 @@ class JobSummary(_Record):
         objectives: Scores that the search optimizes, the most important one first; empty for a fine-tuning.
         best: Best trial that meets the constraints; None until there is one.
         plots: Names of the plots in plots/, without ".svg".
-        test_acc: Accuracy of the trained network on the test images, in [0, 1]; None until it is measured, or if there are no
-            test images.
-        test_scores: Scores on the test part of a trained network that is no classifier, by name; empty for a classifier, and
-            until they are measured.
+        test_acc: Accuracy of the trained network on test images, in [0, 1]; None until it is measured, or without such images.
+        test_scores: Scores on the test part of a network that is no classifier, by name; empty until they are measured.
         notes: Sentences about what the job left out, such as a format that this version of Python does not support.
         published: Tag in the model store under which the network was published; None unless it was.
         error: Why the job did not end as asked, and how to resume it; None unless the state is "failed", "stopped" or

@@ -56,7 +56,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 @dataclass(frozen=True)
-class Speech:
+class SpokenPhonemes:
     """What was said.
 
     Attributes:
@@ -88,7 +88,7 @@ class EspeakVoice:
         self._callback = _Callback(self._collect)
         library.espeak_SetSynthCallback(self._callback)
 
-    def say(self, text: str) -> Speech:
+    def say(self, text: str) -> SpokenPhonemes:
         """Returns the speech of a text.
 
         Raises:
@@ -101,7 +101,7 @@ class EspeakVoice:
             raise DatasetError(f"libespeak-ng {self.version} makes no speech of {text!r} (error {failed})")
         starts, phonemes = zip(*self._events, strict=True)
         wave = (np.concatenate(self._waves) / 32768).astype(np.float32)
-        return Speech(wave, phonemes, np.asarray(starts, np.int64))
+        return SpokenPhonemes(wave, phonemes, np.asarray(starts, np.int64))
 
     def _collect(self, wave: Any, samples: int, events: Any) -> int:
         """Called by the library with some samples, and the events in them; returns 0 to go on."""

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from hubserve.data.speech.espeak import EspeakVoice, Speech
+from hubserve.data.speech.espeak import EspeakVoice, SpokenPhonemes
 from hubserve.data.speech.mel import MelSettings, log_mel
 from hubserve.data.speech.pitch import fundamental_frequency
 from hubserve.errors import DatasetError
@@ -122,7 +122,7 @@ def _divided(arrays: dict[str, Any], texts: Sequence[str]) -> list[Utterance]:
     return [Utterance(text, *each) for text, *each in zip(texts, *cut.values(), strict=True)]
 
 
-def _utterance(text: str, speech: Speech, numbers: Mapping[str, int], settings: MelSettings) -> Utterance:
+def _utterance(text: str, speech: SpokenPhonemes, numbers: Mapping[str, int], settings: MelSettings) -> Utterance:
     mel = log_mel(speech.wave, settings)
     phonemes = np.array([numbers[name] for name in speech.phonemes], np.int64)
     durations = frames_of_phonemes(speech.starts, len(mel), settings.hop)
