@@ -106,7 +106,7 @@ def usual_lengths(package: Package, given: Mapping[str, int] | None = None) -> d
     check_lengths(axes, given or {}, package.manifest.name)
     found = ModelSignature.of(package.manifest).lengths_at(1.0)
     try:
-        usual = package_space(package).usual_lengths if axes else {}
+        usual = package_space(package).cost_lengths if axes else {}
     except HubserveError:  # The space of somebody else, which is not imported.
         usual = {}
     return {axis: {**found, **usual, **(given or {})}[axis] for axis in axes}
