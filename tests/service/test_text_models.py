@@ -478,6 +478,8 @@ def test_the_log_of_predictions_has_labels_and_no_text(ports, client):
 
 def test_without_the_library_the_version_is_refused_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
+    for name in ("GRPC_PORT", "READ_TOKEN", "PREDICTION_LOG"):  # Those of the other service of this module.
+        monkeypatch.delenv(f"HUBSERVE_{name}", raising=False)
     for name, value in {"THREADS": "1", "SESSION_THREADS": "1", "MAX_BATCH": "2"}.items():
         monkeypatch.setenv(f"HUBSERVE_{name}", value)
     with store_at(tmp_path):
