@@ -54,21 +54,6 @@ class ProfileOptions:
     lengths: Mapping[str, int] = field(default_factory=dict)
 
 
-def named_lengths(given: Sequence[str]) -> dict[str, int]:
-    """Returns the lengths of axes that the option --length gives as texts "AXIS=NUMBER".
-
-    Raises:
-        ProfileError: A text is not NAME=NUMBER.
-    """
-    found = {}
-    for text in given:
-        axis, _, number = text.partition("=")
-        if not axis or not number.isdecimal():
-            raise ProfileError(f"--length {text!r}: give the name of an axis and its length, such as --length length=128")
-        found[axis] = int(number)
-    return found
-
-
 def measure_package(package: Package, options: ProfileOptions) -> ProfileReport:
     """Measures the profile of a package and returns it.
 
@@ -189,9 +174,14 @@ def _table(package: Package, options: ProfileOptions) -> LatencyTable | None:
         return table
     manifest = package.manifest
     try:
-        size = manifest.image_preprocess.input_size
-        space = package_space(package)
-        path = default_path(space, manifest.settings, input_size=size, threads=options.threads, batch_size=options.batch_size)
+        path = default_path(
+            package_space(package),
+            manifest.settings,
+            input_size=manifest.image_preprocess.input_size if manifest.classifies_images else None,
+            threads=options.threads,
+            batch_size=options.batch_size,
+            lengths=options.lengths,
+        )
         table = _fitting(package, options, path)
     except HubserveError:  # The user did not ask for a table, so one that is missing or does not fit is not reported.
         return None
@@ -204,9 +194,10 @@ def _fitting(package: Package, options: ProfileOptions, path: Path) -> LatencyTa
     table.check_fit(
         path,
         package_space(package),
-        input_size=manifest.image_preprocess.input_size,
+        input_size=manifest.image_preprocess.input_size if manifest.classifies_images else None,
         threads=options.threads,
         batch_size=options.batch_size,
+        lengths=options.lengths,
     )
     if options.batch_size != 1:
         raise ProfileError(f"a table is compared with single images, and batch_size = {options.batch_size}; leave --table out")

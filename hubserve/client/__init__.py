@@ -1,6 +1,6 @@
 """Clients of the HTTP service. They import no code of models: httpx2 and `hubserve.errors`, and numpy for arrays alone."""
 
-from hubserve.client.answers import ClassifiedImage, EmbeddedImage, PredictedClass
+from hubserve.client.answers import ClassifiedImage, ClassifiedText, EmbeddedImage, PredictedClass
 from hubserve.client.client import AsyncClient, Client
 
-__all__ = ["AsyncClient", "ClassifiedImage", "Client", "EmbeddedImage", "PredictedClass"]
+__all__ = ["AsyncClient", "ClassifiedImage", "ClassifiedText", "Client", "EmbeddedImage", "PredictedClass"]

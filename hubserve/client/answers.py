@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import httpx2
 
@@ -52,6 +52,20 @@ class EmbeddedImage(TypedDict):
     features: list[float]
 
 
+class ClassifiedText(TypedDict):
+    """The answer of the service to one text.
+
+    Attributes:
+        model: Tag of the version that answered.
+        predictions: The most likely classes, the most likely one first.
+        timing_ms: Milliseconds that the service needed: "tokenize" for turning the text into tokens, "infer" for inference.
+    """
+
+    model: str
+    predictions: list[PredictedClass]
+    timing_ms: dict[str, float]
+
+
 def check_url(url: str) -> str:
     """Returns the address of a service without "/" at its end. Raises ServiceError where it is none."""
     try:
@@ -65,13 +79,13 @@ def check_url(url: str) -> str:
 
 
 def parse_answer(url: str, outcome: httpx2.Response | httpx2.HTTPError, *, attempts: int, key: str) -> dict[str, Any]:
-    """Returns the answer of the service to an image.
+    """Returns the answer of the service to an image, to a text, or to several texts.
 
     Args:
         url: Address that was asked, for messages.
         outcome: Answer, or the error that there was in its place.
         attempts: Number of times that the request was sent, for messages.
-        key: Key of the answer whose value is a list: "predictions" or "features".
+        key: Key of the answer whose value is a list: "predictions" or "features", and "results" for several texts.
 
     Raises:
         ServiceError: There was no answer, it has another status than 200, or it is not an answer of the service.
@@ -83,8 +97,40 @@ def parse_answer(url: str, outcome: httpx2.Response | httpx2.HTTPError, *, attem
         raise ServiceError(f"{url} answers {outcome.status_code}: {_message(outcome)}{after}", outcome.status_code)
     found = _json(outcome)
     if not isinstance(found, dict) or not isinstance(found.get(key), list):
-        raise ServiceError(f"{url} answers with something else than {key}: {outcome.text[:MOST_TEXT]!r}", 200)
+        raise _another_answer(url, outcome, key)
     return found
+
+
+def parse_texts(
+    url: str, outcome: httpx2.Response | httpx2.HTTPError, *, attempts: int, several: bool
+) -> ClassifiedText | list[ClassifiedText]:
+    """Returns the answer of the service to a text, or its answers to several.
+
+    Args:
+        url: Address that was asked, for messages.
+        outcome: Answer, or the error that there was in its place.
+        attempts: Number of times that the request was sent, for messages.
+        several: Whether a list of texts was sent.
+
+    Raises:
+        ServiceError: As `parse_answer`; or one of several texts was refused, which the message names.
+    """
+    if not several:
+        return cast("ClassifiedText", parse_answer(url, outcome, attempts=attempts, key="predictions"))
+    results = parse_answer(url, outcome, attempts=attempts, key="results")["results"]
+    for place, found in enumerate(results):
+        error = found.get("error") if isinstance(found, dict) else None
+        if isinstance(error, dict):
+            raise ServiceError(f"{url} refuses text {place}, counted from 0: {error.get('message')}", 200)
+        if not isinstance(found, dict) or not isinstance(found.get("predictions"), list):
+            raise _another_answer(url, outcome, "predictions")
+    return cast("list[ClassifiedText]", results)
+
+
+def _another_answer(url: str, outcome: httpx2.Response | httpx2.HTTPError, key: str) -> ServiceError:
+    """Returns the error for an answer without the list `key`."""
+    text = outcome.text if isinstance(outcome, httpx2.Response) else ""
+    return ServiceError(f"{url} answers with something else than {key}: {text[:MOST_TEXT]!r}", 200)
 
 
 def _message(answer: httpx2.Response) -> str:

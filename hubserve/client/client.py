@@ -1,20 +1,31 @@
-"""The clients of a running service, which send images over HTTP and return their classes: `Client` and `AsyncClient`."""
+"""The clients of a running service, which send images and texts and return their classes: `Client` and `AsyncClient`."""
 
 from __future__ import annotations
 
+import json
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import anyio
 import httpx2
 
-from hubserve.client.answers import ClassifiedImage, EmbeddedImage, check_url, parse_answer
+from hubserve.client.answers import (
+    ClassifiedImage,
+    ClassifiedText,
+    EmbeddedImage,
+    check_url,
+    parse_answer,
+    parse_texts,
+)
 from hubserve.client.image_bytes import image_bytes
 from hubserve.client.retries import Retries
 
 if TYPE_CHECKING:
     from hubserve.client.image_bytes import SentImage
+
+Texts = list[str] | tuple[str, ...]
+"""Several texts. Any sequence would do, but a text is one of texts, too."""
 
 
 class Client:
@@ -91,18 +102,59 @@ class Client:
         """
         return cast("EmbeddedImage", self._ask("embed", image, _query(None, model), key="features"))
 
+    @overload
+    def classify_text(self, text: str, top_k: int | None = None, *, model: str | None = None) -> ClassifiedText: ...
+
+    @overload
+    def classify_text(self, text: Texts, top_k: int | None = None, *, model: str | None = None) -> list[ClassifiedText]: ...
+
+    def classify_text(
+        self, text: str | Texts, top_k: int | None = None, *, model: str | None = None
+    ) -> ClassifiedText | list[ClassifiedText]:
+        """Classifies a text, or several, and returns the most likely classes.
+
+        >>> Client("http://127.0.0.1:3000").classify_text("a good film")["predictions"][0]["label"]
+        'positive'
+
+        Args:
+            text: Text, or a list of texts, which are sent in one request; the service allows 32 by default.
+            top_k: Number of classes to return, from 1 to the number of classes of the model; None returns five, or all classes
+                if there are fewer.
+            model: Name, alias or tag of the model; None means the default model of the service.
+
+        Returns:
+            The JSON answer of the service: "model" is the tag of the model; "predictions" is a list of objects with "label",
+            "index" and "probability", the most likely class first. For a list of texts, a list with the answer to each.
+
+        Raises:
+            ServiceError: The service does not answer, or refuses the request; `status` is 400 if the text is empty or too long,
+                and 422 if the model is no text classifier. One of several texts was refused; `status` is 200 then.
+        """
+        url, query, content = f"{self.url}/classify-text", _query(top_k, model), _json_texts(text)
+        outcome, attempts = self._sent(url, query, content, kind="application/json")
+        return parse_texts(url, outcome, attempts=attempts, several=not isinstance(text, str))
+
     def _ask(self, path: str, image: SentImage, query: dict[str, Any], *, key: str) -> dict[str, Any]:
-        url, content = f"{self.url}/{path}", image_bytes(image)
+        url = f"{self.url}/{path}"
+        outcome, attempts = self._sent(url, query, image_bytes(image))
+        return parse_answer(url, outcome, attempts=attempts, key=key)
+
+    def _sent(
+        self, url: str, query: dict[str, Any], content: bytes, *, kind: str | None = None
+    ) -> tuple[httpx2.Response | httpx2.HTTPError, int]:
+        """Sends a request until its outcome is final, and returns that, and how often the request was sent."""
         for attempts in count(1):
             try:
-                outcome: httpx2.Response | httpx2.HTTPError = self._http.post(url, params=query, content=content)
+                outcome: httpx2.Response | httpx2.HTTPError = self._http.post(
+                    url, params=query, content=content, headers=_content_type(kind)
+                )
             except httpx2.HTTPError as error:
                 outcome = error
             wait = self._retries.wait_seconds(attempts, outcome)
             if wait is None:
                 break
             time.sleep(wait)
-        return parse_answer(url, outcome, attempts=attempts, key=key)
+        return outcome, attempts
 
     def close(self) -> None:
         """Closes the connections to the service; the client cannot be used afterwards."""
@@ -157,19 +209,44 @@ class AsyncClient:
         """Returns the features of an image; arguments, answer and errors are those of `Client.embed`."""
         return cast("EmbeddedImage", await self._ask("embed", image, _query(None, model), key="features"))
 
+    @overload
+    async def classify_text(self, text: str, top_k: int | None = None, *, model: str | None = None) -> ClassifiedText: ...
+
+    @overload
+    async def classify_text(
+        self, text: Texts, top_k: int | None = None, *, model: str | None = None
+    ) -> list[ClassifiedText]: ...
+
+    async def classify_text(
+        self, text: str | Texts, top_k: int | None = None, *, model: str | None = None
+    ) -> ClassifiedText | list[ClassifiedText]:
+        """Classifies a text, or several; arguments, answer and errors are those of `Client.classify_text`."""
+        url, query, content = f"{self.url}/classify-text", _query(top_k, model), _json_texts(text)
+        outcome, attempts = await self._sent(url, query, content, kind="application/json")
+        return parse_texts(url, outcome, attempts=attempts, several=not isinstance(text, str))
+
     async def _ask(self, path: str, image: SentImage, query: dict[str, Any], *, key: str) -> dict[str, Any]:
         url = f"{self.url}/{path}"
         content = image if isinstance(image, bytes) else await anyio.to_thread.run_sync(image_bytes, image)
+        outcome, attempts = await self._sent(url, query, content)
+        return parse_answer(url, outcome, attempts=attempts, key=key)
+
+    async def _sent(
+        self, url: str, query: dict[str, Any], content: bytes, *, kind: str | None = None
+    ) -> tuple[httpx2.Response | httpx2.HTTPError, int]:
+        """Sends a request until its outcome is final, and returns that, and how often the request was sent."""
         for attempts in count(1):
             try:
-                outcome: httpx2.Response | httpx2.HTTPError = await self._http.post(url, params=query, content=content)
+                outcome: httpx2.Response | httpx2.HTTPError = await self._http.post(
+                    url, params=query, content=content, headers=_content_type(kind)
+                )
             except httpx2.HTTPError as error:
                 outcome = error
             wait = self._retries.wait_seconds(attempts, outcome)
             if wait is None:
                 break
             await anyio.sleep(wait)
-        return parse_answer(url, outcome, attempts=attempts, key=key)
+        return outcome, attempts
 
     async def close(self) -> None:
         """Closes the connections to the service; the client cannot be used afterwards."""
@@ -189,3 +266,12 @@ def _headers(token: str | None) -> dict[str, str]:
 def _query(top_k: int | None, model: str | None) -> dict[str, Any]:
     given = {"top_k": top_k, "model": model}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _content_type(kind: str | None) -> dict[str, str]:
+    return {} if kind is None else {"Content-Type": kind}
+
+
+def _json_texts(text: str | Texts) -> bytes:
+    """Returns the JSON body for a text, or for several."""
+    return json.dumps({"text": text} if isinstance(text, str) else {"texts": list(text)}).encode()

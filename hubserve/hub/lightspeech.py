@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
 from hubserve.blocks.lightspeech import (
@@ -136,14 +135,19 @@ class LightSpeech(HubSpace):
         mel = OutputEntry(name="mel", dtype="float32", shape=("batch", "frames", self.mel_bins), meaning="other")
         return mel, OutputEntry(name="durations", dtype="int64", shape=("batch", "length"), meaning="other")
 
-    def cost_inputs(self, *, batch: int = 1) -> tuple[torch.Tensor, ...]:
-        """Returns phonemes, and the phoneme of each frame, which fixes the number of frames at 600.
-
-        Args:
-            batch: Number of examples.
-        """
-        frames = torch.empty((batch, self.usual_lengths["frames"]), dtype=torch.int64, device="meta")
-        return (*super().cost_inputs(batch=batch), frames)
+    @property
+    def cost_entries(self) -> tuple[InputEntry, ...]:
+        """The phonemes, and the phoneme of each frame, always the first one: it fixes the number of frames."""
+        mel2ph = InputEntry(
+            name="mel2ph",
+            dtype="int64",
+            shape=("batch", "frames"),
+            prepared_by="none",
+            lowest=1,
+            highest=1,
+            axes={"frames": (1, None)},
+        )
+        return (*self.inputs, mel2ph)
 
     def cells(self, arch: Mapping[str, Any]) -> dict[str, CellOutline]:
         """Returns encoder and decoder as chains of their operations, from which a drawing is made.

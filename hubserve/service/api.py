@@ -13,7 +13,19 @@ from hubserve.errors import HubserveError, MissingExtraError, ServerStartError
 from hubserve.service.error_responses import HANDLERS
 from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.page import router as page_router
-from hubserve.service.routes import aliases, classify, description, embed, exports, in_browser, job_data, jobs, models, v2
+from hubserve.service.routes import (
+    aliases,
+    classify,
+    classify_text,
+    description,
+    embed,
+    exports,
+    in_browser,
+    job_data,
+    jobs,
+    models,
+    v2,
+)
 from hubserve.service.service_state import ServiceState
 from hubserve.service.settings import ServiceSettings
 from hubserve.service.swagger import router as swagger_router
@@ -24,6 +36,7 @@ ROUTERS = (
     swagger_router,
     description.router,
     classify.router,
+    classify_text.router,
     embed.router,
     models.router,
     v2.router,

@@ -7,17 +7,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Literal
 
 from hubserve.errors import LogitsError, OverloadedError
-from hubserve.package.runner import Batch
-from hubserve.package.signature import Array
 from hubserve.preprocess import MAX_PIXELS
-from hubserve.service.engine import Engine, Prepared
-from hubserve.service.fair_order import LIGHT_PIXELS, QueuedImage, WaitingImages, weigh
-from hubserve.service.tensor_engine import PreparedTensors, TensorEngine
+from hubserve.service.engine import Prepared
+from hubserve.service.fair_order import LIGHT_PIXELS, QueuedData, QueuedImage, WaitingImages, weigh
+from hubserve.service.tensor_engine import PreparedTensors
+from hubserve.service.text_engine import AnyEngine, PreparedText
 
 log = logging.getLogger("hubserve.service")
 
@@ -31,7 +30,7 @@ In a larger batch, the first image would wait too long for the others to be deco
 
 
 class BatchQueue:
-    """A queue of images, and the threads that classify them.
+    """A queue of images, and the threads that classify them. Texts and tensors wait in it, too, and count as images.
 
     A thread takes the images that wait, up to `max_batch`, decodes them and runs them as one batch; it never waits for more
     images. Under low load each image is a batch of its own and is not delayed by others. Under high load the batches become
@@ -58,7 +57,7 @@ class BatchQueue:
         max_waiting: int,
         max_waiting_pixels: int = 16 * MAX_PIXELS,
         max_pixels: int = MAX_PIXELS,
-        on_batch: Callable[[Engine | TensorEngine, int], None] = lambda engine, size: None,
+        on_batch: Callable[[AnyEngine, int], None] = lambda engine, size: None,
         on_drop: Callable[[Step], None] = lambda step: None,
     ) -> None:
         self._max_batch = max_batch
@@ -109,8 +108,8 @@ class BatchQueue:
 
     def submit(
         self,
-        engine: Engine | TensorEngine,
-        images: Sequence[bytes | Batch | Mapping[str, Array]],
+        engine: AnyEngine,
+        images: Sequence[QueuedData],
         top_k: int | None,
         *,
         features: bool = False,
@@ -118,9 +117,9 @@ class BatchQueue:
         """Adds the images of one request and returns a future for each, which gets its answer or its error.
 
         Args:
-            engine: Engine that will classify the images.
-            images: Bytes of an image file, or a prepared array, for each image; or, for a `TensorEngine`, the inputs of one
-                request as arrays by their names, which count as one image.
+            engine: Engine that will classify the images or texts, or run the tensors.
+            images: Bytes of an image file, or a prepared array, for each image; for a `TextEngine` texts, each of which counts
+                as an image; for a `TensorEngine` the inputs of one request as arrays by their names, which count as one image.
             top_k: Number of classes in each answer; None takes the default, see `Engine.classify`.
             features: If True, the answers have features.
 
@@ -195,7 +194,7 @@ class BatchQueue:
 
     def _classify(self, images: Sequence[QueuedImage]) -> None:
         """Decodes images, and answers them in one batch for each engine."""
-        batches: dict[Engine | TensorEngine, list[tuple[QueuedImage, Any]]] = {}
+        batches: dict[AnyEngine, list[tuple[QueuedImage, Any]]] = {}
         for image in images:
             prepared = self._prepare(image)
             if prepared is not None:
@@ -203,7 +202,7 @@ class BatchQueue:
         for engine, batch in batches.items():
             self._answer(engine, batch)
 
-    def _prepare(self, image: QueuedImage) -> Prepared | PreparedTensors | None:
+    def _prepare(self, image: QueuedImage) -> Prepared | PreparedTensors | PreparedText | None:
         """Decodes an image. Returns None if it was cancelled, or if it failed, in which case its error is set."""
         try:
             # Checked only now: an image before it may have taken long, and this one was cancelled.
@@ -224,7 +223,7 @@ class BatchQueue:
                     self._waiting.decoded(image)
                     self._wake_threads(1)
 
-    def _answer(self, engine: Engine | TensorEngine, prepared: Sequence[tuple[QueuedImage, Any]]) -> None:
+    def _answer(self, engine: AnyEngine, prepared: Sequence[tuple[QueuedImage, Any]]) -> None:
         """Runs inference for the images that were not dropped meanwhile, and sets their answers or errors."""
         batch = [(image, pixels) for image, pixels in prepared if not image.dropped]
         if len(batch) < len(prepared):

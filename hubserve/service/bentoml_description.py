@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from hubserve.jobs import JobSummary
 from hubserve.service.export_folder import ExportRequest, ExportStatus
 from hubserve.service.request_images import FIELD
-from hubserve.service.routes import classify, embed, exports, jobs
+from hubserve.service.request_texts import JsonTexts
+from hubserve.service.routes import classify, classify_text, embed, exports, jobs
 
 _FILE = {"type": "file", "format": "image", "description": "An image file, or a list of image files."}
 """The type of a file in BentoML's description. BentoML's client sends such a value as multipart/form-data."""
@@ -25,6 +26,13 @@ def bentoml_routes() -> list[dict[str, Any]]:
             _images(classify.ClassifyQuery),
             classify.ClassifyResponse,
             classify.ClassifyResponses,
+        ),
+        _route(
+            classify_text.classify_text,
+            classify_text.PATH,
+            JsonTexts.model_json_schema(),
+            classify_text.ClassifyTextResponse,
+            classify_text.ClassifyTextResponses,
         ),
         _route(embed.embed, embed.PATH, _images(embed.EmbedQuery), embed.EmbedResponse, embed.EmbedResponses),
         _route(exports.start, "/exports", ExportRequest.model_json_schema(), ExportStatus, name="start_export"),

@@ -29,6 +29,7 @@ STATUS: dict[type[HubserveError], int] = {
     errors.EncodingError: 415,
     errors.LogitsError: 400,
     errors.TensorError: 400,
+    errors.TextError: 400,
     errors.TopKError: 422,
     errors.NoFeaturesError: 422,
     errors.OtherInputsError: 422,
@@ -88,7 +89,7 @@ def described(*statuses: int, model: type[BaseModel] = ErrorResponse) -> dict[in
 
 
 DESCRIPTIONS = {
-    400: "The request cannot be read: it is not HTTP, its JSON is no UTF-8, or it has no image.",
+    400: "The request cannot be read: it is not HTTP, its JSON is no UTF-8, or it has no image or text.",
     401: "No token, or a wrong one.",
     403: "The service has no token, so nobody may change anything.",
     404: "The model, job, export or alias does not exist.",

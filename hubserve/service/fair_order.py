@@ -21,8 +21,9 @@ from concurrent.futures import Future
 from hubserve.package.runner import Batch
 from hubserve.package.signature import Array
 from hubserve.preprocess.pixel_count import pixel_count
-from hubserve.service.engine import Answer, Engine
-from hubserve.service.tensor_engine import TensorAnswer, TensorEngine
+from hubserve.service.engine import Answer
+from hubserve.service.tensor_engine import TensorAnswer
+from hubserve.service.text_engine import AnyEngine
 
 LIGHT_PIXELS = 16_000_000
 """Largest number of pixels of a light image, and of a light request."""
@@ -31,13 +32,17 @@ COMMON_COST = 1_000_000
 """Number of pixels whose decoding takes about as long as everything else that is done for an image, mostly inference."""
 
 
+QueuedData = bytes | Batch | Mapping[str, Array] | str
+"""What waits: the bytes of an image file, a prepared image, the tensors of a request by their names, or a text."""
+
+
 class QueuedImage(Future[Answer | TensorAnswer]):
-    """A waiting image, or the waiting tensors of a request, and the future that gets the answer.
+    """A waiting image or text, or the waiting tensors of a request, and the future that gets the answer.
 
     Cancelling the future drops the image at any time.
 
     Args:
-        engine: Engine that will classify the image, or run the tensors.
+        engine: Engine that will classify the image or the text, or run the tensors.
         data: Bytes of the image file, or a prepared array; see `Engine.prepare`. Tensors are arrays by their names.
         top_k: Number of classes in the answer; None takes the default, see `Engine.classify`.
         pixels: Number of pixels from `weigh`.
@@ -58,8 +63,8 @@ class QueuedImage(Future[Answer | TensorAnswer]):
 
     def __init__(
         self,
-        engine: Engine | TensorEngine,
-        data: bytes | Batch | Mapping[str, Array],
+        engine: AnyEngine,
+        data: QueuedData,
         top_k: int | None,
         pixels: int,
         on_cancel: Callable[[QueuedImage], None],
@@ -96,19 +101,21 @@ class QueuedImage(Future[Answer | TensorAnswer]):
         return True
 
 
-def weigh(data: bytes | Batch | Mapping[str, Array], max_pixels: int) -> int:
+def weigh(data: QueuedData, max_pixels: int) -> int:
     """Returns the number of pixels that an image has after decoding, at most `max_pixels`.
 
-    For arrays, it is the number of their elements. An image whose header does not contain its size gets `max_pixels`. So does
-    an image with more pixels, which will be refused before it is decoded.
+    For arrays, it is the number of their elements, and for a text that of its characters. An image whose header does not
+    contain its size gets `max_pixels`. So does an image with more pixels, which will be refused before it is decoded.
 
     Args:
-        data: Bytes of an image file, a prepared array, or arrays by their names.
+        data: Bytes of an image file, a prepared array, arrays by their names, or a text.
         max_pixels: Largest number of pixels of an image that the service decodes.
     """
     if isinstance(data, bytes):
         counted = pixel_count(data)
         return max_pixels if counted is None else min(counted, max_pixels)
+    if isinstance(data, str):
+        return len(data)
     return sum(array.size for array in data.values()) if isinstance(data, Mapping) else data.size
 
 

@@ -1,4 +1,4 @@
-"""`images_response`: the response to a request with images, which has one result, or a list of results and errors."""
+"""`images_response`: the response to a request with images or texts, which has one result, or a list of results and errors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

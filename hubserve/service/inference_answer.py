@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from hubserve.errors import BodyTooLargeError, ImageError, TensorError
+from hubserve.errors import BodyTooLargeError, ImageError, TensorError, TextError
 from hubserve.package.predictions import softmax
 from hubserve.service.engine import Answer
 from hubserve.service.inference_protocol import FEATURES, LOGITS, OUTPUTS, InferRequest, RequestOutput
@@ -172,7 +172,7 @@ def encode_outputs(
 def stack_answers(
     outcomes: Sequence[Answer | BaseException], name: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Returns the logits of images, one row each, and their features; None if they have none.
+    """Returns the logits of images or texts, one row each, and their features; None if they have none.
 
     Args:
         outcomes: Answer or error of each image.
@@ -183,7 +183,7 @@ def stack_answers(
     """
     answers = []
     for index, outcome in enumerate(outcomes):
-        if isinstance(outcome, ImageError | TensorError) and len(outcomes) > 1:
+        if isinstance(outcome, ImageError | TensorError | TextError) and len(outcomes) > 1:
             more = sum(isinstance(other, BaseException) for other in outcomes) - 1
             rest = f" (and {more} more have errors)" if more else ""
             raise type(outcome)(f"element {index} of {name!r}: {outcome}{rest}") from outcome

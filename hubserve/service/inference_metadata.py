@@ -11,6 +11,7 @@ from hubserve.service.live_models import LiveModels
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.service_state import ServiceState
 from hubserve.service.tensor_protocol import DATATYPES
+from hubserve.service.text_protocol import TEXTS
 from hubserve.store import StoredModel
 
 PLATFORMS = {"torchscript": "pytorch_torchscript", "pt2": "pytorch_pt2"}
@@ -33,7 +34,7 @@ def model_metadata(shared: ServiceState, served: LoadedModel, name: str) -> dict
     """Returns the versions, inputs and outputs of a model.
 
     The only input of an image classifier is `IMAGES`, although a request may have `PICTURES` in its place: the protocol says
-    that inputs in the metadata are required.
+    that inputs in the metadata are required. That of a text classifier is `TEXTS`, although a request may have token ids.
 
     Args:
         shared: State that all requests share.
@@ -51,16 +52,21 @@ def model_metadata(shared: ServiceState, served: LoadedModel, name: str) -> dict
 
 def _tensors(served: LoadedModel) -> dict[str, Any]:
     """Returns the entries "inputs" and "outputs" of the metadata of a model."""
+    if served.classifies_texts:
+        return {"inputs": [{"name": TEXTS, "datatype": "BYTES", "shape": [-1]}], "outputs": _class_outputs(served)}
     if (engine := served.tensor_engine) is not None:
         kinds = {"inputs": engine.signature.inputs, "outputs": engine.signature.outputs}
         return {kind: [_tensor(entry) for entry in entries] for kind, entries in kinds.items()}
     size = served.image_engine.manifest.image_preprocess.input_size
     return {
         "inputs": [{"name": IMAGES, "datatype": "FP32", "shape": [-1, 3, size, size]}],
-        "outputs": [
-            {"name": output, "datatype": "FP32", "shape": [-1, width]} for output, width in _output_widths(served).items()
-        ],
+        "outputs": _class_outputs(served),
     }
+
+
+def _class_outputs(served: LoadedModel) -> list[dict[str, Any]]:
+    """Returns the entry "outputs" of the metadata of a classifier of images or texts."""
+    return [{"name": output, "datatype": "FP32", "shape": [-1, width]} for output, width in _output_widths(served).items()]
 
 
 def _tensor(entry: TensorEntry) -> dict[str, Any]:
@@ -84,20 +90,22 @@ def model_configuration(shared: ServiceState, served: LoadedModel, name: str) ->
         "backend": served.engine.backend,
         "max_batch_size": settings.max_images,
     }
-    if (engine := served.tensor_engine) is not None:
+    if not served.classifies_texts and (engine := served.tensor_engine) is not None:
         signature = engine.signature
         return {**head, "input": list(map(_configured, signature.inputs)), "output": list(map(_configured, signature.outputs))}
+    outputs = [{"name": output, "data_type": "TYPE_FP32", "dims": [width]} for output, width in _output_widths(served).items()]
+    return {**head, "input": [{**given, "optional": True} for given in _either_inputs(served)], "output": outputs}
+
+
+def _either_inputs(served: LoadedModel) -> list[dict[str, Any]]:
+    """Returns the inputs of a classifier in the words of Triton's configuration: a request has one of them."""
+    if (engine := served.tensor_engine) is not None:
+        return [{"name": TEXTS, "data_type": "TYPE_STRING", "dims": []}, *map(_configured, engine.signature.inputs)]
     size = served.image_engine.manifest.image_preprocess.input_size
-    return {
-        **head,
-        "input": [
-            {"name": IMAGES, "data_type": "TYPE_FP32", "dims": [3, size, size], "optional": True},
-            {"name": PICTURES, "data_type": "TYPE_STRING", "dims": [], "optional": True},
-        ],
-        "output": [
-            {"name": output, "data_type": "TYPE_FP32", "dims": [width]} for output, width in _output_widths(served).items()
-        ],
-    }
+    return [
+        {"name": IMAGES, "data_type": "TYPE_FP32", "dims": [3, size, size]},
+        {"name": PICTURES, "data_type": "TYPE_STRING", "dims": []},
+    ]
 
 
 def _configured(entry: TensorEntry) -> dict[str, Any]:
@@ -126,7 +134,7 @@ def repository_index(models: Sequence[StoredModel], live: LiveModels, *, only_re
 
 
 def _output_widths(served: LoadedModel) -> dict[str, int]:
-    """Returns the number of values for each image, by the names of the outputs that the model has."""
+    """Returns the number of values for each image or text, by the names of the outputs that the model has."""
     classes = served.engine.manifest.classes
-    widths = {LOGITS: classes, PROBABILITIES: classes, FEATURES: served.image_engine.feature_width}
+    widths = {LOGITS: classes, PROBABILITIES: classes, FEATURES: served.engine.feature_width}
     return {name: width for name in OUTPUTS if (width := widths[name]) is not None}

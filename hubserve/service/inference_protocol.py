@@ -83,9 +83,9 @@ class RequestInput(_Record):
     """A tensor of a request.
 
     Attributes:
-        name: `IMAGES` or `PICTURES`; for a model of other inputs, the name of one of them.
+        name: `IMAGES` or `PICTURES`; for a text classifier "texts"; for a model of other inputs, the name of one of them.
         shape: Length of each of at most 8 axes; each is at least 1.
-        datatype: "FP32" for `IMAGES`, "BYTES" for `PICTURES`; for other inputs "FP32", "INT64", "INT32" or "BOOL".
+        datatype: "FP32" for `IMAGES`, "BYTES" for `PICTURES` and texts; for other inputs "FP32", "INT64", "INT32" or "BOOL".
         parameters: Parameters of the tensor; unknown ones are ignored.
         data: Elements, flat or nested; None if they follow the JSON as bytes.
     """
@@ -214,11 +214,11 @@ def decode_images(request: InferRequest, rest: bytes, *, max_images: int) -> Dec
     (tensor,) = request.inputs
     check_no_shared_memory(request)
     _check_kind(tensor)
-    _check_outputs(request.outputs)
+    check_outputs(request.outputs)
     count = prod(tensor.shape) if tensor.name == PICTURES else tensor.shape[0]
     if count > max_images:
         raise TensorError(f"{count} images; at most {max_images} are taken at once")
-    binary = _binary(tensor, rest)
+    binary = binary_of(tensor, rest)
     if tensor.name == PICTURES:
         return DecodedRequest(request, image_files(tensor.shape, tensor.data or [], binary))
     return DecodedRequest(request, prepared_images(tensor.shape, tensor.data or [], binary))
@@ -254,21 +254,38 @@ def _check_kind(tensor: RequestInput) -> None:
         raise TensorError(f"shape {tensor.shape}: sides are at least 1")
 
 
-def _check_outputs(outputs: Sequence[RequestOutput]) -> None:
-    """Checks the requested outputs. Raises TensorError for an unknown or repeated name, or if features should be classified."""
+def check_outputs(outputs: Sequence[RequestOutput], known: Sequence[str] = OUTPUTS) -> None:
+    """Checks the outputs that a request asks for.
+
+    Args:
+        outputs: The outputs.
+        known: Names of those that there are, at least two.
+
+    Raises:
+        TensorError: A name is unknown or repeated, or features should be classified.
+    """
     names = [output.name[:60] for output in outputs]
-    for name in names[:3]:
-        if name not in OUTPUTS:
-            raise TensorError(f"output {name!r}: there are {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r}")
+    listed = f"{', '.join(map(repr, known[:-1]))} and {known[-1]!r}"
+    for name in names[: len(known)]:
+        if name not in known:
+            raise TensorError(f"output {name!r}: there are {listed}")
     if len(set(names)) < len(names):
-        raise TensorError(f"{len(names)} outputs: {LOGITS!r}, {PROBABILITIES!r} and {FEATURES!r} may each be asked for once")
+        raise TensorError(f"{len(names)} outputs: {listed} may each be asked for once")
     for output in outputs:
         if output.name == FEATURES and output.parameters.classification is not None:
             raise TensorError(f"classification: {FEATURES!r} are no classes; ask for it with {LOGITS!r} or {PROBABILITIES!r}")
 
 
-def _binary(tensor: RequestInput, rest: bytes) -> bytes | None:
-    """Returns the bytes of an input that follow the JSON; None if its elements are in the JSON. Raises TensorError."""
+def binary_of(tensor: RequestInput, rest: bytes) -> bytes | None:
+    """Returns the bytes of the only input that follow the JSON; None if its elements are in the JSON.
+
+    Args:
+        tensor: The input.
+        rest: The bytes that follow the JSON.
+
+    Raises:
+        TensorError: The input does not say how many bytes follow, says another number, or has elements in the JSON, too.
+    """
     size = tensor.parameters.binary_data_size
     if size is None:
         if rest:

@@ -57,7 +57,11 @@ def image_files(shape: Sequence[int], data: Sequence[Any], binary: bytes | None)
     Raises:
         TensorError: The elements cannot be read, or are not as many as `shape` says.
     """
-    found = _split(binary) if binary is not None else [_decoded(index, item) for index, item in enumerate(_flat(data))]
+    found = (
+        split_elements(binary, PICTURES)
+        if binary is not None
+        else [_decoded(index, item) for index, item in enumerate(flat(data))]
+    )
     if len(found) != prod(shape):
         raise TensorError(f"shape {shape} has {prod(shape)} elements, and {len(found)} came")
     return found
@@ -75,20 +79,28 @@ def _check_numbers(data: Sequence[Any]) -> None:
             raise TensorError(f"the elements of {IMAGES!r} are no numbers: one is a {kind.__name__}")
 
 
-def _split(binary: bytes) -> list[bytes]:
-    """Returns the elements of a BYTES tensor. Each has its length before it, as four bytes in little-endian order."""
+def split_elements(binary: bytes, name: str) -> list[bytes]:
+    """Returns the elements of a BYTES tensor. Each has its length before it, as four bytes in little-endian order.
+
+    Args:
+        binary: Bytes of the tensor.
+        name: Name of the tensor, for the message.
+
+    Raises:
+        TensorError: The bytes end within an element.
+    """
     found: list[bytes] = []
     place = 0
     while place < len(binary):
         length = int.from_bytes(binary[place : place + 4], "little")
         if place + 4 + length > len(binary):
-            raise TensorError(f"the bytes of {PICTURES!r} end within element {len(found)}")
+            raise TensorError(f"the bytes of {name!r} end within element {len(found)}")
         found.append(binary[place + 4 : place + 4 + length])
         place += 4 + length
     return found
 
 
-def _flat(items: Sequence[Any]) -> list[Any]:
+def flat(items: Sequence[Any]) -> list[Any]:
     """Returns the items of a list in which items may be lists themselves, as one flat list."""
     return [item for row in items for item in (row if isinstance(row, list) else [row])]
 

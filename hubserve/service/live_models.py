@@ -17,11 +17,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from hubserve.errors import HubserveError, ModelRefusedError, StoreError
-from hubserve.service.engine import Engine
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.loaded_model import SMALLEST_BYTES, LoadedModel, resident_bytes
 from hubserve.service.name_resolution import DEFAULT, NameResolver, TrafficShare
-from hubserve.service.tensor_engine import TensorEngine
+from hubserve.service.text_engine import AnyEngine
 from hubserve.service.traffic_split import TrafficSplit
 from hubserve.storage_faults import storage_error, with_denial
 from hubserve.store import StoredModel
@@ -62,7 +61,7 @@ class LiveModels:
     def __init__(
         self,
         resolver: NameResolver,
-        load: Callable[[StoredModel], Engine | TensorEngine],
+        load: Callable[[StoredModel], AnyEngine],
         *,
         seconds: float,
         memory_bytes: float,

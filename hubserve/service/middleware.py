@@ -28,7 +28,7 @@ from hubserve.service.json_log import FIELDS
 from hubserve.service.metrics import count_request
 from hubserve.service.outgoing_text import printable
 from hubserve.service.request_identity import CURRENT, identify
-from hubserve.service.routes import classify, embed
+from hubserve.service.routes import classify, classify_text, embed
 from hubserve.service.service_state import ServiceState
 from hubserve.service.supervised_worker import report_started
 
@@ -106,7 +106,7 @@ class ServiceMiddleware:
                 call.route = classify.PATH
                 answer = await classify.answer_directly(Request(scope, call.receive), call.shared)
                 await answer(scope, call.receive, call.send)
-            elif _has_images(scope) or _is_upload(scope) or not _has_body(scope):
+            elif _runs_model(scope) or _is_upload(scope) or not _has_body(scope):
                 await self._route(call, call.receive)
             else:
                 async with call.shared.body_reader.body(Request(scope, call.receive), most=json_bounds.MAX_BYTES) as body:
@@ -202,17 +202,17 @@ def _reporting(send: Send, api: FastAPI) -> Send:
     return report
 
 
-def _has_images(scope: Scope) -> bool:
+def _runs_model(scope: Scope) -> bool:
     """Returns whether a request is for a route that runs a model; such a route itself reads the body, with its own limit."""
     path: str = scope["path"]
     return scope["method"] == "POST" and (
-        path in (classify.PATH, embed.PATH) or (path.startswith("/v2/models/") and path.endswith("/infer"))
+        path in (classify.PATH, classify_text.PATH, embed.PATH) or (path.startswith("/v2/models/") and path.endswith("/infer"))
     )
 
 
 def _only_reads(scope: Scope) -> bool:
     """Returns whether a request with a method that is not in `SAFE` changes nothing."""
-    return _has_images(scope) or (scope["method"] == "POST" and scope["path"] == READ_BY_POST)
+    return _runs_model(scope) or (scope["method"] == "POST" and scope["path"] == READ_BY_POST)
 
 
 def _is_upload(scope: Scope) -> bool:

@@ -29,14 +29,14 @@ OTHER = "other"
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-REQUESTS = Counter("hubserve_model_requests", "Requests whose images a version was given.", ["model"])
+REQUESTS = Counter("hubserve_model_requests", "Requests whose images or texts a version was given.", ["model"])
 REQUEST_SECONDS = Histogram(
     "hubserve_model_request_seconds",
     "From the admission of images to the last answer.",
     ["model"],
     buckets=_SECONDS,
 )
-IMAGES = Counter("hubserve_model_images", "Images that were classified.", ["model"])
+IMAGES = Counter("hubserve_model_images", "Images and texts that were classified.", ["model"])
 ERRORS = Counter("hubserve_model_errors", "Images, and refused requests, that got an error, by its kind.", ["model", "kind"])
 STEP_SECONDS = Histogram(
     "hubserve_model_step_seconds", "Time of an image in the steps queue, decode and infer.", ["model", "step"], buckets=_SECONDS

@@ -14,12 +14,13 @@ from hubserve.service.error_responses import DESCRIPTIONS, ErrorResponse, Protoc
 from hubserve.service.openapi_schemas import schema_of, schemas
 
 DESCRIPTION = (
-    "Image classification with searched neural architectures: classify images, look at the models that are served, export them "
-    "and start searches and fine-tunings. Clients of KServe and Triton use the paths below /v2 (Open Inference Protocol)."
+    "Classification with searched neural architectures: classify images and texts, look at the models that are served, "
+    "export them and start searches and fine-tunings. Clients of KServe and Triton use the paths below /v2 (Open Inference "
+    "Protocol)."
 )
 
 TAGS = {
-    "classify": "Classes and features of images.",
+    "classify": "Classes and features of images, and classes of texts.",
     "models": "The models in the store.",
     "aliases": "Names that stand for a model, with a canary for a share of the requests.",
     "exports": "Exports of models as packages.",

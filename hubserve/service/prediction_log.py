@@ -24,10 +24,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hubserve.errors import OutputError
-from hubserve.package.runner import Batch
 from hubserve.service.engine import Answer
+from hubserve.service.fair_order import QueuedData
 from hubserve.service.metrics import UNLOGGED
 from hubserve.service.settings import ServiceSettings
+from hubserve.service.tensor_engine import TensorAnswer
 
 log = logging.getLogger("hubserve.service")
 
@@ -71,14 +72,18 @@ class PredictionLog:
         self._thread.start()
 
     def note(
-        self, request_id: str | None, tag: str, images: Sequence[bytes | Batch], outcomes: Sequence[Answer | BaseException]
+        self,
+        request_id: str | None,
+        tag: str,
+        images: Sequence[QueuedData],
+        outcomes: Sequence[Answer | TensorAnswer | BaseException],
     ) -> None:
-        """Records the predictions of a request, without waiting for the file. Images with an error are left out.
+        """Records the predictions of a request, without waiting for the file. Images with an error and tensors are left out.
 
         Args:
             request_id: Id of the request; None if it has none.
             tag: Tag of the version that answered.
-            images: Bytes of an image file, or a prepared array, for each image. The line of an array has no image.
+            images: What was submitted for each image. Only the line of an image file may have the image; no line has a text.
             outcomes: Answer or error of each image.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -8,15 +8,15 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import Histogram
 
-from hubserve.package.runner import Batch
-from hubserve.service.engine import Answer, Engine
-from hubserve.service.fair_order import QueuedImage
+from hubserve.service.engine import Answer
+from hubserve.service.fair_order import QueuedData, QueuedImage
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.metrics import WAITING
 from hubserve.service.model_metrics import metrics_of
 from hubserve.service.prediction_log import PredictionLog
 from hubserve.service.request_identity import CURRENT
-from hubserve.service.tensor_engine import TensorAnswer, TensorEngine
+from hubserve.service.tensor_engine import TensorAnswer
+from hubserve.service.text_engine import AnyEngine
 from hubserve.service.tracing import Tracing
 
 
@@ -30,16 +30,17 @@ class RunObserver:
 
     def __init__(self, tracing: Tracing | None = None, predictions: PredictionLog | None = None) -> None:
         self._tracing, self._predictions = tracing, predictions
-        self._batches: WeakKeyDictionary[Engine | TensorEngine, Histogram] = WeakKeyDictionary()
+        self._batches: WeakKeyDictionary[AnyEngine, Histogram] = WeakKeyDictionary()
 
     def begin(self, model: LoadedModel) -> None:
         """Must be called before images are submitted to a model, so that `note_batch` knows its metrics."""
         numbers = metrics_of(model.tag)
         if self._batches.get(model.engine) is not numbers.batches:
-            self._batches[model.engine] = numbers.batches
+            # A text classifier is also run on tensors.
+            self._batches |= {engine: numbers.batches for engine in (model.engine, model.tensor_engine) if engine is not None}
             numbers.note_backend(model.engine.backend)
 
-    def note_batch(self, engine: Engine | TensorEngine, size: int) -> None:
+    def note_batch(self, engine: AnyEngine, size: int) -> None:
         """Counts a batch of `size` images. It is called in the threads of the queue."""
         if (found := self._batches.get(engine)) is not None:
             found.observe(size)
@@ -55,7 +56,7 @@ class RunObserver:
     def note(
         self,
         model: LoadedModel,
-        data: Sequence[bytes | Batch],
+        data: Sequence[QueuedData],
         images: Sequence[QueuedImage],
         outcomes: Sequence[Answer | TensorAnswer | BaseException],
     ) -> None:
@@ -63,8 +64,7 @@ class RunObserver:
 
         Args:
             model: The model.
-            data: Bytes of an image file, or a prepared array, for each image; empty for tensors, which the log of predictions
-                leaves out.
+            data: What was submitted for each image; the log of predictions leaves out tensors.
             images: The images, at least one.
             outcomes: Answer or error of each image.
         """
@@ -74,9 +74,8 @@ class RunObserver:
         identity = CURRENT.get()
         if self._tracing is not None and identity is not None:
             self._tracing.note_images(identity, model.tag, images, outcomes)
-        if self._predictions is not None and data:
-            answers = [outcome for outcome in outcomes if not isinstance(outcome, TensorAnswer)]
-            self._predictions.note(None if identity is None else identity.id, model.tag, data, answers)
+        if self._predictions is not None:
+            self._predictions.note(None if identity is None else identity.id, model.tag, data, outcomes)
 
     def close(self) -> None:
         """Writes what waits to be written or sent."""

@@ -1,45 +1,40 @@
 """`ServiceState`: what all requests share, such as the loaded models, the queue of images, the limits and the exports."""
 
-import asyncio
 import gc
 import logging
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import cast
 
 from starlette.requests import Request
 
 from hubserve.errors import ExportError, HubserveError
 from hubserve.host import cores
 from hubserve.package.package import Backend
-from hubserve.package.runner import Batch
-from hubserve.package.signature import Array
+from hubserve.package.text_tokenizer import TOKENIZER, TextTokenizer
 from hubserve.service import metrics
 from hubserve.service.awaited_request import AwaitedRequest
 from hubserve.service.backend_choice import load_fastest
 from hubserve.service.batch_queue import BatchQueue
 from hubserve.service.concurrency_tuning import Concurrency, default_concurrency, fastest_concurrency
 from hubserve.service.definition_checker import DefinitionChecker
-from hubserve.service.engine import Answer, Engine
+from hubserve.service.engine import Engine
 from hubserve.service.exports import Exports
 from hubserve.service.first_loads import FirstLoads
 from hubserve.service.graceful_shutdown import GracefulShutdown
 from hubserve.service.host_check import HostCheck
-from hubserve.service.image_outcomes import outcomes_of
-from hubserve.service.image_responses import Outcome
 from hubserve.service.job_and_export_limits import CHECK_MEMORY_MB, export_limits, memory_mb
 from hubserve.service.kept_measurements import model_key
 from hubserve.service.live_models import LiveModels
-from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.local_cards import LocalCards
 from hubserve.service.model_details import ModelDetails
+from hubserve.service.model_runs import ModelRuns
 from hubserve.service.name_resolution import DEFAULT, NameResolver
 from hubserve.service.prediction_log import PredictionLog
 from hubserve.service.request_body import RequestBodyReader
 from hubserve.service.run_observer import RunObserver
 from hubserve.service.settings import ServiceSettings
-from hubserve.service.tensor_engine import TensorAnswer, TensorEngine
+from hubserve.service.tensor_engine import TensorEngine
+from hubserve.service.text_engine import AnyEngine, TextEngine
 from hubserve.service.tracing import Tracing
 from hubserve.store import StoredModel
 
@@ -74,6 +69,7 @@ class ServiceState:
         resolver: The store and the aliases, as they were when they were last read.
         queue: The images that wait, and the threads that classify them.
         live_models: The models that are loaded.
+        runs: Runs models on the images, texts and tensors of requests.
         tracing: The spans of requests; None if they are not traced.
 
     Raises:
@@ -125,6 +121,7 @@ class ServiceState:
             on_refusal=lambda model: metrics.REFUSED_VERSIONS.labels(model.name).inc(),
             on_memory=metrics.LOADED.set,
         )
+        self.runs = ModelRuns(self.live_models, self.queue, self._observer)
         self._load_default()
 
     def find_model(self, name: str) -> StoredModel:
@@ -137,93 +134,9 @@ class ServiceState:
         """
         return self.resolver.traffic_shares(name)[0].versions[0]
 
-    async def classify(
-        self, name: str | None, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
-    ) -> list[Outcome]:
-        """Classifies images with the model that answers for `name`, and returns one outcome for each image, in order.
-
-        Args:
-            name: Name, tag or alias of the model; None takes the default model.
-            images: Bytes of an image file, or a prepared array, for each image.
-            top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
-            features: If True, the answers have features.
-
-        Raises:
-            OtherInputsError: The model is no image classifier.
-            NoFeaturesError: `features` is True, and the model has none.
-            OverloadedError: Too many images are waiting; none of these was classified.
-            ModelNotFoundError: The store has no such model.
-            ModelRefusedError: No version of it can be loaded.
-            StoreError: The store cannot be read; `StorageError` if access is denied.
-        """
-        model = await self.live_models.get(name or DEFAULT)
-        answers = await self.run(model, images, top_k, features=features)
-        return [answer if isinstance(answer, BaseException) else (model.tag, answer) for answer in answers]
-
     def awaited(self, request: Request) -> AwaitedRequest:
         """Returns a context manager that cancels its block if the client disconnects or `answer_seconds` are over."""
         return AwaitedRequest(request, self.settings.answer_seconds)
-
-    async def run(
-        self, model: LoadedModel, images: Sequence[bytes | Batch], top_k: int | None, *, features: bool = False
-    ) -> list[Answer | BaseException]:
-        """Classifies images with a loaded model, and returns an answer or an error for each image, in order.
-
-        Args:
-            model: The loaded model.
-            images: Bytes of an image file, or a prepared array, for each image.
-            top_k: Number of classes in each answer; None takes 5, or all if the model has fewer.
-            features: If True, the answers have features.
-
-        Raises:
-            OtherInputsError: The model is no image classifier.
-            NoFeaturesError: `features` is True, and the model has none.
-            OverloadedError: Too many images are waiting; none of these was classified.
-        """
-        engine = model.image_engine
-        if features:
-            engine.check_features()
-        observer = self._observer
-        observer.begin(model)
-        try:
-            submitted = self.queue.submit(engine, images, top_k, features=features)
-            observer.note_inside(self.queue.inside)
-            outcomes = await outcomes_of(submitted)
-        except (HubserveError, asyncio.CancelledError) as error:
-            observer.note_error(model, error, len(images))
-            raise
-        finally:
-            observer.note_inside(self.queue.inside)
-        observer.note(model, images, submitted, outcomes)
-        return cast("list[Answer | BaseException]", outcomes)
-
-    async def run_tensors(self, model: LoadedModel, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-        """Runs a loaded model of any inputs, and returns its outputs, in the order of its signature.
-
-        Args:
-            model: The loaded model, which is no image classifier.
-            inputs: Arrays by the names of the inputs.
-
-        Raises:
-            TensorError: The inputs do not fit the model.
-            LogitsError: An element of an output is NaN or infinite.
-            OverloadedError: Too much is waiting.
-        """
-        observer = self._observer
-        observer.begin(model)
-        try:
-            (submitted,) = self.queue.submit(model.engine, [inputs], None)
-            observer.note_inside(self.queue.inside)
-            (outcome,) = await outcomes_of([submitted])
-        except (HubserveError, asyncio.CancelledError) as error:
-            observer.note_error(model, error, 1)
-            raise
-        finally:
-            observer.note_inside(self.queue.inside)
-        observer.note(model, (), [submitted], [outcome])
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return cast("TensorAnswer", outcome).outputs
 
     async def why_not_ready(self) -> tuple[str, str] | None:
         """Returns why this server cannot classify now, as a short name and a sentence; None if it can."""
@@ -258,7 +171,7 @@ class ServiceState:
         gc.collect()
         gc.freeze()
 
-    def _load(self, model: StoredModel) -> Engine | TensorEngine:
+    def _load(self, model: StoredModel) -> AnyEngine:
         """Returns the engine of a version after running the smallest and the largest batch."""
         threads = self._concurrency.session_threads
         images = model.package.manifest.classifies_images
@@ -273,16 +186,20 @@ class ServiceState:
         key, load = model_key(model.package.manifest), partial(self._engine, model, session_threads)
         return load_fastest(key, load, self._concurrency, device=settings.device)
 
-    def _tensor_engine(self, model: StoredModel, session_threads: int) -> TensorEngine:
+    def _tensor_engine(self, model: StoredModel, session_threads: int) -> TensorEngine | TextEngine:
         """Returns the engine of a version that is no image classifier, each of whose calls uses `session_threads` cores."""
-        settings = self.settings
-        return TensorEngine(
+        settings, manifest = self.settings, model.package.manifest
+        engine = TensorEngine(
             model.package,
             backend=settings.first_backend,
             device=settings.device,
             threads=session_threads,
             seconds=settings.answer_seconds,
         )
+        # Without a tokenizer, a text classifier is served by its token ids alone.
+        if not manifest.classifies_texts or TOKENIZER not in manifest.files:
+            return engine
+        return TextEngine(engine, TextTokenizer.read(model.path, manifest.text_input))
 
     def _engine(self, model: StoredModel, session_threads: int, backend: Backend) -> Engine:
         """Returns the engine of a version with a backend, each of whose calls uses `session_threads` cores."""

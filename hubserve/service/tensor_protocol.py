@@ -17,7 +17,6 @@ from hubserve.service.inference_protocol import (
     RequestInput,
     RequestOutput,
     check_no_shared_memory,
-    parse_request,
 )
 from hubserve.service.inference_tensors import CHUNK
 
@@ -41,23 +40,9 @@ class TensorRequest:
     inputs: dict[str, Array]
 
 
-def read_tensors(body: bytes, header: str | None, *, signature: ModelSignature, max_rows: int) -> TensorRequest:
-    """Decodes a request for a model of any inputs.
-
-    Args:
-        body: The whole body of the request.
-        header: Value of the header with the number of bytes that are JSON; None if the whole body is JSON.
-        signature: Inputs and outputs of the model.
-        max_rows: Largest batch size.
-
-    Raises:
-        TensorError: The request does not follow the protocol, or its tensors or outputs are not those of the model.
-    """
-    request, rest = parse_request(body, header)
-    return decode_tensors(request, rest, signature=signature, max_rows=max_rows)
-
-
-def decode_tensors(request: InferRequest, rest: bytes, *, signature: ModelSignature, max_rows: int) -> TensorRequest:
+def decode_tensors(
+    request: InferRequest, rest: bytes, *, signature: ModelSignature, max_rows: int, also: str = ""
+) -> TensorRequest:
     """Checks the inputs and outputs of a request, and decodes its tensors.
 
     Args:
@@ -65,9 +50,10 @@ def decode_tensors(request: InferRequest, rest: bytes, *, signature: ModelSignat
         rest: Bytes of the inputs that say `binary_data_size`, one after the other.
         signature: Inputs and outputs of the model.
         max_rows: Largest batch size.
+        also: What the model takes besides these tensors, as the end of a sentence.
 
     Raises:
-        TensorError: As `read_tensors`.
+        TensorError: The request does not follow the protocol, or its tensors or outputs are not those of the model.
     """
     check_no_shared_memory(request)
     _check_outputs(request.outputs, signature)
@@ -79,7 +65,7 @@ def decode_tensors(request: InferRequest, rest: bytes, *, signature: ModelSignat
         dtype = types.get(tensor.name)
         if dtype is None or tensor.datatype != DATATYPES[dtype] or tensor.name in inputs:
             takes = ", ".join(f"{entry.name} of {DATATYPES[entry.dtype]}" for entry in signature.inputs)
-            raise TensorError(f"input {name!r} of {tensor.datatype[:20]}; this model takes {takes}, each of them once")
+            raise TensorError(f"input {name!r} of {tensor.datatype[:20]}; this model takes {takes}, each of them once{also}")
         if not tensor.shape or any(not 0 < side < 2**31 for side in tensor.shape):
             raise TensorError(f"input {name!r}: shape {tensor.shape}: sides are at least 1")
         if tensor.shape[0] > max_rows:

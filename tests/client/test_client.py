@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import time
@@ -43,6 +44,9 @@ class Both:
 
     def classify(self, url: str, *arguments, options=None, **named):
         return self._call("classify", url, arguments, options, named)
+
+    def classify_text(self, url: str, *arguments, options=None, **named):
+        return self._call("classify_text", url, arguments, options, named)
 
     def embed(self, url: str, *arguments, options=None, **named):
         return self._call("embed", url, arguments, options, named)
@@ -94,6 +98,49 @@ def test_features_are_those_of_hubserve_load(both, url, tmp_path):
         assert set(answer) == {"model", "features"}
         assert answer["model"].startswith("small:")
         np.testing.assert_allclose(answer["features"], expected, atol=1e-4 * expected.std())
+
+
+def test_a_text_and_several_are_sent_as_json_again_and_again(both):
+    one = {"model": "reviews:v1", "predictions": [{"label": "good", "index": 1, "probability": 0.9}], "timing_ms": {}}
+    answers = [
+        Refusal(503, "0"),
+        Refusal(200, body=json.dumps(one).encode()),
+        Refusal(200, body=json.dumps({"results": [one, one]}).encode()),
+    ]
+    with refusing_server(answers) as server:
+        assert both.classify_text(server.url, "a “good” film", 1, model="reviews") == one
+        assert both.classify_text(server.url, ("a", "b")) == [one, one]
+    heads, bodies = zip(*(request.split(b"\r\n\r\n", 1) for request in server.requests), strict=True)
+    lines = [head.split(b"\r\n")[0] for head in heads]
+    assert lines == [b"POST /classify-text?top_k=1&model=reviews HTTP/1.1"] * 2 + [b"POST /classify-text HTTP/1.1"]
+    assert all(b"content-type: application/json" in head.lower() for head in heads)
+    assert [json.loads(body) for body in bodies] == [{"text": "a “good” film"}] * 2 + [{"texts": ["a", "b"]}]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "says"),
+    [
+        (
+            ["a", ""],
+            {"results": [{"predictions": []}, {"error": {"message": "the text is empty"}}]},
+            "refuses text 1, .* empty",
+        ),
+        (["a"], {"results": [5]}, "answers with something else than predictions"),
+        (["a"], {"predictions": []}, "answers with something else than results"),
+        ("a", {"results": []}, "answers with something else than predictions"),
+    ],
+)
+def test_a_text_that_is_refused_or_another_answer_is_named(both, text, answer, says):
+    refusals = [Refusal(200, body=json.dumps(answer).encode())]
+    with refusing_server(refusals) as server, pytest.raises(ServiceError, match=says) as refused:
+        both.classify_text(server.url, text)
+    assert refused.value.status == 200
+
+
+def test_a_model_of_images_says_where_texts_go(both, url):
+    with pytest.raises(ServiceError, match=r"/classify-text answers 422: small:\S+ is no text classifier") as refused:
+        both.classify_text(url, "a good film", model="small")
+    assert refused.value.status == 422
 
 
 def test_a_model_without_features_is_refused_with_what_to_do(both, url):

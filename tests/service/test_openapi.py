@@ -78,6 +78,7 @@ def test_what_the_description_has():
     paths = document["paths"]
     assert {
         "/classify",
+        "/classify-text",
         "/embed",
         "/models",
         "/v2/models/{name}/infer",
@@ -88,7 +89,7 @@ def test_what_the_description_has():
         "/search_jobs",
         *BENTOML,
     } <= set(paths)
-    reading = ("/classify", "/embed", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
+    reading = ("/classify", "/classify-text", "/embed", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
     identities = []
     for path, methods in paths.items():
         for method, operation in methods.items():

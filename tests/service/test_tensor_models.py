@@ -131,6 +131,14 @@ def test_images_are_refused_with_a_sentence(client, path):
     assert "/v2/models/tagger/infer" in error["message"]
 
 
+def test_texts_are_refused_with_a_sentence(client):
+    answer = client.post("/classify-text", params={"model": "tagger"}, content="a film")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (422, "OtherInputsError")
+    message = answer.json()["error"]["message"]
+    assert "tagger:v1 is no text classifier: it takes ids (int64: batch x length), mask (int64: batch x length)" in message
+    assert "Send tensors to POST /v2/models/tagger/infer, or name a text classifier as `model`" in message
+
+
 def test_an_image_classifier_beside_it_answers_as_ever(client):
     answer = client.post("/classify", content=noise(), headers={"content-type": "image/jpeg"}).raise_for_status()
     assert answer.json()["model"] == "small:v1"
@@ -204,6 +212,7 @@ def test_the_list_says_what_a_model_takes(client):
     found = {row["tag"]: row for row in client.get("/models").raise_for_status().json()}
     assert [entry["name"] for entry in found["tagger:v1"]["inputs"]] == ["ids", "mask"]
     assert found["tagger:v1"]["input_size"] is None
+    assert (found["tagger:v1"]["takes"], found["small:v1"]["takes"]) == ("tensors", "images")
     assert found["tagger:v1"]["classes"] == 0
     assert found["small:v1"]["input_size"] == 32
     assert client.get("/models/tagger:v1/card").raise_for_status().json()["preprocess"] is None

@@ -32,6 +32,7 @@ from hubserve.service.request_identity import CURRENT, RequestIdentity, identify
 from hubserve.service.service_state import ServiceState
 from hubserve.service.tensor_engine import TensorEngine
 from hubserve.service.tensor_protocol import encode_tensors
+from hubserve.service.text_protocol import TextsRequest
 from hubserve.storage_faults import storage_error
 
 log = logging.getLogger("hubserve.service")
@@ -171,7 +172,7 @@ class InferenceCalls(grpc.GenericRpcHandler):  # type: ignore[misc]
         return _encoded("ModelMetadataResponse", **model_metadata(self._shared, served, message.name))
 
     async def _model_infer(self, body: bytes) -> bytes:
-        """Runs a model on images or tensors."""
+        """Runs a model on images, texts or tensors."""
         settings = self._shared.settings
         try:
             async with asyncio.timeout(settings.answer_seconds):
@@ -190,16 +191,21 @@ class InferenceCalls(grpc.GenericRpcHandler):  # type: ignore[misc]
             return await self._inferred_tensors(message, served, engine)
         asked = await to_thread.run_sync(partial(read_infer, max_images=max_images), message)
         features = asked.wants_features(has_features=served.image_engine.feature_width is not None)
-        outcomes = await self._shared.run(served, asked.images, 1, features=features)
+        outcomes = await self._shared.runs.images(served, asked.images, 1, features=features)
         encode = partial(write_infer, max_bytes=self._max_bytes)
         return await to_thread.run_sync(encode, message, asked.request, outcomes, served)
 
     async def _inferred_tensors(self, message: Any, served: LoadedModel, engine: TensorEngine) -> bytes:
-        """Returns the encoded answer of the method ModelInfer for a model of any inputs."""
+        """Returns the encoded answer of the method ModelInfer for a model of other inputs than images."""
         signature = engine.signature
-        read = partial(read_infer_tensors, signature=signature, max_rows=self._shared.settings.max_images)
+        most, texts = self._shared.settings.max_images, served.classifies_texts
+        read = partial(read_infer_tensors, signature=signature, max_rows=most, texts=texts)
         asked = await to_thread.run_sync(read, message)
-        outputs = await self._shared.run_tensors(served, asked.inputs)
+        if isinstance(asked, TextsRequest):
+            outcomes = await self._shared.runs.texts(served, asked.texts, 1)
+            encode = partial(write_infer, max_bytes=self._max_bytes)
+            return await to_thread.run_sync(encode, message, asked.request, outcomes, served)
+        outputs = await self._shared.runs.tensors(served, asked.inputs)
 
         def write() -> bytes:
             encoded = encode_tensors(asked.request, outputs, signature, engine.labels, max_bytes=self._max_bytes)

@@ -16,6 +16,7 @@ from hubserve.service.grpc.messages import MESSAGES
 from hubserve.service.inference_answer import EncodedOutput, encode_outputs, stack_answers
 from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.tensor_protocol import TensorRequest, decode_tensors
+from hubserve.service.text_protocol import TextsRequest, decode_texts_or_tensors
 from hubserve.validation_sentence import first_mistake
 
 
@@ -50,20 +51,24 @@ def read_infer(message: Any, *, max_images: int) -> protocol.DecodedRequest:
     return protocol.decode_images(request, b"".join(tensors), max_images=max_images)
 
 
-def read_infer_tensors(message: Any, *, signature: ModelSignature, max_rows: int) -> TensorRequest:
-    """Decodes a ModelInferRequest with the tensors of a model of any inputs.
+def read_infer_tensors(
+    message: Any, *, signature: ModelSignature, max_rows: int, texts: bool = False
+) -> TensorRequest | TextsRequest:
+    """Decodes a ModelInferRequest with the tensors of a model of any inputs, or with texts.
 
     Args:
         message: The message.
         signature: Inputs and outputs of the model.
         max_rows: Largest batch size.
+        texts: Whether the model is a text classifier, for which the request may have texts in place of tensors.
 
     Raises:
         TensorError: The request does not follow the protocol, or its tensors or outputs are not those of the model.
     """
     tensors = _tensors(message)
     request = _request(message, tensors)
-    return decode_tensors(request, b"".join(tensors), signature=signature, max_rows=max_rows)
+    decode = decode_texts_or_tensors if texts else decode_tensors
+    return decode(request, b"".join(tensors), signature=signature, max_rows=max_rows)
 
 
 def _request(message: Any, tensors: Sequence[bytes]) -> protocol.InferRequest:
@@ -95,7 +100,7 @@ def write_infer(
     Args:
         message: The ModelInferRequest.
         request: What `read_infer` made of it.
-        outcomes: Answer or error of each image; the first error is raised.
+        outcomes: Answer or error of each image or text; the first error is raised.
         served: The model.
         max_bytes: Largest size of the tensors in bytes.
 
@@ -104,7 +109,7 @@ def write_infer(
         BodyTooLargeError: The answer would be longer than `max_bytes`.
     """
     logits, features = stack_answers(outcomes, request.inputs[0].name)
-    engine = served.image_engine
+    engine = served.classifier
     encoded = encode_outputs(
         request, logits, engine.labels, max_bytes=max_bytes, temperature=engine.temperature, features=features
     )

@@ -42,7 +42,7 @@ export async function call(path, { method = 'GET', body, type, signal, as = 'jso
   return answer.status === 204 ? null : answer[as]();
 }
 
-export const post = (path, value, what) => call(path, { method: 'POST', body: JSON.stringify(value), type: 'application/json', what });
+export const post = (path, value, what, signal) => call(path, { method: 'POST', body: JSON.stringify(value), type: 'application/json', what, signal });
 
 async function refusal(answer, what) {
   const error = await answer.json().then((body) => body.error, () => null);

@@ -1,5 +1,5 @@
-// Classify: an image in, its bytes as they are to the server, the answer as bars.
-import { NotOffered, call } from './api.js';
+// Classify: an image in, its bytes as they are to the server, the answer as bars; or a text, for a model that takes texts.
+import { NotOffered, call, post } from './api.js';
 import { closeCamera, openCamera, shoot } from './camera.js';
 import { bars, byId, h, ms, percent, tagOf, toModel } from './dom.js';
 import { problem } from './token.js';
@@ -10,6 +10,9 @@ let address = '';
 let asked = '';
 let classes = new Map();
 let local = new Map();
+let takes = new Map();
+
+const takesText = () => takes.get(byId('model').value) === 'texts';
 
 export function init() {
   const drop = byId('drop');
@@ -18,7 +21,8 @@ export function init() {
     take(event.target.files);
     event.target.value = ''; // The same file may be chosen again.
   });
-  byId('model').addEventListener('change', () => { offerBrowser(); classify(); });
+  byId('model').addEventListener('change', () => { choose(); classify(); });
+  byId('classify-text').addEventListener('click', classify);
   byId('top-k').addEventListener('change', classify);
   byId('camera-start').addEventListener('click', () => openCamera().then(clearPreview, fail));
   byId('camera-stop').addEventListener('click', closeCamera);
@@ -28,15 +32,16 @@ export function init() {
     use(frame);
   });
   addEventListener('paste', (event) => {
-    if (event.clipboardData.files.length) take(event.clipboardData.files);
+    if (event.clipboardData.files.length && !takesText()) take(event.clipboardData.files);
   });
   // An image that misses the frame must not replace the page.
   addEventListener('dragover', (event) => { event.preventDefault(); drop.classList.add('over'); });
   addEventListener('dragleave', (event) => { if (!event.relatedTarget) drop.classList.remove('over'); });
   addEventListener('drop', (event) => {
+    if (takesText() && !event.dataTransfer.files.length) return; // Words that are dragged into the text.
     event.preventDefault();
     drop.classList.remove('over');
-    take(event.dataTransfer.files);
+    if (!takesText()) take(event.dataTransfer.files);
   });
 }
 
@@ -55,8 +60,7 @@ export function hide() {
 }
 
 function listModels(found, tag) {
-  // Models of other inputs than images are served by tensors.
-  const models = found.filter((model) => !model.inputs || model.input_size);
+  const models = found.filter((model) => model.takes !== 'tensors');
   const choice = byId('model');
   // The address names a model once; after that the visitor's choice counts.
   const fresh = tag && tag !== asked;
@@ -65,14 +69,26 @@ function listModels(found, tag) {
   const option = (value, text) => h('option', { value, selected: value === wanted }, text);
   const initial = models.find((model) => model.default);
   classes = new Map([['', initial?.classes], ...models.map((model) => [model.tag, model.classes])]);
+  takes = new Map([['', initial?.takes], ...models.map((model) => [model.tag, model.takes])]);
   local = new Map([['', initial?.in_browser && initial.tag], ...models.map((model) => [model.tag, model.in_browser && model.tag])]);
   choice.replaceChildren(
     option('', initial ? `${initial.tag} (the default)` : models.length ? 'the server’s default' : 'no model is published yet'),
     ...models.filter((model) => model !== initial || model.tag === wanted).map((model) => option(model.tag, `${model.tag} · ${model.classes} classes`)),
   );
+  choose();
   writeCurl();
-  offerBrowser();
   if (fresh && image) classify();
+}
+
+// What the model takes is what the visitor gives.
+function choose() {
+  const text = takesText();
+  if (byId('text-input').hidden === text) byId('answer').replaceChildren(h('p', { class: 'empty' }, 'The most likely classes appear here.'));
+  byId('text-input').hidden = !text;
+  byId('image-input').hidden = text;
+  byId('question').textContent = text ? 'What does the text say?' : 'What is in the image?';
+  if (text) closeCamera();
+  offerBrowser();
 }
 
 // For models that this browser can run by itself, where the server has what that takes.
@@ -118,29 +134,33 @@ function query() {
 
 async function classify() {
   writeCurl();
-  if (!image) return;
   running?.abort();
+  if (takesText() ? !byId('text').value.trim() : !image) return;
   const mine = running = new AbortController();
   byId('answer').setAttribute('aria-busy', 'true');
   const start = performance.now();
   try {
-    const type = image.type || 'application/octet-stream';
-    const answer = await call(`classify${query()}`, { method: 'POST', body: image, type, signal: mine.signal, what: 'classification' });
-    draw(answer, performance.now() - start);
+    draw(await ask(mine.signal), performance.now() - start);
   } catch (error) {
     if (error.name !== 'AbortError') fail(error);
   }
   if (running === mine) byId('answer').removeAttribute('aria-busy');
 }
 
+function ask(signal) {
+  const what = 'classification';
+  if (takesText()) return post(`classify-text${query()}`, { text: byId('text').value }, what, signal);
+  return call(`classify${query()}`, { method: 'POST', body: image, type: image.type || 'application/octet-stream', signal, what });
+}
+
 function draw(answer, roundTrip) {
   const best = answer.predictions[0];
-  const { decode, infer } = answer.timing_ms;
+  const { decode, tokenize, infer } = answer.timing_ms;
   byId('said').textContent = `${best.label}, ${percent(best.probability)}, and ${answer.predictions.length - 1} more.`;
   byId('answer').replaceChildren(
     bars(answer.predictions),
     h('p', { class: 'note' }, h('a', { href: toModel(answer.model) }, tagOf(answer.model)), h('br'),
-      `decode ${ms(decode)} · inference ${ms(infer)} · round trip ${ms(roundTrip)}`),
+      `${takesText() ? `tokens ${ms(tokenize)}` : `decode ${ms(decode)}`} · inference ${ms(infer)} · round trip ${ms(roundTrip)}`),
   );
 }
 
@@ -150,6 +170,7 @@ function fail(error) {
 }
 
 function writeCurl() {
-  const base = new URL('classify', document.baseURI);
-  byId('curl').textContent = `curl --data-binary @photo.jpg '${base.origin}${base.pathname}${query()}'`;
+  const base = new URL(takesText() ? 'classify-text' : 'classify', document.baseURI);
+  const given = takesText() ? '--json \'{"text": "..."}\'' : '--data-binary @photo.jpg';
+  byId('curl').textContent = `curl ${given} '${base.origin}${base.pathname}${query()}'`;
 }

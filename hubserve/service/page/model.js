@@ -29,7 +29,7 @@ export async function showModel(tag) {
   place.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
   const base = `models/${encodeURIComponent(tag)}`;
   await Promise.all([
-    fillIn(card, tag, () => call(`${base}/card`, { what: 'cards of models' }).then((answer) => { if (!answer.preprocess) tried.remove(); return drawCard(answer, tag); })),
+    fillIn(card, tag, () => call(`${base}/card`, { what: 'cards of models' }).then((answer) => { if (answer.takes === 'tensors') tried.remove(); return drawCard(answer, tag); })),
     fillIn(drawn, tag, () => call(`${base}/drawing.svg`, { as: 'blob', what: 'drawings of archs' }).then((blob) => drawArch(blob, tag))),
     fillIn(profile, tag, () => call(`${base}/profile`, { what: 'profiles of models' }).then(drawProfile)),
     // A model without test images has nothing to say here.

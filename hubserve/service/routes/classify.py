@@ -58,7 +58,7 @@ ModelName = Annotated[str | None, Field(description="Name, tag or alias; the ser
 
 
 class ClassifyQuery(BaseModel):
-    """The query parameters of /classify.
+    """The query parameters of /classify and /classify-text.
 
     Attributes:
         model: Name, tag or alias of the model; None takes the default model.
@@ -151,16 +151,31 @@ async def _classified(request: Request, shared: ServiceState, query: ClassifyQue
         images = await images_of(request, body, max_images=shared.settings.max_images, parameters=known)
         if images.parameters:
             query = validated(ClassifyQuery, {**query.model_dump(exclude_unset=True), **images.parameters})
-        predictions = (query.top_k or TOP_K) * len(images.data)
-        if predictions > MAX_PREDICTIONS:
-            raise TopKError(
-                f"{query.top_k} classes for each of {len(images.data)} images are more than {MAX_PREDICTIONS:,} in one answer; "
-                "ask for fewer classes, or send fewer images"
-            )
-        outcomes = await shared.classify(query.model, images.data, query.top_k)
+        predictions = check_predictions(query, len(images.data), "images")
+        outcomes = await shared.runs.classify(query.model, images.data, query.top_k)
         if predictions > LARGE:
             return await to_thread.run_sync(images_response, outcomes, images.several, _result)
         return images_response(outcomes, images.several, _result)
+
+
+def check_predictions(query: ClassifyQuery, count: int, what: str) -> int:
+    """Returns the number of predictions in an answer, at most.
+
+    Args:
+        query: The parameters of the request.
+        count: Number of images, or texts, of the request.
+        what: "images" or "texts", for the message.
+
+    Raises:
+        TopKError: There are more than `MAX_PREDICTIONS`.
+    """
+    predictions = (query.top_k or TOP_K) * count
+    if predictions > MAX_PREDICTIONS:
+        raise TopKError(
+            f"{query.top_k} classes for each of {count} {what} are more than {MAX_PREDICTIONS:,} in one answer; ask for fewer "
+            f"classes, or send fewer {what}"
+        )
+    return predictions
 
 
 def _result(tag: str, answer: Answer) -> dict[str, Any]:

@@ -77,7 +77,7 @@ async def embed(request: Request, query: Annotated[EmbedQuery, Query()]) -> Resp
         images = await images_of(request, body, max_images=shared.settings.max_images, parameters=known)
         if images.parameters:
             query = validated(EmbedQuery, {**query.model_dump(exclude_unset=True), **images.parameters})
-        outcomes = await shared.classify(query.model, images.data, 1, features=True)
+        outcomes = await shared.runs.classify(query.model, images.data, 1, features=True)
         most = int(shared.settings.max_body_mb * 1e6)
         return await to_thread.run_sync(partial(images_response, max_bytes=most), outcomes, images.several, _result)
 

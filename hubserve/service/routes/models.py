@@ -1,7 +1,7 @@
 """Routes below /models: the list of the versions in the store, and the card, drawing and latency profile of one version."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from hubserve.cards.card import Metric
 from hubserve.errors import HubserveError, ModelNotFoundError
 from hubserve.package.accuracy_report import AccuracyReport
-from hubserve.package.manifest import TestFigures
+from hubserve.package.manifest import Manifest, TestFigures
+from hubserve.package.text_tokenizer import TOKENIZER
 from hubserve.service.error_responses import described
 from hubserve.service.outgoing_text import ClientJSONResponse
 from hubserve.service.routes.in_browser import why_not_in_browser
@@ -37,6 +38,8 @@ class ModelEntry(BaseModel):
         space: Class name of its model space.
         classes: Number of classes; 0 if the model is no classifier.
         input_size: Height and width of the prepared images in pixels; null if the model takes other inputs.
+        takes: "images" if the version answers /classify, "texts" if it answers /classify-text, or "tensors", which only the
+            Open Inference Protocol sends.
         inputs: Inputs of the model, as its manifest describes them: name, dtype, shape, what prepares them, allowed values.
         metric: Accuracy of the weights, as published with them or as measured by the job that trained them.
         top1: Top-1 accuracy in percent, from `metric`.
@@ -60,6 +63,7 @@ class ModelEntry(BaseModel):
     space: str | None = None
     classes: int | None = None
     input_size: int | None = None
+    takes: Literal["images", "texts", "tensors"] | None = None
     inputs: list[dict[str, Any]] | None = None
     metric: Metric | None = None
     top1: float | None = None
@@ -152,6 +156,7 @@ def _facts(model: StoredModel, shared: ServiceState) -> dict[str, Any]:
         "space": manifest.space,
         "classes": manifest.classes,
         "input_size": manifest.image_preprocess.input_size if manifest.classifies_images else None,
+        "takes": _takes(manifest),
         "inputs": [entry.model_dump() for entry in manifest.inputs],
         "metric": metric,
         "top1": metric.top1 if metric else None,
@@ -164,14 +169,22 @@ def _facts(model: StoredModel, shared: ServiceState) -> dict[str, Any]:
     }
 
 
+def _takes(manifest: Manifest) -> Literal["images", "texts", "tensors"]:
+    """Returns what the model of a package takes; see `ModelEntry`."""
+    if manifest.classifies_images:
+        return "images"
+    return "texts" if manifest.classifies_texts and TOKENIZER in manifest.files else "tensors"
+
+
 @router.get(
     "/models/{tag}/card", summary="Show a model", name="show_card", dependencies=PLAIN, responses=described(401, 404, 409)
 )
 async def card(request: Request, tag: str) -> dict[str, Any]:
-    """Answers with the tag and time of publication of a version, and its package's manifest without the list of files."""
+    """Answers with tag and time of publication of a version, what it takes, and its manifest without the list of files."""
     model = _found(request, tag)
-    manifest = (await to_thread.run_sync(lambda: model.package.manifest)).model_dump(mode="json", exclude={"files"})
-    return {"tag": model.tag, "created": model.created, **manifest}
+    manifest = await to_thread.run_sync(lambda: model.package.manifest)
+    written = manifest.model_dump(mode="json", exclude={"files"})
+    return {"tag": model.tag, "created": model.created, "takes": _takes(manifest), **written}
 
 
 @router.get(

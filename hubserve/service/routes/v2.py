@@ -18,7 +18,8 @@ from hubserve.service.loaded_model import LoadedModel
 from hubserve.service.openapi_schemas import schema_of
 from hubserve.service.service_state import ServiceState
 from hubserve.service.tensor_engine import TensorEngine
-from hubserve.service.tensor_protocol import encode_tensors, read_tensors
+from hubserve.service.tensor_protocol import TensorRequest, decode_tensors, encode_tensors
+from hubserve.service.text_protocol import TextsRequest, decode_texts_or_tensors
 from hubserve.validation_sentence import first_mistake
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -132,7 +133,7 @@ async def version_configuration(request: Request, name: str, version: str) -> di
 async def infer(request: Request, name: str) -> Response:
     """Runs a model. The only input of an image classifier is `images`, prepared tensors, or `pictures`, which are image files.
 
-    A model of other inputs takes the tensors that its metadata name.
+    A text classifier takes `texts`, or the token ids of its network. Another model takes the tensors that its metadata name.
     """
     return await _inferred(request, name, None)
 
@@ -187,7 +188,7 @@ async def _inferred(request: Request, name: str, version: str | None) -> Respons
             read = partial(protocol.read_request, max_images=shared.settings.max_images)
             asked = await to_thread.run_sync(read, body, header)
             features = asked.wants_features(has_features=served.image_engine.feature_width is not None)
-            outcomes = await shared.run(served, asked.images, 1, features=features)
+            outcomes = await shared.runs.images(served, asked.images, 1, features=features)
             answer = await to_thread.run_sync(_written, asked.request, head, outcomes, served, most)
     kind = "application/json" if answer.json_length is None else "application/octet-stream"
     headers = {} if answer.json_length is None else {protocol.HEADER: str(answer.json_length)}
@@ -197,7 +198,9 @@ async def _inferred(request: Request, name: str, version: str | None) -> Respons
 async def _answered_tensors(
     shared: ServiceState, served: LoadedModel, engine: TensorEngine, body: bytes, header: str | None, head: dict[str, str]
 ) -> EncodedAnswer:
-    """Runs a model of any inputs on the tensors of a request. Raises HubserveError if the request is refused.
+    """Runs a model of other inputs than images on the tensors, or the texts, of a request.
+
+    Raises HubserveError if the request is refused.
 
     Args:
         shared: State that all requests share.
@@ -208,12 +211,19 @@ async def _answered_tensors(
         head: "model_name" and "model_version" for the answer.
     """
     settings, signature = shared.settings, engine.signature
-    read = partial(read_tensors, signature=signature, max_rows=settings.max_images)
-    asked = await to_thread.run_sync(read, body, header)
-    outputs = await shared.run_tensors(served, asked.inputs)
+    most = int(settings.max_body_mb * 1e6)
+    decode = decode_texts_or_tensors if served.classifies_texts else decode_tensors
+
+    def read() -> TextsRequest | TensorRequest:
+        return decode(*protocol.parse_request(body, header), signature=signature, max_rows=settings.max_images)
+
+    asked = await to_thread.run_sync(read)
+    if isinstance(asked, TextsRequest):
+        outcomes = await shared.runs.texts(served, asked.texts, 1)
+        return await to_thread.run_sync(_written, asked.request, head, outcomes, served, most)
+    outputs = await shared.runs.tensors(served, asked.inputs)
 
     def write() -> EncodedAnswer:
-        most = int(settings.max_body_mb * 1e6)
         encoded = encode_tensors(asked.request, outputs, signature, engine.labels, max_bytes=most)
         return join_outputs(asked.request, head, encoded)
 
@@ -223,9 +233,9 @@ async def _answered_tensors(
 def _written(
     request: protocol.InferRequest, head: dict[str, str], outcomes: list[Answer | BaseException], served: LoadedModel, most: int
 ) -> EncodedAnswer:
-    """Returns the encoded answer. If an image has an error, raises the first one, and says which image it is."""
+    """Returns the encoded answer. If an image or text has an error, raises the first one, and says which one it is."""
     logits, features = stack_answers(outcomes, request.inputs[0].name)
-    engine = served.image_engine
+    engine = served.classifier
     return write_answer(
         request,
         head,
