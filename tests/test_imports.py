@@ -155,6 +155,7 @@ ALONE = {
 STARTED = {
     "background.py": {"hubserve.process_guard"},
     "data/check_pool.py": {"hubserve.data.image_check"},
+    "data/speech/make_corpus.py": {"hubserve.data.speech.make_corpus"},
     "jobs/process.py": {"hubserve.pipeline"},
     "service/exports.py": {"hubserve.workers.export"},
     "service/model_details.py": {"hubserve.workers.describe_package"},

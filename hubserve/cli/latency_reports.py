@@ -17,7 +17,7 @@ from hubserve.hub.package_space import package_space
 from hubserve.latency.compare import Comparison
 from hubserve.latency.profile_package import NOTHING, Details, profile_package
 from hubserve.latency.profile_report import ProfileReport
-from hubserve.latency.report_rows import host_rows, latency_rows, work_rows
+from hubserve.latency.report_rows import host_rows, latency_rows, real_time_rows, work_rows
 from hubserve.latency.tables.build import default_path
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.package.add_files import add_profile
@@ -135,6 +135,10 @@ def print_report(report: ProfileReport) -> None:
         rows = [(p.batch_size, p.threads, p.sessions, f"{p.p50_ms:.2f}", f"{p.images_per_second:.1f}") for p in points]
         title = f"Throughput of {report.sweep.format}: batch {report.sweep.knee_batch} reaches 95 % of the best"
         print_table(title, ("batch", "threads", "models side by side", "p50 ms", "images/s"), rows)
+    if report.real_time is not None:
+        columns, *rows_of_time = real_time_rows(report.real_time)
+        title = f"Seconds of compute for a second of {report.real_time.output}, {report.real_time.format}"
+        print_table(f"{title}, {report.real_time.threads} thread(s)", columns, rows_of_time)
     if report.choices:
         shares = [(c.label, c.value, f"{c.ms:.3f}", f"{c.share:.1%}") for c in report.choices[:MOST_ROWS]]
         print_table("Time that depends on each choice, in onnx", ("choice", "value", "ms", "share"), shares)

@@ -17,6 +17,8 @@ from hubserve.data.movie_sentences import movie_sentences
 from hubserve.data.names import class_names
 from hubserve.data.own_images import PLAIN, Reading, own_images, own_preprocess
 from hubserve.data.search_data import SearchData
+from hubserve.data.speech.spoken_numbers import NAME as SPOKEN_NUMBERS
+from hubserve.data.speech.spoken_numbers import spoken_numbers
 from hubserve.error_messages import suggest
 from hubserve.errors import DatasetError
 from hubserve.find_named import NamedKind, find_named
@@ -33,10 +35,15 @@ DATASETS: dict[str, Callable[..., SearchData]] = {
     "cifar100": partial(cifar, "cifar100"),
     "movie-sentences": movie_sentences,
     **dict.fromkeys(OWN_IMAGES, own_images),
+    SPOKEN_NUMBERS: spoken_numbers,
 }
 """Function that loads the data set of each name; its keyword arguments are the settings of the data set."""
 
-WITHOUT_PLACE = {"digits": "come with scikit-learn", "movie-sentences": "are downloaded into the folder of hubserve"}
+WITHOUT_PLACE = {
+    "digits": "come with scikit-learn",
+    "movie-sentences": "are downloaded into the folder of hubserve",
+    SPOKEN_NUMBERS: "are made by eSpeak NG",
+}
 """Name of each data set that has no folder -> where it comes from, for error messages."""
 
 

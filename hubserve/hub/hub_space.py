@@ -85,15 +85,25 @@ class HubSpace(ModelSpace):
         """
         return self.inputs
 
+    @property
+    def cost_lengths(self) -> dict[str, int]:
+        """The `usual_lengths`, or the nearest ones that `cost_entries` allow with the settings of this space."""
+        limits = {axis: limit for entry in self.cost_entries for axis, limit in entry.axes.items()}
+        found = {}
+        for axis, length in self.usual_lengths.items():
+            smallest, largest = limits.get(axis, (1, None))
+            found[axis] = max(smallest, length if largest is None else min(length, largest))
+        return found
+
     def cost_inputs(self, lengths: Mapping[str, int] | None = None, *, batch: int = 1) -> tuple[torch.Tensor, ...]:
         """Returns the tensors with which a network is called to count its operations, on the meta device.
 
         Args:
             lengths: Length of the axes of `cost_entries` that have names, except "batch"; those that are missing have the
-                `usual_lengths`. None is the same as {}.
+                `cost_lengths`. None is the same as {}.
             batch: Number of examples.
         """
-        arrays = example_arrays(self.cost_entries, {**self.usual_lengths, **(lengths or {})}, batch=batch)
+        arrays = example_arrays(self.cost_entries, {**self.cost_lengths, **(lengths or {})}, batch=batch)
         return tuple(torch.from_numpy(array).to("meta") for array in arrays)
 
     def _check_at_least(self, least: int, *settings: str) -> None:

@@ -61,11 +61,11 @@ class DataEntry(JobRecord):
     a folder, a file that ends in .csv, .tsv or .parquet, or `hf://owner/name` for a data set of the Hugging Face hub.
 
     Attributes:
-        name: Name of a data set of `hubserve.data.named_datasets`: "digits", "movie-sentences", "cifar10", "cifar100", or for
-            the user's own images "folder", "listing" or "hf". Or the import path of a function of the user's own, such as
-            "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
+        name: Name of a data set of `hubserve.data.named_datasets`: "digits", "movie-sentences", "spoken-numbers", "cifar10",
+            "cifar100", or for the user's own images "folder", "listing" or "hf". Or the import path of a function of the user's
+            own, such as "mypkg.data:flowers", or the name of an entry point of the group "hubserve.datasets".
         folder: Folder that holds the images. A relative path starts in the folder where the job is submitted. None for
-            "digits", "listing" and "hf". If it is given, a function of the user's own is called with it.
+            "digits", "spoken-numbers", "listing" and "hf". If it is given, a function of the user's own is called with it.
         file: The CSV, TSV or Parquet file of a "listing"; a relative path starts in the folder where the job is submitted. None
             for all other data sets.
         dataset: Name of the data set on the Hugging Face hub, such as "owner/name", for "hf"; None for all other data sets.
@@ -129,11 +129,14 @@ class LatencyEntry(JobRecord):
         threads: Number of threads that a call uses, 1 to 256.
         table: File, written by `hubserve latency-table build`, by which the latency of archs is predicted during the search. If
             None, each arch is measured. The winner is measured in either case.
+        lengths: Length of the named axes of a search on other inputs than images, such as {length: 32}, with which latency is
+            measured or predicted during the search; those that are missing are the usual ones of the space.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     table: Path | None = None
+    lengths: dict[str, Annotated[int, Field(ge=1)]] = {}
 
 
 class Publish(JobRecord):

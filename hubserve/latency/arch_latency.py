@@ -57,7 +57,7 @@ class MeasuredLatency:
             other work on the machine affects only a small share.
         clock: Clock that measures the calls.
         lengths: Length of the axes that have names, except "batch", of a space whose networks take other inputs than images;
-            those that are missing have the `usual_lengths` of the space.
+            those that are missing have the `cost_lengths` of the space.
     """
 
     input_size: int | None = None

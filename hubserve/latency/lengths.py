@@ -37,7 +37,7 @@ def space_lengths(space: ModelSpace, given: Mapping[str, int] | None = None) -> 
     check_lengths(axes, given or {}, space_name(space))
     if signature is None or not isinstance(space, HubSpace):
         return {}
-    return {axis: {**signature.lengths_at(1.0), **space.usual_lengths, **(given or {})}[axis] for axis in axes}
+    return {axis: {**signature.lengths_at(1.0), **space.cost_lengths, **(given or {})}[axis] for axis in axes}
 
 
 def check_lengths(axes: Mapping[str, tuple[int, int | None]], given: Mapping[str, int], subject: str) -> None:

@@ -50,6 +50,11 @@ class PackageCalls:
     package: Package
     lengths: Mapping[str, int]
 
+    @property
+    def axes(self) -> dict[str, tuple[int, int | None]]:
+        """Smallest and largest allowed length of each axis in `lengths`; None means that any is allowed."""
+        return ModelSignature.of(self.package.manifest).axes
+
     def batch(self, rows: int) -> Any:
         """Returns a made-up batch: an array of images, or the inputs of a model of other inputs in their order."""
         manifest = self.package.manifest
@@ -101,7 +106,7 @@ def usual_lengths(package: Package, given: Mapping[str, int] | None = None) -> d
     check_lengths(axes, given or {}, package.manifest.name)
     found = ModelSignature.of(package.manifest).lengths_at(1.0)
     try:
-        usual = package_space(package).usual_lengths if axes else {}
+        usual = package_space(package).cost_lengths if axes else {}
     except HubserveError:  # The space of somebody else, which is not imported.
         usual = {}
     return {axis: {**found, **usual, **(given or {})}[axis] for axis in axes}

@@ -33,6 +33,7 @@ from hubserve.latency.profile_report import (
     Rules,
     Sweep,
 )
+from hubserve.latency.real_time import measure_real_time
 from hubserve.latency.tables.latency_table import LatencyTable
 from hubserve.latency.throughput import BATCHES, sweep
 from hubserve.package.formats import FORMATS
@@ -116,6 +117,7 @@ def profile_package(
     with _torch_threads(threads):
         formats = measure_formats(loaders, batch, batch_size=batch_size, threads=threads, protocol=protocol)
         operators, choices = _where(calls, batch, threads, rebuild) if details.operators else ({}, ())
+        real_time = measure_real_time(calls, SERVED if SERVED in loaders else next(iter(loaders)), threads=threads)
     swept = _sweep(calls, loaders, details, host.cores) if details.sweep_seconds > 0 else None
     return ProfileReport(
         model=manifest.name,
@@ -134,6 +136,7 @@ def profile_package(
         parity=(*package.parity, *_parity_of_openvino(package, loaders, rebuild)),
         memory=_memory(calls, loaders, batch_size, threads) if details.memory else (),
         sweep=swept,
+        real_time=real_time,
         operators=operators,
         choices=choices,
         cost=_cost(calls, formats, batch_size, details.table),

@@ -24,6 +24,9 @@ SMALL = {"nasbert-5m", "lightspeech"}
 CARDS = [name for name in list_cards() if name not in IMAGE_CARDS]
 
 
+pytestmark = [pytest.mark.timeout(1700), pytest.mark.filterwarnings("ignore:record_property is incompatible")]
+
+
 def marked(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.slow if name in SMALL else pytest.mark.long)
 
@@ -33,12 +36,12 @@ def test_there_are_13_cards_of_sequences():
     assert set(CARDS) >= SMALL
 
 
-@pytest.mark.parametrize("name", map(marked, CARDS))
+@pytest.mark.parametrize("name", [marked(name) for name in CARDS])
 def test_every_card_exports_with_parity(name, tmp_path, record_property):
     card = load_card(name)
     space = card_space(card)
     model = space.freeze(card.arch)
-    fill(model, 2.0)
+    fill(model, 1.0)  # With 2.0, rounding to float32 grows to 0.0003 of the logits in the deeper ones (to 1e-12 in float64).
     signature = ModelSignature(space.inputs, space.outputs)
     exported = {array.shape for array in signature.export_batch()}
     others = {array.shape for batch in signature.compared_batches() for array in batch} - exported

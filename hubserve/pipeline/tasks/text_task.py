@@ -50,11 +50,6 @@ class TextTask(SearchTask):
             "pad_id": PADDING,
         }
 
-    def check_job(self, job: SearchJob) -> None:
-        super().check_job(job)
-        if job.latency.table is not None:
-            raise JobError("latency.table: tables are for networks of images; leave it out, and each arch is measured")
-
     def check_space(self, job: SearchJob, space: HubSpace) -> None:
         name = job.space.name
         if space.num_labels != len(self.data.labels):

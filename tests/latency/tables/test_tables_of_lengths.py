@@ -128,6 +128,7 @@ class TestLengths:
         assert space_lengths(TEXT, {"length": 3}) == {"length": 3}
         assert space_lengths(SPEECH, {"length": 40}) == {"length": 40, "frames": 600}
         assert space_lengths(SPACES["Tagger"]) == {"length": 48}, "without usual ones, the largest that exports are tried with"
+        assert space_lengths(TEXT) == {"length": 12}, "its networks take no more than 12 tokens"
         assert space_lengths(get_space("NasBench201")) == {}
 
     @pytest.mark.parametrize(
